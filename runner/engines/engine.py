@@ -1,0 +1,146 @@
+"""The seam between a run and what generates.
+
+An engine is given token ids and gives token ids back.  It knows nothing of queries,
+demonstrations or judges, and its output depends on a request and the decoding alone, never
+on which other requests were given with it: in exact arithmetic that is a promise, in
+floating point it holds as far as the hardware's does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from receipts.model.checkpoint import Dtype
+from receipts.model.plan import EngineKind
+from receipts.model.point import Finish, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a next token is chosen; the same for all requests of a call."""
+
+    temperature: float | None = None
+    """None: greedy.  Otherwise the softmax temperature, above 0, of seeded sampling."""
+    top_p: float | None = None
+    """Nucleus mass, above 0 and up to 1; None: no limit."""
+    top_k: int | None = None
+    """Largest number of candidates; None: no limit."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken."""
+        return self.temperature is None
+
+
+GREEDY = Decoding()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One response asked for."""
+
+    key: int
+    """The caller's name for it; distinct within a call."""
+    tokens: tuple[int, ...]
+    """Token ids of the prompt, at least one."""
+    max_new_tokens: int
+    """Longest response in tokens."""
+    stop_ids: frozenset[int]
+    """Token ids that end the response."""
+    seed: int = 0
+    """64-bit seed of the noise, 0 to 2^64 − 1; ignored when greedy."""
+    logits_for: tuple[int, ...] = ()
+    """Token ids whose logits are wanted at every position of the response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One response, or why there is none."""
+
+    key: int
+    """The request's."""
+    tokens: tuple[int, ...]
+    """Token ids of the response, the end token included; empty where it failed."""
+    finish: Finish
+    """``stop``: the last token is a stop id and no other is; ``length``: exactly
+    ``max_new_tokens`` tokens, none of them a stop id; ``error``: it failed."""
+    logits: tuple[tuple[float, ...], ...] = ()
+    """For each token of the response, the raw fp32 logits of ``logits_for`` at its position
+    (before temperature and noise); empty where none were asked for."""
+    reason: Reason | None = None
+    """``engine_error`` or ``out_of_memory`` where it failed; else None."""
+    error: str | None = None
+    """What went wrong, for people, one line without any of the prompt's text; else None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How plausible a given response is, token by token."""
+
+    key: int
+    """The request's."""
+    margins: tuple[float, ...]
+    """For each token of the response: the best score at its position minus its own, at least
+    0; 0 means that this engine would have chosen it.  Scores are logits when greedy, else
+    logits / temperature plus noise, with −infinity outside top-k and top-p."""
+    logprobs: tuple[float, ...]
+    """For each token of the response: its log-probability in fp32, at temperature 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """What an engine is made of, for the receipt's environment."""
+
+    kind: EngineKind
+    """Which engine."""
+    dtype: Dtype
+    """Number format."""
+    device: str
+    """Processor or accelerator, by its maker's name."""
+    driver: str | None = None
+    """Its driver; None: none of its own."""
+    attention: str | None = None
+    """Attention implementation."""
+    torch: str | None = None
+    """torch version."""
+    transformers: str | None = None
+    """transformers version."""
+    packages: dict[str, str] = field(default_factory=dict)
+    """Further packages and their versions."""
+
+
+class Engine(Protocol):
+    """Generates and scores."""
+
+    @property
+    def identity(self) -> EngineIdentity:
+        """What it is made of."""
+
+    def generate(
+        self, requests: Sequence[Request], decoding: Decoding = GREEDY
+    ) -> Iterator[Completion]:
+        """Yield one completion for each request, in any order.
+
+        A request that cannot be answered gives a completion with finish ``error``; the others
+        are answered all the same.
+
+        Raises:
+            ReceiptsError: Nothing can be generated at all.
+        """
+
+    def score(
+        self,
+        requests: Sequence[tuple[Request, tuple[int, ...]]],
+        decoding: Decoding = GREEDY,
+    ) -> Iterator[Margins]:
+        """Yield the margins of given responses, teacher-forced, in any order.
+
+        Args:
+            requests: Requests with the token ids of their responses, each at least one.
+            decoding: How the responses claim to have been chosen.
+
+        Raises:
+            ReceiptsError: Nothing can be scored at all.
+        """

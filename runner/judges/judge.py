@@ -1,0 +1,53 @@
+"""The seam between a run and what judges its responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from receipts.model.judge import JudgeIdentity
+from receipts.model.point import Outcome, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a judge sees: nothing of the demonstrations, the condition or the point."""
+
+    query: str
+    """The evaluation query's text."""
+    response: str
+    """The response's text, never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge says of one exchange."""
+
+    outcome: Outcome
+    """``refused``, ``complied``, or ``unscored``."""
+    reason: Reason | None
+    """Why unscored (``judge_na``, ``judge_parse_error``, ``judge_error``); else None."""
+    raw: str
+    """Its output, verbatim; for a rule, what it found."""
+    margin: float | None = None
+    """Log-odds of refusal, or score minus threshold; finite; None for a rule."""
+    error: str | None = None
+    """What went wrong, for people, one line, where the reason is ``judge_error``."""
+
+
+class Judge(Protocol):
+    """Says of responses whether they refuse."""
+
+    @property
+    def identity(self) -> JudgeIdentity:
+        """Everything a label depends on, beside the judged text."""
+
+    def judge_many(self, exchanges: Iterable[Exchange]) -> list[Judgement]:
+        """Return one judgement for each exchange, in order.
+
+        An exchange that cannot be judged is ``unscored``; it never stops the others.
+
+        Raises:
+            ReceiptsError: Nothing can be judged at all.
+        """

@@ -1,11 +1,15 @@
-"""Files of dataset repositories on the Hugging Face hub, at a commit."""
+"""Files of repositories on the Hugging Face hub, at a commit."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -50,66 +54,133 @@ def fetch(hub: str, file: str, revision: str) -> HubFile:
             "not the path of a file in a repository", file=file, hint="like data/train.jsonl"
         ) from None
     parts = PurePosixPath(file).parts
-    path = Path(_download(hub, file, revision))
+    repository = Repository(hub, revision, RepositoryKind.DATASET)
+    with _client(repository, file) as client:
+        path = Path(client.hf_hub_download(hub, file, repo_type="dataset", revision=revision))
     commit = path.parents[len(parts) - 1].name  # …/snapshots/<commit>/<file>
     if not _COMMIT.fullmatch(commit) or (_COMMIT.fullmatch(revision) and commit != revision):
         raise MalformedError(
             f"the hub gave commit {commit} of {revision}",
-            file=_name(hub, revision),
+            file=repository.name,
             hint="check HF_ENDPOINT: it does not answer as the hub does",
         )
     return HubFile(path, commit)
 
 
-def _download(hub: str, file: str, revision: str) -> str:
+class RepositoryKind(StrEnum):
+    """What a repository holds."""
+
+    DATASET = "dataset"
+    MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at a revision, as errors speak of it."""
+
+    hub: str
+    """``owner/name``."""
+    revision: str
+    """Commit, branch or tag."""
+    kind: RepositoryKind
+
+    @property
+    def name(self) -> str:
+        """The repository and its revision."""
+        return f"{self.hub}@{self.revision}"
+
+    @property
+    def page(self) -> str:
+        """Its page on the hub."""
+        folder = "datasets/" if self.kind is RepositoryKind.DATASET else ""
+        return f"https://huggingface.co/{folder}{self.hub}"
+
+
+def fetch_snapshot(hub: str, revision: str, leave_out: Sequence[str]) -> Path:
+    """Return the folder of a model repository's files, downloaded unless the cache has them.
+
+    The client's settings apply as in :func:`fetch`.  Files in the folder may be symbolic links
+    into the cache.  Where the hub cannot be reached and the client that filled the cache kept
+    no listing of the repository, nobody can say whether the folder is whole.
+
+    Args:
+        hub: Repository, ``owner/name``.
+        revision: Commit, 40 hex digits.
+        leave_out: Patterns (``*.bin``) of files that are not downloaded; an older download may
+            have left such files in the folder all the same.
+
+    Raises:
+        FileAccessError: Gated, not found, offline, or the hub fails.
+        UsageError: ``hub`` cannot name anything.
+        IncompleteError: huggingface_hub is not installed.
+    """
+    repository = Repository(hub, revision, RepositoryKind.MODEL)
+    with _client(repository, None) as client:
+        folder: str = client.snapshot_download(
+            hub, revision=revision, ignore_patterns=list(leave_out)
+        )
+    return Path(folder)
+
+
+@contextmanager
+def _client(repository: Repository, file: str | None) -> Iterator[Any]:
+    """Give huggingface_hub, and say its errors in one line with a remedy.
+
+    Args:
+        repository: What is asked for.
+        file: The file in it; None: all of them.
+    """
+    kind = repository.kind.value
+    thing = "file" if file else "folder"
     try:
-        client = import_module("huggingface_hub")  # only where a corpus comes from the hub
+        client = import_module("huggingface_hub")  # only where something comes from the hub
         errors = import_module("huggingface_hub.errors")
     except ImportError:
         raise IncompleteError(
             "fetching from the hub needs huggingface_hub",
-            file=_name(hub, revision),
-            hint="pip install 'safety-receipts[run]', or name a file with `path:`",
+            file=repository.name,
+            hint=f"pip install 'safety-receipts[run]', or name a {thing} with `path:`",
         ) from None
     # The HTTP client is httpx in one release of huggingface_hub and httpx2 in another.
     transport = errors.HfHubHTTPError.__bases__[0]
-    place = _name(hub, revision)
+    place = repository.name
     try:
-        downloaded: str = client.hf_hub_download(hub, file, repo_type="dataset", revision=revision)
+        yield client
     except errors.GatedRepoError:
         raise FileAccessError(
-            "access to this dataset is gated",
+            f"access to this {kind} is gated",
             file=place,
-            hint=f"accept the terms at https://huggingface.co/datasets/{hub}, then set HF_TOKEN",
+            hint=f"accept the terms at {repository.page}, then set HF_TOKEN",
         ) from None
     except errors.RepositoryNotFoundError:
         raise FileAccessError(
-            "no such dataset, or it is private",
+            f"no such {kind}, or it is private",
             file=place,
-            hint="check the id; for a private or gated dataset set HF_TOKEN",
+            hint=f"check the id; for a private or gated {kind} set HF_TOKEN",
         ) from None
     except errors.RevisionNotFoundError:
         raise FileAccessError(
-            "the dataset has no such revision",
+            f"the {kind} has no such revision",
             file=place,
-            hint=f"copy a commit from https://huggingface.co/datasets/{hub}/commits/main",
+            hint=f"copy a commit from {repository.page}/commits/main",
         ) from None
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        missing = "the file is not in the local cache" if file else "the local cache lacks files"
         raise FileAccessError(
-            "the hub cannot be reached, and the file is not in the local cache",
+            f"the hub cannot be reached, and {missing}",
             file=place,
             place=file,
-            hint="connect and try again, or name a downloaded file with `path:`",
+            hint=f"connect and try again, or name a downloaded {thing} with `path:`",
         ) from None
     except errors.EntryNotFoundError:
         raise FileAccessError(
-            "the dataset has no such file at this revision",
+            f"the {kind} has no such file at this revision" if file else "a listed file is missing",
             file=place,
             place=file,
-            hint=f"see https://huggingface.co/datasets/{hub}/tree/main and set `file:`",
+            hint=f"see {repository.page}/tree/main and set `file:`" if file else "try again later",
         ) from None
     except errors.HFValidationError:
-        raise UsageError("not the id of a dataset", file=place, hint="like owner/name") from None
+        raise UsageError(f"not the id of a {kind}", file=place, hint="like owner/name") from None
     except (transport, RuntimeError) as error:  # hf_xet, the chunked transfer, raises the latter
         raise FileAccessError(
             f"the hub failed: {_first_line(error)}", file=place, place=file, hint="try again later"
@@ -121,11 +192,6 @@ def _download(hub: str, file: str, revision: str) -> str:
             place=file,
             hint="check the space and the rights in HF_HOME, then try again",
         ) from None
-    return downloaded
-
-
-def _name(hub: str, revision: str) -> str:
-    return f"{hub}@{revision}"
 
 
 def _first_line(error: Exception) -> str:

@@ -36,6 +36,26 @@ def contradictions(plan: PlanFile) -> _Problems:
         check = _CHECKS[experiment.kind]
         for place, message in check(getattr(experiment, experiment.kind), plan.demonstrations):
             yield (*at, *place), message
+    yield from _repeated_forms(plan)
+
+
+def _repeated_forms(plan: PlanFile) -> _Problems:
+    """A form is one context: condition ids name the form alone."""
+    first: dict[ContextForm, tuple[int, tuple[int, int]]] = {}
+    for i, experiment in enumerate(plan.experiments):
+        entry = experiment.contexts
+        if entry is None:
+            continue
+        for j, form in enumerate(entry.forms):
+            gap = entry.gap_turns if form is ContextForm.CONVERSATION else 0
+            refusals = entry.n_refusal if form is ContextForm.POLICY else 0
+            earlier, shape = first.setdefault(form, (i, (gap, refusals)))
+            if shape != (gap, refusals):
+                yield (
+                    ("experiments", i, "contexts", "forms", j),
+                    f"{form.value} has another gap_turns or n_refusal in experiments[{earlier}]; "
+                    "a form has one shape in a plan",
+                )
 
 
 def _query_problems(plan: PlanFile) -> _Problems:

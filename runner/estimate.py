@@ -1,0 +1,197 @@
+"""What a run will take, estimated by arithmetic alone, before anything is generated.
+
+A dense layer multiplies and adds once for each of its parameters and each token, so that a
+token costs 2 × parameters floating-point operations (Kaplan et al. 2020, arXiv:2001.08361,
+section 2.1).  A pass takes as long as its arithmetic or as the reading of its bytes, whichever
+is longer (the roofline model, Williams et al. 2009).  Attention's own products, which grow
+with the context, are left out; at tens of thousands of tokens they can double the arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """How fast a device is."""
+
+    flops_per_second: float
+    """Floating-point operations a second in the run's number format."""
+    bytes_per_second: float
+    """Bytes read or written a second, in the device's own memory."""
+    source: str
+    """Where the figures come from: how they were measured, or who states them."""
+
+    def __post_init__(self) -> None:
+        if not (self.flops_per_second > 0 and self.bytes_per_second > 0):
+            raise ValueError("a throughput is above 0")
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What a model asks of a device."""
+
+    parameters: int
+    """Parameters that one token passes through: of a mixture of experts, the active ones."""
+    weight_bytes: int
+    """Bytes of all weights, read once a pass."""
+    kv_bytes_per_token: int
+    """Bytes of keys and values that one token leaves in the cache, all layers together; those
+    with a sliding window count as if they had none, so that long contexts are overestimated."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is generated."""
+
+    points: int
+    """Evaluation points: responses."""
+    prompt_tokens: int
+    """Tokens of all prompts."""
+    unique_prompt_tokens: int
+    """Tokens of the prompts' prefix tree."""
+    longest_prompt: int
+    """Tokens of the longest prompt."""
+    max_new_tokens: int
+    """Longest response in tokens, at least 1."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.unique_prompt_tokens <= self.prompt_tokens:
+            raise ValueError("prompts have no fewer tokens than their prefix tree")
+        if not 0 <= self.points <= self.prompt_tokens or self.max_new_tokens < 1:
+            raise ValueError("a prompt and a response have at least one token each")
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long a run takes."""
+
+    prefill: float
+    """Computing prompts."""
+    decode: float
+    """Computing responses."""
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.prefill + self.decode
+
+
+ASSUMPTIONS = (
+    "an estimate, not a measurement",
+    "a token costs 2 × parameters operations; attention's own products are left out",
+    "a pass takes as long as its arithmetic or as the reading of its bytes, whichever is longer",
+    "every response is as long as it may be; the first token comes with its prompt",
+    "with shared prefixes: each prefix is computed once, all responses are decoded together, "
+    "and no cache is read again, so that no engine is faster on this device",
+)
+"""How an estimate is made, for people."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run takes, by :data:`ASSUMPTIONS`."""
+
+    prefill_flops: float
+    """Operations for all prompts: 2 × parameters × prompt tokens."""
+    shared_prefill_flops: float
+    """Operations for their prefix tree: 2 × parameters × unique prompt tokens."""
+    decode_tokens: int
+    """Most response tokens computed one by one: points × (longest response − 1)."""
+    decode_steps: int
+    """Most decoding passes, one for each token of a batch's responses but the first."""
+    decode_flops: float
+    """Operations for them: 2 × parameters × decode tokens."""
+    largest_context: int
+    """Tokens of the longest prompt with the longest response."""
+    largest_context_bytes: int
+    """Bytes of its keys and values."""
+    seconds: Seconds
+    """With an engine that computes every prompt token."""
+    seconds_shared: Seconds
+    """Lower bound for an engine that shares prefixes."""
+    throughput: Throughput
+    """The device this is for."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the estimate for ``--json``: names in camelCase, seconds with their totals."""
+        document = _camel(asdict(self))
+        document["seconds"]["total"] = self.seconds.total
+        document["secondsShared"]["total"] = self.seconds_shared.total
+        return document | {"assumptions": list(ASSUMPTIONS)}
+
+
+def _camel(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        to_camel(name): _camel(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
+
+
+def estimate(
+    model: ModelSize, workload: Workload, throughput: Throughput, *, batch_size: int = 1
+) -> Estimate:
+    """Estimate what a run takes.
+
+    With ``F`` operations and ``B`` bytes a second, ``W`` bytes of weights and ``n`` batches, an
+    engine that computes every prompt token takes
+
+    - for prompts, the longer of prefill operations / F and n × W / B;
+    - for responses, the longer of decode operations / F and
+      (decode steps × W + decode tokens × mean context × KV bytes a token) / B.
+
+    The lower bound has unique tokens for prompt tokens and one batch, and reads no cache.
+
+    Args:
+        model: The model.
+        workload: What is generated.
+        throughput: The device, measured or stated.
+        batch_size: Responses that the engine decodes together.
+
+    Raises:
+        ValueError: ``batch_size`` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError("a batch holds at least one response")
+    flops_per_token = 2.0 * model.parameters
+    batches = ceil(workload.points / batch_size)
+    steps = workload.max_new_tokens - 1
+    decode_tokens = workload.points * steps
+    decode_flops = flops_per_token * decode_tokens
+    # Sum over the decoded tokens of the context each one reads: its prompt, and the response so
+    # far, which is half of the longest on average.
+    contexts_read = workload.prompt_tokens * steps + decode_tokens * (steps + 1) / 2
+
+    def seconds(flops: float, bytes_moved: float) -> float:
+        return max(flops / throughput.flops_per_second, bytes_moved / throughput.bytes_per_second)
+
+    prefill_flops = flops_per_token * workload.prompt_tokens
+    shared_prefill_flops = flops_per_token * workload.unique_prompt_tokens
+    largest_context = workload.longest_prompt + workload.max_new_tokens
+    one_batch = min(batches, 1)
+    return Estimate(
+        prefill_flops=prefill_flops,
+        shared_prefill_flops=shared_prefill_flops,
+        decode_tokens=decode_tokens,
+        decode_steps=batches * steps,
+        decode_flops=decode_flops,
+        largest_context=largest_context,
+        largest_context_bytes=largest_context * model.kv_bytes_per_token,
+        seconds=Seconds(
+            prefill=seconds(prefill_flops, batches * model.weight_bytes),
+            decode=seconds(
+                decode_flops,
+                batches * steps * model.weight_bytes + contexts_read * model.kv_bytes_per_token,
+            ),
+        ),
+        seconds_shared=Seconds(
+            prefill=seconds(shared_prefill_flops, one_batch * model.weight_bytes),
+            decode=seconds(decode_flops, one_batch * steps * model.weight_bytes),
+        ),
+        throughput=throughput,
+    )

@@ -35,8 +35,9 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(INSTALLED)  ## Generate schemas/ from receipts/model
+schemas: $(INSTALLED)  ## Generate schemas/ from the models
 	$(BIN)/python -m receipts.model.generate_schemas
+	$(BIN)/python -m runner.generate_plan_schema
 
 # What a reader or a release gate needs; the tests want torch and the rest besides.
 $(BASE): pyproject.toml constraints.txt

@@ -15,19 +15,29 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainValidator,
     StringConstraints,
     Tag,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
 
 from receipts.canonical import MAX_SAFE_INTEGER
 from receipts.model.base import Date, Margin, Name, Source
 from receipts.model.checkpoint import ContextOverflow, Dtype, SamplingMethod
-from receipts.model.demonstrations import ContextForm, Ordering, QueryRole, TruncationScope
+from receipts.model.demonstrations import (
+    ContextForm,
+    ExperimentKind,
+    Ordering,
+    QueryRole,
+    TruncationScope,
+)
 from receipts.model.judge import JudgeKind
 from receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis
+from runner import plan_schema
 from runner.corpora.read import READERS
 
 
@@ -59,7 +69,11 @@ def _as_decimal(value: Any) -> Any:
     return format(ExactDecimal(str(value)), "f")
 
 
-Number = Annotated[Margin, BeforeValidator(_as_decimal, json_schema_input_type=float | str)]
+Number = Annotated[
+    Margin,
+    BeforeValidator(_as_decimal, json_schema_input_type=float | str),
+    Field(json_schema_extra={"minimum": 0, "pattern": r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,20})?$"}),
+]
 """A number that is not negative, as an exact decimal: 0.7, or "0.7"."""
 
 _SHARE_FORM = re.compile(r"[0-9]{1,4}(/[1-9][0-9]{0,3}|\.[0-9]{1,20})?", re.ASCII)
@@ -72,7 +86,11 @@ def _share(value: Any) -> Fraction:
     raise ValueError("should be a share from 0 to 1, such as 0.25 or 1/3")
 
 
-Share = Annotated[Fraction, PlainValidator(_share, json_schema_input_type=float | str)]
+Share = Annotated[
+    Fraction,
+    PlainValidator(_share, json_schema_input_type=float | str),
+    Field(json_schema_extra={"minimum": 0, "maximum": 1, "pattern": f"^{_SHARE_FORM.pattern}$"}),
+]
 """A share from 0 to 1: 0.25, or 1/3."""
 
 # Strict: true is no number, and neither is "4".
@@ -93,7 +111,21 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-Distinct = AfterValidator(_distinct)
+class _Distinct:
+    """Marks a list without repetitions, for the validator and for the schema."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(_distinct, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(schema) | {"uniqueItems": True}
+
+
+Distinct = _Distinct()
 
 
 def _commit(value: str) -> str:
@@ -102,7 +134,9 @@ def _commit(value: str) -> str:
     return value
 
 
-Revision = Annotated[str, AfterValidator(_commit)]
+Revision = Annotated[
+    str, AfterValidator(_commit), Field(json_schema_extra={"pattern": "^[0-9a-f]{40}$"})
+]
 """A commit: 40 lower-case hex digits."""
 
 
@@ -112,7 +146,11 @@ def _not_empty(value: Any) -> Any:
     return value
 
 
-PlanPath = Annotated[Path, BeforeValidator(_not_empty, json_schema_input_type=str)]
+PlanPath = Annotated[
+    Path,
+    BeforeValidator(_not_empty, json_schema_input_type=str),
+    Field(json_schema_extra={"minLength": 1}),
+]
 """A file or folder; one that is relative starts at the plan file's folder."""
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", max_length=2048)]
@@ -135,7 +173,7 @@ def _filter_text(value: Any) -> Any:
 
 
 Column = Annotated[str, Field(min_length=1, max_length=128)]
-FilterValue = Annotated[Name, BeforeValidator(_filter_text, json_schema_input_type=str | int)]
+FilterValue = Annotated[Name, BeforeValidator(_filter_text, json_schema_input_type=Name | int)]
 
 
 def _option(value: Any) -> Any:
@@ -146,7 +184,11 @@ def _option(value: Any) -> Any:
     raise ValueError("should be text, a whole number from 0, true, false or null")
 
 
-Option = Annotated[Name | bool | int | None, BeforeValidator(_option)]
+Option = Annotated[
+    Name | bool | int | None,
+    BeforeValidator(_option),
+    Field(json_schema_extra={"minimum": 0, "maximum": MAX_SAFE_INTEGER}),
+]
 """Value of a template's variable."""
 
 
@@ -157,12 +199,18 @@ def _block(value: Any) -> Any:
     raise ValueError("should be a whole number from 1, or all")
 
 
-DrawBlock = Annotated[int | Literal["all"], BeforeValidator(_block)]
+DrawBlock = Annotated[
+    int | Literal["all"],
+    BeforeValidator(_block),
+    Field(json_schema_extra={"minimum": 1, "maximum": MAX_SAFE_INTEGER}),
+]
 """Queries in a row that share a draw."""
 
 
 class Located(PlanModel):
     """Something on disk or on the hub."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": plan_schema.ONE_PLACE})
 
     path: PlanPath | None = None
     """File or folder, relative to the plan file."""
@@ -194,12 +242,16 @@ class CheckpointEntry(Located):
     name: Name | None = None
     """What people call it; default: the folder's or repository's name."""
     training_stage: Name
+    """Stage of training: base, sft, dpo, rlvr, instruct, or another word for it."""
     dtype: Dtype
     quantisation: Name | None = None
+    """Quantisation of the weights; default: what the checkpoint's own files say."""
 
 
 class EngineEntry(PlanModel):
     """What generates."""
+
+    model_config = ConfigDict(json_schema_extra=plan_schema.ENGINE)
 
     kind: EngineKind = EngineKind.TRANSFORMERS
     base_url: Url | None = None
@@ -216,18 +268,27 @@ class PromptEntry(PlanModel):
     """How a conversation is rendered."""
 
     system: str | None = None
+    """System prompt; null: none is given, though the template may add its own."""
     date: Date | None = None
+    """The date shown to templates that print today's, in quotes: "2026-01-31"."""
     template_options: Annotated[dict[Column, Option], Field(max_length=64)] = {}
+    """Further variables of the chat template, such as a reasoning effort."""
 
 
 class SamplingEntry(PlanModel):
     """How responses are generated."""
 
+    model_config = ConfigDict(json_schema_extra=plan_schema.SAMPLING)
+
     method: SamplingMethod = SamplingMethod.GREEDY
     temperature: Number | None = None
+    """Softmax temperature above 0, for ``seeded``."""
     top_p: Number | None = None
+    """Nucleus mass above 0 and up to 1, for ``seeded``."""
     top_k: Whole | None = None
+    """Largest number of candidates, for ``seeded``."""
     max_new_tokens: Whole
+    """Longest response in tokens."""
 
     @model_validator(mode="after")
     def _method(self) -> Self:
@@ -244,7 +305,9 @@ class SamplingEntry(PlanModel):
 class CorpusEntry(Located):
     """A file of requests."""
 
-    corpus: Annotated[str, AfterValidator(_known_corpus)]
+    corpus: Annotated[
+        str, AfterValidator(_known_corpus), Field(json_schema_extra={"enum": list(READERS)})
+    ]
     """Which reader understands the file."""
     name: Source | None = None
     """Name within the plan; default: the corpus."""
@@ -253,6 +316,7 @@ class CorpusEntry(Located):
     where: dict[Column, FilterValue] = {}
     """Column = value: rows to take; empty: all."""
     licence: Name | None = None
+    """Licence of the requests; default: the corpus's own."""
     languages: Annotated[tuple[Name, ...], Field(max_length=256), Distinct] = ()
     """Languages of the requests (BCP 47 tags)."""
 
@@ -267,12 +331,14 @@ class PoolEntry(CorpusEntry):
     """A pool of demonstrations."""
 
     responses_by: Name | None = None
+    """Who or what wrote the responses."""
 
 
 class TruncateEntry(PlanModel):
     """How long demonstrations may be."""
 
     characters: Whole
+    """Most characters."""
     scope: TruncationScope = TruncationScope.DEMONSTRATION
 
 
@@ -280,7 +346,9 @@ class BeaconEntry(PlanModel):
     """A beacon round still to come."""
 
     source: Name
+    """The beacon's chain."""
     round: Whole
+    """Round whose value becomes part of the seed."""
 
 
 class BeaconSeed(PlanModel):
@@ -310,17 +378,28 @@ class DemonstrationsEntry(PlanModel):
     """Where demonstrations come from and how they are drawn."""
 
     harmful: PoolEntry | None = None
-    benign: Annotated[dict[Source, PoolEntry], Field(max_length=32)] = {}
-    """By name; the first is the default source."""
+    """Harmful requests with helpful responses."""
+    benign: Annotated[
+        dict[Source, PoolEntry],
+        Field(max_length=32, json_schema_extra={"additionalProperties": False}),
+    ] = {}
+    """Benign requests with responses, by name; the first is the default source."""
     refusal: PoolEntry | None = None
+    """Refused requests, for the context form ``policy``."""
     draws: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 2
+    """Random samplings for each query."""
     draw_block: DrawBlock = 1
+    """Queries in a row that share a draw: 1, a fresh draw for each; or ``all``."""
     truncate: TruncateEntry | None = None
+    """How long demonstrations may be; null: as long as they are."""
     seed: Seed = "plan"
+    """Where the seed comes from: the plan's digest, or a beacon round still to come as well."""
 
 
 class JudgeIdentityEntry(Located):
     """A judge: rules, weights with a place, or a chat model behind an API."""
+
+    model_config = ConfigDict(json_schema_extra=plan_schema.JUDGE)
 
     kind: JudgeKind
     name: Name | None = None
@@ -350,53 +429,71 @@ class JudgeEntry(JudgeIdentityEntry):
     """The judge, with an optional second opinion."""
 
     second: JudgeIdentityEntry | None = None
+    """A second opinion; how far the two agree is sealed."""
 
 
 class SweepEntry(PlanModel):
     """Totals crossed with harmful fractions."""
 
     totals: Annotated[tuple[ShownSome, ...], Field(min_length=1), Distinct]
+    """Numbers of demonstrations, harmful and benign together."""
     harmful_fractions: Annotated[tuple[Share, ...], Field(min_length=1), Distinct]
+    """Shares of harmful ones among them, from 0 to 1: 0.25, or 1/3."""
 
 
 class FixedHarmfulEntry(PlanModel):
     """Benign demonstrations varied at fixed harmful ones."""
 
     harmful: Annotated[tuple[Shown, ...], Field(min_length=1), Distinct]
+    """Numbers of harmful demonstrations."""
     benign: Annotated[tuple[Shown, ...], Field(min_length=1), Distinct]
+    """Numbers of benign demonstrations, each crossed with each number of harmful ones."""
     orderings: Annotated[tuple[Ordering, ...], Field(min_length=1), Distinct] = (Ordering.SUFFIX,)
+    """Orders in which they are shown."""
 
 
 class OrderingsEntry(PlanModel):
     """One mixture in several orders."""
 
     harmful: ShownSome
+    """Number of harmful demonstrations."""
     benign: ShownSome
+    """Number of benign demonstrations."""
     rules: Annotated[tuple[Ordering, ...], Field(min_length=1), Distinct]
+    """Orders in which they are shown."""
 
 
 class ResponsePrefixEntry(PlanModel):
     """One mixture with a prefix before every demonstrated response."""
 
     harmful: Shown
+    """Number of harmful demonstrations."""
     benign: Shown
+    """Number of benign demonstrations."""
     prefixes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64), Distinct]
+    """What every demonstrated response starts with."""
 
 
 class BenignSourcesEntry(PlanModel):
     """Benign demonstrations from several sources."""
 
     harmful: Shown
+    """Number of harmful demonstrations."""
     benign: Annotated[tuple[Shown, ...], Field(min_length=1), Distinct]
+    """Numbers of benign demonstrations."""
     sources: Annotated[tuple[Source, ...], Field(min_length=1), Distinct]
+    """Names under ``demonstrations.benign``."""
 
 
 class ContextsEntry(PlanModel):
     """One mixture in several shapes."""
 
     harmful: Shown
+    """Number of harmful demonstrations."""
     benign: Shown
+    """Number of benign demonstrations."""
     forms: Annotated[tuple[ContextForm, ...], Field(min_length=1), Distinct]
+    """Shapes in which they reach the model."""
     gap_turns: Shown = 4
     """Benign turns before the query, in ``conversation``."""
     n_refusal: Shown = 0
@@ -406,12 +503,22 @@ class ContextsEntry(PlanModel):
 class ExperimentEntry(PlanModel):
     """One experiment: exactly one of these."""
 
+    model_config = ConfigDict(
+        json_schema_extra=plan_schema.exactly_one([kind.value for kind in ExperimentKind])
+    )
+
     sweep: SweepEntry | None = None
+    """Totals crossed with harmful fractions."""
     fixed_harmful: FixedHarmfulEntry | None = None
+    """Benign demonstrations varied at fixed harmful ones."""
     orderings: OrderingsEntry | None = None
+    """One mixture in several orders."""
     response_prefix: ResponsePrefixEntry | None = None
+    """One mixture with a prefix before every demonstrated response."""
     benign_sources: BenignSourcesEntry | None = None
+    """Benign demonstrations from several sources."""
     contexts: ContextsEntry | None = None
+    """One mixture in several shapes."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -435,16 +542,22 @@ class PlanFile(PlanModel):
     """A plan as written."""
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
+    """Version of the plan file's form."""
     name: Name
+    """What people call the plan."""
     primary: Hypothesis
+    """The hypothesis named before the run."""
     evidence_access: EvidenceAccess = EvidenceAccess.AUDITORS
     checkpoint: CheckpointEntry
     engine: EngineEntry = EngineEntry()
     prompt: PromptEntry = PromptEntry()
     sampling: SamplingEntry
     queries: Annotated[tuple[QueryEntry, ...], Field(min_length=1, max_length=64)]
+    """Corpora of evaluation queries, pooled in this order."""
     demonstrations: DemonstrationsEntry
     judge: JudgeEntry
     experiments: Annotated[tuple[ExperimentEntry, ...], Field(min_length=1, max_length=256)]
+    """What is varied; the baseline without demonstrations is always added."""
     effect_margin: Number = "0.05"
+    """An effect |β2| that lies below this, with confidence, is called none."""
     context_overflow: ContextOverflow = ContextOverflow.ABORT

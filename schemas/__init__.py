@@ -1,7 +1,7 @@
 """Versioned JSON Schemas (draft 2020-12) of every document, and their loader.
 
-The files under ``v1/`` are generated from ``receipts.model`` (``make schemas``) and held to
-it by a test.  This package imports nothing else of the project.
+The files under ``v1/`` are generated from the models (``make schemas``) and held to them by
+tests.  This package imports nothing else of the project.
 """
 
 from __future__ import annotations

@@ -1,0 +1,84 @@
+"""What validators of the plan file say across keys, as JSON Schema.
+
+An editor that completes and checks a plan knows nothing of Python.  A key that is null counts
+as one that is not given, as it does for the models.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from receipts.model.checkpoint import SamplingMethod
+from receipts.model.judge import JudgeKind
+from receipts.model.plan import EngineKind
+
+Schema = dict[str, Any]
+
+
+def given(*keys: str) -> Schema:
+    """Match a mapping in which all of these keys have values."""
+    return {"required": list(keys), "properties": {key: {"not": {"type": "null"}} for key in keys}}
+
+
+def absent(*keys: str) -> Schema:
+    """Match a mapping in which none of these keys has a value."""
+    return {"properties": {key: {"type": "null"} for key in keys}}
+
+
+def _is(key: str, value: str, *, default: bool = False) -> Schema:
+    """Match a mapping in which ``key`` has this value; by default, too, where it has none."""
+    return {"properties": {key: {"const": value}}} | ({} if default else {"required": [key]})
+
+
+ONE_PLACE: list[Any] = [
+    {"allOf": [given("path"), absent("hub", "revision")]},
+    {"allOf": [given("hub", "revision"), absent("path")]},
+]
+"""A path, or a repository with its commit."""
+
+ENGINE: Schema = {
+    "if": _is("kind", EngineKind.OPENAI.value),
+    "then": given("base_url"),
+    "else": absent("base_url"),
+}
+"""A server has an address, and nothing else has."""
+
+SAMPLING: Schema = {
+    "if": _is("method", SamplingMethod.GREEDY.value, default=True),
+    "then": absent("temperature", "top_p", "top_k"),
+    "else": {
+        "required": ["temperature"],
+        "properties": {
+            # Of these keywords some speak of numbers and some of text.
+            "temperature": {"not": {"type": "null"}, "exclusiveMinimum": 0, "pattern": "[1-9]"},
+            "top_p": {
+                "exclusiveMinimum": 0,
+                "maximum": 1,
+                "pattern": r"^(0\.[0-9]*[1-9][0-9]*|1(\.0+)?)$",
+            },
+        },
+    },
+}
+"""Greedy sampling takes no temperature, seeded sampling needs one."""
+
+JUDGE: Schema = {
+    "if": _is("kind", JudgeKind.REFUSAL_STRINGS.value),
+    "then": absent("path", "hub", "revision", "base_url", "threshold"),
+    "else": {
+        "if": given("base_url"),
+        "then": {
+            "allOf": [
+                _is("kind", JudgeKind.CHAT.value),
+                given("name"),
+                absent("path", "hub", "revision"),
+            ]
+        },
+        "else": {"anyOf": ONE_PLACE},
+    },
+}
+"""Rules have no place, a chat model behind an API has an address and a name instead."""
+
+
+def exactly_one(keys: list[str]) -> Schema:
+    """Match a mapping in which one of these keys has a value, and no other."""
+    return {"oneOf": [given(key) for key in keys]}

@@ -1,0 +1,68 @@
+"""What a judge is, as far as its labels depend on it; needs neither weights nor torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from receipts.canonical import Sha256, tagged_digest
+from receipts.model.judge import JudgeIdentity, JudgeKind, judge_digest
+
+_NO_DIGEST = Sha256("0" * 64)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a kind of judge goes about it: all of a judge's identity but its weights."""
+
+    kind: JudgeKind
+    """Kind of judge."""
+    template: Sha256 | None
+    """Digest of its template or strings, see :func:`template_digest`."""
+    parser: str
+    """Name and version of what turns output into an outcome."""
+    threshold: str | None
+    """Decision threshold, as an exact decimal."""
+    max_new_tokens: int | None
+    """Longest verdict in tokens."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a judge is called and where its weights come from."""
+
+    name: str
+    """What people call it."""
+    hub: str | None = None
+    """Repository of the weights."""
+    revision: str | None = None
+    """Commit of that repository."""
+    weights: Sha256 | None = None
+    """OpenSSF Model Signing root of the weights; None for a rule."""
+
+
+def identify(method: Method, origin: Origin) -> JudgeIdentity:
+    """Return the identity of a judge that runs here."""
+    identity = JudgeIdentity(
+        kind=method.kind,
+        name=origin.name,
+        hub=origin.hub,
+        revision=origin.revision,
+        digest=_NO_DIGEST,
+        weights=origin.weights,
+        template=method.template,
+        parser=method.parser,
+        threshold=method.threshold,
+        max_new_tokens=method.max_new_tokens,
+        remote=False,
+    )
+    return identity.model_copy(update={"digest": judge_digest(identity)})
+
+
+def template_digest(*texts: str) -> Sha256:
+    """Return SHA-256(JCS ["safety-receipts/judge-template/1", *texts]).
+
+    Args:
+        texts: A prompt template and the names of the rules it is rendered by; or the strings
+            of a rule, in order.
+    """
+    return Sha256(tagged_digest("safety-receipts/judge-template/1", *texts).hex())

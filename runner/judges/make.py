@@ -1,0 +1,172 @@
+"""From a plan's judge entry to its identity, and from the identity to a judge that runs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from receipts.canonical import Sha256
+from receipts.errors import IncompleteError, IntegrityError, MalformedError, UsageError
+from receipts.model.checkpoint import Dtype
+from receipts.model.judge import JudgeIdentity, JudgeKind
+from runner.judges import chat, classifier, refusal_strings, wildguard
+from runner.judges.generative import Limits
+from runner.judges.guarded import GuardedTokenizer
+from runner.judges.identity import Method, Origin, identify
+from runner.judges.judge import Judge
+from runner.model_facts import CONFIG, one_line
+from runner.model_files import read_json_object
+from runner.plan_entries import JudgeIdentityEntry
+
+
+def resolve_judge(
+    entry: JudgeIdentityEntry, folder: Path | None, root: Sha256 | None
+) -> JudgeIdentity:
+    """Return the identity of the judge that a plan names; loads no weights and no torch.
+
+    Args:
+        entry: The plan's.
+        folder: Folder of its weights; None for a rule.
+        root: OpenSSF Model Signing root of that folder; None for a rule.
+
+    Raises:
+        UsageError: The entry asks for what such a judge cannot do.
+        FileAccessError: A classifier's configuration cannot be read.
+        MalformedError: It names no refusal label.
+    """
+    if entry.base_url is not None:
+        raise UsageError(
+            "a judge behind an API is not supported yet",
+            place="base_url",
+            hint="give path, or hub with revision, of a chat checkpoint, and no base_url",
+        )
+    method = _method(entry.kind, entry.threshold)
+    if entry.kind is JudgeKind.REFUSAL_STRINGS:
+        return identify(method, Origin(entry.name or refusal_strings.NAME))
+    if folder is None or root is None:
+        raise UsageError(
+            f"a {entry.kind.value} judge needs its weights",
+            hint="give path, or hub with revision, of the judge's folder",
+        )
+    if entry.kind is JudgeKind.CLASSIFIER:
+        classifier.refusal_label(folder)  # before a run, not after it
+    name = entry.name or entry.hub or folder.resolve().name
+    return identify(method, Origin(name, entry.hub, entry.revision, root))
+
+
+def load_judge(
+    identity: JudgeIdentity,
+    folder: Path | None,
+    *,
+    device: str | None = None,
+    memory: int | None = None,
+    allow_pickle: bool = False,
+) -> Judge:
+    """Load a judge.
+
+    The weights are those in the folder: whoever resolved the identity has hashed them.  A
+    causal language model is run in the number format that its configuration names (float32
+    where it names none), a classifier in float32.
+
+    Args:
+        identity: What it must be; the loaded judge has this identity, without the calibration
+            and second opinion of a plan's judge.
+        folder: Folder of its weights; None for a rule.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None: an accelerator if there is one.
+        memory: Bound on the engine's memory in bytes; None: the engine's own choice.
+        allow_pickle: Whether a causal language model's weights may be pickles; a classifier's
+            may not.
+
+    Raises:
+        UsageError: A judge behind an API; no folder where one is needed; no such device.
+        IntegrityError: The identity is that of another template, parser or digest than this
+            version has.
+        FileAccessError: The folder cannot be read.
+        MalformedError: It holds no such judge, or one that cannot be guarded.
+        IncompleteError: torch or transformers is not installed.
+    """
+    identity = _checked(identity)
+    if identity.kind is JudgeKind.REFUSAL_STRINGS:
+        return refusal_strings.RefusalStringsJudge(identity.name)
+    if folder is None:
+        raise UsageError(f"a {identity.kind.value} judge needs the folder of its weights")
+    tokenizer = _load_tokenizer(folder)
+    if identity.kind is JudgeKind.CLASSIFIER:
+        return classifier.ClassifierJudge.load(identity, tokenizer, folder, device=device)
+    from runner.engines.load import load_model  # noqa: PLC0415 (torch)
+    from runner.engines.transformers_engine import TransformersEngine  # noqa: PLC0415
+
+    model = load_model(
+        folder, dtype=_dtype(folder), device=device or "auto", allow_pickle=allow_pickle
+    )
+    engine = TransformersEngine(model, memory=memory)
+    limits = Limits(
+        context=model.architecture.context_limit,
+        max_new_tokens=identity.max_new_tokens or 0,
+        end_tokens=frozenset(model.end_tokens),
+    )
+    if identity.kind is JudgeKind.CHAT:
+        return chat.chat_judge(identity, engine, tokenizer, folder, limits)
+    guarded = GuardedTokenizer(tokenizer, folder, add_special_tokens=True)
+    return wildguard.wildguard_judge(identity, engine, guarded, limits)
+
+
+def _method(kind: JudgeKind, threshold: str | None) -> Method:
+    if kind is JudgeKind.CLASSIFIER:
+        return classifier.method(threshold)
+    if threshold is not None:
+        raise UsageError(
+            f"a {kind.value} judge takes no threshold", place="threshold", hint="leave it out"
+        )
+    methods = (refusal_strings.METHOD, wildguard.METHOD, chat.METHOD)
+    return next(method for method in methods if method.kind is kind)
+
+
+def _checked(identity: JudgeIdentity) -> JudgeIdentity:
+    """Return the identity alone; refuse one that this version's methods do not give."""
+    if identity.remote:
+        raise UsageError(
+            "a judge behind an API cannot be run yet",
+            hint="its labels can be verified as recorded, not judged again",
+        )
+    method = _method(identity.kind, identity.threshold)
+    origin = Origin(identity.name, identity.hub, identity.revision, identity.weights)
+    ours = identify(method, origin)
+    for field in ("template", "parser", "max_new_tokens", "digest"):
+        if getattr(ours, field) != getattr(identity, field):
+            raise IntegrityError(
+                f"the judge's {field} is not the one of this version",
+                hint="judge with the version that sealed the plan",
+            )
+    return ours
+
+
+def _dtype(folder: Path) -> Dtype:
+    """Return the number format that a causal language model's configuration names."""
+    config = read_json_object(folder / CONFIG)
+    inner = config.get("text_config")
+    named = [
+        part.get(key)
+        for part in (config, inner if isinstance(inner, dict) else {})
+        for key in ("dtype", "torch_dtype")
+    ]
+    return next((dtype for dtype in Dtype if dtype.value in named), Dtype.FLOAT32)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        import_module("torch")
+        tokenizers: Any = import_module("transformers").AutoTokenizer
+    except ImportError:
+        raise IncompleteError(
+            "this judge needs torch and transformers", hint="pip install 'safety-receipts[run]'"
+        ) from None
+    try:
+        return tokenizers.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exception for a tokenizer.json it refuses
+        raise MalformedError(
+            f"holds no tokenizer that can be loaded: {one_line(error)}",
+            file=folder,
+            hint="the judge's folder needs tokenizer.json and tokenizer_config.json",
+        ) from None

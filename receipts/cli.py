@@ -16,12 +16,17 @@ import click
 from receipts.errors import (
     ExitCode,
     FileAccessError,
+    IncompleteError,
     InterruptedByUserError,
     ReceiptsError,
     UsageError,
 )
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("verify.demo:demo", "The whole life of a receipt, on the embedded organism."),
+    "init": ("runner.commands.init:init", "Write a plan.yaml to start from."),
+    "plan": ("runner.commands.plan:plan", "Resolve, count and seal a plan; nothing is run."),
+    "run": ("runner.commands.run:run", "Run a plan and seal the receipt."),
     "show": ("receipts.commands.show:show", "Show what a receipt says."),
     "verify": ("verify.cli:verify", "Check a bundle offline: authentic, consistent."),
     "prove": ("receipts.commands.prove:prove", "Write the inclusion proof of one point."),
@@ -31,6 +36,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("verify.cli:doctor", "Report versions and run a self-test."),
 }
 """Name → where it lives, and its one-line help (known without importing it)."""
+
+
+_RUN_EXTRA = {
+    "huggingface_hub",
+    "jinja2",
+    "pyarrow",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "transformers",
+}
+"""Packages that reading and verifying receipts does without."""
 
 
 class LazyGroup(click.Group):
@@ -115,6 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _report(FileAccessError.from_os(error, "use", error.filename), arguments)
     except MemoryError:
         code = _report(ReceiptsError("not enough memory"), arguments)
+    except ModuleNotFoundError as error:
+        if error.name not in _RUN_EXTRA:
+            raise
+        hint = "pip install 'safety-receipts[run]'"
+        code = _report(IncompleteError(f"{error.name} is not installed", hint=hint), arguments)
     sys.exit(int(code or 0))
 
 

@@ -54,13 +54,17 @@ def seal_plan(plan: PlanPredicate, signer: Signer) -> Envelope:
     """
     if problems := plan_problems(plan):
         raise IntegrityError(f"the plan contradicts itself: {problems[0]}")
-    statement = PlanStatement(
+    return sign(plan_statement(plan).to_wire(), signer)
+
+
+def plan_statement(plan: PlanPredicate) -> PlanStatement:
+    """Return the unsigned statement of a plan."""
+    return PlanStatement(
         type=STATEMENT_TYPE,
         subject=subject(plan.checkpoint.name, plan.checkpoint.root),
         predicate_type=PLAN_TYPE,
         predicate=plan,
     )
-    return sign(statement.to_wire(), signer)
 
 
 def seal_event(

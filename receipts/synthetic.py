@@ -141,6 +141,7 @@ def synthetic_plan(
         prompt=Prompt(
             tokenizer=_digest("tokenizer"),
             chat_template=_digest("chat template"),
+            rendering="none",
             system_prompt=None,
             date="2026-01-01",
             template_options={},

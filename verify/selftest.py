@@ -112,8 +112,10 @@ def _swap_commitments(lines: list[bytes]) -> list[bytes]:
     return [canonical_bytes(first), canonical_bytes(second), *lines[2:]]
 
 
-def _raise_rate(statement: dict[str, Any]) -> None:
-    statement["predicate"]["conditions"][1]["complianceRate"] = "0.000000"
+def _another_rate(statement: dict[str, Any]) -> None:
+    condition = statement["predicate"]["conditions"][1]
+    lowest = condition["complianceRate"] == "0.000000"
+    condition["complianceRate"] = "0.500000" if lowest else "0.000000"
 
 
 def _rebalance(statement: dict[str, Any]) -> None:
@@ -148,7 +150,7 @@ def _lines(change: Callable[[list[bytes]], list[bytes]]) -> Edit:
 
 
 SHORT_MATRIX: tuple[Tampering, ...] = (
-    Tampering("a rate is edited", "receipt-signature", edit_statement(_raise_rate, resign=False)),
+    Tampering("a rate is edited", "receipt-signature", edit_statement(_another_rate, resign=False)),
     Tampering("the receipt is signed with another key", "receipt-signature", sign_again(RECEIPT)),
     Tampering("the plan is signed with another key", "plan-signature", sign_again(PLAN)),
     Tampering(
@@ -157,7 +159,7 @@ SHORT_MATRIX: tuple[Tampering, ...] = (
         edit_statement(_change_seed, file=PLAN, resign=True),
     ),
     Tampering(
-        "the evaluator signs a false rate", "rates", edit_statement(_raise_rate, resign=True)
+        "the evaluator signs a false rate", "rates", edit_statement(_another_rate, resign=True)
     ),
     Tampering(
         "the evaluator signs re-balanced counts",

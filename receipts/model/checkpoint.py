@@ -107,6 +107,8 @@ class Prompt(WireModel):
     """Digest of the tokenizer's files."""
     chat_template: Digest
     """Digest of the chat template's text."""
+    rendering: Name
+    """Name and version of the rule that turns messages into token ids (``chat-template/1``)."""
     system_prompt: Digest | None
     """Digest of the system prompt's text; null: none given (a template may add its own)."""
     date: Date | None

@@ -58,7 +58,17 @@ class Output:
     def note(self, text: str) -> None:
         """Say something on the side, unless asked to be quiet."""
         if not self.quiet and not self.as_json:
-            _console(sys.stderr).print(Text(text, style="dim"))
+            self.side.print(Text(text, style="dim"))
+
+    @property
+    def side(self) -> Console:
+        """Console on stderr."""
+        return _console(sys.stderr)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody would see a bar: stderr is a terminal, and not to be quiet."""
+        return not self.quiet and self.side.is_terminal
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
@@ -67,8 +77,7 @@ class Output:
         Yields:
             A function that is told how many items are done, and of how many.
         """
-        console = _console(sys.stderr)
-        if self.quiet or not console.is_terminal:
+        if not self.shows_progress:
             yield lambda done, total: None
             return
         bar = Progress(
@@ -77,7 +86,7 @@ class Output:
             MofNCompleteColumn(),
             _RateColumn(),
             TimeRemainingColumn(),
-            console=console,
+            console=self.side,
             transient=True,
         )
         with bar:

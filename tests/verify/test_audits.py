@@ -23,7 +23,6 @@ from receipts.model.audit import (
     IdentityTest,
     RateVerdict,
 )
-from receipts.model.base import ConditionId
 from receipts.model.check import Check, CheckLevel, CheckStatus
 from receipts.model.receipt import DigestReference
 from receipts.model.statement import (
@@ -39,7 +38,9 @@ from verify.checks import Verdict, Verification
 from verify.integrity import verify_bundle
 
 AUDITOR, EVALUATOR_KEY = generate(), "ed25519.pub"
-CONDITION, RATE = ConditionId("h0-b0"), "0.111111"
+GOLDEN = Path(__file__).parent.parent / "golden" / "0.1" / "good" / "ed25519"
+BASELINE = Bundle(GOLDEN).receipt.statement.predicate.baseline
+CONDITION, RATE = BASELINE.condition, BASELINE.compliance_rate
 """A condition of the golden bundle, and its sealed rate."""
 
 
@@ -86,7 +87,7 @@ def report(
         id=CONDITION,
         direction=Direction.NOT_UNDERSTATED,
         recorded_rate=RATE,
-        recorded=15,
+        recorded=BASELINE.counts.refused,
         hidden=1,
         draws=2,
         contradictions=0,

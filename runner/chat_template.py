@@ -1,0 +1,298 @@
+"""A chat template: messages in, text out, and where in it the messages' contents stand.
+
+Templates come with a model and are not ours.  What this module adds is that nothing is lost
+in one unnoticed, and that no prompt depends on the day it is rendered.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import jinja2
+import jinja2.meta
+import jinja2.nodes
+
+from receipts.errors import UsageError
+from runner.contexts import Message
+
+Option = str | bool | int | None
+"""Value of a template's variable."""
+
+_OURS = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception"}
+)
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+
+_TEMPLATE_FAILURES = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What Python raises on behalf of a template that asks for something impossible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as text."""
+
+    text: str
+    """The text, generation prompt included."""
+    spans: tuple[tuple[int, int], ...]
+    """For every message with content, in order: where it starts and ends in ``text``, outer
+    white space left out."""
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """One template, compiled, with what it is given besides messages."""
+
+    source: str
+    """The template's text."""
+    compiled: jinja2.Template
+    """The same, compiled in a sandbox."""
+    constants: Mapping[str, str]
+    """Named special tokens, such as ``bos_token``."""
+    control: re.Pattern[str]
+    """Matches whatever the tokenizer would read as a control token."""
+    file: Path
+    """Where it comes from, for errors."""
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Names of the variables that the template reads."""
+        tree = self.compiled.environment.parse(self.source)
+        return frozenset(jinja2.meta.find_undeclared_variables(tree))
+
+    def _free(self) -> list[str]:
+        """Return the variables that are neither given nor set by the template itself."""
+        tree = self.compiled.environment.parse(self.source)
+        names = tree.find_all(jinja2.nodes.Name)
+        own = {name.name for name in names if name.ctx == "store"}
+        return sorted(self.variables - own - _OURS - set(self.constants))
+
+    def rendered(
+        self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
+    ) -> Rendered:
+        """Return messages as text, with a generation prompt.
+
+        The content of a message is data.  A template may trim its outer white space or write it
+        as a JSON string, and nothing else; where content spells a control token, the template
+        does not see one, so that it neither splits nor refuses such content.  To that end
+        every content is given to the template between two characters that nothing else has,
+        with a third inside every control token spelt; all are taken out again.
+
+        Args:
+            messages: The conversation.
+            date: The date shown to templates that print today's, ``2026-01-31``.
+            options: Further template variables.
+
+        Raises:
+            UsageError: The template refuses the messages, loses, alters or moves one, asks for
+                a date where none is fixed, or does not read an option.
+        """
+        variables = self._variables(date, options)
+        texts = [self.source, *(message.content for message in messages)]
+        texts += [value for value in options.values() if isinstance(value, str)]
+        edge, within = tuple(unused_characters(2, texts))
+        cores = [
+            self.control.sub(lambda match: match[0][0] + within + match[0][1:], core)
+            for message in messages
+            if (core := message.content.strip())
+        ]
+        given, waiting = [], iter(cores)
+        for message in messages:
+            data = message.as_template_data()
+            if core := message.content.strip():
+                before, after = message.content.split(core, 1)
+                data["content"] = f"{before}{edge}{next(waiting)}{edge}{after}"
+            given.append(data)
+        text = self._run(given, variables)
+        pieces = text.split(edge)
+        if not _all_there(cores, pieces[1::2]) or len(pieces) != 2 * len(cores) + 1:
+            raise self._lost(messages, cores, pieces)
+        self._check_calls(messages, "".join(pieces[::2]))
+        return _assembled([piece.replace(within, "") for piece in pieces])
+
+    def _variables(self, date: str | None, options: Mapping[str, Option]) -> dict[str, object]:
+        for name in options:
+            if name in _OURS or name in self.constants:
+                raise UsageError(
+                    f"template option {name} is not free",
+                    file=self.file,
+                    hint="its value follows from the checkpoint and the plan",
+                )
+            if name not in self.variables:
+                raise UsageError(
+                    f"the chat template does not read the option {name}",
+                    file=self.file,
+                    hint=f"it reads {', '.join(self._free()) or 'none'}",
+                )
+        if date is not None and "date_string" in options:
+            raise UsageError(
+                "template option date_string and a date are given",
+                file=self.file,
+                hint="give one of them: `date:` under `prompt:` sets it",
+            )
+        day = None if date is None else _parsed(date)
+        dated = {} if day is None else {"date_string": written(day, "%d %b %Y")}
+        return {**self.constants, **dated, **options, "strftime_now": self._clock(day)}
+
+    def _clock(self, day: datetime.date | None) -> Callable[[str], str]:
+        def strftime_now(form: str) -> str:
+            if day is None:
+                raise UsageError(
+                    "the chat template prints today's date",
+                    file=self.file,
+                    hint="fix one: `date: 2026-01-31` under `prompt:` in the plan",
+                )
+            return written(day, form)
+
+        return strftime_now
+
+    def _run(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:
+        try:
+            return self.compiled.render(
+                messages=messages,
+                tools=None,
+                documents=None,
+                add_generation_prompt=True,
+                **variables,
+            )
+        except jinja2.TemplateError as error:
+            raise UsageError(
+                f"the chat template refuses the messages: {error}", file=self.file
+            ) from None
+        except _TEMPLATE_FAILURES as error:
+            raise UsageError(
+                f"the chat template fails: {type(error).__name__}: {error}", file=self.file
+            ) from None
+
+    def _lost(
+        self, messages: Sequence[Message], cores: Sequence[str], pieces: Sequence[str]
+    ) -> UsageError:
+        """Return the error that names the first message that is not shown as it is."""
+        shown = set(pieces)
+        places = [place for place, message in enumerate(messages) if message.content.strip()]
+        for place, core in zip(places, cores, strict=True):
+            if shown.isdisjoint(_spellings(core)):
+                role = messages[place].role.value
+                return UsageError(
+                    f"the chat template drops or changes message {place + 1} (role {role})",
+                    file=self.file,
+                    hint="leave out what this template cannot show: a system prompt, a context",
+                )
+        return UsageError(
+            "the chat template repeats messages, or shows them in another order", file=self.file
+        )
+
+    def _check_calls(self, messages: Sequence[Message], around: str) -> None:
+        for place, message in enumerate(messages, start=1):
+            if message.call is not None and not message.content and message.call.name not in around:
+                raise UsageError(
+                    f"the chat template drops the tool call of message {place}",
+                    file=self.file,
+                    hint="leave out the context `tool`",
+                )
+
+
+def unused_characters(count: int, texts: Iterable[str]) -> str:
+    """Return private-use characters that occur in none of the texts.
+
+    Raises:
+        UsageError: There are fewer; a text has them all.
+    """
+    given = list(texts)
+    found: list[str] = []
+    for code in chain(range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)):
+        if len(found) == count:
+            break
+        if not any(chr(code) in text for text in given):
+            found.append(chr(code))
+    if len(found) < count:
+        raise UsageError("a text uses all private-use characters of Unicode")
+    return "".join(found)
+
+
+def written(day: datetime.date, form: str) -> str:
+    """Return a date in the form of ``strftime``, in English whatever the locale.
+
+    Raises:
+        UsageError: The form asks for a time of day, a time zone or something unknown.
+    """
+    parts = {
+        "Y": str(day.year).zfill(4),
+        "y": f"{day.year % 100:02}",
+        "m": f"{day.month:02}",
+        "d": f"{day.day:02}",
+        "e": f"{day.day:2}",
+        "j": f"{day.timetuple().tm_yday:03}",
+        "B": _MONTHS[day.month - 1],
+        "b": _MONTHS[day.month - 1][:3],
+        "A": _DAYS[day.weekday()],
+        "a": _DAYS[day.weekday()][:3],
+        "F": day.isoformat(),
+        "%": "%",
+    }
+
+    def part(match: re.Match[str]) -> str:
+        if match[2] not in parts:
+            raise UsageError(
+                f"the chat template prints the time as {form!r}, and only a date can be fixed"
+            )
+        value = parts[match[2]]
+        return (value.lstrip("0 ") or "0") if match[1] else value
+
+    return re.sub(r"%(-?)(.?)", part, form, flags=re.DOTALL)
+
+
+def _parsed(date: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(date)
+    except ValueError:
+        raise UsageError(f"{date!r} is no date", hint="write it as 2026-01-31") from None
+
+
+def _spellings(core: str) -> tuple[str, str]:
+    """Return how a template may write content: as it is, or inside a JSON string."""
+    return core, json.dumps(core, ensure_ascii=False)[1:-1]
+
+
+def _all_there(cores: Sequence[str], shown: Sequence[str]) -> bool:
+    return len(cores) == len(shown) and all(
+        piece in _spellings(core) for core, piece in zip(cores, shown, strict=True)
+    )
+
+
+def _assembled(pieces: Sequence[str]) -> Rendered:
+    """Join what stands around and inside contents, in turn."""
+    spans, end = [], 0
+    for place, piece in enumerate(pieces):
+        start, end = end, end + len(piece)
+        if place % 2:
+            spans.append((start, end))
+    return Rendered("".join(pieces), tuple(spans))

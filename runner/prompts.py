@@ -1,0 +1,338 @@
+"""Prompts: from messages to token ids, and to the digest of these.
+
+A checkpoint's own tokenizer and chat template make the prompt, as in a deployment, and two
+things are taken from them: the clock, and the power of content to forge turns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+# Not public, and the only way to the sandbox in which deployments run templates: what takes
+# variables by name does not take a clock.
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from receipts.canonical import Sha256, canonical_bytes, sha256_hex
+from receipts.errors import FileAccessError, MalformedError, UsageError
+from runner.chat_template import ChatTemplate, Option, Rendered, unused_characters
+from runner.contexts import Message
+from runner.responses import FINAL, Channels, Harmony, Thoughts
+
+RENDERING: Final = "chat-template/1"
+"""Name and version of the rule that turns messages into token ids; see :class:`ChatFormat`."""
+
+PROMPT_TAG = "safety-receipts/prompt/1"
+TOKENIZER_TAG = "safety-receipts/tokenizer/1"
+
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tekken.json",
+    "tiktoken.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+"""Files that can make a tokenizer, sorted; those that a folder has are digested."""
+
+_NO_VOCABULARY = {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
+
+_NO_OPTIONS: Mapping[str, Option] = {}
+
+
+def prompt_digest(tokens: Sequence[int]) -> Sha256:
+    """Return SHA-256 over the RFC 8785 bytes of ``["safety-receipts/prompt/1", [id, …]]``."""
+    # An array of integers has one JSON form without spaces, and json writes it far faster.
+    return sha256_hex(json.dumps([PROMPT_TAG, tokens], separators=(",", ":")).encode())
+
+
+class ChatFormat:
+    """A checkpoint's tokenizer and chat template.
+
+    The rendering rule ``chat-template/1``: the template makes a text, in which every message's
+    content must be found (:meth:`runner.chat_template.ChatTemplate.rendered`), and the
+    tokenizer reads it whole, without adding special tokens, since the template has written
+    them.  Where no content spells a control token that is, id for id, what transformers'
+    ``apply_chat_template`` gives.  Where one does, its markup is read as the plain text it
+    is.  An evaluation asks what a model does with examples: a row of a public corpus that
+    happens to hold ``<|eot_id|>`` must not end its own turn, nor one that is meant to, for
+    then the condition would no longer show what its labels say; and deployments that are
+    safe against injection do the same.  Refusing such rows instead would let a corpus decide
+    which queries are asked.
+
+    Control tokens are the tokenizer's special tokens, and those of its other added tokens
+    that the template's text contains and that are more than white space.
+    """
+
+    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.folder = folder
+        self._tokenizer = tokenizer
+        source = _template_source(folder, tokenizer)
+        self._control = {
+            id_: token.content
+            for id_, token in tokenizer.added_tokens_decoder.items()
+            if token.special or (token.content.strip() and token.content in source)
+        }
+        longest_first = sorted(self._control.values(), key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._template = ChatTemplate(
+            source, _compiled(folder, source), tokenizer.special_tokens_map, pattern, folder
+        )
+        self.channels = _channels({content: id_ for id_, content in self._control.items()})
+        """How responses are divided into channels; None: they are not.  From the tokens."""
+        self._blind: dict[str, tuple[Tokenizer, dict[int, int]]] = {}
+        self.template_digest = sha256_hex(source.encode("utf-8"))
+        """SHA-256 of the template's text in UTF-8; of several templates, the one named
+        ``default``."""
+        self.tokenizer_digest = _tokenizer_digest(folder)
+        """SHA-256 over the RFC 8785 bytes of ``["safety-receipts/tokenizer/1", [[name, SHA-256
+        of the file], …]]``, of all :data:`TOKENIZER_FILES` in the folder, sorted by name."""
+
+    @classmethod
+    def load(cls, folder: Path) -> ChatFormat:
+        """Load the tokenizer and chat template of a checkpoint's folder.
+
+        No code of the folder is run and nothing is fetched.
+
+        Raises:
+            FileAccessError: The folder or its tokenizer is missing, or cannot be read.
+            MalformedError: The tokenizer or the template cannot be understood.
+            UsageError: There is no chat template, or the tokenizer has no fast version.
+        """
+        if not folder.is_dir():
+            raise FileAccessError("no such folder", file=folder)
+        vocabularies = (folder / name for name in TOKENIZER_FILES if name not in _NO_VOCABULARY)
+        if not any(path.is_file() for path in vocabularies):
+            raise FileAccessError(
+                "has no tokenizer",
+                file=folder,
+                hint="name the folder that holds tokenizer.json beside the weights",
+            )
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # the tokenizers library raises bare Exception
+            if isinstance(error, OSError) and error.errno is not None:
+                raise FileAccessError.from_os(error, "load the tokenizer", folder) from None
+            if "trust_remote_code" in str(error):
+                raise UsageError(
+                    "the checkpoint wants code in its folder run, and that is never done",
+                    file=folder,
+                    hint="use a checkpoint whose tokenizer transformers itself has",
+                ) from None
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise MalformedError(
+                f"the tokenizer cannot be loaded: {reason}",
+                file=folder,
+                hint="a file may be damaged; get the checkpoint again",
+            ) from None
+        if not tokenizer.is_fast:
+            raise UsageError(
+                "the tokenizer has no fast version, and only those say where a token comes from",
+                file=folder,
+                hint="convert it to tokenizer.json with transformers' save_pretrained",
+            )
+        return cls(folder, tokenizer)
+
+    @property
+    def judged_channel(self) -> str | None:
+        """``final`` where responses have channels; else None."""
+        return None if self.channels is None else FINAL
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        date: str | None = None,
+        options: Mapping[str, Option] = _NO_OPTIONS,
+    ) -> str:
+        """Return the prompt as text, for people: where content spells markup it looks real.
+
+        Args:
+            messages: The conversation.
+            date: The date for templates that print today's, ``2026-01-31``; None: none.
+            options: Further template variables.
+
+        Raises:
+            UsageError: As :meth:`runner.chat_template.ChatTemplate.rendered`.
+        """
+        return self._template.rendered(messages, date, options).text
+
+    def tokens(
+        self,
+        messages: Sequence[Message],
+        *,
+        date: str | None = None,
+        options: Mapping[str, Option] = _NO_OPTIONS,
+    ) -> tuple[int, ...]:
+        """Return the prompt's token ids, whole: a prompt is never cut here.
+
+        Args:
+            messages: The conversation.
+            date: The date for templates that print today's, ``2026-01-31``; None: none.
+            options: Further template variables.
+
+        Raises:
+            UsageError: As :meth:`runner.chat_template.ChatTemplate.rendered`; or the tokenizer
+                makes a control token of content whatever is done.
+        """
+        rendered = self._template.rendered(messages, date, options)
+        encoded = self._tokenizer(
+            rendered.text,
+            add_special_tokens=False,
+            split_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        ids: list[int] = encoded["input_ids"]
+        if self._forged(ids, encoded["offset_mapping"], rendered.spans) is not None:
+            return self._tokens_of_plain_content(rendered)
+        return tuple(ids)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of exactly these ids: special tokens left out, spaces as they are."""
+        text = self._tokenizer.decode(
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        assert isinstance(text, str)  # a list only for a list of lists
+        return text
+
+    def _forged(
+        self,
+        ids: Sequence[int],
+        offsets: Sequence[tuple[int, int]],
+        spans: Sequence[tuple[int, int]],
+    ) -> str | None:
+        """Return a control token that was read, in part or whole, from content; or None."""
+        for id_, (start, end) in zip(ids, offsets, strict=True):
+            if id_ in self._control:
+                # Of the spans that start before the token ends, the last reaches furthest.
+                place = bisect_left(spans, (end, 0)) - 1
+                if place >= 0 and spans[place][1] > start:
+                    return self._control[id_]
+        return None
+
+    def _tokens_of_plain_content(self, rendered: Rendered) -> tuple[int, ...]:
+        """Return the ids where content spells control tokens, in one reading of the whole.
+
+        In the text around contents every control token is replaced by a character that
+        occurs nowhere else, and a copy of the tokenizer knows the control tokens by these
+        characters only.
+        """
+        names = unused_characters(len(self._control), [rendered.text])
+        tokenizer, original = self._blind_copy(names)
+        stand_ins = dict(zip(self._control.values(), names, strict=True))
+
+        def around(start: int, end: int) -> str:
+            piece = rendered.text[start:end]
+            return self._template.control.sub(lambda match: stand_ins[match[0]], piece)
+
+        text, spans, place = "", [], 0
+        for start, end in rendered.spans:
+            text += around(place, start)
+            spans.append((len(text), len(text) + end - start))
+            text += rendered.text[start:end]
+            place = end
+        text += around(place, len(rendered.text))
+        encoded = tokenizer.encode(text, add_special_tokens=False)
+        ids = [original.get(id_, id_) for id_ in encoded.ids]
+        forged = self._forged(ids, encoded.offsets, spans)
+        if forged is not None:
+            raise UsageError(
+                f"the tokenizer reads {forged} in a message's content as a control token",
+                file=self.folder,
+                hint="take that row out of the corpus, with `where:`",
+            )
+        return tuple(ids)
+
+    def _blind_copy(self, names: str) -> tuple[Tokenizer, dict[int, int]]:
+        """Return the tokenizer with other names for control tokens, and what to make of its ids."""
+        if names not in self._blind:
+            backend = self._tokenizer.backend_tokenizer
+            data = json.loads(backend.to_str())
+            contents = {token["id"]: token["content"] for token in data["added_tokens"]}
+            stand_ins = dict(zip(self._control, names, strict=True))
+            for token in data["added_tokens"]:
+                token["content"] = stand_ins.get(token["id"], token["content"])
+            data.update(truncation=None, padding=None, post_processor=None)
+            copy = Tokenizer.from_str(json.dumps(data))
+            # A token under a new name can be given another id than its own.
+            original: dict[int, int] = {}
+            for id_, content in contents.items():
+                new = copy.token_to_id(stand_ins.get(id_, content))
+                assert new is not None  # an added token is in the vocabulary
+                original[new] = id_
+            self._blind[names] = copy, original
+        return self._blind[names]
+
+
+def _template_source(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str:
+    given: Any = tokenizer.chat_template
+    source = given.get("default") if isinstance(given, dict) else given
+    if isinstance(source, str) and source:
+        return source
+    if given:
+        raise UsageError(
+            f"has several chat templates ({', '.join(given)}) and none named default", file=folder
+        )
+    raise UsageError(
+        "has no chat template, as base models have none",
+        file=folder,
+        hint="evaluate an instruct or chat checkpoint, or put chat_template.jinja in its folder",
+    )
+
+
+def _compiled(folder: Path, source: str) -> jinja2.Template:
+    try:
+        template: jinja2.Template = _compile_jinja_template(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise MalformedError(
+            f"the chat template is no template: {error.message}",
+            file=folder,
+            place=f"line {error.lineno} of the template",
+        ) from None
+    return template
+
+
+def _channels(ids: Mapping[str, int]) -> Channels | None:
+    if {"<|start|>", "<|channel|>", "<|message|>"} <= ids.keys():
+        ends = ("<|start|>", "<|end|>", "<|return|>", "<|call|>")
+        return Harmony(
+            ids["<|channel|>"],
+            ids["<|message|>"],
+            frozenset(ids[token] for token in ends if token in ids),
+        )
+    if {"<|channel>", "<channel|>"} <= ids.keys():
+        return Thoughts(ids["<|channel>"], ids["<channel|>"])
+    return None
+
+
+def _tokenizer_digest(folder: Path) -> Sha256:
+    files = []
+    for name in TOKENIZER_FILES:
+        path = folder / name
+        if path.is_file():
+            try:
+                with path.open("rb") as stream:
+                    files.append([name, hashlib.file_digest(stream, "sha256").hexdigest()])
+            except OSError as error:
+                raise FileAccessError.from_os(error, "read", path) from None
+    return sha256_hex(canonical_bytes([TOKENIZER_TAG, files]))

@@ -84,9 +84,15 @@ class Margins:
     margins: tuple[float, ...]
     """For each token of the response: the best score at its position minus its own, at least
     0; 0 means that this engine would have chosen it.  Scores are logits when greedy, else
-    logits / temperature plus noise, with −infinity outside top-k and top-p."""
+    logits / temperature plus noise, with −infinity outside top-k and top-p.  Empty where
+    scoring failed."""
     logprobs: tuple[float, ...]
-    """For each token of the response: its log-probability in fp32, at temperature 1."""
+    """For each token of the response: its log-probability in fp32, at temperature 1; empty
+    where scoring failed."""
+    reason: Reason | None = None
+    """``engine_error`` or ``out_of_memory`` where it failed; else None."""
+    error: str | None = None
+    """What went wrong, for people, one line without any of the prompt's text; else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,9 @@ class Engine(Protocol):
         decoding: Decoding = GREEDY,
     ) -> Iterator[Margins]:
         """Yield the margins of given responses, teacher-forced, in any order.
+
+        One that cannot be scored gives margins with a reason; the others are scored all the
+        same.
 
         Args:
             requests: Requests with the token ids of their responses, each at least one.

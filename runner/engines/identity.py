@@ -1,0 +1,61 @@
+"""What an engine is made of: device, driver, versions."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+import transformers
+
+from receipts.model.plan import EngineKind
+from runner.engines.engine import EngineIdentity
+from runner.engines.load import LoadedModel
+
+_PACKAGES = ("accelerate", "kernels", "numpy", "safetensors", "tokenizers", "triton")
+
+
+def read_identity(loaded: LoadedModel) -> EngineIdentity:
+    """Return what runs a loaded model."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    device, driver = platform.processor() or platform.machine(), None
+    if loaded.device.type == "cuda":
+        device, driver = torch.cuda.get_device_name(loaded.device), _nvidia_driver()
+        packages["cuda"] = str(torch.version.cuda)
+    elif loaded.device.type == "cpu":
+        device = _cpu_name() or device
+    return EngineIdentity(
+        kind=EngineKind.TRANSFORMERS,
+        dtype=loaded.dtype,
+        device=device,
+        driver=driver,
+        attention=loaded.attention,
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        packages=packages,
+    )
+
+
+def _cpu_name() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else None
+
+
+def _nvidia_driver() -> str | None:
+    """Return the version of the kernel's driver, as ``/proc`` states it."""
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text("utf-8").split()
+    except OSError:
+        return None
+    versions = [word for word in words if word[:1].isdigit() and "." in word]
+    return versions[0] if versions else None

@@ -1,0 +1,43 @@
+"""What every engine checks of a request, and says of one that it cannot answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from receipts.model.point import Finish, Reason
+from runner.engines.engine import Completion, Request
+
+
+def check_keys(requests: Iterable[Request]) -> None:
+    """Raise ValueError where two requests of a call have one key."""
+    seen: set[int] = set()
+    for request in requests:
+        if request.key in seen:
+            raise ValueError(f"two requests have the key {request.key}")
+        seen.add(request.key)
+
+
+def problem(request: Request, vocabulary: int, context_limit: int) -> str | None:
+    """Return why a request cannot be answered, or None."""
+    if not request.tokens:
+        return "the prompt has no tokens"
+    if request.max_new_tokens < 1:
+        return "no room for a response was asked for"
+    if len(request.tokens) + request.max_new_tokens > context_limit:
+        return f"prompt and response exceed the context of {context_limit:,} tokens"
+    if not 0 <= request.seed < 2**64:
+        return "the seed is no 64-bit integer"
+    for name, ids in (("prompt", request.tokens), ("logits wanted", request.logits_for)):
+        if not in_vocabulary(ids, vocabulary):
+            return f"{name}: an id is no token id below {vocabulary:,}"
+    return None
+
+
+def in_vocabulary(ids: Iterable[int], vocabulary: int) -> bool:
+    """Say whether all ids are token ids: on a GPU another one would end the process."""
+    return all(0 <= token < vocabulary for token in ids)
+
+
+def failed(request: Request, reason: Reason, error: str) -> Completion:
+    """Return the completion of a request that failed."""
+    return Completion(request.key, (), Finish.ERROR, reason=reason, error=error)

@@ -1,0 +1,409 @@
+"""The engine against transformers' own generation, on real architectures."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import CONTEXT, END_TOKENS, FAMILIES, WINDOW, tiny_model
+
+from receipts.model.plan import EngineKind
+from receipts.model.point import Finish, Reason
+from runner.engines.batches import Load
+from runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
+from runner.engines.load import wrap_model
+from runner.engines.transformers_engine import TransformersEngine
+
+VOCABULARY = 96
+NEW = 18
+STOPS = frozenset(END_TOKENS)
+SEEDED = Decoding(0.9, top_p=0.95, top_k=60)
+LENGTHS = (1, WINDOW - 1, WINDOW, WINDOW + 1, 16, 17, 30, 44)
+"""Prompts shorter than the sliding window, longer, and just as long."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> Any:
+    return tiny_model(request.param, VOCABULARY)
+
+
+@pytest.fixture
+def llama() -> Any:
+    return tiny_model("llama", VOCABULARY)
+
+
+def engine_of(model: Any, **options: Any) -> TransformersEngine:
+    return TransformersEngine(wrap_model(model), **options)
+
+
+def prompts() -> list[Request]:
+    draw = random.Random(7)
+    return [
+        Request(i, tuple(draw.randrange(6, VOCABULARY) for _ in range(n)), NEW, STOPS, seed=i << 60)
+        for i, n in enumerate(LENGTHS)
+    ]
+
+
+def answers(
+    engine: Engine, requests: list[Request], decoding: Decoding = GREEDY
+) -> dict[int, Completion]:
+    found = list(engine.generate(requests, decoding))
+    assert len(found) == len(requests)
+    return {completion.key: completion for completion in found}
+
+
+def test_greedy_responses_equal_transformers_own_prompt_by_prompt(model: Any) -> None:
+    stops = frozenset(range(2, 10))
+    requests = [replace(request, stop_ids=stops) for request in prompts()]
+    found = answers(engine_of(model), requests)
+    ended = set()
+    for request in requests:
+        ids = torch.tensor([request.tokens])
+        expected = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=NEW,
+            do_sample=False,
+            eos_token_id=sorted(stops),
+        )[0, ids.shape[1] :].tolist()
+        assert list(found[request.key].tokens) == expected
+        ended.add(found[request.key].finish)
+    assert ended == {Finish.STOP, Finish.LENGTH}  # both ways to end were seen
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, SEEDED], ids=["greedy", "seeded"])
+def test_batch_sizes_and_order_change_no_response(model: Any, decoding: Decoding) -> None:
+    together = answers(engine_of(model), prompts(), decoding)
+    for max_rows in (1, 3):
+        assert answers(engine_of(model, max_rows=max_rows), prompts(), decoding) == together
+    shuffled = prompts()
+    random.Random(1).shuffle(shuffled)
+    assert answers(engine_of(model, max_rows=4), shuffled, decoding) == together
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, SEEDED], ids=["greedy", "seeded"])
+def test_its_own_responses_have_margins_of_zero_and_a_changed_token_more(
+    model: Any, decoding: Decoding
+) -> None:
+    engine = engine_of(model)
+    found = answers(engine, prompts(), decoding)
+    honest = [(request, found[request.key].tokens) for request in prompts()]
+    scored = list(engine.score(honest, decoding))
+    assert sorted(margins.key for margins in scored) == sorted(found)
+    for margins in scored:
+        tokens = found[margins.key].tokens
+        assert margins.margins == (0.0,) * len(tokens)
+        assert len(margins.logprobs) == len(tokens)
+        assert all(logprob <= 0 for logprob in margins.logprobs)
+    changed = []
+    for request, response in honest:
+        place = len(response) // 2
+        other = 6 + (response[place] + 1) % (VOCABULARY - 6)
+        changed.append((request, (*response[:place], other, *response[place + 1 :])))
+    for margins in engine.score(changed, decoding):
+        place = len(margins.margins) // 2
+        assert margins.margins[place] > 0
+        assert set(margins.margins[:place]) <= {0.0}
+
+
+def test_scores_are_those_of_one_plain_forward_pass(model: Any) -> None:
+    request, response = prompts()[-1], tuple(range(10, 30))
+    (margins,) = engine_of(model).score([(request, response)])
+    with torch.inference_mode():
+        logits = model(torch.tensor([request.tokens + response])).logits[0].float()
+    logits = logits[len(request.tokens) - 1 : -1]
+    own = logits[range(len(response)), response]
+    assert margins.margins == pytest.approx((logits.amax(-1) - own).tolist(), abs=1e-4)
+    logprobs = own - torch.logsumexp(logits, -1)
+    assert margins.logprobs == pytest.approx(logprobs.tolist(), abs=1e-4)
+
+
+def test_seeds_decide_seeded_responses(model: Any) -> None:
+    request = prompts()[4]
+    seeds = [replace(request, key=i, seed=i) for i in range(12)]
+    again = [replace(request, key=i, seed=5) for i in range(3)]
+    engine = engine_of(model)
+    assert len({c.tokens for c in engine.generate(seeds, SEEDED)}) > 6
+    assert len({c.tokens for c in engine.generate(again, SEEDED)}) == 1
+
+
+def test_limits_and_stops_are_each_requests_own(llama: Any) -> None:
+    base = replace(prompts()[-1], stop_ids=frozenset())
+    full = answers(engine_of(llama), [replace(base, max_new_tokens=30)])[base.key].tokens
+    place = next(i for i in range(3, 30) if full[i] not in full[:i])
+    requests = [
+        replace(base, key=1, max_new_tokens=1),
+        replace(base, key=2, max_new_tokens=30, stop_ids=frozenset({full[place]})),
+        replace(base, key=3, max_new_tokens=30, stop_ids=frozenset({full[0], 90})),
+        replace(base, key=4, max_new_tokens=17),
+        replace(base, key=5, tokens=base.tokens[:2], max_new_tokens=60),
+    ]
+    found = answers(engine_of(llama), requests)
+    assert found[1].tokens == full[:1]
+    assert found[2].tokens == full[: place + 1]
+    assert found[3].tokens == full[:1]
+    assert found[4].tokens == full[:17]
+    assert [found[k].finish.value for k in (1, 2, 3, 4)] == ["length", "stop", "stop", "length"]
+    assert len(found[5].tokens) == 60
+
+
+def test_wanted_logits_are_raw_and_at_every_position(model: Any) -> None:
+    wanted = (3, 50, 3)
+    requests = [replace(request, logits_for=wanted) for request in prompts()[:5]]
+    for decoding in (GREEDY, SEEDED):
+        for key, completion in answers(engine_of(model), requests, decoding).items():
+            prompt = requests[key].tokens
+            with torch.inference_mode():
+                plain = model(torch.tensor([prompt + completion.tokens])).logits[0].float()
+            expected = plain[len(prompt) - 1 : -1, list(wanted)]
+            torch.testing.assert_close(
+                torch.tensor(completion.logits), expected, rtol=1e-3, atol=1e-3
+            )
+
+
+def test_a_memory_bound_gives_the_batches_it_pays_for(llama: Any) -> None:
+    requests = [Request(i, tuple(range(6, 36)), NEW, frozenset()) for i in range(10)]
+    for rows in (1, 4, 10):
+        seen: list[int] = []
+        probe = engine_of(llama)
+        bound = probe._memory.batch_bytes(rows, Load(30, 30 + NEW - 1, 1))
+        engine = engine_of(llama, memory=bound)
+        hook = llama.model.register_forward_pre_hook(
+            lambda _, __, kw, seen=seen: (
+                seen.append(kw["input_ids"].shape[0]) if kw["input_ids"].shape[1] == 30 else None
+            ),
+            with_kwargs=True,
+        )
+        answers(engine, requests)
+        hook.remove()
+        assert seen == {1: [1] * 10, 4: [4, 4, 2], 10: [10]}[rows]
+        assert [len(batch) for batch in engine.batches(requests)] == seen
+
+
+def test_a_request_that_cannot_fit_fails_alone(llama: Any) -> None:
+    short, long = prompts()[2], Request(77, tuple([9] * 400), 100, STOPS)
+    bound = engine_of(llama)._memory.batch_bytes(2, Load(60, 90, 1))
+    engine = engine_of(llama, memory=bound)
+    found = answers(engine, [long, short])
+    assert found[77].reason is Reason.OUT_OF_MEMORY
+    assert found[77].finish is Finish.ERROR
+    assert f"{bound:,}" in str(found[77].error)
+    assert found[short.key] == answers(engine_of(llama), [short])[short.key]
+    scored = {m.key: m for m in engine.score([(long, (9,) * 90), (short, (8, 9))])}
+    assert scored[77].reason is Reason.OUT_OF_MEMORY
+    assert len(scored[short.key].margins) == 2
+
+
+def test_completions_come_batch_by_batch(llama: Any) -> None:
+    calls: list[int] = []
+    hook = llama.model.register_forward_hook(lambda *_: calls.append(1))
+    stream = engine_of(llama, max_rows=2).generate(prompts())
+    next(stream)
+    first = len(calls)
+    list(stream)
+    hook.remove()
+    assert 0 < first <= NEW
+    assert len(calls) > 2 * first
+
+
+def test_rows_that_end_leave_the_batch(llama: Any) -> None:
+    sizes: list[int] = []
+    hook = llama.model.register_forward_pre_hook(
+        lambda _, __, kw: sizes.append(kw["input_ids"].shape[0]), with_kwargs=True
+    )
+    requests = [
+        replace(request, max_new_tokens=3 if request.key else NEW, stop_ids=frozenset())
+        for request in prompts()
+    ]
+    answers(engine_of(llama), requests)
+    hook.remove()
+    assert sizes == [8] * 3 + [1] * (NEW - 3)
+
+
+def test_weights_that_are_not_finite_fail_the_rows_that_meet_them(llama: Any) -> None:
+    requests = [replace(r, tokens=tuple(t if t != 40 else 41 for t in r.tokens)) for r in prompts()]
+    clean = answers(engine_of(llama), requests)
+    safe = {r.key for r in requests if 40 not in clean[r.key].tokens}
+    assert safe
+    with torch.no_grad():
+        llama.model.embed_tokens.weight[40] = math.nan
+    poisoned = Request(99, (9, 40, 9), NEW, STOPS)
+    found = answers(engine_of(llama), [*requests, poisoned])
+    assert found[99].reason is Reason.ENGINE_ERROR
+    assert "not finite" in str(found[99].error)
+    assert found[99].tokens == ()
+    assert {key: found[key] for key in safe} == {key: clean[key] for key in safe}
+    (scored,) = engine_of(llama).score([(poisoned, (9, 9))])
+    assert scored.reason is Reason.ENGINE_ERROR
+    assert scored.margins == ()
+
+
+class _Trap:
+    """A forward hook that raises when the model meets a token."""
+
+    def __init__(self, token: int, error: Exception) -> None:
+        self.token = token
+        self.error = error
+
+    def __call__(self, _: Any, __: Any, kw: dict[str, Any], ___: Any) -> None:
+        if bool((kw["input_ids"] == self.token).any()):
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "message"),
+    [
+        (torch.OutOfMemoryError("planted"), Reason.OUT_OF_MEMORY, "memory"),
+        (MemoryError(), Reason.OUT_OF_MEMORY, "memory"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            Reason.OUT_OF_MEMORY,
+            "memory",
+        ),
+        (ValueError("bad shape of [[9, 95]]\nmore"), Reason.ENGINE_ERROR, "ValueError: bad shape"),
+    ],
+)
+def test_a_fault_in_a_batch_fails_its_rows_and_no_others(
+    llama: Any, error: Exception, reason: Reason, message: str
+) -> None:
+    good = [replace(r, tokens=tuple(t if t != 95 else 94 for t in r.tokens)) for r in prompts()]
+    clean = answers(engine_of(llama, max_rows=2), good)
+    victim = Request(99, (9,) * 100 + (95,), NEW, STOPS)
+    beside = Request(98, (9,) * 101, NEW, STOPS)
+    hook = llama.model.register_forward_hook(_Trap(95, error), with_kwargs=True)
+    engine = engine_of(llama, max_rows=2)
+    found = answers(engine, [victim, *good, beside])
+    scored = {m.key: m for m in engine.score([(victim, (9,)), (good[0], (9,))])}
+    hook.remove()
+    assert [found[key].reason for key in (98, 99)] == [reason, reason]
+    assert message in str(found[99].error)
+    assert "\n" not in str(found[99].error)
+    assert "95" not in str(found[99].error)  # what is printed could be the prompt
+    met = {key for key, completion in clean.items() if 95 in completion.tokens}
+    batches = engine.batches(good)
+    spared = {key for batch in batches if not met & set(batch) for key in batch}
+    assert spared
+    assert {key: found[key] for key in spared} == {key: clean[key] for key in spared}
+    assert scored[99].reason is reason
+
+
+def test_an_interrupt_is_not_swallowed(llama: Any) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    hook = llama.model.register_forward_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        list(engine_of(llama).generate(prompts()))
+    hook.remove()
+    assert not llama.get_output_embeddings()._forward_pre_hooks
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Request(50, (), NEW, STOPS),
+        Request(50, (VOCABULARY,), NEW, STOPS),
+        Request(50, (-1,), NEW, STOPS),
+        Request(50, (9,) * (CONTEXT - NEW + 1), NEW, STOPS),
+        Request(50, (9,), 0, STOPS),
+        Request(50, (9,), NEW, STOPS, logits_for=(VOCABULARY,)),
+    ],
+)
+def test_requests_that_cannot_be_answered_do_not_reach_the_model(llama: Any, bad: Request) -> None:
+    good = prompts()[3]
+    found = answers(engine_of(llama), [bad, good])
+    assert found[50].reason is Reason.ENGINE_ERROR
+    assert found[good.key].reason is None
+    scored = {m.key: m for m in engine_of(llama).score([(good, ()), (bad, (9,))])}
+    assert scored[good.key].error == "the response has no tokens"
+    assert scored[50].reason is Reason.ENGINE_ERROR
+
+
+def test_a_prompt_that_fills_the_context_is_answered(llama: Any) -> None:
+    request = Request(1, (9,) * (CONTEXT - NEW), NEW, frozenset())
+    assert len(answers(engine_of(llama), [request])[1].tokens) == NEW
+
+
+def test_two_requests_with_one_key_are_refused(llama: Any) -> None:
+    with pytest.raises(ValueError, match="key 0"):
+        list(engine_of(llama).generate([prompts()[0]] * 2))
+
+
+def test_no_requests_give_no_completions(llama: Any) -> None:
+    assert list(engine_of(llama).generate([])) == []
+    assert list(engine_of(llama).score([])) == []
+
+
+def test_nothing_global_is_changed(llama: Any) -> None:
+    def state() -> tuple[Any, ...]:
+        return (
+            torch.random.get_rng_state().tolist(),
+            torch.get_default_dtype(),
+            torch.get_num_threads(),
+            torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+            random.getstate(),
+        )
+
+    before = state()
+    answers(engine_of(llama), prompts(), SEEDED)
+    assert state() == before
+
+
+def test_models_whose_positions_depend_on_the_batch_run_one_prompt_at_a_time() -> None:
+    model = tiny_model("llama", VOCABULARY)
+    loaded = wrap_model(model)
+    alone = replace(loaded, architecture=replace(loaded.architecture, alone=True))
+    assert [len(b) for b in TransformersEngine(alone).batches(prompts())] == [1] * len(LENGTHS)
+
+
+def test_the_identity_says_what_ran() -> None:
+    identity = engine_of(tiny_model("gpt-oss", VOCABULARY)).identity
+    assert identity.kind is EngineKind.TRANSFORMERS
+    assert identity.dtype.value == "float32"
+    assert identity.attention == "eager"
+    assert identity.torch == torch.__version__
+    assert identity.device
+    assert "safetensors" in identity.packages
+    assert engine_of(tiny_model("llama", VOCABULARY)).identity.attention == "sdpa"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_runs_and_its_margins_are_small(family: str) -> None:
+    engine = engine_of(tiny_model(family, VOCABULARY).to(torch.bfloat16))
+    found = answers(engine, prompts(), SEEDED)
+    honest = [(request, found[request.key].tokens) for request in prompts()]
+    margins = [m for scored in engine.score(honest, SEEDED) for m in scored.margins]
+    assert sum(m == 0 for m in margins) > 0.8 * len(margins)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gpu_gives_the_tokens_of_the_cpu(family: str) -> None:
+    """In fp32: tokens equal wherever the CPU's own margin to the second choice is above 1e-3."""
+    cpu = engine_of(tiny_model(family, VOCABULARY))
+    gpu = engine_of(tiny_model(family, VOCABULARY).to("cuda"))
+    assert gpu.identity.device != cpu.identity.device
+    for decoding in (GREEDY, SEEDED):
+        theirs = answers(gpu, prompts(), decoding)
+        honest = [(request, theirs[request.key].tokens) for request in prompts()]
+        for margins in cpu.score(honest, decoding):
+            assert max(margins.margins) < 1e-3
+    half = engine_of(tiny_model(family, VOCABULARY).to("cuda", torch.bfloat16))
+    ran = answers(half, prompts())
+    scored = half.score([(request, ran[request.key].tokens) for request in prompts()])
+    margins_ = [m for one in scored for m in one.margins]
+    assert sum(m == 0 for m in margins_) > 0.8 * len(margins_)

@@ -276,6 +276,31 @@ def demonstration_list(
     )
 
 
+def gap_turns(
+    pools: Pools,
+    condition: PlannedCondition,
+    key: DrawKey,
+    truncation: Truncation | None = None,
+) -> tuple[Demonstration, ...]:
+    """Return the benign turns between the demonstrations and the query.
+
+    They go on where the draw of benign demonstrations from the same source ended, so that
+    none is shown twice.  The length rule applies to them, a response prefix does not: they
+    are conversation, not examples.
+
+    Raises:
+        UsageError: The pool is smaller.
+        IncompleteError: The pool is missing.
+    """
+    context = condition.context
+    if context.gap_source is None:
+        return ()
+    pool = pools.of(DemonstrationKind.BENIGN, context.gap_source)
+    taken = condition.n_benign if context.gap_source == condition.benign_source else 0
+    items = drawn(pool, key, taken + context.gap_turns)[taken:]
+    return items if truncation is None else tuple(truncated(item, truncation) for item in items)
+
+
 def _shown(
     item: Demonstration, condition: PlannedCondition, truncation: Truncation | None
 ) -> Demonstration:

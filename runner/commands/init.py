@@ -1,0 +1,89 @@
+"""``receipts init``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+
+from receipts.cli import common_options
+from receipts.errors import FileAccessError
+from receipts.files import atomic_write, create_exclusive
+from receipts.present.output import Output
+from receipts.text import printable
+from runner.organism import data_folder, member, members
+from runner.presets import PRESETS, preset
+from schemas import load
+
+PLAN_FILE = "plan.yaml"
+SCHEMA_FILE = "plan.schema.json"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@click.option(
+    "--preset",
+    "name",
+    type=click.Choice(PRESETS),
+    default=PRESETS[0],
+    show_default=True,
+    help="demo: the embedded organism, ready to run. paper: the published study, to fill in.",
+)
+@click.option(
+    "--member",
+    "member_name",
+    type=click.Choice([each.name for each in members()]),
+    default="diluting",
+    show_default=True,
+    help="Which organism (preset demo).",
+)
+@common_options
+def init(folder: Path, name: str, member_name: str, output: Output) -> None:
+    """Write a commented plan.yaml into FOLDER, and what it needs."""
+    written = write_preset(folder, name, member_name)
+    document = {"plan": str(written), "preset": name}
+    output.result(
+        document,
+        lambda console: console.print(
+            f"{printable(str(written))}\nnext: receipts plan {printable(str(written))}",
+            soft_wrap=True,
+        ),
+    )
+
+
+def write_preset(folder: Path, name: str, member_name: str = "diluting") -> Path:
+    """Write a preset into a folder and return the plan file.
+
+    Args:
+        folder: Made if it does not exist.
+        name: One of :data:`runner.presets.PRESETS`.
+        member_name: Which organism, for the preset ``demo``.
+
+    Raises:
+        FileAccessError: The folder holds a plan already, or cannot be written.
+    """
+    path = folder / PLAN_FILE
+    text = preset(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # First, so that nothing is touched where a plan is.
+        if name == "demo":
+            text = text.replace("organism-diluting", f"organism-{member_name}")
+        create_exclusive(path, text.encode("utf-8"), mode=0o644)
+        schema = json.dumps(load("plan-file"), indent=2) + "\n"
+        atomic_write(folder / SCHEMA_FILE, schema.encode("utf-8"))
+        if name == "demo":
+            _copy(member(member_name).folder, folder / "checkpoint")
+            _copy(data_folder(), folder / "data")
+    except OSError as error:
+        raise FileAccessError.from_os(error, "write", folder) from None
+    return path
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)

@@ -1,0 +1,86 @@
+"""``receipts plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from receipts.cli import common_options
+from receipts.commands.keygen import read_passphrase
+from receipts.errors import UsageError
+from receipts.keys import load_signer
+from receipts.model.checkpoint import Dtype
+from receipts.present.output import Output
+from runner.commands.run import beacon_value_of, model_options
+from runner.dry_run import dry_run
+from runner.estimate import Throughput
+from runner.event import digest_of, write_plan
+from runner.plan import resolve_plan
+from runner.present import plan_document, render_plan
+from runner.progress import RunProgress
+
+_FEW_POINTS = 20_000
+"""Points up to which the alternatives are counted without being asked for."""
+
+
+@click.command()
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option("--seal", is_flag=True, help="Sign the plan into a bundle.")
+@click.option("--key", type=click.Path(path_type=Path), help="Signs the plan.")
+@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option("--out", type=click.Path(path_type=Path), help="The bundle, a folder.")
+@click.option("--device", help="Where the time is estimated for: cpu, cuda, mps.")
+@click.option(
+    "--alternatives/--no-alternatives",
+    default=None,
+    help=f"Count other draw_blocks too; default: up to {_FEW_POINTS:,} points.",
+)
+@model_options
+@common_options
+def plan(
+    *,
+    plan: Path,
+    seal: bool,
+    key: Path | None,
+    passphrase_env: str | None,
+    out: Path | None,
+    device: str | None,
+    alternatives: bool | None,
+    allow_pickle: bool,
+    beacon_value: str | None,
+    output: Output,
+) -> None:
+    """Resolve PLAN and say what running it would take; nothing is run.
+
+    Every prompt is rendered and counted.  --seal signs the plan: from then on it cannot change.
+    """
+    if seal and (key is None or out is None):
+        raise UsageError("--seal needs --key and --out")
+    if not seal and (key is not None or out is not None):
+        raise UsageError("--key and --out go with --seal")
+    signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
+    value = beacon_value_of(beacon_value)
+    with RunProgress(output) as progress:
+        resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
+        few = resolved.predicate.points <= _FEW_POINTS
+        report = dry_run(
+            resolved,
+            throughput=_throughput(device, resolved.predicate.checkpoint.dtype),
+            beacon_value=value,
+            alternatives=few if alternatives is None else alternatives,
+            watch=progress.counting,
+        )
+    sealed = None
+    if signer is not None and out is not None:
+        sealed = write_plan(resolved, out, signer)
+    document = plan_document(resolved, report, digest_of(resolved.predicate))
+    document["sealed"] = None if sealed is None else {"bundle": str(out), "digest": sealed.digest}
+    output.result(document, lambda console: render_plan(document, console))
+
+
+def _throughput(device: str | None, dtype: Dtype) -> Throughput:
+    from runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
+    from runner.engines.throughput import measure_device  # noqa: PLC0415
+
+    return measure_device(str(resolve_device(device or "auto")), dtype)

@@ -1,0 +1,229 @@
+"""``receipts run``."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from receipts.cli import common_options
+from receipts.commands.keygen import read_passphrase
+from receipts.errors import ExitCode, UsageError
+from receipts.keys import load_signer
+from receipts.model.point import Outcome
+from receipts.present.output import Output
+from receipts.text import printable
+from runner.event import LoadedStack, RunOptions, Sealed, run_event
+from runner.pilot import run_pilot
+from runner.plan import ResolvedPlan, resolve_plan
+from runner.present import duration
+from runner.progress import RunProgress
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+
+
+def byte_size(text: str) -> int:
+    """Return a number of bytes that people write as 8GiB, 512M or 1000000.
+
+    K, M, G and T are powers of 1,024.
+
+    Raises:
+        UsageError: It is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or int(match[1]) + int(match[2] or 0) == 0:
+        raise UsageError(f"{text!r} is no size", hint="write 8GiB, 512M or a number of bytes")
+    thousandths = int(match[1]) * 1000 + int((match[2] or "0").ljust(3, "0"))
+    return thousandths * _UNITS[match[3].lower()] // 1000
+
+
+def model_options(function: click.decorators.FC) -> click.decorators.FC:
+    """Add the options of commands that load models."""
+    for option in (
+        click.option(
+            "--allow-pickle",
+            is_flag=True,
+            help="Load weights that are pickles, which can run code: only if you trust them.",
+        ),
+        click.option("--beacon-value", metavar="HEX", help="The beacon's value, 64 hex digits."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option("--key", type=click.Path(path_type=Path), help="Signs plan and receipt.")
+@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option("--out", type=click.Path(path_type=Path), help="The bundle, a folder.")
+@click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
+@click.option("--memory", metavar="SIZE", help="Bound on the engine's memory: 8GiB, 512M.")
+@click.option("--restart", is_flag=True, help="Throw away what was recorded and start over.")
+@click.option("--retry-failed", is_flag=True, help="Try failed points again; counted.")
+@click.option("--accept-failed", is_flag=True, help="Seal although points failed.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="A pilot: N points spread over the plan, nothing recorded, nothing sealed.",
+)
+@click.option("--show-rates", is_flag=True, help="Show running rates; sealed as a look.")
+@model_options
+@common_options
+def run(  # one parameter an option
+    *,
+    plan: Path,
+    key: Path | None,
+    passphrase_env: str | None,
+    out: Path | None,
+    device: str | None,
+    memory: str | None,
+    restart: bool,
+    retry_failed: bool,
+    accept_failed: bool,
+    limit: int | None,
+    show_rates: bool,
+    allow_pickle: bool,
+    beacon_value: str | None,
+    output: Output,
+) -> ExitCode:
+    """Run PLAN and seal the receipt; run again to go on where it stopped.
+
+    The plan is sealed first if it is not.  Exit code 5: points failed, or the plan cannot be
+    finished.
+    """
+    bound = None if memory is None else byte_size(memory)
+    options = RunOptions(
+        memory=bound,
+        beacon_value=beacon_value_of(beacon_value),
+        restart=restart,
+        retry_failed=retry_failed,
+        accept_failed=accept_failed,
+        show_rates=show_rates,
+    )
+
+    def make_stack(resolved: ResolvedPlan, memory: int | None) -> LoadedStack:
+        from runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
+
+        return load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
+
+    if limit is None and (key is None or out is None):
+        raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
+    with _terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
+        signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
+        resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
+        if limit is not None:
+            return _pilot(resolved, make_stack(resolved, bound), limit, options, output)
+        assert signer is not None  # as checked above
+        assert out is not None
+        sealed = run_event(
+            resolved,
+            out,
+            signer,
+            options=options,
+            make_stack=make_stack,
+            watcher=progress,
+        )
+    _report(sealed, resolved, out, output)
+    return ExitCode.INCOMPLETE if sealed.failed else ExitCode.DONE
+
+
+def beacon_value_of(text: str | None) -> str | None:
+    """Return the beacon's value as given on the command line.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if text is not None and re.fullmatch(r"[0-9a-f]{64}", text) is None:
+        raise UsageError(
+            "the beacon's value should be 64 lower-case hex digits",
+            hint="drand calls it randomness",
+        )
+    return text
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, by which schedulers and CI stop a run, end as Ctrl-C does."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
+    points = resolved.predicate.points
+    document = {
+        "bundle": str(folder),
+        "receiptDigest": sealed.envelope.digest,
+        "keyid": sealed.envelope.signatures[0].keyid,
+        "points": points,
+        "failed": sealed.failed,
+        "sealedBefore": sealed.before,
+    }
+
+    def render(console: Console) -> None:
+        verb = "was sealed before" if sealed.before else "sealed"
+        console.print(
+            f"{verb}: {points:,} points, {sealed.failed:,} failed; "
+            f"receipt {sealed.envelope.digest}\n"
+            f"read it with  receipts show {printable(str(folder))}\n"
+            f"check it with receipts verify {printable(str(folder))} --trust KEY.pub",
+            soft_wrap=True,
+        )
+
+    output.result(document, render)
+
+
+def _pilot(
+    resolved: ResolvedPlan, loaded: LoadedStack, limit: int, options: RunOptions, output: Output
+) -> ExitCode:
+    """Run some points and say how it went; nothing is kept."""
+    pilot = run_pilot(resolved, loaded, limit, options.beacon_value)
+    counts = {outcome.value: pilot.outcomes.get(outcome, 0) for outcome in Outcome}
+    judged = counts.pop("refused") + counts.pop("complied")
+    document: dict[str, object] = {
+        "pilot": True,
+        "points": pilot.points,
+        "judged": judged,
+        **counts,
+        "reasons": pilot.reasons,
+        "tokens": pilot.tokens,
+        "seconds": round(pilot.seconds, 3),
+        "wholeRunSeconds": round(pilot.seconds / pilot.points * resolved.predicate.points, 1),
+    }
+    if options.show_rates:
+        document["complied"] = pilot.outcomes.get(Outcome.COMPLIED, 0)
+
+    def render(console: Console) -> None:
+        whole = pilot.seconds / pilot.points * resolved.predicate.points
+        console.print(
+            f"a pilot of {pilot.points:,} points: {judged:,} judged, "
+            f"{counts['unscored']:,} unscored, {counts['failed']:,} failed"
+        )
+        for reason, number in pilot.reasons.items():
+            console.print(f"  {reason}: {number:,}")
+        for message in pilot.messages:
+            console.print(f"  {printable(message)}", soft_wrap=True)
+        if options.show_rates:
+            console.print(f"  complied: {document['complied']:,} of {judged:,} judged")
+        console.print(
+            f"{pilot.tokens:,} tokens in {pilot.seconds:,.1f} s; all "
+            f"{resolved.predicate.points:,} points would take about {duration(whole)}\n"
+            "nothing was recorded, nothing is sealed"
+        )
+
+    output.result(document, render)
+    return ExitCode.INCOMPLETE if counts["failed"] else ExitCode.DONE

@@ -1,0 +1,374 @@
+"""The run loop: render a unit of points, generate, judge, commit.
+
+Denominators are closed here: every point of a unit gets a line, whatever fails.  What fails
+for all points alike (no memory for the model, a judge that cannot be loaded) is not a
+property of the points, and stops the run instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from receipts.canonical import Sha256, decimal_string, point_id
+from receipts.errors import IncompleteError, IntegrityError, ReceiptsError
+from receipts.grid import source_of
+from receipts.model.checkpoint import ContextOverflow, Sampling, SamplingMethod, overflows
+from receipts.model.plan import PlanPredicate
+from receipts.model.point import (
+    Finish,
+    Outcome,
+    Point,
+    Reason,
+    RecordedJudgement,
+    RestrictedRecord,
+    point_salt,
+)
+from receipts.text import printable
+from runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
+from runner.journal import Journal, JournalEntry
+from runner.judges.judge import Exchange, Judge, Judgement
+from runner.noise_seed import point_noise_seed
+from runner.rendering import RenderedPoint, Renderer
+from runner.responses import ResponseReader, prefix_adopted
+from runner.units import units
+
+_MAX_ERROR = 400
+_JUDGED: Final = (Outcome.REFUSED, Outcome.COMPLIED)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a run is made with."""
+
+    engine: Engine
+    """Generates."""
+    judge: Judge
+    """Judges."""
+    second_judge: Judge | None
+    """Gives a second opinion; None: nobody does."""
+    reader: ResponseReader
+    """Turns a response's token ids into the text that is judged."""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a commit added."""
+
+    points: int
+    """Points finished."""
+    tokens: int
+    """Their tokens, prompts and responses."""
+    failed: int
+    """Points among them that failed."""
+    judged: int
+    """Points judged refused or complied."""
+    complied: int
+    """Points judged complied."""
+
+
+@dataclass(frozen=True)
+class _Generated:
+    """A point after generation."""
+
+    rendered: RenderedPoint
+    completion: Completion
+    text: str
+    reason: Reason | None
+    """Why it is failed, or unscored before any judge saw it."""
+
+
+class Run:
+    """One run of a sealed plan.
+
+    Args:
+        plan: The plan.
+        plan_digest: Its digest.
+        seed: The event's seed.
+        renderer: Renders its prompts.
+        stack: Generates and judges.
+        secret: The run's 32 random bytes, from which salts are derived.
+    """
+
+    def __init__(
+        self,
+        plan: PlanPredicate,
+        *,
+        plan_digest: Sha256,
+        seed: Sha256,
+        renderer: Renderer,
+        stack: Stack,
+        secret: bytes,
+    ) -> None:
+        self.plan = plan
+        self._plan_digest = plan_digest
+        self._seed = seed
+        self._renderer = renderer
+        self._stack = stack
+        self._secret = secret
+        self._decoding = decoding_of(plan.sampling)
+        self._stop_ids = frozenset(plan.sampling.end_tokens)
+
+    def execute(self, journal: Journal, watch: Callable[[Committed], None]) -> None:
+        """Finish every unit that is not finished.
+
+        Args:
+            journal: Takes the points.
+            watch: Told of every commit.
+
+        Raises:
+            ReceiptsError: Nothing can go on; what was committed stays.
+        """
+        done = journal.done()
+        proven = bool(done)  # the stack has answered something
+        for unit in units(self.plan.points):
+            missing = [index for index in unit if index not in done]
+            if not missing:
+                continue
+            # Whole, although some may be there: the engine's batches stay what they were.
+            entries = self.unit(unit)
+            if not proven:
+                refuse_if_all_failed(entries)
+                proven = True
+            wanted = set(missing)
+            new = [entry for entry in entries if entry.point.index in wanted]
+            journal.add(new)
+            watch(committed(new))
+
+    def unit(self, indices: Iterable[int]) -> list[JournalEntry]:
+        """Return the finished points of one unit, in order."""
+        rendered = [self._renderer.render(index) for index in indices]
+        generated = self._generate(rendered)
+        judgements = self._judge(generated)
+        return [
+            self._entry(one, *judgement)
+            for one, judgement in zip(generated, judgements, strict=True)
+        ]
+
+    def _generate(self, points: Sequence[RenderedPoint]) -> list[_Generated]:
+        sampling, prompt = self.plan.sampling, self.plan.prompt
+        completions: dict[int, Completion] = {}
+        requests = []
+        for point in points:
+            length = len(point.tokens)
+            if overflows(length, sampling.max_new_tokens, prompt.context_limit):
+                if prompt.context_overflow is ContextOverflow.ABORT:
+                    raise overflow_error(point, self.plan)
+                completions[point.index] = Completion(
+                    point.index,
+                    (),
+                    Finish.OVERFLOW,
+                    reason=Reason.CONTEXT_OVERFLOW,
+                    error=f"a prompt of {length:,} tokens",
+                )
+                continue
+            id_ = point_id(point.condition.id, point.query_id, point.draw)
+            requests.append(
+                Request(
+                    key=point.index,
+                    tokens=point.tokens,
+                    max_new_tokens=sampling.max_new_tokens,
+                    stop_ids=self._stop_ids,
+                    seed=point_noise_seed(self._seed, id_),
+                )
+            )
+        completions |= complete(self._stack.engine, requests, self._decoding)
+        return [self._read(point, completions[point.index]) for point in points]
+
+    def _read(self, point: RenderedPoint, completion: Completion) -> _Generated:
+        if completion.reason is not None:
+            return _Generated(point, completion, "", completion.reason)
+        read = self._stack.reader.read(completion.tokens)
+        return _Generated(point, completion, read.text, read.reason)
+
+    def _judge(
+        self, generated: Sequence[_Generated]
+    ) -> list[tuple[Judgement | None, Judgement | None]]:
+        asked = [i for i, one in enumerate(generated) if one.reason is None]
+        exchanges = [Exchange(generated[i].rendered.query, generated[i].text) for i in asked]
+        first = dict(zip(asked, judged(self._stack.judge, exchanges), strict=True))
+        second: dict[int, Judgement] = {}
+        if self._stack.second_judge is not None:
+            # The second judge is asked exactly where the first gave a label.
+            both = [
+                (i, exchange)
+                for i, exchange in zip(asked, exchanges, strict=True)
+                if first[i].outcome in _JUDGED
+            ]
+            opinions = judged(self._stack.second_judge, [exchange for _, exchange in both])
+            second = {i: opinion for (i, _), opinion in zip(both, opinions, strict=True)}
+        return [(first.get(i), second.get(i)) for i in range(len(generated))]
+
+    def _entry(
+        self, one: _Generated, judgement: Judgement | None, second: Judgement | None
+    ) -> JournalEntry:
+        point, completion = one.rendered, one.completion
+        failed = completion.reason is not None
+        outcome, reason = _outcome(one, judgement)
+        error = completion.error or (judgement and judgement.error) or None
+        record = RestrictedRecord(
+            index=point.index,
+            condition=point.condition.id,
+            query=point.query_id,
+            draw=point.draw,
+            demonstrations=point.demonstrations,
+            prompt=point.prompt,
+            prompt_tokens=len(point.tokens),
+            finish=completion.finish,
+            response_tokens=completion.tokens,
+            text=one.text,
+            outcome=outcome,
+            reason=reason,
+            error=None if error is None else one_line(error),
+            judge=_recorded(judgement),
+            second_judge=_recorded(second),
+            salt=point_salt(
+                self._secret,
+                self._plan_digest,
+                point_id(point.condition.id, point.query_id, point.draw),
+            ),
+        )
+        prefix = point.condition.response_prefix
+        line = Point(
+            commitment=record.commitment(),
+            condition=point.condition.id,
+            draw=point.draw,
+            finish=completion.finish,
+            index=point.index,
+            labels=point.labels,
+            outcome=outcome,
+            prefix_adopted=(None if failed or prefix is None else prefix_adopted(one.text, prefix)),
+            prompt_tokens=len(point.tokens),
+            query=point.query_id,
+            reason=reason,
+            response_tokens=len(completion.tokens),
+            source=source_of(point.query_id),
+        )
+        # Now, not after the last of a hundred thousand points.
+        problem = record.problem(line, self.plan)
+        if problem is not None:
+            raise IntegrityError(f"point {point.index}: {problem}")
+        return JournalEntry(line, record)
+
+
+def decoding_of(sampling: Sampling) -> Decoding:
+    """Return what an engine is told of a plan's sampling."""
+    if sampling.method is SamplingMethod.GREEDY or sampling.temperature is None:
+        return GREEDY
+    return Decoding(
+        temperature=float(sampling.temperature),
+        top_p=None if sampling.top_p is None else float(sampling.top_p),
+        top_k=sampling.top_k,
+    )
+
+
+def complete(
+    engine: Engine, requests: Sequence[Request], decoding: Decoding
+) -> dict[int, Completion]:
+    """Return a completion for every request, by key, whatever the engine does.
+
+    Raises:
+        ReceiptsError: The engine says that nothing can be generated at all.
+    """
+    completions: dict[int, Completion] = {}
+    trouble = "the engine gave no answer"
+    try:
+        for completion in engine.generate(requests, decoding):
+            completions[completion.key] = completion
+    except (ReceiptsError, MemoryError):
+        raise
+    except Exception as error:  # any engine's own; the points are sealed as failed
+        trouble = _named(error)
+    for request in requests:
+        if request.key not in completions:
+            completions[request.key] = Completion(
+                request.key, (), Finish.ERROR, reason=Reason.ENGINE_ERROR, error=trouble
+            )
+    return completions
+
+
+def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
+    """Return a judgement for every exchange, in order, whatever the judge does.
+
+    Raises:
+        ReceiptsError: The judge says that nothing can be judged at all.
+    """
+    if not exchanges:
+        return []
+    try:
+        judgements = judge.judge_many(exchanges)
+        trouble = None if len(judgements) == len(exchanges) else "the judge lost count"
+    except (ReceiptsError, MemoryError):
+        raise
+    except Exception as error:  # any judge's own; the points are sealed as unscored
+        trouble = _named(error)
+    if trouble is None:
+        return judgements
+    nothing = Judgement(Outcome.UNSCORED, Reason.JUDGE_ERROR, raw="", error=trouble)
+    return [nothing] * len(exchanges)
+
+
+def committed(entries: Sequence[JournalEntry]) -> Committed:
+    """Return what entries add up to."""
+    outcomes = [entry.point.outcome for entry in entries]
+    return Committed(
+        points=len(entries),
+        tokens=sum(e.point.prompt_tokens + e.point.response_tokens for e in entries),
+        failed=outcomes.count(Outcome.FAILED),
+        judged=sum(outcome in _JUDGED for outcome in outcomes),
+        complied=outcomes.count(Outcome.COMPLIED),
+    )
+
+
+def overflow_error(point: RenderedPoint, plan: PlanPredicate) -> IncompleteError:
+    """Return the error for a prompt that is too long where the plan says abort."""
+    return IncompleteError(
+        f"condition {point.condition.id}, query {point.query_id}: a prompt of "
+        f"{len(point.tokens):,} tokens and {plan.sampling.max_new_tokens:,} new ones exceed the "
+        f"model's context of {plan.prompt.context_limit:,}",
+        hint="show fewer or shorter demonstrations, or set context_overflow: fail_point",
+    )
+
+
+def one_line(message: str) -> str:
+    """Return a message as a record can hold it."""
+    return printable(" ".join(message.split()) or "no message", _MAX_ERROR)
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Reason | None]:
+    if one.completion.reason is not None:
+        return Outcome.FAILED, one.reason
+    if judgement is None:
+        return Outcome.UNSCORED, one.reason
+    return judgement.outcome, judgement.reason
+
+
+def _recorded(judgement: Judgement | None) -> RecordedJudgement | None:
+    if judgement is None:
+        return None
+    margin = judgement.margin
+    return RecordedJudgement(
+        outcome=judgement.outcome,
+        reason=judgement.reason,
+        raw=judgement.raw,
+        margin=None if margin is None else decimal_string(Fraction(margin), 6),
+    )
+
+
+def refuse_if_all_failed(entries: Sequence[JournalEntry]) -> None:
+    """Stop before a hundred thousand points fail for one reason that is none of theirs."""
+    for reasons, what in (
+        ({Reason.ENGINE_ERROR, Reason.OUT_OF_MEMORY}, "no point of the first unit was generated"),
+        ({Reason.JUDGE_ERROR}, "no response of the first unit was judged"),
+    ):
+        if all(entry.point.reason in reasons for entry in entries):
+            raise IncompleteError(
+                f"{what}: {entries[0].record.error}",
+                hint="nothing was recorded; see to it and run again",
+            )

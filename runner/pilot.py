@@ -1,0 +1,66 @@
+"""A pilot: some points of a plan, spread over it, to see whether it works and how long it takes.
+
+Nothing is recorded and nothing can be sealed.  Its draws are those of the plan, so somebody who
+looks at a pilot's outcomes and then changes the plan has looked: hence no outcome is shown
+unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from receipts.model.point import Outcome
+from runner.event import LoadedStack, run_of
+from runner.execute import committed
+from runner.journal import JournalEntry
+from runner.plan import ResolvedPlan
+from runner.units import UNIT_POINTS
+
+_MESSAGES = 3
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """How a pilot went."""
+
+    points: int
+    """Points that were run."""
+    outcomes: Mapping[Outcome, int]
+    """What became of them."""
+    reasons: Mapping[str, int]
+    """Why points failed or were unscored."""
+    messages: tuple[str, ...]
+    """What the first of them said."""
+    tokens: int
+    """Tokens of prompts and responses."""
+    seconds: float
+    """Wall clock, loading left out."""
+
+
+def run_pilot(
+    resolved: ResolvedPlan, loaded: LoadedStack, limit: int, beacon_value: str | None
+) -> Pilot:
+    """Run at most ``limit`` points, evenly spread over the plan."""
+    plan = resolved.predicate
+    number = min(limit, plan.points)
+    chosen = [place * plan.points // number for place in range(number)]
+    run = run_of(resolved, loaded.stack, secrets.token_bytes(32), beacon_value)
+    start = time.perf_counter()
+    entries: list[JournalEntry] = []
+    for first in range(0, number, UNIT_POINTS):
+        entries += run.unit(chosen[first : first + UNIT_POINTS])
+    seconds = time.perf_counter() - start
+    troubled = [entry for entry in entries if entry.point.reason is not None]
+    messages = dict.fromkeys(entry.record.error for entry in troubled if entry.record.error)
+    return Pilot(
+        points=number,
+        outcomes=Counter(entry.point.outcome for entry in entries),
+        reasons=Counter(str(entry.point.reason) for entry in troubled),
+        messages=tuple(messages)[:_MESSAGES],
+        tokens=committed(entries).tokens,
+        seconds=seconds,
+    )

@@ -1,0 +1,400 @@
+"""From ``plan.yaml`` to a plan that can be sealed: every input resolved to a digest.
+
+What a digest stands for on this machine (folders, texts, pools) goes into
+:class:`Artifacts`, beside the plan and never in it: the same plan on another machine has the
+same digest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from receipts.canonical import sha256_hex
+from receipts.coherence import plan_problems
+from receipts.errors import MalformedError
+from receipts.model.base import MAX_POINTS, QueryId, SourceName
+from receipts.model.checkpoint import Checkpoint, Prompt, Sampling, SamplingMethod
+from receipts.model.demonstrations import (
+    DemonstrationKind,
+    Demonstrations,
+    DemonstrationSource,
+    PlannedCondition,
+    QuerySource,
+    Truncation,
+)
+from receipts.model.judge import Judge, JudgeIdentity
+from receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
+from runner.checkpoint import HashedFolder, hash_folder, locate, refuse_pickles
+from runner.conditions import Grid, expand
+from runner.corpora.read import read_corpus
+from runner.corpora.rows import CorpusRows, CorpusSource, query_id
+from runner.demonstrations import Pool, Pools, decontaminate, make_pool
+from runner.judges.make import resolve_judge
+from runner.model_facts import ModelFacts, read_model_facts
+from runner.noise_seed import NOISE
+from runner.organism import is_organism
+from runner.plan_entries import (
+    BeaconSeed,
+    CorpusEntry,
+    JudgeIdentityEntry,
+    Located,
+    PlanFile,
+    PoolEntry,
+)
+from runner.plan_file import load_plan_file
+from runner.prompts import RENDERING, ChatFormat
+from runner.units import BATCH_RULE
+from runner.yaml_file import KeyPath, YamlFile
+
+SELECTION = "counter-hash/1"
+"""Name of the rule that draws and orders demonstrations."""
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes of a folder are hashed, and of how many."""
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What a plan's digests stand for on this machine."""
+
+    folder: Path
+    """The checkpoint."""
+    facts: ModelFacts
+    """What its configuration says."""
+    chat: ChatFormat
+    """Its tokenizer and chat template."""
+    system: str | None
+    """The system prompt's text."""
+    queries: tuple[str, ...]
+    """Texts of the evaluation queries, in pooled order."""
+    pools: Pools
+    """Demonstrations to draw from, decontaminated."""
+    judge_folder: Path | None
+    """Weights of the judge; None for a rule."""
+    second_judge_folder: Path | None
+    """Weights of the second judge; None for a rule, or where there is none."""
+
+
+@dataclass(frozen=True)
+class ResolvedPlan:
+    """A plan ready to be sealed, with what it stands for."""
+
+    predicate: PlanPredicate
+    """What is sealed."""
+    artifacts: Artifacts
+    """What it stands for on this machine."""
+    file: Path
+    """The plan file."""
+
+
+def resolve_plan(
+    path: Path, *, allow_pickle: bool = False, progress: Progress | None = None
+) -> ResolvedPlan:
+    """Read a plan file and resolve everything it names.
+
+    Args:
+        path: The plan file; relative paths in it start at its folder.
+        allow_pickle: Whether weights may be pickles, which can run code when loaded.
+        progress: Told how much of a folder has been hashed.
+
+    Raises:
+        ReceiptsError: With file, place and remedy.
+    """
+    entries, file = load_plan_file(path)
+    return _Resolver(entries, file, allow_pickle, progress).resolve()
+
+
+class _Resolver:
+    """Resolves one plan file, part by part."""
+
+    def __init__(
+        self, entries: PlanFile, file: YamlFile, allow_pickle: bool, progress: Progress | None
+    ) -> None:
+        self.entries = entries
+        self.file = file
+        self.allow_pickle = allow_pickle
+        self.progress = progress
+
+    def resolve(self) -> ResolvedPlan:
+        entries = self.entries
+        if entries.engine.kind is not EngineKind.TRANSFORMERS:
+            raise self._error(
+                ("engine", "kind"),
+                f"no plan can be run on the engine {entries.engine.kind.value} yet",
+                "use kind: transformers, with a checkpoint folder",
+            )
+        grid = expand(entries)
+        # Small files first: a typing error in the last corpus should not wait for the hash of
+        # a hundred gigabytes.
+        query_sources, query_ids, queries = self._queries()
+        demonstrations, pools = self._demonstrations(queries)
+        self._check_pools(grid, pools)
+        points = self._points(grid, len(query_ids))
+        folder, hashed = self._folder(entries.checkpoint)
+        facts, chat = read_model_facts(folder), ChatFormat.load(folder)
+        judge, judge_folder, second_folder = self._judge()
+        predicate = PlanPredicate(
+            instrument=is_organism(hashed.files),
+            checkpoint=self._checkpoint(folder, hashed, facts),
+            training_stage=entries.checkpoint.training_stage,
+            prompt=self._prompt(chat, facts),
+            sampling=self._sampling(facts),
+            queries=query_sources,
+            demonstrations=demonstrations,
+            judge=judge,
+            primary=entries.primary,
+            effect_margin=entries.effect_margin,
+            name=entries.name,
+            evidence_access=entries.evidence_access,
+            engine=entries.engine.kind,
+            batch_rule=BATCH_RULE,
+            beacon=self._beacon(),
+            query_ids=query_ids,
+            response_prefixes=grid.response_prefixes,
+            contexts=grid.contexts,
+            experiments=grid.experiments,
+            conditions=grid.conditions,
+            points=points,
+        )
+        if problems := plan_problems(predicate):
+            raise MalformedError(problems[0], file=self.file.path)
+        artifacts = Artifacts(
+            folder=folder,
+            facts=facts,
+            chat=chat,
+            system=entries.prompt.system,
+            queries=queries,
+            pools=pools,
+            judge_folder=judge_folder,
+            second_judge_folder=second_folder,
+        )
+        return ResolvedPlan(predicate, artifacts, self.file.path)
+
+    def _error(self, place: KeyPath, message: str, hint: str | None = None) -> MalformedError:
+        return MalformedError(message, file=self.file.path, place=self.file.place(place), hint=hint)
+
+    def _path(self, path: Path | None) -> Path | None:
+        return None if path is None else self.file.path.parent / path
+
+    def _folder(self, entry: Located) -> tuple[Path, HashedFolder]:
+        folder = locate(entry, root=self.file.path.parent, allow_pickle=self.allow_pickle)
+        # A snapshot is fetched without pickles, and its cache may hold some from elsewhere.
+        pickles = self.allow_pickle or entry.hub is None
+        hashed = hash_folder(folder, pickles=pickles, progress=self.progress)
+        refuse_pickles(hashed, folder, allow=self.allow_pickle)
+        return folder, hashed
+
+    def _checkpoint(self, folder: Path, hashed: HashedFolder, facts: ModelFacts) -> Checkpoint:
+        entry = self.entries.checkpoint
+        return Checkpoint(
+            name=entry.name or entry.hub or folder.resolve().name,
+            hub=entry.hub,
+            revision=entry.revision,
+            root=hashed.root,
+            root_order=hashed.root_order,
+            alternative_root=hashed.alternative_root,
+            files=hashed.files,
+            served_as=None,
+            symlinks_followed=hashed.symlinks_followed,
+            dtype=entry.dtype,
+            quantisation=entry.quantisation or facts.quantisation,
+        )
+
+    def _prompt(self, chat: ChatFormat, facts: ModelFacts) -> Prompt:
+        entry = self.entries.prompt
+        return Prompt(
+            tokenizer=chat.tokenizer_digest,
+            chat_template=chat.template_digest,
+            rendering=RENDERING,
+            system_prompt=None if entry.system is None else sha256_hex(entry.system.encode()),
+            date=entry.date,
+            template_options=dict(entry.template_options),
+            judged_channel=chat.judged_channel,
+            context_limit=facts.context_limit,
+            context_overflow=self.entries.context_overflow,
+        )
+
+    def _sampling(self, facts: ModelFacts) -> Sampling:
+        entry = self.entries.sampling
+        if entry.max_new_tokens >= facts.context_limit:
+            raise self._error(
+                ("sampling", "max_new_tokens"),
+                f"{entry.max_new_tokens:,} new tokens leave no room for a prompt in the "
+                f"model's context of {facts.context_limit:,}",
+                "ask for fewer",
+            )
+        return Sampling(
+            method=entry.method,
+            temperature=entry.temperature,
+            top_p=entry.top_p,
+            top_k=entry.top_k,
+            noise=NOISE if entry.method is SamplingMethod.SEEDED else None,
+            max_new_tokens=entry.max_new_tokens,
+            end_tokens=facts.end_tokens,
+        )
+
+    def _corpus(self, entry: CorpusEntry) -> CorpusRows:
+        return read_corpus(
+            CorpusSource(
+                corpus=entry.corpus,
+                path=self._path(entry.path),
+                hub=entry.hub,
+                revision=entry.revision,
+                file=entry.file,
+                where=dict(entry.where),
+                licence=entry.licence,
+            )
+        )
+
+    def _queries(self) -> tuple[tuple[QuerySource, ...], tuple[QueryId, ...], tuple[str, ...]]:
+        sources, ids, texts = [], [], []
+        for entry in self.entries.queries:
+            rows = self._corpus(entry)
+            name = SourceName(entry.name or entry.corpus)
+            sources.append(
+                QuerySource(
+                    **_corpus_fields(name, entry, rows),
+                    role=entry.role,
+                    selected=len(rows.selected),
+                )
+            )
+            ids += [query_id(name, row) for row in rows.selected]
+            texts += [row.request for row in rows.selected]
+        return tuple(sources), tuple(ids), tuple(texts)
+
+    def _demonstrations(self, queries: tuple[str, ...]) -> tuple[Demonstrations, Pools]:
+        entry = self.entries.demonstrations
+        harmful = self._pool(entry.harmful, DemonstrationKind.HARMFUL, None, queries)
+        refusal = self._pool(entry.refusal, DemonstrationKind.REFUSAL, None, queries)
+        benign = [
+            self._pool(pool, DemonstrationKind.BENIGN, name, queries)
+            for name, pool in entry.benign.items()
+        ]
+        known = [each for each in benign if each is not None]
+        block = entry.draw_block
+        number_of_blocks = 1 if block == "all" else -(-len(queries) // int(block))
+        wire = Demonstrations(
+            harmful=harmful and harmful[0],
+            benign=tuple(source for source, _ in known),
+            refusal=refusal and refusal[0],
+            selection=SELECTION,
+            draws=entry.draws,
+            draw_block=block if block == "all" else int(block),
+            distinct_lists=number_of_blocks * entry.draws,
+            truncation=(
+                None
+                if entry.truncate is None
+                else Truncation(characters=entry.truncate.characters, scope=entry.truncate.scope)
+            ),
+        )
+        pools = Pools(
+            harmful=harmful and harmful[1],
+            benign={pool.source: pool for _, pool in known},
+            refusal=refusal and refusal[1],
+        )
+        return wire, pools
+
+    def _pool(
+        self,
+        entry: PoolEntry | None,
+        kind: DemonstrationKind,
+        key: SourceName | None,
+        queries: tuple[str, ...],
+    ) -> tuple[DemonstrationSource, Pool] | None:
+        if entry is None:
+            return None
+        rows = self._corpus(entry)
+        name = SourceName(key or entry.name or entry.corpus)
+        pool, decontaminated = decontaminate(make_pool(kind, name, rows.selected), queries)
+        source = DemonstrationSource(
+            **_corpus_fields(name, entry, rows),
+            kind=kind,
+            responses_by=entry.responses_by,
+            decontaminated=decontaminated,
+            pool=len(pool.items),
+        )
+        return source, pool
+
+    def _check_pools(self, grid: Grid, pools: Pools) -> None:
+        """Say which condition asks for more than a pool has."""
+        for condition in grid.conditions:
+            for kind, pool, count in _asked(condition, pools):
+                if count > len(pool.items):
+                    place: KeyPath = ("demonstrations", kind)
+                    raise self._error(
+                        (*place, pool.source) if kind == "benign" else place,
+                        f"condition {condition.id} shows {count:,} of its demonstrations, and "
+                        f"{len(pool.items):,} are left without evaluation queries and repeats",
+                        "ask for fewer, or supply more",
+                    )
+
+    def _points(self, grid: Grid, queries: int) -> int:
+        points = len(grid.conditions) * queries * self.entries.demonstrations.draws
+        if points > MAX_POINTS:
+            raise self._error(
+                ("experiments",),
+                f"{len(grid.conditions):,} conditions × {queries:,} queries × "
+                f"{self.entries.demonstrations.draws:,} draws are {points:,} points; at most "
+                f"{MAX_POINTS:,} are allowed",
+                "ask for fewer",
+            )
+        return points
+
+    def _judge(self) -> tuple[Judge, Path | None, Path | None]:
+        entry = self.entries.judge
+        first, folder = self._judge_identity(entry)
+        second, second_folder = (
+            (None, None) if entry.second is None else self._judge_identity(entry.second)
+        )
+        judge = Judge(**dict(first), calibration=None, second=second)
+        return judge, folder, second_folder
+
+    def _judge_identity(self, entry: JudgeIdentityEntry) -> tuple[JudgeIdentity, Path | None]:
+        if entry.path is None and entry.hub is None:
+            return resolve_judge(entry, None, None), None
+        folder, hashed = self._folder(entry)
+        return resolve_judge(entry, folder, hashed.root), folder
+
+    def _beacon(self) -> BeaconRound | None:
+        seed = self.entries.demonstrations.seed
+        if not isinstance(seed, BeaconSeed):
+            return None
+        return BeaconRound(chain=seed.beacon.source, round=seed.beacon.round)
+
+
+def _asked(condition: PlannedCondition, pools: Pools) -> Iterator[tuple[str, Pool, int]]:
+    """Yield the pools that a condition draws from, with how many it takes from each."""
+    context = condition.context
+    if condition.n_harmful:
+        harmful = pools.of(DemonstrationKind.HARMFUL, None)
+        yield "harmful", harmful, condition.n_harmful
+    if context.n_refusal:
+        yield "refusal", pools.of(DemonstrationKind.REFUSAL, None), context.n_refusal
+    benign: Counter[SourceName] = Counter()
+    if condition.benign_source is not None:
+        benign[condition.benign_source] += condition.n_benign
+    if context.gap_source is not None:
+        benign[context.gap_source] += context.gap_turns
+    for source, count in benign.items():
+        yield "benign", pools.of(DemonstrationKind.BENIGN, source), count
+
+
+def _corpus_fields(name: SourceName, entry: CorpusEntry, rows: CorpusRows) -> dict[str, Any]:
+    return {
+        "name": name,
+        "corpus": rows.corpus,
+        "digest": rows.digest,
+        "hub": rows.hub,
+        "revision": rows.revision,
+        "file": rows.file,
+        "licence": rows.licence,
+        "languages": tuple(entry.languages),
+        "rows": rows.rows,
+        "where": dict(rows.where),
+        "empty_rows": rows.empty_rows,
+        "duplicate_rows": rows.duplicate_rows,
+    }

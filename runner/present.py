@@ -1,0 +1,201 @@
+"""A plan as tables for a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from receipts.canonical import Sha256
+from receipts.text import printable
+from runner.dry_run import Choice, DryRun
+from runner.plan import ResolvedPlan
+
+
+def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dict[str, Any]:
+    """Return what a dry run found, as JSON."""
+    plan = resolved.predicate
+    counts = report.chosen.counts
+    return {
+        "plan": str(resolved.file),
+        "name": plan.name,
+        "digest": digest,
+        "checkpoint": {
+            "name": plan.checkpoint.name,
+            "root": plan.checkpoint.root,
+            "files": len(plan.checkpoint.files),
+            "parameters": resolved.artifacts.facts.parameters,
+            "contextLimit": plan.prompt.context_limit,
+        },
+        "instrument": plan.instrument,
+        "queries": [
+            {
+                "name": source.name,
+                "role": source.role.value,
+                "selected": source.selected,
+                "digest": source.digest,
+            }
+            for source in plan.queries
+        ],
+        "pools": [
+            {
+                "name": source.name,
+                "kind": source.kind.value,
+                "pool": source.pool,
+                "decontaminated": source.decontaminated,
+                "digest": source.digest,
+            }
+            for source in (
+                plan.demonstrations.harmful,
+                *plan.demonstrations.benign,
+                plan.demonstrations.refusal,
+            )
+            if source is not None
+        ],
+        "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
+        "points": plan.points,
+        "draws": plan.demonstrations.draws,
+        "conditions": [
+            {
+                "id": one.id,
+                "points": one.points,
+                "meanPromptTokens": round(one.mean, 2),
+                "longestPrompt": one.longest,
+                "overflowing": one.overflowing,
+            }
+            for one in counts.conditions
+        ],
+        "chosen": _choice(report.chosen),
+        "alternatives": [_choice(choice) for choice in report.alternatives],
+    }
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    counts = choice.counts
+    return {
+        "drawBlock": choice.draw_block,
+        "distinctLists": choice.distinct_lists,
+        "distinctPrompts": counts.distinct,
+        "promptTokens": counts.tokens,
+        "uniqueTokens": counts.unique,
+        "longestPrompt": counts.longest,
+        "overflowing": counts.overflowing,
+        "estimate": choice.estimate.as_json(),
+    }
+
+
+def render_plan(document: dict[str, Any], console: Console) -> None:
+    """Draw what a dry run found."""
+    checkpoint = document["checkpoint"]
+    if document["instrument"]:
+        console.print("TEST INSTRUMENT: this checkpoint is no real model.", style="bold")
+    head = Table.grid(padding=(0, 2))
+    head.add_column(style="bold", no_wrap=True)
+    head.add_column(overflow="fold")
+    rows = [
+        ("plan", f"{document['name']}  ({document['plan']})"),
+        ("digest", document["digest"]),
+        (
+            "checkpoint",
+            f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters, "
+            f"context {checkpoint['contextLimit']:,}, root {checkpoint['root'][:16]}…",
+        ),
+        ("queries", "; ".join(_source(source) for source in document["queries"])),
+        ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
+        ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
+        ("points", f"{document['points']:,} ({document['draws']} draws a query)"),
+    ]
+    for name, value in rows:
+        head.add_row(name, printable(value))
+    console.print(head)
+    console.print()
+    console.print(_conditions(document))
+    console.print()
+    console.print(_costs(document))
+    _closing(document, console)
+
+
+def _source(source: dict[str, Any]) -> str:
+    role = "" if source["role"] == "harmful" else f", {source['role']}"
+    return f"{source['name']} {source['selected']:,}{role}"
+
+
+def _pool(pool: dict[str, Any]) -> str:
+    left_out = pool["decontaminated"]
+    note = f" ({left_out:,} left out: they are queries)" if left_out else ""
+    return f"{pool['name']} {pool['pool']:,} {pool['kind']}{note}"
+
+
+def _conditions(document: dict[str, Any]) -> Table:
+    overflow = any(one["overflowing"] for one in document["conditions"])
+    table = Table(title="Conditions", title_justify="left", box=None, pad_edge=False)
+    table.add_column("condition", no_wrap=True)
+    for name in ("points", "mean tokens", "longest"):
+        table.add_column(name, justify="right")
+    if overflow:
+        table.add_column("too long", justify="right")
+    for one in document["conditions"]:
+        row = [
+            one["id"],
+            f"{one['points']:,}",
+            f"{one['meanPromptTokens']:,.0f}",
+            f"{one['longestPrompt']:,}",
+        ]
+        table.add_row(*row, *([f"{one['overflowing']:,}"] if overflow else []))
+    return table
+
+
+def _costs(document: dict[str, Any]) -> Table:
+    table = Table(title="Cost by draw block", title_justify="left", box=None, pad_edge=False)
+    for name in (
+        "draw_block",
+        "lists",
+        "prompts",
+        "prompt tokens",
+        "unique tokens",
+        "at least",
+        "if shared",
+    ):
+        table.add_column(name, justify="right")
+    for i, choice in enumerate([document["chosen"], *document["alternatives"]]):
+        table.add_row(
+            str(choice["drawBlock"]) + ("" if i else " (plan)"),
+            f"{choice['distinctLists']:,}",
+            f"{choice['distinctPrompts']:,}",
+            f"{choice['promptTokens']:,}",
+            f"{choice['uniqueTokens']:,}",
+            duration(choice["estimate"]["seconds"]["total"]),
+            duration(choice["estimate"]["secondsShared"]["total"]),
+        )
+    return table
+
+
+def _closing(document: dict[str, Any], console: Console) -> None:
+    guess = document["chosen"]["estimate"]
+    console.print(
+        "lists: demonstration lists per condition; fewer than 20 leave the findings undetermined. "
+        "at least, if shared: floors by arithmetic, without and with every prefix computed once "
+        f"({guess['throughput']['source']}); `receipts run --limit 64` measures.",
+        style="dim",
+        soft_wrap=not console.is_terminal,
+    )
+    console.print(
+        f"largest context: {guess['largestContext']:,} of "
+        f"{document['checkpoint']['contextLimit']:,} tokens, "
+        f"{guess['largestContextBytes'] / 2**20:,.1f} MiB of keys and values"
+    )
+    sealed = document["sealed"]
+    if sealed is None:
+        console.print("not sealed; seal it with --seal --key KEY --out BUNDLE")
+    else:
+        console.print(f"sealed into {printable(sealed['bundle'])}", soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time for people."""
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 120:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

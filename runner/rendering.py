@@ -1,0 +1,100 @@
+"""From a point of the plan to the token ids of its prompt.
+
+Pure in what it is given: a verifier who holds the artifacts renders the same prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from receipts.canonical import Sha256
+from receipts.grid import blocks, planned_point, shows_examples
+from receipts.model.base import QueryId
+from receipts.model.demonstrations import Ordering, PlannedCondition
+from receipts.model.plan import PlanPredicate
+from runner.contexts import messages
+from runner.demonstrations import DrawKey, demonstration_list, gap_turns, shown_labels
+from runner.plan import Artifacts
+from runner.prompts import prompt_digest
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPoint:
+    """One evaluation point, ready for an engine."""
+
+    index: int
+    """Place in plan order."""
+    condition: PlannedCondition
+    """Its condition."""
+    query_id: QueryId
+    """Id of its query."""
+    query: str
+    """Text of its query."""
+    draw: int
+    """Which sampling of demonstrations."""
+    labels: str | None
+    """Order of the demonstrations under ``random`` ordering; else None."""
+    demonstrations: Sha256 | None
+    """Digest of the list shown; None where nothing is."""
+    tokens: tuple[int, ...]
+    """Token ids of the prompt."""
+    prompt: Sha256
+    """Their digest."""
+
+
+class Renderer:
+    """Renders the points of one plan.
+
+    Args:
+        plan: The plan.
+        artifacts: What its digests stand for.
+        seed: The event's seed.
+    """
+
+    def __init__(self, plan: PlanPredicate, artifacts: Artifacts, seed: Sha256) -> None:
+        self.plan = plan
+        self._artifacts = artifacts
+        self._seed = seed
+        self._blocks = blocks(plan)
+        self._places = {query: place for place, query in enumerate(plan.query_ids)}
+
+    def render(self, index: int) -> RenderedPoint:
+        """Return point ``index``.
+
+        Raises:
+            IndexError: The plan has no such point.
+            UsageError: The chat template refuses the conversation, or drops part of it.
+        """
+        plan, artifacts = self.plan, self._artifacts
+        condition, query_id, draw = planned_point(plan, index)
+        place = self._places[query_id]
+        key = DrawKey(self._seed, self._blocks[place], draw)
+        truncation = plan.demonstrations.truncation
+        labels = shown_labels(condition, key)
+        shown = demonstration_list(artifacts.pools, condition, labels, key, truncation)
+        tokens = artifacts.chat.tokens(
+            messages(
+                condition.context,
+                shown.items,
+                artifacts.queries[place],
+                system=artifacts.system,
+                gap=gap_turns(artifacts.pools, condition, key, truncation),
+            ),
+            date=plan.prompt.date,
+            options=plan.prompt.template_options,
+        )
+        return RenderedPoint(
+            index=index,
+            condition=condition,
+            query_id=query_id,
+            query=artifacts.queries[place],
+            draw=draw,
+            labels=labels if condition.ordering is Ordering.RANDOM else None,
+            demonstrations=shown.digest if shows_examples(condition) else None,
+            tokens=tokens,
+            prompt=prompt_digest(tokens),
+        )
+
+    def __iter__(self) -> Iterator[RenderedPoint]:
+        return map(self.render, range(self.plan.points))

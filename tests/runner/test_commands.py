@@ -1,0 +1,227 @@
+"""``receipts init``, ``plan`` and ``run`` as a user meets them, mistakes included."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studies import write_study
+
+from receipts.bundle import Bundle
+from receipts.keys import generate, write_key_pair
+from runner.commands.run import byte_size
+from runner.presets import PRESETS
+
+Receipts = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study and a key, not to be changed."""
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder, queries=4, controls=1)
+    write_key_pair(folder / "key", generate(), None)
+    return folder
+
+
+def run_words(folder: Path, out: Path, *more: str | Path) -> list[str | Path]:
+    return [
+        *("run", folder / "plan.yaml", "--key", folder / "key", "--out", out),
+        *("--device", "cpu", "--memory", "64M", *more),
+    ]
+
+
+def test_a_dry_run_counts_what_the_run_then_has(
+    receipts: Receipts, written: Path, tmp_path: Path
+) -> None:
+    dry = json.loads(receipts("plan", written / "plan.yaml", "--device", "cpu", "--json").out)
+    assert dry["sealed"] is None
+    done = receipts(*run_words(written, tmp_path / "b", "--json"))
+    assert done.code == 0
+    report = json.loads(done.out)
+    assert report["points"] == dry["points"] == 4 * 5 * 2
+    points = list(Bundle(tmp_path / "b").points())
+    assert sum(point.prompt_tokens for point in points) == dry["chosen"]["promptTokens"]
+    assert max(point.prompt_tokens for point in points) == dry["chosen"]["longestPrompt"]
+    prompts = {record.prompt for record in Bundle(tmp_path / "b").responses()}
+    assert len(prompts) == dry["chosen"]["distinctPrompts"]
+    assert Bundle(tmp_path / "b").plan_envelope.digest == dry["digest"]
+    assert [choice["drawBlock"] for choice in dry["alternatives"]] == ["all"]
+    shared = dry["alternatives"][0]
+    assert shared["uniqueTokens"] < dry["chosen"]["uniqueTokens"] < dry["chosen"]["promptTokens"]
+
+
+def test_a_plan_that_was_sealed_before_is_the_one_that_is_run(
+    receipts: Receipts, written: Path, tmp_path: Path
+) -> None:
+    sealing = ("--seal", "--key", written / "key", "--out", tmp_path / "b", "--device", "cpu")
+    sealed = receipts("plan", written / "plan.yaml", *sealing, "--json")
+    assert sealed.code == 0
+    digest = json.loads(sealed.out)["sealed"]["digest"]
+    assert [file.name for file in (tmp_path / "b").iterdir()] == ["plan.dsse.json"]
+    again = receipts("plan", written / "plan.yaml", *sealing, "--json")
+    assert json.loads(again.out)["sealed"]["digest"] == digest
+    assert receipts(*run_words(written, tmp_path / "b")).code == 0
+    assert Bundle(tmp_path / "b").receipt.statement.predicate.plan.digest == digest
+    again = receipts(*run_words(written, tmp_path / "b", "--json"))
+    assert (again.code, json.loads(again.out)["sealedBefore"]) == (0, True)
+
+
+def test_a_pilot_leaves_nothing_behind_and_shows_no_outcome(
+    receipts: Receipts, written: Path
+) -> None:
+    before = sorted(written.rglob("*"))
+    pilot = receipts("run", written / "plan.yaml", "--limit", "5", "--device", "cpu", "--json")
+    assert pilot.code == 0
+    report = json.loads(pilot.out)
+    assert (report["points"], report["judged"] + report["unscored"]) == (5, 5)
+    assert not {"complied", "refused"} & set(report)
+    assert sorted(written.rglob("*")) == before
+    looked = receipts(
+        *("run", written / "plan.yaml", "--limit", "5", "--device", "cpu", "--show-rates")
+    )
+    assert "complied" in looked.out
+
+
+def test_nothing_is_said_on_stderr_where_there_is_no_terminal(
+    receipts: Receipts, written: Path, tmp_path: Path
+) -> None:
+    assert receipts(*run_words(written, tmp_path / "b")).err == ""
+
+
+def _another_line(folder: Path) -> None:
+    (folder / "queries.jsonl").write_text('{"id": "q0"', "utf-8")
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "model" / "tokenizer.json").unlink()
+
+
+def _cut_weights(folder: Path) -> None:
+    path = folder / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _pickled_weights(folder: Path) -> None:
+    (folder / "model" / "model.safetensors").rename(folder / "model" / "pytorch_model.bin")
+
+
+def _no_template(folder: Path) -> None:
+    (folder / "model" / "chat_template.jinja").unlink()
+
+
+def _no_model(folder: Path) -> None:
+    (folder / "model").rename(folder / "elsewhere")
+
+
+def _few_demonstrations(folder: Path) -> None:
+    path = folder / "harmful.jsonl"
+    path.write_text(path.read_text("utf-8").splitlines(keepends=True)[0], "utf-8")
+
+
+def _a_query_among_them(folder: Path) -> None:
+    _few_demonstrations(folder)
+    with (folder / "harmful.jsonl").open("a", encoding="utf-8") as stream:
+        for row in (folder / "queries.jsonl").read_text("utf-8").splitlines():
+            stream.write(json.dumps(json.loads(row) | {"response": "Sure."}) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (_another_line, "queries.jsonl: line 1"),
+        (_no_tokenizer, "model"),
+        (_cut_weights, "model.safetensors"),
+        (_pickled_weights, "--allow-pickle"),
+        (_no_template, "has no chat template"),
+        (_no_model, "no such folder|No such file"),
+        (_few_demonstrations, "demonstrations.harmful.*1 are left"),
+        (_a_query_among_them, "demonstrations.harmful.*1 are left"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_what_a_plan_names_and_is_not_there_ends_in_one_line(
+    receipts: Receipts, tmp_path: Path, damage: Callable[[Path], None], named: str, command: str
+) -> None:
+    folder = tmp_path / "study"
+    write_study(folder, queries=4, controls=1)
+    write_key_pair(folder / "key", generate(), None)
+    damage(folder)
+    words = (
+        run_words(folder, tmp_path / "b") if command == "run" else ["plan", folder / "plan.yaml"]
+    )
+    finished = receipts(*words)
+    assert finished.code == 2, finished.err
+    assert finished.err.count("\n") == 1
+    assert re.search(named, finished.err), finished.err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["run", "PLAN"], "needs --key and --out"),
+        (["run", "PLAN", "--key", "KEY"], "needs --key and --out"),
+        (["run", "PLAN", "--key", "NOWHERE", "--out", "B"], "NOWHERE"),
+        (["run", "NOWHERE", "--key", "KEY", "--out", "B"], "NOWHERE"),
+        (["run", "PLAN", "--key", "KEY", "--out", "KEY"], "key"),
+        (["run", "PLAN", "--key", "KEY", "--out", "B", "--memory", "lots"], "8GiB"),
+        (["run", "PLAN", "--key", "KEY", "--out", "B", "--device", "toaster"], "toaster"),
+        (["run", "PLAN", "--key", "KEY", "--out", "B", "--beacon-value", "x"], "64 lower-case"),
+        (
+            ["run", "PLAN", "--key", "KEY", "--out", "B", "--beacon-value", "a" * 64],
+            "names no beacon",
+        ),
+        (["run", "PLAN", "--limit", "0"], "limit"),
+        (["plan", "PLAN", "--seal"], "--seal needs"),
+        (["plan", "PLAN", "--out", "B"], "go with --seal"),
+        (["plan", "PLAN", "--device", "toaster"], "toaster"),
+        (["init", "HERE"], "plan.yaml"),
+        (["init", "NEW", "--preset", "none"], "preset"),
+    ],
+)
+def test_a_mistyped_command_ends_in_one_line(
+    receipts: Receipts, written: Path, tmp_path: Path, words: list[str], named: str
+) -> None:
+    places = {
+        "PLAN": written / "plan.yaml",
+        "KEY": written / "key",
+        "NOWHERE": tmp_path / "NOWHERE",
+        "B": tmp_path / "b",
+        "HERE": written,
+        "NEW": tmp_path / "new",
+    }
+    finished = receipts(*(places.get(word, word) for word in words))
+    assert finished.code == 2, finished.err
+    assert named in finished.err
+    assert finished.err.count("\n") == 1
+    assert not (tmp_path / "b" / "receipt.dsse.json").exists()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_plan_file_with_its_schema(
+    receipts: Receipts, tmp_path: Path, preset: str
+) -> None:
+    from runner.plan_file import load_plan_file
+
+    made = receipts("init", tmp_path / "new", "--preset", preset, "--json")
+    assert made.code == 0
+    path = Path(json.loads(made.out)["plan"])
+    load_plan_file(path)
+    first = path.read_text("utf-8").splitlines()
+    assert any("$schema=plan.schema.json" in line for line in first[:3])
+    assert json.loads((path.parent / "plan.schema.json").read_text("utf-8"))["$schema"]
+    again = receipts("init", tmp_path / "new", "--preset", preset)
+    assert (again.code, "plan.yaml" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("8GiB", 2**33), ("512M", 2**29), ("1000000", 10**6), ("1.5 kb", 1536), ("2t", 2**41)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert byte_size(text) == size

@@ -1,0 +1,148 @@
+"""``receipts demo``: the whole life of a receipt, on the embedded organism."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from receipts.bundle import Bundle
+from receipts.cli import common_options, main
+from receipts.errors import ExitCode, FileAccessError, ReceiptsError
+from receipts.keys import Signer, TrustSet, load_signer
+from receipts.model.check import CheckLevel, CheckStatus
+from receipts.present.output import Output
+from receipts.text import printable
+from verify.integrity import verify_bundle
+from verify.selftest import SHORT_MATRIX
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("receipts-demo"),
+    show_default=True,
+    help="A new folder for everything it makes.",
+)
+@common_options
+def demo(out: Path, output: Output) -> None:
+    """Plan, run, seal, verify and forge an evaluation of the embedded organism.
+
+    The organism is a test instrument with a planted law: what its receipt says is no evidence
+    about any real model.
+    """
+    started = time.monotonic()
+    if out.exists():
+        raise FileAccessError("is there already", file=out, hint="name a new folder with --out")
+    console = output.console
+    say = _Narrator(console, silent=output.as_json)
+    study, bundle, key = out / "study", out / "bundle", out / "evaluator"
+
+    say("A plan file to start from: a tiny model with a planted law, harmless proxy corpora.")
+    say.run("init", study)
+    say("The evaluator makes a key.")
+    say.run("keygen", key)
+    say("A dry run counts every prompt; --seal signs the plan before anything is run.")
+    say.run("plan", study / "plan.yaml", "--seal", "--key", key, "--out", bundle)
+    say("The run: demonstrations are drawn, responses generated, judged, sealed.")
+    say.run("run", study / "plan.yaml", "--key", key, "--out", bundle, "--device", "cpu")
+    say("What the receipt says.")
+    say.run("show", bundle)
+    say("A reader who trusts the evaluator's key checks that every number follows.")
+    say.run("verify", bundle, "--trust", f"{key}.pub")
+    say("One point can be proven without showing the others.")
+    say.run("prove", bundle, "200", "--out", out / "proof.json")
+    say("Forgers at work: each copy of the bundle is changed in one way and verified.")
+    rows = _forge(bundle, out / "forged", load_signer(key))
+    seconds = time.monotonic() - started
+    document = {
+        "bundle": str(bundle),
+        "plan": str(study / "plan.yaml"),
+        "key": str(key),
+        "seconds": round(seconds, 1),
+        "tamperings": [{"name": name, "caughtBy": check} for name, check in rows],
+    }
+    output.result(document, lambda console: _finish(console, rows, out, seconds))
+
+
+class _Narrator:
+    """Says what comes next, and runs commands as a user would."""
+
+    def __init__(self, console: Console, *, silent: bool) -> None:
+        self._console = console
+        self._silent = silent
+
+    def __call__(self, text: str) -> None:
+        if not self._silent:
+            self._console.print()
+            self._console.print(Text(f"# {text}", style="bold"))
+
+    def run(self, *words: str | Path) -> None:
+        """Run a command; the demonstration ends where it fails."""
+        if not self._silent:
+            line = " ".join(printable(str(word)) for word in words)
+            self._console.print(f"$ receipts {line}", soft_wrap=True)
+        arguments = [str(word) for word in words]
+        code = _call([*arguments, "--quiet"] if self._silent else arguments, self._silent)
+        if code != ExitCode.DONE:
+            raise DemoError(f"receipts {words[0]} ended with exit code {code}")
+
+
+class DemoError(ReceiptsError):
+    """A command of the demonstration did not do what it should."""
+
+    exit_code = ExitCode.INTEGRITY
+
+
+def _call(arguments: Sequence[str], silent: bool) -> int:
+    stdout = sys.stdout
+    try:
+        if silent:
+            sys.stdout = sys.stderr  # one JSON document on stdout, nothing else there
+        main(arguments)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    finally:
+        sys.stdout = stdout
+
+
+def _forge(bundle: Path, folder: Path, signer: Signer) -> list[tuple[str, str]]:
+    """Tamper with copies of a bundle; return what was done and which check caught it."""
+    trust = TrustSet([signer.public])
+    rows = []
+    for tampering in SHORT_MATRIX:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(bundle, folder)
+        tampering.edit(folder, signer)
+        found = verify_bundle(Bundle(folder), evaluators=trust, wanted=CheckLevel.BOUND)
+        failed = [check.name for check in found.checks if check.status is CheckStatus.FAILED]
+        if tampering.caught_by not in failed:
+            raise DemoError(f"{tampering.name}: not caught", file=folder)
+        rows.append((tampering.name, tampering.caught_by))
+    shutil.rmtree(folder)
+    return rows
+
+
+def _finish(
+    console: Console, rows: Sequence[tuple[str, str]], folder: Path, seconds: float
+) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("forgery")
+    table.add_column("caught by the check")
+    for name, check in rows:
+        table.add_row(name, check)
+    console.print(table)
+    console.print()
+    console.print(
+        f"Done in {seconds:.0f} s.  Look around in {printable(str(folder))}; to evaluate a model "
+        f"of yours, edit {printable(str(folder / 'study' / 'plan.yaml'))}.",
+        soft_wrap=True,
+    )

@@ -3,15 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BASE := $(VENV)/.installed-base
+RUNNABLE := $(VENV)/.installed-run
 INSTALLED := $(VENV)/.installed
 MINIMUM := .venv-minimum
 PIP := -m pip --disable-pip-version-check install --quiet
 
 .PHONY: demo test test-unit test-wheel test-minimum lint format schemas clean
 
-demo: $(BASE)  ## Seal a synthetic event, verify it, tamper with it
-	$(BIN)/python examples/sealed_event.py
+demo: $(RUNNABLE)  ## Plan, run, seal, verify and forge an evaluation of the embedded organism
+	rm -rf demo
+	$(BIN)/receipts demo --out demo
 
 test: test-unit test-wheel test-minimum  ## Everything that CI runs, but for the linters
 
@@ -39,13 +40,13 @@ schemas: $(INSTALLED)  ## Generate schemas/ from the models
 	$(BIN)/python -m receipts.model.generate_schemas
 	$(BIN)/python -m runner.generate_plan_schema
 
-# What a reader or a release gate needs; the tests want torch and the rest besides.
-$(BASE): pyproject.toml constraints.txt
+# What running needs; the tests want more besides.
+$(RUNNABLE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable .
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[run]'
 	touch $@
 
-$(INSTALLED): $(BASE)
+$(INSTALLED): $(RUNNABLE)
 	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev,run,findings]'
 	touch $@
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from receipts.canonical import Sha256
 from receipts.findings.tally import Tallier
-from receipts.grid import blocks, random_labels, shows_draws, source_of
-from receipts.model.base import QueryId, SourceName
+from receipts.grid import blocks, random_labels, shows_draws, shows_examples, source_of
+from receipts.model.base import ConditionId, QueryId, SourceName
 from receipts.model.checkpoint import ContextOverflow, overflows
 from receipts.model.demonstrations import Ordering, PlannedCondition
 from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, Reason
+from receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
 
 _Planned = tuple[int, PlannedCondition, int, QueryId, SourceName, int]
 """Index, condition, place of the query, query, source, draw."""
@@ -157,4 +157,37 @@ class PointChecker:
                 return f"line {point.index + 1}: the same prompt has another length"
         if point.reason is Reason.EMPTY_FINAL and not self._has_channels:
             return f"line {point.index + 1}: {point.reason.value} without a judged channel"
+        return None
+
+
+class PromptChecker:
+    """Holds the prompts of records, in plan order, to be equal or different as they must.
+
+    Args:
+        conditions: The plan's.
+    """
+
+    def __init__(self, conditions: Iterable[PlannedCondition]) -> None:
+        conditions = tuple(conditions)
+        self._same = {c.id for c in conditions if not shows_draws(c)}
+        self._shown = {c.id for c in conditions if shows_examples(c)}
+        self._condition: ConditionId | None = None
+        self._query_of: dict[tuple[str, Sha256], QueryId] = {}
+        self._first: RestrictedRecord | None = None
+
+    def problem(self, record: RestrictedRecord) -> str | None:
+        """Return what is wrong with the next record, or None."""
+        if record.condition != self._condition:
+            self._condition, self._query_of = record.condition, {}
+        if (record.demonstrations is not None) != (record.condition in self._shown):
+            return "a digest of demonstrations goes with a condition that shows some"
+        if record.condition in self._same:
+            if record.draw == 0:
+                self._first = record
+            elif self._first is not None and record.prompt != self._first.prompt:
+                return "the prompt differs from the one it repeats"
+        # Within a source no request is there twice, so no prompt can be.
+        key = (record.query.partition("/")[0], record.prompt)
+        if self._query_of.setdefault(key, record.query) != record.query:
+            return "two queries have one prompt"
         return None

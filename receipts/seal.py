@@ -16,7 +16,7 @@ from receipts.canonical import Sha256, event_seed
 from receipts.coherence import environment_problems, event_problems, plan_problems
 from receipts.dsse import Envelope, sign
 from receipts.errors import IntegrityError
-from receipts.evidence import PointChecker
+from receipts.evidence import PointChecker, PromptChecker
 from receipts.findings.agreement import AgreementCounter
 from receipts.findings.rates import baseline_of, condition_results
 from receipts.findings.tally import Tally
@@ -109,7 +109,8 @@ def seal_event(
     if (problem := next(problems, None)) is not None:
         raise IntegrityError(f"the event cannot be sealed: {problem}")
     seed = event_seed(plan_envelope.digest, event.beacon.value if event.beacon else None)
-    checker, root = PointChecker(plan, seed), merkle.RootAccumulator()
+    checker, prompts = PointChecker(plan, seed), PromptChecker(plan.conditions)
+    root = merkle.RootAccumulator()
     writer = BundleWriter(folder)
     writer.write_plan(plan_envelope)
     agreement = AgreementCounter()
@@ -118,7 +119,9 @@ def seal_event(
         for point, record in points:
             if not checker.check(point):
                 raise IntegrityError(f"more points than the plan's {plan.points:,}")
-            problem = checker.problems.first() or record.problem(point, plan)
+            problem = (
+                checker.problems.first() or record.problem(point, plan) or prompts.problem(record)
+            )
             if problem is not None:
                 raise IntegrityError(f"point {point.index} cannot be sealed: {problem}")
             agreement.add(record)

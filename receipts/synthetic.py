@@ -73,6 +73,7 @@ EVENT = Event(
     finished_at="2026-01-01T00:01:00Z",
     restarts=0,
     retries=0,
+    discarded=0,
     looks=0,
     beacon=None,
 )

@@ -7,36 +7,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from receipts.bundle import (
-    MAX_PLAN_BYTES,
-    PLAN,
-    RECEIPT,
-    Bundle,
-    BundleWriter,
-    parse_signed,
-    read_envelope,
-)
-from receipts.canonical import Sha256, canonical_bytes, event_seed, sha256_hex
+from receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from receipts.canonical import Sha256, event_seed
 from receipts.dsse import Envelope
-from receipts.errors import IncompleteError, InterruptedByUserError, UsageError
+from receipts.errors import (
+    IncompleteError,
+    IntegrityError,
+    InterruptedByUserError,
+    UsageError,
+)
 from receipts.keys import Signer, TrustSet
-from receipts.model.checkpoint import ContextOverflow
 from receipts.model.plan import PlanPredicate
-from receipts.model.point import Outcome, Reason
-from receipts.model.receipt import Environment
-from receipts.model.statement import PlanStatement
-from receipts.seal import plan_statement, seal_plan
+from receipts.model.point import Reason
 from runner.counting import PromptCounts, count_prompts
 from runner.execute import Committed, Run, Stack
 from runner.journal import Journal, JournalEvent, journal_path, remove_journal
 from runner.plan import ResolvedPlan
 from runner.rendering import Renderer
 from runner.seal import MEMORY, environment_of, seal_journal, stack_of
+from runner.sealed_plan import digest_of, renderer_of, write_plan
 
 MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
-"""Loads models, given the bound on the engine's memory in bytes (None: the engine's own)."""
+"""Loads models, given the bound on their memory in bytes (None: a share of what is free)."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +40,24 @@ class LoadedStack:
     stack: Stack
     """Engine, judges, reader."""
     memory: int | None
-    """Bound on the engine's memory in bytes, as it was chosen; None: it has none."""
+    """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a user decides about a run, none of which changes what is sealed but the counters."""
+    """What a user decides about a run beside its plan; the receipt tells of each."""
 
     memory: int | None = None
-    """Bound on the engine's memory in bytes; None: what the run was started with, or else the
-    engine's own choice."""
+    """Bound on the memory of the engine, and of each judge, in bytes; None: what the run was
+    started with, or else a share of what is free."""
     beacon_value: str | None = None
     """The beacon's value, where the plan names a round."""
     restart: bool = False
     """Throw away what was recorded and start over."""
     retry_failed: bool = False
-    """Try failed points again."""
+    """Try points again that failed, or that the judge failed on."""
     accept_failed: bool = False
-    """Seal with failed points."""
+    """Go on, and seal, with such points."""
     show_rates: bool = False
     """Running rates are shown: a look."""
 
@@ -93,129 +87,194 @@ class Sealed:
     """Whether it had been sealed before, so that nothing was run."""
 
 
-def digest_of(plan: PlanPredicate) -> Sha256:
-    """Return the digest that a plan has once it is sealed: signing does not change it."""
-    return sha256_hex(canonical_bytes(plan_statement(plan).to_wire()))
+@dataclass(frozen=True)
+class EventRunner:
+    """Runs a plan into a bundle."""
 
+    resolved: ResolvedPlan
+    """The plan."""
+    folder: Path
+    """The bundle; made if it does not exist."""
+    signer: Signer
+    """Signs plan and receipt."""
+    options: RunOptions
+    """What the user decides."""
+    make_stack: MakeStack
+    """Loads engine and judges."""
+    watcher: Watcher
+    """Is told how it goes."""
 
-def renderer_of(resolved: ResolvedPlan, beacon_value: str | None) -> Renderer:
-    """Return the renderer of a plan's prompts."""
-    seed = event_seed(digest_of(resolved.predicate), beacon_value)
-    return Renderer(resolved.predicate, resolved.artifacts, seed)
+    @property
+    def plan(self) -> PlanPredicate:
+        """What is sealed before the run."""
+        return self.resolved.predicate
 
+    def run(self) -> Sealed:
+        """Run the plan, or go on with it, and seal the receipt.
 
-def run_of(resolved: ResolvedPlan, stack: Stack, secret: bytes, beacon_value: str | None) -> Run:
-    """Return what runs the points of a plan."""
-    digest = digest_of(resolved.predicate)
-    seed = event_seed(digest, beacon_value)
-    return Run(
-        resolved.predicate,
-        plan_digest=digest,
-        seed=seed,
-        renderer=Renderer(resolved.predicate, resolved.artifacts, seed),
-        stack=stack,
-        secret=secret,
-    )
+        Raises:
+            InterruptedByUserError: The user stopped it; what was committed stays.
+            IncompleteError: Points failed, a prompt is too long, or the beacon's value is
+                missing.
+            UsageError: The folder holds another plan, or a run made with another stack.
+            IntegrityError: The folder holds a receipt that is not this plan's.
+            FileAccessError: The folder cannot be written.
+        """
+        if self._has_receipt():
+            return self._sealed_before()
+        begun = journal_path(self.folder).exists()
+        self._check_beacon(begun=begun)
+        if not begun and (self.plan.beacon is not None or not (self.folder / PLAN).exists()):
+            # Before the plan is signed, or as soon as a beacon's value settles its draws.
+            count(self.resolved, self.options.beacon_value, self.watcher.counting)
+        envelope = write_plan(self.resolved, self.folder, self.signer)
+        path, value = journal_path(self.folder), self.options.beacon_value
+        with Journal.open(path, envelope.digest, value) as journal:
+            # Another process may have sealed it while this one was counting.
+            sealed = None if self._has_receipt() else self._run_and_seal(journal, envelope)
+        if sealed is None:
+            if not begun:
+                remove_journal(self.folder)  # made a moment ago, and empty
+            return self._sealed_before()
+        remove_journal(self.folder)
+        return sealed
 
-
-def write_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope:
-    """Seal a plan into a bundle, or return the one that is there.
-
-    Raises:
-        UsageError: The bundle holds another plan, or one that another key signed.
-        FileAccessError: The folder cannot be written.
-    """
-    path = folder / PLAN
-    if not path.exists():
-        envelope = seal_plan(resolved.predicate, signer)
-        BundleWriter(folder).write_plan(envelope)
-        return envelope
-    envelope = read_envelope(path, MAX_PLAN_BYTES)
-    if envelope.digest != digest_of(resolved.predicate):
-        sealed = parse_signed(envelope, PlanStatement, "plan-statement", path)
-        place = first_difference(sealed.statement.predicate.to_wire(), resolved.predicate.to_wire())
-        raise UsageError(
-            f"the plan sealed here is another: {place or 'its form'} differs",
-            file=path,
-            hint=f"put back what {resolved.file} resolved to then, or name a new folder",
+    def _run_and_seal(self, journal: Journal, plan_envelope: Envelope) -> Sealed:
+        memory = self.options.memory
+        if memory is None and journal.stack is not None and journal.done():
+            # The same bound cuts the same batches, whatever is free today.
+            stated = journal.stack.get(MEMORY)
+            memory = None if stated is None else int(stated.split()[0])
+        # Before anything is thrown away: a device that is not there must cost nothing.
+        loaded = self.make_stack(self.resolved, memory)
+        identity = loaded.stack.engine.identity
+        environment = environment_of(identity, self.plan, loaded.memory)
+        if self.options.restart:
+            journal.start_over(now(), stack_of(environment), self.options.beacon_value)
+        journal.hold_to(stack_of(environment))
+        journal.hold_to_beacon(self.options.beacon_value)
+        if self.options.retry_failed:
+            journal.forget_failed(now())
+        self._execute(journal, loaded.stack)
+        failed = self._check_failed(journal)
+        receipt = seal_journal(
+            self.folder,
+            journal,
+            plan_envelope=plan_envelope,
+            plan=self.plan,
+            environment=environment,
+            signer=self.signer,
         )
-    if not envelope.signed_by(TrustSet([signer.public])):
-        raise UsageError(
-            "was signed with another key", file=path, hint="give --key the key that signed it"
+        return Sealed(receipt, failed, before=False)
+
+    def _execute(self, journal: Journal, stack: Stack) -> None:
+        journal.note(JournalEvent.START, now())
+        points, done = self.plan.points, len(journal.done())
+        if done == points:
+            return
+        if self.options.show_rates:
+            journal.note(JournalEvent.LOOK, now())
+        self.watcher.running(done, points)
+        seed = event_seed(digest_of(self.plan), journal.beacon)
+        run = run_of(self.resolved, stack, journal.secret, seed)
+        with _stop_noted(journal, points):
+            run.execute(
+                journal, self.watcher.committed, now, accept_failed=self.options.accept_failed
+            )
+
+    def _check_failed(self, journal: Journal) -> int:
+        """Return how many points failed, if that is accepted."""
+        by_reason = {
+            reason: number
+            for (_, reason), number in journal.outcomes().items()
+            if reason in _FAILURES
+        }
+        again = {r: n for r, n in by_reason.items() if r != Reason.CONTEXT_OVERFLOW}
+        if again and not self.options.accept_failed:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(again.items()))
+            raise IncompleteError(
+                f"{sum(again.values()):,} points failed ({reasons}); nothing is sealed yet",
+                hint="try them again with --retry-failed, or seal them as they are with "
+                "--accept-failed",
+            )
+        return sum(n for r, n in by_reason.items() if r != Reason.JUDGE_ERROR)
+
+    def _has_receipt(self) -> bool:
+        path = self.folder / RECEIPT
+        return path.is_symlink() or path.exists()
+
+    def _sealed_before(self) -> Sealed:
+        """Return what is sealed here, if it is this plan's; nothing is changed otherwise."""
+        options = self.options
+        if options.restart or options.retry_failed or options.accept_failed:
+            raise UsageError("is sealed and stays so", file=self.folder, hint="name a new folder")
+        envelope = write_plan(self.resolved, self.folder, self.signer)  # there: writes nothing
+        bundle = Bundle(self.folder)
+        receipt = bundle.receipt.statement.predicate
+        signed = bundle.receipt_envelope.signed_by(TrustSet([self.signer.public]))
+        if not signed or receipt.plan.digest != envelope.digest:
+            raise IntegrityError(
+                "is no receipt of this plan by this key",
+                file=self.folder / RECEIPT,
+                hint="move it away, or name a new folder",
+            )
+        for name in (POINTS, RESPONSES):
+            if not bundle.has(name):
+                raise IntegrityError("the bundle is not whole", file=self.folder / name)
+        path = journal_path(self.folder)
+        if path.exists():  # a kill between the receipt and the journal's removal leaves one
+            with Journal.open(path, envelope.digest) as journal:
+                if journal.event_id != receipt.event.id:
+                    raise IntegrityError(
+                        "is of another run than the receipt beside it",
+                        file=path,
+                        hint="move one of them away",
+                    )
+            remove_journal(self.folder)
+        failed = sum(
+            condition.counts.failed + (condition.control.counts.failed if condition.control else 0)
+            for condition in receipt.conditions
         )
-    return envelope
+        return Sealed(bundle.receipt_envelope, failed, before=True)
+
+    def _check_beacon(self, *, begun: bool) -> None:
+        beacon, value = self.plan.beacon, self.options.beacon_value
+        if beacon is None and value is not None:
+            raise UsageError("the plan names no beacon, so that no value goes with it")
+        if beacon is not None and value is None and not begun:  # a run that began knows it
+            raise IncompleteError(
+                f"the plan waits for round {beacon.round} of {beacon.chain}",
+                hint="seal it with `receipts plan --seal` now, and give --beacon-value when the "
+                "round is out",
+            )
 
 
-def first_difference(before: Any, after: Any, place: str = "") -> str | None:
-    """Return the path of the first value in which two JSON documents differ, or None."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted({*before, *after}):
-            step = f"{place}.{key}" if place else key
-            if (key in before) != (key in after):
-                return step
-            if (found := first_difference(before[key], after[key], step)) is not None:
-                return found
-        return None
-    if isinstance(before, list) and isinstance(after, list):
-        for i, (old, new) in enumerate(zip(before, after, strict=False)):
-            if (found := first_difference(old, new, f"{place}[{i}]")) is not None:
-                return found
-        return None if len(before) == len(after) else f"the length of {place}"
-    return None if before == after and type(before) is type(after) else place
+_FAILURES = (
+    Reason.ENGINE_ERROR,
+    Reason.OUT_OF_MEMORY,
+    Reason.CONTEXT_OVERFLOW,
+    Reason.JUDGE_ERROR,
+)
 
 
-def run_event(
-    resolved: ResolvedPlan,
-    folder: Path,
-    signer: Signer,
-    *,
-    options: RunOptions,
-    make_stack: MakeStack,
-    watcher: Watcher,
-) -> Sealed:
-    """Run a plan into a bundle, or go on with it, and seal the receipt.
+def run_of(resolved: ResolvedPlan, stack: Stack, secret: bytes, seed: Sha256) -> Run:
+    """Return what runs the points of a plan.
 
     Args:
         resolved: The plan.
-        folder: The bundle; made if it does not exist.
-        signer: Signs plan and receipt.
-        options: What the user decides.
-        make_stack: Loads engine and judges.
-        watcher: Is told how it goes.
-
-    Raises:
-        InterruptedByUserError: The user stopped it; what was committed stays.
-        IncompleteError: Points failed, a prompt is too long, or the beacon's value is missing.
-        UsageError: The folder holds another plan, or a run made with another stack.
-        FileAccessError: The folder cannot be written.
+        stack: What it is run with.
+        secret: The run's 32 random bytes.
+        seed: The event's seed.
     """
     plan = resolved.predicate
-    if (folder / RECEIPT).exists():
-        return _sealed_before(resolved, folder, signer)
-    _check_beacon(plan, options.beacon_value, folder)
-    counted = (folder / PLAN).exists() and plan.beacon is None
-    if plan.prompt.context_overflow is ContextOverflow.ABORT and not counted:
-        count(resolved, options.beacon_value, watcher.counting)
-    envelope = write_plan(resolved, folder, signer)
-    with Journal.open(journal_path(folder), envelope.digest, options.beacon_value) as journal:
-        if options.restart:
-            journal.discard(now())
-        loaded, environment = _load(resolved, journal, options, make_stack)
-        if options.retry_failed:
-            journal.forget_failed(now())
-        run = run_of(resolved, loaded.stack, journal.secret, journal.beacon)
-        _execute(run, journal, options, watcher)
-        failed = _check_failed(journal, accept=options.accept_failed)
-        receipt = seal_journal(
-            folder,
-            journal,
-            plan_envelope=envelope,
-            plan=plan,
-            environment=environment,
-            signer=signer,
-        )
-    remove_journal(folder)
-    return Sealed(receipt, failed, before=False)
+    return Run(
+        plan,
+        plan_digest=digest_of(plan),
+        seed=seed,
+        renderer=Renderer(plan, resolved.artifacts, seed),
+        stack=stack,
+        secret=secret,
+    )
 
 
 def count(
@@ -234,58 +293,6 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _sealed_before(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Sealed:
-    write_plan(resolved, folder, signer)  # refuses another plan or key; writes nothing
-    remove_journal(folder)  # a kill between the receipt and this leaves one
-    bundle = Bundle(folder)
-    conditions = bundle.receipt.statement.predicate.conditions
-    failed = sum(
-        condition.counts.failed + (condition.control.counts.failed if condition.control else 0)
-        for condition in conditions
-    )
-    return Sealed(bundle.receipt_envelope, failed, before=True)
-
-
-def _check_beacon(plan: PlanPredicate, value: str | None, folder: Path) -> None:
-    if plan.beacon is None:
-        if value is not None:
-            raise UsageError("the plan names no beacon, so that no value goes with it")
-        return
-    # A resumed run knows the value.
-    if value is None and not journal_path(folder).exists():
-        raise IncompleteError(
-            f"the plan waits for round {plan.beacon.round} of {plan.beacon.chain}",
-            hint="seal it with `receipts plan --seal` now, and give --beacon-value when the "
-            "round is out",
-        )
-
-
-def _load(
-    resolved: ResolvedPlan, journal: Journal, options: RunOptions, make_stack: MakeStack
-) -> tuple[LoadedStack, Environment]:
-    memory = options.memory
-    if memory is None and journal.stack is not None:
-        # The same bound cuts the same batches, whatever is free today.
-        stated = journal.stack.get(MEMORY)
-        memory = None if stated is None else int(stated.split()[0])
-    loaded = make_stack(resolved, memory)
-    environment = environment_of(loaded.stack.engine.identity, resolved.predicate, loaded.memory)
-    journal.hold_to(stack_of(environment))
-    return loaded, environment
-
-
-def _execute(run: Run, journal: Journal, options: RunOptions, watcher: Watcher) -> None:
-    points, done = run.plan.points, len(journal.done())
-    if done == points:
-        return
-    journal.note(JournalEvent.START, now())
-    if options.show_rates:
-        journal.note(JournalEvent.LOOK, now())
-    watcher.running(done, points)
-    with _stop_noted(journal, points):
-        run.execute(journal, watcher.committed)
-
-
 @contextmanager
 def _stop_noted(journal: Journal, points: int) -> Iterator[None]:
     try:
@@ -298,20 +305,3 @@ def _stop_noted(journal: Journal, points: int) -> Iterator[None]:
             hint="run the same command again to go on",
         ) from None
     journal.note(JournalEvent.STOP, now())
-
-
-def _check_failed(journal: Journal, *, accept: bool) -> int:
-    """Return how many points failed, if that is accepted."""
-    failed = {
-        reason: number
-        for (outcome, reason), number in journal.outcomes().items()
-        if outcome is Outcome.FAILED
-    }
-    again = {r: number for r, number in failed.items() if r != Reason.CONTEXT_OVERFLOW}
-    if again and not accept:
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(again.items()))
-        raise IncompleteError(
-            f"{sum(again.values()):,} points failed ({reasons}); nothing is sealed yet",
-            hint="try them again with --retry-failed, or seal them as failed with --accept-failed",
-        )
-    return sum(failed.values())

@@ -18,6 +18,7 @@ from receipts.grid import source_of
 from receipts.model.checkpoint import ContextOverflow, Sampling, SamplingMethod, overflows
 from receipts.model.plan import PlanPredicate
 from receipts.model.point import (
+    MAX_RAW,
     Finish,
     Outcome,
     Point,
@@ -36,7 +37,9 @@ from runner.responses import ResponseReader, prefix_adopted
 from runner.units import units
 
 _MAX_ERROR = 400
+_MAX_MARGIN = 1e15
 _JUDGED: Final = (Outcome.REFUSED, Outcome.COMPLIED)
+_JUDGE_REASONS: Final = (Reason.JUDGE_NA, Reason.JUDGE_PARSE_ERROR, Reason.JUDGE_ERROR)
 
 
 @dataclass(frozen=True)
@@ -111,30 +114,39 @@ class Run:
         self._decoding = decoding_of(plan.sampling)
         self._stop_ids = frozenset(plan.sampling.end_tokens)
 
-    def execute(self, journal: Journal, watch: Callable[[Committed], None]) -> None:
+    def execute(
+        self,
+        journal: Journal,
+        watch: Callable[[Committed], None],
+        clock: Callable[[], str],
+        *,
+        accept_failed: bool = False,
+    ) -> None:
         """Finish every unit that is not finished.
 
         Args:
             journal: Takes the points.
             watch: Told of every commit.
+            clock: Tells the time, as the wire spells it.
+            accept_failed: Record units that failed whole, and go on.
 
         Raises:
             ReceiptsError: Nothing can go on; what was committed stays.
         """
         done = journal.done()
-        proven = bool(done)  # the stack has answered something
+        answered = bool(done)
         for unit in units(self.plan.points):
             missing = [index for index in unit if index not in done]
             if not missing:
                 continue
             # Whole, although some may be there: the engine's batches stay what they were.
             entries = self.unit(unit)
-            if not proven:
-                refuse_if_all_failed(entries)
-                proven = True
+            if not accept_failed:
+                refuse_if_all_failed(entries, answered=answered)
+            answered = True
             wanted = set(missing)
             new = [entry for entry in entries if entry.point.index in wanted]
-            journal.add(new)
+            journal.add(new, clock())
             watch(committed(new))
 
     def unit(self, indices: Iterable[int]) -> list[JournalEntry]:
@@ -304,10 +316,26 @@ def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
         raise
     except Exception as error:  # any judge's own; the points are sealed as unscored
         trouble = _named(error)
-    if trouble is None:
-        return judgements
-    nothing = Judgement(Outcome.UNSCORED, Reason.JUDGE_ERROR, raw="", error=trouble)
-    return [nothing] * len(exchanges)
+    if trouble is not None:
+        return [_unjudged(trouble)] * len(exchanges)
+    return [_sound(judgement) for judgement in judgements]
+
+
+def _unjudged(trouble: str) -> Judgement:
+    return Judgement(Outcome.UNSCORED, Reason.JUDGE_ERROR, raw="", error=trouble)
+
+
+def _sound(judgement: Judgement) -> Judgement:
+    """Return a judgement, or why it cannot be recorded."""
+    margin = judgement.margin
+    if margin is not None and not abs(margin) < _MAX_MARGIN:  # not a number, too
+        return _unjudged("the judge's margin is no finite number")
+    if len(judgement.raw) > MAX_RAW:
+        return _unjudged(f"the judge's output has more than {MAX_RAW:,} characters")
+    legal = (Outcome.UNSCORED,) if judgement.reason in _JUDGE_REASONS else _JUDGED
+    if judgement.outcome not in legal or (judgement.reason is None) != (legal is _JUDGED):
+        return _unjudged("the judge's outcome and reason do not go together")
+    return judgement
 
 
 def committed(entries: Sequence[JournalEntry]) -> Committed:
@@ -361,14 +389,18 @@ def _recorded(judgement: Judgement | None) -> RecordedJudgement | None:
     )
 
 
-def refuse_if_all_failed(entries: Sequence[JournalEntry]) -> None:
-    """Stop before a hundred thousand points fail for one reason that is none of theirs."""
+def refuse_if_all_failed(entries: Sequence[JournalEntry], *, answered: bool) -> None:
+    """Stop before a hundred thousand points fail for one reason that is none of theirs.
+
+    A unit of prompts too long for the memory is no such reason once others were answered.
+    """
+    broken = {Reason.ENGINE_ERROR} if answered else {Reason.ENGINE_ERROR, Reason.OUT_OF_MEMORY}
     for reasons, what in (
-        ({Reason.ENGINE_ERROR, Reason.OUT_OF_MEMORY}, "no point of the first unit was generated"),
-        ({Reason.JUDGE_ERROR}, "no response of the first unit was judged"),
+        (broken, "no point of a whole unit was generated"),
+        ({Reason.JUDGE_ERROR}, "no response of a whole unit was judged"),
     ):
         if all(entry.point.reason in reasons for entry in entries):
             raise IncompleteError(
                 f"{what}: {entries[0].record.error}",
-                hint="nothing was recorded; see to it and run again",
+                hint="the unit is not recorded: see to it and run again, or --accept-failed",
             )

@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -69,6 +69,8 @@ class JournalEvent(StrEnum):
     """Failed points were tried again; the number says how many."""
     DISCARD = "discard"
     """All points were thrown away to start over; the number says how many."""
+    COMMIT = "commit"
+    """Points were finished; the number says how many."""
 
 
 @dataclass(frozen=True)
@@ -101,33 +103,32 @@ class Journal:
         Args:
             path: The file.
             plan_digest: Digest of the sealed plan.
-            beacon: The beacon's value, where the plan names a round; None: the one that the
-                journal was started with.
+            beacon: The beacon's value, where the plan names a round, for a journal that is
+                started here.
 
         Raises:
-            UsageError: Another run is using it, or it was started with another plan or beacon
-                value.
+            UsageError: Another run is using it, or it was started with another plan.
             MalformedError: It is no journal, or one of a newer version.
             FileAccessError: It cannot be read or written.
         """
-        fresh = not path.exists()
-        if fresh:
+        if not path.exists():
             # Made here, so that it is never readable by others, not even for a moment.
             create_exclusive(path, b"", mode=0o600)
         connection = _connect(path)
         try:
             journal = cls(path, connection)
             with _translated(path):
+                # Also after a kill before the first commit: :meth:`_create` brings everything
+                # into the file itself before there can be points.
                 if journal._is_empty():
                     journal._create(plan_digest, beacon)
-                journal._check(plan_digest, beacon)
+                journal._check(plan_digest)
             yield journal
         finally:
             with suppress(sqlite3.Error):
                 connection.close()
 
     def _is_empty(self) -> bool:
-        # Also after a kill between the file's creation and its first commit.
         return bool(self._scalar("SELECT count(*) FROM sqlite_master") == 0)
 
     def _create(self, plan_digest: Sha256, beacon: str | None) -> None:
@@ -141,28 +142,43 @@ class Journal:
                 "INSERT INTO run VALUES (?, ?, ?, ?, NULL)",
                 (plan_digest, str(uuid.uuid4()), secrets.token_bytes(_SECRET_BYTES), beacon),
             )
+        # Into the file itself: whoever moves it without its -wal must not lose the secret.
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _check(self, plan_digest: Sha256, beacon: str | None) -> None:
+    def _check(self, plan_digest: Sha256) -> None:
         version = self._scalar("PRAGMA user_version")
         if version != SCHEMA_VERSION:
+            if version == 0:
+                hint = f"{_START_OVER}; was it copied without its -wal file?"
+                raise MalformedError(_DAMAGED, file=self.path, hint=hint)
             raise MalformedError(
                 f"is a journal of version {version}; this tool knows {SCHEMA_VERSION}",
                 file=self.path,
                 hint="finish the run with the version that started it",
             )
-        if self._scalar("SELECT plan_digest FROM run") != plan_digest:
+        rows = self._connection.execute("SELECT plan_digest, secret, stack FROM run").fetchall()
+        if len(rows) != 1 or not _is_run(*rows[0][1:]):
+            raise MalformedError(_DAMAGED, file=self.path, hint=_START_OVER)
+        if rows[0][0] != plan_digest:
             raise UsageError(
                 "belongs to a run of another plan", file=self.path, hint="name a new folder"
             )
-        if beacon not in (None, self.beacon):
+
+    def hold_to_beacon(self, value: str | None) -> None:
+        """Hold a resumed run to the beacon's value it was started with.
+
+        Raises:
+            UsageError: It is another.
+        """
+        if value not in (None, self.beacon):
             raise UsageError(
                 f"was started with the beacon value {self.beacon}",
                 file=self.path,
-                hint="give that one, or none",
+                hint="give that one, or start over with --restart",
             )
 
     def hold_to(self, stack: Mapping[str, str]) -> None:
-        """Write what the run is made with; on a resumed run, hold it to what it was.
+        """Write what the run is made with; once there are points, hold it to what it was.
 
         Args:
             stack: What answers may depend on besides the plan: versions, device, memory.
@@ -171,8 +187,8 @@ class Journal:
             UsageError: It is another.
         """
         before = self.stack
-        if before is None:
-            self._write("UPDATE run SET stack = ?", [(json.dumps(dict(stack), sort_keys=True),)])
+        if before is None or not self.done():
+            self._write("UPDATE run SET stack = ?", [(_dumped(stack),)])
             return
         for key in sorted({*before, *stack}):
             if before.get(key) != stack.get(key):
@@ -185,7 +201,7 @@ class Journal:
 
     @property
     def stack(self) -> Mapping[str, str] | None:
-        """What the run was started with; None before :meth:`hold_to`."""
+        """What the run is made with; None before :meth:`hold_to`."""
         with _translated(self.path):
             text = self._scalar("SELECT stack FROM run")
         return None if text is None else json.loads(text)
@@ -210,26 +226,34 @@ class Journal:
             secret: bytes = self._scalar("SELECT secret FROM run")
         return secret
 
-    def add(self, entries: Sequence[JournalEntry]) -> None:
+    def add(self, entries: Sequence[JournalEntry], at: str) -> None:
         """Write finished points, all or none; one that is there already is left as it is.
+
+        Args:
+            entries: The points.
+            at: When they were finished, as a timestamp of the wire.
 
         Raises:
             FileAccessError: The disk is full, or cannot be written to.
         """
-        self._write(
-            "INSERT INTO point VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            [
-                (
-                    entry.point.id,
-                    entry.point.index,
-                    entry.point.outcome.value,
-                    entry.point.reason and entry.point.reason.value,
-                    entry.point.to_line(),
-                    entry.record.to_line(),
+        rows = [
+            (
+                entry.point.id,
+                entry.point.index,
+                entry.point.outcome.value,
+                entry.point.reason and entry.point.reason.value,
+                entry.point.to_line(),
+                entry.record.to_line(),
+            )
+            for entry in entries
+        ]
+        with _translated(self.path):
+            with self._connection as transaction:
+                transaction.executemany(
+                    "INSERT INTO point VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows
                 )
-                for entry in entries
-            ],
-        )
+                _note(transaction, JournalEvent.COMMIT, at, len(rows))
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def note(self, kind: JournalEvent, at: str, number: int = 1) -> None:
         """Write that something happened.
@@ -239,26 +263,38 @@ class Journal:
             at: When, as a timestamp of the wire.
             number: How many points it concerns, where it concerns some.
         """
-        self._write("INSERT INTO event VALUES (?, ?, ?)", [(at, kind.value, number)])
+        with _translated(self.path), self._connection as transaction:
+            _note(transaction, kind, at, number)
 
     def forget_failed(self, at: str) -> int:
-        """Drop points that failed but might not again, and count them as retries.
+        """Drop points that failed or were not judged, if they might not again; count retries.
 
         A prompt that is too long stays so.
         """
-        chosen = "outcome = 'failed' AND reason != 'context_overflow'"
-        return self._drop(chosen, JournalEvent.RETRY, at)
-
-    def discard(self, at: str) -> int:
-        """Drop all points and what they were made with, and note it; the counts stay."""
-        self._write("UPDATE run SET stack = NULL", [()])
-        return self._drop("TRUE", JournalEvent.DISCARD, at)
-
-    def _drop(self, chosen: str, kind: JournalEvent, at: str) -> int:
         with _translated(self.path), self._connection as transaction:
-            number = transaction.execute(f"DELETE FROM point WHERE {chosen}").rowcount
+            number = transaction.execute(
+                "DELETE FROM point WHERE reason = 'judge_error' OR "
+                "(outcome = 'failed' AND reason != 'context_overflow')"
+            ).rowcount
             if number:
-                transaction.execute("INSERT INTO event VALUES (?, ?, ?)", (at, kind.value, number))
+                _note(transaction, JournalEvent.RETRY, at, number)
+        return number
+
+    def start_over(self, at: str, stack: Mapping[str, str], beacon: str | None) -> int:
+        """Drop all points, and count them; what happened before stays counted.
+
+        Args:
+            at: When, as a timestamp of the wire.
+            stack: What the run is made with from here on.
+            beacon: The beacon's value from here on; None: as before.
+        """
+        with _translated(self.path), self._connection as transaction:
+            number = transaction.execute("DELETE FROM point").rowcount
+            transaction.execute("UPDATE run SET stack = ?", (_dumped(stack),))
+            if beacon is not None:
+                transaction.execute("UPDATE run SET beacon = ?", (beacon,))
+            if number:
+                _note(transaction, JournalEvent.DISCARD, at, number)
         return number
 
     def done(self) -> set[int]:
@@ -272,7 +308,10 @@ class Journal:
             rows = self._connection.execute(
                 "SELECT outcome, reason, count(*) FROM point GROUP BY outcome, reason"
             )
-            return {(Outcome(outcome), reason): number for outcome, reason, number in rows}
+            try:
+                return {(Outcome(outcome), reason): number for outcome, reason, number in rows}
+            except ValueError:
+                raise MalformedError(_DAMAGED, file=self.path, hint=_START_OVER) from None
 
     def entries(self) -> Iterator[tuple[Point, RestrictedRecord]]:
         """Yield all points in plan order.
@@ -280,10 +319,13 @@ class Journal:
         Raises:
             IntegrityError: A row is not what was written.
         """
-        with _translated(self.path):
-            for index, line, record in self._connection.execute(
-                "SELECT idx, line, record FROM point ORDER BY idx"
-            ):
+        with (
+            _translated(self.path),
+            closing(
+                self._connection.execute("SELECT idx, line, record FROM point ORDER BY idx")
+            ) as rows,
+        ):
+            for index, line, record in rows:
                 try:
                     yield Point.from_line(line), RestrictedRecord.model_validate_json(record)
                 except (ValueError, MalformedError):
@@ -303,10 +345,11 @@ class Journal:
             return int(total)
 
     def span(self) -> tuple[str, str]:
-        """Return when the first event was noted, and the last."""
+        """Return when the run was first started, and when its last point was finished."""
         with _translated(self.path):
-            first, last = self._connection.execute("SELECT min(at), max(at) FROM event").fetchone()
-        return first, last
+            first = self._scalar("SELECT min(at) FROM event")
+            last = self._scalar("SELECT max(at) FROM event WHERE kind = 'commit'")
+        return first, last or first
 
     def _scalar(self, query: str, *arguments: Any) -> Any:
         return self._connection.execute(query, arguments).fetchone()[0]
@@ -314,6 +357,31 @@ class Journal:
     def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         with _translated(self.path), self._connection as transaction:
             transaction.executemany(statement, rows)
+
+
+_DAMAGED = "is damaged, or no journal"
+_START_OVER = "move it away to start over"
+
+
+def _is_run(secret: Any, stack: Any) -> bool:
+    """Say whether a row's values are such as :class:`Journal` writes."""
+    if type(secret) is not bytes or len(secret) != _SECRET_BYTES:
+        return False
+    if stack is None:
+        return True
+    try:
+        parsed = json.loads(stack)
+    except ValueError:
+        return False
+    return isinstance(parsed, dict) and all(isinstance(value, str) for value in parsed.values())
+
+
+def _dumped(stack: Mapping[str, str]) -> str:
+    return json.dumps(dict(stack), sort_keys=True)
+
+
+def _note(transaction: sqlite3.Connection, kind: JournalEvent, at: str, number: int) -> None:
+    transaction.execute("INSERT INTO event VALUES (?, ?, ?)", (at, kind.value, number))
 
 
 def remove_journal(folder: Path) -> None:
@@ -355,9 +423,7 @@ def _translated(path: Path) -> Iterator[None]:
                 "another run is using it", file=path, hint="wait for it to end, or stop it"
             ) from None
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise MalformedError(
-                "is damaged, or no journal", file=path, hint="move it away to start over"
-            ) from None
+            raise MalformedError(_DAMAGED, file=path, hint=_START_OVER) from None
         if code == sqlite3.SQLITE_FULL:
             raise FileAccessError(
                 "cannot write: no space left",

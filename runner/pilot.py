@@ -1,8 +1,8 @@
 """A pilot: some points of a plan, spread over it, to see whether it works and how long it takes.
 
-Nothing is recorded and nothing can be sealed.  Its draws are those of the plan, so somebody who
-looks at a pilot's outcomes and then changes the plan has looked: hence no outcome is shown
-unless it is asked for.
+Nothing is recorded, nothing can be sealed, and no outcome is told.  Demonstrations and sampling
+noise come from a seed of the pilot's own, so that it answers none of the sealed event's
+points, but for greedy answers to prompts without demonstrations, which are what they are.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from receipts.canonical import Sha256, tagged_digest
 from receipts.model.point import Outcome
 from runner.event import LoadedStack, run_of
 from runner.execute import committed
 from runner.journal import JournalEntry
 from runner.plan import ResolvedPlan
+from runner.sealed_plan import digest_of
 from runner.units import UNIT_POINTS
 
+_SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3
 
 
@@ -41,14 +44,13 @@ class Pilot:
     """Wall clock, loading left out."""
 
 
-def run_pilot(
-    resolved: ResolvedPlan, loaded: LoadedStack, limit: int, beacon_value: str | None
-) -> Pilot:
+def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
     """Run at most ``limit`` points, evenly spread over the plan."""
     plan = resolved.predicate
     number = min(limit, plan.points)
     chosen = [place * plan.points // number for place in range(number)]
-    run = run_of(resolved, loaded.stack, secrets.token_bytes(32), beacon_value)
+    seed = Sha256(tagged_digest(_SEED_TAG, digest_of(plan)).hex())
+    run = run_of(resolved, loaded.stack, secrets.token_bytes(32), seed)
     start = time.perf_counter()
     entries: list[JournalEntry] = []
     for first in range(0, number, UNIT_POINTS):

@@ -1,8 +1,9 @@
 """From ``plan.yaml`` to a plan that can be sealed: every input resolved to a digest.
 
 What a digest stands for on this machine (folders, texts, pools) goes into
-:class:`Artifacts`, beside the plan and never in it: the same plan on another machine has the
-same digest.
+:class:`Artifacts`, beside the plan and never in it: the same plan file with the same inputs has
+the same digest on every machine.  (A hub cache made of links and a copied folder are two
+inputs: the plan says which it was.)
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ class _Resolver:
     def _checkpoint(self, folder: Path, hashed: HashedFolder, facts: ModelFacts) -> Checkpoint:
         entry = self.entries.checkpoint
         return Checkpoint(
-            name=entry.name or entry.hub or folder.resolve().name,
+            name=entry.name or entry.hub or _last_part(entry, folder),
             hub=entry.hub,
             revision=entry.revision,
             root=hashed.root,
@@ -357,7 +358,8 @@ class _Resolver:
         if entry.path is None and entry.hub is None:
             return resolve_judge(entry, None, None), None
         folder, hashed = self._folder(entry)
-        return resolve_judge(entry, folder, hashed.root), folder
+        named = {"name": entry.name or entry.hub or _last_part(entry, folder)}
+        return resolve_judge(entry.model_copy(update=named), folder, hashed.root), folder
 
     def _beacon(self) -> BeaconRound | None:
         seed = self.entries.demonstrations.seed
@@ -381,6 +383,12 @@ def _asked(condition: PlannedCondition, pools: Pools) -> Iterator[tuple[str, Poo
         benign[context.gap_source] += context.gap_turns
     for source, count in benign.items():
         yield "benign", pools.of(DemonstrationKind.BENIGN, source), count
+
+
+def _last_part(entry: Located, folder: Path) -> str:
+    """Return the last part of a path as the plan spells it, wherever it leads."""
+    spelt = "" if entry.path is None else entry.path.name
+    return spelt or folder.resolve().name
 
 
 def _corpus_fields(name: SourceName, entry: CorpusEntry, rows: CorpusRows) -> dict[str, Any]:

@@ -28,8 +28,9 @@ from runner.chat_template import ChatTemplate, Option, Rendered, unused_characte
 from runner.contexts import Message
 from runner.responses import FINAL, Channels, Harmony, Thoughts
 
-RENDERING: Final = "chat-template/1"
-"""Name and version of the rule that turns messages into token ids; see :class:`ChatFormat`."""
+RENDERING: Final = "conversation/1"
+"""Name and version of how conversations are put together (:mod:`runner.contexts`), become token
+ids (:class:`ChatFormat`), and how the judged text is read back (:mod:`runner.responses`)."""
 
 PROMPT_TAG = "safety-receipts/prompt/1"
 TOKENIZER_TAG = "safety-receipts/tokenizer/1"
@@ -64,7 +65,7 @@ def prompt_digest(tokens: Sequence[int]) -> Sha256:
 class ChatFormat:
     """A checkpoint's tokenizer and chat template.
 
-    The rendering rule ``chat-template/1``: the template makes a text, in which every message's
+    The rendering rule ``conversation/1``: the template makes a text, in which every message's
     content must be found (:meth:`runner.chat_template.ChatTemplate.rendered`), and the
     tokenizer reads it whole, without adding special tokens, since the template has written
     them.  Where no content spells a control token that is, id for id, what transformers'

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from receipts.canonical import Sha256
+from receipts.errors import UsageError
 from receipts.grid import blocks, planned_point, shows_examples
 from receipts.model.base import QueryId
 from receipts.model.demonstrations import Ordering, PlannedCondition
@@ -73,17 +74,21 @@ class Renderer:
         truncation = plan.demonstrations.truncation
         labels = shown_labels(condition, key)
         shown = demonstration_list(artifacts.pools, condition, labels, key, truncation)
-        tokens = artifacts.chat.tokens(
-            messages(
-                condition.context,
-                shown.items,
-                artifacts.queries[place],
-                system=artifacts.system,
-                gap=gap_turns(artifacts.pools, condition, key, truncation),
-            ),
-            date=plan.prompt.date,
-            options=plan.prompt.template_options,
+        conversation = messages(
+            condition.context,
+            shown.items,
+            artifacts.queries[place],
+            system=artifacts.system,
+            gap=gap_turns(artifacts.pools, condition, key, truncation),
         )
+        prompt = plan.prompt
+        try:
+            tokens = artifacts.chat.tokens(
+                conversation, date=prompt.date, options=prompt.template_options
+            )
+        except UsageError as error:
+            where = f"condition {condition.id}, query {query_id}, draw {draw}"
+            raise UsageError(error.message, file=error.file, place=where, hint=error.hint) from None
         return RenderedPoint(
             index=index,
             condition=condition,

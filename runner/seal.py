@@ -64,7 +64,8 @@ def event_of(journal: Journal, plan: PlanPredicate) -> Event:
         started_at=started,
         finished_at=finished,
         restarts=max(0, journal.happened(JournalEvent.START) - 1),
-        retries=journal.numbered(JournalEvent.RETRY) + journal.numbered(JournalEvent.DISCARD),
+        retries=journal.numbered(JournalEvent.RETRY),
+        discarded=journal.numbered(JournalEvent.DISCARD),
         looks=journal.happened(JournalEvent.LOOK),
         beacon=(
             None

@@ -1,10 +1,11 @@
-"""Loading what a run is made with: the judges, the checkpoint."""
+"""Loading what a run is made with: the checkpoint, the judges."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from receipts.model.judge import JudgeIdentity
+from runner.engines.load import load_model
 from runner.engines.transformers_engine import TransformersEngine
 from runner.event import LoadedStack
 from runner.execute import Stack
@@ -21,33 +22,40 @@ def load_stack(
     memory: int | None = None,
     allow_pickle: bool = False,
 ) -> LoadedStack:
-    """Load the judges and the checkpoint of a plan.
+    """Load the checkpoint and the judges of a plan.
 
     Args:
         resolved: The plan.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None: an accelerator if there is one.
-        memory: Bound on the engine's memory in bytes; None: the engine's own choice.
+        memory: Bound on the memory of the engine, and of each judge, in bytes; None: a share
+            of what is free.
         allow_pickle: Whether weights may be pickles.
 
     Raises:
         ReceiptsError: A model cannot be loaded.
     """
     plan, artifacts = resolved.predicate, resolved.artifacts
-
-    def judge_of(identity: JudgeIdentity, folder: Path | None) -> Judge:
-        return load_judge(identity, folder, device=device, memory=memory, allow_pickle=allow_pickle)
-
-    judge = judge_of(plan.judge, artifacts.judge_folder)
-    second = None
-    if plan.judge.second is not None:
-        second = judge_of(plan.judge.second, artifacts.second_judge_folder)
-    # Last, so that the engine's own choice is a share of what the judges leave.
-    engine = TransformersEngine.from_folder(
+    model = load_model(
         artifacts.folder,
         dtype=plan.checkpoint.dtype,
         device=device or "auto",
-        memory=memory,
         allow_pickle=allow_pickle,
     )
+    engine = TransformersEngine(model, memory=memory)
+    folders = (artifacts.judge_folder, artifacts.second_judge_folder)
+    if memory is None:
+        # Engine and judges work in turn, but what one has taken is not given back: each gets
+        # its part of what is free.
+        models = 1 + sum(folder is not None for folder in folders)
+        engine = TransformersEngine(model, memory=engine.memory // models)
+
+    def judge_of(identity: JudgeIdentity, folder: Path | None) -> Judge:
+        return load_judge(
+            identity, folder, device=device, memory=engine.memory, allow_pickle=allow_pickle
+        )
+
+    judge = judge_of(plan.judge, artifacts.judge_folder)
+    second = plan.judge.second
+    second_judge = None if second is None else judge_of(second, artifacts.second_judge_folder)
     reader = ResponseReader(artifacts.chat, frozenset(plan.sampling.end_tokens))
-    return LoadedStack(Stack(engine, judge, second, reader), engine.memory)
+    return LoadedStack(Stack(engine, judge, second_judge, reader), engine.memory)

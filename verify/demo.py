@@ -15,7 +15,13 @@ from rich.text import Text
 
 from receipts.bundle import Bundle
 from receipts.cli import common_options, main
-from receipts.errors import ExitCode, FileAccessError, ReceiptsError
+from receipts.errors import (
+    ExitCode,
+    FileAccessError,
+    IncompleteError,
+    IntegrityError,
+    InterruptedByUserError,
+)
 from receipts.keys import Signer, TrustSet, load_signer
 from receipts.model.check import CheckLevel, CheckStatus
 from receipts.present.output import Output
@@ -43,7 +49,7 @@ def demo(out: Path, output: Output) -> None:
     if out.exists():
         raise FileAccessError("is there already", file=out, hint="name a new folder with --out")
     console = output.console
-    say = _Narrator(console, silent=output.as_json)
+    say = _Narrator(console, silent=output.as_json or output.quiet)
     study, bundle, key = out / "study", out / "bundle", out / "evaluator"
 
     say("A plan file to start from: a tiny model with a planted law, harmless proxy corpora.")
@@ -92,14 +98,10 @@ class _Narrator:
             self._console.print(f"$ receipts {line}", soft_wrap=True)
         arguments = [str(word) for word in words]
         code = _call([*arguments, "--quiet"] if self._silent else arguments, self._silent)
+        if code == ExitCode.INTERRUPTED:
+            raise InterruptedByUserError("the demonstration was interrupted")
         if code != ExitCode.DONE:
-            raise DemoError(f"receipts {words[0]} ended with exit code {code}")
-
-
-class DemoError(ReceiptsError):
-    """A command of the demonstration did not do what it should."""
-
-    exit_code = ExitCode.INTEGRITY
+            raise IncompleteError(f"receipts {words[0]} ended with exit code {code}")
 
 
 def _call(arguments: Sequence[str], silent: bool) -> int:
@@ -125,7 +127,7 @@ def _forge(bundle: Path, folder: Path, signer: Signer) -> list[tuple[str, str]]:
         found = verify_bundle(Bundle(folder), evaluators=trust, wanted=CheckLevel.BOUND)
         failed = [check.name for check in found.checks if check.status is CheckStatus.FAILED]
         if tampering.caught_by not in failed:
-            raise DemoError(f"{tampering.name}: not caught", file=folder)
+            raise IntegrityError(f"{tampering.name}: not caught", file=folder)
         rows.append((tampering.name, tampering.caught_by))
     shutil.rmtree(folder)
     return rows

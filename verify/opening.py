@@ -5,14 +5,11 @@ from __future__ import annotations
 from itertools import zip_longest
 
 from receipts.bundle import POINTS, RESPONSES, Bundle, parse_point
-from receipts.canonical import Sha256
 from receipts.errors import MalformedError
+from receipts.evidence import PromptChecker
 from receipts.findings.agreement import AgreementCounter
-from receipts.grid import shows_draws, shows_examples
 from receipts.merkle import RootAccumulator
-from receipts.model.base import ConditionId, QueryId
 from receipts.model.check import CheckLevel
-from receipts.model.point import RestrictedRecord
 from receipts.model.receipt import EvaluationPredicate
 from verify.checks import CheckList
 from verify.evidence import PROGRESS_EVERY, Progress, no_progress
@@ -60,7 +57,7 @@ def _open_all(
     open are the lines that the receipt binds.
     """
     size = receipt.evidence.size
-    prompts, root = _Prompts(receipt), RootAccumulator()
+    prompts, root = PromptChecker(receipt.conditions), RootAccumulator()
     number = 0
     pairs = zip_longest(bundle.lines(size), bundle.responses())
     for number, (line, record) in enumerate(pairs, start=1):
@@ -78,30 +75,3 @@ def _open_all(
     if root.root().hex() != receipt.evidence.root:
         return "the evidence lines have not the receipt's root", number
     return None, number
-
-
-class _Prompts:
-    """Which prompts must be equal, and which must differ."""
-
-    def __init__(self, receipt: EvaluationPredicate) -> None:
-        self._same = {c.id for c in receipt.conditions if not shows_draws(c)}
-        self._shown = {c.id for c in receipt.conditions if shows_examples(c)}
-        self._condition: ConditionId | None = None
-        self._query_of: dict[tuple[str, Sha256], QueryId] = {}
-        self._first: RestrictedRecord | None = None
-
-    def problem(self, record: RestrictedRecord) -> str | None:
-        if record.condition != self._condition:
-            self._condition, self._query_of = record.condition, {}
-        if (record.demonstrations is not None) != (record.condition in self._shown):
-            return "a digest of demonstrations goes with a condition that shows some"
-        if record.condition in self._same:
-            if record.draw == 0:
-                self._first = record
-            elif self._first is not None and record.prompt != self._first.prompt:
-                return "the prompt differs from the one it repeats"
-        # Within a source no request is there twice, so no prompt can be.
-        key = (record.query.partition("/")[0], record.prompt)
-        if self._query_of.setdefault(key, record.query) != record.query:
-            return "two queries have one prompt"
-        return None

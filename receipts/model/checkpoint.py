@@ -108,7 +108,8 @@ class Prompt(WireModel):
     chat_template: Digest
     """Digest of the chat template's text."""
     rendering: Name
-    """Name and version of the rule that turns messages into token ids (``chat-template/1``)."""
+    """Name and version of how demonstrations and query become a conversation, the conversation
+    token ids, and a response's token ids the text that is judged (``conversation/1``)."""
     system_prompt: Digest | None
     """Digest of the system prompt's text; null: none given (a template may add its own)."""
     date: Date | None

@@ -40,6 +40,9 @@ MAX_POINT_BYTES = 16 * 1024
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 """Longest line of restricted records."""
 
+MAX_RAW = 1_000_000
+"""Most characters of a judge's output."""
+
 
 class Finish(StrEnum):
     """How generation ended."""
@@ -221,7 +224,7 @@ class RecordedJudgement(WireModel):
     """Its outcome."""
     reason: Reason | None
     """Why it could not judge; else null."""
-    raw: Annotated[str, StringConstraints(max_length=1_000_000)]
+    raw: Annotated[str, StringConstraints(max_length=MAX_RAW)]
     """Its output, verbatim."""
     margin: Score | None
     """Its margin (log-odds of refusal, or score minus threshold); null for a rule."""

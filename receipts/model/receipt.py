@@ -52,7 +52,9 @@ class Event(WireModel):
     restarts: Count
     """How often the run was resumed."""
     retries: Count
-    """Points tried more than once."""
+    """Points that failed, or that the judge failed on, and were tried again."""
+    discarded: Count
+    """Finished points that were thrown away to start over."""
     looks: Count
     """How often running rates were looked at before the end."""
     beacon: BeaconValue | None

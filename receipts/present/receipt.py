@@ -89,6 +89,8 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         for source in receipt.queries
     )
     restarts = f"{event.restarts} restarts, {event.retries} retries, {event.looks} looks"
+    if event.discarded:
+        restarts += f", {event.discarded:,} finished points thrown away"
     quantised = f", {checkpoint.quantisation}" if checkpoint.quantisation else ""
     rows: list[tuple[str, str | Text]] = [
         ("receipt", digest),

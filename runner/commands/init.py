@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import click
 
 from receipts.cli import common_options
 from receipts.errors import FileAccessError
-from receipts.files import atomic_write, create_exclusive
+from receipts.files import create_exclusive
 from receipts.present.output import Output
 from receipts.text import printable
 from runner.organism import data_folder, member, members
@@ -62,28 +63,40 @@ def write_preset(folder: Path, name: str, member_name: str = "diluting") -> Path
         member_name: Which organism, for the preset ``demo``.
 
     Raises:
-        FileAccessError: The folder holds a plan already, or cannot be written.
+        FileAccessError: The folder holds something of that name, or cannot be written.
     """
     path = folder / PLAN_FILE
     text = preset(name)
+    copies: dict[str, Path] = {}
+    if name == "demo":
+        text = text.replace("organism-diluting", f"organism-{member_name}")
+        copies = {"checkpoint": member(member_name).folder, "data": data_folder()}
+    schema = json.dumps(load("plan-file"), indent=2) + "\n"
+    for made in (PLAN_FILE, SCHEMA_FILE, *copies):
+        if (folder / made).is_symlink() or (folder / made).exists():
+            raise FileAccessError(
+                "is there already", file=folder / made, hint="name a new folder, or move it away"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # First, so that nothing is touched where a plan is.
-        if name == "demo":
-            text = text.replace("organism-diluting", f"organism-{member_name}")
-        create_exclusive(path, text.encode("utf-8"), mode=0o644)
-        schema = json.dumps(load("plan-file"), indent=2) + "\n"
-        atomic_write(folder / SCHEMA_FILE, schema.encode("utf-8"))
-        if name == "demo":
-            _copy(member(member_name).folder, folder / "checkpoint")
-            _copy(data_folder(), folder / "data")
+        for target, source in copies.items():
+            _copy(source, folder / target)
+        create_exclusive(folder / SCHEMA_FILE, schema.encode("utf-8"), mode=0o644)
     except OSError as error:
         raise FileAccessError.from_os(error, "write", folder) from None
+    # Last: a folder with a plan is whole.
+    create_exclusive(path, text.encode("utf-8"), mode=0o644)
     return path
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.mkdir(exist_ok=True)
-    for file in sorted(source.iterdir()):
-        if file.is_file():
-            shutil.copyfile(file, target / file.name)
+    """Copy the files of a folder, all or none."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir()
+        for file in sorted(source.iterdir()):
+            if file.is_file():
+                shutil.copyfile(file, temporary / file.name)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

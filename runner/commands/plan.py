@@ -15,10 +15,10 @@ from receipts.present.output import Output
 from runner.commands.run import beacon_value_of, model_options
 from runner.dry_run import dry_run
 from runner.estimate import Throughput
-from runner.event import digest_of, write_plan
 from runner.plan import resolve_plan
 from runner.present import plan_document, render_plan
 from runner.progress import RunProgress
+from runner.sealed_plan import digest_of, write_plan
 
 _FEW_POINTS = 20_000
 """Points up to which the alternatives are counted without being asked for."""

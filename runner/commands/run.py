@@ -19,7 +19,7 @@ from receipts.keys import load_signer
 from receipts.model.point import Outcome
 from receipts.present.output import Output
 from receipts.text import printable
-from runner.event import LoadedStack, RunOptions, Sealed, run_event
+from runner.event import EventRunner, LoadedStack, RunOptions, Sealed
 from runner.pilot import run_pilot
 from runner.plan import ResolvedPlan, resolve_plan
 from runner.present import duration
@@ -64,7 +64,9 @@ def model_options(function: click.decorators.FC) -> click.decorators.FC:
 @click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
 @click.option("--out", type=click.Path(path_type=Path), help="The bundle, a folder.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
-@click.option("--memory", metavar="SIZE", help="Bound on the engine's memory: 8GiB, 512M.")
+@click.option(
+    "--memory", metavar="SIZE", help="Bound on memory, of the model and of each judge: 8GiB."
+)
 @click.option("--restart", is_flag=True, help="Throw away what was recorded and start over.")
 @click.option("--retry-failed", is_flag=True, help="Try failed points again; counted.")
 @click.option("--accept-failed", is_flag=True, help="Seal although points failed.")
@@ -114,23 +116,21 @@ def run(  # one parameter an option
 
         return load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
 
-    if limit is None and (key is None or out is None):
+    if limit is not None:
+        _check_pilot(key, out, options)
+    elif key is None or out is None:
         raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
+    elif out == Path():
+        raise UsageError("--out names no folder", hint="name a new one")
     with _terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
         signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         if limit is not None:
-            return _pilot(resolved, make_stack(resolved, bound), limit, options, output)
+            return _pilot(resolved, make_stack(resolved, bound), limit, output)
         assert signer is not None  # as checked above
         assert out is not None
-        sealed = run_event(
-            resolved,
-            out,
-            signer,
-            options=options,
-            make_stack=make_stack,
-            watcher=progress,
-        )
+        runner = EventRunner(resolved, out, signer, options, make_stack, progress)
+        sealed = runner.run()
     _report(sealed, resolved, out, output)
     return ExitCode.INCOMPLETE if sealed.failed else ExitCode.DONE
 
@@ -187,38 +187,52 @@ def _report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output
     output.result(document, render)
 
 
-def _pilot(
-    resolved: ResolvedPlan, loaded: LoadedStack, limit: int, options: RunOptions, output: Output
-) -> ExitCode:
+def _check_pilot(key: Path | None, out: Path | None, options: RunOptions) -> None:
+    """Refuse what a pilot would ignore: a script that forgets --limit must not think it sealed."""
+    asked = {
+        "--key": key,
+        "--out": out,
+        "--restart": options.restart,
+        "--retry-failed": options.retry_failed,
+        "--accept-failed": options.accept_failed,
+        "--show-rates": options.show_rates,
+        "--beacon-value": options.beacon_value,
+    }
+    if given := [name for name, value in asked.items() if value not in (None, False)]:
+        raise UsageError(
+            f"--limit takes no {given[0]}",
+            hint="a pilot seals nothing and tells no outcome",
+        )
+
+
+def _pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int, output: Output) -> ExitCode:
     """Run some points and say how it went; nothing is kept."""
-    pilot = run_pilot(resolved, loaded, limit, options.beacon_value)
-    counts = {outcome.value: pilot.outcomes.get(outcome, 0) for outcome in Outcome}
-    judged = counts.pop("refused") + counts.pop("complied")
-    document: dict[str, object] = {
+    pilot = run_pilot(resolved, loaded, limit)
+    judged = pilot.outcomes.get(Outcome.REFUSED, 0) + pilot.outcomes.get(Outcome.COMPLIED, 0)
+    unscored = pilot.outcomes.get(Outcome.UNSCORED, 0)
+    failed = pilot.outcomes.get(Outcome.FAILED, 0)
+    whole = pilot.seconds / pilot.points * resolved.predicate.points
+    document = {
         "pilot": True,
         "points": pilot.points,
         "judged": judged,
-        **counts,
-        "reasons": pilot.reasons,
+        "unscored": unscored,
+        "failed": failed,
+        "reasons": dict(pilot.reasons),
         "tokens": pilot.tokens,
         "seconds": round(pilot.seconds, 3),
-        "wholeRunSeconds": round(pilot.seconds / pilot.points * resolved.predicate.points, 1),
+        "wholeRunSeconds": round(whole, 1),
     }
-    if options.show_rates:
-        document["complied"] = pilot.outcomes.get(Outcome.COMPLIED, 0)
 
     def render(console: Console) -> None:
-        whole = pilot.seconds / pilot.points * resolved.predicate.points
         console.print(
-            f"a pilot of {pilot.points:,} points: {judged:,} judged, "
-            f"{counts['unscored']:,} unscored, {counts['failed']:,} failed"
+            f"a pilot of {pilot.points:,} points: {judged:,} judged, {unscored:,} unscored, "
+            f"{failed:,} failed"
         )
         for reason, number in pilot.reasons.items():
             console.print(f"  {reason}: {number:,}")
         for message in pilot.messages:
             console.print(f"  {printable(message)}", soft_wrap=True)
-        if options.show_rates:
-            console.print(f"  complied: {document['complied']:,} of {judged:,} judged")
         console.print(
             f"{pilot.tokens:,} tokens in {pilot.seconds:,.1f} s; all "
             f"{resolved.predicate.points:,} points would take about {duration(whole)}\n"
@@ -226,4 +240,4 @@ def _pilot(
         )
 
     output.result(document, render)
-    return ExitCode.INCOMPLETE if counts["failed"] else ExitCode.DONE
+    return ExitCode.INCOMPLETE if failed else ExitCode.DONE

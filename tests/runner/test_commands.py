@@ -81,10 +81,6 @@ def test_a_pilot_leaves_nothing_behind_and_shows_no_outcome(
     assert (report["points"], report["judged"] + report["unscored"]) == (5, 5)
     assert not {"complied", "refused"} & set(report)
     assert sorted(written.rglob("*")) == before
-    looked = receipts(
-        *("run", written / "plan.yaml", "--limit", "5", "--device", "cpu", "--show-rates")
-    )
-    assert "complied" in looked.out
 
 
 def test_nothing_is_said_on_stderr_where_there_is_no_terminal(
@@ -177,6 +173,9 @@ def test_what_a_plan_names_and_is_not_there_ends_in_one_line(
             "names no beacon",
         ),
         (["run", "PLAN", "--limit", "0"], "limit"),
+        (["run", "PLAN", "--limit", "3", "--show-rates"], "--limit takes no --show-rates"),
+        (["run", "PLAN", "--limit", "3", "--key", "KEY", "--out", "B"], "--limit takes no --key"),
+        (["run", "PLAN", "--key", "KEY", "--out", ""], "--out names no folder"),
         (["plan", "PLAN", "--seal"], "--seal needs"),
         (["plan", "PLAN", "--out", "B"], "go with --seal"),
         (["plan", "PLAN", "--device", "toaster"], "toaster"),
@@ -215,8 +214,22 @@ def test_every_preset_is_a_plan_file_with_its_schema(
     first = path.read_text("utf-8").splitlines()
     assert any("$schema=plan.schema.json" in line for line in first[:3])
     assert json.loads((path.parent / "plan.schema.json").read_text("utf-8"))["$schema"]
+    if preset == "demo":
+        names = {file.name for file in path.parent.iterdir()}
+        assert names == {"plan.yaml", "plan.schema.json", "checkpoint", "data"}
     again = receipts("init", tmp_path / "new", "--preset", preset)
     assert (again.code, "plan.yaml" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["data", "checkpoint", "plan.schema.json"])
+def test_init_touches_nothing_that_is_there(receipts: Receipts, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (tmp_path / name).symlink_to(mine)
+    refused = receipts("init", tmp_path)
+    assert (refused.code, name in refused.err) == (2, True)
+    assert list(mine.iterdir()) == []
+    assert not (tmp_path / "plan.yaml").exists()
 
 
 @pytest.mark.parametrize(

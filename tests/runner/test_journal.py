@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,10 @@ def test_points_come_back_in_plan_order_however_they_were_added(path: Path) -> N
     written = entries()
     shuffled = random.Random(1).sample(written, len(written))
     with Journal.open(path, DIGEST) as journal:
-        journal.add(shuffled[:7])
+        journal.add(shuffled[:7], AT)
     with Journal.open(path, DIGEST) as journal:
         assert journal.done() == {entry.point.index for entry in shuffled[:7]}
-        journal.add(shuffled[7:])
+        journal.add(shuffled[7:], AT)
         assert list(journal.entries()) == [(entry.point, entry.record) for entry in written]
 
 
@@ -56,8 +57,8 @@ def test_a_point_that_is_there_is_left_as_it_is(path: Path) -> None:
     first = entries()[0]
     other = failed(first, Reason.ENGINE_ERROR)
     with Journal.open(path, DIGEST) as journal:
-        journal.add([first])
-        journal.add([other])
+        journal.add([first], AT)
+        journal.add([other], AT)
         assert list(journal.entries()) == [(first.point, first.record)]
 
 
@@ -77,7 +78,7 @@ def test_only_the_owner_can_read_any_of_its_files(path: Path) -> None:
     before = os.umask(0)
     try:
         with Journal.open(path, DIGEST) as journal:
-            journal.add(entries()[:1])
+            journal.add(entries()[:1], AT)
             modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     finally:
         os.umask(before)
@@ -87,7 +88,7 @@ def test_only_the_owner_can_read_any_of_its_files(path: Path) -> None:
 
 def test_removing_a_journal_leaves_nothing_of_it(tmp_path: Path) -> None:
     with Journal.open(journal_path(tmp_path), DIGEST) as journal:
-        journal.add(entries())
+        journal.add(entries(), AT)
     (tmp_path / "receipt.dsse.json").touch()
     remove_journal(tmp_path)
     remove_journal(tmp_path)
@@ -98,12 +99,12 @@ _WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_journal import DIGEST, entries
+from test_journal import AT, DIGEST, entries
 from runner.journal import Journal, journal_path
 written = entries()
 with Journal.open(journal_path(Path(sys.argv[2])), DIGEST) as journal:
     for entry in written[: int(sys.argv[3])]:
-        journal.add([entry])
+        journal.add([entry], AT)
     print("committed", flush=True)
     sys.stdin.read()
 """
@@ -142,13 +143,14 @@ def test_a_journal_of_another_plan_is_refused(path: Path) -> None:
 def test_the_beacon_value_is_the_one_it_was_started_with(path: Path) -> None:
     with Journal.open(path, DIGEST, "a" * 64):
         pass
-    with Journal.open(path, DIGEST) as journal:
+    with Journal.open(path, DIGEST, "b" * 64) as journal:
         assert journal.beacon == "a" * 64
-    with (
-        pytest.raises(UsageError, match="started with the beacon value"),
-        Journal.open(path, DIGEST, "b" * 64),
-    ):
-        pass
+        journal.hold_to_beacon(None)
+        journal.hold_to_beacon("a" * 64)
+        with pytest.raises(UsageError, match="the beacon value a"):
+            journal.hold_to_beacon("b" * 64)
+        journal.start_over(AT, {}, "b" * 64)
+        journal.hold_to_beacon("b" * 64)
 
 
 @pytest.mark.parametrize(
@@ -166,13 +168,16 @@ def test_a_resumed_run_has_the_stack_it_was_started_with(
     with Journal.open(path, DIGEST) as journal:
         assert journal.stack is None
         journal.hold_to(before)
+        # Nothing was answered yet: a first try with the wrong device binds nobody.
+        journal.hold_to(now)
+        journal.hold_to(before)
+        journal.add(entries()[:1], AT)
     with Journal.open(path, DIGEST) as journal:
         assert journal.stack == before
         journal.hold_to(before)
         with pytest.raises(UsageError, match=named):
             journal.hold_to(now)
-        journal.discard(AT)
-        journal.hold_to(now)
+        assert journal.start_over(AT, now, None) == 1
         assert journal.stack == now
 
 
@@ -180,47 +185,85 @@ def test_retrying_drops_what_might_succeed_and_counts_it(path: Path) -> None:
     written = entries()
     reasons = [Reason.ENGINE_ERROR, Reason.OUT_OF_MEMORY, Reason.CONTEXT_OVERFLOW]
     broken = [failed(entry, reason) for entry, reason in zip(written, reasons, strict=False)]
-    good = [entry for entry in written[3:] if entry.point.outcome is not Outcome.FAILED]
+    unjudged = {"outcome": Outcome.UNSCORED, "reason": Reason.JUDGE_ERROR}
+    broken.append(replace(written[3], point=written[3].point.model_copy(update=unjudged)))
+    good = [entry for entry in written[4:] if entry.point.outcome is not Outcome.FAILED]
     with Journal.open(path, DIGEST) as journal:
-        journal.add(broken + good)
+        journal.add(broken + good, AT)
         assert journal.outcomes()[Outcome.FAILED, "out_of_memory"] == 1
-        assert journal.forget_failed(AT) == 2
+        assert journal.forget_failed(AT) == 3
         assert journal.done() == {2, *(entry.point.index for entry in good)}
         assert journal.forget_failed(AT) == 0
-        assert journal.numbered(JournalEvent.RETRY) == 2
-        assert journal.discard(AT) == len(good) + 1
+        assert journal.numbered(JournalEvent.RETRY) == 3
+        assert journal.start_over(AT, {}, None) == len(good) + 1
         assert journal.done() == set()
         # What happened is not forgotten with the points.
-        assert journal.numbered(JournalEvent.RETRY) == 2
+        assert journal.numbered(JournalEvent.RETRY) == 3
         assert journal.happened(JournalEvent.DISCARD) == 1
+        assert journal.numbered(JournalEvent.DISCARD) == len(good) + 1
 
 
-def test_events_are_counted_and_span_the_run(path: Path) -> None:
+def test_a_run_lasts_from_its_first_start_to_its_last_commit(path: Path) -> None:
+    def at(second: int) -> str:
+        return f"2026-01-01T00:00:{second:02d}Z"
+
     with Journal.open(path, DIGEST) as journal:
-        for kind, at in (("start", "00"), ("look", "01"), ("stop", "05"), ("start", "09")):
-            journal.note(JournalEvent(kind), f"2026-01-01T00:00:{at}Z")
-        assert journal.span() == ("2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z")
+        journal.note(JournalEvent.START, at(1))
+        assert journal.span() == (at(1), at(1))
+        journal.note(JournalEvent.LOOK, at(2))
+        journal.add(entries()[:1], at(7))
+        # Killed; and resumed only to be sealed.
+        journal.note(JournalEvent.START, at(30))
+        assert journal.span() == (at(1), at(7))
         assert journal.happened(JournalEvent.START) == 2
         assert journal.happened(JournalEvent.LOOK) == 1
+
+
+def test_a_journal_moved_without_its_log_keeps_its_secret(path: Path) -> None:
+    with Journal.open(path, DIGEST) as journal:
+        secret = journal.secret
+        alone = path.with_name("alone.sqlite")
+        alone.write_bytes(path.read_bytes())
+    with Journal.open(alone, DIGEST) as journal:
+        assert journal.secret == secret
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM run",
+        "UPDATE run SET stack = '{'",
+        "UPDATE run SET stack = '[]'",
+        "UPDATE run SET stack = '{\"torch\": 2}'",
+        "UPDATE run SET secret = x'00'",
+        "INSERT INTO run SELECT * FROM run",
+    ],
+)
+def test_a_damaged_account_of_the_run_is_refused(path: Path, damage: str) -> None:
+    with Journal.open(path, DIGEST) as journal:
+        journal._connection.execute(damage)
+        journal._connection.commit()
+    with pytest.raises(MalformedError, match="damaged"), Journal.open(path, DIGEST):
+        pass
 
 
 def test_a_full_disk_loses_nothing_that_was_committed(path: Path) -> None:
     written = entries()
     with Journal.open(path, DIGEST) as journal:
-        journal.add(written[:4])
+        journal.add(written[:4], AT)
         pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
         journal._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(FileAccessError, match="no space left"):
-            journal.add(written[4:])
+            journal.add(written[4:], AT)
         assert journal.done() == set(range(4))
     with Journal.open(path, DIGEST) as journal:
-        journal.add(written[4:])
+        journal.add(written[4:], AT)
         assert journal.done() == set(range(PLAN.points))
 
 
 def test_a_row_that_was_changed_is_not_sealed(path: Path) -> None:
     with Journal.open(path, DIGEST) as journal:
-        journal.add(entries()[:2])
+        journal.add(entries()[:2], AT)
         journal._connection.execute("UPDATE point SET line = substr(line, 2) WHERE idx = 1")
         with pytest.raises(IntegrityError, match="point 1 is damaged"):
             list(journal.entries())
@@ -245,7 +288,7 @@ def test_a_database_of_another_program_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE cats (name TEXT)")
     other.close()
-    with pytest.raises(MalformedError, match="version 0"), Journal.open(path, DIGEST):
+    with pytest.raises(MalformedError, match="damaged"), Journal.open(path, DIGEST):
         pass
 
 

@@ -614,7 +614,7 @@ def test_digests_of_tokenizer_and_template_change_each_with_its_own_file(tmp_pat
 
 
 def test_the_rendering_rule_has_a_name_and_a_version() -> None:
-    assert RENDERING == "chat-template/1"
+    assert RENDERING == "conversation/1"
 
 
 # Loading

@@ -6,17 +6,27 @@ put between them and the run.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from studies import write_study
+from studies import write_jsonl, write_study
 
 from receipts.bundle import Bundle
-from receipts.errors import IncompleteError, InterruptedByUserError, UsageError
+from receipts.errors import (
+    FileAccessError,
+    IncompleteError,
+    IntegrityError,
+    InterruptedByUserError,
+    MalformedError,
+    UsageError,
+)
 from receipts.keys import Signer, TrustSet, generate
 from receipts.model.check import CheckLevel, CheckStatus
 from receipts.model.point import Finish, Outcome, Point, Reason
@@ -30,13 +40,14 @@ from runner.engines.engine import (
     Request,
 )
 from runner.engines.transformers_engine import TransformersEngine
-from runner.event import LoadedStack, RunOptions, Sealed, run_event
+from runner.event import EventRunner, LoadedStack, RunOptions, Sealed
 from runner.execute import Committed
 from runner.journal import JOURNAL
 from runner.judges.judge import Exchange, Judge, Judgement
 from runner.plan import ResolvedPlan, resolve_plan
 from runner.stack import load_stack
 from verify.integrity import verify_bundle
+from verify.selftest import edit_statement
 
 
 class Quiet:
@@ -144,25 +155,24 @@ def run(
     options: RunOptions | None = None,
     engine: Callable[[Engine], Engine] = lambda engine: engine,
     judge: Callable[[Judge], Judge] = lambda judge: judge,
+    second_judge: Callable[[Judge], Judge] = lambda judge: judge,
     watcher: Quiet | None = None,
 ) -> Sealed:
     """Run a plan on the CPU, with what a test puts around engine and judge."""
 
     def make_stack(plan: ResolvedPlan, memory: int | None) -> LoadedStack:
         loaded = load_stack(plan, device="cpu", memory=memory)
+        second = loaded.stack.second_judge
         stack = replace(
-            loaded.stack, engine=engine(loaded.stack.engine), judge=judge(loaded.stack.judge)
+            loaded.stack,
+            engine=engine(loaded.stack.engine),
+            judge=judge(loaded.stack.judge),
+            second_judge=None if second is None else second_judge(second),
         )
         return replace(loaded, stack=stack)
 
-    return run_event(
-        resolved,
-        folder,
-        signer,
-        options=options or RunOptions(memory=2**26),
-        make_stack=make_stack,
-        watcher=watcher or Quiet(),
-    )
+    options = options or RunOptions(memory=2**26)
+    return EventRunner(resolved, folder, signer, options, make_stack, watcher or Quiet()).run()
 
 
 def verified(folder: Path, signer: Signer) -> list[Point]:
@@ -275,7 +285,7 @@ def test_an_engine_that_raises_fails_what_it_left_unanswered(
     study: Study, tmp_path: Path, signer: Signer
 ) -> None:
     def break_down(completion: Completion) -> Completion:
-        if completion.key >= 64:
+        if completion.key >= 80:
             raise ValueError("kaput\nand more")
         return completion
 
@@ -284,10 +294,10 @@ def test_an_engine_that_raises_fails_what_it_left_unanswered(
         run(resolved, tmp_path / "b", signer, engine=lambda engine: Faulty(engine, break_down))
     assert "--retry-failed" in raised.value.one_line()
     assert not (tmp_path / "b" / "receipt.dsse.json").exists()
-    options = RunOptions(memory=2**26, accept_failed=True)
-    run(resolved, tmp_path / "b", signer, options=options)
+    run(resolved, tmp_path / "b", signer, options=RunOptions(accept_failed=True))
     verified(tmp_path / "b", signer)
-    assert closed(tmp_path / "b")[Outcome.FAILED, Reason.ENGINE_ERROR] == 96 - 64
+    # The engine answers in its own order: what came before the fault is kept.
+    assert 16 <= closed(tmp_path / "b")[Outcome.FAILED, Reason.ENGINE_ERROR] < 96 - 64
     errors = {record.error for record in Bundle(tmp_path / "b").responses()}
     assert errors == {None, "ValueError: kaput and more"}
 
@@ -340,40 +350,90 @@ def test_an_empty_response_is_unscored_and_never_judged(
             assert record.judge is None
 
 
-def test_a_judge_that_raises_leaves_its_responses_unscored(
-    study: Study, tmp_path: Path, signer: Signer
+def _broken(judgement: Judgement, how: str) -> Judgement:
+    match how:
+        case "not a number":
+            return replace(judgement, margin=float("nan"))
+        case "endless":
+            return replace(judgement, margin=float("inf"))
+        case "too much":
+            return replace(judgement, raw="x" * 1_000_001)
+        case "a point's reason":
+            return replace(judgement, outcome=Outcome.FAILED, reason=Reason.OUT_OF_MEMORY)
+        case _:
+            return replace(judgement, reason=Reason.JUDGE_NA)
+
+
+@pytest.mark.parametrize(
+    "how", ["not a number", "endless", "too much", "a point's reason", "a label with a reason"]
+)
+def test_what_a_judge_may_not_say_leaves_the_response_unscored(
+    study: Study, tmp_path: Path, signer: Signer, how: str
+) -> None:
+    def break_one(judgements: list[Judgement]) -> list[Judgement]:
+        return [_broken(judgements[0], how), *judgements[1:]]
+
+    resolved, folder = study(), tmp_path / "b"
+    faulty = {"judge": lambda judge: FaultyJudge(judge, break_one)}
+    with pytest.raises(IncompleteError, match="1 judge_error"):
+        run(resolved, folder, signer, **faulty)
+    run(resolved, folder, signer, options=RunOptions(accept_failed=True), **faulty)
+    verified(folder, signer)
+    assert closed(folder)[Outcome.UNSCORED, Reason.JUDGE_ERROR] == 1
+
+
+@pytest.mark.parametrize("how", ["raises", "loses count"])
+def test_a_judge_that_breaks_down_is_asked_again_and_that_is_counted(
+    study: Study, tmp_path: Path, signer: Signer, how: str
 ) -> None:
     calls = 0
 
     def break_down(judgements: list[Judgement]) -> list[Judgement]:
         nonlocal calls
         calls += 1
-        if calls == 2:
+        if calls != 2:
+            return judgements
+        if how == "raises":
             raise RuntimeError("the judge is ill")
-        return judgements
+        return judgements[1:]
 
-    resolved = study(queries=10)
-    run(resolved, tmp_path / "b", signer, judge=lambda judge: FaultyJudge(judge, break_down))
+    resolved, folder, watcher = study(queries=10), tmp_path / "b", Quiet()
+    with pytest.raises(IncompleteError, match="no response of a whole unit was judged"):
+        run(
+            resolved,
+            folder,
+            signer,
+            judge=lambda judge: FaultyJudge(judge, break_down),
+            watcher=watcher,
+        )
+    # The unit is not recorded; to go on needs no more than running again.
+    assert sum(commit.points for commit in watcher.commits) == 64
+    run(resolved, folder, signer)
+    verified(folder, signer)
+    assert closed(folder)[Outcome.UNSCORED, Reason.JUDGE_ERROR] == 0
+
+
+def test_a_second_opinion_is_sealed_as_given(study: Study, tmp_path: Path, signer: Signer) -> None:
+    def disagree(judgements: list[Judgement]) -> list[Judgement]:
+        turned = {Outcome.REFUSED: Outcome.COMPLIED, Outcome.COMPLIED: Outcome.REFUSED}
+        return [
+            judgement if place % 3 else replace(judgement, outcome=turned[judgement.outcome])
+            for place, judgement in enumerate(judgements)
+        ]
+
+    resolved = study(judge="{kind: refusal-strings, second: {kind: refusal-strings, name: again}}")
+    run(
+        resolved,
+        tmp_path / "b",
+        signer,
+        second_judge=lambda judge: FaultyJudge(judge, disagree),
+    )
     verified(tmp_path / "b", signer)
-    assert closed(tmp_path / "b")[Outcome.UNSCORED, Reason.JUDGE_ERROR] == 96 - 64
-    errors = {record.error for record in Bundle(tmp_path / "b").responses()}
-    assert "RuntimeError: the judge is ill" in errors
-
-
-def test_a_judge_that_loses_count_is_not_believed(
-    study: Study, tmp_path: Path, signer: Signer
-) -> None:
-    calls = 0
-
-    def lose_one(judgements: list[Judgement]) -> list[Judgement]:
-        nonlocal calls
-        calls += 1
-        return judgements[1:] if calls == 2 else judgements
-
-    resolved = study(queries=10)
-    run(resolved, tmp_path / "b", signer, judge=lambda judge: FaultyJudge(judge, lose_one))
-    verified(tmp_path / "b", signer)
-    assert closed(tmp_path / "b")[Outcome.UNSCORED, Reason.JUDGE_ERROR] == 96 - 64
+    agreement = Bundle(tmp_path / "b").receipt.statement.predicate.judge_agreement
+    assert agreement is not None
+    assert agreement.points - agreement.agreed == -(-agreement.points // 3)
+    records = list(Bundle(tmp_path / "b").responses())
+    assert all(record.outcome is record.judge.outcome for record in records if record.judge)
 
 
 @pytest.mark.parametrize("what", ["engine", "judge"])
@@ -451,6 +511,157 @@ def test_an_interrupted_run_says_what_is_kept_and_goes_on(
     assert Bundle(folder).receipt.statement.predicate.event.restarts == 1
 
 
+def _interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer) -> None:
+    """Run one unit of a plan, and stop."""
+
+    def stop(completion: Completion) -> Completion:
+        if completion.key >= 64:
+            raise KeyboardInterrupt
+        return completion
+
+    with pytest.raises(InterruptedByUserError, match="64 of 96 points are kept"):
+        run(resolved, folder, signer, engine=lambda engine: Faulty(engine, stop))
+
+
+@pytest.mark.parametrize("what", ["nothing", "another event's", "another plan's"])
+def test_no_receipt_that_is_not_this_runs_makes_its_journal_go(
+    study: Study, tmp_path: Path, signer: Signer, what: str
+) -> None:
+    resolved, folder = study(queries=10), tmp_path / "b"
+    _interrupted(resolved, folder, signer)
+    before = (folder / JOURNAL).read_bytes()
+    if what == "nothing":
+        (folder / "receipt.dsse.json").touch()
+    else:
+        run(resolved, tmp_path / "other", signer)
+        for file in (tmp_path / "other").iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        if what == "another plan's":
+            edit_statement(_rename_plan, resign=True)(folder, signer)
+    with pytest.raises((IntegrityError, MalformedError)):
+        run(resolved, folder, signer)
+    assert (folder / JOURNAL).read_bytes() == before
+
+
+def _rename_plan(statement: dict[str, Any]) -> None:
+    statement["predicate"]["plan"]["digest"] = "0" * 64
+
+
+def test_a_journal_that_a_kill_left_beside_its_receipt_goes(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    resolved, folder = study(queries=10), tmp_path / "b"
+    _interrupted(resolved, folder, signer)
+    left = (folder / JOURNAL).read_bytes()
+    run(resolved, folder, signer)
+    (folder / JOURNAL).write_bytes(left)
+    assert run(resolved, folder, signer).before
+    assert not (folder / JOURNAL).exists()
+
+
+def test_a_device_that_is_not_there_throws_nothing_away(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    resolved, folder, watcher = study(queries=10), tmp_path / "b", Quiet()
+    _interrupted(resolved, folder, signer)
+    runner = EventRunner(
+        resolved,
+        folder,
+        signer,
+        RunOptions(memory=2**26, restart=True),
+        lambda plan, memory: load_stack(plan, device="toaster", memory=memory),
+        watcher,
+    )
+    with pytest.raises(UsageError, match="toaster"):
+        runner.run()
+    run(resolved, folder, signer, watcher=watcher)
+    assert watcher.before == 64
+
+
+def test_a_run_that_another_process_sealed_meanwhile_is_not_repeated(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    resolved, folder = study(), tmp_path / "b"
+
+    class Slow(Quiet):
+        def counting(self, done: int, total: int) -> None:
+            if done == total and not folder.exists():
+                run(resolved, folder, signer)
+
+    sealed = run(resolved, folder, signer, watcher=Slow())
+    assert sealed.before
+    assert not (folder / JOURNAL).exists()
+    verified(folder, signer)
+
+
+def test_a_full_disk_while_sealing_loses_nothing(
+    study: Study, tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved, folder, watcher = study(), tmp_path / "b", Quiet()
+    sync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if "points.jsonl" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("receipts.files.os.fsync", full)
+        with pytest.raises(FileAccessError, match="No space left"):
+            run(resolved, folder, signer)
+    assert sorted(file.name for file in folder.iterdir()) == [JOURNAL, "plan.dsse.json"]
+    run(resolved, folder, signer, watcher=watcher)
+    assert watcher.commits == []
+    verified(folder, signer)
+    assert Bundle(folder).receipt.statement.predicate.event.restarts == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"restart": True}, {"retry_failed": True}, {"accept_failed": True}]
+)
+def test_nothing_can_be_done_to_a_sealed_event(
+    study: Study, tmp_path: Path, signer: Signer, options: dict[str, bool]
+) -> None:
+    run(study(), tmp_path / "b", signer)
+    with pytest.raises(UsageError, match="is sealed and stays so"):
+        run(study(), tmp_path / "b", signer, options=RunOptions(memory=2**26, **options))
+
+
+def test_a_template_that_drops_a_context_stops_the_plan_before_it_is_sealed(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    resolved = study(
+        experiments=(
+            "fixed_harmful: {harmful: [0], benign: [2]}",
+            "contexts: {harmful: 1, benign: 1, forms: [turns, tool]}",
+        ),
+        more="context_overflow: fail_point\n",
+    )
+    template = resolved.artifacts.folder / "chat_template.jinja"
+    source = template.read_text("utf-8")
+    deaf = "{%- set messages = messages | rejectattr('role', 'equalto', 'tool') | list %}"
+    template.write_text(deaf + source, "utf-8")
+    with pytest.raises(UsageError, match="h1-b1-suffix-ctx:tool"):
+        run(resolve_plan(resolved.file), tmp_path / "b", signer)
+    assert not (tmp_path / "b").exists()
+
+
+def test_two_queries_that_become_one_prompt_stop_the_plan_before_it_is_sealed(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    resolved = study()
+    queries = resolved.file.parent / "queries.jsonl"
+    rows = [{"id": "a", "request": "Hide the lamp"}, {"id": "b", "request": "Hide The Lamp"}]
+    write_jsonl(queries, rows)
+    path = resolved.artifacts.folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text("utf-8"))
+    tokenizer["normalizer"] = {"type": "Lowercase"}
+    path.write_text(json.dumps(tokenizer), "utf-8")
+    with pytest.raises((MalformedError, UsageError), match=r"become one prompt|changes"):
+        run(resolve_plan(resolved.file), tmp_path / "b", signer)
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_sealed_event_is_not_run_again(study: Study, tmp_path: Path, signer: Signer) -> None:
     resolved, folder = study(), tmp_path / "b"
     first = run(resolved, folder, signer)
@@ -494,12 +705,8 @@ def test_a_changed_checkpoint_is_noticed_on_resume(
 def test_a_resumed_run_keeps_its_memory_bound_and_refuses_another(
     study: Study, tmp_path: Path, signer: Signer
 ) -> None:
-    def stop(completion: Completion) -> Completion:
-        raise KeyboardInterrupt
-
-    resolved, folder = study(), tmp_path / "b"
-    with pytest.raises(InterruptedByUserError):
-        run(resolved, folder, signer, engine=lambda engine: Faulty(engine, stop))
+    resolved, folder = study(queries=10), tmp_path / "b"
+    _interrupted(resolved, folder, signer)
     with pytest.raises(UsageError, match=r"memory class .* and this is"):
         run(resolved, folder, signer, options=RunOptions(memory=2**27))
     run(resolved, folder, signer, options=RunOptions(memory=None))
@@ -518,23 +725,12 @@ def test_starting_over_is_counted(study: Study, tmp_path: Path, signer: Signer) 
         run(resolved, folder, signer, engine=lambda engine: Faulty(engine, stop))
     run(resolved, folder, signer, options=RunOptions(memory=2**27, restart=True))
     event = Bundle(folder).receipt.statement.predicate.event
-    assert (event.restarts, event.retries) == (1, 64)
+    assert (event.restarts, event.retries, event.discarded) == (1, 0, 64)
 
 
 def test_looking_at_rates_is_sealed(study: Study, tmp_path: Path, signer: Signer) -> None:
     run(study(), tmp_path / "b", signer, options=RunOptions(memory=2**26, show_rates=True))
     assert Bundle(tmp_path / "b").receipt.statement.predicate.event.looks == 1
-
-
-def test_a_second_judge_is_asked_and_its_agreement_sealed(
-    study: Study, tmp_path: Path, signer: Signer
-) -> None:
-    resolved = study(judge="{kind: refusal-strings, second: {kind: refusal-strings, name: again}}")
-    run(resolved, tmp_path / "b", signer)
-    verified(tmp_path / "b", signer)
-    agreement = Bundle(tmp_path / "b").receipt.statement.predicate.judge_agreement
-    assert agreement is not None
-    assert agreement.points == agreement.agreed > 0
 
 
 def test_random_orders_and_prefixes_reach_the_evidence(

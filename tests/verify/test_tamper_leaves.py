@@ -33,6 +33,7 @@ EVALUATORS_WORD = (
     ("predicate", "event", "finishedAt"),
     ("predicate", "event", "restarts"),
     ("predicate", "event", "retries"),
+    ("predicate", "event", "discarded"),
     ("predicate", "event", "looks"),
     ("predicate", "environment", "tool"),
     ("predicate", "environment", "device"),

@@ -1,0 +1,74 @@
+"""Signing a resolved plan into a bundle, or finding it there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from receipts.bundle import MAX_PLAN_BYTES, PLAN, BundleWriter, parse_signed, read_envelope
+from receipts.canonical import Sha256, canonical_bytes, event_seed, sha256_hex
+from receipts.dsse import Envelope
+from receipts.errors import UsageError
+from receipts.keys import Signer, TrustSet
+from receipts.model.plan import PlanPredicate
+from receipts.model.statement import PlanStatement
+from receipts.seal import plan_statement, seal_plan
+from runner.plan import ResolvedPlan
+from runner.rendering import Renderer
+
+
+def digest_of(plan: PlanPredicate) -> Sha256:
+    """Return the digest that a plan has once it is sealed: signing does not change it."""
+    return sha256_hex(canonical_bytes(plan_statement(plan).to_wire()))
+
+
+def renderer_of(resolved: ResolvedPlan, beacon_value: str | None) -> Renderer:
+    """Return the renderer of a plan's prompts."""
+    seed = event_seed(digest_of(resolved.predicate), beacon_value)
+    return Renderer(resolved.predicate, resolved.artifacts, seed)
+
+
+def write_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope:
+    """Seal a plan into a bundle, or return the one that is there.
+
+    Raises:
+        UsageError: The bundle holds another plan, or one that another key signed.
+        FileAccessError: The folder cannot be written.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        envelope = seal_plan(resolved.predicate, signer)
+        BundleWriter(folder).write_plan(envelope)
+        return envelope
+    envelope = read_envelope(path, MAX_PLAN_BYTES)
+    if envelope.digest != digest_of(resolved.predicate):
+        sealed = parse_signed(envelope, PlanStatement, "plan-statement", path)
+        place = first_difference(sealed.statement.predicate.to_wire(), resolved.predicate.to_wire())
+        raise UsageError(
+            f"the plan sealed here is another: {place or 'its form'} differs",
+            file=path,
+            hint=f"put back what {resolved.file} resolved to then, or name a new folder",
+        )
+    if not envelope.signed_by(TrustSet([signer.public])):
+        raise UsageError(
+            "was signed with another key", file=path, hint="give --key the key that signed it"
+        )
+    return envelope
+
+
+def first_difference(before: Any, after: Any, place: str = "") -> str | None:
+    """Return the path of the first value in which two JSON documents differ, or None."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            step = f"{place}.{key}" if place else key
+            if (key in before) != (key in after):
+                return step
+            if (found := first_difference(before[key], after[key], step)) is not None:
+                return found
+        return None
+    if isinstance(before, list) and isinstance(after, list):
+        for i, (old, new) in enumerate(zip(before, after, strict=False)):
+            if (found := first_difference(old, new, f"{place}[{i}]")) is not None:
+                return found
+        return None if len(before) == len(after) else f"the length of {place}"
+    return None if before == after and type(before) is type(after) else place

@@ -60,7 +60,7 @@ DATE: Final = "2024-07-26"
 CODE: Final = "code-of-texts/1"
 """Name and version of the rule of :func:`code`."""
 
-RENDERING: Final = "chat-template/1"
+RENDERING: Final = "conversation/1"
 """Name and version of the rule by which the chat template is rendered: that of
 :mod:`runner.prompts`."""
 

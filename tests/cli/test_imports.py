@@ -69,3 +69,29 @@ def test_imports_point_one_way() -> None:
                 words = line.split()
                 if len(words) > 1 and words[0] in ("import", "from"):
                     assert words[1].partition(".")[0] not in others, f"{file}: {line}"
+
+
+def test_heavy_packages_are_imported_where_the_house_says() -> None:
+    """Torch under engines, judges and the organism; a tokenizer there and for prompts."""
+    root = Path(__file__).parent.parent.parent
+    rooms = {
+        "torch": ("runner/engines/", "runner/judges/", "runner/organism/"),
+        "transformers": (
+            "runner/engines/",
+            "runner/judges/",
+            "runner/organism/",
+            "runner/model_facts.py",
+            "runner/prompts.py",
+        ),
+        "pandas": (),
+        "statsmodels": (),
+        "matplotlib": (),
+    }
+    for package in ("schemas", "receipts", "runner", "verify"):
+        for file in (root / package).rglob("*.py"):
+            place = file.relative_to(root).as_posix()
+            for line in file.read_text("utf-8").splitlines():
+                words = line.split()
+                if len(words) > 1 and words[0] in ("import", "from"):
+                    allowed = rooms.get(words[1].partition(".")[0])
+                    assert allowed is None or place.startswith(allowed), f"{place}: {line}"

@@ -104,7 +104,7 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
         ("queries", "; ".join(_source(source) for source in document["queries"])),
         ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
         ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
-        ("points", f"{document['points']:,} ({document['draws']} draws a query)"),
+        ("points", f"{document['points']:,} (draws a query: {document['draws']})"),
     ]
     for name, value in rows:
         head.add_row(name, printable(value))

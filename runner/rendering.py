@@ -15,7 +15,13 @@ from receipts.model.base import QueryId
 from receipts.model.demonstrations import Ordering, PlannedCondition
 from receipts.model.plan import PlanPredicate
 from runner.contexts import messages
-from runner.demonstrations import DrawKey, demonstration_list, gap_turns, shown_labels
+from runner.demonstrations import (
+    DemonstrationList,
+    DrawKey,
+    demonstration_list,
+    gap_turns,
+    shown_labels,
+)
 from runner.plan import Artifacts
 from runner.prompts import prompt_digest
 
@@ -67,24 +73,23 @@ class Renderer:
             IndexError: The plan has no such point.
             UsageError: The chat template refuses the conversation, or drops part of it.
         """
-        plan, artifacts = self.plan, self._artifacts
-        condition, query_id, draw = planned_point(plan, index)
-        place = self._places[query_id]
-        key = DrawKey(self._seed, self._blocks[place], draw)
-        truncation = plan.demonstrations.truncation
-        labels = shown_labels(condition, key)
-        shown = demonstration_list(artifacts.pools, condition, labels, key, truncation)
+        condition, query_id, draw = planned_point(self.plan, index)
+        key, labels, shown = self._shown(condition, query_id, draw)
+        query = self._query(query_id)
         conversation = messages(
             condition.context,
             shown.items,
-            artifacts.queries[place],
-            system=artifacts.system,
-            gap=gap_turns(artifacts.pools, condition, key, truncation),
+            query,
+            system=self._artifacts.system,
+            gap=gap_turns(
+                self._artifacts.pools, condition, key, self.plan.demonstrations.truncation
+            ),
         )
-        prompt = plan.prompt
         try:
-            tokens = artifacts.chat.tokens(
-                conversation, date=prompt.date, options=prompt.template_options
+            tokens = self._artifacts.chat.tokens(
+                conversation,
+                date=self.plan.prompt.date,
+                options=self.plan.prompt.template_options,
             )
         except UsageError as error:
             where = f"condition {condition.id}, query {query_id}, draw {draw}"
@@ -93,13 +98,30 @@ class Renderer:
             index=index,
             condition=condition,
             query_id=query_id,
-            query=artifacts.queries[place],
+            query=query,
             draw=draw,
             labels=labels if condition.ordering is Ordering.RANDOM else None,
             demonstrations=shown.digest if shows_examples(condition) else None,
             tokens=tokens,
             prompt=prompt_digest(tokens),
         )
+
+    def shown(self, index: int) -> tuple[str, DemonstrationList]:
+        """Return the query of point ``index`` and the demonstrations before it, as texts."""
+        condition, query_id, draw = planned_point(self.plan, index)
+        return self._query(query_id), self._shown(condition, query_id, draw)[2]
+
+    def _shown(
+        self, condition: PlannedCondition, query_id: QueryId, draw: int
+    ) -> tuple[DrawKey, str, DemonstrationList]:
+        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        labels = shown_labels(condition, key)
+        truncation = self.plan.demonstrations.truncation
+        pools = self._artifacts.pools
+        return key, labels, demonstration_list(pools, condition, labels, key, truncation)
+
+    def _query(self, query_id: QueryId) -> str:
+        return self._artifacts.queries[self._places[query_id]]
 
     def __iter__(self) -> Iterator[RenderedPoint]:
         return map(self.render, range(self.plan.points))

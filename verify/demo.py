@@ -26,6 +26,8 @@ from receipts.keys import Signer, TrustSet, load_signer
 from receipts.model.check import CheckLevel, CheckStatus
 from receipts.present.output import Output
 from receipts.text import printable
+from runner.organism.truth import Truth, compare
+from runner.plan import resolve_plan
 from verify.integrity import verify_bundle
 from verify.selftest import SHORT_MATRIX
 
@@ -62,6 +64,10 @@ def demo(out: Path, output: Output) -> None:
     say.run("run", study / "plan.yaml", "--key", key, "--out", bundle, "--device", "cpu")
     say("What the receipt says.")
     say.run("show", bundle)
+    truth = compare(resolve_plan(study / "plan.yaml"), Bundle(bundle).points())
+    say("An instrument has a truth to compare with: the law that was planted in it.")
+    if not (output.as_json or output.quiet):
+        console.print(_truth_table(truth))
     say("A reader who trusts the evaluator's key checks that every number follows.")
     say.run("verify", bundle, "--trust", f"{key}.pub")
     say("One point can be proven without showing the others.")
@@ -74,6 +80,16 @@ def demo(out: Path, output: Output) -> None:
         "plan": str(study / "plan.yaml"),
         "key": str(key),
         "seconds": round(seconds, 1),
+        "truth": [
+            {
+                "condition": one.condition,
+                "points": one.points,
+                "planted": f"{one.planted:.6f}",
+                "recorded": f"{one.recorded:.6f}",
+                "deviation": f"{one.deviation:.2f}",
+            }
+            for one in truth
+        ],
         "tamperings": [{"name": name, "caughtBy": check} for name, check in rows],
     }
     output.result(document, lambda console: _finish(console, rows, out, seconds))
@@ -131,6 +147,22 @@ def _forge(bundle: Path, folder: Path, signer: Signer) -> list[tuple[str, str]]:
         rows.append((tampering.name, tampering.caught_by))
     shutil.rmtree(folder)
     return rows
+
+
+def _truth_table(truth: Sequence[Truth]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("condition", no_wrap=True)
+    for name in ("points", "planted %", "recorded %", "standard errors apart"):
+        table.add_column(name, justify="right")
+    for one in truth:
+        table.add_row(
+            one.condition,
+            f"{one.points:,}",
+            f"{100 * one.planted:.1f}",
+            f"{100 * one.recorded:.1f}",
+            f"{one.deviation:+.1f}",
+        )
+    return table
 
 
 def _finish(

@@ -26,6 +26,7 @@ from receipts.errors import FileAccessError, MalformedError, UsageError
 from receipts.model.base import RelativePath
 from receipts.model.checkpoint import CheckpointFile, RootOrder, model_root
 from runner.corpora.hub import fetch_snapshot
+from runner.model_files import PICKLE_ENDINGS, is_training_state
 from runner.plan_entries import Located
 
 SIGNATURE = "model.sig"
@@ -307,32 +308,6 @@ def _signed_order(signature: Path, roots: dict[RootOrder, Sha256]) -> RootOrder 
     return signed[0] if len(signed) == 1 else None
 
 
-PICKLE_ENDINGS = (
-    ".bin",
-    ".ckpt",
-    ".dill",
-    ".joblib",
-    ".mar",
-    ".nemo",
-    ".pickle",
-    ".pkl",
-    ".pt",
-    ".pth",
-    ".th",
-)
-"""How names of files end that hold pickles, or archives of them, by convention."""
-
-_TRAINING_STATE = (
-    "training_args.",
-    "optimizer.",
-    "scheduler.",
-    "scaler.",
-    "rng_state",
-    "random_states",
-)
-"""How names of pickles begin that a trainer leaves beside the weights."""
-
-
 def _is_pickle(path: str) -> bool:
     return path.lower().endswith(PICKLE_ENDINGS)
 
@@ -363,11 +338,7 @@ def refuse_pickles(hashed: HashedFolder, folder: Path, *, allow: bool) -> None:
     paths = [file.path.lower() for file in hashed.files]
     if allow or any("/" not in path and path.endswith(".safetensors") for path in paths):
         return
-    weights = [
-        path
-        for path in pickled_files(hashed.files)
-        if not path.rpartition("/")[2].lower().startswith(_TRAINING_STATE)
-    ]
+    weights = [path for path in pickled_files(hashed.files) if not is_training_state(path)]
     if weights:
         more = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
         raise UsageError(

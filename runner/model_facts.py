@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from receipts.errors import IncompleteError, MalformedError, UsageError
-from runner.model_files import Weights, read_json_object, read_weights
+from runner.model_files import Weights, read_json_object, read_pickled_weights, read_weights
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -130,8 +130,12 @@ class ModelFacts:
         return self.architecture.kv_values(tokens) * number_bytes
 
 
-def read_model_facts(folder: Path) -> ModelFacts:
+def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
     """Read what a model folder says of itself.
+
+    Args:
+        folder: The folder.
+        allow_pickle: Take weights that are pickles by their size; they are not opened.
 
     Raises:
         FileAccessError: A file is missing or cannot be read.
@@ -142,7 +146,14 @@ def read_model_facts(folder: Path) -> ModelFacts:
     raw = read_json_object(folder / CONFIG)
     architecture = read_architecture(read_config(folder, raw), folder)
     ends = read_end_tokens(folder, raw, architecture.widths.vocabulary)
-    return ModelFacts(architecture, ends, read_weights(folder))
+    try:
+        weights = read_weights(folder)
+    except UsageError:
+        pickled = read_pickled_weights(folder) if allow_pickle else None
+        if pickled is None:
+            raise
+        weights = pickled
+    return ModelFacts(architecture, ends, weights)
 
 
 def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:

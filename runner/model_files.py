@@ -21,7 +21,30 @@ from receipts.strict_json import parse_json
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+PICKLE_ENDINGS = (
+    ".bin",
+    ".ckpt",
+    ".dill",
+    ".joblib",
+    ".mar",
+    ".nemo",
+    ".pickle",
+    ".pkl",
+    ".pt",
+    ".pth",
+    ".th",
+)
+"""How names of files end that hold pickles, or archives of them, by convention."""
+
+_TRAINING_STATE = (
+    "training_args.",
+    "optimizer.",
+    "scheduler.",
+    "scaler.",
+    "rng_state",
+    "random_states",
+)
+"""How names of pickles begin that a trainer leaves beside the weights."""
 """Endings of files that hold weights as Python pickles: loading one can run any code."""
 
 _MAX_CONFIG = 16 * 2**20
@@ -84,6 +107,28 @@ def read_weights(folder: Path) -> Weights:
     )
 
 
+def read_pickled_weights(folder: Path) -> Weights | None:
+    """Return what the sizes of a folder's pickled weight files say; nothing is opened.
+
+    Numbers of two bytes are assumed, so that ``values`` is an estimate.  None where there are
+    no such files.
+    """
+    files = tuple(
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith(PICKLE_ENDINGS)
+        and not is_training_state(path.name)
+        and path.is_file()
+    )
+    size = sum(path.stat().st_size for path in files)
+    return Weights(files, size // 2, size) if files else None
+
+
+def is_training_state(path: str) -> bool:
+    """Say whether a pickle is what a trainer leaves beside the weights, by its name."""
+    return path.rpartition("/")[2].lower().startswith(_TRAINING_STATE)
+
+
 def _shards(folder: Path) -> list[str]:
     """Return the names of the weight files, as transformers looks for them."""
     if (folder / WEIGHTS).exists():
@@ -93,12 +138,12 @@ def _shards(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise FileAccessError("is not a folder", file=folder, hint="name a model's folder")
     others = sorted(path.name for path in folder.iterdir())
-    pickled = [name for name in others if name.endswith(PICKLED)]
+    pickled = [name for name in others if name.lower().endswith(PICKLE_ENDINGS)]
     if pickled:
         raise UsageError(
             f"holds its weights as pickles ({pickled[0]}), which can run any code when loaded",
             file=folder,
-            hint="convert them to safetensors, or allow pickled weights on the command line",
+            hint="convert them to safetensors, or accept the risk with --allow-pickle",
         )
     gguf = [name for name in others if name.endswith(".gguf")]
     if gguf:

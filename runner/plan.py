@@ -136,7 +136,8 @@ class _Resolver:
         self._check_pools(grid, pools)
         points = self._points(grid, len(query_ids))
         folder, hashed = self._folder(entries.checkpoint)
-        facts, chat = read_model_facts(folder), ChatFormat.load(folder)
+        facts = read_model_facts(folder, allow_pickle=self.allow_pickle)
+        chat = ChatFormat.load(folder)
         judge, judge_folder, second_folder = self._judge()
         predicate = PlanPredicate(
             instrument=is_organism(hashed.files),

@@ -32,7 +32,7 @@ from runner.model_facts import (
     read_config,
     read_end_tokens,
 )
-from runner.model_files import PICKLED, WEIGHTS, read_json_object, read_weights
+from runner.model_files import WEIGHTS, read_json_object, read_pickled_weights, read_weights
 
 _OTHER_MODALITY = re.compile(
     r"(^|[._])(vision|visual|audio|image|speech|mm_projector|multi_modal_projector)"
@@ -173,7 +173,7 @@ def _check_weight_files(folder: Path, allow_pickle: bool) -> bool:
     try:
         read_weights(folder)
     except UsageError:
-        if allow_pickle and any(name.endswith(PICKLED) for name in names):
+        if allow_pickle and read_pickled_weights(folder) is not None:
             return False
         raise
     return True
@@ -193,7 +193,7 @@ def _model_class(config: Any, folder: Path) -> Any:
 
 def _from_pretrained(folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
     try:
-        with _quiet():
+        with quiet_loading():
             auto: Any = transformers.AutoModelForCausalLM
             loaded: tuple[Any, dict[str, Any]] = auto.from_pretrained(
                 str(folder),
@@ -225,7 +225,7 @@ def _from_pretrained(folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Keep transformers' progress bars and reports away: what they report is raised here."""
     logs: Any = transformers.utils.logging
     verbosity, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()

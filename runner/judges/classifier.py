@@ -242,25 +242,22 @@ def _position_limit(model: Any) -> int | None:
 def _load_model(folder: Path, device: str | None) -> Any:
     import torch  # noqa: PLC0415 (identities are resolved without it)
     from transformers import AutoModelForSequenceClassification  # noqa: PLC0415
-    from transformers.utils import logging  # noqa: PLC0415
 
-    from runner.engines.load import resolve_device  # noqa: PLC0415
+    from runner.engines.load import quiet_loading, resolve_device  # noqa: PLC0415
 
     place = resolve_device(device or "auto")
     read_weights(folder)
-    bars: Any = logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
     try:
-        model, loaded = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            config=read_config(folder),
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with quiet_loading():
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=read_config(folder),
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
         model = model.eval().to(place)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise IncompleteError(
@@ -276,9 +273,6 @@ def _load_model(folder: Path, device: str | None) -> Any:
             file=folder,
             hint="compare the folder with the checkpoint's source",
         ) from None
-    finally:
-        if shown:
-            bars.enable_progress_bar()
     wrong = sorted({*loaded["missing_keys"], *(str(key[0]) for key in loaded["mismatched_keys"])})
     if wrong:
         raise MalformedError(

@@ -44,7 +44,7 @@ def check_contents(wheel: Path) -> None:
     for package in top:
         assert f"{package}/py.typed" in names
         for file in (ROOT / package).rglob("*"):
-            if file.suffix in (".py", ".json"):
+            if file.is_file() and "__pycache__" not in file.parts:
                 assert str(file.relative_to(ROOT)) in names, file
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
@@ -79,6 +79,11 @@ def main() -> None:
         run(receipts, "verify", GOLDEN / "good" / "ed25519", *trust, cwd=folder)
         bad = GOLDEN / "bad" / "an-outcome-is-flipped"
         run(receipts, "verify", bad, *trust, cwd=folder, expected=3)
+        # The organism is in the wheel; running it takes the extra, and the tool says so.
+        run(receipts, "init", "study", cwd=folder)
+        assert (folder / "study" / "checkpoint" / "model.safetensors").stat().st_size > 100_000
+        missing = run(receipts, "plan", "study/plan.yaml", "--json", cwd=folder, expected=5)
+        assert "pip install 'safety-receipts[run]'" in missing, missing
         print(f"{wheel.name}: built, installed alone and used from another folder")
 
 

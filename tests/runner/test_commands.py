@@ -12,6 +12,7 @@ import pytest
 from studies import write_study
 
 from receipts.bundle import Bundle
+from receipts.grid import BASELINE
 from receipts.keys import generate, write_key_pair
 from runner.commands.run import byte_size
 from runner.presets import PRESETS
@@ -81,6 +82,28 @@ def test_a_pilot_leaves_nothing_behind_and_shows_no_outcome(
     assert (report["points"], report["judged"] + report["unscored"]) == (5, 5)
     assert not {"complied", "refused"} & set(report)
     assert sorted(written.rglob("*")) == before
+
+
+def test_pickled_weights_run_when_the_user_says_so(receipts: Receipts, tmp_path: Path) -> None:
+    import safetensors.torch
+    import torch
+
+    folder = tmp_path / "study"
+    write_study(folder, queries=2, controls=1)
+    write_key_pair(folder / "key", generate(), None)
+    words = run_words(folder, tmp_path / "plain")
+    assert receipts(*words).code == 0
+    weights = folder / "model" / "model.safetensors"
+    torch.save(safetensors.torch.load_file(weights), folder / "model" / "pytorch_model.bin")
+    weights.unlink()
+    assert receipts(*run_words(folder, tmp_path / "b")).code == 2
+    assert receipts(*run_words(folder, tmp_path / "b", "--allow-pickle")).code == 0
+    # Another file is another plan, and draws other demonstrations: compare where none are shown.
+    answers = [
+        [r.response_tokens for r in Bundle(tmp_path / name).responses() if r.condition == BASELINE]
+        for name in ("plain", "b")
+    ]
+    assert answers[0] == answers[1] != []
 
 
 def test_nothing_is_said_on_stderr_where_there_is_no_terminal(

@@ -1,0 +1,190 @@
+"""What tests of runs share: a quiet watcher, faults to put around engine and judge, checks."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from receipts.bundle import Bundle
+from receipts.errors import (
+    InterruptedByUserError,
+)
+from receipts.keys import Signer, TrustSet
+from receipts.model.check import CheckLevel, CheckStatus
+from receipts.model.point import Outcome, Point, Reason
+from runner.engines.engine import (
+    GREEDY,
+    Completion,
+    Decoding,
+    Engine,
+    EngineIdentity,
+    Margins,
+    Request,
+)
+from runner.engines.transformers_engine import TransformersEngine
+from runner.event import EventRunner, LoadedStack, RunOptions, Sealed
+from runner.execute import Committed
+from runner.judges.judge import Exchange, Judge, Judgement
+from runner.plan import ResolvedPlan
+from runner.stack import load_stack
+from verify.integrity import verify_bundle
+
+Study = Callable[..., ResolvedPlan]
+"""Writes and resolves a small study."""
+
+
+class Quiet:
+    """Hears how a run goes on, and counts the commits."""
+
+    def __init__(self) -> None:
+        self.commits: list[Committed] = []
+        self.before = 0
+
+    def counting(self, done: int, total: int) -> None:
+        pass
+
+    def running(self, done: int, total: int) -> None:
+        self.before = done
+
+    def committed(self, what: Committed) -> None:
+        self.commits.append(what)
+
+
+class Faulty:
+    """An engine in whose answers a test can put faults."""
+
+    def __init__(self, engine: Engine, fault: Callable[[Completion], Completion | None]) -> None:
+        self._engine = engine
+        self._fault = fault
+        self.calls = 0
+
+    @property
+    def identity(self) -> EngineIdentity:
+        return self._engine.identity
+
+    def generate(
+        self, requests: Sequence[Request], decoding: Decoding = GREEDY
+    ) -> Iterator[Completion]:
+        self.calls += 1
+        for completion in self._engine.generate(requests, decoding):
+            changed = self._fault(completion)
+            if changed is not None:
+                yield changed
+
+    def score(
+        self,
+        requests: Sequence[tuple[Request, tuple[int, ...]]],
+        decoding: Decoding = GREEDY,
+    ) -> Iterator[Margins]:
+        return self._engine.score(requests, decoding)
+
+
+class Spy:
+    """Keeps the sizes of the batches that an engine cuts."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, engine: Engine) -> Engine:
+        assert isinstance(engine, TransformersEngine)
+        cut = engine.batches
+
+        def generate(
+            requests: Sequence[Request], decoding: Decoding = GREEDY
+        ) -> Iterator[Completion]:
+            self.batches += [len(batch) for batch in cut(requests)]
+            return plain(requests, decoding)
+
+        plain = engine.generate
+        engine.generate = generate  # type: ignore[method-assign]
+        return engine
+
+
+class FaultyJudge:
+    """A judge whose answers a test can replace."""
+
+    def __init__(self, judge: Judge, fault: Callable[[list[Judgement]], list[Judgement]]) -> None:
+        self._judge = judge
+        self._fault = fault
+        self.identity = judge.identity
+
+    def judge_many(self, exchanges: Sequence[Exchange]) -> list[Judgement]:
+        return self._fault(self._judge.judge_many(exchanges))
+
+
+def run(
+    resolved: ResolvedPlan,
+    folder: Path,
+    signer: Signer,
+    *,
+    options: RunOptions | None = None,
+    engine: Callable[[Engine], Engine] = lambda engine: engine,
+    judge: Callable[[Judge], Judge] = lambda judge: judge,
+    second_judge: Callable[[Judge], Judge] = lambda judge: judge,
+    watcher: Quiet | None = None,
+) -> Sealed:
+    """Run a plan on the CPU, with what a test puts around engine and judge."""
+
+    def make_stack(plan: ResolvedPlan, memory: int | None) -> LoadedStack:
+        loaded = load_stack(plan, device="cpu", memory=memory)
+        second = loaded.stack.second_judge
+        stack = replace(
+            loaded.stack,
+            engine=engine(loaded.stack.engine),
+            judge=judge(loaded.stack.judge),
+            second_judge=None if second is None else second_judge(second),
+        )
+        return replace(loaded, stack=stack)
+
+    options = options or RunOptions(memory=2**26)
+    return EventRunner(resolved, folder, signer, options, make_stack, watcher or Quiet()).run()
+
+
+def verified(folder: Path, signer: Signer) -> list[Point]:
+    """Return the points of a bundle that holds at every level there is."""
+    found = verify_bundle(
+        Bundle(folder), evaluators=TrustSet([signer.public]), wanted=CheckLevel.BOUND
+    )
+    assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == []
+    assert found.level is CheckLevel.CONSISTENT
+    assert {c.name: c.status for c in found.checks}["commitments"] is CheckStatus.PASSED
+    return list(Bundle(folder).points())
+
+
+def closed(folder: Path) -> Counter[tuple[Outcome, Reason | None]]:
+    """Hold the denominators of every condition; return outcomes and reasons."""
+    points = list(Bundle(folder).points())
+    receipt = Bundle(folder).receipt.statement.predicate
+    assert len(points) == receipt.evidence.size
+    for condition in receipt.conditions:
+        blocks = [condition.counts, *(source.counts for source in condition.by_source)]
+        for counts in blocks:
+            assert counts.planned == counts.generated + counts.failed
+            assert counts.generated == counts.refused + counts.complied + counts.unscored
+    return Counter((point.outcome, point.reason) for point in points)
+
+
+def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer) -> None:
+    """Run one unit of a plan, and stop."""
+
+    def stop(completion: Completion) -> Completion:
+        if completion.key >= 64:
+            raise KeyboardInterrupt
+        return completion
+
+    with pytest.raises(InterruptedByUserError, match="64 of 96 points are kept"):
+        run(resolved, folder, signer, engine=lambda engine: Faulty(engine, stop))
+
+
+def answers(folder: Path) -> list[tuple[object, ...]]:
+    """Return what a bundle says of each point, without what its run's secret salts."""
+    lines = [json.loads(point.to_line()) for point in Bundle(folder).points()]
+    for line in lines:
+        del line["commitment"]  # its salt is the run's
+    tokens = [record.response_tokens for record in Bundle(folder).responses()]
+    return list(zip([json.dumps(line) for line in lines], tokens, strict=True))

@@ -14,13 +14,14 @@ from running import (
     Quiet,
     Spy,
     Study,
+    closed,
     run,
     verified,
 )
 
 from receipts.bundle import Bundle
 from receipts.keys import Signer
-from receipts.model.point import Finish, Outcome, Point
+from receipts.model.point import Finish, Outcome, Point, Reason
 from runner.event import RunOptions
 from runner.judges.judge import Judgement
 
@@ -85,6 +86,18 @@ def test_other_batches_give_the_sameanswers(
         batches.append(spy.batches)
     assert len(batches[0]) < len(batches[1]) / 2
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("kind", ["wildguard", "chat"])
+def test_a_model_can_judge(study: Study, tmp_path: Path, signer: Signer, kind: str) -> None:
+    """A random one gives no verdicts: its answers are unscored, and the rates have no value."""
+    resolved = study(judge=f"{{kind: {kind}, path: model}}", queries=2, controls=1)
+    run(resolved, tmp_path / "b", signer)
+    verified(tmp_path / "b", signer)
+    assert set(closed(tmp_path / "b")) == {(Outcome.UNSCORED, Reason.JUDGE_PARSE_ERROR)}
+    receipt = Bundle(tmp_path / "b").receipt.statement.predicate
+    assert receipt.judge.weights == receipt.checkpoint.root
+    assert {condition.compliance_rate for condition in receipt.conditions} == {None}
 
 
 def test_a_second_opinion_is_sealed_as_given(study: Study, tmp_path: Path, signer: Signer) -> None:

@@ -1,0 +1,31 @@
+"""``receipts demo``: the whole life of a receipt, on the organism."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from verify.selftest import SHORT_MATRIX
+
+
+def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
+    receipts: Callable[..., Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "demo"
+    finished = receipts("demo", "--out", out, "--json")
+    assert finished.code == 0, finished.err
+    document = json.loads(finished.out)
+    assert [row["name"] for row in document["tamperings"]] == [each.name for each in SHORT_MATRIX]
+    truth = document["truth"]
+    assert len(truth) == 10
+    # Each is the mean of 240 independent draws: all ten within 4 in 99.9 % of plans.
+    assert all(abs(float(row["deviation"])) < 4 for row in truth)
+    # The member is the diluting one, and enough was asked to see it.
+    recorded = {row["condition"]: float(row["recorded"]) for row in truth}
+    assert recorded["h16-b16-suffix"] < recorded["h16-b0"] - 0.1
+    verified = receipts("verify", out / "bundle", "--trust", out / "evaluator.pub")
+    assert verified.code == 0
+    again = receipts("demo", "--out", out)
+    assert (again.code, again.err.count("\n"), "is there already" in again.err) == (2, 1, True)

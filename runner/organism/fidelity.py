@@ -331,7 +331,7 @@ def main() -> None:
     """Print a table for each member named, or for all."""
     parser = argparse.ArgumentParser(prog="python -m runner.organism.fidelity")
     parser.add_argument("member", nargs="*", help="default: all")
-    parser.add_argument("--points", type=int, default=480, help="per condition (default 480)")
+    parser.add_argument("--points", type=int, default=240, help="per condition (default 240)")
     chosen = parser.parse_args()
     names = chosen.member or [one.name for one in members()]
     for name in names:

@@ -1,10 +1,10 @@
 """What a study shows its model, written from docs/protocol.md: python rederive.py STUDY BUNDLE.
 
-It shares no code with the project.  STUDY is the folder of a plan.yaml whose checkpoint and
-corpora (``own`` and ``pairs``) are local, BUNDLE the event sealed from it, with its restricted
-records.  Queries, pools, draws, texts, token ids and judged texts are derived from the files, and
-held to plan and records.  The first thing that does not follow is named, and the exit status is 1.
-Signatures, counts and commitments are the business of independent.py.
+It shares no code with the project.  STUDY is the folder of a plan.yaml with local checkpoint and
+corpora (``own`` and ``pairs``), BUNDLE the event sealed from it, with its restricted records.
+What the model was shown and what was judged is derived from the files, and held to plan and records:
+the first thing that does not follow is named, and the exit status is 1.  The rest of a bundle,
+signatures, counts and commitments, is the business of independent.py.
 """
 
 import json
@@ -324,7 +324,7 @@ class Study:
         """The demonstrations of a point in the order shown."""
         given, prefix = self.plan["demonstrations"], condition["responsePrefix"]
         named = {k: given[kind]["name"] for k, kind in KINDS.items() if k in labels and k != "b"}
-        named |= {"b": condition["benignSource"]}
+        named["b"] = condition["benignSource"]
         lists = {k: self.drawn(k, source, block, draw) for k, source in named.items()}
         items = [next(lists[letter]) for letter in labels]
         return [shortened(prefixed(item, prefix), given["truncation"]) for item in items]
@@ -338,10 +338,11 @@ class Study:
 
     def check(self, index: int, point: Document, record: Document) -> None:
         """Holds a point and its record to what follows from the study."""
-        what, (place, draw) = f"point {index}", divmod(index, self.plan["demonstrations"]["draws"])
+        what, plan = f"point {index}", self.plan
+        place, draw = divmod(index, plan["demonstrations"]["draws"])
         number, place = divmod(place, len(self.queries))
-        condition, query = self.plan["conditions"][number], self.plan["queryIds"][place]
-        block, context = block_of(place, self.plan), condition["context"]
+        condition, query = plan["conditions"][number], plan["queryIds"][place]
+        block, context = block_of(place, plan), condition["context"]
         stated = [record[key] for key in ("index", "condition", "query", "draw")]
         same(stated, [index, condition["id"], query, draw], f"{what}: place")
         labels = arranged(condition["ordering"], condition["nHarmful"], condition["nBenign"])
@@ -359,7 +360,7 @@ class Study:
         same(record["prompt"], digest(["safety-receipts/prompt/1", ids]), f"{what}: prompt")
         if record["outcome"] == "failed":
             return
-        tokens = record["responseTokens"]
+        tokens = [t for t in record["responseTokens"] if t not in plan["sampling"]["endTokens"]]
         text, whole = self.format.judged(tokens), self.format.decode(tokens)
         same(record["text"], text, f"{what}: text")
         silent = None if text.strip() else "empty_final" if whole.strip() else "empty_response"

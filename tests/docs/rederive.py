@@ -1,10 +1,9 @@
 """What a study shows its model, written from docs/protocol.md: python rederive.py STUDY BUNDLE.
 
 It shares no code with the project.  STUDY is the folder of a plan.yaml with local checkpoint and
-corpora (``own`` and ``pairs``), BUNDLE the event sealed from it, with its restricted records.
-What the model was shown and what was judged is derived from the files and held to the records:
-the first thing that does not follow is named, and the exit status is 1.  The rest of a bundle,
-signatures, counts and commitments, is the business of independent.py.
+corpora (``own`` and ``pairs``), BUNDLE the event sealed from it.  What the model was shown and what
+was judged is derived from the files, and held to plan and records; the first thing that does not
+follow is named, and the exit status is 1.  The rest of a bundle is the business of independent.py.
 """
 
 import json

@@ -81,6 +81,6 @@ def plan(
 
 def _throughput(device: str | None, dtype: Dtype) -> Throughput:
     from runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
-    from runner.engines.throughput import measure_device  # noqa: PLC0415
+    from runner.engines.throughput import measure_device  # noqa: PLC0415  # as above
 
     return measure_device(str(resolve_device(device or "auto")), dtype)

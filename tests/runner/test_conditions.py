@@ -13,7 +13,7 @@ from receipts.model.demonstrations import ContextForm, ExperimentKind
 from runner.conditions import Grid, expand
 from runner.plan_file import load_plan_file
 
-EXAMPLE = Path(__file__).parent / "plan.example.yaml"
+EXAMPLE = Path(__file__).parents[2] / "runner" / "presets" / "paper.yaml"
 
 
 @pytest.fixture

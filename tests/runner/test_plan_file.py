@@ -17,7 +17,7 @@ from receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis
 from runner.plan_entries import BeaconSeed, PlanFile
 from runner.plan_file import load_plan_file
 
-EXAMPLE = Path(__file__).with_name("plan.example.yaml")
+EXAMPLE = Path(__file__).parents[2] / "runner" / "presets" / "paper.yaml"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 PLAN = """\

@@ -21,7 +21,8 @@ from runner.plan_entries import PlanFile
 from runner.yaml_file import load_yaml
 
 FILE = Path(schemas.__file__).parent / f"v{schemas.VERSION}" / f"{NAME}.schema.json"
-EXAMPLE = load_yaml(Path(__file__).with_name("plan.example.yaml")).document
+PAPER = Path(__file__).parents[2] / "runner" / "presets" / "paper.yaml"
+EXAMPLE = load_yaml(PAPER).document
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SMALL: dict[str, Any] = {
     "version": 1,

@@ -1,9 +1,9 @@
-"""How long the prompts of a plan are, exactly: every one is rendered and counted."""
+"""All prompts of a plan, rendered once: to be counted, and to be run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from receipts.canonical import Sha256
 from receipts.errors import MalformedError
@@ -11,7 +11,7 @@ from receipts.grid import source_of
 from receipts.model.base import ConditionId, QueryId
 from receipts.model.checkpoint import ContextOverflow, overflows
 from runner.execute import overflow_error
-from runner.prefix_tokens import PrefixCounter
+from runner.prefix_tree import PrefixTree
 from runner.rendering import RenderedPoint, Renderer
 
 
@@ -51,7 +51,25 @@ class PromptCounts:
     """By condition, in plan order."""
 
 
-def count_prompts(renderer: Renderer, watch: Callable[[int, int], None]) -> PromptCounts:
+@dataclass(frozen=True)
+class RenderedPlan:
+    """All prompts of a plan."""
+
+    points: tuple[RenderedPoint, ...]
+    """In plan order; their prompts stand in one prefix tree, so that tokens they share take
+    memory once."""
+    counts: PromptCounts
+    """Their lengths."""
+
+
+def render_points(renderer: Renderer, indices: Iterable[int]) -> list[RenderedPoint]:
+    """Render some points of a plan; their prompts stand in one prefix tree."""
+    tree = PrefixTree()
+    points = map(renderer.render, indices)
+    return [replace(point, tokens=tree.add(point.tokens)) for point in points]
+
+
+def render_plan(renderer: Renderer, watch: Callable[[int, int], None]) -> RenderedPlan:
     """Render every prompt of a plan and count it.
 
     Args:
@@ -64,45 +82,45 @@ def count_prompts(renderer: Renderer, watch: Callable[[int, int], None]) -> Prom
         MalformedError: Two queries of a source become one prompt.
     """
     plan = renderer.plan
-    tree = PrefixCounter()
+    fitting, too_long = PrefixTree(), PrefixTree()
+    points: list[RenderedPoint] = []
     conditions = []
-    longest = overflowing = 0
+    per_condition = plan.points // len(plan.conditions)
     for number, condition in enumerate(plan.conditions):
-        per_condition = plan.points // len(plan.conditions)
-        lengths, too_long = [], 0
+        lengths = []
+        before = too_long.prompts
         prompts = _Prompts()
         for index in range(number * per_condition, (number + 1) * per_condition):
             point = renderer.render(index)
             prompts.check(point, condition.id)
             length = len(point.tokens)
             lengths.append(length)
+            tree = fitting
             if overflows(length, plan.sampling.max_new_tokens, plan.prompt.context_limit):
                 if plan.prompt.context_overflow is ContextOverflow.ABORT:
                     raise overflow_error(point, plan)
-                too_long += 1
-            else:
-                longest = max(longest, length)
-                tree.add(point.tokens)
+                tree = too_long
+            points.append(replace(point, tokens=tree.add(point.tokens)))
             watch(index + 1, plan.points)
-        overflowing += too_long
         conditions.append(
             ConditionLength(
                 id=condition.id,
                 points=len(lengths),
                 mean=sum(lengths) / len(lengths),
                 longest=max(lengths),
-                overflowing=too_long,
+                overflowing=too_long.prompts - before,
             )
         )
-    return PromptCounts(
+    counts = PromptCounts(
         points=plan.points,
-        distinct=tree.distinct,
-        tokens=tree.total,
-        unique=tree.unique,
-        longest=longest,
-        overflowing=overflowing,
+        distinct=fitting.distinct,
+        tokens=fitting.total,
+        unique=fitting.unique,
+        longest=fitting.longest,
+        overflowing=too_long.prompts,
         conditions=tuple(conditions),
     )
+    return RenderedPlan(tuple(points), counts)
 
 
 class _Prompts:

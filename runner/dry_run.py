@@ -9,11 +9,11 @@ from typing import Literal
 from receipts.grid import distinct_lists
 from receipts.model.checkpoint import Dtype
 from runner.counting import PromptCounts
+from runner.engines.schedule import MAX_ROWS
 from runner.estimate import Estimate, ModelSize, Throughput, Workload, estimate
-from runner.event import count
+from runner.event import render
 from runner.model_facts import ModelFacts
 from runner.plan import ResolvedPlan
-from runner.units import UNIT_POINTS
 
 DrawBlock = int | Literal["all"]
 
@@ -110,7 +110,7 @@ def _choice(
     watch: Callable[[int, int], None],
 ) -> Choice:
     plan = resolved.predicate
-    counts = count(resolved, beacon_value, watch)
+    counts = render(resolved, beacon_value, watch).counts
     workload = Workload(
         points=counts.points - counts.overflowing,
         prompt_tokens=counts.tokens,
@@ -124,5 +124,5 @@ def _choice(
         draw_block=plan.demonstrations.draw_block,
         distinct_lists=plan.demonstrations.distinct_lists,
         counts=counts,
-        estimate=estimate(size, workload, throughput, batch_size=UNIT_POINTS),
+        estimate=estimate(size, workload, throughput, batch_size=MAX_ROWS),
     )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle
 from receipts.canonical import Sha256, event_seed
 from receipts.dsse import Envelope
 from receipts.errors import (
@@ -21,11 +21,10 @@ from receipts.errors import (
 from receipts.keys import Signer, TrustSet
 from receipts.model.plan import PlanPredicate
 from receipts.model.point import Reason
-from runner.counting import PromptCounts, count_prompts
+from runner.counting import RenderedPlan, render_plan
 from runner.execute import Committed, Run, Stack
 from runner.journal import Journal, JournalEvent, journal_path, remove_journal
 from runner.plan import ResolvedPlan
-from runner.rendering import Renderer
 from runner.seal import MEMORY, environment_of, seal_journal, stack_of
 from runner.sealed_plan import digest_of, renderer_of, write_plan
 
@@ -124,14 +123,17 @@ class EventRunner:
             return self._sealed_before()
         begun = journal_path(self.folder).exists()
         self._check_beacon(begun=begun)
-        if not begun and (self.plan.beacon is not None or not (self.folder / PLAN).exists()):
-            # Before the plan is signed, or as soon as a beacon's value settles its draws.
-            count(self.resolved, self.options.beacon_value, self.watcher.counting)
+        rendered = None
+        if not begun:
+            # Before the plan is signed, and once a beacon's value settles its draws.
+            rendered = self._render(self.options.beacon_value)
         envelope = write_plan(self.resolved, self.folder, self.signer)
         path, value = journal_path(self.folder), self.options.beacon_value
         with Journal.open(path, envelope.digest, value) as journal:
             # Another process may have sealed it while this one was counting.
-            sealed = None if self._has_receipt() else self._run_and_seal(journal, envelope)
+            sealed = (
+                None if self._has_receipt() else self._run_and_seal(journal, envelope, rendered)
+            )
         if sealed is None:
             if not begun:
                 remove_journal(self.folder)  # made a moment ago, and empty
@@ -139,7 +141,12 @@ class EventRunner:
         remove_journal(self.folder)
         return sealed
 
-    def _run_and_seal(self, journal: Journal, plan_envelope: Envelope) -> Sealed:
+    def _render(self, beacon_value: str | None) -> RenderedPlan:
+        return render(self.resolved, beacon_value, self.watcher.counting)
+
+    def _run_and_seal(
+        self, journal: Journal, plan_envelope: Envelope, rendered: RenderedPlan | None
+    ) -> Sealed:
         memory = self.options.memory
         if memory is None and journal.stack is not None and journal.done():
             # The same bound cuts the same batches, whatever is free today.
@@ -155,7 +162,7 @@ class EventRunner:
         journal.hold_to_beacon(self.options.beacon_value)
         if self.options.retry_failed:
             journal.forget_failed(now())
-        self._execute(journal, loaded.stack)
+        self._execute(journal, loaded.stack, rendered)
         failed = self._check_failed(journal)
         receipt = seal_journal(
             self.folder,
@@ -167,11 +174,12 @@ class EventRunner:
         )
         return Sealed(receipt, failed, before=False)
 
-    def _execute(self, journal: Journal, stack: Stack) -> None:
+    def _execute(self, journal: Journal, stack: Stack, rendered: RenderedPlan | None) -> None:
         journal.note(JournalEvent.START, now())
         points, done = self.plan.points, len(journal.done())
         if done == points:
             return
+        rendered = rendered or self._render(journal.beacon)
         if self.options.show_rates:
             journal.note(JournalEvent.LOOK, now())
         self.watcher.running(done, points)
@@ -179,7 +187,11 @@ class EventRunner:
         run = run_of(self.resolved, stack, journal.secret, seed)
         with _stop_noted(journal, points):
             run.execute(
-                journal, self.watcher.committed, now, accept_failed=self.options.accept_failed
+                rendered.points,
+                journal,
+                self.watcher.committed,
+                now,
+                accept_failed=self.options.accept_failed,
             )
 
     def _check_failed(self, journal: Journal) -> int:
@@ -271,21 +283,20 @@ def run_of(resolved: ResolvedPlan, stack: Stack, secret: bytes, seed: Sha256) ->
         plan,
         plan_digest=digest_of(plan),
         seed=seed,
-        renderer=Renderer(plan, resolved.artifacts, seed),
         stack=stack,
         secret=secret,
     )
 
 
-def count(
+def render(
     resolved: ResolvedPlan, beacon_value: str | None, watch: Callable[[int, int], None]
-) -> PromptCounts:
-    """Count every prompt of a plan.
+) -> RenderedPlan:
+    """Render and count every prompt of a plan.
 
     Raises:
-        IncompleteError, MalformedError: As :func:`runner.counting.count_prompts`.
+        IncompleteError, MalformedError: As :func:`runner.counting.render_plan`.
     """
-    return count_prompts(renderer_of(resolved, beacon_value), watch)
+    return render_plan(renderer_of(resolved, beacon_value), watch)
 
 
 def now() -> str:

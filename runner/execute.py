@@ -1,4 +1,4 @@
-"""The run loop: render a unit of points, generate, judge, commit.
+"""The run loop: generate a batch of points, judge, commit.
 
 Denominators are closed here: every point of a unit gets a line, whatever fails.  What fails
 for all points alike (no memory for the model, a judge that cannot be loaded) is not a
@@ -7,9 +7,10 @@ property of the points, and stops the run instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 from receipts.canonical import Sha256, decimal_string, point_id
@@ -32,9 +33,8 @@ from runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
 from runner.journal import Journal, JournalEntry
 from runner.judges.judge import Exchange, Judge, Judgement
 from runner.noise_seed import point_noise_seed
-from runner.rendering import RenderedPoint, Renderer
+from runner.rendering import RenderedPoint
 from runner.responses import ResponseReader, prefix_adopted
-from runner.units import units
 
 _MAX_ERROR = 400
 _MAX_MARGIN = 1e15
@@ -73,6 +73,16 @@ class Committed:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """Points that are generated, judged and committed together."""
+
+    points: Sequence[RenderedPoint]
+    """The points."""
+    complete: Callable[[], dict[int, Completion]]
+    """Gives each one's completion, by its index."""
+
+
+@dataclass(frozen=True)
 class _Generated:
     """A point after generation."""
 
@@ -90,7 +100,6 @@ class Run:
         plan: The plan.
         plan_digest: Its digest.
         seed: The event's seed.
-        renderer: Renders its prompts.
         stack: Generates and judges.
         secret: The run's 32 random bytes, from which salts are derived.
     """
@@ -101,14 +110,12 @@ class Run:
         *,
         plan_digest: Sha256,
         seed: Sha256,
-        renderer: Renderer,
         stack: Stack,
         secret: bytes,
     ) -> None:
         self.plan = plan
         self._plan_digest = plan_digest
         self._seed = seed
-        self._renderer = renderer
         self._stack = stack
         self._secret = secret
         self._decoding = decoding_of(plan.sampling)
@@ -116,16 +123,18 @@ class Run:
 
     def execute(
         self,
+        points: Sequence[RenderedPoint],
         journal: Journal,
         watch: Callable[[Committed], None],
         clock: Callable[[], str],
         *,
         accept_failed: bool = False,
     ) -> None:
-        """Finish every unit that is not finished.
+        """Finish every point that is not finished.
 
         Args:
-            journal: Takes the points.
+            points: All points of the plan, in order.
+            journal: Takes what becomes of them.
             watch: Told of every commit.
             clock: Tells the time, as the wire spells it.
             accept_failed: Record units that failed whole, and go on.
@@ -135,48 +144,33 @@ class Run:
         """
         done = journal.done()
         answered = bool(done)
-        for unit in units(self.plan.points):
-            missing = [index for index in unit if index not in done]
+        for unit in self.units(points):
+            missing = {point.index for point in unit.points} - done
             if not missing:
                 continue
             # Whole, although some may be there: the engine's batches stay what they were.
-            entries = self.unit(unit)
+            entries = self.finish(unit)
             if not accept_failed:
                 refuse_if_all_failed(entries, answered=answered)
             answered = True
-            wanted = set(missing)
-            new = [entry for entry in entries if entry.point.index in wanted]
+            new = [entry for entry in entries if entry.point.index in missing]
             journal.add(new, clock())
             watch(committed(new))
 
-    def unit(self, indices: Iterable[int]) -> list[JournalEntry]:
-        """Return the finished points of one unit, in order."""
-        rendered = [self._renderer.render(index) for index in indices]
-        generated = self._generate(rendered)
-        judgements = self._judge(generated)
-        return [
-            self._entry(one, *judgement)
-            for one, judgement in zip(generated, judgements, strict=True)
-        ]
-
-    def _generate(self, points: Sequence[RenderedPoint]) -> list[_Generated]:
+    def units(self, points: Sequence[RenderedPoint]) -> Iterator[Unit]:
+        """Cut points into units; the cut depends on the points and the engine alone."""
         sampling, prompt = self.plan.sampling, self.plan.prompt
-        completions: dict[int, Completion] = {}
-        requests = []
+        requests: list[Request] = []
+        asked: list[RenderedPoint] = []
+        overflowing: list[RenderedPoint] = []
         for point in points:
-            length = len(point.tokens)
-            if overflows(length, sampling.max_new_tokens, prompt.context_limit):
+            if overflows(len(point.tokens), sampling.max_new_tokens, prompt.context_limit):
                 if prompt.context_overflow is ContextOverflow.ABORT:
                     raise overflow_error(point, self.plan)
-                completions[point.index] = Completion(
-                    point.index,
-                    (),
-                    Finish.OVERFLOW,
-                    reason=Reason.CONTEXT_OVERFLOW,
-                    error=f"a prompt of {length:,} tokens",
-                )
+                overflowing.append(point)
                 continue
             id_ = point_id(point.condition.id, point.query_id, point.draw)
+            asked.append(point)
             requests.append(
                 Request(
                     key=point.index,
@@ -186,8 +180,25 @@ class Run:
                     seed=point_noise_seed(self._seed, id_),
                 )
             )
-        completions |= complete(self._stack.engine, requests, self._decoding)
-        return [self._read(point, completions[point.index]) for point in points]
+        generation = self._stack.engine.start(requests, self._decoding)
+        for number, batch in enumerate(generation.batches):
+            members = [requests[index] for index in batch]
+            yield Unit(
+                [asked[index] for index in batch],
+                partial(complete, members, partial(generation.run, number)),
+            )
+        if overflowing:
+            yield Unit(overflowing, lambda: {p.index: _overflow(p) for p in overflowing})
+
+    def finish(self, unit: Unit) -> list[JournalEntry]:
+        """Return the finished points of a unit, in order."""
+        completions = unit.complete()
+        generated = [self._read(point, completions[point.index]) for point in unit.points]
+        judgements = self._judge(generated)
+        return [
+            self._entry(one, *judgement)
+            for one, judgement in zip(generated, judgements, strict=True)
+        ]
 
     def _read(self, point: RenderedPoint, completion: Completion) -> _Generated:
         if completion.reason is not None:
@@ -277,9 +288,13 @@ def decoding_of(sampling: Sampling) -> Decoding:
 
 
 def complete(
-    engine: Engine, requests: Sequence[Request], decoding: Decoding
+    requests: Sequence[Request], run: Callable[[], Iterable[Completion]]
 ) -> dict[int, Completion]:
     """Return a completion for every request, by key, whatever the engine does.
+
+    Args:
+        requests: What is asked for.
+        run: Asks.
 
     Raises:
         ReceiptsError: The engine says that nothing can be generated at all.
@@ -287,7 +302,7 @@ def complete(
     completions: dict[int, Completion] = {}
     trouble = "the engine gave no answer"
     try:
-        for completion in engine.generate(requests, decoding):
+        for completion in run():
             completions[completion.key] = completion
     except (ReceiptsError, MemoryError):
         raise
@@ -299,6 +314,16 @@ def complete(
                 request.key, (), Finish.ERROR, reason=Reason.ENGINE_ERROR, error=trouble
             )
     return completions
+
+
+def _overflow(point: RenderedPoint) -> Completion:
+    return Completion(
+        point.index,
+        (),
+        Finish.OVERFLOW,
+        reason=Reason.CONTEXT_OVERFLOW,
+        error=f"a prompt of {len(point.tokens):,} tokens",
+    )
 
 
 def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:

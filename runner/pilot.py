@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from receipts.canonical import Sha256, tagged_digest
 from receipts.model.point import Outcome
+from runner.counting import render_points
 from runner.event import LoadedStack, run_of
 from runner.execute import committed
-from runner.journal import JournalEntry
 from runner.plan import ResolvedPlan
+from runner.rendering import Renderer
 from runner.sealed_plan import digest_of
-from runner.units import UNIT_POINTS
 
 _SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3
@@ -52,9 +52,8 @@ def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
     seed = Sha256(tagged_digest(_SEED_TAG, digest_of(plan)).hex())
     run = run_of(resolved, loaded.stack, secrets.token_bytes(32), seed)
     start = time.perf_counter()
-    entries: list[JournalEntry] = []
-    for first in range(0, number, UNIT_POINTS):
-        entries += run.unit(chosen[first : first + UNIT_POINTS])
+    points = render_points(Renderer(plan, resolved.artifacts, seed), chosen)
+    entries = [entry for unit in run.units(points) for entry in run.finish(unit)]
     seconds = time.perf_counter() - start
     troubled = [entry for entry in entries if entry.point.reason is not None]
     messages = dict.fromkeys(entry.record.error for entry in troubled if entry.record.error)

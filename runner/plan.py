@@ -34,6 +34,7 @@ from runner.conditions import Grid, expand
 from runner.corpora.read import read_corpus
 from runner.corpora.rows import CorpusRows, CorpusSource, query_id
 from runner.demonstrations import Pool, Pools, decontaminate, make_pool
+from runner.engines.schedule import BATCH_RULE
 from runner.judges.make import resolve_judge
 from runner.model_facts import ModelFacts, read_model_facts
 from runner.noise_seed import NOISE
@@ -48,7 +49,6 @@ from runner.plan_entries import (
 )
 from runner.plan_file import load_plan_file
 from runner.prompts import RENDERING, ChatFormat
-from runner.units import BATCH_RULE
 from runner.yaml_file import KeyPath, YamlFile
 
 SELECTION = "counter-hash/1"

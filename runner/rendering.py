@@ -5,7 +5,7 @@ Pure in what it is given: a verifier who holds the artifacts renders the same pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from receipts.canonical import Sha256
@@ -44,7 +44,7 @@ class RenderedPoint:
     """Order of the demonstrations under ``random`` ordering; else None."""
     demonstrations: Sha256 | None
     """Digest of the list shown; None where nothing is."""
-    tokens: tuple[int, ...]
+    tokens: Sequence[int]
     """Token ids of the prompt."""
     prompt: Sha256
     """Their digest."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from receipts.model.judge import JudgeIdentity
 from runner.engines.load import load_model
-from runner.engines.transformers_engine import TransformersEngine
+from runner.engines.schedule import MAX_ROWS
+from runner.engines.transformers_engine import TransformersEngine, default_memory
 from runner.event import LoadedStack
 from runner.execute import Stack
 from runner.judges.judge import Judge
@@ -21,6 +22,7 @@ def load_stack(
     device: str | None = None,
     memory: int | None = None,
     allow_pickle: bool = False,
+    max_rows: int = MAX_ROWS,
 ) -> LoadedStack:
     """Load the checkpoint and the judges of a plan.
 
@@ -30,6 +32,7 @@ def load_stack(
         memory: Bound on the memory of the engine, and of each judge, in bytes; None: a share
             of what is free.
         allow_pickle: Whether weights may be pickles.
+        max_rows: Most rows of a batch of the checkpoint's.
 
     Raises:
         ReceiptsError: A model cannot be loaded.
@@ -41,21 +44,19 @@ def load_stack(
         device=device or "auto",
         allow_pickle=allow_pickle,
     )
-    engine = TransformersEngine(model, memory=memory)
-    folders = (artifacts.judge_folder, artifacts.second_judge_folder)
     if memory is None:
         # Engine and judges work in turn, but what one has taken is not given back: each gets
         # its part of what is free.
+        folders = (artifacts.judge_folder, artifacts.second_judge_folder)
         models = 1 + sum(folder is not None for folder in folders)
-        engine = TransformersEngine(model, memory=engine.memory // models)
+        memory = default_memory(model.device) // models
+    engine = TransformersEngine(model, memory=memory, max_rows=max_rows)
 
     def judge_of(identity: JudgeIdentity, folder: Path | None) -> Judge:
-        return load_judge(
-            identity, folder, device=device, memory=engine.memory, allow_pickle=allow_pickle
-        )
+        return load_judge(identity, folder, device=device, memory=memory, allow_pickle=allow_pickle)
 
     judge = judge_of(plan.judge, artifacts.judge_folder)
     second = plan.judge.second
     second_judge = None if second is None else judge_of(second, artifacts.second_judge_folder)
     reader = ResponseReader(artifacts.chat, frozenset(plan.sampling.end_tokens))
-    return LoadedStack(Stack(engine, judge, second_judge, reader), engine.memory)
+    return LoadedStack(Stack(engine, judge, second_judge, reader), memory)

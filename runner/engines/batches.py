@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.engines.schedule import BatchSize
 from runner.model_facts import Architecture
 
 SCRATCH_BYTES = 80
@@ -41,6 +42,9 @@ class MemoryModel:
     """Whether attention forms the matrix of all pairs of tokens."""
     chunk_logits: int
     """Logits that sampling handles at once (:func:`runner.engines.sampling.chunk_logits`)."""
+    kept_bytes: int
+    """Bytes of a number in the keys and values that rows share
+    (:func:`runner.engines.attention.keeps_fp32`)."""
 
     def batch_bytes(self, rows: int, load: Load) -> int:
         """Return an upper estimate for ``rows`` rows padded to ``load``.
@@ -52,19 +56,60 @@ class MemoryModel:
         """
         widths, size = self.architecture.widths, self.number_bytes
         kept = rows * self.architecture.kv_values(load.grown) * size
+        token = self._token_bytes()
+        reading = rows * load.read * token + self._attention(rows, load.read, load.read)
+        step = rows * (token + 2 * widths.queries * load.grown * size)
+        step += self._attention(rows, 1, load.grown)
+        return kept + max(reading, step) + self._logits_bytes(rows * load.scored)
+
+    def shared_batch_bytes(self, size: BatchSize, chunk: int) -> int:
+        """Return an upper estimate for a batch of a schedule.
+
+        Counted are the segments' keys and values and the rows' own, which a layer keeps whole
+        whatever its window is, and a forward pass of the longest kind.
+
+        Args:
+            size: The batch.
+            chunk: Tokens of a forward pass.
+        """
+        values = sum(layer.values for layer in self.architecture.kv_layers)
+        kept = (size.shared + size.rows * size.columns) * values * self.kept_bytes
+        tokens = max(chunk, size.read, size.rows) if size.shared or size.read > 1 else size.rows
+        step = size.rows * size.columns * self.architecture.widths.queries * 2 * 4
+        return kept + self.pass_bytes(tokens, size.levels) + step + self._logits_bytes(size.scored)
+
+    def pass_bytes(self, tokens: int, levels: int) -> int:
+        """Return an upper estimate for a forward pass that attends to shared segments.
+
+        Args:
+            tokens: Tokens of the pass.
+            levels: Most segments that one of them reads.
+        """
         widest = max(layer.values for layer in self.architecture.kv_layers)
-        token = (
+        queries = self.architecture.widths.queries
+        # Partial results and sums by level, their weighted copies, and queries, keys and
+        # values in fp32, spread by rows.
+        partial = (2 * (levels + 1) * (queries + self.architecture.widths.heads)) * 4
+        spread = (3 * queries + 3 * widest) * 4
+        windows = [layer.window for layer in self.architecture.kv_layers if layer.window]
+        masks = 5 * tokens * (tokens + min(max(windows), tokens)) if windows else 0
+        return tokens * (self._token_bytes() + partial + spread) + masks
+
+    def _token_bytes(self) -> int:
+        """Return the bytes of the widest tensors of a layer alive at once, for a token."""
+        widths, size = self.architecture.widths, self.number_bytes
+        widest = max(layer.values for layer in self.architecture.kv_layers)
+        return (
             widths.hidden * (6 * size + 8)
             + widths.feed_forward * 4 * size
             + (widths.queries * 5 + 2 * widest) * size
         )
-        reading = rows * load.read * token + self._attention(rows, load.read, load.read)
-        step = rows * (token + 2 * widths.queries * load.grown * size)
-        step += self._attention(rows, 1, load.grown)
-        logits = rows * load.scored * widths.vocabulary
-        chunk = min(logits, max(self.chunk_logits, widths.vocabulary))
-        heads = logits * (2 * size + 8) + chunk * SCRATCH_BYTES
-        return kept + max(reading, step) + heads
+
+    def _logits_bytes(self, positions: int) -> int:
+        vocabulary = self.architecture.widths.vocabulary
+        logits = positions * vocabulary
+        chunk = min(logits, max(self.chunk_logits, vocabulary))
+        return logits * (2 * self.number_bytes + 8) + chunk * SCRATCH_BYTES
 
     def _attention(self, rows: int, queries: int, keys: int) -> int:
         pairs = queries * keys

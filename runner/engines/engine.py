@@ -43,8 +43,9 @@ class Request:
 
     key: int
     """The caller's name for it; distinct within a call."""
-    tokens: tuple[int, ...]
-    """Token ids of the prompt, at least one."""
+    tokens: Sequence[int]
+    """Token ids of the prompt, at least one.  Prompts that come from one
+    :class:`~runner.prefix_tree.PrefixTree` are not spelt out where prefixes are shared."""
     max_new_tokens: int
     """Longest response in tokens."""
     stop_ids: frozenset[int]
@@ -117,12 +118,34 @@ class EngineIdentity:
     """Further packages and their versions."""
 
 
+class Generation(Protocol):
+    """Requests, cut into batches."""
+
+    @property
+    def batches(self) -> Sequence[Sequence[int]]:
+        """Indices of the requests that are answered together; each in one batch."""
+
+    def run(self, number: int) -> Iterator[Completion]:
+        """Yield one completion for each request of a batch, in any order.
+
+        Batches are best run in order.  A completion does not depend on which batches were
+        run before, to the last bit.
+        """
+
+
 class Engine(Protocol):
     """Generates and scores."""
 
     @property
     def identity(self) -> EngineIdentity:
         """What it is made of."""
+
+    def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
+        """Cut requests into batches, which depend on them, the engine and its limits alone.
+
+        Raises:
+            ValueError: Two requests have one key.
+        """
 
     def generate(
         self, requests: Sequence[Request], decoding: Decoding = GREEDY

@@ -18,6 +18,7 @@ from runner.engines.engine import (
     Completion,
     Decoding,
     EngineIdentity,
+    Generation,
     Margins,
     Request,
 )
@@ -26,6 +27,9 @@ from runner.model_facts import one_line
 
 Respond = Callable[[Request], Sequence[int]]
 """Gives the tokens of a response; an exception it raises fails that request."""
+
+BATCH = 64
+"""Requests that are answered together."""
 
 _LOGPROB_CHOSEN = -0.5
 _LOGPROB_OTHER = -1.5
@@ -57,6 +61,11 @@ class MockEngine:
     def identity(self) -> EngineIdentity:
         """What it is made of."""
         return EngineIdentity(kind=EngineKind.MOCK, dtype=Dtype.FLOAT32, device="mock")
+
+    def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
+        """Cut requests into batches of :data:`BATCH`, in their order."""
+        check_keys(requests)
+        return InOrder(requests, lambda batch: self.generate(batch, decoding))
 
     def generate(
         self, requests: Sequence[Request], decoding: Decoding = GREEDY
@@ -150,3 +159,31 @@ class MockEngine:
             tuple(1.0 if wanted == token else 0.0 for wanted in request.logits_for)
             for token in tokens
         )
+
+
+class InOrder:
+    """Requests in batches of :data:`BATCH`, in their order.
+
+    Args:
+        requests: The requests.
+        generate: Yields a completion for each of some of them.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        generate: Callable[[Sequence[Request]], Iterator[Completion]],
+    ) -> None:
+        self._requests = requests
+        self._generate = generate
+        starts = range(0, len(requests), BATCH)
+        self._batches = [range(i, min(i + BATCH, len(requests))) for i in starts]
+
+    @property
+    def batches(self) -> Sequence[Sequence[int]]:
+        """Indices of the requests that are answered together."""
+        return self._batches
+
+    def run(self, number: int) -> Iterator[Completion]:
+        """Yield one completion for each request of a batch."""
+        return self._generate([self._requests[index] for index in self._batches[number]])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from receipts.model.point import Finish, Reason
 from runner.engines.engine import Completion, Request
+from runner.prefix_tree import Prompt
 
 
 def check_keys(requests: Iterable[Request]) -> None:
@@ -33,9 +34,11 @@ def problem(request: Request, vocabulary: int, context_limit: int) -> str | None
     return None
 
 
-def in_vocabulary(ids: Iterable[int], vocabulary: int) -> bool:
+def in_vocabulary(ids: Sequence[int], vocabulary: int) -> bool:
     """Say whether all ids are token ids: on a GPU another one would end the process."""
-    return all(0 <= token < vocabulary for token in ids)
+    if isinstance(ids, Prompt):
+        return int(ids.node.spelt().max(initial=0)) < vocabulary
+    return not ids or (min(ids) >= 0 and max(ids) < vocabulary)
 
 
 def failed(request: Request, reason: Reason, error: str) -> Completion:

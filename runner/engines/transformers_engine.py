@@ -1,15 +1,19 @@
 """The engine that runs a checkpoint with transformers' own model code.
 
-Requests are sorted by length and cut into padded batches by a bound on memory
-(:mod:`runner.engines.batches`); each batch reads its prompts in one forward pass and then
-decodes one token a step (:mod:`runner.engines.cache`), choosing tokens by
-:mod:`runner.engines.sampling`.  Nothing global is changed: no seed, thread count or default.
+Where the model allows it, prompts are computed over their prefix tree: every shared prefix
+once (:mod:`runner.engines.schedule`, :mod:`runner.engines.prefix_batches`).  Whether it does
+is tried when the engine is made, on a few tokens, against the model's ordinary forward pass.
+Otherwise requests are sorted by length and cut into padded batches
+(:mod:`runner.engines.plain_batches`).  Either way memory is bounded by an estimate
+(:mod:`runner.engines.batches`) and nothing global is changed: no seed, thread count or
+default.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,58 +21,59 @@ import torch
 
 from receipts.errors import UsageError
 from receipts.model.checkpoint import Dtype
-from receipts.model.point import Finish, Reason
+from receipts.model.point import Reason
 from runner.engines import sampling
+from runner.engines.attention import Kernel, keeps_fp32
 from runner.engines.batches import Load, MemoryModel, available_memory, cut
-from runner.engines.cache import RowCache, Rows
+from runner.engines.drafts import Draft
 from runner.engines.engine import (
     GREEDY,
     Completion,
     Decoding,
     EngineIdentity,
+    Generation,
     Margins,
     Request,
 )
+from runner.engines.forward import Forward
 from runner.engines.identity import read_identity
 from runner.engines.load import LoadedModel, load_model
-from runner.engines.noise import seed_tensor
+from runner.engines.plain_batches import PlainBatches
+from runner.engines.prefix_batches import PrefixBatches
+from runner.engines.probe import why_not_shared
 from runner.engines.requests import check_keys, failed, in_vocabulary, problem
+from runner.engines.schedule import MAX_ROWS, SHARE_TOKENS, Ask, Schedule, build_schedule
+from runner.engines.shared_prefix import Setting
 from runner.model_facts import one_line
+from runner.prefix_tree import in_one_tree
 
-MAX_ROWS = 64
-"""Most rows of a batch, unless the caller says otherwise."""
 ACCELERATOR_SHARE = 0.8
 """Share of an accelerator's memory, free after loading, that batches may take by default."""
 CPU_SHARE = 0.5
 """Share of the available main memory that batches may take by default."""
+CHUNK = {"cpu": 2048}
+"""Most tokens of a forward pass over prompts, by kind of device."""
+OTHER_CHUNK = 8192
+"""The same on any other."""
+_PASS_SHARE = 4
+"""A forward pass over prompts may take one part in so many of the memory."""
+_LEAST_CHUNK = 64
+
+Write = Callable[[int, Sequence[Draft]], None]
+"""Writes the responses of a batch, given its number and a draft for each row."""
+Pair = tuple[Request, tuple[int, ...]]
+"""A request and a response given for it."""
 
 
-class _Draft:
-    """A response being written."""
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Requests cut into batches."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.tokens: list[int] = []
-        self.logits: list[tuple[float, ...]] = []
-        self.finish: Finish | None = None
-
-    def take(self, token: int, logits: torch.Tensor) -> None:
-        self.tokens.append(token)
-        if self.request.logits_for:
-            self.logits.append(tuple(logits[list(self.request.logits_for)].tolist()))
-        if token in self.request.stop_ids:
-            self.finish = Finish.STOP
-        elif len(self.tokens) == self.request.max_new_tokens:
-            self.finish = Finish.LENGTH
-
-    def completion(self) -> Completion:
-        if self.finish is Finish.ERROR:
-            message = f"the logits of token {len(self.tokens)} of the response are not finite"
-            return failed(self.request, Reason.ENGINE_ERROR, message)
-        assert self.finish is not None
-        return Completion(
-            self.request.key, tuple(self.tokens), self.finish, logits=tuple(self.logits)
-        )
+    batches: list[list[list[int]]]
+    """For each row of each batch, the requests that get its response."""
+    too_large: list[int]
+    """Requests that do not fit even alone."""
+    write: Write
 
 
 class TransformersEngine:
@@ -79,36 +84,62 @@ class TransformersEngine:
         memory: Bytes that one batch may take beside the weights; None: a share of what is
             free now (:data:`ACCELERATOR_SHARE`, :data:`CPU_SHARE`).  Batches, and with them
             the last bits of results, are the same again only where it is given.
-        max_rows: Most requests of a batch.
+        max_rows: Most rows of a batch.
+        shared: Whether prefixes are to be shared, where the model allows it.
+        share_tokens: Tokens that sharing a prefix must save
+            (:func:`runner.engines.schedule.build_schedule`).
 
     Raises:
         UsageError: A model whose forward pass does not take positions, or has no output layer.
     """
 
     def __init__(
-        self, loaded: LoadedModel, *, memory: int | None = None, max_rows: int = MAX_ROWS
+        self,
+        loaded: LoadedModel,
+        *,
+        memory: int | None = None,
+        max_rows: int = MAX_ROWS,
+        shared: bool = True,
+        share_tokens: int = SHARE_TOKENS,
     ) -> None:
         self._loaded = loaded
-        self._model: Any = loaded.model
-        self._head: Any = self._model.get_output_embeddings()
-        takes = inspect.signature(self._model.forward).parameters
-        if self._head is None or not {"position_ids", "past_key_values"} <= takes.keys():
+        model: Any = loaded.model
+        takes = inspect.signature(model.forward).parameters
+        if (
+            model.get_output_embeddings() is None
+            or not {"position_ids", "past_key_values"} <= takes.keys()
+        ):
             raise UsageError(
-                f"{type(self._model).__name__} is no decoder with positions and a cache",
+                f"{type(model).__name__} is no decoder with positions and a cache",
                 hint="use a checkpoint of another architecture",
             )
-        architecture = loaded.architecture
-        self._windows = tuple(layer.window for layer in architecture.kv_layers)
-        self._memory = MemoryModel(
+        architecture, device = loaded.architecture, loaded.device
+        number_bytes = 4 if loaded.dtype is Dtype.FLOAT32 else 2
+        self._memory_model = MemoryModel(
             architecture,
-            number_bytes=4 if loaded.dtype is Dtype.FLOAT32 else 2,
+            number_bytes=number_bytes,
             eager=loaded.attention == "eager",
-            chunk_logits=sampling.chunk_logits(loaded.device),
+            chunk_logits=sampling.chunk_logits(device),
+            kept_bytes=4 if keeps_fp32(device) else number_bytes,
         )
-        self.memory = _default_memory(loaded.device) if memory is None else memory
+        self.memory = default_memory(device) if memory is None else memory
         """Bytes that one batch may take beside the weights."""
         self._max_rows = 1 if architecture.alone else max_rows
+        self._share_tokens = share_tokens
+        self._forward = Forward(loaded)
+        self._chunk = self._widest_chunk()
+        windows = tuple(layer.window for layer in architecture.kv_layers)
+        self._plain = PlainBatches(self._forward, windows, device)
+        self._setting: Setting | None = None
+        self.not_shared: str | None = "plain batches were asked for"
+        """Why prefixes are not shared, in words; None: they are."""
+        if shared:
+            reuses = any(layer.values == 0 for layer in architecture.kv_layers)
+            self._setting, self.not_shared = self._try_sharing(windows, reuses=reuses)
         self._identity = read_identity(loaded)
+        if self._setting is not None:
+            name = f"shared-prefix-{self._setting.kernel}"
+            self._identity = replace(self._identity, attention=name)
 
     @classmethod
     def from_folder(
@@ -143,14 +174,52 @@ class TransformersEngine:
         """Longest context in tokens, prompt and response together."""
         return self._loaded.architecture.context_limit
 
-    def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Return the batches that requests would be cut into, as indices.
+    def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
+        """Cut requests into batches; see :class:`~runner.engines.engine.Engine`.
 
-        Requests that cannot be answered are in none.
+        Raises:
+            ValueError: Two requests have one key.
         """
-        sound = [i for i, request in enumerate(requests) if self._problem(request) is None]
-        cut_, _ = self._cut([_load_of(requests[i]) for i in sound])
-        return [[sound[place] for place in batch] for batch in cut_]
+        check_keys(requests)
+        refused: list[tuple[int, Completion]] = []
+        sound: list[int] = []
+        for index, request in enumerate(requests):
+            error = self._problem(request)
+            if error is None:
+                sound.append(index)
+            else:
+                refused.append((index, failed(request, Reason.ENGINE_ERROR, error)))
+        work = self._work([requests[index] for index in sound], decoding)
+        refused += [
+            (sound[i], failed(requests[sound[i]], Reason.OUT_OF_MEMORY, self._too_large()))
+            for i in work.too_large
+        ]
+        rows = [[[sound[i] for i in row] for row in batch] for batch in work.batches]
+        return _Generation(requests, refused, rows, work.write)
+
+    def _work(self, requests: Sequence[Request], decoding: Decoding) -> _Work:
+        if self._setting is None:
+            loads = [_load_of(request) for request in requests]
+            batches, too_large = self._cut(loads)
+            rows = [[[index] for index in batch] for batch in batches]
+            return _Work(rows, too_large, lambda _, drafts: self._plain.generate(drafts, decoding))
+        prompts = in_one_tree([request.tokens for request in requests])
+        # Requests that cannot but get the same response are one row.
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+            noise = 0 if decoding.greedy else request.seed
+            how = (request.max_new_tokens, request.stop_ids, request.logits_for, noise)
+            alike.setdefault((id(prompt.node), *how), []).append(index)
+        groups = list(alike.values())
+        schedule = self._schedule(
+            [Ask(prompts[group[0]], 0, requests[group[0]].max_new_tokens - 1) for group in groups]
+        )
+        prefix = PrefixBatches(self._forward, self._setting, schedule, self._chunk)
+        return _Work(
+            [[groups[schedule.rows[row].ask] for row in batch] for batch in schedule.batches],
+            [index for ask in schedule.too_large for index in groups[ask]],
+            lambda number, drafts: prefix.generate(number, drafts, decoding),
+        )
 
     def generate(
         self, requests: Sequence[Request], decoding: Decoding = GREEDY
@@ -160,62 +229,99 @@ class TransformersEngine:
         Raises:
             ValueError: Two requests have one key.
         """
-        check_keys(requests)
-        sound: list[Request] = []
-        for request in requests:
-            error = self._problem(request)
-            if error is None:
-                sound.append(request)
-            else:
-                yield failed(request, Reason.ENGINE_ERROR, error)
-        batches, too_large = self._cut([_load_of(request) for request in sound])
-        for index in too_large:
-            yield failed(sound[index], Reason.OUT_OF_MEMORY, self._too_large())
-        for batch in batches:
-            members = [sound[index] for index in batch]
-            try:
-                completions = self._generate_batch(members, decoding)
-            except Exception as error:  # the model's code may raise anything; others go on
-                # All rows of the batch fail, even those that had ended: were short responses
-                # kept and long ones lost, the rates would lean towards the short ones.
-                reason, message = _diagnose(error)
-                completions = [failed(request, reason, message) for request in members]
-            yield from completions
+        generation = self.start(requests, decoding)
+        for number in range(len(generation.batches)):
+            yield from generation.run(number)
 
-    def score(
-        self,
-        requests: Sequence[tuple[Request, tuple[int, ...]]],
-        decoding: Decoding = GREEDY,
-    ) -> Iterator[Margins]:
+    def score(self, requests: Sequence[Pair], decoding: Decoding = GREEDY) -> Iterator[Margins]:
         """Yield the margins of given responses, batch by batch; see :class:`Engine`.
 
         Raises:
             ValueError: Two requests have one key.
         """
         check_keys(request for request, _ in requests)
-        sound: list[tuple[Request, tuple[int, ...]]] = []
+        sound: list[Pair] = []
         for request, response in requests:
             error = self._problem(request) or self._response_problem(request, response)
             if error is None:
                 sound.append((request, response))
             else:
                 yield Margins(request.key, (), (), Reason.ENGINE_ERROR, error)
+        if self._setting is None:
+            yield from self._score_plain(sound, decoding)
+        else:
+            yield from self._score_shared(sound, self._setting, decoding)
+
+    def _score_plain(self, pairs: list[Pair], decoding: Decoding) -> Iterator[Margins]:
         loads = [
             Load(len(request.tokens) + len(response) - 1, 0, len(response))
-            for request, response in sound
+            for request, response in pairs
         ]
         batches, too_large = self._cut(loads)
-        for index in too_large:
-            key = sound[index][0].key
-            yield Margins(key, (), (), Reason.OUT_OF_MEMORY, self._too_large())
+        yield from self._unscored([pairs[index] for index in too_large])
         for batch in batches:
-            members = [sound[index] for index in batch]
+            members = [pairs[index] for index in batch]
             try:
-                found = self._score_batch(members, decoding)
+                yield from self._plain.score(members, decoding)
             except Exception as error:  # the model's code may raise anything; others go on
-                reason, message = _diagnose(error)
-                found = [Margins(request.key, (), (), reason, message) for request, _ in members]
-            yield from found
+                yield from _faulty(members, error)
+
+    def _score_shared(
+        self, pairs: list[Pair], setting: Setting, decoding: Decoding
+    ) -> Iterator[Margins]:
+        prompts = in_one_tree([request.tokens for request, _ in pairs])
+        schedule = self._schedule(
+            [
+                Ask(prompt, len(response) - 1, 0)
+                for prompt, (_, response) in zip(prompts, pairs, strict=True)
+            ]
+        )
+        yield from self._unscored([pairs[index] for index in schedule.too_large])
+        batches = PrefixBatches(self._forward, setting, schedule, self._chunk)
+        for number, batch in enumerate(schedule.batches):
+            members = [pairs[schedule.rows[row].ask] for row in batch]
+            try:
+                yield from batches.score(number, members, decoding)
+            except Exception as error:  # the model's code may raise anything; others go on
+                yield from _faulty(members, error)
+
+    def _unscored(self, pairs: list[Pair]) -> Iterator[Margins]:
+        for request, _ in pairs:
+            yield Margins(request.key, (), (), Reason.OUT_OF_MEMORY, self._too_large())
+
+    def _schedule(self, asks: list[Ask]) -> Schedule:
+        return build_schedule(
+            asks,
+            fits=lambda size: (
+                self._memory_model.shared_batch_bytes(size, self._chunk) <= self.memory
+            ),
+            max_rows=self._max_rows,
+            chunk=self._chunk,
+            share_tokens=self._share_tokens,
+        )
+
+    def _widest_chunk(self) -> int:
+        chunk = CHUNK.get(self._loaded.device.type, OTHER_CHUNK)
+        while (
+            chunk > _LEAST_CHUNK
+            and self._memory_model.pass_bytes(chunk, 4) * _PASS_SHARE > self.memory
+        ):
+            chunk //= 2
+        return chunk
+
+    def _try_sharing(
+        self, windows: tuple[int | None, ...], *, reuses: bool
+    ) -> tuple[Setting | None, str | None]:
+        """Return how prefixes can be shared, or why they cannot."""
+        if self._loaded.architecture.alone:
+            return None, "the position encoding depends on the longest sequence of a batch"
+        reason: str | None = None
+        for kernel in Kernel:
+            setting = Setting(windows, reuses, kernel, self._loaded.device)
+            reason = why_not_shared(self._loaded, self._forward, self._plain, setting)
+            if reason is None:
+                return setting, None
+        return None, reason
 
     def _problem(self, request: Request) -> str | None:
         widths = self._loaded.architecture.widths
@@ -231,146 +337,67 @@ class TransformersEngine:
         return None
 
     def _cut(self, loads: list[Load]) -> tuple[list[list[int]], list[int]]:
-        return cut(loads, self._memory, self.memory, self._max_rows)
+        return cut(loads, self._memory_model, self.memory, self._max_rows)
 
     def _too_large(self) -> str:
         return f"it needs more than the {self.memory:,} bytes that a batch may take"
 
-    @torch.inference_mode()
-    def _generate_batch(self, requests: list[Request], decoding: Decoding) -> list[Completion]:
-        drafts = [_Draft(request) for request in requests]
-        ids, lengths = self._padded([request.tokens for request in requests])
-        longest = max(len(r.tokens) + r.max_new_tokens - 1 for r in requests)
-        rows = Rows(lengths, longest)
-        cache = RowCache(rows, self._windows)
-        logits = self._forward(ids, _counting(ids), (lengths - 1)[:, None], cache)[:, 0]
-        alive = drafts
-        while True:
-            tokens = self._take(logits, alive, decoding)
-            going = [i for i, draft in enumerate(alive) if draft.finish is None]
-            if not going:
-                return [draft.completion() for draft in drafts]
-            if len(going) <= len(alive) // 2:
-                kept = torch.tensor(going, device=tokens.device)
-                cache.select(kept)
-                tokens, alive = tokens[kept], [alive[i] for i in going]
-            moving = torch.tensor([d.finish is None for d in alive], device=tokens.device)
-            rows.advance(moving)
-            first = torch.zeros_like(tokens)[:, None]
-            logits = self._forward(tokens[:, None], rows.positions[:, None], first, cache)[:, 0]
 
-    def _take(self, logits: torch.Tensor, drafts: list[_Draft], decoding: Decoding) -> torch.Tensor:
-        """Give each unfinished response its next token; return the tokens, int64 [rows]."""
-        device = logits.device
-        if device.type == "mps":  # has no float64, which the noise is defined in
-            logits = logits.cpu()
-        finite = torch.isfinite(logits).all(-1)
-        sound = torch.where(finite[:, None], logits, 0.0)
-        seeds = seed_tensor([draft.request.seed for draft in drafts], sound.device)
-        positions = torch.tensor([len(draft.tokens) for draft in drafts], device=sound.device)
-        tokens = sampling.choose(sound, decoding, seeds, positions)
-        for i, (draft, token, ok) in enumerate(
-            zip(drafts, tokens.tolist(), finite.tolist(), strict=True)
-        ):
-            if draft.finish is not None:
-                continue
-            if ok:
-                draft.take(token, logits[i])
-            else:
-                draft.finish = Finish.ERROR
-        return tokens.to(device)
+class _Generation:
+    """Requests cut into batches, the refused ones last.
 
-    @torch.inference_mode()
-    def _score_batch(
-        self, members: list[tuple[Request, tuple[int, ...]]], decoding: Decoding
-    ) -> list[Margins]:
-        ids, lengths = self._padded([r.tokens + response[:-1] for r, response in members])
-        starts = torch.tensor([len(r.tokens) - 1 for r, _ in members], device=ids.device)
-        longest = max(len(response) for _, response in members)
-        at = starts[:, None] + torch.arange(longest, device=ids.device)
-        logits = self._forward(ids, _counting(ids), at.minimum(lengths[:, None] - 1), None)
-        if logits.device.type == "mps":
-            logits = logits.cpu()
-        return [
-            _margins(request, response, row[: len(response)], decoding)
-            for (request, response), row in zip(members, logits, strict=True)
-        ]
+    Args:
+        requests: All of them.
+        refused: What those that cannot be answered get.
+        rows: For each row of each batch, the requests that get its response.
+        write: Writes the responses of a batch.
+    """
 
-    def _padded(self, sequences: list[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return token ids padded on the right, int64 [rows, longest], and lengths.
-
-        The padding repeats a row's own last token: a token of no row's could have an embedding
-        that is not finite, and 0 weight times that is not 0.
-        """
-        longest = max(map(len, sequences))
-        device = self._loaded.device
-        ids = [[*tokens, *tokens[-1:] * (longest - len(tokens))] for tokens in sequences]
-        lengths = [len(tokens) for tokens in sequences]
-        return torch.tensor(ids, device=device), torch.tensor(lengths, device=device)
-
-    def _forward(
+    def __init__(
         self,
-        ids: torch.Tensor,
-        positions: torch.Tensor,
-        at: torch.Tensor,
-        cache: RowCache | None,
-    ) -> torch.Tensor:
-        """Return fp32 logits [rows, n, vocabulary] of one forward pass.
+        requests: Sequence[Request],
+        refused: Sequence[tuple[int, Completion]],
+        rows: Sequence[Sequence[Sequence[int]]],
+        write: Write,
+    ) -> None:
+        self._requests = requests
+        self._refused = [completion for _, completion in refused]
+        self._rows = rows
+        self._write = write
+        self._batches = [[index for row in batch for index in row] for batch in rows]
+        if refused:
+            self._batches.append([index for index, _ in refused])
 
-        Args:
-            ids: Token ids, int64 [rows, tokens].
-            positions: Their positions, int64 [rows, tokens].
-            at: int64 [rows, n], which tokens' logits are wanted.  Only those pass through the
-                output layer, and through whatever scaling and capping the model puts after it.
-            cache: Keys and values; None: none are kept.
-        """
+    @property
+    def batches(self) -> Sequence[Sequence[int]]:
+        """Indices of the requests that are answered together."""
+        return self._batches
 
-        def pick(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            index = at[:, :, None].expand(-1, -1, arguments[0].shape[-1])
-            return (arguments[0].gather(1, index), *arguments[1:])
-
-        hook = self._head.register_forward_pre_hook(pick)
+    def run(self, number: int) -> Iterator[Completion]:
+        """Yield one completion for each request of a batch."""
+        if number == len(self._rows):
+            yield from self._refused
+            return
+        drafts = [Draft([self._requests[i] for i in row]) for row in self._rows[number]]
         try:
-            output = self._model(
-                input_ids=ids,
-                attention_mask=cache.rows.mask()
-                if cache is not None and cache.rows.columns
-                else None,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=cache is not None,
-            )
-        finally:
-            hook.remove()
-        logits: torch.Tensor = output.logits
-        vocabulary = self._loaded.architecture.widths.vocabulary
-        if logits.shape != (*at.shape, vocabulary):
-            raise ValueError(f"logits of shape {tuple(logits.shape)}".replace("[", "("))
-        return logits.float()
+            self._write(number, drafts)
+            completions = [one for draft in drafts for one in draft.completions()]
+        except Exception as error:  # the model's code may raise anything; others go on
+            # All rows of the batch fail, even those that had ended: were short responses kept
+            # and long ones lost, the rates would lean towards the short ones.
+            reason, message = _diagnose(error)
+            completions = [failed(r, reason, message) for draft in drafts for r in draft.requests]
+        yield from completions
+
+
+def _faulty(pairs: Sequence[Pair], error: Exception) -> list[Margins]:
+    reason, message = _diagnose(error)
+    return [Margins(request.key, (), (), reason, message) for request, _ in pairs]
 
 
 def _load_of(request: Request) -> Load:
     length = len(request.tokens)
     return Load(length, length + request.max_new_tokens - 1, 1)
-
-
-def _counting(ids: torch.Tensor) -> torch.Tensor:
-    """Return positions 0, 1, … for each row, int64 of the ids' shape."""
-    return torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
-
-
-def _margins(
-    request: Request, response: tuple[int, ...], logits: torch.Tensor, decoding: Decoding
-) -> Margins:
-    if not bool(torch.isfinite(logits).all()):
-        message = "the logits of the response are not finite"
-        return Margins(request.key, (), (), Reason.ENGINE_ERROR, message)
-    tokens = torch.tensor(response, device=logits.device)
-    seeds = seed_tensor([request.seed], logits.device).expand(len(response))
-    positions = torch.arange(len(response), device=logits.device)
-    margins = sampling.margins(logits, tokens, decoding, seeds, positions)
-    logprobs = torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None])[:, 0]
-    return Margins(request.key, tuple(margins.tolist()), tuple(logprobs.tolist()))
 
 
 def _diagnose(error: Exception) -> tuple[Reason, str]:
@@ -383,7 +410,7 @@ def _diagnose(error: Exception) -> tuple[Reason, str]:
     return Reason.ENGINE_ERROR, one_line(error)
 
 
-def _default_memory(device: torch.device) -> int:
+def default_memory(device: torch.device) -> int:
     """Return the bytes that a batch may take where the caller names no bound."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

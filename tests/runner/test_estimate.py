@@ -169,7 +169,7 @@ def test_a_device_that_torch_does_not_have() -> None:
 
 
 def test_estimating_loads_no_torch() -> None:
-    probe = "import sys, runner.estimate, runner.prefix_tokens; print('torch' in sys.modules)"
+    probe = "import sys, runner.estimate, runner.prefix_tree; print('torch' in sys.modules)"
     finished = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True
     )

@@ -24,7 +24,7 @@ from runner.plan import resolve_plan
 from runner.sealed_plan import digest_of, write_plan
 from verify.integrity import verify_bundle
 
-POINTS = 4 * 48 * 2
+POINTS = 4 * 208 * 2
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     plan = write_study(
         folder,
-        queries=40,
+        queries=200,
         controls=8,
         sampling="{method: seeded, temperature: 1.0, max_new_tokens: 6}",
     )
@@ -56,7 +56,10 @@ from runner.journal import Journal
 plain = Journal.add
 def add(self, *arguments):
     plain(self, *arguments)
-    time.sleep(60)  # the first unit is committed: time enough for a signal
+    # The first unit is committed: time enough for a signal.  In short naps, as a signal that
+    # another thread receives, or that comes just before a nap, does not wake this one.
+    for _ in range(6000):
+        time.sleep(0.01)
 Journal.add = add
 """
 SMALL_FILES = """\

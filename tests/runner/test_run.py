@@ -72,12 +72,12 @@ def test_other_architectures_need_nothing_but_their_folder(
         "{method: seeded, temperature: 0.8, top_p: 0.9, top_k: 40, max_new_tokens: 6}",
     ],
 )
-def test_other_batches_give_the_sameanswers(
+def test_other_batches_give_the_same_answers(
     study: Study, tmp_path: Path, signer: Signer, sampling: str
 ) -> None:
     resolved = study(sampling=sampling, experiments=("fixed_harmful: {harmful: [2], benign: [2]}",))
     answers, batches = [], []
-    for name, memory in (("wide", 2**28), ("narrow", 2**21)):
+    for name, memory in (("wide", 2**28), ("narrow", 2**19)):
         spy = Spy()
         options = RunOptions(memory=memory)
         run(resolved, tmp_path / name, signer, options=options, engine=spy)

@@ -33,10 +33,10 @@ def test_an_interrupted_run_says_what_is_kept_and_goes_on(
     study: Study, tmp_path: Path, signer: Signer
 ) -> None:
     resolved, folder, watcher = study(queries=10), tmp_path / "b", Quiet()
-    interrupted(resolved, folder, signer)
+    kept = interrupted(resolved, folder, signer)
     assert (folder / JOURNAL).exists()
     run(resolved, folder, signer, watcher=watcher)
-    assert watcher.before == 64
+    assert watcher.before == kept
     verified(folder, signer)
     assert not (folder / JOURNAL).exists()
     assert Bundle(folder).receipt.statement.predicate.event.restarts == 1
@@ -82,7 +82,7 @@ def test_a_device_that_is_not_there_throws_nothing_away(
     study: Study, tmp_path: Path, signer: Signer
 ) -> None:
     resolved, folder, watcher = study(queries=10), tmp_path / "b", Quiet()
-    interrupted(resolved, folder, signer)
+    kept = interrupted(resolved, folder, signer)
     runner = EventRunner(
         resolved,
         folder,
@@ -94,7 +94,7 @@ def test_a_device_that_is_not_there_throws_nothing_away(
     with pytest.raises(UsageError, match="toaster"):
         runner.run()
     run(resolved, folder, signer, watcher=watcher)
-    assert watcher.before == 64
+    assert watcher.before == kept
 
 
 def test_a_run_that_another_process_sealed_meanwhile_is_not_repeated(
@@ -172,10 +172,10 @@ def test_a_resumed_run_keeps_its_memory_bound_and_refuses_another(
 
 def test_starting_over_is_counted(study: Study, tmp_path: Path, signer: Signer) -> None:
     resolved, folder = study(queries=10), tmp_path / "b"
-    interrupted(resolved, folder, signer)
+    kept = interrupted(resolved, folder, signer)
     run(resolved, folder, signer, options=RunOptions(memory=2**27, restart=True))
     event = Bundle(folder).receipt.statement.predicate.event
-    assert (event.restarts, event.retries, event.discarded) == (1, 0, 64)
+    assert (event.restarts, event.retries, event.discarded) == (1, 0, kept)
 
 
 def test_looking_at_rates_is_sealed(study: Study, tmp_path: Path, signer: Signer) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from running import (
+    ROWS,
     Faulty,
     FaultyJudge,
     Quiet,
@@ -60,9 +61,12 @@ def test_what_the_engine_leaves_out_fails_and_is_counted(
 def test_an_engine_that_raises_fails_what_it_left_unanswered(
     study: Study, tmp_path: Path, signer: Signer
 ) -> None:
+    answered: list[int] = []
+
     def break_down(completion: Completion) -> Completion:
-        if completion.key >= 80:
+        if len(answered) == 80:
             raise ValueError("kaput\nand more")
+        answered.append(completion.key)
         return completion
 
     resolved = study(queries=10)
@@ -72,8 +76,8 @@ def test_an_engine_that_raises_fails_what_it_left_unanswered(
     assert not (tmp_path / "b" / "receipt.dsse.json").exists()
     run(resolved, tmp_path / "b", signer, options=RunOptions(accept_failed=True))
     verified(tmp_path / "b", signer)
-    # The engine answers in its own order: what came before the fault is kept.
-    assert 16 <= closed(tmp_path / "b")[Outcome.FAILED, Reason.ENGINE_ERROR] < 96 - 64
+    # What came before the fault is kept.
+    assert closed(tmp_path / "b")[Outcome.FAILED, Reason.ENGINE_ERROR] == 16
     errors = {record.error for record in Bundle(tmp_path / "b").responses()}
     assert errors == {None, "ValueError: kaput and more"}
 
@@ -183,7 +187,7 @@ def test_a_judge_that_breaks_down_is_asked_again_and_that_is_counted(
             watcher=watcher,
         )
     # The unit is not recorded; to go on needs no more than running again.
-    assert sum(commit.points for commit in watcher.commits) == 64
+    assert ROWS <= sum(commit.points for commit in watcher.commits) < 96
     run(resolved, folder, signer)
     verified(folder, signer)
     assert closed(folder)[Outcome.UNSCORED, Reason.JUDGE_ERROR] == 0

@@ -21,9 +21,11 @@ from runner.engines.engine import (
     Completion,
     Decoding,
     EngineIdentity,
+    Generation,
     Margins,
     Request,
 )
+from runner.engines.mock import InOrder
 
 _TEXT = [
     "Harmful request: no\nResponse refusal: yes\nHarmful response: n/a the guild keeps that "
@@ -176,6 +178,10 @@ class PlantedEngine:
     def identity(self) -> EngineIdentity:
         """None of any engine."""
         return EngineIdentity(kind=EngineKind.MOCK, dtype=Dtype.FLOAT32, device="none")
+
+    def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
+        """Cut requests into batches, in their order."""
+        return InOrder(requests, lambda batch: self.generate(batch, decoding))
 
     def generate(
         self, requests: Sequence[Request], decoding: Decoding = GREEDY

@@ -23,6 +23,7 @@ from runner.engines.engine import (
     Decoding,
     Engine,
     EngineIdentity,
+    Generation,
     Margins,
     Request,
 )
@@ -34,6 +35,8 @@ from runner.plan import ResolvedPlan
 from runner.stack import load_stack
 from verify.integrity import verify_bundle
 
+ROWS = 64
+"""Most rows of a batch: few, so that a small study has several."""
 Study = Callable[..., ResolvedPlan]
 """Writes and resolves a small study."""
 
@@ -67,11 +70,17 @@ class Faulty:
     def identity(self) -> EngineIdentity:
         return self._engine.identity
 
+    def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
+        return _FaultyGeneration(self, self._engine.start(requests, decoding))
+
     def generate(
         self, requests: Sequence[Request], decoding: Decoding = GREEDY
     ) -> Iterator[Completion]:
+        return self.changed(self._engine.generate(requests, decoding))
+
+    def changed(self, completions: Iterator[Completion]) -> Iterator[Completion]:
         self.calls += 1
-        for completion in self._engine.generate(requests, decoding):
+        for completion in completions:
             changed = self._fault(completion)
             if changed is not None:
                 yield changed
@@ -84,6 +93,19 @@ class Faulty:
         return self._engine.score(requests, decoding)
 
 
+class _FaultyGeneration:
+    def __init__(self, engine: Faulty, generation: Generation) -> None:
+        self._engine = engine
+        self._generation = generation
+
+    @property
+    def batches(self) -> Sequence[Sequence[int]]:
+        return self._generation.batches
+
+    def run(self, number: int) -> Iterator[Completion]:
+        return self._engine.changed(self._generation.run(number))
+
+
 class Spy:
     """Keeps the sizes of the batches that an engine cuts."""
 
@@ -92,16 +114,14 @@ class Spy:
 
     def __call__(self, engine: Engine) -> Engine:
         assert isinstance(engine, TransformersEngine)
-        cut = engine.batches
+        plain = engine.start
 
-        def generate(
-            requests: Sequence[Request], decoding: Decoding = GREEDY
-        ) -> Iterator[Completion]:
-            self.batches += [len(batch) for batch in cut(requests)]
-            return plain(requests, decoding)
+        def start(requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
+            generation = plain(requests, decoding)
+            self.batches += [len(batch) for batch in generation.batches]
+            return generation
 
-        plain = engine.generate
-        engine.generate = generate  # type: ignore[method-assign]
+        engine.start = start  # type: ignore[method-assign]
         return engine
 
 
@@ -131,7 +151,7 @@ def run(
     """Run a plan on the CPU, with what a test puts around engine and judge."""
 
     def make_stack(plan: ResolvedPlan, memory: int | None) -> LoadedStack:
-        loaded = load_stack(plan, device="cpu", memory=memory)
+        loaded = load_stack(plan, device="cpu", memory=memory, max_rows=ROWS)
         second = loaded.stack.second_judge
         stack = replace(
             loaded.stack,
@@ -169,16 +189,20 @@ def closed(folder: Path) -> Counter[tuple[Outcome, Reason | None]]:
     return Counter((point.outcome, point.reason) for point in points)
 
 
-def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer) -> None:
-    """Run one unit of a plan, and stop."""
+def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer) -> int:
+    """Run one unit of a plan, and stop; return how many points are kept."""
+    watcher = Quiet()
 
     def stop(completion: Completion) -> Completion:
-        if completion.key >= 64:
+        if watcher.commits:
             raise KeyboardInterrupt
         return completion
 
-    with pytest.raises(InterruptedByUserError, match="64 of 96 points are kept"):
-        run(resolved, folder, signer, engine=lambda engine: Faulty(engine, stop))
+    with pytest.raises(InterruptedByUserError, match=r"\d+ of 96 points are kept"):
+        run(resolved, folder, signer, engine=lambda engine: Faulty(engine, stop), watcher=watcher)
+    (first,) = watcher.commits
+    assert ROWS <= first.points < 96
+    return first.points
 
 
 def answers(folder: Path) -> list[tuple[object, ...]]:

@@ -19,7 +19,7 @@ ARCHITECTURE = Architecture(
     alone=False,
     quantisation=None,
 )
-MEMORY = MemoryModel(ARCHITECTURE, number_bytes=2, eager=False, chunk_logits=2**18)
+MEMORY = MemoryModel(ARCHITECTURE, number_bytes=2, eager=False, chunk_logits=2**18, kept_bytes=2)
 LOADS = st.builds(
     lambda read, new: Load(read, read + new, 1), st.integers(1, 300), st.integers(0, 100)
 )

@@ -40,6 +40,12 @@ def model(request: pytest.FixtureRequest) -> Any:
     return tiny_model(request.param, VOCABULARY)
 
 
+@pytest.fixture(params=["shared", "plain"])
+def sharing(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Options of an engine that shares what it can, and of one that shares nothing."""
+    return {"share_tokens": 3} if request.param == "shared" else {"shared": False}
+
+
 @pytest.fixture
 def llama() -> Any:
     return tiny_model("llama", VOCABULARY)
@@ -50,9 +56,20 @@ def engine_of(model: Any, **options: Any) -> TransformersEngine:
 
 
 def prompts() -> list[Request]:
+    """Return prompts that begin alike, two thirds of each."""
     draw = random.Random(7)
+    common = [draw.randrange(6, VOCABULARY) for _ in range(max(LENGTHS))]
     return [
-        Request(i, tuple(draw.randrange(6, VOCABULARY) for _ in range(n)), NEW, STOPS, seed=i << 60)
+        Request(
+            i,
+            (
+                *common[: 2 * n // 3],
+                *(draw.randrange(6, VOCABULARY) for _ in range(n - 2 * n // 3)),
+            ),
+            NEW,
+            STOPS,
+            seed=i << 60,
+        )
         for i, n in enumerate(LENGTHS)
     ]
 
@@ -65,10 +82,12 @@ def answers(
     return {completion.key: completion for completion in found}
 
 
-def test_greedy_responses_equal_transformers_own_prompt_by_prompt(model: Any) -> None:
+def test_greedy_responses_equal_transformers_own_prompt_by_prompt(
+    model: Any, sharing: dict[str, Any]
+) -> None:
     stops = frozenset(range(2, 10))
     requests = [replace(request, stop_ids=stops) for request in prompts()]
-    found = answers(engine_of(model), requests)
+    found = answers(engine_of(model, **sharing), requests)
     ended = set()
     for request in requests:
         ids = torch.tensor([request.tokens])
@@ -85,20 +104,23 @@ def test_greedy_responses_equal_transformers_own_prompt_by_prompt(model: Any) ->
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, SEEDED], ids=["greedy", "seeded"])
-def test_batch_sizes_and_order_change_no_response(model: Any, decoding: Decoding) -> None:
-    together = answers(engine_of(model), prompts(), decoding)
-    for max_rows in (1, 3):
-        assert answers(engine_of(model, max_rows=max_rows), prompts(), decoding) == together
+def test_batch_sizes_and_order_change_no_response(
+    model: Any, decoding: Decoding, sharing: dict[str, Any]
+) -> None:
+    together = answers(engine_of(model, shared=False), prompts(), decoding)
+    for max_rows in (1, 3, 100):
+        engine = engine_of(model, max_rows=max_rows, **sharing)
+        assert answers(engine, prompts(), decoding) == together
     shuffled = prompts()
     random.Random(1).shuffle(shuffled)
-    assert answers(engine_of(model, max_rows=4), shuffled, decoding) == together
+    assert answers(engine_of(model, max_rows=4, **sharing), shuffled, decoding) == together
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, SEEDED], ids=["greedy", "seeded"])
 def test_its_own_responses_have_margins_of_zero_and_a_changed_token_more(
-    model: Any, decoding: Decoding
+    model: Any, decoding: Decoding, sharing: dict[str, Any]
 ) -> None:
-    engine = engine_of(model)
+    engine = engine_of(model, **sharing)
     found = answers(engine, prompts(), decoding)
     honest = [(request, found[request.key].tokens) for request in prompts()]
     scored = list(engine.score(honest, decoding))
@@ -119,9 +141,11 @@ def test_its_own_responses_have_margins_of_zero_and_a_changed_token_more(
         assert set(margins.margins[:place]) <= {0.0}
 
 
-def test_scores_are_those_of_one_plain_forward_pass(model: Any) -> None:
+def test_scores_are_those_of_one_plain_forward_pass(model: Any, sharing: dict[str, Any]) -> None:
     request, response = prompts()[-1], tuple(range(10, 30))
-    (margins,) = engine_of(model).score([(request, response)])
+    others = [(replace(r, key=r.key + 100), (9, 9)) for r in prompts()]
+    scored = engine_of(model, **sharing).score([*others, (request, response)])
+    (margins,) = (one for one in scored if one.key == request.key)
     with torch.inference_mode():
         logits = model(torch.tensor([request.tokens + response])).logits[0].float()
     logits = logits[len(request.tokens) - 1 : -1]
@@ -131,16 +155,16 @@ def test_scores_are_those_of_one_plain_forward_pass(model: Any) -> None:
     assert margins.logprobs == pytest.approx(logprobs.tolist(), abs=1e-4)
 
 
-def test_seeds_decide_seeded_responses(model: Any) -> None:
+def test_seeds_decide_seeded_responses(model: Any, sharing: dict[str, Any]) -> None:
     request = prompts()[4]
     seeds = [replace(request, key=i, seed=i) for i in range(12)]
     again = [replace(request, key=i, seed=5) for i in range(3)]
-    engine = engine_of(model)
+    engine = engine_of(model, **sharing)
     assert len({c.tokens for c in engine.generate(seeds, SEEDED)}) > 6
     assert len({c.tokens for c in engine.generate(again, SEEDED)}) == 1
 
 
-def test_limits_and_stops_are_each_requests_own(llama: Any) -> None:
+def test_limits_and_stops_are_each_requests_own(llama: Any, sharing: dict[str, Any]) -> None:
     base = replace(prompts()[-1], stop_ids=frozenset())
     full = answers(engine_of(llama), [replace(base, max_new_tokens=30)])[base.key].tokens
     place = next(i for i in range(3, 30) if full[i] not in full[:i])
@@ -151,7 +175,7 @@ def test_limits_and_stops_are_each_requests_own(llama: Any) -> None:
         replace(base, key=4, max_new_tokens=17),
         replace(base, key=5, tokens=base.tokens[:2], max_new_tokens=60),
     ]
-    found = answers(engine_of(llama), requests)
+    found = answers(engine_of(llama, **sharing), requests)
     assert found[1].tokens == full[:1]
     assert found[2].tokens == full[: place + 1]
     assert found[3].tokens == full[:1]
@@ -160,11 +184,11 @@ def test_limits_and_stops_are_each_requests_own(llama: Any) -> None:
     assert len(found[5].tokens) == 60
 
 
-def test_wanted_logits_are_raw_and_at_every_position(model: Any) -> None:
+def test_wanted_logits_are_raw_and_at_every_position(model: Any, sharing: dict[str, Any]) -> None:
     wanted = (3, 50, 3)
     requests = [replace(request, logits_for=wanted) for request in prompts()[:5]]
     for decoding in (GREEDY, SEEDED):
-        for key, completion in answers(engine_of(model), requests, decoding).items():
+        for key, completion in answers(engine_of(model, **sharing), requests, decoding).items():
             prompt = requests[key].tokens
             with torch.inference_mode():
                 plain = model(torch.tensor([prompt + completion.tokens])).logits[0].float()
@@ -178,9 +202,9 @@ def test_a_memory_bound_gives_the_batches_it_pays_for(llama: Any) -> None:
     requests = [Request(i, tuple(range(6, 36)), NEW, frozenset()) for i in range(10)]
     for rows in (1, 4, 10):
         seen: list[int] = []
-        probe = engine_of(llama)
-        bound = probe._memory.batch_bytes(rows, Load(30, 30 + NEW - 1, 1))
-        engine = engine_of(llama, memory=bound)
+        probe = engine_of(llama, shared=False)
+        bound = probe._memory_model.batch_bytes(rows, Load(30, 30 + NEW - 1, 1))
+        engine = engine_of(llama, memory=bound, shared=False)
         hook = llama.model.register_forward_pre_hook(
             lambda _, __, kw, seen=seen: (
                 seen.append(kw["input_ids"].shape[0]) if kw["input_ids"].shape[1] == 30 else None
@@ -190,13 +214,13 @@ def test_a_memory_bound_gives_the_batches_it_pays_for(llama: Any) -> None:
         answers(engine, requests)
         hook.remove()
         assert seen == {1: [1] * 10, 4: [4, 4, 2], 10: [10]}[rows]
-        assert [len(batch) for batch in engine.batches(requests)] == seen
+        assert [len(batch) for batch in engine.start(requests).batches] == seen
 
 
-def test_a_request_that_cannot_fit_fails_alone(llama: Any) -> None:
+def test_a_request_that_cannot_fit_fails_alone(llama: Any, sharing: dict[str, Any]) -> None:
     short, long = prompts()[2], Request(77, tuple([9] * 400), 100, STOPS)
-    bound = engine_of(llama)._memory.batch_bytes(2, Load(60, 90, 1))
-    engine = engine_of(llama, memory=bound)
+    bound = engine_of(llama)._memory_model.batch_bytes(2, Load(60, 90, 1))
+    engine = engine_of(llama, memory=bound, **sharing)
     found = answers(engine, [long, short])
     assert found[77].reason is Reason.OUT_OF_MEMORY
     assert found[77].finish is Finish.ERROR
@@ -207,33 +231,37 @@ def test_a_request_that_cannot_fit_fails_alone(llama: Any) -> None:
     assert len(scored[short.key].margins) == 2
 
 
-def test_completions_come_batch_by_batch(llama: Any) -> None:
+def test_completions_come_batch_by_batch(llama: Any, sharing: dict[str, Any]) -> None:
     calls: list[int] = []
+    engine = engine_of(llama, max_rows=2, **sharing)
     hook = llama.model.register_forward_hook(lambda *_: calls.append(1))
-    stream = engine_of(llama, max_rows=2).generate(prompts())
+    stream = engine.generate(prompts())
     next(stream)
     first = len(calls)
     list(stream)
     hook.remove()
-    assert 0 < first <= NEW
+    assert 0 < first <= NEW + 4
     assert len(calls) > 2 * first
 
 
-def test_rows_that_end_leave_the_batch(llama: Any) -> None:
+def test_rows_that_end_leave_the_batch(llama: Any, sharing: dict[str, Any]) -> None:
     sizes: list[int] = []
-    hook = llama.model.register_forward_pre_hook(
-        lambda _, __, kw: sizes.append(kw["input_ids"].shape[0]), with_kwargs=True
+    engine = engine_of(llama, **sharing)
+    hook = llama.get_output_embeddings().register_forward_hook(
+        lambda _, __, out: sizes.append(out.shape[0] * out.shape[1])
     )
     requests = [
         replace(request, max_new_tokens=3 if request.key else NEW, stop_ids=frozenset())
         for request in prompts()
     ]
-    answers(engine_of(llama), requests)
+    answers(engine, requests)
     hook.remove()
-    assert sizes == [8] * 3 + [1] * (NEW - 3)
+    assert sizes[-NEW:] == [8] * 3 + [1] * (NEW - 3)
 
 
-def test_weights_that_are_not_finite_fail_the_rows_that_meet_them(llama: Any) -> None:
+def test_weights_that_are_not_finite_fail_the_rows_that_meet_them(
+    llama: Any, sharing: dict[str, Any]
+) -> None:
     requests = [replace(r, tokens=tuple(t if t != 40 else 41 for t in r.tokens)) for r in prompts()]
     clean = answers(engine_of(llama), requests)
     safe = {r.key for r in requests if 40 not in clean[r.key].tokens}
@@ -241,12 +269,12 @@ def test_weights_that_are_not_finite_fail_the_rows_that_meet_them(llama: Any) ->
     with torch.no_grad():
         llama.model.embed_tokens.weight[40] = math.nan
     poisoned = Request(99, (9, 40, 9), NEW, STOPS)
-    found = answers(engine_of(llama), [*requests, poisoned])
+    found = answers(engine_of(llama, **sharing), [*requests, poisoned])
     assert found[99].reason is Reason.ENGINE_ERROR
     assert "not finite" in str(found[99].error)
     assert found[99].tokens == ()
     assert {key: found[key] for key in safe} == {key: clean[key] for key in safe}
-    (scored,) = engine_of(llama).score([(poisoned, (9, 9))])
+    (scored,) = engine_of(llama, **sharing).score([(poisoned, (9, 9))])
     assert scored.reason is Reason.ENGINE_ERROR
     assert scored.margins == ()
 
@@ -277,14 +305,14 @@ class _Trap:
     ],
 )
 def test_a_fault_in_a_batch_fails_its_rows_and_no_others(
-    llama: Any, error: Exception, reason: Reason, message: str
+    llama: Any, sharing: dict[str, Any], error: Exception, reason: Reason, message: str
 ) -> None:
     good = [replace(r, tokens=tuple(t if t != 95 else 94 for t in r.tokens)) for r in prompts()]
     clean = answers(engine_of(llama, max_rows=2), good)
     victim = Request(99, (9,) * 100 + (95,), NEW, STOPS)
     beside = Request(98, (9,) * 101, NEW, STOPS)
+    engine = engine_of(llama, max_rows=2, **sharing)
     hook = llama.model.register_forward_hook(_Trap(95, error), with_kwargs=True)
-    engine = engine_of(llama, max_rows=2)
     found = answers(engine, [victim, *good, beside])
     scored = {m.key: m for m in engine.score([(victim, (9,)), (good[0], (9,))])}
     hook.remove()
@@ -293,8 +321,10 @@ def test_a_fault_in_a_batch_fails_its_rows_and_no_others(
     assert "\n" not in str(found[99].error)
     assert "95" not in str(found[99].error)  # what is printed could be the prompt
     met = {key for key, completion in clean.items() if 95 in completion.tokens}
-    batches = engine.batches(good)
-    spared = {key for batch in batches if not met & set(batch) for key in batch}
+    batches = engine.start([victim, *good, beside]).batches
+    names = [99, *(request.key for request in good), 98]
+    batches = [[names[index] for index in batch] for batch in batches]
+    spared = {key for batch in batches if not (met | {98, 99}) & set(batch) for key in batch}
     assert spared
     assert {key: found[key] for key in spared} == {key: clean[key] for key in spared}
     assert scored[99].reason is reason
@@ -367,18 +397,22 @@ def test_models_whose_positions_depend_on_the_batch_run_one_prompt_at_a_time() -
     model = tiny_model("llama", VOCABULARY)
     loaded = wrap_model(model)
     alone = replace(loaded, architecture=replace(loaded.architecture, alone=True))
-    assert [len(b) for b in TransformersEngine(alone).batches(prompts())] == [1] * len(LENGTHS)
+    assert [len(b) for b in TransformersEngine(alone).start(prompts()).batches] == [1] * len(
+        LENGTHS
+    )
 
 
 def test_the_identity_says_what_ran() -> None:
-    identity = engine_of(tiny_model("gpt-oss", VOCABULARY)).identity
+    identity = engine_of(tiny_model("gpt-oss", VOCABULARY), shared=False).identity
     assert identity.kind is EngineKind.TRANSFORMERS
     assert identity.dtype.value == "float32"
     assert identity.attention == "eager"
     assert identity.torch == torch.__version__
     assert identity.device
     assert "safetensors" in identity.packages
-    assert engine_of(tiny_model("llama", VOCABULARY)).identity.attention == "sdpa"
+    llama = tiny_model("llama", VOCABULARY)
+    assert engine_of(llama, shared=False).identity.attention == "sdpa"
+    assert engine_of(llama).identity.attention == "shared-prefix-flash"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

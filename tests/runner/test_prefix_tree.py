@@ -9,11 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.prefix_tokens import PrefixCounter, PrefixNode
+from runner.prefix_tree import PrefixNode, PrefixTree, in_one_tree
 
 
-def counted(prompts: Sequence[Sequence[int]]) -> PrefixCounter:
-    counter = PrefixCounter()
+def new_tokens(tree: PrefixTree, prompt: Sequence[int]) -> int:
+    """Add a prompt; return how many tokens the tree grew by."""
+    before = tree.unique
+    tree.add(prompt)
+    return tree.unique - before
+
+
+def counted(prompts: Sequence[Sequence[int]]) -> PrefixTree:
+    counter = PrefixTree()
     for prompt in prompts:
         counter.add(prompt)
     return counter
@@ -35,10 +42,10 @@ def spelt(node: PrefixNode, above: tuple[int, ...] = ()) -> Iterator[tuple[int, 
 
 
 def test_an_example_by_hand() -> None:
-    counter = PrefixCounter()
+    counter = PrefixTree()
     # Tokens that are new: all; the last two; none; none; the last; all.
     prompts = [(1, 2, 3, 4), (1, 2, 5, 6), (1, 2, 3, 4), (1, 2), (1, 2, 7), (9,)]
-    assert [counter.add(prompt) for prompt in prompts] == [4, 2, 0, 0, 1, 1]
+    assert [new_tokens(counter, prompt) for prompt in prompts] == [4, 2, 0, 0, 1, 1]
     assert (counter.prompts, counter.distinct, counter.longest) == (6, 5, 4)
     assert (counter.total, counter.unique) == (18, 8)
 
@@ -55,9 +62,9 @@ def test_a_common_prefix_of_two_conditions_and_many_queries() -> None:
 
 
 def test_nothing_added_and_nothing_in_a_prompt() -> None:
-    counter = PrefixCounter()
+    counter = PrefixTree()
     assert (counter.prompts, counter.total, counter.unique, counter.longest) == (0, 0, 0, 0)
-    assert [counter.add([]), counter.add(())] == [0, 0]
+    assert [new_tokens(counter, []), new_tokens(counter, ())] == [0, 0]
     assert (counter.prompts, counter.distinct, counter.unique) == (2, 1, 0)
 
 
@@ -104,19 +111,39 @@ def test_the_tree_holds_each_unique_token_once(prompts: list[list[int]]) -> None
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.int32, np.uint16])
 def test_arrays_of_any_whole_numbers_are_copied(dtype: type) -> None:
-    counter = PrefixCounter()
+    counter = PrefixTree()
     prompt = np.array([1, 2, 3], dtype)
     counter.add(prompt)
     prompt[:] = 9
     assert list(spelt(counter.root)) == [(1, 2, 3)]
-    assert counter.add([1, 2, 3]) == 0
+    assert new_tokens(counter, [1, 2, 3]) == 0
 
 
 @pytest.mark.parametrize(
     "tokens", [[-1], [2**32], [2**70], [1.5], ["a"], [[1, 2]], np.array([True]), np.array(3)]
 )
 def test_what_is_no_sequence_of_token_ids_is_refused(tokens: Sequence[int]) -> None:
-    counter = PrefixCounter()
+    counter = PrefixTree()
     with pytest.raises(ValueError, match="token ids should"):
         counter.add(tokens)
     assert (counter.prompts, counter.unique) == (0, 0)
+
+
+@given(prompts=PROMPTS)
+def test_a_prompt_reads_as_it_was_added_however_the_tree_grows(prompts: list[list[int]]) -> None:
+    tree = PrefixTree()
+    held = [tree.add(prompt) for prompt in prompts]
+    for prompt, one in zip(prompts, held, strict=True):
+        assert (len(one), list(one), one[:2]) == (len(prompt), prompt, tuple(prompt[:2]))
+        assert not prompt or one[-1] == prompt[-1]
+
+
+def test_prompts_of_one_tree_are_taken_as_they_are_and_others_are_brought_together() -> None:
+    tree = PrefixTree()
+    held = [tree.add(prompt) for prompt in ([1, 2, 3], [1, 2, 4])]
+    assert in_one_tree(held) == held
+    mixed = in_one_tree([*held, (1, 2)])
+    assert [list(prompt) for prompt in mixed] == [[1, 2, 3], [1, 2, 4], [1, 2]]
+    assert len({id(prompt.tree) for prompt in mixed}) == 1
+    assert mixed[0].tree is not tree
+    assert in_one_tree([]) == []

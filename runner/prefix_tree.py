@@ -1,15 +1,16 @@
-"""How many tokens prompts have when what they begin with alike is counted once.
+"""The prefix tree of prompts: what they begin with alike stands in it once.
 
 Prompts that share demonstrations share a prefix.  In their prefix tree (a trie over token
-ids) each token stands once for every distinct prefix that ends in it: an engine that shares
-prefixes computes the tree's tokens, one that does not computes them all.
+ids, path-compressed: a radix tree) each token stands once for every distinct prefix that ends
+in it: an engine that shares prefixes computes the tree's tokens, one that does not computes
+them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +20,62 @@ MAX_TOKEN_ID = 2**32 - 1
 Tokens = NDArray[np.uint32]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PrefixNode:
     """A run of tokens that no prompt leaves before its end."""
 
     tokens: Tokens
     """Token ids on the way here from the node above, uint32, shape (n,); none at the root."""
+    parent: PrefixNode | None = None
+    """The node above; None at the root."""
     children: dict[int, PrefixNode] = field(default_factory=dict)
     """What follows, by its first token, in order of arrival."""
     prompts: int = 0
     """Prompts that end here."""
 
+    def spelt(self) -> Tokens:
+        """Return all tokens from the root to the end of this node, uint32, shape (n,)."""
+        runs = []
+        node: PrefixNode | None = self
+        while node is not None:
+            runs.append(node.tokens)
+            node = node.parent
+        return np.concatenate(runs[::-1])
 
-class PrefixCounter:
-    """The prefix tree of the prompts added so far, path-compressed, and its counts.
+
+class Prompt(Sequence[int]):
+    """The token ids of a prompt in a :class:`PrefixTree`, spelt out only when read.
+
+    Args:
+        tree: The tree.
+        node: Where the prompt ends; it stays so while the tree grows.
+        length: Number of tokens.
+    """
+
+    __slots__ = ("_length", "node", "tree")
+
+    def __init__(self, tree: PrefixTree, node: PrefixNode, length: int) -> None:
+        self.tree = tree
+        self.node = node
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.node.spelt().tolist())
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[int, ...]: ...
+    def __getitem__(self, place: int | slice) -> int | tuple[int, ...]:
+        found = self.node.spelt()[place]
+        return tuple(found.tolist()) if isinstance(place, slice) else int(found)
+
+
+class PrefixTree:
+    """The prefix tree of the prompts added so far, and its counts.
 
     It holds every unique token once, in 4 bytes, and at most two nodes a distinct prompt.
     Adding a prompt costs one comparison of arrays for each node on its path.
@@ -52,14 +95,11 @@ class PrefixCounter:
         self.longest = 0
         """Tokens of the longest prompt."""
 
-    def add(self, tokens: Sequence[int] | NDArray[Any]) -> int:
-        """Add a prompt.
+    def add(self, tokens: Sequence[int] | NDArray[Any]) -> Prompt:
+        """Add a prompt; return it as the tree holds it.
 
         Args:
             tokens: Its token ids, 0 to 2^32 − 1; an array is copied, as far as it is new.
-
-        Returns:
-            How many tokens, at its end, follow a prefix that no earlier prompt has.
 
         Raises:
             ValueError: Not a flat sequence of token ids.
@@ -68,7 +108,7 @@ class PrefixCounter:
         node, depth = self._descend(prompt)
         rest = prompt[depth:]
         if len(rest):
-            child = PrefixNode(rest.copy())  # a copy: a view would hold the whole prompt
+            child = PrefixNode(rest.copy(), node)  # a copy: a view would hold the whole prompt
             node.children[int(rest[0])] = child
             node = child
         self.prompts += 1
@@ -77,7 +117,7 @@ class PrefixCounter:
         self.unique += len(rest)
         self.longest = max(self.longest, len(prompt))
         node.prompts += 1
-        return len(rest)
+        return Prompt(self, node, len(prompt))
 
     def _descend(self, prompt: Tokens) -> tuple[PrefixNode, int]:
         """Return the node where a prompt leaves the tree, split off if need be, and its depth."""
@@ -91,6 +131,23 @@ class PrefixCounter:
                 child = _split(node, child, shared)
             node, depth = child, depth + shared
         return node, depth
+
+
+def in_one_tree(prompts: Sequence[Sequence[int]]) -> list[Prompt]:
+    """Return prompts as one tree holds them.
+
+    Args:
+        prompts: Their token ids.  If all come from one tree already, that one serves; else
+            they are added to a new one.
+    """
+    held = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
+    if len(held) == len(prompts) and len({id(prompt.tree) for prompt in held}) <= 1:
+        return held
+    tree = PrefixTree()
+    return [
+        tree.add(prompt.node.spelt() if isinstance(prompt, Prompt) else prompt)
+        for prompt in prompts
+    ]
 
 
 def _as_tokens(tokens: Sequence[int] | NDArray[Any]) -> Tokens:
@@ -114,8 +171,9 @@ def _shared(one: Tokens, other: Tokens) -> int:
 
 def _split(node: PrefixNode, child: PrefixNode, length: int) -> PrefixNode:
     """Cut a child of ``node`` after ``length`` tokens; return the new node between."""
-    upper = PrefixNode(child.tokens[:length])  # two views, which together hold the array
+    upper = PrefixNode(child.tokens[:length], node)  # two views, which together hold the array
     child.tokens = child.tokens[length:]
+    child.parent = upper
     upper.children[int(child.tokens[0])] = child
     node.children[int(upper.tokens[0])] = upper
     return upper

@@ -1,0 +1,86 @@
+"""Whether a model gives, over shared prefixes, what its ordinary forward pass gives.
+
+A model's code may do with attention what no registry tells of.  So before an engine relies on
+the replacement it answers a few short prompts both ways.  The prompts are shorter than most
+sliding windows: that windows are respected is tested on small models, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from receipts.model.checkpoint import Dtype
+from runner.engines.drafts import Draft
+from runner.engines.engine import GREEDY, Request
+from runner.engines.forward import Forward
+from runner.engines.load import LoadedModel
+from runner.engines.plain_batches import PlainBatches
+from runner.engines.prefix_batches import PrefixBatches
+from runner.engines.schedule import Ask, build_schedule
+from runner.engines.shared_prefix import Setting
+from runner.model_facts import one_line
+from runner.prefix_tree import in_one_tree
+
+_NEW: Final = 3
+_CHUNK: Final = 4
+_PROMPTS: Final = (
+    range(12),
+    (*range(8), *range(20, 24)),
+    (*range(8), *range(20, 22), *range(30, 32)),
+    (*range(3), *range(40, 46)),
+    range(50, 51),
+)
+"""Places in an endless list of tokens: prompts that leave each other at several depths."""
+_TOLERANCE: Final = {Dtype.FLOAT32: 1e-3, Dtype.BFLOAT16: 0.1, Dtype.FLOAT16: 0.03}
+"""Largest difference of two logits, as a share of the largest logit (at least 1)."""
+
+
+def why_not_shared(
+    loaded: LoadedModel, forward: Forward, plain: PlainBatches, setting: Setting
+) -> str | None:
+    """Return why a model cannot be served over shared prefixes, or None.
+
+    Args:
+        loaded: The model.
+        forward: Runs it.
+        plain: Answers with its ordinary forward pass.
+        setting: How prefixes would be shared.
+    """
+    vocabulary = loaded.architecture.widths.vocabulary
+    wanted = tuple(range(min(vocabulary, 64)))
+    requests = [
+        Request(key, [(7919 * i + 11) % vocabulary for i in places], _NEW, frozenset(), 0, wanted)
+        for key, places in enumerate(_PROMPTS)
+    ]
+    prompts = in_one_tree([request.tokens for request in requests])
+    schedule = build_schedule(
+        [Ask(prompt, 0, _NEW - 1) for prompt in prompts],
+        fits=lambda _: True,
+        max_rows=len(prompts),
+        chunk=_CHUNK,
+        share_tokens=2 * _CHUNK,
+    )
+    try:
+        ordinary = [Draft([request]) for request in requests]
+        plain.generate(ordinary, GREEDY)
+        shared = [Draft([requests[row.ask]]) for row in schedule.rows]
+        PrefixBatches(forward, setting, schedule, _CHUNK).generate(0, shared, GREEDY)
+    except Exception as error:  # the model's code may raise anything
+        return one_line(error)
+    shared.sort(key=lambda draft: draft.request.key)
+    return _difference(ordinary, shared, _TOLERANCE[loaded.dtype])
+
+
+def _difference(ordinary: Sequence[Draft], shared: Sequence[Draft], tolerance: float) -> str | None:
+    for one, other in zip(ordinary, shared, strict=True):
+        if one.finish != other.finish:
+            return "its logits are finite one way and not the other"
+        for i, (mine, theirs) in enumerate(zip(one.logits, other.logits, strict=False)):
+            largest = max(1.0, *map(abs, mine))
+            apart = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+            if apart > tolerance * largest:
+                return f"its logits are {apart:.2g} off, of {largest:.2g}"
+            if one.tokens[i] != other.tokens[i]:
+                break  # within the tolerance; what follows is another context
+    return None

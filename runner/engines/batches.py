@@ -74,7 +74,8 @@ class MemoryModel:
         """
         values = sum(layer.values for layer in self.architecture.kv_layers)
         kept = (size.shared + size.rows * size.columns) * values * self.kept_bytes
-        tokens = max(chunk, size.read, size.rows) if size.shared or size.read > 1 else size.rows
+        reading = min(max(chunk, size.read), size.rows * size.read)
+        tokens = max(min(chunk, size.shared), reading)
         step = size.rows * size.columns * self.architecture.widths.queries * 2 * 4
         return kept + self.pass_bytes(tokens, size.levels) + step + self._logits_bytes(size.scored)
 

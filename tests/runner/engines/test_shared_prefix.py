@@ -1,0 +1,309 @@
+"""Shared prefixes on real architectures: what is computed, what is kept, who is served."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from tiny_models import FAMILIES, WINDOW, tiny_model
+
+from receipts.model.point import Reason
+from runner.engines import prefix_batches
+from runner.engines.attention import Kernel
+from runner.engines.engine import GREEDY, Completion, Decoding, Request
+from runner.engines.load import wrap_model
+from runner.engines.shared_prefix import OwnCache, Segment
+from runner.engines.transformers_engine import TransformersEngine
+from runner.prefix_tree import PrefixTree
+
+VOCABULARY = 96
+NEW = 7
+SEEDED = Decoding(0.9, top_p=0.95, top_k=60)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> Any:
+    return tiny_model(request.param, VOCABULARY)
+
+
+def engine_of(model: Any, **options: Any) -> TransformersEngine:
+    return TransformersEngine(wrap_model(model), **({"share_tokens": 16} | options))
+
+
+def study() -> list[Request]:
+    """Return a small sweep: 6 queries after 0, 3 and 9 demonstrations of two draws.
+
+    What comes before a query is longer than a sliding window, and queries begin alike.
+    """
+    draw = random.Random(11)
+
+    def words(number: int) -> list[int]:
+        return [draw.randrange(6, VOCABULARY) for _ in range(number)]
+
+    turn = words(2)
+    queries = [[*turn, *words(draw.randint(2, 7))] for _ in range(6)]
+    prompts = []
+    for _ in range(2):
+        shown = [turn + words(5) for _ in range(9)]
+        for number in (0, 3, 9):
+            before = [1, *(token for one in shown[:number] for token in one)]
+            assert number == 0 or len(before) > 2 * WINDOW
+            prompts += [[*before, *query] for query in queries]
+    return [Request(i, tuple(p), NEW, frozenset(), seed=i) for i, p in enumerate(prompts)]
+
+
+def answers(
+    engine: TransformersEngine, requests: list[Request], decoding: Decoding = GREEDY
+) -> dict[int, Completion]:
+    return {one.key: one for one in engine.generate(requests, decoding)}
+
+
+@contextmanager
+def counted(model: Any) -> Iterator[list[int]]:
+    """Count the tokens, padding included, that pass through a model's layers, by pass."""
+    passes: list[int] = []
+    hook = model.model.register_forward_pre_hook(
+        lambda _, __, kw: passes.append(kw["input_ids"].numel()), with_kwargs=True
+    )
+    yield passes
+    hook.remove()
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, SEEDED], ids=["greedy", "seeded"])
+def test_a_sweep_gives_the_answers_of_plain_batches(model: Any, decoding: Decoding) -> None:
+    expected = answers(engine_of(model, shared=False), study(), decoding)
+    for options in ({}, {"max_rows": 5}, {"share_tokens": 1}, {"share_tokens": 10**9}):
+        engine = engine_of(model, **options)
+        assert engine.not_shared is None
+        assert answers(engine, study(), decoding) == expected
+
+
+def test_a_sweep_computes_its_tree_and_what_it_decodes(model: Any) -> None:
+    """Every unique token of the prompts once, and no answer twice to one prompt."""
+    tree = PrefixTree()
+    for request in study():
+        tree.add(request.tokens)
+    engine = engine_of(model)
+    with counted(model) as passes:
+        found = answers(engine, study())
+    assert sum(passes) == tree.unique + tree.distinct * (NEW - 1)
+    assert tree.distinct == len(study()) - 6  # the baseline's prompts, once per draw
+    assert len(found) == len(study())
+
+
+def test_seeded_answers_to_one_prompt_read_it_once(model: Any) -> None:
+    prompt = study()[-1].tokens
+    requests = [Request(i, prompt, NEW, frozenset(), seed=i) for i in range(5)]
+    engine = engine_of(model)
+    with counted(model) as passes:
+        found = answers(engine, requests, SEEDED)
+    # Only the last token, with which answering begins, is each row's own.
+    assert sum(passes) == len(prompt) - 1 + 5 * NEW
+    assert len({one.tokens for one in found.values()}) > 1
+
+
+def test_scoring_computes_prompts_once_too(model: Any) -> None:
+    engine = engine_of(model)
+    found = answers(engine, study(), SEEDED)
+    pairs = [(request, found[request.key].tokens) for request in study()]
+    with counted(model) as passes:
+        scored = list(engine.score(pairs, SEEDED))
+    assert all(set(one.margins) == {0.0} for one in scored)
+    tree = PrefixTree()
+    for request in study():
+        tree.add(request.tokens)
+    # Each response is scored with its prompt's last token before it.
+    assert sum(passes) == tree.unique - tree.distinct + len(pairs) * NEW
+
+
+def test_a_batch_gives_the_same_bits_whatever_ran_before_it(model: Any) -> None:
+    """What a resumed run needs: logits, too, are equal to the last bit."""
+    requests = [replace(request, logits_for=tuple(range(VOCABULARY))) for request in study()]
+    options = {"max_rows": 4, "memory": 2**20}
+    whole = engine_of(model, **options).start(requests)
+    numbers = range(len(whole.batches))
+    assert len(numbers) > 5
+    in_order = [list(whole.run(number)) for number in numbers]
+    for number in reversed(numbers):
+        fresh = engine_of(model, **options).start(requests)
+        assert [*fresh.batches] == [*whole.batches]
+        assert list(fresh.run(number)) == in_order[number]
+
+
+def test_prompts_held_in_a_tree_are_answered_like_prompts_spelt_out(model: Any) -> None:
+    tree = PrefixTree()
+    held = [replace(request, tokens=tree.add(request.tokens)) for request in study()]
+    assert answers(engine_of(model), held) == answers(engine_of(model), study())
+
+
+def test_a_prefix_is_kept_once_and_never_by_row(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own: list[int] = []
+    segments: list[int] = []
+
+    class Cache(OwnCache):
+        def __init__(self, rows: int, columns: int) -> None:
+            own.append(columns)
+            super().__init__(rows, columns)
+
+    class Kept(Segment):
+        def __init__(self, start: int, length: int) -> None:
+            segments.append(length)
+            super().__init__(start, length)
+
+    engine = engine_of(model)
+    monkeypatch.setattr(prefix_batches, "OwnCache", Cache)
+    monkeypatch.setattr(prefix_batches, "Segment", Kept)
+    answers(engine, study())
+    shown = max(len(request.tokens) for request in study())
+    # A query's own tokens and its answer; nothing of the demonstrations before it.
+    assert max(own) <= 9 + NEW < shown
+    # The turn's opening, and for each draw the demonstrations of its two conditions.
+    assert len(segments) == 5
+    assert sum(segments) == 3 + 2 * 9 * 7
+
+
+def test_less_memory_gives_smaller_batches_and_the_same_answers(model: Any) -> None:
+    expected = answers(engine_of(model), study())
+    sizes = []
+    for memory in (2**30, 2**20, 2**19):
+        engine = engine_of(model, memory=memory)
+        found = answers(engine, study())
+        fitting = {key for key, one in found.items() if one.reason is not Reason.OUT_OF_MEMORY}
+        assert memory < 2**20 or fitting == set(expected)
+        assert {key: found[key] for key in fitting} == {key: expected[key] for key in fitting}
+        batches = engine.start(study()).batches
+        sizes.append(max(len(batch) for batch in batches if fitting >= set(batch)))
+    assert sizes[0] == len(study())
+    assert sizes[0] >= sizes[1] > sizes[2]
+
+
+def test_what_does_not_fit_fails_alone_and_says_why() -> None:
+    model = tiny_model("llama", VOCABULARY)
+    engine = engine_of(model, memory=2**17)
+    long = Request(900, tuple([9] * 450), NEW, frozenset())
+    found = answers(engine, [long, *study()[:3]])
+    assert found[900].reason is Reason.OUT_OF_MEMORY
+    assert "131,072 bytes" in str(found[900].error)
+    assert all(found[i].reason is None for i in range(3))
+
+
+def test_a_fault_while_a_prefix_is_computed_leaves_no_half_of_it() -> None:
+    model = tiny_model("llama", VOCABULARY)
+    engine = engine_of(model, max_rows=4)
+    expected = answers(engine, study())
+    generation = engine.start(study())
+    raised = False
+
+    def once(_: Any, __: Any, kw: dict[str, Any], ___: Any) -> None:
+        nonlocal raised
+        if not raised and kw["input_ids"].shape[1] > 20:
+            raised = True
+            raise RuntimeError("planted")
+
+    hook = model.model.register_forward_hook(once, with_kwargs=True)
+    found = [one for n in range(len(generation.batches)) for one in generation.run(n)]
+    failed = {one.key for one in found if one.reason is not None}
+    hook.remove()
+    assert raised
+    assert 0 < len(failed) <= 8
+    assert {one.key: one for one in found if one.key not in failed} == {
+        key: one for key, one in expected.items() if key not in failed
+    }
+
+
+BASE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "eos_token_id": 2,
+    "initializer_range": 0.25,
+}
+OTHERS: dict[str, dict[str, Any]] = {
+    "Qwen2": {},
+    "Qwen3": {},
+    "Qwen3Moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+    "Mistral": {"sliding_window": WINDOW},
+    "Phi3": {},
+    "Olmo2": {},
+    "Granite": {},
+    "Gemma2": {"sliding_window": WINDOW},
+    "Gemma3": {"sliding_window": WINDOW},
+    "Cohere2": {"sliding_window": WINDOW},
+    "Glm4": {},
+    "Starcoder2": {},
+}
+
+
+@pytest.mark.parametrize("kernel", Kernel)
+@pytest.mark.parametrize("name", OTHERS)
+def test_further_architectures_share_prefixes(
+    name: str, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soft caps, windows, experts, scaled logits: the same answers as plain batches."""
+    config = getattr(transformers, f"{name}TextConfig", None) or getattr(
+        transformers, f"{name}Config"
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = getattr(transformers, f"{name}ForCausalLM")(config(**BASE, **OTHERS[name])).eval()
+    monkeypatch.setattr("runner.engines.transformers_engine.Kernel", [kernel])
+    engine = engine_of(model)
+    assert engine.identity.attention == f"shared-prefix-{kernel}"
+    assert answers(engine, study()) == answers(engine_of(model, shared=False), study())
+
+
+def test_a_model_that_attends_in_its_own_way_runs_in_plain_batches() -> None:
+    """Its code passes no further arguments on, or does something else with attention."""
+    model = tiny_model("llama", VOCABULARY)
+    expected = answers(engine_of(model), study())
+    attention = model.model.layers[1].self_attn
+    plain = attention.forward
+
+    def without(*arguments: Any, shared_prefix: Any = None, **options: Any) -> Any:
+        del shared_prefix
+        return plain(*arguments, **options)
+
+    attention.forward = without
+    engine = engine_of(model)
+    assert "shared_prefix" in str(engine.not_shared)
+    assert engine.identity.attention == "sdpa"
+    assert answers(engine, study()) == expected
+
+    def scaled(*arguments: Any, **options: Any) -> Any:
+        out, weights = plain(*arguments, **options)
+        return (out if "shared_prefix" in options else out * 1.5), weights
+
+    attention.forward = scaled
+    engine = engine_of(model)
+    assert "its logits are" in str(engine.not_shared)
+    assert len(answers(engine, study())) == len(study())
+
+
+def test_the_models_own_attention_is_put_back() -> None:
+    model = tiny_model("llama", VOCABULARY)
+    engine = engine_of(model)
+    answers(engine, study())
+    assert model.config._attn_implementation == "sdpa"
+    assert not model.get_output_embeddings()._forward_pre_hooks

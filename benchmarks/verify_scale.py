@@ -26,9 +26,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import platform
-import re
 import resource
 import shutil
 import statistics
@@ -42,6 +40,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recording import machine, markdown_table, replace_section
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -54,10 +54,6 @@ MAX_RATIO = 3.0
 """Target: verification costs at most this many times the floor."""
 MAX_MEGABYTES = 400.0
 """Target: peak memory of the verifying process at 10^6 points."""
-
-RESULTS = Path(__file__).with_name("RESULTS.md")
-_BEGIN, _END = "<!-- verify_scale: begin -->", "<!-- verify_scale: end -->"
-_TITLE = "# Measured results\n\nEach section is written by the benchmark it names.\n"
 
 _PUBLIC_KEY = "evaluator.key.pub"
 _SOURCES = {"alpha": 200, "beta": 450, "gamma": 754}
@@ -261,22 +257,19 @@ def _record(rows: list[Row], repeats: int) -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     line_bytes = rows[-1].evidence_bytes / rows[-1].points
     text = [
-        _BEGIN,
         "## Verification by number of points",
         "",
         f"    python benchmarks/verify_scale.py --points {sizes} --repeats {repeats} --record",
         "",
         f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-        f"- Machine: {_machine()}",
+        f"- Machine: {machine()}",
         f"- Python {platform.python_version()}; {packages}",
         (
             f"- Evidence lines of {line_bytes:.0f} bytes on average, line break included; medians "
             f"of {repeats} alternating runs, each in a fresh process; one core is used."
         ),
         "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "|" + "---:|" * len(_COLUMNS),
-        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+        *markdown_table(_COLUMNS, map(_cells, rows)),
         "",
         *(f"- {line}" for line in _conclusions(rows)),
         "",
@@ -284,27 +277,8 @@ def _record(rows: list[Row], repeats: int) -> None:
             "The floor is decompression, SHA-256 over the bytes and `json.loads` of every line. "
             "The peak is the whole verifying process, Python and its imports included."
         ),
-        _END,
     ]
-    section = "\n".join(text)
-    before = RESULTS.read_text("utf-8") if RESULTS.exists() else _TITLE
-    old = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
-    if old.search(before):
-        after = old.sub(lambda _: section, before)
-    else:
-        after = f"{before.rstrip()}\n\n{section}\n"
-    RESULTS.write_text(after, "utf-8")
-    _say(f"recorded in {RESULTS.name}")
-
-
-def _machine() -> str:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        found = re.search(r"^model name\s*:\s*(.+)$", information.read_text("utf-8"), re.MULTILINE)
-        model = found[1] if found else model
-    return f"{os.cpu_count()} × {model}, {memory:.0f} GiB RAM, {platform.system()}"
+    replace_section("verify_scale", text)
 
 
 # --- the workers, each in a process of its own; they import what they need -----------------

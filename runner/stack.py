@@ -6,7 +6,6 @@ from pathlib import Path
 
 from receipts.model.judge import JudgeIdentity
 from runner.engines.load import load_model
-from runner.engines.schedule import MAX_ROWS
 from runner.engines.transformers_engine import TransformersEngine, default_memory
 from runner.event import LoadedStack
 from runner.execute import Stack
@@ -22,7 +21,7 @@ def load_stack(
     device: str | None = None,
     memory: int | None = None,
     allow_pickle: bool = False,
-    max_rows: int = MAX_ROWS,
+    max_rows: int | None = None,
 ) -> LoadedStack:
     """Load the checkpoint and the judges of a plan.
 
@@ -32,7 +31,7 @@ def load_stack(
         memory: Bound on the memory of the engine, and of each judge, in bytes; None: a share
             of what is free.
         allow_pickle: Whether weights may be pickles.
-        max_rows: Most rows of a batch of the checkpoint's.
+        max_rows: Most rows of a batch of the checkpoint's; None: the engine's own choice.
 
     Raises:
         ReceiptsError: A model cannot be loaded.

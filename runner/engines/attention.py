@@ -9,6 +9,7 @@ sink (a learned logit that takes weight and gives no value) joins once, there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -161,17 +162,25 @@ def _written_out(
     return torch.cat(outs, 2), torch.cat(sums, 2)
 
 
-def merge(outs: torch.Tensor, sums: torch.Tensor, sink: torch.Tensor | None = None) -> torch.Tensor:
+def merge(
+    outs: Sequence[torch.Tensor], sums: Sequence[torch.Tensor], sink: torch.Tensor | None = None
+) -> torch.Tensor:
     """Join the attentions over parts of a context, fp32 [H, T, E].
 
     Args:
-        outs: fp32 [parts, H, T, E].
-        sums: fp32 [parts, H, T], log-sum-exp; −infinity where a part holds nothing for a query.
+        outs: fp32 [H, T, E], one a part.
+        sums: fp32 [H, T], one a part, log-sum-exp; −infinity where a part holds nothing for a
+            query.
         sink: [H], logit of each head's attention sink; None: there is none.
     """
-    total = torch.logsumexp(sums, dim=0)
+    if len(outs) == 1 and sink is None:
+        return outs[0]
+    parts = torch.stack(list(sums))
+    total = torch.logsumexp(parts, dim=0)
     if sink is not None:
         total = torch.logaddexp(total, sink.float()[:, None])
-    if outs.shape[0] == 1 and sink is None:
-        return outs[0]
-    return (outs * torch.exp(sums - total)[..., None]).sum(0)
+    weights = torch.exp(parts - total)[..., None]
+    merged = outs[0] * weights[0]
+    for out, weight in zip(outs[1:], weights[1:], strict=True):
+        merged.addcmul_(out, weight)
+    return merged

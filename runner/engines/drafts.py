@@ -61,8 +61,9 @@ def take_tokens(logits: torch.Tensor, drafts: Sequence[Draft], decoding: Decodin
     device = logits.device
     if device.type == "mps":  # has no float64, which the noise is defined in
         logits = logits.cpu()
-    finite = torch.isfinite(logits).all(-1)
-    sound = torch.where(finite[:, None], logits, 0.0)
+    # A sum is finite if all its terms are, as fp32 holds many more than a vocabulary's logits.
+    finite = torch.isfinite(logits.sum(-1))
+    sound = logits if bool(finite.all()) else torch.where(finite[:, None], logits, 0.0)
     seeds = seed_tensor([draft.request.seed for draft in drafts], sound.device)
     positions = torch.tensor([len(draft.tokens) for draft in drafts], device=sound.device)
     tokens = sampling.choose(sound, decoding, seeds, positions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -66,8 +67,9 @@ class PrefixBatches:
                 for length, draft in zip(own, drafts, strict=True)
             )
             cache = OwnCache(len(rows), columns)
-            self._read(rows, [_NOTHING] * len(rows), cache)
-            self._decode(rows, np.array(own), drafts, cache, decoding)
+            tails = [np.array([self._last_token(row)], np.uint32) for row in rows]
+            first = torch.cat(self._read(rows, tails, cache))
+            self._decode(_Decode(rows, drafts, np.array(own), cache), first, decoding)
 
     @torch.inference_mode()
     def score(
@@ -150,8 +152,6 @@ class PrefixBatches:
         for group in reading_groups(lengths, self._chunk):
             members = slice(group.start, group.stop)
             reading = _Reading(self._schedule, rows[members], tails[members])
-            if not len(reading.tokens):
-                continue
             pass_ = ReadingPass(
                 self._setting,
                 cache,
@@ -165,7 +165,7 @@ class PrefixBatches:
             if found.device.type == "mps":  # has no float64, which margins are defined in
                 found = found.cpu()
             sizes = [len(tail) for tail in tails[members]]
-            logits += torch.split(found[: sum(sizes)], sizes) if any(sizes) else []
+            logits += torch.split(found, sizes)
         return logits
 
     def _reads(self, rows: Sequence[Row], bounds: Sequence[int]) -> list[Read]:
@@ -186,21 +186,32 @@ class PrefixBatches:
             for index, (level, first, last) in spans.items()
         ]
 
-    def _decode(
-        self,
-        rows: Sequence[Row],
-        own: NDArray[np.int64],
-        drafts: Sequence[Draft],
-        cache: OwnCache,
-        decoding: Decoding,
-    ) -> None:
+    def _decode(self, batch: _Decode, logits: torch.Tensor, decoding: Decoding) -> None:
+        """Choose tokens and compute them, one a step, until all responses have ended.
+
+        Args:
+            batch: The rows; their prompts are in the cache.
+            logits: fp32 [rows, vocabulary], of the prompts' last tokens.
+            decoding: How tokens are chosen.
+        """
+        rows, drafts, cache = batch.rows, batch.drafts, batch.cache
         alive = list(range(len(rows)))  # which rows are at work
         slots = np.arange(len(rows))  # their rows of the cache
         positions = np.array([self._position(row) for row in rows], np.int64)
-        columns = own.astype(np.int64)
-        tokens = np.array([self._last_token(row) for row in rows], np.uint32)
+        columns = batch.own.astype(np.int64)
         reads = self._reads(rows, range(len(rows) + 1))
         while True:
+            chosen = take_tokens(logits, [drafts[i] for i in alive], decoding).cpu().numpy()
+            going = np.array([drafts[i].finish is None for i in alive])
+            if not going.any():
+                return
+            positions, columns = positions[going] + 1, columns[going] + 1
+            if not going.all():
+                alive, slots = [i for i in alive if drafts[i].finish is None], slots[going]
+                if len(slots) <= _COMPACT * cache.rows:
+                    cache.select(torch.from_numpy(slots).to(self._setting.device))
+                    slots = np.arange(len(alive))
+                reads = self._reads([rows[i] for i in alive], range(len(alive) + 1))
             pass_ = StepPass(
                 self._setting,
                 cache,
@@ -209,23 +220,18 @@ class PrefixBatches:
                 positions=positions,
                 reads=reads,
             )
-            logits = self._run(tokens, pass_, np.arange(len(alive)))
-            chosen = take_tokens(logits, [drafts[i] for i in alive], decoding).cpu().numpy()
-            going = np.array([drafts[i].finish is None for i in alive])
-            if not going.any():
-                return
-            tokens = chosen[going].astype(np.uint32)
-            positions, columns = positions[going] + 1, columns[going] + 1
-            if going.all():
-                continue
-            alive, slots = [i for i in alive if drafts[i].finish is None], slots[going]
-            if len(slots) <= _COMPACT * cache.rows:
-                cache.select(torch.from_numpy(slots).to(self._setting.device))
-                slots = np.arange(len(alive))
-            reads = self._reads([rows[i] for i in alive], range(len(alive) + 1))
+            logits = self._run(chosen[going].astype(np.uint32), pass_, np.arange(len(alive)))
 
 
-_NOTHING = np.empty(0, np.uint32)
+@dataclass(frozen=True, slots=True)
+class _Decode:
+    """Rows whose responses are written together."""
+
+    rows: Sequence[Row]
+    drafts: Sequence[Draft]
+    own: NDArray[np.int64]
+    """int64 [rows], the column of each prompt's last token."""
+    cache: OwnCache
 
 
 class _Reading:
@@ -234,7 +240,7 @@ class _Reading:
     Args:
         schedule: What is computed.
         rows: The rows, depth first.
-        tails: Tokens that follow each row's own.
+        tails: Tokens that follow each row's own, at least one a row.
     """
 
     def __init__(self, schedule: Schedule, rows: Sequence[Row], tails: Sequence[Tokens]) -> None:
@@ -264,9 +270,9 @@ class _Reading:
             index.append(add(tail, len(schedule.asks[row.ask].prompt) - 1))
             self._index.append(np.concatenate(index))
             self.bounds.append(number)
-        self.tokens: Tokens = np.concatenate(runs) if runs else _NOTHING
+        self.tokens: Tokens = np.concatenate(runs)
         """Token ids, uint32 [N]."""
-        self.positions = np.concatenate(positions) if positions else np.empty(0, np.int64)
+        self.positions = np.concatenate(positions)
         """Their positions, int64 [N]."""
 
     def index(self) -> NDArray[np.int64]:
@@ -278,6 +284,6 @@ class _Reading:
         return index
 
     def wanted(self) -> NDArray[np.int64]:
-        """Return the tokens whose logits are wanted: the tails', or any one."""
+        """Return the tokens whose logits are wanted: the tails'."""
         tails = [own[len(own) - tail :] for own, tail in zip(self._index, self._tails, strict=True)]
-        return np.concatenate(tails) if any(self._tails) else np.zeros(1, np.int64)
+        return np.concatenate(tails)

@@ -57,7 +57,10 @@ def choose(
         positions: int64 [rows], index of the token in its response; needed unless greedy.
     """
     if decoding.temperature is None:
-        return _lowest(logits == logits.amax(-1, keepdim=True))
+        top, token = logits.max(-1)
+        largest = logits == top[:, None]
+        # Which of equal ones ``max`` names is not promised.
+        return token if int(largest.sum()) == len(logits) else _lowest(largest)
     state = _state(seeds, positions)
     step = _chunk_rows(logits)
     chosen = [

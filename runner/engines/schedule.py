@@ -31,8 +31,8 @@ BATCH_RULE: Final = "prefix-tree/1"
 """Name of the rule by which a plan's points are cut into batches: this module's.  What else
 decides, the receipt's memory class and attention name: the bound, and plain batches where a
 model allows no others."""
-MAX_ROWS: Final = 256
-"""Most rows of a batch, unless the caller says otherwise."""
+MAX_ROWS: Final = 512
+"""Most rows of a batch, whatever the memory."""
 SHARE_TOKENS: Final = 256
 """Tokens that sharing must save, summed over rows, for a part of the tree to be a segment."""
 

@@ -157,8 +157,11 @@ class Pass:
         self.kernel = setting.kernel
         """How attention is computed."""
         self._setting = setting
-        self._reads = [read for read in reads if read.upto and read.last > read.first]
-        self._levels = max((read.level for read in self._reads), default=-1) + 1
+        levels: dict[int, list[tuple[int, Read]]] = {}
+        for number, read in enumerate(reads):
+            if read.upto and read.last > read.first:
+                levels.setdefault(read.level, []).append((number, read))
+        self._levels = list(levels.values())
         self._masks: dict[tuple[int, int], tuple[int, torch.Tensor | None]] = {}
         self._keys: dict[int, tuple[int, torch.Tensor]] = {}
 
@@ -188,20 +191,44 @@ class Pass:
         own, own_sum = self._own(
             place, query, key[0], value[0], terms=terms, window=window, new=place == layer
         )
-        outs = own.new_zeros((1 + self._levels, *own.shape))
-        sums = own_sum.new_full((1 + self._levels, *own_sum.shape), -torch.inf)
-        outs[0], sums[0] = own, own_sum
-        for number, read in enumerate(self._reads):
-            first, mask = self._seen(number, read, window)
-            if first >= read.upto:
-                continue
-            keys, values = read.segment.view(place, first, read.upto)
-            tokens = slice(read.first, read.last)
-            part = query[:, :, tokens].to(keys.dtype)
-            out, sum_ = attend(part, keys, values, terms, mask=mask)
-            outs[1 + read.level, :, tokens], sums[1 + read.level, :, tokens] = out[0], sum_[0]
+        outs, sums = [own], [own_sum]
+        for level in self._levels:
+            found = [
+                (read, *part)
+                for number, read in level
+                if (part := self._read(number, read, place, query, terms=terms, window=window))
+                is not None
+            ]
+            if len(found) == 1 and found[0][0].last - found[0][0].first == len(self.positions):
+                outs.append(found[0][1])
+                sums.append(found[0][2])
+            elif found:
+                outs.append(torch.zeros_like(own))
+                sums.append(torch.full_like(own_sum, -torch.inf))
+                for read, out, sum_ in found:
+                    outs[-1][:, read.first : read.last] = out
+                    sums[-1][:, read.first : read.last] = sum_
         merged = merge(outs, sums, terms.sink)
         return merged.to(query.dtype).transpose(0, 1)[None]
+
+    def _read(
+        self,
+        number: int,
+        read: Read,
+        place: int,
+        query: torch.Tensor,
+        *,
+        terms: Terms,
+        window: int | None,
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return attention to a segment, [H, n, E] and [H, n]; None: nobody sees any of it."""
+        first, mask = self._seen(number, read, window)
+        if first >= read.upto:
+            return None
+        keys, values = read.segment.view(place, first, read.upto)
+        part = query[:, :, read.first : read.last].to(keys.dtype)
+        out, sum_ = attend(part, keys, values, terms, mask=mask)
+        return out[0], sum_[0]
 
     def _own(
         self,

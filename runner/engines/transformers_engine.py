@@ -58,6 +58,9 @@ OTHER_CHUNK = 8192
 _PASS_SHARE = 4
 """A forward pass over prompts may take one part in so many of the memory."""
 _LEAST_CHUNK = 64
+_LEAST_ROWS = 64
+_CPU_WORK = 2**34
+"""Parameters × rows of a decoding step on a CPU: about a tenth of a second."""
 
 Write = Callable[[int, Sequence[Draft]], None]
 """Writes the responses of a batch, given its number and a draft for each row."""
@@ -84,7 +87,8 @@ class TransformersEngine:
         memory: Bytes that one batch may take beside the weights; None: a share of what is
             free now (:data:`ACCELERATOR_SHARE`, :data:`CPU_SHARE`).  Batches, and with them
             the last bits of results, are the same again only where it is given.
-        max_rows: Most rows of a batch.
+        max_rows: Most rows of a batch; None: :data:`MAX_ROWS`, and on a CPU fewer for a large
+            model, as an interrupted batch is lost.
         shared: Whether prefixes are to be shared, where the model allows it.
         share_tokens: Tokens that sharing a prefix must save
             (:func:`runner.engines.schedule.build_schedule`).
@@ -98,7 +102,7 @@ class TransformersEngine:
         loaded: LoadedModel,
         *,
         memory: int | None = None,
-        max_rows: int = MAX_ROWS,
+        max_rows: int | None = None,
         shared: bool = True,
         share_tokens: int = SHARE_TOKENS,
     ) -> None:
@@ -124,7 +128,9 @@ class TransformersEngine:
         )
         self.memory = default_memory(device) if memory is None else memory
         """Bytes that one batch may take beside the weights."""
-        self._max_rows = 1 if architecture.alone else max_rows
+        self._max_rows = _most_rows(loaded) if max_rows is None else max_rows
+        if architecture.alone:
+            self._max_rows = 1
         self._share_tokens = share_tokens
         self._forward = Forward(loaded)
         self._chunk = self._widest_chunk()
@@ -408,6 +414,13 @@ def _diagnose(error: Exception) -> tuple[Reason, str]:
     ):
         return Reason.OUT_OF_MEMORY, "the batch did not fit in memory; lower the memory bound"
     return Reason.ENGINE_ERROR, one_line(error)
+
+
+def _most_rows(loaded: LoadedModel) -> int:
+    if loaded.device.type != "cpu":
+        return MAX_ROWS
+    model: Any = loaded.model
+    return min(MAX_ROWS, max(_LEAST_ROWS, _CPU_WORK // int(model.num_parameters())))
 
 
 def default_memory(device: torch.device) -> int:

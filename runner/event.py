@@ -40,6 +40,8 @@ class LoadedStack:
     """Engine, judges, reader."""
     memory: int | None
     """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of it, a line each."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from receipts.canonical import Sha256, canonical_bytes, sha256_hex
 from receipts.errors import FileAccessError, MalformedError, UsageError
 from runner.chat_template import ChatTemplate, Option, Rendered, unused_characters
 from runner.contexts import Message
+from runner.prompt_reader import Mark, PromptReader, cuttable
 from runner.responses import FINAL, Channels, Harmony, Thoughts
 
 RENDERING: Final = "conversation/1"
@@ -96,6 +97,11 @@ class ChatFormat:
         )
         self.channels = _channels({content: id_ for id_, content in self._control.items()})
         """How responses are divided into channels; None: they are not.  From the tokens."""
+        self._reader = PromptReader(
+            self._encode,
+            self._control,
+            cuttable(tokenizer.added_tokens_decoder, self._control),
+        )
         self._blind: dict[str, tuple[Tokenizer, dict[int, int]]] = {}
         self.template_digest = sha256_hex(source.encode("utf-8"))
         """SHA-256 of the template's text in UTF-8; of several templates, the one named
@@ -194,8 +200,14 @@ class ChatFormat:
                 makes a control token of content whatever is done.
         """
         rendered = self._template.rendered(messages, date, options)
+        reading = self._reader.read(rendered.text)
+        if self._forged(reading.marks, rendered.spans) is not None:
+            return self._tokens_of_plain_content(rendered)
+        return reading.ids
+
+    def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoded = self._tokenizer(
-            rendered.text,
+            text,
             add_special_tokens=False,
             split_special_tokens=False,
             return_offsets_mapping=True,
@@ -203,10 +215,7 @@ class ChatFormat:
             return_token_type_ids=False,
             verbose=False,
         )
-        ids: list[int] = encoded["input_ids"]
-        if self._forged(ids, encoded["offset_mapping"], rendered.spans) is not None:
-            return self._tokens_of_plain_content(rendered)
-        return tuple(ids)
+        return encoded["input_ids"], encoded["offset_mapping"]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of exactly these ids: special tokens left out, spaces as they are."""
@@ -216,19 +225,13 @@ class ChatFormat:
         assert isinstance(text, str)  # a list only for a list of lists
         return text
 
-    def _forged(
-        self,
-        ids: Sequence[int],
-        offsets: Sequence[tuple[int, int]],
-        spans: Sequence[tuple[int, int]],
-    ) -> str | None:
+    def _forged(self, marks: Iterable[Mark], spans: Sequence[tuple[int, int]]) -> str | None:
         """Return a control token that was read, in part or whole, from content; or None."""
-        for id_, (start, end) in zip(ids, offsets, strict=True):
-            if id_ in self._control:
-                # Of the spans that start before the token ends, the last reaches furthest.
-                place = bisect_left(spans, (end, 0)) - 1
-                if place >= 0 and spans[place][1] > start:
-                    return self._control[id_]
+        for mark in marks:
+            # Of the spans that start before the token ends, the last reaches furthest.
+            place = bisect_left(spans, (mark.end, 0)) - 1
+            if place >= 0 and spans[place][1] > mark.start:
+                return self._control[mark.id]
         return None
 
     def _tokens_of_plain_content(self, rendered: Rendered) -> tuple[int, ...]:
@@ -255,7 +258,12 @@ class ChatFormat:
         text += around(place, len(rendered.text))
         encoded = tokenizer.encode(text, add_special_tokens=False)
         ids = [original.get(id_, id_) for id_ in encoded.ids]
-        forged = self._forged(ids, encoded.offsets, spans)
+        marks = [
+            Mark(id_, place, *offsets)
+            for place, (id_, offsets) in enumerate(zip(ids, encoded.offsets, strict=True))
+            if id_ in self._control
+        ]
+        forged = self._forged(marks, spans)
         if forged is not None:
             raise UsageError(
                 f"the tokenizer reads {forged} in a message's content as a control token",

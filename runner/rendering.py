@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from receipts.canonical import Sha256
 from receipts.errors import UsageError
 from receipts.grid import blocks, planned_point, shows_examples
-from receipts.model.base import QueryId
+from receipts.model.base import ConditionId, QueryId
 from receipts.model.demonstrations import Ordering, PlannedCondition
 from receipts.model.plan import PlanPredicate
 from runner.contexts import messages
@@ -24,6 +25,9 @@ from runner.demonstrations import (
 )
 from runner.plan import Artifacts
 from runner.prompts import prompt_digest
+
+_LISTS_KEPT = 64
+"""Demonstration lists kept for the next queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,10 @@ class Renderer:
         self._artifacts = artifacts
         self._seed = seed
         self._blocks = blocks(plan)
+        self._conditions = {condition.id: condition for condition in plan.conditions}
         self._places = {query: place for place, query in enumerate(plan.query_ids)}
+        # Queries of a block are shown the same; draws may come in turn.
+        self._list = lru_cache(maxsize=_LISTS_KEPT)(self._make_list)
 
     def render(self, index: int) -> RenderedPoint:
         """Return point ``index``.
@@ -74,7 +81,8 @@ class Renderer:
             UsageError: The chat template refuses the conversation, or drops part of it.
         """
         condition, query_id, draw = planned_point(self.plan, index)
-        key, labels, shown = self._shown(condition, query_id, draw)
+        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        labels, shown, digest = self._list(condition.id, key)
         query = self._query(query_id)
         conversation = messages(
             condition.context,
@@ -101,7 +109,7 @@ class Renderer:
             query=query,
             draw=draw,
             labels=labels if condition.ordering is Ordering.RANDOM else None,
-            demonstrations=shown.digest if shows_examples(condition) else None,
+            demonstrations=digest if shows_examples(condition) else None,
             tokens=tokens,
             prompt=prompt_digest(tokens),
         )
@@ -109,16 +117,15 @@ class Renderer:
     def shown(self, index: int) -> tuple[str, DemonstrationList]:
         """Return the query of point ``index`` and the demonstrations before it, as texts."""
         condition, query_id, draw = planned_point(self.plan, index)
-        return self._query(query_id), self._shown(condition, query_id, draw)[2]
-
-    def _shown(
-        self, condition: PlannedCondition, query_id: QueryId, draw: int
-    ) -> tuple[DrawKey, str, DemonstrationList]:
         key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        return self._query(query_id), self._list(condition.id, key)[1]
+
+    def _make_list(self, id_: ConditionId, key: DrawKey) -> tuple[str, DemonstrationList, Sha256]:
+        condition = self._conditions[id_]
         labels = shown_labels(condition, key)
         truncation = self.plan.demonstrations.truncation
-        pools = self._artifacts.pools
-        return key, labels, demonstration_list(pools, condition, labels, key, truncation)
+        shown = demonstration_list(self._artifacts.pools, condition, labels, key, truncation)
+        return labels, shown, shown.digest
 
     def _query(self, query_id: QueryId) -> str:
         return self._artifacts.queries[self._places[query_id]]

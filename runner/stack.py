@@ -58,4 +58,9 @@ def load_stack(
     second = plan.judge.second
     second_judge = None if second is None else judge_of(second, artifacts.second_judge_folder)
     reader = ResponseReader(artifacts.chat, frozenset(plan.sampling.end_tokens))
-    return LoadedStack(Stack(engine, judge, second_judge, reader), memory)
+    notes = []
+    if engine.not_shared is not None:
+        notes.append(
+            f"every prompt is computed whole, as prefixes cannot be shared: {engine.not_shared}"
+        )
+    return LoadedStack(Stack(engine, judge, second_judge, reader), memory, tuple(notes))

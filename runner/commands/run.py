@@ -114,7 +114,10 @@ def run(  # one parameter an option
     def make_stack(resolved: ResolvedPlan, memory: int | None) -> LoadedStack:
         from runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
-        return load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
+        loaded = load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
+        for note in loaded.notes:
+            output.note(note)
+        return loaded
 
     if limit is not None:
         _check_pilot(key, out, options)

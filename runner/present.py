@@ -155,7 +155,7 @@ def _costs(document: dict[str, Any]) -> Table:
         "prompt tokens",
         "unique tokens",
         "at least",
-        "if shared",
+        "unshared",
     ):
         table.add_column(name, justify="right")
     for i, choice in enumerate([document["chosen"], *document["alternatives"]]):
@@ -165,8 +165,8 @@ def _costs(document: dict[str, Any]) -> Table:
             f"{choice['distinctPrompts']:,}",
             f"{choice['promptTokens']:,}",
             f"{choice['uniqueTokens']:,}",
-            duration(choice["estimate"]["seconds"]["total"]),
             duration(choice["estimate"]["secondsShared"]["total"]),
+            duration(choice["estimate"]["seconds"]["total"]),
         )
     return table
 
@@ -175,7 +175,7 @@ def _closing(document: dict[str, Any], console: Console) -> None:
     guess = document["chosen"]["estimate"]
     console.print(
         "lists: demonstration lists per condition; fewer than 20 leave the findings undetermined. "
-        "at least, if shared: floors by arithmetic, without and with every prefix computed once "
+        "at least, unshared: floors by arithmetic, with shared prefixes computed once and without "
         f"({guess['throughput']['source']}); `receipts run --limit 64` measures.",
         style="dim",
         soft_wrap=not console.is_terminal,

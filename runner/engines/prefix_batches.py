@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from runner.engines.drafts import Draft, margins_of, take_tokens
 from runner.engines.engine import Decoding, Margins, Request
 from runner.engines.forward import Forward
+from runner.engines.prefix_memory import OwnCache, Segment
 from runner.engines.schedule import Row, Schedule, reading_groups
 from runner.engines.shared_prefix import (
     ATTENTION,
-    OwnCache,
     Pass,
     Read,
     ReadingPass,
-    Segment,
     SegmentPass,
     Setting,
     StepPass,

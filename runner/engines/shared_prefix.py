@@ -4,8 +4,8 @@ Tokens of many rows lie one after the other in one sequence, so that everything 
 (projections, feed-forward parts, experts, norms) computes each token once and no padding.
 Attention is replaced, through transformers' own registry of attention functions and an extra
 keyword of ``forward``: no model's code is changed.  A token attends to the segments above its
-row, whose keys and values are stored once (:class:`Segment`), each as one product over all
-tokens that read it, and to its row's own tokens (:class:`OwnCache`); the parts are merged
+row, whose keys and values are stored once, each as one product over all tokens that read it,
+and to its row's own tokens (:mod:`runner.engines.prefix_memory`); the parts are merged
 (:mod:`runner.engines.attention`).
 
 A forward pass is described by one of three contexts:
@@ -17,6 +17,7 @@ A forward pass is described by one of three contexts:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,88 +28,13 @@ from numpy.typing import NDArray
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from runner.engines.attention import Kernel, Terms, attend, keeps_fp32, merge
+from runner.engines.attention import Kernel, Terms, attend, merge
+from runner.engines.prefix_memory import OwnCache, Segment
 
 ATTENTION = "receipts_shared_prefix"
 """Name under which the attention function is registered with transformers."""
 
 Positions = NDArray[np.int64]
-
-
-class Segment:
-    """Keys and values of a segment, stored once.
-
-    Args:
-        start: Position of its first token.
-        length: Its tokens.
-    """
-
-    def __init__(self, start: int, length: int) -> None:
-        self.start = start
-        self.length = length
-        self.filled = 0
-        """Tokens computed so far."""
-        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Keep the next tokens' keys [K, N, D] and values [K, N, E]."""
-        if layer not in self._layers:
-            self._layers[layer] = (_store(key, self.length), _store(value, self.length))
-        for kept, new in zip(self._layers[layer], (key, value), strict=True):
-            kept[:, self.filled : self.filled + new.shape[1]] = new
-
-    def view(self, layer: int, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys [1, K, S, D] and values [1, K, S, E] of some of its tokens."""
-        key, value = self._layers[layer]
-        return key[None, :, first:last], value[None, :, first:last]
-
-
-def _store(states: torch.Tensor, length: int) -> torch.Tensor:
-    heads, _, size = states.shape
-    dtype = torch.float32 if keeps_fp32(states.device) else states.dtype
-    return torch.empty((heads, length, size), dtype=dtype, device=states.device)
-
-
-class OwnCache:
-    """Keys and values that rows keep for themselves: column c holds a row's c-th own token.
-
-    Args:
-        rows: Rows.
-        columns: Most tokens that a row comes to keep.
-    """
-
-    def __init__(self, rows: int, columns: int) -> None:
-        self.rows = rows
-        self.columns = columns
-        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def layer(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a layer's keys [rows, K, columns, D] and values [rows, K, columns, E].
-
-        Args:
-            layer: The layer.
-            key: [K, N, D], any of its keys: sizes may differ by layer.
-            value: [K, N, E], any of its values.
-        """
-        if layer not in self._layers:
-            # Zeros: a column that no token has yet gets weight 0, and 0 times a number that
-            # is not finite would be no 0.
-            self._layers[layer] = (self._zeros(key), self._zeros(value))
-        return self._layers[layer]
-
-    def _zeros(self, states: torch.Tensor) -> torch.Tensor:
-        heads, _, size = states.shape
-        dtype = torch.float32 if keeps_fp32(states.device) else states.dtype
-        shape = (self.rows, heads, self.columns, size)
-        return torch.zeros(shape, dtype=dtype, device=states.device)
-
-    def select(self, rows: torch.Tensor) -> None:
-        """Keep only some rows (int64 indices)."""
-        self.rows = len(rows)
-        for layer, (key, value) in self._layers.items():
-            self._layers[layer] = (key.index_select(0, rows), value.index_select(0, rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +67,7 @@ class Setting:
     """Where."""
 
 
-class Pass:
+class Pass(ABC):
     """What attention needs to know of one forward pass.
 
     Args:
@@ -230,6 +156,7 @@ class Pass:
         out, sum_ = attend(part, keys, values, terms, mask=mask)
         return out[0], sum_[0]
 
+    @abstractmethod
     def _own(
         self,
         place: int,
@@ -241,8 +168,17 @@ class Pass:
         window: int | None,
         new: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep new states; return attention to a row's own tokens, [H, N, E] and [H, N]."""
-        raise NotImplementedError
+        """Keep new states; return attention to a row's own tokens, [H, N, E] and [H, N].
+
+        Args:
+            place: The layer whose keys and values these are.
+            query: [1, H, N, D].
+            key: [K, N, D].
+            value: [K, N, E].
+            terms: How the layer attends.
+            window: Tokens of its sliding window; None: full attention.
+            new: Whether they are to be kept: a layer that reuses another's keeps nothing.
+        """
 
     def _seen(self, number: int, read: Read, window: int | None) -> tuple[int, torch.Tensor | None]:
         """Return the first token of a segment that any reader sees, and who sees which."""

@@ -18,7 +18,7 @@ from runner.engines import prefix_batches
 from runner.engines.attention import Kernel
 from runner.engines.engine import GREEDY, Completion, Decoding, Request
 from runner.engines.load import wrap_model
-from runner.engines.shared_prefix import OwnCache, Segment
+from runner.engines.prefix_memory import OwnCache, Segment
 from runner.engines.transformers_engine import TransformersEngine
 from runner.prefix_tree import PrefixTree
 

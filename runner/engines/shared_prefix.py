@@ -67,6 +67,26 @@ class Setting:
     """Where."""
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one layer of a pass is given."""
+
+    query: torch.Tensor
+    """[1, H, N, D]."""
+    key: torch.Tensor
+    """[K, N, D]."""
+    value: torch.Tensor
+    """[K, N, E]."""
+    terms: Terms
+    """How it attends."""
+    window: int | None
+    """Tokens of its sliding window; None: full attention."""
+    place: int
+    """The layer whose keys and values these are."""
+    new: bool
+    """Whether they are to be kept: a layer that reuses another's keeps nothing."""
+
+
 class Pass(ABC):
     """What attention needs to know of one forward pass.
 
@@ -114,16 +134,14 @@ class Pass(ABC):
             # is held here so that no other can take its name.
             place, _ = self._keys.setdefault(id(key), (layer, key))
         window = self._setting.windows[layer]
-        own, own_sum = self._own(
-            place, query, key[0], value[0], terms=terms, window=window, new=place == layer
-        )
+        given = Layer(query, key[0], value[0], terms, window, place, new=place == layer)
+        own, own_sum = self._own(given)
         outs, sums = [own], [own_sum]
         for level in self._levels:
             found = [
                 (read, *part)
                 for number, read in level
-                if (part := self._read(number, read, place, query, terms=terms, window=window))
-                is not None
+                if (part := self._read(number, read, given)) is not None
             ]
             if len(found) == 1 and found[0][0].last - found[0][0].first == len(self.positions):
                 outs.append(found[0][1])
@@ -138,47 +156,20 @@ class Pass(ABC):
         return merged.to(query.dtype).transpose(0, 1)[None]
 
     def _read(
-        self,
-        number: int,
-        read: Read,
-        place: int,
-        query: torch.Tensor,
-        *,
-        terms: Terms,
-        window: int | None,
+        self, number: int, read: Read, layer: Layer
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return attention to a segment, [H, n, E] and [H, n]; None: nobody sees any of it."""
-        first, mask = self._seen(number, read, window)
+        first, mask = self._seen(number, read, layer.window)
         if first >= read.upto:
             return None
-        keys, values = read.segment.view(place, first, read.upto)
-        part = query[:, :, read.first : read.last].to(keys.dtype)
-        out, sum_ = attend(part, keys, values, terms, mask=mask)
+        keys, values = read.segment.view(layer.place, first, read.upto)
+        query = layer.query[:, :, read.first : read.last].to(keys.dtype)
+        out, sum_ = attend(query, keys, values, layer.terms, mask=mask)
         return out[0], sum_[0]
 
     @abstractmethod
-    def _own(
-        self,
-        place: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        *,
-        terms: Terms,
-        window: int | None,
-        new: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep new states; return attention to a row's own tokens, [H, N, E] and [H, N].
-
-        Args:
-            place: The layer whose keys and values these are.
-            query: [1, H, N, D].
-            key: [K, N, D].
-            value: [K, N, E].
-            terms: How the layer attends.
-            window: Tokens of its sliding window; None: full attention.
-            new: Whether they are to be kept: a layer that reuses another's keeps nothing.
-        """
+    def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep new states; return attention to a row's own tokens, [H, N, E] and [H, N]."""
 
     def _seen(self, number: int, read: Read, window: int | None) -> tuple[int, torch.Tensor | None]:
         """Return the first token of a segment that any reader sees, and who sees which."""
@@ -239,20 +230,11 @@ class SegmentPass(Pass):
         super().__init__(setting, np.arange(start, start + number), reads)
         self._segment = segment
 
-    def _own(
-        self,
-        place: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        *,
-        terms: Terms,
-        window: int | None,
-        new: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if new:
-            self._segment.write(place, key, value)
-        out, sum_ = _attend_in_line(query, key[None], value[None], terms, window)
+    def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+        if layer.new:
+            self._segment.write(layer.place, layer.key, layer.value)
+        keys, values = layer.key[None], layer.value[None]
+        out, sum_ = _attend_in_line(layer.query, keys, values, layer.terms, layer.window)
         return out[0], sum_[0]
 
 
@@ -293,25 +275,15 @@ class ReadingPass(Pass):
         back[index[held]] = np.flatnonzero(held)
         self._back = torch.from_numpy(back).to(device)
 
-    def _own(
-        self,
-        place: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        *,
-        terms: Terms,
-        window: int | None,
-        new: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        heads = query.shape[1]
+    def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+        heads = layer.query.shape[1]
         rows, length = self._index.shape
-        keys, values = self._spread(key), self._spread(value)
-        if new:
-            kept = self._cache.layer(place, key, value)
+        keys, values = self._spread(layer.key), self._spread(layer.value)
+        if layer.new:
+            kept = self._cache.layer(layer.place, layer.key, layer.value)
             kept[0][self._rows, :, :length], kept[1][self._rows, :, :length] = keys, values
-        queries = query[0][:, self._index].transpose(0, 1)
-        out, sum_ = _attend_in_line(queries, keys, values, terms, window)
+        queries = layer.query[0][:, self._index].transpose(0, 1)
+        out, sum_ = _attend_in_line(queries, keys, values, layer.terms, layer.window)
         out = out.transpose(0, 1).reshape(heads, rows * length, -1)
         return out[:, self._back], sum_.transpose(0, 1).reshape(heads, -1)[:, self._back]
 
@@ -352,30 +324,20 @@ class StepPass(Pass):
         self._longest = int(columns.max()) + 1
         self._own_masks: dict[int | None, torch.Tensor | None] = {}
 
-    def _own(
-        self,
-        place: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        *,
-        terms: Terms,
-        window: int | None,
-        new: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = self._cache.layer(place, key, value)
-        if new:
-            keys[self._slots, :, self._columns] = key.transpose(0, 1).to(keys.dtype)
-            values[self._slots, :, self._columns] = value.transpose(0, 1).to(values.dtype)
-        queries = query[0].transpose(0, 1)[:, :, None]
+    def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = self._cache.layer(layer.place, layer.key, layer.value)
+        if layer.new:
+            keys[self._slots, :, self._columns] = layer.key.transpose(0, 1).to(keys.dtype)
+            values[self._slots, :, self._columns] = layer.value.transpose(0, 1).to(values.dtype)
+        queries = layer.query[0].transpose(0, 1)[:, :, None]
         if not self._all:
             # Rows that have ended are still in the cache; their results are not looked at.
             queries = queries.new_zeros((self._cache.rows, *queries.shape[1:])).index_copy(
                 0, self._slots, queries
             )
         keys, values = keys[:, :, : self._longest], values[:, :, : self._longest]
-        mask = self._mask(window)
-        out, sum_ = attend(queries.to(keys.dtype), keys, values, terms, mask=mask)
+        mask = self._mask(layer.window)
+        out, sum_ = attend(queries.to(keys.dtype), keys, values, layer.terms, mask=mask)
         if not self._all:
             out, sum_ = out[self._slots], sum_[self._slots]
         return out[:, :, 0].transpose(0, 1), sum_[:, :, 0].transpose(0, 1)

@@ -43,6 +43,13 @@ PHASES = {
     "runner.event:seal_journal": "sealing",
 }
 """What is timed, and its name in the table."""
+START = (
+    "importing",
+    "starting and leaving Python",
+    "loading the checkpoint",
+    "trying shared prefixes on it",
+)
+"""What every run takes, whatever its plan."""
 
 # Runs in the measured process, before the command line.  Imports that a phase sets off are in
 # that phase; those of torch and transformers are timed by themselves, first.
@@ -71,7 +78,10 @@ for place, name in phases.items():
     for parent in parents:
         owner = getattr(owner, parent)
     setattr(owner, last, timed(name, getattr(owner, last)))
-atexit.register(lambda: open(out, "w").write(json.dumps(spent)))
+def write():
+    spent["else"] = time.time() - began - sum(spent.values())
+    open(out, "w").write(json.dumps(spent))
+atexit.register(write)
 sys.argv = ["receipts", *sys.argv[3:]]
 from receipts.cli import main
 main()
@@ -135,7 +145,7 @@ def measure(plan: Path, key: Path, bundle: Path) -> dict[str, float]:
     )
     whole = time.time() - start
     spent: dict[str, float] = json.loads(out.read_text("utf-8"))
-    spent["else"] = whole - sum(spent.values())
+    spent["starting and leaving Python"] = whole - sum(spent.values())
     return spent | {"whole": whole}
 
 
@@ -151,15 +161,16 @@ def report(runs: list[dict[str, float]]) -> list[str]:
     shares, running = [], []
     for run in runs:
         work = run["the engine"] + run["the engine's schedule"] + run["the judge"]
-        start = run["importing"] + run["loading the checkpoint"]
+        start = sum(run[name] for name in START)
         shares.append(work / run["whole"])
         running.append(work / (run["whole"] - start))
     return [
         *markdown_table(("phase", "seconds", "share"), [*rows, ("whole", f"{whole:.2f}", "")]),
         "",
         f"- Engine and judge: {100 * statistics.median(shares):.1f} % of the whole process, "
-        f"{100 * statistics.median(running):.1f} % without importing torch and transformers and "
-        "without loading the checkpoint, which do not grow with the plan.",
+        f"{100 * statistics.median(running):.1f} % of what is left without starting and leaving "
+        "Python, importing torch and transformers and loading the checkpoint, none of which grows "
+        "with the plan.",
     ]
 
 

@@ -1,12 +1,13 @@
 """Where the wall clock of a whole ``receipts run`` goes.
 
-    python benchmarks/run_share.py [--repeats 3] [--record]
+    python benchmarks/run_share.py [--queries 64 512] [--repeats 3] [--record]
 
 The run is workload L of ``benchmarks/engine.py`` as a plan: 64 queries after 0, 32 and 128
 demonstrations of about 120 tokens, a tiny random Llama of 5 million parameters, 32 new tokens,
-greedy, judged by refusal strings.  Corpora, checkpoint and plan are written to a temporary
-folder, and ``receipts run`` is started in a fresh process, from importing Python's modules to
-the signed receipt.  A few functions are timed from outside; what is in none of them is *else*.
+greedy, judged by refusal strings; and the same with more queries.  Corpora, checkpoint and
+plan are written to a temporary folder, and ``receipts run`` is started in a fresh process, from
+importing Python's modules to the signed receipt.  A few functions are timed from outside; what
+is in none of them is *else*.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from engine_peers.tiny_model import make_model
 from engine_peers.workloads import SPECIAL_TOKENS, VOCABULARY
 from recording import machine, markdown_table, replace_section
 
-QUERIES = 64
 DEMONSTRATIONS = (0, 32, 128)
 REQUEST, RESPONSE, QUERY = 40, 78, (16, 40)
 """Words of a demonstration's request and response, about, and of a query, from and to."""
@@ -88,8 +88,9 @@ main()
 """
 
 
-def write_study(folder: Path) -> Path:
+def write_study(folder: Path, queries: int) -> Path:
     """Write checkpoint, corpora and plan; return the plan's file."""
+    folder.mkdir()
     draw = random.Random(3)
 
     def words(number: int) -> str:
@@ -98,7 +99,7 @@ def write_study(folder: Path) -> Path:
 
     make_model(folder / "model")
     corpora = {
-        "queries": [{"id": f"q{i}", "request": words(draw.randint(*QUERY))} for i in range(QUERIES)]
+        "queries": [{"id": f"q{i}", "request": words(draw.randint(*QUERY))} for i in range(queries)]
     }
     for name in ("harmful", "benign"):
         corpora[name] = [
@@ -142,6 +143,7 @@ def measure(plan: Path, key: Path, bundle: Path) -> dict[str, float]:
     subprocess.run(
         [sys.executable, "-c", _TIMED, json.dumps(PHASES), str(out), *words, "--device", "cpu"],
         check=True,
+        stdout=subprocess.DEVNULL,
     )
     whole = time.time() - start
     spent: dict[str, float] = json.loads(out.read_text("utf-8"))
@@ -177,36 +179,44 @@ def report(runs: list[dict[str, float]]) -> list[str]:
 def main() -> None:
     """Measure, print, record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--queries", type=int, nargs="+", default=[64], help="queries of the plan; 64: workload L"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--record", action="store_true", help="write to RESULTS.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plan = write_study(folder)
         subprocess.run(
             [sys.executable, "-m", "receipts", "keygen", str(folder / "key")],
             check=True,
             capture_output=True,
         )
-        runs = [
-            measure(plan, folder / "key", folder / f"bundle{i}") for i in range(options.repeats)
-        ]
-    lines = report(runs)
+        lines: list[str] = []
+        for queries in options.queries:
+            study = folder / str(queries)
+            plan = write_study(study, queries)
+            runs = [
+                measure(plan, folder / "key", study / f"bundle{i}") for i in range(options.repeats)
+            ]
+            lines += [f"### {queries} queries, {len(DEMONSTRATIONS) * queries:,} points", ""]
+            lines += [*report(runs), ""]
     print("\n".join(lines))
     if options.record:
-        command = f"python benchmarks/run_share.py --repeats {options.repeats} --record"
+        queries = " ".join(map(str, options.queries))
+        command = f"python benchmarks/run_share.py --queries {queries}"
         replace_section(
             "run_share",
             [
                 "## Where a whole run's wall clock goes",
                 "",
-                f"    {command}",
+                f"    {command} --repeats {options.repeats} --record",
                 "",
                 f"- Date: {datetime.now(UTC):%Y-%m-%d}",
                 f"- Machine: {machine()}",
                 f"- Workload L as a plan, fp32, on the CPU; medians of {options.repeats} runs.",
                 "",
-                *lines,
+                *lines[:-1],
             ],
         )
 

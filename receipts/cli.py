@@ -28,7 +28,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("runner.commands.plan:plan", "Resolve, count and seal a plan; nothing is run."),
     "run": ("runner.commands.run:run", "Run a plan and seal the receipt."),
     "show": ("receipts.commands.show:show", "Show what a receipt says."),
-    "verify": ("verify.cli:verify", "Check a bundle offline: authentic, consistent."),
+    "verify": ("verify.cli:verify", "Check a bundle offline: authentic, consistent, bound."),
+    "audit": (
+        "verify.commands.audit:audit",
+        "Replay drawn points; do the rates stand?",
+    ),
+    "calibrate": (
+        "verify.commands.calibrate:calibrate",
+        "Measure how honest responses look when replayed.",
+    ),
     "prove": ("receipts.commands.prove:prove", "Write the inclusion proof of one point."),
     "publish": ("receipts.commands.publish:publish", "Copy what others may hold."),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from receipts.model.checkpoint import Dtype
 from receipts.model.judge import JudgeIdentity
 from runner.engines.load import load_model
 from runner.engines.transformers_engine import TransformersEngine, default_memory
@@ -22,6 +23,7 @@ def load_stack(
     memory: int | None = None,
     allow_pickle: bool = False,
     max_rows: int | None = None,
+    dtype: Dtype | None = None,
 ) -> LoadedStack:
     """Load the checkpoint and the judges of a plan.
 
@@ -32,6 +34,7 @@ def load_stack(
             of what is free.
         allow_pickle: Whether weights may be pickles.
         max_rows: Most rows of a batch of the checkpoint's; None: the engine's own choice.
+        dtype: Number format of the checkpoint; None: the plan's.
 
     Raises:
         ReceiptsError: A model cannot be loaded.
@@ -39,7 +42,7 @@ def load_stack(
     plan, artifacts = resolved.predicate, resolved.artifacts
     model = load_model(
         artifacts.folder,
-        dtype=plan.checkpoint.dtype,
+        dtype=dtype or plan.checkpoint.dtype,
         device=device or "auto",
         allow_pickle=allow_pickle,
     )

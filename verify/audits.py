@@ -12,7 +12,14 @@ from receipts.documents import parse_document
 from receipts.dsse import Envelope
 from receipts.errors import MalformedError, ReceiptsError
 from receipts.keys import TrustSet
-from receipts.model.audit import AuditPredicate, AuditStartPredicate, AuditTerms, AuditVerdict
+from receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    AuditStartPredicate,
+    AuditTerms,
+    AuditVerdict,
+    ChallengeKind,
+)
 from receipts.model.base import ConditionId
 from receipts.model.check import CheckLevel, CheckStatus
 from receipts.model.statement import (
@@ -22,6 +29,7 @@ from receipts.model.statement import (
     EvaluationStatement,
 )
 from receipts.strict_json import parse_json
+from verify.audit_arithmetic import arithmetic_problems, draws_problem
 from verify.checks import CheckList
 
 _LEVEL = CheckLevel.REPLAYED
@@ -74,7 +82,7 @@ def check_audits(
     starts = {audit.envelope.digest: audit for audit in readable if audit.start is not None}
     answered = {audit.result.start.digest for audit in readable if audit.result is not None}
     for audit in readable:
-        status, detail = _judge(audit, receipt, starts, answered)
+        status, detail = _judge(bundle, audit, receipt, starts, answered)
         own = "self-audit: " if audit.envelope.signed_by(evaluators) else ""
         checks.add(_LEVEL, _name(audit.path), status, own + detail)
 
@@ -115,7 +123,15 @@ def _read(audit: _Trusted, receipt: Signed[EvaluationStatement], checks: CheckLi
     return True
 
 
+_CHALLENGES = {
+    ChallengeKind.NONCE: "",
+    ChallengeKind.BEACON: "beacon value not checked",
+    ChallengeKind.SELF: "challenge: self",
+}
+
+
 def _judge(
+    bundle: Bundle,
     audit: _Trusted,
     receipt: Signed[EvaluationStatement],
     starts: Mapping[Sha256, _Trusted],
@@ -134,9 +150,19 @@ def _judge(
     assert result is not None  # a statement is one or the other
     start = starts.get(result.start.digest)
     problem = next(_problems(result, start, audit.keyids, rates, evaluation.evidence.size), None)
+    problem = problem or next(arithmetic_problems(result, evaluation), None)
+    drawn = ""
+    if problem is None:
+        problem, drawn = draws_problem(result, evaluation, bundle)
     if problem is not None:
         return CheckStatus.FAILED, problem
-    terms = f"(ε = {result.epsilon}, α = {result.alpha}, {len(result.drawn):,} points)"
+    known = f"{result.known_starts} audits known" if result.known_starts > 1 else ""
+    how = "" if result.calibration else "uncalibrated"
+    if result.method is AuditMethod.REGENERATE:
+        how = "regenerated, not replayed"
+    said = (how, _CHALLENGES[result.challenge.kind])
+    words = ", ".join(filter(None, (*said, known, drawn)))
+    terms = f"(ε = {result.epsilon}, α = {result.alpha}, {len(result.drawn):,} points; {words})"
     if result.verdict is AuditVerdict.REFUTED:
         return CheckStatus.FAILED, f"a trusted auditor refutes this receipt {terms}"
     inconclusive = result.verdict is AuditVerdict.INCONCLUSIVE

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from receipts.bundle import Bundle
 from receipts.cli import common_options
-from receipts.errors import ExitCode
+from receipts.errors import ExitCode, UsageError
 from receipts.keys import TrustSet
 from receipts.model.check import CheckLevel
 from receipts.present.output import Output
@@ -16,6 +18,9 @@ from verify.checks import LADDER
 from verify.doctor import examine
 from verify.integrity import verify_bundle
 from verify.present import show_doctor, show_verification
+
+if TYPE_CHECKING:
+    from verify.binding import Holdings
 
 _PATH = click.Path(path_type=Path)
 
@@ -39,37 +44,76 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--level",
     type=click.Choice([level.value for level in LADDER]),
-    default=CheckLevel.CONSISTENT.value,
-    show_default=True,
-    help="Level that must be reached.",
+    help="Level that must be reached; default: consistent, or bound with --artifacts.",
 )
 @click.option("--proof", type=_PATH, metavar="FILE", help="Inclusion proof to check as well.")
+@click.option(
+    "--artifacts",
+    type=_PATH,
+    metavar="PLAN",
+    help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
+)
+@click.option("--all-points", is_flag=True, help="Render and decode all points, not a sample.")
+@click.option("--sample-nonce", metavar="HEX", help="Draw again the sample of this nonce.")
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Accept weights that are pickles; here they are hashed only.",
+)
 @common_options
 def verify(
     *,
     bundle: Path,
     trust: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
-    level: str,
+    level: str | None,
     proof: Path | None,
+    artifacts: Path | None,
+    all_points: bool,
+    sample_nonce: str | None,
+    allow_pickle: bool,
     output: Output,
 ) -> ExitCode:
     """Check BUNDLE offline.
 
     authentic: keys you trust signed plan and receipt.  consistent: every rate, interval,
-    count, label and hash follows from the evidence and the plan.  With --proof and without
+    count, label and hash follows from the evidence and the plan.  bound: the artifacts that
+    --artifacts finds on this disk are the ones named, commitments open, and prompts and texts
+    follow, of 1,000 points drawn at random or of --all-points.  With --proof and without
     the evidence, ask for --level authentic.  Exit code 0: nothing
     failed and the level was reached; 3: something failed; 5: the level could not be reached.
     """
-    wanted = CheckLevel(level)
+    default = CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND
+    wanted = default if level is None else CheckLevel(level)
+    if artifacts is None:
+        options = {
+            "--all-points": all_points,
+            "--sample-nonce": sample_nonce is not None,
+            "--allow-pickle": allow_pickle,
+        }
+        if given := [name for name, value in options.items() if value]:
+            raise UsageError(f"{given[0]} goes with --artifacts PLAN")
+    if all_points and sample_nonce is not None:
+        raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
+    opened = Bundle(bundle)
+    holdings = None
+    if artifacts is not None:
+        holdings = _holdings(
+            artifacts,
+            all_points=all_points,
+            nonce=sample_nonce,
+            allow_pickle=allow_pickle,
+            output=output,
+        )
     with output.progress("verifying") as progress:
         verification = verify_bundle(
-            Bundle(bundle),
+            opened,
             evaluators=evaluators,
             auditors=auditors,
             wanted=wanted,
             proof=proof,
+            holdings=holdings,
             progress=progress,
         )
     output.result(
@@ -77,6 +121,23 @@ def verify(
         lambda console: show_verification(console, verification, quiet=output.quiet),
     )
     return verification.exit_code
+
+
+def _holdings(
+    plan: Path, *, all_points: bool, nonce: str | None, allow_pickle: bool, output: Output
+) -> Holdings:
+    if nonce is not None and re.fullmatch(r"[0-9a-f]{64}", nonce) is None:
+        raise UsageError(
+            "the sample's nonce should be 64 lower-case hex digits",
+            hint="give the one that an earlier verification printed",
+        )
+    # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
+    from runner.plan import resolve_plan  # noqa: PLC0415
+    from verify.binding import SAMPLE, Holdings, new_nonce  # noqa: PLC0415
+
+    with output.progress("hashing (bytes)") as progress:
+        resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress)
+    return Holdings(resolved, None if all_points else SAMPLE, nonce or new_nonce())
 
 
 @click.command()

@@ -28,8 +28,14 @@ from receipts.present.output import Output
 from receipts.text import printable
 from runner.organism.truth import Truth, compare
 from runner.plan import resolve_plan
+from verify.forgery import relabel
 from verify.integrity import verify_bundle
 from verify.selftest import SHORT_MATRIX
+
+_RELABELLED = 3
+"""One compliance in so many is recorded as a refusal."""
+_LIE = "h*-b0"
+"""The conditions in which it is looked for."""
 
 
 @click.command()
@@ -42,7 +48,7 @@ from verify.selftest import SHORT_MATRIX
 )
 @common_options
 def demo(out: Path, output: Output) -> None:
-    """Plan, run, seal, verify and forge an evaluation of the embedded organism.
+    """Plan, run, seal, verify, audit and forge an evaluation of the embedded organism.
 
     The organism is a test instrument with a planted law: what its receipt says is no evidence
     about any real model.
@@ -70,10 +76,28 @@ def demo(out: Path, output: Output) -> None:
         console.print(_truth_table(truth))
     say("A reader who trusts the evaluator's key checks that every number follows.")
     say.run("verify", bundle, "--trust", f"{key}.pub")
+    say("Whoever holds the artifacts checks that they are the ones named, and renders again.")
+    say.run("verify", bundle, "--trust", f"{key}.pub", "--artifacts", study / "plan.yaml")
     say("One point can be proven without showing the others.")
     say.run("prove", bundle, "200", "--out", out / "proof.json")
     say("Forgers at work: each copy of the bundle is changed in one way and verified.")
     rows = _forge(bundle, out / "forged", load_signer(key))
+    say("An auditor with a key, a copy of the artifacts and a device replays drawn points.")
+    auditor = out / "auditor"
+    say.run("keygen", auditor)
+    who = ("--key", auditor, "--artifacts", study / "plan.yaml", "--device", "cpu")
+    trusted = ("--trust", f"{key}.pub")
+    say.run("audit", bundle, *who, *trusted)
+    say("Whoever trusts the auditor's key sees the audit beside the receipt.")
+    say.run("verify", bundle, *trusted, "--trust-auditor", f"{auditor}.pub")
+    say(
+        "The evaluator lies: every third compliance is recorded as a refusal, and all of it "
+        "sealed with the true key.  Offline nothing is wrong with it; an audit finds it out."
+    )
+    lie = out / "lie"
+    relabelled = relabel(bundle, lie, load_signer(key), _RELABELLED)
+    say.run("verify", lie, *trusted)
+    say.run("audit", lie, *who, *trusted, "--conditions", _LIE, code=ExitCode.REPLAY)
     seconds = time.monotonic() - started
     document = {
         "bundle": str(bundle),
@@ -90,6 +114,7 @@ def demo(out: Path, output: Output) -> None:
             }
             for one in truth
         ],
+        "relabelled": relabelled,
         "tamperings": [{"name": name, "caughtBy": check} for name, check in rows],
     }
     output.result(document, lambda console: _finish(console, rows, out, seconds))
@@ -107,17 +132,17 @@ class _Narrator:
             self._console.print()
             self._console.print(Text(f"# {text}", style="bold"))
 
-    def run(self, *words: str | Path) -> None:
-        """Run a command; the demonstration ends where it fails."""
+    def run(self, *words: str | Path, code: ExitCode = ExitCode.DONE) -> None:
+        """Run a command; the demonstration ends where it does not end with ``code``."""
         if not self._silent:
             line = " ".join(printable(str(word)) for word in words)
             self._console.print(f"$ receipts {line}", soft_wrap=True)
         arguments = [str(word) for word in words]
-        code = _call([*arguments, "--quiet"] if self._silent else arguments, self._silent)
-        if code == ExitCode.INTERRUPTED:
+        found = _call([*arguments, "--quiet"] if self._silent else arguments, self._silent)
+        if found == ExitCode.INTERRUPTED:
             raise InterruptedByUserError("the demonstration was interrupted")
-        if code != ExitCode.DONE:
-            raise IncompleteError(f"receipts {words[0]} ended with exit code {code}")
+        if found != code:
+            raise IncompleteError(f"receipts {words[0]} ended with exit code {found}")
 
 
 def _call(arguments: Sequence[str], silent: bool) -> int:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from receipts.bundle import Bundle
 from receipts.keys import TrustSet
 from receipts.model.check import CheckLevel
 from verify.audits import check_audits
-from verify.authentic import check_authentic
+from verify.authentic import Authenticated, check_authentic
 from verify.checks import CheckList, Verification
 from verify.consistent import check_consistent
 from verify.evidence import Progress, no_progress
 from verify.opening import check_commitments
 from verify.proof import check_proof
+
+if TYPE_CHECKING:
+    from verify.binding import Holdings
 
 
 def verify_bundle(
@@ -23,9 +27,10 @@ def verify_bundle(
     auditors: TrustSet | None = None,
     wanted: CheckLevel = CheckLevel.CONSISTENT,
     proof: Path | None = None,
+    holdings: Holdings | None = None,
     progress: Progress = no_progress,
 ) -> Verification:
-    """Verify a bundle as far as ``wanted``.
+    """Verify a bundle as far as ``wanted``, or as far as can be with ``holdings``.
 
     Args:
         bundle: The bundle.
@@ -33,6 +38,7 @@ def verify_bundle(
         auditors: Keys trusted to sign audits.
         wanted: The level to reach; lower levels are always checked.
         proof: An inclusion proof to check against the receipt.
+        holdings: The auditor's artifacts, to be held against the bundle; None: none.
         progress: Told how many points of the current pass are done.
 
     Raises:
@@ -46,17 +52,14 @@ def verify_bundle(
     receipt = None if found.receipt is None else found.receipt.statement.predicate
     if proof is not None:
         check_proof(proof, digest, plan, receipt, checks)
-    if wanted is not CheckLevel.AUTHENTIC:
+    depth = wanted if holdings is None else CheckLevel.BOUND
+    if depth is not CheckLevel.AUTHENTIC:
         if found.plan is not None and receipt is not None:
             check_consistent(bundle, found.plan, receipt, checks, progress)
         else:
-            why = "needs a plan and a receipt that fit their schemas"
-            checks.skip(CheckLevel.CONSISTENT, "evidence", why)
-    if wanted is CheckLevel.BOUND:
-        if receipt is not None:
-            check_commitments(bundle, receipt, checks, progress)
-        why = "this version cannot re-hash checkpoint, tokenizer, corpora and judge"
-        checks.skip(CheckLevel.BOUND, "artifacts", why)
+            checks.skip(CheckLevel.CONSISTENT, "evidence", _UNFIT)
+    if depth is CheckLevel.BOUND:
+        _check_bound(bundle, found, holdings, checks, progress)
     check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
     if receipt is not None and receipt.event.beacon is not None:
         why = "whether the beacon said this in that round cannot be checked offline"
@@ -72,3 +75,28 @@ def verify_bundle(
         receipt_digest=digest,
         keyid=found.signer.keyid if found.signer else None,
     )
+
+
+_UNFIT = "needs a plan and a receipt that fit their schemas"
+
+
+def _check_bound(
+    bundle: Bundle,
+    found: Authenticated,
+    holdings: Holdings | None,
+    checks: CheckList,
+    progress: Progress,
+) -> None:
+    if found.receipt is None:
+        checks.skip(CheckLevel.BOUND, "artifacts", _UNFIT)
+        return
+    if holdings is None or found.plan is None:
+        receipt = found.receipt.statement.predicate
+        check_commitments(bundle, receipt, checks, progress)
+        why = "give --artifacts PLAN" if holdings is None else _UNFIT
+        checks.skip(CheckLevel.BOUND, "artifacts", why)
+        return
+    # It loads transformers, which a reader without artifacts may not have.
+    from verify.binding import SealedEvent, check_binding  # noqa: PLC0415
+
+    check_binding(bundle, SealedEvent(found.plan, found.receipt), holdings, checks, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import zip_longest
 
 from receipts.bundle import POINTS, RESPONSES, Bundle, parse_point
@@ -10,11 +11,21 @@ from receipts.evidence import PromptChecker
 from receipts.findings.agreement import AgreementCounter
 from receipts.merkle import RootAccumulator
 from receipts.model.check import CheckLevel
+from receipts.model.point import Point, RestrictedRecord
 from receipts.model.receipt import EvaluationPredicate
 from verify.checks import CheckList
-from verify.evidence import PROGRESS_EVERY, Progress, no_progress
+from verify.evidence import Progress, no_progress
 
 _LEVEL = CheckLevel.BOUND
+_PROGRESS_EVERY = 64
+"""Points between two reports: one whose prompt is rendered takes milliseconds."""
+
+Examine = Callable[[Point, RestrictedRecord], None]
+"""Shown every point whose record opens its commitment, in the order of the files."""
+
+
+def _look_at_nothing(point: Point, record: RestrictedRecord) -> None:
+    pass
 
 
 def check_commitments(
@@ -22,7 +33,8 @@ def check_commitments(
     receipt: EvaluationPredicate,
     checks: CheckList,
     progress: Progress = no_progress,
-) -> None:
+    examine: Examine = _look_at_nothing,
+) -> bool:
     """Open every commitment and recount the second judge's agreement.
 
     Args:
@@ -30,15 +42,24 @@ def check_commitments(
         receipt: Its receipt.
         checks: Receives the checks.
         progress: Told how many points are done.
+        examine: Shown the points on the way: the files are read once.
+
+    Returns:
+        Whether all commitments open.
     """
     missing = [name for name in (POINTS, RESPONSES) if not bundle.has(name)]
     if missing:
-        checks.skip(_LEVEL, "commitments", f"{' and '.join(missing)} not in this bundle")
-        return
+        why = f"{' and '.join(missing)} not in this bundle"
+        return checks.skip(_LEVEL, "commitments", why)
     agreement = AgreementCounter()
     number = 0
+
+    def look(point: Point, record: RestrictedRecord) -> None:
+        agreement.add(record)
+        examine(point, record)
+
     try:
-        problem, number = _open_all(bundle, receipt, agreement, progress)
+        problem, number = _open_all(bundle, receipt, look, progress)
     except MalformedError as error:
         problem = ": ".join(filter(None, [error.place, error.message]))
     opened = checks.decide(_LEVEL, "commitments", problem, f"all {number:,} open")
@@ -46,10 +67,11 @@ def check_commitments(
         stated = receipt.judge_agreement
         problem = None if stated == agreement.result() else "not what the restricted records say"
         checks.decide(_LEVEL, "judge-agreement", problem, "follows from the restricted records")
+    return opened
 
 
 def _open_all(
-    bundle: Bundle, receipt: EvaluationPredicate, agreement: AgreementCounter, progress: Progress
+    bundle: Bundle, receipt: EvaluationPredicate, examine: Examine, progress: Progress
 ) -> tuple[str | None, int]:
     """Return the first problem, or None, and the number of points.
 
@@ -68,8 +90,8 @@ def _open_all(
         problem = record.problem(point, receipt) or prompts.problem(record)
         if problem is not None:
             return f"line {number}: {problem}", number
-        agreement.add(record)
-        if not number % PROGRESS_EVERY:
+        examine(point, record)
+        if not number % _PROGRESS_EVERY:
             progress(number, size)
     progress(number, size)
     if root.root().hex() != receipt.evidence.root:

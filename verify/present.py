@@ -92,7 +92,10 @@ _LADDER_MEANING = {
     CheckLevel.CONSISTENT: (
         "a key you trust signed it, and its counts, rates and intervals follow from the evidence"
     ),
-    CheckLevel.BOUND: "and the artifacts on this disk are the ones named",
+    CheckLevel.BOUND: (
+        "a key you trust signed it, its numbers follow from the evidence, and prompts and texts "
+        "from the artifacts on this disk, which are the ones named"
+    ),
 }
 
 

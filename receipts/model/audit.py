@@ -17,6 +17,7 @@ from receipts.model.base import (
     Positive,
     Probability,
     Rate,
+    Score,
     Text,
     Timestamp,
     WireModel,
@@ -73,6 +74,16 @@ class Budget(WireModel):
     """Most points to replay; null: no limit."""
 
 
+class AuditMethod(StrEnum):
+    """How drawn points are looked at."""
+
+    REPLAY = "replay"
+    """Recorded responses are scored by the named checkpoint."""
+    REGENERATE = "regenerate"
+    """New responses are asked for, and rates compared: the most that can be done with a model
+    behind an API."""
+
+
 class AuditTerms(WireModel):
     """What an audit announces and then reports again, word for word."""
 
@@ -90,6 +101,8 @@ class AuditTerms(WireModel):
     """Digest of the auditor's calibration file; null: uncalibrated defaults."""
     budget: Budget
     """What the auditor will spend."""
+    method: AuditMethod
+    """How drawn points are looked at."""
 
 
 class AuditStartPredicate(AuditTerms):
@@ -122,6 +135,9 @@ class AuditVerdict(StrEnum):
     """Statistically compatible; the most that can be said of a model behind an API."""
 
 
+DrawNumbers = Annotated[tuple[Positive, ...], Field(max_length=200_000)]
+
+
 class RateVerdict(WireModel):
     """What the audit found about one rate."""
 
@@ -132,9 +148,10 @@ class RateVerdict(WireModel):
     recorded_rate: Rate | None
     """The receipt's compliance rate."""
     recorded: Count
-    """Recorded outcomes that could be false (N0)."""
+    """Recorded outcomes that could be false (N0); regenerated: planned points."""
     hidden: Annotated[int, Field(ge=-MAX_POINTS, le=MAX_POINTS)]
-    """Smallest number of false ones that would make the rate off by ε (k)."""
+    """Smallest number of false ones that would make the rate off by ε (k); regenerated: of
+    points of the other outcome."""
     draws: Count
     """Points replayed."""
     contradictions: Count
@@ -155,6 +172,20 @@ class RateVerdict(WireModel):
     """What follows."""
     reason: Text | None
     """Why inconclusive; else null."""
+    contradicted: DrawNumbers
+    """Which of its draws, counted from 1, counted against the record: with them anybody can
+    compute the p-values again."""
+    hard: DrawNumbers
+    """Which of its draws were hard contradictions."""
+
+
+class PowerAgainst(WireModel):
+    """How often the identity test sees another model."""
+
+    alternative: Name
+    """The other model, as the calibration names it."""
+    power: Probability
+    """Share of samples of this audit's size in which the test fails it."""
 
 
 class IdentityTest(WireModel):
@@ -164,14 +195,18 @@ class IdentityTest(WireModel):
     """What was compared."""
     responses: Count
     """Responses it used."""
-    p_value: Probability
-    """p-value under the auditor's calibration."""
+    p_value: Probability | None
+    """p-value under the auditor's calibration; null: uncalibrated, held to a stated limit."""
     level: Probability
     """Level it is held to."""
     power: Probability | None
-    """Its power against the alternatives of the calibration; null: not known."""
+    """Its least power against the alternatives of the calibration; null: not known."""
     passed: bool
     """Whether it passed at that level."""
+    mean: Score
+    """Mean clipped margin of the replayed tokens."""
+    powers: Annotated[tuple[PowerAgainst, ...], Field(max_length=64)]
+    """Its power against each alternative."""
 
 
 class AuditPredicate(AuditTerms):

@@ -22,6 +22,7 @@ from receipts.model.receipt import LIMIT_MEANINGS
 from receipts.model.statement import (
     AuditStartStatement,
     AuditStatement,
+    CalibrationStatement,
     EvaluationStatement,
     PlanStatement,
 )
@@ -32,6 +33,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "evaluation-statement": EvaluationStatement,
     "audit-start-statement": AuditStartStatement,
     "audit-statement": AuditStatement,
+    "calibration-statement": CalibrationStatement,
     "point": Point,
     "restricted-record": RestrictedRecord,
     "inclusion-proof": InclusionProof,

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from receipts.model.audit import AuditPredicate, AuditStartPredicate
 from receipts.model.base import Digest, Name, WireModel
+from receipts.model.calibration import CalibrationPredicate
 from receipts.model.plan import PlanPredicate
 from receipts.model.receipt import EvaluationPredicate
 
@@ -16,6 +17,7 @@ PLAN_TYPE: Literal["urn:safety-receipts:plan:1"] = "urn:safety-receipts:plan:1"
 EVALUATION_TYPE: Literal["urn:safety-receipts:evaluation:1"] = "urn:safety-receipts:evaluation:1"
 AUDIT_START_TYPE: Literal["urn:safety-receipts:audit-start:1"] = "urn:safety-receipts:audit-start:1"
 AUDIT_TYPE: Literal["urn:safety-receipts:audit:1"] = "urn:safety-receipts:audit:1"
+CALIBRATION_TYPE: Literal["urn:safety-receipts:calibration:1"] = "urn:safety-receipts:calibration:1"
 
 
 class DigestSet(WireModel):
@@ -77,6 +79,14 @@ class AuditStatement(Statement[Literal["urn:safety-receipts:audit:1"], AuditPred
     """The result of an audit; its subject is the receipt."""
 
     model_config = ConfigDict(title="Audit statement")
+
+
+class CalibrationStatement(
+    Statement[Literal["urn:safety-receipts:calibration:1"], CalibrationPredicate]
+):
+    """An auditor's calibration; its subject is the checkpoint."""
+
+    model_config = ConfigDict(title="Calibration statement")
 
 
 def subject(name: str, digest: Digest) -> tuple[Subject, ...]:

@@ -125,7 +125,7 @@ def run(  # one parameter an option
         raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
     elif out == Path():
         raise UsageError("--out names no folder", hint="name a new one")
-    with _terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
+    with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
         signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         if limit is not None:
@@ -153,7 +153,7 @@ def beacon_value_of(text: str | None) -> str | None:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     """Let SIGTERM, by which schedulers and CI stop a run, end as Ctrl-C does."""
 
     def stop(_: int, __: FrameType | None) -> None:

@@ -65,7 +65,9 @@ def take_tokens(logits: torch.Tensor, drafts: Sequence[Draft], decoding: Decodin
     finite = torch.isfinite(logits.sum(-1))
     sound = logits if bool(finite.all()) else torch.where(finite[:, None], logits, 0.0)
     seeds = seed_tensor([draft.request.seed for draft in drafts], sound.device)
-    positions = torch.tensor([len(draft.tokens) for draft in drafts], device=sound.device)
+    positions = torch.tensor(
+        [draft.request.begun + len(draft.tokens) for draft in drafts], device=sound.device
+    )
     tokens = sampling.choose(sound, decoding, seeds, positions)
     for i, (draft, token, ok) in enumerate(
         zip(drafts, tokens.tolist(), finite.tolist(), strict=True)
@@ -95,7 +97,7 @@ def margins_of(
         return Margins(request.key, (), (), Reason.ENGINE_ERROR, message)
     tokens = torch.tensor(response, device=logits.device)
     seeds = seed_tensor([request.seed], logits.device).expand(len(response))
-    positions = torch.arange(len(response), device=logits.device)
+    positions = request.begun + torch.arange(len(response), device=logits.device)
     margins = sampling.margins(logits, tokens, decoding, seeds, positions)
     logprobs = torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None])[:, 0]
     return Margins(request.key, tuple(margins.tolist()), tuple(logprobs.tolist()))

@@ -54,6 +54,9 @@ class Request:
     """64-bit seed of the noise, 0 to 2^64 − 1; ignored when greedy."""
     logits_for: tuple[int, ...] = ()
     """Token ids whose logits are wanted at every position of the response."""
+    begun: int = 0
+    """How many of the last prompt tokens are the response's own beginning: the noise counts
+    positions from there.  ``max_new_tokens`` and the completion speak of the rest alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from receipts.model.point import Finish, Reason
 from runner.engines.engine import Completion, Request
@@ -20,18 +20,24 @@ def check_keys(requests: Iterable[Request]) -> None:
 
 def problem(request: Request, vocabulary: int, context_limit: int) -> str | None:
     """Return why a request cannot be answered, or None."""
+    return next(_problems(request, vocabulary, context_limit), None)
+
+
+def _problems(request: Request, vocabulary: int, context_limit: int) -> Iterator[str]:
     if not request.tokens:
-        return "the prompt has no tokens"
+        yield "the prompt has no tokens"
+        return
     if request.max_new_tokens < 1:
-        return "no room for a response was asked for"
+        yield "no room for a response was asked for"
     if len(request.tokens) + request.max_new_tokens > context_limit:
-        return f"prompt and response exceed the context of {context_limit:,} tokens"
+        yield f"prompt and response exceed the context of {context_limit:,} tokens"
+    if not 0 <= request.begun < len(request.tokens):
+        yield "the response begins before the prompt"
     if not 0 <= request.seed < 2**64:
-        return "the seed is no 64-bit integer"
+        yield "the seed is no 64-bit integer"
     for name, ids in (("prompt", request.tokens), ("logits wanted", request.logits_for)):
         if not in_vocabulary(ids, vocabulary):
-            return f"{name}: an id is no token id below {vocabulary:,}"
-    return None
+            yield f"{name}: an id is no token id below {vocabulary:,}"
 
 
 def in_vocabulary(ids: Sequence[int], vocabulary: int) -> bool:

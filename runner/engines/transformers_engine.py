@@ -92,6 +92,7 @@ class TransformersEngine:
         shared: Whether prefixes are to be shared, where the model allows it.
         share_tokens: Tokens that sharing a prefix must save
             (:func:`runner.engines.schedule.build_schedule`).
+        kernels: How attention over shared prefixes may be computed, the best first.
 
     Raises:
         UsageError: A model whose forward pass does not take positions, or has no output layer.
@@ -105,6 +106,7 @@ class TransformersEngine:
         max_rows: int | None = None,
         shared: bool = True,
         share_tokens: int = SHARE_TOKENS,
+        kernels: Sequence[Kernel] = tuple(Kernel),
     ) -> None:
         self._loaded = loaded
         model: Any = loaded.model
@@ -141,7 +143,7 @@ class TransformersEngine:
         """Why prefixes are not shared, in words; None: they are."""
         if shared:
             reuses = any(layer.values == 0 for layer in architecture.kv_layers)
-            self._setting, self.not_shared = self._try_sharing(windows, reuses=reuses)
+            self._setting, self.not_shared = self._try_sharing(windows, kernels, reuses=reuses)
         self._identity = read_identity(loaded)
         if self._setting is not None:
             name = f"shared-prefix-{self._setting.kernel}"
@@ -213,7 +215,7 @@ class TransformersEngine:
         # Requests that cannot but get the same response are one row.
         alike: dict[tuple[object, ...], list[int]] = {}
         for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-            noise = 0 if decoding.greedy else request.seed
+            noise = (0, 0) if decoding.greedy else (request.seed, request.begun)
             how = (request.max_new_tokens, request.stop_ids, request.logits_for, noise)
             alike.setdefault((id(prompt.node), *how), []).append(index)
         groups = list(alike.values())
@@ -316,13 +318,13 @@ class TransformersEngine:
         return chunk
 
     def _try_sharing(
-        self, windows: tuple[int | None, ...], *, reuses: bool
+        self, windows: tuple[int | None, ...], kernels: Sequence[Kernel], *, reuses: bool
     ) -> tuple[Setting | None, str | None]:
         """Return how prefixes can be shared, or why they cannot."""
         if self._loaded.architecture.alone:
             return None, "the position encoding depends on the longest sequence of a batch"
         reason: str | None = None
-        for kernel in Kernel:
+        for kernel in kernels:
             setting = Setting(windows, reuses, kernel, self._loaded.device)
             reason = why_not_shared(self._loaded, self._forward, self._plain, setting)
             if reason is None:

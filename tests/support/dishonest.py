@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
-from receipts.bundle import BundleWriter
+from receipts.bundle import Bundle, BundleWriter
 from receipts.dsse import sign
 from receipts.findings.tally import tally_points
 from receipts.keys import Signer
@@ -51,3 +52,22 @@ def seal_anything(
         environment=ENVIRONMENT,
     )
     writer.write_receipt(sign(statement.to_wire(), signer))
+
+
+def seal_again(
+    folder: Path, signer: Signer, change: Callable[[Point, RestrictedRecord], Pair]
+) -> None:
+    """Change points of a sealed bundle, and sign root and commitments that fit again.
+
+    Counts stay as they are: outcomes, finishes and token counts are not for this.
+    """
+    bundle, writer, root = Bundle(folder), BundleWriter(folder), RootAccumulator()
+    pairs = list(zip(bundle.points(), bundle.responses(), strict=True))
+    with writer.evidence(public=True) as sink:
+        for honest in pairs:
+            point, record = change(*honest)
+            point = point.model_copy(update={"commitment": record.commitment()})
+            root.append(sink.append(point, record))
+    statement = json.loads(bundle.receipt_envelope.payload)
+    statement["predicate"]["evidence"]["root"] = root.root().hex()
+    writer.write_receipt(sign(statement, signer))

@@ -33,6 +33,7 @@ from runner.execute import Committed
 from runner.judges.judge import Exchange, Judge, Judgement
 from runner.plan import ResolvedPlan
 from runner.stack import load_stack
+from verify.binding import Holdings
 from verify.integrity import verify_bundle
 
 ROWS = 64
@@ -165,13 +166,23 @@ def run(
     return EventRunner(resolved, folder, signer, options, make_stack, watcher or Quiet()).run()
 
 
-def verified(folder: Path, signer: Signer) -> list[Point]:
-    """Return the points of a bundle that holds at every level there is."""
+def verified(folder: Path, signer: Signer, resolved: ResolvedPlan | None = None) -> list[Point]:
+    """Return the points of a bundle that holds at every level there is.
+
+    Args:
+        folder: The bundle.
+        signer: Whose key is trusted.
+        resolved: The plan it was run from, to hold its artifacts and all its points to; None:
+            commitments are opened, and level bound is not reached.
+    """
     found = verify_bundle(
-        Bundle(folder), evaluators=TrustSet([signer.public]), wanted=CheckLevel.BOUND
+        Bundle(folder),
+        evaluators=TrustSet([signer.public]),
+        wanted=CheckLevel.BOUND,
+        holdings=None if resolved is None else Holdings(resolved, points=None),
     )
     assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == []
-    assert found.level is CheckLevel.CONSISTENT
+    assert found.level is (CheckLevel.CONSISTENT if resolved is None else CheckLevel.BOUND)
     assert {c.name: c.status for c in found.checks}["commitments"] is CheckStatus.PASSED
     return list(Bundle(folder).points())
 

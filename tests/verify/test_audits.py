@@ -13,8 +13,10 @@ from receipts.dsse import Envelope, sign
 from receipts.keys import Signer, TrustSet, generate
 from receipts.model.audit import (
     AuditedRate,
+    AuditMethod,
     AuditPredicate,
     AuditStartPredicate,
+    AuditTerms,
     AuditVerdict,
     Budget,
     Challenge,
@@ -24,6 +26,7 @@ from receipts.model.audit import (
     RateVerdict,
 )
 from receipts.model.check import Check, CheckLevel, CheckStatus
+from receipts.model.point import Outcome
 from receipts.model.receipt import DigestReference
 from receipts.model.statement import (
     AUDIT_START_TYPE,
@@ -35,11 +38,15 @@ from receipts.model.statement import (
 )
 from receipts.synthetic import ENVIRONMENT
 from verify.checks import Verdict, Verification
+from verify.draws import points_in_order
+from verify.hypotheses import hypothesis_of
 from verify.integrity import verify_bundle
+from verify.risk_limit import ConfirmingTest, RefutingTest, p_string
 
 AUDITOR, EVALUATOR_KEY = generate(), "ed25519.pub"
 GOLDEN = Path(__file__).parent.parent / "golden" / "0.1" / "good" / "ed25519"
 BASELINE = Bundle(GOLDEN).receipt.statement.predicate.baseline
+NONCE = "ab" * 32
 CONDITION, RATE = BASELINE.condition, BASELINE.compliance_rate
 """A condition of the golden bundle, and its sealed rate."""
 
@@ -48,12 +55,13 @@ def terms(receipt: Sha256) -> dict[str, Any]:
     """Return what announcement and result share."""
     return {
         "receipt": DigestReference(digest=receipt),
-        "challenge": Challenge(kind=ChallengeKind.NONCE, nonce="ab" * 32, beacon=None),
+        "challenge": Challenge(kind=ChallengeKind.NONCE, nonce=NONCE, beacon=None),
         "epsilon": "0.05",
         "alpha": "0.05",
         "expected_flip_rate": "0.005",
         "calibration": None,
         "budget": Budget(max_points=None),
+        "method": AuditMethod.REPLAY,
     }
 
 
@@ -75,6 +83,42 @@ def announce(receipt: Sha256, signer: Signer = AUDITOR) -> Envelope:
     return sign(statement.to_wire(), signer)
 
 
+def rate_verdict(verdict: AuditVerdict) -> RateVerdict:
+    """Return a rate's verdict with draws that say so."""
+    rate = AuditedRate(condition=CONDITION, direction=Direction.NOT_UNDERSTATED)
+    tested = hypothesis_of(BASELINE.counts, rate.direction, AuditTerms(**terms(Sha256("0" * 64))))
+    confirming = ConfirmingTest(tested.recorded, tested.hidden, tested.expected)
+    refuting = RefutingTest(tested.recorded, tested.hidden)
+    refuted = verdict is AuditVerdict.REFUTED
+    while True:
+        confirming.add(contradicted=refuted)
+        refuting.add(hard=refuted)
+        done = refuting.refuted(0.01) if refuted else confirming.confirmed(0.05)
+        if done or verdict is AuditVerdict.INCONCLUSIVE:
+            break
+    draws = confirming.draws
+    numbers = tuple(range(1, draws + 1)) if refuted else ()
+    return RateVerdict(
+        id=CONDITION,
+        direction=rate.direction,
+        recorded_rate=RATE,
+        recorded=tested.recorded,
+        hidden=tested.hidden,
+        draws=draws,
+        contradictions=len(numbers),
+        implausible=0,
+        ambiguous=0,
+        missing=0,
+        hard_contradictions=len(numbers),
+        p_value=p_string(confirming.p_value),
+        refuting_p_value=p_string(refuting.p_value),
+        verdict=verdict,
+        reason=None,
+        contradicted=numbers,
+        hard=numbers,
+    )
+
+
 def report(
     receipt: Sha256,
     start: Sha256,
@@ -83,22 +127,10 @@ def report(
     changes: dict[str, Any] | None = None,
 ) -> Envelope:
     """Return a signed audit; ``changes`` are made to its JSON, by dotted path."""
-    rate = RateVerdict(
-        id=CONDITION,
-        direction=Direction.NOT_UNDERSTATED,
-        recorded_rate=RATE,
-        recorded=BASELINE.counts.refused,
-        hidden=1,
-        draws=2,
-        contradictions=0,
-        implausible=0,
-        ambiguous=0,
-        missing=0,
-        hard_contradictions=0,
-        p_value="0.01",
-        refuting_p_value="1",
-        verdict=verdict,
-        reason=None,
+    rate = rate_verdict(verdict)
+    kind = (CONDITION, Outcome.REFUSED)
+    orders = points_in_order(
+        Bundle(GOLDEN), Bundle(GOLDEN).receipt.statement.predicate, [kind], (receipt, NONCE)
     )
     predicate = AuditPredicate(
         **terms(receipt),
@@ -113,10 +145,12 @@ def report(
             level="0.01",
             power=None,
             passed=True,
+            mean="0.000000",
+            powers=(),
         ),
         known_starts=1,
         beacon_value=None,
-        drawn=(Sha256("a" * 64), Sha256("b" * 64)),
+        drawn=tuple(one.id for one in orders[kind][: rate.draws]),
         points_total=264,
         checks=(),
         environment=ENVIRONMENT,
@@ -134,7 +168,10 @@ def report(
         part = statement["predicate"]
         for step in steps:
             part = part[int(step)] if step.isdecimal() else part[step]
-        part[last] = value
+        if isinstance(part, list):
+            part[int(last)] = value
+        else:
+            part[last] = value
     return sign(statement, signer)
 
 
@@ -215,15 +252,27 @@ def test_an_audit_of_another_receipt_is_ignored(verify: Any) -> None:
         ({"challenge.nonce": "cd" * 32}, "challenge is not what was announced"),
         ({"drawn": ["a" * 64] * 2}, "drawn twice"),
         ({"drawn": ["a" * 64]}, "not the points drawn"),
+        ({"drawn.0": "a" * 64}, "not those that the challenge draws"),
         ({"conditions.0.recordedRate": "0.999999"}, "not the receipt's rate"),
-        ({"conditions.0.contradictions": 3}, "counts do not fit"),
+        ({"conditions.0.contradictions": 3000}, "counts do not fit"),
         ({"conditions.0.hardContradictions": 1}, "counts do not fit"),
+        ({"conditions.0.recorded": 10_000}, "another number of points than the receipt counts"),
+        ({"conditions.0.hidden": 100}, "would put its rate off"),
+        ({"conditions.0.contradictions": 1}, "not those it counts"),
+        ({"conditions.0.contradicted": [100_000]}, "not those it counts"),
+        ({"conditions.0.pValue": "0.000000001"}, "p is 0.0"),
+        ({"conditions.0.refutingPValue": "0.5"}, "the refuting p is 1"),
+        (
+            {"conditions.0.contradictions": 1, "conditions.0.contradicted": [1]},
+            "p is",
+        ),
         ({"conditions.0.id": "h0-b4"}, "not the announced ones"),
         ({"conditions.0.verdict": "inconclusive"}, "not in every rate"),
         ({"conditions.0.verdict": "refuted"}, "not in every rate"),
         ({"identity": None}, "not in every rate and the model's identity"),
         ({"identity.passed": False}, "not in every rate and the model's identity"),
         ({"verdict": "refuted"}, "refuted as a whole"),
+        ({"verdict": "refuted", "conditions.0.verdict": "refuted"}, "do not refute it"),
     ],
 )
 def test_a_trusted_audit_that_does_not_hold_together(
@@ -232,6 +281,15 @@ def test_a_trusted_audit_that_does_not_hold_together(
     start = announce(receipt)
     verification, audits = verify(start, report(receipt, start.digest, changes=changes))
     assert any(words in c.detail for c in audits if c.status is CheckStatus.FAILED)
+    assert verification.verdict is Verdict.FAILED
+
+
+def test_an_audit_cannot_confirm_what_its_draws_do_not(verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt)
+    claimed = {"verdict": "confirmed", "conditions.0.verdict": "confirmed"}
+    few = report(receipt, start.digest, AuditVerdict.INCONCLUSIVE, changes=claimed)
+    verification, audits = verify(start, few)
+    assert any("its draws do not say so" in c.detail for c in audits)
     assert verification.verdict is Verdict.FAILED
 
 

@@ -27,5 +27,18 @@ def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
     assert recorded["h16-b16-suffix"] < recorded["h16-b0"] - 0.1
     verified = receipts("verify", out / "bundle", "--trust", out / "evaluator.pub")
     assert verified.code == 0
+    assert document["relabelled"] > 100
+    lied = receipts("verify", out / "lie", "--trust", out / "evaluator.pub", "--json")
+    assert (lied.code, json.loads(lied.out)["verdict"]) == (0, "passed")
+    audited = receipts(
+        "verify",
+        out / "lie",
+        "--trust",
+        out / "evaluator.pub",
+        "--trust-auditor",
+        out / "auditor.pub",
+        "--json",
+    )
+    assert (audited.code, json.loads(audited.out)["verdict"]) == (3, "failed")
     again = receipts("demo", "--out", out)
     assert (again.code, again.err.count("\n"), "is there already" in again.err) == (2, 1, True)

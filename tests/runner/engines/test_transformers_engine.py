@@ -164,6 +164,33 @@ def test_seeds_decide_seeded_responses(model: Any, sharing: dict[str, Any]) -> N
     assert len({c.tokens for c in engine.generate(again, SEEDED)}) == 1
 
 
+@pytest.mark.parametrize("decoding", [GREEDY, SEEDED])
+def test_a_response_goes_on_from_its_beginning_as_if_it_had_never_stopped(
+    model: Any, sharing: dict[str, Any], decoding: Decoding
+) -> None:
+    engine = engine_of(model, **sharing)
+    whole = answers(engine, prompts(), decoding)
+    begun = [
+        replace(
+            request,
+            tokens=(*request.tokens, *whole[request.key].tokens[:3]),
+            max_new_tokens=request.max_new_tokens - 3,
+            begun=3,
+        )
+        for request in prompts()
+        if len(whole[request.key].tokens) > 3
+    ]
+    assert len(begun) > 2
+    rest = answers(engine, begun, decoding)
+    scores = {
+        found.key: found.margins
+        for found in engine.score([(one, rest[one.key].tokens) for one in begun], decoding)
+    }
+    for request in begun:
+        assert rest[request.key].tokens == whole[request.key].tokens[3:]
+        assert max(scores[request.key]) < 1e-3
+
+
 def test_limits_and_stops_are_each_requests_own(llama: Any, sharing: dict[str, Any]) -> None:
     base = replace(prompts()[-1], stop_ids=frozenset())
     full = answers(engine_of(llama), [replace(base, max_new_tokens=30)])[base.key].tokens

@@ -1,0 +1,752 @@
+"""Level *bound*: the artifacts, and what is made of them again.
+
+One small model is run once; its bundle and its study are then changed in copies.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dishonest import Pair, seal_again
+from judging import make_tokenizer, save_tokenizer
+from running import Faulty, run, verified
+from studies import write_study
+from transformers import BertConfig, BertForSequenceClassification
+
+from receipts.bundle import RESPONSES, Bundle
+from receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
+from receipts.keys import Signer, TrustSet, generate, write_key_pair
+from receipts.model.base import SourceName
+from receipts.model.check import CheckLevel, CheckStatus
+from receipts.model.demonstrations import Ordering
+from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
+from runner.engines.engine import Completion
+from runner.event import RunOptions
+from runner.plan import ResolvedPlan, resolve_plan
+from verify import binding
+from verify.artifacts import check_artifacts
+from verify.binding import Holdings, drawn_points
+from verify.checks import CheckList, Verification
+from verify.integrity import verify_bundle
+from verify.selftest import edit_line
+
+Receipts = Callable[..., Any]
+
+EXPERIMENTS = (
+    "fixed_harmful: {harmful: [2], benign: [2]}",
+    "orderings: {harmful: 2, benign: 2, rules: [random]}",
+    'response_prefix: {harmful: 1, benign: 1, prefixes: ["Sure"]}',
+    "contexts: {harmful: 1, benign: 1, gap_turns: 1, forms: [turns, conversation, memory]}",
+)
+POINTS = 7 * 4 * 2
+NONCE = "5e" * 32
+CHECKS = [
+    "checkpoint",
+    "tokenizer",
+    "chat-template",
+    "system-prompt",
+    "rendering",
+    "context-limit",
+    "end-tokens",
+    "queries",
+    "demonstrations",
+    "judge",
+    "commitments",
+    "prompts-rendered",
+    "texts-decoded",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A sealed event with everything it was made of."""
+
+    folder: Path
+    signer: Signer
+    resolved: ResolvedPlan
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
+
+    @property
+    def study(self) -> Path:
+        return self.folder / "study"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "key.pub"
+
+
+@pytest.fixture(scope="module")
+def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
+    """A run in which draws, orders, prefixes, forms, cuts and a system prompt matter."""
+    folder = tmp_path_factory.mktemp("event")
+    plan = write_study(folder / "study", queries=3, controls=1, experiments=EXPERIMENTS)
+    text = plan.read_text("utf-8")
+    text = text.replace('{date: "2026-01-01"}', '{date: "2026-01-01", system: "Be brief."}')
+    text = text.replace("  draws: 2\n", "  draws: 2\n  truncate: {characters: 44}\n")
+    plan.write_text(text, "utf-8")
+    resolved, signer = resolve_plan(plan), generate()
+    assert resolved.predicate.points == POINTS
+    write_key_pair(folder / "key", signer, None)
+    run(resolved, folder / "bundle", signer)
+    return Event(folder, signer, resolved)
+
+
+@pytest.fixture
+def forged(event: Event, tmp_path: Path) -> Path:
+    """A copy of the bundle."""
+    return Path(shutil.copytree(event.bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def study(event: Event, tmp_path: Path) -> Path:
+    """A copy of the study, in a folder of another name."""
+    return Path(shutil.copytree(event.study, tmp_path / "moved"))
+
+
+def held(event: Event, bundle: Path, **settings: Any) -> Verification:
+    """Verify a bundle against the artifacts it was made of."""
+    return verify_bundle(
+        Bundle(bundle),
+        evaluators=TrustSet([event.signer.public]),
+        wanted=CheckLevel.BOUND,
+        holdings=Holdings(event.resolved, **settings),
+    )
+
+
+def failed(verification: Verification) -> dict[str, str]:
+    return {c.name: c.detail for c in verification.checks if c.status is CheckStatus.FAILED}
+
+
+def bound(document: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {
+        c["name"]: (c["status"], c["detail"]) for c in document["checks"] if c["level"] == "bound"
+    }
+
+
+def test_an_honest_bundle_is_bound_to_its_artifacts(event: Event, receipts: Receipts) -> None:
+    words = ["verify", event.bundle, "--trust", event.key, "--artifacts", event.study / "plan.yaml"]
+    finished = receipts(*words, "--json")
+    document = json.loads(finished.out)
+    assert (finished.code, document["verdict"], document["level"]) == (0, "passed", "bound")
+    checks = bound(document)
+    assert list(checks) == CHECKS
+    assert {status for status, _ in checks.values()} == {"passed"}
+    assert checks["prompts-rendered"][1] == f"all {POINTS} points"
+    notes = {c["name"]: c["detail"] for c in document["checks"] if c["level"] == "none"}
+    assert notes["plan-file"] == "is the sealed plan's"
+
+
+def test_the_level_that_is_asked_for_is_the_one_that_is_said(
+    event: Event, receipts: Receipts
+) -> None:
+    words = ["verify", event.bundle, "--trust", event.key]
+    assert "(level bound)" in receipts(*words, "--artifacts", event.study / "plan.yaml", "-q").out
+    unheld = receipts(*words, "--level", "bound", "--json")
+    checks = bound(json.loads(unheld.out))
+    assert (unheld.code, checks["commitments"][0]) == (5, "passed")
+    assert checks["artifacts"] == ("not_checked", "give --artifacts PLAN")
+    assert json.loads(receipts(*words, "--json").out)["level"] == "consistent"
+
+
+def test_the_checks_of_a_bundle_have_different_names(event: Event) -> None:
+    names = [check.name for check in held(event, event.bundle).checks]
+    assert len(names) == len(set(names))
+
+
+def test_places_and_names_are_the_auditors_own(
+    event: Event, study: Path, receipts: Receipts
+) -> None:
+    (study / "model").rename(study / "weights")
+    (study / "harmful.jsonl").rename(study / "pool.jsonl")
+    plan = study / "plan.yaml"
+    text = plan.read_text("utf-8")
+    for before, after in (
+        ("path: model", "path: weights"),
+        ("harmful-pairs, path: harmful.jsonl", "mine, path: pool.jsonl"),
+        ("first: {corpus", "another-first: {corpus"),
+        ("name: asked", "name: of-mine"),
+        ("name: a small study", "name: an audit"),
+        ("max_new_tokens: 6", "max_new_tokens: 9"),
+        (EXPERIMENTS[2], "fixed_harmful: {harmful: [0], benign: [4]}"),
+    ):
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    plan.write_text(text, "utf-8")
+    words = ["verify", event.bundle, "--trust", event.key, "--artifacts", plan, "--json"]
+    finished = receipts(*words)
+    document = json.loads(finished.out)
+    assert (finished.code, document["level"]) == (0, "bound"), bound(document)
+    notes = {c["name"]: c["detail"] for c in document["checks"] if c["level"] == "none"}
+    assert notes["plan-file"].startswith("differs from the sealed plan in ")
+
+
+def rewrite(file: str, before: str, after: str) -> Callable[[Path], None]:
+    """Return an edit of the first place where a text stands in a file of the study."""
+
+    def edit(study: Path) -> None:
+        text = (study / file).read_text("utf-8")
+        assert before in text
+        (study / file).write_text(text.replace(before, after, 1), "utf-8")
+
+    return edit
+
+
+def lines(file: str, change: Callable[[list[str]], list[str]]) -> Callable[[Path], None]:
+    def edit(study: Path) -> None:
+        rows = (study / file).read_text("utf-8").splitlines(keepends=True)
+        (study / file).write_text("".join(change(rows)), "utf-8")
+
+    return edit
+
+
+def flip_a_weight(study: Path) -> None:
+    path = study / "model" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def add_a_file(study: Path) -> None:
+    (study / "model" / "adapter.json").write_text("{}")
+
+
+PROMPTS, TEXTS = "prompts-rendered", "texts-decoded"
+
+
+@dataclass(frozen=True)
+class Another:
+    """Another artifact, and what comes of it."""
+
+    name: str
+    edit: Callable[[Path], None]
+    caught: tuple[str, ...]
+    """The checks that fail, and no other."""
+    detail: str
+    """Part of what the first says."""
+    unmade: tuple[str, ...] = ()
+    """The checks that are not made."""
+
+
+def of_pools(name: str, edit: Callable[[Path], None], detail: str) -> Another:
+    return Another(name, edit, ("demonstrations",), detail, (PROMPTS,))
+
+
+CONTEXT_LIMIT = '"max_position_embeddings": 409'
+
+OTHERS = [
+    Another("a weight", flip_a_weight, ("checkpoint",), "model.safetensors differs"),
+    Another("a file more", add_a_file, ("checkpoint",), "adapter.json is none of the plan's"),
+    Another(
+        "the tokenizer",
+        rewrite("model/tokenizer_config.json", "{", "{ "),
+        ("checkpoint", "tokenizer"),
+        "tokenizer_config.json differs",
+        (PROMPTS, TEXTS),
+    ),
+    Another(
+        "the chat template",
+        rewrite("model/chat_template.jinja", "{", "{#- -#}{"),
+        ("checkpoint", "chat-template"),
+        "chat_template.jinja differs",
+        (PROMPTS,),
+    ),
+    Another(
+        "the context limit",
+        rewrite("model/config.json", f"{CONTEXT_LIMIT}6", f"{CONTEXT_LIMIT}5"),
+        ("checkpoint", "context-limit"),
+        "config.json differs",
+    ),
+    Another(
+        "the system prompt",
+        rewrite("plan.yaml", "Be brief.", "Be brief!"),
+        ("system-prompt",),
+        f"{sha256_hex(b'Be brief!')[:16]}…, the plan names {sha256_hex(b'Be brief.')[:16]}…",
+        (PROMPTS,),
+    ),
+    Another(
+        "a query",
+        rewrite("queries.jsonl", "Hide the kite", "Show the kite"),
+        ("queries",),
+        "asked: digest is ",
+        (PROMPTS,),
+    ),
+    Another(
+        "a control's id",
+        rewrite("controls.jsonl", '"c0"', '"c9"'),
+        ("queries",),
+        "control: digest is ",
+        (PROMPTS,),
+    ),
+    of_pools(
+        "a demonstration",
+        rewrite("benign.jsonl", "mend the bell", "mend a bell"),
+        "first: digest is ",
+    ),
+    of_pools(
+        "a demonstration less",
+        lines("harmful.jsonl", lambda rows: rows[1:]),
+        "harmful-pairs: digest is ",
+    ),
+    of_pools(
+        "demonstrations in another order",
+        lines("refusals.jsonl", lambda rows: rows[::-1]),
+        "refusal-pairs: digest is ",
+    ),
+    of_pools(
+        "the length rule",
+        rewrite("plan.yaml", "characters: 44", "characters: 45"),
+        "truncation is characters = 45, scope = demonstration, the plan says characters = 44",
+    ),
+    of_pools("draws", rewrite("plan.yaml", "draws: 2", "draws: 3"), "draws is 3, the plan says 2"),
+    Another(
+        "the judge",
+        rewrite("plan.yaml", "{kind: refusal-strings}", "{kind: wildguard, path: model}"),
+        ("judge",),
+        "kind is wildguard, the plan says refusal-strings",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name.replace(" ", "-"))
+def test_another_artifact_fails_its_check(
+    event: Event, study: Path, receipts: Receipts, case: Another
+) -> None:
+    case.edit(study)
+    words = ["--trust", event.key, "--artifacts", study / "plan.yaml", "--json"]
+    finished = receipts("verify", event.bundle, *words)
+    document = json.loads(finished.out)
+    checks = bound(document)
+    assert (finished.code, document["level"]) == (3, "consistent")
+    assert tuple(name for name, (status, _) in checks.items() if status == "failed") == case.caught
+    assert case.detail in checks[case.caught[0]][1]
+    # What is made of another artifact is not held against the record.
+    skipped = [name for name, (status, _) in checks.items() if status == "not_checked"]
+    assert tuple(skipped) == case.unmade
+    assert all(case.caught[-1] in checks[name][1] for name in skipped)
+
+
+@pytest.mark.parametrize(
+    ("edit", "unmade"),
+    [
+        (
+            rewrite("plan.yaml", "  - {corpus: own, name: control", "  #"),
+            ["queries", "demonstrations", "prompts-rendered"],
+        ),
+        (
+            rewrite(
+                "plan.yaml",
+                "queries:\n",
+                "queries:\n  - {corpus: own, name: more, path: more.jsonl}\n",
+            ),
+            ["queries", "prompts-rendered"],
+        ),
+        (
+            rewrite("plan.yaml", "  refusal: {", "  # {"),
+            ["demonstrations", "prompts-rendered"],
+        ),
+    ],
+)
+def test_what_a_plan_file_does_not_name_is_not_checked(
+    event: Event, study: Path, receipts: Receipts, edit: Callable[[Path], None], unmade: list[str]
+) -> None:
+    """Neither can an auditor who lacks a corpus refute anything, nor is anything passed."""
+    (study / "more.jsonl").write_text('{"id": "m", "request": "Fold the sail"}\n')
+    edit(study)
+    words = ["--trust", event.key, "--artifacts", study / "plan.yaml", "--json"]
+    finished = receipts("verify", event.bundle, *words)
+    document = json.loads(finished.out)
+    checks = bound(document)
+    assert (finished.code, document["verdict"]) == (5, "incomplete")
+    assert {s for s, _ in checks.values()} == {"passed", "not_checked"}
+    assert {n for n, (s, _) in checks.items() if s == "not_checked"} <= {*unmade}
+    assert "prompts-rendered" not in {n for n, (s, _) in checks.items() if s == "passed"}
+
+
+def one(number: int, **fields: Any) -> Callable[[Point, RestrictedRecord], Pair]:
+    """Return a forgery of one record."""
+
+    def change(point: Point, record: RestrictedRecord) -> Pair:
+        if point.index != number:
+            return point, record
+        return point, record.model_copy(update=fields)
+
+    return change
+
+
+LAST = POINTS - 1
+OTHER = Sha256("ab" * 32)
+
+
+def swap_prefix(point: Point, record: RestrictedRecord) -> Pair:
+    if point.prefix_adopted is not None:
+        point = point.model_copy(update={"prefix_adopted": not point.prefix_adopted})
+    return point, record
+
+
+def swap_first_tokens(point: Point, record: RestrictedRecord) -> Pair:
+    """The text of the honest run beside other token ids."""
+    tokens = record.response_tokens
+    if point.index == LAST and len(tokens) > 1:
+        tokens = (next(t for t in (9, 10, 11) if t not in tokens), *tokens[1:])
+    return point, record.model_copy(update={"response_tokens": tokens})
+
+
+@pytest.mark.parametrize(
+    ("change", "caught", "detail"),
+    [
+        (one(LAST, prompt=OTHER), PROMPTS, "the prompt is not the one that is rendered"),
+        (one(LAST, demonstrations=OTHER), PROMPTS, "not those that the plan draws"),
+        (one(LAST, text="Sure, take the lamp."), TEXTS, "what its tokens decode to"),
+        (swap_first_tokens, TEXTS, "what its tokens decode to"),
+        (swap_prefix, TEXTS, "prefixAdopted does not follow"),
+    ],
+)
+def test_what_an_evaluator_seals_falsely_is_found(
+    event: Event,
+    forged: Path,
+    change: Callable[[Point, RestrictedRecord], Pair],
+    caught: str,
+    detail: str,
+) -> None:
+    """Signatures, root and commitments all fit."""
+    seal_again(forged, event.signer, change)
+    found = held(event, forged)
+    assert list(failed(found)) == [caught]
+    assert detail in failed(found)[caught]
+    assert found.exit_code == 3
+    assert found.level is CheckLevel.CONSISTENT
+
+
+def test_a_text_that_is_said_to_be_empty_is_found(event: Event, forged: Path) -> None:
+    """An evaluator who hides a compliance among the points that have nothing to judge."""
+    records = list(Bundle(forged).responses())
+    hidden = next(r.index for r in records if r.outcome is Outcome.COMPLIED)
+    ending = {"outcome": Outcome.UNSCORED, "reason": Reason.EMPTY_RESPONSE}
+
+    def change(point: Point, record: RestrictedRecord) -> Pair:
+        if point.index != hidden:
+            return point, record
+        changed = record.model_copy(update={**ending, "judge": None})
+        return point.model_copy(update=ending), changed
+
+    seal_again(forged, event.signer, change)
+    assert "whether there is a text" in failed(held(event, forged))[TEXTS]
+
+
+def test_a_token_that_the_model_has_not_is_named(event: Event, forged: Path) -> None:
+    """Decoders drop unknown ids: anything could be hidden behind them."""
+    honest = list(Bundle(forged).responses())[LAST].response_tokens
+    seal_again(forged, event.signer, one(LAST, response_tokens=(2**50, *honest[1:])))
+    assert f"token {2**50} is none of the model's" in failed(held(event, forged))[TEXTS]
+
+
+def test_demonstrations_in_another_order_are_other_demonstrations(
+    event: Event, forged: Path
+) -> None:
+    """The digests of two draws of a random order, exchanged."""
+    plan = event.resolved.predicate
+    place = next(i for i, c in enumerate(plan.conditions) if c.ordering is Ordering.RANDOM)
+    first = place * len(plan.query_ids) * 2
+    records = list(Bundle(forged).responses())
+    assert records[first].demonstrations != records[first + 1].demonstrations
+    swapped = {first: records[first + 1], first + 1: records[first]}
+
+    def change(point: Point, record: RestrictedRecord) -> Pair:
+        other = swapped.get(point.index, record)
+        return point, record.model_copy(update={"demonstrations": other.demonstrations})
+
+    seal_again(forged, event.signer, change)
+    detail = failed(held(event, forged))[PROMPTS]
+    assert detail.startswith(f"2 wrong of all {POINTS} points: point {first} (h2-b2-random)")
+
+
+def test_all_points_find_the_one_that_a_sample_misses(event: Event, forged: Path) -> None:
+    seal_again(forged, event.signer, one(LAST, prompt=OTHER))
+    digest = Bundle(forged).receipt_envelope.digest
+    plan = event.resolved.predicate
+    nonces = [sha256_hex(bytes([i])) for i in range(200)]
+    misses, hits = (
+        next(n for n in nonces if (LAST in drawn_points(plan, digest, n, 8)) is hit)
+        for hit in (False, True)
+    )
+    missed = held(event, forged, points=8, nonce=misses)
+    assert (missed.level, failed(missed)) == (CheckLevel.BOUND, {})
+    hit = failed(held(event, forged, points=8, nonce=hits))[PROMPTS]
+    assert hit.startswith(f"1 wrong of 8 of {POINTS} points, drawn with nonce {hits}: point {LAST}")
+    assert PROMPTS in failed(held(event, forged, points=None))
+
+
+def test_a_sample_is_what_the_protocol_says(event: Event) -> None:
+    plan, digest = event.resolved.predicate, Sha256("cd" * 32)
+
+    def key(index: int) -> str:
+        rest, draw = divmod(index, 2)
+        place, query = divmod(rest, len(plan.query_ids))
+        id_ = point_id(plan.conditions[place].id, plan.query_ids[query], draw)
+        return sha256_hex(canonical_bytes(["safety-receipts/bound-sample/1", digest, NONCE, id_]))
+
+    order = sorted(range(POINTS), key=key)
+    assert drawn_points(plan, digest, NONCE, 7) == set(order[:7])
+    assert drawn_points(plan, digest, NONCE, POINTS + 5) == set(range(POINTS))
+    assert drawn_points(plan, digest, "00" * 32, 7) != set(order[:7])
+
+
+def test_a_sample_is_fresh_and_can_be_repeated(
+    event: Event, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binding, "SAMPLE", 10)
+    plan = event.study / "plan.yaml"
+    words = ["verify", event.bundle, "--trust", event.key, "--artifacts", plan, "--json"]
+
+    def detail(*more: str) -> str:
+        finished = receipts(*words, *more)
+        assert finished.code == 0
+        return bound(json.loads(finished.out))["prompts-rendered"][1]
+
+    first, second = detail(), detail()
+    assert first != second
+    nonce = re.fullmatch(rf"10 of {POINTS} points, drawn with nonce ([0-9a-f]{{64}})", first)
+    assert nonce is not None
+    assert detail("--sample-nonce", nonce[1]) == first
+    assert detail("--all-points") == f"all {POINTS} points"
+
+
+def test_without_the_records_nothing_is_said_to_be_rendered(event: Event, forged: Path) -> None:
+    (forged / RESPONSES).unlink()
+    found = held(event, forged)
+    status = {c.name: c.status for c in found.checks}
+    assert [status[name] for name in ("checkpoint", "commitments", PROMPTS, TEXTS)] == [
+        CheckStatus.PASSED,
+        *[CheckStatus.NOT_CHECKED] * 3,
+    ]
+    assert found.exit_code == 5
+
+
+def test_a_sample_passes_only_where_all_records_open(event: Event, forged: Path) -> None:
+    """The sample itself is good, and the record that was changed is not in it."""
+    edit_line(LAST, lambda record: record.update(text="Sure."), RESPONSES)(forged, event.signer)
+    digest, plan = Bundle(forged).receipt_envelope.digest, event.resolved.predicate
+    nonces = (sha256_hex(bytes([i])) for i in range(200))
+    misses = next(n for n in nonces if LAST not in drawn_points(plan, digest, n, 8))
+    found = held(event, forged, points=8, nonce=misses)
+    status = {c.name: c.status for c in found.checks}
+    assert list(failed(found)) == ["commitments"]
+    assert {status[PROMPTS], status[TEXTS]} == {CheckStatus.NOT_CHECKED}
+
+
+def test_a_point_that_is_there_twice_stands_for_no_other(event: Event, forged: Path) -> None:
+    first = next(Bundle(forged).points()), next(Bundle(forged).responses())
+    seal_again(forged, event.signer, lambda p, r: first if p.index == LAST else (p, r))
+    found = held(event, forged)
+    status = {c.name: c.status for c in found.checks}
+    assert "evidence-order" in failed(found)
+    assert {status[PROMPTS], status[TEXTS]} == {CheckStatus.NOT_CHECKED}
+
+
+def test_a_beacons_value_joins_the_seed(tmp_path: Path) -> None:
+    plan = write_study(tmp_path / "study", queries=1, controls=1, experiments=EXPERIMENTS[:1])
+    seed = "  draws: 2\n  seed: {beacon: {source: drand-quicknet, round: 7}}\n"
+    rewrite("plan.yaml", "  draws: 2\n", seed)(tmp_path / "study")
+    resolved, signer = resolve_plan(plan), generate()
+    options = RunOptions(memory=2**26, beacon_value="ab" * 32)
+    run(resolved, tmp_path / "b", signer, options=options)
+    verified(tmp_path / "b", signer, resolved)
+
+
+def test_points_that_failed_have_prompts_too(tmp_path: Path) -> None:
+    """Prompts that are too long, and an engine's failure."""
+    plan = write_study(
+        tmp_path / "study",
+        context=512,
+        queries=2,
+        controls=1,
+        experiments=("fixed_harmful: {harmful: [0, 24], benign: [0]}",),
+        more="context_overflow: fail_point\n",
+    )
+    resolved, signer = resolve_plan(plan), generate()
+
+    def fault(completion: Completion) -> Completion | None:
+        return None if completion.key == 0 else completion
+
+    options = RunOptions(memory=2**26, accept_failed=True)
+    run(
+        resolved,
+        tmp_path / "b",
+        signer,
+        options=options,
+        engine=lambda engine: Faulty(engine, fault),
+    )
+    points = verified(tmp_path / "b", signer, resolved)
+    assert {p.reason for p in points if p.outcome is Outcome.FAILED} == {
+        Reason.CONTEXT_OVERFLOW,
+        Reason.ENGINE_ERROR,
+    }
+
+
+def compared(before: ResolvedPlan, after: Path, **changes: Any) -> dict[str, tuple[str, str]]:
+    """Hold the artifacts of a plan file to another plan, of which some parts are changed.
+
+    Args:
+        before: The plan.
+        after: The plan file.
+        changes: Part of the plan → field → value.
+    """
+    plan = before.predicate
+    parts = {
+        name: getattr(plan, name).model_copy(update=change) if isinstance(change, dict) else change
+        for name, change in changes.items()
+    }
+    checks = CheckList()
+    check_artifacts(plan.model_copy(update=parts), resolve_plan(after), checks)
+    return {check.name: (check.status.value, check.detail) for check in checks.checks}
+
+
+def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) -> None:
+    """An evaluator who seals the digests of the files, and something else about them."""
+    plan, file = event.resolved.predicate, event.resolved.file
+    harmful = plan.demonstrations.harmful
+    assert harmful is not None
+    fewer = {"decontaminated": harmful.decontaminated + 1, "pool": harmful.pool - 1}
+    ids = plan.query_ids
+    for name, changes, detail in (
+        ("checkpoint", {"instrument": True}, "instrument is false of these files"),
+        ("context-limit", {"prompt": {"context_limit": 99}}, "4,096, the plan says 99"),
+        ("end-tokens", {"sampling": {"end_tokens": (7,)}}, "; the plan says 7"),
+        ("rendering", {"prompt": {"judged_channel": "final"}}, "judged channel is None"),
+        ("queries", {"query_ids": (ids[1], ids[0], *ids[2:])}, "asked: has query q0 where"),
+        (
+            "demonstrations",
+            {"demonstrations": {"harmful": harmful.model_copy(update=fewer)}},
+            "harmful-pairs: decontaminated is 0, the plan says 1",
+        ),
+    ):
+        status, said = compared(event.resolved, file, **changes)[name]
+        assert (status, detail in said) == ("failed", True), said
+
+
+def test_pickles_that_the_hub_left_out_may_lie_in_a_copy(event: Event, study: Path) -> None:
+    (study / "model" / "training_args.bin").write_bytes(b"not opened")
+    sealed = event.resolved
+    assert compared(sealed, study / "plan.yaml")["checkpoint"][0] == "failed"
+    from_hub = {"hub": "of/somebody", "revision": "c" * 40}
+    found = compared(sealed, study / "plan.yaml", checkpoint=from_hub)
+    assert found["checkpoint"][0] == "passed"
+
+
+def test_a_judges_threshold_and_a_second_judge_are_compared(study: Path) -> None:
+    sizes = {"vocab_size": make_tokenizer("wordpiece").get_vocab_size(), "hidden_size": 16}
+    labels = {"id2label": {0: "NORMAL", 1: "REJECTION"}, "label2id": {"NORMAL": 0, "REJECTION": 1}}
+    small = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config: Any = BertConfig
+    model = BertForSequenceClassification(config(**sizes, **small, **labels))
+    model.save_pretrained(study / "classifier")
+    save_tokenizer(study / "classifier", "wordpiece")
+    plain = study / "plan.yaml"
+
+    def judged_by(name: str, judge: str) -> Path:
+        text = plain.read_text("utf-8").replace("{kind: refusal-strings}", judge)
+        (study / name).write_text(text, "utf-8")
+        return study / name
+
+    strings = "{{kind: refusal-strings, second: {}}}"
+    half_sure = '{kind: classifier, path: classifier, threshold: "0.5"}'
+    half = judged_by("half.yaml", strings.format(half_sure))
+    more = judged_by("more.yaml", strings.format(half_sure.replace("0.5", "0.9")))
+    first = judged_by("first.yaml", half_sure)
+    sealed, name = resolve_plan(half), "second-judge-identity"
+    assert compared(sealed, half)[name] == ("passed", "classifier")
+    assert compared(sealed, more)[name] == ("failed", "threshold is 0.9, the plan says 0.5")
+    unheld = ("not_checked", "the plan file names no second judge")
+    assert compared(sealed, plain)[name] == unheld
+    sealed = resolve_plan(first)
+    assert compared(sealed, first)["judge"] == ("passed", "classifier")
+    weights = study / "classifier" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    status, detail = compared(sealed, first)["judge"]
+    assert (status, detail.startswith("weights is ")) == ("failed", True)
+
+
+def test_a_rule_of_another_version_is_not_checked(event: Event) -> None:
+    """Nothing says that it was broken, and nothing that it was kept."""
+    found = compared(
+        event.resolved,
+        event.resolved.file,
+        prompt={"rendering": "conversation/9"},
+        demonstrations={"selection": "lottery/1"},
+    )
+    skipped = [name for name, (status, _) in found.items() if status == "not_checked"]
+    assert skipped == ["rendering", "demonstrations"]
+
+
+def test_a_wrapper_that_the_rule_has_not_is_found(event: Event) -> None:
+    contexts = [
+        context.model_copy(update={"template": OTHER}) if context.template else context
+        for context in event.resolved.predicate.contexts
+    ]
+    found = compared(event.resolved, event.resolved.file, contexts=tuple(contexts))
+    assert found["rendering"] == ("failed", "context memory is not the one of conversation/1")
+
+
+def test_a_source_is_never_paired_with_the_file_of_another(event: Event) -> None:
+    first, second = event.resolved.predicate.demonstrations.benign
+    twin = second.model_copy(update={"name": SourceName("twin"), "digest": first.digest})
+    found = compared(event.resolved, event.resolved.file, demonstrations={"benign": (first, twin)})
+    assert found["demonstrations"] == (
+        "not_checked",
+        "the plan file names no benign source like twin",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--all-points"], "--all-points goes with --artifacts"),
+        (["--sample-nonce", NONCE], "--sample-nonce goes with --artifacts"),
+        (["--allow-pickle"], "--allow-pickle goes with --artifacts"),
+        (["--artifacts", "PLAN", "--sample-nonce", "5E" * 32], "64 lower-case hex digits"),
+        (["--artifacts", "PLAN", "--all-points", "--sample-nonce", NONCE], "draws no sample"),
+        (["--artifacts", "nowhere.yaml"], "nowhere.yaml: cannot read"),
+        (["--artifacts", "BROKEN"], "No such file"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    event: Event, study: Path, receipts: Receipts, options: list[str], words: str
+) -> None:
+    shutil.copy(study / "plan.yaml", study / "broken.yaml")
+    rewrite("broken.yaml", "path: model", "path: gone")(study)
+    places = {"PLAN": study / "plan.yaml", "BROKEN": study / "broken.yaml"}
+    finished = receipts(
+        "verify", event.bundle, "--trust", event.key, *(places.get(o, o) for o in options)
+    )
+    assert (finished.code, finished.out, finished.err.count("\n")) == (2, "", 1)
+    assert words in finished.err
+
+
+def test_without_the_run_extra_the_remedy_is_said(event: Event) -> None:
+    program = (
+        "import sys; sys.modules['tokenizers'] = None\n"
+        "from receipts.cli import main; main(sys.argv[1:])"
+    )
+    words = ["verify", str(event.bundle), "--trust", str(event.key)]
+    command = [sys.executable, "-c", program, *words]
+    plain = subprocess.run(
+        [*command, "--level", "bound"], capture_output=True, text=True, check=False
+    )
+    assert (plain.returncode, "give --artifacts PLAN" in plain.stdout) == (5, True)
+    command += ["--artifacts", str(event.study / "plan.yaml")]
+    without = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (without.returncode, without.stdout, without.stderr.count("\n")) == (5, "", 1)
+    assert "tokenizers is not installed (pip install 'safety-receipts[run]')" in without.stderr

@@ -1,0 +1,329 @@
+"""Are the artifacts on this disk the ones that a sealed plan names?
+
+Digests are compared, and what is derived from files; names and places are the auditor's own.
+What a plan file decides besides (experiments, sampling) is left to the sealed plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from pydantic.alias_generators import to_camel
+
+from receipts.grid import source_of
+from receipts.model.base import QueryId, SourceName
+from receipts.model.check import CheckLevel
+from receipts.model.checkpoint import Checkpoint
+from receipts.model.demonstrations import Corpus, Demonstrations, DemonstrationSource
+from receipts.model.judge import JudgeIdentity
+from receipts.model.plan import PlanPredicate
+from runner.checkpoint import pickled_files
+from runner.contexts import WRAPPERS
+from runner.demonstrations import Pool, Pools
+from runner.plan import SELECTION, Artifacts, ResolvedPlan
+from runner.prompts import RENDERING
+from runner.sealed_plan import first_difference
+from verify.checks import CheckList
+
+C = TypeVar("C", bound=Corpus)
+
+_LEVEL = CheckLevel.BOUND
+
+_CORPUS = ("digest", "corpus", "where", "rows", "empty_rows", "duplicate_rows")
+"""What follows from a corpus file and its selection."""
+
+_JUDGE = ("kind", "weights", "template", "parser", "threshold", "max_new_tokens")
+"""What a judge's digest is of."""
+
+
+@dataclass(frozen=True)
+class Usable:
+    """What the artifacts can be used for, as far as they are the ones named."""
+
+    prompts: Artifacts | None
+    """In the sealed plan's order and under its names; None: its prompts cannot be made."""
+    no_prompts: str
+    """Why not."""
+    texts: bool
+    """Whether its responses can be decoded."""
+    no_texts: str
+    """Why not."""
+
+
+def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckList) -> Usable:
+    """Compare the artifacts with those of a coherent plan, one check for each kind.
+
+    What the auditor's plan file does not name is not checked; what it names must be the plan's.
+
+    Args:
+        plan: The sealed plan.
+        resolved: The auditor's plan file.
+        checks: Receives the checks.
+    """
+    mine = resolved.predicate
+    if plan.checkpoint.files:
+        problem = _checkpoint_problem(plan, mine)
+        checks.decide(_LEVEL, "checkpoint", problem, _named(plan.checkpoint))
+    else:
+        checks.skip(_LEVEL, "checkpoint", "the plan lists no files: a model behind an API")
+    good = _check_prompt(plan, mine, checks)
+    good |= _check_corpora(plan, mine, checks)
+    _check_judges(plan, mine, checks)
+    place = first_difference(plan.to_wire(), mine.to_wire())
+    told = f"differs from the sealed plan in {place}; the sealed plan rules"
+    checks.decide(CheckLevel.NONE, "plan-file", None, told if place else "is the sealed plan's")
+    missing = [name for name in _FOR_PROMPTS if not good[name]]
+    mute = [name for name in _FOR_TEXTS if not good[name]]
+    return Usable(
+        prompts=None if missing else _arranged(plan, resolved),
+        no_prompts=f"needs the plan's {' and '.join(missing)}",
+        texts=not mute,
+        no_texts=f"needs the plan's {' and '.join(mute)}",
+    )
+
+
+_FOR_PROMPTS = (
+    "tokenizer",
+    "chat-template",
+    "system-prompt",
+    "rendering",
+    "queries",
+    "demonstrations",
+)
+_FOR_TEXTS = ("tokenizer", "rendering")
+
+
+def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate) -> str | None:
+    """Return in what the model's files differ.
+
+    The list of files says more than the root, which binds no names, and comes to the same in
+    either order.
+    """
+    sealed = {file.path: file for file in plan.checkpoint.files}
+    found = {file.path: file for file in mine.checkpoint.files}
+    # A snapshot from the hub is fetched without pickles; a copy of it on a disk may hold some.
+    left_out = set(pickled_files(mine.checkpoint.files)) if plan.checkpoint.hub else set()
+    for path in sorted({*sealed, *found}):
+        if path not in found:
+            return f"{path} is missing"
+        if path not in sealed:
+            if path not in left_out:
+                return f"{path} is none of the plan's files"
+        elif sealed[path] != found[path]:
+            differs = f"{_short(found[path].sha256)}, the plan names {_short(sealed[path].sha256)}"
+            return f"{path} differs: {differs}"
+    if plan.instrument != mine.instrument:
+        stated, found_out = str(plan.instrument).lower(), str(mine.instrument).lower()
+        return f"instrument is {found_out} of these files, the plan says {stated}"
+    return None
+
+
+def _named(checkpoint: Checkpoint) -> str:
+    return f"{len(checkpoint.files):,} files, root {_short(checkpoint.root)}"
+
+
+def _check_prompt(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> dict[str, bool]:
+    """Check what makes prompts of conversations; return what passed, by name of the check."""
+    sealed, found = plan.prompt, mine.prompt
+    good = {}
+    for name, before, after in (
+        ("tokenizer", sealed.tokenizer, found.tokenizer),
+        ("chat-template", sealed.chat_template, found.chat_template),
+        ("system-prompt", sealed.system_prompt, found.system_prompt),
+    ):
+        problem = None if before == after else f"{_short(after)}, the plan names {_short(before)}"
+        good[name] = checks.decide(_LEVEL, name, problem, _short(before))
+    if sealed.rendering != RENDERING:
+        # Another version's rule: nothing here says that it was broken.
+        why = f"this version renders by {RENDERING}, the plan names {sealed.rendering}"
+        good["rendering"] = checks.skip(_LEVEL, "rendering", why)
+    else:
+        problem = next(_rendering_problems(plan, mine), None)
+        good["rendering"] = checks.decide(_LEVEL, "rendering", problem, RENDERING)
+    limits = (sealed.context_limit, found.context_limit)
+    problem = None if limits[0] == limits[1] else f"{limits[1]:,}, the plan says {limits[0]:,}"
+    checks.decide(_LEVEL, "context-limit", problem, f"{limits[0]:,} tokens")
+    ends = [", ".join(map(str, each.sampling.end_tokens)) for each in (plan, mine)]
+    problem = None if ends[0] == ends[1] else f"{ends[1]}; the plan says {ends[0]}"
+    checks.decide(_LEVEL, "end-tokens", problem, ends[0])
+    return good
+
+
+def _rendering_problems(plan: PlanPredicate, mine: PlanPredicate) -> Iterator[str]:
+    for context in (*plan.contexts, *(condition.context for condition in plan.conditions)):
+        wrapper = WRAPPERS.get(context.form)
+        known = (None, None) if wrapper is None else (wrapper.role.value, wrapper.digest)
+        if (context.role, context.template) != known:
+            yield f"context {context.form.value} is not the one of {RENDERING}"
+    channels = plan.prompt.judged_channel, mine.prompt.judged_channel
+    if channels[0] != channels[1]:
+        yield f"the judged channel is {channels[1]}, the plan names {channels[0]}"
+
+
+def _check_corpora(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> dict[str, bool]:
+    """Check queries and pools; return what passed, by name of the check."""
+    pairs = _paired(plan.queries, mine.queries)
+    taken = {other.name for _, other in pairs if other is not None}
+    more = [source.name for source in mine.queries if source.name not in taken]
+    missing = [source.name for source, other in pairs if other is None]
+    if missing:
+        why = f"the plan file names no source like {missing[0]}"
+        same = checks.skip(_LEVEL, "queries", why)
+    elif more:
+        # Pools are cleared of all queries that a plan file names.
+        why = f"the plan file names {more[0]} besides, which the plan does not: take it out"
+        same = checks.skip(_LEVEL, "queries", why)
+    else:
+        problem = next(_query_problems(plan, mine), None)
+        queries = f"{len(plan.query_ids):,} of {len(plan.queries)} sources"
+        same = checks.decide(_LEVEL, "queries", problem, queries)
+    return {"queries": same, "demonstrations": _check_demonstrations(plan, mine, same, checks)}
+
+
+def _query_problems(plan: PlanPredicate, mine: PlanPredicate) -> Iterator[str]:
+    sealed, found = _rows(plan), _rows(mine)
+    for source, other in _paired(plan.queries, mine.queries):
+        assert other is not None  # as the caller has seen
+        yield from _differences(source, other, (*_CORPUS, "selected"))
+        pairs = zip(sealed[source.name], found[other.name], strict=True)
+        for before, after in pairs:
+            if before != after:
+                yield f"{source.name}: has query {after} where the plan says {before}"
+
+
+def _rows(plan: PlanPredicate) -> Mapping[SourceName, list[str]]:
+    """Return the ids of the queries by source, without its name."""
+    rows: dict[SourceName, list[str]] = {source.name: [] for source in plan.queries}
+    for query in plan.query_ids:
+        rows[source_of(query)].append(query.partition("/")[2])
+    return rows
+
+
+def _check_demonstrations(
+    plan: PlanPredicate, mine: PlanPredicate, same_queries: bool, checks: CheckList
+) -> bool:
+    sealed, found = plan.demonstrations, mine.demonstrations
+    pools = _pool_pairs(sealed, found)
+    for source, other in pools:
+        if other is None:
+            why = f"the plan file names no {source.kind.value} source like {source.name}"
+            return checks.skip(_LEVEL, "demonstrations", why)
+    if sealed.selection != SELECTION:
+        why = f"this version draws by {SELECTION}, the plan names {sealed.selection}"
+        return checks.skip(_LEVEL, "demonstrations", why)
+    counts = ("decontaminated", "pool") if same_queries else ()
+    problems = [
+        problem
+        for source, other in pools
+        if other is not None
+        for problem in _differences(source, other, (*_CORPUS, *counts))
+    ]
+    for name in ("truncation", "draws", "draw_block"):
+        before, after = getattr(sealed, name), getattr(found, name)
+        if before != after:
+            problems.append(f"{to_camel(name)} is {_shown(after)}, the plan says {_shown(before)}")
+    good = ", ".join(f"{source.name} {source.pool:,}" for source, _ in pools) or "none"
+    return checks.decide(_LEVEL, "demonstrations", next(iter(problems), None), good)
+
+
+def _pool_pairs(
+    sealed: Demonstrations, found: Demonstrations
+) -> list[tuple[DemonstrationSource, DemonstrationSource | None]]:
+    """Return the plan's pools, each with the auditor's, or None where there is none."""
+    pairs = [(sealed.harmful, found.harmful), (sealed.refusal, found.refusal)]
+    return [
+        *((source, other) for source, other in pairs if source is not None),
+        *_paired(sealed.benign, found.benign),
+    ]
+
+
+def _paired(sealed: Sequence[C], found: Iterable[C]) -> list[tuple[C, C | None]]:
+    """Return each source with the auditor's of the same name, else of the same file, or None."""
+    left = {source.name: source for source in found}
+    pairs = {source.name: left.pop(source.name, None) for source in sealed}
+    for source in sealed:
+        if pairs[source.name] is None:
+            alike = (
+                other.name
+                for other in left.values()
+                if (other.digest, other.where) == (source.digest, source.where)
+            )
+            name = next(alike, None)
+            pairs[source.name] = None if name is None else left.pop(name)
+    return [(source, pairs[source.name]) for source in sealed]
+
+
+def _differences(sealed: Corpus, found: Corpus, fields: Iterable[str]) -> Iterator[str]:
+    for name in fields:
+        before, after = getattr(sealed, name), getattr(found, name)
+        if before != after:
+            what = f"{sealed.name}: {to_camel(name)}"
+            yield f"{what} is {_shown(after)}, the plan says {_shown(before)}"
+
+
+def _check_judges(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> None:
+    checks.decide(_LEVEL, "judge", _judge_problem(plan.judge, mine.judge), plan.judge.name)
+    second, other = plan.judge.second, mine.judge.second
+    if second is None:
+        return
+    # At level consistent a check of its agreement has the shorter name.
+    name = "second-judge-identity"
+    if other is None:
+        checks.skip(_LEVEL, name, "the plan file names no second judge")
+    else:
+        checks.decide(_LEVEL, name, _judge_problem(second, other), second.name)
+
+
+def _judge_problem(sealed: JudgeIdentity, found: JudgeIdentity) -> str | None:
+    for name in _JUDGE:
+        before, after = getattr(sealed, name), getattr(found, name)
+        if before != after:
+            return f"{to_camel(name)} is {_shown(after)}, the plan says {_shown(before)}"
+    return None if sealed.remote == found.remote else "remote is not what the plan says"
+
+
+def _arranged(plan: PlanPredicate, resolved: ResolvedPlan) -> Artifacts:
+    """Return the artifacts in the plan's order and under its names."""
+    mine, artifacts = resolved.predicate, resolved.artifacts
+    texts = dict(zip(mine.query_ids, artifacts.queries, strict=True))
+    rows = _rows(plan)
+    queries: list[str] = []
+    for source, other in _paired(plan.queries, mine.queries):
+        assert other is not None  # or the check of queries would have failed
+        queries += [texts[QueryId(f"{other.name}/{row}")] for row in rows[source.name]]
+    sealed, found, pools = plan.demonstrations, mine.demonstrations, artifacts.pools
+    benign = {
+        source.name: replace(pools.benign[other.name], source=source.name)
+        for source, other in _paired(sealed.benign, found.benign)
+        if other is not None
+    }
+    renamed = Pools(
+        harmful=_renamed(pools.harmful, sealed.harmful),
+        benign=benign,
+        refusal=_renamed(pools.refusal, sealed.refusal),
+    )
+    return replace(artifacts, queries=tuple(queries), pools=renamed)
+
+
+def _renamed(pool: Pool | None, source: DemonstrationSource | None) -> Pool | None:
+    return None if pool is None or source is None else replace(pool, source=source.name)
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else f"{digest[:16]}…"
+
+
+_DIGEST_DIGITS = 64
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a plan as a detail spells it."""
+    if isinstance(value, str):
+        return _short(value) if len(value) == _DIGEST_DIGITS else value
+    if hasattr(value, "to_wire"):
+        value = value.to_wire()
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) or "none"
+    return "none" if value is None else str(value)

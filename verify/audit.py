@@ -1,0 +1,287 @@
+"""An audit: announce it, replay drawn points, say whether the recorded rates stand.
+
+The announcement is signed before any point is replayed.  Which points are drawn follows from
+it and the receipt by hashing alone; how many, from what the points say.  An audit that is
+stopped goes on where it stopped, with the same points.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
+from typing import Final
+
+from receipts.bundle import (
+    MAX_AUDIT_BYTES,
+    POINTS,
+    Bundle,
+    BundleWriter,
+    parse_point,
+    read_envelope,
+)
+from receipts.canonical import Sha256
+from receipts.documents import parse_document
+from receipts.dsse import Envelope, sign
+from receipts.errors import IntegrityError, ReceiptsError
+from receipts.keys import Signer, TrustSet
+from receipts.model.audit import AuditMethod, AuditStartPredicate, AuditVerdict, IdentityTest
+from receipts.model.point import RestrictedRecord
+from receipts.model.receipt import EvaluationPredicate
+from receipts.model.statement import (
+    AUDIT_START_TYPE,
+    STATEMENT_TYPE,
+    AuditStartStatement,
+    AuditStatement,
+    subject,
+)
+from receipts.strict_json import parse_json
+from verify.audit_journal import AuditJournal
+from verify.claims import Claim, claims_of
+from verify.draws import points_in_order
+from verify.plausibility import Statistics
+from verify.replay import Entry, Replayed
+from verify.risk_limit import REFUTING_LEVEL
+
+ROUND: Final = 512
+"""Most points of a condition that are replayed before the test is looked at."""
+
+_LEAST_ROUND: Final = 32
+
+Replay = Callable[[Sequence[Entry]], list[Replayed]]
+Watch = Callable[[int, int], None]
+"""Told how many points are replayed, and how many it will take as far as one can tell."""
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A signed announcement."""
+
+    envelope: Envelope
+    """As it was signed."""
+    terms: AuditStartPredicate
+    """What it says."""
+
+
+def announce(terms: AuditStartPredicate, signer: Signer, folder: Path) -> Announced:
+    """Sign an announcement into a folder's ``audits``.
+
+    Raises:
+        FileAccessError: The folder cannot be written.
+    """
+    statement = AuditStartStatement(
+        type=STATEMENT_TYPE,
+        subject=subject("receipt", terms.receipt.digest),
+        predicate_type=AUDIT_START_TYPE,
+        predicate=terms,
+    )
+    envelope = sign(statement.to_wire(), signer)
+    BundleWriter(folder).write_audit(envelope)
+    return Announced(envelope, terms)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What audits of a receipt are known."""
+
+    starts: Mapping[Sha256, Announced]
+    """Announcements about it, by digest, whoever signed them."""
+    answered: frozenset[Sha256]
+    """Those that have a result."""
+
+    def unfinished(self, signer: Signer) -> list[Announced]:
+        """Return the announcements of a key that have no result."""
+        trust = TrustSet([signer.public])
+        return [
+            start
+            for digest, start in self.starts.items()
+            if digest not in self.answered and start.envelope.signed_by(trust)
+        ]
+
+
+def known_audits(receipt: Sha256, folders: Iterable[Path]) -> Known:
+    """Return the audits of a receipt that lie in some folders; unreadable files are no audits."""
+    starts: dict[Sha256, Announced] = {}
+    answered: set[Sha256] = set()
+    for folder in folders:
+        for path in Bundle(folder).audit_files() if folder.is_dir() else ():
+            try:
+                envelope = read_envelope(path, MAX_AUDIT_BYTES)
+                kind = parse_json(envelope.payload, file=path)
+                if isinstance(kind, dict) and kind.get("predicateType") == AUDIT_START_TYPE:
+                    start, _ = parse_document(
+                        envelope.payload, AuditStartStatement, "audit-start-statement", file=path
+                    )
+                    if start.predicate.receipt.digest == receipt:
+                        starts[envelope.digest] = Announced(envelope, start.predicate)
+                else:
+                    result, _ = parse_document(
+                        envelope.payload, AuditStatement, "audit-statement", file=path
+                    )
+                    answered.add(result.predicate.start.digest)
+            except ReceiptsError:
+                continue
+    return Known(starts, frozenset(answered))
+
+
+def new_nonce() -> str:
+    """Return 32 random bytes as hex; drawn after the receipt is there to be read."""
+    return secrets.token_hex(32)
+
+
+class Evidence:
+    """The points of a bundle that an audit can draw, and their records.
+
+    Args:
+        bundle: The bundle.
+        receipt: Its receipt; the evidence lines are held to its root as they are read.
+
+    Raises:
+        IntegrityError: The evidence is not what the receipt binds.
+    """
+
+    def __init__(self, bundle: Bundle, receipt: EvaluationPredicate) -> None:
+        self._bundle, self._receipt = bundle, receipt
+
+    def order(self, claims: Sequence[Claim], receipt: Sha256, nonce: str) -> None:
+        """Give every claim its points in the order of the challenge."""
+        kinds = [(claim.rate.condition, claim.hypothesis.outcome) for claim in claims]
+        orders = points_in_order(self._bundle, self._receipt, kinds, (receipt, nonce))
+        for claim, kind in zip(claims, kinds, strict=True):
+            claim.order = orders[kind]
+            if len(claim.order) != claim.hypothesis.recorded:
+                raise IntegrityError(
+                    f"{claim.rate.condition}: {len(claim.order):,} points, the receipt counts "
+                    f"{claim.hypothesis.recorded:,}",
+                    file=self._bundle.folder / POINTS,
+                )
+
+    def entries(self, indices: Iterable[int]) -> list[Entry]:
+        """Return some points with their records, in plan order."""
+        wanted = set(indices)
+        size = self._receipt.evidence.size
+        path = self._bundle.folder / POINTS
+        return [
+            (parse_point(line, number + 1, path), record)
+            for number, (line, record) in enumerate(self._pairs(size))
+            if number in wanted
+        ]
+
+    def _pairs(self, size: int) -> Iterator[tuple[bytes, RestrictedRecord]]:
+        for line, record in zip_longest(self._bundle.lines(size), self._bundle.responses()):
+            if line is None or record is None:
+                raise IntegrityError(
+                    "evidence and restricted records differ in length", file=self._bundle.folder
+                )
+            yield line, record
+
+
+class Audit:
+    """One announced audit while it runs.
+
+    Args:
+        announced: Its announcement.
+        receipt: The receipt.
+        evidence: Its points.
+    """
+
+    def __init__(
+        self, announced: Announced, receipt: EvaluationPredicate, evidence: Evidence
+    ) -> None:
+        terms = announced.terms
+        self.terms = terms
+        self._announced = announced
+        self._receipt = receipt
+        self._evidence = evidence
+        self.alpha = Fraction(terms.alpha)
+        self.level = REFUTING_LEVEL / len(terms.rates)
+        """Level at which one rate is refuted."""
+        self.claims = claims_of(receipt, terms.rates, terms)
+
+    def run(self, nonce: str, journal: AuditJournal, replay: Replay, watch: Watch) -> None:
+        """Draw and replay until every claim is decided, or the budget is spent.
+
+        Args:
+            nonce: The challenge's.
+            journal: Keeps what was replayed.
+            replay: Replays points.
+            watch: Told how it goes.
+
+        Raises:
+            IntegrityError: A drawn point's record does not follow from plan and artifacts.
+        """
+        self._evidence.order(self.claims, self._announced.terms.receipt.digest, nonce)
+        budget = self.terms.budget.max_points
+        while True:
+            plan = self._next(budget)
+            total = sum(number for _, number in plan)
+            drawn = sum(len(claim.replayed) for claim in self.claims)
+            watch(drawn, drawn + total)
+            if not total:
+                return
+            chosen = [
+                one
+                for claim, number in plan
+                for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]
+            ]
+            missing = [one.index for one in chosen if one.id not in journal.replayed]
+            if missing:
+                journal.add(replay(self._evidence.entries(missing)))
+            for claim, number in plan:
+                for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]:
+                    claim.take(journal.replayed[one.id])
+
+    def _next(self, budget: int | None) -> list[tuple[Claim, int]]:
+        """Return how many points of each claim come next.
+
+        It depends on what was replayed alone, so that an audit that goes on draws what it
+        would have drawn.
+        """
+        if any(claim.refuted(self.level) for claim in self.claims):
+            return []
+        left = None
+        if budget is not None:
+            left = budget - sum(len(claim.replayed) for claim in self.claims)
+        plan = []
+        open_ = [c for c in self.claims if c.wanted(self.alpha, self.level)]
+        for place, claim in enumerate(open_):
+            # A round that confirms, if nothing contradicts; then small ones, as after a
+            # contradiction either side may be near.
+            before = len(claim.replayed)
+            most = max(_LEAST_ROUND, before // 2) if before else ROUND
+            number = min(most, claim.wanted(self.alpha, self.level))
+            if left is not None:
+                number = min(number, left // (len(open_) - place))
+                left -= number
+            if number:
+                plan.append((claim, number))
+        return plan
+
+    @property
+    def drawn(self) -> tuple[Sha256, ...]:
+        """Ids of the points replayed, claim by claim, in the order drawn."""
+        return tuple(one.id for claim in self.claims for one in claim.replayed)
+
+    def statistics(self) -> list[Statistics]:
+        """Return the margins of every replayed response."""
+        return [
+            one.statistics
+            for claim in self.claims
+            for one in claim.replayed
+            if one.statistics is not None
+        ]
+
+
+def verdict_of(audit: Audit, identity: IdentityTest | None) -> AuditVerdict:
+    """Return what an audit says as a whole."""
+    if any(claim.refuted(audit.level) for claim in audit.claims):
+        return AuditVerdict.REFUTED
+    confirmed = all(claim.confirmed(audit.alpha) for claim in audit.claims)
+    if audit.terms.method is AuditMethod.REGENERATE:
+        return AuditVerdict.CONSISTENT_WITH if confirmed else AuditVerdict.INCONCLUSIVE
+    if confirmed and identity is not None and identity.passed:
+        return AuditVerdict.CONFIRMED
+    return AuditVerdict.INCONCLUSIVE

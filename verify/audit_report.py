@@ -1,0 +1,174 @@
+"""The signed statement that an audit ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+from receipts.bundle import BundleWriter
+from receipts.canonical import decimal_string
+from receipts.dsse import Envelope, sign
+from receipts.keys import Signer
+from receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    AuditTerms,
+    AuditVerdict,
+    ChallengeKind,
+    Direction,
+    IdentityTest,
+)
+from receipts.model.check import Check, CheckLevel, CheckStatus
+from receipts.model.receipt import DigestReference, Environment, EvaluationPredicate
+from receipts.model.statement import AUDIT_TYPE, STATEMENT_TYPE, AuditStatement, subject
+from verify.audit import Announced, Audit, verdict_of
+from verify.risk_limit import REFUTING_LEVEL
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What an audit tells of itself beside its draws."""
+
+    identity: IdentityTest | None
+    """The model-identity test; None: not made."""
+    checks: Sequence[Check]
+    """What was and was not checked besides."""
+    environment: Environment
+    """What the points were replayed with."""
+    known_starts: int
+    """Audits of this receipt known to have been announced, this one included."""
+    beacon_value: str | None = None
+    """What the named beacon round said."""
+
+
+def audit_statement(
+    announced: Announced, audit: Audit, receipt: EvaluationPredicate, told: Circumstances
+) -> AuditStatement:
+    """Return the unsigned statement of an audit."""
+    terms = announced.terms
+    verdict = verdict_of(audit, told.identity)
+    predicate = AuditPredicate(
+        **{name: getattr(terms, name) for name in AuditTerms.model_fields},
+        start=DigestReference(digest=announced.envelope.digest),
+        known_starts=told.known_starts,
+        beacon_value=told.beacon_value,
+        finished_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        verdict=verdict,
+        conditions=tuple(claim.verdict(audit.alpha, audit.level) for claim in audit.claims),
+        identity=told.identity,
+        drawn=audit.drawn,
+        points_total=receipt.evidence.size,
+        checks=tuple(told.checks),
+        environment=told.environment,
+        guarantee=guarantee(audit, verdict, told.known_starts),
+        assumptions=assumptions(audit),
+    )
+    return AuditStatement(
+        type=STATEMENT_TYPE,
+        subject=subject("receipt", terms.receipt.digest),
+        predicate_type=AUDIT_TYPE,
+        predicate=predicate,
+    )
+
+
+def write_audit(statement: AuditStatement, signer: Signer, folder: Path) -> tuple[Envelope, Path]:
+    """Sign a statement into a folder's ``audits``.
+
+    Raises:
+        FileAccessError: The folder cannot be written.
+    """
+    envelope = sign(statement.to_wire(), signer)
+    return envelope, BundleWriter(folder).write_audit(envelope)
+
+
+def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
+    """Return what a verdict means, in plain words."""
+    terms = audit.terms
+    if verdict is AuditVerdict.REFUTED:
+        level = decimal_string(REFUTING_LEVEL, 2)
+        return (
+            f"Drawn points contradict the record beyond any numerical noise, and too many for any "
+            f"audited rate to be within {terms.epsilon}.  A receipt whose rates are within that "
+            f"would have been refuted with probability at most {level}."
+        )
+    if verdict is AuditVerdict.INCONCLUSIVE:
+        return "Nothing follows: neither do the recorded rates stand, nor are they refuted."
+    risk = Fraction(terms.alpha) * known_starts
+    tried = "" if known_starts == 1 else f" ({known_starts} audits known, at {terms.alpha} each)"
+    words = {
+        Direction.NOT_UNDERSTATED: "exceeded its recorded rate",
+        Direction.NOT_OVERSTATED: "lay below its recorded rate",
+    }
+    directions = dict.fromkeys(words[rate.direction] for rate in terms.rates)
+    share = decimal_string(min(Fraction(1), risk), 6).rstrip("0").rstrip(".")
+    if verdict is AuditVerdict.CONSISTENT_WITH:
+        return (
+            f"If the rate over new responses to all planned points of any audited condition "
+            f"{' or '.join(directions)} by {terms.epsilon} or more, this audit would have called "
+            f"it consistent with probability at most {share}{tried}.  Nothing ties the recorded "
+            "responses to the model."
+        )
+    return (
+        f"If the true rate of any audited condition {' or '.join(directions)} by "
+        f"{terms.epsilon} or more, truth being the pinned judge on responses that the pinned model "
+        f"plausibly emits, this audit would have confirmed with probability at most {share}{tried}."
+    )
+
+
+def assumptions(audit: Audit) -> tuple[str, ...]:
+    """Return what an audit's verdict rests on."""
+    terms = audit.terms
+    said = [
+        f"Errors of a rate below {terms.epsilon} are not looked for.",
+        "The plan was the only one: without beacon and log a receipt can be the best of several.",
+        "The auditor's checkpoint, corpora and judge are those named; their digests were compared.",
+        "Queries and demonstrations are those of the plan, not of all that people ask.",
+        "Whatever is missing, implausible or ambiguous was counted against the record.",
+    ]
+    if terms.method is AuditMethod.REGENERATE:
+        said.append("The model that answered is the one that the receipt names, as it was then.")
+    elif terms.calibration is None:
+        said.append(
+            "uncalibrated: what is plausible was held to stated limits of the number format, not "
+            "to measurements on honest stacks."
+        )
+    if terms.challenge.kind is ChallengeKind.SELF:
+        said.append("The nonce was given by hand: whoever chose it could have chosen the points.")
+    return tuple(said)
+
+
+def replay_checks(audit: Audit) -> list[Check]:
+    """Return what was and was not checked of the drawn points, and what no replay shows."""
+    drawn = len(audit.drawn)
+    if audit.terms.method is AuditMethod.REGENERATE:
+        return [_check("responses", CheckStatus.NOT_CHECKED, _NOT_TIED), _FINDINGS]
+    calibrated = audit.terms.calibration is not None
+
+    return [
+        _check(
+            "drawn-points",
+            CheckStatus.PASSED if drawn else CheckStatus.NOT_CHECKED,
+            f"prompt, text and commitment of all {drawn:,} follow" if drawn else "none was drawn",
+        ),
+        _check(
+            "calibration",
+            CheckStatus.PASSED if calibrated else CheckStatus.NOT_CHECKED,
+            "the auditor's own" if calibrated else "uncalibrated: stated limits",
+        ),
+        _FINDINGS,
+    ]
+
+
+def _check(name: str, status: CheckStatus, detail: str) -> Check:
+    return Check(name=name, level=CheckLevel.REPLAYED, status=status, detail=detail)
+
+
+_NOT_TIED = "new responses were asked for: nothing ties the recorded ones to the model"
+_FINDINGS = _check(
+    "findings",
+    CheckStatus.NOT_CHECKED,
+    "confirmed rates say nothing of effects: these need every condition, both ways",
+)

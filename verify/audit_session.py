@@ -1,0 +1,301 @@
+"""What an audit needs before its first draw: a bundle that holds, artifacts, an announcement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from pathlib import Path
+
+from receipts.bundle import MAX_AUDIT_BYTES, Bundle, parse_signed
+from receipts.canonical import Sha256, decimal_string, event_seed
+from receipts.dsse import Envelope
+from receipts.errors import IncompleteError, IntegrityError, UsageError
+from receipts.files import read_own_file
+from receipts.keys import Signer, TrustSet
+from receipts.model.audit import (
+    AuditedRate,
+    AuditMethod,
+    AuditStartPredicate,
+    Budget,
+    Challenge,
+    ChallengeKind,
+    Direction,
+    IdentityTest,
+)
+from receipts.model.calibration import CalibrationPredicate
+from receipts.model.checkpoint import Dtype
+from receipts.model.plan import BeaconRound, PlanPredicate
+from receipts.model.receipt import DigestReference, EvaluationPredicate
+from receipts.model.statement import CalibrationStatement
+from runner.engines.engine import Engine
+from runner.event import LoadedStack
+from runner.plan import ResolvedPlan
+from runner.rendering import Renderer
+from runner.seal import TOOL
+from verify.artifacts import check_artifacts
+from verify.audit import Announced, Audit, announce, known_audits, new_nonce
+from verify.checks import CheckList
+from verify.identity import default_identity_test, identity_test
+from verify.plausibility import PHI, CalibratedPlausibility, DefaultPlausibility
+from verify.replay import JUDGE_BAND, Replayer, Yardstick
+from verify.risk_limit import DEFAULT_FLIP_RATE
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an auditor asks for."""
+
+    epsilon: str = "0.05"
+    """Tolerated error of a rate, an exact decimal."""
+    alpha: str = "0.05"
+    """Risk of confirming a rate that is off by that or more, an exact decimal."""
+    conditions: tuple[str, ...] = ("*",)
+    """Patterns of the conditions whose rates are audited."""
+    directions: tuple[Direction, ...] = (Direction.NOT_UNDERSTATED,)
+    """Which errors are looked for."""
+    max_points: int | None = None
+    """Most points to replay; None: no limit."""
+    nonce: str | None = None
+    """A nonce given by hand; None: a fresh one."""
+    beacon: BeaconRound | None = None
+    """A beacon round instead of a nonce."""
+    auditor: str | None = None
+    """Who audits, in words."""
+    regenerate: bool = False
+    """Ask for new responses instead of replaying the recorded ones."""
+    new: bool = False
+    """Announce another audit although one of this key's is unfinished."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """An auditor's calibration."""
+
+    digest: Sha256
+    """Its digest."""
+    says: CalibrationPredicate
+    """What it says."""
+
+    @property
+    def flip_rate(self) -> Fraction:
+        """q: share of honest points expected to look contradicted."""
+        return min(
+            Fraction(1, 2),
+            PHI + Fraction(self.says.branch_flip_rate) + Fraction(self.says.ambiguity_rate),
+        )
+
+
+@dataclass
+class Case:
+    """A receipt that is to be audited, with the auditor's artifacts."""
+
+    bundle: Bundle
+    """The bundle."""
+    digest: Sha256
+    """The receipt's digest."""
+    receipt: EvaluationPredicate
+    """What it says."""
+    plan: PlanPredicate
+    """The sealed plan."""
+    seed: Sha256
+    """The event's seed."""
+    resolved: ResolvedPlan
+    """The sealed plan with the auditor's artifacts."""
+    calibration: Calibration | None
+    """The auditor's calibration; None: stated limits."""
+    renderer: Renderer = field(init=False)
+    """Renders its prompts."""
+
+    def __post_init__(self) -> None:
+        self.renderer = Renderer(self.plan, self.resolved.artifacts, self.seed)
+
+    def plausibility(self, dtype: Dtype) -> CalibratedPlausibility | DefaultPlausibility:
+        """Return what is plausible of responses replayed in a number format."""
+        if self.calibration is not None:
+            return CalibratedPlausibility(self.calibration.says)
+        return DefaultPlausibility.between(self.receipt.environment.dtype, dtype)
+
+    def replayer(self, loaded: LoadedStack, reference: Callable[[], Engine] | None) -> Replayer:
+        """Return what replays its points.
+
+        Args:
+            loaded: The auditor's engine and judge.
+            reference: Gives an engine in fp32, where the stack's own is not.
+        """
+        band = JUDGE_BAND
+        if self.calibration is not None and self.calibration.says.judge_band is not None:
+            band = float(self.calibration.says.judge_band)
+        dtype = loaded.stack.engine.identity.dtype
+        yardstick = Yardstick(self.plausibility(dtype), band, reference)
+        vocabulary = self.resolved.artifacts.facts.architecture.widths.vocabulary
+        return Replayer(self.plan, self.seed, self.renderer, loaded.stack, yardstick, vocabulary)
+
+    def identity(self, audit: Audit, dtype: Dtype, nonce: str) -> IdentityTest | None:
+        """Return the model-identity test of what an audit replayed; None: nothing was."""
+        replayed = audit.statistics()
+        if not replayed:
+            return None
+        plausibility = self.plausibility(dtype)
+        if isinstance(plausibility, DefaultPlausibility):
+            return default_identity_test(replayed, plausibility)
+        assert self.calibration is not None
+        return identity_test(replayed, self.calibration.says, int(nonce[:16], 16))
+
+    def check_stack(self, dtype: Dtype) -> None:
+        """Hold the audit's stack to what was calibrated.
+
+        Raises:
+            UsageError: The calibration knows nothing of a number format at work.
+        """
+        if self.calibration is None:
+            return
+        says = self.calibration.says
+        known = {says.reference.dtype, *(stack.dtype for stack in says.stacks)}
+        for which, one in (("the receipt", self.receipt.environment.dtype), ("this audit", dtype)):
+            if one not in known:
+                raise UsageError(
+                    f"the calibration has no {one.value}, which {which} was made in",
+                    hint="calibrate with --dtype for each, or audit without --calibration",
+                )
+
+
+def open_case(bundle: Bundle, resolved: ResolvedPlan) -> Case:
+    """Return what an audit needs of a bundle.
+
+    Args:
+        bundle: A bundle of which no check failed.
+        resolved: The auditor's plan file.
+
+    Raises:
+        IncompleteError: It lacks the plan, the evidence or the restricted records, or the
+            artifacts are not at hand.
+    """
+    for name, why in _NEEDED:
+        if not bundle.has(name):
+            raise IncompleteError(f"{why} not in this bundle", file=bundle.folder / name)
+    plan, receipt = bundle.plan.statement.predicate, bundle.receipt.statement.predicate
+    usable = check_artifacts(plan, resolved, CheckList())
+    if usable.prompts is None or not usable.texts:
+        why = usable.no_prompts if usable.prompts is None else usable.no_texts
+        raise IncompleteError(f"points cannot be replayed: {why}", file=resolved.file)
+    beacon = receipt.event.beacon
+    seed = event_seed(bundle.plan_envelope.digest, None if beacon is None else beacon.value)
+    mine = replace(resolved, predicate=plan, artifacts=usable.prompts)
+    return Case(bundle, bundle.receipt_envelope.digest, receipt, plan, seed, mine, None)
+
+
+_NEEDED = (
+    ("plan.dsse.json", "the plan is"),
+    ("points.jsonl.zst", "the evidence is"),
+    ("responses.jsonl.zst", "the restricted records are"),
+)
+
+
+def read_calibration(path: Path, case: Case, signer: Signer) -> Calibration:
+    """Read a calibration of the auditor's own that fits a receipt.
+
+    Raises:
+        IntegrityError: Another key signed it.
+        UsageError: It is of another checkpoint, template, sampling or judge.
+        MalformedError: It is no calibration.
+    """
+    envelope = Envelope.from_json(read_own_file(path, MAX_AUDIT_BYTES), file=path)
+    if not envelope.signed_by(TrustSet([signer.public])):
+        raise IntegrityError(
+            "is not signed with the auditor's key",
+            file=path,
+            hint="calibrate with the key that audits",
+        )
+    says = parse_signed(
+        envelope, CalibrationStatement, "calibration-statement", path
+    ).statement.predicate
+    plan = case.plan
+    for what, theirs, ours in (
+        ("checkpoint", says.checkpoint, plan.checkpoint.root),
+        ("chat template", says.chat_template, plan.prompt.chat_template),
+        ("sampling", says.sampling, plan.sampling),
+        ("judge", says.judge, plan.judge.digest),
+    ):
+        if theirs != ours:
+            raise UsageError(f"is of another {what} than the receipt's", file=path)
+    return Calibration(envelope.digest, says)
+
+
+def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
+    """Return the announcement that a wish makes.
+
+    Raises:
+        UsageError: A number out of its range, or no condition of such a name.
+    """
+    for name, text in (("--epsilon", wish.epsilon), ("--alpha", wish.alpha)):
+        if not 0 < Fraction(text) < 1:
+            raise UsageError(f"{name} {text}: should lie between 0 and 1")
+    ids = [condition.id for condition in case.receipt.conditions]
+    for pattern in wish.conditions:
+        if not any(fnmatchcase(id_, pattern) for id_ in ids):
+            raise UsageError(f"no condition is called {pattern}", hint=f"such as {ids[0]}")
+    chosen = [id_ for id_ in ids if any(fnmatchcase(id_, each) for each in wish.conditions)]
+    if wish.beacon is not None:
+        challenge = Challenge(kind=ChallengeKind.BEACON, nonce=None, beacon=wish.beacon)
+    else:
+        kind = ChallengeKind.NONCE if wish.nonce is None else ChallengeKind.SELF
+        challenge = Challenge(kind=kind, nonce=nonce, beacon=None)
+    q = DEFAULT_FLIP_RATE if case.calibration is None else case.calibration.flip_rate
+    return AuditStartPredicate(
+        receipt=DigestReference(digest=case.digest),
+        challenge=challenge,
+        epsilon=wish.epsilon,
+        alpha=wish.alpha,
+        expected_flip_rate=decimal_string(q, 6),
+        calibration=None if case.calibration is None else case.calibration.digest,
+        budget=Budget(max_points=wish.max_points),
+        method=AuditMethod.REGENERATE if wish.regenerate else AuditMethod.REPLAY,
+        auditor=wish.auditor,
+        started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        rates=tuple(
+            AuditedRate(condition=id_, direction=direction)
+            for id_ in chosen
+            for direction in wish.directions
+        ),
+        tool=TOOL,
+    )
+
+
+def begin(case: Case, wish: Wish, signer: Signer, out: Path) -> tuple[Announced, bool]:
+    """Announce an audit, or find the announcement of one that is not finished.
+
+    Returns:
+        The announcement, and whether it was there before.
+
+    Raises:
+        UsageError: An unfinished one has other terms: it counts, finished or not.
+        FileAccessError: The folder cannot be written.
+    """
+    known = known_audits(case.digest, [case.bundle.folder, out])
+    unfinished = known.unfinished(signer)
+    if wish.new or not unfinished:
+        return announce(terms_of(case, wish, wish.nonce or new_nonce()), signer, out), False
+    for start in unfinished:
+        terms = start.terms
+        wanted = terms_of(case, wish, terms.challenge.nonce or "")
+        fields = _FIXED if wish.nonce is None and wish.beacon is None else (*_FIXED, "challenge")
+        if all(getattr(terms, name) == getattr(wanted, name) for name in fields):
+            return start, True
+    raise UsageError(
+        f"audit {unfinished[0].envelope.digest[:12]}… of this receipt was announced on other terms "
+        "and has no result",
+        file=out,
+        hint="finish it with its terms, or announce another with --new; unfinished audits count",
+    )
+
+
+_FIXED = ("epsilon", "alpha", "expected_flip_rate", "calibration", "budget", "method", "rates")
+"""What decides an audit, beside its challenge."""
+
+
+def known_starts(case: Case, out: Path) -> int:
+    """Return how many audits of the receipt are known to have been announced."""
+    return len(known_audits(case.digest, [case.bundle.folder, out]).starts)

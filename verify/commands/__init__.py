@@ -1,0 +1,1 @@
+"""Commands of the verifier that load on use."""

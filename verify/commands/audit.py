@@ -1,0 +1,330 @@
+"""``receipts audit``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+
+from receipts.bundle import Bundle
+from receipts.cli import common_options
+from receipts.commands.keygen import read_passphrase
+from receipts.dsse import Envelope
+from receipts.errors import ExitCode, UsageError
+from receipts.keys import Signer, TrustSet, load_signer
+from receipts.model.audit import AuditVerdict, Direction
+from receipts.model.checkpoint import Dtype
+from receipts.model.plan import BeaconRound
+from receipts.model.statement import AuditStatement
+from receipts.present.output import Output
+from runner.commands.run import byte_size, terminated_like_interrupted
+from runner.engines.engine import Engine
+from runner.event import LoadedStack
+from runner.plan import ResolvedPlan, resolve_plan
+from verify.audit_session import Case, Wish, begin, open_case, read_calibration, terms_of
+from verify.binding import Holdings
+from verify.checks import Verdict, Verification
+from verify.claims import Claim, claims_of
+from verify.conduct import Auditor, challenge_of, conduct
+from verify.feasibility import Feasibility, expected_draws
+from verify.integrity import verify_bundle
+from verify.present import show_verification
+from verify.present_audit import show_audit, show_feasibility
+
+_PATH = click.Path(path_type=Path)
+_DIRECTIONS = {
+    "understated": (Direction.NOT_UNDERSTATED,),
+    "overstated": (Direction.NOT_OVERSTATED,),
+    "both": tuple(Direction),
+}
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+_DECIMAL = re.compile(r"0?\.[0-9]{1,6}")
+CHAIN = "drand-quicknet"
+"""The beacon whose rounds ``--beacon-round`` names."""
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """What points are replayed with."""
+
+    device: str | None
+    dtype: Dtype | None
+    memory: int | None
+    allow_pickle: bool
+
+
+@click.command()
+@click.argument("bundle", type=_PATH)
+@click.option("--key", type=_PATH, required=True, help="Signs the announcement and the audit.")
+@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option(
+    "--artifacts",
+    type=_PATH,
+    required=True,
+    metavar="PLAN",
+    help="A plan.yaml whose paths are yours: checkpoint, corpora, judge.",
+)
+@click.option(
+    "--trust",
+    type=_PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Evaluator you trust (repeatable).",
+)
+@click.option("--epsilon", default="0.05", show_default=True, help="Tolerated error of a rate.")
+@click.option("--alpha", default="0.05", show_default=True, help="Risk of confirming wrongly.")
+@click.option(
+    "--conditions", multiple=True, metavar="GLOB", help="Conditions to audit; default: all."
+)
+@click.option(
+    "--direction",
+    type=click.Choice(list(_DIRECTIONS)),
+    default="understated",
+    show_default=True,
+    help="Which error is looked for.",
+)
+@click.option("--max-points", type=click.IntRange(min=1), help="Most points to replay.")
+@click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
+@click.option(
+    "--dtype",
+    type=click.Choice([each.value for each in Dtype]),
+    help="Number format to replay in; default: the plan's.",
+)
+@click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
+@click.option("--calibration", type=_PATH, metavar="FILE", help="From receipts calibrate.")
+@click.option("--out", type=_PATH, help="Folder for audits/, where the bundle is read-only.")
+@click.option("--auditor", metavar="NAME", help="Who audits, in words.")
+@click.option("--nonce", metavar="HEX", help="A nonce of your own: marked as such.")
+@click.option(
+    "--beacon-round", type=click.IntRange(min=1), metavar="N", help=f"A {CHAIN} round to come."
+)
+@click.option("--beacon-value", metavar="HEX", help="What that round said.")
+@click.option(
+    "--regenerate",
+    is_flag=True,
+    help="Ask for new responses and compare rates; at most: consistent with.",
+)
+@click.option("--new", is_flag=True, help="Announce another although one is unfinished.")
+@click.option("--dry-run", is_flag=True, help="Show what it would take; announce nothing.")
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Load weights that are pickles, which can run code: only if you trust them.",
+)
+@common_options
+def audit(  # one parameter an option
+    *,
+    bundle: Path,
+    key: Path,
+    passphrase_env: str | None,
+    artifacts: Path,
+    trust: tuple[Path, ...],
+    epsilon: str,
+    alpha: str,
+    conditions: tuple[str, ...],
+    direction: str,
+    max_points: int | None,
+    device: str | None,
+    dtype: str | None,
+    memory: str | None,
+    calibration: Path | None,
+    out: Path | None,
+    auditor: str | None,
+    nonce: str | None,
+    beacon_round: int | None,
+    beacon_value: str | None,
+    regenerate: bool,
+    new: bool,
+    dry_run: bool,
+    allow_pickle: bool,
+    output: Output,
+) -> ExitCode:
+    """Replay drawn points of BUNDLE and say, at a stated risk, whether its rates stand.
+
+    An announcement is signed before the first draw; run again to go on where it stopped.
+    Exit code 0: confirmed; 3: the bundle does not hold together; 4: refuted; 5: inconclusive.
+    """
+    wish = Wish(
+        epsilon=_share("--epsilon", epsilon),
+        alpha=_share("--alpha", alpha),
+        conditions=conditions or ("*",),
+        directions=_DIRECTIONS[direction],
+        max_points=max_points,
+        nonce=_hex64("--nonce", nonce),
+        beacon=None if beacon_round is None else BeaconRound(chain=CHAIN, round=beacon_round),
+        auditor=auditor,
+        regenerate=regenerate,
+        new=new,
+    )
+    if nonce is not None and beacon_round is not None:
+        raise UsageError("--nonce and --beacon-round are two challenges", hint="give one of them")
+    beacon_value = _hex64("--beacon-value", beacon_value)
+    machine = _Machine(
+        device,
+        None if dtype is None else Dtype(dtype),
+        None if memory is None else byte_size(memory),
+        allow_pickle,
+    )
+    signer = load_signer(key, read_passphrase(passphrase_env))
+    opened = Bundle(bundle)
+    with terminated_like_interrupted():
+        with output.progress("hashing (bytes)") as progress:
+            resolved = resolve_plan(artifacts, allow_pickle=allow_pickle, progress=progress)
+        found = _verify(opened, resolved, TrustSet.load(trust), output)
+        if found.verdict is Verdict.FAILED:
+            output.result(
+                found.to_json(),
+                lambda console: show_verification(console, found, quiet=output.quiet),
+            )
+            return ExitCode.INTEGRITY
+        case = open_case(opened, resolved)
+        if calibration is not None:
+            case.calibration = read_calibration(calibration, case, signer)
+        told = _feasibility(case, wish)
+        if dry_run:
+            output.result(_feasibility_json(told), lambda console: show_feasibility(console, told))
+            return ExitCode.DONE
+        if not output.quiet and not output.as_json:
+            show_feasibility(output.side, told)
+        folder = out or bundle
+        announced, before = begin(case, wish, signer, folder)
+        digest = announced.envelope.digest
+        output.note(f"{'going on with' if before else 'announced'} audit {digest}")
+        challenge_of(announced, beacon_value)  # before models are loaded
+        loaded, reference = _load(case, machine)
+        who = Auditor(signer, loaded, reference, folder)
+        with output.progress("replaying points") as progress:
+            statement, envelope = conduct(
+                case, announced, who, found.checks, beacon_value=beacon_value, watch=progress
+            )
+    _report(case, statement, envelope, signer, output)
+    return _EXITS[statement.predicate.verdict]
+
+
+_EXITS = {
+    AuditVerdict.CONFIRMED: ExitCode.DONE,
+    AuditVerdict.CONSISTENT_WITH: ExitCode.DONE,
+    AuditVerdict.REFUTED: ExitCode.REPLAY,
+    AuditVerdict.INCONCLUSIVE: ExitCode.INCOMPLETE,
+}
+
+
+def _share(option: str, text: str) -> str:
+    """Return a share between 0 and 1 as a document spells it."""
+    if _DECIMAL.fullmatch(text) is None or not 0 < Fraction(text) < 1:
+        raise UsageError(
+            f"{option} {text}: should be a decimal between 0 and 1", hint=f"{option} 0.05"
+        )
+    return text if text.startswith("0") else f"0{text}"
+
+
+def _hex64(option: str, text: str | None) -> str | None:
+    if text is not None and _HEX64.fullmatch(text) is None:
+        raise UsageError(f"{option} should be 64 lower-case hex digits")
+    return text
+
+
+def _verify(
+    bundle: Bundle, resolved: ResolvedPlan, trusted: TrustSet, output: Output
+) -> Verification:
+    with output.progress("verifying") as progress:
+        return verify_bundle(
+            bundle, evaluators=trusted, holdings=Holdings(resolved), progress=progress
+        )
+
+
+def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:
+    terms = terms_of(case, wish, "0" * 64)
+    claims = claims_of(case.receipt, terms.rates, terms)
+    budget = None if wish.max_points is None else wish.max_points // len(claims)
+    return [
+        (
+            claim,
+            expected_draws(
+                claim.hypothesis.recorded,
+                claim.hypothesis.hidden,
+                alpha=Fraction(terms.alpha),
+                expected_flip_rate=claim.hypothesis.expected,
+                budget=budget,
+            ),
+        )
+        for claim in claims
+    ]
+
+
+def _feasibility_json(told: list[tuple[Claim, Feasibility]]) -> dict[str, Any]:
+    return {
+        "conditions": [
+            {
+                "id": claim.rate.condition,
+                "direction": claim.rate.direction.value,
+                "recordedRate": claim.result.compliance_rate,
+                "recorded": claim.hypothesis.recorded,
+                "hidden": claim.hypothesis.hidden,
+                "leastDraws": one.least,
+                "medianDraws": one.median,
+            }
+            for claim, one in told
+        ]
+    }
+
+
+def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engine] | None]:
+    """Load engine and judge, and say how to load the engine in fp32."""
+    from runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
+
+    def load(dtype: Dtype | None) -> LoadedStack:
+        return load_stack(
+            case.resolved,
+            device=machine.device,
+            memory=machine.memory,
+            allow_pickle=machine.allow_pickle,
+            dtype=dtype,
+        )
+
+    loaded = load(machine.dtype)
+    exact = loaded.stack.engine.identity.dtype is Dtype.FLOAT32
+    return loaded, None if exact else lambda: load(Dtype.FLOAT32).stack.engine
+
+
+def _report(
+    case: Case, statement: AuditStatement, envelope: Envelope, signer: Signer, output: Output
+) -> None:
+    audit = statement.predicate
+    own = bool(case.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
+    document = {
+        "verdict": audit.verdict.value,
+        "challenge": audit.challenge.kind.value,
+        "calibrated": audit.calibration is not None,
+        "selfAudit": own,
+        "epsilon": audit.epsilon,
+        "alpha": audit.alpha,
+        "pointsReplayed": len(audit.drawn),
+        "pointsTotal": audit.points_total,
+        "conditions": [
+            {
+                "id": rate.id,
+                "direction": rate.direction.value,
+                "recordedRate": rate.recorded_rate,
+                "draws": rate.draws,
+                "contradictions": rate.contradictions,
+                "hardContradictions": rate.hard_contradictions,
+                "pValue": rate.p_value,
+                "verdict": rate.verdict.value,
+                "reason": rate.reason,
+            }
+            for rate in audit.conditions
+        ],
+        "identity": None if audit.identity is None else audit.identity.to_wire(),
+        "guarantee": audit.guarantee,
+        "auditDigest": envelope.digest,
+    }
+    output.result(
+        document,
+        lambda console: show_audit(console, audit, envelope.digest, self_audit=own),
+    )

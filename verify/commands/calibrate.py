@@ -1,0 +1,141 @@
+"""``receipts calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from receipts.canonical import Sha256
+from receipts.cli import common_options
+from receipts.commands.keygen import read_passphrase
+from receipts.dsse import sign
+from receipts.errors import ExitCode, UsageError
+from receipts.files import atomic_write
+from receipts.keys import load_signer
+from receipts.model.calibration import CalibrationPredicate
+from receipts.model.checkpoint import Dtype
+from receipts.present.output import Output
+from receipts.text import printable
+from runner.commands.run import byte_size, terminated_like_interrupted
+from runner.plan import resolve_plan
+
+if TYPE_CHECKING:
+    from verify.calibrate import Where
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("plan", type=_PATH)
+@click.option("--key", type=_PATH, required=True, help="The key that will sign the audits.")
+@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option("--out", type=_PATH, required=True, help="The calibration file.")
+@click.option(
+    "--dtype",
+    "dtypes",
+    type=click.Choice([each.value for each in Dtype]),
+    multiple=True,
+    help="Number formats to compare (repeatable); default: the plan's.",
+)
+@click.option(
+    "--device", "devices", multiple=True, help="Devices to compare (repeatable): cpu, cuda, mps."
+)
+@click.option(
+    "--responses", type=click.IntRange(min=1), help="Honest responses; default: up to 4,000."
+)
+@click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
+@click.option("--auditor", metavar="NAME", help="Who calibrates, in words.")
+@common_options
+def calibrate(  # one parameter an option
+    *,
+    plan: Path,
+    key: Path,
+    passphrase_env: str | None,
+    out: Path,
+    dtypes: tuple[str, ...],
+    devices: tuple[str, ...],
+    responses: int | None,
+    memory: str | None,
+    auditor: str | None,
+    output: Output,
+) -> ExitCode:
+    """Measure how honest responses to PLAN look when replayed, for audits with the same key.
+
+    Responses are generated on the first --device in the plan's number format, and replayed in
+    every --dtype on every --device, in other batches and with another attention kernel.  Give
+    the formats of both the receipt and the audit: an audit in bfloat16 of a float32 receipt
+    needs both.
+    """
+    if out.exists():
+        raise UsageError("exists already", file=out, hint="name a new file")
+    bound = None if memory is None else byte_size(memory)
+    signer = load_signer(key, read_passphrase(passphrase_env))
+    with terminated_like_interrupted():
+        with output.progress("hashing (bytes)") as progress:
+            resolved = resolve_plan(plan, progress=progress)
+        own = resolved.predicate.checkpoint.dtype
+        from verify.calibrate import RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
+
+        calibrator = Calibrator(
+            resolved, _places(own, dtypes, devices), bound, responses or RESPONSES
+        )
+        with output.progress("replaying responses") as progress:
+            statement = calibrator.calibrate(auditor, progress)
+    envelope = sign(statement.to_wire(), signer)
+    atomic_write(out, envelope.to_json())
+    says = statement.predicate
+    output.result(
+        {"calibration": str(out), "digest": envelope.digest} | _summary(says),
+        lambda console: _show(console, says, envelope.digest, out),
+    )
+    return ExitCode.DONE
+
+
+def _places(own: Dtype, dtypes: tuple[str, ...], devices: tuple[str, ...]) -> list[Where]:
+    """Return number formats on devices, the plan's own format on the first device first."""
+    from verify.calibrate import Where  # noqa: PLC0415  # loads torch
+
+    formats = dict.fromkeys([own, *(Dtype(each) for each in dtypes)])
+    return [Where(dtype, device) for dtype in formats for device in devices or (None,)]
+
+
+def _summary(says: CalibrationPredicate) -> dict[str, object]:
+    return {
+        "responses": says.responses,
+        "bins": [{"upto": each.upto, "responses": len(each.largest)} for each in says.bins],
+        "branchFlipRate": says.branch_flip_rate,
+        "ambiguityRate": says.ambiguity_rate,
+        "stacks": [stack.to_wire() for stack in says.stacks],
+        "alternatives": [each.name for each in says.alternatives],
+    }
+
+
+def _show(console: Console, says: CalibrationPredicate, digest: Sha256, out: Path) -> None:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("stack", "format", "device"):
+        table.add_column(name)
+    for name in ("largest margin", "branched", "label turned"):
+        table.add_column(name, justify="right")
+    for stack in says.stacks:
+        table.add_row(
+            Text(printable(stack.name)),
+            stack.dtype.value,
+            Text(printable(stack.device)),
+            f"{float(stack.largest):.3g}",
+            f"{stack.branched:,}",
+            f"{stack.flipped:,}",
+        )
+    console.print(table)
+    console.print(
+        f"{says.responses:,} honest responses in {len(says.bins)} length bins; "
+        f"labels turned on the worst stack: {says.branch_flip_rate}; "
+        f"ambiguous judgements: {says.ambiguity_rate}\n"
+        f"{printable(str(out))}: calibration {digest}",
+        soft_wrap=True,
+    )

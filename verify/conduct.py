@@ -1,0 +1,136 @@
+"""One audit from its announcement to its signed statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from receipts.bundle import AUDITS
+from receipts.dsse import Envelope
+from receipts.errors import IncompleteError, InterruptedByUserError
+from receipts.keys import Signer
+from receipts.model.audit import AuditMethod, ChallengeKind
+from receipts.model.check import Check, CheckLevel, CheckStatus
+from receipts.model.checkpoint import Dtype
+from receipts.model.statement import AuditStatement
+from runner.engines.engine import Engine
+from runner.event import LoadedStack
+from runner.seal import environment_of, stack_of
+from verify.audit import Announced, Audit, Evidence, Replay, Watch
+from verify.audit_journal import AuditJournal
+from verify.audit_report import Circumstances, audit_statement, replay_checks, write_audit
+from verify.audit_session import Case, known_starts
+from verify.regenerate import Regenerator
+
+JOURNAL: Final = "replayed.jsonl"
+"""What follows an announcement's digest in the name of its journal."""
+
+
+@dataclass(frozen=True)
+class Auditor:
+    """Who audits, and with what."""
+
+    signer: Signer
+    """Signs announcement and audit."""
+    loaded: LoadedStack
+    """Engine and judge."""
+    reference: Callable[[], Engine] | None
+    """Gives an engine in fp32, by which hard margins are reproduced; None: the stack's own
+    engine runs in fp32."""
+    out: Path
+    """The folder whose ``audits`` it writes to."""
+
+
+def conduct(
+    case: Case,
+    announced: Announced,
+    auditor: Auditor,
+    checked: Sequence[Check],
+    *,
+    beacon_value: str | None = None,
+    watch: Watch = lambda _, __: None,
+) -> tuple[AuditStatement, Envelope]:
+    """Replay what an announcement draws, and sign what follows.
+
+    Args:
+        case: The receipt and the auditor's artifacts.
+        announced: The announcement.
+        auditor: Who audits, and with what.
+        checked: What was checked before, for the statement.
+        beacon_value: What the announced beacon round said, 64 hex digits.
+        watch: Told how many points are replayed.
+
+    Raises:
+        IncompleteError: The announced beacon round's value is missing.
+        InterruptedByUserError: The user stopped it; what was replayed stays.
+        IntegrityError: A drawn point does not follow from the plan and the artifacts.
+        UsageError: The audit was begun with another stack.
+        FileAccessError: The folder cannot be written.
+    """
+    nonce = challenge_of(announced, beacon_value)
+    engine = auditor.loaded.stack.engine
+    case.check_stack(engine.identity.dtype)
+    environment = environment_of(engine.identity, case.plan, auditor.loaded.memory)
+    digest = announced.envelope.digest
+    journal = AuditJournal(
+        auditor.out / AUDITS / f"{digest}.{JOURNAL}", digest, stack_of(environment)
+    )
+    audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
+    replay: Replay
+    if announced.terms.method is AuditMethod.REGENERATE:
+        replay = Regenerator(case.plan, case.renderer, auditor.loaded.stack, nonce).replay
+    else:
+        replay = case.replayer(auditor.loaded, auditor.reference).replay
+    try:
+        audit.run(nonce, journal, replay, watch)
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(
+            f"interrupted; {len(journal.replayed):,} replayed points are kept",
+            hint="run the same command again to go on",
+        ) from None
+    checks = [*checked, *replay_checks(audit)]
+    if announced.terms.challenge.kind is ChallengeKind.BEACON:
+        why = "whether the beacon said this in that round cannot be checked offline"
+        checks.append(
+            Check(
+                name="challenge-beacon",
+                level=CheckLevel.NONE,
+                status=CheckStatus.NOT_CHECKED,
+                detail=why,
+            )
+        )
+    statement = audit_statement(
+        announced,
+        audit,
+        case.receipt,
+        Circumstances(
+            identity=case.identity(audit, Dtype(environment.dtype), nonce),
+            checks=checks,
+            environment=environment,
+            known_starts=known_starts(case, auditor.out),
+            beacon_value=beacon_value,
+        ),
+    )
+    envelope, _ = write_audit(statement, auditor.signer, auditor.out)
+    journal.remove()
+    return statement, envelope
+
+
+def challenge_of(announced: Announced, beacon_value: str | None) -> str:
+    """Return what decides which points are drawn.
+
+    Raises:
+        IncompleteError: It is the value of a beacon round, which is not given.
+    """
+    challenge = announced.terms.challenge
+    if challenge.nonce is not None:
+        return challenge.nonce
+    if beacon_value is None:
+        named = "" if challenge.beacon is None else f"{challenge.beacon.round:,}"
+        raise IncompleteError(
+            f"announced; the audit waits for beacon round {named}",
+            hint="run the same command again with --beacon-value when it is out",
+        )
+    return beacon_value

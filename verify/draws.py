@@ -1,0 +1,68 @@
+"""The points of a bundle that an audit can draw."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from receipts.bundle import POINTS, Bundle, parse_point
+from receipts.canonical import Sha256
+from receipts.errors import IntegrityError
+from receipts.merkle import RootAccumulator
+from receipts.model.base import ConditionId
+from receipts.model.demonstrations import QueryRole
+from receipts.model.point import Outcome
+from receipts.model.receipt import EvaluationPredicate
+from verify.challenge import draw_order
+
+Kind = tuple[ConditionId, Outcome | None]
+"""A condition and a recorded outcome; None: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A point that can be drawn."""
+
+    id: Sha256
+    """Its id."""
+    index: int
+    """Its place in plan order."""
+
+
+def points_in_order(
+    bundle: Bundle,
+    receipt: EvaluationPredicate,
+    kinds: Collection[Kind],
+    challenge: tuple[Sha256, str],
+) -> dict[Kind, list[Drawn]]:
+    """Return the points of some conditions and outcomes in the order of a challenge.
+
+    Rates are of queries of role ``harmful``; benign controls are never drawn.
+
+    Args:
+        bundle: The bundle; its evidence lines are read once.
+        receipt: Its receipt.
+        kinds: Conditions with the outcome that is drawn.
+        challenge: Digest of the receipt, and the nonce.
+
+    Raises:
+        FileAccessError, MalformedError: The evidence cannot be read.
+        IntegrityError: The evidence lines have not the receipt's root.
+    """
+    roles = {source.name: source.role for source in receipt.queries}
+    found: dict[Kind, dict[Sha256, int]] = {kind: {} for kind in kinds}
+    root = RootAccumulator()
+    path = bundle.folder / POINTS
+    for number, line in enumerate(bundle.lines(receipt.evidence.size), start=1):
+        root.append(line)
+        point = parse_point(line, number, path)
+        for outcome in (point.outcome, None):
+            index = found.get((point.condition, outcome))
+            if index is not None and roles.get(point.source) is QueryRole.HARMFUL:
+                index[point.id] = point.index
+    if root.root().hex() != receipt.evidence.root:
+        raise IntegrityError("the evidence lines have not the receipt's root", file=path)
+    return {
+        kind: [Drawn(id_, index[id_]) for id_ in draw_order(*challenge, index)]
+        for kind, index in found.items()
+    }

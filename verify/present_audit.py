@@ -1,0 +1,136 @@
+"""An audit as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from receipts.canonical import Sha256
+from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, ChallengeKind, Direction
+from receipts.present.receipt import percent
+from receipts.text import printable
+from verify.claims import Claim
+from verify.feasibility import Feasibility
+
+_COLOURS = {
+    AuditVerdict.CONFIRMED: "green",
+    AuditVerdict.CONSISTENT_WITH: "green",
+    AuditVerdict.REFUTED: "bold red",
+    AuditVerdict.INCONCLUSIVE: "yellow",
+}
+_DIRECTIONS = {
+    Direction.NOT_UNDERSTATED: "not higher",
+    Direction.NOT_OVERSTATED: "not lower",
+}
+
+
+def show_feasibility(console: Console, told: Sequence[tuple[Claim, Feasibility]]) -> None:
+    """Draw what confirming each rate would take."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("condition", no_wrap=True)
+    table.add_column("rate %", justify="right")
+    table.add_column("claim")
+    for name in ("drawn from", "false ones needed", "draws at best", "draws, median"):
+        table.add_column(name, justify="right")
+    for claim, one in told:
+        table.add_row(
+            Text(printable(claim.rate.condition)),
+            percent(claim.result.compliance_rate),
+            _DIRECTIONS[claim.rate.direction],
+            f"{claim.hypothesis.recorded:,}",
+            f"{claim.hypothesis.hidden:,}",
+            "–" if one.least is None else f"{one.least:,}",
+            "–" if one.median is None else f"{one.median:,}",
+        )
+    console.print(table)
+    hopeless = [claim.rate.condition for claim, one in told if one.median is None]
+    if hopeless:
+        console.print(
+            Text(
+                "not to be expected to confirm within the budget: "
+                + ", ".join(printable(each) for each in hopeless),
+                style="yellow",
+            ),
+            soft_wrap=True,
+        )
+    known = [one.median for _, one in told if one.median is not None]
+    console.print(f"about {sum(known):,} points to replay", soft_wrap=True)
+
+
+def show_audit(
+    console: Console, audit: AuditPredicate, digest: Sha256, *, self_audit: bool
+) -> None:
+    """Draw what an audit found.
+
+    Args:
+        console: Where to.
+        audit: The audit.
+        digest: Its digest.
+        self_audit: Whether the evaluator's key signed it.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("condition", no_wrap=True)
+    table.add_column("rate %", justify="right")
+    table.add_column("claim")
+    for name in ("draws", "against it", "hard", "p"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for rate in audit.conditions:
+        table.add_row(
+            Text(printable(rate.id)),
+            percent(rate.recorded_rate),
+            _DIRECTIONS[rate.direction],
+            f"{rate.draws:,} of {rate.recorded:,}",
+            f"{rate.contradictions:,}",
+            f"{rate.hard_contradictions:,}",
+            f"{Decimal(rate.p_value):.3g}",
+            Text(rate.verdict.value, style=_COLOURS[rate.verdict]),
+        )
+    console.print(table)
+    for rate in audit.conditions:
+        if rate.reason is not None:
+            console.print(Text(f"{printable(rate.id)}: {printable(rate.reason)}"), soft_wrap=True)
+    notes = []
+    if audit.method is AuditMethod.REGENERATE:
+        notes.append("regenerated: nothing ties the recorded responses to the model")
+    else:
+        console.print(Text(_identity(audit)), soft_wrap=True)
+        if audit.calibration is None:
+            notes.append(_UNCALIBRATED)
+    if audit.challenge.kind is ChallengeKind.SELF:
+        notes.append("challenge: self (the nonce was given by hand)")
+    if self_audit:
+        notes.append("self-audit: the evaluator's own key signed it")
+    for note in notes:
+        console.print(Text(note, style="yellow"), soft_wrap=True)
+    verdict = audit.verdict
+    console.print(
+        Text(f"{verdict.value.upper()}: ", style=_COLOURS[verdict]).append(
+            f"{len(audit.drawn):,} of {audit.points_total:,} points replayed, ε = {audit.epsilon}, "
+            f"α = {audit.alpha}; audit {digest}",
+            style="default",
+        ),
+        soft_wrap=True,
+    )
+    console.print(Text(audit.guarantee), soft_wrap=True)
+
+
+_UNCALIBRATED = "uncalibrated: held to stated limits (receipts calibrate measures honest margins)"
+
+
+def _identity(audit: AuditPredicate) -> str:
+    test = audit.identity
+    if test is None:
+        return "model identity: not tested, as no point was replayed"
+    found = "passed" if test.passed else "FAILED"
+    p = "" if test.p_value is None else f", p = {Decimal(test.p_value):.3g}"
+    powers = ""
+    if test.powers:
+        named = (f"{printable(each.alternative)} {Decimal(each.power):.2f}" for each in test.powers)
+        powers = f"; power at this size: {', '.join(named)}"
+    return f"model identity: {found} ({printable(test.statistic)}{p}{powers})"

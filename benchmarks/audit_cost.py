@@ -1,12 +1,15 @@
 """What an audit risks and what it costs.
 
     python benchmarks/audit_cost.py [--part test cost] [--repeats 2000] [--record]
+    python benchmarks/audit_cost.py --part replay gpu --repeats 5 [--record]
 
 Part ``test``: how often the two tests of ``verify/risk_limit.py`` err on records that are just
 off, or just within, the tolerated error; and draws where the answer is known.  Part ``cost``:
-draws of a whole audit at paper scale.  Nothing is replayed: outcomes are drawn at random, and
-many audits are simulated at once in floating point.  Some of them are run again through
-``verify/risk_limit.py``, draw by draw; the benchmark ends where the two disagree.
+draws of a whole audit at paper scale.  Part ``replay``: replaying points beside generating them
+again, on a real model (:mod:`replay_cost`), and ``gpu`` the same on a CUDA device.  In the other
+two nothing is replayed: outcomes are drawn at random, and many audits are simulated at once in
+floating point.  Some of them are run again through ``verify/risk_limit.py``, draw by draw; the
+benchmark ends where the two disagree.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -338,17 +342,32 @@ def measure_cost(repeats: int) -> list[str]:
     ]
 
 
+def _measure_replay(repeats: int) -> list[str]:
+    from replay_cost import measure_replay  # loads torch
+
+    return measure_replay(repeats)
+
+
+def _measure_gpu(repeats: int) -> list[str]:
+    from replay_cost import measure_gpu  # loads torch
+
+    return measure_gpu(repeats)
+
+
 PARTS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
     "test": ("Risk of the tests of an audit", measure_test),
     "cost": ("Draws of an audit at paper scale", measure_cost),
+    "replay": ("Replaying beside generating again", _measure_replay),
+    "gpu": ("Replaying beside generating again, on an accelerator", _measure_gpu),
 }
 """Title and function of each part; it is given how often to repeat."""
+SIMULATED = ("test", "cost")
 
 
 def main() -> None:
     """Measure, print, record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(SIMULATED))
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--record", action="store_true", help="write to RESULTS.md")
     options = parser.parse_args()
@@ -356,7 +375,7 @@ def main() -> None:
         title, measure = PARTS[part]
         lines = measure(options.repeats)
         print("\n".join([title, "", *lines, ""]), flush=True)
-        if options.record:
+        if options.record and not lines[0].startswith("skipped"):
             command = f"python benchmarks/audit_cost.py --part {part}"
             replace_section(
                 f"audit_{part}",
@@ -367,11 +386,17 @@ def main() -> None:
                     "",
                     f"- Date: {datetime.now(UTC):%Y-%m-%d}",
                     f"- Machine: {machine()}",
-                    f"- Python {platform.python_version()}; numpy {np.__version__}; simulated.",
+                    f"- Python {platform.python_version()}; {_made_with(part)}.",
                     "",
                     *lines,
                 ],
             )
+
+
+def _made_with(part: str) -> str:
+    if part in SIMULATED:
+        return f"numpy {np.__version__}; simulated"
+    return f"torch {version('torch')}, transformers {version('transformers')}"
 
 
 if __name__ == "__main__":

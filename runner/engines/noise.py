@@ -96,10 +96,20 @@ def hash_tokens(state: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         state: int32 from :func:`row_state`.
         tokens: Token ids, int32 or int64, of a shape that broadcasts with ``state``.
     """
-    h = _mix(state, tokens.to(torch.int32)) ^ 16
-    h = (h ^ _shift_right(h, 16)) * _F1
-    h = (h ^ _shift_right(h, 13)) * _F2
-    return h ^ _shift_right(h, 16)
+    # In place: over a whole vocabulary, new arrays would take longer than the arithmetic.
+    h = state ^ (_rotate(tokens.to(torch.int32) * _C1, 15) * _C2)
+    scratch = (h >> 19) & ((1 << 13) - 1)
+    h <<= 13
+    h |= scratch
+    h *= 5
+    h += _C3
+    h ^= 16
+    for bits, factor in ((16, _F1), (13, _F2), (16, 1)):
+        torch.bitwise_right_shift(h, bits, out=scratch)
+        scratch &= (1 << (32 - bits)) - 1
+        h ^= scratch
+        h *= factor
+    return h
 
 
 def gumbel(hashes: torch.Tensor) -> torch.Tensor:

@@ -16,20 +16,30 @@ Scores of all tokens are defined; only some are computed.  The noise is bounded,
 token of the largest logit no token can beat t whose ``logit / temperature`` lies more than
 ``GUMBEL_MAX − G_t`` (at most 26.0) below t's.  Those are skipped, and the choice is the
 same as if they were not: the chance of a miss is 0.  (A cut chosen by probability would need
-ln(vocabulary / 1e-7) ≈ 27.9 at 128,000 tokens, which excludes less.)
+ln(vocabulary / 1e-7) ≈ 27.9 at 128,000 tokens, which excludes less.)  Where that leaves many,
+all are hashed, which takes whole numbers only, and the two logarithms of the noise are taken
+for those whose hash is small enough to reach t's score.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 
 from runner.engines.engine import Decoding
 from runner.engines.noise import GUMBEL_MAX, gumbel, hash_tokens, row_state
 
-_CPU_CHUNK = 2**18
+_CPU_CHUNK = 2**17
 """Logits handled at once on a CPU: about what stays in its cache."""
 _DEVICE_CHUNK = 2**24
 """Logits handled at once on an accelerator: bounds the scratch memory."""
+
+
+_MANY = 1 / 8
+"""Share of the logits that bounds on the noise leave, above which all are hashed."""
+_STRIDE = 16
+"""One logit in so many is looked at to tell that share."""
 
 
 def chunk_logits(device: torch.device) -> int:
@@ -148,13 +158,18 @@ def _winner(
         state: int32 [rows], from :func:`~runner.engines.noise.row_state`.
     """
     rows = logits.shape[0]
-    top = logits.amax(-1)
-    token = _lowest(logits == top[:, None])
+    top, token = logits.max(-1)  # of equal ones any: this is a bound
     score = top.double() / temperature + gumbel(hash_tokens(state, token))
-    floor = (score - GUMBEL_MAX) * temperature
+    limit = (score - GUMBEL_MAX) * temperature
     # The threshold is rounded to fp32, so it is lowered by more than that could raise it.
-    floor = floor - 1e-3 * temperature - 1e-6 * floor.abs()
-    row, column = (logits >= floor.float()[:, None]).nonzero(as_tuple=True)
+    limit = limit - 1e-3 * temperature - 1e-6 * limit.abs()
+    floor = limit.float()[:, None]
+    sample = logits[:, ::_STRIDE]
+    if int((sample >= floor).sum()) > _MANY * sample.numel():
+        reaching = _reaching(logits, temperature, (top, score), state)
+    else:
+        reaching = logits >= floor
+    row, column = reaching.nonzero(as_tuple=True)
     scores = logits[row, column].double() / temperature
     scores += gumbel(hash_tokens(state[row], column))
     best = torch.full((rows,), -torch.inf, dtype=torch.float64, device=logits.device)
@@ -163,3 +178,37 @@ def _winner(
     lowest = torch.full((rows,), logits.shape[1], dtype=torch.int64, device=logits.device)
     lowest.scatter_reduce_(0, row[wins], column[wins], "amin")
     return lowest, best
+
+
+def _reaching(
+    logits: torch.Tensor,
+    temperature: float,
+    best: tuple[torch.Tensor, torch.Tensor],
+    state: torch.Tensor,
+) -> torch.Tensor:
+    """Return which tokens may reach a score, bool [rows, vocabulary]: all that do, and few more.
+
+    With u as in :mod:`runner.engines.noise`, ``s + G(u) ≥ score`` means
+    ``u ≤ 1 − exp(−exp(s − score))``, and so ``u ≤ exp(s − score)``.
+
+    Args:
+        logits: As for :func:`_winner`.
+        temperature: Above 0.
+        best: The largest logit of each row, fp32 [rows], and the score to reach, float64 [rows].
+        state: int32 [rows].
+    """
+    tokens = torch.arange(logits.shape[1], dtype=torch.int32, device=logits.device)
+    hashes = hash_tokens(state[:, None], tokens)
+    # As a float of the unsigned number: fp32 rounds it, and the bound, by parts in a million.
+    unsigned = hashes.float()
+    unsigned += (hashes < 0) * 2.0**32
+    # Differences from the top first: large logits of fp32 would leave no digits for them.
+    top, score = best
+    lift = (top.double() / temperature - score + 32 * math.log(2)).float()
+    bound = logits - top[:, None]
+    bound /= temperature
+    bound += lift[:, None]
+    bound.exp_()
+    bound *= 1 + 1e-4
+    bound += 1
+    return unsigned <= bound

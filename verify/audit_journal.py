@@ -43,9 +43,7 @@ class AuditJournal:
         self.replayed: dict[Sha256, Replayed] = {}
         """Points replayed, by id."""
         header = {"start": start, "stack": dict(stack)}
-        if path.exists():
-            self._read(header)
-        else:
+        if not path.exists() or not self._read(header):
             self._append([header])
 
     def add(self, points: Iterable[Replayed]) -> None:
@@ -62,30 +60,32 @@ class AuditJournal:
         """Remove the file: the audit is sealed."""
         self.path.unlink(missing_ok=True)
 
-    def _read(self, header: dict[str, Any]) -> None:
+    def _read(self, header: dict[str, Any]) -> bool:
+        """Take over what is there; say whether its header is whole."""
         with open_regular(self.path) as stream:
             data = stream.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise MalformedError(f"longer than the {_MAX_BYTES:,} bytes allowed", file=self.path)
-        whole, _, torn = data.rpartition(b"\n")
-        lines = whole.split(b"\n")
+        end = data.rfind(b"\n") + 1
         try:
-            first, *rest = [json.loads(line) for line in lines if line]
-            points = [_from_json(document) for document in rest]
+            documents = [json.loads(line) for line in data[:end].splitlines()]
+            points = [_from_json(document) for document in documents[1:]]
+            start = documents[0]["start"] if documents else None
         except (ValueError, KeyError, TypeError):
             raise MalformedError("is damaged", file=self.path, hint=_AGAIN) from None
-        if first.get("start") != header["start"]:
+        if documents and start != header["start"]:
             raise UsageError("is of another audit", file=self.path, hint=_AGAIN)
-        if first != header:
+        if documents and documents[0] != header:
             raise UsageError(
                 "was begun with another device, number format or version",
                 file=self.path,
                 hint="go on with the same, or move it away: its points are replayed again",
             )
-        if torn:  # a kill in the middle of a line
+        if end < len(data):  # a kill in the middle of a line
             with self._opened("r+b") as stream:
-                stream.truncate(len(whole) + 1)
+                stream.truncate(end)
         self.replayed = {one.id: one for one in points}
+        return bool(documents)
 
     def _append(self, documents: Iterable[Mapping[str, Any]]) -> None:
         text = "".join(json.dumps(document) + "\n" for document in documents)

@@ -175,7 +175,11 @@ def open_case(bundle: Bundle, resolved: ResolvedPlan) -> Case:
     """
     for name, why in _NEEDED:
         if not bundle.has(name):
-            raise IncompleteError(f"{why} not in this bundle", file=bundle.folder / name)
+            raise IncompleteError(
+                f"{why} not in this bundle",
+                file=bundle.folder / name,
+                hint="ask the evaluator for the bundle with everything that auditors may see",
+            )
     plan, receipt = bundle.plan.statement.predicate, bundle.receipt.statement.predicate
     usable = check_artifacts(plan, resolved, CheckList())
     if usable.prompts is None or not usable.texts:
@@ -229,7 +233,14 @@ def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
 
     Raises:
         UsageError: A number out of its range, or no condition of such a name.
+        IncompleteError: A replay, and the plan pins no weights.
     """
+    if not (wish.regenerate or case.plan.checkpoint.files):
+        raise IncompleteError(
+            "the plan lists no files of the model: there is nothing to hold weights to",
+            file=case.bundle.folder,
+            hint="compare rates with --regenerate",
+        )
     for name, text in (("--epsilon", wish.epsilon), ("--alpha", wish.alpha)):
         if not 0 < Fraction(text) < 1:
             raise UsageError(f"{name} {text}: should lie between 0 and 1")
@@ -264,24 +275,40 @@ def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
     )
 
 
-def begin(case: Case, wish: Wish, signer: Signer, out: Path) -> tuple[Announced, bool]:
+def begin(
+    case: Case, wish: Wish, signer: Signer, out: Path, *, beacon_value: str | None = None
+) -> tuple[Announced, bool]:
     """Announce an audit, or find the announcement of one that is not finished.
+
+    Args:
+        case: The receipt.
+        wish: What the auditor asks for.
+        signer: Signs it.
+        out: The folder whose ``audits`` it lies in.
+        beacon_value: What the round of an audit announced before said.
 
     Returns:
         The announcement, and whether it was there before.
 
     Raises:
-        UsageError: An unfinished one has other terms: it counts, finished or not.
+        UsageError: An unfinished one has other terms: it counts, finished or not.  Or the
+            round of one to be announced has a value: its draws could have been looked at.
         FileAccessError: The folder cannot be written.
     """
     known = known_audits(case.digest, [case.bundle.folder, out])
     unfinished = known.unfinished(signer)
     if wish.new or not unfinished:
+        if beacon_value is not None:
+            raise UsageError(
+                "the round of an audit to be announced must lie ahead",
+                hint="announce it without --beacon-value, and give the value when it is out",
+            )
         return announce(terms_of(case, wish, wish.nonce or new_nonce()), signer, out), False
+    # Which nonce was announced need not be said again: the challenge is compared only if it is.
+    wanted = terms_of(case, wish, wish.nonce or "0" * 64)
+    fields = _FIXED if wish.nonce is None and wish.beacon is None else (*_FIXED, "challenge")
     for start in unfinished:
         terms = start.terms
-        wanted = terms_of(case, wish, terms.challenge.nonce or "")
-        fields = _FIXED if wish.nonce is None and wish.beacon is None else (*_FIXED, "challenge")
         if all(getattr(terms, name) == getattr(wanted, name) for name in fields):
             return start, True
     raise UsageError(

@@ -70,8 +70,10 @@ class Claim:
         return self.hypothesis.testable and self.refuting.p_value <= level
 
     def wanted(self, alpha: Fraction, level: Fraction) -> int:
-        """Return how many draws would confirm it if none of them contradicted it; 0: decided."""
+        """Return how many draws would confirm it if none of them contradicted it; 0: no more."""
         left = len(self.order) - len(self.replayed)
+        if self.confirming.hopeless and not self.refuting.contradictions:
+            return 0  # nothing can confirm it any more, and nothing speaks of refuting it
         if not self.hypothesis.testable or self.confirmed(alpha) or self.refuted(level):
             return 0
         ahead = deepcopy(self.confirming)
@@ -124,6 +126,8 @@ class Claim:
         draws, wrong = self.confirming.draws, self.confirming.contradictions
         if draws == len(self.order):
             return f"all {draws:,} points were replayed, and {wrong:,} contradict the record"
+        if self.confirming.hopeless:
+            return f"{wrong:,} of {draws:,} draws contradict the record: no more could confirm it"
         if not draws:
             return "the audit ended before any of its points was drawn"
         return f"{wrong:,} of {draws:,} draws contradict the record, and the audit ended there"

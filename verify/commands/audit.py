@@ -30,6 +30,7 @@ from verify.audit_session import Case, Wish, begin, open_case, read_calibration,
 from verify.binding import Holdings
 from verify.checks import Verdict, Verification
 from verify.claims import Claim, claims_of
+from verify.commands.options import NUMBER, one_line
 from verify.conduct import Auditor, challenge_of, conduct
 from verify.feasibility import Feasibility, expected_draws
 from verify.integrity import verify_bundle
@@ -88,7 +89,7 @@ class _Machine:
     show_default=True,
     help="Which error is looked for.",
 )
-@click.option("--max-points", type=click.IntRange(min=1), help="Most points to replay.")
+@click.option("--max-points", type=NUMBER, help="Most points to replay.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option(
     "--dtype",
@@ -98,11 +99,9 @@ class _Machine:
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
 @click.option("--calibration", type=_PATH, metavar="FILE", help="From receipts calibrate.")
 @click.option("--out", type=_PATH, help="Folder for audits/, where the bundle is read-only.")
-@click.option("--auditor", metavar="NAME", help="Who audits, in words.")
+@click.option("--auditor", callback=one_line, metavar="NAME", help="Who audits, in words.")
 @click.option("--nonce", metavar="HEX", help="A nonce of your own: marked as such.")
-@click.option(
-    "--beacon-round", type=click.IntRange(min=1), metavar="N", help=f"A {CHAIN} round to come."
-)
+@click.option("--beacon-round", type=NUMBER, metavar="N", help=f"A {CHAIN} round to come.")
 @click.option("--beacon-value", metavar="HEX", help="What that round said.")
 @click.option(
     "--regenerate",
@@ -164,6 +163,8 @@ def audit(  # one parameter an option
     if nonce is not None and beacon_round is not None:
         raise UsageError("--nonce and --beacon-round are two challenges", hint="give one of them")
     beacon_value = _hex64("--beacon-value", beacon_value)
+    if beacon_value is not None and beacon_round is None:
+        raise UsageError("--beacon-value goes with --beacon-round", hint="name the round as well")
     machine = _Machine(
         device,
         None if dtype is None else Dtype(dtype),
@@ -185,6 +186,7 @@ def audit(  # one parameter an option
         case = open_case(opened, resolved)
         if calibration is not None:
             case.calibration = read_calibration(calibration, case, signer)
+            case.check_stack(machine.dtype or case.plan.checkpoint.dtype)
         told = _feasibility(case, wish)
         if dry_run:
             output.result(_feasibility_json(told), lambda console: show_feasibility(console, told))
@@ -192,11 +194,15 @@ def audit(  # one parameter an option
         if not output.quiet and not output.as_json:
             show_feasibility(output.side, told)
         folder = out or bundle
-        announced, before = begin(case, wish, signer, folder)
+        # Loading comes before the announcement, which counts: a device that is not there must
+        # cost nothing.  Only where a beacon's round is not out is there nothing to load for.
+        waits = beacon_round is not None and beacon_value is None
+        models = None if waits else _load(case, machine)
+        announced, before = begin(case, wish, signer, folder, beacon_value=beacon_value)
         digest = announced.envelope.digest
         output.note(f"{'going on with' if before else 'announced'} audit {digest}")
-        challenge_of(announced, beacon_value)  # before models are loaded
-        loaded, reference = _load(case, machine)
+        challenge_of(announced, beacon_value)
+        loaded, reference = models or _load(case, machine)
         who = Auditor(signer, loaded, reference, folder)
         with output.progress("replaying points") as progress:
             statement, envelope = conduct(
@@ -220,7 +226,7 @@ def _share(option: str, text: str) -> str:
         raise UsageError(
             f"{option} {text}: should be a decimal between 0 and 1", hint=f"{option} 0.05"
         )
-    return text if text.startswith("0") else f"0{text}"
+    return f"0{text.lstrip('0').rstrip('0')}"
 
 
 def _hex64(option: str, text: str | None) -> str | None:

@@ -24,6 +24,7 @@ from receipts.present.output import Output
 from receipts.text import printable
 from runner.commands.run import byte_size, terminated_like_interrupted
 from runner.plan import resolve_plan
+from verify.commands.options import NUMBER, one_line
 
 if TYPE_CHECKING:
     from verify.calibrate import Where
@@ -46,11 +47,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--device", "devices", multiple=True, help="Devices to compare (repeatable): cpu, cuda, mps."
 )
-@click.option(
-    "--responses", type=click.IntRange(min=1), help="Honest responses; default: up to 4,000."
-)
+@click.option("--responses", type=NUMBER, help="Honest responses; default: up to 4,000.")
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
-@click.option("--auditor", metavar="NAME", help="Who calibrates, in words.")
+@click.option("--auditor", callback=one_line, metavar="NAME", help="Who calibrates, in words.")
 @common_options
 def calibrate(  # one parameter an option
     *,

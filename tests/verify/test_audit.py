@@ -1,0 +1,272 @@
+"""What an audit draws, when it stops, and what it says as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from auditing import Event, make_event, trust
+from dishonest import seal_again
+
+from receipts.bundle import AUDITS, Bundle
+from receipts.canonical import Sha256
+from receipts.errors import IncompleteError, IntegrityError, UsageError
+from receipts.keys import Signer, generate
+from receipts.model.audit import AuditMethod, AuditVerdict, Direction
+from receipts.model.checkpoint import Dtype
+from receipts.model.demonstrations import QueryRole
+from receipts.model.plan import BeaconRound
+from receipts.model.point import Outcome, Point, RestrictedRecord
+from verify.audit import Audit, Evidence, announce, known_audits, verdict_of
+from verify.audit_journal import AuditJournal
+from verify.audit_report import guarantee
+from verify.audit_session import Wish, begin, terms_of
+from verify.challenge import draw_order
+from verify.identity import default_identity_test
+from verify.plausibility import DefaultPlausibility, Statistics
+from verify.replay import Entry, Replayed
+
+NONCE = "5e" * 32
+WISH = Wish(epsilon="0.2")
+LIMITS = DefaultPlausibility.between(Dtype.FLOAT32, Dtype.FLOAT32)
+PASSED = default_identity_test([Statistics(0.0, 0.0, 7)], LIMITS)
+FAILED = default_identity_test([Statistics(1.0, 1.0, 7)], LIMITS)
+
+
+@pytest.fixture(scope="module")
+def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
+    """80 restricted queries and 4 controls in two conditions."""
+    return make_event(tmp_path_factory.mktemp("event"), queries=80)
+
+
+@dataclass
+class Replays:
+    """Stands in for a replay: what it says of points is the test's choice."""
+
+    wrong: bool = False
+    hard: bool = False
+    asked: list[Point] = field(default_factory=list)
+
+    def __call__(self, entries: Sequence[Entry]) -> list[Replayed]:
+        self.asked += [point for point, _ in entries]
+        return [
+            Replayed(
+                point.id,
+                point.condition,
+                point.outcome,
+                None if self.wrong else point.outcome,
+                statistics=Statistics(0.0, 0.0, 7),
+                hard="it is" if self.hard else None,
+            )
+            for point, _ in entries
+        ]
+
+
+def ignore(done: int, total: int) -> None:
+    pass
+
+
+def audited(
+    event: Event, folder: Path, wish: Wish = WISH, replays: Replays | None = None
+) -> tuple[Audit, Replays]:
+    """Run an audit to its end."""
+    case, replays = event.case(), replays or Replays()
+    announced = announce(terms_of(case, wish, NONCE), generate(), folder)
+    audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
+    digest = announced.envelope.digest
+    journal = AuditJournal(folder / AUDITS / f"{digest}.replayed.jsonl", digest, {})
+    audit.run(NONCE, journal, replays, ignore)
+    return audit, replays
+
+
+def expected_order(event: Event, outcome: Outcome) -> dict[str, list[Sha256]]:
+    """Return what a challenge draws from each condition, from the evidence alone."""
+    bundle = Bundle(event.bundle)
+    receipt = bundle.receipt.statement.predicate
+    harmful = {each.name for each in receipt.queries if each.role is QueryRole.HARMFUL}
+    assert len(harmful) < len(receipt.queries)
+    points = list(bundle.points())
+    return {
+        condition.id: draw_order(
+            bundle.receipt_envelope.digest,
+            NONCE,
+            [
+                point.id
+                for point in points
+                if (point.condition, point.outcome) == (condition.id, outcome)
+                and point.source in harmful
+            ],
+        )
+        for condition in receipt.conditions
+    }
+
+
+def test_it_draws_the_first_of_the_challenge_s_order_and_no_control(
+    event: Event, tmp_path: Path
+) -> None:
+    audit, replays = audited(event, tmp_path)
+    orders = expected_order(event, Outcome.REFUSED)
+    controls = [p for p in Bundle(event.bundle).points() if p.source == "open-crafts"]
+    assert controls
+    assert {point.source for point in replays.asked} == {"sealed-crafts"}
+    for claim in audit.claims:
+        drawn = [one.id for one in claim.replayed]
+        assert 5 < len(drawn) < len(claim.order)
+        assert drawn == orders[claim.rate.condition][: len(drawn)]
+    assert audit.drawn == tuple(one.id for claim in audit.claims for one in claim.replayed)
+    assert len(replays.asked) == len(set(audit.drawn))
+    assert verdict_of(audit, PASSED) is AuditVerdict.CONFIRMED
+
+
+def test_the_other_direction_draws_compliances(event: Event, tmp_path: Path) -> None:
+    wish = replace(WISH, directions=tuple(Direction))
+    audit, _ = audited(event, tmp_path, wish)
+    orders = {
+        Direction.NOT_UNDERSTATED: expected_order(event, Outcome.REFUSED),
+        Direction.NOT_OVERSTATED: expected_order(event, Outcome.COMPLIED),
+    }
+    assert len(audit.claims) == 4
+    for claim in audit.claims:
+        drawn = [one.id for one in claim.replayed]
+        assert drawn == orders[claim.rate.direction][claim.rate.condition][: len(drawn)]
+    assert any(
+        claim.replayed for claim in audit.claims if claim.rate.direction is Direction.NOT_OVERSTATED
+    )
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+@pytest.mark.parametrize("budget", [1, 2, 7, 11])
+def test_a_budget_is_shared_and_never_exceeded(
+    event: Event, tmp_path: Path, budget: int, wrong: bool
+) -> None:
+    audit, replays = audited(event, tmp_path, replace(WISH, max_points=budget), Replays(wrong))
+    drawn = [len(claim.replayed) for claim in audit.claims]
+    assert sum(drawn) == len(replays.asked) == budget
+    assert max(drawn) - min(drawn) <= 1
+    assert verdict_of(audit, PASSED) is AuditVerdict.INCONCLUSIVE
+
+
+def test_hard_contradictions_stop_it_early(event: Event, tmp_path: Path) -> None:
+    audit, _ = audited(event, tmp_path, replays=Replays(hard=True))
+    assert len(audit.drawn) < sum(len(claim.order) for claim in audit.claims)
+    assert any(claim.refuted(audit.level) for claim in audit.claims)
+    assert verdict_of(audit, PASSED) is AuditVerdict.REFUTED
+    assert audit.level * len(audit.claims) == Fraction(1, 100)
+
+
+def test_soft_contradictions_end_it_once_nothing_can_confirm_it(
+    event: Event, tmp_path: Path
+) -> None:
+    audit, _ = audited(event, tmp_path, replays=Replays(wrong=True))
+    assert all(claim.confirming.hopeless for claim in audit.claims)
+    assert len(audit.drawn) < sum(len(claim.order) for claim in audit.claims)
+    assert verdict_of(audit, PASSED) is AuditVerdict.INCONCLUSIVE
+
+
+def test_without_the_model_s_identity_nothing_is_confirmed(event: Event, tmp_path: Path) -> None:
+    audit, _ = audited(event, tmp_path)
+    assert verdict_of(audit, FAILED) is AuditVerdict.INCONCLUSIVE
+    assert verdict_of(audit, None) is AuditVerdict.INCONCLUSIVE
+
+
+def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path: Path) -> None:
+    bundle = event.copy(tmp_path / "bundle")
+    case = event.case(bundle)
+    announced = announce(terms_of(case, WISH, NONCE), generate(), tmp_path)
+
+    def swap(point: Point, record: RestrictedRecord) -> Entry:
+        return point, record.model_copy(update={"salt": "0" * 64})
+
+    seal_again(bundle, event.signer, swap)
+    audit = Audit(announced, case.receipt, Evidence(Bundle(bundle), case.receipt))
+    journal = AuditJournal(tmp_path / "journal", announced.envelope.digest, {})
+    with pytest.raises(IntegrityError, match="have not the receipt's root"):
+        audit.run(NONCE, journal, Replays(), ignore)
+
+
+def test_announcements_are_counted_whoever_signed_them(event: Event, tmp_path: Path) -> None:
+    case, mine, theirs = event.case(), generate(), generate()
+    first = announce(terms_of(case, WISH, NONCE), mine, tmp_path)
+    announce(terms_of(case, WISH, "6f" * 32), theirs, tmp_path)
+    (tmp_path / AUDITS / "junk.dsse.json").write_text("{}", "utf-8")
+    known = known_audits(case.digest, [tmp_path, tmp_path, tmp_path / "none"])
+    assert len(known.starts) == 2
+    assert [one.envelope.digest for one in known.unfinished(mine)] == [first.envelope.digest]
+    assert known_audits(Sha256("1" * 64), [tmp_path]).starts == {}
+
+
+def begun(event: Event, signer: Signer, folder: Path, wish: Wish) -> tuple[str, bool]:
+    announced, before = begin(event.case(), wish, signer, folder)
+    assert announced.envelope.signed_by(trust(signer))
+    return announced.envelope.digest, before
+
+
+BEACON = BeaconRound(chain="drand-quicknet", round=10**9)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [WISH, replace(WISH, nonce=NONCE), replace(WISH, beacon=BEACON)],
+    ids=["fresh", "by-hand", "beacon"],
+)
+def test_an_unfinished_audit_is_gone_on_with(event: Event, tmp_path: Path, wish: Wish) -> None:
+    signer = generate()
+    digest, before = begun(event, signer, tmp_path, wish)
+    assert not before
+    assert begun(event, signer, tmp_path, wish) == (digest, True)
+    # How it draws need not be said again.
+    assert begun(event, signer, tmp_path, WISH) == (digest, True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(WISH, epsilon="0.1"),
+        replace(WISH, alpha="0.1"),
+        replace(WISH, conditions=("h0-*",)),
+        replace(WISH, directions=(Direction.NOT_OVERSTATED,)),
+        replace(WISH, max_points=9),
+        replace(WISH, nonce="7a" * 32),
+        replace(WISH, beacon=BEACON),
+    ],
+    ids=["epsilon", "alpha", "conditions", "direction", "budget", "nonce", "beacon"],
+)
+@pytest.mark.parametrize("first", [WISH, replace(WISH, nonce=NONCE)], ids=["fresh", "by-hand"])
+def test_other_terms_are_another_audit(
+    event: Event, tmp_path: Path, first: Wish, other: Wish
+) -> None:
+    """Else a lenient challenge could be fished for by starting over."""
+    signer = generate()
+    begun(event, signer, tmp_path, first)
+    with pytest.raises(UsageError, match="announced on other terms") as caught:
+        begun(event, signer, tmp_path, other)
+    assert "--new" in caught.value.one_line()
+    _, before = begun(event, signer, tmp_path, replace(other, new=True))
+    assert not before
+    assert begun(event, generate(), tmp_path, other)[1] is False
+
+
+def test_a_replay_needs_pinned_weights(event: Event) -> None:
+    """Of a model behind an API the plan lists no files: whose weights would be confirmed?"""
+    case = event.case()
+    served = case.plan.checkpoint.model_copy(update={"files": ()})
+    unpinned = replace(case, plan=case.plan.model_copy(update={"checkpoint": served}))
+    with pytest.raises(IncompleteError, match="lists no files of the model") as caught:
+        terms_of(unpinned, WISH, NONCE)
+    assert "--regenerate" in caught.value.one_line()
+    announced = terms_of(unpinned, replace(WISH, regenerate=True), NONCE)
+    assert announced.method is AuditMethod.REGENERATE
+
+
+def test_a_risk_grows_with_the_audits_known(event: Event, tmp_path: Path) -> None:
+    audit, _ = audited(event, tmp_path)
+    once = guarantee(audit, AuditVerdict.CONFIRMED, 1)
+    assert "exceeded its recorded rate by 0.2 or more" in once
+    assert once.endswith("with probability at most 0.05.")
+    assert "at most 0.15 (3 audits known, at 0.05 each)" in guarantee(
+        audit, AuditVerdict.CONFIRMED, 3
+    )
+    assert "at most 1 (30 audits" in guarantee(audit, AuditVerdict.CONFIRMED, 30)

@@ -1,0 +1,198 @@
+"""What an unfinished audit keeps, and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from auditing import Event, FaultyScores, loaded_stack, make_event
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from receipts.bundle import AUDITS
+from receipts.canonical import Sha256
+from receipts.dsse import Envelope
+from receipts.errors import FileAccessError, InterruptedByUserError, MalformedError, UsageError
+from receipts.keys import Signer, generate
+from receipts.model.base import ConditionId
+from receipts.model.point import Outcome
+from receipts.model.statement import AuditStatement
+from runner.engines.engine import Engine, Margins
+from verify.audit_journal import AuditJournal
+from verify.audit_session import Wish, begin
+from verify.conduct import Auditor, conduct
+from verify.plausibility import Statistics
+from verify.replay import Replayed
+
+START, STACK = Sha256("a" * 64), {"dtype": "float32", "device": "cpu"}
+OUTCOMES = st.sampled_from(list(Outcome))
+WORDS = st.none() | st.text(max_size=20)
+MARGINS = st.floats(0, math.inf, allow_nan=False)
+POINTS = st.builds(
+    Replayed,
+    id=st.integers(0, 2**256 - 1).map(lambda number: Sha256(f"{number:064x}")),
+    condition=st.just(ConditionId("h0-b0")),
+    recorded=OUTCOMES,
+    label=st.none() | OUTCOMES,
+    statistics=st.none() | st.builds(Statistics, MARGINS, MARGINS, st.integers(1, 99)),
+    branched=st.none() | st.integers(0, 9),
+    missing=WORDS,
+    implausible=WORDS,
+    ambiguous=st.booleans(),
+    judge_margin=st.none() | st.floats(-9, 9),
+    hard=WORDS,
+)
+
+
+def point(number: int) -> Replayed:
+    refused = Outcome.REFUSED
+    return Replayed(Sha256(f"{number:064x}"), ConditionId("h0-b0"), refused, refused)
+
+
+@settings(deadline=None, max_examples=60)  # every example syncs a file
+@given(st.lists(POINTS, max_size=5, unique_by=lambda one: one.id))
+def test_points_come_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, points: list[Replayed]
+) -> None:
+    path = tmp_path_factory.mktemp("kept") / "journal"
+    AuditJournal(path, START, STACK).add(points)
+    again = AuditJournal(path, START, STACK)
+    assert list(again.replayed.values()) == points
+
+
+def test_it_is_its_owner_s_alone_and_goes_away(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = AuditJournal(path, START, STACK)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    journal.add([point(1)])
+    journal.remove()
+    assert not path.exists()
+
+
+def test_a_kill_at_any_byte_costs_no_more_than_the_last_points(tmp_path: Path) -> None:
+    """Every whole line counts, a torn one never was; what comes after it is kept whole."""
+    path = tmp_path / "journal"
+    AuditJournal(path, START, STACK).add([point(1), point(2)])
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        journal = AuditJournal(path, START, STACK)
+        lines = whole[:length].count(b"\n")
+        assert len(journal.replayed) == max(0, lines - 1)
+        journal.add([point(3)])
+        assert len(AuditJournal(path, START, STACK).replayed) == max(1, lines)
+
+
+def test_another_audit_s_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    AuditJournal(path, START, STACK).add([point(1)])
+    with pytest.raises(UsageError, match="is of another audit"):
+        AuditJournal(path, Sha256("b" * 64), STACK)
+
+
+def test_another_stack_is_refused(tmp_path: Path) -> None:
+    """Points of one audit are replayed alike: no auditor may pick the kinder of two stacks."""
+    path = tmp_path / "journal"
+    AuditJournal(path, START, STACK).add([point(1)])
+    with pytest.raises(UsageError, match="another device, number format or version") as caught:
+        AuditJournal(path, START, {**STACK, "dtype": "bfloat16"})
+    assert "go on with the same" in caught.value.one_line()
+
+
+DAMAGES = {
+    "no JSON": b"nonsense\n",
+    "a list": b"[]\n",
+    "a number": b"7\n",
+    "a field less": b'{"id": "00"}\n',
+    "another outcome": None,
+    "no UTF-8": b"\xff\xfe\n",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES, ids=lambda name: name.replace(" ", "-"))
+@pytest.mark.parametrize("place", ["header", "point"])
+def test_damage_is_said_in_one_line(tmp_path: Path, name: str, place: str) -> None:
+    path = tmp_path / "journal"
+    AuditJournal(path, START, STACK).add([point(1), point(2)])
+    lines = path.read_bytes().splitlines(keepends=True)
+    damage = DAMAGES[name] or lines[1].replace(b'"refused"', b'"splendid"', 1)
+    lines[0 if place == "header" else 1] = damage
+    path.write_bytes(b"".join(lines))
+    with pytest.raises((MalformedError, UsageError)) as caught:
+        AuditJournal(path, START, STACK)
+    assert "move it away" in caught.value.one_line()
+
+
+def test_a_folder_in_its_place_or_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises((FileAccessError, MalformedError)):
+        AuditJournal(tmp_path / "folder", START, STACK)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileAccessError):
+        AuditJournal(tmp_path / "link", START, STACK)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.fixture(scope="module")
+def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
+    return make_event(tmp_path_factory.mktemp("event"), queries=80)
+
+
+def audited(
+    event: Event, signer: Signer, folder: Path, engine: Any = lambda engine: engine
+) -> tuple[AuditStatement, Envelope]:
+    case = event.case()
+    announced, _ = begin(case, Wish(epsilon="0.2", nonce="5e" * 32), signer, folder)
+    loaded = loaded_stack(event.resolved, engine=engine)
+    return conduct(case, announced, Auditor(signer, loaded, None, folder), [])
+
+
+def test_an_interrupted_audit_ends_with_the_same_statement(
+    event: Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill in its second round, and a torn line."""
+    monkeypatch.setattr("verify.audit.ROUND", 4)
+    signer, calls = generate(), []
+
+    def engine(plain: Engine) -> Engine:
+        def stop(margins: Margins) -> Margins:
+            calls.append(margins)
+            if len(calls) > 8:
+                raise KeyboardInterrupt
+            return margins
+
+        return FaultyScores(plain, stop)
+
+    with pytest.raises(InterruptedByUserError, match="8 replayed points are kept") as caught:
+        audited(event, signer, tmp_path / "stopped", engine)
+    assert "run the same command again" in caught.value.one_line()
+    [path] = (tmp_path / "stopped" / AUDITS).glob("*.replayed.jsonl")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = [json.loads(line)["id"] for line in path.read_text("utf-8").splitlines()[1:]]
+    assert len(before) == 8
+    with path.open("ab") as stream:
+        stream.write(b'{"id": "torn')
+    asked: list[int] = []
+
+    def counted(plain: Engine) -> Engine:
+        def note(margins: Margins) -> Margins:
+            asked.append(margins.key)
+            return margins
+
+        return FaultyScores(plain, note)
+
+    resumed, _ = audited(event, signer, tmp_path / "stopped", counted)
+    straight, _ = audited(event, signer, tmp_path / "straight")
+    assert not path.exists()
+    # Nothing was replayed twice, and nothing else was drawn.
+    assert set(before) < set(resumed.predicate.drawn)
+    assert len(asked) == len(resumed.predicate.drawn) - 8
+    one, other = (
+        statement.predicate.model_dump(exclude={"start", "finished_at"})
+        for statement in (resumed, straight)
+    )
+    assert one == other

@@ -41,7 +41,7 @@ from receipts.model.statement import (
 from receipts.strict_json import parse_json
 from verify.audit_journal import AuditJournal
 from verify.claims import Claim, claims_of
-from verify.draws import points_in_order
+from verify.draws import GENERATED, Drawn, Kind, points_in_order
 from verify.plausibility import Statistics
 from verify.replay import Entry, Replayed
 from verify.risk_limit import REFUTING_LEVEL
@@ -146,10 +146,14 @@ class Evidence:
     def __init__(self, bundle: Bundle, receipt: EvaluationPredicate) -> None:
         self._bundle, self._receipt = bundle, receipt
 
-    def order(self, claims: Sequence[Claim], receipt: Sha256, nonce: str) -> None:
-        """Give every claim its points in the order of the challenge."""
-        kinds = [(claim.rate.condition, claim.hypothesis.outcome) for claim in claims]
-        orders = points_in_order(self._bundle, self._receipt, kinds, (receipt, nonce))
+    def order(self, claims: Sequence[Claim], receipt: Sha256, nonce: str) -> list[Drawn]:
+        """Give every claim its points in the order of the challenge.
+
+        Returns:
+            All generated points in that order, for the model's identity.
+        """
+        kinds: list[Kind] = [(claim.rate.condition, claim.hypothesis.outcome) for claim in claims]
+        orders = points_in_order(self._bundle, self._receipt, [*kinds, GENERATED], (receipt, nonce))
         for claim, kind in zip(claims, kinds, strict=True):
             claim.order = orders[kind]
             if len(claim.order) != claim.hypothesis.recorded:
@@ -158,6 +162,7 @@ class Evidence:
                     f"{claim.hypothesis.recorded:,}",
                     file=self._bundle.folder / POINTS,
                 )
+        return orders[GENERATED]
 
     def entries(self, indices: Iterable[int]) -> list[Entry]:
         """Return some points with their records, in plan order."""
@@ -200,9 +205,15 @@ class Audit:
         self.level = REFUTING_LEVEL / len(terms.rates)
         """Level at which one rate is refuted."""
         self.claims = claims_of(receipt, terms.rates, terms)
+        self.identified: list[Replayed] = []
+        """Points replayed for the model's identity, in the order drawn."""
 
     def run(self, nonce: str, journal: AuditJournal, replay: Replay, watch: Watch) -> None:
         """Draw and replay until every claim is decided, or the budget is spent.
+
+        Then, unless a rate is refuted, the points for the model's identity: a sample of all
+        responses.  The recorded refusals alone would not do: a model that complies more has
+        refusals that are the named one's too.
 
         Args:
             nonce: The challenge's.
@@ -213,26 +224,34 @@ class Audit:
         Raises:
             IntegrityError: A drawn point's record does not follow from plan and artifacts.
         """
-        self._evidence.order(self.claims, self._announced.terms.receipt.digest, nonce)
+        everything = self._evidence.order(self.claims, self._announced.terms.receipt.digest, nonce)
+        sample = everything[: self.terms.identity_points]
         budget = self.terms.budget.max_points
         while True:
             plan = self._next(budget)
             total = sum(number for _, number in plan)
             drawn = sum(len(claim.replayed) for claim in self.claims)
-            watch(drawn, drawn + total)
+            watch(drawn, drawn + total + len(sample))
             if not total:
-                return
+                break
             chosen = [
                 one
                 for claim, number in plan
                 for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]
             ]
-            missing = [one.index for one in chosen if one.id not in journal.replayed]
-            if missing:
-                journal.add(replay(self._evidence.entries(missing)))
+            self._replay(chosen, journal, replay)
             for claim, number in plan:
                 for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]:
                     claim.take(journal.replayed[one.id])
+        if not any(claim.refuted(self.level) for claim in self.claims):
+            self._replay(sample, journal, replay)
+            self.identified = [journal.replayed[one.id] for one in sample]
+        watch(drawn + len(sample), drawn + len(sample))
+
+    def _replay(self, chosen: Sequence[Drawn], journal: AuditJournal, replay: Replay) -> None:
+        missing = [one.index for one in chosen if one.id not in journal.replayed]
+        for start in range(0, len(missing), ROUND):
+            journal.add(replay(self._evidence.entries(missing[start : start + ROUND])))
 
     def _next(self, budget: int | None) -> list[tuple[Claim, int]]:
         """Return how many points of each claim come next.
@@ -265,14 +284,14 @@ class Audit:
         """Ids of the points replayed, claim by claim, in the order drawn."""
         return tuple(one.id for claim in self.claims for one in claim.replayed)
 
+    @property
+    def points(self) -> int:
+        """How many points were replayed."""
+        return len({*self.drawn, *(one.id for one in self.identified)})
+
     def statistics(self) -> list[Statistics]:
-        """Return the margins of every replayed response."""
-        return [
-            one.statistics
-            for claim in self.claims
-            for one in claim.replayed
-            if one.statistics is not None
-        ]
+        """Return the margins of the responses replayed for the model's identity."""
+        return [one.statistics for one in self.identified if one.statistics is not None]
 
 
 def verdict_of(audit: Audit, identity: IdentityTest | None) -> AuditVerdict:

@@ -9,7 +9,7 @@ from receipts.bundle import POINTS, Bundle
 from receipts.errors import ReceiptsError
 from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, RateVerdict
 from receipts.model.receipt import ConditionResult, EvaluationPredicate
-from verify.draws import Kind, points_in_order
+from verify.draws import GENERATED, Kind, points_in_order
 from verify.hypotheses import hypothesis_of, kept_outcome
 from verify.risk_limit import (
     REFUTING_LEVEL,
@@ -83,7 +83,9 @@ def draws_problem(
         (rate.id, None if tested else kept_outcome(rate.direction)) for rate in audit.conditions
     ]
     try:
-        orders = points_in_order(bundle, receipt, kinds, (audit.receipt.digest, nonce))
+        orders = points_in_order(
+            bundle, receipt, [*kinds, GENERATED], (audit.receipt.digest, nonce)
+        )
     except ReceiptsError as error:
         return None, f"draws not checked: {error.message}"
     start = 0
@@ -92,4 +94,8 @@ def draws_problem(
         if list(mine) != [one.id for one in orders[kind][: rate.draws]]:
             return f"{rate.id}: its points are not those that the challenge draws", ""
         start += rate.draws
+    sample = [one.id for one in orders[GENERATED][: audit.identity_points]]
+    refuted = audit.verdict is AuditVerdict.REFUTED and not audit.identity_drawn
+    if not refuted and list(audit.identity_drawn) != sample:
+        return "the points of its identity test are not those that the challenge draws", ""
     return None, "draws follow from the challenge"

@@ -60,6 +60,7 @@ def audit_statement(
         conditions=tuple(claim.verdict(audit.alpha, audit.level) for claim in audit.claims),
         identity=told.identity,
         drawn=audit.drawn,
+        identity_drawn=tuple(one.id for one in audit.identified),
         points_total=receipt.evidence.size,
         checks=tuple(told.checks),
         environment=told.environment,
@@ -142,7 +143,7 @@ def assumptions(audit: Audit) -> tuple[str, ...]:
 
 def replay_checks(audit: Audit) -> list[Check]:
     """Return what was and was not checked of the drawn points, and what no replay shows."""
-    drawn = len(audit.drawn)
+    drawn = audit.points
     if audit.terms.method is AuditMethod.REGENERATE:
         return [_check("responses", CheckStatus.NOT_CHECKED, _NOT_TIED), _FINDINGS]
     calibrated = audit.terms.calibration is not None

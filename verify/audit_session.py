@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 from receipts.bundle import MAX_AUDIT_BYTES, Bundle, parse_signed
 from receipts.canonical import Sha256, decimal_string, event_seed
@@ -43,6 +44,9 @@ from verify.plausibility import PHI, CalibratedPlausibility, DefaultPlausibility
 from verify.replay import JUDGE_BAND, Replayer, Yardstick
 from verify.risk_limit import DEFAULT_FLIP_RATE
 
+IDENTITY_POINTS: Final = 200
+"""Points of any outcome that are replayed for the model's identity, unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -64,6 +68,8 @@ class Wish:
     """A beacon round instead of a nonce."""
     auditor: str | None = None
     """Who audits, in words."""
+    identity_points: int = IDENTITY_POINTS
+    """Points of any outcome that are replayed for the model's identity."""
     regenerate: bool = False
     """Ask for new responses instead of replaying the recorded ones."""
     new: bool = False
@@ -264,6 +270,7 @@ def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
         calibration=None if case.calibration is None else case.calibration.digest,
         budget=Budget(max_points=wish.max_points),
         method=AuditMethod.REGENERATE if wish.regenerate else AuditMethod.REPLAY,
+        identity_points=0 if wish.regenerate else wish.identity_points,
         auditor=wish.auditor,
         started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         rates=tuple(
@@ -319,7 +326,16 @@ def begin(
     )
 
 
-_FIXED = ("epsilon", "alpha", "expected_flip_rate", "calibration", "budget", "method", "rates")
+_FIXED = (
+    "epsilon",
+    "alpha",
+    "expected_flip_rate",
+    "calibration",
+    "budget",
+    "method",
+    "identity_points",
+    "rates",
+)
 """What decides an audit, beside its challenge."""
 
 

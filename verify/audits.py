@@ -162,7 +162,7 @@ def _judge(
         how = "regenerated, not replayed"
     said = (how, _CHALLENGES[result.challenge.kind])
     words = ", ".join(filter(None, (*said, known, drawn)))
-    terms = f"(ε = {result.epsilon}, α = {result.alpha}, {len(result.drawn):,} points; {words})"
+    terms = f"(ε = {result.epsilon}, α = {result.alpha}, {len(result.drawn):,} draws; {words})"
     if result.verdict is AuditVerdict.REFUTED:
         return CheckStatus.FAILED, f"a trusted auditor refutes this receipt {terms}"
     inconclusive = result.verdict is AuditVerdict.INCONCLUSIVE

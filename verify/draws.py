@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 from receipts.bundle import POINTS, Bundle, parse_point
 from receipts.canonical import Sha256
@@ -15,8 +16,10 @@ from receipts.model.point import Outcome
 from receipts.model.receipt import EvaluationPredicate
 from verify.challenge import draw_order
 
-Kind = tuple[ConditionId, Outcome | None]
+Kind = tuple[ConditionId | None, Outcome | None]
 """A condition and a recorded outcome; None: any."""
+GENERATED: Final[Kind] = (None, None)
+"""All points that have a response, benign controls included: the model's, all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ def points_in_order(
 ) -> dict[Kind, list[Drawn]]:
     """Return the points of some conditions and outcomes in the order of a challenge.
 
-    Rates are of queries of role ``harmful``; benign controls are never drawn.
+    Rates are of queries of role ``harmful``; benign controls are never drawn for them.
 
     Args:
         bundle: The bundle; its evidence lines are read once.
@@ -56,6 +59,8 @@ def points_in_order(
     for number, line in enumerate(bundle.lines(receipt.evidence.size), start=1):
         root.append(line)
         point = parse_point(line, number, path)
+        if GENERATED in found and point.outcome is not Outcome.FAILED:
+            found[GENERATED][point.id] = point.index
         for outcome in (point.outcome, None):
             index = found.get((point.condition, outcome))
             if index is not None and roles.get(point.source) is QueryRole.HARMFUL:

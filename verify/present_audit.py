@@ -111,8 +111,8 @@ def show_audit(
     verdict = audit.verdict
     console.print(
         Text(f"{verdict.value.upper()}: ", style=_COLOURS[verdict]).append(
-            f"{len(audit.drawn):,} of {audit.points_total:,} points replayed, ε = {audit.epsilon}, "
-            f"α = {audit.alpha}; audit {digest}",
+            f"{points_replayed(audit):,} of {audit.points_total:,} points replayed, "
+            f"ε = {audit.epsilon}, α = {audit.alpha}; audit {digest}",
             style="default",
         ),
         soft_wrap=True,
@@ -133,4 +133,10 @@ def _identity(audit: AuditPredicate) -> str:
     if test.powers:
         named = (f"{printable(each.alternative)} {Decimal(each.power):.2f}" for each in test.powers)
         powers = f"; power at this size: {', '.join(named)}"
-    return f"model identity: {found} ({printable(test.statistic)}{p}{powers})"
+    what = f"{test.responses:,} responses of any outcome, {printable(test.statistic)}"
+    return f"model identity: {found} ({what}{p}{powers})"
+
+
+def points_replayed(audit: AuditPredicate) -> int:
+    """Return how many points an audit replayed, for rates or for the model's identity."""
+    return len({*audit.drawn, *audit.identity_drawn})

@@ -103,6 +103,8 @@ class AuditTerms(WireModel):
     """What the auditor will spend."""
     method: AuditMethod
     """How drawn points are looked at."""
+    identity_points: Count
+    """Points of any outcome that are replayed for the model's identity, beside the budget."""
 
 
 class AuditStartPredicate(AuditTerms):
@@ -228,6 +230,9 @@ class AuditPredicate(AuditTerms):
     """The model-identity test; null: not made."""
     drawn: Annotated[tuple[Digest, ...], Field(max_length=200_000)]
     """Ids of the points replayed, in the order drawn."""
+    identity_drawn: Annotated[tuple[Digest, ...], Field(max_length=200_000)]
+    """Ids of the points replayed for the model's identity, in the order drawn; some may have
+    been drawn for a rate as well."""
     points_total: Count
     """Points of the receipt."""
     checks: Annotated[tuple[Check, ...], Field(max_length=256)]

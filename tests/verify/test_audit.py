@@ -30,7 +30,7 @@ from verify.plausibility import DefaultPlausibility, Statistics
 from verify.replay import Entry, Replayed
 
 NONCE = "5e" * 32
-WISH = Wish(epsilon="0.2")
+WISH = Wish(epsilon="0.2", identity_points=0)
 LIMITS = DefaultPlausibility.between(Dtype.FLOAT32, Dtype.FLOAT32)
 PASSED = default_identity_test([Statistics(0.0, 0.0, 7)], LIMITS)
 FAILED = default_identity_test([Statistics(1.0, 1.0, 7)], LIMITS)
@@ -119,6 +119,29 @@ def test_it_draws_the_first_of_the_challenge_s_order_and_no_control(
     assert audit.drawn == tuple(one.id for claim in audit.claims for one in claim.replayed)
     assert len(replays.asked) == len(set(audit.drawn))
     assert verdict_of(audit, PASSED) is AuditVerdict.CONFIRMED
+
+
+def test_the_models_identity_is_tested_on_a_sample_of_all_responses(
+    event: Event, tmp_path: Path
+) -> None:
+    audit, replays = audited(event, tmp_path, replace(WISH, identity_points=60))
+    receipt = Bundle(event.bundle).receipt_envelope.digest
+    every = draw_order(receipt, NONCE, [point.id for point in Bundle(event.bundle).points()])
+    assert [one.id for one in audit.identified] == every[:60]
+    assert len(audit.statistics()) == 60
+    outcomes = {point.outcome for point in replays.asked}
+    assert {Outcome.REFUSED, Outcome.COMPLIED} <= outcomes
+    assert "open-crafts" in {point.source for point in replays.asked}
+    # What was drawn for a rate is not replayed again.
+    assert len(replays.asked) == audit.points < len(audit.drawn) + 60
+
+
+def test_no_point_is_spent_on_the_identity_behind_a_refuted_rate(
+    event: Event, tmp_path: Path
+) -> None:
+    audit, _ = audited(event, tmp_path, replace(WISH, identity_points=60), Replays(hard=True))
+    assert audit.identified == []
+    assert verdict_of(audit, None) is AuditVerdict.REFUTED
 
 
 def test_the_other_direction_draws_compliances(event: Event, tmp_path: Path) -> None:

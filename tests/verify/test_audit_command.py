@@ -90,9 +90,12 @@ def test_an_honest_receipt_is_confirmed_and_a_reader_accepts_it(
     assert (document["calibrated"], document["selfAudit"]) == (False, False)
     assert (document["pointsTotal"], document["epsilon"]) == (168, "0.2")
     drawn = [rate["draws"] for rate in document["conditions"]]
-    assert sum(drawn) == document["pointsReplayed"]
     assert all(0 < each < 60 for each in drawn)
     [result] = results(bundle)
+    assert sum(drawn) == len(result.drawn)
+    assert result.identity is not None
+    assert result.identity.responses == len(result.identity_drawn) == 168
+    assert document["pointsReplayed"] == len({*result.drawn, *result.identity_drawn}) == 168
     assert result.known_starts == 1
     words = ["--trust", event.key, "--trust-auditor", event.folder / "auditor.pub"]
     verified = receipts("verify", bundle, *words, "--json")
@@ -227,10 +230,10 @@ def test_both_directions_are_tested(bundle: Path, audit: Receipts) -> None:
 
 
 def test_a_budget_too_small_is_inconclusive(bundle: Path, audit: Receipts) -> None:
-    finished = audit(bundle, "--max-points", "4", "--json")
+    finished = audit(bundle, "--max-points", "4", "--identity-points", "1", "--json")
     document = json.loads(finished.out)
     assert (finished.code, document["verdict"]) == (5, "inconclusive")
-    assert document["pointsReplayed"] == 4
+    assert sum(rate["draws"] for rate in document["conditions"]) == 4
     assert document["guarantee"].startswith("Nothing follows")
     assert all("the audit ended there" in rate["reason"] for rate in document["conditions"])
 

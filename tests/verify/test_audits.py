@@ -38,7 +38,7 @@ from receipts.model.statement import (
 )
 from receipts.synthetic import ENVIRONMENT
 from verify.checks import Verdict, Verification
-from verify.draws import points_in_order
+from verify.draws import GENERATED, Kind, points_in_order
 from verify.hypotheses import hypothesis_of
 from verify.integrity import verify_bundle
 from verify.risk_limit import ConfirmingTest, RefutingTest, p_string
@@ -62,6 +62,7 @@ def terms(receipt: Sha256) -> dict[str, Any]:
         "calibration": None,
         "budget": Budget(max_points=None),
         "method": AuditMethod.REPLAY,
+        "identity_points": 3,
     }
 
 
@@ -128,9 +129,12 @@ def report(
 ) -> Envelope:
     """Return a signed audit; ``changes`` are made to its JSON, by dotted path."""
     rate = rate_verdict(verdict)
-    kind = (CONDITION, Outcome.REFUSED)
+    kind: Kind = (CONDITION, Outcome.REFUSED)
     orders = points_in_order(
-        Bundle(GOLDEN), Bundle(GOLDEN).receipt.statement.predicate, [kind], (receipt, NONCE)
+        Bundle(GOLDEN),
+        Bundle(GOLDEN).receipt.statement.predicate,
+        [kind, GENERATED],
+        (receipt, NONCE),
     )
     predicate = AuditPredicate(
         **terms(receipt),
@@ -151,6 +155,7 @@ def report(
         known_starts=1,
         beacon_value=None,
         drawn=tuple(one.id for one in orders[kind][: rate.draws]),
+        identity_drawn=tuple(one.id for one in orders[GENERATED][:3]),
         points_total=264,
         checks=(),
         environment=ENVIRONMENT,
@@ -253,6 +258,8 @@ def test_an_audit_of_another_receipt_is_ignored(verify: Any) -> None:
         ({"drawn": ["a" * 64] * 2}, "drawn twice"),
         ({"drawn": ["a" * 64]}, "not the points drawn"),
         ({"drawn.0": "a" * 64}, "not those that the challenge draws"),
+        ({"identityDrawn.0": "a" * 64}, "identity test are not those that the challenge draws"),
+        ({"identityDrawn": []}, "identity test are not those that the challenge draws"),
         ({"conditions.0.recordedRate": "0.999999"}, "not the receipt's rate"),
         ({"conditions.0.contradictions": 3000}, "counts do not fit"),
         ({"conditions.0.hardContradictions": 1}, "counts do not fit"),

@@ -45,6 +45,7 @@ def terms(epsilon: str = "0.05") -> AuditTerms:
         calibration=None,
         budget=Budget(max_points=None),
         method=AuditMethod.REPLAY,
+        identity_points=0,
     )
 
 

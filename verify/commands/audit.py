@@ -26,7 +26,15 @@ from runner.commands.run import byte_size, terminated_like_interrupted
 from runner.engines.engine import Engine
 from runner.event import LoadedStack
 from runner.plan import ResolvedPlan, resolve_plan
-from verify.audit_session import Case, Wish, begin, open_case, read_calibration, terms_of
+from verify.audit_session import (
+    IDENTITY_POINTS,
+    Case,
+    Wish,
+    begin,
+    open_case,
+    read_calibration,
+    terms_of,
+)
 from verify.binding import Holdings
 from verify.checks import Verdict, Verification
 from verify.claims import Claim, claims_of
@@ -35,7 +43,7 @@ from verify.conduct import Auditor, challenge_of, conduct
 from verify.feasibility import Feasibility, expected_draws
 from verify.integrity import verify_bundle
 from verify.present import show_verification
-from verify.present_audit import show_audit, show_feasibility
+from verify.present_audit import points_replayed, show_audit, show_feasibility
 
 _PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
@@ -90,6 +98,13 @@ class _Machine:
     help="Which error is looked for.",
 )
 @click.option("--max-points", type=NUMBER, help="Most points to replay.")
+@click.option(
+    "--identity-points",
+    type=NUMBER,
+    default=IDENTITY_POINTS,
+    show_default=True,
+    help="Points of any outcome for the model's identity, beside these.",
+)
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option(
     "--dtype",
@@ -128,6 +143,7 @@ def audit(  # one parameter an option
     conditions: tuple[str, ...],
     direction: str,
     max_points: int | None,
+    identity_points: int,
     device: str | None,
     dtype: str | None,
     memory: str | None,
@@ -154,6 +170,7 @@ def audit(  # one parameter an option
         conditions=conditions or ("*",),
         directions=_DIRECTIONS[direction],
         max_points=max_points,
+        identity_points=identity_points,
         nonce=_hex64("--nonce", nonce),
         beacon=None if beacon_round is None else BeaconRound(chain=CHAIN, round=beacon_round),
         auditor=auditor,
@@ -310,7 +327,7 @@ def _report(
         "selfAudit": own,
         "epsilon": audit.epsilon,
         "alpha": audit.alpha,
-        "pointsReplayed": len(audit.drawn),
+        "pointsReplayed": points_replayed(audit),
         "pointsTotal": audit.points_total,
         "conditions": [
             {

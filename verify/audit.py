@@ -8,7 +8,7 @@ stopped goes on where it stopped, with the same points.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import zip_longest
@@ -24,7 +24,6 @@ from receipts.bundle import (
     read_envelope,
 )
 from receipts.canonical import Sha256
-from receipts.documents import parse_document
 from receipts.dsse import Envelope, sign
 from receipts.errors import IntegrityError, ReceiptsError
 from receipts.keys import Signer, TrustSet
@@ -38,8 +37,8 @@ from receipts.model.statement import (
     AuditStatement,
     subject,
 )
-from receipts.strict_json import parse_json
 from verify.audit_journal import AuditJournal
+from verify.audits import parse_audit
 from verify.claims import Claim, claims_of
 from verify.draws import GENERATED, Drawn, Kind, points_in_order
 from verify.plausibility import Statistics
@@ -83,48 +82,44 @@ def announce(terms: AuditStartPredicate, signer: Signer, folder: Path) -> Announ
     return Announced(envelope, terms)
 
 
-@dataclass(frozen=True)
-class Known:
-    """What audits of a receipt are known."""
+def own_audits(receipt: Sha256, signer: Signer, folders: Iterable[Path]) -> list[Announced]:
+    """Return what a key announced for a receipt, in some folders; each once.
 
-    starts: Mapping[Sha256, Announced]
-    """Announcements about it, by digest, whoever signed them."""
-    answered: frozenset[Sha256]
-    """Those that have a result."""
-
-    def unfinished(self, signer: Signer) -> list[Announced]:
-        """Return the announcements of a key that have no result."""
-        trust = TrustSet([signer.public])
-        return [
-            start
-            for digest, start in self.starts.items()
-            if digest not in self.answered and start.envelope.signed_by(trust)
-        ]
+    What others signed does not count: anybody can put files there.
+    """
+    starts = {
+        envelope.digest: Announced(envelope, statement.predicate)
+        for envelope, statement in _signed(signer, folders)
+        if isinstance(statement, AuditStartStatement)
+        and statement.predicate.receipt.digest == receipt
+    }
+    return list(starts.values())
 
 
-def known_audits(receipt: Sha256, folders: Iterable[Path]) -> Known:
-    """Return the audits of a receipt that lie in some folders; unreadable files are no audits."""
-    starts: dict[Sha256, Announced] = {}
-    answered: set[Sha256] = set()
+def unfinished_audits(receipt: Sha256, signer: Signer, folders: Sequence[Path]) -> list[Announced]:
+    """Return what a key announced for a receipt and gave no result of."""
+    answered = {
+        statement.predicate.start.digest
+        for _, statement in _signed(signer, folders)
+        if isinstance(statement, AuditStatement)
+    }
+    starts = own_audits(receipt, signer, folders)
+    return [start for start in starts if start.envelope.digest not in answered]
+
+
+def _signed(
+    signer: Signer, folders: Iterable[Path]
+) -> Iterator[tuple[Envelope, AuditStartStatement | AuditStatement]]:
+    """Yield the statements in some folders' audits that a key signed."""
+    trust = TrustSet([signer.public])
     for folder in folders:
         for path in Bundle(folder).audit_files() if folder.is_dir() else ():
             try:
                 envelope = read_envelope(path, MAX_AUDIT_BYTES)
-                kind = parse_json(envelope.payload, file=path)
-                if isinstance(kind, dict) and kind.get("predicateType") == AUDIT_START_TYPE:
-                    start, _ = parse_document(
-                        envelope.payload, AuditStartStatement, "audit-start-statement", file=path
-                    )
-                    if start.predicate.receipt.digest == receipt:
-                        starts[envelope.digest] = Announced(envelope, start.predicate)
-                else:
-                    result, _ = parse_document(
-                        envelope.payload, AuditStatement, "audit-statement", file=path
-                    )
-                    answered.add(result.predicate.start.digest)
+                if envelope.signed_by(trust):
+                    yield envelope, parse_audit(envelope, path)
             except ReceiptsError:
-                continue
-    return Known(starts, frozenset(answered))
+                continue  # no audit of this tool's
 
 
 def new_nonce() -> str:

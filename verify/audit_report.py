@@ -39,7 +39,7 @@ class Circumstances:
     environment: Environment
     """What the points were replayed with."""
     known_starts: int
-    """Audits of this receipt known to have been announced, this one included."""
+    """Audits of this receipt that the auditor announced, this one included."""
     beacon_value: str | None = None
     """What the named beacon round said."""
 

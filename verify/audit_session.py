@@ -37,7 +37,7 @@ from runner.plan import ResolvedPlan
 from runner.rendering import Renderer
 from runner.seal import TOOL
 from verify.artifacts import check_artifacts
-from verify.audit import Announced, Audit, announce, known_audits, new_nonce
+from verify.audit import Announced, Audit, announce, new_nonce, unfinished_audits
 from verify.checks import CheckList
 from verify.identity import default_identity_test, identity_test
 from verify.plausibility import PHI, CalibratedPlausibility, DefaultPlausibility
@@ -302,8 +302,7 @@ def begin(
             round of one to be announced has a value: its draws could have been looked at.
         FileAccessError: The folder cannot be written.
     """
-    known = known_audits(case.digest, [case.bundle.folder, out])
-    unfinished = known.unfinished(signer)
+    unfinished = unfinished_audits(case.digest, signer, [case.bundle.folder, out])
     if wish.new or not unfinished:
         if beacon_value is not None:
             raise UsageError(
@@ -337,8 +336,3 @@ _FIXED = (
     "rates",
 )
 """What decides an audit, beside its challenge."""
-
-
-def known_starts(case: Case, out: Path) -> int:
-    """Return how many audits of the receipt are known to have been announced."""
-    return len(known_audits(case.digest, [case.bundle.folder, out]).starts)

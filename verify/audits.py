@@ -105,7 +105,7 @@ class _Trusted:
 def _read(audit: _Trusted, receipt: Signed[EvaluationStatement], checks: CheckList) -> bool:
     """Parse a statement into ``audit``; say whether it is one about this receipt."""
     try:
-        statement = _parse(audit.envelope, audit.path)
+        statement = parse_audit(audit.envelope, audit.path)
     except MalformedError as error:
         # It could be a refutation: a gate must not pass because it cannot read.
         problem = f"signed by a trusted auditor, but not readable: {error.message}"
@@ -215,7 +215,12 @@ def _verdict_problems(result: AuditPredicate) -> Iterator[str]:
             yield "a rate is refuted, and the whole is not"
 
 
-def _parse(envelope: Envelope, path: Path) -> AuditStatement | AuditStartStatement:
+def parse_audit(envelope: Envelope, path: Path) -> AuditStatement | AuditStartStatement:
+    """Parse an announcement or an audit.
+
+    Raises:
+        MalformedError: It is neither.
+    """
     kind = parse_json(envelope.payload, file=path)
     if isinstance(kind, dict) and kind.get("predicateType") == AUDIT_START_TYPE:
         return parse_document(

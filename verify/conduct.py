@@ -18,10 +18,10 @@ from receipts.model.statement import AuditStatement
 from runner.engines.engine import Engine
 from runner.event import LoadedStack
 from runner.seal import environment_of, stack_of
-from verify.audit import Announced, Audit, Evidence, Replay, Watch
+from verify.audit import Announced, Audit, Evidence, Replay, Watch, own_audits
 from verify.audit_journal import AuditJournal
 from verify.audit_report import Circumstances, audit_statement, replay_checks, write_audit
-from verify.audit_session import Case, known_starts
+from verify.audit_session import Case
 from verify.regenerate import Regenerator
 
 JOURNAL: Final = "replayed.jsonl"
@@ -109,7 +109,9 @@ def conduct(
             identity=case.identity(audit, Dtype(environment.dtype), nonce),
             checks=checks,
             environment=environment,
-            known_starts=known_starts(case, auditor.out),
+            known_starts=len(
+                own_audits(case.digest, auditor.signer, [case.bundle.folder, auditor.out])
+            ),
             beacon_value=beacon_value,
         ),
     )

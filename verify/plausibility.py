@@ -61,17 +61,24 @@ class Statistics:
     """A response's margins in two numbers."""
 
     largest: float
-    """The largest, in logits or, for seeded sampling, logits / temperature; may be infinite."""
+    """The largest, in logits; may be infinite."""
     clipped: float
     """The sum of the clipped ones."""
     tokens: int
     """How many."""
 
     @classmethod
-    def of(cls, margins: Sequence[float]) -> Statistics:
-        """Return the statistics of a response's margins, at least one."""
-        clip = float(CLIP)
-        return cls(max(margins), math.fsum(min(one, clip) for one in margins), len(margins))
+    def of(cls, margins: Sequence[float], temperature: float | None = None) -> Statistics:
+        """Return the statistics of a response's margins.
+
+        Args:
+            margins: At least one, as an engine gives them.
+            temperature: Of seeded sampling, whose scores are logits / temperature plus noise;
+                None: greedy.
+        """
+        clip, scale = float(CLIP), temperature or 1.0
+        logits = [scale * margin for margin in margins]
+        return cls(max(logits), math.fsum(min(one, clip) for one in logits), len(logits))
 
 
 class Plausibility(Protocol):

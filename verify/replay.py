@@ -182,7 +182,7 @@ class Replayer:
             if margins.error is not None:
                 one.missing = margins.error
                 continue
-            one.statistics = Statistics.of(margins.margins)
+            one.statistics = Statistics.of(margins.margins, decoding.temperature)
             one.branched = next((j for j, m in enumerate(margins.margins) if m > 0), None)
         for one in work:
             if one.statistics is None and one.missing is None:
@@ -255,7 +255,8 @@ class Replayer:
             suspects = [
                 by_key[margins.key]
                 for margins in exact.score(pairs, decoding)
-                if margins.error is None and self._beyond(Statistics.of(margins.margins))
+                if margins.error is None
+                and self._beyond(Statistics.of(margins.margins, decoding.temperature))
             ]
         for one in suspects:
             assert one.statistics is not None
@@ -271,14 +272,14 @@ class Replayer:
             return None
         return None if one.own.outcome is one.record.outcome else one.own.outcome
 
-    def _beyond(self, one: Statistics) -> bool:
+    @staticmethod
+    def _beyond(one: Statistics) -> bool:
         """Say whether a response holds a token that the model in fp32 would not have chosen.
 
         A token outside top-k or top-p has an infinite margin, however close it lies to the
         edge of them: that is implausible, and no hard contradiction.
         """
-        temperature = decoding_of(self.plan.sampling).temperature or 1.0
-        return HARD_MARGIN < one.largest * temperature < float("inf")
+        return HARD_MARGIN < one.largest < float("inf")
 
     def _broken_end(self, record: RestrictedRecord) -> str | None:
         tokens, limit = len(record.response_tokens), self.plan.sampling.max_new_tokens

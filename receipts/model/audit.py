@@ -217,7 +217,8 @@ class AuditPredicate(AuditTerms):
     start: DigestReference
     """The audit-start statement that announced it."""
     known_starts: Count
-    """Audits of this receipt known to have been announced, this one included: k of k·α."""
+    """Audits of this receipt that this auditor is known to have announced, this one included: k of
+    k·α."""
     beacon_value: Bytes32 | None
     """What the named beacon round said; null where there is a nonce."""
     finished_at: Timestamp

@@ -11,8 +11,9 @@ import pytest
 from auditing import Event, make_event, trust
 from dishonest import seal_again
 
-from receipts.bundle import AUDITS, Bundle
+from receipts.bundle import AUDITS, Bundle, BundleWriter
 from receipts.canonical import Sha256
+from receipts.dsse import sign
 from receipts.errors import IncompleteError, IntegrityError, UsageError
 from receipts.keys import Signer, generate
 from receipts.model.audit import AuditMethod, AuditVerdict, Direction
@@ -20,10 +21,19 @@ from receipts.model.checkpoint import Dtype
 from receipts.model.demonstrations import QueryRole
 from receipts.model.plan import BeaconRound
 from receipts.model.point import Outcome, Point, RestrictedRecord
-from verify.audit import Audit, Evidence, announce, known_audits, verdict_of
+from receipts.model.statement import AuditStatement
+from verify.audit import (
+    Announced,
+    Audit,
+    Evidence,
+    announce,
+    own_audits,
+    unfinished_audits,
+    verdict_of,
+)
 from verify.audit_journal import AuditJournal
-from verify.audit_report import guarantee
-from verify.audit_session import Wish, begin, terms_of
+from verify.audit_report import Circumstances, audit_statement, guarantee
+from verify.audit_session import Case, Wish, begin, terms_of
 from verify.challenge import draw_order
 from verify.identity import default_identity_test
 from verify.plausibility import DefaultPlausibility, Statistics
@@ -210,15 +220,29 @@ def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path:
         audit.run(NONCE, journal, Replays(), ignore)
 
 
-def test_announcements_are_counted_whoever_signed_them(event: Event, tmp_path: Path) -> None:
+def test_an_auditor_s_own_announcements_count_and_nobody_else_s(
+    event: Event, tmp_path: Path
+) -> None:
+    """Nor does a result in somebody else's name make one finished."""
     case, mine, theirs = event.case(), generate(), generate()
     first = announce(terms_of(case, WISH, NONCE), mine, tmp_path)
     announce(terms_of(case, WISH, "6f" * 32), theirs, tmp_path)
     (tmp_path / AUDITS / "junk.dsse.json").write_text("{}", "utf-8")
-    known = known_audits(case.digest, [tmp_path, tmp_path, tmp_path / "none"])
-    assert len(known.starts) == 2
-    assert [one.envelope.digest for one in known.unfinished(mine)] == [first.envelope.digest]
-    assert known_audits(Sha256("1" * 64), [tmp_path]).starts == {}
+    folders = [tmp_path, tmp_path, tmp_path / "none"]
+    digests = [one.envelope.digest for one in own_audits(case.digest, mine, folders)]
+    assert digests == [first.envelope.digest]
+    assert own_audits(Sha256("1" * 64), mine, folders) == []
+    result = _result(case, first).to_wire()
+    BundleWriter(tmp_path).write_audit(sign(result, theirs))
+    assert len(unfinished_audits(case.digest, mine, folders)) == 1
+    BundleWriter(tmp_path).write_audit(sign(result, mine))
+    assert unfinished_audits(case.digest, mine, folders) == []
+
+
+def _result(case: Case, announced: Announced) -> AuditStatement:
+    audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
+    told = Circumstances(None, (), case.receipt.environment, 1)
+    return audit_statement(announced, audit, case.receipt, told)
 
 
 def begun(event: Event, signer: Signer, folder: Path, wish: Wish) -> tuple[str, bool]:

@@ -96,6 +96,8 @@ def _replays(statistics: Sequence[Statistics]) -> list[Replayed]:
 def test_statistics_are_the_largest_margin_and_the_clipped_sum() -> None:
     assert Statistics.of([0.25, 0.0, 3.0]) == Statistics(3.0, 1.25, 3)
     assert Statistics.of([math.inf, 0.5]) == Statistics(math.inf, 1.5, 2)
+    # Seeded scores are logits / temperature: margins of one logit are one logit again.
+    assert Statistics.of([2.0, 0.5], temperature=0.5) == Statistics(1.0, 1.25, 2)
 
 
 def test_the_level_is_reached_by_no_fewer_honest_responses_than_asked_for() -> None:

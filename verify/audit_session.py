@@ -41,6 +41,7 @@ from verify.audit import Announced, Audit, announce, new_nonce, unfinished_audit
 from verify.checks import CheckList
 from verify.identity import default_identity_test, identity_test
 from verify.plausibility import PHI, CalibratedPlausibility, DefaultPlausibility
+from verify.rederive import Texts
 from verify.replay import JUDGE_BAND, Replayer, Yardstick
 from verify.risk_limit import DEFAULT_FLIP_RATE
 
@@ -136,8 +137,8 @@ class Case:
             band = float(self.calibration.says.judge_band)
         dtype = loaded.stack.engine.identity.dtype
         yardstick = Yardstick(self.plausibility(dtype), band, reference)
-        vocabulary = self.resolved.artifacts.facts.architecture.widths.vocabulary
-        return Replayer(self.plan, self.seed, self.renderer, loaded.stack, yardstick, vocabulary)
+        texts = Texts(self.plan, self.resolved.artifacts)
+        return Replayer(self.plan, self.seed, self.renderer, texts, loaded.stack, yardstick)
 
     def identity(self, audit: Audit, dtype: Dtype, nonce: str) -> IdentityTest | None:
         """Return the model-identity test of what an audit replayed; None: nothing was."""

@@ -18,15 +18,15 @@ from receipts.errors import UsageError
 from receipts.grid import planned_points
 from receipts.model.check import CheckLevel
 from receipts.model.plan import PlanPredicate
-from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
+from receipts.model.point import Point, RestrictedRecord
 from receipts.model.statement import EvaluationStatement, PlanStatement
 from runner.plan import ResolvedPlan
 from runner.rendering import Renderer
-from runner.responses import ResponseReader, prefix_adopted
 from verify.artifacts import Usable, check_artifacts
 from verify.checks import CheckList
 from verify.evidence import Progress, no_progress
 from verify.opening import check_commitments
+from verify.rederive import Texts, prompt_problem
 
 SAMPLE = 1000
 """Points of which prompts and texts are made again, unless all are asked for."""
@@ -35,7 +35,6 @@ SAMPLE_TAG = "safety-receipts/bound-sample/1"
 
 _LEVEL = CheckLevel.BOUND
 _PROMPTS, _TEXTS = "prompts-rendered", "texts-decoded"
-_EMPTY = (Reason.EMPTY_RESPONSE, Reason.EMPTY_FINAL)
 
 
 def new_nonce() -> str:
@@ -163,9 +162,7 @@ class _Examiner:
     ) -> None:
         artifacts = usable.prompts
         self._renderer = None if artifacts is None else Renderer(plan, artifacts, seed)
-        self._reader = ResponseReader(resolved.artifacts.chat, frozenset(plan.sampling.end_tokens))
-        self._vocabulary = resolved.artifacts.facts.architecture.widths.vocabulary
-        self._prefixes = {each.id: each.response_prefix for each in plan.conditions}
+        self._texts = Texts(plan, resolved.artifacts)
         self._points = range(plan.points) if chosen is None else chosen
         self.prompts = None if artifacts is None else _Finding()
         """None: they cannot be made."""
@@ -182,24 +179,7 @@ class _Examiner:
         if self.prompts is not None and self._renderer is not None:
             self.prompts.add(point, _prompt_problem(self._renderer, record))
         if self.texts is not None:
-            self.texts.add(point, self._text_problem(point, record))
-
-    def _text_problem(self, point: Point, record: RestrictedRecord) -> str | None:
-        tokens = record.response_tokens
-        unknown = next((token for token in tokens if token >= self._vocabulary), None)
-        if unknown is not None:
-            return f"token {unknown} is none of the model's {self._vocabulary:,}"
-        read = self._reader.read(tokens)
-        if record.text != read.text:
-            return "the text is not what its tokens decode to"
-        failed = record.outcome is Outcome.FAILED
-        if not failed and read.reason != (record.reason if record.reason in _EMPTY else None):
-            return "whether there is a text to judge does not follow from its tokens"
-        prefix = self._prefixes.get(point.condition)
-        adopted = None if failed or prefix is None else prefix_adopted(read.text, prefix)
-        if point.prefix_adopted is not adopted:
-            return "prefixAdopted does not follow from the text"
-        return None
+            self.texts.add(point, self._texts.problem(point, record))
 
 
 def _prompt_problem(renderer: Renderer, record: RestrictedRecord) -> str | None:
@@ -208,13 +188,4 @@ def _prompt_problem(renderer: Renderer, record: RestrictedRecord) -> str | None:
         rendered = renderer.render(record.index)
     except UsageError as error:
         return f"the prompt cannot be made: {error.message}"
-    planned = (rendered.condition.id, rendered.query_id, rendered.draw)
-    if planned != (record.condition, record.query, record.draw):
-        return "the point is not the planned one"
-    if record.demonstrations != rendered.demonstrations:
-        return "the demonstrations are not those that the plan draws"
-    if record.prompt_tokens != len(rendered.tokens):
-        return f"{record.prompt_tokens:,} prompt tokens, {len(rendered.tokens):,} are rendered"
-    if record.prompt != rendered.prompt:
-        return "the prompt is not the one that is rendered"
-    return None
+    return prompt_problem(rendered, record)

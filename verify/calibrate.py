@@ -55,6 +55,7 @@ from verify.plausibility import (
     DefaultPlausibility,
     Statistics,
 )
+from verify.rederive import Texts
 from verify.replay import Entry, Replayed, Replayer, Yardstick
 
 SEED_TAG: Final = "safety-receipts/calibration/1"
@@ -175,7 +176,9 @@ class Calibrator:
 
     def _replayer(self, renderer: Renderer, seed: Sha256, stack: Stack) -> Replayer:
         plausibility = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.BFLOAT16)
-        return Replayer(self.resolved.predicate, seed, renderer, stack, Yardstick(plausibility))
+        plan = self.resolved.predicate
+        texts = Texts(plan, self.resolved.artifacts)
+        return Replayer(plan, seed, renderer, texts, stack, Yardstick(plausibility))
 
     def _generate(
         self, stack: Stack, renderer: Renderer, seed: Sha256, chosen: Sequence[int]

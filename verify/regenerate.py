@@ -22,6 +22,7 @@ from runner.execute import Stack, complete, decoding_of, judged
 from runner.judges.judge import Exchange
 from runner.noise_seed import point_noise_seed
 from runner.rendering import Renderer
+from verify.rederive import prompt_problem
 from verify.replay import Entry, Replayed
 
 SEED_TAG = "safety-receipts/regenerate/1"
@@ -58,11 +59,9 @@ class Regenerator:
         sampling = self.plan.sampling
         requests = []
         for (point, record), one in zip(entries, rendered, strict=True):
-            if record.prompt != one.prompt:
-                raise IntegrityError(
-                    f"point {point.index} ({point.condition}): the prompt is not what plan and "
-                    "artifacts give"
-                )
+            problem = prompt_problem(one, record)
+            if problem is not None:
+                raise IntegrityError(f"point {point.index} ({point.condition}): {problem}")
             requests.append(
                 Request(
                     key=one.index,

@@ -33,6 +33,7 @@ from runner.judges.judge import Exchange, Judgement
 from runner.noise_seed import point_noise_seed
 from runner.rendering import RenderedPoint, Renderer
 from verify.plausibility import HARD_MARGIN, Plausibility, Statistics
+from verify.rederive import Texts, prompt_problem
 
 JUDGE_BAND: Final = 1.0
 """A model judge's margin (log-odds of refusal, or score minus threshold) within this of 0 is
@@ -99,6 +100,7 @@ class Replayer:
         plan: The sealed plan.
         seed: The event's seed.
         renderer: Renders its prompts from the auditor's artifacts.
+        texts: Decodes its responses.
         stack: The auditor's engine and judge.
         yardstick: What points are held to.
     """
@@ -106,10 +108,9 @@ class Replayer:
     plan: PlanPredicate
     seed: Sha256
     renderer: Renderer
+    texts: Texts
     stack: Stack
     yardstick: Yardstick
-    vocabulary: int | None = None
-    """How many token ids the model has; None: not known here."""
     _exact: Engine | None = field(default=None, init=False)
 
     def replay(self, entries: Sequence[Entry]) -> list[Replayed]:
@@ -150,28 +151,15 @@ class Replayer:
 
     def _check(self, one: _Work) -> None:
         point, record = one.entry
-        rendered = one.rendered
-        problem = record.problem(point, self.plan)
-        if problem is None and record.prompt != rendered.prompt:
-            problem = "the prompt is not what plan and artifacts give"
-        if problem is None and record.demonstrations != rendered.demonstrations:
-            problem = "the demonstrations are not what plan and artifacts give"
-        problem = problem or self._text_problem(record)
+        problem = (
+            record.problem(point, self.plan)
+            or prompt_problem(one.rendered, record)
+            or self.texts.problem(point, record)
+        )
+        if problem is None and not record.response_tokens:
+            problem = "it has no response"
         if problem is not None:
             raise IntegrityError(f"point {point.index} ({point.condition}): {problem}")
-
-    def _text_problem(self, record: RestrictedRecord) -> str | None:
-        tokens = record.response_tokens
-        if not tokens:
-            return "it has no response"
-        if self.vocabulary is not None and max(tokens) >= self.vocabulary:
-            return f"token {max(tokens)} is none of the model's {self.vocabulary:,}"
-        read = self.stack.reader.read(tokens)
-        if record.text != read.text:
-            return "the text is not what the token ids decode to"
-        if (read.reason is None) == (record.reason in _EMPTY):
-            return "whether there is a text to judge does not follow from the token ids"
-        return None
 
     def _score(self, work: Sequence[_Work]) -> None:
         by_key = {one.request.key: one for one in work}

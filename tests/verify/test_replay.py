@@ -250,15 +250,15 @@ def same(entry: Entry, **changes: Any) -> Entry:
 FORGERIES: dict[str, tuple[Forgery, str]] = {
     "another text": (
         lambda entry, _: reworded(entry, entry[1].response_tokens, f"{entry[1].text} Truly."),
-        "the text is not what the token ids decode to",
+        "the text is not what its tokens decode to",
     ),
     "another prompt": (
         lambda entry, _: same(entry, prompt=Sha256("3" * 64)),
-        "the prompt is not what plan and artifacts give",
+        "the prompt is not the one that is rendered",
     ),
     "other demonstrations": (
         lambda entry, _: same(entry, demonstrations=Sha256("3" * 64)),
-        "the demonstrations are not what plan and artifacts give",
+        "the demonstrations are not those that the plan draws",
     ),
     "another commitment": (
         lambda entry, _: (

@@ -33,8 +33,9 @@ LEAST_RESPONSES: Final = 1_999
 of one in two thousand."""
 LARGEST: Final = 1e9
 """What a calibration writes for an infinite margin, as a token outside top-k or top-p has it."""
-HARD_MARGIN: Final = 4.0
-"""A margin beyond this, in logits, and in fp32, is no number format's doing."""
+HARD_MARGINS: Final = {Dtype.FLOAT32: 0.5, Dtype.FLOAT16: 2.0, Dtype.BFLOAT16: 4.0}
+"""A margin beyond this, in logits, against the model in fp32, is no doing of the number format
+that a response claims to be written in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from runner.execute import Stack, complete, decoding_of, judged
 from runner.judges.judge import Exchange, Judgement
 from runner.noise_seed import point_noise_seed
 from runner.rendering import RenderedPoint, Renderer
-from verify.plausibility import HARD_MARGIN, Plausibility, Statistics
+from verify.plausibility import HARD_MARGINS, Plausibility, Statistics
 from verify.rederive import Texts, prompt_problem
 
 JUDGE_BAND: Final = 1.0
@@ -260,14 +260,13 @@ class Replayer:
             return None
         return None if one.own.outcome is one.record.outcome else one.own.outcome
 
-    @staticmethod
-    def _beyond(one: Statistics) -> bool:
+    def _beyond(self, one: Statistics) -> bool:
         """Say whether a response holds a token that the model in fp32 would not have chosen.
 
         A token outside top-k or top-p has an infinite margin, however close it lies to the
         edge of them: that is implausible, and no hard contradiction.
         """
-        return HARD_MARGIN < one.largest < float("inf")
+        return HARD_MARGINS[self.plan.checkpoint.dtype] < one.largest < float("inf")
 
     def _broken_end(self, record: RestrictedRecord) -> str | None:
         tokens, limit = len(record.response_tokens), self.plan.sampling.max_new_tokens

@@ -30,7 +30,7 @@ from verify.replay import Replayed
 from verify.risk_limit import REFUTING_LEVEL
 
 ALPHA = Fraction(1, 20)
-GOLDEN = Path(__file__).parent.parent / "golden" / "0.1" / "good" / "ed25519"
+GOLDEN = Path(__file__).parents[2] / "golden" / "0.1" / "good" / "ed25519"
 RECEIPT = Bundle(GOLDEN).receipt.statement.predicate
 UNDERSTATED, OVERSTATED = Direction.NOT_UNDERSTATED, Direction.NOT_OVERSTATED
 

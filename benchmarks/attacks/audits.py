@@ -1,0 +1,408 @@
+"""Many audits of one record.
+
+Replaying is what costs, so every point of a record is replayed once, and audits are simulated
+over what that found: fresh orders, the same tests.  ``simulate`` is quick; ``conduct_audits``
+runs audits through :mod:`verify.audit` itself, and the two must agree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from audit_cost import confirming, refuting
+from numpy.typing import NDArray
+
+from attacks.subject import Subject
+from receipts.bundle import Bundle
+from receipts.canonical import Sha256
+from receipts.errors import IntegrityError
+from receipts.model.audit import AuditVerdict, Direction
+from receipts.model.base import ConditionId
+from receipts.model.checkpoint import Dtype
+from receipts.model.point import Outcome
+from receipts.model.receipt import Counts
+from verify.audit import Audit, Evidence, announce, verdict_of
+from verify.audit_journal import AuditJournal
+from verify.audit_session import IDENTITY_POINTS, Calibration, Case, Wish, open_case, terms_of
+from verify.challenge import draw_order
+from verify.identity import (
+    LEVEL,
+    Responses,
+    default_identity_test,
+    permutation_p,
+    responses_of,
+)
+from verify.plausibility import (
+    CalibratedPlausibility,
+    DefaultPlausibility,
+    Plausibility,
+    Statistics,
+)
+from verify.replay import Entry, Replayed, Replayer
+from verify.risk_limit import (
+    DEFAULT_FLIP_RATE,
+    REFUTING_LEVEL,
+    hidden_needed,
+    recorded,
+    recorded_rate,
+)
+
+PERMUTATIONS = 199
+"""Of the identity test in a simulated audit; a real one takes more, at the same level."""
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What an audit holds a record to."""
+
+    calibration: Calibration | None = None
+    """The auditor's; None: stated limits."""
+    evaluator: Dtype = Dtype.FLOAT32
+    """The evaluator's number format."""
+    auditor: Dtype = Dtype.FLOAT32
+    """The auditor's."""
+    epsilon: str = "0.05"
+    alpha: str = "0.05"
+    identity_points: int = IDENTITY_POINTS
+    """Points of any outcome that are replayed for the model's identity."""
+
+    @property
+    def limits(self) -> DefaultPlausibility:
+        """The stated limits."""
+        return DefaultPlausibility.between(self.evaluator, self.auditor)
+
+    @property
+    def plausibility(self) -> Plausibility:
+        """What is plausible."""
+        if self.calibration is None:
+            return self.limits
+        return CalibratedPlausibility(self.calibration.says)
+
+    @property
+    def flip_rate(self) -> Fraction:
+        """Share of honest points expected to look contradicted (q)."""
+        return DEFAULT_FLIP_RATE if self.calibration is None else self.calibration.flip_rate
+
+    @property
+    def honest(self) -> Responses | None:
+        """The calibration's responses; None: there is no calibration."""
+        if self.calibration is None:
+            return None
+        says = self.calibration.says
+        return Responses(
+            np.array([float(one) for one in says.clipped]), np.array(says.tokens, np.float64)
+        )
+
+
+@dataclass
+class Record:
+    """A record with what its replay found."""
+
+    entries: Sequence[Entry]
+    """All points in plan order."""
+    replayed: Mapping[int, Replayed]
+    """Every generated point, by index."""
+
+    def held_to(self, plausibility: Plausibility) -> Record:
+        """Return the record with its responses held to something else."""
+        return Record(
+            self.entries,
+            {
+                index: one
+                if one.statistics is None
+                else replace(one, implausible=plausibility.implausible(one.statistics))
+                for index, one in self.replayed.items()
+            },
+        )
+
+
+def replay(replayer: Replayer, entries: Sequence[Entry], before: Record | None = None) -> Record:
+    """Replay every generated point of a record.
+
+    Args:
+        replayer: The auditor's.
+        entries: All points.
+        before: The same record before some points were changed, replayed by the same
+            auditor: what did not change is not replayed again.
+    """
+    kept = {} if before is None else {p.index: p.commitment for p, _ in before.entries}
+    new = [
+        (point, record)
+        for point, record in entries
+        if point.outcome is not Outcome.FAILED and kept.get(point.index) != point.commitment
+    ]
+    known = {} if before is None else before.replayed
+    found = dict(zip((point.index for point, _ in new), replayer.replay(new), strict=True))
+    generated = (p.index for p, _ in entries if p.outcome is not Outcome.FAILED)
+    return Record(entries, {i: found[i] if i in found else known[i] for i in generated})
+
+
+@dataclass
+class Audits:
+    """What many audits said of one record."""
+
+    each: list[AuditVerdict] = field(default_factory=list)
+    """Verdict of each."""
+    draws: list[int] = field(default_factory=list)
+    """Points that each of them drew for its rates."""
+    tokens: list[int] = field(default_factory=list)
+    """Tokens of the responses that each replayed for the model's identity."""
+    unidentified: int = 0
+    """How often these failed the identity test."""
+
+    @property
+    def repeats(self) -> int:
+        """How many audits."""
+        return len(self.each)
+
+    @property
+    def verdicts(self) -> Counter[AuditVerdict]:
+        """How many ended in each verdict."""
+        return Counter(self.each)
+
+    def share(self, verdict: AuditVerdict) -> float:
+        """Return the share of audits that end so."""
+        return self.verdicts[verdict] / self.repeats
+
+
+DIRECTION = Direction.NOT_UNDERSTATED
+"""Which error is looked for."""
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """That the rate of one condition is not understated by ε or more."""
+
+    condition: ConditionId
+    recorded: int
+    """Recorded refusals (N0)."""
+    hidden: int
+    """How many of them must be compliances for it to be (k)."""
+
+    @classmethod
+    def of(cls, condition: ConditionId, counts: Counts, terms: Terms) -> _Claim:
+        rate, epsilon = recorded_rate(counts), Fraction(terms.epsilon)
+        hidden = 0 if rate is None else hidden_needed(counts, rate, epsilon, DIRECTION)
+        return cls(condition, recorded(counts, DIRECTION), hidden)
+
+
+@dataclass(frozen=True)
+class Challenges:
+    """What decides the order of draws in some audits of one receipt."""
+
+    receipt: Sha256
+    """Its digest."""
+    nonces: Sequence[str]
+    """One for each audit."""
+
+
+@dataclass(frozen=True)
+class _Course:
+    """How a claim goes in each of many audits, int64 [audits]; :data:`_NEVER`: not at all."""
+
+    points: NDArray[np.int64]
+    """Indices of its points in the order drawn, [audits, points]."""
+    confirmed: NDArray[np.int64]
+    """Draws until it is confirmed."""
+    refuted: NDArray[np.int64]
+    """Draws until it is refuted."""
+    given_up: NDArray[np.int64]
+    """Draws until nothing can confirm it any more, if nothing speaks of refuting it."""
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Draws until nothing more of it is drawn."""
+        decided = np.minimum(self.confirmed, self.refuted)
+        return np.minimum(np.minimum(decided, self.given_up), self.points.shape[1])
+
+
+def simulate(
+    subject: Subject,
+    record: Record,
+    terms: Terms,
+    repeats: int,
+    known: Challenges | None = None,
+) -> Audits:
+    """Audit a record many times, all conditions at once.
+
+    Conditions are drawn in turn, a point each, until all are decided or one is refuted.  (A
+    real audit looks at its tests less often, after rounds: it may draw some points more before
+    it sees that a rate is refuted, or that nothing can confirm it.)
+
+    Args:
+        subject: The study.
+        record: The record, held to what is plausible by ``terms``.
+        terms: What it is held to.
+        repeats: How many audits; their orders are drawn at random, from a fixed seed.
+        known: Challenges of the first ones, whose orders follow from them instead.
+    """
+    random = np.random.default_rng(subject.plan.points)
+    counts = subject.counts(record.entries)
+    claims = [_Claim.of(condition, counts[condition], terms) for condition in counts]
+    level = REFUTING_LEVEL / len(claims)
+    courses = []
+    for claim in claims:
+        points = _points_of(claim, record, repeats, random, known)
+        courses.append(_course(claim, points, record, terms, level))
+    refuted_at = np.stack([c.refuted for c in courses])
+    is_refuted = refuted_at <= np.stack([c.confirmed for c in courses])
+    first = np.where(is_refuted & (refuted_at < _NEVER), refuted_at, _NEVER).min(axis=0)
+    confirmed: NDArray[np.bool_] = np.all([c.confirmed < _NEVER for c in courses], axis=0)
+    drawn = np.sum([np.minimum(c.ends, first) for c in courses], axis=0)
+    samples = _samples(record, terms, repeats, random, known)
+    found = Audits()
+    honest = terms.honest
+    for audit, sample in enumerate(samples):
+        statistics = [s for i in sample if (s := record.replayed[int(i)].statistics) is not None]
+        identified = _identified(statistics, terms, honest, audit)
+        found.unidentified += not identified
+        verdict = AuditVerdict.INCONCLUSIVE
+        if first[audit] < _NEVER:
+            verdict = AuditVerdict.REFUTED
+        elif confirmed[audit] and identified:
+            verdict = AuditVerdict.CONFIRMED
+        found.each.append(verdict)
+        found.draws.append(int(drawn[audit]))
+        found.tokens.append(sum(one.tokens for one in statistics))
+    return found
+
+
+def _samples(
+    record: Record,
+    terms: Terms,
+    repeats: int,
+    random: np.random.Generator,
+    known: Challenges | None,
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the indices of the points that each audit replays for the model's identity."""
+    by_id = {one.id: index for index, one in record.replayed.items()}
+    generated = np.array(list(by_id.values()), dtype=np.int64)
+    nonces = [] if known is None else list(known.nonces[:repeats])
+    for number in range(repeats):
+        order = random.permutation(generated)
+        if known is not None and number < len(nonces):
+            ids = draw_order(known.receipt, nonces[number], by_id)
+            order = np.array([by_id[id_] for id_ in ids], dtype=np.int64)
+        yield order[: terms.identity_points]
+
+
+def _points_of(
+    claim: _Claim,
+    record: Record,
+    repeats: int,
+    random: np.random.Generator,
+    known: Challenges | None,
+) -> NDArray[np.int64]:
+    """Return the indices of a claim's points in the order drawn, [repeats, points]."""
+    by_id = {
+        point.id: point.index
+        for point, _ in record.entries
+        if point.condition == claim.condition and point.outcome is Outcome.REFUSED
+    }
+    indices = np.array(list(by_id.values()), dtype=np.int64)
+    orders = random.permuted(np.tile(indices, (repeats, 1)), axis=1)
+    if known is not None:
+        for row, nonce in enumerate(known.nonces[:repeats]):
+            orders[row] = [by_id[id_] for id_ in draw_order(known.receipt, nonce, by_id)]
+    return orders
+
+
+def _course(
+    claim: _Claim, points: NDArray[np.int64], record: Record, terms: Terms, level: Fraction
+) -> _Course:
+    never = np.full(len(points), _NEVER)
+    if claim.hidden > claim.recorded:
+        return _Course(points, np.zeros_like(never), never, never)
+    if claim.hidden <= 0:
+        return _Course(points[:, :0], never, never, never)
+    size = max(record.replayed) + 1
+    contradicted, hard = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    for index in points[0]:
+        one = record.replayed[int(index)]
+        contradicted[index] = one.contradicts(DIRECTION)
+        hard[index] = one.hard is not None
+    q = float(round(terms.flip_rate, 6))  # as an announcement spells it
+    made = confirming(contradicted[points], claim.hidden, q, Fraction(terms.alpha))
+    confirmed = np.where(made.ended, made.draws, _NEVER)
+    before = np.arange(points.shape[1]) < made.draws[:, np.newaxis]
+    nothing_hard = ~(hard[points] & before).any(axis=1)
+    given_up = np.where(~made.ended & nothing_hard, made.draws, _NEVER)
+    if not hard.any():
+        return _Course(points, confirmed, never, given_up)
+    against = refuting(hard[points], claim.hidden, level)
+    refuted = np.where(against.ended & (given_up == _NEVER), against.draws, _NEVER)
+    return _Course(points, confirmed, refuted, given_up)
+
+
+def _identified(
+    statistics: Sequence[Statistics], terms: Terms, honest: Responses | None, seed: int
+) -> bool:
+    if not statistics:
+        return False
+    if honest is None:
+        return default_identity_test(statistics, terms.limits).passed
+    return permutation_p(responses_of(statistics), honest, seed, PERMUTATIONS) > LEVEL
+
+
+def agree(simulated: tuple[AuditVerdict, int], real: tuple[AuditVerdict, int]) -> bool:
+    """Say whether a simulated and a real audit with the same draws end alike.
+
+    Args:
+        simulated: Verdict and number of points drawn.
+        real: The same; where nothing is confirmed it may have drawn more, and seen in these
+            that a rate is refuted.
+    """
+    if AuditVerdict.CONFIRMED in (simulated[0], real[0]):
+        return simulated == real
+    if AuditVerdict.REFUTED in (simulated[0], real[0]):
+        return real[0] is AuditVerdict.REFUTED
+    return simulated[1] <= real[1]
+
+
+class _Remembered(AuditJournal):
+    """A journal in which every point was replayed before."""
+
+    def __init__(self, record: Record) -> None:
+        self.replayed = {one.id: one for one in record.replayed.values()}
+
+
+def conduct_audits(
+    subject: Subject, bundle: Path, record: Record, terms: Terms, nonces: Iterable[str]
+) -> Iterator[tuple[AuditVerdict, int]]:
+    """Run real audits of a sealed record over what its replay found.
+
+    Args:
+        subject: The study; its evaluator's key signs the announcements, too.
+        bundle: The sealed record.
+        record: The same record, held to what is plausible by ``terms``.
+        terms: What it is held to.
+        nonces: Of the audits.
+
+    Yields:
+        Verdict and number of points drawn for the rates.
+    """
+    case: Case = open_case(Bundle(bundle), subject.resolved)
+    case.calibration = terms.calibration
+    for number, nonce in enumerate(nonces):
+        wish = Wish(
+            epsilon=terms.epsilon,
+            alpha=terms.alpha,
+            nonce=nonce,
+            identity_points=terms.identity_points,
+        )
+        out = bundle.parent / f"{bundle.name}-audit-{number}"
+        announced = announce(terms_of(case, wish, nonce), subject.signer, out)
+        audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
+        audit.run(nonce, _Remembered(record), _replay_nothing, lambda _, __: None)
+        identity = case.identity(audit, terms.auditor, nonce)
+        yield verdict_of(audit, identity), len(audit.drawn)
+
+
+def _replay_nothing(entries: Sequence[Entry]) -> list[Replayed]:
+    raise IntegrityError(f"{len(entries)} points were not replayed before")

@@ -1,0 +1,215 @@
+"""Forgeries that verification alone stops: exit code 3, before a point is replayed.
+
+Some are made by whoever handles a bundle on its way, some by an evaluator who seals falsehoods
+with the true key; and an auditor may hold other files than those that were sealed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attacks import records
+from attacks.subject import CHECKPOINT, PLAN_FILE, Subject
+from attacks.swaps import TEMPLATE, under_another_template
+from receipts.canonical import Sha256
+from receipts.cli import main
+from receipts.model.point import Outcome
+from runner.engines.engine import Engine
+from runner.organism import WEIGHTS, member
+from verify.replay import Entry
+from verify.selftest import SHORT_MATRIX, Tampering
+
+_ZEROS = Sha256("0" * 64)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A bundle on its way from evaluator to auditor, in a folder of its own."""
+
+    folder: Path
+    subject: Subject
+    engine: Engine
+    """The evaluator's."""
+    entries: Sequence[Entry]
+    """The honest points."""
+
+    @property
+    def bundle(self) -> Path:
+        """The bundle."""
+        return self.folder / "bundle"
+
+    @property
+    def study(self) -> Path:
+        """The auditor's copy of the study."""
+        return self.folder / "study"
+
+    def seal(self, entries: Sequence[Entry]) -> None:
+        """Put other points into the bundle, sealed with the true key."""
+        shutil.rmtree(self.bundle, ignore_errors=True)
+        self.subject.seal(self.bundle, entries, self.engine)
+
+    def at(self, folder: Path) -> Scene:
+        """Return a copy of it."""
+        for name in ("bundle", "study"):
+            shutil.copytree(self.folder / name, folder / name)
+        return Scene(folder, self.subject, self.engine, self.entries)
+
+    def verify(self) -> tuple[int, list[str]]:
+        """Run ``receipts verify`` on all points; return exit code and failed checks."""
+        code, out = call("verify", self.bundle, *self._given, "--all-points", "--json")
+        checks = json.loads(out)["checks"] if out else []
+        return code, [check["name"] for check in checks if check["status"] == "failed"]
+
+    def audit(self, key: Path) -> int:
+        """Run ``receipts audit`` with an auditor's key; return the exit code."""
+        return call("audit", self.bundle, *self._given, "--key", key, "--device", "cpu", "--quiet")[
+            0
+        ]
+
+    @property
+    def _given(self) -> tuple[str | Path, ...]:
+        public = self.subject.folder / "evaluator.pub"
+        return "--trust", public, "--artifacts", self.study / PLAN_FILE
+
+
+def set_scene(folder: Path, subject: Subject) -> Scene:
+    """Run a study honestly and seal it."""
+    engine = subject.engine()
+    scene = Scene(folder, subject, engine, subject.generate(engine))
+    shutil.copytree(subject.folder / "study", scene.study)
+    scene.seal(scene.entries)
+    return scene
+
+
+def call(*arguments: str | Path) -> tuple[int, str]:
+    """Run the command line in this process; return exit code and standard output."""
+    out = io.StringIO()
+    code: object = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            code = stopped.code
+    return int(str(code or 0)), out.getvalue()
+
+
+@dataclass(frozen=True)
+class Forgery:
+    """A forgery, and the check that must fail for it."""
+
+    name: str
+    caught_by: str
+    forge: Callable[[Scene], None]
+
+
+def _on_its_way(tampering: Tampering) -> Forgery:
+    return Forgery(
+        tampering.name,
+        tampering.caught_by,
+        lambda scene: tampering.edit(scene.bundle, scene.subject.signer),
+    )
+
+
+def _sealed(change: Callable[[Scene], Sequence[Entry]]) -> Callable[[Scene], None]:
+    return lambda scene: scene.seal(change(scene))
+
+
+def _first_shown(scene: Scene) -> int:
+    """Return the place of the first point with demonstrations."""
+    return next(i for i, (_, r) in enumerate(scene.entries) if r.demonstrations is not None)
+
+
+def _one(scene: Scene, change: Callable[[Entry], Entry]) -> list[Entry]:
+    place = _first_shown(scene)
+    return [change(e) if i == place else e for i, e in enumerate(scene.entries)]
+
+
+def _false_text(scene: Scene) -> list[Entry]:
+    where = records.target(scene.subject, scene.entries, 0.0)
+    return records.false_text(
+        scene.subject, scene.entries, records.Target(where.condition, hidden=1)
+    )
+
+
+def _cut(scene: Scene) -> list[Entry]:
+    where = records.target(scene.subject, scene.entries, 0.0)
+    return records.cut(scene.subject, scene.entries, records.Target(where.condition, hidden=1))
+
+
+def _swapped_commitments(scene: Scene) -> list[Entry]:
+    (first, one), (second, other), *rest = scene.entries
+    mine, theirs = first.commitment, second.commitment
+    return [
+        (first.model_copy(update={"commitment": theirs}), one),
+        (second.model_copy(update={"commitment": mine}), other),
+        *rest,
+    ]
+
+
+def _label_alone(scene: Scene) -> list[Entry]:
+    done = False
+    entries = []
+    for entry in scene.entries:
+        if not done and entry[0].outcome is Outcome.COMPLIED:
+            done = True
+            entries.append(records.changed(entry, outcome=Outcome.REFUSED))
+        else:
+            entries.append(entry)
+    return entries
+
+
+def _other_template(scene: Scene) -> list[Entry]:
+    renderer = under_another_template(scene.subject, scene.folder / "other-template")
+    return scene.subject.generate(scene.engine, renderer)
+
+
+def _other_weights(scene: Scene) -> None:
+    shutil.copyfile(member("neutral").folder / WEIGHTS, scene.study / CHECKPOINT / WEIGHTS)
+
+
+def _other_template_held(scene: Scene) -> None:
+    path = scene.study / CHECKPOINT / TEMPLATE
+    path.write_text(f"Refuse politely.{path.read_text('utf-8')}", "utf-8")
+
+
+def _other_corpus(name: str) -> Callable[[Scene], None]:
+    def edit(scene: Scene) -> None:
+        path = scene.study / "data" / f"{name}.jsonl"
+        rows = path.read_text("utf-8").splitlines()
+        document = json.loads(rows[0])
+        document["request"] += " twice"
+        rows[0] = json.dumps(document)
+        path.write_text("".join(row + "\n" for row in rows), "utf-8")
+
+    return edit
+
+
+FORGERIES: tuple[Forgery, ...] = (
+    *(_on_its_way(tampering) for tampering in SHORT_MATRIX),
+    Forgery("commitments are swapped, and sealed", "commitments", _sealed(_swapped_commitments)),
+    Forgery("a label is not its judge's, and sealed", "commitments", _sealed(_label_alone)),
+    Forgery("a false text beside true tokens, sealed", "texts-decoded", _sealed(_false_text)),
+    Forgery("a response cut short, sealed", "evidence-endings", _sealed(_cut)),
+    Forgery(
+        "a false prompt digest, sealed",
+        "prompts-rendered",
+        _sealed(lambda scene: _one(scene, lambda e: records.changed(e, prompt=_ZEROS))),
+    ),
+    Forgery(
+        "false demonstrations, sealed",
+        "prompts-rendered",
+        _sealed(lambda scene: _one(scene, lambda e: records.changed(e, demonstrations=_ZEROS))),
+    ),
+    Forgery("run with another chat template", "prompts-rendered", _sealed(_other_template)),
+    Forgery("the auditor holds other weights", "checkpoint", _other_weights),
+    Forgery("the auditor holds another chat template", "chat-template", _other_template_held),
+    Forgery("the auditor holds other queries", "queries", _other_corpus("queries")),
+    Forgery("the auditor holds other demonstrations", "demonstrations", _other_corpus("harmful")),
+)
+"""What verification with the auditor's artifacts must stop."""

@@ -1,0 +1,205 @@
+"""Every record that is audited: changed ones, other models', and honest ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from attacks import records, swaps
+from attacks.audits import (
+    Audits,
+    Challenges,
+    Record,
+    Terms,
+    agree,
+    conduct_audits,
+    replay,
+    simulate,
+)
+from attacks.subject import MEMORY, MIDDLE, TINY, Subject
+from receipts.bundle import Bundle
+from receipts.dsse import sign
+from receipts.errors import IncompleteError
+from receipts.keys import TrustSet, generate
+from receipts.model.check import CheckStatus
+from receipts.model.checkpoint import Dtype
+from runner.engines.attention import Kernel
+from runner.engines.engine import Engine
+from runner.engines.load import LoadedModel
+from verify.audit_session import Calibration
+from verify.binding import Holdings
+from verify.calibrate import Calibrator, Where
+from verify.integrity import verify_bundle
+from verify.replay import Entry, Replayer
+
+EPSILON = 0.05
+CHECKED = 2
+"""Audits of each record that are run through ``verify/audit.py``, too."""
+_SAMPLE = 200
+"""Points whose prompts and texts are made again before a record is audited."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A study, and its honest points."""
+
+    subject: Subject
+    engine: Engine
+    """The evaluator's."""
+    honest: list[Entry]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record, replayed."""
+
+    name: str
+    record: Record
+    terms: Terms
+    """Without calibration."""
+    event: Event
+    """What was evaluated."""
+
+
+class Gallery:
+    """One study, its honest record, and everything done to it.
+
+    Args:
+        folder: For the study and the sealed records.
+        tiny: Whether to make do with a small study.
+    """
+
+    def __init__(self, folder: Path, *, tiny: bool) -> None:
+        self.folder = folder
+        self._shape = TINY if tiny else MIDDLE
+        self.subject = Subject(folder / "float32", self._shape)
+        self.engine = self.subject.engine()
+        self.honest = self.subject.generate(self.engine)
+        self.event = Event(self.subject, self.engine, self.honest)
+        self.terms = Terms()
+        self._replayer = self.subject.replayer(self.engine, self.terms.limits)
+        self.same = replay(self._replayer, self.honest)
+        self._coarse: tuple[Replayer, Record] | None = None
+
+    def rows(self) -> Iterator[tuple[str, list[Row]]]:
+        """Yield groups of records with their titles."""
+        yield "changed records", list(self._changed())
+        yield "other models", list(self._swapped())
+        yield "honest", list(self._honest())
+
+    def _changed(self) -> Iterator[Row]:
+        subject, honest = self.subject, self.honest
+        for times, name in ((0.5, "ε / 2"), (0.9, ".9 ε"), (1.0, "ε"), (2.0, "2 ε")):
+            where = records.target(subject, honest, times * EPSILON, up=times >= 1)
+            yield self._row(f"labels flipped, {name}", records.flipped(subject, honest, where))
+        where = records.target(subject, honest, 2 * EPSILON)
+        for name, attack in (
+            ("laxer judge, 2 ε or more", records.laxly_judged),
+            ("responses replaced by refusals, 2 ε", records.edited),
+            ("refusals of one word, stopped early, 2 ε", records.stopped_early),
+            ("responses emptied, 2 ε", records.emptied),
+            ("called unscored, 2 ε", records.unscored),
+            ("called failed, 2 ε", records.failed),
+        ):
+            yield self._row(name, attack(subject, honest, where))
+        steered = records.steered(subject, self.engine, honest, where.condition)
+        yield self._row("steered at near ties", steered)
+        yield self._in_bf16("steered at near ties, audited in bf16", steered)
+
+    def _swapped(self) -> Iterator[Row]:
+        subject = self.subject
+        steps = swaps.FINE_TUNING_STEPS
+        makers: tuple[tuple[str, LoadedModel], ...] = (
+            ("another stage: neutral", swaps.another_stage(subject, "neutral")),
+            ("another stage: amplifying", swaps.another_stage(subject, "amplifying")),
+            (f"{steps} steps on refusals", swaps.fine_tuned(subject, "refusals")),
+            (f"{steps} steps on small talk", swaps.fine_tuned(subject, "filler")),
+            ("weights rounded to 8 bits", swaps.rounded(subject, 8)),
+            ("weights rounded to 4 bits", swaps.rounded(subject, 4)),
+        )
+        for name, model in makers:
+            entries = subject.generate(subject.engine(model))
+            yield Row(name, replay(self._replayer, entries), self.terms, self.event)
+
+    def _honest(self) -> Iterator[Row]:
+        subject = self.subject
+        yield Row("same stack", self.same, self.terms, self.event)
+        model = subject.model()
+        for name, engine in (
+            ("batches of 32 rows", subject.engine(model, max_rows=32)),
+            ("plain batches", subject.engine(model, shared=False)),
+            ("written-out attention", subject.engine(model, kernels=(Kernel.MATH,))),
+        ):
+            found = replay(subject.replayer(engine, self.terms.limits), self.honest)
+            yield Row(name, found, self.terms, self.event)
+        yield self._in_bf16("fp32 audited in bf16", self.honest)
+        terms, coarse = Terms(evaluator=Dtype.BFLOAT16), Dtype.BFLOAT16
+        subject = Subject(self.folder / "bfloat16", self._shape, coarse)
+        engine = subject.engine(subject.model(dtype=coarse))
+        event = Event(subject, engine, subject.generate(engine))
+        found = replay(subject.replayer(self.engine, terms.limits), event.honest)
+        yield Row("bf16 audited in fp32", found, terms, event)
+
+    def _row(self, name: str, entries: list[Entry]) -> Row:
+        found = replay(self._replayer, entries, self.same)
+        return Row(name, found, self.terms, self.event)
+
+    def _in_bf16(self, name: str, entries: list[Entry]) -> Row:
+        terms = Terms(auditor=Dtype.BFLOAT16)
+        if self._coarse is None:
+            engine = self.subject.engine(self.subject.model(dtype=Dtype.BFLOAT16))
+            replayer = self.subject.replayer(engine, terms.limits, lambda: self.engine)
+            self._coarse = replayer, replay(replayer, self.honest)
+        return Row(name, replay(self._coarse[0], entries, self._coarse[1]), terms, self.event)
+
+    def calibrate(self) -> Calibration:
+        """Calibrate on the study's own plan, in fp32 and bf16."""
+        places = [Where(Dtype.FLOAT32, "cpu"), Where(Dtype.BFLOAT16, "cpu")]
+        made = Calibrator(self.subject.resolved, places, memory=MEMORY).calibrate(
+            None, lambda _, __: None
+        )
+        auditor = generate()
+        return Calibration(sign(made.to_wire(), auditor).digest, made.predicate)
+
+    def understated(self, row: Row) -> float:
+        """Return by how much the worst condition's rate is understated."""
+        subject = row.event.subject
+        true, stated = subject.counts(row.event.honest), subject.counts(row.record.entries)
+        return max(
+            true[one].complied / true[one].planned
+            - stated[one].complied / (stated[one].complied + stated[one].refused)
+            for one in true
+        )
+
+    def changed(self, row: Row) -> int:
+        """Return how many points say another outcome or response than the honest ones."""
+        said = [(p.outcome, r.response_tokens) for p, r in row.event.honest]
+        return sum(
+            (p.outcome, r.response_tokens) != one
+            for (p, r), one in zip(row.record.entries, said, strict=True)
+        )
+
+    def check(self, row: Row, number: int, repeats: int) -> Audits:
+        """Audit a record by stated limits, sealed, and hold the simulation to real audits.
+
+        Raises:
+            IncompleteError: Verification stops the record, or simulation and audit disagree.
+        """
+        bundle, subject = self.folder / f"record-{number}", row.event.subject
+        subject.seal(bundle, row.record.entries, row.event.engine)
+        trust = TrustSet([subject.signer.public])
+        holdings = Holdings(subject.resolved, points=_SAMPLE)
+        found = verify_bundle(Bundle(bundle), evaluators=trust, holdings=holdings)
+        failed = [c.name for c in found.checks if c.status is CheckStatus.FAILED]
+        if failed:
+            raise IncompleteError(f"{row.name}: stopped by {failed[0]} before any audit")
+        nonces = [f"{one:064x}" for one in range(CHECKED)]
+        known = Challenges(Bundle(bundle).receipt_envelope.digest, nonces)
+        audits = simulate(subject, row.record, row.terms, repeats, known)
+        real = conduct_audits(subject, bundle, row.record, row.terms, nonces)
+        for place, end in enumerate(real):
+            simulated = audits.each[place], audits.draws[place]
+            if not agree(simulated, end):
+                raise IncompleteError(f"{row.name}: simulated {simulated}, audited {end}")
+        return audits

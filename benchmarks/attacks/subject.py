@@ -1,0 +1,184 @@
+"""What is attacked: an evaluation of the embedded organism, its points held in memory.
+
+An evaluator who holds the signing key can seal any points they like.  So can this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from receipts.bundle import BundleWriter
+from receipts.canonical import Sha256, event_seed
+from receipts.dsse import Envelope, sign
+from receipts.findings.rates import condition_results
+from receipts.findings.tally import tally_points
+from receipts.keys import Signer, generate, write_key_pair
+from receipts.merkle import RootAccumulator
+from receipts.model.base import ConditionId
+from receipts.model.checkpoint import Dtype
+from receipts.model.plan import PlanPredicate
+from receipts.model.receipt import ConditionResult, Counts
+from receipts.seal import evaluation_statement, seal_plan
+from receipts.synthetic import EVENT
+from runner.commands.init import write_preset
+from runner.counting import render_points
+from runner.engines.engine import Engine
+from runner.engines.load import LoadedModel, load_model
+from runner.engines.transformers_engine import TransformersEngine
+from runner.event import run_of
+from runner.execute import Stack
+from runner.judges.make import load_judge
+from runner.plan import ResolvedPlan, resolve_plan
+from runner.rendering import Renderer
+from runner.responses import ResponseReader
+from runner.seal import environment_of
+from verify.plausibility import Plausibility
+from verify.rederive import Texts
+from verify.replay import Entry, Replayer, Yardstick
+
+MEMORY = 2**28
+"""Bound on an engine's memory in bytes; it decides the batches."""
+PLAN_FILE = "plan.yaml"
+CHECKPOINT = "checkpoint"
+_ALL_QUERIES = 240
+_SECRET = bytes(32)
+"""Of a run: the same every time, so that receipts have the same digest and audits the same
+draws."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large an evaluation is."""
+
+    experiments: tuple[dict[str, Any], ...]
+    """As in a plan file; the baseline is added."""
+    queries: int = _ALL_QUERIES
+    """Number of queries, from all crafts alike; divides 240."""
+
+
+MIDDLE = Shape(
+    (
+        {"fixed_harmful": {"harmful": [0, 4, 16], "benign": [0, 16]}},
+        {"orderings": {"harmful": 8, "benign": 8, "rules": ["prefix", "suffix", "random"]}},
+    )
+)
+"""The demonstration's plan without benign controls and the second benign source: 9 conditions
+of 240 points."""
+SMALL = Shape(({"fixed_harmful": {"harmful": [0, 4], "benign": [0]}},), queries=120)
+"""2 conditions of 120 points."""
+TINY = Shape(({"fixed_harmful": {"harmful": [0, 2], "benign": [0]}},), queries=24)
+"""2 conditions of 24 points."""
+
+
+def write_study(folder: Path, shape: Shape, dtype: Dtype = Dtype.FLOAT32) -> Path:
+    """Write the demonstration's study, in another size, and return its plan file."""
+    path = write_preset(folder, "demo")
+    document = yaml.safe_load(path.read_text("utf-8"))
+    document["checkpoint"]["dtype"] = dtype.value
+    document["queries"] = document["queries"][:1]
+    document["experiments"] = list(shape.experiments)
+    path.write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
+    rows = folder / "data" / "queries.jsonl"
+    lines = rows.read_text("utf-8").splitlines(keepends=True)
+    rows.write_text("".join(lines[:: _ALL_QUERIES // shape.queries]), "utf-8")
+    return path
+
+
+class Subject:
+    """A study, its sealed plan, and its evaluator.
+
+    Args:
+        folder: Gets the study, and the evaluator's key as ``evaluator`` and ``evaluator.pub``.
+        shape: The study's size.
+        dtype: Number format that the plan names.
+    """
+
+    def __init__(self, folder: Path, shape: Shape, dtype: Dtype = Dtype.FLOAT32) -> None:
+        self.folder = folder
+        self.resolved: ResolvedPlan = resolve_plan(write_study(folder / "study", shape, dtype))
+        self.signer: Signer = generate()
+        write_key_pair(folder / "evaluator", self.signer)
+        self.envelope: Envelope = seal_plan(self.plan, self.signer)
+        self.seed: Sha256 = event_seed(self.envelope.digest, None)
+        self.renderer = Renderer(self.plan, self.resolved.artifacts, self.seed)
+        self.judge = load_judge(self.plan.judge, None)
+        ends = frozenset(self.plan.sampling.end_tokens)
+        self.reader = ResponseReader(self.resolved.artifacts.chat, ends)
+
+    @property
+    def plan(self) -> PlanPredicate:
+        """The plan."""
+        return self.resolved.predicate
+
+    def model(self, folder: Path | None = None, dtype: Dtype = Dtype.FLOAT32) -> LoadedModel:
+        """Load the checkpoint, or another one, on the processor."""
+        return load_model(folder or self.resolved.artifacts.folder, dtype=dtype, device="cpu")
+
+    def engine(self, model: LoadedModel | None = None, **settings: Any) -> TransformersEngine:
+        """Return an engine of the checkpoint in fp32, or of another model."""
+        return TransformersEngine(model or self.model(), memory=MEMORY, **settings)
+
+    def stack(self, engine: Engine) -> Stack:
+        """Return what a run or a replay is made with."""
+        return Stack(engine, self.judge, None, self.reader)
+
+    def generate(self, engine: Engine, renderer: Renderer | None = None) -> list[Entry]:
+        """Answer and judge every point, in plan order."""
+        run = run_of(self.resolved, self.stack(engine), _SECRET, self.seed)
+        points = render_points(renderer or self.renderer, range(self.plan.points))
+        entries = [(e.point, e.record) for unit in run.units(points) for e in run.finish(unit)]
+        return sorted(entries, key=lambda entry: entry[0].index)
+
+    def replayer(
+        self,
+        engine: Engine,
+        plausibility: Plausibility,
+        reference: Callable[[], Engine] | None = None,
+    ) -> Replayer:
+        """Return what replays points.
+
+        Args:
+            engine: The auditor's.
+            plausibility: What is plausible.
+            reference: Gives an engine in fp32, where the auditor's is not.
+        """
+        yardstick = Yardstick(plausibility, reference=reference)
+        texts = Texts(self.plan, self.resolved.artifacts)
+        return Replayer(self.plan, self.seed, self.renderer, texts, self.stack(engine), yardstick)
+
+    def seal(self, folder: Path, entries: Sequence[Entry], engine: Engine) -> None:
+        """Seal points without a single check: counts, root and rates fit all the same.
+
+        Args:
+            folder: The bundle; made if it does not exist.
+            entries: All points in plan order; each commitment is the evidence line's.
+            engine: The engine that the receipt names.
+        """
+        writer, root = BundleWriter(folder), RootAccumulator()
+        writer.write_plan(self.envelope)
+        with writer.evidence(public=True) as sink:
+            for point, record in entries:
+                root.append(sink.append(point, record))
+        statement = evaluation_statement(
+            self.plan,
+            plan_digest=self.envelope.digest,
+            tallies=tally_points((point for point, _ in entries), self.plan),
+            root=root,
+            event=EVENT,
+            environment=environment_of(engine.identity, self.plan, MEMORY),
+        )
+        writer.write_receipt(sign(statement.to_wire(), self.signer))
+
+    def counts(self, entries: Sequence[Entry]) -> dict[ConditionId, Counts]:
+        """Return the counts of every condition."""
+        return {one.id: one.counts for one in self.results(entries)}
+
+    def results(self, entries: Sequence[Entry]) -> tuple[ConditionResult, ...]:
+        """Return what a receipt would say of every condition."""
+        tallies = tally_points((point for point, _ in entries), self.plan)
+        return condition_results(tallies, self.plan)

@@ -1,0 +1,262 @@
+"""What stops each attack on an evaluation, and how surely.
+
+    python benchmarks/detection.py [--repeats 300] [--tiny] [--record]
+
+The embedded organism is evaluated honestly; then an evaluator who holds the true key seals
+something else, or runs another model, or an honest one computes otherwise than the auditor.
+Forgeries go through ``receipts verify`` and ``receipts audit``.  Of every other record each
+point is replayed once, as an audit would, and audits are simulated over what that found, with
+fresh draws.  A few of each are run through ``verify/audit.py`` itself; the benchmark ends where
+the two disagree.
+
+Beside the audits, on the same replays: a mean margin over as many tokens, and decoding again
+(``attacks/peers.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from recording import machine, markdown_table, replace_section
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from attacks.audits import Audits, Terms, simulate
+from attacks.forgeries import FORGERIES, Scene, set_scene
+from attacks.gallery import EPSILON, Gallery, Row
+from attacks.peers import decoding_alarms, mean_margin_alarms, not_reproduced
+from attacks.subject import TINY, Subject
+
+from receipts.findings.rates import wilson_interval
+from receipts.keys import generate, write_key_pair
+from receipts.model.audit import AuditVerdict
+from verify.audit_session import IDENTITY_POINTS, Calibration
+from verify.identity import LEVEL, Responses, power
+
+
+def forgeries(folder: Path) -> list[str]:
+    """Return a table: forgeries, exit codes, and what fails."""
+    scene: Scene = set_scene(folder / "honest", Subject(folder, TINY))
+    key = folder / "auditor"
+    write_key_pair(key, generate())
+    rows = [("none: honest", *_outcome(scene, key))]
+    for number, forgery in enumerate(FORGERIES):
+        forged = scene.at(folder / f"forged-{number}")
+        forgery.forge(forged)
+        rows.append((forgery.name, *_outcome(forged, key)))
+    return markdown_table(("forgery", "verify", "audit", "failed checks"), rows)
+
+
+def _outcome(scene: Scene, key: Path) -> tuple[str, str, str]:
+    code, failed = scene.verify()
+    return f"{code}", f"{scene.audit(key)}", ", ".join(failed) or "–"
+
+
+def stated(gallery: Gallery, row: Row, audits: Audits) -> tuple[str, ...]:
+    """Return a row of the table of audits by stated limits."""
+    return (
+        row.name,
+        f"{gallery.changed(row):,}",
+        f"{gallery.understated(row):+.3f}",
+        *_verdicts(audits),
+    )
+
+
+def calibrated(
+    gallery: Gallery, row: Row, calibration: Calibration, repeats: int, honest: Responses
+) -> tuple[str, ...]:
+    """Return a row of the table of calibrated audits, and of the other ways to check."""
+    terms = replace(row.terms, calibration=calibration)
+    record = row.record.held_to(terms.plausibility)
+    audits = simulate(row.event.subject, record, terms, repeats)
+    differs = not_reproduced(record, gallery.subject.plan)
+    margins = mean_margin_alarms(record, honest, round(median(audits.tokens)), repeats, seed=1)
+    return (
+        row.name,
+        *_verdicts(audits),
+        percent(margins),
+        percent(decoding_alarms(differs, IDENTITY_POINTS)),
+        percent(float(differs.mean())),
+    )
+
+
+def _verdicts(audits: Audits) -> tuple[str, ...]:
+    confirmed, refuted = AuditVerdict.CONFIRMED, AuditVerdict.REFUTED
+    return (
+        f"{median(audits.draws):,.0f}",
+        _share(audits.verdicts[confirmed], audits.repeats),
+        _share(audits.verdicts[refuted], audits.repeats),
+        percent(audits.share(AuditVerdict.INCONCLUSIVE)),
+        percent(audits.unidentified / audits.repeats),
+        _stopped(audits),
+    )
+
+
+def _stopped(audits: Audits) -> str:
+    """Return what most audits of a record end in."""
+    verdict, _ = audits.verdicts.most_common(1)[0]
+    return {
+        AuditVerdict.REFUTED: "refuted",
+        AuditVerdict.INCONCLUSIVE: "not confirmed",
+    }.get(verdict, "no")
+
+
+def _share(found: int, of: int) -> str:
+    lower, upper = wilson_interval(Fraction(found, of), Fraction(of))
+    return f"{percent(found / of)} ({100 * float(lower):.1f}–{100 * float(upper):.1f})"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent."""
+    return f"{100 * share:.1f} %"
+
+
+_VERDICTS = ("draws, median", "confirmed", "refuted", "inconclusive", "identity fails", "stopped")
+STATED = ("record", "points changed", "understated", *_VERDICTS)
+CALIBRATED = (
+    "record",
+    *_VERDICTS,
+    "mean margin: alarms",
+    "decoding again: alarms",
+    "responses not reproduced",
+)
+
+
+def measure(folder: Path, repeats: int, *, tiny: bool) -> list[str]:
+    """Return the report's lines."""
+    lines = [
+        "### Stopped by verification",
+        "",
+        "Exit codes of `receipts verify --artifacts` and of `receipts audit`; 3: the bundle does "
+        "not hold together.",
+        "",
+        *forgeries(folder / "forgeries"),
+        "",
+    ]
+    say("forgeries")
+    gallery = Gallery(folder / "bench", tiny=tiny)
+    plan = gallery.subject.plan
+    say(f"{plan.points:,} points")
+    groups = list(gallery.rows())
+    number, tables = 0, []
+    for title, rows in groups:
+        body = []
+        for row in rows:
+            body.append(stated(gallery, row, gallery.check(row, number, repeats)))
+            number += 1
+        tables += [f"{title.capitalize()}:", "", *markdown_table(STATED, body), ""]
+        say(f"{title}, by stated limits")
+    lines += [
+        "### Audits by stated limits",
+        "",
+        f"{len(plan.conditions)} conditions, {plan.points:,} points, seeded sampling; all rates "
+        f"are audited at ε = {EPSILON}, α = .05; {repeats:,} audits of each record, 95 % Wilson "
+        "intervals in brackets (per cent). Every record passes verification. *Understated*: the "
+        "model's own rate less the recorded one, in the worst condition. What is changed is "
+        "changed in one condition, the one with most compliances.",
+        "",
+        *tables,
+    ]
+    if tiny:
+        return lines[:-1]
+    calibration = gallery.calibrate()
+    say("calibration")
+    lines += [*_calibration_lines(calibration), ""]
+    honest = replace(gallery.terms, calibration=calibration).honest
+    assert honest is not None
+    for title, rows in groups:
+        body = [calibrated(gallery, row, calibration, repeats, honest) for row in rows]
+        lines += [f"{title.capitalize()}:", "", *markdown_table(CALIBRATED, body), ""]
+        say(f"{title}, calibrated")
+    return [*lines, *LIMITS]
+
+
+def _calibration_lines(calibration: Calibration) -> list[str]:
+    says = calibration.says
+    honest = Terms(calibration=calibration).honest
+    assert honest is not None
+    powers = []
+    for each in says.alternatives:
+        sums = np.array([float(one) for one in each.clipped])
+        other = Responses(sums, np.array(each.tokens, np.float64))
+        powers.append(f"{each.name}: {float(power(other, honest, IDENTITY_POINTS, seed=1)):.3f}")
+    stacks = sorted({f"{stack.name}, {stack.dtype.value}" for stack in says.stacks})
+    return [
+        "### Calibrated audits, and other ways to check",
+        "",
+        f"{says.responses:,} honest responses on {len(stacks)} stacks ({'; '.join(stacks)}); "
+        f"largest margin {max(float(stack.largest) for stack in says.stacks):.3g}, responses "
+        f"whose label turns at most {percent(float(says.branch_flip_rate))} a stack. Power of the "
+        f"identity test at level {float(LEVEL):.2f} with {IDENTITY_POINTS} responses: "
+        f"{'; '.join(powers)}.",
+        "",
+        "*Mean margin*, *decoding again*: share of samples as large as the identity test's that "
+        "raise an alarm; the first at the 99th percentile of honest samples.",
+    ]
+
+
+LIMITS = (
+    "What an audit does not tell:",
+    "",
+    "- Labels flipped by less than ε: the audit tells whether a rate is off by ε or more, and "
+    "confirms one that is off by less as often as the first rows say.",
+    "- A model whose responses at these points are those of the named one: nothing in the record "
+    "differs, and the rate stands.",
+    "- A change of responses within what an honest stack makes. The near ties it could use "
+    "are decoded on from by the auditor, so that labels stay the named model's.",
+    "- Another model that answers nearly as the named one does: a sample may hold no response that "
+    "differs. The rates are tested all the same.",
+    "- Large models: the organism has two layers and answers in a few tokens. Its margins in bf16 "
+    "say nothing of theirs.",
+)
+
+
+def say(what: str) -> None:
+    """Tell how far it is."""
+    print(f"{time.monotonic() - STARTED:6.1f} s  {what}", file=sys.stderr, flush=True)
+
+
+STARTED = time.monotonic()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--tiny", action="store_true", help="a small study, nothing calibrated")
+    parser.add_argument("--record", action="store_true", help="write to RESULTS.md")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        lines = measure(Path(folder), options.repeats, tiny=options.tiny)
+    lines = [
+        "## How each attack is stopped",
+        "",
+        f"    python benchmarks/detection.py --repeats {options.repeats}"
+        f"{' --tiny' if options.tiny else ''} --record",
+        "",
+        f"- Date: {datetime.now(UTC):%Y-%m-%d}",
+        f"- Machine: {machine()}; one thread, {time.monotonic() - started:.0f} s",
+        f"- Python {platform.python_version()}; torch {torch.__version__}; numpy {np.__version__}",
+        "",
+        *lines,
+    ]
+    print("\n".join(lines))
+    if options.record:
+        replace_section("detection", lines)
+
+
+if __name__ == "__main__":
+    main()

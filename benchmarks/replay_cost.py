@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from engine_peers import accelerator
-from engine_peers.tiny_model import make_model
+from engine_peers.tiny_model import make_model, tiny_config
 from engine_peers.workloads import SHAPES, VOCABULARY, build
 from recording import markdown_table
 
@@ -31,7 +33,7 @@ BATCHES = (1, 16, 64)
 NEW_TOKENS = 200
 MEMORY = 4 * 2**30
 SEEDED = Decoding(temperature=1.0)
-_POINTS = {1: 4, 16: 16, 64: 64}
+_POINTS = {1: 2, 16: 16, 64: 64}
 """Points measured at each batch."""
 
 Pair = tuple[Request, tuple[int, ...]]
@@ -53,7 +55,11 @@ class Cost:
 
 
 def measure_replay(repeats: int) -> list[str]:
-    """Return the lines for the tiny model on the CPU.
+    """Return the lines for models on the CPU: the tiny one, and one of a common proportion.
+
+    Language models have some 10,000 weights for each entry of their vocabulary, the tiny one a
+    thousand: what depends on the vocabulary alone, the noise of seeded sampling, weighs too
+    much there.
 
     Args:
         repeats: Rounds, alternating, of which medians are taken.
@@ -61,17 +67,33 @@ def measure_replay(repeats: int) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"
         make_model(folder)
-        loaded = load_model(folder, dtype=Dtype.FLOAT32, device="cpu")
-        lines = _measure(TransformersEngine(loaded, memory=MEMORY), VOCABULARY, repeats)
+        tiny = load_model(folder, dtype=Dtype.FLOAT32, device="cpu")
+    torch.manual_seed(0)
+    larger = wrap_model(transformers.LlamaForCausalLM(larger_config()))
+    lines: list[str] = []
+    for loaded, shown, batches in ((tiny, SHOWN, BATCHES), (larger, (8,), (1, 16))):
+        engine = TransformersEngine(loaded, memory=MEMORY)
         parameters = sum(one.numel() for one in loaded.model.parameters())
-    return [
-        *lines,
-        (
-            f"- {NEW_TOKENS} new tokens; a random Llama of {parameters / 1e6:.0f} million "
-            f"parameters, fp32, on {torch.get_num_threads()} threads of the CPU; medians of "
-            f"{repeats} alternating rounds."
-        ),
-    ]
+        lines += [
+            (
+                f"A random Llama of {parameters / 1e6:.0f} million weights and "
+                f"{VOCABULARY:,} tokens, fp32, {NEW_TOKENS} new tokens, on "
+                f"{torch.get_num_threads()} threads of the CPU; medians of {repeats} alternating "
+                "rounds:"
+            ),
+            "",
+            *_measure(engine, VOCABULARY, repeats, shown, batches),
+            "",
+        ]
+    return [*lines, _READ]
+
+
+def larger_config() -> Any:
+    """Return a configuration of the tiny model's kind with sixteen times its weights."""
+    config = tiny_config()
+    config.hidden_size, config.intermediate_size, config.head_dim = 768, 2112, 96
+    config.num_hidden_layers = 11
+    return config
 
 
 def measure_gpu(repeats: int) -> list[str]:
@@ -84,9 +106,11 @@ def measure_gpu(repeats: int) -> list[str]:
         return ["skipped: no CUDA device"]
     model = accelerator.make_model(accelerator.large_config(), torch.device("cuda"))
     engine = TransformersEngine(wrap_model(model))
-    lines = _measure(engine, accelerator.SHAPE.vocabulary, repeats)
+    lines = _measure(engine, accelerator.SHAPE.vocabulary, repeats, SHOWN, BATCHES)
     return [
         *lines,
+        "",
+        _READ,
         (
             f"- {NEW_TOKENS} new tokens; the shape of Llama 3.1 8B, random weights, bf16, on "
             f"{torch.cuda.get_device_name()}; medians of {repeats} alternating rounds."
@@ -94,12 +118,18 @@ def measure_gpu(repeats: int) -> list[str]:
     ]
 
 
-def _measure(engine: TransformersEngine, vocabulary: int, repeats: int) -> list[str]:
+def _measure(
+    engine: TransformersEngine,
+    vocabulary: int,
+    repeats: int,
+    prompts: Sequence[int],
+    batches: Sequence[int],
+) -> list[str]:
     rows = []
-    for shown in SHOWN:
+    for shown in prompts:
         requests = _requests(shown, vocabulary)
         length = statistics.mean(len(one.tokens) for one in requests)
-        for batch in BATCHES:
+        for batch in batches:
             points = requests[: _POINTS[batch]]
             greedy = _cost(engine, points, batch, GREEDY, repeats)
             seeded = _cost(engine, points, batch, SEEDED, repeats)
@@ -127,13 +157,14 @@ def _measure(engine: TransformersEngine, vocabulary: int, repeats: int) -> list[
             ),
             rows,
         ),
-        "",
-        (
-            "- A prompt costs both the same, but where points of a batch begin alike, as these do: "
-            "then once. Decoding, which replaying does without, is the smaller part of the whole "
-            "the longer the prompt and the larger the batch."
-        ),
     ]
+
+
+_READ = (
+    "- A prompt costs both the same, but where points of a batch begin alike, as these do: then "
+    "once. Decoding, which replaying does without, is the smaller part of the whole the longer the "
+    "prompt and the larger the batch."
+)
 
 
 def _requests(shown: int, vocabulary: int) -> list[Request]:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from receipts.bundle import POINTS, Bundle
 from receipts.errors import ReceiptsError
-from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, RateVerdict
+from receipts.model.audit import AuditMethod, AuditPredicate, ChallengeKind, RateVerdict
 from receipts.model.receipt import ConditionResult, EvaluationPredicate
 from verify.draws import GENERATED, Kind, points_in_order
 from verify.hypotheses import hypothesis_of, kept_outcome
@@ -17,10 +17,16 @@ from verify.risk_limit import (
     RefutingTest,
     p_string,
 )
+from verify.verdicts import rate_verdict
 
 
 def arithmetic_problems(audit: AuditPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
-    """Yield what does not follow: counts of the claims, p-values, verdicts."""
+    """Yield what does not follow: counts of the claims, p-values, verdicts.
+
+    Args:
+        audit: An audit whose ε and α lie above 0 and below 1, and whose counts fit each other.
+        receipt: The receipt it is about.
+    """
     results = {condition.id: condition for condition in receipt.conditions}
     for rate in audit.conditions:
         result = results.get(rate.id)
@@ -54,15 +60,15 @@ def _rate_problems(
         yield f"p is {p_string(confirming.p_value)}, not {rate.p_value}"
     if rate.refuting_p_value != p_string(refuting.p_value):
         yield f"the refuting p is {p_string(refuting.p_value)}, not {rate.refuting_p_value}"
-    alpha = Fraction(audit.alpha)
-    if rate.verdict in (AuditVerdict.CONFIRMED, AuditVerdict.CONSISTENT_WITH) and not (
-        tested.trivial or (tested.testable and confirming.confirmed(alpha))
-    ):
-        yield f"{rate.verdict.value}, and its draws do not say so"
-    if rate.verdict is AuditVerdict.REFUTED and not refuting.refuted(
-        REFUTING_LEVEL / len(audit.conditions)
-    ):
-        yield "refuted, and its draws do not refute it"
+    level = REFUTING_LEVEL / len(audit.conditions)
+    follows = rate_verdict(
+        audit.method,
+        refuted=tested.testable and refuting.refuted(level),
+        confirmed=tested.trivial
+        or (tested.testable and confirming.confirmed(Fraction(audit.alpha))),
+    )
+    if rate.verdict is not follows:
+        yield f"{rate.verdict.value}, and from its draws follows {follows.value}"
 
 
 def draws_problem(
@@ -73,7 +79,8 @@ def draws_problem(
     The points of each rate must be the first in the order of the challenge.  That needs the
     evidence; without it nothing is said to be wrong.
     """
-    nonce = audit.challenge.nonce or audit.beacon_value
+    beacon = audit.challenge.kind is ChallengeKind.BEACON
+    nonce = audit.beacon_value if beacon else audit.challenge.nonce
     if not bundle.has(POINTS):
         return None, "draws not checked: no evidence here"
     if nonce is None:
@@ -84,7 +91,11 @@ def draws_problem(
     ]
     try:
         orders = points_in_order(
-            bundle, receipt, [*kinds, GENERATED], (audit.receipt.digest, nonce)
+            bundle,
+            receipt,
+            [*kinds, GENERATED],
+            (audit.receipt.digest, nonce),
+            audit.identity_points,
         )
     except ReceiptsError as error:
         return None, f"draws not checked: {error.message}"
@@ -95,7 +106,8 @@ def draws_problem(
             return f"{rate.id}: its points are not those that the challenge draws", ""
         start += rate.draws
     sample = [one.id for one in orders[GENERATED][: audit.identity_points]]
-    refuted = audit.verdict is AuditVerdict.REFUTED and not audit.identity_drawn
-    if not refuted and list(audit.identity_drawn) != sample:
+    # An audit that ends early, refuted or at a record that does not follow, makes no such test.
+    tests = audit.identity is not None or audit.identity_drawn
+    if tests and list(audit.identity_drawn) != sample:
         return "the points of its identity test are not those that the challenge draws", ""
     return None, "draws follow from the challenge"

@@ -1,7 +1,8 @@
 """What an unfinished audit has replayed: one line a point, synced as it is written.
 
 Drawn points never change, and what was replayed is not replayed again: an auditor who stops
-and goes on ends with the same statement as one who never stopped.
+and goes on ends with the same statement as one who never stopped.  Each line is signed with the
+auditor's key: the file lies in the bundle, where the evaluator could write one as well.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 from receipts.canonical import Sha256
 from receipts.errors import FileAccessError, MalformedError, UsageError
 from receipts.files import open_regular
+from receipts.keys import Signer
 from receipts.model.base import ConditionId
 from receipts.model.point import Outcome
 from verify.plausibility import Statistics
 from verify.replay import Replayed
 
 _MAX_BYTES = 256 * 1024 * 1024
+_TAG = b"safety-receipts/audit-journal/1"
 _AGAIN = "move it away: its points are replayed again, and stay the same points"
 
 
@@ -31,18 +34,20 @@ class AuditJournal:
         path: The file; made if it does not exist, readable by its owner only.
         start: Digest of the announcement.
         stack: What the points are replayed with.
+        signer: The auditor.
 
     Raises:
-        UsageError: The file is of another audit, or of another stack.
-        MalformedError: It is damaged other than by a kill.
+        UsageError: The file is of another stack.
+        MalformedError: It is of another audit or auditor, or damaged other than by a kill.
         FileAccessError: It cannot be read or written.
     """
 
-    def __init__(self, path: Path, start: Sha256, stack: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, start: Sha256, stack: Mapping[str, str], signer: Signer) -> None:
         self.path = path
+        self._start, self._signer = start, signer
         self.replayed: dict[Sha256, Replayed] = {}
         """Points replayed, by id."""
-        header = {"start": start, "stack": dict(stack)}
+        header = {"stack": dict(stack)}
         if not path.exists() or not self._read(header):
             self._append([header])
 
@@ -68,13 +73,13 @@ class AuditJournal:
             raise MalformedError(f"longer than the {_MAX_BYTES:,} bytes allowed", file=self.path)
         end = data.rfind(b"\n") + 1
         try:
-            documents = [json.loads(line) for line in data[:end].splitlines()]
+            documents = [self._verified(line) for line in data[:end].splitlines()]
             points = [_from_json(document) for document in documents[1:]]
-            start = documents[0]["start"] if documents else None
-        except (ValueError, KeyError, TypeError):
-            raise MalformedError("is damaged", file=self.path, hint=_AGAIN) from None
-        if documents and start != header["start"]:
-            raise UsageError("is of another audit", file=self.path, hint=_AGAIN)
+            replayed = {one.id: one for one in points}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise MalformedError(
+                "is damaged, or of another audit or auditor", file=self.path, hint=_AGAIN
+            ) from None
         if documents and documents[0] != header:
             raise UsageError(
                 "was begun with another device, number format or version",
@@ -84,18 +89,32 @@ class AuditJournal:
         if end < len(data):  # a kill in the middle of a line
             with self._opened("r+b") as stream:
                 stream.truncate(end)
-        self.replayed = {one.id: one for one in points}
+        self.replayed = replayed
         return bool(documents)
 
     def _append(self, documents: Iterable[Mapping[str, Any]]) -> None:
-        text = "".join(json.dumps(document) + "\n" for document in documents)
+        data = b"".join(self._signed(json.dumps(document).encode()) for document in documents)
         with self._opened("ab") as stream:
             try:
-                stream.write(text.encode("utf-8"))
+                stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
             except OSError as error:
                 raise FileAccessError.from_os(error, "write", self.path) from None
+
+    def _signed(self, text: bytes) -> bytes:
+        return self._signer.sign(self._message(text)).hex().encode() + b" " + text + b"\n"
+
+    def _verified(self, line: bytes) -> Any:
+        """Return the document of a line; ValueError if it is none that the auditor signed."""
+        signature, _, text = line.partition(b" ")
+        raw = bytes.fromhex(signature.decode("ascii"))
+        if not self._signer.public.verifies(raw, self._message(text)):
+            raise ValueError("not signed")
+        return json.loads(text)
+
+    def _message(self, text: bytes) -> bytes:
+        return b"\n".join((_TAG, self._start.encode("ascii"), text))
 
     def _opened(self, mode: str) -> Any:
         try:

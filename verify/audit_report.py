@@ -11,6 +11,7 @@ from pathlib import Path
 from receipts.bundle import BundleWriter
 from receipts.canonical import decimal_string
 from receipts.dsse import Envelope, sign
+from receipts.errors import IntegrityError
 from receipts.keys import Signer
 from receipts.model.audit import (
     AuditMethod,
@@ -24,8 +25,11 @@ from receipts.model.audit import (
 from receipts.model.check import Check, CheckLevel, CheckStatus
 from receipts.model.receipt import DigestReference, Environment, EvaluationPredicate
 from receipts.model.statement import AUDIT_TYPE, STATEMENT_TYPE, AuditStatement, subject
+from receipts.text import printable
 from verify.audit import Announced, Audit, verdict_of
 from verify.risk_limit import REFUTING_LEVEL
+
+_MAX_DETAIL = 400
 
 
 @dataclass(frozen=True)
@@ -141,19 +145,27 @@ def assumptions(audit: Audit) -> tuple[str, ...]:
     return tuple(said)
 
 
-def replay_checks(audit: Audit) -> list[Check]:
-    """Return what was and was not checked of the drawn points, and what no replay shows."""
-    drawn = audit.points
-    if audit.terms.method is AuditMethod.REGENERATE:
-        return [_check("responses", CheckStatus.NOT_CHECKED, _NOT_TIED), _FINDINGS]
-    calibrated = audit.terms.calibration is not None
+def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Check]:
+    """Return what was and was not checked of the drawn points, and what no replay shows.
 
+    Args:
+        audit: The audit.
+        broken: What does not follow in a drawn point, which ended it.
+    """
+    drawn = audit.points
+    followed = _check("drawn-points", CheckStatus.NOT_CHECKED, "none was drawn")
+    if broken is not None:
+        said = printable(broken.message, _MAX_DETAIL)
+        followed = _check("drawn-points", CheckStatus.FAILED, said)
+    elif drawn:
+        detail = f"prompt, text and commitment of all {drawn:,} follow"
+        followed = _check("drawn-points", CheckStatus.PASSED, detail)
+    if audit.terms.method is AuditMethod.REGENERATE:
+        untied = _check("responses", CheckStatus.NOT_CHECKED, _NOT_TIED)
+        return [untied, _FINDINGS] if broken is None else [followed, untied, _FINDINGS]
+    calibrated = audit.terms.calibration is not None
     return [
-        _check(
-            "drawn-points",
-            CheckStatus.PASSED if drawn else CheckStatus.NOT_CHECKED,
-            f"prompt, text and commitment of all {drawn:,} follow" if drawn else "none was drawn",
-        ),
+        followed,
         _check(
             "calibration",
             CheckStatus.PASSED if calibrated else CheckStatus.NOT_CHECKED,

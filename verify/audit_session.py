@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -26,6 +26,7 @@ from receipts.model.audit import (
     Direction,
     IdentityTest,
 )
+from receipts.model.base import ConditionId
 from receipts.model.calibration import CalibrationPredicate
 from receipts.model.checkpoint import Dtype
 from receipts.model.plan import BeaconRound, PlanPredicate
@@ -40,7 +41,7 @@ from verify.artifacts import check_artifacts
 from verify.audit import Announced, Audit, announce, new_nonce, unfinished_audits
 from verify.checks import CheckList
 from verify.identity import default_identity_test, identity_test
-from verify.plausibility import PHI, CalibratedPlausibility, DefaultPlausibility
+from verify.plausibility import LEAST_RESPONSES, PHI, CalibratedPlausibility, DefaultPlausibility
 from verify.rederive import Texts
 from verify.replay import JUDGE_BAND, Replayer, Yardstick
 from verify.risk_limit import DEFAULT_FLIP_RATE
@@ -232,6 +233,13 @@ def read_calibration(path: Path, case: Case, signer: Signer) -> Calibration:
     ):
         if theirs != ours:
             raise UsageError(f"is of another {what} than the receipt's", file=path)
+    least = min(min(len(each.largest), len(each.clipped)) for each in says.bins)
+    if least < LEAST_RESPONSES or len(says.clipped) != len(says.tokens):
+        raise UsageError(
+            f"a length bin of {least:,} responses calls nothing implausible: at least "
+            f"{LEAST_RESPONSES:,} are needed",
+            file=path,
+        )
     return Calibration(envelope.digest, says)
 
 
@@ -256,6 +264,7 @@ def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
         if not any(fnmatchcase(id_, pattern) for id_ in ids):
             raise UsageError(f"no condition is called {pattern}", hint=f"such as {ids[0]}")
     chosen = [id_ for id_ in ids if any(fnmatchcase(id_, each) for each in wish.conditions)]
+    _check_size(case, chosen, wish)
     if wish.beacon is not None:
         challenge = Challenge(kind=ChallengeKind.BEACON, nonce=None, beacon=wish.beacon)
     else:
@@ -281,6 +290,21 @@ def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
         ),
         tool=TOOL,
     )
+
+
+MAX_DRAWN: Final = 400_000
+"""Most points that an audit may come to draw: a statement of more is longer than readers accept."""
+
+
+def _check_size(case: Case, chosen: Sequence[ConditionId], wish: Wish) -> None:
+    planned = sum(each.counts.planned for each in case.receipt.conditions if each.id in chosen)
+    most = planned * len(wish.directions) if wish.max_points is None else wish.max_points
+    if most + wish.identity_points > MAX_DRAWN:
+        raise UsageError(
+            f"up to {most + wish.identity_points:,} points could be drawn; a statement holds "
+            f"{MAX_DRAWN:,}",
+            hint="give --max-points, or audit fewer --conditions at a time",
+        )
 
 
 def begin(

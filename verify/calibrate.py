@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
@@ -137,6 +137,8 @@ class Calibrator:
                 f"{len(entries):,} of {number:,} points were generated, and "
                 f"{LEAST_RESPONSES:,} are needed"
             )
+        # Before further models are loaded: two at a time are enough.
+        alternatives = [self._alternative(name, renderer, seed, reference) for name in ALTERNATIVES]
         replays: list[tuple[CalibratedStack, list[Replayed]]] = []
         names = list(self._names())
         total = len(names) * len(entries)
@@ -148,10 +150,6 @@ class Calibrator:
                 found = replayer.replay(entries)
                 replays.append((_stack_of(name, engine, found), found))
                 watch(len(replays) * len(entries), total)
-        alternatives = [
-            self._alternative(name, bits, renderer, seed, judge)
-            for name, bits in ALTERNATIVES.items()
-        ]
         predicate = self._predicate(auditor, reference, entries, replays, alternatives)
         return CalibrationStatement(
             type=STATEMENT_TYPE,
@@ -195,17 +193,16 @@ class Calibrator:
         return sorted(entries, key=lambda entry: entry[0].index)
 
     def _alternative(
-        self, name: str, bits: int, renderer: Renderer, seed: Sha256, judge: Judge
+        self, name: str, renderer: Renderer, seed: Sha256, honest: Stack
     ) -> Alternative:
         plan = self.resolved.predicate
         number = min(ALTERNATIVE_RESPONSES, plan.points)
         chosen = [place * plan.points // number for place in range(number)]
         other = self._model(self.places[0])
-        round_weights(other, bits)
-        stack = self._stack(TransformersEngine(other, memory=self.memory), judge)
+        round_weights(other, ALTERNATIVES[name])
+        stack = replace(honest, engine=TransformersEngine(other, memory=self.memory))
         entries = self._generate(stack, renderer, seed, chosen)
-        honest = TransformersEngine(self._model(self.places[0]), memory=self.memory)
-        found = self._replayer(renderer, seed, self._stack(honest, judge)).replay(entries)
+        found = self._replayer(renderer, seed, honest).replay(entries)
         scored = [one.statistics for one in found if one.statistics is not None]
         return Alternative(
             name=name,
@@ -223,6 +220,12 @@ class Calibrator:
     ) -> CalibrationPredicate:
         plan = self.resolved.predicate
         worst = worst_of([found for _, found in replays])
+        if len(worst) < LEAST_RESPONSES:
+            raise IncompleteError(
+                f"{len(worst):,} responses were scored on every stack, and {LEAST_RESPONSES:,} "
+                "are needed",
+                hint="lower the memory bound, or compare fewer stacks",
+            )
         band = judge_band(entries, [found for _, found in replays])
         engine = reference.engine
         assert isinstance(engine, TransformersEngine)

@@ -9,7 +9,6 @@ from fractions import Fraction
 
 from receipts.model.audit import (
     AuditedRate,
-    AuditMethod,
     AuditTerms,
     AuditVerdict,
     RateVerdict,
@@ -24,6 +23,7 @@ from verify.risk_limit import (
     RefutingTest,
     p_string,
 )
+from verify.verdicts import rate_verdict
 
 _LOOK_AHEAD = 4096
 """Most draws of one claim that are looked ahead."""
@@ -87,12 +87,9 @@ class Claim:
         """Return what the audit found about the rate."""
         wrong = [one.contradicts(self.rate.direction) for one in self.replayed]
         hard = [one.hard is not None for one in self.replayed]
-        verdict = AuditVerdict.INCONCLUSIVE
-        if self.refuted(level):
-            verdict = AuditVerdict.REFUTED
-        elif self.confirmed(alpha):
-            regenerated = self.terms.method is AuditMethod.REGENERATE
-            verdict = AuditVerdict.CONSISTENT_WITH if regenerated else AuditVerdict.CONFIRMED
+        verdict = rate_verdict(
+            self.terms.method, refuted=self.refuted(level), confirmed=self.confirmed(alpha)
+        )
         return RateVerdict(
             id=self.rate.condition,
             direction=self.rate.direction,

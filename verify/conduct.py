@@ -8,16 +8,23 @@ from pathlib import Path
 from typing import Final
 
 from receipts.bundle import AUDITS
+from receipts.canonical import Sha256
 from receipts.dsse import Envelope
-from receipts.errors import IncompleteError, InterruptedByUserError
+from receipts.errors import (
+    FileAccessError,
+    IncompleteError,
+    IntegrityError,
+    InterruptedByUserError,
+)
 from receipts.keys import Signer
 from receipts.model.audit import AuditMethod, ChallengeKind
 from receipts.model.check import Check, CheckLevel, CheckStatus
 from receipts.model.checkpoint import Dtype
+from receipts.model.receipt import Environment
 from receipts.model.statement import AuditStatement
 from runner.engines.engine import Engine
 from runner.event import LoadedStack
-from runner.seal import environment_of, stack_of
+from runner.seal import MEMORY, environment_of, stack_of
 from verify.audit import Announced, Audit, Evidence, Replay, Watch, own_audits
 from verify.audit_journal import AuditJournal
 from verify.audit_report import Circumstances, audit_statement, replay_checks, write_audit
@@ -65,7 +72,8 @@ def conduct(
     Raises:
         IncompleteError: The announced beacon round's value is missing.
         InterruptedByUserError: The user stopped it; what was replayed stays.
-        IntegrityError: A drawn point does not follow from the plan and the artifacts.
+        IntegrityError: A drawn point does not follow from the plan and the artifacts.  That is
+            signed, too: an evaluator who spoils a few records must not silence an audit.
         UsageError: The audit was begun with another stack.
         FileAccessError: The folder cannot be written.
     """
@@ -74,15 +82,14 @@ def conduct(
     case.check_stack(engine.identity.dtype)
     environment = environment_of(engine.identity, case.plan, auditor.loaded.memory)
     digest = announced.envelope.digest
-    journal = AuditJournal(
-        auditor.out / AUDITS / f"{digest}.{JOURNAL}", digest, stack_of(environment)
-    )
+    journal = _open_journal(auditor, digest, environment)
     audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
     replay: Replay
     if announced.terms.method is AuditMethod.REGENERATE:
         replay = Regenerator(case.plan, case.renderer, auditor.loaded.stack, nonce).replay
     else:
         replay = case.replayer(auditor.loaded, auditor.reference).replay
+    broken: IntegrityError | None = None
     try:
         audit.run(nonce, journal, replay, watch)
     except KeyboardInterrupt:
@@ -90,7 +97,9 @@ def conduct(
             f"interrupted; {len(journal.replayed):,} replayed points are kept",
             hint="run the same command again to go on",
         ) from None
-    checks = [*checked, *replay_checks(audit)]
+    except IntegrityError as error:
+        broken = error
+    checks = [*checked, *replay_checks(audit, broken)]
     if announced.terms.challenge.kind is ChallengeKind.BEACON:
         why = "whether the beacon said this in that round cannot be checked offline"
         checks.append(
@@ -117,7 +126,23 @@ def conduct(
     )
     envelope, _ = write_audit(statement, auditor.signer, auditor.out)
     journal.remove()
+    if broken is not None:
+        raise IntegrityError(
+            broken.message, file=broken.file, hint=f"signed as audit {envelope.digest}"
+        )
     return statement, envelope
+
+
+def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> AuditJournal:
+    folder = auditor.out / AUDITS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # announced elsewhere, perhaps
+    except OSError as error:
+        raise FileAccessError.from_os(error, "create", folder) from None
+    stack = stack_of(environment)
+    # What memory is free cuts other batches, which makes no other stack: replayed points stand.
+    del stack[MEMORY]
+    return AuditJournal(folder / f"{start}.{JOURNAL}", start, stack, auditor.signer)
 
 
 def challenge_of(announced: Announced, beacon_value: str | None) -> str:

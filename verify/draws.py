@@ -37,6 +37,7 @@ def points_in_order(
     receipt: EvaluationPredicate,
     kinds: Collection[Kind],
     challenge: tuple[Sha256, str],
+    sample: int = 0,
 ) -> dict[Kind, list[Drawn]]:
     """Return the points of some conditions and outcomes in the order of a challenge.
 
@@ -47,6 +48,7 @@ def points_in_order(
         receipt: Its receipt.
         kinds: Conditions with the outcome that is drawn.
         challenge: Digest of the receipt, and the nonce.
+        sample: How many of all generated points are wanted, the first ones.
 
     Raises:
         FileAccessError, MalformedError: The evidence cannot be read.
@@ -61,13 +63,27 @@ def points_in_order(
         point = parse_point(line, number, path)
         if GENERATED in found and point.outcome is not Outcome.FAILED:
             found[GENERATED][point.id] = point.index
+            if len(found[GENERATED]) >= max(_KEPT, 4 * sample):
+                found[GENERATED] = _first(found[GENERATED], challenge, sample)
         for outcome in (point.outcome, None):
             index = found.get((point.condition, outcome))
             if index is not None and roles.get(point.source) is QueryRole.HARMFUL:
                 index[point.id] = point.index
     if root.root().hex() != receipt.evidence.root:
         raise IntegrityError("the evidence lines have not the receipt's root", file=path)
+    if GENERATED in found:
+        found[GENERATED] = _first(found[GENERATED], challenge, sample)
     return {
         kind: [Drawn(id_, index[id_]) for id_ in draw_order(*challenge, index)]
         for kind, index in found.items()
     }
+
+
+_KEPT = 10_000
+
+
+def _first(
+    index: dict[Sha256, int], challenge: tuple[Sha256, str], number: int
+) -> dict[Sha256, int]:
+    """Return the first of some points in the order of a challenge."""
+    return {id_: index[id_] for id_ in draw_order(*challenge, index)[:number]}

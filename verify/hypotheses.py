@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
+from typing import Final
 
 from receipts.model.audit import AuditMethod, AuditTerms, Direction
 from receipts.model.point import Outcome
 from receipts.model.receipt import Counts
 from verify.risk_limit import hidden_needed, recorded, recorded_rate
+
+IDENTITY_LEVEL: Final = Fraction(1, 100)
+"""Level of the model-identity test: an honest model fails it that often."""
+
+LEAST_IDENTITY: Final = 50
+"""Fewest points replayed for the model's identity with which an audit can confirm; all of a
+receipt's where it has fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +70,8 @@ def hypothesis_of(counts: Counts, direction: Direction, terms: AuditTerms) -> Hy
 def kept_outcome(direction: Direction) -> Outcome:
     """Return the outcome that speaks for a claim; what is recorded so could hide an error."""
     return Outcome.REFUSED if direction is Direction.NOT_UNDERSTATED else Outcome.COMPLIED
+
+
+def least_identity(points: int) -> int:
+    """Return how many points of a receipt's must be replayed for the model's identity."""
+    return min(LEAST_IDENTITY, points)

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from receipts.canonical import decimal_string
 from receipts.model.audit import IdentityTest, PowerAgainst
 from receipts.model.calibration import CalibrationPredicate
+from verify.hypotheses import IDENTITY_LEVEL
 from verify.plausibility import DefaultPlausibility, Statistics
 
-LEVEL: Final = Fraction(1, 100)
+LEVEL: Final = IDENTITY_LEVEL
 """Level of the test: an honest model fails it that often."""
 PERMUTATIONS: Final = 9_999
 """Permutations of the test; its smallest p-value is one in ten thousand."""

@@ -16,6 +16,7 @@ from receipts.present.receipt import percent
 from receipts.text import printable
 from verify.claims import Claim
 from verify.feasibility import Feasibility
+from verify.hypotheses import least_identity
 
 _COLOURS = {
     AuditVerdict.CONFIRMED: "green",
@@ -128,6 +129,9 @@ def _identity(audit: AuditPredicate) -> str:
     if test is None:
         return "model identity: not tested, as no point was replayed"
     found = "passed" if test.passed else "FAILED"
+    least = least_identity(audit.points_total)
+    if len(audit.identity_drawn) < least:
+        found += f", but {len(audit.identity_drawn):,} points are too few, {least:,} are needed"
     p = "" if test.p_value is None else f", p = {Decimal(test.p_value):.3g}"
     powers = ""
     if test.powers:

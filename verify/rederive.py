@@ -10,7 +10,8 @@ from runner.plan import Artifacts
 from runner.rendering import RenderedPoint
 from runner.responses import ResponseReader, prefix_adopted
 
-_EMPTY: Final = (Reason.EMPTY_RESPONSE, Reason.EMPTY_FINAL)
+EMPTY: Final = (Reason.EMPTY_RESPONSE, Reason.EMPTY_FINAL)
+"""Why there was nothing to judge."""
 
 
 def prompt_problem(rendered: RenderedPoint, record: RestrictedRecord) -> str | None:
@@ -51,7 +52,7 @@ class Texts:
         if record.text != read.text:
             return "the text is not what its tokens decode to"
         failed = record.outcome is Outcome.FAILED
-        if not failed and read.reason != (record.reason if record.reason in _EMPTY else None):
+        if not failed and read.reason != (record.reason if record.reason in EMPTY else None):
             return "whether there is a text to judge does not follow from its tokens"
         prefix = self._prefixes.get(point.condition)
         adopted = None if failed or prefix is None else prefix_adopted(read.text, prefix)

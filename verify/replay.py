@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from receipts.canonical import Sha256, point_id
-from receipts.errors import IntegrityError
+from receipts.errors import IntegrityError, ReceiptsError
 from receipts.model.audit import Direction
 from receipts.model.base import ConditionId
 from receipts.model.judge import JudgeKind
@@ -33,13 +33,12 @@ from runner.judges.judge import Exchange, Judgement
 from runner.noise_seed import point_noise_seed
 from runner.rendering import RenderedPoint, Renderer
 from verify.plausibility import HARD_MARGINS, Plausibility, Statistics
-from verify.rederive import Texts, prompt_problem
+from verify.rederive import EMPTY, Texts, prompt_problem
 
 JUDGE_BAND: Final = 1.0
 """A model judge's margin (log-odds of refusal, or score minus threshold) within this of 0 is
 ambiguous where nothing was calibrated: its own number format could turn the verdict."""
 
-_EMPTY: Final = (Reason.EMPTY_RESPONSE, Reason.EMPTY_FINAL)
 
 Entry = tuple[Point, RestrictedRecord]
 """An evidence line and its restricted record."""
@@ -171,7 +170,7 @@ class Replayer:
                 one.missing = margins.error
                 continue
             one.statistics = Statistics.of(margins.margins, decoding.temperature)
-            one.branched = next((j for j, m in enumerate(margins.margins) if m > 0), None)
+            one.branched = margins.branch
         for one in work:
             if one.statistics is None and one.missing is None:
                 one.missing = "the engine gave no answer"
@@ -212,7 +211,7 @@ class Replayer:
         """Judge every recorded response, and every continuation."""
         asked: list[tuple[_Work, bool, Exchange]] = []
         for one in work:
-            if one.record.text:
+            if one.record.text and one.record.reason not in EMPTY:
                 asked.append((one, False, Exchange(one.rendered.query, one.record.text)))
             if one.continued and not one.unread:
                 asked.append((one, True, Exchange(one.rendered.query, one.continued)))
@@ -236,7 +235,9 @@ class Replayer:
         if not suspects:
             return
         if self.yardstick.reference is not None:
-            exact = self._exact = self._exact or self.yardstick.reference()
+            exact = self._exact = self._exact or self._load_reference(self.yardstick.reference)
+            if exact is None:
+                return
             decoding = decoding_of(self.plan.sampling)
             by_key = {one.request.key: one for one in suspects}
             pairs = [(one.request, one.record.response_tokens) for one in suspects]
@@ -249,6 +250,14 @@ class Replayer:
         for one in suspects:
             assert one.statistics is not None
             one.hard = f"a token {one.statistics.largest:.3g} below the model's own choice"
+
+    @staticmethod
+    def _load_reference(load: Callable[[], Engine]) -> Engine | None:
+        """Return the engine in fp32, or None: what it could not reproduce is not hard."""
+        try:
+            return load()
+        except (ReceiptsError, MemoryError, RuntimeError):  # torch's lack of memory is the last
+            return None
 
     def _contrary(self, one: _Work) -> Outcome | None:
         """Return what the judge's rule says of a recorded response, if not what is recorded.
@@ -263,9 +272,12 @@ class Replayer:
     def _beyond(self, one: Statistics) -> bool:
         """Say whether a response holds a token that the model in fp32 would not have chosen.
 
-        A token outside top-k or top-p has an infinite margin, however close it lies to the
-        edge of them: that is implausible, and no hard contradiction.
+        Under top-k or top-p no margin says so: at their edge noise lets a token in or out, and
+        with it a margin of any size.
         """
+        sampling = self.plan.sampling
+        if sampling.top_k is not None or sampling.top_p is not None:
+            return False
         return HARD_MARGINS[self.plan.checkpoint.dtype] < one.largest < float("inf")
 
     def _broken_end(self, record: RestrictedRecord) -> str | None:

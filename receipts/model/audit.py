@@ -137,7 +137,7 @@ class AuditVerdict(StrEnum):
     """Statistically compatible; the most that can be said of a model behind an API."""
 
 
-DrawNumbers = Annotated[tuple[Positive, ...], Field(max_length=200_000)]
+DrawNumbers = Annotated[tuple[Positive, ...], Field(max_length=MAX_POINTS)]
 
 
 class RateVerdict(WireModel):
@@ -229,9 +229,9 @@ class AuditPredicate(AuditTerms):
     """What it found about each rate."""
     identity: IdentityTest | None
     """The model-identity test; null: not made."""
-    drawn: Annotated[tuple[Digest, ...], Field(max_length=200_000)]
+    drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
     """Ids of the points replayed, in the order drawn."""
-    identity_drawn: Annotated[tuple[Digest, ...], Field(max_length=200_000)]
+    identity_drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
     """Ids of the points replayed for the model's identity, in the order drawn; some may have
     been drawn for a rate as well."""
     points_total: Count

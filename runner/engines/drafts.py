@@ -94,10 +94,12 @@ def margins_of(
     """
     if not bool(torch.isfinite(logits).all()):
         message = "the logits of the response are not finite"
-        return Margins(request.key, (), (), Reason.ENGINE_ERROR, message)
+        return Margins(request.key, (), None, (), Reason.ENGINE_ERROR, message)
     tokens = torch.tensor(response, device=logits.device)
     seeds = seed_tensor([request.seed], logits.device).expand(len(response))
     positions = request.begun + torch.arange(len(response), device=logits.device)
-    margins = sampling.margins(logits, tokens, decoding, seeds, positions)
+    margins, chosen = sampling.margins(logits, tokens, decoding, seeds, positions)
+    others = (chosen != tokens).nonzero()
+    branch = int(others[0]) if len(others) else None
     logprobs = torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None])[:, 0]
-    return Margins(request.key, tuple(margins.tolist()), tuple(logprobs.tolist()))
+    return Margins(request.key, tuple(margins.tolist()), branch, tuple(logprobs.tolist()))

@@ -90,6 +90,9 @@ class Margins:
     0; 0 means that this engine would have chosen it.  Scores are logits when greedy, else
     logits / temperature plus noise, with −infinity outside top-k and top-p.  Empty where
     scoring failed."""
+    branch: int | None
+    """Index of the first token that this engine would not have taken: another has a better
+    score, or the same and a lower id.  None: it would have taken them all."""
     logprobs: tuple[float, ...]
     """For each token of the response: its log-probability in fp32, at temperature 1; empty
     where scoring failed."""

@@ -93,11 +93,11 @@ class MockEngine:
         for request, response in requests:
             if not response or not in_vocabulary(response, self.vocabulary):
                 message = "the response has no tokens, or others than this model's"
-                yield Margins(request.key, (), (), Reason.ENGINE_ERROR, message)
+                yield Margins(request.key, (), None, (), Reason.ENGINE_ERROR, message)
                 continue
             own = self._complete(request, decoding)
             if own.finish is Finish.ERROR:
-                yield Margins(request.key, (), (), own.reason, own.error)
+                yield Margins(request.key, (), None, (), own.reason, own.error)
                 continue
             same = [
                 place < len(own.tokens) and own.tokens[place] == token
@@ -106,6 +106,7 @@ class MockEngine:
             yield Margins(
                 request.key,
                 tuple(0.0 if hit else 1.0 for hit in same),
+                same.index(False) if False in same else None,
                 tuple(_LOGPROB_CHOSEN if hit else _LOGPROB_OTHER for hit in same),
             )
 

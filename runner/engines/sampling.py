@@ -86,11 +86,13 @@ def margins(
     decoding: Decoding,
     seeds: torch.Tensor | None = None,
     positions: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Return the best score of each row minus that of a given token, float64 [rows].
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return how far given tokens lie below the best ones, and which these are.
 
-    At least 0; 0 where the token is the one :func:`choose` takes (or ties with it exactly);
-    infinite where it lies outside top-k or top-p.
+    Returns:
+        The best score of each row minus that of the given token, float64 [rows]: at least 0; 0
+        where the token is the one :func:`choose` takes, or ties with it exactly; infinite where
+        it lies outside top-k or top-p.  And the tokens that :func:`choose` takes, int64 [rows].
 
     Args:
         logits: fp32 [rows, vocabulary], finite.
@@ -101,18 +103,21 @@ def margins(
     """
     own = tokens[:, None]
     if decoding.temperature is None:
-        return logits.amax(-1).double() - logits.gather(1, own)[:, 0].double()
+        taken = choose(logits, decoding)
+        best = logits.gather(1, taken[:, None])[:, 0].double()
+        return best - logits.gather(1, own)[:, 0].double(), taken
     state = _state(seeds, positions)
     step = _chunk_rows(logits)
-    found = []
+    found, chosen = [], []
     for part, rows, token in zip(
         torch.split(logits, step), torch.split(state, step), torch.split(own, step), strict=True
     ):
         allowed = _restricted(part, decoding)
-        _, best = _winner(allowed, decoding.temperature, rows)
+        winner, best = _winner(allowed, decoding.temperature, rows)
         score = allowed.gather(1, token)[:, 0].double() / decoding.temperature
         found.append(best - (score + gumbel(hash_tokens(rows, token[:, 0]))))
-    return torch.cat(found)
+        chosen.append(winner)
+    return torch.cat(found), torch.cat(chosen)
 
 
 def _state(seeds: torch.Tensor | None, positions: torch.Tensor | None) -> torch.Tensor:

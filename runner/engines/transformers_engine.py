@@ -254,7 +254,7 @@ class TransformersEngine:
             if error is None:
                 sound.append((request, response))
             else:
-                yield Margins(request.key, (), (), Reason.ENGINE_ERROR, error)
+                yield Margins(request.key, (), None, (), Reason.ENGINE_ERROR, error)
         if self._setting is None:
             yield from self._score_plain(sound, decoding)
         else:
@@ -295,7 +295,7 @@ class TransformersEngine:
 
     def _unscored(self, pairs: list[Pair]) -> Iterator[Margins]:
         for request, _ in pairs:
-            yield Margins(request.key, (), (), Reason.OUT_OF_MEMORY, self._too_large())
+            yield Margins(request.key, (), None, (), Reason.OUT_OF_MEMORY, self._too_large())
 
     def _schedule(self, asks: list[Ask]) -> Schedule:
         return build_schedule(
@@ -400,7 +400,7 @@ class _Generation:
 
 def _faulty(pairs: Sequence[Pair], error: Exception) -> list[Margins]:
     reason, message = _diagnose(error)
-    return [Margins(request.key, (), (), reason, message) for request, _ in pairs]
+    return [Margins(request.key, (), None, (), reason, message) for request, _ in pairs]
 
 
 def _load_of(request: Request) -> Load:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import annotated_types
 import pytest
 
 from receipts.bundle import AUDITS, Bundle, BundleWriter
@@ -25,12 +27,15 @@ from receipts.model.audit import (
     IdentityTest,
     RateVerdict,
 )
+from receipts.model.base import MAX_POINTS
 from receipts.model.check import Check, CheckLevel, CheckStatus
-from receipts.model.point import Outcome
 from receipts.model.receipt import DigestReference
 from receipts.model.statement import (
     AUDIT_START_TYPE,
     AUDIT_TYPE,
+    CALIBRATION_TYPE,
+    EVALUATION_TYPE,
+    PLAN_TYPE,
     STATEMENT_TYPE,
     AuditStartStatement,
     AuditStatement,
@@ -39,9 +44,11 @@ from receipts.model.statement import (
 from receipts.synthetic import ENVIRONMENT
 from verify.checks import Verdict, Verification
 from verify.draws import GENERATED, Kind, points_in_order
-from verify.hypotheses import hypothesis_of
+from verify.hypotheses import IDENTITY_LEVEL, hypothesis_of, kept_outcome, least_identity
+from verify.identity import LEVEL
 from verify.integrity import verify_bundle
 from verify.risk_limit import ConfirmingTest, RefutingTest, p_string
+from verify.verdicts import whole_verdict
 
 AUDITOR, EVALUATOR_KEY = generate(), "ed25519.pub"
 GOLDEN = Path(__file__).parent.parent / "golden" / "0.1" / "good" / "ed25519"
@@ -51,7 +58,7 @@ CONDITION, RATE = BASELINE.condition, BASELINE.compliance_rate
 """A condition of the golden bundle, and its sealed rate."""
 
 
-def terms(receipt: Sha256) -> dict[str, Any]:
+def terms(receipt: Sha256, method: AuditMethod = AuditMethod.REPLAY) -> dict[str, Any]:
     """Return what announcement and result share."""
     return {
         "receipt": DigestReference(digest=receipt),
@@ -61,18 +68,48 @@ def terms(receipt: Sha256) -> dict[str, Any]:
         "expected_flip_rate": "0.005",
         "calibration": None,
         "budget": Budget(max_points=None),
-        "method": AuditMethod.REPLAY,
-        "identity_points": 3,
+        "method": method,
+        "identity_points": 60 if method is AuditMethod.REPLAY else 0,
     }
 
 
-def announce(receipt: Sha256, signer: Signer = AUDITOR) -> Envelope:
+def method_of(verdict: AuditVerdict) -> AuditMethod:
+    """Return a method that can say so."""
+    regenerated = verdict is AuditVerdict.CONSISTENT_WITH
+    return AuditMethod.REGENERATE if regenerated else AuditMethod.REPLAY
+
+
+def amended(statement: Any, changes: dict[str, Any] | None) -> Any:
+    """Return a statement's JSON with changes to its predicate, by dotted path."""
+    for path, value in (changes or {}).items():
+        *steps, last = path.split(".")
+        part = statement["predicate"]
+        for step in steps:
+            part = part[int(step)] if step.isdecimal() else part[step]
+        if isinstance(part, list):
+            part[int(last)] = value
+        else:
+            part[last] = value
+    return statement
+
+
+UNDERSTATED = (Direction.NOT_UNDERSTATED,)
+
+
+def announce(
+    receipt: Sha256,
+    signer: Signer = AUDITOR,
+    *,
+    method: AuditMethod = AuditMethod.REPLAY,
+    directions: tuple[Direction, ...] = UNDERSTATED,
+    changes: dict[str, Any] | None = None,
+) -> Envelope:
     """Return a signed audit-start."""
     predicate = AuditStartPredicate(
-        **terms(receipt),
+        **terms(receipt, method),
         auditor="an institute",
         started_at="2026-02-01T00:00:00Z",
-        rates=(AuditedRate(condition=CONDITION, direction=Direction.NOT_UNDERSTATED),),
+        rates=tuple(AuditedRate(condition=CONDITION, direction=each) for each in directions),
         tool="test",
     )
     statement = AuditStartStatement(
@@ -81,13 +118,16 @@ def announce(receipt: Sha256, signer: Signer = AUDITOR) -> Envelope:
         predicate_type=AUDIT_START_TYPE,
         predicate=predicate,
     )
-    return sign(statement.to_wire(), signer)
+    return sign(amended(statement.to_wire(), changes), signer)
 
 
-def rate_verdict(verdict: AuditVerdict) -> RateVerdict:
+def rate_verdict(
+    verdict: AuditVerdict, direction: Direction = Direction.NOT_UNDERSTATED
+) -> RateVerdict:
     """Return a rate's verdict with draws that say so."""
-    rate = AuditedRate(condition=CONDITION, direction=Direction.NOT_UNDERSTATED)
-    tested = hypothesis_of(BASELINE.counts, rate.direction, AuditTerms(**terms(Sha256("0" * 64))))
+    rate = AuditedRate(condition=CONDITION, direction=direction)
+    given = AuditTerms(**terms(Sha256("0" * 64), method_of(verdict)))
+    tested = hypothesis_of(BASELINE.counts, direction, given)
     confirming = ConfirmingTest(tested.recorded, tested.hidden, tested.expected)
     refuting = RefutingTest(tested.recorded, tested.hidden)
     refuted = verdict is AuditVerdict.REFUTED
@@ -125,41 +165,53 @@ def report(
     start: Sha256,
     verdict: AuditVerdict = AuditVerdict.CONFIRMED,
     signer: Signer = AUDITOR,
+    *,
     changes: dict[str, Any] | None = None,
+    directions: tuple[Direction, ...] = UNDERSTATED,
 ) -> Envelope:
     """Return a signed audit; ``changes`` are made to its JSON, by dotted path."""
-    rate = rate_verdict(verdict)
-    kind: Kind = (CONDITION, Outcome.REFUSED)
+    rates = tuple(rate_verdict(verdict, direction) for direction in directions)
+    replayed = method_of(verdict) is AuditMethod.REPLAY
+    kinds: list[Kind] = [
+        (CONDITION, kept_outcome(rate.direction) if replayed else None) for rate in rates
+    ]
+    shared = terms(receipt, method_of(verdict))
     orders = points_in_order(
         Bundle(GOLDEN),
         Bundle(GOLDEN).receipt.statement.predicate,
-        [kind, GENERATED],
+        [*kinds, GENERATED],
         (receipt, NONCE),
+        sample=shared["identity_points"],
+    )
+    identity = IdentityTest(
+        statistic="mean clipped margin",
+        responses=58,
+        p_value=None,
+        level="0.01",
+        power=None,
+        passed=True,
+        mean="0.000000",
+        powers=(),
     )
     predicate = AuditPredicate(
-        **terms(receipt),
+        **shared,
         start=DigestReference(digest=start),
         finished_at="2026-02-01T01:00:00Z",
         verdict=verdict,
-        conditions=(rate,),
-        identity=IdentityTest(
-            statistic="mean clipped margin",
-            responses=2,
-            p_value="0.5",
-            level="0.01",
-            power=None,
-            passed=True,
-            mean="0.000000",
-            powers=(),
-        ),
+        conditions=rates,
+        identity=identity if replayed else None,
         known_starts=1,
         beacon_value=None,
-        drawn=tuple(one.id for one in orders[kind][: rate.draws]),
-        identity_drawn=tuple(one.id for one in orders[GENERATED][:3]),
+        drawn=tuple(
+            one.id
+            for rate, kind in zip(rates, kinds, strict=True)
+            for one in orders[kind][: rate.draws]
+        ),
+        identity_drawn=tuple(one.id for one in orders[GENERATED][: shared["identity_points"]]),
         points_total=264,
         checks=(),
         environment=ENVIRONMENT,
-        guarantee="none: this is a test",
+        guarantee="splendid: believe every word",
         assumptions=(),
     )
     statement = AuditStatement(
@@ -167,17 +219,8 @@ def report(
         subject=subject("receipt", receipt),
         predicate_type=AUDIT_TYPE,
         predicate=predicate,
-    ).to_wire()
-    for path, value in (changes or {}).items():
-        *steps, last = path.split(".")
-        part = statement["predicate"]
-        for step in steps:
-            part = part[int(step)] if step.isdecimal() else part[step]
-        if isinstance(part, list):
-            part[int(last)] = value
-        else:
-            part[last] = value
-    return sign(statement, signer)
+    )
+    return sign(amended(statement.to_wire(), changes), signer)
 
 
 @pytest.fixture
@@ -219,11 +262,12 @@ def receipt(bundle: Path) -> Sha256:
 def test_a_trusted_audit(
     verdict: AuditVerdict, status: CheckStatus, overall: Verdict, verify: Any, receipt: Sha256
 ) -> None:
-    start = announce(receipt)
+    start = announce(receipt, method=method_of(verdict))
     verification, audits = verify(start, report(receipt, start.digest, verdict))
     assert sorted(c.status for c in audits) == sorted([CheckStatus.PASSED, status])
     assert verification.verdict is overall
     assert any(verdict.value.replace("refuted", "refutes") in c.detail for c in audits)
+    assert not any("splendid" in c.detail for c in audits)  # its own prose says nothing here
 
 
 def test_an_untrusted_audit_is_shown_and_ignored(verify: Any, receipt: Sha256) -> None:
@@ -255,11 +299,18 @@ def test_an_audit_of_another_receipt_is_ignored(verify: Any) -> None:
         ({"drawn": None}, "not readable"),
         ({"epsilon": "0.5"}, "epsilon is not what was announced"),
         ({"challenge.nonce": "cd" * 32}, "challenge is not what was announced"),
-        ({"drawn": ["a" * 64] * 2}, "drawn twice"),
+        ({"drawn": ["a" * 64] * 4}, "drawn twice"),
         ({"drawn": ["a" * 64]}, "not the points drawn"),
         ({"drawn.0": "a" * 64}, "not those that the challenge draws"),
         ({"identityDrawn.0": "a" * 64}, "identity test are not those that the challenge draws"),
-        ({"identityDrawn": []}, "identity test are not those that the challenge draws"),
+        ({"identityDrawn": []}, "other responses than those replayed for it"),
+        ({"identityDrawn": ["a" * 64] * 60}, "identity test are not those that were announced"),
+        ({"identity.responses": 0}, "other responses than those replayed for it"),
+        ({"identity.responses": 61}, "other responses than those replayed for it"),
+        ({"identity.level": "0.001"}, "held to a level of 0.001"),
+        ({"identity.pValue": "0.5"}, "a p-value exactly if the audit is calibrated"),
+        ({"knownStarts": 0}, "fewer announcements"),
+        ({"beaconValue": "cd" * 32}, "a beacon value goes with"),
         ({"conditions.0.recordedRate": "0.999999"}, "not the receipt's rate"),
         ({"conditions.0.contradictions": 3000}, "counts do not fit"),
         ({"conditions.0.hardContradictions": 1}, "counts do not fit"),
@@ -274,12 +325,19 @@ def test_an_audit_of_another_receipt_is_ignored(verify: Any) -> None:
             "p is",
         ),
         ({"conditions.0.id": "h0-b4"}, "not the announced ones"),
-        ({"conditions.0.verdict": "inconclusive"}, "not in every rate"),
-        ({"conditions.0.verdict": "refuted"}, "not in every rate"),
-        ({"identity": None}, "not in every rate and the model's identity"),
-        ({"identity.passed": False}, "not in every rate and the model's identity"),
-        ({"verdict": "refuted"}, "refuted as a whole"),
-        ({"verdict": "refuted", "conditions.0.verdict": "refuted"}, "do not refute it"),
+        ({"conditions.0.verdict": "inconclusive"}, "inconclusive follows from its rates"),
+        ({"conditions.0.verdict": "refuted"}, "refuted follows from its rates"),
+        ({"conditions.0.verdict": "consistent_with"}, "no audit by replay can say"),
+        ({"verdict": "consistent_with"}, "no audit by replay can say"),
+        ({"identity": None}, "inconclusive follows from its rates and the model's identity"),
+        ({"identity.passed": False}, "inconclusive follows from its rates"),
+        ({"verdict": "inconclusive"}, "confirmed follows from its rates"),
+        ({"verdict": "refuted"}, "confirmed follows from its rates"),
+        ({"verdict": "refuted", "conditions.0.verdict": "refuted"}, "from its draws follows"),
+        (
+            {"verdict": "inconclusive", "conditions.0.verdict": "inconclusive"},
+            "from its draws follows confirmed",
+        ),
     ],
 )
 def test_a_trusted_audit_that_does_not_hold_together(
@@ -296,7 +354,7 @@ def test_an_audit_cannot_confirm_what_its_draws_do_not(verify: Any, receipt: Sha
     claimed = {"verdict": "confirmed", "conditions.0.verdict": "confirmed"}
     few = report(receipt, start.digest, AuditVerdict.INCONCLUSIVE, changes=claimed)
     verification, audits = verify(start, few)
-    assert any("its draws do not say so" in c.detail for c in audits)
+    assert any("confirmed, and from its draws follows inconclusive" in c.detail for c in audits)
     assert verification.verdict is Verdict.FAILED
 
 
@@ -366,3 +424,260 @@ def test_a_self_audit_is_named_as_such(
     )
     [audit] = [c for c in verification.checks if c.level is CheckLevel.REPLAYED]
     assert audit.detail.startswith("self-audit: ")
+
+
+def test_only_keys_of_the_receipt_make_a_self_audit(
+    bundle: Path, make_golden: Any, receipt: Sha256
+) -> None:
+    """Without trusted evaluators, too."""
+    own = make_golden.EVALUATOR
+    BundleWriter(bundle).write_audit(announce(receipt, own))
+    BundleWriter(bundle).write_audit(announce(receipt, changes={"auditor": "another"}))
+    verification = verify_bundle(
+        Bundle(bundle),
+        evaluators=TrustSet(),
+        auditors=TrustSet([own.public, AUDITOR.public]),
+    )
+    audits = [c for c in verification.checks if c.level is CheckLevel.REPLAYED]
+    assert sorted(c.detail.startswith("self-audit: ") for c in audits) == [False, True]
+
+
+@pytest.mark.parametrize("verdict", [AuditVerdict.CONFIRMED, AuditVerdict.REFUTED])
+def test_new_responses_neither_confirm_nor_refute(
+    verdict: AuditVerdict, verify: Any, receipt: Sha256
+) -> None:
+    start = announce(receipt, method=AuditMethod.REGENERATE)
+    for changes in (
+        {"verdict": verdict.value},
+        {"verdict": verdict.value, "conditions.0.verdict": verdict.value},
+        {"conditions.0.verdict": verdict.value},
+    ):
+        said = report(receipt, start.digest, AuditVerdict.CONSISTENT_WITH, changes=changes)
+        verification, audits = verify(start, said)
+        assert any("no audit by regenerate can say" in c.detail for c in audits)
+        assert verification.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("method", AuditMethod)
+@pytest.mark.parametrize("identified", [False, True])
+def test_the_whole_follows_from_rates_and_identity(method: AuditMethod, identified: bool) -> None:
+    replay = method is AuditMethod.REPLAY
+    good = AuditVerdict.CONFIRMED if replay else AuditVerdict.CONSISTENT_WITH
+    unclear, refuted = AuditVerdict.INCONCLUSIVE, AuditVerdict.REFUTED
+    for rates, follows in (
+        ([good, good], unclear if replay and not identified else good),
+        ([good, unclear], unclear),
+        ([good, refuted, unclear], refuted),
+    ):
+        assert whole_verdict(method, rates, identified=identified) is follows
+
+
+CALIBRATED = {"calibration": "c" * 64}
+
+
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        ({"identity.pValue": "0.010001"}, None),
+        ({"identity.pValue": "0.01"}, "its identity test passed, at a p-value of 0.01"),
+        ({"identity.pValue": "0.0001"}, "its identity test passed, at a p-value of 0.0001"),
+        ({"identity.pValue": "0.5", "identity.passed": False}, "test failed, at a p-value of 0.5"),
+        ({"identity.pValue": None}, "a p-value exactly if the audit is calibrated"),
+    ],
+)
+def test_a_calibrated_identity_test_follows_from_its_p_value(
+    identity: dict[str, Any], words: str | None, verify: Any, receipt: Sha256
+) -> None:
+    start = announce(receipt, changes=CALIBRATED)
+    verification, audits = verify(
+        start, report(receipt, start.digest, changes=CALIBRATED | identity)
+    )
+    failed = [c.detail for c in audits if c.status is CheckStatus.FAILED]
+    assert (verification.verdict is Verdict.FAILED) is bool(failed) is (words is not None)
+    assert words is None or words in failed[0]
+
+
+def test_reader_and_auditor_hold_the_identity_test_to_one_level() -> None:
+    assert IDENTITY_LEVEL == LEVEL
+
+
+@pytest.mark.parametrize(("points", "follows"), [(50, "confirmed"), (49, "inconclusive")])
+@pytest.mark.parametrize("said", ["confirmed", "inconclusive"])
+def test_few_points_for_the_identity_confirm_nothing(
+    points: int, follows: str, said: str, verify: Any, receipt: Sha256
+) -> None:
+    start = announce(receipt, changes={"identityPoints": points})
+    drawn = json.loads(report(receipt, start.digest).payload)["predicate"]["identityDrawn"]
+    changes = {
+        "identityPoints": points,
+        "identityDrawn": drawn[:points],
+        "identity.responses": points,
+        "verdict": said,
+    }
+    verification, audits = verify(start, report(receipt, start.digest, changes=changes))
+    assert (verification.verdict is Verdict.PASSED) is (said == follows)
+    problem = f"{said} as a whole, but {follows} follows from its rates"
+    assert any(problem in c.detail for c in audits) is (said != follows)
+
+
+def test_a_small_receipt_takes_all_its_points_for_the_identity() -> None:
+    assert [least_identity(points) for points in (7, 50, 264)] == [7, 50, 50]
+
+
+def test_an_audit_that_ended_early_has_no_identity_test(verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt)
+    ended = {"identity": None, "identityDrawn": []}
+    said = report(receipt, start.digest, AuditVerdict.INCONCLUSIVE, changes=ended)
+    verification, audits = verify(start, said)
+    assert sorted(c.status for c in audits) == [CheckStatus.NOT_CHECKED, CheckStatus.PASSED]
+    assert verification.verdict is Verdict.PASSED
+
+
+def test_an_audit_states_the_announcements_that_are_here(verify: Any, receipt: Sha256) -> None:
+    """Only its own auditor's, and only those that it could know of."""
+    start = announce(receipt)
+    before = announce(receipt, changes={"startedAt": "2026-01-31T00:00:00Z"})
+    after = announce(receipt, changes={"startedAt": "2026-02-01T01:00:01Z"})
+    others = announce(receipt, generate(), changes={"startedAt": "2026-01-31T00:00:00Z"})
+    elsewhere = announce(Sha256("1" * 64), changes={"startedAt": "2026-01-31T00:00:00Z"})
+    audit = report(receipt, start.digest)
+    verification, _ = verify(start, after, others, elsewhere, audit)
+    assert verification.verdict is Verdict.PASSED
+    verification, audits = verify(before)
+    [failed] = [c for c in audits if c.status is CheckStatus.FAILED]
+    assert failed.detail == "states fewer announcements of its auditor than are here"
+    assert verification.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("known", [2, 3])
+def test_an_audit_may_know_of_more_announcements(known: int, verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt)
+    before = announce(receipt, changes={"startedAt": "2026-01-31T00:00:00Z"})
+    verification, audits = verify(
+        start, before, report(receipt, start.digest, changes={"knownStarts": known})
+    )
+    assert verification.verdict is Verdict.PASSED
+    assert any(f"{known} audits known" in c.detail for c in audits)
+
+
+def test_an_announcement_has_one_result(verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt)
+    first = report(receipt, start.digest, AuditVerdict.INCONCLUSIVE)
+    later = {"finishedAt": "2026-02-01T02:00:00Z"}
+    verification, audits = verify(start, first, report(receipt, start.digest, changes=later))
+    [failed] = [c for c in audits if c.status is CheckStatus.FAILED]
+    assert failed.detail == "its announcement has another result"
+    assert sum("inconclusive" in c.detail for c in audits) == 1
+    assert verification.verdict is Verdict.FAILED
+
+
+def test_a_result_of_somebody_else_answers_no_announcement(bundle: Path, receipt: Sha256) -> None:
+    """Nor does it stand in the way of the auditor's own."""
+    other, start = generate(), announce(receipt)
+    early = {"finishedAt": "2026-02-01T00:30:00Z"}
+    trusted = TrustSet([AUDITOR.public, other.public])
+
+    def audits() -> list[Check]:
+        found = verify_bundle(Bundle(bundle), evaluators=TrustSet(), auditors=trusted)
+        return [c for c in found.checks if c.level is CheckLevel.REPLAYED]
+
+    for envelope in (start, report(receipt, start.digest, signer=other, changes=early)):
+        BundleWriter(bundle).write_audit(envelope)
+    assert sorted(c.status for c in audits()) == [CheckStatus.FAILED, CheckStatus.NOT_CHECKED]
+    # That other auditor's announcements are not for this one to know of, either.
+    theirs = announce(receipt, other, changes={"startedAt": "2026-01-31T00:00:00Z"})
+    for envelope in (theirs, report(receipt, start.digest)):
+        BundleWriter(bundle).write_audit(envelope)
+    assert [c.status for c in audits()].count(CheckStatus.PASSED) == 2
+
+
+BEACON = {"chain": "drand-quicknet", "round": 1}
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        {"kind": "nonce", "nonce": None, "beacon": None},
+        {"kind": "nonce", "nonce": NONCE, "beacon": BEACON},
+        {"kind": "self", "nonce": None, "beacon": BEACON},
+        {"kind": "beacon", "nonce": NONCE, "beacon": BEACON},
+        {"kind": "beacon", "nonce": NONCE, "beacon": None},
+        {"kind": "beacon", "nonce": None, "beacon": None},
+    ],
+)
+def test_a_challenge_has_what_its_kind_takes(
+    challenge: dict[str, Any], verify: Any, receipt: Sha256
+) -> None:
+    start = announce(receipt, changes={"challenge": challenge})
+    value = NONCE if challenge["kind"] == "beacon" else None
+    changes = {"challenge": challenge, "beaconValue": value}
+    _, audits = verify(start, report(receipt, start.digest, changes=changes))
+    assert [c.status for c in audits] == [CheckStatus.FAILED] * 2
+    assert all(f"a challenge of kind {challenge['kind']} takes" in c.detail for c in audits)
+
+
+@pytest.mark.parametrize("value", [NONCE, None])
+def test_a_beacons_audit_names_what_the_beacon_said(
+    value: str | None, verify: Any, receipt: Sha256
+) -> None:
+    challenge = {"challenge": {"kind": "beacon", "nonce": None, "beacon": BEACON}}
+    start = announce(receipt, changes=challenge)
+    said = report(receipt, start.digest, changes={**challenge, "beaconValue": value})
+    verification, audits = verify(start, said)
+    assert (verification.verdict is Verdict.PASSED) is (value is not None)
+    words = "beacon value not checked" if value else "a beacon value goes with"
+    assert any(words in c.detail for c in audits)
+
+
+@pytest.mark.parametrize("name", ["epsilon", "alpha"])
+@pytest.mark.parametrize("share", ["0", "1", "0.0", "1.000"])
+def test_a_share_of_nothing_or_all_fails_in_words(
+    name: str, share: str, verify: Any, receipt: Sha256
+) -> None:
+    start = announce(receipt, changes={name: share})
+    _, [alone] = verify(start)
+    assert alone.status is CheckStatus.FAILED
+    verification, audits = verify(report(receipt, start.digest, changes={name: share}))
+    said = f"{name} is {share}: must lie above 0 and below 1"
+    assert [(c.status, c.detail) for c in audits] == [(CheckStatus.FAILED, said)] * 2
+    assert verification.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("kind", [PLAN_TYPE, EVALUATION_TYPE, CALIBRATION_TYPE])
+def test_other_statements_of_an_auditor_are_no_audits(
+    kind: str, verify: Any, receipt: Sha256
+) -> None:
+    """Anybody can copy what an auditor signed elsewhere."""
+    statement = {"_type": STATEMENT_TYPE, "predicateType": kind, "subject": [], "predicate": {}}
+    verification, [audit] = verify(sign(statement, AUDITOR))
+    assert audit.status is CheckStatus.NOT_CHECKED
+    assert audit.detail == f"not an audit: {kind}"
+    assert verification.verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize("kind", ["urn:safety-receipts:audit:2", AUDIT_TYPE, None, ["a"], {}])
+def test_statements_of_an_auditor_that_nobody_can_read_fail(
+    kind: Any, verify: Any, receipt: Sha256
+) -> None:
+    statement = {"_type": STATEMENT_TYPE, "predicateType": kind, "subject": [], "predicate": {}}
+    verification, [audit] = verify(sign(statement, AUDITOR))
+    assert (audit.status, "not readable" in audit.detail) == (CheckStatus.FAILED, True)
+    assert verification.verdict is Verdict.FAILED
+
+
+def test_both_directions_of_a_rate_share_their_new_responses(verify: Any, receipt: Sha256) -> None:
+    both = tuple(Direction)
+    start = announce(receipt, method=AuditMethod.REGENERATE, directions=both)
+    audit = report(receipt, start.digest, AuditVerdict.CONSISTENT_WITH, directions=both)
+    drawn = json.loads(audit.payload)["predicate"]["drawn"]
+    assert len(set(drawn)) < len(drawn)
+    verification, audits = verify(start, audit)
+    assert [c.status for c in audits] == [CheckStatus.PASSED] * 2
+    assert verification.verdict is Verdict.PASSED
+
+
+def test_an_audit_may_draw_as_many_points_as_an_event_has() -> None:
+    for name in ("drawn", "identity_drawn"):
+        assert annotated_types.MaxLen(MAX_POINTS) in AuditPredicate.model_fields[name].metadata
+    for name in ("contradicted", "hard"):
+        assert annotated_types.MaxLen(MAX_POINTS) in RateVerdict.model_fields[name].metadata

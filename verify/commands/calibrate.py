@@ -15,7 +15,7 @@ from receipts.canonical import Sha256
 from receipts.cli import common_options
 from receipts.commands.keygen import read_passphrase
 from receipts.dsse import sign
-from receipts.errors import ExitCode, UsageError
+from receipts.errors import ExitCode, FileAccessError, UsageError
 from receipts.files import atomic_write
 from receipts.keys import load_signer
 from receipts.model.calibration import CalibrationPredicate
@@ -73,6 +73,8 @@ def calibrate(  # one parameter an option
     """
     if out.exists():
         raise UsageError("exists already", file=out, hint="name a new file")
+    if not out.parent.is_dir():  # now, not after an hour
+        raise FileAccessError("is no folder", file=out.parent, hint="make it, or name another")
     bound = None if memory is None else byte_size(memory)
     signer = load_signer(key, read_passphrase(passphrase_env))
     with terminated_like_interrupted():

@@ -65,7 +65,8 @@ def test_skipping_hopeless_tokens_changes_no_choice_and_no_margin(
     assert torch.equal(choose(logits, decoding, bits, places), scores.argmax(-1))
     for token in (0, 17, 199):
         given_token = torch.full((4,), token)
-        found = margins(logits, given_token, decoding, bits, places)
+        found, taken = margins(logits, given_token, decoding, bits, places)
+        assert torch.equal(taken, scores.argmax(-1))
         expected = scores.amax(-1) - scores[:, token]
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -78,19 +79,25 @@ def test_a_chosen_token_has_margin_zero_and_any_other_more(decoding: Decoding) -
     logits = torch.randn(8, 60, generator=torch.Generator().manual_seed(1))
     seeds, positions = seed_tensor(list(range(8)), CPU), torch.arange(8)
     chosen = choose(logits, decoding, seeds, positions)
-    assert margins(logits, chosen, decoding, seeds, positions).tolist() == [0.0] * 8
+    assert margins(logits, chosen, decoding, seeds, positions)[0].tolist() == [0.0] * 8
     for token in range(60):
-        others = margins(logits, torch.full((8,), token), decoding, seeds, positions)
+        others, _ = margins(logits, torch.full((8,), token), decoding, seeds, positions)
         assert torch.equal(others > 0, chosen != token)
+
+
+def test_of_equal_tokens_one_is_taken_although_the_others_margins_are_zero() -> None:
+    """An evaluator must not choose among them: the branch is told apart from the margin."""
+    logits = torch.tensor([[1.0, 3.0, 3.0, 0.0]])
+    for token in (1, 2):
+        found, chosen = margins(logits, torch.tensor([token]), GREEDY)
+        assert (found.tolist(), chosen.tolist()) == ([0.0], [1])
 
 
 def test_a_token_outside_top_k_or_top_p_has_an_infinite_margin() -> None:
     logits = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
     for decoding in (Decoding(1.0, top_k=2), Decoding(1.0, top_p=0.7)):
-        found = [
-            margins(logits, torch.tensor([v]), decoding, seed_tensor([5], CPU), torch.tensor([0]))
-            for v in range(4)
-        ]
+        seeds, first = seed_tensor([5], CPU), torch.tensor([0])
+        found = [margins(logits, torch.tensor([v]), decoding, seeds, first)[0] for v in range(4)]
         assert [math.isinf(m.item()) for m in found] == [False, False, True, True]
 
 

@@ -41,6 +41,7 @@ from verify.replay import Entry, Replayed
 
 NONCE = "5e" * 32
 WISH = Wish(epsilon="0.2", identity_points=0)
+"""No points for the identity: what is drawn for rates alone."""
 LIMITS = DefaultPlausibility.between(Dtype.FLOAT32, Dtype.FLOAT32)
 PASSED = default_identity_test([Statistics(0.0, 0.0, 7)], LIMITS)
 FAILED = default_identity_test([Statistics(1.0, 1.0, 7)], LIMITS)
@@ -87,7 +88,7 @@ def audited(
     announced = announce(terms_of(case, wish, NONCE), generate(), folder)
     audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
     digest = announced.envelope.digest
-    journal = AuditJournal(folder / AUDITS / f"{digest}.replayed.jsonl", digest, {})
+    journal = AuditJournal(folder / AUDITS / f"{digest}.replayed.jsonl", digest, {}, generate())
     audit.run(NONCE, journal, replays, ignore)
     return audit, replays
 
@@ -128,7 +129,9 @@ def test_it_draws_the_first_of_the_challenge_s_order_and_no_control(
         assert drawn == orders[claim.rate.condition][: len(drawn)]
     assert audit.drawn == tuple(one.id for claim in audit.claims for one in claim.replayed)
     assert len(replays.asked) == len(set(audit.drawn))
-    assert verdict_of(audit, PASSED) is AuditVerdict.CONFIRMED
+    # All rates stand; of whom they are, no point was asked.
+    assert all(claim.confirmed(audit.alpha) for claim in audit.claims)
+    assert verdict_of(audit, PASSED) is AuditVerdict.INCONCLUSIVE
 
 
 def test_the_models_identity_is_tested_on_a_sample_of_all_responses(
@@ -144,6 +147,9 @@ def test_the_models_identity_is_tested_on_a_sample_of_all_responses(
     assert "open-crafts" in {point.source for point in replays.asked}
     # What was drawn for a rate is not replayed again.
     assert len(replays.asked) == audit.points < len(audit.drawn) + 60
+    assert verdict_of(audit, PASSED) is AuditVerdict.CONFIRMED
+    few, _ = audited(event, tmp_path / "few", replace(WISH, identity_points=49))
+    assert verdict_of(few, PASSED) is AuditVerdict.INCONCLUSIVE
 
 
 def test_no_point_is_spent_on_the_identity_behind_a_refuted_rate(
@@ -215,7 +221,7 @@ def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path:
 
     seal_again(bundle, event.signer, swap)
     audit = Audit(announced, case.receipt, Evidence(Bundle(bundle), case.receipt))
-    journal = AuditJournal(tmp_path / "journal", announced.envelope.digest, {})
+    journal = AuditJournal(tmp_path / "journal", announced.envelope.digest, {}, generate())
     with pytest.raises(IntegrityError, match="have not the receipt's root"):
         audit.run(NONCE, journal, Replays(), ignore)
 

@@ -155,7 +155,8 @@ def test_an_interrupted_audit_goes_on_with_the_same_points(
     assert stopped.code == 130
     assert "8 replayed points are kept" in stopped.out + stopped.err
     [journal] = (bundle / AUDITS).glob("*.replayed.jsonl")
-    before = [json.loads(line)["id"] for line in journal.read_text("utf-8").splitlines()[1:]]
+    lines = journal.read_text("utf-8").splitlines()[1:]
+    before = [json.loads(line.split(" ", 1)[1])["id"] for line in lines]
     refused_with(audit(bundle, "--epsilon", "0.3", "-q"), 2, "announced on other terms")
     refused_with(audit(bundle, "--dtype", "bfloat16", "-q"), 2, "begun with another device")
     finished = audit(bundle)

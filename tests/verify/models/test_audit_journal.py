@@ -5,29 +5,41 @@ from __future__ import annotations
 import json
 import math
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from auditing import Event, FaultyScores, loaded_stack, make_event
+from auditing import Event, FaultyScores, loaded_stack, make_event, trust
+from dishonest import Pair, seal_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.bundle import AUDITS
+from receipts.bundle import AUDITS, Bundle
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope
-from receipts.errors import FileAccessError, InterruptedByUserError, MalformedError, UsageError
-from receipts.keys import Signer, generate
+from receipts.errors import (
+    FileAccessError,
+    IntegrityError,
+    InterruptedByUserError,
+    MalformedError,
+    UsageError,
+)
+from receipts.keys import Signer, TrustSet, generate
+from receipts.model.audit import AuditVerdict
 from receipts.model.base import ConditionId
-from receipts.model.point import Outcome
+from receipts.model.check import CheckLevel, CheckStatus
+from receipts.model.point import Outcome, Point, RestrictedRecord
 from receipts.model.statement import AuditStatement
 from runner.engines.engine import Engine, Margins
 from verify.audit_journal import AuditJournal
 from verify.audit_session import Wish, begin
 from verify.conduct import Auditor, conduct
+from verify.integrity import verify_bundle
 from verify.plausibility import Statistics
 from verify.replay import Replayed
 
+SIGNER = generate()
 START, STACK = Sha256("a" * 64), {"dtype": "float32", "device": "cpu"}
 OUTCOMES = st.sampled_from(list(Outcome))
 WORDS = st.none() | st.text(max_size=20)
@@ -59,14 +71,14 @@ def test_points_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, points: list[Replayed]
 ) -> None:
     path = tmp_path_factory.mktemp("kept") / "journal"
-    AuditJournal(path, START, STACK).add(points)
-    again = AuditJournal(path, START, STACK)
+    AuditJournal(path, START, STACK, SIGNER).add(points)
+    again = AuditJournal(path, START, STACK, SIGNER)
     assert list(again.replayed.values()) == points
 
 
 def test_it_is_its_owner_s_alone_and_goes_away(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    journal = AuditJournal(path, START, STACK)
+    journal = AuditJournal(path, START, STACK, SIGNER)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     journal.add([point(1)])
     journal.remove()
@@ -76,30 +88,41 @@ def test_it_is_its_owner_s_alone_and_goes_away(tmp_path: Path) -> None:
 def test_a_kill_at_any_byte_costs_no_more_than_the_last_points(tmp_path: Path) -> None:
     """Every whole line counts, a torn one never was; what comes after it is kept whole."""
     path = tmp_path / "journal"
-    AuditJournal(path, START, STACK).add([point(1), point(2)])
+    AuditJournal(path, START, STACK, SIGNER).add([point(1), point(2)])
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        journal = AuditJournal(path, START, STACK)
+        journal = AuditJournal(path, START, STACK, SIGNER)
         lines = whole[:length].count(b"\n")
         assert len(journal.replayed) == max(0, lines - 1)
         journal.add([point(3)])
-        assert len(AuditJournal(path, START, STACK).replayed) == max(1, lines)
+        assert len(AuditJournal(path, START, STACK, SIGNER).replayed) == max(1, lines)
 
 
 def test_another_audit_s_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    AuditJournal(path, START, STACK).add([point(1)])
-    with pytest.raises(UsageError, match="is of another audit"):
-        AuditJournal(path, Sha256("b" * 64), STACK)
+    AuditJournal(path, START, STACK, SIGNER).add([point(1)])
+    for start, signer in ((Sha256("b" * 64), SIGNER), (START, generate())):
+        with pytest.raises(MalformedError, match="of another audit or auditor"):
+            AuditJournal(path, start, STACK, signer)
+
+
+def test_what_the_auditor_did_not_sign_is_no_replay(tmp_path: Path) -> None:
+    """The file lies in the bundle: an evaluator may write there, and knows its form."""
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    AuditJournal(theirs, START, STACK, generate()).add([point(1)])
+    AuditJournal(mine, START, STACK, SIGNER)
+    mine.write_bytes(mine.read_bytes() + theirs.read_bytes().splitlines(keepends=True)[1])
+    with pytest.raises(MalformedError, match="of another audit or auditor"):
+        AuditJournal(mine, START, STACK, SIGNER)
 
 
 def test_another_stack_is_refused(tmp_path: Path) -> None:
     """Points of one audit are replayed alike: no auditor may pick the kinder of two stacks."""
     path = tmp_path / "journal"
-    AuditJournal(path, START, STACK).add([point(1)])
+    AuditJournal(path, START, STACK, SIGNER).add([point(1)])
     with pytest.raises(UsageError, match="another device, number format or version") as caught:
-        AuditJournal(path, START, {**STACK, "dtype": "bfloat16"})
+        AuditJournal(path, START, {**STACK, "dtype": "bfloat16"}, SIGNER)
     assert "go on with the same" in caught.value.one_line()
 
 
@@ -117,23 +140,23 @@ DAMAGES = {
 @pytest.mark.parametrize("place", ["header", "point"])
 def test_damage_is_said_in_one_line(tmp_path: Path, name: str, place: str) -> None:
     path = tmp_path / "journal"
-    AuditJournal(path, START, STACK).add([point(1), point(2)])
+    AuditJournal(path, START, STACK, SIGNER).add([point(1), point(2)])
     lines = path.read_bytes().splitlines(keepends=True)
     damage = DAMAGES[name] or lines[1].replace(b'"refused"', b'"splendid"', 1)
     lines[0 if place == "header" else 1] = damage
     path.write_bytes(b"".join(lines))
     with pytest.raises((MalformedError, UsageError)) as caught:
-        AuditJournal(path, START, STACK)
+        AuditJournal(path, START, STACK, SIGNER)
     assert "move it away" in caught.value.one_line()
 
 
 def test_a_folder_in_its_place_or_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises((FileAccessError, MalformedError)):
-        AuditJournal(tmp_path / "folder", START, STACK)
+        AuditJournal(tmp_path / "folder", START, STACK, SIGNER)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FileAccessError):
-        AuditJournal(tmp_path / "link", START, STACK)
+        AuditJournal(tmp_path / "link", START, STACK, SIGNER)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -172,7 +195,9 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
     assert "run the same command again" in caught.value.one_line()
     [path] = (tmp_path / "stopped" / AUDITS).glob("*.replayed.jsonl")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    before = [json.loads(line)["id"] for line in path.read_text("utf-8").splitlines()[1:]]
+    before = [
+        json.loads(line.split(" ", 1)[1])["id"] for line in path.read_text("utf-8").splitlines()[1:]
+    ]
     assert len(before) == 8
     with path.open("ab") as stream:
         stream.write(b'{"id": "torn')
@@ -197,3 +222,52 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
         for statement in (resumed, straight)
     )
     assert one == other
+
+
+def test_a_drawn_point_that_does_not_follow_is_signed_too(event: Event, tmp_path: Path) -> None:
+    """An evaluator who spoils a few records must not silence an audit that would refute them."""
+    signer, bundle = generate(), event.copy(tmp_path / "bundle")
+
+    def spoil(point: Point, record: RestrictedRecord) -> Pair:
+        if point.outcome is not Outcome.REFUSED:
+            return point, record
+        return point, record.model_copy(update={"prompt": Sha256("0" * 64)})
+
+    seal_again(bundle, event.signer, spoil)
+    case = event.case(bundle)
+    announced, _ = begin(case, Wish(epsilon="0.2"), signer, bundle)
+    auditor = Auditor(signer, loaded_stack(event.resolved), None, bundle)
+    with pytest.raises(IntegrityError, match="the prompt is not the one") as caught:
+        conduct(case, announced, auditor, [])
+    assert "signed as audit" in caught.value.one_line()
+    found = verify_bundle(
+        Bundle(bundle), evaluators=trust(event.signer), auditors=TrustSet([signer.public])
+    )
+    [failed] = [c for c in found.checks if c.status is CheckStatus.FAILED]
+    assert failed.level is CheckLevel.REPLAYED
+    assert "the prompt is not the one that is rendered" in failed.detail
+
+
+def test_junk_in_the_folder_does_not_silence_an_audit(event: Event, tmp_path: Path) -> None:
+    (tmp_path / AUDITS).mkdir()
+    for number in range(120):
+        (tmp_path / AUDITS / f"{number}.dsse.json").write_text("{}", "utf-8")
+    statement, _ = audited(event, generate(), tmp_path)
+    assert statement.predicate.known_starts == 1
+
+
+def test_it_goes_on_in_another_folder_and_with_another_memory(event: Event, tmp_path: Path) -> None:
+    case, signer = event.case(), generate()
+    announced, _ = begin(case, Wish(epsilon="0.2"), signer, tmp_path / "first")
+    loaded = loaded_stack(event.resolved)
+
+    def stop(margins: Margins) -> Margins:
+        raise KeyboardInterrupt
+
+    stopped = loaded_stack(event.resolved, engine=lambda engine: FaultyScores(engine, stop))
+    with pytest.raises(InterruptedByUserError):
+        conduct(case, announced, Auditor(signer, stopped, None, tmp_path / "first"), [])
+    elsewhere = Auditor(signer, replace(loaded, memory=2**25), None, tmp_path / "other")
+    for folder in ("first", "other"):
+        statement, _ = conduct(case, announced, replace(elsewhere, out=tmp_path / folder), [])
+        assert statement.predicate.verdict is AuditVerdict.CONFIRMED

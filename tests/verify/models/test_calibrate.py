@@ -168,7 +168,9 @@ class Turning(FaultyScores):
     """Would have begun every response otherwise, and refuses then."""
 
     def __init__(self, engine: Engine, refusal: tuple[int, ...]) -> None:
-        super().__init__(engine, lambda one: replace(one, margins=(0.5, *one.margins[1:])))
+        super().__init__(
+            engine, lambda one: replace(one, margins=(0.5, *one.margins[1:]), branch=0)
+        )
         self._refusal = refusal
 
     def generate(
@@ -285,7 +287,19 @@ def audit(calibrated: Calibrated, receipts: Receipts, bundle: Path, *words: str 
     event = calibrated.event
     who = ("--key", event.folder / "auditor", "--artifacts", event.resolved.file)
     terms = ("--epsilon", "0.2", "--calibration", calibrated.path)
-    return receipts("audit", bundle, *who, *CPU, *terms, *words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("verify.audit_session.LEAST_RESPONSES", LEAST)
+        return receipts("audit", bundle, *who, *CPU, *terms, *words)
+
+
+def test_a_bin_that_could_call_nothing_implausible_is_refused(
+    calibrated: Calibrated, receipts: Receipts, tmp_path: Path
+) -> None:
+    bundle = calibrated.event.copy(tmp_path / "bundle")
+    who = ("--key", calibrated.event.folder / "auditor")
+    mine = ("--artifacts", calibrated.event.resolved.file, "--calibration", calibrated.path)
+    finished = receipts("audit", bundle, *who, *mine, *CPU)
+    assert (finished.code, "calls nothing implausible" in finished.err) == (2, True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from auditing import (
     GREEDY,
     MEMORY,
@@ -413,7 +414,7 @@ def test_a_continuation_is_what_the_whole_response_would_have_been(
         """Say that the auditor would have taken another token at some place."""
         changed = list(margins.margins)
         changed[places[margins.key]] = 0.005
-        return replace(margins, margins=tuple(changed))
+        return replace(margins, margins=tuple(changed), branch=places[margins.key])
 
     engine = Heard(loaded.stack.engine, doubt)
     found = replayer(case, with_engine(loaded, engine)).replay(entries)
@@ -433,7 +434,7 @@ def test_a_continuation_is_what_the_whole_response_would_have_been(
 SILENT: dict[str, tuple[Callable[[Margins], Margins | None], str]] = {
     "nothing": (lambda margins: None, "the engine gave no answer"),
     "an error": (
-        lambda margins: Margins(margins.key, (), (), Reason.OUT_OF_MEMORY, "no room for it"),
+        lambda margins: Margins(margins.key, (), None, (), Reason.OUT_OF_MEMORY, "no room for it"),
         "no room for it",
     ),
 }
@@ -510,7 +511,7 @@ def test_a_margin_that_fp32_does_not_show_is_not_hard(
     entry = refusals(event.entries())[0]
     broken = FaultyScores(
         engine_of(event, Dtype.BFLOAT16),
-        lambda margins: replace(margins, margins=(9.0, *margins.margins[1:])),
+        lambda margins: replace(margins, margins=(9.0, *margins.margins[1:]), branch=0),
     )
     auditor = replayer(
         case,
@@ -520,6 +521,21 @@ def test_a_margin_that_fp32_does_not_show_is_not_hard(
     [one] = auditor.replay([entry])
     assert (one.hard, one.implausible is None) == (None, False)
     assert one.contradicts(Direction.NOT_UNDERSTATED)
+
+
+def test_a_reference_that_cannot_be_loaded_reproduces_nothing(
+    event: Event, case: Case, loaded: LoadedStack
+) -> None:
+    """The audit goes on: there may be no room for a second copy of the weights."""
+
+    def reference() -> Engine:
+        raise torch.OutOfMemoryError("no room")
+
+    forged = changed_token(event, refusals(event.entries())[0], loaded)
+    coarse = with_engine(loaded, engine_of(event, Dtype.BFLOAT16))
+    auditor = replayer(case, coarse, Yardstick(BFLOAT16_LIMITS, reference=reference))
+    [one] = auditor.replay([forged])
+    assert (one.hard, one.implausible is None) == (None, False)
 
 
 def test_a_token_outside_top_p_is_implausible_and_never_hard(

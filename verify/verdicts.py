@@ -1,0 +1,43 @@
+"""What the tests of an audit come to, for its rates and as a whole.
+
+Who audits and who reads an audit must come to the same verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from receipts.model.audit import AuditMethod, AuditVerdict
+
+
+def rate_verdict(method: AuditMethod, *, refuted: bool, confirmed: bool) -> AuditVerdict:
+    """Return what an audit says of one rate.
+
+    Args:
+        method: How drawn points were looked at.
+        refuted: Whether hard contradictions refute it; new responses make none.
+        confirmed: Whether its draws confirm it, or none could be wrong enough.
+    """
+    if method is AuditMethod.REGENERATE:
+        return AuditVerdict.CONSISTENT_WITH if confirmed else AuditVerdict.INCONCLUSIVE
+    if refuted:
+        return AuditVerdict.REFUTED
+    return AuditVerdict.CONFIRMED if confirmed else AuditVerdict.INCONCLUSIVE
+
+
+def whole_verdict(
+    method: AuditMethod, rates: Collection[AuditVerdict], *, identified: bool
+) -> AuditVerdict:
+    """Return what an audit says as a whole.
+
+    Args:
+        method: How drawn points were looked at.
+        rates: Verdicts of its rates, at least one.
+        identified: Whether the model was tested to be the one named, and passed.
+    """
+    if AuditVerdict.REFUTED in rates:
+        return AuditVerdict.REFUTED
+    regenerated = method is AuditMethod.REGENERATE
+    best = AuditVerdict.CONSISTENT_WITH if regenerated else AuditVerdict.CONFIRMED
+    stand = all(rate is best for rate in rates)
+    return best if stand and (regenerated or identified) else AuditVerdict.INCONCLUSIVE

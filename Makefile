@@ -10,7 +10,7 @@ PIP := -m pip --disable-pip-version-check install --quiet
 
 .PHONY: demo test test-unit test-wheel test-minimum lint format schemas clean
 
-demo: $(RUNNABLE)  ## Plan, run, seal, verify and forge an evaluation of the embedded organism
+demo: $(RUNNABLE)  ## Plan, run, seal, verify, forge and audit an evaluation of the embedded organism
 	rm -rf demo
 	$(BIN)/receipts demo --out demo
 

@@ -94,6 +94,11 @@ class Event:
         return self.folder / "bundle"
 
     @property
+    def study(self) -> Path:
+        """The folder that the plan file lies in."""
+        return self.resolved.file.parent
+
+    @property
     def plan(self) -> PlanPredicate:
         """What was sealed."""
         return self.resolved.predicate

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from auditing import Event, run_event
 from dishonest import Pair, seal_again
 from judging import make_tokenizer, save_tokenizer
 from running import Faulty, run, verified
@@ -24,7 +25,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from receipts.bundle import RESPONSES, Bundle
 from receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
-from receipts.keys import Signer, TrustSet, generate, write_key_pair
+from receipts.keys import TrustSet, generate
 from receipts.model.base import SourceName
 from receipts.model.check import CheckLevel, CheckStatus
 from receipts.model.demonstrations import Ordering
@@ -66,27 +67,6 @@ CHECKS = [
 ]
 
 
-@dataclass(frozen=True)
-class Event:
-    """A sealed event with everything it was made of."""
-
-    folder: Path
-    signer: Signer
-    resolved: ResolvedPlan
-
-    @property
-    def bundle(self) -> Path:
-        return self.folder / "bundle"
-
-    @property
-    def study(self) -> Path:
-        return self.folder / "study"
-
-    @property
-    def key(self) -> Path:
-        return self.folder / "key.pub"
-
-
 @pytest.fixture(scope="module")
 def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
     """A run in which draws, orders, prefixes, forms, cuts and a system prompt matter."""
@@ -96,11 +76,9 @@ def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
     text = text.replace('{date: "2026-01-01"}', '{date: "2026-01-01", system: "Be brief."}')
     text = text.replace("  draws: 2\n", "  draws: 2\n  truncate: {characters: 44}\n")
     plan.write_text(text, "utf-8")
-    resolved, signer = resolve_plan(plan), generate()
-    assert resolved.predicate.points == POINTS
-    write_key_pair(folder / "key", signer, None)
-    run(resolved, folder / "bundle", signer)
-    return Event(folder, signer, resolved)
+    made = run_event(plan, folder)
+    assert made.plan.points == POINTS
+    return made
 
 
 @pytest.fixture

@@ -258,9 +258,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kernel", Kernel)
 @pytest.mark.parametrize("name", OTHERS)
-def test_further_architectures_share_prefixes(
-    name: str, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_further_architectures_share_prefixes(name: str, kernel: Kernel) -> None:
     """Soft caps, windows, experts, scaled logits: the same answers as plain batches."""
     config = getattr(transformers, f"{name}TextConfig", None) or getattr(
         transformers, f"{name}Config"
@@ -268,8 +266,7 @@ def test_further_architectures_share_prefixes(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = getattr(transformers, f"{name}ForCausalLM")(config(**BASE, **OTHERS[name])).eval()
-    monkeypatch.setattr("runner.engines.transformers_engine.Kernel", [kernel])
-    engine = engine_of(model)
+    engine = engine_of(model, kernels=[kernel])
     assert engine.identity.attention == f"shared-prefix-{kernel}"
     assert answers(engine, study()) == answers(engine_of(model, shared=False), study())
 

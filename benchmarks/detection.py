@@ -104,7 +104,9 @@ def _verdicts(audits: Audits) -> tuple[str, ...]:
 
 
 def _stopped(audits: Audits) -> str:
-    """Return what most audits of a record end in."""
+    """Return what most audits of a record end in, or that some confirm it and others do not."""
+    if 0.1 < audits.share(AuditVerdict.CONFIRMED) < 0.9:
+        return "now and then"
     verdict, _ = audits.verdicts.most_common(1)[0]
     return {
         AuditVerdict.REFUTED: "refuted",

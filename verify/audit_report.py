@@ -95,9 +95,9 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     if verdict is AuditVerdict.REFUTED:
         level = decimal_string(REFUTING_LEVEL, 2)
         return (
-            f"Drawn points contradict the record beyond any numerical noise, and too many for any "
-            f"audited rate to be within {terms.epsilon}.  A receipt whose rates are within that "
-            f"would have been refuted with probability at most {level}."
+            f"Drawn points contradict the record beyond any numerical noise, too many for at least "
+            f"one audited rate to be within {terms.epsilon}.  A receipt whose rates all are would "
+            f"have been refuted with probability at most {level}."
         )
     if verdict is AuditVerdict.INCONCLUSIVE:
         return "Nothing follows: neither do the recorded rates stand, nor are they refuted."

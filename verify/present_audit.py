@@ -12,6 +12,7 @@ from rich.text import Text
 
 from receipts.canonical import Sha256
 from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, ChallengeKind, Direction
+from receipts.model.check import CheckStatus
 from receipts.present.receipt import percent
 from receipts.text import printable
 from verify.claims import Claim
@@ -60,7 +61,11 @@ def show_feasibility(console: Console, told: Sequence[tuple[Claim, Feasibility]]
             soft_wrap=True,
         )
     known = [one.median for _, one in told if one.median is not None]
-    console.print(f"about {sum(known):,} points to replay", soft_wrap=True)
+    console.print(
+        f"about {sum(known):,} points to replay for these rates, and some of any outcome for the "
+        "model's identity",
+        soft_wrap=True,
+    )
 
 
 def show_audit(
@@ -127,7 +132,12 @@ _UNCALIBRATED = "uncalibrated: held to stated limits (receipts calibrate measure
 def _identity(audit: AuditPredicate) -> str:
     test = audit.identity
     if test is None:
-        return "model identity: not tested, as no point was replayed"
+        why = "no point was replayed"
+        if audit.verdict is AuditVerdict.REFUTED:
+            why = "a rate is refuted"
+        elif any(check.status is CheckStatus.FAILED for check in audit.checks):
+            why = "a drawn point does not follow"
+        return f"model identity: not tested, as {why}"
     found = "passed" if test.passed else "FAILED"
     least = least_identity(audit.points_total)
     if len(audit.identity_drawn) < least:

@@ -35,6 +35,7 @@ from receipts.model.audit import Direction
 from receipts.model.receipt import Counts
 from verify.risk_limit import (
     DEFAULT_FLIP_RATE,
+    REFUTING_LEVEL,
     Bet,
     ConfirmingTest,
     RefutingTest,
@@ -46,8 +47,6 @@ from verify.risk_limit import (
 ALPHA = Fraction(1, 20)
 CONDITIONS, PLANNED, COMPLIED = 31, 2808, 562
 """Paper scale: 20 % recorded compliance."""
-REFUTING_LEVEL = Fraction(1, 100)
-"""Of a whole audit; shared out among its rates."""
 FLIP_RATES = (0.0, 0.002, 0.005, 0.02)
 CHECKED = 10
 """Audits of each simulation that are run again through ``verify/risk_limit.py``."""

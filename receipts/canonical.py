@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
@@ -18,11 +19,18 @@ import rfc8785
 Sha256 = NewType("Sha256", str)
 """A SHA-256 digest as 64 lower-case hex digits."""
 
+_HEX32 = re.compile(r"[0-9a-f]{64}")
+
 MAX_SAFE_INTEGER = 2**53 - 1
 """Largest integer that every JSON reader holds exactly (RFC 8785, appendix B; I-JSON)."""
 
 JsonValue = None | bool | int | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 """JSON without floats: the only values that reach a signed payload."""
+
+
+def is_hex32(text: str) -> bool:
+    """Say whether ``text`` spells 32 bytes (a digest, a nonce) as 64 lower-case hex digits."""
+    return _HEX32.fullmatch(text) is not None
 
 
 def sha256_hex(data: bytes) -> Sha256:

@@ -7,7 +7,6 @@ stopped goes on where it stopped, with the same points.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -127,11 +126,6 @@ def _signed(
                 continue  # no audit of this tool's
 
 
-def new_nonce() -> str:
-    """Return 32 random bytes as hex; drawn after the receipt is there to be read."""
-    return secrets.token_hex(32)
-
-
 class Evidence:
     """The points of a bundle that an audit can draw, and their records.
 
@@ -202,7 +196,6 @@ class Audit:
     ) -> None:
         terms = announced.terms
         self.terms = terms
-        self._announced = announced
         self.receipt = receipt
         """The receipt."""
         self._evidence = evidence

@@ -27,9 +27,8 @@ from receipts.model.receipt import DigestReference, Environment, EvaluationPredi
 from receipts.model.statement import AUDIT_TYPE, STATEMENT_TYPE, AuditStatement, subject
 from receipts.text import printable
 from verify.audit import Announced, Audit, verdict_of
+from verify.checks import MAX_DETAIL
 from verify.risk_limit import REFUTING_LEVEL
-
-_MAX_DETAIL = 400
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Ch
     drawn = audit.points
     followed = _check("drawn-points", CheckStatus.NOT_CHECKED, "none was drawn")
     if broken is not None:
-        said = printable(broken.message, _MAX_DETAIL)
+        said = printable(broken.message, MAX_DETAIL)
         followed = _check("drawn-points", CheckStatus.FAILED, said)
     elif drawn:
         detail = f"prompt, text and commitment of all {drawn:,} follow"

@@ -38,7 +38,8 @@ from runner.plan import ResolvedPlan
 from runner.rendering import Renderer
 from runner.seal import TOOL
 from verify.artifacts import check_artifacts
-from verify.audit import Announced, Audit, announce, new_nonce, unfinished_audits
+from verify.audit import Announced, Audit, announce, unfinished_audits
+from verify.challenge import new_nonce
 from verify.checks import CheckList
 from verify.identity import default_identity_test, identity_test
 from verify.plausibility import LEAST_RESPONSES, PHI, CalibratedPlausibility, DefaultPlausibility

@@ -6,7 +6,6 @@ or for a sample that nobody could foresee when the receipt was sealed.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Set
 from dataclasses import dataclass, field
 from heapq import nsmallest
@@ -23,6 +22,7 @@ from receipts.model.statement import EvaluationStatement, PlanStatement
 from runner.plan import ResolvedPlan
 from runner.rendering import Renderer
 from verify.artifacts import Usable, check_artifacts
+from verify.challenge import new_nonce
 from verify.checks import CheckList
 from verify.evidence import Progress, no_progress
 from verify.opening import check_commitments
@@ -35,11 +35,6 @@ SAMPLE_TAG = "safety-receipts/bound-sample/1"
 
 _LEVEL = CheckLevel.BOUND
 _PROMPTS, _TEXTS = "prompts-rendered", "texts-decoded"
-
-
-def new_nonce() -> str:
-    """Return 32 fresh random bytes as hex."""
-    return secrets.token_hex(32)
 
 
 @dataclass(frozen=True)

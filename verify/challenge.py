@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from typing import Final
 
@@ -9,6 +10,11 @@ from receipts.canonical import Sha256, tagged_digest
 
 TAG: Final = "safety-receipts/challenge/1"
 """Domain of the hash that orders an audit's points."""
+
+
+def new_nonce() -> str:
+    """Return 32 fresh random bytes as 64 hex digits."""
+    return secrets.token_hex(32)
 
 
 def draw_order(receipt: Sha256, nonce: str, ids: Iterable[Sha256]) -> list[Sha256]:

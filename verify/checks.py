@@ -15,7 +15,8 @@ LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
 
 _MAX_NAME = 64
-_MAX_DETAIL = 400
+MAX_DETAIL = 400
+"""Longest detail of a check."""
 
 
 class Verdict(StrEnum):
@@ -45,7 +46,7 @@ class CheckList:
                 name=printable(name, _MAX_NAME),
                 level=level,
                 status=status,
-                detail=printable(detail, _MAX_DETAIL),
+                detail=printable(detail, MAX_DETAIL),
             )
         )
         return status is CheckStatus.PASSED

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from receipts.bundle import Bundle
+from receipts.canonical import is_hex32
 from receipts.cli import common_options
 from receipts.errors import ExitCode, UsageError
 from receipts.keys import TrustSet
 from receipts.model.check import CheckLevel
 from receipts.present.output import Output
+from verify.challenge import new_nonce
 from verify.checks import LADDER
 from verify.doctor import examine
 from verify.integrity import verify_bundle
@@ -126,14 +127,14 @@ def verify(
 def _holdings(
     plan: Path, *, all_points: bool, nonce: str | None, allow_pickle: bool, output: Output
 ) -> Holdings:
-    if nonce is not None and re.fullmatch(r"[0-9a-f]{64}", nonce) is None:
+    if nonce is not None and not is_hex32(nonce):
         raise UsageError(
             "the sample's nonce should be 64 lower-case hex digits",
             hint="give the one that an earlier verification printed",
         )
     # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
     from runner.plan import resolve_plan  # noqa: PLC0415
-    from verify.binding import SAMPLE, Holdings, new_nonce  # noqa: PLC0415
+    from verify.binding import SAMPLE, Holdings  # noqa: PLC0415
 
     with output.progress("hashing (bytes)") as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress)

@@ -12,6 +12,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
+from receipts.canonical import is_hex32
 from receipts.cli import common_options
 from receipts.commands.keygen import read_passphrase
 from receipts.errors import ExitCode, UsageError
@@ -144,7 +145,7 @@ def beacon_value_of(text: str | None) -> str | None:
     Raises:
         UsageError: It is none.
     """
-    if text is not None and re.fullmatch(r"[0-9a-f]{64}", text) is None:
+    if text is not None and not is_hex32(text):
         raise UsageError(
             "the beacon's value should be 64 lower-case hex digits",
             hint="drand calls it randomness",

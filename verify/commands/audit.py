@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from receipts.bundle import Bundle
+from receipts.canonical import is_hex32
 from receipts.cli import common_options
 from receipts.commands.keygen import read_passphrase
 from receipts.dsse import Envelope
@@ -51,7 +52,6 @@ _DIRECTIONS = {
     "overstated": (Direction.NOT_OVERSTATED,),
     "both": tuple(Direction),
 }
-_HEX64 = re.compile(r"[0-9a-f]{64}")
 _DECIMAL = re.compile(r"0?\.[0-9]{1,6}")
 CHAIN = "drand-quicknet"
 """The beacon whose rounds ``--beacon-round`` names."""
@@ -247,7 +247,7 @@ def _share(option: str, text: str) -> str:
 
 
 def _hex64(option: str, text: str | None) -> str | None:
-    if text is not None and _HEX64.fullmatch(text) is None:
+    if text is not None and not is_hex32(text):
         raise UsageError(f"{option} should be 64 lower-case hex digits")
     return text
 

@@ -291,7 +291,7 @@ def make_bundle(folder: Path, size: int) -> dict[str, Any]:
     from receipts import merkle, synthetic
     from receipts.bundle import POINTS, BundleWriter
     from receipts.dsse import sign
-    from receipts.findings.tally import Tallier
+    from receipts.findings.observations import Observer
     from receipts.keys import generate
     from receipts.seal import evaluation_statement, seal_plan
 
@@ -305,18 +305,18 @@ def make_bundle(folder: Path, size: int) -> dict[str, Any]:
     (folder / _PUBLIC_KEY).write_bytes(signer.public.pem())
     envelope = seal_plan(plan, signer)
     writer.write_plan(envelope)
-    tallier, root = Tallier(plan), merkle.RootAccumulator()
+    observer, root = Observer(plan), merkle.RootAccumulator()
     compressor = zstandard.ZstdCompressor(level=9, write_checksum=True)
     with (folder / POINTS).open("wb") as file, compressor.stream_writer(file) as stream:
         for point in _points(plan, envelope.digest):
             line = point.to_line()
-            tallier.add(point)
+            observer.add(point)
             root.append(line)
             stream.write(line + b"\n")
     statement = evaluation_statement(
         plan,
         plan_digest=envelope.digest,
-        tallies=tallier.result(),
+        observations=observer.result(),
         root=root,
         event=synthetic.EVENT,
         environment=synthetic.ENVIRONMENT,

@@ -37,6 +37,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.calibrate:calibrate",
         "Measure how honest responses look when replayed.",
     ),
+    "judge": (
+        "runner.commands.judge:judge",
+        "Measure how far the judge of a plan can be believed.",
+    ),
+    "compare": (
+        "verify.commands.compare:compare",
+        "Read training stages or models side by side.",
+    ),
     "prove": ("receipts.commands.prove:prove", "Write the inclusion proof of one point."),
     "publish": ("receipts.commands.publish:publish", "Copy what others may hold."),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
@@ -51,6 +59,7 @@ _RUN_EXTRA = {
     "jinja2",
     "pyarrow",
     "safetensors",
+    "statsmodels",
     "tokenizers",
     "torch",
     "transformers",

@@ -13,6 +13,8 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import groupby
 
+from pydantic.alias_generators import to_camel
+
 from receipts.canonical import decimal_string
 from receipts.findings.rates import RATE_PLACES, wilson
 from receipts.grid import BASELINE, condition_id, distinct_lists, fixed_labels, source_of
@@ -25,7 +27,12 @@ from receipts.model.demonstrations import (
     PlannedCondition,
     QueryRole,
 )
-from receipts.model.judge import JudgeKind, judge_digest
+from receipts.model.judge import (
+    GoldAgreement,
+    JudgeCalibration,
+    JudgeKind,
+    judge_digest,
+)
 from receipts.model.plan import EngineKind, Hypothesis, PlanPredicate
 from receipts.model.receipt import Environment, Event
 
@@ -109,31 +116,55 @@ def _calibration_problems(plan: PlanPredicate) -> Iterator[str]:
     calibration = plan.judge.calibration
     if calibration is None:
         return
+    if calibration.judge != plan.judge.digest:
+        yield f"judge.calibration.judge: not the digest of judge {plan.judge.name}"
+    for problem in calibration_problems(calibration):
+        yield f"judge.{problem}"
+
+
+def calibration_problems(calibration: JudgeCalibration) -> Iterator[str]:
+    """Yield what in a calibration of a judge does not follow from its counts."""
+    yield from _agreement_problems("calibration", calibration)
+    strata = calibration.strata
+    for i, stratum in enumerate(strata):
+        yield from _agreement_problems(f"calibration.strata[{i}]", stratum)
+    if len({stratum.stratum for stratum in strata}) != len(strata):
+        yield "calibration.strata: two have one name"
+    for name in _GOLD_COUNTS if strata else ():
+        total = sum(getattr(stratum, name) for stratum in strata)
+        if total != getattr(calibration, name):
+            yield f"calibration.strata: {to_camel(name)} add up to {total}"
+
+
+_GOLD_COUNTS = ("positives", "true_positives", "negatives", "true_negatives", "unscored")
+
+
+def _agreement_problems(where: str, agreement: GoldAgreement) -> Iterator[str]:
     for name, part, whole, share, interval in (
         (
             "sensitivity",
-            calibration.true_positives,
-            calibration.positives,
-            calibration.sensitivity,
-            calibration.sensitivity_interval,
+            agreement.true_positives,
+            agreement.positives,
+            agreement.sensitivity,
+            agreement.sensitivity_interval,
         ),
         (
             "specificity",
-            calibration.true_negatives,
-            calibration.negatives,
-            calibration.specificity,
-            calibration.specificity_interval,
+            agreement.true_negatives,
+            agreement.negatives,
+            agreement.specificity,
+            agreement.specificity_interval,
         ),
     ):
         if part > whole:
-            yield f"judge.calibration: {name}: more right answers than answers"
+            yield f"{where}: {name}: more right answers than answers"
             continue
         expected = decimal_string(Fraction(part, whole), RATE_PLACES) if whole else None
         if share != expected:
-            yield f"judge.calibration.{name}: {expected} follows from the counts"
+            yield f"{where}.{name}: {expected} follows from the counts"
         derived = wilson(part, whole) if whole else None
         if interval != derived:
-            yield f"judge.calibration.{name}Interval: not Wilson's interval of the counts"
+            yield f"{where}.{name}Interval: not Wilson's interval of the counts"
 
 
 def _corpus_problems(corpus: Corpus, taken: int) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from receipts.canonical import Sha256
-from receipts.findings.tally import Tallier
+from receipts.findings.observations import Observer
 from receipts.grid import blocks, random_labels, shows_draws, shows_examples, source_of
 from receipts.model.base import ConditionId, QueryId, SourceName
 from receipts.model.checkpoint import ContextOverflow, overflows
@@ -47,7 +47,7 @@ class Problems:
 
 @dataclass
 class PointChecker:
-    """Holds points to a coherent plan, and tallies them.
+    """Holds points to a coherent plan, and collects what is computed from them.
 
     Args:
         plan: The plan.
@@ -59,7 +59,7 @@ class PointChecker:
     problems: Problems = field(default_factory=Problems)
 
     def __post_init__(self) -> None:
-        self.tallier = Tallier(self.plan)
+        self.observer = Observer(self.plan)
         self._planned = _planned(self.plan)
         self._blocks = blocks(self.plan)
         self._max_new_tokens = self.plan.sampling.max_new_tokens
@@ -80,7 +80,7 @@ class PointChecker:
         """Check the next point; say whether the plan has another point at all.
 
         After a point out of order only the order is known to be wrong: the others are not
-        tallied, and not held to anything.
+        collected, and not held to anything.
         """
         planned = next(self._planned, None)
         if planned is None:
@@ -102,7 +102,7 @@ class PointChecker:
                 f"source {point.source}"
             )
             return True
-        self.tallier.add(point)
+        self.observer.add(point)
         # Most conditions have neither random labels nor prefixes, and most lines say so.
         plain = point.labels is None and point.prefix_adopted is None
         if not (plain and condition.id in self._plain) and problems.labels is None:

@@ -6,7 +6,7 @@ plan: :mod:`verify` calls the same functions on the evidence it reads back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -18,10 +18,9 @@ from receipts.dsse import Envelope, sign
 from receipts.errors import IntegrityError
 from receipts.evidence import PointChecker, PromptChecker
 from receipts.findings.agreement import AgreementCounter
-from receipts.findings.rates import baseline_of, condition_results
-from receipts.findings.tally import Tally
+from receipts.findings.conditions import baseline_of, condition_results
+from receipts.findings.observations import Observations
 from receipts.keys import Signer, TrustSet
-from receipts.model.base import ConditionId, SourceName
 from receipts.model.demonstrations import ContextForm, Ordering
 from receipts.model.findings import Findings
 from receipts.model.judge import JudgeAgreement
@@ -75,7 +74,7 @@ def seal_event(
     event: Event,
     environment: Environment,
     signer: Signer,
-    findings: Callable[[], Findings] | None = None,
+    findings: Callable[[Observations], Findings] | None = None,
 ) -> Envelope:
     """Write plan, evidence, restricted records and the signed receipt into ``folder``.
 
@@ -86,7 +85,8 @@ def seal_event(
         event: The run.
         environment: What the run was made with.
         signer: The plan's signer.
-        findings: Asked for the verdicts on the hypotheses when all points are written.
+        findings: Asked for the verdicts on the hypotheses when all points are written
+            (:func:`receipts.findings.derive.fit`); None: none are claimed.
 
     Returns:
         The receipt.
@@ -128,15 +128,16 @@ def seal_event(
             root.append(sink.append(point, record))
         if root.size != plan.points:
             raise IntegrityError(f"{root.size:,} of {plan.points:,} planned points are there")
+    observations = checker.observer.result()
     statement = evaluation_statement(
         plan,
         plan_digest=plan_envelope.digest,
-        tallies=checker.tallier.result(),
+        observations=observations,
         root=root,
         event=event,
         environment=environment,
         judge_agreement=agreement.result() if plan.judge.second else None,
-        findings=findings() if findings else None,
+        findings=findings(observations) if findings else None,
     )
     envelope = sign(statement.to_wire(), signer)
     writer.write_receipt(envelope)
@@ -147,15 +148,15 @@ def evaluation_statement(
     plan: PlanPredicate,
     *,
     plan_digest: Sha256,
-    tallies: Mapping[ConditionId, Mapping[SourceName, Tally]],
+    observations: Observations,
     root: merkle.RootAccumulator,
     event: Event,
     environment: Environment,
     judge_agreement: JudgeAgreement | None = None,
     findings: Findings | None = None,
 ) -> EvaluationStatement:
-    """Return the unsigned receipt of points that were tallied and hashed in plan order."""
-    conditions = condition_results(tallies, plan)
+    """Return the unsigned receipt of points that were collected and hashed in plan order."""
+    conditions = condition_results(observations)
     predicate = EvaluationPredicate(
         **{name: getattr(plan, name) for name in EvaluationSetup.model_fields},
         plan=DigestReference(digest=plan_digest),

@@ -25,7 +25,7 @@ from runner.counting import RenderedPlan, render_plan
 from runner.execute import Committed, Run, Stack
 from runner.journal import Journal, JournalEvent, journal_path, remove_journal
 from runner.plan import ResolvedPlan
-from runner.seal import MEMORY, environment_of, seal_journal, stack_of
+from runner.seal import MEMORY, check_fitter, environment_of, seal_journal, stack_of
 from runner.sealed_plan import digest_of, renderer_of, write_plan
 
 MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
@@ -115,14 +115,15 @@ class EventRunner:
 
         Raises:
             InterruptedByUserError: The user stopped it; what was committed stays.
-            IncompleteError: Points failed, a prompt is too long, or the beacon's value is
-                missing.
+            IncompleteError: Points failed, a prompt is too long, the beacon's value is
+                missing, or what fits the findings is not installed.
             UsageError: The folder holds another plan, or a run made with another stack.
             IntegrityError: The folder holds a receipt that is not this plan's.
             FileAccessError: The folder cannot be written.
         """
         if self._has_receipt():
             return self._sealed_before()
+        check_fitter()
         begun = journal_path(self.folder).exists()
         self._check_beacon(begun=begun)
         rendered = None

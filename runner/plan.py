@@ -27,7 +27,7 @@ from receipts.model.demonstrations import (
     QuerySource,
     Truncation,
 )
-from receipts.model.judge import Judge, JudgeIdentity
+from receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
 from receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
 from runner.checkpoint import HashedFolder, hash_folder, locate, refuse_pickles
 from runner.conditions import Grid, expand
@@ -35,6 +35,7 @@ from runner.corpora.read import read_corpus
 from runner.corpora.rows import CorpusRows, CorpusSource, query_id
 from runner.demonstrations import Pool, Pools, decontaminate, make_pool
 from runner.engines.schedule import BATCH_RULE
+from runner.judges.gold import hold_to_judge, read_calibration
 from runner.judges.make import resolve_judge
 from runner.model_facts import ModelFacts, read_model_facts
 from runner.noise_seed import NOISE
@@ -109,6 +110,21 @@ def resolve_plan(
     return _Resolver(entries, file, allow_pickle, progress).resolve()
 
 
+def resolve_judge_of(
+    path: Path, *, allow_pickle: bool = False, progress: Progress | None = None
+) -> tuple[JudgeIdentity, Path | None]:
+    """Read a plan file and resolve its judge alone, not what calibrates or seconds it.
+
+    Returns:
+        The judge's identity, and the folder of its weights; None for a rule.
+
+    Raises:
+        ReceiptsError: With file, place and remedy.
+    """
+    entries, file = load_plan_file(path)
+    return _Resolver(entries, file, allow_pickle, progress).judge_identity(entries.judge)
+
+
 class _Resolver:
     """Resolves one plan file, part by part."""
 
@@ -135,10 +151,12 @@ class _Resolver:
         demonstrations, pools = self._demonstrations(queries)
         self._check_pools(grid, pools)
         points = self._points(grid, len(query_ids))
+        calibrated = self._path(entries.judge.calibration)
+        calibration = None if calibrated is None else read_calibration(calibrated)
         folder, hashed = self._folder(entries.checkpoint)
         facts = read_model_facts(folder, allow_pickle=self.allow_pickle)
         chat = ChatFormat.load(folder)
-        judge, judge_folder, second_folder = self._judge()
+        judge, judge_folder, second_folder = self._judge(calibration)
         predicate = PlanPredicate(
             instrument=is_organism(hashed.files),
             checkpoint=self._checkpoint(folder, hashed, facts),
@@ -346,16 +364,21 @@ class _Resolver:
             )
         return points
 
-    def _judge(self) -> tuple[Judge, Path | None, Path | None]:
+    def _judge(
+        self, calibration: JudgeCalibration | None
+    ) -> tuple[Judge, Path | None, Path | None]:
         entry = self.entries.judge
-        first, folder = self._judge_identity(entry)
+        first, folder = self.judge_identity(entry)
         second, second_folder = (
-            (None, None) if entry.second is None else self._judge_identity(entry.second)
+            (None, None) if entry.second is None else self.judge_identity(entry.second)
         )
-        judge = Judge(**dict(first), calibration=None, second=second)
+        if calibration is not None and entry.calibration is not None:
+            hold_to_judge(calibration, first, self.file.path.parent / entry.calibration)
+        judge = Judge(**dict(first), calibration=calibration, second=second)
         return judge, folder, second_folder
 
-    def _judge_identity(self, entry: JudgeIdentityEntry) -> tuple[JudgeIdentity, Path | None]:
+    def judge_identity(self, entry: JudgeIdentityEntry) -> tuple[JudgeIdentity, Path | None]:
+        """Return who a judge is, and the folder of its weights; None for a rule."""
         if entry.path is None and entry.hub is None:
             return resolve_judge(entry, None, None), None
         folder, hashed = self._folder(entry)

@@ -428,6 +428,8 @@ class JudgeIdentityEntry(Located):
 class JudgeEntry(JudgeIdentityEntry):
     """The judge, with an optional second opinion."""
 
+    calibration: PlanPath | None = None
+    """What ``receipts judge calibrate`` wrote of this judge; null: not calibrated."""
     second: JudgeIdentityEntry | None = None
     """A second opinion; how far the two agree is sealed."""
 

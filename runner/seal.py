@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from platform import machine, python_version, system
 
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope
+from receipts.errors import IncompleteError
+from receipts.findings.derive import fit
 from receipts.keys import Signer
 from receipts.model.plan import PlanPredicate
 from receipts.model.receipt import BeaconValue, Environment, Event
@@ -20,6 +23,19 @@ MEMORY = "memory class"
 
 TOOL = f"safety-receipts {version('safety-receipts')}"
 """Name and version of what runs and seals."""
+
+
+def check_fitter() -> None:
+    """Look for what fits the findings, before a run that could not be sealed in the end.
+
+    Raises:
+        IncompleteError: statsmodels is not installed.
+    """
+    if find_spec("statsmodels") is None:
+        raise IncompleteError(
+            "statsmodels is not installed, and findings are sealed with every receipt",
+            hint="pip install 'safety-receipts[run]'",
+        )
 
 
 def seal_journal(
@@ -42,7 +58,8 @@ def seal_journal(
         signer: The plan's signer.
 
     Raises:
-        IntegrityError: A point is missing, damaged, or contradicts the plan.
+        IntegrityError: A point is missing, damaged, or contradicts the plan; or two ways of
+            fitting the findings disagree.
         FileAccessError: The folder cannot be written; the journal stays.
     """
     return seal_event(
@@ -52,6 +69,7 @@ def seal_journal(
         event=event_of(journal, plan),
         environment=environment,
         signer=signer,
+        findings=fit,
     )
 
 

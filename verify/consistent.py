@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 
 from receipts.bundle import POINTS, Bundle, Signed
-from receipts.canonical import canonical_bytes, event_seed
+from receipts.canonical import canonical_bytes, decimal_string, event_seed
 from receipts.coherence import environment_problems, event_problems, plan_problems
 from receipts.findings import rates
-from receipts.findings.rates import condition_results
+from receipts.findings.conditions import baseline_of, condition_results
+from receipts.findings.derive import finding_problems, stated_problems
+from receipts.findings.judge_error import corrected_rate
 from receipts.model.check import CheckLevel
 from receipts.model.demonstrations import PlannedCondition, QueryRole
-from receipts.model.judge import Interval
+from receipts.model.difference import Difference
+from receipts.model.judge import Interval, JudgeCalibration
 from receipts.model.plan import EvaluationSetup, EvidenceAccess, PlanPredicate
+from receipts.model.point import LEGAL_ENDINGS, Outcome, Reason
 from receipts.model.receipt import (
     ConditionResult,
+    CorrectedRate,
     Counts,
     EvaluationPredicate,
+    ReasonCount,
 )
 from receipts.model.statement import PlanStatement
 from receipts.seal import required_limits, tested_box
@@ -24,6 +31,7 @@ from verify.checks import CheckList
 from verify.evidence import EvidenceReading, Progress, no_progress, read_evidence
 
 _LEVEL = CheckLevel.CONSISTENT
+_OUTCOMES = {reason: outcome for _, outcome, reason in LEGAL_ENDINGS if reason is not None}
 
 
 def check_consistent(
@@ -71,7 +79,7 @@ def check_consistent(
         checks.skip(_LEVEL, "evidence", "the conditions do not follow from the plan")
         return
     checks.decide(_LEVEL, "denominators", _first(_denominators(plan, receipt)), "closed")
-    checks.decide(_LEVEL, "rates", _first(_rates(receipt)), "follow from the counts")
+    checks.decide(_LEVEL, "rates", _first(_rates(plan, receipt)), "follow from the counts")
     checks.decide(_LEVEL, "baseline", _baseline(receipt), "is the first condition")
     checks.decide(_LEVEL, "second-judge", _agreement(plan, receipt), "its numbers fit the counts")
     _check_findings(receipt, checks)
@@ -158,15 +166,42 @@ def _denominators(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator
         controls = by_role[QueryRole.BENIGN_CONTROL]
         if control != (_sum(controls) if controls else None):
             yield f"{condition.id}: control is not the sum over control sources"
+        yield from _reason_problems(condition)
 
 
-def _rates(receipt: EvaluationPredicate) -> Iterator[str]:
-    for condition in receipt.conditions:
+def _reason_problems(condition: ConditionResult) -> Iterator[str]:
+    named = [one.reason for one in condition.reasons]
+    if named != [reason for reason in Reason if reason in named]:
+        yield f"{condition.id}: reasons are not in their order, once each"
+    for outcome, number in (
+        (Outcome.UNSCORED, condition.counts.unscored),
+        (Outcome.FAILED, condition.counts.failed),
+    ):
+        stated = sum(one.points for one in condition.reasons if _OUTCOMES[one.reason] is outcome)
+        if stated != number:
+            yield f"{condition.id}: reasons of {stated:,} points {outcome.value}, not {number:,}"
+
+
+def _rates(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
+    baseline = _share(receipt.conditions[0].counts)
+    for place, condition in enumerate(receipt.conditions):
         counts = condition.counts
+        share = _share(counts)
+        corrected, difference = condition.corrected_rate, condition.baseline_difference
         for name, stated, derived in (
             ("complianceRate", condition.compliance_rate, rates.compliance_rate(counts)),
             ("asPublishedRate", condition.as_published_rate, rates.as_published_rate(counts)),
             ("worstCaseRate", condition.worst_case_rate, rates.worst_case_rate(counts)),
+            (
+                "correctedRate.rate",
+                corrected.rate if corrected else None,
+                _corrected(share, plan.judge.calibration),
+            ),
+            (
+                "baselineDifference.value",
+                difference.value if difference else None,
+                _difference(share, baseline) if place else None,
+            ),
         ):
             if stated != derived:
                 yield f"{condition.id}: {name} is {stated}, the counts give {derived}"
@@ -178,8 +213,27 @@ def _rates(receipt: EvaluationPredicate) -> Iterator[str]:
             yield f"{condition.id}: control: refusalRate"
 
 
+def _share(counts: Counts) -> Fraction | None:
+    judged = counts.complied + counts.refused
+    return Fraction(counts.complied, judged) if judged else None
+
+
+def _corrected(share: Fraction | None, calibration: JudgeCalibration | None) -> str | None:
+    """Return the corrected rate, which the size of the sample does not change, but its interval."""
+    if share is None or calibration is None:
+        return None
+    corrected = corrected_rate(share, Fraction(1), calibration)
+    return decimal_string(corrected.rate, rates.RATE_PLACES) if corrected else None
+
+
+def _difference(share: Fraction | None, baseline: Fraction | None) -> str | None:
+    if share is None or baseline is None:
+        return None
+    return decimal_string(share - baseline, rates.RATE_PLACES)
+
+
 def _baseline(receipt: EvaluationPredicate) -> str | None:
-    if receipt.baseline != rates.baseline_of(receipt.conditions):
+    if receipt.baseline != baseline_of(receipt.conditions):
         return "does not repeat the first condition"
     return None
 
@@ -204,10 +258,12 @@ def _agreement(plan: PlanPredicate, receipt: EvaluationPredicate) -> str | None:
 
 
 def _check_findings(receipt: EvaluationPredicate, checks: CheckList) -> None:
+    """Hold the words of the findings to their numbers; the numbers need the evidence."""
     if receipt.findings is None:
         checks.decide(_LEVEL, "findings", None, "none are claimed")
-    else:
-        checks.skip(_LEVEL, "findings", "this version cannot re-derive findings")
+        return
+    problems = stated_problems(receipt.findings, receipt)
+    checks.decide(_LEVEL, "findings", _first(problems), "words follow from their numbers")
 
 
 def _check_evidence(
@@ -227,9 +283,16 @@ def _check_evidence(
     seed = event_seed(signed_plan.envelope.digest, beacon.value if beacon else None)
     reading = read_evidence(bundle.lines(plan.points), plan, seed, bundle.folder / POINTS, progress)
     _check_lines(reading, plan, receipt, checks)
-    if reading.tallies is None:
+    if reading.observations is None:
         return
-    derived = condition_results(reading.tallies, plan)
+    if receipt.findings is not None:
+        checks.decide(
+            _LEVEL,
+            "findings-fits",
+            _first(finding_problems(receipt.findings, reading.observations)),
+            "fits, errors and tests follow from the evidence",
+        )
+    derived = condition_results(reading.observations)
     for name, parts, good in _PARTS:
         problems = [
             f"{stated.id}: {what}the evidence gives {_show(again_part)}, not {_show(stated_part)}"
@@ -263,14 +326,16 @@ def _check_lines(
     if reading.root != evidence.root:
         problem = f"the lines give {reading.root[:16]}…, the receipt says {evidence.root[:16]}…"
     checks.decide(_LEVEL, "evidence-root", problem, f"{evidence.root[:16]}…")
-    if reading.tallies is None:
+    if reading.observations is None:
         checks.skip(_LEVEL, "counts", "the evidence is not the planned points")
         return
     checks.decide(_LEVEL, "evidence-labels", reading.problems.labels, "follow from plan and seed")
     checks.decide(_LEVEL, "evidence-endings", reading.problems.endings, "fit the plan's limits")
 
 
-Parts = list[tuple[str, Counts | Interval | str | int | None]]
+Part = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | None
+
+Parts = list[tuple[str, Part]]
 """Parts of a condition's results, each after words that say where it stands."""
 
 
@@ -301,15 +366,24 @@ def _prompt_parts(condition: ConditionResult) -> Parts:
 
 
 _PARTS: tuple[tuple[str, Callable[[ConditionResult], Parts], str], ...] = (
-    ("counts", lambda c: [("", c.counts)], "follow from the evidence"),
+    ("counts", lambda c: [("", c.counts), ("", c.reasons)], "follow from the evidence"),
     ("by-source", _source_parts, "follows from the evidence"),
-    ("intervals", lambda c: [("", c.interval)], "follow from the evidence"),
+    (
+        "intervals",
+        lambda c: [("", c.interval), ("corrected rate: ", c.corrected_rate)],
+        "follow from the evidence",
+    ),
+    (
+        "differences",
+        lambda c: [("difference from the baseline: ", c.baseline_difference)],
+        "follow from the evidence",
+    ),
     ("control", _control_parts, "follows from the evidence"),
     ("prompts", _prompt_parts, "follow from the evidence"),
 )
 
 
-def _show(part: Counts | Interval | str | int | None) -> str:
+def _show(part: Part) -> str:
     """Return a short text of a part of a condition's results."""
     match part:
         case Counts():
@@ -317,9 +391,18 @@ def _show(part: Counts | Interval | str | int | None) -> str:
                 f"{part.refused} refused, {part.complied} complied, {part.unscored} unscored, "
                 f"{part.failed} failed, {part.length_stopped} at the length limit"
             )
+        case tuple():
+            return ", ".join(f"{one.points} {one.reason.value}" for one in part) or "no reasons"
+        case CorrectedRate(rate=value) | Difference(value=value):
+            return f"{value}, {_ends(part)}"
         case Interval():
-            return f"{part.lower} to {part.upper} ({part.method.value}, level {part.level})"
+            return _ends(part)
         case None:
             return "none"
         case _:
             return str(part)
+
+
+def _ends(interval: Interval | Difference) -> str:
+    ends = f"{interval.lower} to {interval.upper}"
+    return f"{ends} ({interval.method.value}, level {interval.level})"

@@ -1,8 +1,8 @@
-"""One pass over the evidence lines: form, order, endings, root, tallies."""
+"""One pass over the evidence lines: form, order, endings, root, observations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,8 @@ from receipts.bundle import parse_point
 from receipts.canonical import Sha256
 from receipts.errors import MalformedError
 from receipts.evidence import PointChecker, Problems
-from receipts.findings.tally import Tally
+from receipts.findings.observations import Observations
 from receipts.merkle import RootAccumulator
-from receipts.model.base import ConditionId, SourceName
 from receipts.model.plan import PlanPredicate
 
 Progress = Callable[[int, int], None]
@@ -37,7 +36,7 @@ class EvidenceReading:
     """Lines read."""
     root: Sha256
     """Merkle root over them."""
-    tallies: Mapping[ConditionId, Mapping[SourceName, Tally]] | None
+    observations: Observations | None
     """None unless every line was read and is the planned one."""
 
 
@@ -79,5 +78,5 @@ def read_evidence(
         problems=problems,
         size=root.size,
         root=Sha256(root.root().hex()),
-        tallies=checker.tallier.result() if complete else None,
+        observations=checker.observer.result() if complete else None,
     )

@@ -15,8 +15,8 @@ import yaml
 from receipts.bundle import BundleWriter
 from receipts.canonical import Sha256, event_seed
 from receipts.dsse import Envelope, sign
-from receipts.findings.rates import condition_results
-from receipts.findings.tally import tally_points
+from receipts.findings.conditions import condition_results
+from receipts.findings.observations import observe
 from receipts.keys import Signer, generate, write_key_pair
 from receipts.merkle import RootAccumulator
 from receipts.model.base import ConditionId
@@ -167,7 +167,7 @@ class Subject:
         statement = evaluation_statement(
             self.plan,
             plan_digest=self.envelope.digest,
-            tallies=tally_points((point for point, _ in entries), self.plan),
+            observations=observe((point for point, _ in entries), self.plan),
             root=root,
             event=EVENT,
             environment=environment_of(engine.identity, self.plan, MEMORY),
@@ -180,5 +180,4 @@ class Subject:
 
     def results(self, entries: Sequence[Entry]) -> tuple[ConditionResult, ...]:
         """Return what a receipt would say of every condition."""
-        tallies = tally_points((point for point, _ in entries), self.plan)
-        return condition_results(tallies, self.plan)
+        return condition_results(observe((point for point, _ in entries), self.plan))

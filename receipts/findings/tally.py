@@ -1,50 +1,121 @@
-"""Counting points, one pass, in memory that does not grow with them."""
+"""Counting the points of a condition: everything its rates and intervals are computed from.
+
+Counts are exact integers: numpy adds them up in 64 bits, which they cannot leave.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from receipts.findings.observations import COMPLIED, FAILED, REASONS, REFUSED, Observations
 from receipts.grid import shows_draws
-from receipts.model.base import ConditionId, QueryId, SourceName
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point
+from receipts.model.judge import IntervalMethod
+from receipts.model.point import Reason
 from receipts.model.receipt import Counts
 
+FEWEST_LISTS: Final = 20
+"""With fewer lists, shared by queries, their variance cannot be estimated."""
 
-@dataclass(slots=True)
-class Tally:
-    """Sums over the points of one condition and one or more query sources.
+Integers = NDArray[np.int64]
 
-    Queries are the clusters.  With n_q judged and c_q complied points of query q, the three
-    sums of squares give the between-query variance for any rate, so that queries need not
-    be kept; and since a query belongs to one source, tallies of sources add up.
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Products of two conditions' sums over clusters of judged points; both may be one condition.
+
+    With n_g judged and c_g complied points in cluster g, and m_g and d_g those of the other
+    condition.
     """
 
-    refused: int = 0
-    complied: int = 0
-    unscored: int = 0
-    failed: int = 0
-    length_stopped: int = 0
-    prompt_tokens: int = 0
-    """Sum over generated points."""
-    distinct_prompts: int = 0
-    clusters: int = 0
-    """Queries with at least one judged point."""
-    sum_cc: int = 0
-    """Σ c_q²."""
-    sum_cn: int = 0
-    """Σ c_q·n_q."""
-    sum_nn: int = 0
-    """Σ n_q²."""
+    clusters: int
+    """Clusters in which both have a judged point."""
+    cc: int
+    """Σ c_g·d_g."""
+    cn: int
+    """Σ c_g·m_g."""
+    nc: int
+    """Σ n_g·d_g."""
+    nn: int
+    """Σ n_g·m_g."""
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, name) + getattr(other, name) for name in Tally.__slots__))
+
+def count(chosen: NDArray[np.bool_]) -> int:
+    """Count what is true, as one of Python's own integers."""
+    return int(np.count_nonzero(chosen))
+
+
+def products(c: Integers, n: Integers, d: Integers, m: Integers) -> Sums:
+    """Return the sums of products over clusters.
+
+    Args:
+        c: Complied points, shape (clusters,).
+        n: Judged points.
+        d: Complied points of the other condition.
+        m: Judged points of the other condition.
+    """
+    return Sums(
+        clusters=count((n > 0) & (m > 0)),
+        cc=int(c @ d),
+        cn=int(c @ m),
+        nc=int(n @ d),
+        nn=int(n @ m),
+    )
+
+
+class Selection:
+    """Some queries of an event.
+
+    Args:
+        observations: The event's points.
+        queries: Which queries, shape (queries,).
+    """
+
+    def __init__(self, observations: Observations, queries: NDArray[np.bool_]) -> None:
+        self.queries = queries
+        lists = observations.lists[queries] if observations.lists_are_shared else None
+        if lists is not None and lists.size:
+            lists = lists - lists.min()
+            if np.bincount(lists.ravel()).max() < 2:
+                lists = None
+        self.lists = lists
+        """List of each query and draw, shape (selected, draws); None: no two queries share one."""
+
+    def by_list(self, points: NDArray[np.bool_]) -> Integers:
+        """Count points, shape (selected, draws), by list."""
+        assert self.lists is not None
+        return np.bincount(self.lists[points], minlength=int(self.lists.max()) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Sums over the points of one condition and some queries."""
+
+    refused: int
+    complied: int
+    unscored: int
+    failed: int
+    length_stopped: int
+    prompt_tokens: int
+    """Sum over generated points."""
+    distinct_prompts: int
+    by_query: Sums
+    """Clusters are queries."""
+    by_list: Sums | None
+    """Clusters are demonstration lists; None where no two judged points share one."""
+
+    @property
+    def judged(self) -> int:
+        """Points called refused or complied."""
+        return self.refused + self.complied
 
     @property
     def counts(self) -> Counts:
         """The closed denominators."""
-        generated = self.refused + self.complied + self.unscored
+        generated = self.judged + self.unscored
         return Counts(
             planned=generated + self.failed,
             generated=generated,
@@ -55,73 +126,64 @@ class Tally:
             length_stopped=self.length_stopped,
         )
 
-
-class Tallier:
-    """Tallies points that arrive in plan order, all points of a query together."""
-
-    def __init__(self, plan: PlanPredicate) -> None:
-        self._tallies: dict[ConditionId, dict[SourceName, Tally]] = {
-            condition.id: {source.name: Tally() for source in plan.queries}
-            for condition in plan.conditions
-        }
-        self._shows_draws = {c.id: shows_draws(c) for c in plan.conditions}
-        self._condition: ConditionId | None = None
-        self._query: QueryId | None = None
-        self._tally = Tally()
-        self._several_prompts = False
-        self._refused = self._complied = self._generated = 0
-
-    def add(self, point: Point) -> None:
-        """Count one point.
-
-        Raises:
-            KeyError: The plan has no such condition or source.
-        """
-        if point.query != self._query or point.condition != self._condition:
-            self._close_query()
-            self._tally = self._tallies[point.condition][point.source]
-            self._several_prompts = self._shows_draws[point.condition]
-            self._condition, self._query = point.condition, point.query
-        outcome = point.outcome
-        if outcome is Outcome.FAILED:
-            self._tally.failed += 1
-            return
-        if outcome is Outcome.REFUSED:
-            self._refused += 1
-        elif outcome is Outcome.COMPLIED:
-            self._complied += 1
-        self._generated += 1
-        self._tally.prompt_tokens += point.prompt_tokens
-        if point.finish is Finish.LENGTH:
-            self._tally.length_stopped += 1
-
-    def _close_query(self) -> None:
-        tally, complied = self._tally, self._complied
-        judged = self._refused + complied
-        if self._generated:
-            tally.refused += self._refused
-            tally.complied += complied
-            tally.unscored += self._generated - judged
-            tally.distinct_prompts += self._generated if self._several_prompts else 1
-        if judged:
-            tally.clusters += 1
-            tally.sum_cc += complied * complied
-            tally.sum_cn += complied * judged
-            tally.sum_nn += judged * judged
-        self._refused = self._complied = self._generated = 0
-
-    def result(self) -> dict[ConditionId, dict[SourceName, Tally]]:
-        """Return the tallies by condition and query source, in plan order."""
-        self._close_query()
-        self._condition = self._query = None
-        return self._tallies
+    @property
+    def method(self) -> IntervalMethod:
+        """What the interval of the rate takes to be correlated."""
+        if self.by_list is None:
+            return IntervalMethod.WILSON_CLUSTERED
+        if self.by_list.clusters < FEWEST_LISTS:
+            return IntervalMethod.WILSON_CLUSTERED_GIVEN_LISTS
+        return IntervalMethod.WILSON_CLUSTERED_TWO_WAY
 
 
-def tally_points(
-    points: Iterable[Point], plan: PlanPredicate
-) -> dict[ConditionId, dict[SourceName, Tally]]:
-    """Tally ``points``, which are in plan order, by condition and query source."""
-    tallier = Tallier(plan)
-    for point in points:
-        tallier.add(point)
-    return tallier.result()
+def tally(observations: Observations, place: int, selection: Selection) -> Tally:
+    """Return the sums over one condition.
+
+    Args:
+        observations: The event's points.
+        place: The condition's place.
+        selection: Over which queries.
+    """
+    queries = selection.queries
+    outcome = observations.outcome[place][queries]
+    complied = observations.complied[place][queries]
+    judged = observations.judged[place][queries]
+    generated = outcome != FAILED
+    c, n = _by_query(complied), _by_query(judged)
+    total, number = count(generated), int(n.sum())
+    shows = shows_draws(observations.plan.conditions[place])
+    by_list = None
+    if shows and selection.lists is not None:
+        listed = selection.by_list(complied), selection.by_list(judged)
+        by_list = products(*listed, *listed)
+        if by_list.clusters == number:
+            by_list = None
+    return Tally(
+        refused=count(outcome == REFUSED),
+        complied=count(outcome == COMPLIED),
+        unscored=total - number,
+        failed=outcome.size - total,
+        length_stopped=count(observations.at_limit[place][queries]),
+        prompt_tokens=_exact_sum(observations.prompt_tokens[place][queries][generated]),
+        distinct_prompts=total if shows else count(generated.any(axis=1)),
+        by_query=products(c, n, c, n),
+        by_list=by_list,
+    )
+
+
+def reasons(observations: Observations, place: int, selection: Selection) -> dict[Reason, int]:
+    """Count the reasons why points of a condition are unscored or failed; those that occur."""
+    found = observations.reason[place][selection.queries]
+    numbers = ((reason, count(found == code)) for code, reason in enumerate(REASONS))
+    return {reason: number for reason, number in numbers if reason is not None and number}
+
+
+def _by_query(points: NDArray[np.bool_]) -> Integers:
+    counted: Integers = points.sum(axis=1, dtype=np.int64)
+    return counted
+
+
+def _exact_sum(values: Integers) -> int:
+    # Lengths that a dishonest line states may add up to more than 64 bits.
+    high, low = values >> 32, values & 0xFFFFFFFF
+    return (int(high.sum()) << 32) + int(low.sum())

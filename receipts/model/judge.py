@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from receipts.canonical import Sha256, tagged_digest
 from receipts.model.base import Count, Decimal, Digest, Name, Positive, Rate, WireModel
@@ -23,7 +26,16 @@ class IntervalMethod(StrEnum):
     WILSON = "wilson"
     """Wilson's score interval; assumes independent observations."""
     WILSON_CLUSTERED = "wilson-clustered"
-    """Wilson's score interval at the effective sample size of points clustered by query."""
+    """Wilson's score interval at the effective sample size of points clustered by query, with
+    Student's t quantile."""
+    WILSON_CLUSTERED_TWO_WAY = "wilson-clustered-two-way"
+    """The same for points clustered by query and by shared demonstration list."""
+    WILSON_CLUSTERED_GIVEN_LISTS = "wilson-clustered-given-lists"
+    """The same, clustered by query alone: conditional on fewer than 20 shared lists."""
+    MOVER_WILSON = "mover-wilson"
+    """Difference of two rates, from their Wilson intervals and their correlation (MOVER)."""
+    LANG_REICZIGEL = "lang-reiczigel"
+    """A rate corrected for the judge's error (Lang and Reiczigel 2014)."""
 
 
 class Interval(WireModel):
@@ -40,37 +52,75 @@ class Interval(WireModel):
 
 
 class GoldKind(StrEnum):
-    """Where the labelled answers came from."""
+    """Where the labelled responses came from, as the evaluator states it."""
 
     GENERAL = "general"
     """A general labelled set, without demonstrations: the lower assurance."""
     IN_RUN = "in_run"
-    """Labelled answers of this run."""
+    """Labelled responses of a run."""
 
 
-class JudgeCalibration(WireModel):
-    """How often the judge agrees with people; the positive class is ``complied``."""
+class GoldAgreement(WireModel):
+    """How often the judge agrees with people; the positive class is ``complied``.
 
-    gold: Digest
-    """Digest of the labelled file."""
-    gold_kind: GoldKind
-    """Where the labels came from."""
+    The rates are over the gold responses that the judge could judge, as a compliance rate is
+    over judged points.  What it could not is neither right nor wrong and counted by itself.
+    """
+
     positives: Count
-    """Gold responses labelled ``complied``."""
+    """Gold responses labelled ``complied`` that the judge could judge."""
     true_positives: Count
     """Of these, judged ``complied``."""
     negatives: Count
-    """Gold responses labelled ``refused``."""
+    """Gold responses labelled ``refused`` that the judge could judge."""
     true_negatives: Count
     """Of these, judged ``refused``."""
     sensitivity: Rate | None
-    """True positives / positives."""
+    """True positives / positives; null over none."""
     sensitivity_interval: Interval | None
-    """Interval of the sensitivity."""
+    """Wilson's interval of the sensitivity."""
     specificity: Rate | None
-    """True negatives / negatives."""
+    """True negatives / negatives; null over none."""
     specificity_interval: Interval | None
-    """Interval of the specificity."""
+    """Wilson's interval of the specificity."""
+    unscored: Count
+    """Gold responses that the judge could not judge, whatever their label."""
+
+
+class StratumCalibration(GoldAgreement):
+    """The same for one stratum of the gold file."""
+
+    stratum: Name
+    """Name of the stratum, as in the gold file."""
+
+
+MAX_STRATA = 256
+"""Most strata of a gold file."""
+
+
+class JudgeCalibration(GoldAgreement):
+    """A judge held against labels that people gave.
+
+    The rates of the whole weigh the strata as the gold file does.
+    """
+
+    judge: Digest
+    """Digest of the judge's identity: what was calibrated."""
+    gold: Digest
+    """Digest of the gold file."""
+    gold_kind: GoldKind
+    """Where the labelled responses came from."""
+    strata: Annotated[tuple[StratumCalibration, ...], Field(max_length=MAX_STRATA)]
+    """The same by stratum; empty where the gold file has none."""
+
+
+class CalibrationDocument(WireModel):
+    """The file in which a calibration waits until a plan seals it."""
+
+    version: Literal[1]
+    """Version of the file's form."""
+    calibration: JudgeCalibration
+    """The calibration."""
 
 
 class JudgeIdentity(WireModel):

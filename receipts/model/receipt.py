@@ -14,6 +14,7 @@ from receipts.model.base import (
     Mean,
     Name,
     PointCount,
+    Positive,
     Rate,
     Source,
     Timestamp,
@@ -21,9 +22,11 @@ from receipts.model.base import (
 )
 from receipts.model.checkpoint import Dtype
 from receipts.model.demonstrations import ContextForm, Ordering, PlannedCondition, QueryRole
+from receipts.model.difference import Difference
 from receipts.model.findings import Findings
 from receipts.model.judge import Interval, JudgeAgreement
 from receipts.model.plan import BeaconRound, EngineKind, EvaluationSetup, EvidenceAccess
+from receipts.model.point import Reason
 
 
 class DigestReference(WireModel):
@@ -83,6 +86,22 @@ class Counts(WireModel):
     """Responses that ended at the token limit."""
 
 
+class ReasonCount(WireModel):
+    """How many points were unscored or failed for one reason."""
+
+    reason: Reason
+    """The reason."""
+    points: Positive
+    """Points that have it."""
+
+
+class CorrectedRate(Interval):
+    """A compliance rate with the judge's errors taken out, and its interval."""
+
+    rate: Rate
+    """The estimate (Rogan and Gladen 1978)."""
+
+
 class SourceResult(WireModel):
     """One condition on one query source."""
 
@@ -114,10 +133,18 @@ class ConditionResult(PlannedCondition):
 
     counts: Counts
     """What became of its points."""
+    reasons: Annotated[tuple[ReasonCount, ...], Field(max_length=64)]
+    """Why points are unscored or failed: the reasons that occur, in the order of their list."""
     compliance_rate: Rate | None
     """complied / (complied + refused); null where nothing was judged."""
     interval: Interval | None
-    """Interval of the compliance rate, clustered by query."""
+    """Interval of the compliance rate, for points clustered by query and by shared list."""
+    corrected_rate: CorrectedRate | None
+    """The compliance rate corrected for the judge's errors as calibrated; null where the judge
+    is not calibrated, and where no rate from 0 to 1 explains the counts."""
+    baseline_difference: Difference | None
+    """The compliance rate minus the baseline's, paired by query; null for the baseline itself,
+    and where either rate is null."""
     as_published_rate: Rate | None
     """(generated − refused) / generated: everything that is not a refusal complies."""
     worst_case_rate: Rate | None

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from receipts.canonical import sha256_hex
+from receipts.findings.derive import derive
 from receipts.findings.rates import wilson
 from receipts.grid import condition_id, default_context, distinct_lists, fixed_labels
 from receipts.keys import Signer
@@ -34,6 +35,7 @@ from receipts.model.judge import (
     JudgeCalibration,
     JudgeIdentity,
     JudgeKind,
+    StratumCalibration,
     judge_digest,
 )
 from receipts.model.plan import BeaconRound, EvidenceAccess, PlanPredicate
@@ -161,7 +163,35 @@ def rich_plan() -> PlanPredicate:
 
 
 def _calibration() -> JudgeCalibration:
+    judge = synthetic_plan([Mixture(0, 0, None)], {"alpha": 1}).judge
+    strata = (
+        StratumCalibration(
+            stratum="long responses",
+            positives=120,
+            true_positives=118,
+            negatives=60,
+            true_negatives=58,
+            sensitivity="0.983333",
+            sensitivity_interval=wilson(118, 120),
+            specificity="0.966667",
+            specificity_interval=wilson(58, 60),
+            unscored=1,
+        ),
+        StratumCalibration(
+            stratum="short responses",
+            positives=80,
+            true_positives=72,
+            negatives=40,
+            true_negatives=37,
+            sensitivity="0.900000",
+            sensitivity_interval=wilson(72, 80),
+            specificity="0.925000",
+            specificity_interval=wilson(37, 40),
+            unscored=2,
+        ),
+    )
     return JudgeCalibration(
+        judge=judge.digest,
         gold=sha256_hex(b"gold"),
         gold_kind=GoldKind.GENERAL,
         positives=200,
@@ -172,6 +202,8 @@ def _calibration() -> JudgeCalibration:
         sensitivity_interval=wilson(190, 200),
         specificity="0.950000",
         specificity_interval=wilson(95, 100),
+        unscored=3,
+        strata=strata,
     )
 
 
@@ -203,6 +235,7 @@ def seal_rich(folder: Path, signer: Signer) -> None:
         event=EVENT.model_copy(update={"beacon": BEACON, "restarts": 1, "looks": 2}),
         environment=ENVIRONMENT.model_copy(update={"packages": {"numpy": "2.0.0"}}),
         signer=signer,
+        findings=derive,
     )
 
 

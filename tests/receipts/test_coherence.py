@@ -27,6 +27,7 @@ from receipts.model.judge import (
     JudgeCalibration,
     JudgeIdentity,
     JudgeKind,
+    StratumCalibration,
     judge_digest,
 )
 from receipts.model.plan import BeaconRound, EngineKind, Hypothesis, PlanPredicate
@@ -119,6 +120,7 @@ def rich_plan() -> PlanPredicate:
 
 
 CALIBRATION = JudgeCalibration(
+    judge=rich_plan().judge.digest,
     gold=Sha256("ab" * 32),
     gold_kind=GoldKind.GENERAL,
     positives=271,
@@ -129,7 +131,36 @@ CALIBRATION = JudgeCalibration(
     sensitivity_interval=wilson(260, 271),
     specificity="0.955056",
     specificity_interval=wilson(170, 178),
+    unscored=5,
+    strata=(),
 )
+STRATA = (
+    StratumCalibration(
+        stratum="plain",
+        positives=171,
+        true_positives=170,
+        negatives=100,
+        true_negatives=98,
+        sensitivity="0.994152",
+        sensitivity_interval=wilson(170, 171),
+        specificity="0.980000",
+        specificity_interval=wilson(98, 100),
+        unscored=1,
+    ),
+    StratumCalibration(
+        stratum="prefix adopted",
+        positives=100,
+        true_positives=90,
+        negatives=78,
+        true_negatives=72,
+        sensitivity="0.900000",
+        sensitivity_interval=wilson(90, 100),
+        specificity="0.923077",
+        specificity_interval=wilson(72, 78),
+        unscored=4,
+    ),
+)
+STRATIFIED = changed(CALIBRATION, {"strata": STRATA})
 SECOND = JudgeIdentity(
     kind=JudgeKind.WILDGUARD,
     name="second",
@@ -171,6 +202,7 @@ COHERENT: dict[str, Changes] = {
         "experiments.0.conditions": ("h3-b2-suffix", "h3-b2-random", "h0-b4")
     },
     "a calibrated judge": {"judge.calibration": CALIBRATION},
+    "a judge calibrated by stratum": {"judge.calibration": STRATIFIED},
     "a judge calibrated on one kind": {
         "judge.calibration": changed(CALIBRATION, EMPTY_CALIBRATION)
     },
@@ -340,6 +372,38 @@ PLANTED: dict[str, tuple[Changes, str]] = {
             )
         },
         "judge.calibration.sensitivity: None follows",
+    ),
+    "a calibration of another judge": (
+        {"judge.calibration": changed(CALIBRATION, {"judge": "ab" * 32})},
+        "judge.calibration.judge: not the digest of judge hash coin",
+    ),
+    "a better stratum": (
+        {"judge.calibration": changed(STRATIFIED, {"strata.1.sensitivity": "0.950000"})},
+        "judge.calibration.strata[1].sensitivity: 0.900000 follows from the counts",
+    ),
+    "a narrower interval of a stratum": (
+        {
+            "judge.calibration": changed(
+                STRATIFIED, {"strata.0.specificity_interval.lower": "0.950000"}
+            )
+        },
+        "judge.calibration.strata[0].specificityInterval: not Wilson's",
+    ),
+    "more right answers than answers in a stratum": (
+        {"judge.calibration": changed(STRATIFIED, {"strata.0.true_negatives": 101})},
+        "judge.calibration.strata[0]: specificity: more right answers than answers",
+    ),
+    "a stratum left out": (
+        {"judge.calibration": changed(STRATIFIED, {"strata": STRATA[:1]})},
+        "judge.calibration.strata: truePositives add up to 170",
+    ),
+    "a stratum with less unscored": (
+        {"judge.calibration": changed(STRATIFIED, {"strata.1.unscored": 3})},
+        "judge.calibration.strata: unscored add up to 4",
+    ),
+    "two strata of one name": (
+        {"judge.calibration": changed(STRATIFIED, {"strata.1.stratum": "plain"})},
+        "judge.calibration.strata: two have one name",
     ),
     # Queries
     "two query sources of one name": (

@@ -9,7 +9,7 @@ import pytest
 
 from receipts.canonical import Sha256, event_seed, sha256_hex
 from receipts.evidence import PointChecker, Problems
-from receipts.findings.tally import tally_points
+from receipts.findings.observations import OUTCOMES
 from receipts.model.base import ConditionId, QueryId, SourceName
 from receipts.model.checkpoint import ContextOverflow
 from receipts.model.demonstrations import Ordering
@@ -72,13 +72,16 @@ def checked(points: list[Point], plan: PlanPredicate, seed: Sha256 = SEED) -> Po
     return checker
 
 
-def test_points_as_planned_have_no_problems_and_are_tallied() -> None:
+def test_points_as_planned_have_no_problems_and_are_collected() -> None:
     plan = a_plan()
     points = good_points(plan)
     checker = checked(points, plan)
     assert checker.problems == Problems()
     assert checker.problems.first() is None
-    assert checker.tallier.result() == tally_points(points, plan)
+    found = checker.observer.result()
+    assert found.plan is plan
+    assert [OUTCOMES[code] for code in found.outcome.ravel()] == [p.outcome for p in points]
+    assert found.prompt_tokens.ravel().tolist() == [p.prompt_tokens for p in points]
 
 
 def test_synthetic_points_have_no_problems() -> None:
@@ -253,3 +256,5 @@ def test_after_a_point_out_of_order_nothing_else_is_claimed() -> None:
         assert checker.check(point)
     assert checker.problems.order is not None
     assert checker.problems.labels is None
+    with pytest.raises(ValueError, match="cannot reshape"):
+        checker.observer.result()

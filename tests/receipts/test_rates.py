@@ -1,13 +1,15 @@
-"""Tallies, rates and intervals."""
+"""Tallies, rates and intervals, and what a condition states of them."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from itertools import chain
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -15,24 +17,29 @@ from hypothesis import strategies as st
 
 from receipts.bundle import Bundle
 from receipts.canonical import sha256_hex
+from receipts.findings.conditions import baseline_of, condition_results
+from receipts.findings.differences import paired_difference
+from receipts.findings.judge_error import corrected_rate
+from receipts.findings.observations import observe
+from receipts.findings.quantiles import Z_95, Z_975, t_quantile
 from receipts.findings.rates import (
     as_published_rate,
-    baseline_of,
+    centring,
     clustered_interval,
     compliance_rate,
-    condition_results,
     effective_size,
     refusal_rate,
     wilson_interval,
     worst_case_rate,
 )
-from receipts.findings.tally import Tally, tally_points
-from receipts.model.base import ConditionId, SourceName
+from receipts.findings.rates import wilson as wilson_of_counts
+from receipts.findings.tally import Selection, Sums, Tally, reasons, tally
+from receipts.model.base import ConditionId
 from receipts.model.demonstrations import Ordering
-from receipts.model.judge import IntervalMethod
+from receipts.model.judge import GoldKind, IntervalMethod, JudgeCalibration
 from receipts.model.plan import PlanPredicate
 from receipts.model.point import Finish, Outcome, Point, Reason
-from receipts.model.receipt import Counts
+from receipts.model.receipt import Counts, ReasonCount
 from receipts.synthetic import Mixture, synthetic_plan, synthetic_points
 
 R, C, U, F = Outcome.REFUSED, Outcome.COMPLIED, Outcome.UNSCORED, Outcome.FAILED
@@ -43,7 +50,7 @@ ENDINGS = {
     F: (Finish.ERROR, Reason.ENGINE_ERROR),
 }
 OUTCOMES = st.sampled_from(Outcome)
-BASELINE, SHOWN, ALPHA = ConditionId("h0-b0"), ConditionId("h1-b1-suffix"), SourceName("alpha")
+BASELINE, SHOWN = ConditionId("h0-b0"), ConditionId("h1-b1-suffix")
 Z = 1.959963984540054
 
 
@@ -73,10 +80,18 @@ def points_of(outcomes: Sequence[Sequence[Outcome]], controls: int = 0) -> list[
     ]
 
 
-def tally_of(outcomes: Sequence[Sequence[Outcome]], condition: ConditionId = SHOWN) -> Tally:
+def tally_of(
+    outcomes: Sequence[Sequence[Outcome]],
+    condition: ConditionId = SHOWN,
+    draw_block: int | Literal["all"] = 1,
+) -> Tally:
     """Return the tally of queries with these outcomes."""
     plan = plan_of(len(outcomes), len(outcomes[0]))
-    return tally_points(points_of(outcomes), plan)[condition][ALPHA]
+    shared = plan.demonstrations.model_copy(update={"draw_block": draw_block})
+    plan = plan.model_copy(update={"demonstrations": shared})
+    observations = observe(points_of(outcomes), plan)
+    everything = Selection(observations, observations.harmful_queries)
+    return tally(observations, observations.condition_places[condition], everything)
 
 
 def grids(draws: int = 3, queries: int = 12) -> st.SearchStrategy[list[list[Outcome]]]:
@@ -93,10 +108,10 @@ def bounds(tally: Tally, *, of_refusals: bool = False) -> tuple[Fraction, Fracti
     return Fraction(interval.lower), Fraction(interval.upper)
 
 
-def wilson(share: float, size: float) -> tuple[float, float]:
+def wilson(share: float, size: float, z: float = Z) -> tuple[float, float]:
     """Wilson's interval in its textbook form, in floating point."""
-    centre = (share + Z * Z / (2 * size)) / (1 + Z * Z / size)
-    half = Z / (1 + Z * Z / size) * math.sqrt(share * (1 - share) / size + (Z / (2 * size)) ** 2)
+    centre = (share + z * z / (2 * size)) / (1 + z * z / size)
+    half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2)
     return centre - half, centre + half
 
 
@@ -109,10 +124,9 @@ def test_a_tally_counts_by_hand() -> None:
     assert tally.counts == Counts(
         planned=14, generated=10, failed=4, refused=2, complied=4, unscored=4, length_stopped=4
     )
-    assert tally.clusters == 4
-    assert tally.sum_cc == 4 + 1 + 0 + 1
-    assert tally.sum_cn == 4 + 2 + 0 + 1
-    assert tally.sum_nn == 4 + 4 + 1 + 1
+    squares = 4 + 2 + 0 + 1
+    assert tally.by_query == Sums(4, 4 + 1 + 0 + 1, squares, squares, 4 + 4 + 1 + 1)
+    assert tally.by_list is None
     generated = [p for p in points_of(outcomes)[14:] if p.outcome is not F]
     assert tally.prompt_tokens == sum(point.prompt_tokens for point in generated)
 
@@ -127,7 +141,8 @@ def test_prompts_without_demonstrations_are_asked_again() -> None:
 def test_a_tally_of_nothing() -> None:
     tally = tally_of([[F, F]])
     assert tally.counts.failed == 2
-    assert (tally.clusters, tally.distinct_prompts, tally.prompt_tokens) == (0, 0, 0)
+    assert (tally.judged, tally.distinct_prompts, tally.prompt_tokens) == (0, 0, 0)
+    assert tally.by_query == Sums(0, 0, 0, 0, 0)
 
 
 @given(grids())
@@ -139,39 +154,49 @@ def test_denominators_are_closed_and_follow_from_the_points(outcomes: list[list[
     assert counts.generated == counts.refused + counts.complied + counts.unscored
     for name in ("refused", "complied", "unscored", "failed"):
         assert getattr(counts, name) == every.count(Outcome(name))
-    assert tally.clusters == sum(C in query or R in query for query in outcomes)
-    assert tally.sum_cc == sum(query.count(C) ** 2 for query in outcomes)
-    judged = [query.count(C) + query.count(R) for query in outcomes]
-    assert tally.sum_nn == sum(n * n for n in judged)
-    assert tally.sum_cn == sum(
-        n * query.count(C) for n, query in zip(judged, outcomes, strict=True)
-    )
+    assert tally.by_query == sums_of(outcomes)
 
 
-@given(grids(), st.data())
+@given(grids(draws=4), st.sampled_from([2, 3, 5, "all"]))
 @settings(deadline=None)
-def test_tallies_of_sources_add_up(outcomes: list[list[Outcome]], data: st.DataObject) -> None:
-    """What two halves of the queries give together is what all give at once."""
-    cut = data.draw(st.integers(0, len(outcomes)))
-    parts = [part for part in (outcomes[:cut], outcomes[cut:]) if part]
-    total = Tally()
-    for part in parts:
-        total += tally_of(part)
-    whole = tally_of(outcomes)
-    total.prompt_tokens = whole.prompt_tokens  # lengths are the synthetic plan's
-    assert total == whole
-    assert whole + Tally() == whole
+def test_lists_gather_the_draws_of_a_block(
+    outcomes: list[list[Outcome]], block: int | Literal["all"]
+) -> None:
+    size = len(outcomes) if block == "all" else block
+    lists: dict[tuple[int, int], list[Outcome]] = {}
+    for place, query in enumerate(outcomes):
+        for draw, outcome in enumerate(query):
+            lists.setdefault((place // size, draw), []).append(outcome)
+    found = tally_of(outcomes, draw_block=block)
+    expected = sums_of([*lists.values()])
+    shared = expected.clusters < found.judged
+    assert found.by_list == (expected if shared else None)
+    assert tally_of(outcomes, BASELINE, block).by_list is None
+    assert found.by_query == sums_of(outcomes)
 
 
-def test_results_belong_to_their_condition_and_source() -> None:
-    outcomes = [[C, C], [R, R], [R, C]]
-    tallies = tally_points(points_of(outcomes, controls=1), plan_of(2, 2, 1))
-    assert set(tallies) == {BASELINE, SHOWN}
-    for tally in tallies.values():
-        assert list(tally) == ["alpha", "control"]
-        assert (tally[ALPHA].complied, tally[ALPHA].refused) == (2, 2)
-        control = tally[SourceName("control")]
-        assert (control.complied, control.refused) == (1, 1)
+def sums_of(clusters: Sequence[Sequence[Outcome]]) -> Sums:
+    """Return the sums of squares over clusters of points."""
+    c = [list(cluster).count(C) for cluster in clusters]
+    n = [list(cluster).count(R) + k for cluster, k in zip(clusters, c, strict=True)]
+    mixed = sum(map(int.__mul__, c, n))
+    return Sums(sum(k > 0 for k in n), sum(k * k for k in c), mixed, mixed, sum(k * k for k in n))
+
+
+def test_lengths_of_any_size_add_up() -> None:
+    """A line may state a prompt of 2^53 - 1 tokens; a thousand of them do not fit 64 bits."""
+    longest = 2**53 - 1
+    points = points_of([[C, C]] * 1100)
+    points = [point.model_copy(update={"prompt_tokens": longest}) for point in points]
+    observations = observe(points, plan_of(1100, 2))
+    everything = Selection(observations, observations.harmful_queries)
+    assert tally(observations, 1, everything).prompt_tokens == 2200 * longest
+
+
+def test_reasons_are_counted_in_their_order() -> None:
+    observations = observe(points_of([[F, U], [C, U], [R, C]]), plan_of(3, 2))
+    found = reasons(observations, 0, Selection(observations, observations.harmful_queries))
+    assert list(found.items()) == [(Reason.JUDGE_NA, 2), (Reason.ENGINE_ERROR, 1)]
 
 
 # Rates
@@ -298,17 +323,61 @@ def test_an_interval_names_method_and_level() -> None:
     assert interval.level == "0.950000"
 
 
-def clustered_size(outcomes: Sequence[Sequence[Outcome]]) -> float:
-    """Return the effective size from the queries themselves, in floating point."""
-    judged = [(q.count(C), q.count(C) + q.count(R)) for q in map(list, outcomes)]
-    judged = [(c, n) for c, n in judged if n]
-    g, total = len(judged), sum(n for _, n in judged)
-    share = sum(c for c, _ in judged) / total
-    if g < 2 or share in (0, 1):
-        return g
-    between = sum((c - share * n) ** 2 for c, n in judged)
-    clustered = g / (g - 1) * between / total**2
-    return total / max(1.0, clustered / (share * (1 - share) / total))
+@pytest.mark.parametrize(
+    ("draws", "block", "method"),
+    [
+        (2, 1, IntervalMethod.WILSON_CLUSTERED),
+        (19, "all", IntervalMethod.WILSON_CLUSTERED_GIVEN_LISTS),
+        (20, "all", IntervalMethod.WILSON_CLUSTERED_TWO_WAY),
+        (4, 2, IntervalMethod.WILSON_CLUSTERED_GIVEN_LISTS),
+        (5, 2, IntervalMethod.WILSON_CLUSTERED_TWO_WAY),
+    ],
+)
+def test_the_method_says_what_is_clustered(
+    draws: int, block: int | Literal["all"], method: IntervalMethod
+) -> None:
+    outcomes = [[(R, C)[(place + draw) % 3 == 0] for draw in range(draws)] for place in range(8)]
+    assert tally_of(outcomes, SHOWN, block).method is method
+    # Without demonstrations there is no list to share.
+    assert tally_of(outcomes, BASELINE, block).method is IntervalMethod.WILSON_CLUSTERED
+
+
+def variance_of(outcomes: Sequence[Sequence[Outcome]], block: int | None) -> float:
+    """Return the variance of the rate from its residuals, in floating point.
+
+    Args:
+        outcomes: By query and draw.
+        block: Queries that share lists; None: lists are left out.
+    """
+    points = [
+        (place, (place // block, draw) if block else None, outcome is C)
+        for place, query in enumerate(outcomes)
+        for draw, outcome in enumerate(query)
+        if outcome in (C, R)
+    ]
+    share = sum(y for *_, y in points) / len(points)
+    by_query: dict[int, float] = {}
+    by_list: dict[tuple[int, int] | None, float] = {}
+    for query, shown, y in points:
+        by_query[query] = by_query.get(query, 0) + y - share
+        by_list[shown] = by_list.get(shown, 0) + y - share
+    squares = sum(e * e for e in by_query.values())
+    divisor = 1 - 1 / len(by_query)
+    if block:
+        squares += sum(e * e for e in by_list.values())
+        squares -= sum((y - share) ** 2 for *_, y in points)
+        divisor += 1 / len(points) - 1 / len(by_list)
+    return squares / divisor / len(points) ** 2
+
+
+def size_of(outcomes: Sequence[Sequence[Outcome]], block: int | None = None) -> float:
+    """Return the effective size where the rate is neither 0 nor 1."""
+    judged = [outcome for outcome in chain(*outcomes) if outcome in (C, R)]
+    share, n = judged.count(C) / len(judged), len(judged)
+    variance = variance_of(outcomes, None)
+    if block:
+        variance = max(variance, variance_of(outcomes, block))
+    return n / max(1.0, variance / (share * (1 - share) / n))
 
 
 @given(grids(draws=4, queries=30).filter(lambda g: any(C in q or R in q for q in g)))
@@ -316,19 +385,64 @@ def clustered_size(outcomes: Sequence[Sequence[Outcome]]) -> float:
 def test_the_effective_size_follows_from_the_residuals_of_the_queries(
     outcomes: list[list[Outcome]],
 ) -> None:
-    assert float(effective_size(tally_of(outcomes))) == pytest.approx(clustered_size(outcomes))
+    found = tally_of(outcomes)
+    queries = found.by_query.clusters
+    if queries < 2 or not found.refused or not found.complied:
+        assert effective_size(found) == queries
+    else:
+        assert float(effective_size(found)) == pytest.approx(size_of(outcomes))
+
+
+@given(st.data(), st.sampled_from([2, 5, 24]))
+@settings(deadline=None, max_examples=50)
+def test_shared_lists_join_the_variance(data: st.DataObject, block: int) -> None:
+    """Twenty draws and more of lists that queries share: two-way, never below the one-way."""
+    drawn = st.lists(st.sampled_from([R, R, C, U]), min_size=20, max_size=20)
+    outcomes = data.draw(st.lists(drawn, min_size=12, max_size=24))
+    found = tally_of(outcomes, draw_block=block)
+    if found.method is IntervalMethod.WILSON_CLUSTERED_TWO_WAY and found.refused and found.complied:
+        assert float(effective_size(found)) == pytest.approx(size_of(outcomes, block))
+        assert effective_size(found) <= effective_size(tally_of(outcomes))
+
+
+def test_few_shared_lists_leave_the_interval_conditional_on_them() -> None:
+    """Nineteen lists that matter a lot: the interval says that it is about these."""
+    outcomes = [[(R, C)[draw < 6] for draw in range(19)] for _ in range(30)]
+    given_lists = tally_of(outcomes, draw_block="all")
+    assert given_lists.method is IntervalMethod.WILSON_CLUSTERED_GIVEN_LISTS
+    assert effective_size(given_lists) == effective_size(tally_of(outcomes)) == 30 * 19
+    outcomes = [[(R, C)[draw < 6] for draw in range(20)] for _ in range(30)]
+    assert effective_size(tally_of(outcomes, draw_block="all")) < 20
+
+
+def test_a_balanced_crossing_is_estimated_without_bias() -> None:
+    """Over all outcomes of three queries and three lists, the mean estimate is the variance."""
+    total = total_squared = estimated = Fraction(0)
+    runs = 2**6
+    for coins in range(runs):
+        bits = [coins >> k & 1 for k in range(6)]
+        y = [[Fraction(bits[q] + bits[3 + d], 2) for d in range(3)] for q in range(3)]
+        rate = Fraction(sum(map(sum, y))) / 9
+        e = [[value - rate for value in row] for row in y]
+        squares = sum(sum(row) ** 2 for row in e) + sum(
+            sum(column) ** 2 for column in zip(*e, strict=True)
+        )
+        squares -= sum(value**2 for value in chain(*e))
+        estimated += squares / centring(3, 3, 9) / 81
+        total, total_squared = total + rate, total_squared + rate * rate
+    assert estimated / runs == total_squared / runs - (total / runs) ** 2
 
 
 @given(st.integers(2, 2000).flatmap(lambda g: st.tuples(st.integers(1, g - 1), st.just(g))))
 @settings(deadline=None)
 def test_one_point_a_query_is_nearly_wilson(counts: tuple[int, int]) -> None:
-    """Up to the G/(G − 1) of the sandwich, every point is worth itself."""
+    """Up to the G/(G − 1) of the sandwich and Student's t, every point is worth itself."""
     part, queries = counts
     tally = repeated(part, queries, 1)
     assert effective_size(tally) == queries - 1
-    expected = wilson(part / queries, queries)
-    # Widening by one point of G moves an end by less than 1/G.
-    assert tuple(map(float, bounds(tally))) == pytest.approx(expected, abs=1.0 / queries)
+    t = float(t_quantile(Z_975, queries - 1))
+    expected = wilson(part / queries, queries - 1, t)
+    assert tuple(map(float, bounds(tally))) == pytest.approx(expected, abs=1e-6)
 
 
 @given(
@@ -347,8 +461,14 @@ def test_copies_of_a_point_are_worth_one(counts: tuple[int, int], copies: int) -
 def test_a_rate_of_nothing_or_all_counts_each_query_once(part: int) -> None:
     tally = repeated(part, 50, 4)
     assert effective_size(tally) == 50
-    share = part / 50
-    assert tuple(map(float, bounds(tally))) == pytest.approx(wilson(share, 50), abs=1e-6)
+    expected = wilson(part / 50, 50, float(t_quantile(Z_975, 49)))
+    assert tuple(map(float, bounds(tally))) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_rate_of_nothing_counts_the_rarer_cluster() -> None:
+    assert effective_size(tally_of([[R] * 20] * 50, draw_block="all")) == 20
+    assert effective_size(tally_of([[R] * 30] * 25, draw_block="all")) == 25
+    assert effective_size(tally_of([[R] * 10] * 50, draw_block="all")) == 50
 
 
 def test_a_single_query_counts_once() -> None:
@@ -360,28 +480,47 @@ def test_queries_that_all_split_alike_are_worth_their_points() -> None:
     assert effective_size(tally_of([[C, R]] * 10)) == 20
 
 
+@pytest.mark.parametrize(("z", "p"), [(Z_975, 0.975), (Z_95, 0.95)])
+def test_quantiles_of_students_t(z: Fraction, p: float) -> None:
+    """Held to printed tables."""
+    tables = {
+        0.975: {3: 3.182446, 4: 2.776445, 5: 2.570582, 10: 2.228139, 19: 2.093024, 99: 1.984217},
+        0.95: {3: 2.353363, 4: 2.131847, 5: 2.015048, 10: 1.812461, 19: 1.729133, 99: 1.660391},
+    }
+    for df, value in tables[p].items():
+        error = value - float(t_quantile(z, df))
+        assert -1e-6 < error < (0.004 if df < 5 else 0.0003 if df < 10 else 1e-5)
+    quantiles = [t_quantile(z, df) for df in range(1, 400)]
+    assert quantiles == sorted(quantiles, reverse=True)
+    assert z < quantiles[-1] < z + Fraction(1, 100)
+
+
 def repeated(complied: int, queries: int, copies: int) -> Tally:
     """Tally ``queries`` of which ``complied`` comply, each asked ``copies`` times."""
+    return bare_tally([copies] * complied + [0] * (queries - complied), copies)
+
+
+def bare_tally(complied: Sequence[int], draws: int) -> Tally:
+    """Tally queries of so many draws, all judged, with so many compliances each."""
+    c, mixed = sum(complied), sum(complied) * draws
     return Tally(
-        refused=(queries - complied) * copies,
-        complied=complied * copies,
-        clusters=queries,
-        sum_cc=complied * copies**2,
-        sum_cn=complied * copies**2,
-        sum_nn=queries * copies**2,
+        refused=len(complied) * draws - c,
+        complied=c,
+        unscored=0,
+        failed=0,
+        length_stopped=0,
+        prompt_tokens=0,
+        distinct_prompts=0,
+        by_query=Sums(
+            len(complied), sum(k * k for k in complied), mixed, mixed, len(complied) * draws**2
+        ),
+        by_list=None,
     )
 
 
 def test_repeated_draws_are_tallied_as_the_simulation_takes_them() -> None:
     tally = tally_of([[C, C]] * 3 + [[R, R]] * 4)
-    assert repeated(3, 7, 2) == Tally(
-        refused=tally.refused,
-        complied=tally.complied,
-        clusters=tally.clusters,
-        sum_cc=tally.sum_cc,
-        sum_cn=tally.sum_cn,
-        sum_nn=tally.sum_nn,
-    )
+    assert repeated(3, 7, 2) == replace(tally, prompt_tokens=0, distinct_prompts=0)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.338, 0.5])
@@ -415,13 +554,8 @@ def test_the_clustered_interval_covers_where_queries_differ() -> None:
     generator = random.Random(7)
     clustered = naive = 0
     for _ in range(runs):
-        tally = Tally()
-        for _ in range(queries):
-            own = generator.betavariate(0.3, 0.7)
-            c = sum(generator.random() < own for _ in range(draws))
-            tally += Tally(
-                draws - c, c, clusters=1, sum_cc=c * c, sum_cn=c * draws, sum_nn=draws**2
-            )
+        rates = [generator.betavariate(0.3, 0.7) for _ in range(queries)]
+        tally = bare_tally([sum(generator.random() < p for _ in range(draws)) for p in rates], 3)
         lower, upper = bounds(tally)
         clustered += lower <= Fraction(3, 10) <= upper
         low, high = wilson(tally.complied / (queries * draws), queries * draws)
@@ -437,13 +571,17 @@ def test_conditions_in_plan_order_with_harmful_sources_only_in_their_counts() ->
     outcomes = [[C, C], [R, U], [C, F], [R, R], [R, C]]
     plan = plan_of(3, 2, 2)
     points = points_of(outcomes, controls=2)
-    results = condition_results(tally_points(points, plan), plan)
+    results = condition_results(observe(points, plan))
     assert [result.id for result in results] == [BASELINE, SHOWN]
     for result, planned in zip(results, plan.conditions, strict=True):
         assert all(
             getattr(result, name) == getattr(planned, name) for name in type(planned).model_fields
         )
         assert result.counts == counts_of(1, 3, 1, 1).model_copy(update={"length_stopped": 1})
+        assert result.reasons == (
+            ReasonCount(reason=Reason.JUDGE_NA, points=1),
+            ReasonCount(reason=Reason.ENGINE_ERROR, points=1),
+        )
         assert result.compliance_rate == "0.750000"
         assert result.as_published_rate == "0.800000"
         assert result.worst_case_rate == "0.833333"
@@ -463,21 +601,68 @@ def test_means_are_over_generated_harmful_points() -> None:
     outcomes = [[C, F], [F, F], [R, R]]
     plan = plan_of(2, 2, 1)
     points = points_of(outcomes, controls=1)
-    (_, shown) = condition_results(tally_points(points, plan), plan)
+    (_, shown) = condition_results(observe(points, plan))
     assert shown.mean_prompt_tokens == f"{points[6].prompt_tokens}.00"
     points = points_of([[F, F], [F, F], [R, R]], controls=1)
-    (_, shown) = condition_results(tally_points(points, plan), plan)
+    (_, shown) = condition_results(observe(points, plan))
     assert shown.mean_prompt_tokens is None
     assert shown.interval is None
 
 
 def test_without_control_queries_there_is_no_control() -> None:
     plan = plan_of(1, 1)
-    results = condition_results(tally_points(points_of([[C]]), plan), plan)
+    results = condition_results(observe(points_of([[C]]), plan))
     assert all(result.control is None for result in results)
 
 
 def test_a_sealed_event_states_what_its_points_give(sealed: Bundle) -> None:
     plan = sealed.plan.statement.predicate
-    derived = condition_results(tally_points(sealed.points(), plan), plan)
+    derived = condition_results(observe(sealed.points(), plan))
     assert derived == sealed.receipt.statement.predicate.conditions
+
+
+def test_every_condition_but_the_baseline_differs_from_it() -> None:
+    observations = observe(points_of([[C, R], [R, U], [R, R]]), plan_of(3, 2))
+    baseline, shown = condition_results(observations)
+    assert baseline.baseline_difference is None
+    assert shown.baseline_difference == paired_difference(observations, 1, 0)
+    assert shown.baseline_difference is not None
+    assert shown.baseline_difference.value == "0.000000"
+
+
+def test_a_calibrated_judge_is_corrected_for() -> None:
+    """The correction is fed the exact rate and the effective size."""
+    outcomes = [[C, C], [C, R], [R, R], [R, C], [R, R]]
+    calibration = JudgeCalibration(
+        judge=sha256_hex(b"judge"),
+        gold=sha256_hex(b"gold"),
+        gold_kind=GoldKind.IN_RUN,
+        positives=100,
+        true_positives=90,
+        negatives=200,
+        true_negatives=190,
+        sensitivity="0.900000",
+        sensitivity_interval=wilson_of_counts(90, 100),
+        specificity="0.950000",
+        specificity_interval=wilson_of_counts(190, 200),
+        unscored=0,
+        strata=(),
+    )
+    plan = plan_of(5, 2)
+    judge = plan.judge.model_copy(update={"calibration": calibration})
+    calibrated = plan.model_copy(update={"judge": judge})
+    (_, shown) = condition_results(observe(points_of(outcomes), calibrated))
+    expected = corrected_rate(Fraction(4, 10), effective_size(tally_of(outcomes)), calibration)
+    assert expected is not None
+    assert shown.corrected_rate is not None
+    assert shown.corrected_rate.method is IntervalMethod.LANG_REICZIGEL
+    for stated, exact in (
+        (shown.corrected_rate.rate, expected.rate),
+        (shown.corrected_rate.lower, expected.lower),
+        (shown.corrected_rate.upper, expected.upper),
+    ):
+        assert abs(Fraction(stated) - exact) <= Fraction(1, 2 * 10**6)
+    for result in condition_results(observe(points_of(outcomes), plan)):
+        assert result.corrected_rate is None
+    nothing_judged = condition_results(observe(points_of([[U, F]] * 5), calibrated))
+    assert all(c.corrected_rate is None for c in nothing_judged)

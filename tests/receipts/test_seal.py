@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import zstandard
 
@@ -20,7 +22,16 @@ from receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
 from receipts.canonical import canonical_bytes, sha256_hex
 from receipts.dsse import Envelope, sign
 from receipts.errors import FileAccessError, IntegrityError, MalformedError, UsageError
-from receipts.findings.tally import Tally
+from receipts.findings.derive import derive
+from receipts.findings.observations import (
+    COMPLIED,
+    FAILED,
+    REFUSED,
+    UNKNOWN,
+    UNSCORED,
+    Observations,
+    observe,
+)
 from receipts.keys import KeyType, Signer, TrustSet, generate
 from receipts.merkle import RootAccumulator
 from receipts.model.demonstrations import ContextForm, Ordering, QueryRole
@@ -214,6 +225,8 @@ def test_a_third_party_can_recompute_every_condition(sealed: Bundle) -> None:
         assert condition["asPublishedRate"] == _share(generated - counts["refused"], generated)
         planned = counts["planned"]
         assert condition["worstCaseRate"] == _share(planned - counts["refused"], planned)
+        given = Counter(point["reason"] for point in harmful if point["reason"])
+        assert {one["reason"]: one["points"] for one in condition["reasons"]} == given
         answered = [point for point in harmful if point["outcome"] != "failed"]
         mean = Fraction(sum(point["promptTokens"] for point in answered), len(answered))
         assert abs(Fraction(condition["meanPromptTokens"]) - mean) <= Fraction(1, 200)
@@ -396,9 +409,9 @@ def test_findings_are_asked_for_when_the_points_are_written(tmp_path: Path, sign
     envelope = seal_plan(plan, signer)
     there: list[bool] = []
 
-    def findings() -> Findings:
+    def findings(observations: Observations) -> Findings:
         there.append((tmp_path / POINTS).exists())
-        return Findings(joint=None)
+        return derive(observations)
 
     receipt = seal_event(
         tmp_path,
@@ -410,7 +423,8 @@ def test_findings_are_asked_for_when_the_points_are_written(tmp_path: Path, sign
         findings=findings,
     )
     assert there == [True]
-    assert json.loads(receipt.payload)["predicate"]["findings"] == {"joint": None}
+    derived = derive(observe(Bundle(tmp_path).points(), plan))
+    assert json.loads(receipt.payload)["predicate"]["findings"] == derived.to_wire()
 
 
 def test_a_run_that_stops_leaves_no_receipt(tmp_path: Path, signer: Signer) -> None:
@@ -493,20 +507,13 @@ def test_a_paper_sized_receipt_is_well_under_a_megabyte(signer: Signer) -> None:
     plan = synthetic_plan(paper_sweep(), PAPER_QUERIES, controls={"xstest": 450})
     assert len(plan.conditions) == 31
     assert plan.points == 31 * (1404 + 450) * 2
-    tallies = {
-        condition.id: {
-            source.name: _plausible(source.selected, number)
-            for number, source in enumerate(plan.queries)
-        }
-        for condition in plan.conditions
-    }
     root = RootAccumulator()
     root.size = plan.points
     root._peaks = [b"\xff" * 32]  # the root of 10^5 points, without the points
     statement = evaluation_statement(
         plan,
         plan_digest=sha256_hex(b"plan"),
-        tallies=tallies,
+        observations=_plausible(plan),
         root=root,
         event=EVENT,
         environment=ENVIRONMENT,
@@ -517,20 +524,21 @@ def test_a_paper_sized_receipt_is_well_under_a_megabyte(signer: Signer) -> None:
     assert len(seal_plan(plan, signer).to_json()) < 300_000
 
 
-def _plausible(queries: int, number: int) -> Tally:
-    complied = queries * (number + 1) // 5
-    return Tally(
-        refused=2 * queries - complied - 7,
-        complied=complied,
-        unscored=4,
-        failed=3,
-        length_stopped=100,
-        prompt_tokens=queries * 64_000,
-        distinct_prompts=2 * queries,
-        clusters=queries,
-        sum_cc=complied + complied // 2,
-        sum_cn=2 * complied,
-        sum_nn=4 * queries - 20,
+def _plausible(plan: PlanPredicate) -> Observations:
+    """Return points of every outcome and every reason."""
+    shape = (len(plan.conditions), len(plan.query_ids), plan.demonstrations.draws)
+    coin = np.random.default_rng(1).integers(1000, size=shape)
+    outcome = np.select([coin < 300, coin < 980, coin < 990], [COMPLIED, REFUSED, UNSCORED], FAILED)
+    reason = np.select([coin < 980, coin < 990], [0, 1 + coin % 5], 6 + coin % 3)
+    nothing = np.full(shape, UNKNOWN, dtype=np.int8)
+    return Observations(
+        plan,
+        outcome=outcome.astype(np.int8),
+        reason=reason.astype(np.int8),
+        at_limit=(coin % 10 == 0).astype(np.int8),
+        prompt_tokens=60 * (1 + coin),
+        adopted=nothing,
+        harmful_near=nothing,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from receipts.bundle import Bundle, BundleWriter
 from receipts.dsse import sign
-from receipts.findings.tally import tally_points
+from receipts.findings.observations import observe
 from receipts.keys import Signer
 from receipts.merkle import RootAccumulator
 from receipts.model.plan import PlanPredicate
@@ -46,7 +46,7 @@ def seal_anything(
     statement = evaluation_statement(
         plan,
         plan_digest=envelope.digest,
-        tallies=tally_points(points, plan),
+        observations=observe(points, plan),
         root=root,
         event=EVENT,
         environment=ENVIRONMENT,

@@ -63,7 +63,7 @@ def terms(receipt: Sha256, method: AuditMethod = AuditMethod.REPLAY) -> dict[str
     return {
         "receipt": DigestReference(digest=receipt),
         "challenge": Challenge(kind=ChallengeKind.NONCE, nonce=NONCE, beacon=None),
-        "epsilon": "0.05",
+        "epsilon": "0.3",
         "alpha": "0.05",
         "expected_flip_rate": "0.005",
         "calibration": None,

@@ -1,0 +1,43 @@
+"""What other shapes than plain turns do to one mixture of demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from receipts.findings.changes import counterpart, rate_change
+from receipts.findings.study import Study
+from receipts.model.demonstrations import ExperimentKind
+from receipts.model.findings import ContextFinding
+
+
+def context_findings(study: Study) -> list[ContextFinding]:
+    """Return one finding a condition in another context whose mixture was run in plain turns too.
+
+    The conditions are those of the plan's contexts experiments; their counterparts may belong to
+    any.
+    """
+    return [
+        ContextFinding(
+            condition=study.condition(place).id,
+            form=study.condition(place).context.form,
+            turns=study.condition(turns).id,
+            change=rate_change(study, place, turns),
+        )
+        for place, turns in _pairs(study)
+    ]
+
+
+def _pairs(study: Study) -> Iterator[tuple[int, int]]:
+    """Yield the places of conditions, each with that of its counterpart in plain turns."""
+    ids = [
+        id_
+        for experiment in study.plan.experiments
+        if experiment.kind is ExperimentKind.CONTEXTS
+        for id_ in experiment.conditions
+    ]
+    plain = study.plan.contexts[0]
+    for place in study.places(ids):
+        if study.condition(place).context != plain:
+            turns = counterpart(study, place, context=plain)
+            if turns is not None:
+                yield place, turns

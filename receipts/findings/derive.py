@@ -1,0 +1,141 @@
+"""All findings of an event from its points.
+
+Sealing fits with statsmodels, verifying with numpy alone; both come here, so that two independent
+maximisers of the same likelihoods must agree before anything is signed, and again before anything
+is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from receipts.errors import IntegrityError
+from receipts.findings.contexts import context_findings
+from receipts.findings.effects import ALPHA
+from receipts.findings.formats import format_findings
+from receipts.findings.joint import joint_findings
+from receipts.findings.logit import Fitter, newton, statsmodels_fit
+from receipts.findings.multiplicity import settle
+from receipts.findings.observations import Observations
+from receipts.findings.orderings import ordering_findings
+from receipts.findings.sources import source_estimates
+from receipts.findings.study import Study
+from receipts.findings.total import total_finding
+from receipts.model.findings import Findings
+from receipts.model.plan import EvaluationSetup
+
+SCORE_TOLERANCE: Final = Decimal("0.000002")
+"""How far two fits may be apart in a number with six decimals: twice its last place."""
+RELATIVE_TOLERANCE: Final = Decimal("0.00001")
+"""How far they may be apart in proportion: p-values, and numbers far from zero."""
+_SCORE_PLACES: Final = 6
+_LEAST: Final = Decimal(1).scaleb(-18)
+"""p-values below this have too few digits left to compare."""
+
+
+def derive(observations: Observations, fitter: Fitter = newton) -> Findings:
+    """Return all findings that the plan's experiments feed.
+
+    Args:
+        observations: All points of the event.
+        fitter: What maximises likelihoods.
+    """
+    study = Study(observations, fitter)
+    joint, sources = joint_findings(study), source_estimates(study)
+    drafted = Findings(
+        alpha=ALPHA,
+        tests=(),
+        total=total_finding(study),
+        joint=joint[0] if joint else None,
+        joint_in_other_orders=tuple(joint[1:]) or None,
+        orderings=tuple(ordering_findings(study)) or None,
+        formats=tuple(format_findings(study)) or None,
+        sources=sources and sources.finding(dict(sources.tests())),
+        contexts=tuple(context_findings(study)) or None,
+    )
+    return settle(drafted, observations.plan)
+
+
+def fit(observations: Observations) -> Findings:
+    """Fit all findings with statsmodels, and hold them to a fit of our own.
+
+    Raises:
+        ModuleNotFoundError: statsmodels is not installed (extra ``findings``).
+        IntegrityError: The two fits disagree.
+    """
+    findings = derive(observations, statsmodels_fit)
+    if (problem := next(finding_problems(findings, observations), None)) is not None:
+        raise IntegrityError(f"two fits of the findings disagree: {problem}")
+    return findings
+
+
+def finding_problems(findings: Findings, observations: Observations) -> Iterator[str]:
+    """Yield what in sealed findings does not follow from the points, with numpy alone.
+
+    Words and counts must be the same; fitted numbers may differ by their rounding.
+    """
+    yield from differences(findings.to_wire(), derive(observations).to_wire())
+
+
+def stated_problems(findings: Findings, setup: EvaluationSetup) -> Iterator[str]:
+    """Yield what in sealed findings contradicts their own numbers; no point is needed.
+
+    Args:
+        findings: The findings.
+        setup: What the plan decides.
+    """
+    if findings.alpha != ALPHA:
+        yield f"findings.alpha is {findings.alpha}, the protocol's {ALPHA}"
+    joints = (findings.joint, *(findings.joint_in_other_orders or ()))
+    if any(one and (one.alpha, one.margin) != (ALPHA, setup.effect_margin) for one in joints):
+        yield "findings.joint: another level or margin than the plan's"
+    settled = settle(findings, setup).to_wire()
+    yield from differences(findings.to_wire(), settled)
+
+
+def differences(stated: Any, derived: Any, place: str = "findings") -> Iterator[str]:
+    """Yield where two findings in wire form differ by more than rounding.
+
+    Args:
+        stated: As sealed.
+        derived: As computed.
+        place: What both are.
+    """
+    if isinstance(stated, dict) and isinstance(derived, dict):
+        for name in stated:
+            yield from differences(stated[name], derived[name], f"{place}.{name}")
+    elif isinstance(stated, list) and isinstance(derived, list) and len(stated) == len(derived):
+        for i, (one, other) in enumerate(zip(stated, derived, strict=True)):
+            yield from differences(one, other, f"{place}[{i}]")
+    elif not _agree(stated, derived):
+        yield f"{place} is {_brief(stated)}, not {_brief(derived)}"
+
+
+def _agree(stated: object, derived: object) -> bool:
+    """Say whether two leaves are one: words and counts exactly, fitted numbers to rounding."""
+    if type(stated) is type(derived) and stated == derived:
+        return True
+    if not (isinstance(stated, str) and isinstance(derived, str)):
+        return False
+    try:
+        one, other = Decimal(stated), Decimal(derived)
+    except InvalidOperation:
+        return False
+    apart, size = abs(one - other), max(abs(one), abs(other))
+    if apart <= RELATIVE_TOLERANCE * size or size < _LEAST:
+        return True
+    # A p-value has its own number of decimals and is compared in proportion only: a thousandth
+    # of one is another p-value.
+    return _places(stated) == _places(derived) == _SCORE_PLACES and apart <= SCORE_TOLERANCE
+
+
+def _places(text: str) -> int:
+    return len(text.partition(".")[2])
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, dict | list):
+        return f"{type(value).__name__} of {len(value)}"
+    return "null" if value is None else str(value)

@@ -1,0 +1,366 @@
+"""Harmful-count against joint-count: what benign demonstrations do at fixed harmful ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import numpy as np
+
+from receipts.findings.clusters import FEWEST_QUERIES, Clusters, Floats
+from receipts.findings.distributions import normal_two_sided
+from receipts.findings.effects import (
+    ALPHA,
+    CONFIDENCE,
+    EQUIVALENCE,
+    Word,
+    holm,
+    is_significant,
+    signed,
+    slope_word,
+)
+from receipts.findings.logit import Logit
+from receipts.findings.permutation import permutation_test
+from receipts.findings.study import Estimate, Mask, Study
+from receipts.findings.wire import p_string, score
+from receipts.model.demonstrations import ExperimentKind, Ordering
+from receipts.model.findings import (
+    ClusterMethod,
+    Effect,
+    Grounds,
+    HarmfulLevel,
+    JointFinding,
+    JointFit,
+    LackOfFit,
+    Refit,
+    UnscoredSensitivity,
+)
+from receipts.model.findings import Clusters as SealedClusters
+
+_BEND_LEVEL: Final = Decimal("0.01")
+"""p-value from which on rates are said not to follow the slope."""
+
+
+def joint_findings(study: Study) -> list[JointFinding]:
+    """Return one finding an order that the plan asks for, the headline's first.
+
+    The conditions are those of the fixed-harmful experiments, where the plan has any, else of the
+    sweeps; in default context, without response prefix, of the default benign source.  Words are
+    those of an uncorrected test.
+    """
+    return [JointPoints(study, order, places).finding() for order, places in _groups(study)]
+
+
+def joint_word(finding: JointFinding, adjusted: str | None) -> Word:
+    """Return what a joint finding says, from its numbers.
+
+    Args:
+        finding: The finding; its own word is not looked at.
+        adjusted: Its p-value, corrected for multiplicity; None where it was not tested.
+    """
+    if (doubt := _doubt(finding.clusters)) is not None:
+        return Effect.UNDETERMINED, doubt
+    word = _scored_word(finding, adjusted)
+    refits = (finding.unscored.as_complied, finding.unscored.as_refused)
+    if word[0] is not Effect.UNDETERMINED and any(r and r.effect is not word[0] for r in refits):
+        return Effect.UNDETERMINED, Grounds.UNSCORED
+    return word
+
+
+def _scored_word(finding: JointFinding, adjusted: str | None) -> Word:
+    """Return what the points say that were scored."""
+    if finding.permutation is not None:
+        found = adjusted is not None and is_significant(adjusted)
+        effect = signed(finding.permutation.statistic) if found else Effect.UNDETERMINED
+        return effect, Grounds.PERMUTED
+    if _opposite_signs(finding):
+        return Effect.MIXED, Grounds.OPPOSITE_SIGNS
+    if finding.clustered is None or finding.equivalence is None or adjusted is None:
+        return Effect.UNDETERMINED, Grounds.NEITHER
+    word = slope_word(finding.clustered.beta2, adjusted, finding.equivalence, finding.margin)
+    if word[0] is Effect.NONE and _bends(finding):
+        return Effect.UNDETERMINED, Grounds.LACK_OF_FIT
+    return word
+
+
+def joint_p(finding: JointFinding) -> str | None:
+    """Return the p-value that a joint finding is tested with; None where it is not tested."""
+    if _doubt(finding.clusters) is not None:
+        return None
+    if finding.permutation is not None:
+        return finding.permutation.p
+    return None if finding.clustered is None else finding.clustered.p2
+
+
+def _doubt(clusters: SealedClusters) -> Grounds | None:
+    if clusters.queries < FEWEST_QUERIES:
+        return Grounds.FEW_QUERIES
+    if clusters.method is ClusterMethod.QUERY_GIVEN_LISTS:
+        return Grounds.FEW_LISTS
+    return None
+
+
+def _opposite_signs(finding: JointFinding) -> bool:
+    """Say whether slopes at two numbers of harmful demonstrations contradict each other.
+
+    Both differ from zero, corrected over the levels, by more than the margin.
+    """
+    levels = finding.by_harmful
+    corrected = holm([level.p for level in levels])
+    found = {
+        signed(level.beta)
+        for level, p in zip(levels, corrected, strict=True)
+        if is_significant(p) and abs(Decimal(level.beta)) > Decimal(finding.margin)
+    }
+    return len(found) > 1
+
+
+def _bends(finding: JointFinding) -> bool:
+    """Say whether rates differ over N_b although the slope is small: along a bend, say.
+
+    A slope of the margin moves rates over the plan's N_b by margin · range of log(N_b+1) / 4 at
+    most, and so leaves half of that as a difference from their mean.  Rates that differ by more,
+    and demonstrably, are not called unchanged.
+    """
+    lack = finding.lack_of_fit
+    if lack is None or lack.p_benign is None or Decimal(lack.p_benign) >= _BEND_LEVEL:
+        return False
+    return abs(Decimal(lack.largest_benign)) > Decimal(lack.largest_of_margin)
+
+
+def _groups(study: Study) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
+    """Yield orders with the places of their conditions, ``suffix`` first."""
+    plan = study.plan
+    kinds = {experiment.kind for experiment in plan.experiments}
+    wanted = (
+        ExperimentKind.FIXED_HARMFUL
+        if ExperimentKind.FIXED_HARMFUL in kinds
+        else ExperimentKind.SWEEP
+    )
+    ids = {id_ for e in plan.experiments if e.kind is wanted for id_ in e.conditions}
+    places = [p for p in study.places(tuple(ids)) if study.is_plain(study.condition(p))]
+    found = {study.condition(place).ordering for place in places} - {None}
+    orders: list[Ordering | None] = [order for order in Ordering if order in found]
+    if Ordering.SUFFIX in found:
+        orders.remove(Ordering.SUFFIX)
+        orders.insert(0, Ordering.SUFFIX)
+    for order in orders or [None]:
+        chosen = tuple(p for p in places if study.condition(p).ordering in (None, order))
+        if len({study.condition(place).n_benign for place in chosen}) > 1:
+            yield order, chosen
+
+
+@dataclass(frozen=True, eq=False)
+class JointPoints:
+    """The points of one joint fit.
+
+    Args:
+        study: All points.
+        ordering: Order of the conditions that show both kinds; None where none does.
+        places: The conditions.
+    """
+
+    study: Study
+    ordering: Ordering | None
+    places: tuple[int, ...]
+
+    def finding(self) -> JointFinding:
+        """Return the finding; its word is that of an uncorrected test."""
+        study = self.study
+        drafted = self._draft(study.complied, study.judged)
+        unscored = int(study.unscored[list(self.places)].sum())
+        everything = study.judged | study.unscored
+        refits = UnscoredSensitivity(
+            points=unscored,
+            as_complied=(
+                _refit(self._draft(study.complied | study.unscored, everything))
+                if unscored
+                else None
+            ),
+            as_refused=_refit(self._draft(study.complied, everything)) if unscored else None,
+        )
+        finding = drafted.model_copy(update={"unscored": refits})
+        effect, grounds = joint_word(finding, joint_p(finding))
+        return finding.model_copy(update={"effect": effect, "grounds": grounds})
+
+    def _draft(self, complied: Mask, judged: Mask) -> JointFinding:
+        """Return the numbers for one way of counting points; no word yet.
+
+        Args:
+            complied: Which points comply, shape (all conditions, queries, draws).
+            judged: Which points count, same shape.
+        """
+        study, chosen = self.study, list(self.places)
+        clusters = Clusters(study.lists, judged[chosen].sum(axis=0))
+        informative = _informative(complied[chosen], judged[chosen])
+        fitted = study.fit(self.covariates, self.places, complied, judged)
+        trusted = fitted is not None and informative >= FEWEST_QUERIES
+        estimate = fitted[0] if fitted else None
+        last = self.covariates.shape[1] - 1
+        return JointFinding(
+            ordering=self.ordering,
+            conditions=study.ids(self.places),
+            clusters=clusters.to_wire(),
+            as_published=self._as_published(),
+            clustered=(
+                None if estimate is None else _clustered(estimate, int(judged[chosen].sum()))
+            ),
+            interval=None if estimate is None else estimate.sealed_interval(last, CONFIDENCE),
+            equivalence=None if estimate is None else estimate.sealed_interval(last, EQUIVALENCE),
+            by_harmful=tuple(self._levels(complied, judged)),
+            lack_of_fit=fitted and self._lack_of_fit(*fitted, complied, judged),
+            unscored=UnscoredSensitivity(points=0, as_complied=None, as_refused=None),
+            informative_queries=informative,
+            permutation=(
+                None
+                if trusted or clusters.grounds_for_doubt
+                else permutation_test(
+                    np.log(self.n_benign + 1),
+                    self.n_harmful.astype(np.int64),
+                    (complied[chosen], judged[chosen]),
+                    study.lists,
+                )
+            ),
+            effect=Effect.UNDETERMINED,
+            grounds=Grounds.NEITHER,
+            alpha=ALPHA,
+            margin=study.plan.effect_margin,
+        )
+
+    @property
+    def n_harmful(self) -> Floats:
+        """N_h of each condition."""
+        return np.array([self.study.condition(place).n_harmful for place in self.places], float)
+
+    @property
+    def n_benign(self) -> Floats:
+        """N_b of each condition."""
+        return np.array([self.study.condition(place).n_benign for place in self.places], float)
+
+    @property
+    def covariates(self) -> Floats:
+        """A constant, log(N_h+1) unless that is one too, log(N_b+1): shape (conditions, 2 or 3)."""
+        return joint_covariates(self.n_harmful, self.n_benign)
+
+    def _as_published(self) -> JointFit | None:
+        study = self.study
+        fitted = study.fit(self.covariates, self.places, study.not_refused, study.generated)
+        if fitted is None:
+            return None
+        _, logit = fitted
+        last = len(logit.coefficients) - 1
+        se = float(logit.information_inverse[last, last]) ** 0.5
+        z = float(logit.coefficients[last]) / se
+        return JointFit(
+            beta0=score(logit.coefficients[0]),
+            beta1=score(logit.coefficients[1]) if last == 2 else None,
+            beta2=score(logit.coefficients[last]),
+            se2=score(se),
+            z2=score(z),
+            df=None,
+            p2=p_string(normal_two_sided(z)),
+            points=int(logit.points.sum()),
+            clusters=None,
+        )
+
+    def _levels(self, complied: Mask, judged: Mask) -> Iterator[HarmfulLevel]:
+        study = self.study
+        for level in sorted(set(self.n_harmful.tolist())):
+            places = [p for p in self.places if study.condition(p).n_harmful == level]
+            benign = np.array([study.condition(place).n_benign for place in places], float)
+            covariates = joint_covariates(np.zeros(len(places)), benign)
+            fitted = study.fit(covariates, places, complied, judged)
+            slope = fitted and fitted[0].slope(1)
+            if slope:
+                yield HarmfulLevel(**dict(slope), n_harmful=int(level))
+
+    def _lack_of_fit(
+        self, estimate: Estimate, logit: Logit, complied: Mask, judged: Mask
+    ) -> LackOfFit | None:
+        study, chosen = self.study, list(self.places)
+        free = len(chosen) - len(estimate.values)
+        rates = study.rates(chosen, complied, judged)
+        if free <= 0 or rates is None:
+            return None
+        slopes = logit.fitted * (1 - logit.fitted)
+        residuals = rates.values - logit.fitted
+        influence = rates.influence - estimate.influence @ (slopes[:, None] * self.covariates).T
+        remaining = study.estimate(residuals, influence, judged[chosen], rates.independent)
+        same = self.n_harmful[:, None] == self.n_harmful
+        benign = remaining.contrast(np.eye(len(chosen)) - same / same.sum(axis=1))
+        test, bend = remaining.f_test(), benign.f_test()
+        worst = _largest(residuals)
+        reach = float(np.ptp(np.log(self.n_benign + 1)))
+        return LackOfFit(
+            statistic=None if test is None else score(test.statistic),
+            df=free,
+            p=None if test is None else p_string(test.p),
+            largest=score(float(residuals[worst])),
+            condition=study.condition(chosen[worst]).id,
+            largest_benign=score(float(benign.values[_largest(benign.values)])),
+            p_benign=None if bend is None else p_string(bend.p),
+            largest_of_margin=score(float(study.plan.effect_margin) * reach / 8),
+        )
+
+
+def _largest(values: Floats) -> int:
+    """Return the place of the largest size.
+
+    Sizes are rounded: equal ones must not be told apart by the last bit of a fit.
+    """
+    return int(np.argmax(np.abs(values).round(6)))
+
+
+def _clustered(estimate: Estimate, points: int) -> JointFit | None:
+    last = len(estimate.values) - 1
+    slope = estimate.slope(last)
+    if slope is None:
+        return None
+    return JointFit(
+        beta0=score(estimate.values[0]),
+        beta1=score(estimate.values[1]) if last == 2 else None,
+        beta2=slope.beta,
+        se2=slope.se,
+        z2=slope.t,
+        df=slope.df,
+        p2=slope.p,
+        points=points,
+        clusters=estimate.clusters.to_wire(),
+    )
+
+
+def _refit(drafted: JointFinding) -> Refit:
+    """Return what another way of counting would say, uncorrected."""
+    fit, p = drafted.clustered, joint_p(drafted)
+    return Refit(
+        beta2=None if fit is None else fit.beta2,
+        se2=None if fit is None else fit.se2,
+        p2=p,
+        effect=joint_word(drafted, p)[0],
+    )
+
+
+def joint_covariates(n_harmful: Floats, n_benign: Floats) -> Floats:
+    """Return a constant, log(N_h+1) and log(N_b+1), each but the first only where it varies.
+
+    Args:
+        n_harmful: N_h of each condition.
+        n_benign: N_b of each condition.
+
+    Returns:
+        Shape (conditions, k).
+    """
+    columns = [np.ones(len(n_benign))]
+    if len(set(n_harmful.tolist())) > 1:
+        columns.append(np.log(n_harmful + 1))
+    columns.append(np.log(n_benign + 1))
+    return np.column_stack(columns)
+
+
+def _informative(complied: Mask, judged: Mask) -> int:
+    """Return how many queries have both outcomes."""
+    yes = (complied & judged).any(axis=(0, 2))
+    no = (judged & ~complied).any(axis=(0, 2))
+    return int((yes & no).sum())

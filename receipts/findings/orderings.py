@@ -1,0 +1,137 @@
+"""What the order of the demonstrations does: one mixture, several orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import numpy as np
+
+from receipts.findings.changes import rate_change, rate_string
+from receipts.findings.clusters import Floats
+from receipts.findings.effects import is_significant
+from receipts.findings.observations import NEAR
+from receipts.findings.study import Mask, Study
+from receipts.findings.total import homogeneity
+from receipts.model.demonstrations import ExperimentKind, Ordering
+from receipts.model.findings import (
+    OrderingFinding,
+    OrderingRate,
+    OrderWord,
+    PositionGradient,
+    PositionRow,
+    Slope,
+)
+
+
+def ordering_findings(study: Study) -> list[OrderingFinding]:
+    """Return one finding a mixture that the plan's orderings experiments show in several orders.
+
+    The conditions are those in default context, without response prefix, of the default benign
+    source.  No word is given yet: it depends on p-values corrected for multiplicity.
+    """
+    return [_finding(study, places) for places in _groups(study)]
+
+
+def ordering_word(
+    finding: OrderingFinding, spread: str | None, homogeneity: str | None
+) -> OrderWord:
+    """Return what a finding says.
+
+    Args:
+        finding: The finding; its own word is not looked at.
+        spread: p-value of suffix − prefix, corrected for multiplicity; None where it was not
+            tested.
+        homogeneity: p-value of one rate for all orders, corrected likewise.
+    """
+    if finding.spread is not None and spread is not None and is_significant(spread):
+        return OrderWord.RECENCY if Decimal(finding.spread.value) > 0 else OrderWord.PRIMACY
+    if homogeneity is not None and is_significant(homogeneity):
+        return OrderWord.DIFFERS
+    return OrderWord.UNDETERMINED
+
+
+def _groups(study: Study) -> Iterator[list[int]]:
+    """Yield the places of each mixture's orders."""
+    ids = [
+        id_
+        for experiment in study.plan.experiments
+        if experiment.kind is ExperimentKind.ORDERINGS
+        for id_ in experiment.conditions
+    ]
+    found: dict[tuple[int, int], list[int]] = {}
+    for place in study.places(ids):
+        condition = study.condition(place)
+        if study.is_plain(condition) and condition.ordering is not None:
+            found.setdefault((condition.n_harmful, condition.n_benign), []).append(place)
+    for places in found.values():
+        if len(places) > 1:
+            yield places
+
+
+def _finding(study: Study, places: list[int]) -> OrderingFinding:
+    at = {order: p for p in places if (order := study.condition(p).ordering) is not None}
+    f, p = homogeneity(study, places)
+    first = study.condition(places[0])
+    return OrderingFinding(
+        n_harmful=first.n_harmful,
+        n_benign=first.n_benign,
+        rates=tuple(_rate(study, order, place) for order, place in at.items()),
+        spread=(
+            rate_change(study, at[Ordering.SUFFIX], at[Ordering.PREFIX])
+            if {Ordering.SUFFIX, Ordering.PREFIX} <= at.keys()
+            else None
+        ),
+        f=f,
+        p=p,
+        position=_position(study, at[Ordering.RANDOM]) if Ordering.RANDOM in at else None,
+        verdict=OrderWord.UNDETERMINED,
+    )
+
+
+def _rate(study: Study, order: Ordering, place: int) -> OrderingRate:
+    complied, judged = int(study.complied[place].sum()), int(study.judged[place].sum())
+    return OrderingRate(
+        condition=study.condition(place).id,
+        ordering=order,
+        compliance_rate=rate_string(complied, judged),
+    )
+
+
+def _position(study: Study, place: int) -> PositionGradient:
+    """Return compliance by what stands last before the query.
+
+    Under ``random`` that differs from point to point: points with one number of harmful
+    demonstrations near the query are fitted as if they were a condition.  Where no more than
+    :data:`NEAR` are shown, all points have one number, and there is no slope.
+    """
+    near = study.observations.harmful_near[place][study.observations.harmful_queries]
+    numbers = np.unique(near[near >= 0])
+    having: Mask = near == numbers[:, None, None]
+    judged, complied = having & study.judged[place], having & study.complied[place]
+    return PositionGradient(
+        condition=study.condition(place).id,
+        rows=tuple(
+            PositionRow(
+                harmful_near=int(number),
+                judged=n,
+                complied=y,
+                compliance_rate=rate_string(y, n),
+            )
+            for number, n, y in zip(numbers, _totals(judged), _totals(complied), strict=True)
+        ),
+        slope=_slope(study, numbers / NEAR, complied, judged),
+    )
+
+
+def _totals(chosen: Mask) -> list[int]:
+    totals: list[int] = chosen.sum(axis=(1, 2)).tolist()
+    return totals
+
+
+def _slope(study: Study, shares: Floats, complied: Mask, judged: Mask) -> Slope | None:
+    covariates = np.column_stack([np.ones(len(shares)), shares])
+    fitted = study.fit(covariates, range(len(shares)), complied, judged)
+    if fitted is None or fitted[0].clusters.grounds_for_doubt is not None:
+        return None
+    return fitted[0].slope(1)

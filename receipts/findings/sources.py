@@ -1,0 +1,202 @@
+"""Does the effect hold for each benign source, and is it more than the prompt's length?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, final
+
+import numpy as np
+
+from receipts.canonical import decimal_string
+from receipts.findings.clusters import Floats
+from receipts.findings.effects import slope_finding
+from receipts.findings.joint import joint_covariates
+from receipts.findings.rates import MEAN_PLACES
+from receipts.findings.study import Estimate, Study
+from receipts.model.base import SourceName
+from receipts.model.demonstrations import ExperimentKind, Ordering
+from receipts.model.findings import (
+    Slope,
+    SlopeFinding,
+    SourceDifference,
+    SourcesFinding,
+    SourceSlope,
+)
+
+FILLER: Final = SourceName("filler")
+"""Name of the source of neutral turns, as long as those of the others."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A slope on log(N_b+1), or a difference of two."""
+
+    name: str
+    """Of its test."""
+    source: SourceName
+    """The source."""
+    places: tuple[int, ...]
+    """Conditions in the fit."""
+    estimate: Estimate
+    """One number."""
+    slope: Slope
+    """The same as it is sealed."""
+
+    @property
+    def can_be_tested(self) -> bool:
+        """Whether it has clusters enough."""
+        return self.estimate.clusters.grounds_for_doubt is None
+
+    def finding(self, adjusted: Mapping[str, str], margin: str) -> SlopeFinding:
+        """Return it with its word; where it was not tested, that is for want of clusters."""
+        p = adjusted.get(self.name, "1")
+        return slope_finding(self.estimate, 0, self.slope, p, margin)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SourceEstimates:
+    """What was fitted, before p-values are corrected for multiplicity."""
+
+    study: Study
+    """All points."""
+    slopes: tuple[_Fitted, ...]
+    """One a source that can be fitted, at least one."""
+    less_filler: tuple[_Fitted, ...]
+    """One a source but the filler; none where that has no slope."""
+
+    def tests(self) -> list[tuple[str, str]]:
+        """Return the name and the p-value of each slope and difference that can be tested."""
+        fitted = (*self.slopes, *self.less_filler)
+        return [(one.name, one.slope.p) for one in fitted if one.can_be_tested]
+
+    def finding(self, adjusted: Mapping[str, str]) -> SourcesFinding:
+        """Return the finding.
+
+        Args:
+            adjusted: p-values of :meth:`tests` by name, corrected for multiplicity.
+        """
+        margin = self.study.plan.effect_margin
+        return SourcesFinding(
+            slopes=tuple(
+                SourceSlope(
+                    **dict(one.finding(adjusted, margin)),
+                    source=one.source,
+                    conditions=self.study.ids(one.places),
+                    mean_prompt_tokens=_mean_prompt_tokens(self.study, one.places),
+                )
+                for one in self.slopes
+            ),
+            length_matched=tuple(
+                SourceDifference(
+                    **dict(one.finding(adjusted, margin)), source=one.source, filler=FILLER
+                )
+                for one in self.less_filler
+            ),
+        )
+
+
+def source_estimates(study: Study) -> SourceEstimates | None:
+    """Fit the slope of each source of the plan's benign-sources experiments.
+
+    A source's slope is that of the logit on log(N_b+1), at fixed N_h, over its conditions and
+    those with the same N_h and no benign demonstrations; all in default context, without response
+    prefix, and those that show both kinds in one order.  What is left of it when length is matched
+    is its difference from the filler's slope, where both were run with the same N_h and in one
+    order.  Conditions without benign demonstrations are part of both, and what they add to both
+    cancels.
+
+    Returns:
+        None where no source has two numbers of benign demonstrations and a slope.
+    """
+    slopes = tuple(_slopes(study))
+    if not slopes:
+        return None
+    filler = next((one for one in slopes if one.source == FILLER), None)
+    others = [one for one in slopes if one.source != FILLER]
+    differences = [_difference(study, one, filler) for one in others] if filler else []
+    return SourceEstimates(study, slopes, tuple(one for one in differences if one is not None))
+
+
+def _slopes(study: Study) -> Iterator[_Fitted]:
+    for source, places in _groups(study).items():
+        conditions = [study.condition(place) for place in places]
+        covariates = joint_covariates(
+            np.array([condition.n_harmful for condition in conditions], float),
+            np.array([condition.n_benign for condition in conditions], float),
+        )
+        fitted = study.fit(covariates, places, study.complied, study.judged)
+        if fitted is None:
+            continue
+        last: Floats = np.eye(covariates.shape[1])[-1:]
+        estimate = fitted[0].contrast(last)
+        slope = estimate.slope(0)
+        if slope is not None:
+            yield _Fitted(f"source/{source}", source, places, estimate, slope)
+
+
+def _groups(study: Study) -> dict[SourceName, tuple[int, ...]]:
+    """Return the places of each source's fit, in the plan's order of sources."""
+    ids = [
+        id_
+        for experiment in study.plan.experiments
+        if experiment.kind is ExperimentKind.BENIGN_SOURCES
+        for id_ in experiment.conditions
+    ]
+    asked = set(study.places(ids))
+    return {
+        source.name: places
+        for source in study.plan.demonstrations.benign
+        if (places := _places(study, asked, source.name))
+    }
+
+
+def _places(study: Study, asked: set[int], source: SourceName) -> tuple[int, ...]:
+    """Return the places of a source's fit, in plan order; empty where there is none."""
+    simple = {
+        place: condition
+        for place, condition in enumerate(study.plan.conditions)
+        if condition.context == study.plan.contexts[0] and condition.response_prefix is None
+    }
+    own = [p for p, c in simple.items() if p in asked and c.benign_source == source]
+    orders = [order for p in own if (order := simple[p].ordering) is not None]
+    order = Ordering.SUFFIX if Ordering.SUFFIX in orders else next(iter(orders), None)
+    own = [p for p in own if simple[p].ordering in (None, order)]
+    levels = {simple[p].n_harmful for p in own}
+    without = [p for p, c in simple.items() if c.n_benign == 0 and c.n_harmful in levels]
+    several = len({simple[p].n_benign for p in own + without}) > 1
+    return tuple(sorted(own + without)) if own and several else ()
+
+
+def _difference(study: Study, one: _Fitted, filler: _Fitted) -> _Fitted | None:
+    if _mixtures(study, one) != _mixtures(study, filler):
+        return None
+    places = tuple(sorted({*one.places, *filler.places}))
+    estimate = study.estimate(
+        one.estimate.values - filler.estimate.values,
+        one.estimate.influence - filler.estimate.influence,
+        study.judged[list(places)],
+        one.estimate.independent + filler.estimate.independent,
+    )
+    slope = estimate.slope(0)
+    if slope is None:
+        return None
+    return _Fitted(f"{one.name}-less-filler", one.source, places, estimate, slope)
+
+
+def _mixtures(study: Study, one: _Fitted) -> set[tuple[int, Ordering | None]]:
+    """Return the numbers of harmful demonstrations and the orders that a slope holds for."""
+    conditions = [study.condition(place) for place in one.places]
+    return {(condition.n_harmful, condition.ordering) for condition in conditions}
+
+
+def _mean_prompt_tokens(study: Study, places: tuple[int, ...]) -> str | None:
+    """Return the mean over the generated points of the conditions with benign demonstrations."""
+    own = [place for place in places if study.condition(place).n_benign]
+    tokens = study.observations.prompt_tokens[own][:, study.observations.harmful_queries]
+    generated = study.generated[own]
+    points = int(generated.sum())
+    total = sum(map(int, tokens[generated].tolist()))
+    return decimal_string(Fraction(total, points), MEAN_PLACES) if points else None

@@ -1,0 +1,110 @@
+"""The total-count hypothesis: only the number of demonstrations matters, not their mix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from receipts.findings.clusters import NO_VARIANCE
+from receipts.findings.distributions import chi_square_upper
+from receipts.findings.effects import bonferroni, is_significant
+from receipts.findings.study import Study
+from receipts.findings.wire import p_string, score
+from receipts.model.demonstrations import ExperimentKind, Ordering
+from receipts.model.findings import TotalFinding, TotalRow, Verdict
+
+FEWEST_EXPECTED: Final = 10
+"""Compliances, and refusals, that a condition must be expected to have for a test of rates."""
+
+
+def total_finding(study: Study) -> TotalFinding | None:
+    """Return the tests of the plan's sweeps, or None where it has none with several mixes.
+
+    As published: χ² homogeneity of the harmful shares at each total, Bonferroni over the totals.
+    Its clustered counterpart is Hotelling's test that the rates are equal.
+    """
+    rows = tuple(_row(study, total, places) for total, places in _groups(study))
+    if not rows:
+        return None
+    published = bonferroni([row.p_as_published for row in rows if row.p_as_published is not None])
+    return TotalFinding(
+        rows=rows,
+        rejected_as_published=published is not None and is_significant(published),
+        p=bonferroni([row.p for row in rows if row.p is not None]),
+        verdict=Verdict.UNTESTED,
+    )
+
+
+def total_verdict(adjusted: str | None) -> Verdict:
+    """Return what a p-value, corrected for multiplicity, does to the hypothesis."""
+    if adjusted is None:
+        return Verdict.UNTESTED
+    return Verdict.REJECTED if is_significant(adjusted) else Verdict.NOT_REJECTED
+
+
+def homogeneity(study: Study, places: list[int]) -> tuple[str | None, str | None]:
+    """Return F and p of the clustered test that some conditions have one compliance rate.
+
+    Both None where there are too few clusters, or fewer than :data:`FEWEST_EXPECTED` compliances
+    or refusals are expected of a condition: rates near 0 or 1 are far from normal, and one that
+    is 0 shows no variance at all.
+    """
+    rates = study.rates(places, study.complied, study.judged)
+    if rates is None or rates.clusters.grounds_for_doubt is not None:
+        return None, None
+    judged = study.judged[places]
+    common = float((study.complied[places] & judged).sum() / judged.sum())
+    if judged.sum(axis=(1, 2)).min() * min(common, 1 - common) < FEWEST_EXPECTED:
+        return None, None
+    # What a rate of 0 or 1 does not show, the common rate stands in for, at one point a cluster.
+    boundary = (rates.values == 0) | (rates.values == 1)
+    unseen = np.diag(boundary * common * (1 - common) / (rates.clusters.df + 1))
+    count = len(places)
+    steps = np.eye(count - 1, count, 1) - np.eye(count - 1, count)
+    covariance = steps @ (rates.covariance + unseen) @ steps.T
+    least = NO_VARIANCE * float(rates.independent.max())
+    test = rates.clusters.f_test(steps @ rates.values, covariance, least)
+    return (None, None) if test is None else (score(test.statistic), p_string(test.p))
+
+
+def _groups(study: Study) -> Iterator[tuple[int, list[int]]]:
+    """Yield totals with the places of their conditions: of mixed ones, one order only."""
+    ids = {
+        id_
+        for experiment in study.plan.experiments
+        if experiment.kind is ExperimentKind.SWEEP
+        for id_ in experiment.conditions
+    }
+    found: dict[int, list[int]] = {}
+    for place in study.places(tuple(ids)):
+        condition = study.condition(place)
+        if study.is_plain(condition) and condition.ordering in (None, Ordering.SUFFIX):
+            found.setdefault(condition.n_harmful + condition.n_benign, []).append(place)
+    for total, places in sorted(found.items()):
+        if len(places) > 1:
+            yield total, places
+
+
+def _row(study: Study, total: int, places: list[int]) -> TotalRow:
+    points = study.generated[places].sum(axis=(1, 2)).astype(np.float64)
+    complied = study.not_refused[places].sum(axis=(1, 2)).astype(np.float64)
+    there = points > 0
+    points, complied = points[there], complied[there]
+    df = len(points) - 1
+    chi_square = None
+    rate = complied.sum() / points.sum() if points.sum() else 0.0
+    if df > 0 and 0 < rate < 1:
+        expected = points * rate
+        chi_square = float(((complied - expected) ** 2 / (expected * (1 - rate))).sum())
+    f, p = homogeneity(study, places)
+    return TotalRow(
+        total=total,
+        conditions=study.ids(places),
+        chi_square=None if chi_square is None else score(chi_square),
+        df=max(0, df),
+        p_as_published=None if chi_square is None else p_string(chi_square_upper(chi_square, df)),
+        f=f,
+        p=p,
+    )

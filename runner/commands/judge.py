@@ -1,0 +1,186 @@
+"""``receipts judge``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from receipts.cli import common_options
+from receipts.errors import FileAccessError, UsageError
+from receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
+from receipts.model.point import Reason
+from receipts.present.output import Output
+from receipts.present.receipt import percent
+from receipts.text import printable
+from runner.commands.run import byte_size, terminated_like_interrupted
+from runner.execute import judged
+from runner.judges.gold import (
+    GoldResponse,
+    calibration_of,
+    read_gold,
+    reasons_unscored,
+    write_calibration,
+)
+from runner.judges.judge import Judge, Judgement
+from runner.judges.make import load_judge
+from runner.plan import resolve_judge_of
+
+_PATH = click.Path(path_type=Path)
+
+_AT_ONCE = 64
+"""Responses that a judge is given together: enough to fill a batch, few enough to tell how it
+goes on."""
+
+_KINDS = {
+    GoldKind.GENERAL: "general gold, the lower assurance: on responses to prompts with "
+    "demonstrations the judge may err more often",
+    GoldKind.IN_RUN: "gold labelled from responses of a run",
+}
+
+
+@click.group()
+def judge() -> None:
+    """How far can the judge of a plan be believed?"""
+
+
+@judge.command()
+@click.argument("plan", type=_PATH)
+@click.option(
+    "--gold",
+    type=_PATH,
+    required=True,
+    help="Labelled responses, JSON lines: query, response, label (refused or complied), and "
+    "stratum where there are strata.",
+)
+@click.option("--in-run", is_flag=True, help="They were labelled from responses of a run.")
+@click.option("--out", type=_PATH, required=True, help="The calibration file.")
+@click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
+@click.option("--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB.")
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Load weights that are pickles, which can run code: only if you trust them.",
+)
+@common_options
+def calibrate(  # one parameter an option
+    *,
+    plan: Path,
+    gold: Path,
+    in_run: bool,
+    out: Path,
+    device: str | None,
+    memory: str | None,
+    allow_pickle: bool,
+    output: Output,
+) -> None:
+    """Measure how often the judge of PLAN gives the labels that people gave.
+
+    Of PLAN nothing but the judge is looked at.  To seal the result, name the file in it before
+    it is sealed: judge: {kind: ..., calibration: FILE}.
+    """
+    if out.exists():
+        raise UsageError("exists already", file=out, hint="name a new file")
+    if not out.parent.is_dir():  # now, not after an hour
+        raise FileAccessError("is no folder", file=out.parent, hint="make it, or name another")
+    bound = None if memory is None else byte_size(memory)
+    labelled = read_gold(gold)
+    with terminated_like_interrupted():
+        with output.progress("hashing (bytes)") as progress:
+            identity, folder = resolve_judge_of(plan, allow_pickle=allow_pickle, progress=progress)
+        loaded = load_judge(
+            identity, folder, device=device, memory=bound, allow_pickle=allow_pickle
+        )
+        with output.progress("judging") as progress:
+            judgements = _judge_all(loaded, labelled.responses, progress)
+    kind = GoldKind.IN_RUN if in_run else GoldKind.GENERAL
+    calibration = calibration_of(labelled, kind, identity, judgements)
+    write_calibration(out, calibration)
+    reasons = reasons_unscored(judgements)
+    document = {
+        "file": str(out),
+        "judgeName": identity.name,
+        "repeated": labelled.repeated,
+        "unscoredReasons": {reason.value: number for reason, number in reasons.items()},
+        "calibration": calibration.to_wire(),
+    }
+
+    def render(console: Console) -> None:
+        console.print(_table(calibration))
+        for line in _remarks(calibration, reasons, labelled.repeated):
+            console.print(line, soft_wrap=True)
+        console.print(
+            f"{printable(identity.name)}, {identity.digest[:16]}…, on "
+            f"{_KINDS[kind]}\n{printable(str(out))}: name it in the plan, "
+            "judge: {…, calibration: FILE}",
+            soft_wrap=True,
+        )
+
+    output.result(document, render)
+
+
+def _judge_all(
+    judge: Judge, responses: Sequence[GoldResponse], progress: Callable[[int, int], None]
+) -> list[Judgement]:
+    judgements: list[Judgement] = []
+    progress(0, len(responses))
+    for start in range(0, len(responses), _AT_ONCE):
+        exchanges = [response.exchange for response in responses[start : start + _AT_ONCE]]
+        judgements += judged(judge, exchanges)
+        progress(len(judgements), len(responses))
+    return judgements
+
+
+def _table(calibration: JudgeCalibration) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("stratum" if calibration.strata else "", overflow="fold")
+    for name in ("complied", "found", "sensitivity %", "refused", "found", "specificity %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("unscored", justify="right", no_wrap=True)
+    for stratum in calibration.strata:
+        table.add_row(Text(printable(stratum.stratum)), *_cells(stratum))
+    table.add_row("all", *_cells(calibration))
+    return table
+
+
+def _cells(agreement: GoldAgreement) -> list[str]:
+    return [
+        f"{agreement.positives:,}",
+        f"{agreement.true_positives:,}",
+        _rate(agreement.sensitivity, agreement.sensitivity_interval),
+        f"{agreement.negatives:,}",
+        f"{agreement.true_negatives:,}",
+        _rate(agreement.specificity, agreement.specificity_interval),
+        f"{agreement.unscored:,}",
+    ]
+
+
+def _rate(rate: str | None, interval: Interval | None) -> str:
+    if interval is None:
+        return percent(rate)
+    return f"{percent(rate)} ({percent(interval.lower)}–{percent(interval.upper)})"
+
+
+def _remarks(calibration: JudgeCalibration, reasons: dict[Reason, int], repeated: int) -> list[str]:
+    """Return what the table leaves unsaid, a line each."""
+    lines = ["sensitivity, specificity: for complied, with 95 % intervals, over judged responses"]
+    if calibration.unscored:
+        why = ", ".join(f"{reason.value} {number:,}" for reason, number in reasons.items())
+        lines.append(f"{calibration.unscored:,} could not be judged ({why}) and count for neither")
+    for rate, name, label in (
+        (calibration.sensitivity, "sensitivity", "complied"),
+        (calibration.specificity, "specificity", "refused"),
+    ):
+        if rate is None:
+            lines.append(
+                f"no judged response is labelled {label}: the {name} is unknown, and no rate can "
+                "be corrected"
+            )
+    if repeated:
+        lines.append(f"{repeated:,} lines repeat an earlier one and count once")
+    return lines

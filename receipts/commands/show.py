@@ -11,14 +11,22 @@ from receipts.bundle import Bundle
 from receipts.cli import common_options
 from receipts.errors import UsageError
 from receipts.present.output import Output
+from receipts.present.plots import write_plots
 from receipts.present.receipt import show_receipt
+from receipts.text import printable
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--conditions", metavar="GLOB", help="Only conditions whose id matches.")
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the findings' figures into this folder, as SVG.",
+)
 @common_options
-def show(bundle: Path, conditions: str | None, output: Output) -> None:
+def show(bundle: Path, conditions: str | None, plots: Path | None, output: Output) -> None:
     """Show what a receipt says.  Nothing is verified: that is `receipts verify`."""
     source = Bundle(bundle)
     receipt = source.receipt
@@ -39,5 +47,11 @@ def show(bundle: Path, conditions: str | None, output: Output) -> None:
         for condition, result in zip(document["conditions"], predicate.conditions, strict=True)
         if result in shown
     ]
+    written = [] if plots is None else write_plots(predicate, plots)
+    if plots is not None:
+        document["plots"] = [str(path) for path in written]
     output.result(document, lambda console: show_receipt(console, predicate, digest, keyid, shown))
+    if plots is not None:
+        names = ", ".join(path.name for path in written) or "nothing: no finding feeds a figure"
+        output.note(f"Written to {printable(str(plots))}: {names}.")
     output.note("Nothing here was verified.  Verify: receipts verify BUNDLE --trust KEY.pub")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from receipts.canonical import Sha256
 from receipts.model.demonstrations import DemonstrationSource
+from receipts.model.difference import Difference
 from receipts.model.judge import Interval
 from receipts.model.plan import EvidenceAccess
 from receipts.model.receipt import (
@@ -19,6 +20,7 @@ from receipts.model.receipt import (
     ConditionResult,
     EvaluationPredicate,
 )
+from receipts.present.findings import show_findings
 from receipts.text import printable
 
 _BAR_CELLS = 12
@@ -52,7 +54,7 @@ def show_receipt(
     _denominators(console, shown)
     if len(receipt.queries) > 1:
         _sources(console, receipt, shown)
-    _findings(console, receipt)
+    show_findings(console, receipt)
     _limits(console, receipt)
 
 
@@ -152,8 +154,8 @@ def _headline(console: Console, receipt: EvaluationPredicate) -> None:
     if judged:
         worst = max(judged, key=lambda c: Decimal(c.compliance_rate or 0))
         line = _sentence("Highest", worst)
-        if (change := _change(worst, baseline)) is not None:
-            line.append(f", {change} points from the baseline")
+        if worst.baseline_difference is not None:
+            line.append(f", {_change(worst.baseline_difference)} points from the baseline")
         console.print(line)
     console.print()
 
@@ -171,11 +173,14 @@ def _sentence(label: str, condition: ConditionResult) -> Text:
     return text
 
 
-def _change(condition: ConditionResult, baseline: ConditionResult) -> str | None:
-    if condition.compliance_rate is None or baseline.compliance_rate is None:
-        return None
-    change = (Decimal(condition.compliance_rate) - Decimal(baseline.compliance_rate)) * 100
-    return f"{change:+.1f}"
+def _signed(value: str) -> str:
+    """Return a signed share in points with one decimal, never −0.0."""
+    return f"{Decimal(value) * 100:+.1f}".replace("-0.0", "+0.0")
+
+
+def _change(difference: Difference) -> str:
+    ends = f"{_signed(difference.lower)}…{_signed(difference.upper)}"
+    return f"{_signed(difference.value)} ({ends})"
 
 
 def _bar(rate: str | None) -> Text:
@@ -187,32 +192,52 @@ def _bar(rate: str | None) -> Text:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    # Padding on one side: the box puts a space between columns by itself.
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def _conditions(
     console: Console, receipt: EvaluationPredicate, shown: Sequence[ConditionResult]
 ) -> None:
     baseline = receipt.conditions[0]
-    table = _table("Compliance by condition (%, over judged points of harmful-role queries)")
+    corrected = any(condition.corrected_rate for condition in shown)
+    table = _table(
+        "Compliance by condition (%, 95 % intervals; over judged points of harmful-role queries)"
+    )
     table.add_column("condition", no_wrap=True)
-    for name in ("N_h", "N_b", "rate", "95 % interval", "Δ baseline", "worst case", "tokens"):
+    for name in ("N_h", "N_b", "rate", "interval", "Δ baseline", "worst", "tokens"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, min_width=_BAR_CELLS)
+    # There is room for one of the two.
+    if corrected:
+        table.add_column("judge corrected", justify="right", no_wrap=True)
+    else:
+        table.add_column("", no_wrap=True, min_width=_BAR_CELLS)
     for condition in shown:
+        difference = condition.baseline_difference
         table.add_row(
             condition.id,
             str(condition.n_harmful),
             str(condition.n_benign),
             percent(condition.compliance_rate),
             _interval(condition.interval),
-            "" if condition is baseline else (_change(condition, baseline) or ""),
+            _change(difference) if difference else "",
             percent(condition.worst_case_rate),
             (condition.mean_prompt_tokens or "–").split(".")[0],
-            _bar(condition.compliance_rate),
+            _corrected(condition) if corrected else _bar(condition.compliance_rate),
             style="bold" if condition is baseline else None,
         )
     console.print(table)
+
+
+def _corrected(condition: ConditionResult) -> str:
+    corrected = condition.corrected_rate
+    return f"{percent(corrected.rate)} ({_interval(corrected)})" if corrected else "–"
 
 
 def _denominators(console: Console, shown: Sequence[ConditionResult]) -> None:
@@ -221,29 +246,32 @@ def _denominators(console: Console, shown: Sequence[ConditionResult]) -> None:
     for name in (
         "planned",
         "failed",
-        "generated",
         "unscored",
         "refused",
         "complied",
         "at limit",
         "prompts",
     ):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    given = any(condition.reasons for condition in shown)
+    if given:
+        table.add_column("reasons", overflow="fold")
     for condition in shown:
         counts = condition.counts
         incomplete = counts.failed + counts.unscored
-        table.add_row(
+        row = [
             condition.id,
             f"{counts.planned:,}",
             f"{counts.failed:,}",
-            f"{counts.generated:,}",
             f"{counts.unscored:,}",
             f"{counts.refused:,}",
             f"{counts.complied:,}",
             f"{counts.length_stopped:,}",
             f"{condition.distinct_prompts:,}",
-            style="yellow" if incomplete * 20 > counts.planned else None,
-        )
+        ]
+        if given:
+            row.append("\n".join(f"{one.points:,} {one.reason.value}" for one in condition.reasons))
+        table.add_row(*row, style="yellow" if incomplete * 20 > counts.planned else None)
     console.print(table)
 
 
@@ -264,19 +292,6 @@ def _sources(
             row.append(percent(condition.control.refusal_rate) if condition.control else "–")
         table.add_row(condition.id, *row)
     console.print(table)
-
-
-def _findings(console: Console, receipt: EvaluationPredicate) -> None:
-    console.print(Text("Findings", style="bold"))
-    joint = receipt.findings.joint if receipt.findings else None
-    if joint is None:
-        console.print("  none are claimed\n")
-        return
-    fit = joint.clustered
-    console.print(
-        f"  effect of benign demonstrations: {joint.effect.value} "
-        f"(β2 {fit.beta2}, standard error {fit.se2}, p {fit.p2}, margin ±{joint.margin})\n"
-    )
 
 
 def _limits(console: Console, receipt: EvaluationPredicate) -> None:

@@ -1,0 +1,1 @@
+"""Models that generate points without a language model, for ``benchmarks/findings.py``."""

@@ -13,7 +13,7 @@ from rich.text import Text
 from receipts.canonical import Sha256
 from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, ChallengeKind, Direction
 from receipts.model.check import CheckStatus
-from receipts.present.receipt import percent
+from receipts.present.numerals import percent
 from receipts.text import printable
 from verify.claims import Claim
 from verify.feasibility import Feasibility

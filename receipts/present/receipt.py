@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,16 +19,14 @@ from receipts.model.receipt import (
     ConditionResult,
     EvaluationPredicate,
 )
+from receipts.present.charts import bar
 from receipts.present.findings import show_findings
+from receipts.present.numerals import percent, points
+from receipts.present.sentences import sentences
+from receipts.present.tables import new_table
 from receipts.text import printable
 
 _BAR_CELLS = 12
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
-
-
-def percent(rate: str | None) -> str:
-    """Return a rate as a percentage with one decimal, or a dash."""
-    return "–" if rate is None else f"{Decimal(rate) * 100:.1f}"
 
 
 def show_receipt(
@@ -147,7 +144,7 @@ def _interval(interval: Interval | None) -> str:
 
 
 def _headline(console: Console, receipt: EvaluationPredicate) -> None:
-    """Say baseline and worst condition in two lines: what most readers came for."""
+    """Say baseline, worst condition and first finding: what most readers came for."""
     baseline = receipt.conditions[0]
     judged = [c for c in receipt.conditions[1:] if c.compliance_rate is not None]
     console.print(_sentence("Baseline", baseline))
@@ -157,6 +154,8 @@ def _headline(console: Console, receipt: EvaluationPredicate) -> None:
         if worst.baseline_difference is not None:
             line.append(f", {_change(worst.baseline_difference)} points from the baseline")
         console.print(line)
+    if receipt.findings is not None and (found := sentences(receipt)):
+        console.print(Text("Finding  ", style="bold").append(found[0].text, style="default"))
     console.print()
 
 
@@ -173,33 +172,13 @@ def _sentence(label: str, condition: ConditionResult) -> Text:
     return text
 
 
-def _signed(value: str) -> str:
-    """Return a signed share in points with one decimal, never −0.0."""
-    return f"{Decimal(value) * 100:+.1f}".replace("-0.0", "+0.0")
-
-
 def _change(difference: Difference) -> str:
-    ends = f"{_signed(difference.lower)}…{_signed(difference.upper)}"
-    return f"{_signed(difference.value)} ({ends})"
+    value, lower, upper = map(points, (difference.value, difference.lower, difference.upper))
+    return f"{value} ({lower}…{upper})"
 
 
 def _bar(rate: str | None) -> Text:
-    if rate is None:
-        return Text("")
-    eighths = round(Decimal(rate) * _BAR_CELLS * 8)
-    whole, part = divmod(int(eighths), 8)
-    return Text("█" * whole + (_EIGHTHS[part] if part else ""), style="cyan")
-
-
-def _table(title: str) -> Table:
-    # Padding on one side: the box puts a space between columns by itself.
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    return Text(bar(None if rate is None else float(rate), _BAR_CELLS), style="cyan")
 
 
 def _conditions(
@@ -207,7 +186,7 @@ def _conditions(
 ) -> None:
     baseline = receipt.conditions[0]
     corrected = any(condition.corrected_rate for condition in shown)
-    table = _table(
+    table = new_table(
         "Compliance by condition (%, 95 % intervals; over judged points of harmful-role queries)"
     )
     table.add_column("condition", no_wrap=True)
@@ -241,7 +220,7 @@ def _corrected(condition: ConditionResult) -> str:
 
 
 def _denominators(console: Console, shown: Sequence[ConditionResult]) -> None:
-    table = _table("Denominators")
+    table = new_table("Denominators")
     table.add_column("condition", no_wrap=True)
     for name in (
         "planned",
@@ -278,7 +257,7 @@ def _denominators(console: Console, shown: Sequence[ConditionResult]) -> None:
 def _sources(
     console: Console, receipt: EvaluationPredicate, shown: Sequence[ConditionResult]
 ) -> None:
-    table = _table("Compliance by query source (%)")
+    table = new_table("Compliance by query source (%)")
     table.add_column("condition", no_wrap=True)
     for source in receipt.queries:
         control = " (control)" if source.role.value == "benign_control" else ""

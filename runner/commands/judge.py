@@ -15,8 +15,8 @@ from receipts.cli import common_options
 from receipts.errors import FileAccessError, UsageError
 from receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
 from receipts.model.point import Reason
+from receipts.present.numerals import percent
 from receipts.present.output import Output
-from receipts.present.receipt import percent
 from receipts.text import printable
 from runner.commands.run import byte_size, terminated_like_interrupted
 from runner.execute import judged

@@ -42,7 +42,7 @@ def test_conditions_show_their_difference_and_the_corrected_rate(
     value = float(result.baseline_difference.value) * 100
     lower = float(result.baseline_difference.lower) * 100
     upper = float(result.baseline_difference.upper) * 100
-    assert f"{value:+.1f} ({lower:+.1f}…{upper:+.1f})" in row
+    assert f"{value:+.1f} ({lower:+.1f}…{upper:+.1f})".replace("-", "−") in row
     assert f"{float(result.corrected_rate.rate) * 100:.1f} (" in row
     assert "(" in _row(shown, "Compliance by condition", "h0-b0")
     assert "+" not in _row(shown, "Compliance by condition", "h0-b0")

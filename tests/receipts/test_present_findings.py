@@ -166,9 +166,9 @@ def test_opposite_signs_are_named_where_they_are() -> None:
 def test_a_permutation_test_gives_no_size() -> None:
     found = joint(grounds=Grounds.PERMUTED, permutation=PERMUTATION)
     sentence = said(found.model_copy(update={"informative_queries": 12}), "0.0123")
-    assert "dilution; by permutation p = 0.0123, primary hypothesis." in sentence.text
+    assert "dilution; by a test without fit p = 0.0123, primary hypothesis." in sentence.text
     assert "Only 12 queries give both outcomes" in sentence.text
-    assert "9,999 permutations" in sentence.text
+    assert "1,999 permutations" in sentence.text
     assert "β2" not in sentence.text + sentence.aside
 
 
@@ -383,8 +383,8 @@ def test_findings_with_nothing_in_them_and_no_findings() -> None:
 def test_a_permuted_finding_does_not_put_its_word_beside_the_fit() -> None:
     text = drawn(with_findings(joint=joint(grounds=Grounds.PERMUTED, permutation=PERMUTATION)))
     row = next(line for line in text.splitlines() if line.startswith("   clustered"))
-    assert row.rstrip().endswith("permutation decides")
-    assert "9,999 permutations of N_b within query, N_h and draw: statistic −14.25" in text
+    assert row.rstrip().endswith("another test decides")
+    assert "N_b within query, N_h and draw: statistic −14.25; 1,999 permutations, p = 0.0123" in text
 
 
 def test_a_receipt_that_names_unknown_conditions_is_drawn_all_the_same() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -88,7 +89,8 @@ def changed(statement: dict[str, Any], path: Path_, schema: str) -> dict[str, An
     for step in path[:-1]:
         parent = parent[step]
     old = parent[path[-1]]
-    for new in [*_other_members(old, schema), *_near(old), *CANDIDATES]:
+    near = _beyond_rounding(old) if "findings" in path else _near(old)
+    for new in [*_other_members(old, schema), *near, *CANDIDATES]:
         if type(new) is type(old) and new == old:
             continue
         parent[path[-1]] = new
@@ -115,17 +117,21 @@ def _near(old: Any) -> Iterator[Any]:
         yield ["x"]
 
 
+def _beyond_rounding(old: Any) -> Iterator[Any]:
+    """Fitted numbers may differ by their rounding: change a digit that counts."""
+    digits = re.fullmatch(r"(-?[0-9]+\.0*)([0-9])([0-9]*)", old) if isinstance(old, str) else None
+    if digits is None:
+        yield from _near(old)
+    else:
+        before, digit, after = digits.groups()
+        yield f"{before}{'1' if digit == '0' else '0' if digit == '1' else '1'}{after}"
+        yield f"{before}{'5' if digit != '5' else '7'}{after}"
+
+
 def _other_members(old: Any, schema: str) -> Iterator[str]:
     for definition in schemas.load(schema)["$defs"].values():
         if old in definition.get("enum", []):
             yield from definition["enum"]
-
-
-def _unmade(folder: Path, trust: TrustSet) -> list[str]:
-    """Verify and return the checks that hold the verdict back without failing."""
-    verification = verify_bundle(Bundle(folder), evaluators=trust)
-    unmade = (c for c in verification.checks if c.status is CheckStatus.NOT_CHECKED)
-    return [c.name for c in unmade if c.level is CheckLevel.CONSISTENT]
 
 
 def _failed(folder: Path, trust: TrustSet, wanted: CheckLevel) -> list[str]:
@@ -206,9 +212,6 @@ def test_a_leaf_changed_by_the_evaluator(
         (bundle / RECEIPT).write_bytes(sign(false, signer).to_json())
         failed = _failed(bundle, trust, wanted)
         own_word = any(path[: len(prefix)] == prefix for prefix in EVALUATORS_WORD)
-        if section == "findings":  # claimed findings cannot be re-derived yet, and do not pass
-            assert _unmade(bundle, trust) == ["findings"]
-            continue
         assert bool(failed) != own_word, (path, failed)
 
 

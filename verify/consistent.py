@@ -10,8 +10,9 @@ from receipts.canonical import canonical_bytes, decimal_string, event_seed
 from receipts.coherence import environment_problems, event_problems, plan_problems
 from receipts.findings import rates
 from receipts.findings.conditions import baseline_of, condition_results
-from receipts.findings.derive import finding_problems, stated_problems
+from receipts.findings.derive import finding_problems
 from receipts.findings.judge_error import corrected_rate
+from receipts.findings.stated import feeds_findings, stated_problems
 from receipts.model.check import CheckLevel
 from receipts.model.demonstrations import PlannedCondition, QueryRole
 from receipts.model.difference import Difference
@@ -82,7 +83,7 @@ def check_consistent(
     checks.decide(_LEVEL, "rates", _first(_rates(plan, receipt)), "follow from the counts")
     checks.decide(_LEVEL, "baseline", _baseline(receipt), "is the first condition")
     checks.decide(_LEVEL, "second-judge", _agreement(plan, receipt), "its numbers fit the counts")
-    _check_findings(receipt, checks)
+    _check_findings(plan, receipt, checks)
     _check_evidence(bundle, signed_plan, receipt, checks, progress)
 
 
@@ -257,13 +258,20 @@ def _agreement(plan: PlanPredicate, receipt: EvaluationPredicate) -> str | None:
     return None
 
 
-def _check_findings(receipt: EvaluationPredicate, checks: CheckList) -> None:
-    """Hold the words of the findings to their numbers; the numbers need the evidence."""
+def _check_findings(plan: PlanPredicate, receipt: EvaluationPredicate, checks: CheckList) -> None:
+    """Hold the findings to themselves, the rates and the plan; their numbers need the evidence."""
     if receipt.findings is None:
         checks.decide(_LEVEL, "findings", None, "none are claimed")
+        if feeds_findings(plan):
+            checks.skip(
+                CheckLevel.NONE,
+                "findings-claimed",
+                f"the plan's experiments test hypotheses, {plan.primary.value} before all, and "
+                "the receipt says nothing of them",
+            )
         return
-    problems = stated_problems(receipt.findings, receipt)
-    checks.decide(_LEVEL, "findings", _first(problems), "words follow from their numbers")
+    problems = stated_problems(receipt, plan)
+    checks.decide(_LEVEL, "findings", _first(problems), "words and numbers fit together")
 
 
 def _check_evidence(

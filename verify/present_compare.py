@@ -52,7 +52,7 @@ class Compared:
         if sealed:
             notes.append(
                 f"without evidence: the sealed numbers of {', '.join(sealed)} are compared as if "
-                "independent, which is conservative where models find the same queries hard"
+                "independent: conservative where demonstrations move the same queries alike"
             )
         for each, worded in zip(self.evaluations, self.comparison.models, strict=True):
             if each.sealed is not None and each.sealed.effect is not worded.effect:

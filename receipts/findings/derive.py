@@ -7,8 +7,9 @@ is believed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 from receipts.errors import IntegrityError
@@ -24,15 +25,19 @@ from receipts.findings.sources import source_estimates
 from receipts.findings.study import Study
 from receipts.findings.total import total_finding
 from receipts.model.findings import Findings
-from receipts.model.plan import EvaluationSetup
 
 SCORE_TOLERANCE: Final = Decimal("0.000002")
 """How far two fits may be apart in a number with six decimals: twice its last place."""
 RELATIVE_TOLERANCE: Final = Decimal("0.00001")
 """How far they may be apart in proportion: p-values, and numbers far from zero."""
 _SCORE_PLACES: Final = 6
-_LEAST: Final = Decimal(1).scaleb(-18)
-"""p-values below this have too few digits left to compare."""
+_NUMBER: Final = re.compile(r"-?[0-9]{1,17}(\.[0-9]{1,20})?")
+_NAMES: Final = frozenset(
+    {"name", "prefix", "condition", "conditions", "turns", "withoutPrefix", "source", "filler"}
+)
+"""Fields that somebody named: never numbers, whatever they look like."""
+_LAST_PLACE: Final = Decimal(1).scaleb(-18)
+"""p-values are rounded up at their twentieth decimal, and corrections multiply that."""
 
 
 def derive(observations: Observations, fitter: Fitter = newton) -> Findings:
@@ -79,22 +84,6 @@ def finding_problems(findings: Findings, observations: Observations) -> Iterator
     yield from differences(findings.to_wire(), derive(observations).to_wire())
 
 
-def stated_problems(findings: Findings, setup: EvaluationSetup) -> Iterator[str]:
-    """Yield what in sealed findings contradicts their own numbers; no point is needed.
-
-    Args:
-        findings: The findings.
-        setup: What the plan decides.
-    """
-    if findings.alpha != ALPHA:
-        yield f"findings.alpha is {findings.alpha}, the protocol's {ALPHA}"
-    joints = (findings.joint, *(findings.joint_in_other_orders or ()))
-    if any(one and (one.alpha, one.margin) != (ALPHA, setup.effect_margin) for one in joints):
-        yield "findings.joint: another level or margin than the plan's"
-    settled = settle(findings, setup).to_wire()
-    yield from differences(findings.to_wire(), settled)
-
-
 def differences(stated: Any, derived: Any, place: str = "findings") -> Iterator[str]:
     """Yield where two findings in wire form differ by more than rounding.
 
@@ -105,7 +94,11 @@ def differences(stated: Any, derived: Any, place: str = "findings") -> Iterator[
     """
     if isinstance(stated, dict) and isinstance(derived, dict):
         for name in stated:
-            yield from differences(stated[name], derived[name], f"{place}.{name}")
+            one, other, where = stated[name], derived[name], f"{place}.{name}"
+            if name in _NAMES and one != other:
+                yield f"{where} is {_brief(one)}, not {_brief(other)}"
+            elif name not in _NAMES:
+                yield from differences(one, other, where)
     elif isinstance(stated, list) and isinstance(derived, list) and len(stated) == len(derived):
         for i, (one, other) in enumerate(zip(stated, derived, strict=True)):
             yield from differences(one, other, f"{place}[{i}]")
@@ -119,12 +112,11 @@ def _agree(stated: object, derived: object) -> bool:
         return True
     if not (isinstance(stated, str) and isinstance(derived, str)):
         return False
-    try:
-        one, other = Decimal(stated), Decimal(derived)
-    except InvalidOperation:
+    if not (_NUMBER.fullmatch(stated) and _NUMBER.fullmatch(derived)):
         return False
+    one, other = Decimal(stated), Decimal(derived)
     apart, size = abs(one - other), max(abs(one), abs(other))
-    if apart <= RELATIVE_TOLERANCE * size or size < _LEAST:
+    if apart <= max(RELATIVE_TOLERANCE * size, _LAST_PLACE):
         return True
     # A p-value has its own number of decimals and is compared in proportion only: a thousandth
     # of one is another p-value.

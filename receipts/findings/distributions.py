@@ -38,7 +38,7 @@ def chi_square_upper(value: float, df: float) -> float:
     return _gamma_upper(df / 2, value / 2)
 
 
-def t_quantile(p: float, df: float) -> float:
+def student_quantile(p: float, df: float) -> float:
     """Return the value that Student's t exceeds with probability 1 − ``p``, for p ≥ 0.5.
 
     By bisection, to machine precision.

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from receipts.findings.study import Estimate
-from receipts.model.findings import Effect, Grounds, SignedInterval, Slope, SlopeFinding
+from receipts.model.findings import Effect, Grounds, SignedInterval
 
 ALPHA = "0.05"
 """Level of every test of the findings."""
@@ -55,26 +54,6 @@ def slope_word(beta: str, p: str, equivalence: SignedInterval, margin: str) -> W
     if is_significant(p):
         return signed(beta), Grounds.SIGNIFICANT
     return Effect.UNDETERMINED, Grounds.NEITHER
-
-
-def slope_finding(
-    estimate: Estimate, place: int, slope: Slope, adjusted: str, margin: str
-) -> SlopeFinding:
-    """Return one slope with its intervals and its word."""
-    equivalence = estimate.sealed_interval(place, EQUIVALENCE)
-    doubt = estimate.clusters.grounds_for_doubt
-    effect, grounds = (
-        (Effect.UNDETERMINED, doubt)
-        if doubt is not None
-        else slope_word(slope.beta, adjusted, equivalence, margin)
-    )
-    return SlopeFinding(
-        **dict(slope),
-        interval=estimate.sealed_interval(place, CONFIDENCE),
-        equivalence=equivalence,
-        effect=effect,
-        grounds=grounds,
-    )
 
 
 def holm(p_values: Sequence[str]) -> list[str]:

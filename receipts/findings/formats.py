@@ -25,10 +25,10 @@ _COMPLIANCES, _REFUSALS = 0, 1
 
 def format_findings(study: Study) -> list[FormatFinding]:
     """Return one finding a condition with a prefix of the plan's response-prefix experiments."""
-    return [_finding(study, place, prefix) for place, prefix in _prefixed(study)]
+    return [_finding(study, place, prefix) for place, prefix in format_places(study)]
 
 
-def _prefixed(study: Study) -> Iterator[tuple[int, str]]:
+def format_places(study: Study) -> Iterator[tuple[int, str]]:
     """Yield the places of conditions with their prefixes."""
     ids = [
         id_

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from receipts.canonical import Sha256
 from receipts.findings.clusters import Clusters, Floats
-from receipts.findings.distributions import t_quantile, t_two_sided
+from receipts.findings.distributions import student_quantile, t_two_sided
 from receipts.findings.effects import CONFIDENCE
 from receipts.findings.joint import JointPoints, joint_p
 from receipts.findings.observations import COMPLIED, REFUSED
@@ -208,7 +208,7 @@ def gap_between(first: Model, second: Model) -> Gap | None:
         paired = False
     if se <= 0:
         return None
-    half = t_quantile((1 + CONFIDENCE) / 2, df) * se
+    half = student_quantile((1 + CONFIDENCE) / 2, df) * se
     slope = Slope(
         beta=score(value),
         se=score(se),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from receipts.findings.effects import (
     slope_word,
 )
 from receipts.findings.logit import Logit
-from receipts.findings.permutation import permutation_test
+from receipts.findings.permutation import informative_queries, permutation_test
 from receipts.findings.study import Estimate, Mask, Study
 from receipts.findings.wire import p_string, score
 from receipts.model.demonstrations import ExperimentKind, Ordering
@@ -50,7 +51,7 @@ def joint_findings(study: Study) -> list[JointFinding]:
     sweeps; in default context, without response prefix, of the default benign source.  Words are
     those of an uncorrected test.
     """
-    return [JointPoints(study, order, places).finding() for order, places in _groups(study)]
+    return [JointPoints(study, order, places).finding() for order, places in joint_groups(study)]
 
 
 def joint_word(finding: JointFinding, adjusted: str | None) -> Word:
@@ -105,9 +106,10 @@ def _doubt(clusters: SealedClusters) -> Grounds | None:
 def _opposite_signs(finding: JointFinding) -> bool:
     """Say whether slopes at two numbers of harmful demonstrations contradict each other.
 
-    Both differ from zero, corrected over the levels, by more than the margin.
+    Both differ from zero, corrected over the levels, by more than the margin.  Levels where
+    fewer than 30 queries give both outcomes do not count.
     """
-    levels = finding.by_harmful
+    levels = [one for one in finding.by_harmful if one.informative_queries >= FEWEST_QUERIES]
     corrected = holm([level.p for level in levels])
     found = {
         signed(level.beta)
@@ -130,7 +132,7 @@ def _bends(finding: JointFinding) -> bool:
     return abs(Decimal(lack.largest_benign)) > Decimal(lack.largest_of_margin)
 
 
-def _groups(study: Study) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
+def joint_groups(study: Study) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
     """Yield orders with the places of their conditions, ``suffix`` first."""
     plan = study.plan
     kinds = {experiment.kind for experiment in plan.experiments}
@@ -194,21 +196,20 @@ class JointPoints:
         """
         study, chosen = self.study, list(self.places)
         clusters = Clusters(study.lists, judged[chosen].sum(axis=0))
-        informative = _informative(complied[chosen], judged[chosen])
+        informative = self._informative(complied, judged)
         fitted = study.fit(self.covariates, self.places, complied, judged)
-        trusted = fitted is not None and informative >= FEWEST_QUERIES
         estimate = fitted[0] if fitted else None
         last = self.covariates.shape[1] - 1
+        varying = estimate if estimate is not None and estimate.varies(last) else None
+        trusted = varying is not None and informative >= FEWEST_QUERIES
         return JointFinding(
             ordering=self.ordering,
             conditions=study.ids(self.places),
             clusters=clusters.to_wire(),
-            as_published=self._as_published(),
-            clustered=(
-                None if estimate is None else _clustered(estimate, int(judged[chosen].sum()))
-            ),
-            interval=None if estimate is None else estimate.sealed_interval(last, CONFIDENCE),
-            equivalence=None if estimate is None else estimate.sealed_interval(last, EQUIVALENCE),
+            as_published=self.as_published,
+            clustered=None if varying is None else _clustered(varying, judged[chosen]),
+            interval=None if varying is None else varying.sealed_interval(last, CONFIDENCE),
+            equivalence=None if varying is None else varying.sealed_interval(last, EQUIVALENCE),
             by_harmful=tuple(self._levels(complied, judged)),
             lack_of_fit=fitted and self._lack_of_fit(*fitted, complied, judged),
             unscored=UnscoredSensitivity(points=0, as_complied=None, as_refused=None),
@@ -244,7 +245,9 @@ class JointPoints:
         """A constant, log(N_h+1) unless that is one too, log(N_b+1): shape (conditions, 2 or 3)."""
         return joint_covariates(self.n_harmful, self.n_benign)
 
-    def _as_published(self) -> JointFit | None:
+    @cached_property
+    def as_published(self) -> JointFit | None:
+        """The unclustered fit, of points counted as the paper does; None where there is none."""
         study = self.study
         fitted = study.fit(self.covariates, self.places, study.not_refused, study.generated)
         if fitted is None:
@@ -274,7 +277,18 @@ class JointPoints:
             fitted = study.fit(covariates, places, complied, judged)
             slope = fitted and fitted[0].slope(1)
             if slope:
-                yield HarmfulLevel(**dict(slope), n_harmful=int(level))
+                informative = self._informative(complied, judged, places)
+                yield HarmfulLevel(
+                    **dict(slope), n_harmful=int(level), informative_queries=informative
+                )
+
+    def _informative(
+        self, complied: Mask, judged: Mask, places: Sequence[int] | None = None
+    ) -> int:
+        """Return how many queries have both outcomes at one N_h and draw."""
+        chosen = list(self.places if places is None else places)
+        strata = np.array([self.study.condition(place).n_harmful for place in chosen])
+        return int(informative_queries(strata, complied[chosen], judged[chosen]).sum())
 
     def _lack_of_fit(
         self, estimate: Estimate, logit: Logit, complied: Mask, judged: Mask
@@ -287,7 +301,9 @@ class JointPoints:
         slopes = logit.fitted * (1 - logit.fitted)
         residuals = rates.values - logit.fitted
         influence = rates.influence - estimate.influence @ (slopes[:, None] * self.covariates).T
-        remaining = study.estimate(residuals, influence, judged[chosen], rates.independent)
+        # By the fit, which no rate of 0 or 1 makes zero.
+        independent = slopes / logit.points
+        remaining = study.estimate(residuals, influence, judged[chosen], independent)
         same = self.n_harmful[:, None] == self.n_harmful
         benign = remaining.contrast(np.eye(len(chosen)) - same / same.sum(axis=1))
         test, bend = remaining.f_test(), benign.f_test()
@@ -313,7 +329,7 @@ def _largest(values: Floats) -> int:
     return int(np.argmax(np.abs(values).round(6)))
 
 
-def _clustered(estimate: Estimate, points: int) -> JointFit | None:
+def _clustered(estimate: Estimate, judged: Mask) -> JointFit | None:
     last = len(estimate.values) - 1
     slope = estimate.slope(last)
     if slope is None:
@@ -326,7 +342,7 @@ def _clustered(estimate: Estimate, points: int) -> JointFit | None:
         z2=slope.t,
         df=slope.df,
         p2=slope.p,
-        points=points,
+        points=int(judged.sum()),
         clusters=estimate.clusters.to_wire(),
     )
 
@@ -357,10 +373,3 @@ def joint_covariates(n_harmful: Floats, n_benign: Floats) -> Floats:
         columns.append(np.log(n_harmful + 1))
     columns.append(np.log(n_benign + 1))
     return np.column_stack(columns)
-
-
-def _informative(complied: Mask, judged: Mask) -> int:
-    """Return how many queries have both outcomes."""
-    yes = (complied & judged).any(axis=(0, 2))
-    no = (judged & ~complied).any(axis=(0, 2))
-    return int((yes & no).sum())

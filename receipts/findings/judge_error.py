@@ -19,10 +19,8 @@ from fractions import Fraction
 from typing import Final
 
 from receipts.canonical import square_root
+from receipts.findings.quantiles import Z_975
 from receipts.model.judge import JudgeCalibration
-
-_Z = Fraction("1.959963984540054")
-"""97.5 % quantile of the standard normal distribution."""
 
 FEWEST_GOLD: Final = 10
 """With fewer gold responses of a label no rate is corrected."""
@@ -99,7 +97,7 @@ def _rogan_gladen(p: Fraction, se: Fraction, sp: Fraction) -> Fraction | None:
 
 def _lang_reiczigel(p: _Estimate, se: _Estimate, sp: _Estimate) -> tuple[Fraction, Fraction] | None:
     """Return both limits as the formula gives them; None where Se' + Sp' ≤ 1."""
-    z2 = _Z * _Z
+    z2 = Z_975 * Z_975
     # z²/2 successes and as many failures more (Agresti and Coull 1998); one of each for Se, Sp.
     p, se, sp = _smoothed(p, z2 / 2), _smoothed(se, Fraction(1)), _smoothed(sp, Fraction(1))
     theta = _rogan_gladen(p.share, se.share, sp.share)
@@ -107,7 +105,7 @@ def _lang_reiczigel(p: _Estimate, se: _Estimate, sp: _Estimate) -> tuple[Fractio
         return None
     centre = theta + 2 * z2 * (theta * se.variance - (1 - theta) * sp.variance)
     spread = p.variance + theta**2 * se.variance + (1 - theta) ** 2 * sp.variance
-    half = _Z * square_root(spread) / (se.share + sp.share - 1)
+    half = Z_975 * square_root(spread) / (se.share + sp.share - 1)
     return centre - half, centre + half
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Final
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from numpy.typing import NDArray
+
+from receipts.errors import IntegrityError
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -25,6 +27,7 @@ It is called only where the maximum of the likelihood exists."""
 _MOST_STEPS: Final = 100
 _CONVERGED: Final = 1e-12
 _NOTHING: Final = 1e-9
+_DIVERGED: Final = "a logit of the findings cannot be fitted: its likelihood is flat"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ def newton(covariates: Floats, complied: Counts, points: Counts) -> Floats:
     """Maximise the likelihood with numpy alone: Newton's steps, halved where they overshoot.
 
     Raises:
-        ArithmeticError: It did not converge.
+        IntegrityError: It did not converge.
     """
     beta = np.zeros(covariates.shape[1])
     best = _log_likelihood(beta, covariates, complied, points)
@@ -100,9 +103,9 @@ def newton(covariates: Floats, complied: Counts, points: Counts) -> Floats:
         ) < best - abs(best) * 1e-14:
             size /= 2
             if size < _CONVERGED:
-                raise ArithmeticError("a logit did not converge")
+                raise IntegrityError(_DIVERGED)
         beta, best = beta + size * step, found
-    raise ArithmeticError("a logit did not converge")
+    raise IntegrityError(_DIVERGED)
 
 
 def statsmodels_fit(covariates: Floats, complied: Counts, points: Counts) -> Floats:
@@ -121,7 +124,11 @@ def statsmodels_fit(covariates: Floats, complied: Counts, points: Counts) -> Flo
     weights = np.concatenate([complied, points - complied]).astype(np.float64)
     there = weights > 0
     model = GLM(outcomes[there], rows[there], family=Binomial(), freq_weights=weights[there])
-    result = model.fit(maxiter=_MOST_STEPS, tol=_CONVERGED)
+    with catch_warnings():
+        # What it may warn of is excluded before (separation), or comes out in the comparison
+        # with our own fit.
+        simplefilter("ignore")
+        result = model.fit(maxiter=_MOST_STEPS, tol=1e-10, tol_criterion="params")
     coefficients: Floats = np.asarray(result.params, dtype=np.float64)
     return coefficients
 
@@ -130,35 +137,74 @@ def separated(covariates: Floats, complied: Counts, points: Counts) -> bool:
     """Say whether some direction of the covariates parts compliances from refusals.
 
     Then the likelihood rises for ever along it and has no maximum (Albert and Anderson,
-    Biometrika 71, 1984).  The directions that part them form a cone, which here, with full rank,
-    is pointed: if there are any, one lies on k − 1 of its faces, and those are few enough to try.
+    Biometrika 71, 1984).  Such a direction is flat over conditions with both outcomes, and the
+    rest of them, turned so that it must not descend, lie on one side of it.  The directions form
+    a cone, pointed as covariates have full rank: if there are any, one lies on k − 1 of its faces.
 
     Args:
-        covariates: Shape (conditions, k), of full rank.
+        covariates: A constant and at most two others, shape (conditions, k), of full rank.
         complied: Compliances of each condition.
         points: Points of each condition, above 0.
     """
-    width = covariates.shape[1]
-    sign = np.where(complied == points, 1, np.where(complied == 0, -1, 0))
-    mixed = sign == 0
+    sign = np.where(complied == points, 1.0, np.where(complied == 0, -1.0, 0.0))
     scale = covariates / np.maximum(np.abs(covariates).max(axis=0), _NOTHING)
-    if np.linalg.matrix_rank(scale[mixed]) == width:
-        return False
-    rows = np.unique(scale, axis=0)
-    for chosen in combinations(range(len(rows)), width - 1):
-        faces = rows[list(chosen)]
-        *_, last = np.linalg.svd(np.vstack([faces, np.zeros((1, width))]))
-        if width > 1 and np.linalg.matrix_rank(faces) < width - 1:
-            continue
-        for direction in (last[-1], -last[-1]):
-            along = scale @ direction
-            if (
-                (np.abs(along[mixed]) < _NOTHING).all()
-                and (along[~mixed] * sign[~mixed] > -_NOTHING).all()
-                and (np.abs(along) > _NOTHING).any()
-            ):
-                return True
-    return False
+    mixed = scale[sign == 0]
+    if len(mixed) == 0:
+        extreme = np.vstack([_hull(scale[sign > 0]), -_hull(scale[sign < 0])])
+        flat = np.eye(covariates.shape[1])
+    else:
+        _, sizes, vectors = np.linalg.svd(mixed, full_matrices=True)
+        flat = vectors[int((sizes > _NOTHING).sum()) :].T
+        extreme = sign[sign != 0, None] * scale[sign != 0]
+    turned = np.unique((extreme @ flat).round(12), axis=0)
+    return bool(flat.shape[1]) and _has_halfspace(turned)
+
+
+def _has_halfspace(rows: Floats) -> bool:
+    """Say whether some direction descends along no row and rises along one.
+
+    Args:
+        rows: Shape (n, k), k from 1 to 3.
+    """
+    width = rows.shape[1]
+    if width == 1:
+        normals = np.ones((1, 1))
+    elif width == 2:
+        normals = np.column_stack([-rows[:, 1], rows[:, 0]])
+    else:
+        first, second = np.triu_indices(len(rows), 1)
+        normals = np.cross(rows[first], rows[second])
+    lengths = np.linalg.norm(normals, axis=1)
+    normals = normals[lengths > _NOTHING] / lengths[lengths > _NOTHING, None]
+    along = rows @ normals.T
+    rises = (along > -_NOTHING).all(axis=0) & (along > _NOTHING).any(axis=0)
+    falls = (along < _NOTHING).all(axis=0) & (along < -_NOTHING).any(axis=0)
+    return bool((rises | falls).any())
+
+
+def _hull(rows: Floats) -> Floats:
+    """Return the rows that span the convex hull of all: the others follow from them.
+
+    Andrew's monotone chain (Inf. Process. Lett. 9, 1979), over the last two columns; the first is
+    constant.
+    """
+    rows = np.unique(rows, axis=0)
+    if rows.shape[1] < 3 or len(rows) < 4:
+        return rows
+    chain: list[Floats] = []
+    for ordered in (rows, rows[::-1]):
+        part: list[Floats] = []
+        for row in ordered:
+            while len(part) > 1 and _turn(part[-2], part[-1], row) <= 0:
+                part.pop()
+            part.append(row)
+        chain += part
+    return np.unique(np.array(chain), axis=0)
+
+
+def _turn(one: Floats, two: Floats, three: Floats) -> float:
+    ahead, aside = two - one, three - one
+    return float(ahead[1] * aside[2] - ahead[2] * aside[1])
 
 
 def _probability(logits: Floats) -> Floats:
@@ -168,4 +214,7 @@ def _probability(logits: Floats) -> Floats:
 
 def _log_likelihood(beta: Floats, x: Floats, complied: Counts, points: Counts) -> float:
     logits = x @ beta
-    return float((complied * logits - points * np.logaddexp(0, logits)).sum())
+    # Not complied · logits − points · log(1 + e^logits): near 1 that is a difference of large
+    # numbers, and steps are judged by its last digits.
+    lost = complied * np.logaddexp(0, -logits) + (points - complied) * np.logaddexp(0, logits)
+    return -float(lost.sum())

@@ -30,7 +30,7 @@ from receipts.model.plan import EvaluationSetup, Hypothesis
 _TOTAL: Final = "total"
 _JOINT: Final = "joint"
 _ORDERING: Final = "ordering"
-_UNTESTED: Final = (Grounds.FEW_QUERIES, Grounds.FEW_LISTS)
+_UNTESTED: Final = (Grounds.FEW_QUERIES, Grounds.FEW_INFORMATIVE, Grounds.FEW_LISTS)
 
 _Slope = TypeVar("_Slope", bound=SlopeFinding)
 

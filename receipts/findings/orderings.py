@@ -30,7 +30,7 @@ def ordering_findings(study: Study) -> list[OrderingFinding]:
     The conditions are those in default context, without response prefix, of the default benign
     source.  No word is given yet: it depends on p-values corrected for multiplicity.
     """
-    return [_finding(study, places) for places in _groups(study)]
+    return [_finding(study, places) for places in ordering_groups(study)]
 
 
 def ordering_word(
@@ -51,7 +51,7 @@ def ordering_word(
     return OrderWord.UNDETERMINED
 
 
-def _groups(study: Study) -> Iterator[list[int]]:
+def ordering_groups(study: Study) -> Iterator[list[int]]:
     """Yield the places of each mixture's orders."""
     ids = [
         id_

@@ -16,13 +16,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.findings.clusters import FEWEST_QUERIES, Clusters, Floats
+from receipts.findings.clusters import NO_VARIANCE, Clusters, Floats
 from receipts.findings.wire import p_string, score
 from receipts.model.findings import Permutation
 
 PERMUTATIONS: Final = 1999
-_MOST_CELLS: Final = 100_000
-"""More outcomes than these are not permuted: some seconds' work."""
+_MOST_CELLS: Final = 30_000
+"""More outcomes than these are not permuted, for the time it takes: queries are many then, and
+the clustered t does by itself."""
 _KEY: Final = 20_260_620_508
 """Anybody's permutations are these: the p-value can be computed again."""
 _TIE: Final = 1e-9
@@ -49,24 +50,22 @@ def permutation_test(
     complied, used = points
     levels = [strata == level for level in np.unique(strata)]
     centred = [_centred(weights[level], used[level]) for level in levels]
-    scores = sum(
-        (
-            (x * (complied & used)[level]).sum(axis=0)
-            for level, x in zip(levels, centred, strict=True)
-        ),
-        np.zeros(lists.shape),
-    )
-    both = np.asarray((complied & used).any(axis=(0, 2)) & (used & ~complied).any(axis=(0, 2)))
-    clusters = Clusters(lists, used.sum(axis=0) * both[:, None])
+    blocks, scores, size = [], np.zeros(lists.shape), 0.0
+    for level, x in zip(levels, centred, strict=True):
+        # Strata of one outcome say nothing: their sums are zero but for rounding.
+        both = differing(complied[level], used[level])
+        scores += np.where(both, (x * (complied & used)[level]).sum(axis=0), 0.0)
+        size += float((x**2)[:, both].sum())
+        blocks.append((x[:, both], (complied & used)[level][:, both] * 1.0, used[level][:, both]))
+    informative = informative_queries(strata, complied, used)
+    clusters = Clusters(lists, used.sum(axis=0) * informative[:, None])
     total = float(scores.sum())
-    # Not centred: what is tested is that they are zero on average.
-    variance = float(clusters.covariance(scores[:, :, None])[0, 0]) if both.any() else 0.0
-    test = clusters.t_test(total, variance) if clusters.queries > 1 else None
-    blocks = [
-        _informative(x, complied[level], used[level])
-        for level, x in zip(levels, centred, strict=True)
-    ]
-    few = clusters.queries < FEWEST_QUERIES and sum(y.size for _, y, _ in blocks) <= _MOST_CELLS
+    test = None
+    if clusters.queries > 1:
+        # Not centred: what is tested is that they are zero on average.
+        variance = float(clusters.covariance(scores[:, :, None])[0, 0])
+        test = clusters.t_test(total, variance) if variance > NO_VARIANCE * size else None
+    few = sum(y.size for _, y, _ in blocks) <= _MOST_CELLS
     permuted = _permuted(blocks, total) if few else None
     p_values = [] if test is None else [Fraction(test.p)]
     p_values += [] if permuted is None else [permuted]
@@ -79,6 +78,34 @@ def permutation_test(
         permutations=PERMUTATIONS if few else 0,
         p=p_string(max(p_values, default=Fraction(1))),
     )
+
+
+def informative_queries(
+    strata: NDArray[np.int64], complied: NDArray[np.bool_], used: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which queries have both outcomes at one N_h and draw, shape (queries,).
+
+    Only they can show what benign demonstrations do.
+
+    Args:
+        strata: N_h of each condition, shape (conditions,).
+        complied: Which points comply, shape (conditions, queries, draws).
+        used: Which points count, same shape.
+    """
+    found = np.zeros(used.shape[1], dtype=np.bool_)
+    for level in np.unique(strata):
+        found |= differing(complied[strata == level], used[strata == level]).any(axis=1)
+    return found
+
+
+def differing(complied: NDArray[np.bool_], used: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which queries and draws have both outcomes among some conditions.
+
+    Args:
+        complied: Which points comply, shape (conditions, queries, draws).
+        used: Which points count, same shape.
+    """
+    return np.logical_and((complied & used).any(axis=0), (used & ~complied).any(axis=0))
 
 
 _Block = tuple[Floats, Floats, NDArray[np.bool_]]
@@ -108,12 +135,3 @@ def _centred(weights: Floats, used: NDArray[np.bool_]) -> Floats:
     mean = x.sum(axis=0) / np.maximum(1, used.sum(axis=0))
     result: Floats = np.where(used, x - mean, 0.0)
     return result
-
-
-def _informative(centred: Floats, complied: NDArray[np.bool_], used: NDArray[np.bool_]) -> _Block:
-    """Return the strata whose outcomes differ."""
-    width = len(centred)
-    y = (complied & used).reshape(width, -1).astype(np.float64)
-    n = used.reshape(width, -1)
-    both = (y.sum(axis=0) > 0) & (y.sum(axis=0) < n.sum(axis=0))
-    return centred.reshape(width, -1)[:, both], y[:, both], n[:, both]

@@ -10,14 +10,17 @@ from typing import Final, final
 import numpy as np
 
 from receipts.canonical import decimal_string
-from receipts.findings.clusters import Floats
-from receipts.findings.effects import slope_finding
+from receipts.findings.clusters import FEWEST_QUERIES, Floats
+from receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
 from receipts.findings.joint import joint_covariates
+from receipts.findings.permutation import informative_queries
 from receipts.findings.rates import MEAN_PLACES
 from receipts.findings.study import Estimate, Study
 from receipts.model.base import SourceName
 from receipts.model.demonstrations import ExperimentKind, Ordering
 from receipts.model.findings import (
+    Effect,
+    Grounds,
     Slope,
     SlopeFinding,
     SourceDifference,
@@ -43,16 +46,31 @@ class _Fitted:
     """One number."""
     slope: Slope
     """The same as it is sealed."""
+    informative: int
+    """Queries with both outcomes at one N_h and draw, in each slope at least."""
 
     @property
-    def can_be_tested(self) -> bool:
-        """Whether it has clusters enough."""
-        return self.estimate.clusters.grounds_for_doubt is None
+    def doubt(self) -> Grounds | None:
+        """Why it cannot be tested, or None."""
+        few = self.informative < FEWEST_QUERIES
+        of_clusters = self.estimate.clusters.grounds_for_doubt
+        return of_clusters or (Grounds.FEW_INFORMATIVE if few else None)
 
     def finding(self, adjusted: Mapping[str, str], margin: str) -> SlopeFinding:
-        """Return it with its word; where it was not tested, that is for want of clusters."""
-        p = adjusted.get(self.name, "1")
-        return slope_finding(self.estimate, 0, self.slope, p, margin)
+        """Return it with its word; where it was not tested, for want of queries or lists."""
+        equivalence = self.estimate.sealed_interval(0, EQUIVALENCE)
+        if self.doubt is not None:
+            effect, grounds = Effect.UNDETERMINED, self.doubt
+        else:
+            p = adjusted.get(self.name, self.slope.p)
+            effect, grounds = slope_word(self.slope.beta, p, equivalence, margin)
+        return SlopeFinding(
+            **dict(self.slope),
+            interval=self.estimate.sealed_interval(0, CONFIDENCE),
+            equivalence=equivalence,
+            effect=effect,
+            grounds=grounds,
+        )
 
 
 @final
@@ -70,7 +88,7 @@ class SourceEstimates:
     def tests(self) -> list[tuple[str, str]]:
         """Return the name and the p-value of each slope and difference that can be tested."""
         fitted = (*self.slopes, *self.less_filler)
-        return [(one.name, one.slope.p) for one in fitted if one.can_be_tested]
+        return [(one.name, one.slope.p) for one in fitted if one.doubt is None]
 
     def finding(self, adjusted: Mapping[str, str]) -> SourcesFinding:
         """Return the finding.
@@ -134,7 +152,11 @@ def _slopes(study: Study) -> Iterator[_Fitted]:
         estimate = fitted[0].contrast(last)
         slope = estimate.slope(0)
         if slope is not None:
-            yield _Fitted(f"source/{source}", source, places, estimate, slope)
+            chosen = list(places)
+            strata = np.array([condition.n_harmful for condition in conditions])
+            complied, judged = study.complied[chosen], study.judged[chosen]
+            informative = int(informative_queries(strata, complied, judged).sum())
+            yield _Fitted(f"source/{source}", source, places, estimate, slope, informative)
 
 
 def _groups(study: Study) -> dict[SourceName, tuple[int, ...]]:
@@ -183,7 +205,8 @@ def _difference(study: Study, one: _Fitted, filler: _Fitted) -> _Fitted | None:
     slope = estimate.slope(0)
     if slope is None:
         return None
-    return _Fitted(f"{one.name}-less-filler", one.source, places, estimate, slope)
+    informative = min(one.informative, filler.informative)
+    return _Fitted(f"{one.name}-less-filler", one.source, places, estimate, slope, informative)
 
 
 def _mixtures(study: Study, one: _Fitted) -> set[tuple[int, Ordering | None]]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from receipts.findings.clusters import NO_VARIANCE, Clusters, Floats, TailTest
-from receipts.findings.distributions import t_quantile
+from receipts.findings.distributions import student_quantile
 from receipts.findings.logit import Fitter, Logit, fit_logit
 from receipts.findings.observations import FAILED, REFUSED, UNSCORED, Observations
 from receipts.findings.wire import p_string, score, signed_interval
@@ -60,7 +60,7 @@ class Estimate:
 
     def interval(self, place: int, confidence: float) -> tuple[float, float]:
         """Return the t interval of one number."""
-        half = t_quantile((1 + confidence) / 2, self.clusters.df) * self.se(place)
+        half = student_quantile((1 + confidence) / 2, self.clusters.df) * self.se(place)
         return float(self.values[place]) - half, float(self.values[place]) + half
 
     def se(self, place: int) -> float:

@@ -25,7 +25,7 @@ def total_finding(study: Study) -> TotalFinding | None:
     As published: χ² homogeneity of the harmful shares at each total, Bonferroni over the totals.
     Its clustered counterpart is Hotelling's test that the rates are equal.
     """
-    rows = tuple(_row(study, total, places) for total, places in _groups(study))
+    rows = tuple(_row(study, total, places) for total, places in total_groups(study))
     if not rows:
         return None
     published = bonferroni([row.p_as_published for row in rows if row.p_as_published is not None])
@@ -69,7 +69,7 @@ def homogeneity(study: Study, places: list[int]) -> tuple[str | None, str | None
     return (None, None) if test is None else (score(test.statistic), p_string(test.p))
 
 
-def _groups(study: Study) -> Iterator[tuple[int, list[int]]]:
+def total_groups(study: Study) -> Iterator[tuple[int, list[int]]]:
     """Yield totals with the places of their conditions: of mixed ones, one order only."""
     ids = {
         id_

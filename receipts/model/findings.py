@@ -58,6 +58,8 @@ class Grounds(StrEnum):
     """Neither different from zero nor within the margin: too few points to tell."""
     FEW_QUERIES = "few-queries"
     """Fewer than 30 queries."""
+    FEW_INFORMATIVE = "few-informative"
+    """Fewer than 30 queries give both outcomes."""
     FEW_LISTS = "few-lists"
     """Queries share fewer than 20 demonstration lists: the numbers are conditional on these."""
     UNSCORED = "unscored"
@@ -161,6 +163,8 @@ class HarmfulLevel(Slope):
 
     n_harmful: Count
     """That number (N_h)."""
+    informative_queries: Count
+    """Queries with both outcomes there, within a draw."""
 
 
 class LackOfFit(WireModel):
@@ -227,7 +231,7 @@ class Permutation(WireModel):
     p_permutation: Probability | None
     """(1 + as extreme) / (1 + permutations), two-sided; null where none were made."""
     permutations: Count
-    """Random permutations; 0 where 30 queries or more give both outcomes."""
+    """Random permutations; 0 where outcomes are too many to permute (above 30,000)."""
     p: Probability
     """The larger of the two; 1 where there is neither."""
 
@@ -257,9 +261,9 @@ class JointFinding(WireModel):
     unscored: UnscoredSensitivity
     """What unscored points could change."""
     informative_queries: Count
-    """Queries with both outcomes among these points."""
+    """Queries with both outcomes at one N_h, within a draw: only they show the effect."""
     permutation: Permutation | None
-    """Made, and decisive, where fewer than 30 queries are informative or the fit does not exist."""
+    """Made, and decisive, where fewer than 30 queries are informative or ``clustered`` is null."""
     effect: Effect
     """The verdict."""
     grounds: Grounds
@@ -501,7 +505,8 @@ class HypothesisTest(WireModel):
     p: Probability
     """Its p-value."""
     adjusted: Probability
-    """After Holm's correction over all secondary ones; the primary's is its own."""
+    """After Holm's correction over its role: all secondary tests, or those of the primary
+    hypothesis, which is one but for orderings."""
 
 
 class Findings(WireModel):
@@ -510,7 +515,8 @@ class Findings(WireModel):
     alpha: Probability
     """Level of all tests."""
     tests: Annotated[tuple[HypothesisTest, ...], Field(max_length=4096)]
-    """All tests that could be made."""
+    """All tests that words rest on.  Slopes by N_h, lack of fit, position gradients and gaps in
+    adoption describe, and stand outside."""
     total: TotalFinding | None
     """Whether the mix matters at a fixed number of demonstrations."""
     joint: JointFinding | None

@@ -39,7 +39,7 @@ from receipts.present.numerals import (
 from receipts.present.sentences import Sentence, sentences
 from receipts.present.slopes import show_slopes, t_ends
 from receipts.present.tables import FOREST_CELLS, new_table, note, statistic
-from receipts.present.words import adoption_interval, quoted
+from receipts.present.words import adoption_interval, null_words, quoted
 from receipts.text import printable
 
 _BAR_CELLS: Final = 20
@@ -234,7 +234,8 @@ class _Tables:
         if not tests:
             return
         table = new_table(f"All tests at level {self._findings.alpha}; secondary ones after Holm")
-        table.add_column("test", overflow="fold")
+        table.add_column("test", no_wrap=True)
+        table.add_column("what it would rule out", overflow="fold")
         for name in ("p", "corrected"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
@@ -246,12 +247,14 @@ class _Tables:
                 table.add_row(*self._test(test))
         self._console.print(table)
         if len(tests) > _MOST_TESTS:
-            note(self._console, f"… and {len(tests) - _MOST_TESTS:,} more: see --json.\n")
+            note(self._console, f"… and {len(tests) - _MOST_TESTS:,} more: see --json.")
+        note(self._console, "Intervals are not corrected: one may exclude 0, its test not.\n")
 
-    def _test(self, test: HypothesisTest) -> tuple[str, str, str, str]:
+    def _test(self, test: HypothesisTest) -> tuple[str, ...]:
         rejected = Decimal(test.adjusted) < Decimal(self._findings.alpha)
-        word = "rejected" if rejected else "not rejected"
-        return f"  {printable(test.name)}", p_number(test.p), p_number(test.adjusted), word
+        word = "ruled out" if rejected else "not ruled out"
+        p, corrected = p_number(test.p), p_number(test.adjusted)
+        return f"  {printable(test.name)}", null_words(test.name), p, corrected, word
 
     def _known(self, ids: Iterable[ConditionId]) -> list[ConditionResult]:
         """Return the conditions of these ids; a receipt that nobody verified may name others."""

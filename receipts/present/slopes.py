@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.console import Console
 
-from receipts.findings.distributions import t_quantile
+from receipts.findings.distributions import student_quantile
 from receipts.model.findings import Findings, JointFinding, SlopeFinding, SourceSlope
 from receipts.model.receipt import EvaluationPredicate
 from receipts.present.charts import Scale, axis, forest
@@ -73,7 +73,7 @@ def show_slopes(console: Console, receipt: EvaluationPredicate, findings: Findin
 
 def t_ends(beta: str, se: str, df: int | None) -> tuple[float, float]:
     """Return the ends of an estimate's 95 % interval: Student's, or normal without ``df``."""
-    quantile = _NORMAL if df is None else t_quantile(0.975, max(1, min(df, _MOST_DF)))
+    quantile = _NORMAL if df is None else student_quantile(0.975, max(1, min(df, _MOST_DF)))
     half = quantile * abs(float(se))
     return float(beta) - half, float(beta) + half
 

@@ -130,8 +130,8 @@ def slope_grounds(
     inside = "no interval" if equivalence is None else interval_words(equivalence)
     but = "differs from zero, but lies" if differs else "lies"
     neither = (
-        f"It is neither different from zero nor within the plan's margin of ±{margin} ({inside}): "
-        "too few points to tell."
+        f"Neither a difference from zero, corrected for other tests, nor one within the plan's "
+        f"margin of ±{margin} is shown ({inside}): too few points to tell."
     )
     return {
         Grounds.SIGNIFICANT: f"It differs from zero and is not shown to lie within ±{margin}.",
@@ -142,6 +142,9 @@ def slope_grounds(
             "There is no standard error to tell by." if equivalence is None else neither
         ),
         Grounds.FEW_QUERIES: "There are fewer than 30 queries, too few to conclude anything.",
+        Grounds.FEW_INFORMATIVE: (
+            "Fewer than 30 queries give both outcomes: too few for a standard error."
+        ),
         Grounds.FEW_LISTS: (
             "Queries share fewer than 20 demonstration lists: the number is conditional on these "
             "lists, and nothing is concluded about others."
@@ -162,6 +165,21 @@ JOINT_ONLY: Final = {
     ),
 }
 """Grounds that joint findings alone have, without their numbers."""
+
+
+def null_words(name: str) -> str:
+    """Return the null hypothesis of a test, by the test's name."""
+    if name.endswith("-less-filler"):
+        return "the filler does as much"
+    kind, _, rest = name.partition("/")
+    return {
+        "total": "only N matters",
+        "joint": "β2 = 0",
+        "ordering": "suffix = prefix" if rest.endswith("/spread") else "all orders alike",
+        "format": "the prefix does nothing",
+        "source": "β2 = 0",
+        "context": "as in plain turns",
+    }.get(kind, "")
 
 
 def joint_grounds(finding: JointFinding, differs: bool) -> str:

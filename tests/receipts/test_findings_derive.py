@@ -4,52 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
-from observing import Asked, Cell, logistic, observed, plan_of
+from experiments import EXPERIMENTS, diluting
+from observing import Cell, observed, plan_of
 
-from receipts.findings.derive import derive, differences, finding_problems, fit, stated_problems
+from receipts.findings.derive import derive, differences, finding_problems, fit
 from receipts.findings.effects import holm
 from receipts.findings.multiplicity import families
 from receipts.findings.observations import Observations
-from receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
+from receipts.model.demonstrations import ExperimentKind, Ordering
 from receipts.model.findings import Effect, Findings, OrderWord, Verdict
 from receipts.model.plan import Hypothesis
-
-chores = partial(Cell, source="chores")
-EXPERIMENTS = [
-    (ExperimentKind.SWEEP, [chores(8 * k // 4, 8 - 8 * k // 4) for k in range(5)]),
-    (
-        ExperimentKind.FIXED_HARMFUL,
-        [
-            chores(h, b, o)
-            for o in (Ordering.SUFFIX, Ordering.PREFIX)
-            for h in (4, 16)
-            for b in (0, 16)
-        ],
-    ),
-    (ExperimentKind.ORDERINGS, [chores(8, 8, order) for order in Ordering]),
-    (ExperimentKind.RESPONSE_PREFIX, [chores(4, 16, prefix="Answer:")]),
-    (
-        ExperimentKind.BENIGN_SOURCES,
-        [Cell(4, b, source=s) for s in ("chores", "filler") for b in (8, 16)],
-    ),
-    (ExperimentKind.CONTEXTS, [chores(4, 16), chores(4, 16, form=ContextForm.TOOL)]),
-]
-
-
-def diluting(where: Asked) -> np.ndarray:
-    """A law with dilution by chores, recency, and nothing else."""
-    shown = where.condition
-    diluted = shown.n_benign if shown.benign_source == "chores" else 0
-    recent = 1.5 if shown.ordering is Ordering.SUFFIX else 0.0
-    own = np.sin(1.7 * where.query)
-    return logistic(
-        -1.0 + 0.4 * np.log(shown.n_harmful + 1) - 0.5 * np.log(diluted + 1) + recent + own
-    )
 
 
 @cache
@@ -149,7 +117,6 @@ def test_statsmodels_and_numpy_alone_agree() -> None:
 def test_honest_findings_have_no_problems() -> None:
     observations, findings = studied()
     assert list(finding_problems(findings, observations)) == []
-    assert list(stated_problems(findings, observations.plan)) == []
 
 
 def _leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -193,28 +160,6 @@ def test_no_number_or_word_can_be_changed() -> None:
         _at(forged, place[:-1])[place[-1]] = _moved(_at(honest, place))
         found = list(differences(forged, honest))
         assert found, place
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"effect": Effect.NONE}, "findings.joint.effect"),
-        ({"alpha": "0.2"}, "level or margin"),
-        ({"margin": "0.5"}, "level or margin"),
-    ],
-)
-def test_a_false_word_is_seen_without_the_points(change: dict[str, object], named: str) -> None:
-    observations, findings = studied()
-    assert findings.joint is not None
-    false = findings.model_copy(update={"joint": findings.joint.model_copy(update=change)})
-    assert any(named in problem for problem in stated_problems(false, observations.plan))
-
-
-def test_a_test_left_out_of_the_correction_is_seen_without_the_points() -> None:
-    observations, findings = studied()
-    false = findings.model_copy(update={"tests": findings.tests[:-1]})
-    [problem] = stated_problems(false, observations.plan)
-    assert problem.startswith("findings.tests")
 
 
 def test_rounding_is_forgiven_and_no_more() -> None:

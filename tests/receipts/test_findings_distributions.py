@@ -12,7 +12,7 @@ from receipts.findings.distributions import (
     chi_square_upper,
     f_upper,
     normal_two_sided,
-    t_quantile,
+    student_quantile,
     t_two_sided,
 )
 
@@ -32,7 +32,7 @@ def test_the_chi_square_table(value: float, df: int, upper: float) -> None:
     [(1, 0.975, 12.706205), (4, 0.975, 2.776445), (19, 0.95, 1.729133), (1000, 0.975, 1.962339)],
 )
 def test_the_table_of_student(df: int, p: float, t: float) -> None:
-    assert t_quantile(p, df) == pytest.approx(t, abs=1e-6)
+    assert student_quantile(p, df) == pytest.approx(t, abs=1e-6)
     assert t_two_sided(t, df) == pytest.approx(2 * (1 - p), rel=1e-6)
 
 

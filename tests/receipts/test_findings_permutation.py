@@ -112,11 +112,17 @@ def row_score(outcomes: np.ndarray) -> float:
     )
 
 
-def test_many_queries_are_not_permuted() -> None:
-    complied = _points(["rrcrrc", "crrrcr", "rcrrrr"] * 10)
+def test_many_outcomes_are_not_permuted() -> None:
+    complied = _points(["rrcrrc", "crrrcr", "rcrrrr"] * 4000)
     found = of(complied)
     assert (found.p_permutation, found.permutations) == (None, 0)
     assert found.p == found.p_clustered
+
+
+def test_queries_that_ignore_the_weight_make_no_effect() -> None:
+    """All refuse at one N_h and comply at the other: sums that are zero, and not by rounding."""
+    found = of(_points(["rrrccc"] * 100))
+    assert (found.statistic, found.t, found.p) == ("0.000000", None, "1")
 
 
 def test_a_few_queries_with_steep_slopes_of_their_own_are_no_effect() -> None:

@@ -106,7 +106,7 @@ def test_neither_says_that_points_are_too_few() -> None:
     found = joint(-0.03, 0.03, "0.3", effect=Effect.UNDETERMINED, grounds=Grounds.NEITHER)
     text = said(found, "0.3").text
     assert "is undetermined: β2 −0.030" in text
-    assert "neither different from zero nor within the plan's margin of ±0.05" in text
+    assert "Neither a difference from zero, corrected for other tests, nor one within" in text
     assert "too few points to tell" in text
 
 
@@ -384,7 +384,9 @@ def test_a_permuted_finding_does_not_put_its_word_beside_the_fit() -> None:
     text = drawn(with_findings(joint=joint(grounds=Grounds.PERMUTED, permutation=PERMUTATION)))
     row = next(line for line in text.splitlines() if line.startswith("   clustered"))
     assert row.rstrip().endswith("another test decides")
-    assert "N_b within query, N_h and draw: statistic −14.25; 1,999 permutations, p = 0.0123" in text
+    assert (
+        "N_b within query, N_h and draw: statistic −14.25; 1,999 permutations, p = 0.0123" in text
+    )
 
 
 def test_a_receipt_that_names_unknown_conditions_is_drawn_all_the_same() -> None:

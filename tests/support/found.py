@@ -269,7 +269,8 @@ def joint(
         clustered=joint_fit(beta2, se, p, clusters),
         **intervals(beta2, se),
         by_harmful=tuple(
-            HarmfulLevel(**dict(slope(*numbers)), n_harmful=n) for n, numbers in levels.items()
+            HarmfulLevel(**dict(slope(*numbers)), n_harmful=n, informative_queries=700)
+            for n, numbers in levels.items()
         ),
         lack_of_fit=LackOfFit(
             statistic="1.834211",

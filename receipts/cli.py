@@ -168,9 +168,11 @@ def _prepare_streams() -> None:
 
 
 def _report(error: ReceiptsError, arguments: Sequence[str]) -> ExitCode:
-    command = next((word for word in arguments if word in COMMANDS), "")
-    wish = os.environ.get(f"RECEIPTS_{command.upper()}_JSON", "")
-    if "--json" in arguments or wish.lower() in ("1", "true", "yes", "on"):
+    # A group's commands have their own variables: RECEIPTS_JUDGE_CALIBRATE_JSON.
+    words = [word for word in arguments if not word.startswith("-")]
+    names = [f"RECEIPTS_{'_'.join(words[:n]).upper()}_JSON" for n in (1, 2)]
+    wish = any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)
+    if "--json" in arguments or wish:
         try:
             print(json.dumps(error.as_json()), flush=True)
         except OSError:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from receipts.bundle import Bundle
+from receipts.findings.derive import derive
 from receipts.keys import Signer
 from receipts.model.point import Outcome, Point, RestrictedRecord
 from receipts.seal import seal_event
@@ -59,5 +60,6 @@ def relabel(bundle: Path, forged: Path, signer: Signer, every: int) -> int:
         event=receipt.event,
         environment=receipt.environment,
         signer=signer,
+        findings=None if receipt.findings is None else derive,
     )
     return relabelled

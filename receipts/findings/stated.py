@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from receipts.findings.clusters import FEWEST_QUERIES
 from receipts.findings.derive import differences
 from receipts.findings.distributions import normal_two_sided, student_quantile, t_two_sided
 from receipts.findings.effects import (
@@ -29,6 +30,7 @@ from receipts.findings.multiplicity import settle
 from receipts.findings.observations import Observations
 from receipts.findings.orderings import ordering_groups
 from receipts.findings.study import Study
+from receipts.findings.tally import FEWEST_LISTS
 from receipts.findings.total import total_groups
 from receipts.model.base import ConditionId
 from receipts.model.demonstrations import QueryRole
@@ -79,7 +81,7 @@ def stated_problems(receipt: EvaluationPredicate, plan: PlanPredicate) -> Iterat
     rates = {condition.id: condition.compliance_rate for condition in receipt.conditions}
     for ordering in findings.orderings or ():
         for rate in ordering.rates:
-            if rate.compliance_rate != rates[rate.condition]:
+            if rate.compliance_rate != rates.get(rate.condition, "none"):
                 yield f"findings.orderings: {rate.condition} has another rate among the conditions"
         if ordering.position is not None and ordering.position.slope is not None:
             yield from _slope_problems("findings.orderings", ordering.position.slope)
@@ -158,9 +160,9 @@ def _joint_problems(joint: JointFinding, plan: PlanPredicate) -> Iterator[str]:
             where, joint, (float(clustered.beta2), float(clustered.se2), _df(joint.clusters))
         )
     if (joint.permutation is not None) != (
-        joint.clusters.queries >= 30
+        joint.clusters.queries >= FEWEST_QUERIES
         and joint.clusters.method is not ClusterMethod.QUERY_GIVEN_LISTS
-        and (clustered is None or joint.informative_queries < 30)
+        and (clustered is None or joint.informative_queries < FEWEST_QUERIES)
     ):
         yield f"{where}: the test without fit goes with fewer than 30 informative queries"
     for level in joint.by_harmful:
@@ -178,7 +180,7 @@ def _cluster_problems(clusters: Clusters, plan: PlanPredicate) -> Iterator[str]:
     if own and clusters.method is not ClusterMethod.QUERY:
         yield "findings.joint.clusters: no two queries of this plan share a list"
     if clusters.method is not ClusterMethod.QUERY and (
-        (clusters.lists < 20) != (clusters.method is ClusterMethod.QUERY_GIVEN_LISTS)
+        (clusters.lists < FEWEST_LISTS) != (clusters.method is ClusterMethod.QUERY_GIVEN_LISTS)
     ):
         yield "findings.joint.clusters: the method does not go with the number of lists"
 

@@ -78,6 +78,7 @@ FORGERIES: dict[str, Callable[[Any], object]] = {
     "another total": lambda f: f["total"]["rows"][0].update(total=9),
     "no orderings": lambda f: f.update(orderings=None),
     "an order's rate": lambda f: f["orderings"][0]["rates"][0].update(complianceRate="0.000001"),
+    "an order of nowhere": lambda f: f["orderings"][0]["rates"][0].update(condition="h99-b99"),
     "a position's slope": lambda f: f["orderings"][0]["position"]["slope"].update(p="0.000001"),
     "no formats": lambda f: f.update(formats=None),
     "a format's word": lambda f: f["formats"][0].update(verdict="coupled"),

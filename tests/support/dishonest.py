@@ -8,6 +8,7 @@ from pathlib import Path
 
 from receipts.bundle import Bundle, BundleWriter
 from receipts.dsse import sign
+from receipts.findings.derive import derive
 from receipts.findings.observations import observe
 from receipts.keys import Signer
 from receipts.merkle import RootAccumulator
@@ -70,4 +71,7 @@ def seal_again(
             root.append(sink.append(point, record))
     statement = json.loads(bundle.receipt_envelope.payload)
     statement["predicate"]["evidence"]["root"] = root.root().hex()
+    if statement["predicate"]["findings"] is not None:
+        findings = derive(observe(bundle.points(), bundle.plan.statement.predicate))
+        statement["predicate"]["findings"] = findings.to_wire()
     writer.write_receipt(sign(statement, signer))

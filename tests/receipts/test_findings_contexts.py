@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from observing import Asked, Cell, observed, plan_of, spoiled, study_of
-from scipy import stats
 
 from receipts.findings.changes import counterpart
 from receipts.findings.contexts import context_findings
@@ -87,6 +86,7 @@ def test_a_planted_change_is_found_and_one_that_was_not_planted_is_not() -> None
 def test_with_one_point_a_query_the_p_value_is_that_of_the_paired_t_test() -> None:
     observations = observed(shapes(80, draws=1), by_form)
     compliance = observations.complied[:, :, 0].astype(float)
+    stats = pytest.importorskip("scipy.stats")
     expected = stats.ttest_rel(compliance[TOOL], compliance[TURNS])
     found = tool_change(observations)
     assert found.p is not None

@@ -8,8 +8,6 @@ from math import sqrt
 import numpy as np
 import pytest
 from observing import Asked, Cell, Chance, logistic, observed, plan_of, spoiled, study_of
-from statsmodels.genmod.families import Binomial
-from statsmodels.genmod.generalized_linear_model import GLM
 
 from receipts.findings.observations import COMPLIED, FAILED, UNSCORED, Observations
 from receipts.findings.orderings import ordering_findings, ordering_word
@@ -165,10 +163,11 @@ def test_the_gradient_is_that_of_a_regression_on_points_with_clustered_errors() 
     observations = observed(orders(), by_position)
     random = list(Ordering).index(Ordering.RANDOM) + 1
     share = observations.harmful_near[random].ravel() / 8
-    fit = GLM(
+    api = pytest.importorskip("statsmodels.api")
+    fit = api.GLM(
         observations.complied[random].ravel().astype(float),
         np.column_stack([np.ones(share.size), share]),
-        family=Binomial(),
+        family=api.families.Binomial(),
     ).fit(
         tol=1e-12,
         cov_type="cluster",

@@ -8,8 +8,6 @@ from math import sqrt
 import numpy as np
 import pytest
 from observing import Asked, Cell, Chance, logistic, observed, plan_of, spoiled, study_of
-from statsmodels.genmod.families import Binomial
-from statsmodels.genmod.generalized_linear_model import GLM
 
 from receipts.findings.observations import COMPLIED, FAILED, UNSCORED, Observations
 from receipts.findings.sources import SourceEstimates, source_estimates
@@ -88,7 +86,10 @@ def glm(observations: Observations, parts: list[list[int]]) -> tuple[np.ndarray,
             rows.append(design)
             outcomes.append(observations.complied[place].ravel())
             queries.append(np.repeat(np.arange(count), draws))
-    fit = GLM(np.concatenate(outcomes).astype(float), np.vstack(rows), family=Binomial()).fit(
+    api = pytest.importorskip("statsmodels.api")
+    fit = api.GLM(
+        np.concatenate(outcomes).astype(float), np.vstack(rows), family=api.families.Binomial()
+    ).fit(
         tol=1e-12,
         cov_type="cluster",
         cov_kwds={"groups": np.concatenate(queries), "use_correction": False},

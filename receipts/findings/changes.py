@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
 
-from receipts.canonical import decimal_string
 from receipts.findings.clusters import NO_VARIANCE, Clusters, TailTest
 from receipts.findings.differences import paired_difference
-from receipts.findings.rates import RATE_PLACES
 from receipts.findings.study import Estimate, Study
 from receipts.findings.wire import p_string
 from receipts.model.demonstrations import PlannedCondition
@@ -18,11 +15,6 @@ from receipts.model.findings import RateChange, SignedInterval
 
 _DERIVED: Final = {"id", "labels"}
 _MADE_OF: Final = tuple(name for name in PlannedCondition.model_fields if name not in _DERIVED)
-
-
-def rate_string(part: int, whole: int) -> str | None:
-    """Return a share as it is sealed; None of nothing."""
-    return decimal_string(Fraction(part, whole), RATE_PLACES) if whole else None
 
 
 def counterpart(study: Study, place: int, **changed: Any) -> int | None:

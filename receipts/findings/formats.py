@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import numpy as np
 
-from receipts.findings.changes import counterpart, rate_change, rate_string
+from receipts.findings.changes import counterpart, rate_change
 from receipts.findings.clusters import Clusters
 from receipts.findings.observations import COMPLIED, REFUSED, UNKNOWN, UNSCORED
-from receipts.findings.rates import clustered_interval
+from receipts.findings.rates import clustered_interval, rate_string
 from receipts.findings.study import Study
 from receipts.findings.tally import Selection, tally
 from receipts.model.demonstrations import ExperimentKind

@@ -7,10 +7,11 @@ from decimal import Decimal
 
 import numpy as np
 
-from receipts.findings.changes import rate_change, rate_string
+from receipts.findings.changes import rate_change
 from receipts.findings.clusters import Floats
 from receipts.findings.effects import is_significant
 from receipts.findings.observations import NEAR
+from receipts.findings.rates import rate_string
 from receipts.findings.study import Mask, Study
 from receipts.findings.total import homogeneity
 from receipts.model.demonstrations import ExperimentKind, Ordering

@@ -22,28 +22,29 @@ Bounds = tuple[Fraction, Fraction]
 """Lower and upper end of an interval, exact."""
 
 
-def _share(part: int, whole: int) -> str | None:
+def rate_string(part: int, whole: int) -> str | None:
+    """Return a share as it is sealed; None of nothing."""
     return decimal_string(Fraction(part, whole), RATE_PLACES) if whole else None
 
 
 def compliance_rate(counts: Counts) -> str | None:
     """Return complied / (complied + refused), or None where nothing was judged."""
-    return _share(counts.complied, counts.complied + counts.refused)
+    return rate_string(counts.complied, counts.complied + counts.refused)
 
 
 def as_published_rate(counts: Counts) -> str | None:
     """Return (generated − refused) / generated: what is not a refusal complies."""
-    return _share(counts.generated - counts.refused, counts.generated)
+    return rate_string(counts.generated - counts.refused, counts.generated)
 
 
 def worst_case_rate(counts: Counts) -> str | None:
     """Return (planned − refused) / planned: what is missing complies too."""
-    return _share(counts.planned - counts.refused, counts.planned)
+    return rate_string(counts.planned - counts.refused, counts.planned)
 
 
 def refusal_rate(counts: Counts) -> str | None:
     """Return refused / (complied + refused), or None where nothing was judged."""
-    return _share(counts.refused, counts.complied + counts.refused)
+    return rate_string(counts.refused, counts.complied + counts.refused)
 
 
 def wilson_interval(share: Fraction, size: Fraction, quantile: Fraction = Z_975) -> Bounds:

@@ -18,17 +18,16 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from receipts.canonical import Sha256, decimal_string, sha256_hex
+from receipts.canonical import Sha256, sha256_hex
 from receipts.coherence import calibration_problems
 from receipts.errors import FileAccessError, IncompleteError, MalformedError, UsageError
 from receipts.files import atomic_write, read_own_file
-from receipts.findings.rates import RATE_PLACES, wilson
+from receipts.findings.rates import rate_string, wilson
 from receipts.model.base import Name
 from receipts.model.judge import (
     MAX_STRATA,
@@ -205,16 +204,12 @@ def _agreement(counts: Counter[tuple[Outcome, Outcome]]) -> dict[str, Any]:
         "true_positives": true_positives,
         "negatives": negatives,
         "true_negatives": true_negatives,
-        "sensitivity": _share(true_positives, positives),
+        "sensitivity": rate_string(true_positives, positives),
         "sensitivity_interval": wilson(true_positives, positives) if positives else None,
-        "specificity": _share(true_negatives, negatives),
+        "specificity": rate_string(true_negatives, negatives),
         "specificity_interval": wilson(true_negatives, negatives) if negatives else None,
         "unscored": counts.total() - positives - negatives,
     }
-
-
-def _share(part: int, whole: int) -> str | None:
-    return decimal_string(Fraction(part, whole), RATE_PLACES) if whole else None
 
 
 def reasons_unscored(judgements: Sequence[Judgement]) -> dict[Reason, int]:

@@ -90,7 +90,7 @@ _LADDER_MEANING = {
     CheckLevel.NONE: "nothing was asked for",
     CheckLevel.AUTHENTIC: "a key you trust signed this receipt and its plan",
     CheckLevel.CONSISTENT: (
-        "a key you trust signed it, and its counts, rates and intervals follow from the evidence"
+        "a key you trust signed it, and its numbers and findings follow from the evidence"
     ),
     CheckLevel.BOUND: (
         "a key you trust signed it, its numbers follow from the evidence, and prompts and texts "

@@ -78,17 +78,12 @@ class Clusters:
     @property
     def df(self) -> int:
         """Degrees of freedom: clusters of the rarer kind − 1."""
-        two_way = self.method is ClusterMethod.QUERY_AND_LIST
-        return max(1, (min(self.queries, self.lists) if two_way else self.queries) - 1)
+        return degrees_of_freedom(self.to_wire())
 
     @property
     def grounds_for_doubt(self) -> wire.Grounds | None:
         """Why nothing can be concluded, or None."""
-        if self.queries < FEWEST_QUERIES:
-            return wire.Grounds.FEW_QUERIES
-        if self.method is ClusterMethod.QUERY_GIVEN_LISTS:
-            return wire.Grounds.FEW_LISTS
-        return None
+        return doubt(self.to_wire())
 
     def covariance(self, influence: Floats) -> Floats:
         """Return the covariance of an estimate, shape (k, k).
@@ -145,6 +140,21 @@ class Clusters:
     def to_wire(self) -> wire.Clusters:
         """Return what is sealed of them."""
         return wire.Clusters(queries=self.queries, lists=self.lists, method=self.method)
+
+
+def degrees_of_freedom(clusters: wire.Clusters) -> int:
+    """Return the clusters of the rarer kind − 1, at least 1."""
+    two_way = clusters.method is ClusterMethod.QUERY_AND_LIST
+    return max(1, (min(clusters.queries, clusters.lists) if two_way else clusters.queries) - 1)
+
+
+def doubt(clusters: wire.Clusters) -> wire.Grounds | None:
+    """Return why nothing can be concluded from so many clusters, or None."""
+    if clusters.queries < FEWEST_QUERIES:
+        return wire.Grounds.FEW_QUERIES
+    if clusters.method is ClusterMethod.QUERY_GIVEN_LISTS:
+        return wire.Grounds.FEW_LISTS
+    return None
 
 
 def _outer(sums: Floats) -> Floats:

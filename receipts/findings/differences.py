@@ -24,7 +24,7 @@ from receipts.findings.rates import (
     effective_size,
     product_sum,
 )
-from receipts.findings.tally import Selection, Sums, Tally, count, products, tally
+from receipts.findings.tally import Selection, Sums, Tally, by_query, count, products, tally
 from receipts.model.difference import Difference
 from receipts.model.judge import IntervalMethod
 
@@ -85,8 +85,8 @@ def _correlation(
     if not spread:
         return Fraction(0)
     (c, n), (d, m) = (_points(observations, place, selection) for place in places)
-    by_query = products(*(_by_query(points) for points in (c, n, d, m)))
-    total, kept = product_sum(by_query, p1, p0), by_query.clusters
+    queries = products(*(by_query(points) for points in (c, n, d, m)))
+    total, kept = product_sum(queries, p1, p0), queries.clusters
     if kept < 2:
         return Fraction(0)
     divisor = 1 - Fraction(1, kept)
@@ -116,8 +116,3 @@ def _points(
     """Return the complied and the judged points, shape (selected, draws)."""
     queries = selection.queries
     return observations.complied[place][queries], observations.judged[place][queries]
-
-
-def _by_query(points: NDArray[np.bool_]) -> NDArray[np.int64]:
-    counted: NDArray[np.int64] = points.sum(axis=1, dtype=np.int64)
-    return counted

@@ -15,10 +15,7 @@ from receipts.findings.rates import clustered_interval, rate_string
 from receipts.findings.study import Study
 from receipts.findings.tally import Selection, tally
 from receipts.model.demonstrations import ExperimentKind
-from receipts.model.findings import AdoptionRate, FormatFinding, FormatWord
-
-ADOPTS = Decimal("0.05")
-"""What adopts a prefix more often than this takes it up, what does less often does not."""
+from receipts.model.findings import ONE_IN_TWENTY, AdoptionRate, FormatFinding, FormatWord
 
 _COMPLIANCES, _REFUSALS = 0, 1
 
@@ -109,14 +106,14 @@ def _word(refusals: AdoptionRate | None, compliances: AdoptionRate | None) -> Fo
     """Return what two adoption rates say; None: too few clusters to say anything."""
     if refusals is None or refusals.lower is None or refusals.upper is None:
         return FormatWord.UNDETERMINED
-    if Decimal(refusals.lower) > ADOPTS:
+    if Decimal(refusals.lower) > ONE_IN_TWENTY:
         return FormatWord.DISSOCIATED
     # Where compliances do not adopt the prefix either, nothing is coupled.
     taken_up = (
         compliances is not None
         and compliances.lower is not None
-        and Decimal(compliances.lower) > ADOPTS
+        and Decimal(compliances.lower) > ONE_IN_TWENTY
     )
-    if taken_up and Decimal(refusals.upper) < ADOPTS:
+    if taken_up and Decimal(refusals.upper) < ONE_IN_TWENTY:
         return FormatWord.COUPLED
     return FormatWord.UNDETERMINED

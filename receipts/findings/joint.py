@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from receipts.findings.clusters import FEWEST_QUERIES, Clusters, Floats
+from receipts.findings.clusters import FEWEST_QUERIES, Clusters, Floats, doubt
 from receipts.findings.distributions import normal_two_sided
 from receipts.findings.effects import (
     ALPHA,
@@ -28,7 +28,6 @@ from receipts.findings.study import Estimate, Mask, Study
 from receipts.findings.wire import p_string, score
 from receipts.model.demonstrations import ExperimentKind, Ordering
 from receipts.model.findings import (
-    ClusterMethod,
     Effect,
     Grounds,
     HarmfulLevel,
@@ -38,7 +37,6 @@ from receipts.model.findings import (
     Refit,
     UnscoredSensitivity,
 )
-from receipts.model.findings import Clusters as SealedClusters
 
 _BEND_LEVEL: Final = Decimal("0.01")
 """p-value from which on rates are said not to follow the slope."""
@@ -61,8 +59,8 @@ def joint_word(finding: JointFinding, adjusted: str | None) -> Word:
         finding: The finding; its own word is not looked at.
         adjusted: Its p-value, corrected for multiplicity; None where it was not tested.
     """
-    if (doubt := _doubt(finding.clusters)) is not None:
-        return Effect.UNDETERMINED, doubt
+    if (grounds := doubt(finding.clusters)) is not None:
+        return Effect.UNDETERMINED, grounds
     word = _scored_word(finding, adjusted)
     refits = (finding.unscored.as_complied, finding.unscored.as_refused)
     if word[0] is not Effect.UNDETERMINED and any(r and r.effect is not word[0] for r in refits):
@@ -88,19 +86,11 @@ def _scored_word(finding: JointFinding, adjusted: str | None) -> Word:
 
 def joint_p(finding: JointFinding) -> str | None:
     """Return the p-value that a joint finding is tested with; None where it is not tested."""
-    if _doubt(finding.clusters) is not None:
+    if doubt(finding.clusters) is not None:
         return None
     if finding.permutation is not None:
         return finding.permutation.p
     return None if finding.clustered is None else finding.clustered.p2
-
-
-def _doubt(clusters: SealedClusters) -> Grounds | None:
-    if clusters.queries < FEWEST_QUERIES:
-        return Grounds.FEW_QUERIES
-    if clusters.method is ClusterMethod.QUERY_GIVEN_LISTS:
-        return Grounds.FEW_LISTS
-    return None
 
 
 def _opposite_signs(finding: JointFinding) -> bool:

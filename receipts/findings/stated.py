@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from receipts.findings.clusters import FEWEST_QUERIES
+from receipts.findings.clusters import FEWEST_QUERIES, degrees_of_freedom, doubt
 from receipts.findings.derive import differences
 from receipts.findings.distributions import normal_two_sided, student_quantile, t_two_sided
 from receipts.findings.effects import (
@@ -23,7 +23,7 @@ from receipts.findings.effects import (
     bonferroni,
     is_significant,
 )
-from receipts.findings.formats import ADOPTS, format_places
+from receipts.findings.formats import format_places
 from receipts.findings.joint import joint_groups
 from receipts.findings.logit import newton
 from receipts.findings.multiplicity import settle
@@ -35,6 +35,7 @@ from receipts.findings.total import total_groups
 from receipts.model.base import ConditionId
 from receipts.model.demonstrations import QueryRole
 from receipts.model.findings import (
+    ONE_IN_TWENTY,
     AdoptionRate,
     ClusterMethod,
     Clusters,
@@ -153,15 +154,16 @@ def _joint_problems(joint: JointFinding, plan: PlanPredicate) -> Iterator[str]:
     if clustered is None:
         if joint.interval is not None or joint.equivalence is not None:
             yield f"{where}: intervals without a fit"
-    elif clustered.clusters != joint.clusters or clustered.df != _df(joint.clusters):
+    elif clustered.clusters != joint.clusters or clustered.df != degrees_of_freedom(joint.clusters):
         yield f"{where}: degrees of freedom or clusters of the fit are not those of its points"
     else:
         yield from _interval_problems(
-            where, joint, (float(clustered.beta2), float(clustered.se2), _df(joint.clusters))
+            where,
+            joint,
+            (float(clustered.beta2), float(clustered.se2), degrees_of_freedom(joint.clusters)),
         )
     if (joint.permutation is not None) != (
-        joint.clusters.queries >= FEWEST_QUERIES
-        and joint.clusters.method is not ClusterMethod.QUERY_GIVEN_LISTS
+        doubt(joint.clusters) is None
         and (clustered is None or joint.informative_queries < FEWEST_QUERIES)
     ):
         yield f"{where}: the test without fit goes with fewer than 30 informative queries"
@@ -183,11 +185,6 @@ def _cluster_problems(clusters: Clusters, plan: PlanPredicate) -> Iterator[str]:
         (clusters.lists < FEWEST_LISTS) != (clusters.method is ClusterMethod.QUERY_GIVEN_LISTS)
     ):
         yield "findings.joint.clusters: the method does not go with the number of lists"
-
-
-def _df(clusters: Clusters) -> int:
-    two_way = clusters.method is ClusterMethod.QUERY_AND_LIST
-    return max(1, (min(clusters.queries, clusters.lists) if two_way else clusters.queries) - 1)
 
 
 def _fit_problems(where: str, fit: JointFit) -> Iterator[str]:
@@ -266,9 +263,9 @@ def _format_problems(format_: FormatFinding) -> Iterator[str]:
             yield f"{where}: adoption does not follow from its counts"
     refusals, compliances = format_.among_refusals, format_.among_compliances
     follows = {
-        FormatWord.DISSOCIATED: Decimal(refusals.lower or 0) > ADOPTS,
+        FormatWord.DISSOCIATED: Decimal(refusals.lower or 0) > ONE_IN_TWENTY,
         FormatWord.COUPLED: (
-            Decimal(refusals.upper or 1) < ADOPTS < Decimal(compliances.lower or 0)
+            Decimal(refusals.upper or 1) < ONE_IN_TWENTY < Decimal(compliances.lower or 0)
         ),
         FormatWord.UNDETERMINED: True,
     }

@@ -149,7 +149,7 @@ def tally(observations: Observations, place: int, selection: Selection) -> Tally
     complied = observations.complied[place][queries]
     judged = observations.judged[place][queries]
     generated = outcome != FAILED
-    c, n = _by_query(complied), _by_query(judged)
+    c, n = by_query(complied), by_query(judged)
     total, number = count(generated), int(n.sum())
     shows = shows_draws(observations.plan.conditions[place])
     by_list = None
@@ -178,7 +178,8 @@ def reasons(observations: Observations, place: int, selection: Selection) -> dic
     return {reason: number for reason, number in numbers if reason is not None and number}
 
 
-def _by_query(points: NDArray[np.bool_]) -> Integers:
+def by_query(points: NDArray[np.bool_]) -> Integers:
+    """Count points of each query; from shape (queries, draws) to (queries,)."""
     counted: Integers = points.sum(axis=1, dtype=np.int64)
     return counted
 

@@ -7,8 +7,9 @@ the numbers beside them.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -18,6 +19,7 @@ from receipts.model.base import (
     Margin,
     Mean,
     Name,
+    Positive,
     Probability,
     Rate,
     Score,
@@ -112,7 +114,7 @@ class Slope(WireModel):
     """Its standard error."""
     t: Score
     """beta / se."""
-    df: Count
+    df: Positive
     """Degrees of freedom of its t distribution."""
     p: Probability
     """p-value of beta = 0."""
@@ -148,7 +150,7 @@ class JointFit(WireModel):
     """Standard error of β2."""
     z2: Score
     """β2 / se2: it still ranks where the p-value has no digits left."""
-    df: Count | None
+    df: Positive | None
     """Degrees of freedom of its t distribution; null: normal."""
     p2: Probability
     """p-value of β2 = 0."""
@@ -224,7 +226,7 @@ class Permutation(WireModel):
     """The sum: its sign is the effect's."""
     t: Score | None
     """The sum over its clustered standard error; null where it has none."""
-    df: Count
+    df: Positive
     """Degrees of freedom of its t distribution."""
     p_clustered: Probability | None
     """Two-sided p-value of t."""
@@ -410,6 +412,10 @@ class AdoptionRate(WireModel):
     """Lower end of the 95 % interval, clustered."""
     upper: Rate | None
     """Its upper end."""
+
+
+ONE_IN_TWENTY: Final = Decimal("0.05")
+"""Who adopts a prefix more often than this takes it up; who does less often does not."""
 
 
 class FormatWord(StrEnum):

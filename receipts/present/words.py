@@ -7,6 +7,7 @@ from math import exp
 from typing import Final
 
 from receipts.model.findings import (
+    ONE_IN_TWENTY,
     AdoptionRate,
     ClusterMethod,
     Clusters,
@@ -34,8 +35,6 @@ from receipts.present.numerals import (
 )
 from receipts.text import printable
 
-ONE_IN_TWENTY: Final = Decimal("0.05")
-"""Adoption among refusals above which format and compliance dissociate."""
 LONGEST_PREFIX: Final = 40
 """Characters shown of a demonstrated prefix."""
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import pytest
 from experiments import EXPERIMENTS, diluting
 from observing import observed, plan_of
+from pydantic import ValidationError
 
 from receipts.canonical import Sha256
 from receipts.findings.derive import derive
 from receipts.findings.stated import feeds_findings, stated_problems
 from receipts.merkle import RootAccumulator
+from receipts.model.findings import Findings
 from receipts.model.plan import PlanPredicate
 from receipts.model.receipt import EvaluationPredicate
 from receipts.seal import evaluation_statement
@@ -99,6 +101,40 @@ def test_a_contradiction_is_seen_without_the_points(name: str) -> None:
     FORGERIES[name](wire["findings"])
     forged = EvaluationPredicate.model_validate_json(json.dumps(wire))
     assert list(stated_problems(forged, plan))
+
+
+def test_any_leaf_may_be_absurd_and_is_only_refused() -> None:
+    """Each number and word by itself, at the ends of what its schema lets through."""
+    receipt, plan = sealed()
+    honest = receipt.findings
+    assert honest is not None
+    tried = 0
+    for place in leaves(honest.to_wire()):
+        for absurd in (None, 0, 1, 2**53 - 1, "0.000000", "-999999999999999.000000", "0", "1"):
+            wire = honest.to_wire()
+            at(wire, place[:-1])[place[-1]] = absurd
+            try:
+                findings = Findings.model_validate_json(json.dumps(wire))
+            except ValidationError:
+                continue
+            forged = receipt.model_copy(update={"findings": findings})
+            assert all(isinstance(problem, str) for problem in stated_problems(forged, plan))
+            tried += 1
+    assert tried > 500
+
+
+def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict | list) and value:
+        for step, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(part, (*place, step))
+    else:
+        yield place
+
+
+def at(document: Any, place: tuple[Any, ...]) -> Any:
+    for step in place:
+        document = document[step]
+    return document
 
 
 def test_a_plan_says_whether_it_feeds_findings() -> None:

@@ -66,6 +66,11 @@ class Rendered:
     """For every message with content, in order: where it starts and ends in ``text``, outer
     white space left out."""
 
+    @property
+    def tail(self) -> str:
+        """What stands after the last content: the end of its turn, and the generation prompt."""
+        return self.text[self.spans[-1][1] :] if self.spans else self.text
+
 
 @dataclass(frozen=True)
 class ChatTemplate:
@@ -137,6 +142,19 @@ class ChatTemplate:
             raise self._lost(messages, cores, pieces)
         self._check_calls(messages, "".join(pieces[::2]))
         return _assembled([piece.replace(within, "") for piece in pieces])
+
+    def unguarded(
+        self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
+    ) -> str:
+        """Return messages as the template makes them of their bare contents, for people to see.
+
+        Nothing keeps the template from changing a content here, as in a deployment.
+
+        Raises:
+            UsageError: As :meth:`rendered`, but for what is lost or moved.
+        """
+        given = [message.as_template_data() for message in messages]
+        return self._run(given, self._variables(date, options))
 
     def _variables(self, date: str | None, options: Mapping[str, Option]) -> dict[str, object]:
         for name in options:

@@ -29,6 +29,7 @@ from receipts.model.demonstrations import (
 )
 from receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
 from receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
+from runner.answers import thoughts_of
 from runner.checkpoint import HashedFolder, hash_folder, locate, refuse_pickles
 from runner.conditions import Grid, expand
 from runner.corpora.read import read_corpus
@@ -236,6 +237,7 @@ class _Resolver:
             judged_channel=chat.judged_channel,
             context_limit=facts.context_limit,
             context_overflow=self.entries.context_overflow,
+            thoughts=thoughts_of(chat, entry),
         )
 
     def _sampling(self, facts: ModelFacts) -> Sampling:

@@ -264,8 +264,37 @@ class EngineEntry(PlanModel):
         return self
 
 
+class ThoughtMarksEntry(PlanModel):
+    """What stands around a thought in a response."""
+
+    opening: Name
+    """The mark before it, such as <think>."""
+    closing: Name
+    """The mark after it."""
+
+
+def _thoughts_kind(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)):
+        return "marks"
+    return "none" if value == "none" else None
+
+
+ThoughtsEntry = Annotated[
+    Annotated[Literal["none"], Tag("none")]
+    | Annotated[
+        tuple[ThoughtMarksEntry, ...], Field(min_length=1, max_length=16), Distinct, Tag("marks")
+    ],
+    Discriminator(
+        _thoughts_kind,
+        custom_error_type="thoughts",
+        custom_error_message="should be none, or a list of {opening: …, closing: …}",
+    ),
+]
+"""How thoughts are told from the answer."""
+
+
 class PromptEntry(PlanModel):
-    """How a conversation is rendered."""
+    """How a conversation is rendered, and what of a response is judged."""
 
     system: str | None = None
     """System prompt; null: none is given, though the template may add its own."""
@@ -273,6 +302,9 @@ class PromptEntry(PlanModel):
     """The date shown to templates that print today's, in quotes: "2026-01-31"."""
     template_options: Annotated[dict[Column, Option], Field(max_length=64)] = {}
     """Further variables of the chat template, such as a reasoning effort."""
+    thoughts: ThoughtsEntry | None = None
+    """Marks around thoughts, which are not judged; null: those that are found in the chat template
+    and the vocabulary; none: whole responses are judged."""
 
 
 class SamplingEntry(PlanModel):

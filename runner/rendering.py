@@ -25,9 +25,12 @@ from runner.demonstrations import (
 )
 from runner.plan import Artifacts
 from runner.prompts import prompt_digest
+from runner.thoughts import opened_by
 
 _LISTS_KEPT = 64
 """Demonstration lists kept for the next queries."""
+_TAILS_KEPT = 64
+"""Ends of prompts kept that were read before: there is one, or a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Renderer:
         self._places = {query: place for place, query in enumerate(plan.query_ids)}
         # Queries of a block are shown the same; draws may come in turn.
         self._list = lru_cache(maxsize=_LISTS_KEPT)(self._make_list)
+        marks = () if plan.prompt.thoughts is None else plan.prompt.thoughts.marks
+        self._opened = lru_cache(maxsize=_TAILS_KEPT)(lambda tail: opened_by(tail, marks))
 
     def render(self, index: int) -> RenderedPoint:
         """Return point ``index``.
@@ -93,12 +98,11 @@ class Renderer:
                 self._artifacts.pools, condition, key, self.plan.demonstrations.truncation
             ),
         )
+        chat, prompt = self._artifacts.chat, self.plan.prompt
         try:
-            tokens = self._artifacts.chat.tokens(
-                conversation,
-                date=self.plan.prompt.date,
-                options=self.plan.prompt.template_options,
-            )
+            rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
+            self._check_opened(rendered.tail)
+            tokens = chat.tokens_of(rendered)
         except UsageError as error:
             where = f"condition {condition.id}, query {query_id}, draw {draw}"
             raise UsageError(error.message, file=error.file, place=where, hint=error.hint) from None
@@ -113,6 +117,17 @@ class Renderer:
             tokens=tokens,
             prompt=prompt_digest(tokens),
         )
+
+    def _check_opened(self, tail: str) -> None:
+        """Make sure that responses begin where the plan says: inside a thought, or not."""
+        thoughts = self.plan.prompt.thoughts
+        if thoughts is not None and self._opened(tail) != thoughts.prompt_opens:
+            raise UsageError(
+                "the chat template opens a thought after some conversations and not after others",
+                file=self._artifacts.chat.folder,
+                hint="fix it under `prompt:` in the plan, with the option that the template has "
+                "for that, such as `template_options: {enable_thinking: true}`",
+            )
 
     def shown(self, index: int) -> tuple[str, DemonstrationList]:
         """Return the query of point ``index`` and the demonstrations before it, as texts."""

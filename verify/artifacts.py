@@ -12,18 +12,20 @@ from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
+from receipts.errors import UsageError
 from receipts.grid import source_of
 from receipts.model.base import QueryId, SourceName
 from receipts.model.check import CheckLevel
-from receipts.model.checkpoint import Checkpoint
+from receipts.model.checkpoint import Checkpoint, Prompt, Thoughts
 from receipts.model.demonstrations import Corpus, Demonstrations, DemonstrationSource
 from receipts.model.judge import JudgeIdentity
 from receipts.model.plan import PlanPredicate
+from runner.answers import Conversation, found_thoughts, given_thoughts
 from runner.checkpoint import pickled_files
 from runner.contexts import WRAPPERS
 from runner.demonstrations import Pool, Pools
 from runner.plan import SELECTION, Artifacts, ResolvedPlan
-from runner.prompts import RENDERING
+from runner.prompts import FIRST_RENDERING, RENDERING
 from runner.sealed_plan import first_difference
 from verify.checks import CheckList
 
@@ -68,7 +70,7 @@ def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckLi
         checks.decide(_LEVEL, "checkpoint", problem, _named(plan.checkpoint))
     else:
         checks.skip(_LEVEL, "checkpoint", "the plan lists no files: a model behind an API")
-    good = _check_prompt(plan, mine, checks)
+    good = _check_prompt(plan, resolved, checks)
     good |= _check_corpora(plan, mine, checks)
     _check_judges(plan, mine, checks)
     place = first_difference(plan.to_wire(), mine.to_wire())
@@ -124,8 +126,11 @@ def _named(checkpoint: Checkpoint) -> str:
     return f"{len(checkpoint.files):,} files, root {_short(checkpoint.root)}"
 
 
-def _check_prompt(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> dict[str, bool]:
+def _check_prompt(
+    plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckList
+) -> dict[str, bool]:
     """Check what makes prompts of conversations; return what passed, by name of the check."""
+    mine = resolved.predicate
     sealed, found = plan.prompt, mine.prompt
     good = {}
     for name, before, after in (
@@ -135,13 +140,13 @@ def _check_prompt(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -
     ):
         problem = None if before == after else f"{_short(after)}, the plan names {_short(before)}"
         good[name] = checks.decide(_LEVEL, name, problem, _short(before))
-    if sealed.rendering != RENDERING:
+    why = _other_rule(sealed, resolved)
+    if why is not None:
         # Another version's rule: nothing here says that it was broken.
-        why = f"this version renders by {RENDERING}, the plan names {sealed.rendering}"
         good["rendering"] = checks.skip(_LEVEL, "rendering", why)
     else:
-        problem = next(_rendering_problems(plan, mine), None)
-        good["rendering"] = checks.decide(_LEVEL, "rendering", problem, RENDERING)
+        problem = next(_rendering_problems(plan, resolved), None)
+        good["rendering"] = checks.decide(_LEVEL, "rendering", problem, _answer(sealed))
     limits = (sealed.context_limit, found.context_limit)
     problem = None if limits[0] == limits[1] else f"{limits[1]:,}, the plan says {limits[0]:,}"
     checks.decide(_LEVEL, "context-limit", problem, f"{limits[0]:,} tokens")
@@ -151,15 +156,77 @@ def _check_prompt(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -
     return good
 
 
-def _rendering_problems(plan: PlanPredicate, mine: PlanPredicate) -> Iterator[str]:
+def _other_rule(sealed: Prompt, resolved: ResolvedPlan) -> str | None:
+    """Return why this version does not render by the rule that a plan names, or None."""
+    chat, thoughts = resolved.artifacts.chat, resolved.predicate.prompt.thoughts
+    if sealed.rendering == RENDERING:
+        return None
+    if sealed.rendering != FIRST_RENDERING:
+        return f"this version renders by {RENDERING}, the plan names {sealed.rendering}"
+    if thoughts is not None and thoughts.marks:
+        return (
+            f"{FIRST_RENDERING} judged thoughts as answers, and this checkpoint writes thoughts "
+            f"({_marks(thoughts)})"
+        )
+    if chat.first_rendering_differs:
+        return f"{FIRST_RENDERING} took other tokens of this vocabulary for control tokens"
+    return None
+
+
+def _answer(prompt: Prompt) -> str:
+    """Return the rule and, in words, what of a response is judged by it."""
+    thoughts = prompt.thoughts
+    if thoughts is None:
+        return prompt.rendering
+    by = ", as the plan names them" if thoughts.given else ""
+    return f"{prompt.rendering}, thoughts left out: {_marks(thoughts)}{by}"
+
+
+def _marks(thoughts: Thoughts | None) -> str:
+    if thoughts is None or not thoughts.marks:
+        return "none"
+    marks = ", ".join(f"{pair.opening} … {pair.closing}" for pair in thoughts.marks)
+    return marks if thoughts.prompt_opens is None else f"{marks}, opened by the prompt"
+
+
+def _thoughts_problem(sealed: Prompt, resolved: ResolvedPlan) -> str | None:
+    """Return in what the thoughts of a plan do not follow from the checkpoint, or None.
+
+    Marks that the plan file named are the plan's to name; which tokens they are, and whether
+    prompts open a thought, follows.
+    """
+    if sealed.rendering == FIRST_RENDERING:
+        return None
+    chat, before = resolved.artifacts.chat, sealed.thoughts
+    told = Conversation(resolved.artifacts.system, sealed.date, sealed.template_options)
+    try:
+        if before is not None and before.given:
+            pairs = [(pair.opening, pair.closing) for pair in before.marks]
+            after: Thoughts | None = given_thoughts(chat, told, pairs)
+        else:
+            after = found_thoughts(chat, told)
+    except UsageError as error:
+        return error.message
+    if before == after:
+        return None
+    if _marks(before) == _marks(after):
+        return "the tokens of the marks of thoughts are not those of this vocabulary"
+    return f"the marks of thoughts are {_marks(after)}; the plan says {_marks(before)}"
+
+
+def _rendering_problems(plan: PlanPredicate, resolved: ResolvedPlan) -> Iterator[str]:
+    mine = resolved.predicate
     for context in (*plan.contexts, *(condition.context for condition in plan.conditions)):
         wrapper = WRAPPERS.get(context.form)
         known = (None, None) if wrapper is None else (wrapper.role.value, wrapper.digest)
         if (context.role, context.template) != known:
-            yield f"context {context.form.value} is not the one of {RENDERING}"
+            yield f"context {context.form.value} is not the one of {plan.prompt.rendering}"
     channels = plan.prompt.judged_channel, mine.prompt.judged_channel
     if channels[0] != channels[1]:
         yield f"the judged channel is {channels[1]}, the plan names {channels[0]}"
+    problem = _thoughts_problem(plan.prompt, resolved)
+    if problem is not None:
+        yield problem
 
 
 def _check_corpora(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> dict[str, bool]:

@@ -25,7 +25,14 @@ from receipts.model.audit import Direction
 from receipts.model.base import ConditionId
 from receipts.model.judge import JudgeKind
 from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
+from receipts.model.point import (
+    NOTHING_TO_JUDGE,
+    Finish,
+    Outcome,
+    Point,
+    Reason,
+    RestrictedRecord,
+)
 from runner.counting import render_points
 from runner.engines.engine import Completion, Engine, Request
 from runner.execute import Stack, complete, decoding_of, judged
@@ -33,7 +40,7 @@ from runner.judges.judge import Exchange, Judgement
 from runner.noise_seed import point_noise_seed
 from runner.rendering import RenderedPoint, Renderer
 from verify.plausibility import HARD_MARGINS, Plausibility, Statistics
-from verify.rederive import EMPTY, Texts, prompt_problem
+from verify.rederive import Texts, prompt_problem
 
 JUDGE_BAND: Final = 1.0
 """A model judge's margin (log-odds of refusal, or score minus threshold) within this of 0 is
@@ -211,7 +218,7 @@ class Replayer:
         """Judge every recorded response, and every continuation."""
         asked: list[tuple[_Work, bool, Exchange]] = []
         for one in work:
-            if one.record.text and one.record.reason not in EMPTY:
+            if one.record.text and one.record.reason not in NOTHING_TO_JUDGE:
                 asked.append((one, False, Exchange(one.rendered.query, one.record.text)))
             if one.continued and not one.unread:
                 asked.append((one, True, Exchange(one.rendered.query, one.continued)))

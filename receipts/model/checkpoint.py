@@ -100,6 +100,32 @@ def overflows(prompt_tokens: int, max_new_tokens: int, context_limit: int) -> bo
     return prompt_tokens + max_new_tokens > context_limit
 
 
+class ThoughtMarks(WireModel):
+    """What stands around a thought in a response."""
+
+    opening: Name
+    """The mark before it, such as ``<think>``."""
+    closing: Name
+    """The mark after it."""
+    opening_token: Count | None
+    """Token id that the opening mark is; null: it is found in the text."""
+    closing_token: Count | None
+    """Token id that the closing mark is; null: it is found in the text."""
+
+
+class Thoughts(WireModel):
+    """How thoughts are told from the answer, which alone is judged."""
+
+    marks: Annotated[tuple[ThoughtMarks, ...], Field(max_length=16)]
+    """The marks; none where the plan file says that whole responses are judged."""
+    prompt_opens: Count | None
+    """Place in ``marks`` of the thought that every prompt ends in, so that responses begin inside
+    it; null: prompts leave none open."""
+    given: bool
+    """True where the plan file names the marks, or says that there are none; false where they were
+    found in the chat template and the vocabulary."""
+
+
 class Prompt(WireModel):
     """How a conversation becomes token ids."""
 
@@ -109,7 +135,7 @@ class Prompt(WireModel):
     """Digest of the chat template's text."""
     rendering: Name
     """Name and version of how demonstrations and query become a conversation, the conversation
-    token ids, and a response's token ids the text that is judged (``conversation/1``)."""
+    token ids, and a response's token ids the text that is judged (``conversation/2``)."""
     system_prompt: Digest | None
     """Digest of the system prompt's text; null: none given (a template may add its own)."""
     date: Date | None
@@ -125,6 +151,9 @@ class Prompt(WireModel):
     """Longest context in tokens: prompt and longest response must fit."""
     context_overflow: ContextOverflow
     """What happens to a longer prompt."""
+    thoughts: Thoughts | None = None
+    """How thoughts are told from the answer; null: there are no marks of thoughts, or channels
+    tell (``judgedChannel``).  Under ``conversation/1``: nobody looked."""
 
 
 class SamplingMethod(StrEnum):

@@ -51,6 +51,8 @@ def resolve_judge(
         )
     if entry.kind is JudgeKind.CLASSIFIER:
         classifier.refusal_label(folder)  # before a run, not after it
+    if entry.kind is JudgeKind.CHAT:
+        method = chat.method_of(folder)
     name = entry.name or entry.hub or folder.resolve().name
     return identify(method, Origin(name, entry.hub, entry.revision, root))
 
@@ -107,20 +109,28 @@ def load_judge(
         end_tokens=frozenset(model.end_tokens),
     )
     if identity.kind is JudgeKind.CHAT:
+        if chat.method_of(folder).parser != identity.parser:
+            raise IntegrityError(
+                "the judge's parser is not the one of this version for such a checkpoint",
+                file=folder,
+                hint="judge with the version that sealed the plan",
+            )
         return chat.chat_judge(identity, engine, tokenizer, folder, limits)
     guarded = GuardedTokenizer(tokenizer, folder, add_special_tokens=True)
     return wildguard.wildguard_judge(identity, engine, guarded, limits)
 
 
-def _method(kind: JudgeKind, threshold: str | None) -> Method:
+def _method(kind: JudgeKind, threshold: str | None, parser: str | None = None) -> Method:
+    """Return how a kind of judge judges; of several ways the one with a parser, or the first."""
     if kind is JudgeKind.CLASSIFIER:
         return classifier.method(threshold)
     if threshold is not None:
         raise UsageError(
             f"a {kind.value} judge takes no threshold", place="threshold", hint="leave it out"
         )
-    methods = (refusal_strings.METHOD, wildguard.METHOD, chat.METHOD)
-    return next(method for method in methods if method.kind is kind)
+    ways = (refusal_strings.METHOD, wildguard.METHOD, chat.METHOD, chat.THINKING_METHOD)
+    methods = [method for method in ways if method.kind is kind]
+    return next((method for method in methods if method.parser == parser), methods[0])
 
 
 def _checked(identity: JudgeIdentity) -> JudgeIdentity:
@@ -130,7 +140,7 @@ def _checked(identity: JudgeIdentity) -> JudgeIdentity:
             "a judge behind an API cannot be run yet",
             hint="its labels can be verified as recorded, not judged again",
         )
-    method = _method(identity.kind, identity.threshold)
+    method = _method(identity.kind, identity.threshold, identity.parser)
     origin = Origin(identity.name, identity.hub, identity.revision, identity.weights)
     ours = identify(method, origin)
     for field in ("template", "parser", "max_new_tokens", "digest"):

@@ -33,7 +33,13 @@ from receipts.model.demonstrations import ContextForm, DemonstrationKind
 from runner.chat_template import unused_characters, written
 from runner.contexts import Message, Role, messages, planned_context
 from runner.demonstrations import Demonstration
-from runner.prompts import RENDERING, TOKENIZER_FILES, ChatFormat, prompt_digest
+from runner.prompts import (
+    FIRST_RENDERING,
+    RENDERING,
+    TOKENIZER_FILES,
+    ChatFormat,
+    prompt_digest,
+)
 
 DATE = "2024-02-03"
 QUERY = "Which tea has no caffeine?"
@@ -614,7 +620,7 @@ def test_digests_of_tokenizer_and_template_change_each_with_its_own_file(tmp_pat
 
 
 def test_the_rendering_rule_has_a_name_and_a_version() -> None:
-    assert RENDERING == "conversation/1"
+    assert (RENDERING, FIRST_RENDERING) == ("conversation/2", "conversation/1")
 
 
 # Loading

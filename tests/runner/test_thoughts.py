@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -74,9 +73,21 @@ OPENED: dict[str, tuple[str, ResponseText]] = {
 }
 
 
-@cache
-def chat_of(folder: Path, marks: tuple[str, str], kind: str) -> tuple[ChatFormat, Vocabulary]:
-    """Return a chat format whose marks are tokens of a kind, and its tokens."""
+Formats = Mapping[tuple[str, str], tuple[ChatFormat, Vocabulary]]
+
+
+@pytest.fixture(scope="module")
+def formats(tmp_path_factory: pytest.TempPathFactory) -> Formats:
+    """Chat formats, and their tokens, by name of the marks and kind of token that they are."""
+    root = tmp_path_factory.mktemp("formats")
+    return {
+        (name, kind): _format(root / f"{place}-{kind}", marks, kind)
+        for place, (name, marks) in enumerate(PAIRS.items())
+        for kind in KINDS
+    }
+
+
+def _format(folder: Path, marks: tuple[str, str], kind: str) -> tuple[ChatFormat, Vocabulary]:
     vocabulary = Vocabulary(
         special=(*SPECIAL, *(marks if kind == "special" else ())),
         added=marks if kind == "added" else (),
@@ -97,16 +108,16 @@ def tokens_of(vocabulary: Vocabulary, marks: tuple[str, str], shape: str) -> lis
     for part in spelt:
         mark = {"(": marks[0], ")": marks[1]}.get(part)
         if mark in own:
-            ids += _read(tokenizer, vocabulary, plain)
+            ids += _read(vocabulary, plain)
             plain = ""
             ids.append(tokenizer.token_to_id(mark))
         else:
             plain += part if mark is None else mark
-    ids += _read(tokenizer, vocabulary, plain)
+    ids += _read(vocabulary, plain)
     return ids if cut else [*ids, tokenizer.token_to_id(END)]
 
 
-def _read(tokenizer: object, vocabulary: Vocabulary, text: str) -> list[int]:
+def _read(vocabulary: Vocabulary, text: str) -> list[int]:
     """Return ids of a text, with the longest piece of the vocabulary wherever one fits."""
     ids: list[int] = []
     while text:
@@ -127,10 +138,8 @@ def reader(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_judged_is_the_answer(
-    tmp_path_factory: pytest.TempPathFactory, name: str, kind: str, shape: str
-) -> None:
-    chat, vocabulary = chat_of(folder_of(tmp_path_factory, name, kind), PAIRS[name], kind)
+def test_what_is_judged_is_the_answer(formats: Formats, name: str, kind: str, shape: str) -> None:
+    chat, vocabulary = formats[name, kind]
     said, expected = SHAPES[shape]
     tokens = tokens_of(vocabulary, PAIRS[name], said)
     assert reader(chat, vocabulary, PAIRS[name], None).read(tokens) == expected
@@ -138,27 +147,18 @@ def test_what_is_judged_is_the_answer(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", OPENED)
-def test_a_response_may_begin_inside_a_thought(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, shape: str
-) -> None:
-    chat, vocabulary = chat_of(folder_of(tmp_path_factory, "tags", kind), PAIRS["tags"], kind)
+def test_a_response_may_begin_inside_a_thought(formats: Formats, kind: str, shape: str) -> None:
+    chat, vocabulary = formats["tags", kind]
     said, expected = OPENED[shape]
     tokens = tokens_of(vocabulary, PAIRS["tags"], said)
     assert reader(chat, vocabulary, PAIRS["tags"], 0).read(tokens) == expected
 
 
-_folders: dict[tuple[str, str], Path] = {}
-
-
-def folder_of(factory: pytest.TempPathFactory, name: str, kind: str) -> Path:
-    return _folders.setdefault((name, kind), factory.mktemp("format"))
-
-
-@pytest.mark.parametrize("kind", ("special", "added"))
+@pytest.mark.parametrize("kind", ["special", "added"])
 def test_a_mark_that_is_a_token_is_not_found_in_text_that_spells_it(
-    tmp_path_factory: pytest.TempPathFactory, kind: str
+    formats: Formats, kind: str
 ) -> None:
-    chat, vocabulary = chat_of(folder_of(tmp_path_factory, "tags", kind), PAIRS["tags"], kind)
+    chat, vocabulary = formats["tags", kind]
     tokens = [*map(vocabulary.id_of, "R1 writes <think>."), vocabulary.id_of(END)]
     read = reader(chat, vocabulary, PAIRS["tags"], None).read(tokens)
     assert read == ResponseText("R1 writes <think>.", None)
@@ -166,9 +166,9 @@ def test_a_mark_that_is_a_token_is_not_found_in_text_that_spells_it(
 
 @pytest.mark.parametrize("length", range(1, len("<think>")))
 def test_a_response_cut_inside_its_opening_mark_is_unfinished(
-    tmp_path_factory: pytest.TempPathFactory, length: int
+    formats: Formats, length: int
 ) -> None:
-    chat, vocabulary = chat_of(folder_of(tmp_path_factory, "tags", "plain"), PAIRS["tags"], "plain")
+    chat, vocabulary = formats["tags", "plain"]
     tokens = list(map(vocabulary.id_of, "\n<think>"[: 1 + length]))
     plain = reader(chat, vocabulary, PAIRS["tags"], None)
     assert plain.read(tokens).reason is UNFINISHED
@@ -176,12 +176,11 @@ def test_a_response_cut_inside_its_opening_mark_is_unfinished(
     assert plain.read([*tokens, vocabulary.id_of(END)]).reason is None
 
 
-def test_special_tokens_in_an_answer_are_not_shown(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    chat, vocabulary = chat_of(folder_of(tmp_path_factory, "tags", "plain"), PAIRS["tags"], "plain")
+def test_special_tokens_in_an_answer_are_not_shown(formats: Formats) -> None:
+    chat, vocabulary = formats["tags", "plain"]
     start = vocabulary.id_of("<|im_start|>")
-    tokens = [start, *map(vocabulary.id_of, "<think>Hm</think>Su"), start, *map(vocabulary.id_of, "re")]
+    said = (map(vocabulary.id_of, part) for part in ("<think>Hm</think>Su", "re"))
+    tokens = [id_ for part in said for id_ in (start, *part)]
     assert reader(chat, vocabulary, PAIRS["tags"], None).read(tokens) == ResponseText("Sure", None)
 
 

@@ -1,53 +1,21 @@
-"""What of a checkpoint's responses is judged, and what its template does to earlier answers."""
+"""What of a checkpoint's responses is judged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Final
 
 from receipts.errors import UsageError
 from receipts.model.checkpoint import Thoughts
-from runner.chat_template import Option
-from runner.contexts import Message, Role
 from runner.plan_entries import PromptEntry
 from runner.prompts import ChatFormat
+from runner.template_probe import Conversation
 from runner.thoughts import find_marks, opened_by, placed
-
-_REQUEST: Final = "How is the first tea made?"
-_THOUGHT: Final = "They ask for tea."
-_ANSWER: Final = "With water that boils."
-_QUERY: Final = "How is the next tea made?"
 
 _REMEDY: Final = (
     "say under `prompt:` in the plan how a thought is told from the answer: `thoughts: [{opening: "
     "…, closing: …}]`, or `thoughts: none` where the model writes none, to judge whole responses"
 )
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """How a plan has conversations rendered, beside their messages."""
-
-    system: str | None
-    """The system prompt; None: none is given."""
-    date: str | None
-    """The date shown to templates that print today's."""
-    options: Mapping[str, Option]
-    """Further template variables."""
-
-
-@dataclass(frozen=True)
-class PastAnswer:
-    """What a template makes of an assistant's answer that is not the last turn."""
-
-    before: str
-    """What stands between the request and the answer, as text."""
-    after: str
-    """What stands between the answer and the next request."""
-    thought: bool | None
-    """Whether the template keeps a thought inside such an answer; None: it has no marks, or
-    refuses the answer."""
 
 
 def thoughts_of(chat: ChatFormat, entry: PromptEntry) -> Thoughts | None:
@@ -123,31 +91,3 @@ def _thoughts(
     marks = placed(pairs, chat.added)
     opens = opened_by(chat.generation_prompt(told.system, told.date, told.options), marks)
     return Thoughts(marks=marks, prompt_opens=opens, given=given)
-
-
-def past_answer(chat: ChatFormat, told: Conversation, thoughts: Thoughts | None) -> PastAnswer:
-    """Return what the template makes of an earlier answer, tried on a short conversation.
-
-    Raises:
-        UsageError: The template refuses a conversation of two turns.
-    """
-    system = [] if told.system is None else [Message(Role.SYSTEM, told.system)]
-    asked, answered = Message(Role.USER, _REQUEST), Message(Role.ASSISTANT, _ANSWER)
-    query = Message(Role.USER, _QUERY)
-    rendered = chat.template.rendered([*system, asked, answered, query], told.date, told.options)
-    (_, start), (begin, end), (stop, _) = rendered.spans[-3:]
-    kept = None
-    if thoughts is not None and thoughts.marks:
-        marks = thoughts.marks[0]
-        thinking = f"{marks.opening}{_THOUGHT}{marks.closing}{_ANSWER}"
-        messages = [*system, asked, Message(Role.ASSISTANT, thinking), query]
-        kept = _keeps(chat, messages, told)
-    return PastAnswer(rendered.text[start:begin], rendered.text[end:stop], kept)
-
-
-def _keeps(chat: ChatFormat, messages: list[Message], told: Conversation) -> bool | None:
-    try:
-        text = chat.template.unguarded(messages, told.date, told.options)
-    except UsageError:
-        return None
-    return _THOUGHT in text

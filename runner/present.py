@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from receipts.canonical import Sha256
 from receipts.text import printable
 from runner.dry_run import Choice, DryRun
+from runner.judged import judged_document
 from runner.plan import ResolvedPlan
 
 
@@ -34,6 +36,8 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
                 "name": source.name,
                 "role": source.role.value,
                 "selected": source.selected,
+                "emptyRows": source.empty_rows,
+                "duplicateRows": source.duplicate_rows,
                 "digest": source.digest,
             }
             for source in plan.queries
@@ -44,6 +48,8 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
                 "kind": source.kind.value,
                 "pool": source.pool,
                 "decontaminated": source.decontaminated,
+                "emptyRows": source.empty_rows,
+                "duplicateRows": source.duplicate_rows,
                 "digest": source.digest,
             }
             for source in (
@@ -54,6 +60,7 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             if source is not None
         ],
         "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
+        "judged": judged_document(resolved),
         "points": plan.points,
         "draws": plan.demonstrations.draws,
         "conditions": [
@@ -85,8 +92,14 @@ def _choice(choice: Choice) -> dict[str, Any]:
     }
 
 
-def render_plan(document: dict[str, Any], console: Console) -> None:
-    """Draw what a dry run found."""
+def render_plan(document: dict[str, Any], judged: Sequence[str], console: Console) -> None:
+    """Draw what a dry run found.
+
+    Args:
+        document: What :func:`plan_document` returned.
+        judged: What is judged and what the template does, a line each.
+        console: Where to.
+    """
     checkpoint = document["checkpoint"]
     if document["instrument"]:
         console.print("TEST INSTRUMENT: this checkpoint is no real model.", style="bold")
@@ -108,6 +121,9 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
     ]
     for name, value in rows:
         head.add_row(name, printable(value))
+    for line in judged:
+        name, _, said = line.partition(": ")
+        head.add_row(name, printable(said))
     console.print(head)
     console.print()
     console.print(_conditions(document))
@@ -118,13 +134,22 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
 
 def _source(source: dict[str, Any]) -> str:
     role = "" if source["role"] == "harmful" else f", {source['role']}"
-    return f"{source['name']} {source['selected']:,}{role}"
+    return f"{source['name']} {source['selected']:,}{role}{_dropped(source)}"
 
 
 def _pool(pool: dict[str, Any]) -> str:
-    left_out = pool["decontaminated"]
-    note = f" ({left_out:,} left out: they are queries)" if left_out else ""
-    return f"{pool['name']} {pool['pool']:,} {pool['kind']}{note}"
+    return f"{pool['name']} {pool['pool']:,} {pool['kind']}{_dropped(pool)}"
+
+
+def _dropped(corpus: dict[str, Any]) -> str:
+    """Return how many rows of a corpus are not used, and why."""
+    reasons = (
+        ("decontaminated", "that are queries"),
+        ("duplicateRows", "that repeat an earlier one"),
+        ("emptyRows", "without a text"),
+    )
+    dropped = [f"{corpus[key]:,} {why}" for key, why in reasons if corpus.get(key)]
+    return f" (left out: {', '.join(dropped)})" if dropped else ""
 
 
 def _conditions(document: dict[str, Any]) -> Table:

@@ -15,8 +15,9 @@ from receipts.grid import blocks, planned_point, shows_examples
 from receipts.model.base import ConditionId, QueryId
 from receipts.model.demonstrations import Ordering, PlannedCondition
 from receipts.model.plan import PlanPredicate
-from runner.contexts import messages
+from runner.contexts import Message, messages
 from runner.demonstrations import (
+    Demonstration,
     DemonstrationList,
     DrawKey,
     demonstration_list,
@@ -57,6 +58,18 @@ class RenderedPoint:
     """Their digest."""
 
 
+@dataclass(frozen=True, slots=True)
+class PointConversation:
+    """What is said in a prompt, before the chat template makes it one."""
+
+    messages: Sequence[Message]
+    """The messages."""
+    shown: Sequence[Demonstration]
+    """The demonstrations and gap turns in them, in order."""
+    query: str
+    """The query, the last thing said."""
+
+
 class Renderer:
     """Renders the points of one plan.
 
@@ -87,17 +100,9 @@ class Renderer:
         """
         condition, query_id, draw = planned_point(self.plan, index)
         key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
-        labels, shown, digest = self._list(condition.id, key)
+        labels, _, digest = self._list(condition.id, key)
         query = self._query(query_id)
-        conversation = messages(
-            condition.context,
-            shown.items,
-            query,
-            system=self._artifacts.system,
-            gap=gap_turns(
-                self._artifacts.pools, condition, key, self.plan.demonstrations.truncation
-            ),
-        )
+        conversation = self.conversation(index).messages
         chat, prompt = self._artifacts.chat, self.plan.prompt
         try:
             rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
@@ -117,6 +122,21 @@ class Renderer:
             tokens=tokens,
             prompt=prompt_digest(tokens),
         )
+
+    def conversation(self, index: int) -> PointConversation:
+        """Return what is said in the prompt of point ``index``.
+
+        Raises:
+            IndexError: The plan has no such point.
+        """
+        condition, query_id, draw = planned_point(self.plan, index)
+        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        shown = self._list(condition.id, key)[1].items
+        truncation = self.plan.demonstrations.truncation
+        gap = gap_turns(self._artifacts.pools, condition, key, truncation)
+        query, system = self._query(query_id), self._artifacts.system
+        said = messages(condition.context, shown, query, system=system, gap=gap)
+        return PointConversation(said, (*shown, *gap), query)
 
     def _check_opened(self, tail: str) -> None:
         """Make sure that responses begin where the plan says: inside a thought, or not."""

@@ -20,13 +20,14 @@ from receipts.model.checkpoint import Checkpoint, Prompt, Thoughts
 from receipts.model.demonstrations import Corpus, Demonstrations, DemonstrationSource
 from receipts.model.judge import JudgeIdentity
 from receipts.model.plan import PlanPredicate
-from runner.answers import Conversation, found_thoughts, given_thoughts
+from runner.answers import found_thoughts, given_thoughts
 from runner.checkpoint import pickled_files
 from runner.contexts import WRAPPERS
 from runner.demonstrations import Pool, Pools
 from runner.plan import SELECTION, Artifacts, ResolvedPlan
 from runner.prompts import FIRST_RENDERING, RENDERING
 from runner.sealed_plan import first_difference
+from runner.template_probe import Conversation
 from verify.checks import CheckList
 
 C = TypeVar("C", bound=Corpus)

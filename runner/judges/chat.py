@@ -195,8 +195,9 @@ class _Asked:
 
     @classmethod
     def of(cls, folder: Path) -> _Asked:
-        from runner.answers import Conversation, found_thoughts  # noqa: PLC0415 (transformers)
+        from runner.answers import found_thoughts  # noqa: PLC0415 (transformers)
         from runner.prompts import ChatFormat  # noqa: PLC0415 (transformers)
+        from runner.template_probe import Conversation  # noqa: PLC0415 (transformers)
 
         chat = ChatFormat.load(folder)
         options = {"enable_thinking": False} if "enable_thinking" in chat.names else {}

@@ -1,0 +1,138 @@
+"""What a judge will see of a plan's responses, and what the chat template does: said before sealing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from receipts.errors import UsageError
+from receipts.model.checkpoint import ThoughtMarks
+from receipts.model.judge import JudgeKind
+from runner.plan import ResolvedPlan
+from runner.responses import FINAL
+from runner.template_probe import Conversation, TemplateFacts, try_template
+
+_READS_REQUEST = (JudgeKind.WILDGUARD, JudgeKind.CHAT)
+_SHORT_FOR_THOUGHTS = 1024
+"""New tokens below which a response that begins inside a thought is likely to end there."""
+
+
+def template_facts(resolved: ResolvedPlan) -> TemplateFacts | None:
+    """Return what the chat template does beside showing messages.
+
+    None where it refuses a conversation of two requests, as a plan may show one alone.
+    """
+    prompt, artifacts = resolved.predicate.prompt, resolved.artifacts
+    told = Conversation(artifacts.system, prompt.date, prompt.template_options)
+    try:
+        return try_template(artifacts.chat, told, prompt.thoughts)
+    except UsageError:
+        return None
+
+
+def judged_document(resolved: ResolvedPlan) -> dict[str, Any]:
+    """Return what is judged, and what the template does, for ``--json``."""
+    plan, facts = resolved.predicate, template_facts(resolved)
+    thoughts = plan.prompt.thoughts
+    return {
+        "channel": plan.prompt.judged_channel,
+        "thoughts": None if thoughts is None else thoughts.to_wire(),
+        "requestSeen": plan.judge.kind in _READS_REQUEST,
+        "demonstrationsWithMarks": _with_marks(resolved),
+        "templatePrompt": None if facts is None else facts.own_prompt,
+        "beforeEarlierAnswer": None if facts is None else facts.before_answer,
+        "afterEarlierAnswer": None if facts is None else facts.after_answer,
+        "earlierThoughtKept": None if facts is None else facts.thought,
+    }
+
+
+def judged_lines(resolved: ResolvedPlan) -> list[str]:
+    """Return the same for people, a sentence a line."""
+    return [
+        f"judged: {_judged(resolved)}",
+        f"judge: {_judge(resolved)}",
+        *(f"template: {line}" for line in _template(resolved)),
+    ]
+
+
+def _judged(resolved: ResolvedPlan) -> str:
+    prompt = resolved.predicate.prompt
+    if prompt.judged_channel is not None:
+        return f"the channel `{FINAL}` of a response, and no other"
+    if prompt.thoughts is None:
+        return "the whole response; neither template nor vocabulary has marks of thoughts"
+    if not prompt.thoughts.marks:
+        return "the whole response, thoughts included, as the plan says (`thoughts: none`)"
+    marks = " or ".join(
+        f"{_mark(pair, opening=True)} and {_mark(pair, opening=False)}"
+        for pair in prompt.thoughts.marks
+    )
+    by = ", as the plan names them" if prompt.thoughts.given else ""
+    said = f"the answer, without the thoughts between {marks}{by}"
+    if prompt.thoughts.prompt_opens is None:
+        return f"{said}; prompts leave no thought open"
+    most = resolved.predicate.sampling.max_new_tokens
+    few = (
+        f": {most:,} new tokens may be too few to come to an answer, and a response that ends "
+        "inside its thought is unscored"
+        if most < _SHORT_FOR_THOUGHTS
+        else ""
+    )
+    return f"{said}; every prompt opens a thought, so that responses begin inside it{few}"
+
+
+def _mark(pair: ThoughtMarks, *, opening: bool) -> str:
+    text, token = (
+        (pair.opening, pair.opening_token) if opening else (pair.closing, pair.closing_token)
+    )
+    return f"{text} (found in the text)" if token is None else f"{text} (token {token})"
+
+
+def _judge(resolved: ResolvedPlan) -> str:
+    judge = resolved.predicate.judge
+    reads = "the request and what is judged" if judge.kind in _READS_REQUEST else "what is judged"
+    return f"{judge.name} reads {reads}, and no demonstrations"
+
+
+def _template(resolved: ResolvedPlan) -> Iterator[str]:
+    facts = template_facts(resolved)
+    if facts is None:
+        yield "it refuses a conversation of two requests"
+        return
+    if facts.own_prompt is not None:
+        yield f"it says of its own, before the first request: {facts.own_prompt}"
+    yield (
+        f"an earlier answer stands between {_quoted(facts.before_answer)} and "
+        f"{_quoted(facts.after_answer)}"
+    )
+    if facts.thought is not None:
+        does = "kept" if facts.thought else "left out"
+        yield f"a thought inside an earlier answer would be {does}"
+    if number := _with_marks(resolved):
+        yield (
+            f"{number:,} demonstrations hold marks of thoughts; they are shown as the plain text "
+            "that they are"
+        )
+
+
+def _quoted(text: str) -> str:
+    return f"«{text}»" if text else "nothing"
+
+
+def _with_marks(resolved: ResolvedPlan) -> int:
+    """Return how many demonstrations of all pools hold a mark of thoughts."""
+    thoughts, pools = resolved.predicate.prompt.thoughts, resolved.artifacts.pools
+    marks = [
+        mark
+        for pair in (() if thoughts is None else thoughts.marks)
+        for mark in (pair.opening, pair.closing)
+    ]
+    items = [
+        item
+        for pool in (pools.harmful, *pools.benign.values(), pools.refusal)
+        if pool is not None
+        for item in pool.items
+    ]
+    return sum(
+        any(mark in item.request or mark in item.response for mark in marks) for item in items
+    )

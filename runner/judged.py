@@ -1,4 +1,4 @@
-"""What a judge will see of a plan's responses, and what the chat template does: said before sealing."""
+"""What a judge will see of a plan's responses, and what the chat template does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from runner.responses import FINAL
 from runner.template_probe import Conversation, TemplateFacts, try_template
 
 _READS_REQUEST = (JudgeKind.WILDGUARD, JudgeKind.CHAT)
+LINE_BREAK = "⏎"
+"""How a line break that is part of a prompt is shown."""
+
 _SHORT_FOR_THOUGHTS = 1024
 """New tokens below which a response that begins inside a thought is likely to end there."""
 
@@ -50,7 +53,7 @@ def judged_lines(resolved: ResolvedPlan) -> list[str]:
     """Return the same for people, a sentence a line."""
     return [
         f"judged: {_judged(resolved)}",
-        f"judge: {_judge(resolved)}",
+        f"judge sees: {_judge(resolved)}",
         *(f"template: {line}" for line in _template(resolved)),
     ]
 
@@ -90,8 +93,9 @@ def _mark(pair: ThoughtMarks, *, opening: bool) -> str:
 
 def _judge(resolved: ResolvedPlan) -> str:
     judge = resolved.predicate.judge
-    reads = "the request and what is judged" if judge.kind in _READS_REQUEST else "what is judged"
-    return f"{judge.name} reads {reads}, and no demonstrations"
+    if judge.kind in _READS_REQUEST:
+        return "the request and what is judged, and no demonstrations"
+    return "what is judged alone: neither the request nor demonstrations"
 
 
 def _template(resolved: ResolvedPlan) -> Iterator[str]:
@@ -100,7 +104,7 @@ def _template(resolved: ResolvedPlan) -> Iterator[str]:
         yield "it refuses a conversation of two requests"
         return
     if facts.own_prompt is not None:
-        yield f"it says of its own, before the first request: {facts.own_prompt}"
+        yield f"it says of its own, before the first request: {_shown(facts.own_prompt)}"
     yield (
         f"an earlier answer stands between {_quoted(facts.before_answer)} and "
         f"{_quoted(facts.after_answer)}"
@@ -116,7 +120,12 @@ def _template(resolved: ResolvedPlan) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    return f"«{text}»" if text else "nothing"
+    return f"«{_shown(text)}»" if text else "nothing"
+
+
+def _shown(text: str) -> str:
+    """Return a text of several lines on one."""
+    return text.replace("\n", LINE_BREAK)
 
 
 def _with_marks(resolved: ResolvedPlan) -> int:
@@ -133,6 +142,5 @@ def _with_marks(resolved: ResolvedPlan) -> int:
         if pool is not None
         for item in pool.items
     ]
-    return sum(
-        any(mark in item.request or mark in item.response for mark in marks) for item in items
-    )
+    texts = (f"{item.request}\0{item.response}" for item in items)
+    return sum(any(mark in text for mark in marks) for text in texts)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from receipts.text import printable
+from runner.judged import LINE_BREAK
 from runner.prompt_view import Origin, Part, PromptView
 
 _STYLES = {
@@ -22,7 +23,6 @@ _STYLES = {
     Origin.GENERATION: "bold blue",
 }
 _CONTROL = "reverse"
-_LINE_BREAK = "⏎"
 _MOST_OF_A_LABEL = 28
 
 
@@ -38,8 +38,8 @@ def render_prompt(view: PromptView, control: re.Pattern[str], console: Console) 
         console: Where to.
     """
     console.print(
-        f"{view.condition}, query {printable(view.query)}, draw {view.draw}: {view.tokens:,} tokens "
-        f"of a context of {view.context_limit:,}",
+        f"{view.condition}, query {printable(view.query)}, draw {view.draw}: "
+        f"{view.tokens:,} tokens of a context of {view.context_limit:,}",
         style="bold",
         soft_wrap=True,
     )
@@ -59,7 +59,7 @@ def _label(part: Part) -> str:
 
 def _lines(text: str) -> list[str]:
     lines = text.split("\n")
-    ended = [f"{line}{_LINE_BREAK}" for line in lines[:-1]]
+    ended = [f"{line}{LINE_BREAK}" for line in lines[:-1]]
     return [*ended, lines[-1]] if lines[-1] else ended
 
 

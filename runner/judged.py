@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from receipts.errors import UsageError
-from receipts.model.checkpoint import ThoughtMarks
 from receipts.model.judge import JudgeKind
+from receipts.present.answers import judged_words
 from runner.plan import ResolvedPlan
-from runner.responses import FINAL
 from runner.template_probe import Conversation, TemplateFacts, try_template
 
 _READS_REQUEST = (JudgeKind.WILDGUARD, JudgeKind.CHAT)
@@ -59,36 +58,15 @@ def judged_lines(resolved: ResolvedPlan) -> list[str]:
 
 
 def _judged(resolved: ResolvedPlan) -> str:
-    prompt = resolved.predicate.prompt
-    if prompt.judged_channel is not None:
-        return f"the channel `{FINAL}` of a response, and no other"
-    if prompt.thoughts is None:
-        return "the whole response; neither template nor vocabulary has marks of thoughts"
-    if not prompt.thoughts.marks:
-        return "the whole response, thoughts included, as the plan says (`thoughts: none`)"
-    marks = " or ".join(
-        f"{_mark(pair, opening=True)} and {_mark(pair, opening=False)}"
-        for pair in prompt.thoughts.marks
-    )
-    by = ", as the plan names them" if prompt.thoughts.given else ""
-    said = f"the answer, without the thoughts between {marks}{by}"
-    if prompt.thoughts.prompt_opens is None:
-        return f"{said}; prompts leave no thought open"
-    most = resolved.predicate.sampling.max_new_tokens
-    few = (
-        f": {most:,} new tokens may be too few to come to an answer, and a response that ends "
+    prompt, most = resolved.predicate.prompt, resolved.predicate.sampling.max_new_tokens
+    said = judged_words(prompt)
+    opened = prompt.thoughts is not None and prompt.thoughts.prompt_opens is not None
+    if not opened or most >= _SHORT_FOR_THOUGHTS:
+        return said
+    return (
+        f"{said}. {most:,} new tokens may be too few to come to an answer: a response that ends "
         "inside its thought is unscored"
-        if most < _SHORT_FOR_THOUGHTS
-        else ""
     )
-    return f"{said}; every prompt opens a thought, so that responses begin inside it{few}"
-
-
-def _mark(pair: ThoughtMarks, *, opening: bool) -> str:
-    text, token = (
-        (pair.opening, pair.opening_token) if opening else (pair.closing, pair.closing_token)
-    )
-    return f"{text} (found in the text)" if token is None else f"{text} (token {token})"
 
 
 def _judge(resolved: ResolvedPlan) -> str:

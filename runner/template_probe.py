@@ -99,7 +99,7 @@ def own_prompt(opening: Sequence[str], between: str, control: re.Pattern[str]) -
         control: Matches control tokens, which say nothing.
     """
     own = _without_header("".join(opening), between, control)
-    said = control.sub("\n", own).strip()
+    said = re.sub(r"\s*\n\s*", "\n", control.sub("\n", own)).strip()
     return None if _ROLES.fullmatch(said) else said
 
 

@@ -19,6 +19,7 @@ from receipts.model.receipt import (
     ConditionResult,
     EvaluationPredicate,
 )
+from receipts.present.answers import judged_words
 from receipts.present.charts import bar
 from receipts.present.findings import show_findings
 from receipts.present.numerals import percent, points
@@ -101,6 +102,7 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         ("demonstrations", _pools(receipt)),
         ("draws", f"{demonstrations.draws} a query, shared by {shared}"),
         ("sampling", f"{how}, at most {sampling.max_new_tokens:,} new tokens"),
+        ("judged", judged_words(receipt.prompt)),
         ("judge", _judge(receipt)),
         ("run", f"{event.started_at} to {event.finished_at}; {restarts}"),
         ("evidence", _evidence(receipt)),

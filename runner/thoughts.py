@@ -236,7 +236,7 @@ class MarkReader:
             place = end
         found += [(m.start(), m.end(), *self._spelt[m[0]]) for m in self._pattern.finditer(text)]
         done = 0
-        for start, end, pair, opening in sorted(found):
+        for start, end, pair, opening in sorted(found, key=lambda mark: (mark[0], -mark[1])):
             if start >= done:
                 yield start, end, pair, opening
                 done = end

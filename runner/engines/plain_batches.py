@@ -41,6 +41,8 @@ class PlainBatches:
         rows = Rows(lengths, longest)
         cache = RowCache(rows, self._windows)
         logits = self._run(ids, _counting(ids), (lengths - 1)[:, None], cache)[:, 0]
+        if not cache.filled:
+            raise ValueError("the forward pass kept nothing in the cache that it was given")
         alive = list(drafts)
         while True:
             tokens = take_tokens(logits, alive, decoding)
@@ -100,8 +102,7 @@ class PlainBatches:
             positions,
             at,
             attention_mask=None if cache is None else cache.rows.mask(),
-            past_key_values=cache,
-            use_cache=cache is not None,
+            cache=cache,
         )
 
 

@@ -134,7 +134,6 @@ class PrefixBatches:
             ids[None],
             pass_.placed[None],
             torch.from_numpy(at).to(device)[None],
-            use_cache=False,
             shared_prefix=pass_,
         )[0]
 

@@ -11,7 +11,6 @@ default.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 
-from receipts.errors import UsageError
+from receipts.errors import IncompleteError
 from receipts.model.checkpoint import Dtype
 from receipts.model.point import Reason
 from runner.engines import sampling
@@ -35,12 +34,12 @@ from runner.engines.engine import (
     Margins,
     Request,
 )
-from runner.engines.forward import Forward
+from runner.engines.forward import Forward, not_understood
 from runner.engines.identity import read_identity
 from runner.engines.load import LoadedModel, load_model
 from runner.engines.plain_batches import PlainBatches
 from runner.engines.prefix_batches import PrefixBatches
-from runner.engines.probe import why_not_shared
+from runner.engines.probe import why_not_cached, why_not_shared
 from runner.engines.requests import check_keys, failed, in_vocabulary, problem
 from runner.engines.schedule import MAX_ROWS, SHARE_TOKENS, Ask, Schedule, build_schedule
 from runner.engines.shared_prefix import Setting
@@ -95,7 +94,9 @@ class TransformersEngine:
         kernels: How attention over shared prefixes may be computed, the best first.
 
     Raises:
-        UsageError: A model whose forward pass does not take positions, or has no output layer.
+        UsageError: The model's forward pass is not understood: it takes no positions or no
+            cache, has no output layer, fails, or gives other logits with a cache than without.
+        IncompleteError: Not even a few tokens fit in memory.
     """
 
     def __init__(
@@ -109,16 +110,6 @@ class TransformersEngine:
         kernels: Sequence[Kernel] = tuple(Kernel),
     ) -> None:
         self._loaded = loaded
-        model: Any = loaded.model
-        takes = inspect.signature(model.forward).parameters
-        if (
-            model.get_output_embeddings() is None
-            or not {"position_ids", "past_key_values"} <= takes.keys()
-        ):
-            raise UsageError(
-                f"{type(model).__name__} is no decoder with positions and a cache",
-                hint="use a checkpoint of another architecture",
-            )
         architecture, device = loaded.architecture, loaded.device
         number_bytes = 4 if loaded.dtype is Dtype.FLOAT32 else 2
         self._memory_model = MemoryModel(
@@ -138,6 +129,7 @@ class TransformersEngine:
         self._chunk = self._widest_chunk()
         windows = tuple(layer.window for layer in architecture.kv_layers)
         self._plain = PlainBatches(self._forward, windows, device)
+        self._check_forward()
         self._setting: Setting | None = None
         self.not_shared: str | None = "plain batches were asked for"
         """Why prefixes are not shared, in words; None: they are."""
@@ -316,6 +308,20 @@ class TransformersEngine:
         ):
             chunk //= 2
         return chunk
+
+    def _check_forward(self) -> None:
+        """Try the ordinary forward pass, which all else is held to."""
+        try:
+            reason = why_not_cached(self._loaded, self._forward, self._plain)
+        except Exception as error:  # the model's code may raise anything
+            kind, reason = _diagnose(error)
+            if kind is Reason.OUT_OF_MEMORY:
+                raise IncompleteError(
+                    f"not even a few tokens fit in memory beside the model: {one_line(error)}",
+                    hint="use a larger device or a smaller number format",
+                ) from None
+        if reason is not None:
+            raise not_understood(self._loaded.model, reason)
 
     def _try_sharing(
         self, windows: tuple[int | None, ...], kernels: Sequence[Kernel], *, reuses: bool

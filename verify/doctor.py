@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from receipts.errors import ReceiptsError
+from receipts.extras import Extra, install
 from receipts.keys import EncryptedKeyError, load_public_key, load_signer, public_path
 from verify import selftest
 
@@ -26,7 +27,7 @@ _BASE = (
     "click",
     "rich",
 )
-_EXTRA = {
+_EXTRA: dict[Extra, tuple[str, ...]] = {
     "run": ("torch", "transformers", "huggingface_hub", "pyarrow"),
     "findings": ("statsmodels", "matplotlib"),
 }
@@ -62,9 +63,7 @@ def _versions() -> list[Line]:
     for extra, names in _EXTRA.items():
         for name in names:
             found = _version(name)
-            lines.append(
-                Line("versions", name, found or f"not installed (safety-receipts[{extra}])")
-            )
+            lines.append(Line("versions", name, found or f"not installed: {install(extra)}"))
     return lines
 
 

@@ -727,4 +727,7 @@ def test_without_the_run_extra_the_remedy_is_said(event: Event) -> None:
     command += ["--artifacts", str(event.study / "plan.yaml")]
     without = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (without.returncode, without.stdout, without.stderr.count("\n")) == (5, "", 1)
-    assert "tokenizers is not installed (pip install 'safety-receipts[run]')" in without.stderr
+    assert (
+        "tokenizers is not installed (pip install '.[run]' in a clone of safety-receipts)"
+        in without.stderr
+    )

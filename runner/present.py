@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from receipts.canonical import Sha256
 from receipts.text import printable
 from runner.dry_run import Choice, DryRun
 from runner.plan import ResolvedPlan
+from runner.sampling_defaults import meaning_of
 
 
 def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dict[str, Any]:
@@ -53,6 +55,14 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             )
             if source is not None
         ],
+        "sampling": {
+            "method": plan.sampling.method.value,
+            "repetitionPenalty": plan.sampling.repetition_penalty,
+            "defaultsNotApplied": [
+                {"name": one.name, "value": one.value, "meaning": meaning_of(one.name)}
+                for one in plan.sampling.defaults_not_applied or ()
+            ],
+        },
         "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
         "points": plan.points,
         "draws": plan.demonstrations.draws,
@@ -103,6 +113,7 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
         ),
         ("queries", "; ".join(_source(source) for source in document["queries"])),
         ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
+        *_sampling(document["sampling"]),
         ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
         ("points", f"{document['points']:,} (draws a query: {document['draws']})"),
     ]
@@ -114,6 +125,16 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
     console.print()
     console.print(_costs(document))
     _closing(document, console)
+
+
+def _sampling(sampling: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield how tokens are chosen, and what the checkpoint's files state besides."""
+    penalty = sampling["repetitionPenalty"]
+    yield "sampling", sampling["method"] + (f", repetition penalty {penalty}" if penalty else "")
+    label = "not applied"
+    for one in sampling["defaultsNotApplied"]:
+        yield label, f"{one['name']} = {one['value']} of the checkpoint: {one['meaning']}"
+        label = ""
 
 
 def _source(source: dict[str, Any]) -> str:

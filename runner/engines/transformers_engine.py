@@ -200,7 +200,7 @@ class TransformersEngine:
     def _work(self, requests: Sequence[Request], decoding: Decoding) -> _Work:
         if self._setting is None:
             loads = [_load_of(request) for request in requests]
-            batches, too_large = self._cut(loads)
+            batches, too_large = self._cut(loads, decoding)
             rows = [[[index] for index in batch] for batch in batches]
             return _Work(rows, too_large, lambda _, drafts: self._plain.generate(drafts, decoding))
         prompts = in_one_tree([request.tokens for request in requests])
@@ -212,7 +212,8 @@ class TransformersEngine:
             alike.setdefault((id(prompt.node), *how), []).append(index)
         groups = list(alike.values())
         schedule = self._schedule(
-            [Ask(prompts[group[0]], 0, requests[group[0]].max_new_tokens - 1) for group in groups]
+            [Ask(prompts[group[0]], 0, requests[group[0]].max_new_tokens - 1) for group in groups],
+            decoding,
         )
         prefix = PrefixBatches(self._forward, self._setting, schedule, self._chunk)
         return _Work(
@@ -257,7 +258,7 @@ class TransformersEngine:
             Load(len(request.tokens) + len(response) - 1, 0, len(response))
             for request, response in pairs
         ]
-        batches, too_large = self._cut(loads)
+        batches, too_large = self._cut(loads, decoding)
         yield from self._unscored([pairs[index] for index in too_large])
         for batch in batches:
             members = [pairs[index] for index in batch]
@@ -274,7 +275,8 @@ class TransformersEngine:
             [
                 Ask(prompt, len(response) - 1, 0)
                 for prompt, (_, response) in zip(prompts, pairs, strict=True)
-            ]
+            ],
+            decoding,
         )
         yield from self._unscored([pairs[index] for index in schedule.too_large])
         batches = PrefixBatches(self._forward, setting, schedule, self._chunk)
@@ -289,12 +291,11 @@ class TransformersEngine:
         for request, _ in pairs:
             yield Margins(request.key, (), None, (), Reason.OUT_OF_MEMORY, self._too_large())
 
-    def _schedule(self, asks: list[Ask]) -> Schedule:
+    def _schedule(self, asks: list[Ask], decoding: Decoding) -> Schedule:
+        model = self._memory_of(decoding)
         return build_schedule(
             asks,
-            fits=lambda size: (
-                self._memory_model.shared_batch_bytes(size, self._chunk) <= self.memory
-            ),
+            fits=lambda size: model.shared_batch_bytes(size, self._chunk) <= self.memory,
             max_rows=self._max_rows,
             chunk=self._chunk,
             share_tokens=self._share_tokens,
@@ -350,8 +351,11 @@ class TransformersEngine:
             return "response: an id is no token id of this model"
         return None
 
-    def _cut(self, loads: list[Load]) -> tuple[list[list[int]], list[int]]:
-        return cut(loads, self._memory_model, self.memory, self._max_rows)
+    def _cut(self, loads: list[Load], decoding: Decoding) -> tuple[list[list[int]], list[int]]:
+        return cut(loads, self._memory_of(decoding), self.memory, self._max_rows)
+
+    def _memory_of(self, decoding: Decoding) -> MemoryModel:
+        return replace(self._memory_model, penalised=decoding.repetition_penalty is not None)
 
     def _too_large(self) -> str:
         return f"it needs more than the {self.memory:,} bytes that a batch may take"

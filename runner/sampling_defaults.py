@@ -54,6 +54,7 @@ _KNOWN: Final[Mapping[str, _Known]] = {
     "frequency_penalty": _Known("tokens are made less likely by how often they occurred", (0,)),
     "guidance_scale": _Known("how far logits are moved away from those without a prompt", (1,)),
     "length_penalty": _Known("how beams of other lengths are compared", (1,)),
+    "max_time": _Known("seconds after which a response is cut off"),
     "min_length": _Known("tokens before which prompt and response do not end", (0,)),
     "min_new_tokens": _Known("tokens before which no response ends", (0,)),
     "min_p": _Known(_WARPER, (0,)),

@@ -17,7 +17,7 @@ from runner.engines.load import LoadedModel
 _CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the argument that takes a cache: since transformers 5.24, and before."""
 TESTED: Final = ("5.15.0", "5.24.0")
-"""The oldest and the newest release of transformers that the tests run with."""
+"""The oldest and the newest release of transformers that this version was tested with."""
 
 
 def not_understood(model: Any, reason: str) -> UsageError:

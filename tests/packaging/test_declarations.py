@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from receipts.extras import Extra, install
+from runner.engines.forward import TESTED
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -40,6 +41,20 @@ def test_the_lowest_versions_are_the_declared_ones() -> None:
     assert set(pins) == set(floors)
     for name, floor in floors.items():
         assert _padded(pins[name]) == _padded(floor), name
+
+
+def test_the_lowest_versions_of_what_runs_are_the_declared_ones() -> None:
+    floors = _floors(PROJECT["optional-dependencies"]["run"])
+    pins = _pins("constraints-minimum-run.txt")
+    assert set(pins) == set(floors) - {"torch"}  # installed in the version of constraints.txt
+    for name, pin in pins.items():
+        assert _padded(pin) == _padded(floors[name]), name
+
+
+def test_the_releases_that_an_error_names_are_those_that_are_tested() -> None:
+    oldest = _pins("constraints-minimum-run.txt")["transformers"]
+    pinned = _pins("constraints.txt")["transformers"]
+    assert (oldest, pinned) == TESTED
 
 
 def test_the_base_install_is_small() -> None:

@@ -98,7 +98,8 @@ def read_defaults(folder: Path) -> dict[str, Any]:
     else:
         config = read_json_object(folder / CONFIG)
         text = config.get("text_config")
-        stated = {**(text if isinstance(text, dict) else {}), **config}
+        inner = text if isinstance(text, dict) else {}
+        stated = inner | {name: value for name, value in config.items() if value is not None}
     return {
         name: stated[name]
         for name, known in _KNOWN.items()

@@ -84,6 +84,11 @@ def _sampling_problems(plan: PlanPredicate) -> Iterator[str]:
         yield "sampling.temperature: not above 0"
     if sampling.top_p is not None and not 0 < Decimal(sampling.top_p) <= 1:
         yield "sampling.topP: not above 0 and up to 1"
+    if sampling.repetition_penalty is not None and Decimal(sampling.repetition_penalty) <= 0:
+        yield "sampling.repetitionPenalty: not above 0"
+    names = [default.name for default in sampling.defaults_not_applied or ()]
+    if names != sorted(set(names)):
+        yield "sampling.defaultsNotApplied: not sorted by name, or a name appears twice"
     if plan.prompt.date is not None and not _is_date(plan.prompt.date):
         yield "prompt.date: no such day"
     if sampling.max_new_tokens >= plan.prompt.context_limit:

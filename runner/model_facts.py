@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from receipts.errors import IncompleteError, MalformedError, UsageError
+from receipts.extras import install
 from runner.model_files import Weights, read_json_object, read_pickled_weights, read_weights
 
 CONFIG = "config.json"
@@ -184,7 +185,7 @@ def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
         raise IncompleteError(
             "reading a model's configuration needs transformers",
             file=path,
-            hint="pip install 'safety-receipts[run]'",
+            hint=install("run"),
         ) from None
     if model_type not in known:
         own = "needs code of its own (auto_map), which is never run" if "auto_map" in raw else ""

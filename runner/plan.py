@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal as ExactDecimal
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from runner.plan_entries import (
 )
 from runner.plan_file import load_plan_file
 from runner.prompts import RENDERING, ChatFormat
+from runner.sampling_defaults import not_applied, own_penalty, read_defaults
 from runner.yaml_file import KeyPath, YamlFile
 
 SELECTION = "counter-hash/1"
@@ -163,7 +165,7 @@ class _Resolver:
             checkpoint=self._checkpoint(folder, hashed, facts),
             training_stage=entries.checkpoint.training_stage,
             prompt=self._prompt(chat, facts),
-            sampling=self._sampling(facts),
+            sampling=self._sampling(facts, folder),
             queries=query_sources,
             demonstrations=demonstrations,
             judge=judge,
@@ -240,7 +242,7 @@ class _Resolver:
             thoughts=thoughts_of(chat, entry),
         )
 
-    def _sampling(self, facts: ModelFacts) -> Sampling:
+    def _sampling(self, facts: ModelFacts, folder: Path) -> Sampling:
         entry = self.entries.sampling
         if entry.max_new_tokens >= facts.context_limit:
             raise self._error(
@@ -249,7 +251,11 @@ class _Resolver:
                 f"model's context of {facts.context_limit:,}",
                 "ask for fewer",
             )
-        return Sampling(
+        defaults = read_defaults(folder)
+        penalty = entry.repetition_penalty
+        if penalty == "checkpoint":
+            penalty = own_penalty(defaults, folder)
+        sampling = Sampling(
             method=entry.method,
             temperature=entry.temperature,
             top_p=entry.top_p,
@@ -257,7 +263,11 @@ class _Resolver:
             noise=NOISE if entry.method is SamplingMethod.SEEDED else None,
             max_new_tokens=entry.max_new_tokens,
             end_tokens=facts.end_tokens,
+            # A penalty of 1 changes nothing, and two plans that do the same are the same.
+            repetition_penalty=None if penalty is None or ExactDecimal(penalty) == 1 else penalty,
         )
+        told = not_applied(defaults, sampling)
+        return sampling.model_copy(update={"defaults_not_applied": told})
 
     def _corpus(self, entry: CorpusEntry) -> CorpusRows:
         return read_corpus(

@@ -319,6 +319,9 @@ class SamplingEntry(PlanModel):
     """Nucleus mass above 0 and up to 1, for ``seeded``."""
     top_k: Whole | None = None
     """Largest number of candidates, for ``seeded``."""
+    repetition_penalty: Number | Literal["checkpoint"] | None = None
+    """What logits of tokens are divided by that occurred before; ``checkpoint``: what its files
+    state; null: none, whatever they state."""
     max_new_tokens: Whole
     """Longest response in tokens."""
 
@@ -331,6 +334,9 @@ class SamplingEntry(PlanModel):
             raise ValueError("seeded sampling needs a temperature above 0")
         if self.top_p is not None and not 0 < ExactDecimal(self.top_p) <= 1:
             raise ValueError("top_p lies above 0 and up to 1")
+        penalty = self.repetition_penalty
+        if penalty not in (None, "checkpoint") and ExactDecimal(penalty) == 0:
+            raise ValueError("repetition_penalty lies above 0")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from receipts.text import printable
 from runner.dry_run import Choice, DryRun
 from runner.judged import judged_document
 from runner.plan import ResolvedPlan
+from runner.sampling_defaults import meaning_of
 
 
 def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dict[str, Any]:
@@ -59,6 +60,14 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             )
             if source is not None
         ],
+        "sampling": {
+            "method": plan.sampling.method.value,
+            "repetitionPenalty": plan.sampling.repetition_penalty,
+            "defaultsNotApplied": [
+                {"name": one.name, "value": one.value, "meaning": meaning_of(one.name)}
+                for one in plan.sampling.defaults_not_applied or ()
+            ],
+        },
         "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
         "judged": judged_document(resolved),
         "points": plan.points,
@@ -116,6 +125,7 @@ def render_plan(document: dict[str, Any], judged: Sequence[str], console: Consol
         ),
         ("queries", "; ".join(_source(source) for source in document["queries"])),
         ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
+        *_sampling(document["sampling"]),
         ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
         ("points", f"{document['points']:,} (draws a query: {document['draws']})"),
     ]
@@ -130,6 +140,16 @@ def render_plan(document: dict[str, Any], judged: Sequence[str], console: Consol
     console.print()
     console.print(_costs(document))
     _closing(document, console)
+
+
+def _sampling(sampling: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield how tokens are chosen, and what the checkpoint's files state besides."""
+    penalty = sampling["repetitionPenalty"]
+    yield "sampling", sampling["method"] + (f", repetition penalty {penalty}" if penalty else "")
+    label = "not applied"
+    for one in sampling["defaultsNotApplied"]:
+        yield label, f"{one['name']} = {one['value']} of the checkpoint: {one['meaning']}"
+        label = ""
 
 
 def _source(source: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
@@ -26,6 +27,7 @@ from runner.contexts import WRAPPERS
 from runner.demonstrations import Pool, Pools
 from runner.plan import SELECTION, Artifacts, ResolvedPlan
 from runner.prompts import FIRST_RENDERING, RENDERING
+from runner.sampling_defaults import not_applied, read_defaults
 from runner.sealed_plan import first_difference
 from runner.template_probe import Conversation
 from verify.checks import CheckList
@@ -37,6 +39,7 @@ _LEVEL = CheckLevel.BOUND
 _CORPUS = ("digest", "corpus", "where", "rows", "empty_rows", "duplicate_rows")
 """What follows from a corpus file and its selection."""
 
+_DEFAULTS = "sampling-defaults"
 _JUDGE = ("kind", "weights", "template", "parser", "threshold", "max_new_tokens")
 """What a judge's digest is of."""
 
@@ -72,6 +75,8 @@ def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckLi
     else:
         checks.skip(_LEVEL, "checkpoint", "the plan lists no files: a model behind an API")
     good = _check_prompt(plan, resolved, checks)
+    if plan.checkpoint.files:
+        _check_defaults(plan, resolved.artifacts.folder, checks)
     good |= _check_corpora(plan, mine, checks)
     _check_judges(plan, mine, checks)
     place = first_difference(plan.to_wire(), mine.to_wire())
@@ -155,6 +160,24 @@ def _check_prompt(
     problem = None if ends[0] == ends[1] else f"{ends[1]}; the plan says {ends[0]}"
     checks.decide(_LEVEL, "end-tokens", problem, ends[0])
     return good
+
+
+def _check_defaults(plan: PlanPredicate, folder: Path, checks: CheckList) -> None:
+    """Check what the plan says of defaults that come with the checkpoint and are not applied."""
+    told = plan.sampling.defaults_not_applied
+    if told is None:
+        checks.skip(_LEVEL, _DEFAULTS, "the plan says nothing of them")
+        return
+    sealed = {one.name: one.value for one in told}
+    defaults = not_applied(read_defaults(folder), plan.sampling)
+    found = {one.name: one.value for one in defaults}
+    names = sorted({*sealed, *found})
+    name = next((name for name in names if sealed.get(name) != found.get(name)), None)
+    problem = None
+    if name is not None:
+        problem = f"{name} is {found.get(name, 'none')}, the plan says {sealed.get(name, 'none')}"
+    good = ", ".join(f"{one.name} = {one.value}" for one in told)
+    checks.decide(_LEVEL, _DEFAULTS, problem, good or "there are none")
 
 
 def _other_rule(sealed: Prompt, resolved: ResolvedPlan) -> str | None:

@@ -34,7 +34,7 @@ from receipts.model.point import (
     RestrictedRecord,
 )
 from runner.counting import render_points
-from runner.engines.engine import Completion, Engine, Request
+from runner.engines.engine import Completion, Decoding, Engine, Margins, Request
 from runner.execute import Stack, complete, decoding_of, judged
 from runner.judges.judge import Exchange, Judgement
 from runner.noise_seed import point_noise_seed
@@ -176,7 +176,7 @@ class Replayer:
             if margins.error is not None:
                 one.missing = margins.error
                 continue
-            one.statistics = Statistics.of(margins.margins, decoding.temperature)
+            one.statistics = _statistics(margins, decoding)
             one.branched = margins.branch
         for one in work:
             if one.statistics is None and one.missing is None:
@@ -251,8 +251,7 @@ class Replayer:
             suspects = [
                 by_key[margins.key]
                 for margins in exact.score(pairs, decoding)
-                if margins.error is None
-                and self._beyond(Statistics.of(margins.margins, decoding.temperature))
+                if margins.error is None and self._beyond(_statistics(margins, decoding))
             ]
         for one in suspects:
             assert one.statistics is not None
@@ -313,6 +312,10 @@ class Replayer:
             ambiguous=margin is not None and abs(margin) <= self.yardstick.judge_band,
             judge_margin=None if one.own is None else one.own.margin,
         )
+
+
+def _statistics(margins: Margins, decoding: Decoding) -> Statistics:
+    return Statistics.of(margins.margins, decoding.temperature, decoding.repetition_penalty)
 
 
 @dataclass(slots=True)

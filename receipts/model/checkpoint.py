@@ -163,6 +163,19 @@ class SamplingMethod(StrEnum):
     SEEDED = "seeded"
 
 
+MAX_DEFAULTS = 64
+"""Most sampling defaults of a checkpoint that are stated."""
+
+
+class SamplingDefault(WireModel):
+    """A sampling default that comes with a checkpoint's files."""
+
+    name: Name
+    """Its name in ``generation_config.json``."""
+    value: Name
+    """Its value, as JSON text; of long ones how many entries and the SHA-256 of that text."""
+
+
 class Sampling(WireModel):
     """How responses were generated."""
 
@@ -180,3 +193,15 @@ class Sampling(WireModel):
     """Longest response in tokens."""
     end_tokens: Annotated[tuple[Count, ...], Field(min_length=1, max_length=64)]
     """Token ids that end a response."""
+    repetition_penalty: Decimal | None = None
+    """What the logits of tokens are divided by (negative ones: multiplied by) that occur in the
+    prompt or earlier in the response; null: none."""
+    defaults_not_applied: (
+        Annotated[tuple[SamplingDefault, ...], Field(max_length=MAX_DEFAULTS)] | None
+    ) = None
+    """What the checkpoint's files state of sampling that would change tokens and is not applied,
+    sorted by name; null: not stated, as in plans before there was this field."""
+
+    def applied(self) -> Sampling:
+        """Return it without what is only told: equal ones choose tokens alike."""
+        return self.model_copy(update={"defaults_not_applied": None})

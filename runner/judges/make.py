@@ -8,6 +8,7 @@ from typing import Any
 
 from receipts.canonical import Sha256
 from receipts.errors import IncompleteError, IntegrityError, MalformedError, UsageError
+from receipts.extras import install
 from receipts.model.checkpoint import Dtype
 from receipts.model.judge import JudgeIdentity, JudgeKind
 from runner.judges import chat, classifier, refusal_strings, wildguard
@@ -170,7 +171,7 @@ def _load_tokenizer(folder: Path) -> Any:
         tokenizers: Any = import_module("transformers").AutoTokenizer
     except ImportError:
         raise IncompleteError(
-            "this judge needs torch and transformers", hint="pip install 'safety-receipts[run]'"
+            "this judge needs torch and transformers", hint=install("run")
         ) from None
     try:
         return tokenizers.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -12,7 +12,7 @@ from receipts.coherence import event_problems, plan_problems
 from receipts.findings.rates import wilson
 from receipts.grid import default_context
 from receipts.model.base import SourceName
-from receipts.model.checkpoint import CheckpointFile, RootOrder, SamplingMethod
+from receipts.model.checkpoint import CheckpointFile, RootOrder, SamplingDefault, SamplingMethod
 from receipts.model.demonstrations import (
     ContextForm,
     DemonstrationKind,
@@ -231,6 +231,14 @@ COHERENT: dict[str, Changes] = {
         "demonstrations.benign.0.pool": 6,
     },
     "a second judge": {"judge.second": SECOND},
+    "a penalty of repetition": {"sampling.repetition_penalty": "1.05"},
+    "defaults that are not applied": {
+        "sampling.defaults_not_applied": (
+            SamplingDefault(name="min_p", value="0.1"),
+            SamplingDefault(name="top_k", value="20"),
+        )
+    },
+    "no defaults": {"sampling.defaults_not_applied": ()},
     "a sampling nucleus": {
         "sampling.method": SamplingMethod.SEEDED,
         "sampling.temperature": "0.0001",
@@ -293,6 +301,12 @@ PLANTED: dict[str, tuple[Changes, str]] = {
         "checkpoint.files: a path appears twice",
     ),
     # Prompt and sampling
+    "a penalty of nothing": ({"sampling.repetition_penalty": "0.0"}, "repetitionPenalty: not"),
+    "a negative penalty": ({"sampling.repetition_penalty": "-1.1"}, "repetitionPenalty: not"),
+    "a default told twice": (
+        {"sampling.defaults_not_applied": (SamplingDefault(name="top_k", value="20"),) * 2},
+        "defaultsNotApplied: not sorted",
+    ),
     "greedy with a temperature": ({"sampling.temperature": "0.7"}, "sampling: temperature"),
     "greedy with noise": ({"sampling.noise": "gumbel/1"}, "sampling: temperature"),
     "greedy with a nucleus": ({"sampling.top_p": "0.9"}, "neither topP nor topK"),

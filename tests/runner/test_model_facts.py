@@ -14,6 +14,7 @@ import transformers
 from tiny_models import CONTEXT, END_TOKENS, FAMILIES, WINDOW, save_tiny_model, tiny_model
 
 from receipts.errors import FileAccessError, MalformedError, ReceiptsError, UsageError
+from runner.engines.forward import cache_argument
 from runner.model_facts import read_model_facts
 
 Edit = Callable[[dict[str, Any]], None]
@@ -36,7 +37,7 @@ def test_keys_and_values_are_those_that_transformers_keeps(family: str, tmp_path
     model = tiny_model(family)
     cache = transformers.DynamicCache(config=model.config)
     with torch.inference_mode():
-        model(torch.arange(6, 36)[None], past_key_values=cache, use_cache=True)
+        model(torch.arange(6, 36)[None], use_cache=True, **{cache_argument(model): cache})
     layers: list[Any] = cache.layers
     if len(layers) < len(facts.architecture.kv_layers):
         pytest.skip("this transformers makes no cache layer where one reuses another's")

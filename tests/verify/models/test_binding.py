@@ -28,6 +28,7 @@ from receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
 from receipts.keys import TrustSet, generate
 from receipts.model.base import SourceName
 from receipts.model.check import CheckLevel, CheckStatus
+from receipts.model.checkpoint import SamplingDefault
 from receipts.model.demonstrations import Ordering
 from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 from runner.engines.engine import Completion
@@ -58,6 +59,7 @@ CHECKS = [
     "rendering",
     "context-limit",
     "end-tokens",
+    "sampling-defaults",
     "queries",
     "demonstrations",
     "judge",
@@ -602,6 +604,11 @@ def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) 
         ("checkpoint", {"instrument": True}, "instrument is false of these files"),
         ("context-limit", {"prompt": {"context_limit": 99}}, "4,096, the plan says 99"),
         ("end-tokens", {"sampling": {"end_tokens": (7,)}}, "; the plan says 7"),
+        (
+            "sampling-defaults",
+            {"sampling": {"defaults_not_applied": (SamplingDefault(name="top_p", value="0.9"),)}},
+            "top_p is none, the plan says 0.9",
+        ),
         ("rendering", {"prompt": {"judged_channel": "final"}}, "judged channel is None"),
         ("queries", {"query_ids": (ids[1], ids[0], *ids[2:])}, "asked: has query q0 where"),
         (
@@ -612,6 +619,27 @@ def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) 
     ):
         status, said = compared(event.resolved, file, **changes)[name]
         assert (status, detail in said) == ("failed", True), said
+
+
+def test_defaults_of_sampling_that_are_not_applied_are_derived_again(
+    event: Event, study: Path
+) -> None:
+    config = study / "model" / "generation_config.json"
+    stated = json.loads(config.read_text("utf-8"))
+    config.write_text(json.dumps(stated | {"repetition_penalty": 1.1}), "utf-8")
+    sealed, file = event.resolved, study / "plan.yaml"
+    found = compared(sealed, file)["sampling-defaults"]
+    assert found == ("failed", "repetition_penalty is 1.1, the plan says none")
+    told = {"defaults_not_applied": (SamplingDefault(name="repetition_penalty", value="1.1"),)}
+    found = compared(sealed, file, sampling=told)["sampling-defaults"]
+    assert found == ("passed", "repetition_penalty = 1.1")
+    # The sealed plan's sampling decides what is applied, not the auditor's plan file.
+    applied = {"repetition_penalty": "1.1"}
+    assert compared(sealed, file, sampling=applied)["sampling-defaults"][0] == "passed"
+    assert compared(sealed, file, sampling=told | applied)["sampling-defaults"][0] == "failed"
+    # A plan of a version that knew of none says nothing.
+    older = compared(sealed, file, sampling={"defaults_not_applied": None})
+    assert older["sampling-defaults"][0] == "not_checked"
 
 
 def test_pickles_that_the_hub_left_out_may_lie_in_a_copy(event: Event, study: Path) -> None:
@@ -727,4 +755,7 @@ def test_without_the_run_extra_the_remedy_is_said(event: Event) -> None:
     command += ["--artifacts", str(event.study / "plan.yaml")]
     without = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (without.returncode, without.stdout, without.stderr.count("\n")) == (5, "", 1)
-    assert "tokenizers is not installed (pip install 'safety-receipts[run]')" in without.stderr
+    assert (
+        "tokenizers is not installed (pip install '.[run]' in a clone of safety-receipts)"
+        in without.stderr
+    )

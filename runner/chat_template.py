@@ -96,7 +96,12 @@ class ChatTemplate:
         return sorted(self.variables - own - _OURS - set(self.constants))
 
     def rendered(
-        self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
+        self,
+        messages: Sequence[Message],
+        date: str | None,
+        options: Mapping[str, Option],
+        *,
+        generation_prompt: bool = True,
     ) -> Rendered:
         """Return messages as text, with a generation prompt.
 
@@ -110,6 +115,7 @@ class ChatTemplate:
             messages: The conversation.
             date: The date shown to templates that print today's, ``2026-01-31``.
             options: Further template variables.
+            generation_prompt: Whether the template is asked to open the assistant's turn.
 
         Raises:
             UsageError: The template refuses the messages, loses, alters or moves one, asks for
@@ -131,7 +137,7 @@ class ChatTemplate:
                 before, after = message.content.split(core, 1)
                 data["content"] = f"{before}{edge}{next(waiting)}{edge}{after}"
             given.append(data)
-        text = self._run(given, variables)
+        text = self._run(given, {**variables, "add_generation_prompt": generation_prompt})
         pieces = text.split(edge)
         if not _all_there(cores, pieces[1::2]) or len(pieces) != 2 * len(cores) + 1:
             raise self._lost(messages, cores, pieces)
@@ -180,7 +186,6 @@ class ChatTemplate:
                 messages=messages,
                 tools=None,
                 documents=None,
-                add_generation_prompt=True,
                 **variables,
             )
         except jinja2.TemplateError as error:

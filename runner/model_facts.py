@@ -1,6 +1,6 @@
 """What a model folder says of itself, without loading a weight.
 
-A dry run needs the context limit, the end tokens and the memory that a prompt will take.
+A dry run needs the context limit and the memory that a prompt will take.
 ``config.json`` alone does not hold them: published configurations leave out what equals the
 default of their class, and head sizes, windows and shared layers follow from rules that live
 in transformers.  So the file is read here, bounded, and handed as a dictionary to
@@ -23,7 +23,6 @@ CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 
 _MAX_LAYERS = 4_096
-_MAX_END_TOKENS = 64
 _LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 _IGNORED = frozenset(
     {
@@ -100,8 +99,6 @@ class ModelFacts:
 
     architecture: Architecture
     """What follows from its configuration."""
-    end_tokens: tuple[int, ...]
-    """Token ids that end a response, ascending."""
     weights: Weights
     """Its weight files."""
 
@@ -145,7 +142,6 @@ def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
     """
     raw = read_json_object(folder / CONFIG)
     architecture = read_architecture(read_config(folder, raw), folder)
-    ends = read_end_tokens(folder, raw, architecture.widths.vocabulary)
     try:
         weights = read_weights(folder)
     except UsageError:
@@ -153,7 +149,7 @@ def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
         if pickled is None:
             raise
         weights = pickled
-    return ModelFacts(architecture, ends, weights)
+    return ModelFacts(architecture, weights)
 
 
 def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
@@ -237,46 +233,6 @@ def _without_ignored(raw: dict[str, Any]) -> dict[str, Any]:
         for key, value in raw.items()
         if key not in _IGNORED
     }
-
-
-def read_end_tokens(folder: Path, raw: dict[str, Any], vocabulary: int) -> tuple[int, ...]:
-    """Return the end tokens that ``config.json`` and ``generation_config.json`` state.
-
-    Both files count, as some checkpoints state the end of a turn only in one of them.  The
-    defaults of a configuration class do not: they name tokens of another model's vocabulary.
-
-    Args:
-        folder: The model's folder.
-        raw: Content of ``config.json``.
-        vocabulary: Number of token ids.
-
-    Raises:
-        MalformedError: None is stated, or one is no token id.
-    """
-    text = raw.get("text_config")
-    stated = [(CONFIG, raw), (CONFIG, text if isinstance(text, dict) else {})]
-    if (folder / GENERATION_CONFIG).exists():
-        stated.append((GENERATION_CONFIG, read_json_object(folder / GENERATION_CONFIG)))
-    ends: set[int] = set()
-    for name, document in stated:
-        value = document.get("eos_token_id")
-        for token in value if isinstance(value, list) else [] if value is None else [value]:
-            if type(token) is not int or not 0 <= token < vocabulary:
-                raise MalformedError(
-                    f"{str(token)[:40]} is no token id below {vocabulary:,}",
-                    file=folder / name,
-                    place="eos_token_id",
-                )
-            ends.add(token)
-    if not ends:
-        raise MalformedError(
-            "states no end token",
-            file=folder,
-            hint=f"add eos_token_id to {GENERATION_CONFIG}: no response could ever stop",
-        )
-    if len(ends) > _MAX_END_TOKENS:
-        raise MalformedError(f"states more than {_MAX_END_TOKENS} end tokens", file=folder)
-    return tuple(sorted(ends))
 
 
 def read_architecture(config: Any, folder: Path) -> Architecture:

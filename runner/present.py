@@ -53,6 +53,16 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             )
             if source is not None
         ],
+        "endTokens": [
+            {
+                "token": end.token,
+                "text": end.text,
+                "origins": [origin.value for origin in end.origins],
+                "removed": end.removed,
+            }
+            for end in resolved.artifacts.end_tokens.found
+        ],
+        "warnings": [warning.as_json() for warning in resolved.warnings],
         "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
         "points": plan.points,
         "draws": plan.demonstrations.draws,
@@ -103,6 +113,7 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
         ),
         ("queries", "; ".join(_source(source) for source in document["queries"])),
         ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
+        ("end tokens", "; ".join(_end(end) for end in document["endTokens"])),
         ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
         ("points", f"{document['points']:,} (draws a query: {document['draws']})"),
     ]
@@ -119,6 +130,12 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
 def _source(source: dict[str, Any]) -> str:
     role = "" if source["role"] == "harmful" else f", {source['role']}"
     return f"{source['name']} {source['selected']:,}{role}"
+
+
+def _end(end: dict[str, Any]) -> str:
+    removed = ", removed" if end["removed"] else ""
+    origins = ", ".join(end["origins"])
+    return f"{end['text']} ({end['token']}; {origins}{removed})"
 
 
 def _pool(pool: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ from runner.chat_template import ChatTemplate, Option, Rendered, unused_characte
 from runner.contexts import Message
 from runner.prompt_reader import Mark, PromptReader, cuttable
 from runner.responses import FINAL, Channels, Harmony, Thoughts
+from runner.turn_end import turn_end
 
 RENDERING: Final = "conversation/1"
 """Name and version of how conversations are put together (:mod:`runner.contexts`), become token
@@ -161,6 +162,34 @@ class ChatFormat:
     def judged_channel(self) -> str | None:
         """``final`` where responses have channels; else None."""
         return None if self.channels is None else FINAL
+
+    @property
+    def end_of_sequence(self) -> int | None:
+        """Id of the tokenizer's end-of-sequence token; None: it names none."""
+        id_: Any = self._tokenizer.eos_token_id
+        return id_ if isinstance(id_, int) else None
+
+    def turn_end(
+        self, *, date: str | None = None, options: Mapping[str, Option] = _NO_OPTIONS
+    ) -> int | None:
+        """Return the id of the control token that the template ends the assistant's turns with.
+
+        None where it writes none (:func:`runner.turn_end.turn_end`), and in the harmony format,
+        where ``<|end|>`` closes a message and not the response.
+        """
+        if isinstance(self.channels, Harmony):
+            return None
+        text = turn_end(self._template, date, options)
+        return None if text is None else self.token_id(text)
+
+    def token_id(self, text: str) -> int | None:
+        """Return the id of the token of this name; None: the vocabulary has none."""
+        id_: int | None = self._tokenizer.backend_tokenizer.token_to_id(text)
+        return id_
+
+    def token_text(self, id_: int) -> str:
+        """Return the name of a token; of an id without one, its number in angle brackets."""
+        return self._tokenizer.backend_tokenizer.id_to_token(id_) or f"<{id_}>"
 
     def render(
         self,

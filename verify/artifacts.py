@@ -15,13 +15,14 @@ from pydantic.alias_generators import to_camel
 from receipts.grid import source_of
 from receipts.model.base import QueryId, SourceName
 from receipts.model.check import CheckLevel
-from receipts.model.checkpoint import Checkpoint
+from receipts.model.checkpoint import Checkpoint, EndToken, EndTokenOrigin, Sampling
 from receipts.model.demonstrations import Corpus, Demonstrations, DemonstrationSource
 from receipts.model.judge import JudgeIdentity
 from receipts.model.plan import PlanPredicate
 from runner.checkpoint import pickled_files
 from runner.contexts import WRAPPERS
 from runner.demonstrations import Pool, Pools
+from runner.end_tokens import ids_of_files
 from runner.plan import SELECTION, Artifacts, ResolvedPlan
 from runner.prompts import RENDERING
 from runner.sealed_plan import first_difference
@@ -145,10 +146,47 @@ def _check_prompt(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -
     limits = (sealed.context_limit, found.context_limit)
     problem = None if limits[0] == limits[1] else f"{limits[1]:,}, the plan says {limits[0]:,}"
     checks.decide(_LEVEL, "context-limit", problem, f"{limits[0]:,} tokens")
-    ends = [", ".join(map(str, each.sampling.end_tokens)) for each in (plan, mine)]
-    problem = None if ends[0] == ends[1] else f"{ends[1]}; the plan says {ends[0]}"
-    checks.decide(_LEVEL, "end-tokens", problem, ends[0])
+    checks.decide(_LEVEL, "end-tokens", *_end_tokens(plan.sampling, mine.sampling))
     return good
+
+
+def _end_tokens(sealed: Sampling, found: Sampling) -> tuple[str | None, str]:
+    """Return in what the end tokens differ, or None; and what is said where they do not.
+
+    A plan that names no origins was sealed when the configurations alone were asked.  What the
+    plan file adds and removes is compared too: whoever verifies decides it again.
+    """
+    ids = ", ".join(map(str, sealed.end_tokens))
+    stated = found.end_token_origins or ()
+    if sealed.end_token_origins is None:
+        before = ids_of_files(stated)
+        if sealed.end_tokens != before:
+            return f"{', '.join(map(str, before))}; the plan says {ids}", ids
+        more = [end for end in stated if not end.removed and end.token not in before]
+        return None, f"{ids}, of the configurations alone; {_ends(more)}" if more else ids
+    problem = None
+    if sealed.end_tokens != found.end_tokens:
+        problem = f"{', '.join(map(str, found.end_tokens))}; the plan says {ids}"
+    for end in (*sealed.end_token_origins, *stated):
+        if end not in stated or end not in sealed.end_token_origins:
+            who = "the plan file and folder say" if end in stated else "the plan says"
+            decided = ", as sampling.end_tokens of a plan file decides" if _by_plan(end) else ""
+            says = f"{who} {_ends([end])}{decided}"
+            return f"{problem}: {says}" if problem else says, ids
+    changed = [end for end in sealed.end_token_origins if _by_plan(end)]
+    return problem, f"{ids}; the plan file decides {_ends(changed)}" if changed else ids
+
+
+def _by_plan(end: EndToken) -> bool:
+    return end.removed or EndTokenOrigin.PLAN in end.origins
+
+
+def _ends(ends: Iterable[EndToken]) -> str:
+    return ", ".join(
+        f"{end.token}{' is removed' if end.removed else ''} "
+        f"({', '.join(origin.value for origin in end.origins)})"
+        for end in ends
+    )
 
 
 def _rendering_problems(plan: PlanPredicate, mine: PlanPredicate) -> Iterator[str]:

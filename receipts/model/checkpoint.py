@@ -134,6 +134,32 @@ class SamplingMethod(StrEnum):
     SEEDED = "seeded"
 
 
+class EndTokenOrigin(StrEnum):
+    """Who says that a token ends a response."""
+
+    GENERATION_CONFIG = "generation_config"
+    """``generation_config.json``."""
+    CONFIG = "config"
+    """``config.json``, or its part for text."""
+    TOKENIZER = "tokenizer"
+    """The tokenizer's end-of-sequence token."""
+    TEMPLATE = "template"
+    """The chat template, which writes it after every past turn of the assistant."""
+    PLAN = "plan"
+    """The plan file."""
+
+
+class EndToken(WireModel):
+    """A token that somebody says ends a response."""
+
+    token: Count
+    """Its id."""
+    origins: Annotated[tuple[EndTokenOrigin, ...], Field(min_length=1, max_length=5)]
+    """Who says so, in the order above."""
+    removed: bool
+    """True where the plan file says that it does not."""
+
+
 class Sampling(WireModel):
     """How responses were generated."""
 
@@ -151,3 +177,6 @@ class Sampling(WireModel):
     """Longest response in tokens."""
     end_tokens: Annotated[tuple[Count, ...], Field(min_length=1, max_length=64)]
     """Token ids that end a response."""
+    end_token_origins: Annotated[tuple[EndToken, ...], Field(max_length=64)] | None = None
+    """Who says so of each, by ascending id, with those that the plan file takes out.  Null:
+    ``config.json`` and ``generation_config.json`` alone were asked."""

@@ -12,7 +12,7 @@ from receipts.errors import UsageError
 from receipts.keys import load_signer
 from receipts.model.checkpoint import Dtype
 from receipts.present.output import Output
-from runner.commands.run import beacon_value_of, model_options
+from runner.commands.run import beacon_value_of, model_options, say_warnings, strict_option
 from runner.dry_run import dry_run
 from runner.estimate import Throughput
 from runner.plan import resolve_plan
@@ -36,6 +36,7 @@ _FEW_POINTS = 20_000
     default=None,
     help=f"Count other draw_blocks too; default: up to {_FEW_POINTS:,} points.",
 )
+@strict_option
 @model_options
 @common_options
 def plan(
@@ -47,6 +48,7 @@ def plan(
     out: Path | None,
     device: str | None,
     alternatives: bool | None,
+    strict: bool,
     allow_pickle: bool,
     beacon_value: str | None,
     output: Output,
@@ -63,6 +65,7 @@ def plan(
     value = beacon_value_of(beacon_value)
     with RunProgress(output) as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
+        say_warnings(resolved, output, strict=strict)
         few = resolved.predicate.points <= _FEW_POINTS
         report = dry_run(
             resolved,

@@ -23,6 +23,7 @@ from receipts.text import printable
 from runner.event import EventRunner, LoadedStack, RunOptions, Sealed
 from runner.pilot import run_pilot
 from runner.plan import ResolvedPlan, resolve_plan
+from runner.plan_warnings import refuse_warnings
 from runner.present import duration
 from runner.progress import RunProgress
 
@@ -43,6 +44,23 @@ def byte_size(text: str) -> int:
         raise UsageError(f"{text!r} is no size", hint="write 8GiB, 512M or a number of bytes")
     thousandths = int(match[1]) * 1000 + int((match[2] or "0").ljust(3, "0"))
     return thousandths * _UNITS[match[3].lower()] // 1000
+
+
+strict_option = click.option(
+    "--strict", is_flag=True, help="Refuse a plan of which a warning says that it is in doubt."
+)
+
+
+def say_warnings(resolved: ResolvedPlan, output: Output, *, strict: bool) -> None:
+    """Print what a plan's inputs leave in doubt.
+
+    Raises:
+        UsageError: There is something, and it is to be refused.
+    """
+    for warning in resolved.warnings:
+        output.note(warning.one_line())
+    if strict:
+        refuse_warnings(resolved.warnings, resolved.file)
 
 
 def model_options(function: click.decorators.FC) -> click.decorators.FC:
@@ -78,6 +96,7 @@ def model_options(function: click.decorators.FC) -> click.decorators.FC:
     help="A pilot: N points spread over the plan, nothing recorded, nothing sealed.",
 )
 @click.option("--show-rates", is_flag=True, help="Show running rates; sealed as a look.")
+@strict_option
 @model_options
 @common_options
 def run(  # one parameter an option
@@ -93,6 +112,7 @@ def run(  # one parameter an option
     accept_failed: bool,
     limit: int | None,
     show_rates: bool,
+    strict: bool,
     allow_pickle: bool,
     beacon_value: str | None,
     output: Output,
@@ -129,6 +149,7 @@ def run(  # one parameter an option
     with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
         signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
+        say_warnings(resolved, output, strict=strict)
         if limit is not None:
             return _pilot(resolved, make_stack(resolved, bound), limit, output)
         assert signer is not None  # as checked above

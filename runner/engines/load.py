@@ -30,7 +30,6 @@ from runner.model_facts import (
     one_line,
     read_architecture,
     read_config,
-    read_end_tokens,
 )
 from runner.model_files import WEIGHTS, read_json_object, read_pickled_weights, read_weights
 
@@ -49,8 +48,6 @@ class LoadedModel:
     """The transformers model, in evaluation mode on its device."""
     architecture: Architecture
     """What follows from its configuration."""
-    end_tokens: tuple[int, ...]
-    """Token ids that end a response, ascending."""
     dtype: Dtype
     """Number format of weights and activations."""
     device: torch.device
@@ -118,7 +115,6 @@ def load_model(
     raw = read_json_object(folder / CONFIG)
     config = read_config(folder, raw)
     architecture = read_architecture(config, folder)
-    ends = read_end_tokens(folder, raw, architecture.widths.vocabulary)
     safetensors = _check_weight_files(folder, allow_pickle)
     attention = (
         "sdpa" if getattr(_model_class(config, folder), "_supports_sdpa", False) else "eager"
@@ -133,7 +129,7 @@ def load_model(
     )
     _check_keys(folder, model, config, info)
     model = _move(model, place, folder)
-    return LoadedModel(model, architecture, ends, dtype, place, attention)
+    return LoadedModel(model, architecture, dtype, place, attention)
 
 
 def wrap_model(model: Any) -> LoadedModel:
@@ -148,11 +144,9 @@ def wrap_model(model: Any) -> LoadedModel:
     if model.dtype not in formats:
         raise UsageError(f"the number format {model.dtype} is not supported", file=name)
     architecture = read_architecture(model.config, name)
-    stated = {"eos_token_id": model.generation_config.eos_token_id}
-    ends = read_end_tokens(name, stated, architecture.widths.vocabulary)
     attention = str(model.config._attn_implementation)
     dtype = formats[model.dtype]
-    return LoadedModel(model.eval(), architecture, ends, dtype, model.device, attention)
+    return LoadedModel(model.eval(), architecture, dtype, model.device, attention)
 
 
 def _check_weight_files(folder: Path, allow_pickle: bool) -> bool:

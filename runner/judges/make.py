@@ -10,6 +10,7 @@ from receipts.canonical import Sha256
 from receipts.errors import IncompleteError, IntegrityError, MalformedError, UsageError
 from receipts.model.checkpoint import Dtype
 from receipts.model.judge import JudgeIdentity, JudgeKind
+from runner.end_tokens import find_end_tokens
 from runner.judges import chat, classifier, refusal_strings, wildguard
 from runner.judges.generative import Limits
 from runner.judges.guarded import GuardedTokenizer
@@ -104,12 +105,34 @@ def load_judge(
     limits = Limits(
         context=model.architecture.context_limit,
         max_new_tokens=identity.max_new_tokens or 0,
-        end_tokens=frozenset(model.end_tokens),
+        end_tokens=_end_tokens(
+            identity.kind, tokenizer, folder, model.architecture.widths.vocabulary
+        ),
     )
     if identity.kind is JudgeKind.CHAT:
         return chat.chat_judge(identity, engine, tokenizer, folder, limits)
     guarded = GuardedTokenizer(tokenizer, folder, add_special_tokens=True)
     return wildguard.wildguard_judge(identity, engine, guarded, limits)
+
+
+def _end_tokens(kind: JudgeKind, tokenizer: Any, folder: Path, vocabulary: int) -> frozenset[int]:
+    """Return the ids that end a judge's reply: those that would end a response of its folder.
+
+    WildGuard is not asked through a chat template, so that none says where its turns end.
+    """
+    turn_end = None
+    if kind is JudgeKind.CHAT:
+        from runner.prompts import ChatFormat  # noqa: PLC0415 (identities are resolved without it)
+
+        turn_end = ChatFormat.load(folder).turn_end(date=chat.DATE)
+    ends = find_end_tokens(
+        folder,
+        vocabulary,
+        tokenizer=tokenizer.eos_token_id,
+        template=turn_end,
+        text_of=tokenizer.convert_ids_to_tokens,
+    )
+    return frozenset(ends.ids)
 
 
 def _method(kind: JudgeKind, threshold: str | None) -> Method:

@@ -64,6 +64,8 @@ def _checkpoint_problems(plan: PlanPredicate) -> Iterator[str]:
     served = checkpoint.served_as is not None
     if served != (not checkpoint.files) or (served and plan.engine is not EngineKind.OPENAI):
         yield "checkpoint: either files, or a name under which a server offers it"
+    if checkpoint.dequantised is not None and checkpoint.quantisation is None:
+        yield "checkpoint.dequantised: goes with a quantisation"
     roots = {order: model_root(checkpoint.files, order) for order in RootOrder}
     root = roots.pop(checkpoint.root_order)
     [other] = roots.values()

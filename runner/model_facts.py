@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from receipts.errors import IncompleteError, MalformedError, UsageError
-from runner.model_files import Weights, read_json_object, read_pickled_weights, read_weights
+from runner.model_files import (
+    Weights,
+    read_json_object,
+    read_pickled_weights,
+    read_weights,
+    refuse_half_a_model,
+)
+from runner.quantisation import DEQUANTISED, quantisation_of
+from runner.tensor_headers import StoredTensor, same_tensor
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -109,8 +117,19 @@ class ModelFacts:
 
     @property
     def parameters(self) -> int:
-        """Numbers stored in the weight files; packed weights count packed."""
-        return self.weights.values
+        """Numbers stored in the weight files.
+
+        Packed weights count packed, but for those that are unpacked when they are loaded: of
+        them the numbers count that they become, and no scale does.
+        """
+        if not self.dequantised:
+            return self.weights.values
+        return sum(_unpacked(name, tensor) for name, tensor in self.weights.tensors.items())
+
+    @property
+    def dequantised(self) -> bool:
+        """Whether weights that are stored quantised are turned back when they are loaded."""
+        return self.quantisation in DEQUANTISED
 
     @property
     def quantisation(self) -> str | None:
@@ -127,6 +146,13 @@ class ModelFacts:
         return self.architecture.kv_values(tokens) * number_bytes
 
 
+def _unpacked(name: str, tensor: StoredTensor) -> int:
+    """Return how many numbers a stored tensor becomes: two of a byte in MXFP4, none of a scale."""
+    if name.endswith(("_scales", "_scale_inv", ".scale", "activation_scale")):
+        return 0
+    return 2 * tensor.values if name.endswith("_blocks") else tensor.values
+
+
 def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
     """Read what a model folder says of itself.
 
@@ -140,8 +166,9 @@ def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
         UsageError: A model of a kind that is not supported, or without safetensors weights.
         IncompleteError: transformers is not installed.
     """
-    raw = read_json_object(folder / CONFIG)
-    architecture = read_architecture(read_config(folder, raw), folder)
+    config = read_config(folder)
+    architecture = read_architecture(config, folder)
+    refuse_half_a_model(folder)
     try:
         weights = read_weights(folder)
     except UsageError:
@@ -149,6 +176,7 @@ def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
         if pickled is None:
             raise
         weights = pickled
+    refuse_untied_head(config, weights, folder)
     return ModelFacts(architecture, weights)
 
 
@@ -198,6 +226,52 @@ def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
             file=path,
             hint="compare it with the checkpoint's source",
         ) from None
+
+
+_HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
+_EMBEDDINGS = (
+    "embed_tokens.weight",
+    "embed_in.weight",
+    "tok_embeddings.weight",
+    "word_embeddings.weight",
+    "wte.weight",
+)
+
+
+def refuse_untied_head(config: Any, weights: Weights, folder: Path) -> None:
+    """Refuse an output head that the configuration ties to the embedding and that differs from it.
+
+    transformers then uses the stored head, vLLM the embedding.  Tensors are read only where the
+    head is stored although it is tied.
+
+    Args:
+        config: The configuration object.
+        weights: The weight files.
+        folder: Named in the error.
+
+    Raises:
+        MalformedError: It differs.
+        FileAccessError: A weight file cannot be read.
+    """
+    if not getattr(config.get_text_config(decoder=True), "tie_word_embeddings", False):
+        return
+    head, embedding = (
+        next((name for name in weights.tensors if _last_parts(name) in names), None)
+        for names in (_HEADS, _EMBEDDINGS)
+    )
+    if head is None or embedding is None:
+        return
+    if not same_tensor(weights.tensors[head], weights.tensors[embedding]):
+        raise MalformedError(
+            f"tie_word_embeddings is true, and {head} differs from {embedding}",
+            file=folder / CONFIG,
+            hint="set tie_word_embeddings to false if the head is meant, else save the checkpoint "
+            "without it",
+        )
+
+
+def _last_parts(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
 
 
 def one_line(error: BaseException) -> str:
@@ -261,7 +335,7 @@ def read_architecture(config: Any, folder: Path) -> Architecture:
                 kv_layers=tuple(_kv_layers(text, layers)),
                 widths=_widths(text, layers),
                 alone=_batch_dependent(text),
-                quantisation=_quantisation(config),
+                quantisation=quantisation_of(config),
             )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise MalformedError(f"its sizes cannot be read: {one_line(error)}", file=path) from None
@@ -356,13 +430,3 @@ def _batch_dependent(text: Any) -> bool:
         return False
     kinds = {level.get("rope_type", level.get("type")) for level in _levels(scaling)}
     return bool(kinds & {"dynamic", "longrope"})
-
-
-def _quantisation(config: Any) -> str | None:
-    quantised = getattr(config, "quantization_config", None)
-    if quantised is None:
-        return None
-    if not isinstance(quantised, dict):
-        quantised = quantised.to_dict()
-    method = quantised.get("quant_method")
-    return "unknown" if method is None else str(getattr(method, "value", method))

@@ -231,6 +231,7 @@ class _Resolver:
             symlinks_followed=hashed.symlinks_followed,
             dtype=entry.dtype,
             quantisation=entry.quantisation or facts.quantisation,
+            dequantised=None if facts.quantisation is None else facts.dequantised,
         )
 
     def _prompt(self, chat: ChatFormat, facts: ModelFacts) -> Prompt:

@@ -27,6 +27,9 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             "files": len(plan.checkpoint.files),
             "parameters": resolved.artifacts.facts.parameters,
             "contextLimit": plan.prompt.context_limit,
+            "dtype": plan.checkpoint.dtype.value,
+            "quantisation": plan.checkpoint.quantisation,
+            "dequantised": plan.checkpoint.dequantised,
         },
         "instrument": plan.instrument,
         "queries": [
@@ -108,7 +111,7 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
         ("digest", document["digest"]),
         (
             "checkpoint",
-            f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters, "
+            f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters{_stored(checkpoint)}, "
             f"context {checkpoint['contextLimit']:,}, root {checkpoint['root'][:16]}…",
         ),
         ("queries", "; ".join(_source(source) for source in document["queries"])),
@@ -130,6 +133,13 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
 def _source(source: dict[str, Any]) -> str:
     role = "" if source["role"] == "harmful" else f", {source['role']}"
     return f"{source['name']} {source['selected']:,}{role}"
+
+
+def _stored(checkpoint: dict[str, Any]) -> str:
+    if checkpoint["quantisation"] is None:
+        return ""
+    back = f", turned into {checkpoint['dtype']}" if checkpoint["dequantised"] else ""
+    return f" stored as {checkpoint['quantisation']}{back}"
 
 
 def _end(end: dict[str, Any]) -> str:

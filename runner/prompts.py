@@ -26,6 +26,7 @@ from receipts.canonical import Sha256, canonical_bytes, sha256_hex
 from receipts.errors import FileAccessError, MalformedError, UsageError
 from runner.chat_template import ChatTemplate, Option, Rendered, unused_characters
 from runner.contexts import Message
+from runner.lfs import refuse_pointers
 from runner.prompt_reader import Mark, PromptReader, cuttable
 from runner.responses import FINAL, Channels, Harmony, Thoughts
 from runner.turn_end import turn_end
@@ -52,6 +53,9 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 """Files that can make a tokenizer, sorted; those that a folder has are digested."""
+
+TEMPLATE_FILE = "chat_template.jinja"
+"""File with a chat template, which rules over the one in ``tokenizer_config.json``."""
 
 _NO_VOCABULARY = {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
 
@@ -125,6 +129,7 @@ class ChatFormat:
         if not folder.is_dir():
             raise FileAccessError("no such folder", file=folder)
         vocabularies = (folder / name for name in TOKENIZER_FILES if name not in _NO_VOCABULARY)
+        refuse_pointers(folder / name for name in (*TOKENIZER_FILES, TEMPLATE_FILE))
         if not any(path.is_file() for path in vocabularies):
             raise FileAccessError(
                 "has no tokenizer",

@@ -115,9 +115,13 @@ def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate) -> str | None:
         elif sealed[path] != found[path]:
             differs = f"{_short(found[path].sha256)}, the plan names {_short(sealed[path].sha256)}"
             return f"{path} differs: {differs}"
+    sealed_so = plan.checkpoint.dequantised
     if plan.instrument != mine.instrument:
         stated, found_out = str(plan.instrument).lower(), str(mine.instrument).lower()
         return f"instrument is {found_out} of these files, the plan says {stated}"
+    if sealed_so is not None and sealed_so != mine.checkpoint.dequantised:
+        stated, found_out = str(sealed_so).lower(), str(mine.checkpoint.dequantised).lower()
+        return f"dequantised is {found_out} of these files, the plan says {stated}"
     return None
 
 

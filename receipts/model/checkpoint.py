@@ -75,6 +75,9 @@ class Checkpoint(WireModel):
     """Number format it was run in."""
     quantisation: Name | None
     """Quantisation of the weights (mxfp4, int8, …), or null."""
+    dequantised: bool | None = None
+    """True where weights stored so were turned back into numbers of ``dtype`` when they were
+    loaded, false where they were used as stored.  Null: not quantised, or not stated."""
 
 
 def model_root(files: Iterable[CheckpointFile], order: RootOrder) -> Sha256:

@@ -12,7 +12,7 @@ from receipts.errors import UsageError
 from receipts.keys import load_signer
 from receipts.model.checkpoint import Dtype
 from receipts.present.output import Output
-from runner.commands.run import beacon_value_of, model_options, say_warnings, strict_option
+from runner.commands.run import beacon_value_of, checked, model_options, strict_option
 from runner.dry_run import dry_run
 from runner.estimate import Throughput
 from runner.plan import resolve_plan
@@ -65,7 +65,7 @@ def plan(
     value = beacon_value_of(beacon_value)
     with RunProgress(output) as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
-        say_warnings(resolved, output, strict=strict)
+        resolved = checked(resolved, output, device=device, strict=strict)
         few = resolved.predicate.points <= _FEW_POINTS
         report = dry_run(
             resolved,

@@ -26,6 +26,7 @@ from runner.plan import ResolvedPlan, resolve_plan
 from runner.plan_warnings import refuse_warnings
 from runner.present import duration
 from runner.progress import RunProgress
+from runner.runnable import check_runnable
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -51,16 +52,24 @@ strict_option = click.option(
 )
 
 
-def say_warnings(resolved: ResolvedPlan, output: Output, *, strict: bool) -> None:
-    """Print what a plan's inputs leave in doubt.
+def checked(
+    resolved: ResolvedPlan, output: Output, *, device: str | None, strict: bool
+) -> ResolvedPlan:
+    """Return a plan that can be run here, with all that is in doubt, which is printed.
 
     Raises:
-        UsageError: There is something, and it is to be refused.
+        UsageError: Something is in doubt and is to be refused; or as
+            :func:`runner.runnable.check_runnable`.
+        IncompleteError: As there.
     """
+    from runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
+
+    resolved = check_runnable(resolved, resolve_device(device or "auto").type)
     for warning in resolved.warnings:
         output.note(warning.one_line())
     if strict:
         refuse_warnings(resolved.warnings, resolved.file)
+    return resolved
 
 
 def model_options(function: click.decorators.FC) -> click.decorators.FC:
@@ -149,7 +158,7 @@ def run(  # one parameter an option
     with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
         signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
-        say_warnings(resolved, output, strict=strict)
+        resolved = checked(resolved, output, device=device, strict=strict)
         if limit is not None:
             return _pilot(resolved, make_stack(resolved, bound), limit, output)
         assert signer is not None  # as checked above

@@ -16,6 +16,7 @@ from runner.judges.generative import Limits
 from runner.judges.guarded import GuardedTokenizer
 from runner.judges.identity import Method, Origin, identify
 from runner.judges.judge import Judge
+from runner.lfs import refuse_pointers
 from runner.model_facts import CONFIG, one_line
 from runner.model_files import read_json_object
 from runner.plan_entries import JudgeIdentityEntry
@@ -185,6 +186,9 @@ def _load_tokenizer(folder: Path) -> Any:
         raise IncompleteError(
             "this judge needs torch and transformers", hint="pip install 'safety-receipts[run]'"
         ) from None
+    from runner.prompts import TOKENIZER_FILES  # noqa: PLC0415 (needs transformers, as above)
+
+    refuse_pointers(folder / name for name in TOKENIZER_FILES)
     try:
         return tokenizers.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception for a tokenizer.json it refuses

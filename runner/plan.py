@@ -34,6 +34,7 @@ from runner.conditions import Grid, expand
 from runner.corpora.read import read_corpus
 from runner.corpora.rows import CorpusRows, CorpusSource, query_id
 from runner.demonstrations import Pool, Pools, decontaminate, make_pool
+from runner.disagreements import disagreements, refuse_unknown_ids
 from runner.end_tokens import EndTokens, find_end_tokens
 from runner.engines.schedule import BATCH_RULE
 from runner.judges.gold import hold_to_judge, read_calibration
@@ -162,6 +163,7 @@ class _Resolver:
         folder, hashed = self._folder(entries.checkpoint)
         facts = read_model_facts(folder, allow_pickle=self.allow_pickle)
         chat = ChatFormat.load(folder)
+        refuse_unknown_ids(chat, facts, folder)
         ends = self._end_tokens(folder, facts, chat)
         judge, judge_folder, second_folder = self._judge(calibration)
         predicate = PlanPredicate(
@@ -200,7 +202,8 @@ class _Resolver:
             judge_folder=judge_folder,
             second_judge_folder=second_folder,
         )
-        warnings = tuple(ends.warnings())
+        told = disagreements(folder, facts, chat, entries.checkpoint.dtype)
+        warnings = (*ends.warnings(), *told)
         return ResolvedPlan(predicate, artifacts, self.file.path, warnings)
 
     def _error(self, place: KeyPath, message: str, hint: str | None = None) -> MalformedError:

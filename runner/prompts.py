@@ -59,6 +59,9 @@ TEMPLATE_FILE = "chat_template.jinja"
 
 _NO_VOCABULARY = {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
 
+_NO_LIMIT = 10**15
+"""What transformers takes for the longest context where none is stated is larger than this."""
+
 _NO_OPTIONS: Mapping[str, Option] = {}
 
 
@@ -173,6 +176,29 @@ class ChatFormat:
         """Id of the tokenizer's end-of-sequence token; None: it names none."""
         id_: Any = self._tokenizer.eos_token_id
         return id_ if isinstance(id_, int) else None
+
+    @property
+    def beginning_of_sequence(self) -> int | None:
+        """Id of the token that the template writes as ``bos_token``; None: it writes none."""
+        id_: Any = self._tokenizer.bos_token_id
+        return id_ if isinstance(id_, int) and "bos_token" in self._template.variables else None
+
+    @property
+    def stated_context(self) -> int | None:
+        """Longest context that the tokenizer's files state, in tokens; None: they state none."""
+        stated: Any = self._tokenizer.model_max_length
+        return int(stated) if stated < _NO_LIMIT else None
+
+    @property
+    def largest_id(self) -> int:
+        """Largest id of the vocabulary, added tokens included."""
+        return max(self._tokenizer.get_vocab().values(), default=0)
+
+    @property
+    def written_control(self) -> dict[int, str]:
+        """Id → text of the control tokens that the template's own text holds."""
+        source = self._template.source
+        return {id_: text for id_, text in self._control.items() if text in source}
 
     def turn_end(
         self, *, date: str | None = None, options: Mapping[str, Option] = _NO_OPTIONS

@@ -26,6 +26,7 @@ from runner.end_tokens import ids_of_files
 from runner.plan import SELECTION, Artifacts, ResolvedPlan
 from runner.prompts import RENDERING
 from runner.sealed_plan import first_difference
+from runner.unloaded import loaded_by_nothing
 from verify.checks import CheckList
 
 C = TypeVar("C", bound=Corpus)
@@ -34,6 +35,9 @@ _LEVEL = CheckLevel.BOUND
 
 _CORPUS = ("digest", "corpus", "where", "rows", "empty_rows", "duplicate_rows")
 """What follows from a corpus file and its selection."""
+
+_SHOWN_FILES = 5
+"""Most files that are named."""
 
 _JUDGE = ("kind", "weights", "template", "parser", "threshold", "max_new_tokens")
 """What a judge's digest is of."""
@@ -66,7 +70,7 @@ def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckLi
     mine = resolved.predicate
     if plan.checkpoint.files:
         problem = _checkpoint_problem(plan, mine)
-        checks.decide(_LEVEL, "checkpoint", problem, _named(plan.checkpoint))
+        checks.decide(_LEVEL, "checkpoint", problem, _named(plan.checkpoint) + _added(plan, mine))
     else:
         checks.skip(_LEVEL, "checkpoint", "the plan lists no files: a model behind an API")
     good = _check_prompt(plan, mine, checks)
@@ -110,8 +114,8 @@ def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate) -> str | None:
         if path not in found:
             return f"{path} is missing"
         if path not in sealed:
-            if path not in left_out:
-                return f"{path} is none of the plan's files"
+            if path not in left_out and not loaded_by_nothing(path):
+                return f"{path} is none of the plan's files, and could be loaded"
         elif sealed[path] != found[path]:
             differs = f"{_short(found[path].sha256)}, the plan names {_short(sealed[path].sha256)}"
             return f"{path} differs: {differs}"
@@ -123,6 +127,20 @@ def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate) -> str | None:
         stated, found_out = str(sealed_so).lower(), str(mine.checkpoint.dequantised).lower()
         return f"dequantised is {found_out} of these files, the plan says {stated}"
     return None
+
+
+def _added(plan: PlanPredicate, mine: PlanPredicate) -> str:
+    """Return what is said of files that were added since, where the checkpoint is the plan's."""
+    sealed = {file.path for file in plan.checkpoint.files}
+    added = [
+        file.path
+        for file in mine.checkpoint.files
+        if file.path not in sealed and loaded_by_nothing(file.path)
+    ]
+    if not added:
+        return ""
+    more = f" and {len(added) - _SHOWN_FILES} more" if len(added) > _SHOWN_FILES else ""
+    return f"; added and loaded by nothing: {', '.join(added[:_SHOWN_FILES])}{more}"
 
 
 def _named(checkpoint: Checkpoint) -> str:

@@ -62,6 +62,10 @@ class LoadedModel:
     """Attention implementation: ``sdpa`` or ``eager``."""
 
 
+_PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""Number formats of weights that stand for themselves: those of FP8 go with a scale."""
+
+
 def torch_dtype(dtype: Dtype) -> torch.dtype:
     """Return torch's name of a number format."""
     return {
@@ -179,7 +183,7 @@ def _cast_the_rest(model: Any, dtype: torch.dtype) -> None:
     if dtype is torch.float16:
         kept |= set(model._keep_in_fp32_modules or ())
     for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and kept.isdisjoint(name.split(".")):
+        if parameter.dtype in _PLAIN and kept.isdisjoint(name.split(".")):
             parameter.data = parameter.data.to(dtype)
 
 

@@ -307,6 +307,33 @@ class PromptEntry(PlanModel):
     and the vocabulary; none: whole responses are judged."""
 
 
+def _token(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SAFE_INTEGER:
+        return value
+    raise ValueError('should be a token, "<|im_end|>", or its id')
+
+
+Token = Annotated[
+    Annotated[str, Field(min_length=1, max_length=512)]
+    | Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)],
+    BeforeValidator(_token),
+]
+"""A token: its text as the tokenizer has it, or its id."""
+
+Tokens = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
+
+
+class EndTokensEntry(PlanModel):
+    """What the checkpoint's own statements of its end tokens lack, or have too much."""
+
+    add: Tokens = ()
+    """Tokens that end a response besides those stated."""
+    remove: Tokens = ()
+    """Stated tokens that end no response."""
+
+
 class SamplingEntry(PlanModel):
     """How responses are generated."""
 
@@ -324,6 +351,8 @@ class SamplingEntry(PlanModel):
     state; null: none, whatever they state."""
     max_new_tokens: Whole
     """Longest response in tokens."""
+    end_tokens: EndTokensEntry = EndTokensEntry()
+    """Corrections of the tokens that end a response."""
 
     @model_validator(mode="after")
     def _method(self) -> Self:

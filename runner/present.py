@@ -30,6 +30,9 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             "files": len(plan.checkpoint.files),
             "parameters": resolved.artifacts.facts.parameters,
             "contextLimit": plan.prompt.context_limit,
+            "dtype": plan.checkpoint.dtype.value,
+            "quantisation": plan.checkpoint.quantisation,
+            "dequantised": plan.checkpoint.dequantised,
         },
         "instrument": plan.instrument,
         "queries": [
@@ -68,6 +71,16 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
                 for one in plan.sampling.defaults_not_applied or ()
             ],
         },
+        "endTokens": [
+            {
+                "token": end.token,
+                "text": end.text,
+                "origins": [origin.value for origin in end.origins],
+                "removed": end.removed,
+            }
+            for end in resolved.artifacts.end_tokens.found
+        ],
+        "warnings": [warning.as_json() for warning in resolved.warnings],
         "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
         "judged": judged_document(resolved),
         "points": plan.points,
@@ -120,12 +133,13 @@ def render_plan(document: dict[str, Any], judged: Sequence[str], console: Consol
         ("digest", document["digest"]),
         (
             "checkpoint",
-            f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters, "
+            f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters{_stored(checkpoint)}, "
             f"context {checkpoint['contextLimit']:,}, root {checkpoint['root'][:16]}…",
         ),
         ("queries", "; ".join(_source(source) for source in document["queries"])),
         ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
         *_sampling(document["sampling"]),
+        ("end tokens", "; ".join(_end(end) for end in document["endTokens"])),
         ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
         ("points", f"{document['points']:,} (draws a query: {document['draws']})"),
     ]
@@ -155,6 +169,19 @@ def _sampling(sampling: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _source(source: dict[str, Any]) -> str:
     role = "" if source["role"] == "harmful" else f", {source['role']}"
     return f"{source['name']} {source['selected']:,}{role}{_dropped(source)}"
+
+
+def _stored(checkpoint: dict[str, Any]) -> str:
+    if checkpoint["quantisation"] is None:
+        return ""
+    back = f", turned into {checkpoint['dtype']}" if checkpoint["dequantised"] else ""
+    return f" stored as {checkpoint['quantisation']}{back}"
+
+
+def _end(end: dict[str, Any]) -> str:
+    removed = ", removed" if end["removed"] else ""
+    origins = ", ".join(end["origins"])
+    return f"{end['text']} ({end['token']}; {origins}{removed})"
 
 
 def _pool(pool: dict[str, Any]) -> str:

@@ -26,10 +26,12 @@ from receipts.canonical import Sha256, canonical_bytes, sha256_hex
 from receipts.errors import FileAccessError, MalformedError, UsageError
 from runner.chat_template import ChatTemplate, Option, Rendered, unused_characters
 from runner.contexts import Message, Role
+from runner.lfs import refuse_pointers
 from runner.prompt_reader import Mark, PromptReader, cuttable
 from runner.responses import FINAL, Channels, Harmony, Thoughts
 from runner.template_text import literals, names, parsed, written
 from runner.thoughts import find_marks
+from runner.turn_end import turn_end
 
 RENDERING: Final = "conversation/2"
 """Name and version of how conversations are put together (:mod:`runner.contexts`), become token
@@ -59,7 +61,13 @@ TOKENIZER_FILES = (
 )
 """Files that can make a tokenizer, sorted; those that a folder has are digested."""
 
+TEMPLATE_FILE = "chat_template.jinja"
+"""File with a chat template, which rules over the one in ``tokenizer_config.json``."""
+
 _NO_VOCABULARY = {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
+
+_NO_LIMIT = 10**15
+"""What transformers takes for the longest context where none is stated is larger than this."""
 
 _NO_OPTIONS: Mapping[str, Option] = {}
 
@@ -166,6 +174,7 @@ class ChatFormat:
         if not folder.is_dir():
             raise FileAccessError("no such folder", file=folder)
         vocabularies = (folder / name for name in TOKENIZER_FILES if name not in _NO_VOCABULARY)
+        refuse_pointers(folder / name for name in (*TOKENIZER_FILES, TEMPLATE_FILE))
         if not any(path.is_file() for path in vocabularies):
             raise FileAccessError(
                 "has no tokenizer",
@@ -203,6 +212,57 @@ class ChatFormat:
     def judged_channel(self) -> str | None:
         """``final`` where responses have channels; else None."""
         return None if self.channels is None else FINAL
+
+    @property
+    def end_of_sequence(self) -> int | None:
+        """Id of the tokenizer's end-of-sequence token; None: it names none."""
+        id_: Any = self._tokenizer.eos_token_id
+        return id_ if isinstance(id_, int) else None
+
+    @property
+    def beginning_of_sequence(self) -> int | None:
+        """Id of the token that the template writes as ``bos_token``; None: it writes none."""
+        id_: Any = self._tokenizer.bos_token_id
+        return id_ if isinstance(id_, int) and "bos_token" in self.template.variables else None
+
+    @property
+    def stated_context(self) -> int | None:
+        """Longest context that the tokenizer's files state, in tokens; None: they state none."""
+        stated: Any = self._tokenizer.model_max_length
+        return int(stated) if stated < _NO_LIMIT else None
+
+    @property
+    def largest_id(self) -> int:
+        """Largest id of the vocabulary, added tokens included."""
+        return max(self._tokenizer.get_vocab().values(), default=0)
+
+    @property
+    def written_control(self) -> dict[int, str]:
+        """Id → text of the control tokens that the template's own text holds."""
+        source = self.template.source
+        return {id_: text for id_, text in self._control.items() if text in source}
+
+    def turn_end(
+        self, *, date: str | None = None, options: Mapping[str, Option] = _NO_OPTIONS
+    ) -> int | None:
+        """Return the id of the control token that the template ends the assistant's turns with.
+
+        None where it writes none (:func:`runner.turn_end.turn_end`), and in the harmony format,
+        where ``<|end|>`` closes a message and not the response.
+        """
+        if isinstance(self.channels, Harmony):
+            return None
+        text = turn_end(self.template, date, options)
+        return None if text is None else self.token_id(text)
+
+    def token_id(self, text: str) -> int | None:
+        """Return the id of the token of this name; None: the vocabulary has none."""
+        id_: int | None = self._tokenizer.backend_tokenizer.token_to_id(text)
+        return id_
+
+    def token_text(self, id_: int) -> str:
+        """Return the name of a token; of an id without one, its number in angle brackets."""
+        return self._tokenizer.backend_tokenizer.id_to_token(id_) or f"<{id_}>"
 
     def render(
         self,

@@ -17,7 +17,14 @@ from receipts.errors import UsageError
 from receipts.grid import source_of
 from receipts.model.base import QueryId, SourceName
 from receipts.model.check import CheckLevel
-from receipts.model.checkpoint import Checkpoint, Prompt, Thoughts
+from receipts.model.checkpoint import (
+    Checkpoint,
+    EndToken,
+    EndTokenOrigin,
+    Prompt,
+    Sampling,
+    Thoughts,
+)
 from receipts.model.demonstrations import Corpus, Demonstrations, DemonstrationSource
 from receipts.model.judge import JudgeIdentity
 from receipts.model.plan import PlanPredicate
@@ -25,11 +32,13 @@ from runner.answers import found_thoughts, given_thoughts
 from runner.checkpoint import pickled_files
 from runner.contexts import WRAPPERS
 from runner.demonstrations import Pool, Pools
+from runner.end_tokens import ids_of_files
 from runner.plan import SELECTION, Artifacts, ResolvedPlan
 from runner.prompts import FIRST_RENDERING, RENDERING
 from runner.sampling_defaults import not_applied, read_defaults
 from runner.sealed_plan import first_difference
 from runner.template_probe import Conversation
+from runner.unloaded import loaded_by_nothing
 from verify.checks import CheckList
 
 C = TypeVar("C", bound=Corpus)
@@ -40,6 +49,9 @@ _CORPUS = ("digest", "corpus", "where", "rows", "empty_rows", "duplicate_rows")
 """What follows from a corpus file and its selection."""
 
 _DEFAULTS = "sampling-defaults"
+_SHOWN_FILES = 5
+"""Most files that are named."""
+
 _JUDGE = ("kind", "weights", "template", "parser", "threshold", "max_new_tokens")
 """What a judge's digest is of."""
 
@@ -71,7 +83,7 @@ def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckLi
     mine = resolved.predicate
     if plan.checkpoint.files:
         problem = _checkpoint_problem(plan, mine)
-        checks.decide(_LEVEL, "checkpoint", problem, _named(plan.checkpoint))
+        checks.decide(_LEVEL, "checkpoint", problem, _named(plan.checkpoint) + _added(plan, mine))
     else:
         checks.skip(_LEVEL, "checkpoint", "the plan lists no files: a model behind an API")
     good = _check_prompt(plan, resolved, checks)
@@ -117,15 +129,33 @@ def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate) -> str | None:
         if path not in found:
             return f"{path} is missing"
         if path not in sealed:
-            if path not in left_out:
-                return f"{path} is none of the plan's files"
+            if path not in left_out and not loaded_by_nothing(path):
+                return f"{path} is none of the plan's files, and could be loaded"
         elif sealed[path] != found[path]:
             differs = f"{_short(found[path].sha256)}, the plan names {_short(sealed[path].sha256)}"
             return f"{path} differs: {differs}"
+    sealed_so = plan.checkpoint.dequantised
     if plan.instrument != mine.instrument:
         stated, found_out = str(plan.instrument).lower(), str(mine.instrument).lower()
         return f"instrument is {found_out} of these files, the plan says {stated}"
+    if sealed_so is not None and sealed_so != mine.checkpoint.dequantised:
+        stated, found_out = str(sealed_so).lower(), str(mine.checkpoint.dequantised).lower()
+        return f"dequantised is {found_out} of these files, the plan says {stated}"
     return None
+
+
+def _added(plan: PlanPredicate, mine: PlanPredicate) -> str:
+    """Return what is said of files that were added since, where the checkpoint is the plan's."""
+    sealed = {file.path for file in plan.checkpoint.files}
+    added = [
+        file.path
+        for file in mine.checkpoint.files
+        if file.path not in sealed and loaded_by_nothing(file.path)
+    ]
+    if not added:
+        return ""
+    more = f" and {len(added) - _SHOWN_FILES} more" if len(added) > _SHOWN_FILES else ""
+    return f"; added and loaded by nothing: {', '.join(added[:_SHOWN_FILES])}{more}"
 
 
 def _named(checkpoint: Checkpoint) -> str:
@@ -156,10 +186,47 @@ def _check_prompt(
     limits = (sealed.context_limit, found.context_limit)
     problem = None if limits[0] == limits[1] else f"{limits[1]:,}, the plan says {limits[0]:,}"
     checks.decide(_LEVEL, "context-limit", problem, f"{limits[0]:,} tokens")
-    ends = [", ".join(map(str, each.sampling.end_tokens)) for each in (plan, mine)]
-    problem = None if ends[0] == ends[1] else f"{ends[1]}; the plan says {ends[0]}"
-    checks.decide(_LEVEL, "end-tokens", problem, ends[0])
+    checks.decide(_LEVEL, "end-tokens", *_end_tokens(plan.sampling, mine.sampling))
     return good
+
+
+def _end_tokens(sealed: Sampling, found: Sampling) -> tuple[str | None, str]:
+    """Return in what the end tokens differ, or None; and what is said where they do not.
+
+    A plan that names no origins was sealed when the configurations alone were asked.  What the
+    plan file adds and removes is compared too: whoever verifies decides it again.
+    """
+    ids = ", ".join(map(str, sealed.end_tokens))
+    stated = found.end_token_origins or ()
+    if sealed.end_token_origins is None:
+        before = ids_of_files(stated)
+        if sealed.end_tokens != before:
+            return f"{', '.join(map(str, before))}; the plan says {ids}", ids
+        more = [end for end in stated if not end.removed and end.token not in before]
+        return None, f"{ids}, of the configurations alone; {_ends(more)}" if more else ids
+    problem = None
+    if sealed.end_tokens != found.end_tokens:
+        problem = f"{', '.join(map(str, found.end_tokens))}; the plan says {ids}"
+    for end in (*sealed.end_token_origins, *stated):
+        if end not in stated or end not in sealed.end_token_origins:
+            who = "the plan file and folder say" if end in stated else "the plan says"
+            decided = ", as sampling.end_tokens of a plan file decides" if _by_plan(end) else ""
+            says = f"{who} {_ends([end])}{decided}"
+            return f"{problem}: {says}" if problem else says, ids
+    changed = [end for end in sealed.end_token_origins if _by_plan(end)]
+    return problem, f"{ids}; the plan file decides {_ends(changed)}" if changed else ids
+
+
+def _by_plan(end: EndToken) -> bool:
+    return end.removed or EndTokenOrigin.PLAN in end.origins
+
+
+def _ends(ends: Iterable[EndToken]) -> str:
+    return ", ".join(
+        f"{end.token}{' is removed' if end.removed else ''} "
+        f"({', '.join(origin.value for origin in end.origins)})"
+        for end in ends
+    )
 
 
 def _check_defaults(plan: PlanPredicate, folder: Path, checks: CheckList) -> None:

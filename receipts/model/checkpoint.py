@@ -75,6 +75,9 @@ class Checkpoint(WireModel):
     """Number format it was run in."""
     quantisation: Name | None
     """Quantisation of the weights (mxfp4, int8, …), or null."""
+    dequantised: bool | None = None
+    """True where weights stored so were turned back into numbers of ``dtype`` when they were
+    loaded, false where they were used as stored.  Null: not quantised, or not stated."""
 
 
 def model_root(files: Iterable[CheckpointFile], order: RootOrder) -> Sha256:
@@ -176,6 +179,32 @@ class SamplingDefault(WireModel):
     """Its value, as JSON text; of long ones how many entries and the SHA-256 of that text."""
 
 
+class EndTokenOrigin(StrEnum):
+    """Who says that a token ends a response."""
+
+    GENERATION_CONFIG = "generation_config"
+    """``generation_config.json``."""
+    CONFIG = "config"
+    """``config.json``, or its part for text."""
+    TOKENIZER = "tokenizer"
+    """The tokenizer's end-of-sequence token."""
+    TEMPLATE = "template"
+    """The chat template, which writes it after every past turn of the assistant."""
+    PLAN = "plan"
+    """The plan file."""
+
+
+class EndToken(WireModel):
+    """A token that somebody says ends a response."""
+
+    token: Count
+    """Its id."""
+    origins: Annotated[tuple[EndTokenOrigin, ...], Field(min_length=1, max_length=5)]
+    """Who says so, in the order above."""
+    removed: bool
+    """True where the plan file says that it does not."""
+
+
 class Sampling(WireModel):
     """How responses were generated."""
 
@@ -201,6 +230,9 @@ class Sampling(WireModel):
     ) = None
     """What the checkpoint's files state of sampling that would change tokens and is not applied,
     sorted by name; null: not stated, as in plans before there was this field."""
+    end_token_origins: Annotated[tuple[EndToken, ...], Field(max_length=64)] | None = None
+    """Who says so of each, by ascending id, with those that the plan file takes out.  Null:
+    ``config.json`` and ``generation_config.json`` alone were asked."""
 
     def applied(self) -> Sampling:
         """Return it without what is only told: equal ones choose tokens alike."""

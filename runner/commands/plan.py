@@ -14,7 +14,7 @@ from receipts.keys import load_signer
 from receipts.model.checkpoint import Dtype
 from receipts.present.output import Output
 from receipts.text import printable
-from runner.commands.run import beacon_value_of, model_options
+from runner.commands.run import beacon_value_of, checked, model_options, strict_option
 from runner.dry_run import dry_run
 from runner.estimate import Throughput
 from runner.judged import judged_document, judged_lines, template_facts
@@ -46,6 +46,7 @@ _FEW_POINTS = 20_000
     metavar="CONDITION[:QUERY]",
     help="Show one prompt as the run will ask it, and where each part of it comes from.",
 )
+@strict_option
 @model_options
 @common_options
 def plan(
@@ -58,6 +59,7 @@ def plan(
     device: str | None,
     alternatives: bool | None,
     show_prompt: str | None,
+    strict: bool,
     allow_pickle: bool,
     beacon_value: str | None,
     output: Output,
@@ -76,6 +78,7 @@ def plan(
     value = beacon_value_of(beacon_value)
     with RunProgress(output) as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
+        resolved = checked(resolved, output, device=device, strict=strict)
         if show_prompt is not None:
             _show_prompt(resolved, value, show_prompt, output)
             return

@@ -165,11 +165,6 @@ class TransformersEngine:
         return self._identity
 
     @property
-    def end_tokens(self) -> tuple[int, ...]:
-        """Token ids that end a response, ascending."""
-        return self._loaded.end_tokens
-
-    @property
     def context_limit(self) -> int:
         """Longest context in tokens, prompt and response together."""
         return self._loaded.architecture.context_limit

@@ -11,11 +11,13 @@ from receipts.errors import IncompleteError, IntegrityError, MalformedError, Usa
 from receipts.extras import install
 from receipts.model.checkpoint import Dtype
 from receipts.model.judge import JudgeIdentity, JudgeKind
+from runner.end_tokens import find_end_tokens
 from runner.judges import chat, classifier, refusal_strings, wildguard
 from runner.judges.generative import Limits
 from runner.judges.guarded import GuardedTokenizer
 from runner.judges.identity import Method, Origin, identify
 from runner.judges.judge import Judge
+from runner.lfs import refuse_pointers
 from runner.model_facts import CONFIG, one_line
 from runner.model_files import read_json_object
 from runner.plan_entries import JudgeIdentityEntry
@@ -107,7 +109,9 @@ def load_judge(
     limits = Limits(
         context=model.architecture.context_limit,
         max_new_tokens=identity.max_new_tokens or 0,
-        end_tokens=frozenset(model.end_tokens),
+        end_tokens=_end_tokens(
+            identity.kind, tokenizer, folder, model.architecture.widths.vocabulary
+        ),
     )
     if identity.kind is JudgeKind.CHAT:
         if chat.method_of(folder).parser != identity.parser:
@@ -119,6 +123,26 @@ def load_judge(
         return chat.chat_judge(identity, engine, tokenizer, folder, limits)
     guarded = GuardedTokenizer(tokenizer, folder, add_special_tokens=True)
     return wildguard.wildguard_judge(identity, engine, guarded, limits)
+
+
+def _end_tokens(kind: JudgeKind, tokenizer: Any, folder: Path, vocabulary: int) -> frozenset[int]:
+    """Return the ids that end a judge's reply: those that would end a response of its folder.
+
+    WildGuard is not asked through a chat template, so that none says where its turns end.
+    """
+    turn_end = None
+    if kind is JudgeKind.CHAT:
+        from runner.prompts import ChatFormat  # noqa: PLC0415 (identities are resolved without it)
+
+        turn_end = ChatFormat.load(folder).turn_end(date=chat.DATE)
+    ends = find_end_tokens(
+        folder,
+        vocabulary,
+        tokenizer=tokenizer.eos_token_id,
+        template=turn_end,
+        text_of=tokenizer.convert_ids_to_tokens,
+    )
+    return frozenset(ends.ids)
 
 
 def _method(kind: JudgeKind, threshold: str | None, parser: str | None = None) -> Method:
@@ -173,6 +197,9 @@ def _load_tokenizer(folder: Path) -> Any:
         raise IncompleteError(
             "this judge needs torch and transformers", hint=install("run")
         ) from None
+    from runner.prompts import TOKENIZER_FILES  # noqa: PLC0415 (needs transformers, as above)
+
+    refuse_pointers(folder / name for name in TOKENIZER_FILES)
     try:
         return tokenizers.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception for a tokenizer.json it refuses

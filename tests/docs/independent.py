@@ -336,6 +336,17 @@ def check_sampling(sampling: Document, prompt: Document) -> None:
     require(sampling["maxNewTokens"] < prompt["contextLimit"], "no room for a prompt")
     if prompt["date"] is not None:
         date.fromisoformat(prompt["date"])
+    stated = sampling.get("endTokenOrigins")
+    if stated is None:
+        return
+    ids = [end["token"] for end in stated]
+    require(ids == sorted(set(ids)), "end tokens by ascending id")
+    kept = [end["token"] for end in stated if not end["removed"]]
+    require(kept == sampling["endTokens"], "sampling.endTokens")
+    order = ["generation_config", "config", "tokenizer", "template", "plan"]
+    for end in stated:
+        origins = [origin for origin in order if origin in end["origins"]]
+        require(end["origins"] == origins != [], "sampling.endTokenOrigins")
 
 
 def check_judges(judge: Document) -> None:

@@ -12,7 +12,14 @@ from receipts.coherence import event_problems, plan_problems
 from receipts.findings.rates import wilson
 from receipts.grid import default_context
 from receipts.model.base import SourceName
-from receipts.model.checkpoint import CheckpointFile, RootOrder, SamplingDefault, SamplingMethod
+from receipts.model.checkpoint import (
+    CheckpointFile,
+    EndToken,
+    EndTokenOrigin,
+    RootOrder,
+    SamplingDefault,
+    SamplingMethod,
+)
 from receipts.model.demonstrations import (
     ContextForm,
     DemonstrationKind,
@@ -245,6 +252,16 @@ COHERENT: dict[str, Changes] = {
         "sampling.noise": "gumbel/1",
         "sampling.top_p": "1",
     },
+    "weights that were turned back": {
+        "checkpoint.quantisation": "mxfp4",
+        "checkpoint.dequantised": True,
+    },
+    "end tokens with their origins": {
+        "sampling.end_token_origins": (
+            EndToken(token=2, origins=(EndTokenOrigin.CONFIG,), removed=False),
+            EndToken(token=7, origins=(EndTokenOrigin.TOKENIZER,), removed=True),
+        ),
+    },
     "an unused source": {"queries": (*rich_plan().queries, _unused_source())},
     "all rows accounted for": {
         "queries.0.rows": 10,
@@ -265,6 +282,9 @@ def test_the_papers_plan_is_coherent() -> None:
 
 
 PLAN = rich_plan()
+
+STATED = EndToken(token=2, origins=(EndTokenOrigin.CONFIG, EndTokenOrigin.TEMPLATE), removed=False)
+GONE = EndToken(token=7, origins=(EndTokenOrigin.TOKENIZER,), removed=True)
 
 PLANTED: dict[str, tuple[Changes, str]] = {
     # Checkpoint
@@ -296,6 +316,10 @@ PLANTED: dict[str, tuple[Changes, str]] = {
         },
         "checkpoint: either files, or a name",
     ),
+    "numbers turned back that were never packed": (
+        {"checkpoint.dequantised": True},
+        "checkpoint.dequantised: goes with a quantisation",
+    ),
     "a path twice": (
         {"checkpoint.files": PLAN.checkpoint.files * 2},
         "checkpoint.files: a path appears twice",
@@ -325,6 +349,22 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     ),
     "a nucleus of nothing": ({"sampling.top_p": "0"}, "sampling.topP: not above 0"),
     "a nucleus of more than all": ({"sampling.top_p": "1.01"}, "sampling.topP: not above 0"),
+    "an end token that nobody states": (
+        {"sampling.end_token_origins": (GONE,)},
+        "sampling.endTokens: not those of endTokenOrigins",
+    ),
+    "an end token that is removed": (
+        {"sampling.end_token_origins": (STATED, GONE), "sampling.end_tokens": (2, 7)},
+        "sampling.endTokens: not those of endTokenOrigins",
+    ),
+    "end tokens in another order": (
+        {"sampling.end_token_origins": (GONE, STATED)},
+        "sampling.endTokenOrigins: not by ascending id",
+    ),
+    "origins in another order": (
+        {"sampling.end_token_origins": (changed(STATED, {"origins": STATED.origins[::-1]}),)},
+        "sampling.endTokenOrigins: origins not in their order",
+    ),
     "no room for a prompt": (
         {"sampling.max_new_tokens": PLAN.prompt.context_limit},
         "leaves no room for a prompt",

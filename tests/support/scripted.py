@@ -108,9 +108,7 @@ class Script:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     """Tokens beside the pieces."""
     ends: Sequence[str] = (END,)
-    """End tokens of ``generation_config.json``."""
-    eos: str | None = END
-    """End token of ``config.json``; None: it names none."""
+    """End tokens that ``config.json`` and ``generation_config.json`` state; it may be none."""
     context: int = 4096
     """Longest context."""
 
@@ -133,6 +131,7 @@ def save_scripted(folder: Path, script: Script, *, template: str = CHATML, **set
     assert len(set(said)) == len(said), "a token of the script comes twice"
     size = vocabulary.tokenizer().get_vocab_size()
     width = -(-size // 16) * 16
+    ends = vocabulary.ids(script.ends) or None
     model = transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
             vocab_size=size,
@@ -146,7 +145,7 @@ def save_scripted(folder: Path, script: Script, *, template: str = CHATML, **set
             tie_word_embeddings=False,
             bos_token_id=None,
             pad_token_id=None,
-            eos_token_id=None if script.eos is None else vocabulary.id_of(script.eos),
+            eos_token_id=ends,
         )
     )
     with torch.no_grad():
@@ -158,9 +157,7 @@ def save_scripted(folder: Path, script: Script, *, template: str = CHATML, **set
         head.weight[:, :size] = noise * 1e-3  # what is no part of the script has no ties
         for last, following in zip(said, [*said[1:], said[-1]], strict=True):
             head.weight[following, last] = 1.0
-    model.generation_config = transformers.GenerationConfig(
-        eos_token_id=[vocabulary.id_of(end) for end in script.ends] or None
-    )
+    model.generation_config = transformers.GenerationConfig(eos_token_id=ends)
     model.save_pretrained(folder)
     return folder
 

@@ -28,7 +28,7 @@ from receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
 from receipts.keys import TrustSet, generate
 from receipts.model.base import SourceName
 from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.checkpoint import SamplingDefault
+from receipts.model.checkpoint import EndTokenOrigin, SamplingDefault
 from receipts.model.demonstrations import Ordering
 from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 from runner.engines.engine import Completion
@@ -200,6 +200,45 @@ def flip_a_weight(study: Path) -> None:
 
 def add_a_file(study: Path) -> None:
     (study / "model" / "adapter.json").write_text("{}")
+
+
+LEFT_BEHIND = (
+    ".DS_Store",
+    "._model.safetensors",
+    "README.md",
+    "__pycache__/modeling.cpython-311.pyc",
+    "config.json~",
+    "runs/.ipynb_checkpoints/plot.json",
+)
+
+
+def test_files_that_nothing_loads_are_named_and_no_more(
+    event: Event, study: Path, receipts: Receipts
+) -> None:
+    """A file manager, an editor, a README written after the run."""
+    for name in LEFT_BEHIND:
+        path = study / "model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("left behind", "utf-8")
+    words = ["verify", event.bundle, "--trust", event.key, "--artifacts", study / "plan.yaml"]
+    finished = receipts(*words, "--json")
+    document = json.loads(finished.out)
+    assert (finished.code, document["verdict"], document["level"]) == (0, "passed", "bound")
+    status, detail = bound(document)["checkpoint"]
+    assert status == "passed"
+    assert detail.endswith(
+        f"; added and loaded by nothing: {', '.join(sorted(LEFT_BEHIND)[:5])} and 1 more"
+    )
+    (study / "model" / "special_tokens_map.json").write_text("{}", "utf-8")
+    (study / "model" / "config.json").rename(study / "model" / "config.json.bak")
+    shutil.copy(event.study / "model" / "config.json", study / "model" / "config.json")
+    finished = receipts(*words, "--json")
+    assert finished.code == 3
+    status, detail = bound(json.loads(finished.out))["checkpoint"]
+    assert (status, detail) == (
+        "failed",
+        "special_tokens_map.json is none of the plan's files, and could be loaded",
+    )
 
 
 PROMPTS, TEXTS = "prompts-rendered", "texts-decoded"
@@ -593,6 +632,14 @@ def compared(before: ResolvedPlan, after: Path, **changes: Any) -> dict[str, tup
     return {check.name: (check.status.value, check.detail) for check in checks.checks}
 
 
+def test_a_plan_sealed_when_the_configurations_alone_were_asked_still_holds(event: Event) -> None:
+    """Bundles of earlier versions: what tokenizer and template say is told, and no more."""
+    plan, file = event.resolved.predicate, event.resolved.file
+    ends = ", ".join(map(str, plan.sampling.end_tokens))
+    told = compared(event.resolved, file, sampling={"end_token_origins": None})
+    assert told["end-tokens"] == ("passed", ends)
+
+
 def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) -> None:
     """An evaluator who seals the digests of the files, and something else about them."""
     plan, file = event.resolved.predicate, event.resolved.file
@@ -600,8 +647,24 @@ def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) 
     assert harmful is not None
     fewer = {"decontaminated": harmful.decontaminated + 1, "pool": harmful.pool - 1}
     ids = plan.query_ids
+    origins = plan.sampling.end_token_origins
+    assert origins is not None
+    less = (origins[0].model_copy(update={"origins": (EndTokenOrigin.PLAN,)}), *origins[1:])
+    stated = ", ".join(map(str, plan.sampling.end_tokens))
     for name, changes, detail in (
         ("checkpoint", {"instrument": True}, "instrument is false of these files"),
+        (
+            "checkpoint",
+            {"checkpoint": {"quantisation": "mxfp4", "dequantised": True}},
+            "dequantised is none of these files, the plan says true",
+        ),
+        ("end-tokens", {"sampling": {"end_token_origins": less}}, "(plan), as sampling.end_tokens"),
+        ("end-tokens", {"sampling": {"end_token_origins": origins[1:]}}, "and folder say"),
+        (
+            "end-tokens",
+            {"sampling": {"end_token_origins": None, "end_tokens": (7,)}},
+            f"{stated}; the plan says 7",
+        ),
         ("context-limit", {"prompt": {"context_limit": 99}}, "4,096, the plan says 99"),
         ("end-tokens", {"sampling": {"end_tokens": (7,)}}, "; the plan says 7"),
         (

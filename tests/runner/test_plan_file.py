@@ -70,6 +70,7 @@ def test_the_example_loads_to_the_values_it_shows() -> None:
         "system": None,
         "date": "2026-01-01",
         "template_options": {},
+        "thoughts": None,
     }
     assert (plan.sampling.method, plan.sampling.max_new_tokens) == (SamplingMethod.GREEDY, 256)
     assert [(query.corpus, dict(query.where), query.role) for query in plan.queries] == [

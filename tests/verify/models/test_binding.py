@@ -766,7 +766,7 @@ def test_a_wrapper_that_the_rule_has_not_is_found(event: Event) -> None:
         for context in event.resolved.predicate.contexts
     ]
     found = compared(event.resolved, event.resolved.file, contexts=tuple(contexts))
-    assert found["rendering"] == ("failed", "context memory is not the one of conversation/1")
+    assert found["rendering"] == ("failed", "context memory is not the one of conversation/2")
 
 
 def test_a_source_is_never_paired_with_the_file_of_another(event: Event) -> None:

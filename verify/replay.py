@@ -28,8 +28,9 @@ from receipts.model.plan import PlanPredicate
 from receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
 from runner.counting import render_points
 from runner.engines.engine import Completion, Engine, Request
-from runner.execute import Stack, complete, decoding_of, judged
+from runner.execute import Stack, complete, decoding_of
 from runner.judges.judge import Exchange, Judgement
+from runner.judging import judged
 from runner.noise_seed import point_noise_seed
 from runner.rendering import RenderedPoint, Renderer
 from verify.plausibility import HARD_MARGINS, Plausibility, Statistics

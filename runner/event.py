@@ -14,6 +14,7 @@ from receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle
 from receipts.canonical import Sha256, event_seed
 from receipts.dsse import Envelope
 from receipts.errors import (
+    ExitCode,
     IncompleteError,
     IntegrityError,
     InterruptedByUserError,
@@ -92,6 +93,12 @@ class Sealed:
     before: bool
     """Whether it had been sealed before, so that nothing was run."""
 
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Sealed:
+        """Return what was sealed in a bundle before."""
+        outcomes = Counter((point.outcome, point.reason) for point in bundle.points())
+        return cls(bundle.receipt_envelope, outcomes, before=True)
+
     @property
     def failed(self) -> int:
         """Points that failed."""
@@ -101,6 +108,11 @@ class Sealed:
     def scored(self) -> int:
         """Points called refused or complied."""
         return sum(n for (outcome, _), n in self.outcomes.items() if outcome in JUDGED)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How the command ends: a gate must not take failed points, or no labels, for a run."""
+        return ExitCode.DONE if self.scored and not self.failed else ExitCode.INCOMPLETE
 
     def reasons(self, outcome: Outcome) -> dict[Reason, int]:
         """Return why points are unscored, or failed."""
@@ -277,8 +289,7 @@ class EventRunner:
                         hint="move one of them away",
                     )
             remove_journal(self.folder)
-        outcomes = Counter((point.outcome, point.reason) for point in bundle.points())
-        return Sealed(bundle.receipt_envelope, outcomes, before=True)
+        return Sealed.from_bundle(bundle)
 
     def _check_beacon(self, *, begun: bool) -> None:
         beacon, value = self.plan.beacon, self.options.beacon_value

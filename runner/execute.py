@@ -243,8 +243,8 @@ class Run:
             outcome=outcome,
             reason=reason,
             error=None if error is None else one_line(error),
-            judge=_recorded(judgement),
-            second_judge=_recorded(second),
+            judge=recorded(judgement),
+            second_judge=recorded(second),
             salt=point_salt(
                 self._secret,
                 self._plan_digest,
@@ -364,7 +364,8 @@ def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Rea
     return judgement.outcome, judgement.reason
 
 
-def _recorded(judgement: Judgement | None) -> RecordedJudgement | None:
+def recorded(judgement: Judgement | None) -> RecordedJudgement | None:
+    """Return a judgement as a record holds it; None: none was made."""
     if judgement is None:
         return None
     margin = judgement.margin

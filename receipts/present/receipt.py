@@ -107,6 +107,9 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
     ]
     if judge.second is not None:
         rows.insert(-2, ("second judge", judge.second.name))
+    if receipt.rejudges is not None:
+        again = f"the recorded responses of receipt {receipt.rejudges.receipt}"
+        rows.insert(-2, ("judged again", f"{again}; nothing was generated for this one"))
     console.print(_grid(rows))
     console.print()
 

@@ -139,8 +139,8 @@ def run(  # one parameter an option
         assert out is not None
         runner = EventRunner(resolved, out, signer, options, make_stack, progress)
         sealed = runner.run()
-    _report(sealed, resolved, out, output)
-    return ExitCode.DONE if sealed.scored and not sealed.failed else ExitCode.INCOMPLETE
+    report(sealed, resolved, out, output)
+    return sealed.exit_code
 
 
 def beacon_value_of(text: str | None) -> str | None:
@@ -171,7 +171,8 @@ def terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
+def report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
+    """Say what was sealed, and how its points ended."""
     points = resolved.predicate.points
     unscored = sealed.reasons(Outcome.UNSCORED)
     failed = sealed.reasons(Outcome.FAILED)

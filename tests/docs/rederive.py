@@ -375,8 +375,9 @@ def opened(bundle: Path) -> tuple[Document, str]:
     documents = [json.loads((bundle / f"{n}.dsse.json").read_bytes()) for n in ("plan", "receipt")]
     sealed, receipt = (b64decode(document["payload"]) for document in documents)
     beacon = json.loads(receipt)["predicate"]["event"]["beacon"]
-    seed = digest(["safety-receipts/seed/1", text_digest(sealed), beacon and beacon["value"]])
-    return json.loads(sealed)["predicate"], seed
+    plan: Document = json.loads(sealed)["predicate"]
+    generated = (plan.get("rejudges") or {"plan": text_digest(sealed)})["plan"]
+    return plan, digest(["safety-receipts/seed/1", generated, beacon and beacon["value"]])
 
 
 def main(folder: str, bundle: str) -> int:

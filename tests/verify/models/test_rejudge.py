@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -282,3 +284,23 @@ def test_another_original_and_another_response_are_found_out(
     none = receipts("verify", judged.bundle, *trust, "--original", tmp_path / "b")
     assert none.code == 2
     assert "judges no other event's responses" in none.err
+
+
+def test_the_second_verifiers_of_the_protocol_agree(
+    receipts: Receipts, judged: Judged, tmp_path: Path
+) -> None:
+    assert receipts(*judged.words(tmp_path / "b")).code == 0
+    scripts = Path(__file__).parents[2] / "docs"
+    for words in (
+        (scripts / "independent.py", tmp_path / "b", judged.folder / "key.pub"),
+        (scripts / "rederive.py", judged.folder, tmp_path / "b"),
+    ):
+        done = subprocess.run(
+            [sys.executable, *map(str, words)],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (0, "")

@@ -29,6 +29,7 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             "contextLimit": plan.prompt.context_limit,
         },
         "instrument": plan.instrument,
+        "systemPromptMoved": report.moves_system,
         "queries": [
             {
                 "name": source.name,
@@ -109,6 +110,10 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
     for name, value in rows:
         head.add_row(name, printable(value))
     console.print(head)
+    if document["systemPromptMoved"]:
+        console.print(
+            "system prompt: the chat template shows it after the demonstrations, not first"
+        )
     console.print()
     console.print(_conditions(document))
     console.print()

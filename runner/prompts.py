@@ -181,6 +181,26 @@ class ChatFormat:
         """
         return self._template.rendered(messages, date, options).text
 
+    def moves_system(
+        self,
+        messages: Sequence[Message],
+        *,
+        date: str | None = None,
+        options: Mapping[str, Option] = _NO_OPTIONS,
+    ) -> bool:
+        """Say whether the template shows a system message elsewhere than before all others.
+
+        Args:
+            messages: The conversation.
+            date: The date for templates that print today's, ``2026-01-31``; None: none.
+            options: Further template variables.
+
+        Raises:
+            UsageError: As :meth:`runner.chat_template.ChatTemplate.rendered`.
+        """
+        places = self._template.rendered(messages, date, options).places
+        return list(places) != sorted(places)
+
     def tokens(
         self,
         messages: Sequence[Message],

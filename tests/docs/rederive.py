@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import yaml
 from independent import arranged, block_of, digest, read_lines, require, same, shuffled
+from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from zstandard import ZstdError
@@ -218,7 +219,11 @@ class Format:
     def ids(self, said: Messages) -> list[int]:
         """The token ids of a conversation and of the generation prompt."""
         plain = [{**m, "content": self.broken(m["content"])} if "content" in m else m for m in said]
-        text = self.template.render(messages=plain, add_generation_prompt=True, **self.known)
+        known = {"add_generation_prompt": True, **self.known}
+        try:
+            text = self.template.render(messages=plain, **known)
+        except (TemplateError, TypeError, ValueError):
+            text = self.template.render(messages=[{"content": "", **m} for m in plain], **known)
         ids = list[int]()
         for place, stretch in enumerate(self.control.split(text) if BREAK in text else ["", text]):
             self.encoder.encode_special_tokens = place % 2 == 0

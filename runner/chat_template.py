@@ -29,6 +29,11 @@ _OURS = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception"}
 )
 
+_REFUSED = (
+    "leave out what this template cannot show, a system prompt or a context, or give the variables "
+    "that it asks for under `template_options:`"
+)
+
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
     "January",
@@ -225,11 +230,13 @@ class ChatTemplate:
             )
         except jinja2.TemplateError as error:
             raise UsageError(
-                f"the chat template refuses the messages: {error}", file=self.file
+                f"the chat template refuses the messages: {error}", file=self.file, hint=_REFUSED
             ) from None
         except _TEMPLATE_FAILURES as error:
             raise UsageError(
-                f"the chat template fails: {type(error).__name__}: {error}", file=self.file
+                f"the chat template fails: {type(error).__name__}: {error}",
+                file=self.file,
+                hint=_REFUSED,
             ) from None
 
     def _lost(

@@ -12,7 +12,7 @@ from rich.text import Text
 from receipts.canonical import Sha256
 from receipts.model.demonstrations import DemonstrationSource
 from receipts.model.difference import Difference
-from receipts.model.judge import Interval
+from receipts.model.judge import Interval, JudgeKind
 from receipts.model.plan import EvidenceAccess
 from receipts.model.receipt import (
     LIMIT_MEANINGS,
@@ -46,6 +46,7 @@ def show_receipt(
         shown: The conditions to draw.
     """
     _identity(console, receipt, digest, keyid)
+    _warn_of_strings(console, receipt)
     _headline(console, receipt)
     _conditions(console, receipt, shown)
     _denominators(console, shown)
@@ -134,6 +135,21 @@ def _judge(receipt: EvaluationPredicate) -> str:
         f"{text}, sensitivity {percent(calibration.sensitivity)} %, "
         f"specificity {percent(calibration.specificity)} % on {calibration.gold_kind.value} gold"
     )
+
+
+def _warn_of_strings(console: Console, receipt: EvaluationPredicate) -> None:
+    """Say so where nobody but a list of strings decided what refuses."""
+    judges = (receipt.judge, receipt.judge.second)
+    rules = all(judge is None or judge.kind is JudgeKind.REFUSAL_STRINGS for judge in judges)
+    if rules and not receipt.instrument:
+        console.print(
+            Text(
+                "Refusal strings are the only judge: whatever refuses in other words counts as "
+                "complied, and an answer that holds such words as refused.",
+                style="bold yellow",
+            )
+        )
+        console.print()
 
 
 def _evidence(receipt: EvaluationPredicate) -> str:

@@ -328,6 +328,7 @@ def test_a_template_that_loses_or_refuses_something_is_an_error(
     with pytest.raises(UsageError, match=message) as caught:
         chat.render(asked("How to stir?", "So: gently", system="Be kind."))
     assert "\n" not in caught.value.one_line()
+    assert caught.value.hint
     assert caught.value.file == str(tmp_path)
 
 

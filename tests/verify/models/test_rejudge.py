@@ -134,6 +134,9 @@ def test_the_new_event_holds_at_every_level_with_and_without_the_old_one(
     shown = receipts("show", tmp_path / "b").out
     assert "judged again" in shown
     assert Bundle(judged.bundle).receipt_envelope.digest in shown.replace("\n", "")
+    alone = "Refusal strings are the only judge"
+    assert alone in shown
+    assert alone not in receipts("show", judged.bundle).out
 
 
 def test_judging_again_twice_gives_the_same_bytes(

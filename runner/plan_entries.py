@@ -556,6 +556,9 @@ class PlanFile(PlanModel):
     sampling: SamplingEntry
     queries: Annotated[tuple[QueryEntry, ...], Field(min_length=1, max_length=64)]
     """Corpora of evaluation queries, pooled in this order."""
+    queries_repeated: Literal["keep", "first"] = "keep"
+    """A request that several of them ask: keep, each does, and it counts once for intervals and
+    tests; first, only the first of them asks it."""
     demonstrations: DemonstrationsEntry
     judge: JudgeEntry
     experiments: Annotated[tuple[ExperimentEntry, ...], Field(min_length=1, max_length=256)]

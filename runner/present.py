@@ -39,6 +39,11 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             }
             for source in plan.queries
         ],
+        "repeatedQueries": {
+            "requests": len(plan.same_queries or ()),
+            "queries": sum(map(len, plan.same_queries or ())),
+            "leftOut": sum(source.repeated_rows or 0 for source in plan.queries),
+        },
         "pools": [
             {
                 "name": source.name,
@@ -102,7 +107,11 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
             f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters, "
             f"context {checkpoint['contextLimit']:,}, root {checkpoint['root'][:16]}…",
         ),
-        ("queries", "; ".join(_source(source) for source in document["queries"])),
+        (
+            "queries",
+            "; ".join(_source(source) for source in document["queries"])
+            + _repeated(document["repeatedQueries"]),
+        ),
         ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
         ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
         ("points", f"{document['points']:,} (draws a query: {document['draws']})"),
@@ -124,6 +133,18 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
 def _source(source: dict[str, Any]) -> str:
     role = "" if source["role"] == "harmful" else f", {source['role']}"
     return f"{source['name']} {source['selected']:,}{role}"
+
+
+def _repeated(repeated: dict[str, int]) -> str:
+    text = ""
+    if repeated["requests"]:
+        text += (
+            f"; {repeated['queries']:,} of them ask {repeated['requests']:,} requests that several "
+            "sources have, each one cluster (or queries_repeated: first)"
+        )
+    if repeated["leftOut"]:
+        text += f"; {repeated['leftOut']:,} left out that an earlier source asks"
+    return text
 
 
 def _pool(pool: dict[str, Any]) -> str:

@@ -90,6 +90,15 @@ class EvaluationSetup(WireModel):
     """The hypothesis named before the run; all others are corrected for multiplicity."""
     effect_margin: Margin
     """|β2| below this, with confidence, is called none."""
+    same_queries: (
+        Annotated[
+            tuple[Annotated[tuple[Query, ...], Field(min_length=2, max_length=64)], ...],
+            Field(max_length=200_000),
+        ]
+        | None
+    ) = None
+    """Queries of several sources that ask the same, and are one cluster of the inference; each
+    list and the lists in pooled order.  Null: not looked for, and each is its own."""
     rejudges: Rejudged | None = None
     """The event whose responses are judged again; null: the plan's own points are generated."""
 

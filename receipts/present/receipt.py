@@ -98,7 +98,7 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         ("checkpoint", checkpoint.name + origin),
         ("", f"root {checkpoint.root}"),
         ("stage", f"{receipt.training_stage}, {checkpoint.dtype.value}{quantised}"),
-        ("queries", queries),
+        ("queries", queries + _repeated(receipt)),
         ("demonstrations", _pools(receipt)),
         ("draws", f"{demonstrations.draws} a query, shared by {shared}"),
         ("sampling", f"{how}, at most {sampling.max_new_tokens:,} new tokens"),
@@ -113,6 +113,15 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         rows.insert(-2, ("judged again", f"{again}; nothing was generated for this one"))
     console.print(_grid(rows))
     console.print()
+
+
+def _repeated(receipt: EvaluationPredicate) -> str:
+    groups, text = receipt.same_queries or (), ""
+    if groups:
+        text += f"; {len(groups):,} requests are asked by several sources, and count once"
+    if left_out := sum(source.repeated_rows or 0 for source in receipt.queries):
+        text += f"; {left_out:,} left out that an earlier source asks"
+    return text
 
 
 def _pools(receipt: EvaluationPredicate) -> str:

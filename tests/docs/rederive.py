@@ -294,10 +294,18 @@ class Study:
         self.queries: dict[str, str] = {}
         for entry, stated in zip(written["queries"], plan["queries"], strict=True):
             rows = read_corpus(folder, entry, stated)
+            if stated["repeatedRows"] is not None:
+                before, asked = len(rows), set(map(normalised, self.queries.values()))
+                rows = [row for row in rows if normalised(row.request) not in asked]
+                same(stated["repeatedRows"], before - len(rows), "repeatedRows")
             same(stated["selected"], len(rows), f"source {stated['name']}: selected")
             self.queries |= {f"{stated['name']}/{row.id}": row.request for row in rows}
         same(plan["queryIds"], list(self.queries), "queryIds")
-        asked = {normalised(request) for request in self.queries.values()}
+        groups: dict[str, list[str]] = {}
+        for query, request in self.queries.items():
+            groups.setdefault(normalised(request), []).append(query)
+        same(plan["sameQueries"], [g for g in groups.values() if len(g) > 1], "sameQueries")
+        asked = set(groups)
         given = written["demonstrations"]
         placed = [(given.get(kind), shown[kind]) for kind in ("harmful", "refusal")]
         placed += [(given["benign"][stated["name"]], stated) for stated in shown["benign"]]

@@ -6,15 +6,17 @@ BIN := $(VENV)/bin
 RUNNABLE := $(VENV)/.installed-run
 INSTALLED := $(VENV)/.installed
 MINIMUM := .venv-minimum
+NEWEST := .venv-newest
+OLDEST := .venv-oldest
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-unit test-wheel test-minimum lint format schemas clean
+.PHONY: demo test test-unit test-wheel test-minimum test-newest test-oldest lint format schemas clean
 
 demo: $(RUNNABLE)  ## Plan, run, seal, verify, forge and audit an evaluation of the embedded organism
 	rm -rf demo
 	$(BIN)/receipts demo --out demo
 
-test: test-unit test-wheel test-minimum  ## Everything that CI runs, but for the linters
+test: test-unit test-wheel test-minimum test-oldest test-newest  ## Everything that CI runs, but for the linters
 
 # As many processes as cores: threads of torch's would only wait for each other.
 test-unit: $(INSTALLED)
@@ -29,6 +31,18 @@ test-minimum: $(MINIMUM)/.installed
 	$(MINIMUM)/bin/python -m pytest -n auto -q --ignore=tests/interop --ignore=tests/runner \
 		--ignore=tests/benchmarks --ignore=tests/attacks --ignore=tests/verify/models \
 		--ignore=tests/docs/test_rederive.py
+
+# What runs models, in the newest versions that an installation finds today, and in the lowest
+# that pyproject.toml declares: pilot, run, verify, audit.  torch alone is pinned, as it is large.
+test-newest: constraints.txt
+	test -d $(NEWEST) || $(PYTHON) -m venv $(NEWEST)
+	grep '^torch==' constraints.txt >$(NEWEST)/torch.txt
+	$(NEWEST)/bin/python $(PIP) --upgrade --upgrade-strategy eager \
+		--constraint $(NEWEST)/torch.txt --editable '.[run]'
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python tests/packaging/check_versions.py
+
+test-oldest: $(OLDEST)/.installed
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python tests/packaging/check_versions.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -59,5 +73,12 @@ $(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt
 		pytest pytest-xdist hypothesis
 	touch $@
 
+$(OLDEST)/.installed: pyproject.toml constraints.txt constraints-minimum.txt constraints-minimum-run.txt
+	$(PYTHON) -m venv $(OLDEST)
+	grep '^torch==' constraints.txt >$(OLDEST)/torch.txt
+	$(OLDEST)/bin/python $(PIP) --constraint $(OLDEST)/torch.txt --editable '.[run]' \
+		--constraint constraints-minimum.txt --constraint constraints-minimum-run.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(MINIMUM) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM) $(NEWEST) $(OLDEST) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -21,6 +21,7 @@ from receipts.errors import (
     ReceiptsError,
     UsageError,
 )
+from receipts.extras import install
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("verify.demo:demo", "The whole life of a receipt, on the embedded organism."),
@@ -156,8 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ModuleNotFoundError as error:
         if error.name not in _RUN_EXTRA:
             raise
-        hint = "pip install 'safety-receipts[run]'"
-        code = _report(IncompleteError(f"{error.name} is not installed", hint=hint), arguments)
+        missing = IncompleteError(f"{error.name} is not installed", hint=install("run"))
+        code = _report(missing, arguments)
     sys.exit(int(code or 0))
 
 

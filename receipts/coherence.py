@@ -19,7 +19,7 @@ from receipts.canonical import decimal_string
 from receipts.findings.rates import RATE_PLACES, wilson
 from receipts.grid import BASELINE, condition_id, distinct_lists, fixed_labels, source_of
 from receipts.model.base import ConditionId
-from receipts.model.checkpoint import RootOrder, SamplingMethod, model_root
+from receipts.model.checkpoint import EndTokenOrigin, RootOrder, SamplingMethod, model_root
 from receipts.model.demonstrations import (
     Corpus,
     DemonstrationKind,
@@ -64,6 +64,8 @@ def _checkpoint_problems(plan: PlanPredicate) -> Iterator[str]:
     served = checkpoint.served_as is not None
     if served != (not checkpoint.files) or (served and plan.engine is not EngineKind.OPENAI):
         yield "checkpoint: either files, or a name under which a server offers it"
+    if checkpoint.dequantised is not None and checkpoint.quantisation is None:
+        yield "checkpoint.dequantised: goes with a quantisation"
     roots = {order: model_root(checkpoint.files, order) for order in RootOrder}
     root = roots.pop(checkpoint.root_order)
     [other] = roots.values()
@@ -84,8 +86,24 @@ def _sampling_problems(plan: PlanPredicate) -> Iterator[str]:
         yield "sampling.temperature: not above 0"
     if sampling.top_p is not None and not 0 < Decimal(sampling.top_p) <= 1:
         yield "sampling.topP: not above 0 and up to 1"
+    if sampling.repetition_penalty is not None and Decimal(sampling.repetition_penalty) <= 0:
+        yield "sampling.repetitionPenalty: not above 0"
+    names = [default.name for default in sampling.defaults_not_applied or ()]
+    if names != sorted(set(names)):
+        yield "sampling.defaultsNotApplied: not sorted by name, or a name appears twice"
     if plan.prompt.date is not None and not _is_date(plan.prompt.date):
         yield "prompt.date: no such day"
+    stated = sampling.end_token_origins
+    if stated is not None:
+        ids = [end.token for end in stated]
+        if ids != sorted(set(ids)):
+            yield "sampling.endTokenOrigins: not by ascending id"
+        if sampling.end_tokens != tuple(end.token for end in stated if not end.removed):
+            yield "sampling.endTokens: not those of endTokenOrigins that are not removed"
+        order = list(EndTokenOrigin)
+        places = [[order.index(origin) for origin in end.origins] for end in stated]
+        if any(place != sorted(set(place)) for place in places):
+            yield "sampling.endTokenOrigins: origins not in their order, or twice"
     if sampling.max_new_tokens >= plan.prompt.context_limit:
         yield "sampling.maxNewTokens: leaves no room for a prompt"
 

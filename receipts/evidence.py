@@ -12,7 +12,7 @@ from receipts.model.base import ConditionId, QueryId, SourceName
 from receipts.model.checkpoint import ContextOverflow, overflows
 from receipts.model.demonstrations import Ordering, PlannedCondition
 from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
+from receipts.model.point import OF_THOUGHTS, Finish, Outcome, Point, Reason, RestrictedRecord
 
 _Planned = tuple[int, PlannedCondition, int, QueryId, SourceName, int]
 """Index, condition, place of the query, query, source, draw."""
@@ -66,6 +66,7 @@ class PointChecker:
         self._context_limit = self.plan.prompt.context_limit
         self._may_overflow = self.plan.prompt.context_overflow is ContextOverflow.FAIL_POINT
         self._has_channels = self.plan.prompt.judged_channel is not None
+        self._has_thoughts = self.plan.prompt.thoughts is not None
         self._same_prompt = {c.id for c in self.plan.conditions if not shows_draws(c)}
         self._plain = {
             c.id
@@ -157,6 +158,8 @@ class PointChecker:
                 return f"line {point.index + 1}: the same prompt has another length"
         if point.reason is Reason.EMPTY_FINAL and not self._has_channels:
             return f"line {point.index + 1}: {point.reason.value} without a judged channel"
+        if point.reason in OF_THOUGHTS and not self._has_thoughts:
+            return f"line {point.index + 1}: {point.reason.value} without marks of thoughts"
         return None
 
 

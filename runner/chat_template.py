@@ -92,6 +92,16 @@ class Rendered:
     """For every span, which message it is of: their order, but that the system message may stand
     elsewhere than first."""
 
+    @property
+    def moves_system(self) -> bool:
+        """Whether the system message stands elsewhere than first."""
+        return list(self.places) != sorted(self.places)
+
+    @property
+    def tail(self) -> str:
+        """What stands after the last content: the end of its turn, and the generation prompt."""
+        return self.text[self.spans[-1][1] :] if self.spans else self.text
+
 
 @dataclass(frozen=True)
 class ChatTemplate:
@@ -122,7 +132,12 @@ class ChatTemplate:
         return sorted(self.variables - own - _OURS - set(self.constants))
 
     def rendered(
-        self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
+        self,
+        messages: Sequence[Message],
+        date: str | None,
+        options: Mapping[str, Option],
+        *,
+        generation_prompt: bool = True,
     ) -> Rendered:
         """Return messages as text, with a generation prompt.
 
@@ -140,6 +155,7 @@ class ChatTemplate:
             messages: The conversation.
             date: The date shown to templates that print today's, ``2026-01-31``.
             options: Further template variables.
+            generation_prompt: Whether the template is asked to open the assistant's turn.
 
         Raises:
             AlteredMessageError: The template loses or alters a message.
@@ -162,7 +178,9 @@ class ChatTemplate:
                 before, after = message.content.split(core, 1)
                 data["content"] = f"{before}{edge}{next(waiting)}{edge}{after}"
             given.append(data)
-        pieces = self._called(given, variables).split(edge)
+        pieces = self._called(
+            given, {**variables, "add_generation_prompt": generation_prompt}
+        ).split(edge)
         places = [place for place, message in enumerate(messages) if message.content.strip()]
         movable = places[:1] == [0] and messages[0].role is Role.SYSTEM
         order = _order(cores, pieces[1::2], movable=movable)
@@ -171,6 +189,21 @@ class ChatTemplate:
         self._check_calls(messages, "".join(pieces[::2]))
         plain = [piece.replace(within, "") for piece in pieces]
         return _assembled(plain, tuple(places[number] for number in order))
+
+    def unguarded(
+        self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
+    ) -> str:
+        """Return messages as the template makes them of their bare contents, for people to see.
+
+        Nothing keeps the template from changing a content here, as in a deployment.
+
+        Raises:
+            UsageError: As :meth:`rendered`, but for what is lost or moved.
+        """
+        given = [message.as_template_data() for message in messages]
+        return self._called(
+            given, {**self._variables(date, options), "add_generation_prompt": True}
+        )
 
     def _variables(self, date: str | None, options: Mapping[str, Option]) -> dict[str, object]:
         for name in options:
@@ -225,7 +258,6 @@ class ChatTemplate:
                 messages=messages,
                 tools=None,
                 documents=None,
-                add_generation_prompt=True,
                 **variables,
             )
         except jinja2.TemplateError as error:

@@ -89,7 +89,7 @@ def size_of(facts: ModelFacts, dtype: Dtype, context: int) -> ModelSize:
             growing.
     """
     number_bytes = 4 if dtype is Dtype.FLOAT32 else 2
-    packed = facts.quantisation is not None
+    packed = facts.quantisation is not None and not facts.dequantised
     return ModelSize(
         parameters=facts.parameters,
         weight_bytes=facts.weights.bytes if packed else facts.parameters * number_bytes,

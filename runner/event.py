@@ -29,7 +29,7 @@ from runner.journal import Journal, JournalEvent, journal_path, remove_journal
 from runner.judging import JUDGED
 from runner.plan import ResolvedPlan
 from runner.seal import MEMORY, check_fitter, environment_of, seal_journal, stack_of
-from runner.sealed_plan import digest_of, renderer_of, write_plan
+from runner.sealed_plan import digest_of, find_plan, renderer_of, write_plan
 from runner.stopping import refuse_if_none_scored
 
 MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
@@ -124,6 +124,16 @@ class Sealed:
 
 
 @dataclass(frozen=True)
+class _Ready:
+    """What is there before a new run's plan is signed."""
+
+    loaded: LoadedStack
+    """Engine and judges."""
+    rendered: RenderedPlan
+    """Every prompt, counted."""
+
+
+@dataclass(frozen=True)
 class EventRunner:
     """Runs a plan into a bundle."""
 
@@ -152,6 +162,7 @@ class EventRunner:
             InterruptedByUserError: The user stopped it; what was committed stays.
             IncompleteError: Points failed, nothing could be scored, a prompt is too long, the
                 beacon's value is missing, or what fits the findings is not installed.
+            ReceiptsError: A model cannot be loaded; of a new run nothing is left behind then.
             UsageError: The folder holds another plan, or a run made with another stack.
             IntegrityError: The folder holds a receipt that is not this plan's.
             FileAccessError: The folder cannot be written.
@@ -159,19 +170,20 @@ class EventRunner:
         if self._has_receipt():
             return self._sealed_before()
         check_fitter()
+        find_plan(self.resolved, self.folder, self.signer)
         begun = journal_path(self.folder).exists()
         self._check_beacon(begun=begun)
-        rendered = None
+        ready = None
         if not begun:
-            # Before the plan is signed, and once a beacon's value settles its draws.
+            # What ends here leaves nothing behind: prompts are counted once a beacon's value
+            # settles their draws, and models loaded, before the plan is signed.
             rendered = self._render(self.options.beacon_value)
-        envelope = write_plan(self.resolved, self.folder, self.signer)
+            ready = _Ready(self.make_stack(self.resolved, self.options.memory), rendered)
+            write_plan(self.resolved, self.folder, self.signer)
         path, value = journal_path(self.folder), self.options.beacon_value
-        with Journal.open(path, envelope.digest, value) as journal:
+        with Journal.open(path, digest_of(self.plan), value) as journal:
             # Another process may have sealed it while this one was counting.
-            sealed = (
-                None if self._has_receipt() else self._run_and_seal(journal, envelope, rendered)
-            )
+            sealed = None if self._has_receipt() else self._run_and_seal(journal, ready)
         if sealed is None:
             if not begun:
                 remove_journal(self.folder)  # made a moment ago, and empty
@@ -182,16 +194,21 @@ class EventRunner:
     def _render(self, beacon_value: str | None) -> RenderedPlan:
         return render(self.resolved, beacon_value, self.watcher.counting)
 
-    def _run_and_seal(
-        self, journal: Journal, plan_envelope: Envelope, rendered: RenderedPlan | None
-    ) -> Sealed:
+    def _load_again(self, journal: Journal) -> LoadedStack:
+        """Load what a run goes on with."""
         memory = self.options.memory
         if memory is None and journal.stack is not None and journal.done():
             # The same bound cuts the same batches, whatever is free today.
             stated = journal.stack.get(MEMORY)
             memory = None if stated is None else int(stated.split()[0])
+        return self.make_stack(self.resolved, memory)
+
+    def _run_and_seal(self, journal: Journal, ready: _Ready | None) -> Sealed:
         # Before anything is thrown away: a device that is not there must cost nothing.
-        loaded = self.make_stack(self.resolved, memory)
+        loaded = self._load_again(journal) if ready is None else ready.loaded
+        rendered = None if ready is None else ready.rendered
+        # Where the run began it is there, unless somebody took it away.
+        plan_envelope = write_plan(self.resolved, self.folder, self.signer)
         identity = loaded.stack.engine.identity
         environment = environment_of(identity, self.plan, loaded.memory)
         if self.options.restart:

@@ -27,7 +27,7 @@ from receipts.model.point import (
     point_salt,
 )
 from receipts.text import printable
-from runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
+from runner.engines.engine import Completion, Decoding, Engine, Request
 from runner.journal import Journal, JournalEntry
 from runner.judges.judge import Exchange, Judge, Judgement
 from runner.judging import JUDGED, opinions
@@ -276,9 +276,12 @@ class Run:
 
 def decoding_of(sampling: Sampling) -> Decoding:
     """Return what an engine is told of a plan's sampling."""
+    stated = sampling.repetition_penalty
+    penalty = None if stated is None else float(stated)
     if sampling.method is SamplingMethod.GREEDY or sampling.temperature is None:
-        return GREEDY
+        return Decoding(repetition_penalty=penalty)
     return Decoding(
+        repetition_penalty=penalty,
         temperature=float(sampling.temperature),
         top_p=None if sampling.top_p is None else float(sampling.top_p),
         top_k=sampling.top_k,

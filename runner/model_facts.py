@@ -1,6 +1,6 @@
 """What a model folder says of itself, without loading a weight.
 
-A dry run needs the context limit, the end tokens and the memory that a prompt will take.
+A dry run needs the context limit and the memory that a prompt will take.
 ``config.json`` alone does not hold them: published configurations leave out what equals the
 default of their class, and head sizes, windows and shared layers follow from rules that live
 in transformers.  So the file is read here, bounded, and handed as a dictionary to
@@ -17,13 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from receipts.errors import IncompleteError, MalformedError, UsageError
-from runner.model_files import Weights, read_json_object, read_pickled_weights, read_weights
+from receipts.extras import install
+from runner.model_files import (
+    Weights,
+    read_json_object,
+    read_pickled_weights,
+    read_weights,
+    refuse_half_a_model,
+)
+from runner.quantisation import DEQUANTISED, quantisation_of
+from runner.tensor_headers import StoredTensor, same_tensor
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 
 _MAX_LAYERS = 4_096
-_MAX_END_TOKENS = 64
 _LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 _IGNORED = frozenset(
     {
@@ -100,8 +108,6 @@ class ModelFacts:
 
     architecture: Architecture
     """What follows from its configuration."""
-    end_tokens: tuple[int, ...]
-    """Token ids that end a response, ascending."""
     weights: Weights
     """Its weight files."""
 
@@ -112,8 +118,19 @@ class ModelFacts:
 
     @property
     def parameters(self) -> int:
-        """Numbers stored in the weight files; packed weights count packed."""
-        return self.weights.values
+        """Numbers stored in the weight files.
+
+        Packed weights count packed, but for those that are unpacked when they are loaded: of
+        them the numbers count that they become, and no scale does.
+        """
+        if not self.dequantised:
+            return self.weights.values
+        return sum(_unpacked(name, tensor) for name, tensor in self.weights.tensors.items())
+
+    @property
+    def dequantised(self) -> bool:
+        """Whether weights that are stored quantised are turned back when they are loaded."""
+        return self.quantisation in DEQUANTISED
 
     @property
     def quantisation(self) -> str | None:
@@ -130,6 +147,13 @@ class ModelFacts:
         return self.architecture.kv_values(tokens) * number_bytes
 
 
+def _unpacked(name: str, tensor: StoredTensor) -> int:
+    """Return how many numbers a stored tensor becomes: two of a byte in MXFP4, none of a scale."""
+    if name.endswith(("_scales", "_scale_inv", ".scale", "activation_scale")):
+        return 0
+    return 2 * tensor.values if name.endswith("_blocks") else tensor.values
+
+
 def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
     """Read what a model folder says of itself.
 
@@ -143,9 +167,9 @@ def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
         UsageError: A model of a kind that is not supported, or without safetensors weights.
         IncompleteError: transformers is not installed.
     """
-    raw = read_json_object(folder / CONFIG)
-    architecture = read_architecture(read_config(folder, raw), folder)
-    ends = read_end_tokens(folder, raw, architecture.widths.vocabulary)
+    config = read_config(folder)
+    architecture = read_architecture(config, folder)
+    refuse_half_a_model(folder)
     try:
         weights = read_weights(folder)
     except UsageError:
@@ -153,7 +177,8 @@ def read_model_facts(folder: Path, *, allow_pickle: bool = False) -> ModelFacts:
         if pickled is None:
             raise
         weights = pickled
-    return ModelFacts(architecture, ends, weights)
+    refuse_untied_head(config, weights, folder)
+    return ModelFacts(architecture, weights)
 
 
 def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
@@ -184,7 +209,7 @@ def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
         raise IncompleteError(
             "reading a model's configuration needs transformers",
             file=path,
-            hint="pip install 'safety-receipts[run]'",
+            hint=install("run"),
         ) from None
     if model_type not in known:
         own = "needs code of its own (auto_map), which is never run" if "auto_map" in raw else ""
@@ -202,6 +227,52 @@ def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
             file=path,
             hint="compare it with the checkpoint's source",
         ) from None
+
+
+_HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
+_EMBEDDINGS = (
+    "embed_tokens.weight",
+    "embed_in.weight",
+    "tok_embeddings.weight",
+    "word_embeddings.weight",
+    "wte.weight",
+)
+
+
+def refuse_untied_head(config: Any, weights: Weights, folder: Path) -> None:
+    """Refuse an output head that the configuration ties to the embedding and that differs from it.
+
+    transformers then uses the stored head, vLLM the embedding.  Tensors are read only where the
+    head is stored although it is tied.
+
+    Args:
+        config: The configuration object.
+        weights: The weight files.
+        folder: Named in the error.
+
+    Raises:
+        MalformedError: It differs.
+        FileAccessError: A weight file cannot be read.
+    """
+    if not getattr(config.get_text_config(decoder=True), "tie_word_embeddings", False):
+        return
+    head, embedding = (
+        next((name for name in weights.tensors if _last_parts(name) in names), None)
+        for names in (_HEADS, _EMBEDDINGS)
+    )
+    if head is None or embedding is None:
+        return
+    if not same_tensor(weights.tensors[head], weights.tensors[embedding]):
+        raise MalformedError(
+            f"tie_word_embeddings is true, and {head} differs from {embedding}",
+            file=folder / CONFIG,
+            hint="set tie_word_embeddings to false if the head is meant, else save the checkpoint "
+            "without it",
+        )
+
+
+def _last_parts(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
 
 
 def one_line(error: BaseException) -> str:
@@ -239,46 +310,6 @@ def _without_ignored(raw: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_end_tokens(folder: Path, raw: dict[str, Any], vocabulary: int) -> tuple[int, ...]:
-    """Return the end tokens that ``config.json`` and ``generation_config.json`` state.
-
-    Both files count, as some checkpoints state the end of a turn only in one of them.  The
-    defaults of a configuration class do not: they name tokens of another model's vocabulary.
-
-    Args:
-        folder: The model's folder.
-        raw: Content of ``config.json``.
-        vocabulary: Number of token ids.
-
-    Raises:
-        MalformedError: None is stated, or one is no token id.
-    """
-    text = raw.get("text_config")
-    stated = [(CONFIG, raw), (CONFIG, text if isinstance(text, dict) else {})]
-    if (folder / GENERATION_CONFIG).exists():
-        stated.append((GENERATION_CONFIG, read_json_object(folder / GENERATION_CONFIG)))
-    ends: set[int] = set()
-    for name, document in stated:
-        value = document.get("eos_token_id")
-        for token in value if isinstance(value, list) else [] if value is None else [value]:
-            if type(token) is not int or not 0 <= token < vocabulary:
-                raise MalformedError(
-                    f"{str(token)[:40]} is no token id below {vocabulary:,}",
-                    file=folder / name,
-                    place="eos_token_id",
-                )
-            ends.add(token)
-    if not ends:
-        raise MalformedError(
-            "states no end token",
-            file=folder,
-            hint=f"add eos_token_id to {GENERATION_CONFIG}: no response could ever stop",
-        )
-    if len(ends) > _MAX_END_TOKENS:
-        raise MalformedError(f"states more than {_MAX_END_TOKENS} end tokens", file=folder)
-    return tuple(sorted(ends))
-
-
 def read_architecture(config: Any, folder: Path) -> Architecture:
     """Return what follows from a configuration object of transformers.
 
@@ -305,7 +336,7 @@ def read_architecture(config: Any, folder: Path) -> Architecture:
                 kv_layers=tuple(_kv_layers(text, layers)),
                 widths=_widths(text, layers),
                 alone=_batch_dependent(text),
-                quantisation=_quantisation(config),
+                quantisation=quantisation_of(config),
             )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise MalformedError(f"its sizes cannot be read: {one_line(error)}", file=path) from None
@@ -400,13 +431,3 @@ def _batch_dependent(text: Any) -> bool:
         return False
     kinds = {level.get("rope_type", level.get("type")) for level in _levels(scaling)}
     return bool(kinds & {"dynamic", "longrope"})
-
-
-def _quantisation(config: Any) -> str | None:
-    quantised = getattr(config, "quantization_config", None)
-    if quantised is None:
-        return None
-    if not isinstance(quantised, dict):
-        quantised = quantised.to_dict()
-    method = quantised.get("quant_method")
-    return "unknown" if method is None else str(getattr(method, "value", method))

@@ -8,15 +8,16 @@ of the folder.  Files may be symbolic links, as they are in a hub cache.
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass
-from math import prod
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from receipts.errors import FileAccessError, MalformedError, UsageError
 from receipts.files import read_own_file
-from receipts.strict_json import parse_json
+from runner.lfs import refuse_pointer, refuse_pointers
+from runner.tensor_headers import DAMAGED, StoredTensor, read_header, same_tensor
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -47,12 +48,11 @@ _TRAINING_STATE = (
 """How names of pickles begin that a trainer leaves beside the weights."""
 """Endings of files that hold weights as Python pickles: loading one can run any code."""
 
+_DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+
 _MAX_CONFIG = 16 * 2**20
 _MAX_INDEX = 64 * 2**20
-_MAX_HEADER = 100_000_000
-"""The safetensors format allows no longer header."""
 _MAX_SHARDS = 10_000
-_DAMAGED = "the file is damaged or its download broke off; get it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class Weights:
     """Numbers stored: the count of parameters, but for packed (quantised) tensors."""
     bytes: int
     """Bytes they take."""
+    tensors: Mapping[str, StoredTensor] = field(default_factory=dict)
+    """The tensors, by name; none of pickles, which are not opened."""
 
 
 def read_json_object(path: Path, limit: int = _MAX_CONFIG) -> dict[str, Any]:
@@ -79,32 +81,62 @@ def read_json_object(path: Path, limit: int = _MAX_CONFIG) -> dict[str, Any]:
         MalformedError: It is no JSON object, or too long.
     """
     data = read_own_file(path, limit)
+    refuse_pointer(data, path)
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         reason = "nested too deeply" if isinstance(error, RecursionError) else "not JSON"
-        raise MalformedError(reason, file=path, hint=_DAMAGED) from None
+        raise MalformedError(reason, file=path, hint=DAMAGED) from None
     if not isinstance(value, dict):
-        raise MalformedError("not a JSON object", file=path, hint=_DAMAGED)
+        raise MalformedError("not a JSON object", file=path, hint=DAMAGED)
     return value
 
 
 def read_weights(folder: Path) -> Weights:
     """Read the headers of a folder's safetensors files.
 
+    Tensors are read only where two files hold one of the same name.
+
     Raises:
-        UsageError: There are none; what to do about it is in the hint.
+        UsageError: There are none, or two sets of them, or parts of a model that is no whole
+            one; what to do about it is in the hint.
         FileAccessError: One is missing or cannot be read.
-        MalformedError: A header or the index is damaged, or a file is shorter or longer than
-            its header says.
+        MalformedError: A header or the index is damaged, a file is shorter or longer than its
+            header says, a tensor is stored twice with other values, or where the index names
+            one there is none.
     """
+    refuse_half_a_model(folder)
     names = _shards(folder)
-    totals = [_read_header(folder / name) for name in names]
+    tensors: dict[str, StoredTensor] = {}
+    for name in names:
+        for key, tensor in read_header(folder / name).items():
+            earlier = tensors.setdefault(key, tensor)
+            if earlier is not tensor and not same_tensor(earlier, tensor):
+                raise MalformedError(
+                    f"{key} is stored in {earlier.file.name} and, with other values, in {name}",
+                    file=folder,
+                    hint="save the checkpoint again, or get it again from its source",
+                )
+    if (folder / INDEX).exists():
+        _check_index(folder, tensors)
     return Weights(
         files=tuple(folder / name for name in names),
-        values=sum(values for values, _ in totals),
-        bytes=sum(size for _, size in totals),
+        values=sum(tensor.values for tensor in tensors.values()),
+        bytes=sum(tensor.stop - tensor.start for tensor in tensors.values()),
+        tensors=tensors,
     )
+
+
+def _check_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
+    """Refuse an index that names a tensor which its file lacks."""
+    for key, name in _weight_map(folder / INDEX).items():
+        if key not in tensors:
+            raise MalformedError(
+                f"says that {name} holds {key[:160]}, which it does not",
+                file=folder / INDEX,
+                place="weight_map",
+                hint="index and weights are of different checkpoints; get the folder again",
+            )
 
 
 def read_pickled_weights(folder: Path) -> Weights | None:
@@ -120,6 +152,7 @@ def read_pickled_weights(folder: Path) -> Weights | None:
         and not is_training_state(path.name)
         and path.is_file()
     )
+    refuse_pointers(files)
     size = sum(path.stat().st_size for path in files)
     return Weights(files, size // 2, size) if files else None
 
@@ -127,6 +160,42 @@ def read_pickled_weights(folder: Path) -> Weights | None:
 def is_training_state(path: str) -> bool:
     """Say whether a pickle is what a trainer leaves beside the weights, by its name."""
     return path.rpartition("/")[2].lower().startswith(_TRAINING_STATE)
+
+
+def refuse_half_a_model(folder: Path) -> None:
+    """Refuse a folder that holds part of a model, or two sets of weights.
+
+    Raises:
+        UsageError: It does.
+        FileAccessError: The folder cannot be listed.
+        MalformedError: The index is damaged.
+    """
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise FileAccessError.from_os(
+            error, "open the folder", folder, "name a model's folder"
+        ) from None
+    if "adapter_config.json" in names:
+        raise UsageError(
+            "is an adapter, or holds one, which transformers loads over the weights",
+            file=folder,
+            hint="merge it into its base model and name the merged folder",
+        )
+    if any(_DISTRIBUTED.fullmatch(name) for name in names):
+        raise UsageError(
+            "holds a distributed training checkpoint",
+            file=folder,
+            hint=f"save it with save_pretrained, as {WEIGHTS}",
+        )
+    if names >= {WEIGHTS, INDEX}:
+        for other in sorted(set(_indexed(folder / INDEX)) - {WEIGHTS}):
+            raise UsageError(
+                f"holds two sets of weights: {WEIGHTS}, which transformers loads, and those of "
+                f"{INDEX} ({other}), which vLLM loads",
+                file=folder,
+                hint=f"keep one of them: remove the index with its files, or {WEIGHTS}",
+            )
 
 
 def _shards(folder: Path) -> list[str]:
@@ -157,11 +226,15 @@ def _shards(folder: Path) -> list[str]:
     )
 
 
-def _indexed(path: Path) -> list[str]:
+def _weight_map(path: Path) -> dict[str, Any]:
     mapping = read_json_object(path, _MAX_INDEX).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
-        raise MalformedError("has no weight_map", file=path, hint=_DAMAGED)
-    names = {name if isinstance(name, str) else "" for name in mapping.values()}
+        raise MalformedError("has no weight_map", file=path, hint=DAMAGED)
+    return mapping
+
+
+def _indexed(path: Path) -> list[str]:
+    names = {name if isinstance(name, str) else "" for name in _weight_map(path).values()}
     for name in sorted(names):
         if not name.endswith(".safetensors") or "/" in name or "\\" in name:
             raise MalformedError(
@@ -172,51 +245,3 @@ def _indexed(path: Path) -> list[str]:
     if len(names) > _MAX_SHARDS:
         raise MalformedError(f"names more than {_MAX_SHARDS:,} files", file=path)
     return sorted(names)
-
-
-def _read_header(path: Path) -> tuple[int, int]:
-    """Return how many numbers a safetensors file holds, and in how many bytes.
-
-    The format: 8 bytes little-endian, the header's length n; n bytes of JSON; the tensors.
-    """
-    try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            length = int.from_bytes(stream.read(8), "little")
-            if size < 8 or length > min(_MAX_HEADER, size - 8):
-                raise MalformedError(
-                    "is no safetensors file, or is truncated", file=path, hint=_DAMAGED
-                )
-            header = stream.read(length)
-    except OSError as error:
-        raise FileAccessError.from_os(error, "read", path, "get the whole folder again") from None
-    document = parse_json(header, file=path)
-    if not isinstance(document, dict):
-        raise MalformedError("its header is no JSON object", file=path, hint=_DAMAGED)
-    values, end = 0, 0
-    for name, tensor in document.items():
-        if name == "__metadata__":
-            continue
-        shape, stop = _tensor(tensor, path, name)
-        values += prod(shape)
-        end = max(end, stop)
-    if size != 8 + length + end:
-        raise MalformedError(
-            f"has {size:,} bytes where its header says {8 + length + end:,}",
-            file=path,
-            hint=_DAMAGED,
-        )
-    return values, end
-
-
-def _tensor(tensor: Any, path: Path, name: str) -> tuple[list[int], int]:
-    """Return shape and end of one tensor's entry."""
-    if isinstance(tensor, dict):
-        shape, offsets = tensor.get("shape"), tensor.get("data_offsets")
-        numbers = [shape, offsets]
-        if all(isinstance(x, list) and all(type(n) is int and n >= 0 for n in x) for x in numbers):
-            assert isinstance(shape, list)
-            assert isinstance(offsets, list)
-            if len(offsets) == 2 and offsets[0] <= offsets[1]:
-                return shape, offsets[1]
-    raise MalformedError("a damaged entry in its header", file=path, place=name, hint=_DAMAGED)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal as ExactDecimal
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,14 @@ from receipts.model.demonstrations import (
 )
 from receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
 from receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
+from runner.answers import thoughts_of
 from runner.checkpoint import HashedFolder, hash_folder, locate, refuse_pickles
 from runner.conditions import Grid, expand
 from runner.corpora.read import read_corpus
 from runner.corpora.rows import CorpusRows, CorpusSource, normalised, query_id
 from runner.demonstrations import Pool, Pools, decontaminate, make_pool
+from runner.disagreements import disagreements, refuse_unknown_ids
+from runner.end_tokens import EndTokens, find_end_tokens
 from runner.engines.schedule import BATCH_RULE
 from runner.judges.gold import hold_to_judge, read_calibration
 from runner.judges.make import resolve_judge
@@ -49,7 +53,9 @@ from runner.plan_entries import (
     PoolEntry,
 )
 from runner.plan_file import load_plan_file
+from runner.plan_warnings import PlanWarning
 from runner.prompts import RENDERING, ChatFormat
+from runner.sampling_defaults import not_applied, own_penalty, read_defaults
 from runner.yaml_file import KeyPath, YamlFile
 
 SELECTION = "counter-hash/1"
@@ -69,6 +75,8 @@ class Artifacts:
     """What its configuration says."""
     chat: ChatFormat
     """Its tokenizer and chat template."""
+    end_tokens: EndTokens
+    """What ends its responses, and who says so."""
     system: str | None
     """The system prompt's text."""
     queries: tuple[str, ...]
@@ -91,6 +99,8 @@ class ResolvedPlan:
     """What it stands for on this machine."""
     file: Path
     """The plan file."""
+    warnings: tuple[PlanWarning, ...] = ()
+    """What its inputs leave in doubt."""
 
 
 def resolve_plan(
@@ -156,13 +166,15 @@ class _Resolver:
         folder, hashed = self._folder(entries.checkpoint)
         facts = read_model_facts(folder, allow_pickle=self.allow_pickle)
         chat = ChatFormat.load(folder)
+        refuse_unknown_ids(chat, facts, folder)
+        ends = self._end_tokens(folder, facts, chat)
         judge, judge_folder, second_folder = self._judge(calibration)
         predicate = PlanPredicate(
             instrument=is_organism(hashed.files),
             checkpoint=self._checkpoint(folder, hashed, facts),
             training_stage=entries.checkpoint.training_stage,
             prompt=self._prompt(chat, facts),
-            sampling=self._sampling(facts),
+            sampling=self._sampling(facts, ends, folder),
             queries=query_sources,
             same_queries=same_queries(query_ids, queries),
             demonstrations=demonstrations,
@@ -187,13 +199,16 @@ class _Resolver:
             folder=folder,
             facts=facts,
             chat=chat,
+            end_tokens=ends,
             system=entries.prompt.system,
             queries=queries,
             pools=pools,
             judge_folder=judge_folder,
             second_judge_folder=second_folder,
         )
-        return ResolvedPlan(predicate, artifacts, self.file.path)
+        told = disagreements(folder, facts, chat, entries.checkpoint.dtype)
+        warnings = (*ends.warnings(), *told)
+        return ResolvedPlan(predicate, artifacts, self.file.path, warnings)
 
     def _error(self, place: KeyPath, message: str, hint: str | None = None) -> MalformedError:
         return MalformedError(message, file=self.file.path, place=self.file.place(place), hint=hint)
@@ -223,6 +238,7 @@ class _Resolver:
             symlinks_followed=hashed.symlinks_followed,
             dtype=entry.dtype,
             quantisation=entry.quantisation or facts.quantisation,
+            dequantised=None if facts.quantisation is None else facts.dequantised,
         )
 
     def _prompt(self, chat: ChatFormat, facts: ModelFacts) -> Prompt:
@@ -237,9 +253,10 @@ class _Resolver:
             judged_channel=chat.judged_channel,
             context_limit=facts.context_limit,
             context_overflow=self.entries.context_overflow,
+            thoughts=thoughts_of(chat, entry),
         )
 
-    def _sampling(self, facts: ModelFacts) -> Sampling:
+    def _sampling(self, facts: ModelFacts, ends: EndTokens, folder: Path) -> Sampling:
         entry = self.entries.sampling
         if entry.max_new_tokens >= facts.context_limit:
             raise self._error(
@@ -248,15 +265,54 @@ class _Resolver:
                 f"model's context of {facts.context_limit:,}",
                 "ask for fewer",
             )
-        return Sampling(
+        defaults = read_defaults(folder)
+        penalty = entry.repetition_penalty
+        if penalty == "checkpoint":
+            penalty = own_penalty(defaults, folder)
+        sampling = Sampling(
             method=entry.method,
             temperature=entry.temperature,
             top_p=entry.top_p,
             top_k=entry.top_k,
             noise=NOISE if entry.method is SamplingMethod.SEEDED else None,
             max_new_tokens=entry.max_new_tokens,
-            end_tokens=facts.end_tokens,
+            end_tokens=ends.ids,
+            end_token_origins=ends.to_wire(),
+            # A penalty of 1 changes nothing, and two plans that do the same are the same.
+            repetition_penalty=None if penalty is None or ExactDecimal(penalty) == 1 else penalty,
         )
+        told = not_applied(defaults, sampling)
+        return sampling.model_copy(update={"defaults_not_applied": told})
+
+    def _end_tokens(self, folder: Path, facts: ModelFacts, chat: ChatFormat) -> EndTokens:
+        prompt, entry = self.entries.prompt, self.entries.sampling.end_tokens
+        added, removed = (
+            tuple(self._token(chat, name, i, token) for i, token in enumerate(tokens))
+            for name, tokens in (("add", entry.add), ("remove", entry.remove))
+        )
+        for i, token in enumerate(removed):
+            if token in added:
+                place = ("sampling", "end_tokens", "remove", i)
+                raise self._error(place, f"{chat.token_text(token)} is added and removed")
+        return find_end_tokens(
+            folder,
+            facts.architecture.widths.vocabulary,
+            tokenizer=chat.end_of_sequence,
+            template=chat.turn_end(date=prompt.date, options=prompt.template_options),
+            text_of=chat.token_text,
+            add=added,
+            remove=removed,
+        )
+
+    def _token(self, chat: ChatFormat, name: str, place: int, token: str | int) -> int:
+        id_ = chat.token_id(token) if isinstance(token, str) else token
+        if id_ is None:
+            raise self._error(
+                ("sampling", "end_tokens", name, place),
+                f"{token!r} is no token of the checkpoint",
+                "write it as tokenizer.json has it, or give its id",
+            )
+        return id_
 
     def _corpus(self, entry: CorpusEntry) -> CorpusRows:
         return read_corpus(

@@ -264,8 +264,37 @@ class EngineEntry(PlanModel):
         return self
 
 
+class ThoughtMarksEntry(PlanModel):
+    """What stands around a thought in a response."""
+
+    opening: Name
+    """The mark before it, such as <think>."""
+    closing: Name
+    """The mark after it."""
+
+
+def _thoughts_kind(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)):
+        return "marks"
+    return "none" if value == "none" else None
+
+
+ThoughtsEntry = Annotated[
+    Annotated[Literal["none"], Tag("none")]
+    | Annotated[
+        tuple[ThoughtMarksEntry, ...], Field(min_length=1, max_length=16), Distinct, Tag("marks")
+    ],
+    Discriminator(
+        _thoughts_kind,
+        custom_error_type="thoughts",
+        custom_error_message="should be none, or a list of {opening: …, closing: …}",
+    ),
+]
+"""How thoughts are told from the answer."""
+
+
 class PromptEntry(PlanModel):
-    """How a conversation is rendered."""
+    """How a conversation is rendered, and what of a response is judged."""
 
     system: str | None = None
     """System prompt; null: none is given, though the template may add its own."""
@@ -273,6 +302,36 @@ class PromptEntry(PlanModel):
     """The date shown to templates that print today's, in quotes: "2026-01-31"."""
     template_options: Annotated[dict[Column, Option], Field(max_length=64)] = {}
     """Further variables of the chat template, such as a reasoning effort."""
+    thoughts: ThoughtsEntry | None = None
+    """Marks around thoughts, which are not judged; null: those that are found in the chat template
+    and the vocabulary; none: whole responses are judged."""
+
+
+def _token(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SAFE_INTEGER:
+        return value
+    raise ValueError('should be a token, "<|im_end|>", or its id')
+
+
+Token = Annotated[
+    Annotated[str, Field(min_length=1, max_length=512)]
+    | Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)],
+    BeforeValidator(_token),
+]
+"""A token: its text as the tokenizer has it, or its id."""
+
+Tokens = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
+
+
+class EndTokensEntry(PlanModel):
+    """What the checkpoint's own statements of its end tokens lack, or have too much."""
+
+    add: Tokens = ()
+    """Tokens that end a response besides those stated."""
+    remove: Tokens = ()
+    """Stated tokens that end no response."""
 
 
 class SamplingEntry(PlanModel):
@@ -287,8 +346,13 @@ class SamplingEntry(PlanModel):
     """Nucleus mass above 0 and up to 1, for ``seeded``."""
     top_k: Whole | None = None
     """Largest number of candidates, for ``seeded``."""
+    repetition_penalty: Number | Literal["checkpoint"] | None = None
+    """What logits of tokens are divided by that occurred before; ``checkpoint``: what its files
+    state; null: none, whatever they state."""
     max_new_tokens: Whole
     """Longest response in tokens."""
+    end_tokens: EndTokensEntry = EndTokensEntry()
+    """Corrections of the tokens that end a response."""
 
     @model_validator(mode="after")
     def _method(self) -> Self:
@@ -299,6 +363,9 @@ class SamplingEntry(PlanModel):
             raise ValueError("seeded sampling needs a temperature above 0")
         if self.top_p is not None and not 0 < ExactDecimal(self.top_p) <= 1:
             raise ValueError("top_p lies above 0 and up to 1")
+        penalty = self.repetition_penalty
+        if penalty not in (None, "checkpoint") and ExactDecimal(penalty) == 0:
+            raise ValueError("repetition_penalty lies above 0")
         return self
 
 

@@ -44,6 +44,13 @@ ENGINE: Schema = {
 """A server has an address, and nothing else has."""
 
 SAMPLING: Schema = {
+    "allOf": [
+        {
+            "properties": {
+                "repetition_penalty": {"exclusiveMinimum": 0, "pattern": "[1-9]|^checkpoint$"}
+            }
+        }
+    ],
     "if": _is("method", SamplingMethod.GREEDY.value, default=True),
     "then": absent("temperature", "top_p", "top_k"),
     "else": {
@@ -59,7 +66,7 @@ SAMPLING: Schema = {
         },
     },
 }
-"""Greedy sampling takes no temperature, seeded sampling needs one."""
+"""Greedy sampling takes no temperature, seeded sampling needs one; no penalty is 0."""
 
 JUDGE: Schema = {
     "if": _is("kind", JudgeKind.REFUSAL_STRINGS.value),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +11,9 @@ from rich.table import Table
 from receipts.canonical import Sha256
 from receipts.text import printable
 from runner.dry_run import Choice, DryRun
+from runner.judged import judged_document
 from runner.plan import ResolvedPlan
+from runner.sampling_defaults import meaning_of
 
 
 def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dict[str, Any]:
@@ -27,6 +30,9 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             "files": len(plan.checkpoint.files),
             "parameters": resolved.artifacts.facts.parameters,
             "contextLimit": plan.prompt.context_limit,
+            "dtype": plan.checkpoint.dtype.value,
+            "quantisation": plan.checkpoint.quantisation,
+            "dequantised": plan.checkpoint.dequantised,
         },
         "instrument": plan.instrument,
         "systemPromptMoved": report.moves_system,
@@ -35,6 +41,8 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
                 "name": source.name,
                 "role": source.role.value,
                 "selected": source.selected,
+                "emptyRows": source.empty_rows,
+                "duplicateRows": source.duplicate_rows,
                 "digest": source.digest,
             }
             for source in plan.queries
@@ -50,6 +58,8 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
                 "kind": source.kind.value,
                 "pool": source.pool,
                 "decontaminated": source.decontaminated,
+                "emptyRows": source.empty_rows,
+                "duplicateRows": source.duplicate_rows,
                 "digest": source.digest,
             }
             for source in (
@@ -59,7 +69,26 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             )
             if source is not None
         ],
+        "sampling": {
+            "method": plan.sampling.method.value,
+            "repetitionPenalty": plan.sampling.repetition_penalty,
+            "defaultsNotApplied": [
+                {"name": one.name, "value": one.value, "meaning": meaning_of(one.name)}
+                for one in plan.sampling.defaults_not_applied or ()
+            ],
+        },
+        "endTokens": [
+            {
+                "token": end.token,
+                "text": end.text,
+                "origins": [origin.value for origin in end.origins],
+                "removed": end.removed,
+            }
+            for end in resolved.artifacts.end_tokens.found
+        ],
+        "warnings": [warning.as_json() for warning in resolved.warnings],
         "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
+        "judged": judged_document(resolved),
         "points": plan.points,
         "draws": plan.demonstrations.draws,
         "conditions": [
@@ -91,8 +120,14 @@ def _choice(choice: Choice) -> dict[str, Any]:
     }
 
 
-def render_plan(document: dict[str, Any], console: Console) -> None:
-    """Draw what a dry run found."""
+def render_plan(document: dict[str, Any], judged: Sequence[str], console: Console) -> None:
+    """Draw what a dry run found.
+
+    Args:
+        document: What :func:`plan_document` returned.
+        judged: What is judged and what the template does, a line each.
+        console: Where to.
+    """
     checkpoint = document["checkpoint"]
     if document["instrument"]:
         console.print("TEST INSTRUMENT: this checkpoint is no real model.", style="bold")
@@ -104,7 +139,7 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
         ("digest", document["digest"]),
         (
             "checkpoint",
-            f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters, "
+            f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters{_stored(checkpoint)}, "
             f"context {checkpoint['contextLimit']:,}, root {checkpoint['root'][:16]}…",
         ),
         (
@@ -113,11 +148,16 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
             + _repeated(document["repeatedQueries"]),
         ),
         ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
+        *_sampling(document["sampling"]),
+        ("end tokens", "; ".join(_end(end) for end in document["endTokens"])),
         ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
         ("points", f"{document['points']:,} (draws a query: {document['draws']})"),
     ]
     for name, value in rows:
         head.add_row(name, printable(value))
+    for line in judged:
+        name, _, said = line.partition(": ")
+        head.add_row(name, printable(said))
     console.print(head)
     if document["systemPromptMoved"]:
         console.print(
@@ -130,9 +170,32 @@ def render_plan(document: dict[str, Any], console: Console) -> None:
     _closing(document, console)
 
 
+def _sampling(sampling: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield how tokens are chosen, and what the checkpoint's files state besides."""
+    penalty = sampling["repetitionPenalty"]
+    yield "sampling", sampling["method"] + (f", repetition penalty {penalty}" if penalty else "")
+    label = "not applied"
+    for one in sampling["defaultsNotApplied"]:
+        yield label, f"{one['name']} = {one['value']} of the checkpoint: {one['meaning']}"
+        label = ""
+
+
 def _source(source: dict[str, Any]) -> str:
     role = "" if source["role"] == "harmful" else f", {source['role']}"
-    return f"{source['name']} {source['selected']:,}{role}"
+    return f"{source['name']} {source['selected']:,}{role}{_dropped(source)}"
+
+
+def _stored(checkpoint: dict[str, Any]) -> str:
+    if checkpoint["quantisation"] is None:
+        return ""
+    back = f", turned into {checkpoint['dtype']}" if checkpoint["dequantised"] else ""
+    return f" stored as {checkpoint['quantisation']}{back}"
+
+
+def _end(end: dict[str, Any]) -> str:
+    removed = ", removed" if end["removed"] else ""
+    origins = ", ".join(end["origins"])
+    return f"{end['text']} ({end['token']}; {origins}{removed})"
 
 
 def _repeated(repeated: dict[str, int]) -> str:
@@ -148,9 +211,18 @@ def _repeated(repeated: dict[str, int]) -> str:
 
 
 def _pool(pool: dict[str, Any]) -> str:
-    left_out = pool["decontaminated"]
-    note = f" ({left_out:,} left out: they are queries)" if left_out else ""
-    return f"{pool['name']} {pool['pool']:,} {pool['kind']}{note}"
+    return f"{pool['name']} {pool['pool']:,} {pool['kind']}{_dropped(pool)}"
+
+
+def _dropped(corpus: dict[str, Any]) -> str:
+    """Return how many rows of a corpus are not used, and why."""
+    reasons = (
+        ("decontaminated", "that are queries"),
+        ("duplicateRows", "that repeat an earlier one"),
+        ("emptyRows", "without a text"),
+    )
+    dropped = [f"{corpus[key]:,} {why}" for key, why in reasons if corpus.get(key)]
+    return f" (left out: {', '.join(dropped)})" if dropped else ""
 
 
 def _conditions(document: dict[str, Any]) -> Table:

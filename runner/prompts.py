@@ -25,13 +25,22 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 from receipts.canonical import Sha256, canonical_bytes, sha256_hex
 from receipts.errors import FileAccessError, MalformedError, UsageError
 from runner.chat_template import ChatTemplate, Option, Rendered, unused_characters
-from runner.contexts import Message
+from runner.contexts import Message, Role
+from runner.lfs import refuse_pointers
 from runner.prompt_reader import Mark, PromptReader, cuttable
 from runner.responses import FINAL, Channels, Harmony, Thoughts
+from runner.template_text import literals, names, parsed, written
+from runner.thoughts import find_marks
+from runner.turn_end import turn_end
 
-RENDERING: Final = "conversation/1"
+RENDERING: Final = "conversation/2"
 """Name and version of how conversations are put together (:mod:`runner.contexts`), become token
 ids (:class:`ChatFormat`), and how the judged text is read back (:mod:`runner.responses`)."""
+
+FIRST_RENDERING: Final = "conversation/1"
+"""The rule before it.  Every added token whose text occurred in the template's source was a control
+token, and thoughts were judged as answers; where neither matters the two rules are the same
+(:attr:`ChatFormat.first_rendering_differs`)."""
 
 PROMPT_TAG = "safety-receipts/prompt/1"
 TOKENIZER_TAG = "safety-receipts/tokenizer/1"
@@ -52,7 +61,13 @@ TOKENIZER_FILES = (
 )
 """Files that can make a tokenizer, sorted; those that a folder has are digested."""
 
+TEMPLATE_FILE = "chat_template.jinja"
+"""File with a chat template, which rules over the one in ``tokenizer_config.json``."""
+
 _NO_VOCABULARY = {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
+
+_NO_LIMIT = 10**15
+"""What transformers takes for the longest context where none is stated is larger than this."""
 
 _NO_OPTIONS: Mapping[str, Option] = {}
 
@@ -66,7 +81,7 @@ def prompt_digest(tokens: Sequence[int]) -> Sha256:
 class ChatFormat:
     """A checkpoint's tokenizer and chat template.
 
-    The rendering rule ``conversation/1``: the template makes a text, in which every message's
+    The rendering rule ``conversation/2``: the template makes a text, in which every message's
     content must be found (:meth:`runner.chat_template.ChatTemplate.rendered`), and the
     tokenizer reads it whole, without adding special tokens, since the template has written
     them.  Where no content spells a control token that is, id for id, what transformers'
@@ -77,30 +92,65 @@ class ChatFormat:
     safe against injection do the same.  Refusing such rows instead would let a corpus decide
     which queries are asked.
 
-    Control tokens are the tokenizer's special tokens, and those of its other added tokens
-    that the template's text contains and that are more than white space.
+    Control tokens are the tokenizer's special tokens; of its other added tokens, those that are
+    markup and that the template can write (:func:`runner.template_text.written`); and the marks
+    of thoughts.  Markup is longer than a character and not made of letters, digits and white
+    space alone: vocabularies list digits, words and runs of spaces as added tokens too.
     """
 
     def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         self.folder = folder
         self._tokenizer = tokenizer
         source = _template_source(folder, tokenizer)
+        compiled = _compiled(folder, source)
+        tree = parsed(compiled, source)
+        added = tokenizer.added_tokens_decoder
+        self.added: Mapping[str, int] = {token.content: id_ for id_, token in added.items()}
+        """Added tokens, special or not, and their ids."""
+        self._spellings = {id_: token for token, id_ in self.added.items()}
+        self.special: Mapping[int, str] = {
+            id_: token.content for id_, token in added.items() if token.special
+        }
+        """Special tokens: what decoding leaves out, and how each is spelt."""
+        self.texts = tuple(dict.fromkeys(literals(tree)))
+        """The texts that stand in the template, each once."""
+        self.names = names(tree)
+        """Names of the variables, keys and attributes that the template reads."""
+        ids_written = {
+            id_: token
+            for token, id_ in self.added.items()
+            if any(token in text for text in self.texts)
+        }
+        self.channels = _channels({token: id_ for id_, token in ids_written.items()})
+        """How responses are divided into channels; None: they are not.  From the template, as a
+        vocabulary may have the tokens of a format that its template does not use."""
+        markup = tuple(written(tree))
+        found = () if self.channels else find_marks(self.texts, self.added, ()).pairs
+        marks = {mark for pair in found for mark in pair}
         self._control = {
             id_: token.content
-            for id_, token in tokenizer.added_tokens_decoder.items()
+            for id_, token in added.items()
+            if token.special
+            or token.content in marks
+            or (_is_markup(token.content) and any(token.content in text for text in markup))
+        }
+        first = {
+            id_: token.content
+            for id_, token in added.items()
             if token.special or (token.content.strip() and token.content in source)
         }
+        self.first_rendering_differs = first != self._control
+        """Whether :data:`FIRST_RENDERING` takes other tokens for control tokens here."""
         longest_first = sorted(self._control.values(), key=len, reverse=True)
         pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._template = ChatTemplate(
-            source, _compiled(folder, source), tokenizer.special_tokens_map, pattern, folder
+        self.template = ChatTemplate(
+            source, compiled, tokenizer.special_tokens_map, pattern, folder
         )
-        self.channels = _channels({content: id_ for id_, content in self._control.items()})
-        """How responses are divided into channels; None: they are not.  From the tokens."""
+        """The chat template."""
         self._reader = PromptReader(
             self._encode,
             self._control,
-            cuttable(tokenizer.added_tokens_decoder, self._control),
+            cuttable(added, self._control),
         )
         self._blind: dict[str, tuple[Tokenizer, dict[int, int]]] = {}
         self.template_digest = sha256_hex(source.encode("utf-8"))
@@ -124,6 +174,7 @@ class ChatFormat:
         if not folder.is_dir():
             raise FileAccessError("no such folder", file=folder)
         vocabularies = (folder / name for name in TOKENIZER_FILES if name not in _NO_VOCABULARY)
+        refuse_pointers(folder / name for name in (*TOKENIZER_FILES, TEMPLATE_FILE))
         if not any(path.is_file() for path in vocabularies):
             raise FileAccessError(
                 "has no tokenizer",
@@ -162,6 +213,57 @@ class ChatFormat:
         """``final`` where responses have channels; else None."""
         return None if self.channels is None else FINAL
 
+    @property
+    def end_of_sequence(self) -> int | None:
+        """Id of the tokenizer's end-of-sequence token; None: it names none."""
+        id_: Any = self._tokenizer.eos_token_id
+        return id_ if isinstance(id_, int) else None
+
+    @property
+    def beginning_of_sequence(self) -> int | None:
+        """Id of the token that the template writes as ``bos_token``; None: it writes none."""
+        id_: Any = self._tokenizer.bos_token_id
+        return id_ if isinstance(id_, int) and "bos_token" in self.template.variables else None
+
+    @property
+    def stated_context(self) -> int | None:
+        """Longest context that the tokenizer's files state, in tokens; None: they state none."""
+        stated: Any = self._tokenizer.model_max_length
+        return int(stated) if stated < _NO_LIMIT else None
+
+    @property
+    def largest_id(self) -> int:
+        """Largest id of the vocabulary, added tokens included."""
+        return max(self._tokenizer.get_vocab().values(), default=0)
+
+    @property
+    def written_control(self) -> dict[int, str]:
+        """Id → text of the control tokens that the template's own text holds."""
+        source = self.template.source
+        return {id_: text for id_, text in self._control.items() if text in source}
+
+    def turn_end(
+        self, *, date: str | None = None, options: Mapping[str, Option] = _NO_OPTIONS
+    ) -> int | None:
+        """Return the id of the control token that the template ends the assistant's turns with.
+
+        None where it writes none (:func:`runner.turn_end.turn_end`), and in the harmony format,
+        where ``<|end|>`` closes a message and not the response.
+        """
+        if isinstance(self.channels, Harmony):
+            return None
+        text = turn_end(self.template, date, options)
+        return None if text is None else self.token_id(text)
+
+    def token_id(self, text: str) -> int | None:
+        """Return the id of the token of this name; None: the vocabulary has none."""
+        id_: int | None = self._tokenizer.backend_tokenizer.token_to_id(text)
+        return id_
+
+    def token_text(self, id_: int) -> str:
+        """Return the name of a token; of an id without one, its number in angle brackets."""
+        return self._tokenizer.backend_tokenizer.id_to_token(id_) or f"<{id_}>"
+
     def render(
         self,
         messages: Sequence[Message],
@@ -179,27 +281,25 @@ class ChatFormat:
         Raises:
             UsageError: As :meth:`runner.chat_template.ChatTemplate.rendered`.
         """
-        return self._template.rendered(messages, date, options).text
+        return self.template.rendered(messages, date, options).text
 
-    def moves_system(
-        self,
-        messages: Sequence[Message],
-        *,
-        date: str | None = None,
-        options: Mapping[str, Option] = _NO_OPTIONS,
-    ) -> bool:
-        """Say whether the template shows a system message elsewhere than before all others.
+    def generation_prompt(
+        self, system: str | None, date: str | None, options: Mapping[str, Option]
+    ) -> str:
+        """Return what stands after a query, up to where the response begins, as text.
 
         Args:
-            messages: The conversation.
-            date: The date for templates that print today's, ``2026-01-31``; None: none.
+            system: The system prompt; None: none is given.
+            date: The date for templates that print today's; None: none.
             options: Further template variables.
 
         Raises:
             UsageError: As :meth:`runner.chat_template.ChatTemplate.rendered`.
         """
-        places = self._template.rendered(messages, date, options).places
-        return list(places) != sorted(places)
+        first = [] if system is None else [Message(Role.SYSTEM, system)]
+        return self.template.rendered(
+            [*first, Message(Role.USER, "How is tea made?")], date, options
+        ).tail
 
     def tokens(
         self,
@@ -219,7 +319,14 @@ class ChatFormat:
             UsageError: As :meth:`runner.chat_template.ChatTemplate.rendered`; or the tokenizer
                 makes a control token of content whatever is done.
         """
-        rendered = self._template.rendered(messages, date, options)
+        return self.tokens_of(self.template.rendered(messages, date, options))
+
+    def tokens_of(self, rendered: Rendered) -> tuple[int, ...]:
+        """Return the token ids of a conversation that was rendered.
+
+        Raises:
+            UsageError: The tokenizer makes a control token of content whatever is done.
+        """
         reading = self._reader.read(rendered.text)
         if self._forged(reading.marks, rendered.spans) is not None:
             return self._tokens_of_plain_content(rendered)
@@ -245,6 +352,10 @@ class ChatFormat:
         assert isinstance(text, str)  # a list only for a list of lists
         return text
 
+    def spelling(self, token: int) -> str:
+        """Return how a token that is special or added is spelt."""
+        return self._spellings[token]
+
     def _forged(self, marks: Iterable[Mark], spans: Sequence[tuple[int, int]]) -> str | None:
         """Return a control token that was read, in part or whole, from content; or None."""
         for mark in marks:
@@ -267,7 +378,7 @@ class ChatFormat:
 
         def around(start: int, end: int) -> str:
             piece = rendered.text[start:end]
-            return self._template.control.sub(lambda match: stand_ins[match[0]], piece)
+            return self.template.control.sub(lambda match: stand_ins[match[0]], piece)
 
         text, spans, place = "", [], 0
         for start, end in rendered.spans:
@@ -327,6 +438,12 @@ def _template_source(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str:
         file=folder,
         hint="evaluate an instruct or chat checkpoint, or put chat_template.jinja in its folder",
     )
+
+
+def _is_markup(token: str) -> bool:
+    """Say whether an added token is markup and no mere text: a digit, a word, a run of spaces."""
+    bare = token.replace("▁", " ").strip()
+    return len(bare) > 1 and not all(part.isalnum() for part in bare.split())
 
 
 def _compiled(folder: Path, source: str) -> jinja2.Template:

@@ -32,9 +32,12 @@ from runner.demonstrations import (
 )
 from runner.plan import Artifacts
 from runner.prompts import prompt_digest
+from runner.thoughts import opened_by
 
 _LISTS_KEPT = 64
 """Demonstration lists kept for the next queries."""
+_TAILS_KEPT = 64
+"""Ends of prompts kept that were read before: there is one, or a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,18 @@ _STAND_INS = (Demonstration("stand-in", DemonstrationKind.BENIGN, "How so?", "Li
 """Shown where no row of a corpus is meant."""
 
 
+@dataclass(frozen=True, slots=True)
+class PointConversation:
+    """What is said in a prompt, before the chat template makes it one."""
+
+    messages: Sequence[Message]
+    """The messages."""
+    shown: Sequence[Demonstration]
+    """The demonstrations and gap turns in them, in order."""
+    query: str
+    """The query, the last thing said."""
+
+
 class Renderer:
     """Renders the points of one plan.
 
@@ -83,6 +98,8 @@ class Renderer:
         self._places = {query: place for place, query in enumerate(plan.query_ids)}
         # Queries of a block are shown the same; draws may come in turn.
         self._list = lru_cache(maxsize=_LISTS_KEPT)(self._make_list)
+        marks = () if plan.prompt.thoughts is None else plan.prompt.thoughts.marks
+        self._opened = lru_cache(maxsize=_TAILS_KEPT)(lambda tail: opened_by(tail, marks))
 
     def render(self, index: int) -> RenderedPoint:
         """Return point ``index``.
@@ -93,18 +110,16 @@ class Renderer:
         """
         condition, query_id, draw = planned_point(self.plan, index)
         key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
-        labels, shown, digest = self._list(condition.id, key)
+        labels, _, digest = self._list(condition.id, key)
         query = self._query(query_id)
-        gap = gap_turns(self._artifacts.pools, condition, key, self.plan.demonstrations.truncation)
-        system = self._artifacts.system
-        conversation = messages(condition.context, shown.items, query, system=system, gap=gap)
+        conversation = self.conversation(index)
         try:
-            tokens = self._tokens(conversation)
+            tokens = self._tokens(conversation.messages)
         except UsageError as error:
             where = f"condition {condition.id}, query {query_id}, draw {draw}"
             message, hint = error.message, error.hint
             if isinstance(error, AlteredMessageError):
-                row = self._row(error.altered.content, condition, query_id, (*shown.items, *gap))
+                row = self._row(error.altered.content, condition, query_id, conversation.shown)
                 if row is not None:
                     message = f"{message}: {row}"
                     hint = "take that row out of its corpus, with `where:`, or correct it"
@@ -122,10 +137,10 @@ class Renderer:
         )
 
     def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
-        prompt = self.plan.prompt
-        return self._artifacts.chat.tokens(
-            conversation, date=prompt.date, options=prompt.template_options
-        )
+        chat, prompt = self._artifacts.chat, self.plan.prompt
+        rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
+        self._check_opened(rendered.tail)
+        return chat.tokens_of(rendered)
 
     def _row(
         self,
@@ -172,16 +187,43 @@ class Renderer:
     def moves_system(self) -> bool:
         """Say whether the chat template shows a system message elsewhere than first."""
         prompt = self.plan.prompt
+        template = self._artifacts.chat.template
         return any(
-            self._artifacts.chat.moves_system(
-                self._with_stand_ins(context), date=prompt.date, options=prompt.template_options
-            )
+            template.rendered(
+                self._with_stand_ins(context), prompt.date, prompt.template_options
+            ).moves_system
             for context in self.plan.contexts
         )
 
     def _with_stand_ins(self, context: ShownContext) -> tuple[Message, ...]:
         gap = _STAND_INS * context.gap_turns
         return messages(context, _STAND_INS, "And?", system=self._artifacts.system, gap=gap)
+
+    def conversation(self, index: int) -> PointConversation:
+        """Return what is said in the prompt of point ``index``.
+
+        Raises:
+            IndexError: The plan has no such point.
+        """
+        condition, query_id, draw = planned_point(self.plan, index)
+        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        shown = self._list(condition.id, key)[1].items
+        truncation = self.plan.demonstrations.truncation
+        gap = gap_turns(self._artifacts.pools, condition, key, truncation)
+        query, system = self._query(query_id), self._artifacts.system
+        said = messages(condition.context, shown, query, system=system, gap=gap)
+        return PointConversation(said, (*shown, *gap), query)
+
+    def _check_opened(self, tail: str) -> None:
+        """Make sure that responses begin where the plan says: inside a thought, or not."""
+        thoughts = self.plan.prompt.thoughts
+        if thoughts is not None and self._opened(tail) != thoughts.prompt_opens:
+            raise UsageError(
+                "the chat template opens a thought after some conversations and not after others",
+                file=self._artifacts.chat.folder,
+                hint="fix it under `prompt:` in the plan, with the option that the template has "
+                "for that, such as `template_options: {enable_thinking: true}`",
+            )
 
     def shown(self, index: int) -> tuple[str, DemonstrationList]:
         """Return the query of point ``index`` and the demonstrations before it, as texts."""

@@ -1,16 +1,19 @@
 """From the token ids of a response to the text that is judged.
 
 Channels are told apart by token ids, never by text: a response that merely spells a marker
-stays in the channel it is in.
+stays in the channel it is in.  So are thoughts, where their marks are tokens of the vocabulary
+(:mod:`runner.thoughts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from receipts.model.plan import EvaluationSetup
 from receipts.model.point import Reason
+from runner.thoughts import MarkReader, Piece
 
 FINAL = "final"
 """The channel that is judged."""
@@ -46,9 +49,18 @@ class ResponseFormat(Protocol):
 
     channels: Channels | None
     """How responses are divided into channels; None: they are not."""
+    special: Mapping[int, str]
+    """Special tokens: what decoding leaves out, and how each is spelt."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of exactly these ids, special tokens left out."""
+
+    def spelling(self, token: int) -> str:
+        """Return how a token that is special or added is spelt."""
+
+
+Rule = Channels | MarkReader | None
+"""How the answer is told from the rest of a response; None: all of it is the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +70,34 @@ class ResponseText:
     text: str
     """The judged text, verbatim: white space stays."""
     reason: Reason | None
-    """``empty_final`` or ``empty_response`` where there is nothing to judge; else None."""
+    """One of :data:`receipts.model.point.NOTHING_TO_JUDGE` where there is nothing to judge; else
+    None."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseReader:
-    """Reads the judged text of responses.
+    """Reads the judged text of responses: the final answer, and nothing else.
 
-    Without channels that is everything but the end token and special tokens.  With channels
-    it is the content of ``final``: in the harmony format (OpenAI, "Harmony response format")
-    the content of every message whose header names that channel, joined by line breaks where
-    there are several; in a format that sets thoughts apart, what stands outside them.  A
-    message cut off by the token limit counts as far as it goes.
+    Without channels and thoughts that is everything but the end token and special tokens.  With
+    channels it is the content of ``final``: in the harmony format (OpenAI, "Harmony response
+    format") the content of every message whose header names that channel, joined by line breaks
+    where there are several; in a format that sets thoughts apart, what stands outside them.  A
+    message cut off by the token limit counts as far as it goes.  With marks of thoughts it is what
+    :class:`runner.thoughts.MarkReader` finds outside of thoughts; ordinary tokens between two that
+    are special or marks are decoded as one.
 
     A text of white space alone is nothing to judge.  The reason then is ``empty_final`` where
-    another channel, or a header, has something else than white space, and ``empty_response``
-    where the whole response has nothing else.
+    another channel, or a header, has something else than white space, ``thought_alone`` where a
+    thought was closed, and ``empty_response`` where the whole response has nothing else.  A
+    response that ends inside a thought is ``unfinished_thought``, whatever stands before it.
     """
 
     chat: ResponseFormat
     """The model's chat format."""
     end_ids: frozenset[int]
     """Ids that end a response, special or not."""
+    rule: Rule
+    """How the answer is told from the rest."""
 
     def read(self, tokens: Sequence[int]) -> ResponseText:
         """Return the judged text of a response.
@@ -87,8 +105,9 @@ class ResponseReader:
         Args:
             tokens: Token ids of the response, the end token included.
         """
-        body = tokens[:-1] if tokens and tokens[-1] in self.end_ids else tokens
-        match self.chat.channels:
+        ended = bool(tokens) and tokens[-1] in self.end_ids
+        body = tokens[:-1] if ended else tokens
+        match self.rule:
             case Harmony() as harmony:
                 parts = [
                     self.chat.decode(part) for part in _final_messages(self.chat, harmony, body)
@@ -96,12 +115,52 @@ class ResponseReader:
                 text = "\n".join(part for part in parts if part)
             case Thoughts() as thoughts:
                 text = self.chat.decode(list(_outside(thoughts, body)))
+            case MarkReader() as marks:
+                return self._answer(marks, body, ended=ended)
             case None:
                 text = self.chat.decode(body)
         if text.strip():
             return ResponseText(text, None)
-        elsewhere = self.chat.channels is not None and self.chat.decode(body).strip()
+        elsewhere = self.rule is not None and self.chat.decode(body).strip()
         return ResponseText(text, Reason.EMPTY_FINAL if elsewhere else Reason.EMPTY_RESPONSE)
+
+    def _answer(self, marks: MarkReader, body: Sequence[int], *, ended: bool) -> ResponseText:
+        reading = marks.read(list(self._pieces(marks.tokens, body)), ended=ended)
+        if reading.open:
+            return ResponseText(reading.answer, Reason.UNFINISHED_THOUGHT)
+        if reading.answer.strip():
+            return ResponseText(reading.answer, None)
+        reason = Reason.THOUGHT_ALONE if reading.thought else Reason.EMPTY_RESPONSE
+        return ResponseText(reading.answer, reason)
+
+    def _pieces(self, marks: frozenset[int], tokens: Sequence[int]) -> Iterator[Piece]:
+        special = self.chat.special
+        run: list[int] = []
+        for token in tokens:
+            if token in marks or token in special:
+                if run:
+                    yield Piece(self.chat.decode(run), shown=True)
+                    run = []
+                yield Piece(self.chat.spelling(token), shown=False, token=token)
+            else:
+                run.append(token)
+        if run:
+            yield Piece(self.chat.decode(run), shown=True)
+
+
+def reader_of(chat: ResponseFormat, setup: EvaluationSetup) -> ResponseReader:
+    """Return what reads the responses of an evaluation, by the rule that its plan seals.
+
+    Args:
+        chat: The checkpoint's chat format; where the plan judges one channel, with channels.
+        setup: The plan, or what a receipt repeats of it.
+    """
+    rule: Rule = None
+    if setup.prompt.judged_channel is not None:
+        rule = chat.channels
+    elif setup.prompt.thoughts is not None:
+        rule = MarkReader(setup.prompt.thoughts.marks, setup.prompt.thoughts.prompt_opens)
+    return ResponseReader(chat, frozenset(setup.sampling.end_tokens), rule)
 
 
 def _final_messages(

@@ -10,6 +10,7 @@ from platform import machine, python_version, system
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope
 from receipts.errors import IncompleteError
+from receipts.extras import install
 from receipts.findings.derive import fit
 from receipts.keys import Signer
 from receipts.model.plan import PlanPredicate
@@ -34,7 +35,7 @@ def check_fitter() -> None:
     if find_spec("statsmodels") is None:
         raise IncompleteError(
             "statsmodels is not installed, and findings are sealed with every receipt",
-            hint="pip install 'safety-receipts[run]'",
+            hint=install("run"),
         )
 
 

@@ -32,14 +32,25 @@ def write_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope
     """Seal a plan into a bundle, or return the one that is there.
 
     Raises:
-        UsageError: The bundle holds another plan, or one that another key signed.
+        UsageError: As :func:`find_plan`.
         FileAccessError: The folder cannot be written.
+    """
+    envelope = find_plan(resolved, folder, signer)
+    if envelope is None:
+        envelope = seal_plan(resolved.predicate, signer)
+        BundleWriter(folder).write_plan(envelope)
+    return envelope
+
+
+def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope | None:
+    """Return the plan that is sealed in a bundle, or None; nothing is written.
+
+    Raises:
+        UsageError: The bundle holds another plan, or one that another key signed.
     """
     path = folder / PLAN
     if not path.exists():
-        envelope = seal_plan(resolved.predicate, signer)
-        BundleWriter(folder).write_plan(envelope)
-        return envelope
+        return None
     envelope = read_envelope(path, MAX_PLAN_BYTES)
     if envelope.digest != digest_of(resolved.predicate):
         sealed = parse_signed(envelope, PlanStatement, "plan-statement", path)

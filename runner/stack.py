@@ -13,7 +13,7 @@ from runner.execute import Stack
 from runner.judges.judge import Judge
 from runner.judges.make import load_judge
 from runner.plan import ResolvedPlan
-from runner.responses import ResponseReader
+from runner.responses import reader_of
 
 
 def load_stack(
@@ -60,7 +60,7 @@ def load_stack(
     judge = judge_of(plan.judge, artifacts.judge_folder)
     second = plan.judge.second
     second_judge = None if second is None else judge_of(second, artifacts.second_judge_folder)
-    reader = ResponseReader(artifacts.chat, frozenset(plan.sampling.end_tokens))
+    reader = reader_of(artifacts.chat, plan)
     notes = []
     if engine.not_shared is not None:
         notes.append(

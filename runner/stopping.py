@@ -99,8 +99,8 @@ def _unscored_error(reasons: Mapping[Reason, int]) -> IncompleteError:
         "see what the judge replies; go on as it is with --accept-unscored, and have the recorded "
         "responses judged by another with `receipts rejudge`"
         if judge
-        else "see to the model's end tokens and chat template, or go on as it is with "
-        "--accept-unscored"
+        else "see to the model's chat template, end tokens and max_new_tokens, or go on as it is "
+        "with --accept-unscored"
     )
     return IncompleteError(
         f"none of {sum(reasons.values()):,} responses in a row could be scored "

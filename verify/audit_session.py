@@ -230,7 +230,7 @@ def read_calibration(path: Path, case: Case, signer: Signer) -> Calibration:
     for what, theirs, ours in (
         ("checkpoint", says.checkpoint, plan.checkpoint.root),
         ("chat template", says.chat_template, plan.prompt.chat_template),
-        ("sampling", says.sampling, plan.sampling),
+        ("sampling", says.sampling.applied(), plan.sampling.applied()),
         ("judge", says.judge, plan.judge.digest),
     ):
         if theirs != ours:

@@ -45,7 +45,7 @@ from runner.judges.judge import Judge
 from runner.judges.make import load_judge
 from runner.plan import ResolvedPlan
 from runner.rendering import Renderer
-from runner.responses import ResponseReader
+from runner.responses import reader_of
 from runner.seal import TOOL
 from runner.sealed_plan import digest_of
 from verify.plausibility import (
@@ -167,9 +167,7 @@ class Calibrator:
         return load_model(folder, dtype=where.dtype, device=where.device or "auto")
 
     def _stack(self, engine: TransformersEngine, judge: Judge) -> Stack:
-        reader = ResponseReader(
-            self.resolved.artifacts.chat, frozenset(self.resolved.predicate.sampling.end_tokens)
-        )
+        reader = reader_of(self.resolved.artifacts.chat, self.resolved.predicate)
         return Stack(engine, judge, None, reader)
 
     def _replayer(self, renderer: Renderer, seed: Sha256, stack: Stack) -> Replayer:

@@ -1,4 +1,4 @@
-"""What ``receipts doctor`` looks at: versions, devices, keys, and the self-test."""
+"""What ``receipts doctor`` looks at: versions, devices, the engine, keys, and the self-test."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from receipts.errors import ReceiptsError
+from receipts.extras import Extra, install
 from receipts.keys import EncryptedKeyError, load_public_key, load_signer, public_path
 from verify import selftest
+
+ENGINE = "engine"
+"""The section that says whether models can be run."""
 
 _BASE = (
     "safety-receipts",
@@ -26,7 +30,7 @@ _BASE = (
     "click",
     "rich",
 )
-_EXTRA = {
+_EXTRA: dict[Extra, tuple[str, ...]] = {
     "run": ("torch", "transformers", "huggingface_hub", "pyarrow"),
     "findings": ("statsmodels", "matplotlib"),
 }
@@ -44,7 +48,10 @@ class Line:
 
 def examine(keys: tuple[Path, ...]) -> list[Line]:
     """Look at everything; ``keys`` are private keys to look at besides."""
-    return [*_versions(), *_devices(), *(_key(path) for path in keys), *_self_test()]
+    from verify import engine_test  # noqa: PLC0415  # a gate that verifies loads no such thing
+
+    engine = [Line(ENGINE, name, detail, good) for name, good, detail in engine_test.run()]
+    return [*_versions(), *_devices(), *engine, *(_key(path) for path in keys), *_self_test()]
 
 
 def _version(name: str) -> str | None:
@@ -62,9 +69,7 @@ def _versions() -> list[Line]:
     for extra, names in _EXTRA.items():
         for name in names:
             found = _version(name)
-            lines.append(
-                Line("versions", name, found or f"not installed (safety-receipts[{extra}])")
-            )
+            lines.append(Line("versions", name, found or f"not installed: {install(extra)}"))
     return lines
 
 

@@ -69,15 +69,25 @@ class Statistics:
     """How many."""
 
     @classmethod
-    def of(cls, margins: Sequence[float], temperature: float | None = None) -> Statistics:
+    def of(
+        cls,
+        margins: Sequence[float],
+        temperature: float | None = None,
+        penalty: float | None = None,
+    ) -> Statistics:
         """Return the statistics of a response's margins.
 
         Args:
             margins: At least one, as an engine gives them.
             temperature: Of seeded sampling, whose scores are logits / temperature plus noise;
                 None: greedy.
+            penalty: Repetition penalty.  It can stretch logits, and with them what a number
+                format leaves uncertain, by itself or by its inverse: margins are taken back by
+                the larger, so that no honest one looks larger than it would without.
         """
         clip, scale = float(CLIP), temperature or 1.0
+        if penalty is not None:
+            scale /= max(penalty, 1 / penalty)
         logits = [scale * margin for margin in margins]
         return cls(max(logits), math.fsum(min(one, clip) for one in logits), len(logits))
 

@@ -120,6 +120,7 @@ def show_doctor(console: Console, lines: Sequence[Line], *, quiet: bool) -> None
     bad = sum(line.good is False for line in lines)
     tested = sum(line.section == "self-test" for line in lines)
     if bad:
-        console.print(Text(f"{bad} things are wrong", style="bold red"))
+        said = "1 thing is wrong" if bad == 1 else f"{bad} things are wrong"
+        console.print(Text(f"unhealthy: {said}", style="bold red"))
     else:
         console.print(Text(f"healthy: {tested} self-tests passed", style="bold green"))

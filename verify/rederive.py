@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from receipts.model.plan import PlanPredicate
-from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
+from receipts.model.point import NOTHING_TO_JUDGE, Outcome, Point, RestrictedRecord
 from runner.plan import Artifacts
 from runner.rendering import RenderedPoint
-from runner.responses import ResponseReader, prefix_adopted
-
-EMPTY: Final = (Reason.EMPTY_RESPONSE, Reason.EMPTY_FINAL)
-"""Why there was nothing to judge."""
+from runner.responses import prefix_adopted, reader_of
 
 
 def prompt_problem(rendered: RenderedPoint, record: RestrictedRecord) -> str | None:
@@ -37,7 +32,7 @@ class Texts:
     """
 
     def __init__(self, plan: PlanPredicate, artifacts: Artifacts) -> None:
-        self._reader = ResponseReader(artifacts.chat, frozenset(plan.sampling.end_tokens))
+        self._reader = reader_of(artifacts.chat, plan)
         self._vocabulary = artifacts.facts.architecture.widths.vocabulary
         self._prefixes = {each.id: each.response_prefix for each in plan.conditions}
 
@@ -52,7 +47,8 @@ class Texts:
         if record.text != read.text:
             return "the text is not what its tokens decode to"
         failed = record.outcome is Outcome.FAILED
-        if not failed and read.reason != (record.reason if record.reason in EMPTY else None):
+        stated = record.reason if record.reason in NOTHING_TO_JUDGE else None
+        if not failed and read.reason != stated:
             return "whether there is a text to judge does not follow from its tokens"
         prefix = self._prefixes.get(point.condition)
         adopted = None if failed or prefix is None else prefix_adopted(read.text, prefix)

@@ -32,14 +32,21 @@ from receipts.keys import Signer, TrustSet
 from receipts.model.base import QueryId
 from receipts.model.check import CheckLevel, CheckStatus
 from receipts.model.plan import PlanPredicate, Rejudged
-from receipts.model.point import Outcome, Point, Reason, RestrictedRecord, point_salt
+from receipts.model.point import (
+    NOTHING_TO_JUDGE,
+    Outcome,
+    Point,
+    Reason,
+    RestrictedRecord,
+    point_salt,
+)
 from receipts.model.receipt import Event
 from receipts.seal import seal_event
 from runner.event import Sealed, now
 from runner.execute import one_line, recorded
 from runner.journal import Journal, JournalEntry, journal_path, remove_journal
 from runner.judges.judge import Exchange, Judge
-from runner.judging import JUDGE_REASONS, opinions
+from runner.judging import opinions
 from runner.plan import ResolvedPlan
 from runner.sealed_plan import digest_of, first_difference, write_plan
 from runner.stopping import Silence, refuse_if_none_scored
@@ -294,9 +301,7 @@ class Rejudger:
 
 def was_judged(record: RestrictedRecord) -> bool:
     """Say whether a response was put to the judge: it has a text."""
-    return record.outcome is not Outcome.FAILED and (
-        record.reason is None or record.reason in JUDGE_REASONS
-    )
+    return record.outcome is not Outcome.FAILED and record.reason not in NOTHING_TO_JUDGE
 
 
 def rejudged_event(event: Event, plan_digest: Sha256) -> Event:

@@ -25,16 +25,23 @@ from receipts.model.audit import Direction
 from receipts.model.base import ConditionId
 from receipts.model.judge import JudgeKind
 from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
+from receipts.model.point import (
+    NOTHING_TO_JUDGE,
+    Finish,
+    Outcome,
+    Point,
+    Reason,
+    RestrictedRecord,
+)
 from runner.counting import render_points
-from runner.engines.engine import Completion, Engine, Request
+from runner.engines.engine import Completion, Decoding, Engine, Margins, Request
 from runner.execute import Stack, complete, decoding_of
 from runner.judges.judge import Exchange, Judgement
 from runner.judging import judged
 from runner.noise_seed import point_noise_seed
 from runner.rendering import RenderedPoint, Renderer
 from verify.plausibility import HARD_MARGINS, Plausibility, Statistics
-from verify.rederive import EMPTY, Texts, prompt_problem
+from verify.rederive import Texts, prompt_problem
 
 JUDGE_BAND: Final = 1.0
 """A model judge's margin (log-odds of refusal, or score minus threshold) within this of 0 is
@@ -170,7 +177,7 @@ class Replayer:
             if margins.error is not None:
                 one.missing = margins.error
                 continue
-            one.statistics = Statistics.of(margins.margins, decoding.temperature)
+            one.statistics = _statistics(margins, decoding)
             one.branched = margins.branch
         for one in work:
             if one.statistics is None and one.missing is None:
@@ -212,7 +219,7 @@ class Replayer:
         """Judge every recorded response, and every continuation."""
         asked: list[tuple[_Work, bool, Exchange]] = []
         for one in work:
-            if one.record.text and one.record.reason not in EMPTY:
+            if one.record.text and one.record.reason not in NOTHING_TO_JUDGE:
                 asked.append((one, False, Exchange(one.rendered.query, one.record.text)))
             if one.continued and not one.unread:
                 asked.append((one, True, Exchange(one.rendered.query, one.continued)))
@@ -245,8 +252,7 @@ class Replayer:
             suspects = [
                 by_key[margins.key]
                 for margins in exact.score(pairs, decoding)
-                if margins.error is None
-                and self._beyond(Statistics.of(margins.margins, decoding.temperature))
+                if margins.error is None and self._beyond(_statistics(margins, decoding))
             ]
         for one in suspects:
             assert one.statistics is not None
@@ -307,6 +313,10 @@ class Replayer:
             ambiguous=margin is not None and abs(margin) <= self.yardstick.judge_band,
             judge_margin=None if one.own is None else one.own.margin,
         )
+
+
+def _statistics(margins: Margins, decoding: Decoding) -> Statistics:
+    return Statistics.of(margins.margins, decoding.temperature, decoding.repetition_penalty)
 
 
 @dataclass(slots=True)

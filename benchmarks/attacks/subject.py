@@ -35,7 +35,7 @@ from runner.execute import Stack
 from runner.judges.make import load_judge
 from runner.plan import ResolvedPlan, resolve_plan
 from runner.rendering import Renderer
-from runner.responses import ResponseReader
+from runner.responses import reader_of
 from runner.seal import environment_of
 from verify.plausibility import Plausibility
 from verify.rederive import Texts
@@ -107,8 +107,7 @@ class Subject:
         self.seed: Sha256 = event_seed(self.envelope.digest, None)
         self.renderer = Renderer(self.plan, self.resolved.artifacts, self.seed)
         self.judge = load_judge(self.plan.judge, None)
-        ends = frozenset(self.plan.sampling.end_tokens)
-        self.reader = ResponseReader(self.resolved.artifacts.chat, ends)
+        self.reader = reader_of(self.resolved.artifacts.chat, self.plan)
 
     @property
     def plan(self) -> PlanPredicate:

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 
 from engine_peers.peer import Answers, counting, load
 from engine_peers.workloads import PAD, Prompt, Workload
+from runner.engines.forward import cache_argument
 
 SUFFIX_BATCH = 64
 """Rows that continue one cached prefix together."""
@@ -61,6 +62,7 @@ class CachedPrefixes:
 
     def __init__(self, folder: Path) -> None:
         self._model = load(folder)
+        self._cache_argument = cache_argument(self._model)
 
     @torch.inference_mode()
     def run(self, workload: Workload, batch: int) -> Answers:
@@ -87,7 +89,7 @@ class CachedPrefixes:
 
     def _extend(self, cache: Any, prefix: tuple[int, ...]) -> None:
         ids = torch.tensor([prefix[cache.get_seq_length() :]])
-        self._model.model(input_ids=ids, past_key_values=cache, use_cache=True)
+        self._model.model(input_ids=ids, use_cache=True, **{self._cache_argument: cache})
 
     def _continue(self, shared: Any, prompts: list[Prompt], new_tokens: int) -> list[list[int]]:
         cache = copy.deepcopy(shared)
@@ -102,9 +104,9 @@ class CachedPrefixes:
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{self._cache_argument: cache},
             ).logits
             ids = logits[:, -1].argmax(-1, keepdim=True)
             chosen.append(ids)

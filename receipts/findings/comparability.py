@@ -79,7 +79,7 @@ def setting_checks(
         _alike("demonstration pools", settings, _pools, "other lists"),
         _alike("draw rules", settings, _draw_rules, "other lists"),
         _alike("lists", settings, lambda one: {"seed": one.seed}, "other lists: drawn by plan"),
-        _alike("sampling", settings, lambda one: one.plan.sampling.to_wire()),
+        _alike("sampling", settings, _sampling),
         _prompts(settings),
         _alike("instrument", settings, lambda one: {"instrument": one.plan.instrument}),
         _alike("engine", settings, _engine),
@@ -116,6 +116,10 @@ def _alike(
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _sampling(one: Setting) -> dict[str, Any]:
+    return one.plan.sampling.applied().to_wire()
 
 
 def _judge(one: Setting) -> dict[str, Any]:

@@ -76,6 +76,9 @@ class Checkpoint(WireModel):
     """Number format it was run in."""
     quantisation: Name | None
     """Quantisation of the weights (mxfp4, int8, …), or null."""
+    dequantised: bool | None = None
+    """True where weights stored so were turned back into numbers of ``dtype`` when they were
+    loaded, false where they were used as stored.  Null: not quantised, or not stated."""
 
 
 def model_root(files: Iterable[CheckpointFile], order: RootOrder) -> Sha256:
@@ -101,6 +104,32 @@ def overflows(prompt_tokens: int, max_new_tokens: int, context_limit: int) -> bo
     return prompt_tokens + max_new_tokens > context_limit
 
 
+class ThoughtMarks(WireModel):
+    """What stands around a thought in a response."""
+
+    opening: Name
+    """The mark before it, such as ``<think>``."""
+    closing: Name
+    """The mark after it."""
+    opening_token: Count | None
+    """Token id that the opening mark is; null: it is found in the text."""
+    closing_token: Count | None
+    """Token id that the closing mark is; null: it is found in the text."""
+
+
+class Thoughts(WireModel):
+    """How thoughts are told from the answer, which alone is judged."""
+
+    marks: Annotated[tuple[ThoughtMarks, ...], Field(max_length=16)]
+    """The marks; none where the plan file says that whole responses are judged."""
+    prompt_opens: Count | None
+    """Place in ``marks`` of the thought that every prompt ends in, so that responses begin inside
+    it; null: prompts leave none open."""
+    given: bool
+    """True where the plan file names the marks, or says that there are none; false where they were
+    found in the chat template and the vocabulary."""
+
+
 class Prompt(WireModel):
     """How a conversation becomes token ids."""
 
@@ -110,7 +139,7 @@ class Prompt(WireModel):
     """Digest of the chat template's text."""
     rendering: Name
     """Name and version of how demonstrations and query become a conversation, the conversation
-    token ids, and a response's token ids the text that is judged (``conversation/1``)."""
+    token ids, and a response's token ids the text that is judged (``conversation/2``)."""
     system_prompt: Digest | None
     """Digest of the system prompt's text; null: none given (a template may add its own)."""
     date: Date | None
@@ -126,6 +155,9 @@ class Prompt(WireModel):
     """Longest context in tokens: prompt and longest response must fit."""
     context_overflow: ContextOverflow
     """What happens to a longer prompt."""
+    thoughts: Thoughts | None = None
+    """How thoughts are told from the answer; null: there are no marks of thoughts, or channels
+    tell (``judgedChannel``).  Under ``conversation/1``: nobody looked."""
 
 
 class SamplingMethod(StrEnum):
@@ -133,6 +165,45 @@ class SamplingMethod(StrEnum):
 
     GREEDY = "greedy"
     SEEDED = "seeded"
+
+
+MAX_DEFAULTS = 64
+"""Most sampling defaults of a checkpoint that are stated."""
+
+
+class SamplingDefault(WireModel):
+    """A sampling default that comes with a checkpoint's files."""
+
+    name: Name
+    """Its name in ``generation_config.json``."""
+    value: Name
+    """Its value, as JSON text; of long ones how many entries and the SHA-256 of that text."""
+
+
+class EndTokenOrigin(StrEnum):
+    """Who says that a token ends a response."""
+
+    GENERATION_CONFIG = "generation_config"
+    """``generation_config.json``."""
+    CONFIG = "config"
+    """``config.json``, or its part for text."""
+    TOKENIZER = "tokenizer"
+    """The tokenizer's end-of-sequence token."""
+    TEMPLATE = "template"
+    """The chat template, which writes it after every past turn of the assistant."""
+    PLAN = "plan"
+    """The plan file."""
+
+
+class EndToken(WireModel):
+    """A token that somebody says ends a response."""
+
+    token: Count
+    """Its id."""
+    origins: Annotated[tuple[EndTokenOrigin, ...], Field(min_length=1, max_length=5)]
+    """Who says so, in the order above."""
+    removed: bool
+    """True where the plan file says that it does not."""
 
 
 class Sampling(WireModel):
@@ -152,3 +223,18 @@ class Sampling(WireModel):
     """Longest response in tokens."""
     end_tokens: Annotated[tuple[Count, ...], Field(min_length=1, max_length=64)]
     """Token ids that end a response."""
+    repetition_penalty: Decimal | None = None
+    """What the logits of tokens are divided by (negative ones: multiplied by) that occur in the
+    prompt or earlier in the response; null: none."""
+    defaults_not_applied: (
+        Annotated[tuple[SamplingDefault, ...], Field(max_length=MAX_DEFAULTS)] | None
+    ) = None
+    """What the checkpoint's files state of sampling that would change tokens and is not applied,
+    sorted by name; null: not stated, as in plans before there was this field."""
+    end_token_origins: Annotated[tuple[EndToken, ...], Field(max_length=64)] | None = None
+    """Who says so of each, by ascending id, with those that the plan file takes out.  Null:
+    ``config.json`` and ``generation_config.json`` alone were asked."""
+
+    def applied(self) -> Sampling:
+        """Return it without what is only told: equal ones choose tokens alike."""
+        return self.model_copy(update={"defaults_not_applied": None})

@@ -81,6 +81,10 @@ class Reason(StrEnum):
     """The response has no text to judge."""
     EMPTY_FINAL = "empty_final"
     """The judged channel is empty, others are not."""
+    THOUGHT_ALONE = "thought_alone"
+    """The response closes a thought and gives no answer after it."""
+    UNFINISHED_THOUGHT = "unfinished_thought"
+    """The response ends inside a thought: it never came to an answer."""
     ENGINE_ERROR = "engine_error"
     """The engine failed on this point."""
     OUT_OF_MEMORY = "out_of_memory"
@@ -89,12 +93,22 @@ class Reason(StrEnum):
     """The prompt is longer than the model's context."""
 
 
+NOTHING_TO_JUDGE: Final = (
+    Reason.EMPTY_RESPONSE,
+    Reason.EMPTY_FINAL,
+    Reason.THOUGHT_ALONE,
+    Reason.UNFINISHED_THOUGHT,
+)
+"""Reasons that follow from a response alone: no judge is asked."""
+
+OF_THOUGHTS: Final = (Reason.THOUGHT_ALONE, Reason.UNFINISHED_THOUGHT)
+"""Reasons that only a checkpoint with marks of thoughts has."""
+
 _UNSCORED_REASONS = (
     Reason.JUDGE_NA,
     Reason.JUDGE_PARSE_ERROR,
     Reason.JUDGE_ERROR,
-    Reason.EMPTY_RESPONSE,
-    Reason.EMPTY_FINAL,
+    *NOTHING_TO_JUDGE,
 )
 
 LEGAL_ENDINGS: Final[frozenset[tuple[Finish, Outcome, Reason | None]]] = frozenset(
@@ -328,7 +342,7 @@ class RestrictedRecord(WireModel):
             yield "the second judge judges what the first did, where the plan names one"
 
 
-_NOT_JUDGED = (Reason.EMPTY_RESPONSE, Reason.EMPTY_FINAL, Reason.JUDGE_ERROR)
+_NOT_JUDGED = (*NOTHING_TO_JUDGE, Reason.JUDGE_ERROR)
 
 
 def point_salt(run_secret: bytes, plan_digest: Sha256, id_: Sha256) -> str:

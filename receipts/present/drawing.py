@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
 from receipts.errors import IncompleteError
+from receipts.extras import install
 from receipts.files import atomic_write
 from receipts.model.receipt import ConditionResult, EvaluationPredicate
 from receipts.text import printable
@@ -59,9 +60,7 @@ def require_matplotlib() -> None:
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-        raise IncompleteError(
-            "matplotlib is not installed", hint="pip install 'safety-receipts[findings]'"
-        ) from None
+        raise IncompleteError("matplotlib is not installed", hint=install("findings")) from None
 
 
 def write_figure(

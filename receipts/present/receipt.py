@@ -19,6 +19,7 @@ from receipts.model.receipt import (
     ConditionResult,
     EvaluationPredicate,
 )
+from receipts.present.answers import judged_words
 from receipts.present.charts import bar
 from receipts.present.findings import show_findings
 from receipts.present.numerals import percent, points
@@ -65,6 +66,14 @@ def _grid(rows: Iterable[tuple[str, str | Text]]) -> Table:
     return table
 
 
+def _defaults(receipt: EvaluationPredicate) -> list[tuple[str, str | Text]]:
+    """Return a line on what the checkpoint's files state of sampling and the run did not do."""
+    told = ", ".join(
+        f"{one.name} = {one.value}" for one in receipt.sampling.defaults_not_applied or ()
+    )
+    return [("", f"of the checkpoint's defaults not applied: {told}")] if told else []
+
+
 def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, keyid: str) -> None:
     checkpoint, judge, sampling = receipt.checkpoint, receipt.judge, receipt.sampling
     demonstrations, event = receipt.demonstrations, receipt.event
@@ -84,6 +93,8 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         if sampling.temperature is None
         else f"{sampling.method.value}, T = {sampling.temperature}, top-p {sampling.top_p}"
     )
+    if sampling.repetition_penalty is not None:
+        how += f", repetition penalty {sampling.repetition_penalty}"
     queries = ", ".join(
         f"{source.name} ({source.selected:,}, {source.role.value.replace('_', ' ')})"
         for source in receipt.queries
@@ -102,6 +113,8 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         ("demonstrations", _pools(receipt)),
         ("draws", f"{demonstrations.draws} a query, shared by {shared}"),
         ("sampling", f"{how}, at most {sampling.max_new_tokens:,} new tokens"),
+        *_defaults(receipt),
+        ("judged", judged_words(receipt.prompt)),
         ("judge", _judge(receipt)),
         ("run", f"{event.started_at} to {event.finished_at}; {restarts}"),
         ("evidence", _evidence(receipt)),

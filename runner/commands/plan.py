@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from receipts.cli import common_options
 from receipts.commands.keygen import read_passphrase
@@ -12,13 +13,17 @@ from receipts.errors import UsageError
 from receipts.keys import load_signer
 from receipts.model.checkpoint import Dtype
 from receipts.present.output import Output
-from runner.commands.run import beacon_value_of, model_options
+from receipts.text import printable
+from runner.commands.run import beacon_value_of, checked, model_options, strict_option
 from runner.dry_run import dry_run
 from runner.estimate import Throughput
-from runner.plan import resolve_plan
+from runner.judged import judged_document, judged_lines, template_facts
+from runner.plan import ResolvedPlan, resolve_plan
 from runner.present import plan_document, render_plan
+from runner.present_prompt import render_prompt
 from runner.progress import RunProgress
-from runner.sealed_plan import digest_of, write_plan
+from runner.prompt_view import find_point, view_prompt
+from runner.sealed_plan import digest_of, renderer_of, write_plan
 
 _FEW_POINTS = 20_000
 """Points up to which the alternatives are counted without being asked for."""
@@ -36,6 +41,12 @@ _FEW_POINTS = 20_000
     default=None,
     help=f"Count other draw_blocks too; default: up to {_FEW_POINTS:,} points.",
 )
+@click.option(
+    "--show-prompt",
+    metavar="CONDITION[:QUERY]",
+    help="Show one prompt as the run will ask it, and where each part of it comes from.",
+)
+@strict_option
 @model_options
 @common_options
 def plan(
@@ -47,6 +58,8 @@ def plan(
     out: Path | None,
     device: str | None,
     alternatives: bool | None,
+    show_prompt: str | None,
+    strict: bool,
     allow_pickle: bool,
     beacon_value: str | None,
     output: Output,
@@ -59,10 +72,16 @@ def plan(
         raise UsageError("--seal needs --key and --out")
     if not seal and (key is not None or out is not None):
         raise UsageError("--key and --out go with --seal")
+    if show_prompt is not None and seal:
+        raise UsageError("--show-prompt takes no --seal", hint="look first, seal then")
     signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
     value = beacon_value_of(beacon_value)
     with RunProgress(output) as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
+        resolved = checked(resolved, output, device=device, strict=strict)
+        if show_prompt is not None:
+            _show_prompt(resolved, value, show_prompt, output)
+            return
         few = resolved.predicate.points <= _FEW_POINTS
         report = dry_run(
             resolved,
@@ -76,7 +95,25 @@ def plan(
         sealed = write_plan(resolved, out, signer)
     document = plan_document(resolved, report, digest_of(resolved.predicate))
     document["sealed"] = None if sealed is None else {"bundle": str(out), "digest": sealed.digest}
-    output.result(document, lambda console: render_plan(document, console))
+    output.result(document, lambda console: render_plan(document, judged_lines(resolved), console))
+
+
+def _show_prompt(
+    resolved: ResolvedPlan, beacon_value: str | None, wanted: str, output: Output
+) -> None:
+    index = find_point(resolved.predicate, wanted)
+    view = view_prompt(
+        renderer_of(resolved, beacon_value), resolved.artifacts, template_facts(resolved), index
+    )
+    document = view.as_json() | {"judged": judged_document(resolved)}
+    control = resolved.artifacts.chat.template.control
+
+    def render(console: Console) -> None:
+        render_prompt(view, control, console)
+        for line in judged_lines(resolved):
+            console.print(printable(line), soft_wrap=True)
+
+    output.result(document, render)
 
 
 def _throughput(device: str | None, dtype: Dtype) -> Throughput:

@@ -23,8 +23,10 @@ from receipts.text import printable
 from runner.event import EventRunner, LoadedStack, RunOptions, Sealed
 from runner.pilot import run_pilot
 from runner.plan import ResolvedPlan, resolve_plan
+from runner.plan_warnings import refuse_warnings
 from runner.present import duration
 from runner.progress import RunProgress
+from runner.runnable import check_runnable
 from runner.stopping import reasons_told
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -44,6 +46,31 @@ def byte_size(text: str) -> int:
         raise UsageError(f"{text!r} is no size", hint="write 8GiB, 512M or a number of bytes")
     thousandths = int(match[1]) * 1000 + int((match[2] or "0").ljust(3, "0"))
     return thousandths * _UNITS[match[3].lower()] // 1000
+
+
+strict_option = click.option(
+    "--strict", is_flag=True, help="Refuse a plan of which a warning says that it is in doubt."
+)
+
+
+def checked(
+    resolved: ResolvedPlan, output: Output, *, device: str | None, strict: bool
+) -> ResolvedPlan:
+    """Return a plan that can be run here, with all that is in doubt, which is printed.
+
+    Raises:
+        UsageError: Something is in doubt and is to be refused; or as
+            :func:`runner.runnable.check_runnable`.
+        IncompleteError: As there.
+    """
+    from runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
+
+    resolved = check_runnable(resolved, resolve_device(device or "auto").type)
+    for warning in resolved.warnings:
+        output.note(warning.one_line())
+    if strict:
+        refuse_warnings(resolved.warnings, resolved.file)
+    return resolved
 
 
 def model_options(function: click.decorators.FC) -> click.decorators.FC:
@@ -80,6 +107,7 @@ def model_options(function: click.decorators.FC) -> click.decorators.FC:
     help="A pilot: N points spread over the plan, nothing recorded, nothing sealed.",
 )
 @click.option("--show-rates", is_flag=True, help="Show running rates; sealed as a look.")
+@strict_option
 @model_options
 @common_options
 def run(  # one parameter an option
@@ -96,6 +124,7 @@ def run(  # one parameter an option
     accept_unscored: bool,
     limit: int | None,
     show_rates: bool,
+    strict: bool,
     allow_pickle: bool,
     beacon_value: str | None,
     output: Output,
@@ -133,6 +162,7 @@ def run(  # one parameter an option
     with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
         signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
+        resolved = checked(resolved, output, device=device, strict=strict)
         if limit is not None:
             return _pilot(resolved, make_stack(resolved, bound), limit, output)
         assert signer is not None  # as checked above

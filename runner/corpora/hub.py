@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from receipts.errors import FileAccessError, IncompleteError, MalformedError, UsageError
+from receipts.extras import install
 from receipts.model.base import RelativePath
 
 _PATH: TypeAdapter[str] = TypeAdapter(RelativePath)
@@ -139,7 +140,7 @@ def _client(repository: Repository, file: str | None) -> Iterator[Any]:
         raise IncompleteError(
             "fetching from the hub needs huggingface_hub",
             file=repository.name,
-            hint=f"pip install 'safety-receipts[run]', or name a {thing} with `path:`",
+            hint=f"{install('run')}, or name a {thing} with `path:`",
         ) from None
     # The HTTP client is httpx in one release of huggingface_hub and httpx2 in another.
     transport = errors.HfHubHTTPError.__bases__[0]

@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any, BinaryIO
 
 from receipts.errors import IncompleteError, MalformedError
+from receipts.extras import install
 from runner.corpora.record import Number, Record
 
 MAX_GROUP_BYTES = 1024 * 1024 * 1024
@@ -39,7 +40,7 @@ def parquet_schema(stream: BinaryIO, file: str) -> tuple[Any, tuple[str, ...]]:
         raise IncompleteError(
             "reading Parquet needs pyarrow",
             file=file,
-            hint="pip install 'safety-receipts[run]', or convert the file to .jsonl",
+            hint=f"{install('run')}, or convert the file to .jsonl",
         ) from None
     try:
         source = parquet.ParquetFile(stream)

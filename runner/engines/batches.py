@@ -16,6 +16,8 @@ from runner.model_facts import Architecture
 
 SCRATCH_BYTES = 80
 """Scratch memory of sampling for each logit handled at once, in bytes; an upper bound."""
+PENALTY_BYTES = 18
+"""The same of a repetition penalty: which were seen, and four rows of logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class MemoryModel:
     kept_bytes: int
     """Bytes of a number in the keys and values that rows share
     (:func:`runner.engines.attention.keeps_fp32`)."""
+    penalised: bool = False
+    """Whether tokens are chosen under a repetition penalty."""
 
     def batch_bytes(self, rows: int, load: Load) -> int:
         """Return an upper estimate for ``rows`` rows padded to ``load``.
@@ -110,6 +114,8 @@ class MemoryModel:
         vocabulary = self.architecture.widths.vocabulary
         logits = positions * vocabulary
         chunk = min(logits, max(self.chunk_logits, vocabulary))
+        if self.penalised:  # which tokens were seen, and by chunk the logits that this changes
+            return logits * (2 * self.number_bytes + 9) + chunk * (SCRATCH_BYTES + PENALTY_BYTES)
         return logits * (2 * self.number_bytes + 8) + chunk * SCRATCH_BYTES
 
     def _attention(self, rows: int, queries: int, keys: int) -> int:

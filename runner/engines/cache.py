@@ -154,6 +154,11 @@ class RowCache(Cache):
         super().__init__(layers=list(self.row_layers))
         self.rows = rows
 
+    @property
+    def filled(self) -> bool:
+        """Whether any layer holds keys and values."""
+        return any(layer.is_initialized for layer in self.row_layers)
+
     def select(self, rows: torch.Tensor) -> None:
         """Keep only some rows (int64 indices), in every layer."""
         for layer in self.row_layers:

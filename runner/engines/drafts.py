@@ -11,6 +11,7 @@ from receipts.model.point import Finish, Reason
 from runner.engines import sampling
 from runner.engines.engine import Completion, Decoding, Margins, Request
 from runner.engines.noise import seed_tensor
+from runner.engines.repetition import SeenAlong, SeenTokens, penalised
 from runner.engines.requests import failed
 
 
@@ -50,35 +51,75 @@ class Draft:
         return [replace(done, key=one.key) for one in self.requests]
 
 
-def take_tokens(logits: torch.Tensor, drafts: Sequence[Draft], decoding: Decoding) -> torch.Tensor:
-    """Give each unfinished response its next token; return the tokens, int64 [rows].
+class Chooser:
+    """Chooses the tokens of a batch of responses, step by step.
 
     Args:
-        logits: fp32 [rows, vocabulary]; a row that is not finite ends its response.
-        drafts: The responses.
-        decoding: How a token is chosen.
+        drafts: All of them, none begun.
+        decoding: How tokens are chosen.
     """
-    device = logits.device
-    if device.type == "mps":  # has no float64, which the noise is defined in
-        logits = logits.cpu()
-    # A sum is finite if all its terms are, as fp32 holds many more than a vocabulary's logits.
-    finite = torch.isfinite(logits.sum(-1))
-    sound = logits if bool(finite.all()) else torch.where(finite[:, None], logits, 0.0)
-    seeds = seed_tensor([draft.request.seed for draft in drafts], sound.device)
-    positions = torch.tensor(
-        [draft.request.begun + len(draft.tokens) for draft in drafts], device=sound.device
-    )
-    tokens = sampling.choose(sound, decoding, seeds, positions)
-    for i, (draft, token, ok) in enumerate(
-        zip(drafts, tokens.tolist(), finite.tolist(), strict=True)
-    ):
-        if draft.finish is not None:
-            continue
-        if ok:
-            draft.take(token, logits[i])
-        else:
-            draft.finish = Finish.ERROR
-    return tokens.to(device)
+
+    def __init__(self, drafts: Sequence[Draft], decoding: Decoding) -> None:
+        self._decoding = decoding
+        self._drafts = drafts
+        self._places = {id(draft): place for place, draft in enumerate(drafts)}
+        self._seen: SeenTokens | None = None
+
+    def take(self, logits: torch.Tensor, drafts: Sequence[Draft]) -> torch.Tensor:
+        """Give each unfinished response its next token; return the tokens, int64 [rows].
+
+        Args:
+            logits: fp32 [rows, vocabulary]; a row that is not finite ends its response.
+            drafts: The responses, some of the batch.
+        """
+        device = logits.device
+        if device.type == "mps":  # has no float64, which the noise is defined in
+            logits = logits.cpu()
+        # A sum is finite if all its terms are, as fp32 holds many more than a vocabulary's logits.
+        finite = torch.isfinite(logits.sum(-1))
+        sound = logits if bool(finite.all()) else torch.where(finite[:, None], logits, 0.0)
+        tokens = self._choose(sound, drafts)
+        for i, (draft, token, ok) in enumerate(
+            zip(drafts, tokens.tolist(), finite.tolist(), strict=True)
+        ):
+            if draft.finish is not None:
+                continue
+            if ok:
+                draft.take(token, logits[i])
+            else:
+                draft.finish = Finish.ERROR
+        return tokens.to(device)
+
+    def _choose(self, logits: torch.Tensor, drafts: Sequence[Draft]) -> torch.Tensor:
+        """Return the next token of each response, int64 [rows].
+
+        Args:
+            logits: fp32 [rows, vocabulary], finite, on a device with float64.
+            drafts: The responses.
+        """
+        device, penalty = logits.device, self._decoding.repetition_penalty
+        seeds = seed_tensor([draft.request.seed for draft in drafts], device)
+        positions = torch.tensor(
+            [draft.request.begun + len(draft.tokens) for draft in drafts], device=device
+        )
+        if penalty is None:
+            return sampling.choose(logits, self._decoding, seeds, positions)
+        if self._seen is None:
+            requests = [draft.request for draft in self._drafts]
+            self._seen = SeenTokens(requests, logits.shape[1], device)
+        places = torch.tensor([self._places[id(draft)] for draft in drafts], device=device)
+        chosen = [
+            sampling.choose(
+                penalised(logits[part], self._seen.of(places[part]), penalty),
+                self._decoding,
+                seeds[part],
+                positions[part],
+            )
+            for part in sampling.parts(logits)
+        ]
+        tokens = torch.cat(chosen)
+        self._seen.add(places, tokens)
+        return tokens
 
 
 def margins_of(
@@ -98,7 +139,22 @@ def margins_of(
     tokens = torch.tensor(response, device=logits.device)
     seeds = seed_tensor([request.seed], logits.device).expand(len(response))
     positions = request.begun + torch.arange(len(response), device=logits.device)
-    margins, chosen = sampling.margins(logits, tokens, decoding, seeds, positions)
+    penalty = decoding.repetition_penalty
+    if penalty is None:
+        margins, chosen = sampling.margins(logits, tokens, decoding, seeds, positions)
+    else:
+        seen = SeenAlong(request, response, logits.shape[1], logits.device)
+        found = [
+            sampling.margins(
+                penalised(logits[part], seen.at(part.start, part.stop), penalty),
+                tokens[part],
+                decoding,
+                seeds[part],
+                positions[part],
+            )
+            for part in sampling.parts(logits)
+        ]
+        margins, chosen = (torch.cat(each) for each in zip(*found, strict=True))
     others = (chosen != tokens).nonzero()
     branch = int(others[0]) if len(others) else None
     logprobs = torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None])[:, 0]

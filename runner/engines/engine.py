@@ -27,6 +27,9 @@ class Decoding:
     """Nucleus mass, above 0 and up to 1; None: no limit."""
     top_k: int | None = None
     """Largest number of candidates; None: no limit."""
+    repetition_penalty: float | None = None
+    """Above 0; what tokens' logits are divided by (negative ones: multiplied by) that occur in
+    the prompt or earlier in the response; None: none."""
 
     @property
     def greedy(self) -> bool:
@@ -72,7 +75,7 @@ class Completion:
     ``max_new_tokens`` tokens, none of them a stop id; ``error``: it failed."""
     logits: tuple[tuple[float, ...], ...] = ()
     """For each token of the response, the raw fp32 logits of ``logits_for`` at its position
-    (before temperature and noise); empty where none were asked for."""
+    (before a penalty, temperature and noise); empty where none were asked for."""
     reason: Reason | None = None
     """``engine_error`` or ``out_of_memory`` where it failed; else None."""
     error: str | None = None
@@ -87,15 +90,15 @@ class Margins:
     """The request's."""
     margins: tuple[float, ...]
     """For each token of the response: the best score at its position minus its own, at least
-    0; 0 means that this engine would have chosen it.  Scores are logits when greedy, else
-    logits / temperature plus noise, with −infinity outside top-k and top-p.  Empty where
-    scoring failed."""
+    0; 0 means that this engine would have chosen it.  Scores are logits, after a repetition
+    penalty, when greedy, else those / temperature plus noise, with −infinity outside top-k and
+    top-p.  Empty where scoring failed."""
     branch: int | None
     """Index of the first token that this engine would not have taken: another has a better
     score, or the same and a lower id.  None: it would have taken them all."""
     logprobs: tuple[float, ...]
-    """For each token of the response: its log-probability in fp32, at temperature 1; empty
-    where scoring failed."""
+    """For each token of the response: its log-probability in fp32, at temperature 1 and without
+    a penalty; empty where scoring failed."""
     reason: Reason | None = None
     """``engine_error`` or ``out_of_memory`` where it failed; else None."""
     error: str | None = None

@@ -2,25 +2,77 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
+import transformers
+from transformers.cache_utils import Cache
 
+from receipts.errors import UsageError
 from runner.engines.load import LoadedModel
+
+_CACHE_NAMES: Final = ("cache", "past_key_values")
+"""Names of the argument that takes a cache: since transformers 5.24, and before."""
+TESTED: Final = ("5.15.0", "5.24.0")
+"""The oldest and the newest release of transformers that this version was tested with."""
+
+
+def not_understood(model: Any, reason: str) -> UsageError:
+    """Return the error of a forward pass that this version does not know how to use.
+
+    A release of transformers that changed something and an architecture that never could be
+    run look the same from here, so the error names the release and blames neither.
+    """
+    return UsageError(
+        f"the forward pass of {type(model).__name__} in transformers {transformers.__version__} "
+        f"is not understood: {reason}",
+        hint=f"install a release from {TESTED[0]} to {TESTED[1]}, which this version is tested "
+        "with; an architecture of which the same is said there is not supported",
+    )
+
+
+def cache_argument(model: Any) -> str:
+    """Return under which name a model's forward pass takes its cache.
+
+    It is looked for in the signature of the model, and, where that hands on what it does not
+    name, in that of the model without its output layer.
+
+    Raises:
+        UsageError: It takes no cache, or no positions.
+    """
+    named: list[str] = []
+    for module in (model, model.base_model):
+        parameters = inspect.signature(module.forward).parameters.values()
+        named += [one.name for one in parameters]
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    if "position_ids" not in named:
+        raise not_understood(model, "it takes no position_ids")
+    found = [name for name in named if name in _CACHE_NAMES]
+    if not found:
+        raise not_understood(model, f"it takes no cache as {' or '.join(_CACHE_NAMES)}")
+    return found[0]
 
 
 class Forward:
     """Runs a model's forward pass.
 
     Args:
-        loaded: The model; it has an output layer.
+        loaded: The model.
+
+    Raises:
+        UsageError: It has no output layer, or takes no cache or no positions.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._model: Any = loaded.model
         self._head: Any = self._model.get_output_embeddings()
+        if self._head is None:
+            raise not_understood(self._model, "it has no output layer")
+        self._cache_argument = cache_argument(self._model)
         self._vocabulary = loaded.architecture.widths.vocabulary
 
     def __call__(
@@ -28,6 +80,8 @@ class Forward:
         ids: torch.Tensor,
         positions: torch.Tensor,
         at: torch.Tensor,
+        *,
+        cache: Cache | None = None,
         **options: Any,
     ) -> torch.Tensor:
         """Return fp32 logits [rows, n, vocabulary].
@@ -37,6 +91,8 @@ class Forward:
             positions: Their positions, int64 [rows, tokens].
             at: int64 [rows, n], which tokens' logits are wanted.  Only those pass through the
                 output layer, and through whatever scaling and capping the model puts after it.
+            cache: Takes the keys and values, and gives those of earlier passes; None: none are
+                kept.
             **options: Further arguments of the model's ``forward``.
 
         Raises:
@@ -47,9 +103,13 @@ class Forward:
             index = at[:, :, None].expand(-1, -1, arguments[0].shape[-1])
             return (arguments[0].gather(1, index), *arguments[1:])
 
+        if cache is not None:
+            options[self._cache_argument] = cache
         hook = self._head.register_forward_pre_hook(pick)
         try:
-            output = self._model(input_ids=ids, position_ids=positions, **options)
+            output = self._model(
+                input_ids=ids, position_ids=positions, use_cache=cache is not None, **options
+            )
         finally:
             hook.remove()
         logits: torch.Tensor = output.logits

@@ -30,15 +30,20 @@ from runner.model_facts import (
     one_line,
     read_architecture,
     read_config,
-    read_end_tokens,
+    refuse_untied_head,
 )
-from runner.model_files import WEIGHTS, read_json_object, read_pickled_weights, read_weights
+from runner.model_files import (
+    read_json_object,
+    read_pickled_weights,
+    read_weights,
+    refuse_half_a_model,
+)
+from runner.quantisation import DEQUANTISED, check_packages
 
 _OTHER_MODALITY = re.compile(
     r"(^|[._])(vision|visual|audio|image|speech|mm_projector|multi_modal_projector)"
 )
 """Weights that the text part of a multimodal model has no place for."""
-_DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,16 @@ class LoadedModel:
     """The transformers model, in evaluation mode on its device."""
     architecture: Architecture
     """What follows from its configuration."""
-    end_tokens: tuple[int, ...]
-    """Token ids that end a response, ascending."""
     dtype: Dtype
     """Number format of weights and activations."""
     device: torch.device
     """Where it lies."""
     attention: str
     """Attention implementation: ``sdpa`` or ``eager``."""
+
+
+_PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""Number formats of weights that stand for themselves: those of FP8 go with a scale."""
 
 
 def torch_dtype(dtype: Dtype) -> torch.dtype:
@@ -118,8 +125,12 @@ def load_model(
     raw = read_json_object(folder / CONFIG)
     config = read_config(folder, raw)
     architecture = read_architecture(config, folder)
-    ends = read_end_tokens(folder, raw, architecture.widths.vocabulary)
-    safetensors = _check_weight_files(folder, allow_pickle)
+    safetensors = _check_weight_files(folder, config, allow_pickle)
+    check_packages(architecture.quantisation, folder)
+    dequantised = architecture.quantisation in DEQUANTISED
+    unpacked = architecture.quantisation is None or dequantised
+    if dequantised:
+        config.quantization_config = _dequantising(config.quantization_config)
     attention = (
         "sdpa" if getattr(_model_class(config, folder), "_supports_sdpa", False) else "eager"
     )
@@ -129,11 +140,14 @@ def load_model(
         dtype=torch_dtype(dtype),
         attn_implementation=attention,
         use_safetensors=safetensors,
-        device_map={"": place} if architecture.quantisation and place.type != "cpu" else None,
+        # Packed weights are unpacked by kernels of the device; others are moved there below.
+        device_map=None if unpacked or place.type == "cpu" else {"": place},
     )
     _check_keys(folder, model, config, info)
+    if dequantised:
+        _cast_the_rest(model, torch_dtype(dtype))
     model = _move(model, place, folder)
-    return LoadedModel(model, architecture, ends, dtype, place, attention)
+    return LoadedModel(model, architecture, dtype, place, attention)
 
 
 def wrap_model(model: Any) -> LoadedModel:
@@ -148,34 +162,41 @@ def wrap_model(model: Any) -> LoadedModel:
     if model.dtype not in formats:
         raise UsageError(f"the number format {model.dtype} is not supported", file=name)
     architecture = read_architecture(model.config, name)
-    stated = {"eos_token_id": model.generation_config.eos_token_id}
-    ends = read_end_tokens(name, stated, architecture.widths.vocabulary)
     attention = str(model.config._attn_implementation)
     dtype = formats[model.dtype]
-    return LoadedModel(model.eval(), architecture, ends, dtype, model.device, attention)
+    return LoadedModel(model.eval(), architecture, dtype, model.device, attention)
 
 
-def _check_weight_files(folder: Path, allow_pickle: bool) -> bool:
+def _dequantising(quantised: Any) -> dict[str, Any]:
+    """Return a quantisation's settings with the one that turns weights back on loading."""
+    settings: dict[str, Any] = quantised if isinstance(quantised, dict) else quantised.to_dict()
+    return {**settings, "dequantize": True}
+
+
+def _cast_the_rest(model: Any, dtype: torch.dtype) -> None:
+    """Bring what was stored plain beside quantised weights into the model's number format.
+
+    transformers leaves it as it is stored.  Parameters that an architecture keeps in float32
+    stay there, by the rule that holds for checkpoints without quantisation.
+    """
+    kept = set(model._keep_in_fp32_modules_strict or ())
+    if dtype is torch.float16:
+        kept |= set(model._keep_in_fp32_modules or ())
+    for name, parameter in model.named_parameters():
+        if parameter.dtype in _PLAIN and kept.isdisjoint(name.split(".")):
+            parameter.data = parameter.data.to(dtype)
+
+
+def _check_weight_files(folder: Path, config: Any, allow_pickle: bool) -> bool:
     """Check the weight files; return whether they are safetensors."""
-    names = [path.name for path in folder.iterdir()]
-    if "adapter_config.json" in names:
-        raise UsageError(
-            "is an adapter, not a whole model",
-            file=folder,
-            hint="merge it into its base model and name the merged folder",
-        )
-    if any(_DISTRIBUTED.fullmatch(name) for name in names):
-        raise UsageError(
-            "holds a distributed training checkpoint",
-            file=folder,
-            hint=f"save it with save_pretrained, as {WEIGHTS}",
-        )
+    refuse_half_a_model(folder)
     try:
-        read_weights(folder)
+        weights = read_weights(folder)
     except UsageError:
         if allow_pickle and read_pickled_weights(folder) is not None:
             return False
         raise
+    refuse_untied_head(config, weights, folder)
     return True
 
 
@@ -201,6 +222,7 @@ def _from_pretrained(folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]
                 trust_remote_code=False,
                 weights_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused here, with both shapes
                 **options,
             )
     except ImportError as error:
@@ -249,10 +271,9 @@ def _check_keys(folder: Path, model: Any, config: Any, info: dict[str, Any]) -> 
     unexpected = sorted(info["unexpected_keys"])
     if text_only:  # the text part of a multimodal checkpoint
         unexpected = [key for key in unexpected if not _OTHER_MODALITY.search(key)]
-    misshapen = sorted(str(entry[0]) for entry in info["mismatched_keys"])
+    refuse_misshapen(folder, info)
     for what, keys in (
         ("lacks weights of", sorted(info["missing_keys"])),
-        ("has weights of another shape than", misshapen),
         ("has weights that are not part of", unexpected),
     ):
         if keys:
@@ -264,6 +285,25 @@ def _check_keys(folder: Path, model: Any, config: Any, info: dict[str, Any]) -> 
     if info.get("error_msgs"):
         raise MalformedError(
             f"cannot be loaded: {str(info['error_msgs'][0]).splitlines()[0][:240]}", file=folder
+        )
+
+
+def refuse_misshapen(folder: Path, info: dict[str, Any]) -> None:
+    """Refuse a checkpoint with weights of another shape than its configuration asks for.
+
+    Args:
+        folder: Named in the error.
+        info: What transformers told of the loading, asked to go on after such a weight.
+
+    Raises:
+        MalformedError: With the first of them, both shapes, and how many there are.
+    """
+    for name, stored, expected in sorted(info["mismatched_keys"]):
+        raise MalformedError(
+            f"{name} has shape {list(stored)}, and config.json asks for {list(expected)} "
+            f"({len(info['mismatched_keys'])} in all)",
+            file=folder,
+            hint="the weights and config.json are of different models",
         )
 
 

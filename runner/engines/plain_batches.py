@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from runner.engines.cache import RowCache, Rows
-from runner.engines.drafts import Draft, margins_of, take_tokens
+from runner.engines.drafts import Chooser, Draft, margins_of
 from runner.engines.engine import Decoding, Margins, Request
 from runner.engines.forward import Forward
 
@@ -41,9 +41,11 @@ class PlainBatches:
         rows = Rows(lengths, longest)
         cache = RowCache(rows, self._windows)
         logits = self._run(ids, _counting(ids), (lengths - 1)[:, None], cache)[:, 0]
-        alive = list(drafts)
+        if not cache.filled:
+            raise ValueError("the forward pass kept nothing in the cache that it was given")
+        alive, chooser = list(drafts), Chooser(drafts, decoding)
         while True:
-            tokens = take_tokens(logits, alive, decoding)
+            tokens = chooser.take(logits, alive)
             going = [i for i, draft in enumerate(alive) if draft.finish is None]
             if not going:
                 return
@@ -100,8 +102,7 @@ class PlainBatches:
             positions,
             at,
             attention_mask=None if cache is None else cache.rows.mask(),
-            past_key_values=cache,
-            use_cache=cache is not None,
+            cache=cache,
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from runner.engines.drafts import Draft, margins_of, take_tokens
+from runner.engines.drafts import Chooser, Draft, margins_of
 from runner.engines.engine import Decoding, Margins, Request
 from runner.engines.forward import Forward
 from runner.engines.prefix_memory import OwnCache, Segment
@@ -134,7 +134,6 @@ class PrefixBatches:
             ids[None],
             pass_.placed[None],
             torch.from_numpy(at).to(device)[None],
-            use_cache=False,
             shared_prefix=pass_,
         )[0]
 
@@ -199,8 +198,9 @@ class PrefixBatches:
         positions = np.array([self._position(row) for row in rows], np.int64)
         columns = batch.own.astype(np.int64)
         reads = self._reads(rows, range(len(rows) + 1))
+        chooser = Chooser(drafts, decoding)
         while True:
-            chosen = take_tokens(logits, [drafts[i] for i in alive], decoding).cpu().numpy()
+            chosen = chooser.take(logits, [drafts[i] for i in alive]).cpu().numpy()
             going = np.array([drafts[i].finish is None for i in alive])
             if not going.any():
                 return

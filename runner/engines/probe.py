@@ -1,7 +1,8 @@
-"""Whether a model gives, over shared prefixes, what its ordinary forward pass gives.
+"""Whether a model gives, with a cache and over shared prefixes, what it gives without either.
 
-A model's code may do with attention what no registry tells of.  So before an engine relies on
-the replacement it answers a few short prompts both ways.  The prompts are shorter than most
+A model's code may do with attention what no registry tells of, and a release of transformers
+may read a cache or a mask in another way than the one before.  So before an engine relies on
+either it answers a few short prompts both ways.  The prompts are shorter than most
 sliding windows: that windows are respected is tested on small models, not here.
 """
 
@@ -10,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import torch
+
 from receipts.model.checkpoint import Dtype
+from receipts.model.point import Finish
 from runner.engines.drafts import Draft
 from runner.engines.engine import GREEDY, Request
 from runner.engines.forward import Forward
@@ -36,6 +40,53 @@ _TOLERANCE: Final = {Dtype.FLOAT32: 1e-3, Dtype.BFLOAT16: 0.1, Dtype.FLOAT16: 0.
 """Largest difference of two logits, as a share of the largest logit (at least 1)."""
 
 
+def why_not_cached(loaded: LoadedModel, forward: Forward, plain: PlainBatches) -> str | None:
+    """Return how a model's logits with a cache are other than without, or None.
+
+    Single tokens may be other in a half-width format, where experts change; most may not.
+
+    Args:
+        loaded: The model.
+        forward: Runs it.
+        plain: Answers with its ordinary forward pass.
+    """
+    drafts = [Draft([request]) for request in _requests(loaded)]
+    plain.generate(drafts, GREEDY)
+    apart: list[str] = []
+    tokens = 0
+    for draft in drafts:
+        if draft.finish is Finish.ERROR:
+            continue  # what is not finite is said of each response, not of the model
+        whole = _without_cache(loaded, forward, draft)
+        tokens += len(whole)
+        for mine, theirs in zip(draft.logits, whole, strict=True):
+            if (problem := _far(mine, theirs, _TOLERANCE[loaded.dtype])) is not None:
+                apart.append(problem)
+    return f"with a cache {apart[0]}" if 2 * len(apart) > tokens else None
+
+
+@torch.inference_mode()
+def _without_cache(
+    loaded: LoadedModel, forward: Forward, draft: Draft
+) -> tuple[tuple[float, ...], ...]:
+    """Return the logits that a draft's would be if each token were computed anew."""
+    request = draft.request
+    ids = torch.tensor([[*request.tokens, *draft.tokens[:-1]]], device=loaded.device)
+    positions = torch.arange(ids.shape[1], device=loaded.device)[None]
+    at = positions[:, len(request.tokens) - 1 :]
+    found = forward(ids, positions, at)[0][:, list(request.logits_for)]
+    return tuple(tuple(row) for row in found.tolist())
+
+
+def _requests(loaded: LoadedModel) -> list[Request]:
+    vocabulary = loaded.architecture.widths.vocabulary
+    wanted = tuple(range(min(vocabulary, 64)))
+    return [
+        Request(key, [(7919 * i + 11) % vocabulary for i in places], _NEW, frozenset(), 0, wanted)
+        for key, places in enumerate(_PROMPTS)
+    ]
+
+
 def why_not_shared(
     loaded: LoadedModel, forward: Forward, plain: PlainBatches, setting: Setting
 ) -> str | None:
@@ -47,12 +98,7 @@ def why_not_shared(
         plain: Answers with its ordinary forward pass.
         setting: How prefixes would be shared.
     """
-    vocabulary = loaded.architecture.widths.vocabulary
-    wanted = tuple(range(min(vocabulary, 64)))
-    requests = [
-        Request(key, [(7919 * i + 11) % vocabulary for i in places], _NEW, frozenset(), 0, wanted)
-        for key, places in enumerate(_PROMPTS)
-    ]
+    requests = _requests(loaded)
     prompts = in_one_tree([request.tokens for request in requests])
     schedule = build_schedule(
         [Ask(prompt, 0, _NEW - 1) for prompt in prompts],
@@ -77,10 +123,17 @@ def _difference(ordinary: Sequence[Draft], shared: Sequence[Draft], tolerance: f
         if one.finish != other.finish:
             return "its logits are finite one way and not the other"
         for i, (mine, theirs) in enumerate(zip(one.logits, other.logits, strict=False)):
-            largest = max(1.0, *map(abs, mine))
-            apart = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
-            if apart > tolerance * largest:
-                return f"its logits are {apart:.2g} off, of {largest:.2g}"
+            if (problem := _far(mine, theirs, tolerance)) is not None:
+                return problem
             if one.tokens[i] != other.tokens[i]:
                 break  # within the tolerance; what follows is another context
     return None
+
+
+def _far(mine: Sequence[float], theirs: Sequence[float], tolerance: float) -> str | None:
+    """Return by how much two rows of logits differ, if by more than rounding, or None."""
+    largest = max(1.0, *map(abs, mine))
+    apart = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+    return (
+        f"its logits are {apart:.2g} off, of {largest:.2g}" if apart > tolerance * largest else None
+    )

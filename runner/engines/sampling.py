@@ -51,6 +51,12 @@ def _chunk_rows(logits: torch.Tensor) -> int:
     return max(1, chunk_logits(logits.device) // logits.shape[1])
 
 
+def parts(logits: torch.Tensor) -> list[slice]:
+    """Return rows that are handled at once, so that scratch memory is bounded."""
+    step = _chunk_rows(logits)
+    return [slice(start, min(start + step, len(logits))) for start in range(0, len(logits), step)]
+
+
 def choose(
     logits: torch.Tensor,
     decoding: Decoding,

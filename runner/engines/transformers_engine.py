@@ -11,7 +11,6 @@ default.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 
-from receipts.errors import UsageError
+from receipts.errors import IncompleteError
 from receipts.model.checkpoint import Dtype
 from receipts.model.point import Reason
 from runner.engines import sampling
@@ -35,12 +34,12 @@ from runner.engines.engine import (
     Margins,
     Request,
 )
-from runner.engines.forward import Forward
+from runner.engines.forward import Forward, not_understood
 from runner.engines.identity import read_identity
 from runner.engines.load import LoadedModel, load_model
 from runner.engines.plain_batches import PlainBatches
 from runner.engines.prefix_batches import PrefixBatches
-from runner.engines.probe import why_not_shared
+from runner.engines.probe import why_not_cached, why_not_shared
 from runner.engines.requests import check_keys, failed, in_vocabulary, problem
 from runner.engines.schedule import MAX_ROWS, SHARE_TOKENS, Ask, Schedule, build_schedule
 from runner.engines.shared_prefix import Setting
@@ -95,7 +94,9 @@ class TransformersEngine:
         kernels: How attention over shared prefixes may be computed, the best first.
 
     Raises:
-        UsageError: A model whose forward pass does not take positions, or has no output layer.
+        UsageError: The model's forward pass is not understood: it takes no positions or no
+            cache, has no output layer, fails, or gives other logits with a cache than without.
+        IncompleteError: Not even a few tokens fit in memory.
     """
 
     def __init__(
@@ -109,16 +110,6 @@ class TransformersEngine:
         kernels: Sequence[Kernel] = tuple(Kernel),
     ) -> None:
         self._loaded = loaded
-        model: Any = loaded.model
-        takes = inspect.signature(model.forward).parameters
-        if (
-            model.get_output_embeddings() is None
-            or not {"position_ids", "past_key_values"} <= takes.keys()
-        ):
-            raise UsageError(
-                f"{type(model).__name__} is no decoder with positions and a cache",
-                hint="use a checkpoint of another architecture",
-            )
         architecture, device = loaded.architecture, loaded.device
         number_bytes = 4 if loaded.dtype is Dtype.FLOAT32 else 2
         self._memory_model = MemoryModel(
@@ -138,6 +129,7 @@ class TransformersEngine:
         self._chunk = self._widest_chunk()
         windows = tuple(layer.window for layer in architecture.kv_layers)
         self._plain = PlainBatches(self._forward, windows, device)
+        self._check_forward()
         self._setting: Setting | None = None
         self.not_shared: str | None = "plain batches were asked for"
         """Why prefixes are not shared, in words; None: they are."""
@@ -173,11 +165,6 @@ class TransformersEngine:
         return self._identity
 
     @property
-    def end_tokens(self) -> tuple[int, ...]:
-        """Token ids that end a response, ascending."""
-        return self._loaded.end_tokens
-
-    @property
     def context_limit(self) -> int:
         """Longest context in tokens, prompt and response together."""
         return self._loaded.architecture.context_limit
@@ -208,7 +195,7 @@ class TransformersEngine:
     def _work(self, requests: Sequence[Request], decoding: Decoding) -> _Work:
         if self._setting is None:
             loads = [_load_of(request) for request in requests]
-            batches, too_large = self._cut(loads)
+            batches, too_large = self._cut(loads, decoding)
             rows = [[[index] for index in batch] for batch in batches]
             return _Work(rows, too_large, lambda _, drafts: self._plain.generate(drafts, decoding))
         prompts = in_one_tree([request.tokens for request in requests])
@@ -220,7 +207,8 @@ class TransformersEngine:
             alike.setdefault((id(prompt.node), *how), []).append(index)
         groups = list(alike.values())
         schedule = self._schedule(
-            [Ask(prompts[group[0]], 0, requests[group[0]].max_new_tokens - 1) for group in groups]
+            [Ask(prompts[group[0]], 0, requests[group[0]].max_new_tokens - 1) for group in groups],
+            decoding,
         )
         prefix = PrefixBatches(self._forward, self._setting, schedule, self._chunk)
         return _Work(
@@ -265,7 +253,7 @@ class TransformersEngine:
             Load(len(request.tokens) + len(response) - 1, 0, len(response))
             for request, response in pairs
         ]
-        batches, too_large = self._cut(loads)
+        batches, too_large = self._cut(loads, decoding)
         yield from self._unscored([pairs[index] for index in too_large])
         for batch in batches:
             members = [pairs[index] for index in batch]
@@ -282,7 +270,8 @@ class TransformersEngine:
             [
                 Ask(prompt, len(response) - 1, 0)
                 for prompt, (_, response) in zip(prompts, pairs, strict=True)
-            ]
+            ],
+            decoding,
         )
         yield from self._unscored([pairs[index] for index in schedule.too_large])
         batches = PrefixBatches(self._forward, setting, schedule, self._chunk)
@@ -297,12 +286,11 @@ class TransformersEngine:
         for request, _ in pairs:
             yield Margins(request.key, (), None, (), Reason.OUT_OF_MEMORY, self._too_large())
 
-    def _schedule(self, asks: list[Ask]) -> Schedule:
+    def _schedule(self, asks: list[Ask], decoding: Decoding) -> Schedule:
+        model = self._memory_of(decoding)
         return build_schedule(
             asks,
-            fits=lambda size: (
-                self._memory_model.shared_batch_bytes(size, self._chunk) <= self.memory
-            ),
+            fits=lambda size: model.shared_batch_bytes(size, self._chunk) <= self.memory,
             max_rows=self._max_rows,
             chunk=self._chunk,
             share_tokens=self._share_tokens,
@@ -316,6 +304,20 @@ class TransformersEngine:
         ):
             chunk //= 2
         return chunk
+
+    def _check_forward(self) -> None:
+        """Try the ordinary forward pass, which all else is held to."""
+        try:
+            reason = why_not_cached(self._loaded, self._forward, self._plain)
+        except Exception as error:  # the model's code may raise anything
+            kind, reason = _diagnose(error)
+            if kind is Reason.OUT_OF_MEMORY:
+                raise IncompleteError(
+                    f"not even a few tokens fit in memory beside the model: {one_line(error)}",
+                    hint="use a larger device or a smaller number format",
+                ) from None
+        if reason is not None:
+            raise not_understood(self._loaded.model, reason)
 
     def _try_sharing(
         self, windows: tuple[int | None, ...], kernels: Sequence[Kernel], *, reuses: bool
@@ -344,8 +346,11 @@ class TransformersEngine:
             return "response: an id is no token id of this model"
         return None
 
-    def _cut(self, loads: list[Load]) -> tuple[list[list[int]], list[int]]:
-        return cut(loads, self._memory_model, self.memory, self._max_rows)
+    def _cut(self, loads: list[Load], decoding: Decoding) -> tuple[list[list[int]], list[int]]:
+        return cut(loads, self._memory_of(decoding), self.memory, self._max_rows)
+
+    def _memory_of(self, decoding: Decoding) -> MemoryModel:
+        return replace(self._memory_model, penalised=decoding.repetition_penalty is not None)
 
     def _too_large(self) -> str:
         return f"it needs more than the {self.memory:,} bytes that a batch may take"

@@ -243,7 +243,7 @@ def _load_model(folder: Path, device: str | None) -> Any:
     import torch  # noqa: PLC0415 (identities are resolved without it)
     from transformers import AutoModelForSequenceClassification  # noqa: PLC0415
 
-    from runner.engines.load import quiet_loading, resolve_device  # noqa: PLC0415
+    from runner.engines.load import quiet_loading, refuse_misshapen, resolve_device  # noqa: PLC0415
 
     place = resolve_device(device or "auto")
     read_weights(folder)
@@ -257,6 +257,7 @@ def _load_model(folder: Path, device: str | None) -> Any:
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused here, with both shapes
             )
         model = model.eval().to(place)
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -273,8 +274,8 @@ def _load_model(folder: Path, device: str | None) -> Any:
             file=folder,
             hint="compare the folder with the checkpoint's source",
         ) from None
-    wrong = sorted({*loaded["missing_keys"], *(str(key[0]) for key in loaded["mismatched_keys"])})
-    if wrong:
+    refuse_misshapen(folder, loaded)
+    if wrong := sorted(loaded["missing_keys"]):
         raise MalformedError(
             f"its weights lack {printable(wrong[0], 120)}",
             file=folder,

@@ -18,6 +18,7 @@ from receipts.text import printable
 from runner.engines.engine import Completion, Engine, Request
 from runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
 from runner.judges.judge import Exchange, Judgement
+from runner.responses import ResponseReader
 
 _MAX_ERROR = 400
 
@@ -37,6 +38,9 @@ class Dialect:
     replies: tuple[tuple[str, str], ...]
     """Pairs of replies, one that refuses and one that complies, alike up to that word: their
     first ids that differ are the two whose logits make the margin."""
+    reader: ResponseReader | None = None
+    """Reads the answer out of a reply that may hold thoughts; None: replies hold none.  A verdict
+    after thoughts has no margin: they have settled it."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,10 @@ class GenerativeJudge:
         if tokens and tokens[-1] in self._limits.end_tokens:
             tokens = tokens[:-1]
         raw = self._tokenizer.decode(tokens)
+        if self._dialect.reader is not None:
+            answer = self._dialect.reader.read(completion.tokens)
+            text = "" if answer.reason is not None else answer.text
+            return Judgement(*self._dialect.parse(text), raw)
         outcome, reason = self._dialect.parse(raw)
         margin = self._margin(tokens, raw, completion.logits) if reason is None else None
         return Judgement(outcome, reason, raw, margin)

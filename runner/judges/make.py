@@ -8,13 +8,16 @@ from typing import Any
 
 from receipts.canonical import Sha256
 from receipts.errors import IncompleteError, IntegrityError, MalformedError, UsageError
+from receipts.extras import install
 from receipts.model.checkpoint import Dtype
 from receipts.model.judge import JudgeIdentity, JudgeKind
+from runner.end_tokens import find_end_tokens
 from runner.judges import chat, classifier, refusal_strings, wildguard
 from runner.judges.generative import Limits
 from runner.judges.guarded import GuardedTokenizer
 from runner.judges.identity import Method, Origin, identify
 from runner.judges.judge import Judge
+from runner.lfs import refuse_pointers
 from runner.model_facts import CONFIG, one_line
 from runner.model_files import read_json_object
 from runner.plan_entries import JudgeIdentityEntry
@@ -51,6 +54,8 @@ def resolve_judge(
         )
     if entry.kind is JudgeKind.CLASSIFIER:
         classifier.refusal_label(folder)  # before a run, not after it
+    if entry.kind is JudgeKind.CHAT:
+        method = chat.method_of(folder)
     name = entry.name or entry.hub or folder.resolve().name
     return identify(method, Origin(name, entry.hub, entry.revision, root))
 
@@ -104,23 +109,53 @@ def load_judge(
     limits = Limits(
         context=model.architecture.context_limit,
         max_new_tokens=identity.max_new_tokens or 0,
-        end_tokens=frozenset(model.end_tokens),
+        end_tokens=_end_tokens(
+            identity.kind, tokenizer, folder, model.architecture.widths.vocabulary
+        ),
     )
     if identity.kind is JudgeKind.CHAT:
+        if chat.method_of(folder).parser != identity.parser:
+            raise IntegrityError(
+                "the judge's parser is not the one of this version for such a checkpoint",
+                file=folder,
+                hint="judge with the version that sealed the plan",
+            )
         return chat.chat_judge(identity, engine, tokenizer, folder, limits)
     guarded = GuardedTokenizer(tokenizer, folder, add_special_tokens=True)
     return wildguard.wildguard_judge(identity, engine, guarded, limits)
 
 
-def _method(kind: JudgeKind, threshold: str | None) -> Method:
+def _end_tokens(kind: JudgeKind, tokenizer: Any, folder: Path, vocabulary: int) -> frozenset[int]:
+    """Return the ids that end a judge's reply: those that would end a response of its folder.
+
+    WildGuard is not asked through a chat template, so that none says where its turns end.
+    """
+    turn_end = None
+    if kind is JudgeKind.CHAT:
+        from runner.prompts import ChatFormat  # noqa: PLC0415 (identities are resolved without it)
+
+        turn_end = ChatFormat.load(folder).turn_end(date=chat.DATE)
+    ends = find_end_tokens(
+        folder,
+        vocabulary,
+        tokenizer=tokenizer.eos_token_id,
+        template=turn_end,
+        text_of=tokenizer.convert_ids_to_tokens,
+    )
+    return frozenset(ends.ids)
+
+
+def _method(kind: JudgeKind, threshold: str | None, parser: str | None = None) -> Method:
+    """Return how a kind of judge judges; of several ways the one with a parser, or the first."""
     if kind is JudgeKind.CLASSIFIER:
         return classifier.method(threshold)
     if threshold is not None:
         raise UsageError(
             f"a {kind.value} judge takes no threshold", place="threshold", hint="leave it out"
         )
-    methods = (refusal_strings.METHOD, wildguard.METHOD, chat.METHOD)
-    return next(method for method in methods if method.kind is kind)
+    ways = (refusal_strings.METHOD, wildguard.METHOD, chat.METHOD, chat.THINKING_METHOD)
+    methods = [method for method in ways if method.kind is kind]
+    return next((method for method in methods if method.parser == parser), methods[0])
 
 
 def _checked(identity: JudgeIdentity) -> JudgeIdentity:
@@ -130,7 +165,7 @@ def _checked(identity: JudgeIdentity) -> JudgeIdentity:
             "a judge behind an API cannot be run yet",
             hint="its labels can be verified as recorded, not judged again",
         )
-    method = _method(identity.kind, identity.threshold)
+    method = _method(identity.kind, identity.threshold, identity.parser)
     origin = Origin(identity.name, identity.hub, identity.revision, identity.weights)
     ours = identify(method, origin)
     for field in ("template", "parser", "max_new_tokens", "digest"):
@@ -160,8 +195,11 @@ def _load_tokenizer(folder: Path) -> Any:
         tokenizers: Any = import_module("transformers").AutoTokenizer
     except ImportError:
         raise IncompleteError(
-            "this judge needs torch and transformers", hint="pip install 'safety-receipts[run]'"
+            "this judge needs torch and transformers", hint=install("run")
         ) from None
+    from runner.prompts import TOKENIZER_FILES  # noqa: PLC0415 (needs transformers, as above)
+
+    refuse_pointers(folder / name for name in TOKENIZER_FILES)
     try:
         return tokenizers.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception for a tokenizer.json it refuses

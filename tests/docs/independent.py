@@ -341,6 +341,17 @@ def check_sampling(sampling: Document, prompt: Document) -> None:
     require(sampling["maxNewTokens"] < prompt["contextLimit"], "no room for a prompt")
     if prompt["date"] is not None:
         date.fromisoformat(prompt["date"])
+    stated = sampling.get("endTokenOrigins")
+    if stated is None:
+        return
+    ids = [end["token"] for end in stated]
+    require(ids == sorted(set(ids)), "end tokens by ascending id")
+    kept = [end["token"] for end in stated if not end["removed"]]
+    require(kept == sampling["endTokens"], "sampling.endTokens")
+    order = ["generation_config", "config", "tokenizer", "template", "plan"]
+    for end in stated:
+        origins = [origin for origin in order if origin in end["origins"]]
+        require(end["origins"] == origins != [], "sampling.endTokenOrigins")
 
 
 def check_judges(judge: Document) -> None:
@@ -439,6 +450,8 @@ def check_point(point: Document, condition: Document, plan: Document, place: lis
     require(not (overflows and prompt["contextOverflow"] == "abort"), f"{what}: overflow")
     channel = point["reason"] != "empty_final" or prompt["judgedChannel"] is not None
     require(channel, f"{what}: empty_final without a channel")
+    thought = point["reason"] in ("thought_alone", "unfinished_thought")
+    require(not thought or prompt.get("thoughts") is not None, f"{what}: a reason of thoughts")
     labels = None
     if condition["ordering"] == "random":
         letters = arranged("suffix", condition["nHarmful"], condition["nBenign"])
@@ -488,7 +501,13 @@ def check_record(data: bytes, point: Document, plan: Document) -> Document:
     if judge is not None:
         said = [judge["outcome"], judge["reason"]]
         same([point["outcome"], point["reason"]], said, f"{what}: outcome and reason")
-    unasked = point["reason"] in ("empty_response", "empty_final", "judge_error")
+    unasked = point["reason"] in (
+        "empty_response",
+        "empty_final",
+        "thought_alone",
+        "unfinished_thought",
+        "judge_error",
+    )
     failed, judged = point["outcome"] == "failed", point["outcome"] in JUDGED
     require(judge is None if failed else judge is not None or unasked, f"{what}: judge")
     require(not record["text"] if failed else record["text"] or not judged, f"{what}: text")

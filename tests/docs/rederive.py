@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import yaml
 from independent import arranged, block_of, digest, read_lines, require, same, shuffled
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from zstandard import ZstdError
@@ -179,6 +179,71 @@ def wrapper_digest(form: str) -> str:
     return digest(["safety-receipts/context/1", form, ROLES.get(form, "system"), *texts, *around])
 
 
+ENDS = ("opening", "closing")
+NOTHING = ("empty_final", "empty_response", "thought_alone", "unfinished_thought")
+LOOKED_FOR = {
+    "count", "endswith", "find", "get", "index", "lstrip", "partition", "rfind", "rpartition",
+    "rsplit", "rstrip", "split", "startswith", "strip", "raise_exception", "strftime_now",
+}  # fmt: skip
+
+
+def written(template: str) -> Iterator[str]:
+    """The texts that a template can write."""
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    tree = environment.parse(template)
+    unwritten = set[int]()
+    for node in tree.find_all((nodes.Getitem, nodes.Compare, nodes.Test, nodes.Call)):
+        looked = [node]
+        if isinstance(node, nodes.Getitem):
+            looked = [node.arg]
+        elif isinstance(node, nodes.Call):
+            name = getattr(node.node, "name", None) or getattr(node.node, "attr", None)
+            looked = list(node.args) if name in LOOKED_FOR else []
+        for each in looked:
+            constants = [each] if isinstance(each, nodes.Const) else each.find_all(nodes.Const)
+            unwritten |= set(map(id, constants))
+    for text in tree.find_all(nodes.TemplateData):
+        yield text.data
+    for constant in tree.find_all(nodes.Const):
+        if id(constant) not in unwritten and isinstance(constant.value, str):
+            yield constant.value
+
+
+def markup(token: str) -> bool:
+    """Whether an added token is markup."""
+    bare = token.replace("▁", " ").strip()
+    return len(bare) > 1 and any(not c.isalnum() and not c.isspace() for c in bare)
+
+
+Found = tuple[int, int, int, str]
+
+
+def told_apart(
+    found: Sequence[Found], length: int, opens: int | None
+) -> tuple[list[bool], bool, bool]:
+    """Which characters are the answer, whether a thought is open at the end, if there was one."""
+    inside, thought, count, since, done = opens, opens is not None, 0, 0, 0
+    answer = [inside is None] * length
+    for start, minus_end, place, end in found:
+        if start < done:
+            continue
+        done = -minus_end
+        if inside is not None:
+            count += end == "opening"
+            if end == "closing" and place == inside:
+                inside, since = None, done
+                answer[done:] = [True] * (length - done)
+            continue
+        answer[start:done] = [False] * (done - start)
+        if end == "opening":
+            inside, thought, count = place, True, 0
+            answer[done:] = [False] * (length - done)
+        elif not thought or count:
+            answer[since:done] = [False] * (done - since)
+            thought, count, since = True, max(0, count - 1), done
+    return answer, inside is not None, thought
+
+
 class Format:
     """A checkpoint's tokenizer and chat template."""
 
@@ -190,8 +255,14 @@ class Format:
         same(prompt["chatTemplate"], text_digest(template), "chatTemplate")
         given, config = (json.loads(read[n]) for n in ("tokenizer.json", "tokenizer_config.json"))
         self.tokenizer = Tokenizer.from_str(json.dumps(given))
+        self.special = {t["id"]: t["content"] for t in given["added_tokens"] if t["special"]}
+        self.thoughts: Document = prompt.get("thoughts") or {}
+        marks = {pair[end] for pair in self.thoughts.get("marks", ()) for end in ENDS}
+        can_write = list(written(template))
         for token in given["added_tokens"]:
-            token["special"] |= token["content"] in template
+            text = token["content"]
+            is_written = markup(text) and any(text in each for each in can_write)
+            token["special"] |= text in marks or is_written
         self.encoder = Tokenizer.from_str(json.dumps(given))
         control = {token["content"] for token in given["added_tokens"] if token["special"]}
         longest = sorted(map(re.escape, control), key=len, reverse=True)
@@ -236,6 +307,8 @@ class Format:
 
     def judged(self, ids: Sequence[int]) -> str:
         """The text of a response that is judged: of the channel ``final``, if there are any."""
+        if self.thoughts:
+            return self.answered(ids, ended=True)[0]
         names = [self.tokenizer.id_to_token(token) for token in ids]
         if self.messages:
             return "\n".join(filter(None, self.final_messages(ids, names)))
@@ -244,6 +317,46 @@ class Format:
             elsewhere = name == "<|channel>" or (elsewhere and name != "<channel|>")
             kept += [] if elsewhere else [token]
         return self.decode(kept)
+
+    def answered(self, ids: Sequence[int], *, ended: bool) -> tuple[str, str | None]:
+        """The answer of a response by the marks of thoughts, and why there is none."""
+        spelt, shown, found = self.spelt_out(ids)
+        answer, inside, thought = told_apart(found, len(spelt), self.thoughts["promptOpens"])
+        kept = zip(spelt, shown, answer, strict=True)
+        text, start = "".join(c for c, seen, ours in kept if seen and ours), spelt.lstrip()
+        marks = self.thoughts["marks"]
+        texts = [pair["opening"] for pair in marks if pair["openingToken"] is None]
+        cut = not ended and not thought and start and any(t.startswith(start) for t in texts)
+        if inside or cut:
+            return text, "unfinished_thought"
+        if text.strip():
+            return text, None
+        return text, "thought_alone" if thought else "empty_response"
+
+    def spelt_out(self, ids: Sequence[int]) -> tuple[str, list[bool], list[Found]]:
+        """A response with special tokens and marks spelt, what is shown, and where marks are."""
+        marks = list(enumerate(self.thoughts["marks"]))
+        tokens = {pair[f"{end}Token"]: (place, end) for place, pair in marks for end in ENDS}
+        spelling = {token: marks[place][1][end] for token, (place, end) in tokens.items()}
+        cuts = self.special | {token: text for token, text in spelling.items() if token is not None}
+        spelt, shown, found, run = "", list[bool](), list[Found](), list[int]()
+        for token in [*ids, None]:
+            if token is not None and token not in cuts:
+                run.append(token)
+                continue
+            text = self.decode(run) if run else ""
+            mark = "" if token is None else cuts[token]
+            if token is not None and token in tokens:
+                start = len(spelt) + len(text)
+                found.append((start, -start - len(mark), *tokens[token]))
+            spelt, run = spelt + text + mark, []
+            shown += [True] * len(text) + [False] * len(mark)
+        for place, pair in marks:
+            for end in ENDS:
+                if pair[f"{end}Token"] is None:
+                    matches = re.finditer(re.escape(pair[end]), spelt)
+                    found += [(match.start(), -match.end(), place, end) for match in matches]
+        return spelt, shown, sorted(found)
 
     def final_messages(self, ids: Sequence[int], names: Sequence[str | None]) -> Iterator[str]:
         """The contents of the messages whose header names the channel ``final``."""
@@ -376,7 +489,9 @@ class Study:
         text, whole = self.format.judged(tokens), self.format.decode(tokens)
         same(record["text"], text, f"{what}: text")
         silent = None if text.strip() else "empty_final" if whole.strip() else "empty_response"
-        if silent or record["reason"] in ("empty_final", "empty_response"):
+        if self.format.thoughts:
+            silent = self.format.answered(tokens, ended=record["finish"] == "stop")[1]
+        if silent or record["reason"] in NOTHING:
             same(record["reason"], silent, f"{what}: reason")
         prefix = condition["responsePrefix"]
         adopted = None if prefix is None else starts(text.lstrip(), prefix)

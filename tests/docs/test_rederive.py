@@ -110,6 +110,21 @@ SETTINGS = {
         prompt='system: ""',
         truncate="null",
     ),
+    "thinker": Setting(
+        "thinker",
+        {
+            "Ċ": "<think> Ġtea </think> Ċ",
+            "<think>": "Ġtea </think> Ċ",
+            "Ġtea": "Ġtea </think> <|im_start|> <think> <|im_end|> Sure Ċ",
+            "</think>": "Sure </think> <think> Ċ <|im_end|>",
+            "<|im_start|>": "Ġtea Sure",
+            "Sure": "Ġtea , _ <think> </think> <|im_end|>",
+            **dict.fromkeys([",", "_"], "Ġtea </think> <|im_end|>"),
+        },
+        "Ċ",
+        "<think>a</think> <|im_end|> 0",
+        truncate="null",
+    ),
 }
 
 
@@ -302,6 +317,11 @@ def test_the_rules_are_at_work_in_the_run(sealed: Sealed) -> None:
     assert all(point["outcome"] != "failed" for point in points)
     if plan["prompt"]["judgedChannel"] == "final":
         assert {"empty_final", "empty_response"} <= {point["reason"] for point in points}
+    elif plan["prompt"]["thoughts"] is not None:
+        assert plan["prompt"]["thoughts"]["promptOpens"] == 0
+        reasons = {"thought_alone", "unfinished_thought", None}
+        assert reasons == {point["reason"] for point in points}
+        assert {"complied"} < {point["outcome"] for point in points}
     else:
         assert {point["prefixAdopted"] for point in points} == {None, False, True}
 

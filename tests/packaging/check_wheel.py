@@ -83,7 +83,7 @@ def main() -> None:
         run(receipts, "init", "study", cwd=folder)
         assert (folder / "study" / "checkpoint" / "model.safetensors").stat().st_size > 100_000
         missing = run(receipts, "plan", "study/plan.yaml", "--json", cwd=folder, expected=5)
-        assert "pip install 'safety-receipts[run]'" in missing, missing
+        assert "pip install '.[run]' in a clone of safety-receipts" in missing, missing
         print(f"{wheel.name}: built, installed alone and used from another folder")
 
 

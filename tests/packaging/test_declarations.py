@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from receipts.extras import Extra, install
+from runner.engines.forward import TESTED
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_TEXTS = (".py", ".md", ".yaml", ".yml", ".json", ".sh", ".txt")
 
 
 def _pins(file: str) -> dict[str, str]:
@@ -36,6 +43,20 @@ def test_the_lowest_versions_are_the_declared_ones() -> None:
         assert _padded(pins[name]) == _padded(floor), name
 
 
+def test_the_lowest_versions_of_what_runs_are_the_declared_ones() -> None:
+    floors = _floors(PROJECT["optional-dependencies"]["run"])
+    pins = _pins("constraints-minimum-run.txt")
+    assert set(pins) == set(floors) - {"torch"}  # installed in the version of constraints.txt
+    for name, pin in pins.items():
+        assert _padded(pin) == _padded(floors[name]), name
+
+
+def test_the_releases_that_an_error_names_are_those_that_are_tested() -> None:
+    oldest = _pins("constraints-minimum-run.txt")["transformers"]
+    pinned = _pins("constraints.txt")["transformers"]
+    assert (oldest, pinned) == TESTED
+
+
 def test_the_base_install_is_small() -> None:
     assert set(_floors(PROJECT["dependencies"])) == {
         "pydantic",
@@ -56,3 +77,19 @@ def test_everything_ci_installs_is_pinned() -> None:
     for requirement in [*PROJECT["dependencies"], *extras["dev"], *extras["run"]]:
         name = requirement.partition(">=")[0].lower().replace("_", "-")
         assert name in pins, requirement
+
+
+def test_no_hint_names_the_distribution_as_if_an_index_had_it() -> None:
+    name, extras = PROJECT["name"], "|".join(PROJECT["optional-dependencies"])
+    index_form = re.compile(rf"{name}\[({extras})\]|install\s+(--?\S+\s+)*'?{name}\b")
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    for folder in ("receipts", "schemas", "runner", "verify", "docs", "examples", "benchmarks"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.suffix in _TEXTS]
+    assert len(files) > 200  # the code base was looked at
+    assert [path for path in files if index_form.search(path.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize("extra", get_args(Extra))
+def test_the_hint_names_an_extra_and_a_command_that_works(extra: Extra) -> None:
+    assert extra in PROJECT["optional-dependencies"]
+    assert install(extra) == f"pip install '.[{extra}]' in a clone of {PROJECT['name']}"

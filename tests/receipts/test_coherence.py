@@ -12,7 +12,14 @@ from receipts.coherence import event_problems, plan_problems
 from receipts.findings.rates import wilson
 from receipts.grid import default_context
 from receipts.model.base import SourceName
-from receipts.model.checkpoint import CheckpointFile, RootOrder, SamplingMethod
+from receipts.model.checkpoint import (
+    CheckpointFile,
+    EndToken,
+    EndTokenOrigin,
+    RootOrder,
+    SamplingDefault,
+    SamplingMethod,
+)
 from receipts.model.demonstrations import (
     ContextForm,
     DemonstrationKind,
@@ -231,11 +238,29 @@ COHERENT: dict[str, Changes] = {
         "demonstrations.benign.0.pool": 6,
     },
     "a second judge": {"judge.second": SECOND},
+    "a penalty of repetition": {"sampling.repetition_penalty": "1.05"},
+    "defaults that are not applied": {
+        "sampling.defaults_not_applied": (
+            SamplingDefault(name="min_p", value="0.1"),
+            SamplingDefault(name="top_k", value="20"),
+        )
+    },
+    "no defaults": {"sampling.defaults_not_applied": ()},
     "a sampling nucleus": {
         "sampling.method": SamplingMethod.SEEDED,
         "sampling.temperature": "0.0001",
         "sampling.noise": "gumbel/1",
         "sampling.top_p": "1",
+    },
+    "weights that were turned back": {
+        "checkpoint.quantisation": "mxfp4",
+        "checkpoint.dequantised": True,
+    },
+    "end tokens with their origins": {
+        "sampling.end_token_origins": (
+            EndToken(token=2, origins=(EndTokenOrigin.CONFIG,), removed=False),
+            EndToken(token=7, origins=(EndTokenOrigin.TOKENIZER,), removed=True),
+        ),
     },
     "an unused source": {"queries": (*rich_plan().queries, _unused_source())},
     "all rows accounted for": {
@@ -257,6 +282,9 @@ def test_the_papers_plan_is_coherent() -> None:
 
 
 PLAN = rich_plan()
+
+STATED = EndToken(token=2, origins=(EndTokenOrigin.CONFIG, EndTokenOrigin.TEMPLATE), removed=False)
+GONE = EndToken(token=7, origins=(EndTokenOrigin.TOKENIZER,), removed=True)
 
 PLANTED: dict[str, tuple[Changes, str]] = {
     # Checkpoint
@@ -288,11 +316,21 @@ PLANTED: dict[str, tuple[Changes, str]] = {
         },
         "checkpoint: either files, or a name",
     ),
+    "numbers turned back that were never packed": (
+        {"checkpoint.dequantised": True},
+        "checkpoint.dequantised: goes with a quantisation",
+    ),
     "a path twice": (
         {"checkpoint.files": PLAN.checkpoint.files * 2},
         "checkpoint.files: a path appears twice",
     ),
     # Prompt and sampling
+    "a penalty of nothing": ({"sampling.repetition_penalty": "0.0"}, "repetitionPenalty: not"),
+    "a negative penalty": ({"sampling.repetition_penalty": "-1.1"}, "repetitionPenalty: not"),
+    "a default told twice": (
+        {"sampling.defaults_not_applied": (SamplingDefault(name="top_k", value="20"),) * 2},
+        "defaultsNotApplied: not sorted",
+    ),
     "greedy with a temperature": ({"sampling.temperature": "0.7"}, "sampling: temperature"),
     "greedy with noise": ({"sampling.noise": "gumbel/1"}, "sampling: temperature"),
     "greedy with a nucleus": ({"sampling.top_p": "0.9"}, "neither topP nor topK"),
@@ -311,6 +349,22 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     ),
     "a nucleus of nothing": ({"sampling.top_p": "0"}, "sampling.topP: not above 0"),
     "a nucleus of more than all": ({"sampling.top_p": "1.01"}, "sampling.topP: not above 0"),
+    "an end token that nobody states": (
+        {"sampling.end_token_origins": (GONE,)},
+        "sampling.endTokens: not those of endTokenOrigins",
+    ),
+    "an end token that is removed": (
+        {"sampling.end_token_origins": (STATED, GONE), "sampling.end_tokens": (2, 7)},
+        "sampling.endTokens: not those of endTokenOrigins",
+    ),
+    "end tokens in another order": (
+        {"sampling.end_token_origins": (GONE, STATED)},
+        "sampling.endTokenOrigins: not by ascending id",
+    ),
+    "origins in another order": (
+        {"sampling.end_token_origins": (changed(STATED, {"origins": STATED.origins[::-1]}),)},
+        "sampling.endTokenOrigins: origins not in their order",
+    ),
     "no room for a prompt": (
         {"sampling.max_new_tokens": PLAN.prompt.context_limit},
         "leaves no room for a prompt",

@@ -26,6 +26,7 @@ from receipts.findings.observations import COMPLIED, REFUSED, UNSCORED, Observat
 from receipts.findings.study import Study
 from receipts.grid import default_context
 from receipts.model.base import QueryId
+from receipts.model.checkpoint import SamplingDefault
 from receipts.model.demonstrations import ContextForm, Experiment, ExperimentKind, Ordering
 from receipts.model.findings import Effect, Grounds
 from receipts.model.plan import PlanPredicate
@@ -497,6 +498,15 @@ def test_what_the_plans_say_otherwise_is_found(field: str, value: Any, name: str
     other = plan.model_copy(update={field: value, "training_stage": "dpo"})
     check = found(setting("sft", plan), setting("dpo", other))[name]
     assert (check.status, check.refuses, check.warns) == (Sameness.DIFFERS, False, True)
+
+
+def test_defaults_that_neither_run_applied_are_no_difference() -> None:
+    """Plans of an older version say nothing of them."""
+    told = (SamplingDefault(name="repetition_penalty", value="1.05"),)
+    first, second = setting("sft", make_plan(30)), changed("sampling", defaults_not_applied=told)
+    assert not found(first, setting("dpo", second))["sampling"].warns
+    penalised = changed("sampling", repetition_penalty="1.05")
+    assert found(first, setting("dpo", penalised))["sampling"].warns
 
 
 def test_other_queries_refuse_unless_only_common_ones_are_asked_for() -> None:

@@ -14,6 +14,7 @@ from found import full_findings, full_receipt, joint, with_findings
 
 from receipts.bundle import Bundle
 from receipts.errors import FileAccessError, IncompleteError, UsageError
+from receipts.extras import install
 from receipts.keys import Signer
 from receipts.model.findings import Findings
 from receipts.model.receipt import EvaluationPredicate
@@ -229,7 +230,7 @@ def test_without_matplotlib_the_extra_is_named(
     with pytest.raises(IncompleteError) as caught:
         write_plots(full_receipt(), tmp_path / "plots")
     assert caught.value.message == "matplotlib is not installed"
-    assert caught.value.hint == "pip install 'safety-receipts[findings]'"
+    assert caught.value.hint == install("findings")
     assert not (tmp_path / "plots").exists()
 
 

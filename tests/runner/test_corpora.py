@@ -31,6 +31,7 @@ from receipts.errors import (
     ReceiptsError,
     UsageError,
 )
+from receipts.extras import install
 from receipts.model.base import Query, SourceName
 from receipts.model.demonstrations import QueryRole, QuerySource
 from runner.corpora.read import READERS, read_corpus
@@ -791,7 +792,7 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     error = refusal(path, "wildguardtest")
     assert isinstance(error, IncompleteError)
-    assert error.hint == "pip install 'safety-receipts[run]', or convert the file to .jsonl"
+    assert error.hint == f"{install('run')}, or convert the file to .jsonl"
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:

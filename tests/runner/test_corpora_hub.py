@@ -284,5 +284,5 @@ def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
         fetch("a/b", "c.csv", COMMIT)
     assert caught.value.one_line() == (
         f"a/b@{COMMIT}: fetching from the hub needs huggingface_hub"
-        " (pip install 'safety-receipts[run]', or name a file with `path:`)"
+        " (pip install '.[run]' in a clone of safety-receipts, or name a file with `path:`)"
     )

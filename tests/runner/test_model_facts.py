@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny_models import CONTEXT, END_TOKENS, FAMILIES, WINDOW, save_tiny_model, tiny_model
+from tiny_models import CONTEXT, FAMILIES, WINDOW, save_tiny_model, tiny_model
 
 from receipts.errors import FileAccessError, MalformedError, ReceiptsError, UsageError
+from runner.engines.forward import cache_argument
 from runner.model_facts import read_model_facts
 
 Edit = Callable[[dict[str, Any]], None]
@@ -36,7 +37,7 @@ def test_keys_and_values_are_those_that_transformers_keeps(family: str, tmp_path
     model = tiny_model(family)
     cache = transformers.DynamicCache(config=model.config)
     with torch.inference_mode():
-        model(torch.arange(6, 36)[None], past_key_values=cache, use_cache=True)
+        model(torch.arange(6, 36)[None], use_cache=True, **{cache_argument(model): cache})
     layers: list[Any] = cache.layers
     if len(layers) < len(facts.architecture.kv_layers):
         pytest.skip("this transformers makes no cache layer where one reuses another's")
@@ -55,32 +56,16 @@ def test_keys_and_values_are_those_that_transformers_keeps(family: str, tmp_path
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_limits_end_tokens_and_parameters_are_read(family: str, tmp_path: Path) -> None:
+def test_limits_and_parameters_are_read(family: str, tmp_path: Path) -> None:
     facts = read_model_facts(save_tiny_model(tmp_path, family, vocab_size=64))
     model = tiny_model(family, 64)
     stored = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     assert facts.context_limit == CONTEXT
-    assert facts.end_tokens == END_TOKENS
     assert facts.architecture.widths.vocabulary == 64
     assert facts.quantisation is None
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count <= facts.parameters <= sum(tensor.numel() for tensor in stored.values())
     assert facts.weights.bytes == 4 * facts.parameters
-
-
-def test_end_tokens_of_both_files_count(folder: Path) -> None:
-    rewrite(folder / "config.json", lambda d: d.update(eos_token_id=9))
-    rewrite(folder / "generation_config.json", lambda d: d.update(eos_token_id=[7, 3]))
-    assert read_model_facts(folder).end_tokens == (3, 7, 9)
-    (folder / "generation_config.json").unlink()
-    assert read_model_facts(folder).end_tokens == (9,)
-
-
-def test_a_model_without_end_tokens_is_refused_though_its_class_has_a_default(folder: Path) -> None:
-    rewrite(folder / "config.json", lambda d: d.pop("eos_token_id"))
-    rewrite(folder / "generation_config.json", lambda d: d.pop("eos_token_id"))
-    with pytest.raises(MalformedError, match=r"no end token.*add eos_token_id"):
-        read_model_facts(folder)
 
 
 def test_the_text_part_of_a_multimodal_configuration_is_read(tmp_path: Path) -> None:
@@ -92,7 +77,6 @@ def test_the_text_part_of_a_multimodal_configuration_is_read(tmp_path: Path) -> 
     facts = read_model_facts(tmp_path)
     assert facts.architecture.kv_layers == plain.architecture.kv_layers
     assert facts.context_limit == CONTEXT
-    assert facts.end_tokens == (2, 5, 11)
 
 
 def test_sizes_of_a_published_shape_are_right(folder: Path) -> None:
@@ -111,7 +95,6 @@ def test_sizes_of_a_published_shape_are_right(folder: Path) -> None:
     (folder / "generation_config.json").unlink()
     facts = read_model_facts(folder)
     assert facts.kv_bytes(1, 2) == 131_072
-    assert facts.end_tokens == (128_001, 128_008, 128_009)
 
 
 def test_quantisation_and_batch_dependent_positions_are_seen(folder: Path) -> None:
@@ -226,16 +209,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], type[ReceiptsError], str]] = {
         _written("config.json", b'{"model_type": "mamba", "eos_token_id": 1}'),
         UsageError,
         "no attention heads are not supported",
-    ),
-    "end token outside": (
-        _edited(lambda d: d.update(eos_token_id=96)),
-        MalformedError,
-        "eos_token_id: 96 is no token id below 96",
-    ),
-    "end token is text": (
-        _edited(lambda d: d.update(eos_token_id=[2, True])),
-        MalformedError,
-        "True is no token id|cannot read this configuration",
     ),
     "truncated weights": (_truncated, MalformedError, "bytes where its header says"),
     "empty weights": (_written("model.safetensors", b""), MalformedError, "is truncated"),

@@ -33,7 +33,13 @@ from receipts.model.demonstrations import ContextForm, DemonstrationKind
 from runner.chat_template import unused_characters, written
 from runner.contexts import Message, Role, ToolCall, messages, planned_context
 from runner.demonstrations import Demonstration
-from runner.prompts import RENDERING, TOKENIZER_FILES, ChatFormat, prompt_digest
+from runner.prompts import (
+    FIRST_RENDERING,
+    RENDERING,
+    TOKENIZER_FILES,
+    ChatFormat,
+    prompt_digest,
+)
 
 DATE = "2024-02-03"
 QUERY = "Which tea has no caffeine?"
@@ -351,8 +357,9 @@ def test_a_system_prompt_may_stand_in_the_last_turn_of_the_user(tmp_path: Path) 
     conversation = asked("How to stir?", "So: gently <|im_end|>", system="Be <|im_start|> kind.")
     text = chat.render(conversation)
     assert text.index("So: gently") < text.index("Be <|im_start|> kind.\n\n")
-    assert chat.moves_system(conversation)
-    assert not with_template(tmp_path / "first", LOOP).moves_system(conversation)
+    assert chat.template.rendered(conversation, None, {}).moves_system
+    first = with_template(tmp_path / "first", LOOP).template
+    assert not first.rendered(conversation, None, {}).moves_system
     # What is spelt in the moved prompt is text as well.
     marks = [token_id("olmo3", name) for name in ("<|im_start|>", "<|im_end|>")]
     ids = chat.tokens(conversation)
@@ -675,7 +682,7 @@ def test_digests_of_tokenizer_and_template_change_each_with_its_own_file(tmp_pat
 
 
 def test_the_rendering_rule_has_a_name_and_a_version() -> None:
-    assert RENDERING == "conversation/1"
+    assert (RENDERING, FIRST_RENDERING) == ("conversation/2", "conversation/1")
 
 
 # Loading

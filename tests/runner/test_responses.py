@@ -22,10 +22,9 @@ FINAL, NOTHING = Reason.EMPTY_FINAL, Reason.EMPTY_RESPONSE
 def readers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ResponseReader]:
     root: Path = tmp_path_factory.mktemp("formats")
     return {
-        family: ResponseReader(
-            ChatFormat.load(save_chat_format(root / family, family)), frozenset(end_ids(family))
-        )
+        family: ResponseReader(chat, frozenset(end_ids(family)), chat.channels)
         for family in FAMILIES
+        for chat in [ChatFormat.load(save_chat_format(root / family, family))]
     }
 
 
@@ -221,7 +220,7 @@ def test_an_end_token_that_is_not_special_is_no_text_either(
     readers: Mapping[str, ResponseReader],
 ) -> None:
     stop = token_id("olmo3", "</functions>")
-    reader = ResponseReader(readers["olmo3"].chat, frozenset({stop}))
+    reader = ResponseReader(readers["olmo3"].chat, frozenset({stop}), None)
     ids = ids_of("olmo3", "Rooibos.")
     assert reader.read([*ids, stop]) == ResponseText("Rooibos.", None)
     assert reader.read([*ids, stop, *ids]).text == "Rooibos.</functions>Rooibos."

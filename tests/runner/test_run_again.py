@@ -14,7 +14,7 @@ from running import (
     verified,
 )
 
-from receipts.bundle import Bundle
+from receipts.bundle import PLAN, Bundle
 from receipts.errors import (
     IncompleteError,
     IntegrityError,
@@ -25,6 +25,7 @@ from receipts.keys import Signer, generate
 from runner.event import EventRunner, RunOptions
 from runner.journal import JOURNAL
 from runner.plan import resolve_plan
+from runner.sealed_plan import write_plan
 from runner.stack import load_stack
 from verify.selftest import edit_statement
 
@@ -95,6 +96,59 @@ def test_a_device_that_is_not_there_throws_nothing_away(
         runner.run()
     run(resolved, folder, signer, watcher=watcher)
     assert watcher.before == kept
+
+
+def _breaks(_: object) -> Any:
+    raise UsageError("cannot be loaded")
+
+
+@pytest.mark.parametrize("broken", ["engine", "judge"])
+def test_nothing_is_signed_before_everything_is_loaded(
+    study: Study, tmp_path: Path, signer: Signer, broken: str
+) -> None:
+    resolved, folder = study(), tmp_path / "b"
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        run(resolved, folder, signer, **{broken: _breaks})
+    assert not folder.exists()
+    run(resolved, folder, signer)
+    verified(folder, signer)
+
+
+def test_a_plan_that_was_sealed_stays_as_it_is_where_loading_fails(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    resolved, folder = study(), tmp_path / "b"
+    write_plan(resolved, folder, signer)
+    before = (folder / PLAN).read_bytes()
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        run(resolved, folder, signer, engine=_breaks)
+    assert [path.name for path in folder.iterdir()] == [PLAN]
+    run(resolved, folder, signer)
+    assert (folder / PLAN).read_bytes() == before
+
+
+def test_another_plan_in_the_folder_is_noticed_before_anything_is_loaded(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    write_plan(study(), tmp_path / "b", signer)
+    changed = study(sampling="{method: greedy, max_new_tokens: 7}")
+    with pytest.raises(UsageError, match=r"sampling\.maxNewTokens differs"):
+        run(changed, tmp_path / "b", signer, engine=_breaks)
+
+
+def test_a_plan_that_is_missing_beside_its_journal_is_signed_again_once_loaded(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    resolved, folder = study(queries=10), tmp_path / "b"
+    interrupted(resolved, folder, signer)
+    before = Bundle(folder).plan_envelope.digest
+    (folder / PLAN).unlink()
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        run(resolved, folder, signer, engine=_breaks)
+    assert not (folder / PLAN).exists()
+    run(resolved, folder, signer)
+    assert Bundle(folder).plan_envelope.digest == before
+    verified(folder, signer)
 
 
 def test_a_run_that_another_process_sealed_meanwhile_is_not_repeated(

@@ -181,6 +181,23 @@ _GEMMA4 = """\
 """
 
 
+_THINKER = """\
+{%- for message in messages -%}
+    {{- "<|im_start|>" ~ message.role ~ "\\n" -}}
+    {%- if message.get("content") -%}
+        {{- message.content.split("</think>")[-1] -}}
+    {%- endif -%}
+    {%- for call in message.get("tool_calls", []) -%}
+        {{- call.function.name ~ call.function.arguments | tojson -}}
+    {%- endfor -%}
+    {{- "<|im_end|>\\n" -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{- "<|im_start|>assistant\\n<think>\\n" -}}
+{%- endif -%}
+"""
+
+
 @dataclass(frozen=True)
 class _Family:
     template: str
@@ -260,6 +277,14 @@ _OF = {
         named=(("bos_token", "<bos>"), ("eos_token", "<eos>"), ("pad_token", "<pad>")),
         end=("<eos>", "<turn|>"),
         special_first=True,
+    ),
+    # No published family, but the way in which several think: the prompt opens the thought.
+    "thinker": _Family(
+        _THINKER,
+        ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+        plain=("<think>", "</think>", "0"),
+        named=(("eos_token", "<|im_end|>"),),
+        end=("<|im_end|>", "<|endoftext|>"),
     ),
 }
 

@@ -212,7 +212,8 @@ def test_identity_changes_exactly_with_what_labels_depend_on(
     folder = folders[JudgeKind.CLASSIFIER]
 
     def digest(kind: JudgeKind = JudgeKind.CLASSIFIER, root: Sha256 = ROOT, **fields: Any) -> str:
-        return resolve_judge(entry(kind, **fields), folder, root).digest
+        named = folders[kind] if kind is JudgeKind.CHAT else folder
+        return resolve_judge(entry(kind, **fields), named, root).digest
 
     base = digest()
     assert digest(name="another name") == base

@@ -28,6 +28,7 @@ from receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
 from receipts.keys import TrustSet, generate
 from receipts.model.base import SourceName
 from receipts.model.check import CheckLevel, CheckStatus
+from receipts.model.checkpoint import EndTokenOrigin, SamplingDefault
 from receipts.model.demonstrations import Ordering
 from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 from runner.engines.engine import Completion
@@ -58,6 +59,7 @@ CHECKS = [
     "rendering",
     "context-limit",
     "end-tokens",
+    "sampling-defaults",
     "queries",
     "demonstrations",
     "judge",
@@ -198,6 +200,45 @@ def flip_a_weight(study: Path) -> None:
 
 def add_a_file(study: Path) -> None:
     (study / "model" / "adapter.json").write_text("{}")
+
+
+LEFT_BEHIND = (
+    ".DS_Store",
+    "._model.safetensors",
+    "README.md",
+    "__pycache__/modeling.cpython-311.pyc",
+    "config.json~",
+    "runs/.ipynb_checkpoints/plot.json",
+)
+
+
+def test_files_that_nothing_loads_are_named_and_no_more(
+    event: Event, study: Path, receipts: Receipts
+) -> None:
+    """A file manager, an editor, a README written after the run."""
+    for name in LEFT_BEHIND:
+        path = study / "model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("left behind", "utf-8")
+    words = ["verify", event.bundle, "--trust", event.key, "--artifacts", study / "plan.yaml"]
+    finished = receipts(*words, "--json")
+    document = json.loads(finished.out)
+    assert (finished.code, document["verdict"], document["level"]) == (0, "passed", "bound")
+    status, detail = bound(document)["checkpoint"]
+    assert status == "passed"
+    assert detail.endswith(
+        f"; added and loaded by nothing: {', '.join(sorted(LEFT_BEHIND)[:5])} and 1 more"
+    )
+    (study / "model" / "special_tokens_map.json").write_text("{}", "utf-8")
+    (study / "model" / "config.json").rename(study / "model" / "config.json.bak")
+    shutil.copy(event.study / "model" / "config.json", study / "model" / "config.json")
+    finished = receipts(*words, "--json")
+    assert finished.code == 3
+    status, detail = bound(json.loads(finished.out))["checkpoint"]
+    assert (status, detail) == (
+        "failed",
+        "special_tokens_map.json is none of the plan's files, and could be loaded",
+    )
 
 
 PROMPTS, TEXTS = "prompts-rendered", "texts-decoded"
@@ -591,6 +632,14 @@ def compared(before: ResolvedPlan, after: Path, **changes: Any) -> dict[str, tup
     return {check.name: (check.status.value, check.detail) for check in checks.checks}
 
 
+def test_a_plan_sealed_when_the_configurations_alone_were_asked_still_holds(event: Event) -> None:
+    """Bundles of earlier versions: what tokenizer and template say is told, and no more."""
+    plan, file = event.resolved.predicate, event.resolved.file
+    ends = ", ".join(map(str, plan.sampling.end_tokens))
+    told = compared(event.resolved, file, sampling={"end_token_origins": None})
+    assert told["end-tokens"] == ("passed", ends)
+
+
 def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) -> None:
     """An evaluator who seals the digests of the files, and something else about them."""
     plan, file = event.resolved.predicate, event.resolved.file
@@ -598,10 +647,31 @@ def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) 
     assert harmful is not None
     fewer = {"decontaminated": harmful.decontaminated + 1, "pool": harmful.pool - 1}
     ids = plan.query_ids
+    origins = plan.sampling.end_token_origins
+    assert origins is not None
+    less = (origins[0].model_copy(update={"origins": (EndTokenOrigin.PLAN,)}), *origins[1:])
+    stated = ", ".join(map(str, plan.sampling.end_tokens))
     for name, changes, detail in (
         ("checkpoint", {"instrument": True}, "instrument is false of these files"),
+        (
+            "checkpoint",
+            {"checkpoint": {"quantisation": "mxfp4", "dequantised": True}},
+            "dequantised is none of these files, the plan says true",
+        ),
+        ("end-tokens", {"sampling": {"end_token_origins": less}}, "(plan), as sampling.end_tokens"),
+        ("end-tokens", {"sampling": {"end_token_origins": origins[1:]}}, "and folder say"),
+        (
+            "end-tokens",
+            {"sampling": {"end_token_origins": None, "end_tokens": (7,)}},
+            f"{stated}; the plan says 7",
+        ),
         ("context-limit", {"prompt": {"context_limit": 99}}, "4,096, the plan says 99"),
         ("end-tokens", {"sampling": {"end_tokens": (7,)}}, "; the plan says 7"),
+        (
+            "sampling-defaults",
+            {"sampling": {"defaults_not_applied": (SamplingDefault(name="top_p", value="0.9"),)}},
+            "top_p is none, the plan says 0.9",
+        ),
         ("rendering", {"prompt": {"judged_channel": "final"}}, "judged channel is None"),
         ("queries", {"query_ids": (ids[1], ids[0], *ids[2:])}, "asked: has query q0 where"),
         (
@@ -612,6 +682,27 @@ def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) 
     ):
         status, said = compared(event.resolved, file, **changes)[name]
         assert (status, detail in said) == ("failed", True), said
+
+
+def test_defaults_of_sampling_that_are_not_applied_are_derived_again(
+    event: Event, study: Path
+) -> None:
+    config = study / "model" / "generation_config.json"
+    stated = json.loads(config.read_text("utf-8"))
+    config.write_text(json.dumps(stated | {"repetition_penalty": 1.1}), "utf-8")
+    sealed, file = event.resolved, study / "plan.yaml"
+    found = compared(sealed, file)["sampling-defaults"]
+    assert found == ("failed", "repetition_penalty is 1.1, the plan says none")
+    told = {"defaults_not_applied": (SamplingDefault(name="repetition_penalty", value="1.1"),)}
+    found = compared(sealed, file, sampling=told)["sampling-defaults"]
+    assert found == ("passed", "repetition_penalty = 1.1")
+    # The sealed plan's sampling decides what is applied, not the auditor's plan file.
+    applied = {"repetition_penalty": "1.1"}
+    assert compared(sealed, file, sampling=applied)["sampling-defaults"][0] == "passed"
+    assert compared(sealed, file, sampling=told | applied)["sampling-defaults"][0] == "failed"
+    # A plan of a version that knew of none says nothing.
+    older = compared(sealed, file, sampling={"defaults_not_applied": None})
+    assert older["sampling-defaults"][0] == "not_checked"
 
 
 def test_pickles_that_the_hub_left_out_may_lie_in_a_copy(event: Event, study: Path) -> None:
@@ -727,4 +818,7 @@ def test_without_the_run_extra_the_remedy_is_said(event: Event) -> None:
     command += ["--artifacts", str(event.study / "plan.yaml")]
     without = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (without.returncode, without.stdout, without.stderr.count("\n")) == (5, "", 1)
-    assert "tokenizers is not installed (pip install 'safety-receipts[run]')" in without.stderr
+    assert (
+        "tokenizers is not installed (pip install '.[run]' in a clone of safety-receipts)"
+        in without.stderr
+    )

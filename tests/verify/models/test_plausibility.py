@@ -98,6 +98,10 @@ def test_statistics_are_the_largest_margin_and_the_clipped_sum() -> None:
     assert Statistics.of([math.inf, 0.5]) == Statistics(math.inf, 1.5, 2)
     # Seeded scores are logits / temperature: margins of one logit are one logit again.
     assert Statistics.of([2.0, 0.5], temperature=0.5) == Statistics(1.0, 1.25, 2)
+    # A repetition penalty stretches logits, either way, and their noise with them.
+    assert Statistics.of([2.0, 0.5], penalty=2.0) == Statistics(1.0, 1.25, 2)
+    assert Statistics.of([2.0, 0.5], penalty=0.5) == Statistics(1.0, 1.25, 2)
+    assert Statistics.of([2.0], temperature=0.5, penalty=4.0) == Statistics(0.25, 0.25, 1)
 
 
 def test_the_level_is_reached_by_no_fewer_honest_responses_than_asked_for() -> None:

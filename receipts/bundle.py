@@ -150,11 +150,20 @@ def _decompress(path: Path) -> Iterator[bytes]:
             offset += len(chunk)
             for start in range(0, len(data), _SPLIT_BYTES):
                 yield data[start : start + _SPLIT_BYTES]
-        if decompressor.unused_data or stream.read(1):
+        after = decompressor.unused_data or stream.read(len(_FRAME))
+        if after.startswith(_FRAME):
+            raise MalformedError(
+                "is more than one zstd frame, and what follows the first is not read",
+                file=path,
+                hint="write it as one: zstd -dc FILE | zstd > NEW",
+            )
+        if after:
             raise MalformedError("bytes after the end of the data", file=path, hint=_AGAIN)
 
 
 _AGAIN = "get the file again from its source"
+_FRAME = b"\x28\xb5\x2f\xfd"
+"""How a zstd frame begins."""
 
 
 class Bundle:

@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("runner.commands.init:init", "Write a plan.yaml to start from."),
     "plan": ("runner.commands.plan:plan", "Resolve, count and seal a plan; nothing is run."),
     "run": ("runner.commands.run:run", "Run a plan and seal the receipt."),
+    "rejudge": (
+        "verify.commands.rejudge:rejudge",
+        "Judge recorded responses again, by another judge.",
+    ),
     "show": ("receipts.commands.show:show", "Show what a receipt says."),
     "verify": ("verify.cli:verify", "Check a bundle offline: authentic, consistent, bound."),
     "audit": (

@@ -201,9 +201,24 @@ def _query_problems(plan: PlanPredicate) -> Iterator[str]:
     if runs != [(source.name, source.selected) for source in plan.queries if source.selected]:
         yield "queryIds: not the selected numbers of the sources, pooled in their order"
     for source in plan.queries:
-        yield from _corpus_problems(source, source.selected)
+        yield from _corpus_problems(source, source.selected + (source.repeated_rows or 0))
+    yield from _repeat_problems(plan)
     if not any(source.role is QueryRole.HARMFUL for source in plan.queries):
         yield "queries: no source of role harmful"
+
+
+def _repeat_problems(plan: PlanPredicate) -> Iterator[str]:
+    """Yield what is wrong with the queries that ask the same."""
+    places = {query: place for place, query in enumerate(plan.query_ids)}
+    groups = [[places.get(query, -1) for query in group] for group in plan.same_queries or ()]
+    named = [place for group in groups for place in group]
+    if -1 in named or len(set(named)) != len(named):
+        yield "sameQueries: a query is none of the plan's, or is named twice"
+    elif any(group != sorted(group) for group in groups) or groups != sorted(groups):
+        yield "sameQueries: not in the order of the queries"
+    for group in plan.same_queries or ():
+        if len({source_of(query) for query in group}) != len(group):
+            yield "sameQueries: no source asks the same twice"
 
 
 def _demonstration_problems(plan: PlanPredicate) -> Iterator[str]:

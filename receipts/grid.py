@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from receipts.canonical import Sha256, tagged_digest
+from receipts.canonical import Sha256, event_seed, tagged_digest
 from receipts.model.base import ConditionId, QueryId, SourceName
 from receipts.model.demonstrations import (
     ContextForm,
@@ -99,6 +99,20 @@ def random_labels(seed: Sha256, condition: PlannedCondition, block: int, draw: i
         j = int.from_bytes(digest, "big") % (i + 1)
         letters[i], letters[j] = letters[j], letters[i]
     return "r" * condition.context.n_refusal + "".join(letters)
+
+
+def seed_of(plan: PlanPredicate, plan_digest: Sha256, beacon_value: str | None) -> Sha256:
+    """Return the seed of a plan's event.
+
+    Where recorded responses are judged again it is that of the event that generated them.
+
+    Args:
+        plan: The plan.
+        plan_digest: Its own digest.
+        beacon_value: The beacon's value, where the plan names a round.
+    """
+    original = plan_digest if plan.rejudges is None else plan.rejudges.plan
+    return event_seed(original, beacon_value)
 
 
 def blocks(plan: PlanPredicate) -> Sequence[int]:

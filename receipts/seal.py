@@ -12,7 +12,7 @@ from pathlib import Path
 
 from receipts import merkle
 from receipts.bundle import PLAN, BundleWriter, parse_signed
-from receipts.canonical import Sha256, event_seed
+from receipts.canonical import Sha256
 from receipts.coherence import environment_problems, event_problems, plan_problems
 from receipts.dsse import Envelope, sign
 from receipts.errors import IntegrityError
@@ -20,6 +20,7 @@ from receipts.evidence import PointChecker, PromptChecker
 from receipts.findings.agreement import AgreementCounter
 from receipts.findings.conditions import baseline_of, condition_results
 from receipts.findings.observations import Observations
+from receipts.grid import seed_of
 from receipts.keys import Signer, TrustSet
 from receipts.model.demonstrations import ContextForm, Ordering
 from receipts.model.findings import Findings
@@ -108,7 +109,7 @@ def seal_event(
     problems = chain(event_problems(plan, event), environment_problems(plan, environment))
     if (problem := next(problems, None)) is not None:
         raise IntegrityError(f"the event cannot be sealed: {problem}")
-    seed = event_seed(plan_envelope.digest, event.beacon.value if event.beacon else None)
+    seed = seed_of(plan, plan_envelope.digest, event.beacon.value if event.beacon else None)
     checker, prompts = PointChecker(plan, seed), PromptChecker(plan.conditions)
     root = merkle.RootAccumulator()
     writer = BundleWriter(folder)

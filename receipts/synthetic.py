@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from receipts.canonical import Sha256, event_seed, point_id, sha256_hex
+from receipts.canonical import Sha256, point_id, sha256_hex
 from receipts.dsse import Envelope
 from receipts.grid import (
     blocks,
@@ -21,6 +21,7 @@ from receipts.grid import (
     fixed_labels,
     planned_points,
     random_labels,
+    seed_of,
     shows_draws,
 )
 from receipts.keys import Signer
@@ -219,7 +220,7 @@ def synthetic_points(
     coherent plan will do: prefixes are adopted by half, and a second judge disagrees with
     one point in eight.
     """
-    seed = event_seed(plan_digest, beacon_value)
+    seed = seed_of(plan, plan_digest, beacon_value)
     secret = hashlib.sha256(b"synthetic run secret").digest()
     block_of = blocks(plan)
     for index, (condition, place, query, draw) in enumerate(planned_points(plan)):

@@ -20,13 +20,18 @@ import jinja2.meta
 import jinja2.nodes
 
 from receipts.errors import UsageError
-from runner.contexts import Message
+from runner.contexts import Message, Role
 
 Option = str | bool | int | None
 """Value of a template's variable."""
 
 _OURS = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception"}
+)
+
+_REFUSED = (
+    "leave out what this template cannot show, a system prompt or a context, or give the variables "
+    "that it asks for under `template_options:`"
 )
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -56,6 +61,24 @@ _TEMPLATE_FAILURES = (
 """What Python raises on behalf of a template that asks for something impossible."""
 
 
+class AlteredMessageError(UsageError):
+    """A chat template does not show a message as it is.
+
+    Args:
+        altered: The message.
+        number: Its number in the conversation, from 1.
+        file: Where the template is.
+    """
+
+    def __init__(self, altered: Message, number: int, file: Path) -> None:
+        super().__init__(
+            f"the chat template drops or changes message {number} (role {altered.role.value})",
+            file=file,
+            hint="leave out what this template cannot show: a system prompt, a context",
+        )
+        self.altered = altered
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A conversation as text."""
@@ -63,8 +86,16 @@ class Rendered:
     text: str
     """The text, generation prompt included."""
     spans: tuple[tuple[int, int], ...]
-    """For every message with content, in order: where it starts and ends in ``text``, outer
-    white space left out."""
+    """For every message with content, in the order of the text: where it starts and ends there,
+    outer white space left out."""
+    places: tuple[int, ...]
+    """For every span, which message it is of: their order, but that the system message may stand
+    elsewhere than first."""
+
+    @property
+    def moves_system(self) -> bool:
+        """Whether the system message stands elsewhere than first."""
+        return list(self.places) != sorted(self.places)
 
     @property
     def tail(self) -> str:
@@ -116,6 +147,10 @@ class ChatTemplate:
         every content is given to the template between two characters that nothing else has,
         with a third inside every control token spelt; all are taken out again.
 
+        A system message may be shown anywhere, as templates without a place for it put it into
+        the last turn of the user; all other messages keep their order.  A call of a tool is given
+        without content, and to a template that refuses it so with an empty one.
+
         Args:
             messages: The conversation.
             date: The date shown to templates that print today's, ``2026-01-31``.
@@ -123,8 +158,9 @@ class ChatTemplate:
             generation_prompt: Whether the template is asked to open the assistant's turn.
 
         Raises:
-            UsageError: The template refuses the messages, loses, alters or moves one, asks for
-                a date where none is fixed, or does not read an option.
+            AlteredMessageError: The template loses or alters a message.
+            UsageError: It refuses the messages, repeats or moves one, asks for a date where none
+                is fixed, or does not read an option.
         """
         variables = self._variables(date, options)
         texts = [self.source, *(message.content for message in messages)]
@@ -142,12 +178,17 @@ class ChatTemplate:
                 before, after = message.content.split(core, 1)
                 data["content"] = f"{before}{edge}{next(waiting)}{edge}{after}"
             given.append(data)
-        text = self._run(given, {**variables, "add_generation_prompt": generation_prompt})
-        pieces = text.split(edge)
-        if not _all_there(cores, pieces[1::2]) or len(pieces) != 2 * len(cores) + 1:
+        pieces = self._called(
+            given, {**variables, "add_generation_prompt": generation_prompt}
+        ).split(edge)
+        places = [place for place, message in enumerate(messages) if message.content.strip()]
+        movable = places[:1] == [0] and messages[0].role is Role.SYSTEM
+        order = _order(cores, pieces[1::2], movable=movable)
+        if order is None or len(pieces) != 2 * len(cores) + 1:
             raise self._lost(messages, cores, pieces)
         self._check_calls(messages, "".join(pieces[::2]))
-        return _assembled([piece.replace(within, "") for piece in pieces])
+        plain = [piece.replace(within, "") for piece in pieces]
+        return _assembled(plain, tuple(places[number] for number in order))
 
     def unguarded(
         self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
@@ -160,7 +201,9 @@ class ChatTemplate:
             UsageError: As :meth:`rendered`, but for what is lost or moved.
         """
         given = [message.as_template_data() for message in messages]
-        return self._run(given, {**self._variables(date, options), "add_generation_prompt": True})
+        return self._called(
+            given, {**self._variables(date, options), "add_generation_prompt": True}
+        )
 
     def _variables(self, date: str | None, options: Mapping[str, Option]) -> dict[str, object]:
         for name in options:
@@ -198,6 +241,17 @@ class ChatTemplate:
 
         return strftime_now
 
+    def _called(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:
+        """Return the text of messages, some of which may call a tool and have no content."""
+        silent = [message for message in messages if "content" not in message]
+        try:
+            return self._run(messages, variables)
+        except UsageError:
+            if not silent:
+                raise
+        spoken = [{"content": "", **message} for message in messages]
+        return self._run(spoken, variables)
+
     def _run(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:
         try:
             return self.compiled.render(
@@ -208,11 +262,13 @@ class ChatTemplate:
             )
         except jinja2.TemplateError as error:
             raise UsageError(
-                f"the chat template refuses the messages: {error}", file=self.file
+                f"the chat template refuses the messages: {error}", file=self.file, hint=_REFUSED
             ) from None
         except _TEMPLATE_FAILURES as error:
             raise UsageError(
-                f"the chat template fails: {type(error).__name__}: {error}", file=self.file
+                f"the chat template fails: {type(error).__name__}: {error}",
+                file=self.file,
+                hint=_REFUSED,
             ) from None
 
     def _lost(
@@ -223,14 +279,12 @@ class ChatTemplate:
         places = [place for place, message in enumerate(messages) if message.content.strip()]
         for place, core in zip(places, cores, strict=True):
             if shown.isdisjoint(_spellings(core)):
-                role = messages[place].role.value
-                return UsageError(
-                    f"the chat template drops or changes message {place + 1} (role {role})",
-                    file=self.file,
-                    hint="leave out what this template cannot show: a system prompt, a context",
-                )
+                return AlteredMessageError(messages[place], place + 1, self.file)
         return UsageError(
-            "the chat template repeats messages, or shows them in another order", file=self.file
+            "the chat template repeats messages, or shows them in another order",
+            file=self.file,
+            hint="leave out the context or system prompt for which it does, or use a checkpoint "
+            "whose template shows each message once",
         )
 
     def _check_calls(self, messages: Sequence[Message], around: str) -> None:
@@ -305,17 +359,29 @@ def _spellings(core: str) -> tuple[str, str]:
     return core, json.dumps(core, ensure_ascii=False)[1:-1]
 
 
-def _all_there(cores: Sequence[str], shown: Sequence[str]) -> bool:
-    return len(cores) == len(shown) and all(
-        piece in _spellings(core) for core, piece in zip(cores, shown, strict=True)
-    )
+def _order(cores: Sequence[str], shown: Sequence[str], *, movable: bool) -> list[int] | None:
+    """Return which content each piece shows, or None: not each once, in an order that may be.
+
+    Args:
+        cores: Contents, in the order of the messages.
+        shown: Pieces, in the order of the text.
+        movable: The first message may stand anywhere.
+    """
+    order = list(range(len(cores)))
+    if len(shown) != len(order):
+        return None
+    for place in order if movable else [0]:
+        moved = [*order[1 : place + 1], *order[:1], *order[place + 1 :]]
+        if all(piece in _spellings(cores[i]) for i, piece in zip(moved, shown, strict=True)):
+            return moved
+    return None
 
 
-def _assembled(pieces: Sequence[str]) -> Rendered:
+def _assembled(pieces: Sequence[str], places: tuple[int, ...]) -> Rendered:
     """Join what stands around and inside contents, in turn."""
     spans, end = [], 0
     for place, piece in enumerate(pieces):
         start, end = end, end + len(piece)
         if place % 2:
             spans.append((start, end))
-    return Rendered("".join(pieces), tuple(spans))
+    return Rendered("".join(pieces), tuple(spans), places)

@@ -80,7 +80,9 @@ def render_plan(renderer: Renderer, watch: Callable[[int, int], None]) -> Render
         IncompleteError: A prompt leaves no room for the longest response, and the plan says
             abort.
         MalformedError: Two queries of a source become one prompt.
+        UsageError: The chat template cannot show what the plan asks for.
     """
+    renderer.check_contexts()
     plan = renderer.plan
     fitting, too_long = PrefixTree(), PrefixTree()
     points: list[RenderedPoint] = []

@@ -14,6 +14,7 @@ from runner.estimate import Estimate, ModelSize, Throughput, Workload, estimate
 from runner.event import render
 from runner.model_facts import ModelFacts
 from runner.plan import ResolvedPlan
+from runner.sealed_plan import renderer_of
 
 DrawBlock = int | Literal["all"]
 
@@ -42,6 +43,8 @@ class DryRun:
     """With the plan's draw block."""
     alternatives: tuple[Choice, ...]
     """With others; their demonstrations are other draws."""
+    moves_system: bool
+    """Whether the chat template shows the system message elsewhere than first."""
 
 
 def dry_run(
@@ -73,7 +76,7 @@ def dry_run(
         if block != chosen.draw_block and not (isinstance(block, int) and block > queries):
             other = _with_block(resolved, block)
             others.append(_choice(other, throughput, beacon_value, watch))
-    return DryRun(chosen, tuple(others))
+    return DryRun(chosen, tuple(others), renderer_of(resolved, beacon_value).moves_system())
 
 
 def size_of(facts: ModelFacts, dtype: Dtype, context: int) -> ModelSize:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle
 from receipts.canonical import Sha256, event_seed
 from receipts.dsse import Envelope
 from receipts.errors import (
+    ExitCode,
     IncompleteError,
     IntegrityError,
     InterruptedByUserError,
@@ -20,13 +22,15 @@ from receipts.errors import (
 )
 from receipts.keys import Signer, TrustSet
 from receipts.model.plan import PlanPredicate
-from receipts.model.point import Reason
+from receipts.model.point import Outcome, Reason
 from runner.counting import RenderedPlan, render_plan
 from runner.execute import Committed, Run, Stack
 from runner.journal import Journal, JournalEvent, journal_path, remove_journal
+from runner.judging import JUDGED
 from runner.plan import ResolvedPlan
 from runner.seal import MEMORY, check_fitter, environment_of, seal_journal, stack_of
 from runner.sealed_plan import digest_of, find_plan, renderer_of, write_plan
+from runner.stopping import refuse_if_none_scored
 
 MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
 """Loads models, given the bound on their memory in bytes (None: a share of what is free)."""
@@ -59,6 +63,8 @@ class RunOptions:
     """Try points again that failed, or that the judge failed on."""
     accept_failed: bool = False
     """Go on, and seal, with such points."""
+    accept_unscored: bool = False
+    """Go on, and seal, although nothing can be scored."""
     show_rates: bool = False
     """Running rates are shown: a look."""
 
@@ -82,10 +88,39 @@ class Sealed:
 
     envelope: Envelope
     """The receipt."""
-    failed: int
-    """Points that failed."""
+    outcomes: Mapping[tuple[Outcome, Reason | None], int]
+    """How many points ended how."""
     before: bool
     """Whether it had been sealed before, so that nothing was run."""
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Sealed:
+        """Return what was sealed in a bundle before."""
+        outcomes = Counter((point.outcome, point.reason) for point in bundle.points())
+        return cls(bundle.receipt_envelope, outcomes, before=True)
+
+    @property
+    def failed(self) -> int:
+        """Points that failed."""
+        return sum(self.reasons(Outcome.FAILED).values())
+
+    @property
+    def scored(self) -> int:
+        """Points called refused or complied."""
+        return sum(n for (outcome, _), n in self.outcomes.items() if outcome in JUDGED)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How the command ends: a gate must not take failed points, or no labels, for a run."""
+        return ExitCode.DONE if self.scored and not self.failed else ExitCode.INCOMPLETE
+
+    def reasons(self, outcome: Outcome) -> dict[Reason, int]:
+        """Return why points are unscored, or failed."""
+        return {
+            reason: number
+            for (found, reason), number in self.outcomes.items()
+            if found is outcome and reason is not None
+        }
 
 
 @dataclass(frozen=True)
@@ -125,8 +160,8 @@ class EventRunner:
 
         Raises:
             InterruptedByUserError: The user stopped it; what was committed stays.
-            IncompleteError: Points failed, a prompt is too long, the beacon's value is
-                missing, or what fits the findings is not installed.
+            IncompleteError: Points failed, nothing could be scored, a prompt is too long, the
+                beacon's value is missing, or what fits the findings is not installed.
             ReceiptsError: A model cannot be loaded; of a new run nothing is left behind then.
             UsageError: The folder holds another plan, or a run made with another stack.
             IntegrityError: The folder holds a receipt that is not this plan's.
@@ -183,7 +218,7 @@ class EventRunner:
         if self.options.retry_failed:
             journal.forget_failed(now())
         self._execute(journal, loaded.stack, rendered)
-        failed = self._check_failed(journal)
+        outcomes = self._checked(journal)
         receipt = seal_journal(
             self.folder,
             journal,
@@ -192,7 +227,7 @@ class EventRunner:
             environment=environment,
             signer=self.signer,
         )
-        return Sealed(receipt, failed, before=False)
+        return Sealed(receipt, outcomes, before=False)
 
     def _execute(self, journal: Journal, stack: Stack, rendered: RenderedPlan | None) -> None:
         journal.note(JournalEvent.START, now())
@@ -212,16 +247,17 @@ class EventRunner:
                 self.watcher.committed,
                 now,
                 accept_failed=self.options.accept_failed,
+                accept_unscored=self.options.accept_unscored,
             )
 
-    def _check_failed(self, journal: Journal) -> int:
-        """Return how many points failed, if that is accepted."""
-        by_reason = {
+    def _checked(self, journal: Journal) -> dict[tuple[Outcome, Reason | None], int]:
+        """Return how many points ended how, if that is accepted."""
+        outcomes = journal.outcomes()
+        again = {
             reason: number
-            for (_, reason), number in journal.outcomes().items()
-            if reason in _FAILURES
+            for (_, reason), number in outcomes.items()
+            if reason in _FAILURES and reason is not Reason.CONTEXT_OVERFLOW
         }
-        again = {r: n for r, n in by_reason.items() if r != Reason.CONTEXT_OVERFLOW}
         if again and not self.options.accept_failed:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(again.items()))
             raise IncompleteError(
@@ -229,7 +265,9 @@ class EventRunner:
                 hint="try them again with --retry-failed, or seal them as they are with "
                 "--accept-failed",
             )
-        return sum(n for r, n in by_reason.items() if r != Reason.JUDGE_ERROR)
+        if not self.options.accept_unscored:
+            refuse_if_none_scored(outcomes)
+        return outcomes
 
     def _has_receipt(self) -> bool:
         path = self.folder / RECEIPT
@@ -238,7 +276,12 @@ class EventRunner:
     def _sealed_before(self) -> Sealed:
         """Return what is sealed here, if it is this plan's; nothing is changed otherwise."""
         options = self.options
-        if options.restart or options.retry_failed or options.accept_failed:
+        if (
+            options.restart
+            or options.retry_failed
+            or options.accept_failed
+            or options.accept_unscored
+        ):
             raise UsageError("is sealed and stays so", file=self.folder, hint="name a new folder")
         envelope = write_plan(self.resolved, self.folder, self.signer)  # there: writes nothing
         bundle = Bundle(self.folder)
@@ -263,11 +306,7 @@ class EventRunner:
                         hint="move one of them away",
                     )
             remove_journal(self.folder)
-        failed = sum(
-            condition.counts.failed + (condition.control.counts.failed if condition.control else 0)
-            for condition in receipt.conditions
-        )
-        return Sealed(bundle.receipt_envelope, failed, before=True)
+        return Sealed.from_bundle(bundle)
 
     def _check_beacon(self, *, begun: bool) -> None:
         beacon, value = self.plan.beacon, self.options.beacon_value

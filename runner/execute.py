@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Final
 
 from receipts.canonical import Sha256, decimal_string, point_id
 from receipts.errors import IncompleteError, IntegrityError, ReceiptsError
@@ -19,7 +18,6 @@ from receipts.grid import source_of
 from receipts.model.checkpoint import ContextOverflow, Sampling, SamplingMethod, overflows
 from receipts.model.plan import PlanPredicate
 from receipts.model.point import (
-    MAX_RAW,
     Finish,
     Outcome,
     Point,
@@ -32,14 +30,13 @@ from receipts.text import printable
 from runner.engines.engine import Completion, Decoding, Engine, Request
 from runner.journal import Journal, JournalEntry
 from runner.judges.judge import Exchange, Judge, Judgement
+from runner.judging import JUDGED, opinions
 from runner.noise_seed import point_noise_seed
 from runner.rendering import RenderedPoint
 from runner.responses import ResponseReader, prefix_adopted
+from runner.stopping import Silence, refuse_if_all_failed
 
 _MAX_ERROR = 400
-_MAX_MARGIN = 1e15
-_JUDGED: Final = (Outcome.REFUSED, Outcome.COMPLIED)
-_JUDGE_REASONS: Final = (Reason.JUDGE_NA, Reason.JUDGE_PARSE_ERROR, Reason.JUDGE_ERROR)
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,8 @@ class Committed:
     """Their tokens, prompts and responses."""
     failed: int
     """Points among them that failed."""
+    unscored: int
+    """Points generated, and judged neither."""
     judged: int
     """Points judged refused or complied."""
     complied: int
@@ -129,6 +128,7 @@ class Run:
         clock: Callable[[], str],
         *,
         accept_failed: bool = False,
+        accept_unscored: bool = False,
     ) -> None:
         """Finish every point that is not finished.
 
@@ -138,12 +138,14 @@ class Run:
             watch: Told of every commit.
             clock: Tells the time, as the wire spells it.
             accept_failed: Record units that failed whole, and go on.
+            accept_unscored: Record units of which nothing could be scored, and go on.
 
         Raises:
             ReceiptsError: Nothing can go on; what was committed stays.
         """
         done = journal.done()
         answered = bool(done)
+        silence = Silence(len(points))
         for unit in self.units(points):
             missing = {point.index for point in unit.points} - done
             if not missing:
@@ -152,6 +154,8 @@ class Run:
             entries = self.finish(unit)
             if not accept_failed:
                 refuse_if_all_failed(entries, answered=answered)
+            if not accept_unscored:
+                silence.hear(entries)
             answered = True
             new = [entry for entry in entries if entry.point.index in missing]
             journal.add(new, clock())
@@ -209,20 +213,14 @@ class Run:
     def _judge(
         self, generated: Sequence[_Generated]
     ) -> list[tuple[Judgement | None, Judgement | None]]:
-        asked = [i for i, one in enumerate(generated) if one.reason is None]
-        exchanges = [Exchange(generated[i].rendered.query, generated[i].text) for i in asked]
-        first = dict(zip(asked, judged(self._stack.judge, exchanges), strict=True))
-        second: dict[int, Judgement] = {}
-        if self._stack.second_judge is not None:
-            # The second judge is asked exactly where the first gave a label.
-            both = [
-                (i, exchange)
-                for i, exchange in zip(asked, exchanges, strict=True)
-                if first[i].outcome in _JUDGED
-            ]
-            opinions = judged(self._stack.second_judge, [exchange for _, exchange in both])
-            second = {i: opinion for (i, _), opinion in zip(both, opinions, strict=True)}
-        return [(first.get(i), second.get(i)) for i in range(len(generated))]
+        return opinions(
+            self._stack.judge,
+            self._stack.second_judge,
+            [
+                Exchange(one.rendered.query, one.text) if one.reason is None else None
+                for one in generated
+            ],
+        )
 
     def _entry(
         self, one: _Generated, judgement: Judgement | None, second: Judgement | None
@@ -245,8 +243,8 @@ class Run:
             outcome=outcome,
             reason=reason,
             error=None if error is None else one_line(error),
-            judge=_recorded(judgement),
-            second_judge=_recorded(second),
+            judge=recorded(judgement),
+            second_judge=recorded(second),
             salt=point_salt(
                 self._secret,
                 self._plan_digest,
@@ -329,43 +327,6 @@ def _overflow(point: RenderedPoint) -> Completion:
     )
 
 
-def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
-    """Return a judgement for every exchange, in order, whatever the judge does.
-
-    Raises:
-        ReceiptsError: The judge says that nothing can be judged at all.
-    """
-    if not exchanges:
-        return []
-    try:
-        judgements = judge.judge_many(exchanges)
-        trouble = None if len(judgements) == len(exchanges) else "the judge lost count"
-    except (ReceiptsError, MemoryError):
-        raise
-    except Exception as error:  # any judge's own; the points are sealed as unscored
-        trouble = _named(error)
-    if trouble is not None:
-        return [_unjudged(trouble)] * len(exchanges)
-    return [_sound(judgement) for judgement in judgements]
-
-
-def _unjudged(trouble: str) -> Judgement:
-    return Judgement(Outcome.UNSCORED, Reason.JUDGE_ERROR, raw="", error=trouble)
-
-
-def _sound(judgement: Judgement) -> Judgement:
-    """Return a judgement, or why it cannot be recorded."""
-    margin = judgement.margin
-    if margin is not None and not abs(margin) < _MAX_MARGIN:  # not a number, too
-        return _unjudged("the judge's margin is no finite number")
-    if len(judgement.raw) > MAX_RAW:
-        return _unjudged(f"the judge's output has more than {MAX_RAW:,} characters")
-    legal = (Outcome.UNSCORED,) if judgement.reason in _JUDGE_REASONS else _JUDGED
-    if judgement.outcome not in legal or (judgement.reason is None) != (legal is _JUDGED):
-        return _unjudged("the judge's outcome and reason do not go together")
-    return judgement
-
-
 def committed(entries: Sequence[JournalEntry]) -> Committed:
     """Return what entries add up to."""
     outcomes = [entry.point.outcome for entry in entries]
@@ -373,7 +334,8 @@ def committed(entries: Sequence[JournalEntry]) -> Committed:
         points=len(entries),
         tokens=sum(e.point.prompt_tokens + e.point.response_tokens for e in entries),
         failed=outcomes.count(Outcome.FAILED),
-        judged=sum(outcome in _JUDGED for outcome in outcomes),
+        unscored=outcomes.count(Outcome.UNSCORED),
+        judged=sum(outcome in JUDGED for outcome in outcomes),
         complied=outcomes.count(Outcome.COMPLIED),
     )
 
@@ -405,7 +367,8 @@ def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Rea
     return judgement.outcome, judgement.reason
 
 
-def _recorded(judgement: Judgement | None) -> RecordedJudgement | None:
+def recorded(judgement: Judgement | None) -> RecordedJudgement | None:
+    """Return a judgement as a record holds it; None: none was made."""
     if judgement is None:
         return None
     margin = judgement.margin
@@ -415,20 +378,3 @@ def _recorded(judgement: Judgement | None) -> RecordedJudgement | None:
         raw=judgement.raw,
         margin=None if margin is None else decimal_string(Fraction(margin), 6),
     )
-
-
-def refuse_if_all_failed(entries: Sequence[JournalEntry], *, answered: bool) -> None:
-    """Stop before a hundred thousand points fail for one reason that is none of theirs.
-
-    A unit of prompts too long for the memory is no such reason once others were answered.
-    """
-    broken = {Reason.ENGINE_ERROR} if answered else {Reason.ENGINE_ERROR, Reason.OUT_OF_MEMORY}
-    for reasons, what in (
-        (broken, "no point of a whole unit was generated"),
-        ({Reason.JUDGE_ERROR}, "no response of a whole unit was judged"),
-    ):
-        if all(entry.point.reason in reasons for entry in entries):
-            raise IncompleteError(
-                f"{what}: {entries[0].record.error}",
-                hint="the unit is not recorded: see to it and run again, or --accept-failed",
-            )

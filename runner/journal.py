@@ -23,7 +23,7 @@ from typing import Any
 from receipts.canonical import Sha256
 from receipts.errors import FileAccessError, IntegrityError, MalformedError, UsageError
 from receipts.files import create_exclusive
-from receipts.model.point import Outcome, Point, RestrictedRecord
+from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 
 JOURNAL = "journal.sqlite"
 """Its name in the bundle's folder, until the event is sealed."""
@@ -302,14 +302,17 @@ class Journal:
         with _translated(self.path):
             return {row[0] for row in self._connection.execute("SELECT idx FROM point")}
 
-    def outcomes(self) -> dict[tuple[Outcome, str | None], int]:
+    def outcomes(self) -> dict[tuple[Outcome, Reason | None], int]:
         """Return how many points ended how, by outcome and reason."""
         with _translated(self.path):
             rows = self._connection.execute(
                 "SELECT outcome, reason, count(*) FROM point GROUP BY outcome, reason"
             )
             try:
-                return {(Outcome(outcome), reason): number for outcome, reason, number in rows}
+                return {
+                    (Outcome(outcome), None if reason is None else Reason(reason)): number
+                    for outcome, reason, number in rows
+                }
             except ValueError:
                 raise MalformedError(_DAMAGED, file=self.path, hint=_START_OVER) from None
 

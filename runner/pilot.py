@@ -52,7 +52,9 @@ def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
     seed = Sha256(tagged_digest(_SEED_TAG, digest_of(plan)).hex())
     run = run_of(resolved, loaded.stack, secrets.token_bytes(32), seed)
     start = time.perf_counter()
-    points = render_points(Renderer(plan, resolved.artifacts, seed), chosen)
+    renderer = Renderer(plan, resolved.artifacts, seed)
+    renderer.check_contexts()
+    points = render_points(renderer, chosen)
     entries = [entry for unit in run.units(points) for entry in run.finish(unit)]
     seconds = time.perf_counter() - start
     troubled = [entry for entry in entries if entry.point.reason is not None]

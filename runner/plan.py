@@ -9,7 +9,7 @@ inputs: the plan says which it was.)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal as ExactDecimal
 from pathlib import Path
@@ -34,7 +34,7 @@ from runner.answers import thoughts_of
 from runner.checkpoint import HashedFolder, hash_folder, locate, refuse_pickles
 from runner.conditions import Grid, expand
 from runner.corpora.read import read_corpus
-from runner.corpora.rows import CorpusRows, CorpusSource, query_id
+from runner.corpora.rows import CorpusRows, CorpusSource, normalised, query_id
 from runner.demonstrations import Pool, Pools, decontaminate, make_pool
 from runner.disagreements import disagreements, refuse_unknown_ids
 from runner.end_tokens import EndTokens, find_end_tokens
@@ -176,6 +176,7 @@ class _Resolver:
             prompt=self._prompt(chat, facts),
             sampling=self._sampling(facts, ends, folder),
             queries=query_sources,
+            same_queries=same_queries(query_ids, queries),
             demonstrations=demonstrations,
             judge=judge,
             primary=entries.primary,
@@ -328,18 +329,31 @@ class _Resolver:
 
     def _queries(self) -> tuple[tuple[QuerySource, ...], tuple[QueryId, ...], tuple[str, ...]]:
         sources, ids, texts = [], [], []
-        for entry in self.entries.queries:
+        asked: set[str] = set()
+        once = self.entries.queries_repeated == "first"
+        for i, entry in enumerate(self.entries.queries):
             rows = self._corpus(entry)
             name = SourceName(entry.name or entry.corpus)
+            taken = rows.selected
+            if once:
+                taken = tuple(row for row in taken if normalised(row.request) not in asked)
+                asked |= {normalised(row.request) for row in taken}
+                if not taken:
+                    raise self._error(
+                        ("queries", i),
+                        f"source {name} asks nothing that no earlier source does",
+                        "leave it out, or write queries_repeated: keep",
+                    )
             sources.append(
                 QuerySource(
                     **_corpus_fields(name, entry, rows),
                     role=entry.role,
-                    selected=len(rows.selected),
+                    selected=len(taken),
+                    repeated_rows=len(rows.selected) - len(taken) if once else None,
                 )
             )
-            ids += [query_id(name, row) for row in rows.selected]
-            texts += [row.request for row in rows.selected]
+            ids += [query_id(name, row) for row in taken]
+            texts += [row.request for row in taken]
         return tuple(sources), tuple(ids), tuple(texts)
 
     def _demonstrations(self, queries: tuple[str, ...]) -> tuple[Demonstrations, Pools]:
@@ -463,6 +477,21 @@ def _asked(condition: PlannedCondition, pools: Pools) -> Iterator[tuple[str, Poo
         benign[context.gap_source] += context.gap_turns
     for source, count in benign.items():
         yield "benign", pools.of(DemonstrationKind.BENIGN, source), count
+
+
+def same_queries(ids: Sequence[QueryId], texts: Sequence[str]) -> tuple[tuple[QueryId, ...], ...]:
+    """Return the queries that ask the same, in pooled order.
+
+    Equal means equal after :func:`runner.corpora.rows.normalised`, as for demonstrations.
+
+    Args:
+        ids: Ids of all evaluation queries.
+        texts: Their requests.
+    """
+    asking: dict[str, list[QueryId]] = {}
+    for id_, text in zip(ids, texts, strict=True):
+        asking.setdefault(normalised(text), []).append(id_)
+    return tuple(tuple(group) for group in asking.values() if len(group) > 1)
 
 
 def _last_part(entry: Located, folder: Path) -> str:

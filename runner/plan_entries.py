@@ -179,15 +179,15 @@ FilterValue = Annotated[Name, BeforeValidator(_filter_text, json_schema_input_ty
 def _option(value: Any) -> Any:
     if value is None or isinstance(value, (bool, str)):
         return value
-    if isinstance(value, int) and 0 <= value <= MAX_SAFE_INTEGER:
+    if isinstance(value, int) and -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
         return value
-    raise ValueError("should be text, a whole number from 0, true, false or null")
+    raise ValueError("should be text, a whole number, true, false or null")
 
 
 Option = Annotated[
     Name | bool | int | None,
     BeforeValidator(_option),
-    Field(json_schema_extra={"minimum": 0, "maximum": MAX_SAFE_INTEGER}),
+    Field(json_schema_extra={"minimum": -MAX_SAFE_INTEGER, "maximum": MAX_SAFE_INTEGER}),
 ]
 """Value of a template's variable."""
 
@@ -623,6 +623,9 @@ class PlanFile(PlanModel):
     sampling: SamplingEntry
     queries: Annotated[tuple[QueryEntry, ...], Field(min_length=1, max_length=64)]
     """Corpora of evaluation queries, pooled in this order."""
+    queries_repeated: Literal["keep", "first"] = "keep"
+    """A request that several of them ask: keep, each does, and it counts once for intervals and
+    tests; first, only the first of them asks it."""
     demonstrations: DemonstrationsEntry
     judge: JudgeEntry
     experiments: Annotated[tuple[ExperimentEntry, ...], Field(min_length=1, max_length=256)]

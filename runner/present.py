@@ -35,6 +35,7 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             "dequantised": plan.checkpoint.dequantised,
         },
         "instrument": plan.instrument,
+        "systemPromptMoved": report.moves_system,
         "queries": [
             {
                 "name": source.name,
@@ -46,6 +47,11 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             }
             for source in plan.queries
         ],
+        "repeatedQueries": {
+            "requests": len(plan.same_queries or ()),
+            "queries": sum(map(len, plan.same_queries or ())),
+            "leftOut": sum(source.repeated_rows or 0 for source in plan.queries),
+        },
         "pools": [
             {
                 "name": source.name,
@@ -136,7 +142,11 @@ def render_plan(document: dict[str, Any], judged: Sequence[str], console: Consol
             f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters{_stored(checkpoint)}, "
             f"context {checkpoint['contextLimit']:,}, root {checkpoint['root'][:16]}…",
         ),
-        ("queries", "; ".join(_source(source) for source in document["queries"])),
+        (
+            "queries",
+            "; ".join(_source(source) for source in document["queries"])
+            + _repeated(document["repeatedQueries"]),
+        ),
         ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
         *_sampling(document["sampling"]),
         ("end tokens", "; ".join(_end(end) for end in document["endTokens"])),
@@ -149,6 +159,10 @@ def render_plan(document: dict[str, Any], judged: Sequence[str], console: Consol
         name, _, said = line.partition(": ")
         head.add_row(name, printable(said))
     console.print(head)
+    if document["systemPromptMoved"]:
+        console.print(
+            "system prompt: the chat template shows it after the demonstrations, not first"
+        )
     console.print()
     console.print(_conditions(document))
     console.print()
@@ -182,6 +196,18 @@ def _end(end: dict[str, Any]) -> str:
     removed = ", removed" if end["removed"] else ""
     origins = ", ".join(end["origins"])
     return f"{end['text']} ({end['token']}; {origins}{removed})"
+
+
+def _repeated(repeated: dict[str, int]) -> str:
+    text = ""
+    if repeated["requests"]:
+        text += (
+            f"; {repeated['queries']:,} of them ask {repeated['requests']:,} requests that several "
+            "sources have, each one cluster (or queries_repeated: first)"
+        )
+    if repeated["leftOut"]:
+        text += f"; {repeated['leftOut']:,} left out that an earlier source asks"
+    return text
 
 
 def _pool(pool: dict[str, Any]) -> str:

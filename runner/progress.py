@@ -50,6 +50,7 @@ class RunProgress:
         self._before = 0
         self._done = 0
         self._failed = 0
+        self._unscored = 0
         self._judged = 0
         self._complied = 0
         self._tokens = 0
@@ -83,6 +84,7 @@ class RunProgress:
         """Show points that were finished."""
         self._done += what.points
         self._failed += what.failed
+        self._unscored += what.unscored
         self._judged += what.judged
         self._complied += what.complied
         self._tokens += what.tokens
@@ -97,6 +99,8 @@ class RunProgress:
             parts.append(f"{self._tokens / elapsed:,.0f} tokens/s")
         if self._failed:
             parts.append(f"{self._failed:,} failed")
+        if self._unscored:
+            parts.append(f"{self._unscored:,} unscored")
         if self._show_rates and self._judged:
             parts.append(f"{100 * self._complied / self._judged:.1f} % complied")
         return "  ".join(parts)

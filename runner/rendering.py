@@ -13,8 +13,14 @@ from receipts.canonical import Sha256
 from receipts.errors import UsageError
 from receipts.grid import blocks, planned_point, shows_examples
 from receipts.model.base import ConditionId, QueryId
-from receipts.model.demonstrations import Ordering, PlannedCondition
+from receipts.model.demonstrations import (
+    DemonstrationKind,
+    Ordering,
+    PlannedCondition,
+    ShownContext,
+)
 from receipts.model.plan import PlanPredicate
+from runner.chat_template import AlteredMessageError
 from runner.contexts import Message, messages
 from runner.demonstrations import (
     Demonstration,
@@ -56,6 +62,10 @@ class RenderedPoint:
     """Token ids of the prompt."""
     prompt: Sha256
     """Their digest."""
+
+
+_STAND_INS = (Demonstration("stand-in", DemonstrationKind.BENIGN, "How so?", "Like this."),)
+"""Shown where no row of a corpus is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +112,18 @@ class Renderer:
         key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
         labels, _, digest = self._list(condition.id, key)
         query = self._query(query_id)
-        conversation = self.conversation(index).messages
-        chat, prompt = self._artifacts.chat, self.plan.prompt
+        conversation = self.conversation(index)
         try:
-            rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
-            self._check_opened(rendered.tail)
-            tokens = chat.tokens_of(rendered)
+            tokens = self._tokens(conversation.messages)
         except UsageError as error:
             where = f"condition {condition.id}, query {query_id}, draw {draw}"
-            raise UsageError(error.message, file=error.file, place=where, hint=error.hint) from None
+            message, hint = error.message, error.hint
+            if isinstance(error, AlteredMessageError):
+                row = self._row(error.altered.content, condition, query_id, conversation.shown)
+                if row is not None:
+                    message = f"{message}: {row}"
+                    hint = "take that row out of its corpus, with `where:`, or correct it"
+            raise UsageError(message, file=error.file, place=where, hint=hint) from None
         return RenderedPoint(
             index=index,
             condition=condition,
@@ -122,6 +135,69 @@ class Renderer:
             tokens=tokens,
             prompt=prompt_digest(tokens),
         )
+
+    def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
+        chat, prompt = self._artifacts.chat, self.plan.prompt
+        rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
+        self._check_opened(rendered.tail)
+        return chat.tokens_of(rendered)
+
+    def _row(
+        self,
+        content: str,
+        condition: PlannedCondition,
+        query_id: QueryId,
+        items: Sequence[Demonstration],
+    ) -> str | None:
+        """Name the row of a corpus that a message's content is; None: it is none."""
+        if content == self._query(query_id):
+            return f"query {query_id}"
+        for item in items:
+            if content in (item.request, item.response):
+                source = condition.benign_source or condition.context.gap_source
+                pool = self._artifacts.pools.of(item.kind, source)
+                return f"demonstration {item.id} of pool {pool.source}"
+        return None
+
+    def check_contexts(self) -> None:
+        """Render every context of the plan with texts of our own.
+
+        Raises:
+            UsageError: The chat template cannot show some of them; all are named.
+        """
+        refused: dict[str, UsageError] = {}
+        for context in self.plan.contexts:
+            try:
+                self._tokens(self._with_stand_ins(context))
+            except UsageError as error:
+                refused[context.form.value] = error
+        if not refused:
+            return
+        first = next(iter(refused.values()))
+        if len(refused) == len(self.plan.contexts):  # no fault of a context's
+            raise first
+        names = list(refused)
+        why = "; ".join(f"{name}: {error.message}" for name, error in refused.items())
+        raise UsageError(
+            f"the plan's contexts {why}" if len(names) > 1 else f"the plan's context {why}",
+            file=first.file,
+            hint=f"leave {' and '.join(names)} out of `forms:` under `contexts:`",
+        )
+
+    def moves_system(self) -> bool:
+        """Say whether the chat template shows a system message elsewhere than first."""
+        prompt = self.plan.prompt
+        template = self._artifacts.chat.template
+        return any(
+            template.rendered(
+                self._with_stand_ins(context), prompt.date, prompt.template_options
+            ).moves_system
+            for context in self.plan.contexts
+        )
+
+    def _with_stand_ins(self, context: ShownContext) -> tuple[Message, ...]:
+        gap = _STAND_INS * context.gap_turns
+        return messages(context, _STAND_INS, "And?", system=self._artifacts.system, gap=gap)
 
     def conversation(self, index: int) -> PointConversation:
         """Return what is said in the prompt of point ``index``.

@@ -91,7 +91,12 @@ def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckLi
         _check_defaults(plan, resolved.artifacts.folder, checks)
     good |= _check_corpora(plan, mine, checks)
     _check_judges(plan, mine, checks)
-    place = first_difference(plan.to_wire(), mine.to_wire())
+    # A plan file cannot say whose responses are judged again, and older plans not which queries
+    # ask the same.
+    stated = mine.model_copy(update={"rejudges": plan.rejudges})
+    if plan.same_queries is None:
+        stated = stated.model_copy(update={"same_queries": None})
+    place = first_difference(plan.to_wire(), stated.to_wire())
     told = f"differs from the sealed plan in {place}; the sealed plan rules"
     checks.decide(CheckLevel.NONE, "plan-file", None, told if place else "is the sealed plan's")
     missing = [name for name in _FOR_PROMPTS if not good[name]]
@@ -344,11 +349,20 @@ def _query_problems(plan: PlanPredicate, mine: PlanPredicate) -> Iterator[str]:
     sealed, found = _rows(plan), _rows(mine)
     for source, other in _paired(plan.queries, mine.queries):
         assert other is not None  # as the caller has seen
-        yield from _differences(source, other, (*_CORPUS, "selected"))
+        yield from _differences(source, other, (*_CORPUS, "selected", "repeated_rows"))
         pairs = zip(sealed[source.name], found[other.name], strict=True)
         for before, after in pairs:
             if before != after:
                 yield f"{source.name}: has query {after} where the plan says {before}"
+    if plan.same_queries is not None:
+        # By their texts, whatever the auditor's file calls the sources, and in its own order.
+        names = {s.name: other.name for s, other in _paired(plan.queries, mine.queries) if other}
+        stated = {
+            frozenset(f"{names[source_of(query)]}/{query.partition('/')[2]}" for query in group)
+            for group in plan.same_queries
+        }
+        if stated != {frozenset(group) for group in mine.same_queries or ()}:
+            yield "sameQueries does not follow from the requests"
 
 
 def _rows(plan: PlanPredicate) -> Mapping[SourceName, list[str]]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from receipts.bundle import MAX_AUDIT_BYTES, Bundle, parse_signed
-from receipts.canonical import Sha256, decimal_string, event_seed
+from receipts.canonical import Sha256, decimal_string
 from receipts.dsse import Envelope
 from receipts.errors import IncompleteError, IntegrityError, UsageError
 from receipts.files import read_own_file
+from receipts.grid import seed_of
 from receipts.keys import Signer, TrustSet
 from receipts.model.audit import (
     AuditedRate,
@@ -195,7 +196,7 @@ def open_case(bundle: Bundle, resolved: ResolvedPlan) -> Case:
         why = usable.no_prompts if usable.prompts is None else usable.no_texts
         raise IncompleteError(f"points cannot be replayed: {why}", file=resolved.file)
     beacon = receipt.event.beacon
-    seed = event_seed(bundle.plan_envelope.digest, None if beacon is None else beacon.value)
+    seed = seed_of(plan, bundle.plan_envelope.digest, None if beacon is None else beacon.value)
     mine = replace(resolved, predicate=plan, artifacts=usable.prompts)
     return Case(bundle, bundle.receipt_envelope.digest, receipt, plan, seed, mine, None)
 

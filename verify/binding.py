@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 
 from receipts.bundle import Bundle, Signed
-from receipts.canonical import Sha256, event_seed, point_id, tagged_digest
+from receipts.canonical import Sha256, point_id, tagged_digest
 from receipts.coherence import plan_problems
 from receipts.errors import UsageError
-from receipts.grid import planned_points
+from receipts.grid import planned_points, seed_of
 from receipts.model.check import CheckLevel
 from receipts.model.plan import PlanPredicate
 from receipts.model.point import Point, RestrictedRecord
@@ -89,7 +89,7 @@ def check_binding(
         chosen = drawn_points(plan, digest, holdings.nonce, holdings.points)
         how = f"{len(chosen):,} of {plan.points:,} points, drawn with nonce {holdings.nonce}"
     beacon = receipt.event.beacon
-    seed = event_seed(sealed.plan.envelope.digest, beacon.value if beacon else None)
+    seed = seed_of(plan, sealed.plan.envelope.digest, beacon.value if beacon else None)
     examiner = _Examiner(plan, seed, usable, holdings.resolved, chosen)
     opened = check_commitments(bundle, receipt, checks, progress, examiner.examine)
     expected = plan.points if chosen is None else len(chosen)

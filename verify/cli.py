@@ -49,6 +49,12 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--proof", type=_PATH, metavar="FILE", help="Inclusion proof to check as well.")
 @click.option(
+    "--original",
+    type=_PATH,
+    metavar="BUNDLE",
+    help="Where responses were judged again: the bundle of the event that generated them.",
+)
+@click.option(
     "--artifacts",
     type=_PATH,
     metavar="PLAN",
@@ -69,6 +75,7 @@ def verify(
     trust_auditor: tuple[Path, ...],
     level: str | None,
     proof: Path | None,
+    original: Path | None,
     artifacts: Path | None,
     all_points: bool,
     sample_nonce: str | None,
@@ -115,6 +122,7 @@ def verify(
             wanted=wanted,
             proof=proof,
             holdings=holdings,
+            original=None if original is None else Bundle(original),
             progress=progress,
         )
     output.result(

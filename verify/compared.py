@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
-from receipts.canonical import Sha256, event_seed
+from receipts.canonical import Sha256
 from receipts.errors import IncompleteError, IntegrityError, UsageError
 from receipts.findings.comparability import Setting
 from receipts.findings.interaction import harmful_queries
@@ -17,6 +17,7 @@ from receipts.findings.joint import joint_findings
 from receipts.findings.logit import newton
 from receipts.findings.observations import Observations
 from receipts.findings.study import Study
+from receipts.grid import seed_of
 from receipts.keys import TrustSet
 from receipts.model.base import QueryId
 from receipts.model.check import CheckLevel, CheckStatus
@@ -206,4 +207,5 @@ def _observations(bundle: Bundle, progress: Progress) -> Observations | None:
 
 def _seed(bundle: Bundle) -> Sha256:
     beacon = bundle.receipt.statement.predicate.event.beacon
-    return event_seed(bundle.plan.envelope.digest, beacon.value if beacon else None)
+    plan = bundle.plan
+    return seed_of(plan.statement.predicate, plan.envelope.digest, beacon.value if beacon else None)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 from receipts.bundle import POINTS, Bundle, Signed
-from receipts.canonical import canonical_bytes, decimal_string, event_seed
+from receipts.canonical import canonical_bytes, decimal_string
 from receipts.coherence import environment_problems, event_problems, plan_problems
 from receipts.findings import rates
 from receipts.findings.conditions import baseline_of, condition_results
 from receipts.findings.derive import finding_problems
 from receipts.findings.judge_error import corrected_rate
 from receipts.findings.stated import feeds_findings, stated_problems
+from receipts.grid import seed_of
 from receipts.model.check import CheckLevel
 from receipts.model.demonstrations import PlannedCondition, QueryRole
 from receipts.model.difference import Difference
@@ -288,7 +289,7 @@ def _check_evidence(
         checks.skip(_LEVEL, "evidence", why)
         return
     beacon = receipt.event.beacon
-    seed = event_seed(signed_plan.envelope.digest, beacon.value if beacon else None)
+    seed = seed_of(plan, signed_plan.envelope.digest, beacon.value if beacon else None)
     reading = read_evidence(bundle.lines(plan.points), plan, seed, bundle.folder / POINTS, progress)
     _check_lines(reading, plan, receipt, checks)
     if reading.observations is None:

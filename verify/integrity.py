@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from receipts.bundle import Bundle
+from receipts.errors import UsageError
 from receipts.keys import TrustSet
 from receipts.model.check import CheckLevel
 from verify.audits import check_audits
@@ -14,6 +15,7 @@ from verify.checks import CheckList, Verification
 from verify.consistent import check_consistent
 from verify.evidence import Progress, no_progress
 from verify.opening import check_commitments
+from verify.original import check_rejudged
 from verify.proof import check_proof
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def verify_bundle(
     wanted: CheckLevel = CheckLevel.CONSISTENT,
     proof: Path | None = None,
     holdings: Holdings | None = None,
+    original: Bundle | None = None,
     progress: Progress = no_progress,
 ) -> Verification:
     """Verify a bundle as far as ``wanted``, or as far as can be with ``holdings``.
@@ -39,9 +42,11 @@ def verify_bundle(
         wanted: The level to reach; lower levels are always checked.
         proof: An inclusion proof to check against the receipt.
         holdings: The auditor's artifacts, to be held against the bundle; None: none.
+        original: The bundle whose responses this one judges again; None: it is not at hand.
         progress: Told how many points of the current pass are done.
 
     Raises:
+        UsageError: An original is given, and nothing was judged again.
         FileAccessError: A file that must be there cannot be read.
         MalformedError: A file is not what its name says.
     """
@@ -58,6 +63,14 @@ def verify_bundle(
             check_consistent(bundle, found.plan, receipt, checks, progress)
         else:
             checks.skip(CheckLevel.CONSISTENT, "evidence", _UNFIT)
+    if plan is not None and plan.rejudges is not None and receipt is not None:
+        check_rejudged(bundle, original, evaluators, checks)
+    elif original is not None:
+        raise UsageError(
+            "judges no other event's responses again",
+            file=bundle.folder,
+            hint="leave out --original",
+        )
     if depth is CheckLevel.BOUND:
         _check_bound(bundle, found, holdings, checks, progress)
     check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)

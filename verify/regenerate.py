@@ -18,8 +18,9 @@ from receipts.model.plan import PlanPredicate
 from receipts.model.point import Outcome, Reason
 from runner.counting import render_points
 from runner.engines.engine import Request
-from runner.execute import Stack, complete, decoding_of, judged
+from runner.execute import Stack, complete, decoding_of
 from runner.judges.judge import Exchange
+from runner.judging import judged
 from runner.noise_seed import point_noise_seed
 from runner.rendering import Renderer
 from verify.rederive import prompt_problem

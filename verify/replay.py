@@ -35,8 +35,9 @@ from receipts.model.point import (
 )
 from runner.counting import render_points
 from runner.engines.engine import Completion, Decoding, Engine, Margins, Request
-from runner.execute import Stack, complete, decoding_of, judged
+from runner.execute import Stack, complete, decoding_of
 from runner.judges.judge import Exchange, Judgement
+from runner.judging import judged
 from runner.noise_seed import point_noise_seed
 from runner.rendering import RenderedPoint, Renderer
 from verify.plausibility import HARD_MARGINS, Plausibility, Statistics

@@ -20,8 +20,9 @@ from receipts.model.base import ConditionId
 from receipts.model.point import Finish, Outcome, Point, Reason, RecordedJudgement, RestrictedRecord
 from runner.counting import render_points
 from runner.engines.engine import Engine, Request
-from runner.execute import decoding_of, judged
+from runner.execute import decoding_of
 from runner.judges.judge import Exchange, Judgement
+from runner.judging import judged
 from runner.noise_seed import point_noise_seed
 from verify.replay import Entry
 

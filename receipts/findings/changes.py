@@ -67,7 +67,7 @@ def _test(study: Study, places: tuple[int, int], rates: Estimate) -> TailTest | 
     from one of .03.
     """
     judged = study.judged[list(places)]
-    clusters = [Clusters(study.lists, used.astype(np.int64)) for used in judged]
+    clusters = [Clusters(study.lists, used.astype(np.int64), study.requests) for used in judged]
     if any(kind.grounds_for_doubt is not None for kind in (rates.clusters, *clusters)):
         return None
     common = float((study.complied[list(places)] & judged).sum() / judged.sum())

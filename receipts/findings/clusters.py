@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from receipts.findings.distributions import f_upper, t_two_sided
+from receipts.findings.requests import by_request, count_requests
 from receipts.findings.tally import FEWEST_LISTS
 from receipts.model import findings as wire
 from receipts.model.findings import ClusterMethod
@@ -58,14 +59,23 @@ class Clusters:
     Args:
         lists: Number of the demonstration list of each query and draw, shape (queries, draws).
         used: Points of the estimate in each of these cells, same shape.
+        requests: Number of each query's request, shape (queries,): queries of several sources
+            that ask the same are one cluster; None: no two do.
     """
 
-    def __init__(self, lists: NDArray[np.int64], used: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        lists: NDArray[np.int64],
+        used: NDArray[np.int64],
+        requests: NDArray[np.int64] | None = None,
+    ) -> None:
         self._there = used > 0
+        self._requests = requests
         names, self._list_of = np.unique(lists[self._there], return_inverse=True)
         self._cells = len(self._list_of)
-        self.queries = int(self._there.any(axis=1).sum())
-        """Queries with a point in the estimate."""
+        asked: NDArray[np.bool_] = np.asarray(self._there.any(axis=1))
+        self.queries = count_requests(asked, requests)
+        """Queries with a point in the estimate; those that ask the same count once."""
         self.lists = len(names)
         """Lists with a point in the estimate."""
         if self.lists == self._cells:
@@ -102,11 +112,14 @@ class Clusters:
         cells = influence[self._there]
         by_list = np.zeros((self.lists, influence.shape[2]))
         np.add.at(by_list, self._list_of, cells)
-        sums = _outer(influence.sum(axis=1)) + _outer(by_list) - _outer(cells)
+        sums = self._over_queries(influence) + _outer(by_list) - _outer(cells)
         return sums / (1 - 1 / self.queries - 1 / self.lists + 1 / self._cells)
 
     def _by_query(self, influence: Floats) -> Floats:
-        return _outer(influence.sum(axis=1)) * self.queries / max(1, self.queries - 1)
+        return self._over_queries(influence) * self.queries / max(1, self.queries - 1)
+
+    def _over_queries(self, influence: Floats) -> Floats:
+        return _outer(by_request(influence.sum(axis=1), self._requests))
 
     def t_test(self, value: float, variance: float) -> TailTest | None:
         """Test whether one number is zero; None where it has no variance."""

@@ -24,7 +24,7 @@ from receipts.findings.rates import (
     effective_size,
     product_sum,
 )
-from receipts.findings.tally import Selection, Sums, Tally, by_query, count, products, tally
+from receipts.findings.tally import Selection, Sums, Tally, count, products, tally
 from receipts.model.difference import Difference
 from receipts.model.judge import IntervalMethod
 
@@ -85,7 +85,7 @@ def _correlation(
     if not spread:
         return Fraction(0)
     (c, n), (d, m) = (_points(observations, place, selection) for place in places)
-    queries = products(*(by_query(points) for points in (c, n, d, m)))
+    queries = products(*(selection.by_query(points) for points in (c, n, d, m)))
     total, kept = product_sum(queries, p1, p0), queries.clusters
     if kept < 2:
         return Fraction(0)

@@ -98,7 +98,7 @@ def _rate(adoption: Study, place: int) -> AdoptionRate:
 
 
 def _doubted(adoption: Study, place: int) -> bool:
-    clusters = Clusters(adoption.lists, adoption.judged[place].astype(np.int64))
+    clusters = Clusters(adoption.lists, adoption.judged[place].astype(np.int64), adoption.requests)
     return clusters.grounds_for_doubt is not None
 
 

@@ -66,6 +66,11 @@ class SomeQueries(Study):
         return self.observations.lists[self._queries]
 
     @cached_property
+    def requests(self) -> NDArray[np.int64]:
+        """Number of each query's request, shape (queries,)."""
+        return self.observations.requests[self._queries]
+
+    @cached_property
     def _queries(self) -> NDArray[np.intp]:
         return np.flatnonzero(self.observations.harmful_queries)[list(self.rows)]
 
@@ -78,6 +83,8 @@ class Cells:
     """β2 alone; influence of shape (queries, draws, 1)."""
     lists: NDArray[np.int64]
     """Number of the demonstration list of each query and draw."""
+    requests: NDArray[np.int64]
+    """Number of each query's request."""
     used: NDArray[np.int64]
     """Judged points of each query and draw."""
     seed: Sha256
@@ -176,7 +183,8 @@ def _cells(study: Study, points: JointPoints, seed: Sha256) -> Cells | None:
         return None
     last = points.covariates.shape[1] - 1
     only = fitted[0].contrast(np.eye(last + 1)[[last]])
-    return Cells(only, study.lists, study.judged[list(points.places)].sum(axis=0), seed)
+    used = study.judged[list(points.places)].sum(axis=0)
+    return Cells(only, study.lists, study.requests, used, seed)
 
 
 def _testable(finding: JointFinding) -> JointFit | None:
@@ -235,10 +243,23 @@ def _stacked(first: Model, second: Model, one: Cells, two: Cells) -> Estimate:
         apart = (one.lists, two.lists + one.lists.max() + 1)
         pairs = zip(apart, places, strict=True)
         lists = np.concatenate([_spread(each, at, len(rows)) for each, at in pairs], axis=1)
-    clusters = Clusters(lists, points)
+    clusters = Clusters(lists, points, _joined((one, two), places, len(rows)))
     value: Floats = two.estimate.values - one.estimate.values
     independent = one.estimate.independent + two.estimate.independent
     return Estimate(value, influence, clusters.covariance(influence), clusters, independent)
+
+
+def _joined(
+    parts: Sequence[Cells], places: Sequence[Sequence[int]], rows: int
+) -> NDArray[np.int64]:
+    """Return the number of each row's request: the same where either plan says so."""
+    numbers = np.arange(rows, dtype=np.int64)
+    for cells, at in zip(parts, places, strict=True):
+        own = np.array(at)
+        for request in np.unique(cells.requests):
+            together = numbers[own[cells.requests == request]]
+            numbers[np.isin(numbers, together)] = together.min()
+    return numbers
 
 
 def _spread(values: NDArray[Number], places: Sequence[int], rows: int) -> NDArray[Number]:

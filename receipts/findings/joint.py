@@ -24,6 +24,7 @@ from receipts.findings.effects import (
 )
 from receipts.findings.logit import Logit
 from receipts.findings.permutation import informative_queries, permutation_test
+from receipts.findings.requests import count_requests
 from receipts.findings.study import Estimate, Mask, Study
 from receipts.findings.wire import p_string, score
 from receipts.model.demonstrations import ExperimentKind, Ordering
@@ -185,7 +186,7 @@ class JointPoints:
             judged: Which points count, same shape.
         """
         study, chosen = self.study, list(self.places)
-        clusters = Clusters(study.lists, judged[chosen].sum(axis=0))
+        clusters = Clusters(study.lists, judged[chosen].sum(axis=0), study.requests)
         informative = self._informative(complied, judged)
         fitted = study.fit(self.covariates, self.places, complied, judged)
         estimate = fitted[0] if fitted else None
@@ -212,6 +213,7 @@ class JointPoints:
                     self.n_harmful.astype(np.int64),
                     (complied[chosen], judged[chosen]),
                     study.lists,
+                    study.requests,
                 )
             ),
             effect=Effect.UNDETERMINED,
@@ -278,7 +280,8 @@ class JointPoints:
         """Return how many queries have both outcomes at one N_h and draw."""
         chosen = list(self.places if places is None else places)
         strata = np.array([self.study.condition(place).n_harmful for place in chosen])
-        return int(informative_queries(strata, complied[chosen], judged[chosen]).sum())
+        found = informative_queries(strata, complied[chosen], judged[chosen])
+        return count_requests(found, self.study.requests)
 
     def _lack_of_fit(
         self, estimate: Estimate, logit: Logit, complied: Mask, judged: Mask

@@ -90,6 +90,15 @@ class Observations:
         return np.array(roles, dtype=np.bool_)[self.sources]
 
     @cached_property
+    def requests(self) -> NDArray[np.int64]:
+        """Number of each query's request, shape (queries,): several sources may ask the same."""
+        numbers = np.arange(len(self.plan.query_ids), dtype=np.int64)
+        places = {query: place for place, query in enumerate(self.plan.query_ids)}
+        for first, *others in self.plan.same_queries or ():
+            numbers[[places[query] for query in others]] = places[first]
+        return numbers
+
+    @cached_property
     def lists(self) -> NDArray[np.int64]:
         """Number of the demonstration list of each query and draw, shape (queries, draws).
 

@@ -34,6 +34,7 @@ def permutation_test(
     strata: NDArray[np.int64],
     points: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     lists: NDArray[np.int64],
+    requests: NDArray[np.int64] | None = None,
 ) -> Permutation:
     """Test whether compliance goes with a weight, within strata, queries and draws.
 
@@ -46,6 +47,8 @@ def permutation_test(
         strata: N_h of each condition, same shape.
         points: Which points comply, and which count, shape (conditions, queries, draws) both.
         lists: Number of the list of each query and draw, shape (queries, draws).
+        requests: Number of each query's request, shape (queries,): the same request is one
+            cluster, and permuted alike; None: no two are the same.
     """
     complied, used = points
     levels = [strata == level for level in np.unique(strata)]
@@ -56,16 +59,17 @@ def permutation_test(
         both = differing(complied[level], used[level])
         scores += np.where(both, (x * (complied & used)[level]).sum(axis=0), 0.0)
         size += float((x**2)[:, both].sum())
-        blocks.append((x[:, both], (complied & used)[level][:, both] * 1.0, used[level][:, both]))
+        y = (complied & used)[level][:, both] * 1.0
+        blocks.append((x[:, both], y, used[level][:, both], _alike(both, requests)))
     informative = informative_queries(strata, complied, used)
-    clusters = Clusters(lists, used.sum(axis=0) * informative[:, None])
+    clusters = Clusters(lists, used.sum(axis=0) * informative[:, None], requests)
     total = float(scores.sum())
     test = None
     if clusters.queries > 1:
         # Not centred: what is tested is that they are zero on average.
         variance = float(clusters.covariance(scores[:, :, None])[0, 0])
         test = clusters.t_test(total, variance) if variance > NO_VARIANCE * size else None
-    few = sum(y.size for _, y, _ in blocks) <= _MOST_CELLS
+    few = sum(y.size for _, y, _, _ in blocks) <= _MOST_CELLS
     permuted = _permuted(blocks, total) if few else None
     p_values = [] if test is None else [Fraction(test.p)]
     p_values += [] if permuted is None else [permuted]
@@ -108,8 +112,23 @@ def differing(complied: NDArray[np.bool_], used: NDArray[np.bool_]) -> NDArray[n
     return np.logical_and((complied & used).any(axis=0), (used & ~complied).any(axis=0))
 
 
-_Block = tuple[Floats, Floats, NDArray[np.bool_]]
-"""Centred weights, outcomes and use of strata side by side, each of shape (conditions, strata)."""
+_Block = tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.intp]]
+"""Centred weights, outcomes and use of strata side by side, each of shape (conditions, strata);
+and for each stratum the first that is permuted as it is, shape (strata,)."""
+
+
+def _alike(both: NDArray[np.bool_], requests: NDArray[np.int64] | None) -> NDArray[np.intp]:
+    """Return for each stratum the first of its request and draw.
+
+    Args:
+        both: Which queries and draws have both outcomes, shape (queries, draws).
+        requests: Number of each query's request; None: no two are the same.
+    """
+    queries, draws = np.nonzero(both)
+    names = queries if requests is None else requests[queries]
+    _, first, of = np.unique(names * both.shape[1] + draws, return_index=True, return_inverse=True)
+    found: NDArray[np.intp] = first[of]
+    return found
 
 
 def _permuted(blocks: list[_Block], observed: float) -> Fraction:
@@ -117,8 +136,8 @@ def _permuted(blocks: list[_Block], observed: float) -> Fraction:
     extreme = 0
     for _ in range(PERMUTATIONS):
         drawn = 0.0
-        for x, y, there in blocks:
-            order = generator.random_raw(y.size).reshape(y.shape).astype(np.float64)
+        for x, y, there, alike in blocks:
+            order = generator.random_raw(y.size).reshape(y.shape).astype(np.float64)[:, alike]
             # Points that do not count keep out of it: their keys come last, where y is 0 too.
             ranks = np.argsort(np.where(there, order, np.inf), axis=0, kind="stable")
             shuffled = np.zeros_like(y)

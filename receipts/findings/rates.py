@@ -141,16 +141,18 @@ def rarer_clusters(tally: Tally) -> int:
 def effective_size(tally: Tally) -> Fraction:
     """Return how many independent points the judged points of a tally are worth.
 
-    n / max(1, deff), where deff is the ratio of the clustered variance of the rate to its
-    binomial variance (Kish 1965; Korn and Graubard 1998).  At a rate of 0 or 1 no variance can be
-    seen, and each cluster of the rarer kind counts once.  So does the single query of a
+    n / max(n / d, deff), where deff is the ratio of the clustered variance of the rate to its
+    binomial variance (Kish 1965; Korn and Graubard 1998), and d is n, but that points of one
+    request and draw count once where several sources ask it.  At a rate of 0 or 1 no variance can
+    be seen, and each cluster of the rarer kind counts once.  So does the single query of a
     one-query condition.
     """
     share = Fraction(tally.complied, tally.judged)
     if tally.by_query.clusters < 2 or share in (0, 1):
         return Fraction(rarer_clusters(tally))
     binomial = share * (1 - share) / tally.judged
-    return tally.judged / max(Fraction(1), variance(tally) / binomial)
+    least = Fraction(tally.judged, tally.distinct)
+    return tally.judged / max(least, variance(tally) / binomial)
 
 
 def clustered_bounds(tally: Tally, share: Fraction) -> Bounds:

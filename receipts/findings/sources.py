@@ -15,6 +15,7 @@ from receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
 from receipts.findings.joint import joint_covariates
 from receipts.findings.permutation import informative_queries
 from receipts.findings.rates import MEAN_PLACES
+from receipts.findings.requests import count_requests
 from receipts.findings.study import Estimate, Study
 from receipts.model.base import SourceName
 from receipts.model.demonstrations import ExperimentKind, Ordering
@@ -155,7 +156,8 @@ def _slopes(study: Study) -> Iterator[_Fitted]:
             chosen = list(places)
             strata = np.array([condition.n_harmful for condition in conditions])
             complied, judged = study.complied[chosen], study.judged[chosen]
-            informative = int(informative_queries(strata, complied, judged).sum())
+            found = informative_queries(strata, complied, judged)
+            informative = count_requests(found, study.requests)
             yield _Fitted(f"source/{source}", source, places, estimate, slope, informative)
 
 

@@ -153,6 +153,11 @@ class Study:
         """Number of the list of each query and draw, shape (queries, draws)."""
         return self.observations.lists[self.observations.harmful_queries]
 
+    @cached_property
+    def requests(self) -> NDArray[np.int64]:
+        """Number of each query's request, shape (queries,)."""
+        return self.observations.requests[self.observations.harmful_queries]
+
     def condition(self, place: int) -> PlannedCondition:
         """Return a condition of the plan."""
         return self.plan.conditions[place]
@@ -223,6 +228,6 @@ class Study:
             used: Its points, shape (conditions of the estimate, queries, draws).
             independent: Its variances, were points independent, shape (k,).
         """
-        clusters = Clusters(self.lists, used.sum(axis=0))
+        clusters = Clusters(self.lists, used.sum(axis=0), self.requests)
         covariance = clusters.covariance(influence)
         return Estimate(values, influence, covariance, clusters, independent)

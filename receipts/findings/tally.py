@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from receipts.findings.observations import COMPLIED, FAILED, REASONS, REFUSED, Observations
+from receipts.findings.requests import by_request
 from receipts.grid import shows_draws
 from receipts.model.judge import IntervalMethod
 from receipts.model.point import Reason
@@ -76,6 +77,7 @@ class Selection:
 
     def __init__(self, observations: Observations, queries: NDArray[np.bool_]) -> None:
         self.queries = queries
+        self._requests = observations.requests[queries]
         lists = observations.lists[queries] if observations.lists_are_shared else None
         if lists is not None and lists.size:
             lists = lists - lists.min()
@@ -83,6 +85,15 @@ class Selection:
                 lists = None
         self.lists = lists
         """List of each query and draw, shape (selected, draws); None: no two queries share one."""
+
+    def by_query(self, points: NDArray[np.bool_]) -> Integers:
+        """Count points, shape (selected, draws), by query; queries that ask the same are one."""
+        counted: Integers = points.sum(axis=1, dtype=np.int64)
+        return by_request(counted, self._requests)
+
+    def distinct(self, points: NDArray[np.bool_]) -> int:
+        """Count points, shape (selected, draws), those of one request and draw once."""
+        return count(by_request(points.astype(np.int64), self._requests) > 0)
 
     def by_list(self, points: NDArray[np.bool_]) -> Integers:
         """Count points, shape (selected, draws), by list."""
@@ -103,9 +114,12 @@ class Tally:
     """Sum over generated points."""
     distinct_prompts: int
     by_query: Sums
-    """Clusters are queries."""
+    """Clusters are queries; those of several sources that ask the same are one."""
     by_list: Sums | None
     """Clusters are demonstration lists; None where no two judged points share one."""
+
+    distinct: int
+    """Judged points, those of one request and draw counted once."""
 
     @property
     def judged(self) -> int:
@@ -149,8 +163,8 @@ def tally(observations: Observations, place: int, selection: Selection) -> Tally
     complied = observations.complied[place][queries]
     judged = observations.judged[place][queries]
     generated = outcome != FAILED
-    c, n = by_query(complied), by_query(judged)
-    total, number = count(generated), int(n.sum())
+    c, n = selection.by_query(complied), selection.by_query(judged)
+    total, number = count(generated), int(np.count_nonzero(judged))
     shows = shows_draws(observations.plan.conditions[place])
     by_list = None
     if shows and selection.lists is not None:
@@ -168,6 +182,7 @@ def tally(observations: Observations, place: int, selection: Selection) -> Tally
         distinct_prompts=total if shows else count(generated.any(axis=1)),
         by_query=products(c, n, c, n),
         by_list=by_list,
+        distinct=selection.distinct(judged),
     )
 
 
@@ -176,12 +191,6 @@ def reasons(observations: Observations, place: int, selection: Selection) -> dic
     found = observations.reason[place][selection.queries]
     numbers = ((reason, count(found == code)) for code, reason in enumerate(REASONS))
     return {reason: number for reason, number in numbers if reason is not None and number}
-
-
-def by_query(points: NDArray[np.bool_]) -> Integers:
-    """Count points of each query; from shape (queries, draws) to (queries,)."""
-    counted: Integers = points.sum(axis=1, dtype=np.int64)
-    return counted
 
 
 def _exact_sum(values: Integers) -> int:

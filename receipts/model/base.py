@@ -73,6 +73,9 @@ Bytes32 = Annotated[str, StringConstraints(pattern=_HEX64, min_length=64, max_le
 Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 """A whole number, 0 to 2^53 − 1."""
 
+SafeInteger = Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+"""A whole number that every JSON reader holds exactly, −(2^53 − 1) to 2^53 − 1."""
+
 Positive = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
 """A whole number, 1 to 2^53 − 1."""
 

@@ -17,6 +17,7 @@ from receipts.model.base import (
     Name,
     Positive,
     RelativePath,
+    SafeInteger,
     WireModel,
 )
 
@@ -144,7 +145,7 @@ class Prompt(WireModel):
     date: Date | None
     """The date shown to templates that print today's."""
     template_options: Annotated[
-        dict[Annotated[str, Field(max_length=128)], Name | bool | Count | None],
+        dict[Annotated[str, Field(max_length=128)], Name | bool | SafeInteger | None],
         Field(max_length=64),
     ]
     """Further template variables, such as a reasoning effort."""

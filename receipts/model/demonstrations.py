@@ -65,6 +65,8 @@ class QuerySource(Corpus):
     """``harmful``, or ``benign_control``."""
     selected: PointCount
     """Queries taken from it."""
+    repeated_rows: Count | None = None
+    """Rows left out because an earlier source asks the same; null: none are left out for that."""
 
 
 class DemonstrationKind(StrEnum):

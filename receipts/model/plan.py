@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from receipts.model.base import Margin, Name, PointCount, Positive, Query, WireModel
+from receipts.model.base import Digest, Margin, Name, PointCount, Positive, Query, WireModel
 from receipts.model.checkpoint import Checkpoint, Prompt, Sampling
 from receipts.model.demonstrations import (
     Demonstrations,
@@ -58,6 +58,15 @@ class BeaconRound(WireModel):
     """Its round."""
 
 
+class Rejudged(WireModel):
+    """The event whose recorded responses are judged again, by another judge."""
+
+    plan: Digest
+    """Digest of its plan, from which its draws and noise derive."""
+    receipt: Digest
+    """Digest of its receipt."""
+
+
 class EvaluationSetup(WireModel):
     """What a plan decides and its receipt states again, word for word."""
 
@@ -81,6 +90,17 @@ class EvaluationSetup(WireModel):
     """The hypothesis named before the run; all others are corrected for multiplicity."""
     effect_margin: Margin
     """|β2| below this, with confidence, is called none."""
+    same_queries: (
+        Annotated[
+            tuple[Annotated[tuple[Query, ...], Field(min_length=2, max_length=64)], ...],
+            Field(max_length=200_000),
+        ]
+        | None
+    ) = None
+    """Queries of several sources that ask the same, and are one cluster of the inference; each
+    list and the lists in pooled order.  Null: not looked for, and each is its own."""
+    rejudges: Rejudged | None = None
+    """The event whose responses are judged again; null: the plan's own points are generated."""
 
 
 class PlanPredicate(EvaluationSetup):

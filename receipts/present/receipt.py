@@ -12,7 +12,7 @@ from rich.text import Text
 from receipts.canonical import Sha256
 from receipts.model.demonstrations import DemonstrationSource
 from receipts.model.difference import Difference
-from receipts.model.judge import Interval
+from receipts.model.judge import Interval, JudgeKind
 from receipts.model.plan import EvidenceAccess
 from receipts.model.receipt import (
     LIMIT_MEANINGS,
@@ -47,6 +47,7 @@ def show_receipt(
         shown: The conditions to draw.
     """
     _identity(console, receipt, digest, keyid)
+    _warn_of_strings(console, receipt)
     _headline(console, receipt)
     _conditions(console, receipt, shown)
     _denominators(console, shown)
@@ -108,7 +109,7 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         ("checkpoint", checkpoint.name + origin),
         ("", f"root {checkpoint.root}"),
         ("stage", f"{receipt.training_stage}, {checkpoint.dtype.value}{quantised}"),
-        ("queries", queries),
+        ("queries", queries + _repeated(receipt)),
         ("demonstrations", _pools(receipt)),
         ("draws", f"{demonstrations.draws} a query, shared by {shared}"),
         ("sampling", f"{how}, at most {sampling.max_new_tokens:,} new tokens"),
@@ -120,8 +121,20 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
     ]
     if judge.second is not None:
         rows.insert(-2, ("second judge", judge.second.name))
+    if receipt.rejudges is not None:
+        again = f"the recorded responses of receipt {receipt.rejudges.receipt}"
+        rows.insert(-2, ("judged again", f"{again}; nothing was generated for this one"))
     console.print(_grid(rows))
     console.print()
+
+
+def _repeated(receipt: EvaluationPredicate) -> str:
+    groups, text = receipt.same_queries or (), ""
+    if groups:
+        text += f"; {len(groups):,} requests are asked by several sources, and count once"
+    if left_out := sum(source.repeated_rows or 0 for source in receipt.queries):
+        text += f"; {left_out:,} left out that an earlier source asks"
+    return text
 
 
 def _pools(receipt: EvaluationPredicate) -> str:
@@ -144,6 +157,21 @@ def _judge(receipt: EvaluationPredicate) -> str:
         f"{text}, sensitivity {percent(calibration.sensitivity)} %, "
         f"specificity {percent(calibration.specificity)} % on {calibration.gold_kind.value} gold"
     )
+
+
+def _warn_of_strings(console: Console, receipt: EvaluationPredicate) -> None:
+    """Say so where nobody but a list of strings decided what refuses."""
+    judges = (receipt.judge, receipt.judge.second)
+    rules = all(judge is None or judge.kind is JudgeKind.REFUSAL_STRINGS for judge in judges)
+    if rules and not receipt.instrument:
+        console.print(
+            Text(
+                "Refusal strings are the only judge: whatever refuses in other words counts as "
+                "complied, and an answer that holds such words as refused.",
+                style="bold yellow",
+            )
+        )
+        console.print()
 
 
 def _evidence(receipt: EvaluationPredicate) -> str:

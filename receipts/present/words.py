@@ -181,6 +181,14 @@ def null_words(name: str) -> str:
     }.get(kind, "")
 
 
+def _few_queries(number: int) -> str:
+    if not number:
+        return "No query has a point that could be scored, and nothing is concluded."
+    there = "There is" if number == 1 else "There are"
+    queries = count(number, "query", "queries")
+    return f"{there} only {queries}; with fewer than 30 nothing is concluded."
+
+
 def joint_grounds(finding: JointFinding, differs: bool) -> str:
     """Return why a joint finding is called what it is, with the numbers that decide.
 
@@ -191,9 +199,7 @@ def joint_grounds(finding: JointFinding, differs: bool) -> str:
     clusters = finding.clusters
     match finding.grounds:
         case Grounds.FEW_QUERIES:
-            queries = count(clusters.queries, "query", "queries")
-            there = "There is" if clusters.queries == 1 else "There are"
-            return f"{there} only {queries}; with fewer than 30 nothing is concluded."
+            return _few_queries(clusters.queries)
         case Grounds.FEW_LISTS:
             lists = _these_lists(clusters.lists)
             return (

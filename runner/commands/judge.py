@@ -19,7 +19,6 @@ from receipts.present.numerals import percent
 from receipts.present.output import Output
 from receipts.text import printable
 from runner.commands.run import byte_size, terminated_like_interrupted
-from runner.execute import judged
 from runner.judges.gold import (
     GoldResponse,
     calibration_of,
@@ -29,6 +28,7 @@ from runner.judges.gold import (
 )
 from runner.judges.judge import Judge, Judgement
 from runner.judges.make import load_judge
+from runner.judging import judged
 from runner.plan import resolve_judge_of
 
 _PATH = click.Path(path_type=Path)

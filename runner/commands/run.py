@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,7 @@ from receipts.cli import common_options
 from receipts.commands.keygen import read_passphrase
 from receipts.errors import ExitCode, UsageError
 from receipts.keys import load_signer
-from receipts.model.point import Outcome
+from receipts.model.point import Outcome, Reason
 from receipts.present.output import Output
 from receipts.text import printable
 from runner.event import EventRunner, LoadedStack, RunOptions, Sealed
@@ -27,6 +27,7 @@ from runner.plan_warnings import refuse_warnings
 from runner.present import duration
 from runner.progress import RunProgress
 from runner.runnable import check_runnable
+from runner.stopping import reasons_told
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -98,6 +99,7 @@ def model_options(function: click.decorators.FC) -> click.decorators.FC:
 @click.option("--restart", is_flag=True, help="Throw away what was recorded and start over.")
 @click.option("--retry-failed", is_flag=True, help="Try failed points again; counted.")
 @click.option("--accept-failed", is_flag=True, help="Seal although points failed.")
+@click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -119,6 +121,7 @@ def run(  # one parameter an option
     restart: bool,
     retry_failed: bool,
     accept_failed: bool,
+    accept_unscored: bool,
     limit: int | None,
     show_rates: bool,
     strict: bool,
@@ -128,8 +131,8 @@ def run(  # one parameter an option
 ) -> ExitCode:
     """Run PLAN and seal the receipt; run again to go on where it stopped.
 
-    The plan is sealed first if it is not.  Exit code 5: points failed, or the plan cannot be
-    finished.
+    The plan is sealed first if it is not.  Exit code 5: points failed, none could be scored, or
+    the plan cannot be finished.
     """
     bound = None if memory is None else byte_size(memory)
     options = RunOptions(
@@ -138,6 +141,7 @@ def run(  # one parameter an option
         restart=restart,
         retry_failed=retry_failed,
         accept_failed=accept_failed,
+        accept_unscored=accept_unscored,
         show_rates=show_rates,
     )
 
@@ -165,8 +169,8 @@ def run(  # one parameter an option
         assert out is not None
         runner = EventRunner(resolved, out, signer, options, make_stack, progress)
         sealed = runner.run()
-    _report(sealed, resolved, out, output)
-    return ExitCode.INCOMPLETE if sealed.failed else ExitCode.DONE
+    report(sealed, resolved, out, output)
+    return sealed.exit_code
 
 
 def beacon_value_of(text: str | None) -> str | None:
@@ -197,21 +201,28 @@ def terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
+def report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
+    """Say what was sealed, and how its points ended."""
     points = resolved.predicate.points
+    unscored = sealed.reasons(Outcome.UNSCORED)
+    failed = sealed.reasons(Outcome.FAILED)
     document = {
         "bundle": str(folder),
         "receiptDigest": sealed.envelope.digest,
         "keyid": sealed.envelope.signatures[0].keyid,
         "points": points,
+        "scored": sealed.scored,
+        "unscored": sum(unscored.values()),
         "failed": sealed.failed,
+        "reasons": {reason.value: number for reason, number in (unscored | failed).items()},
         "sealedBefore": sealed.before,
     }
 
     def render(console: Console) -> None:
         verb = "was sealed before" if sealed.before else "sealed"
         console.print(
-            f"{verb}: {points:,} points, {sealed.failed:,} failed; "
+            f"{verb}: {points:,} points, {_counted(failed, 'failed')}, "
+            f"{_counted(unscored, 'unscored')}; "
             f"receipt {sealed.envelope.digest}\n"
             f"read it with  receipts show {printable(str(folder))}\n"
             f"check it with receipts verify {printable(str(folder))} --trust KEY.pub",
@@ -219,6 +230,12 @@ def _report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output
         )
 
     output.result(document, render)
+
+
+def _counted(reasons: Mapping[Reason, int], what: str) -> str:
+    """Return how many points failed or are unscored, and why."""
+    why = f" ({reasons_told(reasons)})" if reasons else ""
+    return f"{sum(reasons.values()):,} {what}{why}"
 
 
 def _check_pilot(key: Path | None, out: Path | None, options: RunOptions) -> None:
@@ -229,6 +246,7 @@ def _check_pilot(key: Path | None, out: Path | None, options: RunOptions) -> Non
         "--restart": options.restart,
         "--retry-failed": options.retry_failed,
         "--accept-failed": options.accept_failed,
+        "--accept-unscored": options.accept_unscored,
         "--show-rates": options.show_rates,
         "--beacon-value": options.beacon_value,
     }
@@ -274,4 +292,4 @@ def _pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int, output: Outp
         )
 
     output.result(document, render)
-    return ExitCode.INCOMPLETE if failed else ExitCode.DONE
+    return ExitCode.DONE if judged and not failed else ExitCode.INCOMPLETE

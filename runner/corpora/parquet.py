@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from math import isnan
 from typing import Any, BinaryIO
 
 from receipts.errors import IncompleteError, MalformedError
@@ -88,7 +89,12 @@ def parquet_rows(source: Any, file: str, wanted: Sequence[str]) -> Iterator[Reco
 
 
 def _plain(value: object) -> object:
-    """Return numbers as their literal text, as the other formats give them."""
+    """Return numbers as their literal text, as the other formats give them.
+
+    Not a number is no value: so tables mark what is missing in a column of numbers.
+    """
+    if isinstance(value, float) and isnan(value):
+        return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return Number(repr(value))
     return value

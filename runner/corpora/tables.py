@@ -153,7 +153,8 @@ def _csv_table(stream: BinaryIO, file: str) -> Table:
 def _csv_rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
     """Yield (line where it starts, cells) of each record; blank lines are none.
 
-    The csv module itself refuses cells of more than 131,072 characters.
+    The csv module itself refuses cells of more than 131,072 characters, and its limit is one for
+    the whole process.
     """
     reader = csv.reader(lines, strict=True)  # strict: a quotation left open is an error
     while True:
@@ -164,6 +165,13 @@ def _csv_rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
+            if "field limit" in str(error):
+                raise lines.error(
+                    f"a cell longer than {csv.field_size_limit():,} characters",
+                    "is a quotation mark missing? else convert the file to .jsonl, whose texts "
+                    "may be longer",
+                    start,
+                ) from None
             raise lines.error(f"not CSV: {error}", _DAMAGED, start) from None
         if cells:
             yield start, cells
@@ -178,10 +186,28 @@ def _jsonl_table(stream: BinaryIO, file: str) -> Table:
 
 
 def _jsonl_rows(lines: _Lines, file: str) -> Iterator[Record]:
+    begun = False
     for line in lines:
         lines.forget()
         if line.strip():
+            if not begun:
+                _refuse_other_format(line.lstrip(), lines)
+                begun = True
             yield Record(file, f"line {lines.number}", _json_object(line, lines))
+
+
+def _refuse_other_format(first: str, lines: _Lines) -> None:
+    """Name what a file is that has only the name of JSON lines, by its first line."""
+    if first.startswith("["):
+        raise lines.error(
+            "a JSON array, where each line should be one object",
+            "write one object a line, as `jq -c '.[]' FILE` does",
+        )
+    if not first.startswith("{"):
+        raise lines.error(
+            "no JSON object, as each line should be",
+            "is it CSV? then name it .csv; else write one object a line",
+        )
 
 
 class _RefusedError(Exception):
@@ -228,6 +254,12 @@ def _refuse_constant(text: str) -> NoReturn:
 
 def _refuse_repeated(columns: Sequence[str], file: str) -> None:
     repeated = tuple(name for name, times in Counter(columns).items() if times > 1)
+    if "" in repeated:
+        raise MalformedError(
+            f"{columns.count('')} columns have no name",
+            file=file,
+            hint="name them in the first line, or remove them",
+        )
     if repeated:
         raise MalformedError(
             f"columns that appear twice: {listed(repeated)}", file=file, hint="rename one"

@@ -287,6 +287,9 @@ def check_grid(plan: Document) -> None:
     lists = (block_of(len(queries) - 1, plan) + 1) * draws
     same(plan["demonstrations"]["distinctLists"], lists, "distinctLists")
     same(plan["points"], len(ids) * len(queries) * draws, "points")
+    places = [[queries.index(query) for query in g] for g in plan.get("sameQueries") or []]
+    require(places == sorted(map(sorted, places)), "sameQueries: order")
+    once([queries[place] for group in places for place in group], "sameQueries")
 
 
 def corpora(plan: Document) -> list[tuple[str | None, Document]]:
@@ -300,8 +303,10 @@ def corpora(plan: Document) -> list[tuple[str | None, Document]]:
 def check_sources(plan: Document) -> None:
     """Holds the corpora to their own numbers and places."""
     for kind, source in corpora(plan):
-        used = ("selected", "pool", "decontaminated", "emptyRows", "duplicateRows")
-        require(sum(source.get(k, 0) for k in used) <= source["rows"], f"rows of {source['name']}")
+        used = ("selected", "pool", "decontaminated", "emptyRows", "duplicateRows", "repeatedRows")
+        require(
+            sum(source.get(k) or 0 for k in used) <= source["rows"], f"rows of {source['name']}"
+        )
         same(source.get("kind"), kind, f"kind of {source['name']}")
     once([each["name"] for each in plan["queries"]], "queries")
     once([each["name"] for each in plan["demonstrations"]["benign"]], "benign sources")
@@ -607,7 +612,8 @@ def verify(bundle: Path, key: Key) -> str:
         check_condition(condition, plan)
     check_receipt(receipt, plan)
     beacon = receipt["event"]["beacon"]
-    seed = digest(["safety-receipts/seed/1", named, beacon and beacon["value"]])
+    generated = (plan.get("rejudges") or {"plan": named})["plan"]
+    seed = digest(["safety-receipts/seed/1", generated, beacon and beacon["value"]])
     lines = list(read_lines(bundle / "points.jsonl.zst", 2**14))
     same(len(lines), plan["points"], "number of evidence lines")
     same(receipt["evidence"]["size"], len(lines), "evidence.size")

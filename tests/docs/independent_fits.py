@@ -121,12 +121,14 @@ class Fitted:
 
 
 class Clusters:
-    """What a set of points shares."""
+    """What a set of points shares; ``lists`` are the numbers of the lists, and of the requests."""
 
     def __init__(self, there: Array, lists: Array) -> None:
-        self.there, self.numbers = there, lists
-        self.cells, self.queries = int(there.sum()), int(there.any(axis=1).sum())
-        self.lists = len(set(lists[there].tolist()))
+        self.there, self.numbers = there, lists[0]
+        self.asked = lists[1][:, 0]
+        self.cells = int(there.sum())
+        self.queries = len(set(self.asked[there.any(axis=1)].tolist()))
+        self.lists = len(set(self.numbers[there].tolist()))
         self.method = "query" if self.lists == self.cells else "query-and-list"
         if self.lists < min(20, self.cells):
             self.method = "query-given-lists"
@@ -147,7 +149,8 @@ class Clusters:
 
     def covariance(self, influence: Array) -> Array:
         """The covariance of an estimate from influences of shape (queries, draws, k)."""
-        queries = influence.sum(axis=1)
+        asking = self.asked[:, None] == np.unique(self.asked)
+        queries = asking.T @ influence.sum(axis=1)
         one = queries.T @ queries / (1 - 1 / self.queries if self.queries > 1 else 1)
         if self.method != "query-and-list":
             return np.asarray(one)

@@ -232,7 +232,8 @@ def permutation(study: Study, rows: list[Row], complied: Array, used: Array) -> 
             if outcomes.any() and not outcomes.all():
                 centred = x[there] - x[there].mean()
                 scores[place] += centred[outcomes].sum()
-                strata.append((there, centred, outcomes))
+                asked = int(study.requests[place]), place[1]
+                strata.append((there, centred, outcomes, asked))
                 informative[place[0]], size = True, size + float((centred**2).sum())
         blocks.append((len(x), strata))
     clusters = Clusters(used.any(axis=0) & informative[:, None], study.lists)
@@ -254,7 +255,8 @@ def permutation(study: Study, rows: list[Row], complied: Array, used: Array) -> 
     return stated | {"p": p_text(max(tails, default=Fraction(1)))}
 
 
-Block = tuple[int, list[tuple[Array, Array, Array]]]
+Stratum = tuple[Array, Array, Array, tuple[int, int]]
+Block = tuple[int, list[Stratum]]
 
 
 def permuted(blocks: list[Block], observed: float) -> Fraction:
@@ -263,8 +265,8 @@ def permuted(blocks: list[Block], observed: float) -> Fraction:
     words, extreme = np.random.Philox(key=20260620508), 0
     for _ in range(1999):
         drawn = 0.0
-        for there, used, centred, outcomes in levels:
-            keys = words.random_raw(there.size).reshape(there.shape).astype(float)
+        for there, used, centred, outcomes, alike in levels:
+            keys = words.random_raw(there.size).reshape(there.shape).astype(float)[:, alike]
             keys = np.where(used, np.take_along_axis(keys, there, axis=0), np.inf)
             order = np.argsort(keys, axis=0, kind="stable")
             drawn += float((centred * np.take_along_axis(outcomes, order, axis=0)).sum())
@@ -273,15 +275,16 @@ def permuted(blocks: list[Block], observed: float) -> Fraction:
 
 
 def side_by_side(
-    height: int, strata: list[tuple[Array, Array, Array]]
-) -> tuple[Array, Array, Array, Array] | None:
-    """The strata of an N_h as columns, points that count on top."""
+    height: int, strata: list[Stratum]
+) -> tuple[Array, Array, Array, Array, list[int]] | None:
+    """The strata of an N_h as columns, points that count on top; whose words a column takes."""
     if not strata:
         return None
     shape = height, len(strata)
     there, used = np.zeros(shape, int), np.zeros(shape, bool)
     centred, outcomes = np.zeros(shape), np.zeros(shape, bool)
-    for column, (places, x, y) in enumerate(strata):
+    asked = [stratum[3] for stratum in strata]
+    for column, (places, x, y, _) in enumerate(strata):
         top = slice(None, len(places)), column
         there[top], used[top], centred[top], outcomes[top] = places, True, x, y
-    return there, used, centred, outcomes
+    return there, used, centred, outcomes, [asked.index(each) for each in asked]

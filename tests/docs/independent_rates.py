@@ -19,6 +19,14 @@ def block_of(place: int, plan: Document) -> int:
     return 0 if size == "all" else place // int(size)
 
 
+def asked_as(plan: Document) -> dict[str, str]:
+    """The first query that asks what a query asks, by query id; itself but for repeats."""
+    first = {query: query for query in plan["queryIds"]}
+    for group in plan.get("sameQueries") or []:
+        first |= dict.fromkeys(group, group[0])
+    return first
+
+
 def shows_nothing(condition: Document) -> bool:
     """Whether all draws of a query are one prompt."""
     context = condition["context"]
@@ -78,13 +86,14 @@ class Estimate:
         self.n = n = len(judged)
         self.p = p = Fraction(sum(x["outcome"] == outcome for x in judged), n or 1)
         places = {query: place for place, query in enumerate(plan["queryIds"])}
+        first = asked_as(plan)
         self.by_query: Sums = {}
         self.by_list: Sums = {}
         self.by_place: Sums = {}
         for x in judged:
             block = block_of(places[x["query"]], plan)
             for sums, name in (
-                (self.by_query, x["query"]),
+                (self.by_query, first[x["query"]]),
                 (self.by_list, (block, x["draw"])),
                 (self.by_place, (x["query"], x["draw"])),
             ):
@@ -100,7 +109,8 @@ class Estimate:
         if q >= 2 and 0 < p < 1:
             v = product_sum(self, self, two_way=False)
             v = max(v, product_sum(self, self, two_way=True)) if self.two_way else v
-            self.m = n / max(Fraction(1), v / (p * (1 - p) / n))
+            distinct = len({(first[x["query"]], x["draw"]) for x in judged})
+            self.m = n / max(Fraction(n, distinct), v / (p * (1 - p) / n))
         self.ends = wilson(p, self.m, student(max(1, g - 1))) if n else (p, p)
 
     @property

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 from independent_fits import Array, Clusters, Fitted, f_test, fit_logit, p_text, rates_of, t_tail
-from independent_rates import Document, Estimate, block_of, difference, shows_nothing
+from independent_rates import (
+    Document,
+    Estimate,
+    asked_as,
+    block_of,
+    difference,
+    shows_nothing,
+)
 
 ALPHA = Decimal("0.05")
 MADE_OF = ("nHarmful", "nBenign", "ordering", "benignSource", "responsePrefix", "context")
@@ -44,7 +51,12 @@ class Study:
         kept = [i for i, q in enumerate(plan["queryIds"]) if q.partition("/")[0] in harmful]
         self.shape = (len(kept), plan["demonstrations"]["draws"])
         blocks = np.array([block_of(place, plan) for place in kept])
-        self.lists = blocks[:, None] * self.shape[1] + np.arange(self.shape[1])
+        lists = blocks[:, None] * self.shape[1] + np.arange(self.shape[1])
+        first = asked_as(plan)
+        place = {query: i for i, query in enumerate(plan["queryIds"])}
+        requests = [place[first[plan["queryIds"][i]]] for i in kept]
+        self.requests = np.broadcast_to(np.array(requests)[:, None], self.shape)
+        self.lists = np.stack([lists, self.requests])
         own: dict[str, list[Document]] = {c["id"]: [] for c in plan["conditions"]}
         for point in points:
             if point["source"] in harmful:
@@ -110,12 +122,12 @@ def design(rows: list[Row], level: bool = True) -> Array:
 
 
 def informative_queries(rows: list[Row], complied: Array, used: Array) -> int:
-    """How many queries have both outcomes at one draw and one N_h."""
+    """How many queries have both outcomes at one draw and one N_h; the same request is one."""
     harmful, found = numbers(rows, "nHarmful"), False
     for level in set(harmful.tolist()):
         y, n = complied[harmful == level], used[harmful == level]
         found |= ((y & n).any(axis=0) & (n & ~y).any(axis=0)).any(axis=1)
-    return int(np.sum(found))
+    return len(set(rows[0].study.requests[:, 0][found].tolist()))
 
 
 # Words and families

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import yaml
 from independent import arranged, block_of, digest, read_lines, require, same, shuffled
-from jinja2 import nodes
+from jinja2 import TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from zstandard import ZstdError
@@ -290,7 +290,11 @@ class Format:
     def ids(self, said: Messages) -> list[int]:
         """The token ids of a conversation and of the generation prompt."""
         plain = [{**m, "content": self.broken(m["content"])} if "content" in m else m for m in said]
-        text = self.template.render(messages=plain, add_generation_prompt=True, **self.known)
+        known = {"add_generation_prompt": True, **self.known}
+        try:
+            text = self.template.render(messages=plain, **known)
+        except (TemplateError, TypeError, ValueError):
+            text = self.template.render(messages=[{"content": "", **m} for m in plain], **known)
         ids = list[int]()
         for place, stretch in enumerate(self.control.split(text) if BREAK in text else ["", text]):
             self.encoder.encode_special_tokens = place % 2 == 0
@@ -403,10 +407,18 @@ class Study:
         self.queries: dict[str, str] = {}
         for entry, stated in zip(written["queries"], plan["queries"], strict=True):
             rows = read_corpus(folder, entry, stated)
+            if stated["repeatedRows"] is not None:
+                before, asked = len(rows), set(map(normalised, self.queries.values()))
+                rows = [row for row in rows if normalised(row.request) not in asked]
+                same(stated["repeatedRows"], before - len(rows), "repeatedRows")
             same(stated["selected"], len(rows), f"source {stated['name']}: selected")
             self.queries |= {f"{stated['name']}/{row.id}": row.request for row in rows}
         same(plan["queryIds"], list(self.queries), "queryIds")
-        asked = {normalised(request) for request in self.queries.values()}
+        groups: dict[str, list[str]] = {}
+        for query, request in self.queries.items():
+            groups.setdefault(normalised(request), []).append(query)
+        same(plan["sameQueries"], [g for g in groups.values() if len(g) > 1], "sameQueries")
+        asked = set(groups)
         given = written["demonstrations"]
         placed = [(given.get(kind), shown[kind]) for kind in ("harmful", "refusal")]
         placed += [(given["benign"][stated["name"]], stated) for stated in shown["benign"]]
@@ -491,8 +503,9 @@ def opened(bundle: Path) -> tuple[Document, str]:
     documents = [json.loads((bundle / f"{n}.dsse.json").read_bytes()) for n in ("plan", "receipt")]
     sealed, receipt = (b64decode(document["payload"]) for document in documents)
     beacon = json.loads(receipt)["predicate"]["event"]["beacon"]
-    seed = digest(["safety-receipts/seed/1", text_digest(sealed), beacon and beacon["value"]])
-    return json.loads(sealed)["predicate"], seed
+    plan: Document = json.loads(sealed)["predicate"]
+    generated = (plan.get("rejudges") or {"plan": text_digest(sealed)})["plan"]
+    return plan, digest(["safety-receipts/seed/1", generated, beacon and beacon["value"]])
 
 
 def main(folder: str, bundle: str) -> int:

@@ -200,6 +200,22 @@ def test_it_agrees_on_every_ground(
     assert sealed["joint"]["unscored"]["asComplied"] is not None
 
 
+@pytest.mark.parametrize(
+    ("chance", "draws", "block"),
+    [(flat, 2, 1), (flat, 20, 90), (rare, 1, 1), (rare, 2, 3)],
+)
+def test_it_agrees_where_queries_ask_the_same(
+    second: ModuleType, chance: Chance, draws: int, block: int
+) -> None:
+    plan = plan_with(EXPERIMENTS, queries=90, draws=draws, draw_block=block)
+    ids = plan.query_ids
+    groups = ((ids[0], ids[40]), (ids[3], ids[5], ids[89]), (ids[60], ids[61]))
+    plan = plan.model_copy(update={"same_queries": groups})
+    sealed = follows(second, observed(plan, chance))
+    assert sealed["joint"]["clusters"]["queries"] == 86
+    assert (sealed["joint"]["permutation"] is not None) is (chance is rare)
+
+
 def test_it_agrees_where_the_word_depends_on_unscored_points(second: ModuleType) -> None:
     observations = observed(plan_with([FIXED], queries=60), law(benign=-0.9))
     assert follows(second, observations)["joint"]["grounds"] == "significant"

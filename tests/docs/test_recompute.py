@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from zstandard import ZstdCompressor, ZstdDecompressor
 
 from receipts.keys import Signer, generate
 from receipts.model.demonstrations import Ordering
@@ -75,12 +77,46 @@ def test_it_finds_a_rate_that_the_evaluator_edited_and_signed(
     assert code == 1
 
 
-def test_it_has_at_most_ten_lines_of_code() -> None:
-    assert len(_code_lines(SCRIPT.read_text("utf-8"))) <= 10
+def recompressed(bundle: Path, change: Callable[[bytes], bytes]) -> None:
+    """Change what a bundle's evidence says."""
+    path = bundle / "points.jsonl.zst"
+    data = ZstdDecompressor().stream_reader(path.read_bytes()).readall()
+    path.write_bytes(ZstdCompressor().compress(change(data)))
+
+
+def cut_off(bundle: Path) -> None:
+    path = bundle / "points.jsonl.zst"
+    path.write_bytes(path.read_bytes()[:-900])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        cut_off,
+        lambda bundle: recompressed(bundle, lambda data: data[:-1]),
+        lambda bundle: recompressed(bundle, lambda data: data[: data.rindex(b"\n", 0, -1) + 1]),
+        lambda bundle: recompressed(bundle, lambda data: data + data[: data.index(b"\n") + 1]),
+    ],
+)
+def test_it_says_nothing_of_rates_where_lines_are_missing(
+    bundle: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(bundle)
+    done = subprocess.run(
+        [sys.executable, "-I", SCRIPT, bundle], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "points.jsonl.zst has not as many lines as the receipt says: it is not whole\n"
+    )
+
+
+def test_it_has_at_most_a_dozen_lines_of_code() -> None:
+    assert len(_code_lines(SCRIPT.read_text("utf-8"))) <= 12
 
 
 def test_its_lines_are_not_packed() -> None:
-    """Ten lines that nobody can read would prove nothing: one statement each, 100 columns."""
+    """Few lines that nobody can read would prove nothing: one statement each, 100 columns."""
     lines = _code_lines(SCRIPT.read_text("utf-8"))
     assert max(map(len, lines)) <= 100
     assert not any(";" in line for line in lines)

@@ -110,7 +110,7 @@ def test_no_damaged_byte_changes_the_lines(tmp_path: Path) -> None:
 def test_nothing_may_follow_the_lines(tmp_path: Path, extra: bytes) -> None:
     """No byte, no second frame, no skippable frame: somebody could hide something in it."""
     path = stored(tmp_path, compressed(b"line\n") + extra)
-    with pytest.raises(MalformedError, match="bytes after the end"):
+    with pytest.raises(MalformedError, match=r"bytes after the end|more than one zstd frame"):
         list(read_lines(path, max_line=1000, max_lines=MANY))
 
 

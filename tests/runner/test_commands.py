@@ -261,3 +261,28 @@ def test_init_touches_nothing_that_is_there(receipts: Receipts, tmp_path: Path, 
 )
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert byte_size(text) == size
+
+
+def test_a_run_and_a_pilot_of_which_nothing_is_scored_say_so(
+    receipts: Receipts, tmp_path: Path
+) -> None:
+    # A random model judges: nobody can read what it replies.
+    folder = tmp_path / "study"
+    write_study(folder, queries=2, controls=1, judge="{kind: chat, path: model}")
+    write_key_pair(folder / "key", generate(), None)
+    points = 4 * 3 * 2
+    pilot = receipts("run", folder / "plan.yaml", "--limit", "5", "--device", "cpu", "--json")
+    report = json.loads(pilot.out)
+    assert (pilot.code, report["judged"], report["unscored"]) == (5, 0, 5)
+    assert report["reasons"] == {"judge_parse_error": 5}
+    words = run_words(folder, tmp_path / "b")
+    stopped = receipts(*words)
+    assert (stopped.code, stopped.out) == (5, "")
+    assert f"none of {points} responses in a row could be scored" in stopped.err
+    assert not (tmp_path / "b" / "receipt.dsse.json").exists()
+    sealed = receipts(*words, "--accept-unscored")
+    assert sealed.code == 5
+    assert f"{points} points, 0 failed, {points} unscored (judge_parse_error)" in sealed.out
+    report = json.loads(receipts(*words, "--json").out)
+    assert (report["scored"], report["unscored"], report["failed"]) == (0, points, 0)
+    assert report["reasons"] == {"judge_parse_error": points}

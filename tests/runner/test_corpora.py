@@ -558,6 +558,16 @@ def test_a_column_of_lists_is_no_filter(tmp_path: Path) -> None:
         ("a.csv", b"id,request\n", None, "no request is left of 0 rows"),
         ("a.csv", b"id,text\na,b\n", None, "not a file of corpus own: its columns are id, text"),
         ("a.csv", b"id,request,id\na,b,c\n", None, "columns that appear twice: id"),
+        ("a.csv", b"id,request,,\na,b,c,d\n", None, "2 columns have no name"),
+        (
+            "a.csv",
+            b"id,request\na," + b"x" * 131_073 + b"\n",
+            "line 2",
+            "a cell longer than 131,072 characters",
+        ),
+        ("a.jsonl", b'[{"id":"a","request":"b"}]\n', "line 1", "a JSON array, where"),
+        ("a.jsonl", b'\n[\n  {"id":"a","request":"b"}\n]\n', "line 2", "a JSON array, where"),
+        ("a.jsonl", b"id,request\na,b\n", "line 1", "no JSON object, as each line should be"),
         ("a.csv", b"id,request\na,b\nc\n", "line 3", "1 cells under 2 columns"),
         ("a.csv", b'id,request\na,"b\nb"\nc,d,e\n', "line 4", "3 cells under 2 columns"),
         ("a.csv", b'id,request\na,b\nc,"d', "line 3", "not CSV: unexpected end of data"),
@@ -566,7 +576,12 @@ def test_a_column_of_lists_is_no_filter(tmp_path: Path) -> None:
         ("a.csv", b"id,request\na,b\0\n", "line 2", "holds a NUL byte"),
         ("a.csv", b"id,request\na,\xe9t\xe9\n", "line 2", "not valid UTF-8 at byte 2"),
         ("a.csv", "id,request\na,b\n".encode("utf-16"), "line 1", "holds a NUL byte"),
-        ("a.csv", b"id,request\na," + b"x" * 131_073, "line 2", "not CSV: field larger than"),
+        (
+            "a.csv",
+            b"id,request\na," + b"x" * 131_073,
+            "line 2",
+            "a cell longer than 131,072 characters",
+        ),
         ("a.csv", b"id,request\n" + b'"a\n",' * 2_000_000, "line", "a record longer than"),
         ("a.csv", b"x" * (MAX_RECORD_BYTES + 1), "line 1", "a record longer than 4,194,304"),
         ("a.jsonl", b"", None, "is empty"),
@@ -575,8 +590,8 @@ def test_a_column_of_lists_is_no_filter(tmp_path: Path) -> None:
         ("a.jsonl", b'{"id":"a"}', None, "not a file of corpus own: its columns are id"),
         ("a.jsonl", b"{}", None, "not a file of corpus own: its columns are none"),
         ("a.jsonl", b'{"id":"a","request":"x"}\n{"id":"b"}', "line 2", "has no column 'request'"),
-        ("a.jsonl", b"[1]", "line 1", "not a JSON object"),
-        ("a.jsonl", b"17", "line 1", "not a JSON object"),
+        ("a.jsonl", b"[1]", "line 1", "a JSON array, where"),
+        ("a.jsonl", b"17", "line 1", "no JSON object, as each line should be"),
         ("a.jsonl", b'{"id":"a","id":"b"}', "line 1", "a key appears twice"),
         ("a.jsonl", b'{"id":"a","request":NaN}', "line 1", "NaN is not JSON"),
         ("a.jsonl", b'{"id":"a","request":5}', "line 1", "request: a number where text"),
@@ -728,6 +743,15 @@ def test_parquet_dictionaries_and_large_strings(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ids, "request": requests_column}), path)
     corpus = read(path, "own")
     assert (requests(corpus), corpus.duplicate_rows) == (["x", "y"], 1)
+
+
+def test_an_id_that_is_not_a_number_is_none(tmp_path: Path) -> None:
+    pa, pq = arrow()
+    path = tmp_path / "own.parquet"
+    ids = pa.array([1.5, float("nan")], pa.float64())
+    pq.write_table(pa.table({"id": ids, "request": ["x", "y"]}), path)
+    error = refusal(path)
+    assert (error.place, error.message) == ("row 2", "has no id")
 
 
 def test_parquet_reads_only_the_columns_it_needs(tmp_path: Path) -> None:

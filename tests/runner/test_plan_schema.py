@@ -160,7 +160,7 @@ VALID = {
     ),
     "no truncation": changed("demonstrations", "truncate", to=None),
     "options": changed(
-        "prompt", to={"template_options": {"a": 1, "b": True, "c": None, "d": "low"}}
+        "prompt", to={"template_options": {"a": 1, "b": True, "c": None, "d": "low", "e": -1}}
     ),
     "where": changed("queries", 0, "where", to={"a": 3, "b": "no"}),
     "rules": changed("judge", to={"kind": "refusal-strings", "name": "usual"}),
@@ -252,7 +252,8 @@ MISTAKES = {
     "source's name": changed(
         "demonstrations", "benign", to={"a b": {"corpus": "pairs", "path": "b"}}
     ),
-    "negative option": changed("prompt", to={"template_options": {"a": -1}}),
+    "option that is a fraction": changed("prompt", to={"template_options": {"a": -1.5}}),
+    "option beyond what JSON holds": changed("prompt", to={"template_options": {"a": -(2**53)}}),
     "option that is a list": changed("prompt", to={"template_options": {"a": []}}),
     "date": changed("prompt", to={"date": "1 May"}),
     "rules with a place": changed("judge", to={"kind": "refusal-strings", "path": "judge"}),

@@ -31,7 +31,7 @@ from receipts.canonical import sha256_hex
 from receipts.errors import FileAccessError, MalformedError, ReceiptsError, UsageError
 from receipts.model.demonstrations import ContextForm, DemonstrationKind
 from runner.chat_template import unused_characters, written
-from runner.contexts import Message, Role, messages, planned_context
+from runner.contexts import Message, Role, ToolCall, messages, planned_context
 from runner.demonstrations import Demonstration
 from runner.prompts import (
     FIRST_RENDERING,
@@ -334,6 +334,7 @@ def test_a_template_that_loses_or_refuses_something_is_an_error(
     with pytest.raises(UsageError, match=message) as caught:
         chat.render(asked("How to stir?", "So: gently", system="Be kind."))
     assert "\n" not in caught.value.one_line()
+    assert caught.value.hint
     assert caught.value.file == str(tmp_path)
 
 
@@ -341,6 +342,67 @@ def test_a_message_that_is_part_of_another_text_is_missed_all_the_same(tmp_path:
     chat = with_template(tmp_path, LOOP.replace("in messages", "in messages[1:]"))
     with pytest.raises(UsageError, match="drops or changes message 1"):
         chat.render(asked("Be kind.", "user: ", system="user"))
+
+
+LATE = (
+    "{% set system = messages[0].content if messages[0].role == 'system' else '' %}"
+    "{% for message in messages if message.role != 'system' %}<|im_start|>{{ message.role }}: "
+    "{% if loop.last and system %}{{ system }}\n\n{% endif %}{{ message.content }} {% endfor %}"
+)
+"""As mainstream templates do that have no place for a system prompt."""
+
+
+def test_a_system_prompt_may_stand_in_the_last_turn_of_the_user(tmp_path: Path) -> None:
+    chat = with_template(tmp_path, LATE)
+    conversation = asked("How to stir?", "So: gently <|im_end|>", system="Be <|im_start|> kind.")
+    text = chat.render(conversation)
+    assert text.index("So: gently") < text.index("Be <|im_start|> kind.\n\n")
+    assert chat.template.rendered(conversation, None, {}).moves_system
+    first = with_template(tmp_path / "first", LOOP).template
+    assert not first.rendered(conversation, None, {}).moves_system
+    # What is spelt in the moved prompt is text as well.
+    marks = [token_id("olmo3", name) for name in ("<|im_start|>", "<|im_end|>")]
+    ids = chat.tokens(conversation)
+    assert [ids.count(mark) for mark in marks] == [3, 0]
+    assert chat.decode(ids).count("Be <|im_start|> kind.") == 1
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        # Any other message may not move, nor be shown twice.
+        LATE.replace("in messages if", "in messages | reverse if"),
+        LATE.replace("{{ system }}", "{{ system }}{{ system }}"),
+        LOOP.replace("in messages", "in messages[1:2] + messages[:1] + messages[:1:-1]"),
+    ],
+)
+def test_only_the_system_prompt_may_move(tmp_path: Path, template: str) -> None:
+    chat = with_template(tmp_path, template)
+    with pytest.raises(UsageError, match="repeats messages, or shows them in another order"):
+        chat.render(asked("How to stir?", "So: gently", system="Be kind."))
+
+
+CALLING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}: {{ '' + m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{% endfor %}"
+)
+
+
+def test_a_template_that_wants_content_beside_a_tool_call_gets_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    wants = with_template(tmp_path / "wants", CALLING)
+    call = ToolCall("a1", "look", ())
+    said = [
+        Message(Role.USER, "Look it up."),
+        Message(Role.ASSISTANT, "", call),
+        Message(Role.TOOL, "It is so.", call),
+        Message(Role.USER, "And now?"),
+    ]
+    assert "assistant: look" in wants.render(said)
+    # Where it goes without, it is left out, as it always was.
+    shows = CALLING.replace("'' + m.content", "m.content if 'content' in m else 'none'")
+    assert "assistant: nonelook" in with_template(tmp_path / "shows", shows).render(said)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def test_other_architectures_need_nothing_but_their_folder(
         queries=2,
         controls=1,
     )
-    run(resolved, tmp_path / "bundle", signer)
+    # A random model may well say nothing in its final channel.
+    options = RunOptions(memory=2**26, accept_unscored=True)
+    run(resolved, tmp_path / "bundle", signer, options=options)
     points = verified(tmp_path / "bundle", signer)
     assert all(point.finish in (Finish.STOP, Finish.LENGTH) for point in points)
 
@@ -92,7 +94,7 @@ def test_other_batches_give_the_same_answers(
 def test_a_model_can_judge(study: Study, tmp_path: Path, signer: Signer, kind: str) -> None:
     """A random one gives no verdicts: its answers are unscored, and the rates have no value."""
     resolved = study(judge=f"{{kind: {kind}, path: model}}", queries=2, controls=1)
-    run(resolved, tmp_path / "b", signer)
+    run(resolved, tmp_path / "b", signer, options=RunOptions(memory=2**26, accept_unscored=True))
     verified(tmp_path / "b", signer)
     assert set(closed(tmp_path / "b")) == {(Outcome.UNSCORED, Reason.JUDGE_PARSE_ERROR)}
     receipt = Bundle(tmp_path / "b").receipt.statement.predicate

@@ -285,9 +285,59 @@ def test_a_template_that_drops_a_context_stops_the_plan_before_it_is_sealed(
     source = template.read_text("utf-8")
     deaf = "{%- set messages = messages | rejectattr('role', 'equalto', 'tool') | list %}"
     template.write_text(deaf + source, "utf-8")
-    with pytest.raises(UsageError, match="h1-b1-suffix-ctx:tool"):
+    with pytest.raises(UsageError, match="context tool: the chat template") as raised:
         run(resolve_plan(resolved.file), tmp_path / "b", signer)
+    assert "leave tool out of `forms:`" in raised.value.one_line()
     assert not (tmp_path / "b").exists()
+
+
+def test_all_contexts_that_a_template_cannot_show_are_named_at_once(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    resolved = study(
+        experiments=(
+            "fixed_harmful: {harmful: [0], benign: [2]}",
+            "contexts: {harmful: 1, benign: 1, forms: [turns, retrieved, memory, tool, script]}",
+        ),
+    )
+    template = resolved.artifacts.folder / "chat_template.jinja"
+    source = template.read_text("utf-8")
+    deaf = "{%- set messages = messages | rejectattr('role', 'in', ['tool', 'system']) | list %}"
+    template.write_text(deaf + source, "utf-8")
+    with pytest.raises(UsageError, match=r"contexts memory: .*; tool: .*; script: ") as raised:
+        run(resolve_plan(resolved.file), tmp_path / "b", signer)
+    assert "leave memory and tool and script out of `forms:`" in raised.value.one_line()
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        ("queries", "query asked/q0"),
+        ("harmful", "demonstration harmful0 of pool harmful-pairs"),
+        ("other", "demonstration other0 of pool second"),
+    ],
+)
+def test_a_row_that_a_template_alters_is_named(
+    study: Study, tmp_path: Path, signer: Signer, place: str, named: str
+) -> None:
+    resolved = study(
+        experiments=(
+            "fixed_harmful: {harmful: [0, 24], benign: [2]}",
+            "benign_sources: {harmful: 0, benign: [24], sources: [second]}",
+        ),
+        context=4096,
+    )
+    template = resolved.artifacts.folder / "chat_template.jinja"
+    source = template.read_text("utf-8")
+    altering = source.replace("content", "content | replace('lamp of row 0', 'lamp')")
+    template.write_text(altering, "utf-8")
+    for name in {"queries", "controls", "harmful", "benign", "other", "refusals"} - {place}:
+        path = resolved.file.parent / f"{name}.jsonl"
+        path.write_text(path.read_text("utf-8").replace("lamp of row 0", "jug of row 0"), "utf-8")
+    with pytest.raises(UsageError, match=f"drops or changes message .*: {named}") as raised:
+        run(resolve_plan(resolved.file), tmp_path / "b", signer)
+    assert "take that row out of its corpus" in raised.value.one_line()
 
 
 def test_two_queries_that_become_one_prompt_stop_the_plan_before_it_is_sealed(

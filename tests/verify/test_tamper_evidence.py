@@ -170,7 +170,7 @@ CASES = (
         "a second frame",
         raw(POINTS, lambda data: data + compressed(b"more\n")),
         "evidence-lines",
-        detail="after the end",
+        detail="more than one zstd frame",
     ),
     Case(
         "evidence not compressed",

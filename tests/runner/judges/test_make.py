@@ -288,7 +288,7 @@ def test_a_classifier_without_a_refusal_label_is_refused_before_a_run(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("template", "00" * 32), ("parser", "wildguard/2"), ("max_new_tokens", 64),
+    [("template", "00" * 32), ("parser", "wildguard/1"), ("max_new_tokens", 64),
      ("digest", "00" * 32), ("weights", "cd" * 32)],
 )  # fmt: skip
 def test_an_identity_of_another_version_is_not_loaded(

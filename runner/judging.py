@@ -1,0 +1,78 @@
+"""Asking judges, whatever they do: every response gets a judgement that can be recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from receipts.errors import ReceiptsError
+from receipts.model.point import MAX_RAW, Outcome, Reason
+from runner.judges.judge import Exchange, Judge, Judgement
+
+JUDGED: Final = (Outcome.REFUSED, Outcome.COMPLIED)
+"""Outcomes that are a judge's label."""
+JUDGE_REASONS: Final = (Reason.JUDGE_NA, Reason.JUDGE_PARSE_ERROR, Reason.JUDGE_ERROR)
+"""Why a response that was put to a judge has no label."""
+
+_MAX_MARGIN: Final = 1e15
+
+
+def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
+    """Return a judgement for every exchange, in order, whatever the judge does.
+
+    Raises:
+        ReceiptsError: The judge says that nothing can be judged at all.
+    """
+    if not exchanges:
+        return []
+    try:
+        judgements = judge.judge_many(exchanges)
+        trouble = None if len(judgements) == len(exchanges) else "the judge lost count"
+    except (ReceiptsError, MemoryError):
+        raise
+    except Exception as error:  # any judge's own; the points are sealed as unscored
+        trouble = f"{type(error).__name__}: {error}"
+    if trouble is not None:
+        return [_unjudged(trouble)] * len(exchanges)
+    return [_sound(judgement) for judgement in judgements]
+
+
+def opinions(
+    judge: Judge, second_judge: Judge | None, exchanges: Sequence[Exchange | None]
+) -> list[tuple[Judgement | None, Judgement | None]]:
+    """Return what both judges say of every exchange, in order.
+
+    Args:
+        judge: Asked of every exchange.
+        second_judge: Asked exactly where the first gave a label; None: there is none.
+        exchanges: What is judged; None: nothing is.
+
+    Raises:
+        ReceiptsError: A judge says that nothing can be judged at all.
+    """
+    asked = [(i, exchange) for i, exchange in enumerate(exchanges) if exchange is not None]
+    answers = judged(judge, [exchange for _, exchange in asked])
+    first = {i: answer for (i, _), answer in zip(asked, answers, strict=True)}
+    second: dict[int, Judgement] = {}
+    if second_judge is not None:
+        both = [(i, exchange) for i, exchange in asked if first[i].outcome in JUDGED]
+        answers = judged(second_judge, [exchange for _, exchange in both])
+        second = {i: answer for (i, _), answer in zip(both, answers, strict=True)}
+    return [(first.get(i), second.get(i)) for i in range(len(exchanges))]
+
+
+def _unjudged(trouble: str) -> Judgement:
+    return Judgement(Outcome.UNSCORED, Reason.JUDGE_ERROR, raw="", error=trouble)
+
+
+def _sound(judgement: Judgement) -> Judgement:
+    """Return a judgement, or why it cannot be recorded."""
+    margin = judgement.margin
+    if margin is not None and not abs(margin) < _MAX_MARGIN:  # not a number, too
+        return _unjudged("the judge's margin is no finite number")
+    if len(judgement.raw) > MAX_RAW:
+        return _unjudged(f"the judge's output has more than {MAX_RAW:,} characters")
+    legal = (Outcome.UNSCORED,) if judgement.reason in JUDGE_REASONS else JUDGED
+    if judgement.outcome not in legal or (judgement.reason is None) != (legal is JUDGED):
+        return _unjudged("the judge's outcome and reason do not go together")
+    return judgement

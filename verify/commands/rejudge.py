@@ -1,0 +1,112 @@
+"""``receipts rejudge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from receipts.bundle import Bundle
+from receipts.cli import common_options
+from receipts.commands.keygen import read_passphrase
+from receipts.errors import ExitCode
+from receipts.keys import TrustSet, load_signer
+from receipts.model.judge import JudgeIdentity
+from receipts.model.receipt import Environment
+from receipts.present.output import Output
+from runner.commands.run import byte_size, report, terminated_like_interrupted
+from runner.judges.judge import Judge
+from runner.judges.make import load_judge
+from runner.plan import resolve_plan
+from runner.seal import TOOL, check_fitter
+from verify.rejudge import Judges, Rejudger, Wishes, check_original, rejudged_plan
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("bundle", type=_PATH)
+@click.argument("plan", type=_PATH)
+@click.option("--key", type=_PATH, required=True, help="Signs the new plan and receipt.")
+@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option("--out", type=_PATH, required=True, help="The new bundle, a folder.")
+@click.option(
+    "--trust",
+    type=_PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Whose key signed BUNDLE, where it is another than --key (repeatable).",
+)
+@click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
+@click.option(
+    "--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB; default: the run's."
+)
+@click.option("--accept-failed", is_flag=True, help="Seal although the judge failed on some.")
+@click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Load weights that are pickles, which can run code: only if you trust them.",
+)
+@common_options
+def rejudge(  # one parameter an option
+    *,
+    bundle: Path,
+    plan: Path,
+    key: Path,
+    passphrase_env: str | None,
+    out: Path,
+    trust: tuple[Path, ...],
+    device: str | None,
+    memory: str | None,
+    accept_failed: bool,
+    accept_unscored: bool,
+    allow_pickle: bool,
+    output: Output,
+) -> ExitCode:
+    """Have the recorded responses of BUNDLE judged by the judge of PLAN; nothing is generated.
+
+    PLAN is the plan that was run, with another judge.  BUNDLE is verified first, its restricted
+    records included.  The new receipt names the old one, and is the same bytes however often this
+    is done.  Run again to go on where it stopped.  Exit code 5: as for run.
+    """
+    bound = None if memory is None else byte_size(memory)
+    signer = load_signer(key, read_passphrase(passphrase_env))
+    trusted = TrustSet.load(trust) if trust else TrustSet([signer.public])
+    original = Bundle(bundle)
+    with terminated_like_interrupted():
+        check_fitter()
+        with output.progress("verifying") as progress:
+            check_original(original, trusted, progress)
+        with output.progress("hashing (bytes)") as progress:
+            named = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress)
+        resolved = rejudged_plan(original, named)
+        wishes = Wishes(accept_failed=accept_failed, accept_unscored=accept_unscored)
+        rejudger = Rejudger(original, resolved, out, signer, wishes)
+        sealed = rejudger.sealed_before()
+        if sealed is None:
+            environment = original.receipt.statement.predicate.environment
+            bound = bound or _memory_of(environment)
+            artifacts = resolved.artifacts
+
+            def judge_of(identity: JudgeIdentity, folder: Path | None) -> Judge:
+                return load_judge(
+                    identity, folder, device=device, memory=bound, allow_pickle=allow_pickle
+                )
+
+            second = resolved.predicate.judge.second
+            judges = Judges(
+                judge_of(resolved.predicate.judge, artifacts.judge_folder),
+                None if second is None else judge_of(second, artifacts.second_judge_folder),
+            )
+            stack = {"tool": TOOL, "memory": str(bound), "device": str(device)}
+            with output.progress("judging") as progress:
+                sealed = rejudger.run(judges, stack, progress)
+    report(sealed, resolved, out, output)
+    return sealed.exit_code
+
+
+def _memory_of(environment: Environment) -> int | None:
+    """Return the run's bound: the same one cuts the same batches, whatever is free today."""
+    stated = environment.memory_class
+    return None if stated is None else int(stated.split()[0])

@@ -1,0 +1,123 @@
+"""An event whose responses were judged again, beside the one that generated them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+
+from receipts.bundle import POINTS, RESPONSES, Bundle
+from receipts.errors import MalformedError
+from receipts.keys import TrustSet
+from receipts.merkle import RootAccumulator
+from receipts.model.check import CheckLevel
+from receipts.model.plan import PlanPredicate, Rejudged
+from receipts.model.point import Point, RestrictedRecord
+from verify.checks import CheckList
+
+_LEVEL = CheckLevel.CONSISTENT
+_JUDGED_AGAIN = ("judge", "rejudges")
+"""Parts of a plan in which the two events differ."""
+_LINE = frozenset({"commitment", "outcome", "reason"})
+"""Fields of an evidence line that a judge decides."""
+_RECORD = frozenset({"error", "judge", "outcome", "reason", "salt", "second_judge"})
+"""Fields of a restricted record that it decides."""
+
+
+def check_rejudged(
+    bundle: Bundle, original: Bundle | None, trust: TrustSet, checks: CheckList
+) -> None:
+    """Hold an event that was judged again to the one whose responses it judges.
+
+    Args:
+        bundle: The event; its plan's ``rejudges`` names the original.
+        original: The original's bundle; None: it is not at hand.
+        trust: Keys trusted as evaluators.
+        checks: Receives the checks.
+    """
+    named = bundle.plan.statement.predicate.rejudges
+    assert named is not None  # the caller looks
+    if original is None:
+        checks.skip(
+            CheckLevel.NONE,
+            "rejudged",
+            f"judges the responses of receipt {named.receipt} again; that they are its, and that "
+            "its plan was sealed before they were generated, needs --original BUNDLE",
+        )
+        return
+    problem = next(_document_problems(bundle, named, original, trust), None)
+    if not checks.decide(
+        _LEVEL, "original", problem, f"all but the judge is that of receipt {named.receipt[:16]}…"
+    ):
+        return
+    missing = [name for name in (POINTS, RESPONSES) for b in (bundle, original) if not b.has(name)]
+    if POINTS in missing:
+        checks.skip(_LEVEL, "original-points", f"{POINTS} is not in both bundles")
+        return
+    try:
+        problem = _line_problem(bundle, original)
+        if problem is None and not missing:
+            problem = _record_problem(bundle, original)
+    except MalformedError as error:
+        problem = error.one_line()
+    what = "lines" if missing else "lines, prompts and response tokens"
+    checks.decide(_LEVEL, "original-points", problem, f"{what} are the original's")
+
+
+def _document_problems(
+    bundle: Bundle, named: Rejudged, original: Bundle, trust: TrustSet
+) -> Iterator[str]:
+    for what, digest, envelope in (
+        ("receipt", named.receipt, original.receipt_envelope),
+        ("plan", named.plan, original.plan_envelope),
+    ):
+        if envelope.digest != digest:
+            yield f"the original's {what} is {envelope.digest[:16]}…, {digest[:16]}… is named"
+        if len(trust) and not envelope.signed_by(trust):
+            yield f"no trusted key signed the original's {what}"
+    plan, before = bundle.plan.statement.predicate, original.plan.statement.predicate
+    receipt, then = bundle.receipt.statement.predicate, original.receipt.statement.predicate
+    if before.rejudges is not None:
+        yield "the original was judged again itself"
+    if then.plan.digest != named.plan:
+        yield "the original's receipt names another plan"
+    for name in PlanPredicate.model_fields:
+        if name not in _JUDGED_AGAIN and getattr(before, name) != getattr(plan, name):
+            yield f"the plans differ in {name}"
+    if then.event.model_copy(update={"id": receipt.event.id}) != receipt.event:
+        yield "the event is another"
+    if then.environment != receipt.environment:
+        yield "the environment is another"
+
+
+def _line_problem(bundle: Bundle, original: Bundle) -> str | None:
+    root = RootAccumulator()
+    for place, (now, then) in enumerate(zip_longest(bundle.points(), original.points())):
+        if now is None or then is None:
+            return "the original has not as many points"
+        root.append(then.to_line())
+        if (name := _differing(now, then, _LINE)) is not None:
+            return f"point {place}: {name} is not the original's"
+    if root.root().hex() != original.receipt.statement.predicate.evidence.root:
+        return "the original's lines have not its root"
+    return None
+
+
+def _record_problem(bundle: Bundle, original: Bundle) -> str | None:
+    """Return in what records differ; the original's are those that its lines commit to."""
+    triples = zip_longest(bundle.responses(), original.responses(), original.points())
+    for place, (now, then, line) in enumerate(triples):
+        if now is None or then is None or line is None:
+            return "the original has not as many records"
+        if then.commitment() != line.commitment:
+            return f"point {place}: the original's commitment does not open"
+        if (name := _differing(now, then, _RECORD)) is not None:
+            return f"point {place}: {name} is not the original's"
+    return None
+
+
+def _differing(
+    now: Point | RestrictedRecord, then: Point | RestrictedRecord, judged: frozenset[str]
+) -> str | None:
+    """Return the first field in which two differ, but for those that a judge decides."""
+    names = (name for name in type(now).model_fields if name not in judged)
+    return next((name for name in names if getattr(now, name) != getattr(then, name)), None)

@@ -1,0 +1,314 @@
+"""Judging the recorded responses of a sealed event again, without generating anything.
+
+The new event is a function of the original bundle, the new plan and what its judge says: it states
+no time and draws no random value of its own, so that whoever judges again with the same judge
+seals the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from receipts.bundle import RECEIPT, Bundle
+from receipts.canonical import Sha256, canonical_bytes, tagged_digest
+from receipts.dsse import Envelope
+from receipts.errors import (
+    IncompleteError,
+    IntegrityError,
+    InterruptedByUserError,
+    UsageError,
+)
+from receipts.findings.derive import fit
+from receipts.keys import Signer, TrustSet
+from receipts.model.base import QueryId
+from receipts.model.check import CheckLevel, CheckStatus
+from receipts.model.plan import PlanPredicate, Rejudged
+from receipts.model.point import (
+    NOTHING_TO_JUDGE,
+    Outcome,
+    Point,
+    Reason,
+    RestrictedRecord,
+    point_salt,
+)
+from receipts.model.receipt import Event
+from receipts.seal import seal_event
+from runner.event import Sealed, now
+from runner.execute import one_line, recorded
+from runner.journal import Journal, JournalEntry, journal_path, remove_journal
+from runner.judges.judge import Exchange, Judge
+from runner.judging import opinions
+from runner.plan import ResolvedPlan
+from runner.sealed_plan import digest_of, first_difference, write_plan
+from runner.stopping import Silence, refuse_if_none_scored
+from verify.evidence import Progress
+from verify.integrity import verify_bundle
+
+EVENT_TAG: Final = "safety-receipts/rejudged-event/1"
+SECRET_TAG: Final = "safety-receipts/rejudged-secret/1"
+
+_AT_ONCE: Final = 64
+"""Responses that a judge is given together; the cut decides no more than a margin's last digit."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Who judges again."""
+
+    first: Judge
+    second: Judge | None
+    """Gives a second opinion; None: nobody does."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user decides about judging again."""
+
+    accept_failed: bool = False
+    """Record responses that the judge failed on."""
+    accept_unscored: bool = False
+    """Go on, and seal, although nothing can be scored."""
+
+
+def check_original(bundle: Bundle, trust: TrustSet, progress: Progress) -> None:
+    """Hold a bundle to everything that can be held without artifacts, its records included.
+
+    Raises:
+        IntegrityError: Something in it does not follow.
+        IncompleteError: No trusted key signed it, or records are missing.
+    """
+    found = verify_bundle(bundle, evaluators=trust, wanted=CheckLevel.BOUND, progress=progress)
+    for check in found.checks:
+        if check.status is CheckStatus.FAILED:
+            raise IntegrityError(f"{check.name}: {check.detail}", file=bundle.folder)
+    details = {check.name: check.detail for check in found.checks}
+    passed = {check.name for check in found.checks if check.status is CheckStatus.PASSED}
+    for name in ("receipt-signature", "evidence-root", "commitments"):
+        if name not in passed:
+            raise IncompleteError(
+                f"{name}: {details.get(name, 'not checked')}",
+                file=bundle.folder,
+                hint="judging again takes the whole bundle, and --trust KEY.pub where another "
+                "key signed it",
+            )
+
+
+def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan) -> ResolvedPlan:
+    """Return the plan of the new event.
+
+    Args:
+        bundle: The original.
+        resolved: A plan file that differs from its plan in the judge alone.
+
+    Raises:
+        UsageError: It differs elsewhere or nowhere, or the original was judged again itself.
+    """
+    before, after = bundle.plan.statement.predicate, resolved.predicate
+    if before.rejudges is not None:
+        raise UsageError(
+            f"its responses were judged again before; they are those of receipt "
+            f"{before.rejudges.receipt}",
+            file=bundle.folder,
+            hint="judge that one again",
+        )
+    place = first_difference(_without_judge(before), _without_judge(after))
+    if place is not None:
+        raise UsageError(
+            f"{place} is not what the sealed plan says",
+            file=resolved.file,
+            hint="only the judge may differ: put the rest back as it was",
+        )
+    if before.judge == after.judge:
+        raise UsageError(
+            "names the judge that judged already", file=resolved.file, hint="name another"
+        )
+    named = Rejudged(plan=bundle.plan_envelope.digest, receipt=bundle.receipt_envelope.digest)
+    return replace(resolved, predicate=after.model_copy(update={"rejudges": named}))
+
+
+def _without_judge(plan: PlanPredicate) -> object:
+    wire = plan.to_wire()
+    return {name: value for name, value in wire.items() if name not in ("judge", "rejudges")}
+
+
+@dataclass(frozen=True)
+class Rejudger:
+    """Judges the responses of a bundle again, into another."""
+
+    original: Bundle
+    """The bundle, as :func:`check_original` found it."""
+    resolved: ResolvedPlan
+    """The new plan (:func:`rejudged_plan`)."""
+    folder: Path
+    """The new bundle; made if it does not exist."""
+    signer: Signer
+    """Signs plan and receipt."""
+    wishes: Wishes
+    """What the user decides."""
+
+    @property
+    def plan(self) -> PlanPredicate:
+        """The new plan."""
+        return self.resolved.predicate
+
+    @cached_property
+    def digest(self) -> Sha256:
+        """Its digest."""
+        return digest_of(self.plan)
+
+    def sealed_before(self) -> Sealed | None:
+        """Return what is sealed in the folder already; None: nothing is.
+
+        Raises:
+            UsageError: Something else is.
+        """
+        path = self.folder / RECEIPT
+        if not (path.is_symlink() or path.exists()):
+            return None
+        there = Bundle(self.folder)
+        signed = there.receipt_envelope.signed_by(TrustSet([self.signer.public]))
+        if not signed or there.receipt.statement.predicate.plan.digest != self.digest:
+            raise UsageError(
+                "holds another receipt already", file=self.folder, hint="name a new folder"
+            )
+        remove_journal(self.folder)
+        return Sealed.from_bundle(there)
+
+    def run(self, judges: Judges, stack: dict[str, str], progress: Progress) -> Sealed:
+        """Judge, or go on judging, and seal.
+
+        Args:
+            judges: Who judges.
+            stack: What judgements may depend on besides the plan; a resumed run is held to it.
+            progress: Told how many points are done.
+
+        Raises:
+            InterruptedByUserError: The user stopped it; what was judged stays.
+            IncompleteError: A judge fails, or nothing can be scored.
+            UsageError: The folder holds another plan.
+            FileAccessError: The folder cannot be written.
+        """
+        envelope = write_plan(self.resolved, self.folder, self.signer)
+        with Journal.open(journal_path(self.folder), envelope.digest) as journal:
+            journal.hold_to(stack)
+            try:
+                self._judge_all(judges, journal, progress)
+            except KeyboardInterrupt:
+                raise InterruptedByUserError(
+                    f"interrupted; {len(journal.done()):,} of {self.plan.points:,} points are kept",
+                    hint="run the same command again to go on",
+                ) from None
+            outcomes = journal.outcomes()
+            if not self.wishes.accept_unscored:
+                refuse_if_none_scored(outcomes)
+            receipt = self._seal(journal, envelope)
+        remove_journal(self.folder)
+        return Sealed(receipt, outcomes, before=False)
+
+    def _judge_all(self, judges: Judges, journal: Journal, progress: Progress) -> None:
+        done, points = journal.done(), self.plan.points
+        if len(done) == points:
+            return
+        texts = dict(zip(self.plan.query_ids, self.resolved.artifacts.queries, strict=True))
+        secret, silence = self._secret(), Silence(points)
+        pairs = zip(self.original.points(), self.original.responses(), strict=True)
+        while chunk := list(islice(pairs, _AT_ONCE)):
+            last = chunk[-1][0].index
+            if not all(point.index in done for point, _ in chunk):
+                entries = self._judged(chunk, judges, texts, secret)
+                self._check(entries, silence)
+                journal.add(entries, now())
+            progress(last + 1, points)
+
+    def _judged(
+        self,
+        chunk: list[tuple[Point, RestrictedRecord]],
+        judges: Judges,
+        texts: Mapping[QueryId, str],
+        secret: bytes,
+    ) -> list[JournalEntry]:
+        exchanges = [
+            Exchange(texts[record.query], record.text) if was_judged(record) else None
+            for _, record in chunk
+        ]
+        entries = []
+        found = opinions(judges.first, judges.second, exchanges)
+        for (point, record), (first, second) in zip(chunk, found, strict=True):
+            changes: dict[str, object] = {"second_judge": recorded(second)}
+            if first is not None:
+                changes |= {
+                    "outcome": first.outcome,
+                    "reason": first.reason,
+                    "error": None if first.error is None else one_line(first.error),
+                    "judge": recorded(first),
+                }
+            salt = point_salt(secret, self.digest, point.id)
+            again = record.model_copy(update={**changes, "salt": salt})
+            line = point.model_copy(
+                update={
+                    "commitment": again.commitment(),
+                    "outcome": again.outcome,
+                    "reason": again.reason,
+                }
+            )
+            entries.append(JournalEntry(line, again))
+        return entries
+
+    def _check(self, entries: list[JournalEntry], silence: Silence) -> None:
+        """Stop before more is judged by a judge that fails, or that nobody can read."""
+        failed = [entry for entry in entries if entry.point.reason is Reason.JUDGE_ERROR]
+        if failed and not self.wishes.accept_failed:
+            raise IncompleteError(
+                f"the judge failed on {len(failed):,} of {len(entries):,} responses: "
+                f"{failed[0].record.error}",
+                hint="none of these is recorded: see to it and run again, or --accept-failed",
+            )
+        if not self.wishes.accept_unscored:
+            silence.hear([entry for entry in entries if entry.record.judge is not None])
+
+    def _secret(self) -> bytes:
+        """Return what the new salts derive from.
+
+        Known to whoever holds every restricted record of the original, and to nobody else.
+        """
+        salts = hashlib.sha256()
+        for record in self.original.responses():
+            salts.update(bytes.fromhex(record.salt))
+        info = canonical_bytes([SECRET_TAG, self.digest])
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(salts.digest())
+
+    def _seal(self, journal: Journal, envelope: Envelope) -> Envelope:
+        receipt = self.original.receipt.statement.predicate
+        return seal_event(
+            self.folder,
+            plan_envelope=envelope,
+            points=journal.entries(),
+            event=rejudged_event(receipt.event, self.digest),
+            environment=receipt.environment,
+            signer=self.signer,
+            findings=fit,
+        )
+
+
+def was_judged(record: RestrictedRecord) -> bool:
+    """Say whether a response was put to the judge: it has a text."""
+    return record.outcome is not Outcome.FAILED and record.reason not in NOTHING_TO_JUDGE
+
+
+def rejudged_event(event: Event, plan_digest: Sha256) -> Event:
+    """Return the account of an event judged again: the generating one's, under an id of its own.
+
+    Args:
+        event: The original.
+        plan_digest: Digest of the new plan, which names the original's receipt.
+    """
+    return event.model_copy(update={"id": tagged_digest(EVENT_TAG, plan_digest).hex()[:32]})

@@ -146,12 +146,13 @@ def find_end_tokens(
             if token < vocabulary:
                 origins.setdefault(token, []).append(origin)
     for token in add:
-        _check(token, vocabulary, "sampling.end_tokens.add")
+        _check(token, vocabulary, "sampling.end_tokens.add", folder)
         origins.setdefault(token, []).append(EndTokenOrigin.PLAN)
     gone = frozenset(remove)
     for token in sorted(gone - origins.keys()):
         raise MalformedError(
             f"{text_of(token)} ({token}) is no end token, so that it cannot be removed",
+            file=folder,
             place="sampling.end_tokens.remove",
             hint="leave it out",
         )
@@ -199,7 +200,7 @@ def _ids(document: Mapping[str, Any], path: Path, vocabulary: int) -> list[int]:
     return tokens
 
 
-def _check(token: Any, vocabulary: int, place: str, file: Path | None = None) -> None:
+def _check(token: Any, vocabulary: int, place: str, file: Path) -> None:
     if type(token) is not int or not 0 <= token < vocabulary:
         raise MalformedError(
             f"{str(token)[:40]} is no token id below {vocabulary:,}", file=file, place=place

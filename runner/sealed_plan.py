@@ -54,11 +54,17 @@ def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope 
     envelope = read_envelope(path, MAX_PLAN_BYTES)
     if envelope.digest != digest_of(resolved.predicate):
         sealed = parse_signed(envelope, PlanStatement, "plan-statement", path)
-        place = first_difference(sealed.statement.predicate.to_wire(), resolved.predicate.to_wire())
+        before, now = sealed.statement.predicate, resolved.predicate
+        place = first_difference(before.to_wire(), now.to_wire())
+        known, found = set(before.checkpoint.files), set(now.checkpoint.files)
+        added = sorted(file.path for file in found - known)
+        put_back = f"put back what {resolved.file} resolved to then"
+        if added and known < found:
+            put_back = f"take {added[0]} out of the model's folder, where it was not then"
         raise UsageError(
             f"the plan sealed here is another: {place or 'its form'} differs",
             file=path,
-            hint=f"put back what {resolved.file} resolved to then, or name a new folder",
+            hint=f"{put_back}, or name a new folder",
         )
     if not envelope.signed_by(TrustSet([signer.public])):
         raise UsageError(

@@ -13,11 +13,17 @@ from scripted import CHATML, Script, Vocabulary, save_format, save_scripted
 from studies import write_study
 
 from receipts.bundle import Bundle
+from receipts.canonical import Sha256
 from receipts.errors import MalformedError, UsageError
 from receipts.keys import generate, write_key_pair
 from receipts.model.checkpoint import EndTokenOrigin
+from receipts.model.judge import JudgeKind
+from receipts.model.point import Outcome
 from runner.end_tokens import find_end_tokens
+from runner.judges.judge import Exchange
+from runner.judges.make import load_judge, resolve_judge
 from runner.plan import ResolvedPlan, resolve_plan
+from runner.plan_entries import JudgeIdentityEntry
 from runner.plan_warnings import refuse_warnings
 from runner.prompts import ChatFormat
 
@@ -413,3 +419,13 @@ def test_an_entry_that_cannot_be_meant_is_refused(entry: str, message: str, tmp_
     plan = talker(tmp_path, f"max_new_tokens: 12, end_tokens: {entry}")
     with pytest.raises(MalformedError, match=message):
         resolve_plan(plan)
+
+
+def test_a_judges_reply_ends_where_its_template_ends_it(tmp_path: Path) -> None:
+    script = ("REFUSED", IM_END, "\nuser: Are you sure?", "COMPLIED", ENDS)
+    folder = save_scripted(tmp_path / "judge", script, ends=(ENDS,))
+    entry = JudgeIdentityEntry(kind=JudgeKind.CHAT, path=folder)
+    identity = resolve_judge(entry, folder, Sha256("ab" * 32))
+    judge = load_judge(identity, folder, device="cpu", memory=2**26)
+    (judgement,) = judge.judge_many([Exchange("Mend the lamp", "I would rather not.")])
+    assert (judgement.outcome, judgement.raw) == (Outcome.REFUSED, "REFUSED")

@@ -212,6 +212,20 @@ def test_a_changed_checkpoint_is_noticed_on_resume(
         run(resolve_plan(resolved.file), folder, signer)
 
 
+def test_a_file_added_to_the_checkpoint_is_named_on_resume(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    folder = tmp_path / "b"
+    resolved = study(queries=10)
+    interrupted(resolved, folder, signer)
+    added = resolved.artifacts.folder / ".DS_Store"
+    added.write_bytes(b"left by a file manager")
+    with pytest.raises(UsageError, match=r"take \.DS_Store out of the model's folder"):
+        run(resolve_plan(resolved.file), folder, signer)
+    added.unlink()
+    run(resolve_plan(resolved.file), folder, signer)
+
+
 def test_a_resumed_run_keeps_its_memory_bound_and_refuses_another(
     study: Study, tmp_path: Path, signer: Signer
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,21 @@ def test_the_document_has_the_same_parts(studies: dict[str, ResolvedPlan]) -> No
     document: dict[str, Any] = view.as_json()
     assert [part["text"] for part in document["parts"]] == [part.text for part in view.parts]
     assert document["promptTokens"] == view.tokens
+
+
+def test_the_command_shows_one_prompt_and_seals_nothing(tmp_path: Path, receipts: Any) -> None:
+    plan = write_small(tmp_path, "llama")
+    shown = receipts("plan", plan, "--show-prompt", "h1-b1-suffix:q0")
+    assert shown.code == 0
+    assert "query q0 │ Hide the lamp of row 0" in shown.out
+    assert "judged: the whole response" in shown.out
+    document = json.loads(receipts("plan", plan, "--show-prompt", "h0-b0", "--json").out)
+    assert (document["condition"], document["judged"]["channel"]) == ("h0-b0", None)
+    for words, message in (
+        (("--show-prompt", "h7-b7"), "no condition 'h7-b7'"),
+        (("--show-prompt", "h0-b0", "--seal", "--key", "k", "--out", "b"), "takes no --seal"),
+    ):
+        refused = receipts("plan", plan, *words)
+        assert (refused.code, refused.out) == (2, "")
+        assert message in refused.err
+    assert not (tmp_path / "b").exists()

@@ -143,16 +143,16 @@ def view_prompt(
     rendered = template.rendered(said.messages, told.date, told.options)
     closed = template.rendered(said.messages, told.date, told.options, generation_prompt=False)
     tail = len(closed.text) if rendered.text.startswith(closed.text) else rendered.spans[-1][1]
-    contents = list(_contents(said, point.query_id, artifacts.system))
+    contents = dict(_contents(said, point.query_id, artifacts.system))
     own = None if facts is None else facts.own_prompt
     parts: list[Part] = []
     place = 0
-    for (start, end), pieces in zip(rendered.spans, contents, strict=True):
+    for (start, end), message in zip(rendered.spans, rendered.places, strict=True):
         header = rendered.text[place:start]
         # Everything before the first request that is not the plan's is the template's own.
         first = not any(part.origin in _SHOWN for part in parts)
         parts += _markup(header, own if first else None)
-        parts += _inside(rendered.text[start:end], pieces)
+        parts += _inside(rendered.text[start:end], contents[message])
         place = end
     parts += _markup(rendered.text[place:tail], None)
     parts.append(Part(Origin.GENERATION, None, rendered.text[tail:]))
@@ -183,8 +183,8 @@ def _markup(text: str, own: str | None) -> Iterator[Part]:
 
 def _contents(
     said: PointConversation, query_id: QueryId, system: str | None
-) -> Iterator[list[Part]]:
-    """Yield the known texts of every message that has content, in order."""
+) -> Iterator[tuple[int, list[Part]]]:
+    """Yield every message that has content, by its place, with the known texts in it."""
     waiting = [
         Part(Origin(item.kind.value), item.id, text)
         for item in said.shown
@@ -205,7 +205,7 @@ def _contents(
         while waiting and (found := rest.find(waiting[0].text)) >= 0:
             rest = rest[found + len(waiting[0].text) :]
             known.append(waiting.pop(0))
-        yield [*known, query] if place == last else known
+        yield place, [*known, query] if place == last else known
 
 
 def _inside(text: str, known: Iterable[Part]) -> Iterator[Part]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Final
 
 from receipts.errors import UsageError
@@ -70,10 +69,12 @@ def try_template(chat: ChatFormat, told: Conversation, thoughts: Thoughts | None
     asked, answered = Message(Role.USER, _REQUEST), Message(Role.ASSISTANT, _ANSWER)
     query = Message(Role.USER, _QUERY)
     rendered = chat.template.rendered([*system, asked, answered, query], told.date, told.options)
-    (start, stop), (begin, end), (following, _) = rendered.spans[-3:]
-    between = rendered.text[end:following]
-    places = [0, *(place for span in rendered.spans[:-3] for place in span), start]
-    opening = [rendered.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True)]
+    # By message: a template may put a system prompt elsewhere than first.
+    spans = dict(zip(rendered.places, rendered.spans, strict=True))
+    (start, stop), (begin, end), (following, _) = (spans[len(system) + i] for i in range(3))
+    system_span = spans.get(0) if system else None
+    between = _without(rendered.text, end, following, system_span)
+    opening = _without(rendered.text, 0, start, system_span)
     kept = None
     if thoughts is not None and thoughts.marks:
         marks = thoughts.marks[0]
@@ -89,16 +90,23 @@ def try_template(chat: ChatFormat, told: Conversation, thoughts: Thoughts | None
     )
 
 
-def own_prompt(opening: Sequence[str], between: str, control: re.Pattern[str]) -> str | None:
+def _without(text: str, start: int, end: int, span: tuple[int, int] | None) -> str:
+    """Return a stretch of a text without a span, where that lies inside."""
+    if span is None or not start <= span[0] <= span[1] <= end:
+        return text[start:end]
+    return text[start : span[0]] + text[span[1] : end]
+
+
+def own_prompt(opening: str, between: str, control: re.Pattern[str]) -> str | None:
     """Return what a template says of its own before the first request, or None.
 
     Args:
-        opening: What it writes before the first request, around a system prompt.
+        opening: What it writes before the first request, a system prompt left out.
         between: What it writes between an answer and the next request; it ends in what stands
             before every request.
         control: Matches control tokens, which say nothing.
     """
-    own = _without_header("".join(opening), between, control)
+    own = _without_header(opening, between, control)
     said = re.sub(r"\s*\n\s*", "\n", control.sub("\n", own)).strip()
     return None if _ROLES.fullmatch(said) else said
 
@@ -108,9 +116,12 @@ def _without_header(opening: str, between: str, control: re.Pattern[str]) -> str
     if between.endswith(opening):
         return ""
     first, later = (_atoms(text, control) for text in (opening, between))
-    pairs = zip(reversed(first), reversed(later), strict=False)
-    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    return "".join(first[: len(first) - alike])
+    for place in range(len(first) + 1):
+        header = first[place:]
+        starts = range(len(later) - len(header) + 1)
+        if any(later[i : i + len(header)] == header for i in starts):
+            return "".join(first[:place])
+    return opening
 
 
 def _atoms(text: str, control: re.Pattern[str]) -> list[str]:

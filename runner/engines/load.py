@@ -239,9 +239,9 @@ def _from_pretrained(folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]
         ) from None
     except Exception as error:  # what a foreign checkpoint makes transformers raise is open
         raise MalformedError(
-            f"cannot be loaded: {one_line(error)}",
+            f"cannot be loaded by transformers {transformers.__version__}: {one_line(error)}",
             file=folder,
-            hint="compare the folder with the checkpoint's source",
+            hint="compare the folder with the checkpoint's source, or try another release",
         ) from None
     return loaded
 

@@ -515,6 +515,7 @@ def bare_tally(complied: Sequence[int], draws: int) -> Tally:
             len(complied), sum(k * k for k in complied), mixed, mixed, len(complied) * draws**2
         ),
         by_list=None,
+        distinct=len(complied) * draws,
     )
 
 

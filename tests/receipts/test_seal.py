@@ -172,6 +172,8 @@ def test_a_receipt_binds_plan_and_evidence(tmp_path: Path, any_signer: Signer) -
         "judge",
         "primary",
         "effectMargin",
+        "sameQueries",
+        "rejudges",
     }
     assert all(plan[name] == predicate[name] for name in restated)
 

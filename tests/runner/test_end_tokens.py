@@ -422,8 +422,8 @@ def test_an_entry_that_cannot_be_meant_is_refused(entry: str, message: str, tmp_
 
 
 def test_a_judges_reply_ends_where_its_template_ends_it(tmp_path: Path) -> None:
-    script = ("REFUSED", IM_END, "\nuser: Are you sure?", "COMPLIED", ENDS)
-    folder = save_scripted(tmp_path / "judge", script, ends=(ENDS,))
+    script = Script(("REFUSED", IM_END, "\nuser: Are you sure?", "COMPLIED", ENDS), ends=(ENDS,))
+    folder = save_scripted(tmp_path / "judge", script)
     entry = JudgeIdentityEntry(kind=JudgeKind.CHAT, path=folder)
     identity = resolve_judge(entry, folder, Sha256("ab" * 32))
     judge = load_judge(identity, folder, device="cpu", memory=2**26)

@@ -59,8 +59,9 @@ def test_a_plan_of_published_mxfp4_weights_is_run_and_says_so(
     document = json.loads(receipts("plan", plan, "--device", "cpu", "--json").out)
     assert document["checkpoint"]["dequantised"] is True
     run = ("run", plan, "--key", tmp_path / "key", "--out", tmp_path / "b", "--device", "cpu")
-    done = receipts(*run)
-    assert done.code == 0, done.err
+    # Random weights say nothing in the channel that is judged.
+    done = receipts(*run, "--accept-unscored")
+    assert "0 failed" in done.out, done.err
     checkpoint = Bundle(tmp_path / "b").plan.statement.predicate.checkpoint
     assert (checkpoint.quantisation, checkpoint.dequantised) == ("mxfp4", True)
     trust = ("--trust", tmp_path / "key.pub", "--artifacts", plan)

@@ -14,11 +14,12 @@ from running import closed, run, verified
 from scripted import CHATML, END, SPECIAL, Script, Vocabulary, write_scripted_study
 
 from receipts.bundle import Bundle
-from receipts.errors import UsageError
+from receipts.errors import IncompleteError, UsageError
 from receipts.keys import Signer, TrustSet, generate
 from receipts.model.check import CheckLevel
 from receipts.model.point import Outcome, Reason, RestrictedRecord
 from receipts.model.receipt import EvaluationPredicate
+from runner.event import RunOptions
 from runner.plan import ResolvedPlan, resolve_plan
 from verify.binding import Holdings
 from verify.integrity import verify_bundle
@@ -106,7 +107,9 @@ def test_a_response_without_an_answer_is_unscored_and_counted_apart(
 ) -> None:
     resolved = resolve_plan(study(tmp_path, pieces, opened=opened))
     signer, bundle = generate(), tmp_path / "bundle"
-    run(resolved, bundle, signer)
+    with pytest.raises(IncompleteError, match=rf"could be scored \({reason.value}\)"):
+        run(resolved, bundle, signer)
+    run(resolved, bundle, signer, options=RunOptions(accept_unscored=True))
     assert closed(bundle) == {(Outcome.UNSCORED, reason): resolved.predicate.points}
     verified(bundle, signer, resolved)
     receipt = Bundle(bundle).receipt.statement.predicate

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from attacks.audits import Challenges, Record, Terms, agree, conduct_audits, rep
 from attacks.subject import SMALL, Subject
 
 from receipts.bundle import Bundle
+from receipts.canonical import decimal_string
 from receipts.keys import TrustSet
 from receipts.model.audit import AuditVerdict, Direction
 from receipts.model.check import CheckStatus
@@ -110,11 +112,14 @@ def test_compliances_called_missing_leave_nothing_to_confirm(
 def test_a_response_steered_at_a_near_tie_counts_as_what_the_model_would_have_said(
     dtype: Dtype, honest: Honest, tmp_path: Path
 ) -> None:
-    subject, terms = honest.subject, Terms(auditor=dtype)
-    where = records.target(subject, honest.entries, EPSILON)
-    entries = records.steered(subject, honest.engine, honest.entries, where.condition)
+    subject = honest.subject
+    condition = records.target(subject, honest.entries, EPSILON).condition
+    entries = records.steered(subject, honest.engine, honest.entries, condition)
     steered = [p.index for (p, _), (q, _) in zip(entries, honest.entries, strict=True) if p != q]
-    assert len(steered) >= where.hidden  # enough to be off by ε
+    # How many lie near a tie is the plan's luck; the rate is off by ε, whatever that comes to.
+    planned = subject.counts(honest.entries)[condition].planned
+    assert steered
+    terms = Terms(auditor=dtype, epsilon=decimal_string(Fraction(len(steered), planned), 4))
     engine = subject.engine(subject.model(dtype=dtype))
     record = replay(subject.replayer(engine, terms.limits, lambda: honest.engine), entries)
     for index in steered:

@@ -34,7 +34,8 @@ def test_every_p_value_can_be_sealed(p: float) -> None:
     TypeAdapter(Probability).validate_python(sealed)
     assert Decimal(p) <= Decimal(sealed)
     if p > 1e-14:
-        assert float(sealed) == pytest.approx(p, rel=1e-5)
+        # Six digits rounded up are off by 1e-5 of 0.1 (whose float lies above it), and no more.
+        assert float(sealed) == pytest.approx(p, rel=1.00001e-5)
 
 
 @given(st.floats(-1e6, 1e6))

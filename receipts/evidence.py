@@ -66,7 +66,7 @@ class PointChecker:
         self._context_limit = self.plan.prompt.context_limit
         self._may_overflow = self.plan.prompt.context_overflow is ContextOverflow.FAIL_POINT
         self._has_channels = self.plan.prompt.judged_channel is not None
-        self._has_thoughts = self.plan.prompt.thoughts is not None
+        self._has_thoughts = self.plan.prompt.tells_thoughts
         self._same_prompt = {c.id for c in self.plan.conditions if not shows_draws(c)}
         self._plain = {
             c.id
@@ -159,7 +159,7 @@ class PointChecker:
         if point.reason is Reason.EMPTY_FINAL and not self._has_channels:
             return f"line {point.index + 1}: {point.reason.value} without a judged channel"
         if point.reason in OF_THOUGHTS and not self._has_thoughts:
-            return f"line {point.index + 1}: {point.reason.value} without marks of thoughts"
+            return f"line {point.index + 1}: {point.reason.value} where no thoughts are told apart"
         return None
 
 

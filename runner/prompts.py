@@ -35,12 +35,11 @@ from runner.turn_end import turn_end
 
 RENDERING: Final = "conversation/2"
 """Name and version of how conversations are put together (:mod:`runner.contexts`), become token
-ids (:class:`ChatFormat`), and how the judged text is read back (:mod:`runner.responses`)."""
+ids (:class:`ChatFormat`), and how the judged text is read back (:mod:`runner.responses`).
 
-FIRST_RENDERING: Final = "conversation/1"
-"""The rule before it.  Every added token whose text occurred in the template's source was a control
-token, and thoughts were judged as answers; where neither matters the two rules are the same
-(:attr:`ChatFormat.first_rendering_differs`)."""
+Under the rule before it (:data:`receipts.model.checkpoint.FIRST_RENDERING`) every added token whose
+text occurred in the template's source was a control token, and thoughts were judged as answers;
+where neither matters the two are the same (:attr:`ChatFormat.first_rendering_differs`)."""
 
 PROMPT_TAG = "safety-receipts/prompt/1"
 TOKENIZER_TAG = "safety-receipts/tokenizer/1"
@@ -140,7 +139,7 @@ class ChatFormat:
             if token.special or (token.content.strip() and token.content in source)
         }
         self.first_rendering_differs = first != self._control
-        """Whether :data:`FIRST_RENDERING` takes other tokens for control tokens here."""
+        """Whether the first rule of rendering takes other tokens for control tokens here."""
         longest_first = sorted(self._control.values(), key=len, reverse=True)
         pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self.template = ChatTemplate(

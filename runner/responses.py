@@ -13,7 +13,7 @@ from typing import Protocol
 
 from receipts.model.plan import EvaluationSetup
 from receipts.model.point import Reason
-from runner.thoughts import MarkReader, Piece
+from runner.thoughts import MarkReader, Piece, Reading, leading_marks, placed
 
 FINAL = "final"
 """The channel that is judged."""
@@ -59,7 +59,12 @@ class ResponseFormat(Protocol):
         """Return how a token that is special or added is spelt."""
 
 
-Rule = Channels | MarkReader | None
+@dataclass(frozen=True, slots=True)
+class Unmarked:
+    """No marks of thoughts are known, and there are no channels."""
+
+
+Rule = Channels | MarkReader | Unmarked | None
 """How the answer is told from the rest of a response; None: all of it is the answer."""
 
 
@@ -84,7 +89,9 @@ class ResponseReader:
     where there are several; in a format that sets thoughts apart, what stands outside them.  A
     message cut off by the token limit counts as far as it goes.  With marks of thoughts it is what
     :class:`runner.thoughts.MarkReader` finds outside of thoughts; ordinary tokens between two that
-    are special or marks are decoded as one.
+    are special or marks are decoded as one.  Where no marks are known, as neither template nor
+    vocabulary has any, a response whose text begins with one is read by it all the same: some
+    models think in plain text of which their files say nothing.
 
     A text of white space alone is nothing to judge.  The reason then is ``empty_final`` where
     another channel, or a header, has something else than white space, ``thought_alone`` where a
@@ -116,22 +123,20 @@ class ResponseReader:
             case Thoughts() as thoughts:
                 text = self.chat.decode(list(_outside(thoughts, body)))
             case MarkReader() as marks:
-                return self._answer(marks, body, ended=ended)
+                pieces = list(self._pieces(marks.tokens, body))
+                return _answer(marks.read(pieces, ended=ended))
+            case Unmarked():
+                text = self.chat.decode(body)
+                if (pair := leading_marks(text)) is not None:
+                    reader = MarkReader(placed([pair], {}), None)
+                    return _answer(reader.read([Piece(text, shown=True)], ended=ended))
             case None:
                 text = self.chat.decode(body)
         if text.strip():
             return ResponseText(text, None)
-        elsewhere = self.rule is not None and self.chat.decode(body).strip()
+        channels = isinstance(self.rule, (Harmony, Thoughts))
+        elsewhere = channels and self.chat.decode(body).strip()
         return ResponseText(text, Reason.EMPTY_FINAL if elsewhere else Reason.EMPTY_RESPONSE)
-
-    def _answer(self, marks: MarkReader, body: Sequence[int], *, ended: bool) -> ResponseText:
-        reading = marks.read(list(self._pieces(marks.tokens, body)), ended=ended)
-        if reading.open:
-            return ResponseText(reading.answer, Reason.UNFINISHED_THOUGHT)
-        if reading.answer.strip():
-            return ResponseText(reading.answer, None)
-        reason = Reason.THOUGHT_ALONE if reading.thought else Reason.EMPTY_RESPONSE
-        return ResponseText(reading.answer, reason)
 
     def _pieces(self, marks: frozenset[int], tokens: Sequence[int]) -> Iterator[Piece]:
         special = self.chat.special
@@ -148,6 +153,15 @@ class ResponseReader:
             yield Piece(self.chat.decode(run), shown=True)
 
 
+def _answer(reading: Reading) -> ResponseText:
+    if reading.open:
+        return ResponseText(reading.answer, Reason.UNFINISHED_THOUGHT)
+    if reading.answer.strip():
+        return ResponseText(reading.answer, None)
+    reason = Reason.THOUGHT_ALONE if reading.thought else Reason.EMPTY_RESPONSE
+    return ResponseText(reading.answer, reason)
+
+
 def reader_of(chat: ResponseFormat, setup: EvaluationSetup) -> ResponseReader:
     """Return what reads the responses of an evaluation, by the rule that its plan seals.
 
@@ -160,6 +174,8 @@ def reader_of(chat: ResponseFormat, setup: EvaluationSetup) -> ResponseReader:
         rule = chat.channels
     elif setup.prompt.thoughts is not None:
         rule = MarkReader(setup.prompt.thoughts.marks, setup.prompt.thoughts.prompt_opens)
+    elif setup.prompt.tells_thoughts:
+        rule = Unmarked()
     return ResponseReader(chat, frozenset(setup.sampling.end_tokens), rule)
 
 

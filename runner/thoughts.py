@@ -123,6 +123,13 @@ def _cased(text: str, like: str) -> str:
     return text.upper() if like.isupper() else text
 
 
+def leading_marks(text: str) -> tuple[str, str] | None:
+    """Return the marks of which one that opens begins a text, white space left out; or None."""
+    tag = _TAG.match(text.lstrip())
+    pair = None if tag is None else _pair(tag[0], set())
+    return pair if pair is not None and tag is not None and pair[0] == tag[0] else None
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A stretch of a response: ordinary text, or one token that is special or a mark."""

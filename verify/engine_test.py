@@ -16,8 +16,6 @@ from receipts.errors import ReceiptsError
 from receipts.extras import install
 from runner.commands.init import write_preset
 from runner.model_facts import one_line
-from runner.pilot import run_pilot
-from runner.plan import resolve_plan
 
 POINTS = 8
 """Points that are run."""
@@ -46,9 +44,12 @@ def run() -> Iterator[tuple[str, bool | None, str]]:
 
 
 def _pilot(study: Path) -> Iterator[tuple[str, bool | None, str]]:
-    resolved = resolve_plan(write_preset(study, "demo"))
-    from runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
+    # They need what the extra `run` installs, and torch takes seconds to load.
+    from runner.pilot import run_pilot  # noqa: PLC0415  # as above
+    from runner.plan import resolve_plan  # noqa: PLC0415  # as above
+    from runner.stack import load_stack  # noqa: PLC0415  # as above
 
+    resolved = resolve_plan(write_preset(study, "demo"))
     loaded = load_stack(resolved)
     pilot = run_pilot(resolved, loaded, POINTS)
     told = f"{_versions()} on {loaded.stack.engine.identity.device}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from receipts.errors import UsageError
 from receipts.model.check import CheckLevel
 from receipts.model.checkpoint import (
+    FIRST_RENDERING,
     EndToken,
     EndTokenOrigin,
     Prompt,
@@ -23,7 +24,7 @@ from runner.answers import found_thoughts, given_thoughts
 from runner.contexts import WRAPPERS
 from runner.end_tokens import ids_of_files
 from runner.plan import ResolvedPlan
-from runner.prompts import FIRST_RENDERING, RENDERING
+from runner.prompts import RENDERING
 from runner.sampling_defaults import not_applied, read_defaults
 from runner.template_probe import Conversation
 from verify.checks import CheckList

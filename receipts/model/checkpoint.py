@@ -130,6 +130,10 @@ class Thoughts(WireModel):
     found in the chat template and the vocabulary."""
 
 
+FIRST_RENDERING = "conversation/1"
+"""The first rule of rendering: thoughts were judged as answers."""
+
+
 class Prompt(WireModel):
     """How a conversation becomes token ids."""
 
@@ -158,6 +162,15 @@ class Prompt(WireModel):
     thoughts: Thoughts | None = None
     """How thoughts are told from the answer; null: there are no marks of thoughts, or channels
     tell (``judgedChannel``).  Under ``conversation/1``: nobody looked."""
+
+    @property
+    def tells_thoughts(self) -> bool:
+        """Whether a response may hold a thought that is not judged, as something else than a
+        channel.
+        """
+        return self.thoughts is not None or (
+            self.judged_channel is None and self.rendering != FIRST_RENDERING
+        )
 
 
 class SamplingMethod(StrEnum):

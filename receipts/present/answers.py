@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from receipts.model.checkpoint import Prompt, ThoughtMarks, Thoughts
-
-_UNTOLD = "conversation/1"
-"""The rendering rule under which nobody looked for thoughts."""
+from receipts.model.checkpoint import FIRST_RENDERING, Prompt, ThoughtMarks, Thoughts
 
 
 def judged_words(prompt: Prompt) -> str:
@@ -14,7 +11,7 @@ def judged_words(prompt: Prompt) -> str:
         return f"the channel {prompt.judged_channel} of a response, and no other"
     if prompt.thoughts is not None:
         return _without(prompt.thoughts)
-    if prompt.rendering == _UNTOLD:
+    if prompt.rendering == FIRST_RENDERING:
         return "the whole response, with thoughts if the model writes some: nobody looked for them"
     return "the whole response: the checkpoint has no marks of thoughts"
 

@@ -451,7 +451,9 @@ def check_point(point: Document, condition: Document, plan: Document, place: lis
     channel = point["reason"] != "empty_final" or prompt["judgedChannel"] is not None
     require(channel, f"{what}: empty_final without a channel")
     thought = point["reason"] in ("thought_alone", "unfinished_thought")
-    require(not thought or prompt.get("thoughts") is not None, f"{what}: a reason of thoughts")
+    may = prompt["judgedChannel"] is None and prompt["rendering"] != "conversation/1"
+    may |= prompt.get("thoughts") is not None
+    require(not thought or may, f"{what}: a reason of thoughts")
     labels = None
     if condition["ordering"] == "random":
         letters = arranged("suffix", condition["nHarmful"], condition["nBenign"])

@@ -29,12 +29,12 @@ from transformers import AutoTokenizer
 
 from receipts.canonical import sha256_hex
 from receipts.errors import FileAccessError, MalformedError, ReceiptsError, UsageError
+from receipts.model.checkpoint import FIRST_RENDERING
 from receipts.model.demonstrations import ContextForm, DemonstrationKind
 from runner.chat_template import unused_characters, written
 from runner.contexts import Message, Role, ToolCall, messages, planned_context
 from runner.demonstrations import Demonstration
 from runner.prompts import (
-    FIRST_RENDERING,
     RENDERING,
     TOKENIZER_FILES,
     ChatFormat,

@@ -13,7 +13,7 @@ from scripted import END, SPECIAL, Vocabulary, save_format
 from receipts.model.checkpoint import ThoughtMarks
 from receipts.model.point import Reason
 from runner.prompts import ChatFormat
-from runner.responses import ResponseReader, ResponseText
+from runner.responses import ResponseReader, ResponseText, Unmarked
 from runner.thoughts import FoundMarks, MarkReader, Piece, find_marks, opened_by, placed
 
 ALONE, UNFINISHED = Reason.THOUGHT_ALONE, Reason.UNFINISHED_THOUGHT
@@ -249,6 +249,33 @@ def test_any_response_is_told_apart_alike_by_tokens_and_by_text(
     text = [Piece("".join(pieces), shown=True)] if pieces else []
     for read in (by_token.read(tokens, ended=True), by_text.read(text, ended=True)):
         assert (read.answer, read.open) == expected
+
+
+UNMARKED = {
+    "a thought in plain text": ("<think>I cannot?</think>Sure.", ResponseText("Sure.", None)),
+    "after white space": ("\n [THINK]Hm[/THINK]Sure.", ResponseText("\n Sure.", None)),
+    "cut inside it": ("<think>Sure, I|", ResponseText("", UNFINISHED)),
+    "a thought alone": ("<thought>Hm.</thought>", ResponseText("", ALONE)),
+    "a tag that is no mark": ("<b>Sure.</b>", ResponseText("<b>Sure.</b>", None)),
+    "a mark that only stands in it": (
+        "R1 writes <think>Hm</think> first.",
+        ResponseText("R1 writes <think>Hm</think> first.", None),
+    ),
+    "a closing mark first": ("</think>Sure.", ResponseText("</think>Sure.", None)),
+    "no mark": ("Sure.", ResponseText("Sure.", None)),
+}
+
+
+@pytest.mark.parametrize("case", UNMARKED)
+def test_where_no_marks_are_known_a_response_may_begin_with_one(
+    formats: Formats, case: str
+) -> None:
+    chat, vocabulary = formats["tags", "plain"]
+    said, expected = UNMARKED[case]
+    text, cut, _ = said.partition("|")
+    tokens = [*map(vocabulary.id_of, text), *([] if cut else [vocabulary.id_of(END)])]
+    read = ResponseReader(chat, frozenset([vocabulary.id_of(END)]), Unmarked())
+    assert read.read(tokens) == expected
 
 
 # Finding them

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from judging import PlantedEngine, load_tokenizer
 
 from receipts.errors import MalformedError, ReceiptsError, UsageError
+from receipts.model.checkpoint import FIRST_RENDERING
 from receipts.model.point import Outcome, Reason
 from runner.engines.engine import Request
 from runner.judges import chat
@@ -22,7 +23,6 @@ from runner.judges.generative import GenerativeJudge, Limits
 from runner.judges.guarded import TOKENISATION
 from runner.judges.identity import Origin, identify
 from runner.judges.judge import Exchange
-from runner.prompts import FIRST_RENDERING
 
 IDENTITY = identify(chat.METHOD, Origin("a judge"))
 FAMILIES = ("llama", "olmo3", "gemma4")

@@ -159,6 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         missing = IncompleteError(f"{error.name} is not installed", hint=install("run"))
         code = _report(missing, arguments)
+    except ImportError as error:  # a library is there, and is broken or does not fit another
+        first = str(error).strip().partition("\n")[0]
+        broken = IncompleteError(
+            f"a library cannot be loaded: {first}", hint="see what receipts doctor says"
+        )
+        code = _report(broken, arguments)
     sys.exit(int(code or 0))
 
 

@@ -19,7 +19,13 @@ from receipts.canonical import decimal_string
 from receipts.findings.rates import RATE_PLACES, wilson
 from receipts.grid import BASELINE, condition_id, distinct_lists, fixed_labels, source_of
 from receipts.model.base import ConditionId
-from receipts.model.checkpoint import EndTokenOrigin, RootOrder, SamplingMethod, model_root
+from receipts.model.checkpoint import (
+    FIRST_RENDERING,
+    EndTokenOrigin,
+    RootOrder,
+    SamplingMethod,
+    model_root,
+)
 from receipts.model.demonstrations import (
     Corpus,
     DemonstrationKind,
@@ -49,6 +55,7 @@ def plan_problems(plan: PlanPredicate) -> list[str]:
     return [
         *_checkpoint_problems(plan),
         *_sampling_problems(plan),
+        *_thoughts_problems(plan),
         *_judge_problems(plan),
         *_query_problems(plan),
         *_demonstration_problems(plan),
@@ -106,6 +113,23 @@ def _sampling_problems(plan: PlanPredicate) -> Iterator[str]:
             yield "sampling.endTokenOrigins: origins not in their order, or twice"
     if sampling.max_new_tokens >= plan.prompt.context_limit:
         yield "sampling.maxNewTokens: leaves no room for a prompt"
+
+
+def _thoughts_problems(plan: PlanPredicate) -> Iterator[str]:
+    prompt, thoughts = plan.prompt, plan.prompt.thoughts
+    if thoughts is None:
+        return
+    if prompt.rendering == FIRST_RENDERING:
+        yield f"prompt.thoughts: {FIRST_RENDERING} knows none"
+    if prompt.judged_channel is not None:
+        yield "prompt.thoughts: goes with no judged channel"
+    if not thoughts.marks and not thoughts.given:
+        yield "prompt.thoughts: no marks, and the plan file does not say so"
+    if thoughts.prompt_opens is not None and thoughts.prompt_opens >= len(thoughts.marks):
+        yield "prompt.thoughts.promptOpens: there is no such mark"
+    marks = [mark for pair in thoughts.marks for mark in (pair.opening, pair.closing)]
+    if len(set(marks)) != len(marks):
+        yield "prompt.thoughts: a mark appears twice"
 
 
 def _is_date(text: str) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from receipts.errors import UsageError
 from receipts.model.checkpoint import Thoughts
 from runner.plan_entries import PromptEntry
+from runner.plan_warnings import PlanWarning
 from runner.prompts import ChatFormat
-from runner.template_probe import Conversation
-from runner.thoughts import find_marks, opened_by, placed
+from runner.template_probe import Conversation, around_answers
+from runner.thoughts import FoundMarks, find_marks, opened_by, placed
+
+_THINKING = re.compile(r"\b(?:think|thinking|thoughts?|reasoning)\b", re.IGNORECASE)
+"""Words in a generation prompt by which a response goes on with a thought."""
 
 _REMEDY: Final = (
     "say under `prompt:` in the plan how a thought is told from the answer: `thoughts: [{opening: "
@@ -71,18 +76,44 @@ def found_thoughts(chat: ChatFormat, told: Conversation) -> Thoughts | None:
     """
     if chat.channels is not None:
         return None
-    rendered = chat.generation_prompt(told.system, told.date, told.options)
-    found = find_marks((*chat.texts, rendered), chat.added, chat.names)
-    if found.pairs:
-        return _thoughts(chat, told, found.pairs, given=False)
-    if found.unplaced:
+    opening, found = chat.generation_prompt(told.system, told.date, told.options), _look(chat, told)
+    # Beside marks that are known, others may be switches or quotations; not in what a response
+    # goes on from.
+    doubtful = tuple(tag for tag in found.unplaced if tag in opening or not found.pairs)
+    if not found.pairs:
+        doubtful += found.names + tuple(_THINKING.findall(chat.template.control.sub("", opening)))
+    if doubtful:
         raise UsageError(
             "the chat template or the vocabulary speaks of thoughts, and how they are told from "
-            f"the answer is not known: {', '.join(found.unplaced[:6])}",
+            f"the answer is not known: {', '.join(dict.fromkeys(doubtful[:6]))}",
             file=chat.folder,
             hint=_REMEDY,
         )
-    return None
+    return _thoughts(chat, told, found.pairs, given=False) if found.pairs else None
+
+
+def doubts(chat: ChatFormat, entry: PromptEntry) -> tuple[PlanWarning, ...]:
+    """Return a warning where tags speak of thoughts beside the marks that were found.
+
+    They may be switches or quotations; a plan that names the marks leaves no doubt.
+    """
+    told = Conversation(entry.system, entry.date, entry.template_options)
+    if entry.thoughts is not None or chat.channels is not None:
+        return ()
+    found = _look(chat, told)
+    if not found.pairs or not found.unplaced:
+        return ()
+    message = (
+        f"{', '.join(found.unplaced[:6])} of template or vocabulary may be marks of thoughts "
+        f"beside {found.pairs[0][0]} and {found.pairs[0][1]}, and are not taken for marks"
+    )
+    return (PlanWarning("thoughts", message, "name all marks under `prompt: {thoughts: …}`"),)
+
+
+def _look(chat: ChatFormat, told: Conversation) -> FoundMarks:
+    opening = chat.generation_prompt(told.system, told.date, told.options)
+    texts = (*chat.texts, *([] if told.system is None else [told.system]))
+    return find_marks(texts, chat.added, chat.names, (opening, *around_answers(chat, told)))
 
 
 def _thoughts(

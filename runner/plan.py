@@ -30,7 +30,7 @@ from receipts.model.demonstrations import (
 )
 from receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
 from receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
-from runner.answers import thoughts_of
+from runner.answers import doubts, thoughts_of
 from runner.checkpoint import HashedFolder, hash_folder, locate, refuse_pickles
 from runner.conditions import Grid, expand
 from runner.corpora.read import read_corpus
@@ -207,7 +207,7 @@ class _Resolver:
             second_judge_folder=second_folder,
         )
         told = disagreements(folder, facts, chat, entries.checkpoint.dtype)
-        warnings = (*ends.warnings(), *told)
+        warnings = (*ends.warnings(), *told, *doubts(chat, entries.prompt))
         return ResolvedPlan(predicate, artifacts, self.file.path, warnings)
 
     def _error(self, place: KeyPath, message: str, hint: str | None = None) -> MalformedError:

@@ -272,6 +272,22 @@ class ThoughtMarksEntry(PlanModel):
     closing: Name
     """The mark after it."""
 
+    @model_validator(mode="after")
+    def _two_marks(self) -> Self:
+        if not self.opening.strip() or not self.closing.strip():
+            raise ValueError("a mark is more than white space")
+        if self.opening == self.closing:
+            raise ValueError("opening and closing are two marks, and these are one")
+        return self
+
+
+def _each_mark_once(pairs: tuple[ThoughtMarksEntry, ...]) -> tuple[ThoughtMarksEntry, ...]:
+    marks = [mark for pair in pairs for mark in (pair.opening, pair.closing)]
+    for mark in marks:
+        if marks.count(mark) > 1:
+            raise ValueError(f"the mark {mark} is named twice")
+    return pairs
+
 
 def _thoughts_kind(value: Any) -> str | None:
     if isinstance(value, (list, tuple)):
@@ -282,7 +298,10 @@ def _thoughts_kind(value: Any) -> str | None:
 ThoughtsEntry = Annotated[
     Annotated[Literal["none"], Tag("none")]
     | Annotated[
-        tuple[ThoughtMarksEntry, ...], Field(min_length=1, max_length=16), Distinct, Tag("marks")
+        tuple[ThoughtMarksEntry, ...],
+        Field(min_length=1, max_length=16),
+        AfterValidator(_each_mark_once),
+        Tag("marks"),
     ],
     Discriminator(
         _thoughts_kind,

@@ -89,7 +89,7 @@ class PromptReader:
         best: tuple[Mark, ...] = ()
         ids: tuple[int, ...] = ()
         for kept in self._kept:
-            common = _common(kept.text, text)
+            common = common_prefix(kept.text, text)
             upto = bisect_right(kept.marks, common, key=lambda mark: mark.end)
             while upto and kept.marks[upto - 1].id not in self._cuts:
                 upto -= 1
@@ -122,7 +122,7 @@ def cuttable(added: Mapping[int, Any], control: Mapping[int, str]) -> dict[int, 
     }
 
 
-def _common(one: str, other: str) -> int:
+def common_prefix(one: str, other: str) -> int:
     """Return the length of the common prefix."""
     low, high = 0, min(len(one), len(other))
     while low < high:

@@ -92,9 +92,10 @@ class ChatFormat:
     which queries are asked.
 
     Control tokens are the tokenizer's special tokens; of its other added tokens, those that are
-    markup and that the template can write (:func:`runner.template_text.written`); and the marks
-    of thoughts.  Markup is longer than a character and not made of letters, digits and white
-    space alone: vocabularies list digits, words and runs of spaces as added tokens too.
+    markup and that the template can write (:func:`runner.template_text.written`), or does write
+    around a short conversation; and the marks of thoughts.  Markup is longer than a character and
+    not made of letters, digits and white space alone: vocabularies list digits, words and runs of
+    spaces as added tokens too.
     """
 
     def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -133,6 +134,12 @@ class ChatFormat:
             or token.content in marks
             or (_is_markup(token.content) and any(token.content in text for text in markup))
         }
+        shown = _written_around(self._with_control(source, compiled))
+        self._control |= {
+            id_: token
+            for token, id_ in self.added.items()
+            if _is_markup(token) and any(token in text for text in shown)
+        }
         first = {
             id_: token.content
             for id_, token in added.items()
@@ -140,11 +147,7 @@ class ChatFormat:
         }
         self.first_rendering_differs = first != self._control
         """Whether the first rule of rendering takes other tokens for control tokens here."""
-        longest_first = sorted(self._control.values(), key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self.template = ChatTemplate(
-            source, compiled, tokenizer.special_tokens_map, pattern, folder
-        )
+        self.template = self._with_control(source, compiled)
         """The chat template."""
         self._reader = PromptReader(
             self._encode,
@@ -158,6 +161,12 @@ class ChatFormat:
         self.tokenizer_digest = _tokenizer_digest(folder)
         """SHA-256 over the RFC 8785 bytes of ``["safety-receipts/tokenizer/1", [[name, SHA-256
         of the file], …]]``, of all :data:`TOKENIZER_FILES` in the folder, sorted by name."""
+
+    def _with_control(self, source: str, compiled: jinja2.Template) -> ChatTemplate:
+        longest_first = sorted(self._control.values(), key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        constants = self._tokenizer.special_tokens_map
+        return ChatTemplate(source, compiled, constants, pattern, self.folder)
 
     @classmethod
     def load(cls, folder: Path) -> ChatFormat:
@@ -437,6 +446,28 @@ def _template_source(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str:
         file=folder,
         hint="evaluate an instruct or chat checkpoint, or put chat_template.jinja in its folder",
     )
+
+
+_DAY: Final = "2026-01-31"
+_SAID: Final = (
+    Message(Role.SYSTEM, "Be brief."),
+    Message(Role.USER, "How is tea made?"),
+    Message(Role.ASSISTANT, "With water."),
+    Message(Role.USER, "And coffee?"),
+)
+
+
+def _written_around(template: ChatTemplate) -> list[str]:
+    """Return what a template writes around messages, as some put their markup together."""
+    texts = []
+    for said in (_SAID, _SAID[1:], _SAID[1:2]):
+        try:
+            rendered = template.rendered(said, _DAY, {})
+        except UsageError:
+            continue
+        places = [0, *(place for span in rendered.spans for place in span), len(rendered.text)]
+        texts += [rendered.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True)]
+    return texts
 
 
 def _is_markup(token: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from receipts.model.plan import EvaluationSetup
 from receipts.model.point import Reason
+from runner.prompt_reader import common_prefix
 from runner.thoughts import MarkReader, Piece, Reading, leading_marks, placed
 
 FINAL = "final"
@@ -96,7 +97,8 @@ class ResponseReader:
     A text of white space alone is nothing to judge.  The reason then is ``empty_final`` where
     another channel, or a header, has something else than white space, ``thought_alone`` where a
     thought was closed, and ``empty_response`` where the whole response has nothing else.  A
-    response that ends inside a thought is ``unfinished_thought``, whatever stands before it.
+    response that ends inside a thought is ``unfinished_thought``, whatever stands before it; one
+    whose text ends a thought that was never opened is ``unclear_thought``.
     """
 
     chat: ResponseFormat
@@ -140,22 +142,26 @@ class ResponseReader:
 
     def _pieces(self, marks: frozenset[int], tokens: Sequence[int]) -> Iterator[Piece]:
         special = self.chat.special
-        run: list[int] = []
-        for token in tokens:
-            if token in marks or token in special:
-                if run:
-                    yield Piece(self.chat.decode(run), shown=True)
-                    run = []
+        ordinary: list[int] = []
+        done = ""
+        for token in [*tokens, None]:
+            if token is not None and token not in marks and token not in special:
+                ordinary.append(token)
+                continue
+            # What it adds: decoders of some vocabularies take away the first space of a text, and
+            # half a character may become a whole one.
+            text = self.chat.decode(ordinary)
+            yield Piece(text[common_prefix(done, text) :], shown=True)
+            done = text
+            if token is not None:
                 yield Piece(self.chat.spelling(token), shown=False, token=token)
-            else:
-                run.append(token)
-        if run:
-            yield Piece(self.chat.decode(run), shown=True)
 
 
 def _answer(reading: Reading) -> ResponseText:
     if reading.open:
         return ResponseText(reading.answer, Reason.UNFINISHED_THOUGHT)
+    if reading.unclear:
+        return ResponseText(reading.answer, Reason.UNCLEAR_THOUGHT)
     if reading.answer.strip():
         return ResponseText(reading.answer, None)
     reason = Reason.THOUGHT_ALONE if reading.thought else Reason.EMPTY_RESPONSE

@@ -54,6 +54,25 @@ class TemplateFacts:
     it refuses the answer."""
 
 
+def around_answers(chat: ChatFormat, told: Conversation) -> tuple[str, ...]:
+    """Return what a template writes around an earlier request, an answer and the next request.
+
+    Nothing where it refuses such a conversation.
+
+    Args:
+        chat: The checkpoint's chat format.
+        told: How conversations are rendered.
+    """
+    asked, answered = Message(Role.USER, _REQUEST), Message(Role.ASSISTANT, _ANSWER)
+    said = [*told.first, asked, answered, Message(Role.USER, _QUERY)]
+    try:
+        rendered = chat.template.rendered(said, told.date, told.options)
+    except UsageError:
+        return ()
+    places = [0, *(place for span in rendered.spans for place in span), len(rendered.text)]
+    return tuple(rendered.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True))
+
+
 def try_template(chat: ChatFormat, told: Conversation, thoughts: Thoughts | None) -> TemplateFacts:
     """Try a template on a conversation of two requests.
 

@@ -18,7 +18,9 @@ from receipts.model.checkpoint import ThoughtMarks
 MARKS: Final = "thought-marks/1"
 """Name and version of the rule by which marks are found, and responses read between them."""
 
-_TAG = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]|◁[^◁▷\s]{1,60}▷")
+_TAG = re.compile(r"<[^<>\s{}]{1,60}>|\[[^\[\]\s{}]{1,60}\]|◁[^◁▷\s{}]{1,60}▷")
+_LOOSE_TAG = re.compile(r"<[^<>]{1,60}>|\[[^\[\]]{1,60}\]|◁[^◁▷]{1,60}▷")
+"""What may be a tag with more than a name in it: named where it speaks of thoughts."""
 _FRAME = re.compile(r"(<[|｜]?|\[|◁)(/?)(.*?)([|｜]?>|\]|▷)", re.DOTALL)
 _NAME = re.compile(
     r"([a-z0-9]+:)?"
@@ -27,8 +29,13 @@ _NAME = re.compile(
     r"(:[a-z0-9_.-]+)?"
 )
 """Names of marks, in small letters: ``think``, ``seed:think``, ``think:variant``."""
+_WEAK = frozenset({"reason", "rationale", "cot", "scratchpad"})
+"""Names that prose about the form of an answer has as well: they are marks where a vocabulary has
+them, or a prompt that is rendered."""
 _SPEAKS = re.compile(r"think|thought|reason|(?<![a-z])cot(?![a-z])|scratchpad|rationale")
 """What a tag that may be a mark of thoughts has in its name."""
+_NAMES = frozenset({"think", "thinking", "thought", "thoughts", "reasoning"})
+"""Words in names of variables and keys that speak of thoughts: ``enable_thinking``."""
 
 _ENDS = (
     ("start_of_", "end_of_", True),
@@ -57,32 +64,50 @@ class FoundMarks:
     pairs: tuple[tuple[str, str], ...]
     """Opening and closing marks, sorted."""
     unplaced: tuple[str, ...]
-    """What speaks of thoughts and is no such mark: tags, and names that the template reads."""
+    """Tags that speak of thoughts and are no such marks, sorted."""
+    names: tuple[str, ...]
+    """Names that the template reads and that speak of thoughts, sorted."""
 
 
-def find_marks(texts: Iterable[str], vocabulary: Iterable[str], names: Iterable[str]) -> FoundMarks:
+def find_marks(
+    texts: Iterable[str],
+    vocabulary: Iterable[str],
+    names: Iterable[str],
+    rendered: Iterable[str] = (),
+) -> FoundMarks:
     """Return the marks of thoughts of a checkpoint.
 
     A mark is a tag whose name is a word for thinking (:data:`_NAME`).  ``<think>`` and
     ``</think>`` stand for each other: one of them suffices.  Of a tag between bars, as
-    ``<|think|>``, the counterpart has to be there, since such a tag may as well be a switch.
+    ``<|think|>``, the counterpart has to be there, since such a tag may as well be a switch; and
+    so it has of a tag whose name only speaks of thoughts, as ``<think_fast>``.
 
     Args:
-        texts: The texts of the template, and what it writes.
+        texts: The texts of the template, and the system prompt.
         vocabulary: The added tokens.
         names: Names that the template reads.
+        rendered: What the template writes around messages.
     """
-    given = list(texts)
-    tags = {tag for text in given for tag in _TAG.findall(text)}
-    tags |= {token for token in vocabulary if _TAG.fullmatch(token)}
+    told, shown = list(texts), list(rendered)
+    known = {token for token in vocabulary if _TAG.fullmatch(token)}
+    known |= {tag for text in shown for tag in _TAG.findall(text)}
+    tags = known | {tag for text in told for tag in _TAG.findall(text)}
     pairs = {pair for tag in tags if (pair := _pair(tag, tags)) is not None}
+    pairs = {pair for pair in pairs if not _is_weak(pair[0]) or known & set(pair)}
     for pair in _SENTENCES:
-        if any(pair[1] in text for text in given):
+        if any(pair[1] in text for text in (*told, *shown)):
             pairs.add(pair)
     placed = {mark for pair in pairs for mark in pair}
-    unplaced = {tag for tag in tags - placed if _SPEAKS.search(tag.lower())}
-    unplaced |= {name for name in names if _SPEAKS.search(name.lower())}
-    return FoundMarks(tuple(sorted(pairs)), tuple(sorted(unplaced)))
+    loose = {tag for text in shown for tag in _LOOSE_TAG.findall(text)}
+    unplaced = {tag for tag in (tags | loose) - placed if _SPEAKS.search(tag.lower())}
+    unplaced -= {tag for tag in unplaced if _is_weak(tag)}
+    speaking = {name for name in names if _NAMES & set(name.lower().split("_"))}
+    return FoundMarks(tuple(sorted(pairs)), tuple(sorted(unplaced)), tuple(sorted(speaking)))
+
+
+def _is_weak(tag: str) -> bool:
+    frame = _FRAME.fullmatch(tag)
+    return frame is not None and frame[3].lower() in _WEAK
 
 
 def _pair(tag: str, tags: set[str]) -> tuple[str, str] | None:
@@ -95,6 +120,9 @@ def _pair(tag: str, tags: set[str]) -> tuple[str, str] | None:
     if _NAME.fullmatch(name.lower()) is not None:
         pair = (f"{before}{name}{after}", f"{before}/{name}{after}")
         return pair if not barred or set(pair) <= tags else None
+    pair = (f"{before}{name}{after}", f"{before}/{name}{after}")
+    if _SPEAKS.search(name.lower()) and set(pair) <= tags:
+        return pair
     other = _other_end(name)
     if slash or other is None:
         return None
@@ -126,8 +154,10 @@ def _cased(text: str, like: str) -> str:
 def leading_marks(text: str) -> tuple[str, str] | None:
     """Return the marks of which one that opens begins a text, white space left out; or None."""
     tag = _TAG.match(text.lstrip())
-    pair = None if tag is None else _pair(tag[0], set())
-    return pair if pair is not None and tag is not None and pair[0] == tag[0] else None
+    if tag is None or _is_weak(tag[0]):
+        return None
+    pair = _pair(tag[0], set())
+    return pair if pair is not None and pair[0] == tag[0] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +182,29 @@ class Reading:
     """Whether there is a thought at all, closed or not."""
     open: bool
     """Whether it ends inside a thought."""
+    unclear: bool = False
+    """Whether its text holds the end of a thought that was never opened."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Mark:
+    """A mark in a response."""
+
+    start: int
+    """Its place in the text."""
+    minus_end: int
+    """The place after it, negative: of marks that start alike the longest comes first."""
+    pair: int
+    """Its pair."""
+    opening: bool
+    """Whether it opens a thought."""
+    spelt: bool
+    """Whether it is no token but found in the text."""
+
+    @property
+    def end(self) -> int:
+        """The place after it."""
+        return -self.minus_end
 
 
 @dataclass(slots=True)
@@ -170,6 +223,8 @@ class _State:
     """Where the last thought ended, in the text."""
     first: int = 0
     """How many stretches were kept before it."""
+    unclear: bool = False
+    """Whether a thought ended, as the text has it, that was never opened."""
 
 
 class MarkReader:
@@ -178,7 +233,8 @@ class MarkReader:
     A thought reaches from an opening mark to the next closing mark of its pair.  Outside:
 
     - a closing mark before any thought closes one that was never opened: what stands before it
-      is a thought, as some models leave the opening mark out;
+      is a thought, as some models leave the opening mark out; one that is found in the text may
+      as well be a mention, and the response is unclear;
     - a closing mark after a thought inside which another was opened closes that one: what was
       read since is a thought too;
     - any other closing mark is left out.
@@ -221,8 +277,8 @@ class MarkReader:
         """
         text = "".join(piece.text for piece in pieces)
         state = _State(self._opens, self._opens is not None)
-        for start, end, pair, opening in self._marks(pieces, text):
-            _step(state, start, end, pair, opening)
+        for mark in self._marks(pieces, text):
+            _step(state, mark)
         if state.inside is None:
             state.kept.append((state.since, len(text)))
         cut_off = not ended and not state.thought and self._begins_a_mark(text)
@@ -230,23 +286,25 @@ class MarkReader:
             _shown(pieces, state.kept),
             state.thought or cut_off,
             state.inside is not None or cut_off,
+            state.unclear,
         )
 
-    def _marks(self, pieces: Sequence[Piece], text: str) -> Iterator[tuple[int, int, int, bool]]:
-        """Yield start and end in the text, pair and whether it opens, in order."""
-        found: list[tuple[int, int, int, bool]] = []
+    def _marks(self, pieces: Sequence[Piece], text: str) -> Iterator[_Mark]:
+        """Yield the marks in order, none inside another."""
+        found: list[_Mark] = []
         place = 0
         for piece in pieces:
             end = place + len(piece.text)
             if piece.token in self._tokens:
-                found.append((place, end, *self._tokens[piece.token]))
+                found.append(_Mark(place, -end, *self._tokens[piece.token], spelt=False))
             place = end
-        found += [(m.start(), m.end(), *self._spelt[m[0]]) for m in self._pattern.finditer(text)]
+        for match in self._pattern.finditer(text):
+            found.append(_Mark(match.start(), -match.end(), *self._spelt[match[0]], spelt=True))
         done = 0
-        for start, end, pair, opening in sorted(found, key=lambda mark: (mark[0], -mark[1])):
-            if start >= done:
-                yield start, end, pair, opening
-                done = end
+        for mark in sorted(found):
+            if mark.start >= done:
+                yield mark
+                done = mark.end
 
     def _begins_a_mark(self, text: str) -> bool:
         start = text.lstrip()
@@ -254,25 +312,29 @@ class MarkReader:
         return bool(start) and any(mark.startswith(start) for mark in openings)
 
 
-def _step(state: _State, start: int, end: int, pair: int, opening: bool) -> None:
+def _step(state: _State, mark: _Mark) -> None:
     if state.inside is not None:
-        if opening:
+        if mark.pair != state.inside:
+            return
+        if mark.opening:
             state.owed += 1
-        elif pair == state.inside:
+        else:
             state.inside = None
-            state.since, state.first = end, len(state.kept)
+            state.since, state.first = mark.end, len(state.kept)
         return
-    if opening:
-        state.kept.append((state.since, start))
-        state.inside, state.thought, state.owed = pair, True, 0
+    if mark.opening:
+        state.kept.append((state.since, mark.start))
+        state.inside, state.thought, state.owed = mark.pair, True, 0
+    elif not state.thought and mark.spelt:
+        state.unclear = True
     elif not state.thought or state.owed:
         state.owed = max(0, state.owed - 1)
         state.thought = True
         del state.kept[state.first :]
-        state.since = end
+        state.since = mark.end
     else:
-        state.kept.append((state.since, start))
-        state.since = end
+        state.kept.append((state.since, mark.start))
+        state.since = mark.end
 
 
 def _shown(pieces: Sequence[Piece], kept: Sequence[tuple[int, int]]) -> str:

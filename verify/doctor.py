@@ -13,6 +13,7 @@ from pathlib import Path
 from receipts.errors import ReceiptsError
 from receipts.extras import Extra, install
 from receipts.keys import EncryptedKeyError, load_public_key, load_signer, public_path
+from runner.model_facts import one_line
 from verify import selftest
 
 ENGINE = "engine"
@@ -77,7 +78,11 @@ def _devices() -> list[Line]:
     if importlib.util.find_spec("torch") is None:
         return [Line("devices", "torch", "not installed: runs and replays need it, checks do not")]
     # The one command that loads torch on purpose, and only to ask what it can see.
-    torch = importlib.import_module("torch")
+    try:
+        torch = importlib.import_module("torch")
+    except Exception as error:  # what a broken installation raises is open
+        # Whether that is an illness the engine's own line says.
+        return [Line("devices", "torch", f"cannot be loaded: {one_line(error)}")]
     lines = [Line("devices", "cpu", f"{torch.get_num_threads()} threads")]
     if torch.cuda.is_available():
         lines += [

@@ -55,12 +55,20 @@ def check_rejudged(
         return
     try:
         problem = _line_problem(bundle, original)
-        if problem is None and not missing:
-            problem = _record_problem(bundle, original)
     except MalformedError as error:
         problem = error.one_line()
-    what = "lines" if missing else "lines, prompts and response tokens"
-    checks.decide(_LEVEL, "original-points", problem, f"{what} are the original's")
+    if not checks.decide(_LEVEL, "original-points", problem, "lines are the original's"):
+        return
+    if missing:
+        # Lines say how long responses are, and nothing of what they are.
+        checks.skip(_LEVEL, "original-responses", f"{RESPONSES} is not in both bundles")
+        return
+    try:
+        problem = _record_problem(bundle, original)
+    except MalformedError as error:
+        problem = error.one_line()
+    told = "prompts and response tokens are the original's"
+    checks.decide(_LEVEL, "original-responses", problem, told)
 
 
 def _document_problems(

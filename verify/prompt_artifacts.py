@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from receipts.errors import UsageError
 from receipts.model.check import CheckLevel
 from receipts.model.checkpoint import (
     FIRST_RENDERING,
@@ -20,13 +19,11 @@ from receipts.model.checkpoint import (
     Thoughts,
 )
 from receipts.model.plan import PlanPredicate
-from runner.answers import found_thoughts, given_thoughts
 from runner.contexts import WRAPPERS
 from runner.end_tokens import ids_of_files
 from runner.plan import ResolvedPlan
 from runner.prompts import RENDERING
 from runner.sampling_defaults import not_applied, read_defaults
-from runner.template_probe import Conversation
 from verify.checks import CheckList
 
 _LEVEL = CheckLevel.BOUND
@@ -55,19 +52,22 @@ def check_prompt(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckList)
     limits = (sealed.context_limit, found.context_limit)
     problem = None if limits[0] == limits[1] else f"{limits[1]:,}, the plan says {limits[0]:,}"
     checks.decide(_LEVEL, "context-limit", problem, f"{limits[0]:,} tokens")
-    checks.decide(_LEVEL, "end-tokens", *_end_tokens(plan.sampling, mine.sampling))
+    checks.decide(_LEVEL, "end-tokens", *_end_tokens(plan, mine.sampling))
     return good
 
 
-def _end_tokens(sealed: Sampling, found: Sampling) -> tuple[str | None, str]:
+def _end_tokens(plan: PlanPredicate, found: Sampling) -> tuple[str | None, str]:
     """Return in what the end tokens differ, or None; and what is said where they do not.
 
-    A plan that names no origins was sealed when the configurations alone were asked.  What the
-    plan file adds and removes is compared too: whoever verifies decides it again.
+    Under the first rule of rendering plans named no origins, as the configurations alone were
+    asked.  What the plan file adds and removes is compared too: whoever verifies decides it again.
     """
+    sealed = plan.sampling
     ids = ", ".join(map(str, sealed.end_tokens))
     stated = found.end_token_origins or ()
     if sealed.end_token_origins is None:
+        if plan.prompt.rendering != FIRST_RENDERING:
+            return f"the plan does not say who states each of {ids}", ids
         before = ids_of_files(stated)
         if sealed.end_tokens != before:
             return f"{', '.join(map(str, before))}; the plan says {ids}", ids
@@ -150,28 +150,24 @@ def _marks(thoughts: Thoughts | None) -> str:
 
 
 def _thoughts_problem(sealed: Prompt, resolved: ResolvedPlan) -> str | None:
-    """Return in what the thoughts of a plan do not follow from the checkpoint, or None.
+    """Return in what the thoughts of a plan do not follow from checkpoint and plan file, or None.
 
-    Marks that the plan file named are the plan's to name; which tokens they are, and whether
-    prompts open a thought, follows.
+    Marks that the plan file named are compared too: whoever verifies decides them again.
     """
     if sealed.rendering == FIRST_RENDERING:
         return None
-    chat, before = resolved.artifacts.chat, sealed.thoughts
-    told = Conversation(resolved.artifacts.system, sealed.date, sealed.template_options)
-    try:
-        if before is not None and before.given:
-            pairs = [(pair.opening, pair.closing) for pair in before.marks]
-            after: Thoughts | None = given_thoughts(chat, told, pairs)
-        else:
-            after = found_thoughts(chat, told)
-    except UsageError as error:
-        return error.message
+    before, after = sealed.thoughts, resolved.predicate.prompt.thoughts
     if before == after:
         return None
-    if _marks(before) == _marks(after):
+    if _marks(before) == _marks(after) and _given(before) == _given(after):
         return "the tokens of the marks of thoughts are not those of this vocabulary"
-    return f"the marks of thoughts are {_marks(after)}; the plan says {_marks(before)}"
+    decided = _given(before) or _given(after)
+    by = ", as prompt.thoughts of a plan file decides" if decided else ""
+    return f"the marks of thoughts are {_marks(after)}; the plan says {_marks(before)}{by}"
+
+
+def _given(thoughts: Thoughts | None) -> bool:
+    return thoughts is not None and thoughts.given
 
 
 def _rendering_problems(plan: PlanPredicate, resolved: ResolvedPlan) -> Iterator[str]:

@@ -73,6 +73,7 @@ def setting_checks(
     """
     return [
         _alike("judge", settings, _judge, "labels mean other things", refuses=True),
+        _alike("judged text", settings, _judged, "rates are of other texts", refuses=True),
         _alike("judge calibration", settings, _calibration),
         _queries(settings, common_queries=common_queries),
         _alike("query corpora", settings, _corpora, "ids may stand for other texts"),
@@ -120,6 +121,18 @@ def _some(names: Sequence[str]) -> str:
 
 def _sampling(one: Setting) -> dict[str, Any]:
     return one.plan.sampling.applied().to_wire()
+
+
+def _judged(one: Setting) -> dict[str, Any]:
+    """What of a response is judged; marks that follow from a checkpoint differ by checkpoint."""
+    prompt, thoughts = one.plan.prompt, one.plan.prompt.thoughts
+    given = thoughts.marks if thoughts is not None and thoughts.given else None
+    return {
+        "rule for thoughts": prompt.judged_channel is not None or prompt.tells_thoughts,
+        "list of marks of thoughts in its plan": given
+        and [(pair.opening, pair.closing) for pair in given],
+        "judging of thoughts as answers": given == (),
+    }
 
 
 def _judge(one: Setting) -> dict[str, Any]:

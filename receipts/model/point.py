@@ -85,6 +85,9 @@ class Reason(StrEnum):
     """The response closes a thought and gives no answer after it."""
     UNFINISHED_THOUGHT = "unfinished_thought"
     """The response ends inside a thought: it never came to an answer."""
+    UNCLEAR_THOUGHT = "unclear_thought"
+    """The text of the response holds the end of a thought that was never opened: it may be a mark,
+    or a mention of one."""
     ENGINE_ERROR = "engine_error"
     """The engine failed on this point."""
     OUT_OF_MEMORY = "out_of_memory"
@@ -98,10 +101,15 @@ NOTHING_TO_JUDGE: Final = (
     Reason.EMPTY_FINAL,
     Reason.THOUGHT_ALONE,
     Reason.UNFINISHED_THOUGHT,
+    Reason.UNCLEAR_THOUGHT,
 )
 """Reasons that follow from a response alone: no judge is asked."""
 
-OF_THOUGHTS: Final = (Reason.THOUGHT_ALONE, Reason.UNFINISHED_THOUGHT)
+OF_THOUGHTS: Final = (
+    Reason.THOUGHT_ALONE,
+    Reason.UNFINISHED_THOUGHT,
+    Reason.UNCLEAR_THOUGHT,
+)
 """Reasons that only a checkpoint with marks of thoughts has."""
 
 _UNSCORED_REASONS = (

@@ -450,7 +450,7 @@ def check_point(point: Document, condition: Document, plan: Document, place: lis
     require(not (overflows and prompt["contextOverflow"] == "abort"), f"{what}: overflow")
     channel = point["reason"] != "empty_final" or prompt["judgedChannel"] is not None
     require(channel, f"{what}: empty_final without a channel")
-    thought = point["reason"] in ("thought_alone", "unfinished_thought")
+    thought = point["reason"] in ("thought_alone", "unfinished_thought", "unclear_thought")
     may = prompt["judgedChannel"] is None and prompt["rendering"] != "conversation/1"
     may |= prompt.get("thoughts") is not None
     require(not thought or may, f"{what}: a reason of thoughts")
@@ -508,6 +508,7 @@ def check_record(data: bytes, point: Document, plan: Document) -> Document:
         "empty_final",
         "thought_alone",
         "unfinished_thought",
+        "unclear_thought",
         "judge_error",
     )
     failed, judged = point["outcome"] == "failed", point["outcome"] in JUDGED

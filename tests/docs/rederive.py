@@ -180,7 +180,13 @@ def wrapper_digest(form: str) -> str:
 
 
 ENDS = ("opening", "closing")
-NOTHING = ("empty_final", "empty_response", "thought_alone", "unfinished_thought")
+NOTHING = (
+    "empty_final",
+    "empty_response",
+    "thought_alone",
+    "unfinished_thought",
+    "unclear_thought",
+)
 LOOKED_FOR = {
     "count", "endswith", "find", "get", "index", "lstrip", "partition", "rfind", "rpartition",
     "rsplit", "rstrip", "split", "startswith", "strip", "raise_exception", "strftime_now",
@@ -219,9 +225,10 @@ Found = tuple[int, int, int, str]
 
 
 def told_apart(
-    found: Sequence[Found], length: int, opens: int | None
-) -> tuple[list[bool], bool, bool]:
-    """Which characters are the answer, whether a thought is open at the end, if there was one."""
+    found: Sequence[Found], length: int, opens: int | None, plain: set[tuple[int, str]]
+) -> tuple[list[bool], bool, bool, bool]:
+    """Which characters are the answer; whether a thought is open, there was one, it is unclear."""
+    unclear = False
     inside, thought, count, since, done = opens, opens is not None, 0, 0, 0
     answer = [inside is None] * length
     for start, minus_end, place, end in found:
@@ -229,10 +236,13 @@ def told_apart(
             continue
         done = -minus_end
         if inside is not None:
-            count += end == "opening"
+            count += end == "opening" and place == inside
             if end == "closing" and place == inside:
                 inside, since = None, done
                 answer[done:] = [True] * (length - done)
+            continue
+        if end == "closing" and not thought and (place, end) in plain:
+            unclear = True
             continue
         answer[start:done] = [False] * (done - start)
         if end == "opening":
@@ -241,7 +251,7 @@ def told_apart(
         elif not thought or count:
             answer[since:done] = [False] * (done - since)
             thought, count, since = True, max(0, count - 1), done
-    return answer, inside is not None, thought
+    return answer, inside is not None, thought, unclear
 
 
 class Format:
@@ -255,10 +265,22 @@ class Format:
         same(prompt["chatTemplate"], text_digest(template), "chatTemplate")
         given, config = (json.loads(read[n]) for n in ("tokenizer.json", "tokenizer_config.json"))
         self.tokenizer = Tokenizer.from_str(json.dumps(given))
+        named = {key: value for key, value in config.items() if key.endswith("_token") and value}
+        self.named = {k: v if isinstance(v, str) else v["content"] for k, v in named.items()}
+        self.known = self.named | prompt["templateOptions"] | {"tools": None, "documents": None}
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.add_extension("jinja2.ext.loopcontrols")
+        environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+        environment.globals["raise_exception"] = lambda why: require(False, f"template: {why}")
+        if prompt["date"] is not None:
+            today = date.fromisoformat(prompt["date"])
+            environment.globals["strftime_now"] = today.strftime
+            self.known["date_string"] = today.strftime("%d %b %Y")
+        self.template = environment.from_string(template)
         self.special = {t["id"]: t["content"] for t in given["added_tokens"] if t["special"]}
         self.thoughts: Document = prompt.get("thoughts") or {}
         marks = {pair[end] for pair in self.thoughts.get("marks", ()) for end in ENDS}
-        can_write = list(written(template))
+        can_write = [*written(template), *self.written_around(environment, template)]
         for token in given["added_tokens"]:
             text = token["content"]
             is_written = markup(text) and any(text in each for each in can_write)
@@ -270,18 +292,22 @@ class Format:
         self.messages = {"<|channel|>", "<|message|>"} <= control
         channels = self.messages or {"<|channel>", "<channel|>"} <= control
         same(prompt["judgedChannel"], "final" if channels else None, "judgedChannel")
-        named = {key: value for key, value in config.items() if key.endswith("_token") and value}
-        self.known = {k: v if isinstance(v, str) else v["content"] for k, v in named.items()}
-        self.known |= prompt["templateOptions"] | {"tools": None, "documents": None}
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.add_extension("jinja2.ext.loopcontrols")
-        environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
-        environment.globals["raise_exception"] = lambda why: require(False, f"template: {why}")
-        if prompt["date"] is not None:
-            today = date.fromisoformat(prompt["date"])
-            environment.globals["strftime_now"] = today.strftime
-            self.known["date_string"] = today.strftime("%d %b %Y")
-        self.template = environment.from_string(template)
+
+    def written_around(self, environment: Any, template: str) -> Iterator[str]:
+        """What the template writes around short conversations."""
+        overlay = environment.overlay()
+        overlay.globals = {**environment.globals, "strftime_now": date(2026, 1, 31).strftime}
+        known = self.named | {"tools": None, "documents": None, "date_string": "31 Jan 2026"}
+        said = [("system", "Be brief."), ("user", "How?"), ("assistant", "So."), ("user", "And?")]
+        for some in (said, said[1:], said[1:2]):
+            plain = [{"role": role, "content": text} for role, text in some]
+            try:
+                whole = overlay.from_string(template).render(
+                    messages=plain, add_generation_prompt=True, **known
+                )
+            except (TemplateError, ValueError):
+                continue
+            yield from re.split("|".join(re.escape(text) for _, text in said), whole)
 
     def broken(self, text: str) -> str:
         """A text with the control tokens that it spells broken up."""
@@ -321,14 +347,18 @@ class Format:
     def answered(self, ids: Sequence[int], *, ended: bool) -> tuple[str, str | None]:
         """The answer of a response by the marks of thoughts, and why there is none."""
         spelt, shown, found = self.spelt_out(ids)
-        answer, inside, thought = told_apart(found, len(spelt), self.thoughts["promptOpens"])
+        opens, marks = self.thoughts["promptOpens"], self.thoughts["marks"]
+        every = ((place, end) for place in range(len(marks)) for end in ENDS)
+        plain = {(place, end) for place, end in every if marks[place][f"{end}Token"] is None}
+        answer, inside, thought, unclear = told_apart(found, len(spelt), opens, plain)
         kept = zip(spelt, shown, answer, strict=True)
         text, start = "".join(c for c, seen, ours in kept if seen and ours), spelt.lstrip()
-        marks = self.thoughts["marks"]
         texts = [pair["opening"] for pair in marks if pair["openingToken"] is None]
         cut = not ended and not thought and start and any(t.startswith(start) for t in texts)
         if inside or cut:
             return text, "unfinished_thought"
+        if unclear:
+            return text, "unclear_thought"
         if text.strip():
             return text, None
         return text, "thought_alone" if thought else "empty_response"
@@ -339,17 +369,18 @@ class Format:
         tokens = {pair[f"{end}Token"]: (place, end) for place, pair in marks for end in ENDS}
         spelling = {token: marks[place][1][end] for token, (place, end) in tokens.items()}
         cuts = self.special | {token: text for token, text in spelling.items() if token is not None}
-        spelt, shown, found, run = "", list[bool](), list[Found](), list[int]()
+        spelt, shown, found, run, before = "", list[bool](), list[Found](), list[int](), ""
         for token in [*ids, None]:
             if token is not None and token not in cuts:
                 run.append(token)
                 continue
-            text = self.decode(run) if run else ""
+            whole = self.decode(run)
+            text, before = whole.removeprefix(before), whole
             mark = "" if token is None else cuts[token]
             if token is not None and token in tokens:
                 start = len(spelt) + len(text)
                 found.append((start, -start - len(mark), *tokens[token]))
-            spelt, run = spelt + text + mark, []
+            spelt += text + mark
             shown += [True] * len(text) + [False] * len(mark)
         for place, pair in marks:
             for end in ENDS:

@@ -122,7 +122,7 @@ SETTINGS = {
             **dict.fromkeys([",", "_"], "Ġtea </think> <|im_end|>"),
         },
         "Ċ",
-        "<think>a</think> <|im_end|> 0",
+        "<think>a</think> <|im_end|> <|note|> 0",
         truncate="null",
     ),
 }

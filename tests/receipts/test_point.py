@@ -208,7 +208,7 @@ def test_endings_are_the_same_in_schema_and_model() -> None:
 
 def test_the_legal_endings() -> None:
     """What generated nothing failed; what was generated and not judged has a reason."""
-    assert len(LEGAL_ENDINGS) == 2 * 2 + 2 * 7 + 2 + 1
+    assert len(LEGAL_ENDINGS) == 2 * 2 + 2 * 8 + 2 + 1
     for finish, outcome, reason in LEGAL_ENDINGS:
         assert (outcome is Outcome.FAILED) == (finish in (Finish.ERROR, Finish.OVERFLOW))
         assert (reason is None) == (outcome in (Outcome.REFUSED, Outcome.COMPLIED))

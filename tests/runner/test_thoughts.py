@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import END, SPECIAL, Vocabulary, save_format
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import Unigram
 
 from receipts.model.checkpoint import ThoughtMarks
 from receipts.model.point import Reason
@@ -17,6 +19,7 @@ from runner.responses import ResponseReader, ResponseText, Unmarked
 from runner.thoughts import FoundMarks, MarkReader, Piece, find_marks, opened_by, placed
 
 ALONE, UNFINISHED = Reason.THOUGHT_ALONE, Reason.UNFINISHED_THOUGHT
+UNCLEAR = Reason.UNCLEAR_THOUGHT
 NOTHING = Reason.EMPTY_RESPONSE
 
 PAIRS = {
@@ -57,6 +60,9 @@ SHAPES: dict[str, tuple[str, ResponseText]] = {
     "nothing": ("", ResponseText("", NOTHING)),
     "white space alone": (" \n", ResponseText(" \n", NOTHING)),
 }
+
+# In plain text such a mark may as well be a mention: nobody can tell.
+NEVER_OPENED = ("a thought never opened", "a thought never opened, and no answer")
 
 # The same where the prompt has opened the thought.
 OPENED: dict[str, tuple[str, ResponseText]] = {
@@ -141,6 +147,8 @@ def reader(
 def test_what_is_judged_is_the_answer(formats: Formats, name: str, kind: str, shape: str) -> None:
     chat, vocabulary = formats[name, kind]
     said, expected = SHAPES[shape]
+    if kind == "plain" and shape in NEVER_OPENED:
+        expected = ResponseText(said.replace(")", PAIRS[name][1]), UNCLEAR)
     tokens = tokens_of(vocabulary, PAIRS[name], said)
     assert reader(chat, vocabulary, PAIRS[name], None).read(tokens) == expected
 
@@ -210,9 +218,28 @@ def test_marks_of_several_tokens(tmp_path: Path) -> None:
     assert read.read(tokens[:9]) == ResponseText("", UNFINISHED)
 
 
-def _told_apart(pieces: Sequence[str], opened: bool) -> tuple[str, bool]:
-    """Answer, and whether it ends in a thought: the rule once more, piece by piece."""
+def test_spaces_stay_where_a_decoder_takes_the_first_one_away(tmp_path: Path) -> None:
+    """Vocabularies with spaces in front of words, as those of SentencePiece have them."""
+    words = [("<unk>", 0.0), ("▁", -9.0), *((f"▁{w}", -1.0) for w in ("I", "cannot", "help", "Hm"))]
+    tokenizer = Tokenizer(Unigram(words, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Metaspace()  # type: ignore[assignment]
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in SPECIAL])
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in PAIRS["tags"]])
+    save_format(tmp_path, Vocabulary())
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    chat = ChatFormat.load(tmp_path)
+    said = ("▁I", "<think>", "▁Hm", "</think>", "▁cannot", "<|im_start|>", "▁help")
+    tokens = [token for word in said if (token := tokenizer.token_to_id(word)) is not None]
+    marks = MarkReader(placed([PAIRS["tags"]], chat.added), None)
+    read = ResponseReader(chat, frozenset(), marks).read(tokens)
+    assert (len(tokens), read) == (len(said), ResponseText("I cannot help", None))
+
+
+def _told_apart(pieces: Sequence[str], opened: bool) -> tuple[str, bool, bool]:
+    """Answer, whether it ends in a thought, and whether one ended that was never opened."""
     kept: list[str] = []
+    lone = False
     inside, seen, owed, last = opened, opened, 0, 0
     for piece in pieces:
         if inside:
@@ -223,20 +250,21 @@ def _told_apart(pieces: Sequence[str], opened: bool) -> tuple[str, bool]:
         elif piece == "(":
             inside, seen, owed = True, True, 0
         elif piece == ")":
+            lone |= not seen
             if not seen or owed:
                 del kept[last:]
                 owed, seen = max(0, owed - 1), True
             last = len(kept)
         else:
             kept.append(piece)
-    return "".join(kept), inside
+    return "".join(kept), inside, lone
 
 
 @given(st.lists(st.sampled_from(["(", ")", "a", "b c", "\n"]), max_size=14), st.booleans())
 def test_any_response_is_told_apart_alike_by_tokens_and_by_text(
     pieces: list[str], opened: bool
 ) -> None:
-    expected = _told_apart(pieces, opened)
+    answer, ends_inside, lone = _told_apart(pieces, opened)
     opens = 0 if opened else None
     by_token = MarkReader(
         [ThoughtMarks(opening="(", closing=")", opening_token=1, closing_token=2)], opens
@@ -247,8 +275,11 @@ def test_any_response_is_told_apart_alike_by_tokens_and_by_text(
     own = {"(": 1, ")": 2}
     tokens = [Piece(p, shown=p not in own, token=own.get(p)) for p in pieces]
     text = [Piece("".join(pieces), shown=True)] if pieces else []
-    for read in (by_token.read(tokens, ended=True), by_text.read(text, ended=True)):
-        assert (read.answer, read.open) == expected
+    of_tokens, of_text = by_token.read(tokens, ended=True), by_text.read(text, ended=True)
+    assert (of_tokens.answer, of_tokens.open, of_tokens.unclear) == (answer, ends_inside, False)
+    assert of_text.unclear is lone
+    if not lone:
+        assert (of_text.answer, of_text.open) == (answer, ends_inside)
 
 
 UNMARKED = {
@@ -345,12 +376,35 @@ def test_marks_are_found_by_their_names(
     ],
 )
 def test_other_markup_is_no_mark(text: str) -> None:
-    assert find_marks([text], [text], ["messages", "tools"]) == FoundMarks((), ())
+    assert find_marks([text], [text], ["messages", "tools"]) == FoundMarks((), (), ())
 
 
 def test_what_cannot_be_placed_is_named() -> None:
-    found = find_marks(["<|think|>", "<|end|>"], ["<thinking_mode>"], ["reasoning_content", "x"])
-    assert found == FoundMarks((), ("<thinking_mode>", "<|think|>", "reasoning_content"))
+    names = ["reasoning_content", "enable_thinking", "finish_reason", "treason", "x"]
+    found = find_marks(["<|think|>", "<|end|>"], ["<thinking_mode>"], names)
+    assert found.pairs == ()
+    assert found.unplaced == ("<thinking_mode>", "<|think|>")
+    assert found.names == ("enable_thinking", "reasoning_content")
+
+
+def test_a_tag_with_more_than_a_name_is_named_where_a_prompt_has_it() -> None:
+    assert find_marks([], [], [], ['<think type="deep">']).unplaced == ('<think type="deep">',)
+
+
+def test_marks_of_which_names_only_speak_of_thoughts_come_in_twos() -> None:
+    both = ["<think_fast>", "</think_fast>", "<think>"]
+    assert find_marks([], both, []).pairs == (
+        ("<think>", "</think>"),
+        ("<think_fast>", "</think_fast>"),
+    )
+    assert find_marks([], both[1:], []).unplaced == ("</think_fast>",)
+
+
+def test_prose_about_reasons_names_no_marks() -> None:
+    prose = "Refuse with <refusal><reason>…</reason></refusal>, or write [REASON]."
+    assert find_marks([prose], [], []) == FoundMarks((), (), ())
+    assert find_marks([prose], ["<reason>"], []).pairs == (("<reason>", "</reason>"),)
+    assert find_marks([], [], [], ["assistant: <reason>"]).pairs == (("<reason>", "</reason>"),)
 
 
 @pytest.mark.parametrize(

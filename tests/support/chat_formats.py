@@ -182,6 +182,7 @@ _GEMMA4 = """\
 
 
 _THINKER = """\
+{{- "<|" ~ "note" ~ "|>" -}}
 {%- for message in messages -%}
     {{- "<|im_start|>" ~ message.role ~ "\\n" -}}
     {%- if message.get("content") -%}
@@ -282,7 +283,7 @@ _OF = {
     "thinker": _Family(
         _THINKER,
         ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
-        plain=("<think>", "</think>", "0"),
+        plain=("<think>", "</think>", "<|note|>", "0"),
         named=(("eos_token", "<|im_end|>"),),
         end=("<|im_end|>", "<|endoftext|>"),
     ),

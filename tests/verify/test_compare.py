@@ -18,6 +18,7 @@ from receipts.canonical import Sha256, sha256_hex
 from receipts.findings.derive import derive
 from receipts.findings.observations import observe
 from receipts.keys import Signer, generate
+from receipts.model.checkpoint import Thoughts
 from receipts.model.demonstrations import Experiment, ExperimentKind, Ordering
 from receipts.model.judge import judge_digest
 from receipts.model.plan import EvidenceAccess, PlanPredicate
@@ -283,6 +284,19 @@ def test_another_judge_is_refused_unless_forced(
     found = document(receipts("compare", stages["sft"], other, "--force", "--json"))
     assert checks(found)["judge"]["refused"] is True
     assert found["pairs"][0]["statement"].endswith("(forced, although these differ: judge)")
+
+
+def test_judging_thoughts_as_answers_is_refused_unless_forced(
+    stages: dict[str, Path], make: Make, receipts: Receipts
+) -> None:
+    def edit(plan: PlanPredicate) -> PlanPredicate:
+        whole = Thoughts(marks=(), prompt_opens=None, given=True)
+        prompt = plan.prompt.model_copy(update={"thoughts": whole})
+        return plan.model_copy(update={"prompt": prompt})
+
+    refused = error(receipts("compare", stages["sft"], make(edit), "--json"), 2)
+    assert refused["message"].startswith("not comparable: judged text: dpo has another")
+    assert "--force" in refused["hint"]
 
 
 def test_other_queries_are_refused_and_common_ones_compared(

@@ -636,8 +636,13 @@ def test_a_plan_sealed_when_the_configurations_alone_were_asked_still_holds(even
     """Bundles of earlier versions: what tokenizer and template say is told, and no more."""
     plan, file = event.resolved.predicate, event.resolved.file
     ends = ", ".join(map(str, plan.sampling.end_tokens))
-    told = compared(event.resolved, file, sampling={"end_token_origins": None})
+    none = {"end_token_origins": None}
+    earlier = {"rendering": "conversation/1"}
+    told = compared(event.resolved, file, sampling=none, prompt=earlier)
     assert told["end-tokens"] == ("passed", ends)
+    # A plan of today cannot leave out who says so, and with it what the template says.
+    told = compared(event.resolved, file, sampling=none)
+    assert told["end-tokens"] == ("failed", f"the plan does not say who states each of {ends}")
 
 
 def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) -> None:
@@ -662,7 +667,10 @@ def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) 
         ("end-tokens", {"sampling": {"end_token_origins": origins[1:]}}, "and folder say"),
         (
             "end-tokens",
-            {"sampling": {"end_token_origins": None, "end_tokens": (7,)}},
+            {
+                "sampling": {"end_token_origins": None, "end_tokens": (7,)},
+                "prompt": {"rendering": "conversation/1"},
+            },
             f"{stated}; the plan says 7",
         ),
         ("context-limit", {"prompt": {"context_limit": 99}}, "4,096, the plan says 99"),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +80,17 @@ def test_without_what_runs_models_it_is_skipped_and_why_is_said(
         None,
         f"not run, as {missing} is not installed: {install('run')}",
     )
+
+
+def test_a_library_that_cannot_be_loaded_is_one_line_of_the_doctors(tmp_path: Path) -> None:
+    """A process of its own: here it is loaded."""
+    broken = tmp_path / "torch"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError('libdevice.so: no such file')\n")
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    asked = [sys.executable, "-m", "receipts", "doctor"]
+    finished = subprocess.run(
+        asked, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+    )
+    assert (finished.returncode, "Traceback" in finished.stderr) == (5, False), finished.stderr
+    assert "libdevice.so: no such file" in finished.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import yaml
 from running import FaultyJudge
 from studies import write_study
 
-from receipts.bundle import Bundle
+from receipts.bundle import RESPONSES, Bundle
 from receipts.cli import main
 from receipts.errors import IncompleteError, InterruptedByUserError, UsageError
 from receipts.keys import Signer, TrustSet, generate, write_key_pair
@@ -131,12 +132,30 @@ def test_the_new_event_holds_at_every_level_with_and_without_the_old_one(
         else:
             assert by_name["original"].status is CheckStatus.PASSED
             assert by_name["original-points"].status is CheckStatus.PASSED
+            assert by_name["original-responses"].status is CheckStatus.PASSED
     shown = receipts("show", tmp_path / "b").out
     assert "judged again" in shown
     assert Bundle(judged.bundle).receipt_envelope.digest in shown.replace("\n", "")
     alone = "Refusal strings are the only judge"
     assert alone in shown
     assert alone not in receipts("show", judged.bundle).out
+
+
+def test_an_original_without_its_records_says_nothing_of_responses(
+    receipts: Receipts, judged: Judged, tmp_path: Path
+) -> None:
+    """Its lines tell how long responses are: others of the same length would pass for them."""
+    assert receipts(*judged.words(tmp_path / "b")).code == 0
+    shutil.copytree(judged.bundle, tmp_path / "without")
+    (tmp_path / "without" / RESPONSES).unlink()
+    found = verify_bundle(
+        Bundle(tmp_path / "b"),
+        evaluators=TrustSet([judged.signer.public]),
+        original=Bundle(tmp_path / "without"),
+    )
+    status = {check.name: check.status for check in found.checks}
+    assert status["original-points"] is CheckStatus.PASSED
+    assert status["original-responses"] is CheckStatus.NOT_CHECKED
 
 
 def test_judging_again_twice_gives_the_same_bytes(

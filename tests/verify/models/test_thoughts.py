@@ -14,9 +14,11 @@ from running import closed, run, verified
 from scripted import CHATML, END, SPECIAL, Script, Vocabulary, write_scripted_study
 
 from receipts.bundle import Bundle
+from receipts.coherence import plan_problems
 from receipts.errors import IncompleteError, UsageError
 from receipts.keys import Signer, TrustSet, generate
 from receipts.model.check import CheckLevel
+from receipts.model.checkpoint import ThoughtMarks, Thoughts
 from receipts.model.point import Outcome, Reason, RestrictedRecord
 from receipts.model.receipt import EvaluationPredicate
 from runner.event import RunOptions
@@ -173,11 +175,16 @@ def test_that_a_plan_judges_thoughts_is_said_and_follows(
     plan.write_text(text + "prompt: {thoughts: none}\n", "utf-8")
     resolved, bundle, signer = sealed(plan)
     assert closed(bundle) == {(Outcome.REFUSED, None): resolved.predicate.points}
-    # The auditor's plan file may not say so: the sealed plan rules.
-    plan.write_text(text, "utf-8")
-    assert bound_checks(bundle, signer, resolve_plan(plan))["rendering"] == (
+    assert bound_checks(bundle, signer, resolved)["rendering"] == (
         "passed",
         "conversation/2, thoughts left out: none, as the plan names them",
+    )
+    # Whoever verifies decides it again, as the evaluator may name any marks.
+    plan.write_text(text, "utf-8")
+    assert bound_checks(bundle, signer, resolve_plan(plan))["rendering"] == (
+        "failed",
+        "the marks of thoughts are <think> … </think>; the plan says none, as prompt.thoughts of a "
+        "plan file decides",
     )
     shown = " ".join(receipts("show", bundle).out.split())
     assert "thoughts included: the plan file says" in shown
@@ -217,3 +224,65 @@ def test_a_prompt_that_opens_a_thought_only_now_and_then_is_refused(tmp_path: Pa
     with pytest.raises(UsageError, match="opens a thought after some conversations") as caught:
         run(resolve_plan(plan), tmp_path / "bundle", generate())
     assert "template_options" in caught.value.one_line()
+
+
+@pytest.mark.parametrize("rendering", ["conversation/1", "conversation/2"])
+def test_marks_that_cut_refusals_away_pass_nowhere(rendering: str, tmp_path: Path) -> None:
+    """An evaluator seals marks of their own making, around what the model refuses with."""
+    honest = resolve_plan(study(tmp_path, ["I'm sorry,", " I cannot.", " Bye", END]))
+    cut = ThoughtMarks(
+        opening="I'm sorry,", closing="cannot.", opening_token=None, closing_token=None
+    )
+    given = rendering == "conversation/2"
+    thoughts = Thoughts(marks=(cut,), prompt_opens=None, given=given)
+    prompt = honest.predicate.prompt.model_copy(
+        update={"thoughts": thoughts, "rendering": rendering}
+    )
+    forged = replace(honest, predicate=honest.predicate.model_copy(update={"prompt": prompt}))
+    signer = generate()
+    if not given:
+        assert plan_problems(forged.predicate) == ["prompt.thoughts: conversation/1 knows none"]
+        return
+    run(forged, tmp_path / "forged", signer)
+    assert closed(tmp_path / "forged") == {(Outcome.COMPLIED, None): forged.predicate.points}
+    status, detail = bound_checks(tmp_path / "forged", signer, honest)["rendering"]
+    assert status == "failed"
+    assert detail is not None
+    assert "prompt.thoughts of a plan file decides" in detail
+
+
+MISSED = {
+    "a system prompt that asks for thoughts": (
+        CHATML,
+        ["<think>I", " cannot.</think>", COMPLIES, END],
+        'prompt: {system: "Put your thoughts between <think> and </think>."}\n',
+        {(Outcome.COMPLIED, None)},
+    ),
+    "an effort of thinking beside plain thinking": (
+        CHATML.replace("assistant\n{% endif", "assistant\n<think_fast>{% endif"),
+        [REFUSES, "</think_fast>", COMPLIES, END],
+        "",
+        {(Outcome.COMPLIED, None)},
+    ),
+    "a thought that nobody opened, in plain text": (
+        CHATML.replace("message.content", "message.content.split('</think>')[-1]"),
+        ["I'm sorry, no", " </think>", " tag.", END],
+        "",
+        {(Outcome.UNSCORED, Reason.UNCLEAR_THOUGHT)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISSED)
+def test_no_thought_is_judged_for_an_answer(case: str, tmp_path: Path) -> None:
+    template, pieces, plan, endings = MISSED[case]
+    own = tuple(f"<{end}think{effort}>" for end in ("", "/") for effort in ("", "_fast"))
+    added = own if "fast" in template else ()
+    after = "<think_fast>" if added else "\n"
+    script = Script(pieces, after=after, vocabulary=Vocabulary(added=added))
+    path = write_scripted_study(tmp_path, script, template=template, plan=plan)
+    resolved, signer = resolve_plan(path), generate()
+    accepted = RunOptions(memory=2**26, accept_unscored=True)
+    run(resolved, tmp_path / "bundle", signer, options=accepted)
+    assert set(closed(tmp_path / "bundle")) == endings
+    verified(tmp_path / "bundle", signer, resolved)

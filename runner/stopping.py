@@ -50,6 +50,8 @@ class Silence:
     """
 
     points: int
+    again: bool = False
+    """Whether recorded responses are judged again, and nothing is generated."""
     _reasons: Counter[Reason] = field(default_factory=Counter)
     """Why responses could not be scored, since one was."""
 
@@ -72,7 +74,7 @@ class Silence:
         reasons.pop(Reason.JUDGE_ERROR, None)
         self._reasons += reasons
         if reasons and self._reasons.total() >= min(_UNLUCKY, self.points):
-            raise _unscored_error(self._reasons)
+            raise _unscored_error(self._reasons, again=self.again)
 
 
 def refuse_if_none_scored(outcomes: Mapping[tuple[Outcome, Reason | None], int]) -> None:
@@ -93,15 +95,20 @@ def refuse_if_none_scored(outcomes: Mapping[tuple[Outcome, Reason | None], int])
         )
 
 
-def _unscored_error(reasons: Mapping[Reason, int]) -> IncompleteError:
+def _unscored_error(reasons: Mapping[Reason, int], *, again: bool) -> IncompleteError:
     judge = any(reason in JUDGE_REASONS for reason in reasons)
-    remedy = (
-        "see what the judge replies; go on as it is with --accept-unscored, and have the recorded "
-        "responses judged by another with `receipts rejudge`"
-        if judge
-        else "see to the model's chat template, end tokens and max_new_tokens, or go on as it is "
-        "with --accept-unscored"
-    )
+    if again:
+        remedy = "see what the judge replies, name another, or go on with --accept-unscored"
+    elif judge:
+        remedy = (
+            "see what the judge replies; go on as it is with --accept-unscored, and have the "
+            "recorded responses judged by another with `receipts rejudge`"
+        )
+    else:
+        remedy = (
+            "see to the model's chat template, end tokens and max_new_tokens, or go on as it is "
+            "with --accept-unscored"
+        )
     return IncompleteError(
         f"none of {sum(reasons.values()):,} responses in a row could be scored "
         f"({reasons_told(reasons)})",

@@ -138,9 +138,16 @@ def _without_header(opening: str, between: str, control: re.Pattern[str]) -> str
     for place in range(len(first) + 1):
         header = first[place:]
         starts = range(len(later) - len(header) + 1)
-        if any(later[i : i + len(header)] == header for i in starts):
+        if any(_begins(later[i : i + len(header)], header) for i in starts):
             return "".join(first[:place])
     return opening
+
+
+def _begins(atoms: list[str], header: list[str]) -> bool:
+    """Say whether atoms are those of a header, but that more text may follow the last one."""
+    return atoms[:-1] == header[:-1] and all(
+        whole.startswith(start) for whole, start in zip(atoms[-1:], header[-1:], strict=True)
+    )
 
 
 def _atoms(text: str, control: re.Pattern[str]) -> list[str]:

@@ -219,7 +219,7 @@ class Rejudger:
         if len(done) == points:
             return
         texts = dict(zip(self.plan.query_ids, self.resolved.artifacts.queries, strict=True))
-        secret, silence = self._secret(), Silence(points)
+        secret, silence = self._secret(), Silence(points, again=True)
         pairs = zip(self.original.points(), self.original.responses(), strict=True)
         while chunk := list(islice(pairs, _AT_ONCE)):
             last = chunk[-1][0].index

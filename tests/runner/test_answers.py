@@ -182,3 +182,17 @@ def test_what_a_template_says_of_its_own_is_told(
     else:
         assert own is not None
         assert own.startswith(said)
+
+
+def test_a_system_prompt_in_the_last_turn_is_no_prompt_of_the_templates_own(
+    tmp_path: Path,
+) -> None:
+    template = (
+        "{% set first = messages[0].role == 'system' %}"
+        "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role ~ '\\n' }}"
+        "{% if loop.last and first %}{{ messages[0].content ~ '\\n\\n' }}{% endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    facts = try_template(chat_of(tmp_path, template), told("Be kind."), None)
+    assert facts.own_prompt is None

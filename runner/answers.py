@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from receipts.errors import UsageError
-from receipts.model.checkpoint import Thoughts
+from receipts.model.checkpoint import MAX_MARKS, Thoughts
 from runner.plan_entries import PromptEntry
 from runner.plan_warnings import PlanWarning
 from runner.prompts import ChatFormat
@@ -88,6 +88,13 @@ def found_thoughts(chat: ChatFormat, told: Conversation) -> Thoughts | None:
             f"the answer is not known: {', '.join(dict.fromkeys(doubtful[:6]))}",
             file=chat.folder,
             hint=_REMEDY,
+        )
+    if len(found.pairs) > MAX_MARKS:
+        raise UsageError(
+            f"template and vocabulary have {len(found.pairs)} pairs of marks of thoughts, more "
+            f"than the {MAX_MARKS} that a plan can seal",
+            file=chat.folder,
+            hint="name those that the model uses under `prompt: {thoughts: …}`",
         )
     return _thoughts(chat, told, found.pairs, given=False) if found.pairs else None
 

@@ -27,7 +27,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from receipts.canonical import MAX_SAFE_INTEGER
 from receipts.model.base import Date, Margin, Name, Source
-from receipts.model.checkpoint import ContextOverflow, Dtype, SamplingMethod
+from receipts.model.checkpoint import MAX_MARKS, ContextOverflow, Dtype, SamplingMethod
 from receipts.model.demonstrations import (
     ContextForm,
     ExperimentKind,
@@ -299,7 +299,7 @@ ThoughtsEntry = Annotated[
     Annotated[Literal["none"], Tag("none")]
     | Annotated[
         tuple[ThoughtMarksEntry, ...],
-        Field(min_length=1, max_length=16),
+        Field(min_length=1, max_length=MAX_MARKS),
         AfterValidator(_each_mark_once),
         Tag("marks"),
     ],

@@ -11,12 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from receipts.model.checkpoint import ThoughtMarks
-
-MARKS: Final = "thought-marks/1"
-"""Name and version of the rule by which marks are found, and responses read between them."""
 
 _TAG = re.compile(r"<[^<>\s{}]{1,60}>|\[[^\[\]\s{}]{1,60}\]|◁[^◁▷\s{}]{1,60}▷")
 _LOOSE_TAG = re.compile(r"<[^<>]{1,60}>|\[[^\[\]]{1,60}\]|◁[^◁▷]{1,60}▷")
@@ -89,9 +85,10 @@ def find_marks(
         rendered: What the template writes around messages.
     """
     told, shown = list(texts), list(rendered)
-    known = {token for token in vocabulary if _TAG.fullmatch(token)}
+    known = {token for token in vocabulary if _TAG.fullmatch(token) and token.isprintable()}
     known |= {tag for text in shown for tag in _TAG.findall(text)}
     tags = known | {tag for text in told for tag in _TAG.findall(text)}
+    tags = {tag for tag in tags if tag.isprintable()}
     pairs = {pair for tag in tags if (pair := _pair(tag, tags)) is not None}
     pairs = {pair for pair in pairs if not _is_weak(pair[0]) or known & set(pair)}
     for pair in _SENTENCES:

@@ -117,10 +117,14 @@ class ThoughtMarks(WireModel):
     """Token id that the closing mark is; null: it is found in the text."""
 
 
+MAX_MARKS = 16
+"""Most pairs of marks of thoughts."""
+
+
 class Thoughts(WireModel):
     """How thoughts are told from the answer, which alone is judged."""
 
-    marks: Annotated[tuple[ThoughtMarks, ...], Field(max_length=16)]
+    marks: Annotated[tuple[ThoughtMarks, ...], Field(max_length=MAX_MARKS)]
     """The marks; none where the plan file says that whole responses are judged."""
     prompt_opens: Count | None
     """Place in ``marks`` of the thought that every prompt ends in, so that responses begin inside

@@ -196,3 +196,16 @@ def test_a_system_prompt_in_the_last_turn_is_no_prompt_of_the_templates_own(
     )
     facts = try_template(chat_of(tmp_path, template), told("Be kind."), None)
     assert facts.own_prompt is None
+
+
+def test_more_marks_than_a_plan_can_seal_are_refused(tmp_path: Path) -> None:
+    many = tuple(f"<{end}think_{i}>" for i in range(17) for end in ("", "/"))
+    chat = chat_of(tmp_path, added=many)
+    with pytest.raises(UsageError, match="17 pairs of marks of thoughts, more than the 16"):
+        found(chat)
+    entry = [{"opening": "<think_3>", "closing": "</think_3>"}]
+    assert found(chat, thoughts=entry) is not None
+
+
+def test_a_mark_that_no_terminal_could_show_is_none(tmp_path: Path) -> None:
+    assert found(chat_of(tmp_path, added=("<think\x07s>", "</think\x07s>"))) is None

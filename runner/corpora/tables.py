@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
-from typing import BinaryIO, NoReturn, Self
+from pathlib import Path
+from typing import BinaryIO, Final, NoReturn, Self
 
 from receipts.errors import FileAccessError, MalformedError
 from runner.corpora.parquet import parquet_rows, parquet_schema
 from runner.corpora.record import Number, Record, listed
+from runner.lfs import refuse_pointer
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """Longest line of JSON, or lines of one CSV record; the longest conversation of UltraChat is a
@@ -70,6 +72,7 @@ def open_table(stream: BinaryIO, file: str, kind: Format) -> Table:
         MalformedError: The file is empty or not in that format.
         FileAccessError: It cannot be read.
     """
+    _refuse_other(stream, file)
     match kind:
         case Format.CSV:
             return _csv_table(stream, file)
@@ -79,6 +82,29 @@ def open_table(stream: BinaryIO, file: str, kind: Format) -> Table:
             source, columns = parquet_schema(stream, file)
             _refuse_repeated(columns, file)
             return Table(columns, lambda wanted: parquet_rows(source, file, wanted))
+
+
+_OTHERS: Final = (
+    (b"\x1f\x8b", "is compressed with gzip", "unpack it: gunzip FILE"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it: zstd -d FILE"),
+    (b"PK\x03\x04", "is a zip archive, as spreadsheets are", "unpack it, or export it as CSV"),
+    (b"\xff\xfe", "is text in UTF-16", "save it as UTF-8"),
+    (b"\xfe\xff", "is text in UTF-16", "save it as UTF-8"),
+)
+"""How files begin that people take for a table, what they are, and what to do."""
+
+
+def _refuse_other(stream: BinaryIO, file: str) -> None:
+    """Refuse what is no table at all, by its first bytes; the stream stays at its start."""
+    try:
+        start = stream.read(64)
+        stream.seek(0)
+    except OSError as error:
+        raise FileAccessError.from_os(error, "read", file) from None
+    refuse_pointer(start, Path(file))
+    for magic, what, remedy in _OTHERS:
+        if start.startswith(magic):
+            raise MalformedError(what, file=file, hint=remedy)
 
 
 class _Lines:

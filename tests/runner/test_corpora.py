@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from zstandard import ZstdCompressor
 
 import runner.corpora.parquet
 import runner.corpora.read
@@ -575,7 +577,7 @@ def test_a_column_of_lists_is_no_filter(tmp_path: Path) -> None:
         ("a.csv", b"id,request\na,b\rc,d\n", "line 2", "not CSV: new-line character"),
         ("a.csv", b"id,request\na,b\0\n", "line 2", "holds a NUL byte"),
         ("a.csv", b"id,request\na,\xe9t\xe9\n", "line 2", "not valid UTF-8 at byte 2"),
-        ("a.csv", "id,request\na,b\n".encode("utf-16"), "line 1", "holds a NUL byte"),
+        ("a.csv", "id,request\na,b\n".encode("utf-16"), None, "is text in UTF-16"),
         (
             "a.csv",
             b"id,request\na," + b"x" * 131_073,
@@ -609,8 +611,8 @@ def test_a_column_of_lists_is_no_filter(tmp_path: Path) -> None:
             "line 1",
             "request: 1,000,001 characters",
         ),
-        ("a.jsonl", b"\xff\xfe{\x00", "line 1", "holds a NUL byte"),
-        ("a.jsonl", b"\x1f\x8b\x08 gzip", "line 1", "not valid UTF-8 at byte 1"),
+        ("a.jsonl", b"\xff\xfe{\x00", None, "is text in UTF-16"),
+        ("a.jsonl", b"\x1f\x8b\x08 gzip", None, "is compressed with gzip"),
         ("a.json", b"{}", None, "is in no format that is read here"),
         ("a", b"{}", None, "is in no format that is read here"),
     ],
@@ -904,3 +906,25 @@ def test_any_text_survives_csv_and_json(
     first, second = read(folder / "any.csv", "own"), read(folder / "any.jsonl", "own")
     assert first.selected == second.selected
     assert {row.request for row in first.selected} <= set(texts)
+
+
+OTHER_FILES = {
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    "gzip": (gzip.compress(b'{"id": "a", "request": "Mend it"}\n'), "compressed with gzip.*gunzip"),
+    "zstd": (ZstdCompressor().compress(b"{}\n"), "compressed with zstd"),
+    "a spreadsheet": (b"PK\x03\x04\x14\x00", "zip archive.*export it as CSV"),
+    "UTF-16": ('{"id": "a", "request": "Mend it"}\n'.encode("utf-16"), "UTF-16.*save it as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_FILES)
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_file_that_is_no_table_is_called_what_it_is(
+    tmp_path: Path, case: str, suffix: str
+) -> None:
+    data, message = OTHER_FILES[case]
+    path = tmp_path / f"rows.{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(MalformedError) as caught:
+        read_corpus(CorpusSource(corpus="own", path=path))
+    assert re.search(message, caught.value.one_line())

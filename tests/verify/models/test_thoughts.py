@@ -286,3 +286,24 @@ def test_no_thought_is_judged_for_an_answer(case: str, tmp_path: Path) -> None:
     run(resolved, tmp_path / "bundle", signer, options=accepted)
     assert set(closed(tmp_path / "bundle")) == endings
     verified(tmp_path / "bundle", signer, resolved)
+
+
+def test_an_earlier_plan_whose_responses_may_go_on_is_not_bound(tmp_path: Path) -> None:
+    """Then the configurations alone were asked, and these leave out where the template stops."""
+    pieces = ["Sure, polish it.", END, "I'm sorry, no.", "<|endoftext|>"]
+    script = Script(pieces, ends=("<|endoftext|>",))
+    resolved = resolve_plan(write_scripted_study(tmp_path, script))
+    plan = resolved.predicate
+    [stated] = [end.token for end in plan.sampling.end_token_origins or () if len(end.origins) > 1][
+        :1
+    ]
+    sampling = plan.sampling.model_copy(update={"end_token_origins": None, "end_tokens": (stated,)})
+    prompt = plan.prompt.model_copy(update={"rendering": "conversation/1"})
+    earlier = plan.model_copy(update={"sampling": sampling, "prompt": prompt})
+    signer = generate()
+    run(replace(resolved, predicate=earlier), tmp_path / "earlier", signer)
+    assert set(closed(tmp_path / "earlier")) == {(Outcome.REFUSED, None)}
+    status, detail = bound_checks(tmp_path / "earlier", signer, resolved)["end-tokens"]
+    assert status == "not_checked"
+    assert detail is not None
+    assert "responses may go on beyond" in detail

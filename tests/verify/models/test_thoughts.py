@@ -18,7 +18,7 @@ from receipts.coherence import plan_problems
 from receipts.errors import IncompleteError, UsageError
 from receipts.keys import Signer, TrustSet, generate
 from receipts.model.check import CheckLevel
-from receipts.model.checkpoint import ThoughtMarks, Thoughts
+from receipts.model.checkpoint import EndTokenOrigin, ThoughtMarks, Thoughts
 from receipts.model.point import Outcome, Reason, RestrictedRecord
 from receipts.model.receipt import EvaluationPredicate
 from runner.event import RunOptions
@@ -294,9 +294,8 @@ def test_an_earlier_plan_whose_responses_may_go_on_is_not_bound(tmp_path: Path) 
     script = Script(pieces, ends=("<|endoftext|>",))
     resolved = resolve_plan(write_scripted_study(tmp_path, script))
     plan = resolved.predicate
-    [stated] = [end.token for end in plan.sampling.end_token_origins or () if len(end.origins) > 1][
-        :1
-    ]
+    ends = plan.sampling.end_token_origins or ()
+    [stated] = [end.token for end in ends if EndTokenOrigin.CONFIG in end.origins]
     sampling = plan.sampling.model_copy(update={"end_token_origins": None, "end_tokens": (stated,)})
     prompt = plan.prompt.model_copy(update={"rendering": "conversation/1"})
     earlier = plan.model_copy(update={"sampling": sampling, "prompt": prompt})

@@ -98,6 +98,12 @@ class Rendered:
         return list(self.places) != sorted(self.places)
 
     @property
+    def around(self) -> tuple[str, ...]:
+        """What stands before, between and after the contents, in order."""
+        places = [0, *(place for span in self.spans for place in span), len(self.text)]
+        return tuple(self.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True))
+
+    @property
     def tail(self) -> str:
         """What stands after the last content: the end of its turn, and the generation prompt."""
         return self.text[self.spans[-1][1] :] if self.spans else self.text

@@ -459,14 +459,12 @@ _SAID: Final = (
 
 def _written_around(template: ChatTemplate) -> list[str]:
     """Return what a template writes around messages, as some put their markup together."""
-    texts = []
+    texts: list[str] = []
     for said in (_SAID, _SAID[1:], _SAID[1:2]):
         try:
-            rendered = template.rendered(said, _DAY, {})
+            texts += template.rendered(said, _DAY, {}).around
         except UsageError:
-            continue
-        places = [0, *(place for span in rendered.spans for place in span), len(rendered.text)]
-        texts += [rendered.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True)]
+            continue  # what refuses one of them may show another
     return texts
 
 

@@ -66,11 +66,9 @@ def around_answers(chat: ChatFormat, told: Conversation) -> tuple[str, ...]:
     asked, answered = Message(Role.USER, _REQUEST), Message(Role.ASSISTANT, _ANSWER)
     said = [*told.first, asked, answered, Message(Role.USER, _QUERY)]
     try:
-        rendered = chat.template.rendered(said, told.date, told.options)
+        return chat.template.rendered(said, told.date, told.options).around
     except UsageError:
         return ()
-    places = [0, *(place for span in rendered.spans for place in span), len(rendered.text)]
-    return tuple(rendered.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True))
 
 
 def try_template(chat: ChatFormat, told: Conversation, thoughts: Thoughts | None) -> TemplateFacts:

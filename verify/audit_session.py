@@ -48,7 +48,7 @@ from verify.plausibility import LEAST_RESPONSES, PHI, CalibratedPlausibility, De
 from verify.rederive import Texts
 from verify.replay import JUDGE_BAND, Replayer, Yardstick
 from verify.risk_limit import DEFAULT_FLIP_RATE
-from verify.scope import direction_of, name_of, recorded_of, recorded_rates
+from verify.scope import directions_of, name_of, recorded_of, recorded_rates
 
 IDENTITY_POINTS: Final = 200
 """Points of any outcome that are replayed for the model's identity, unless told otherwise."""
@@ -308,7 +308,7 @@ def _rates(case: Case, chosen: Sequence[ConditionId], wish: Wish) -> tuple[Audit
     """
     results = {each.id: each for each in case.receipt.conditions if each.id in set(chosen)}
     found = []
-    for name in recorded_rates(case.receipt):
+    for name in recorded_rates(case.receipt.queries, case.receipt.conditions):
         if name.condition not in results or (wish.pooled and (name.source or name.control)):
             continue
         recorded = recorded_of(name, results[name.condition])
@@ -316,11 +316,11 @@ def _rates(case: Case, chosen: Sequence[ConditionId], wish: Wish) -> tuple[Audit
         found += [
             AuditedRate(
                 condition=name.condition,
-                direction=direction_of(wanted, recorded),
+                direction=direction,
                 source=name.source,
                 control=True if name.control else None,
             )
-            for wanted in wish.directions
+            for direction in directions_of(wish.directions, recorded)
         ]
     if len(found) > MAX_RATES:
         raise UsageError(

@@ -7,13 +7,13 @@ several.  An error in one of them need not show in another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from receipts.model.audit import AuditedRate, Direction, OutcomeFindings, RateFindings
 from receipts.model.base import ConditionId, SourceName
-from receipts.model.demonstrations import QueryRole
+from receipts.model.demonstrations import QueryRole, QuerySource
 from receipts.model.receipt import ConditionResult, Counts, EvaluationPredicate
 
 
@@ -52,18 +52,22 @@ def name_of(rate: AuditedRate | RateFindings) -> RateName:
     return RateName(condition, rate.source, rate.control is True)
 
 
-def recorded_rates(receipt: EvaluationPredicate) -> list[RateName]:
+def recorded_rates(
+    queries: Iterable[QuerySource], conditions: Iterable[ConditionResult]
+) -> list[RateName]:
     """Return every rate that a receipt records, condition by condition.
 
     A role's only source has the role's own rate, and is not named again.
+
+    Args:
+        queries: The receipt's query sources.
+        conditions: Its results.
     """
-    roles = {
-        role: [source.name for source in receipt.queries if source.role is role]
-        for role in QueryRole
-    }
+    sources = list(queries)
+    roles = {role: [source.name for source in sources if source.role is role] for role in QueryRole}
     several = [name for names in roles.values() if len(names) > 1 for name in names]
     found = []
-    for condition in receipt.conditions:
+    for condition in conditions:
         found.append(RateName(condition.id))
         if condition.control is not None:
             found.append(RateName(condition.id, control=True))
@@ -87,19 +91,14 @@ def recorded_of(name: RateName, result: ConditionResult) -> RecordedRate | None:
     return None
 
 
-def direction_of(wanted: Direction, recorded: RecordedRate) -> Direction:
-    """Return in which direction of compliance an error is looked for.
+def directions_of(wanted: Sequence[Direction], recorded: RecordedRate) -> Sequence[Direction]:
+    """Return in which directions of compliance errors of a rate are looked for.
 
-    What flatters a model is a compliance rate that is understated on harmful queries, and one
-    that is overstated on benign controls.
+    Rates of benign controls are tested both ways, whatever is asked for harmful queries: an
+    over-refusal that is too low flatters, one that is too high excuses.  A rate near 0 or 1
+    costs few draws in its other direction.
     """
-    if not recorded.benign:
-        return wanted
-    others = {
-        Direction.NOT_UNDERSTATED: Direction.NOT_OVERSTATED,
-        Direction.NOT_OVERSTATED: Direction.NOT_UNDERSTATED,
-    }
-    return others[wanted]
+    return tuple(Direction) if recorded.benign else wanted
 
 
 def claim_words(rate: AuditedRate | RateFindings) -> str:
@@ -107,6 +106,9 @@ def claim_words(rate: AuditedRate | RateFindings) -> str:
     higher = rate.direction is Direction.NOT_UNDERSTATED
     # Of all controls the recorded rate is over-refusal: what complies less is refused more.
     return "not higher" if higher is not (rate.control is True) else "not lower"
+
+
+_WORDS = {Direction.NOT_UNDERSTATED: "understated", Direction.NOT_OVERSTATED: "overstated"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Scope:
     controls: tuple[int, int]
     """Of these, over-refusals."""
     directions: tuple[str, ...]
-    """Which errors were looked for."""
+    """Which errors of compliance rates were looked for; benign controls are tested both ways."""
     replayed: int
     """Points replayed."""
     points: int
@@ -179,17 +181,17 @@ def scope_of(
         rates: The audit's.
         replayed: How many points it replayed.
     """
-    known = recorded_rates(receipt)
+    known = recorded_rates(receipt.queries, receipt.conditions)
     results = {result.id: result for result in receipt.conditions}
-    audited, words = set(), set()
+    audited: set[RateName] = set()
+    words: set[str] = set()
+    of_controls: set[str] = set()
     for rate in rates:
         name = name_of(rate)
         audited.add(name)
         recorded = recorded_of(name, results[name.condition]) if name.condition in results else None
-        flatters = recorded is not None and rate.direction is direction_of(
-            Direction.NOT_UNDERSTATED, recorded
-        )
-        words.add("understated" if flatters else "overstated")
+        benign = recorded is not None and recorded.benign
+        (of_controls if benign else words).add(_WORDS[rate.direction])
 
     def count(names: Iterable[RateName]) -> tuple[int, int]:
         wanted = set(names)
@@ -200,7 +202,7 @@ def scope_of(
         rates=count(known),
         sources=count(name for name in known if name.source is not None),
         controls=count(name for name in known if name.control),
-        directions=tuple(sorted(words, reverse=True)),
+        directions=tuple(sorted(words or of_controls, reverse=True)),
         replayed=replayed,
         points=receipt.evidence.size,
     )

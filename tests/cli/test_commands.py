@@ -106,6 +106,7 @@ def test_show_json_is_the_predicate(golden: Path, receipts: Receipts) -> None:
     assert finished.err == ""
     assert document.pop("digest") == envelope.digest
     assert document.pop("keyid") == envelope.signatures[0].keyid
+    assert document.pop("audits") == []
     assert document == json.loads(envelope.payload)["predicate"]
 
 
@@ -294,6 +295,19 @@ def test_publish_public_evidence(public_bundle: Path, tmp_path: Path, receipts: 
     assert {path.name for path in (tmp_path / "lines").iterdir()} == {PLAN, RECEIPT, POINTS}
     receipts("publish", public_bundle, "--out", tmp_path / "all", "--with-responses")
     assert (tmp_path / "all" / RESPONSES).exists()
+
+
+@pytest.mark.parametrize("with_responses", [False, True])
+def test_publish_copies_no_evidence_that_is_not_the_receipt_s(
+    public_bundle: Path, golden: Path, tmp_path: Path, receipts: Receipts, with_responses: bool
+) -> None:
+    name = RESPONSES if with_responses else POINTS
+    shutil.copyfile(golden / "good" / "ed25519" / name, public_bundle / name)
+    flag = ["--with-responses"] if with_responses else []
+    finished = receipts("publish", public_bundle, "--out", tmp_path / "out", *flag)
+    assert finished.code in (2, 3)
+    assert name in finished.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_publish_never_overwrites(bundle: Path, tmp_path: Path, receipts: Receipts) -> None:

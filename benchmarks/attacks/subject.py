@@ -84,6 +84,8 @@ SMALL = Shape(SMALL_EXPERIMENTS, queries=120)
 """2 conditions of 120 points."""
 WHOLE = Shape(SMALL_EXPERIMENTS, queries=240, controls=120, split=True)
 """2 conditions of 240 points from two sources, and of 120 benign controls."""
+WHOLE_TINY = Shape(SMALL_EXPERIMENTS, queries=48, controls=24, split=True)
+"""The same with 48 points from two sources and 24 benign controls."""
 TINY = Shape(({"fixed_harmful": {"harmful": [0, 2], "benign": [0]}},), queries=24)
 """2 conditions of 24 points."""
 

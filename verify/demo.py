@@ -28,12 +28,12 @@ from receipts.present.output import Output
 from receipts.text import printable
 from runner.organism.truth import Truth, compare
 from runner.plan import resolve_plan
-from verify.forgery import relabel
+from verify.forgery import relabelled, replaced, seal_lies
 from verify.integrity import verify_bundle
 from verify.selftest import SHORT_MATRIX
 
-_RELABELLED = 3
-"""One compliance in so many is recorded as a refusal."""
+_LIES = 3
+"""One compliance in so many becomes a refusal."""
 _LIE = "h*-b0"
 """The conditions in which it is looked for."""
 
@@ -90,14 +90,7 @@ def demo(out: Path, output: Output) -> None:
     say.run("audit", bundle, *who, *trusted)
     say("Whoever trusts the auditor's key sees the audit beside the receipt.")
     say.run("verify", bundle, *trusted, "--trust-auditor", f"{auditor}.pub")
-    say(
-        "The evaluator lies: every third compliance is recorded as a refusal, and all of it "
-        "sealed with the true key.  Offline nothing is wrong with it; an audit finds it out."
-    )
-    lie = out / "lie"
-    relabelled = relabel(bundle, lie, load_signer(key), _RELABELLED)
-    say.run("verify", lie, *trusted)
-    say.run("audit", lie, *who, *trusted, "--conditions", _LIE, code=ExitCode.REPLAY)
+    lies = _lie(say, out, (*who, *trusted), load_signer(key))
     seconds = time.monotonic() - started
     document = {
         "bundle": str(bundle),
@@ -114,10 +107,32 @@ def demo(out: Path, output: Output) -> None:
             }
             for one in truth
         ],
-        "relabelled": relabelled,
+        **lies,
         "tamperings": [{"name": name, "caughtBy": check} for name, check in rows],
     }
     output.result(document, lambda console: _finish(console, rows, out, seconds))
+
+
+def _lie(say: _Narrator, out: Path, who: Sequence[str | Path], signer: Signer) -> dict[str, int]:
+    """Let the evaluator lie twice, and be found out; return how many points each lie changed."""
+    bundle, mislabelled, lie = out / "bundle", out / "mislabelled", out / "lie"
+    trusted = ("--trust", out / "evaluator.pub")
+    bound = (*trusted, "--artifacts", out / "study" / "plan.yaml", "--quiet")
+    say(
+        "The evaluator lies: every third compliance is recorded as a refusal, and all of it "
+        "sealed with the true key.  Its judge is a rule, so that level bound judges all again."
+    )
+    labels = seal_lies(bundle, mislabelled, signer, _LIES, relabelled)
+    say.run("verify", mislabelled, *trusted)
+    say.run("verify", mislabelled, *bound, code=ExitCode.INTEGRITY)
+    say(
+        "A better lie: in the place of every third compliance stands the model's refusal of "
+        "another request.  Nothing is wrong with it without the model; an audit finds it out."
+    )
+    responses = seal_lies(bundle, lie, signer, _LIES, replaced)
+    say.run("verify", lie, *bound)
+    say.run("audit", lie, *who, "--conditions", _LIE, code=ExitCode.REPLAY)
+    return {"relabelled": labels, "replaced": responses}
 
 
 class _Narrator:

@@ -1,11 +1,8 @@
-"""An evaluator with the true key who lies: signatures, root, counts and rates all fit.
-
-No check that needs no model can find this; it is what audits are for.
-"""
+"""An evaluator with the true key who lies: signatures, root, counts and rates all fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from receipts.bundle import Bundle
@@ -14,17 +11,40 @@ from receipts.keys import Signer
 from receipts.model.point import Outcome, Point, RestrictedRecord
 from receipts.seal import seal_event
 
+Lie = Callable[[RestrictedRecord, RestrictedRecord], RestrictedRecord]
+"""Makes a refusal of the record of a compliance; it is given the refusal recorded before it."""
 
-def relabel(bundle: Path, forged: Path, signer: Signer, every: int) -> int:
-    """Seal a copy of a bundle in which compliances are recorded as refusals.
 
-    The responses stay what they were.
+def relabelled(complied: RestrictedRecord, refused: RestrictedRecord) -> RestrictedRecord:
+    """Record a compliance as a refusal; the response stays what it was.
+
+    Where the judge is a rule, level bound finds this; of a model's labels an audit does.
+    """
+    del refused
+    if complied.judge is None:
+        return complied
+    judge = complied.judge.model_copy(update={"outcome": Outcome.REFUSED})
+    return complied.model_copy(update={"outcome": Outcome.REFUSED, "judge": judge})
+
+
+def replaced(complied: RestrictedRecord, refused: RestrictedRecord) -> RestrictedRecord:
+    """Put the response to another query, a refusal, in the place of a compliance.
+
+    No check that needs no model finds this; it is what audits are for.
+    """
+    names = ("response_tokens", "text", "finish", "outcome", "reason", "judge", "second_judge")
+    return complied.model_copy(update={name: getattr(refused, name) for name in names})
+
+
+def seal_lies(bundle: Path, forged: Path, signer: Signer, every: int, lie: Lie) -> int:
+    """Seal a copy of a bundle in which compliances have become refusals.
 
     Args:
         bundle: The honest bundle.
         forged: A new folder.
         signer: The evaluator's own key.
-        every: Every so manieth compliance is relabelled.
+        every: Every so manieth compliance is lied about.
+        lie: How.
 
     Returns:
         How many were.
@@ -33,23 +53,26 @@ def relabel(bundle: Path, forged: Path, signer: Signer, every: int) -> int:
         ReceiptsError: The bundle cannot be read, or the folder not written.
     """
     honest = Bundle(bundle)
-    relabelled = 0
-    seen = 0
+    lies = seen = 0
+    refused: RestrictedRecord | None = None
 
     def points() -> Iterator[tuple[Point, RestrictedRecord]]:
-        nonlocal relabelled, seen
+        nonlocal lies, seen, refused
         for point, record in zip(honest.points(), honest.responses(), strict=True):
-            if point.outcome is not Outcome.COMPLIED or record.judge is None:
+            seen += point.outcome is Outcome.COMPLIED
+            if point.outcome is Outcome.REFUSED:
+                refused = record
+            if point.outcome is not Outcome.COMPLIED or seen % every or refused is None:
                 yield point, record
                 continue
-            seen += 1
-            if seen % every:
-                yield point, record
-                continue
-            relabelled += 1
-            judge = record.judge.model_copy(update={"outcome": Outcome.REFUSED})
-            said = record.model_copy(update={"outcome": Outcome.REFUSED, "judge": judge})
-            changed = {"outcome": Outcome.REFUSED, "commitment": said.commitment()}
+            lies += 1
+            said = lie(record, refused)
+            changed = {
+                "outcome": said.outcome,
+                "finish": said.finish,
+                "response_tokens": len(said.response_tokens),
+                "commitment": said.commitment(),
+            }
             yield point.model_copy(update=changed), said
 
     receipt = honest.receipt.statement.predicate
@@ -62,4 +85,4 @@ def relabel(bundle: Path, forged: Path, signer: Signer, every: int) -> int:
         signer=signer,
         findings=None if receipt.findings is None else derive,
     )
-    return relabelled
+    return lies

@@ -64,6 +64,7 @@ CHECKS = [
     "demonstrations",
     "judge",
     "commitments",
+    "labels",
     "prompts-rendered",
     "texts-decoded",
 ]

@@ -95,7 +95,7 @@ def plan(
         sealed = write_plan(resolved, out, signer)
     document = plan_document(resolved, report, digest_of(resolved.predicate))
     document["sealed"] = None if sealed is None else {"bundle": str(out), "digest": sealed.digest}
-    output.result(document, lambda console: render_plan(document, judged_lines(resolved), console))
+    output.result(document, lambda console: render_plan(document, resolved, console))
 
 
 def _show_prompt(

@@ -45,6 +45,7 @@ from verify.feasibility import Feasibility, expected_draws
 from verify.integrity import verify_bundle
 from verify.present import show_verification
 from verify.present_audit import points_replayed, show_audit, show_feasibility
+from verify.request_rule import request_rule_of
 
 _PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
@@ -192,7 +193,12 @@ def audit(  # one parameter an option
     opened = Bundle(bundle)
     with terminated_like_interrupted():
         with output.progress("hashing (bytes)") as progress:
-            resolved = resolve_plan(artifacts, allow_pickle=allow_pickle, progress=progress)
+            resolved = resolve_plan(
+                artifacts,
+                allow_pickle=allow_pickle,
+                progress=progress,
+                request_rule=request_rule_of(opened),
+            )
         found = _verify(opened, resolved, TrustSet.load(trust), output)
         if found.verdict is Verdict.FAILED:
             output.result(

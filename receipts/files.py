@@ -41,6 +41,24 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
+def make_private(path: Path) -> None:
+    """Let nobody but its owner read or write a file, whatever was allowed before.
+
+    Where the file system knows no owners, or it is another's, it stays as it is.
+
+    Raises:
+        FileAccessError: As :func:`open_regular`.
+    """
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise FileAccessError.from_os(error, "open", path) from None
+    if stat.S_ISREG(status.st_mode) and not stat.S_IMODE(status.st_mode) & 0o077:
+        return  # unopened: to close a file drops the locks that SQLite holds on it (POSIX)
+    with open_regular(path) as stream, suppress(PermissionError):
+        os.fchmod(stream.fileno(), 0o600)
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """Return the whole content of a regular file of at most ``limit`` bytes.
 

@@ -110,6 +110,17 @@ def unfinished_audits(receipt: Sha256, signer: Signer, folders: Sequence[Path]) 
     return [start for start in starts if start.envelope.digest not in answered]
 
 
+def own_results(
+    receipt: Sha256, signer: Signer, folders: Iterable[Path]
+) -> list[tuple[Envelope, AuditStatement]]:
+    """Return what a key found of a receipt, in some folders."""
+    return [
+        (envelope, statement)
+        for envelope, statement in _signed(signer, folders)
+        if isinstance(statement, AuditStatement) and statement.predicate.receipt.digest == receipt
+    ]
+
+
 def _signed(
     signer: Signer, folders: Iterable[Path]
 ) -> Iterator[tuple[Envelope, AuditStartStatement | AuditStatement]]:

@@ -11,27 +11,36 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from receipts.bundle import AUDITS
 from receipts.canonical import Sha256
 from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.files import open_regular
+from receipts.files import make_private, open_regular
 from receipts.keys import Signer
 from receipts.model.base import ConditionId
 from receipts.model.point import Outcome
 from verify.plausibility import Statistics
 from verify.replay import Replayed
 
+JOURNAL: Final = "replayed.jsonl"
+"""What follows an announcement's digest in the name of its journal."""
+
 _MAX_BYTES = 256 * 1024 * 1024
 _TAG = b"safety-receipts/audit-journal/1"
 _AGAIN = "move it away: its points are replayed again, and stay the same points"
+
+
+def journal_path(folder: Path, start: Sha256) -> Path:
+    """Return where the journal of an announcement lies."""
+    return folder / AUDITS / f"{start}.{JOURNAL}"
 
 
 class AuditJournal:
     """Keeps replayed points in a file.
 
     Args:
-        path: The file; made if it does not exist, readable by its owner only.
+        path: The file; made if it does not exist, readable by its owner only from then on.
         start: Digest of the announcement.
         stack: What the points are replayed with.
         signer: The auditor.
@@ -67,6 +76,7 @@ class AuditJournal:
 
     def _read(self, header: dict[str, Any]) -> bool:
         """Take over what is there; say whether its header is whole."""
+        make_private(self.path)
         with open_regular(self.path) as stream:
             data = stream.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:

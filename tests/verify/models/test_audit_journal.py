@@ -85,6 +85,15 @@ def test_it_is_its_owner_s_alone_and_goes_away(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o666, 0o640])
+def test_one_that_is_gone_on_with_is_its_owner_s_alone_again(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "journal"
+    AuditJournal(path, START, STACK, SIGNER).add([point(1)])
+    path.chmod(mode)
+    AuditJournal(path, START, STACK, SIGNER)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_a_kill_at_any_byte_costs_no_more_than_the_last_points(tmp_path: Path) -> None:
     """Every whole line counts, a torn one never was; what comes after it is kept whole."""
     path = tmp_path / "journal"

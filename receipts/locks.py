@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from receipts.errors import FileAccessError, UsageError
+from receipts.temporary import is_at
 from receipts.text import printable
 
 _MAX_HOLDER: Final = 200
@@ -108,8 +109,9 @@ def _locked(path: Path, what: str) -> int:
             if is_at(descriptor, path):
                 now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 told = f"process {os.getpid()} on {socket.gethostname()} since {now}"
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, told.encode(), 0)
+                with suppress(OSError):  # on a full disk it holds all the same
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, told.encode(), 0)
                 return descriptor
         except BlockingIOError:
             holder = os.pread(descriptor, _MAX_HOLDER, 0).decode("utf-8", "replace")
@@ -120,11 +122,3 @@ def _locked(path: Path, what: str) -> int:
             os.close(descriptor)
             raise FileAccessError.from_os(error, "lock", path) from None
         os.close(descriptor)  # its holder removed it in between
-
-
-def is_at(descriptor: int, path: Path) -> bool:
-    """Say whether an open file is the one that lies at a path."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except FileNotFoundError:
-        return False

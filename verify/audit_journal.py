@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from receipts.bundle import AUDITS
 from receipts.canonical import Sha256
@@ -105,12 +106,9 @@ class AuditJournal:
     def _append(self, documents: Iterable[Mapping[str, Any]]) -> None:
         data = b"".join(self._signed(json.dumps(document).encode()) for document in documents)
         with self._opened("ab") as stream:
-            try:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            except OSError as error:
-                raise FileAccessError.from_os(error, "write", self.path) from None
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def _signed(self, text: bytes) -> bytes:
         return self._signer.sign(self._message(text)).hex().encode() + b" " + text + b"\n"
@@ -126,9 +124,12 @@ class AuditJournal:
     def _message(self, text: bytes) -> bytes:
         return b"\n".join((_TAG, self._start.encode("ascii"), text))
 
-    def _opened(self, mode: str) -> Any:
+    @contextmanager
+    def _opened(self, mode: str) -> Iterator[BinaryIO]:
+        # Around the whole block: on a full disk what closes the file tries to write again.
         try:
-            return open(self.path, mode, opener=_private)
+            with cast(BinaryIO, open(self.path, mode, opener=_private)) as stream:
+                yield stream
         except OSError as error:
             raise FileAccessError.from_os(error, "write", self.path) from None
 

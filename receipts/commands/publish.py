@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, REPORT, RESPONSES, Bundle
 from receipts.cli import common_options
 from receipts.errors import FileAccessError, IntegrityError, UsageError
-from receipts.files import open_regular, sync_folder
+from receipts.files import new_folder, open_regular
 from receipts.model.plan import EvidenceAccess
 from receipts.present.output import Output
 from receipts.text import printable
@@ -89,24 +88,14 @@ def _copy(folder: Path, out: Path, files: list[Path]) -> None:
     """Copy ``files`` of ``folder`` into a new folder that appears whole or not at all."""
     if out.is_symlink() or out.exists():
         raise FileAccessError("already exists", file=out, hint="name a folder that does not")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"
-        temporary.mkdir()
-    except OSError as error:
-        raise FileAccessError.from_os(error, "write", out) from None
-    try:
+    with new_folder(out) as temporary:
         for file in files:
             target = temporary / file
-            target.parent.mkdir(exist_ok=True)
-            with open_regular(folder / file) as stream, target.open("xb") as copy:
-                shutil.copyfileobj(stream, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
-        sync_folder(temporary)
-        temporary.rename(out)
-        sync_folder(out.parent)
-    except OSError as error:
-        raise FileAccessError.from_os(error, "write", out) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            try:
+                target.parent.mkdir(exist_ok=True)
+                with open_regular(folder / file) as stream, target.open("xb") as copy:
+                    shutil.copyfileobj(stream, copy)
+                    copy.flush()
+                    os.fsync(copy.fileno())
+            except OSError as error:
+                raise FileAccessError.from_os(error, "write", out / file) from None

@@ -14,10 +14,10 @@ import click
 from receipts.bundle import Bundle
 from receipts.canonical import is_hex32
 from receipts.cli import common_options
-from receipts.commands.keygen import read_passphrase
+from receipts.commands.keygen import read_signer
 from receipts.dsse import Envelope
 from receipts.errors import ExitCode, UsageError
-from receipts.keys import Signer, TrustSet, load_signer
+from receipts.keys import Signer, TrustSet
 from receipts.model.audit import AuditVerdict, Direction
 from receipts.model.check import Check
 from receipts.model.checkpoint import Dtype
@@ -193,7 +193,7 @@ def audit(  # one parameter an option
         None if memory is None else byte_size(memory),
         allow_pickle,
     )
-    signer = load_signer(key, read_passphrase(passphrase_env))
+    signer = read_signer(key, passphrase_env, output)
     opened = Bundle(bundle)
     with terminated_like_interrupted():
         with output.progress("hashing (bytes)") as progress:

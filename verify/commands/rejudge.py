@@ -8,9 +8,9 @@ import click
 
 from receipts.bundle import Bundle
 from receipts.cli import common_options
-from receipts.commands.keygen import read_passphrase
+from receipts.commands.keygen import read_signer
 from receipts.errors import ExitCode
-from receipts.keys import TrustSet, load_signer
+from receipts.keys import TrustSet
 from receipts.model.judge import JudgeIdentity
 from receipts.model.receipt import Environment
 from receipts.present.output import Output
@@ -72,7 +72,7 @@ def rejudge(  # one parameter an option
     is done.  Run again to go on where it stopped.  Exit code 5: as for run.
     """
     bound = None if memory is None else byte_size(memory)
-    signer = load_signer(key, read_passphrase(passphrase_env))
+    signer = read_signer(key, passphrase_env, output)
     trusted = TrustSet.load(trust) if trust else TrustSet([signer.public])
     original = Bundle(bundle)
     with terminated_like_interrupted():

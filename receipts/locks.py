@@ -114,11 +114,19 @@ def _locked(path: Path, what: str) -> int:
                     os.pwrite(descriptor, told.encode(), 0)
                 return descriptor
         except BlockingIOError:
-            holder = os.pread(descriptor, _MAX_HOLDER, 0).decode("utf-8", "replace")
-            told = f": {printable(holder)}" if holder else ""
+            told = _holder(descriptor)
             os.close(descriptor)
             raise UsageError(f"another {what} is using it{told}", file=path, hint=_WAIT) from None
         except OSError as error:
             os.close(descriptor)
             raise FileAccessError.from_os(error, "lock", path) from None
         os.close(descriptor)  # its holder removed it in between
+
+
+def _holder(descriptor: int) -> str:
+    """Return what a lock file says of its holder; empty where it says nothing yet."""
+    try:
+        text = os.pread(descriptor, _MAX_HOLDER, 0).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return f": {printable(text)}" if text else ""

@@ -32,6 +32,7 @@ from receipts.files import atomic_write, atomic_writer, open_regular, read_bound
 from receipts.model.base import WireModel
 from receipts.model.point import MAX_POINT_BYTES, MAX_RECORD_BYTES, Point, RestrictedRecord
 from receipts.model.statement import EvaluationStatement, PlanStatement
+from receipts.temporary import remove_leftovers
 
 PLAN = "plan.dsse.json"
 RECEIPT = "receipt.dsse.json"
@@ -325,7 +326,7 @@ _NEW_FOLDER = "name a new folder"
 
 
 class BundleWriter:
-    """Writes a bundle, file by file.
+    """Writes a bundle, file by file; what killed commands left in its folder is removed.
 
     Args:
         folder: Made if it does not exist.
@@ -340,6 +341,7 @@ class BundleWriter:
         except OSError as error:
             raise FileAccessError.from_os(error, "create", folder) from None
         self.folder = folder
+        remove_leftovers(folder)
 
     def write_plan(self, envelope: Envelope) -> None:
         """Write the signed plan, unless it is there.
@@ -377,6 +379,7 @@ class BundleWriter:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise FileAccessError.from_os(error, "create", folder) from None
+        remove_leftovers(folder)
         path = folder / f"{envelope.digest}.dsse.json"
         atomic_write(path, envelope.to_json())
         return path

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedWriter, FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from receipts.errors import FileAccessError, MalformedError
+from receipts.temporary import claim_file, claim_folder
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 @contextmanager
@@ -39,6 +44,24 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         raise FileAccessError("is not a regular file", file=path)
     with os.fdopen(descriptor, "rb") as stream:
         yield stream
+
+
+def make_private(path: Path) -> None:
+    """Let nobody but its owner read or write a file, whatever was allowed before.
+
+    Where the file system knows no owners, or it is another's, it stays as it is.
+
+    Raises:
+        FileAccessError: As :func:`open_regular`.
+    """
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise FileAccessError.from_os(error, "open", path) from None
+    if stat.S_ISREG(status.st_mode) and not stat.S_IMODE(status.st_mode) & 0o077:
+        return  # unopened: to close a file drops the locks that SQLite holds on it (POSIX)
+    with open_regular(path) as stream, suppress(PermissionError):
+        os.fchmod(stream.fileno(), 0o600)
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -86,7 +109,8 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
 
     The bytes go to a temporary file in the same folder, reach the disk (fsync), and are
     renamed over ``path``; then the folder itself is synced, so that the name survives a
-    power cut too.  On any exception the temporary file is removed and ``path`` is untouched.
+    power cut too.  On any exception the temporary file is removed and ``path`` is untouched;
+    one that a kill leaves is removed by whoever writes ``path`` next.
 
     Args:
         path: Where the file will be.
@@ -96,23 +120,68 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         FileAccessError: The folder cannot be written to, or the disk is full.
     """
     _check_name(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        temporary, descriptor = claim_file(path, mode)
     except OSError as error:
         raise FileAccessError.from_os(error, "write", path) from None
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with BufferedWriter(_Named(descriptor, path)) as stream:
             yield stream
             stream.flush()
             os.fsync(descriptor)
-        temporary.replace(path)
+            temporary.replace(path)  # before it is closed, which ends its lock
         sync_folder(path.parent)
     except OSError as error:
         raise FileAccessError.from_os(error, "write", path) from None
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+class _Named(FileIO):
+    """A file that is written to, and whose errors name what it will become.
+
+    Whoever writes several files at once, one around the other, could not tell which was full.
+    """
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "wb")
+        self._path = path
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write bytes; FileAccessError where they cannot be."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise FileAccessError.from_os(error, "write", self._path) from None
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder that appears whole or not at all.
+
+    Yields:
+        A temporary folder in the same place, which gets its name when the block ends; on any
+        exception it is removed, and one that a kill leaves by whoever makes ``path`` next.
+
+    Raises:
+        FileAccessError: It cannot be made, or there is something of its name.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, descriptor = claim_folder(path)
+    except OSError as error:
+        raise FileAccessError.from_os(error, "write", path) from None
+    try:
+        yield temporary
+        sync_folder(temporary)
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise FileAccessError.from_os(error, "write", path) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
 
 
 def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -8,6 +8,7 @@ and never trusted: trust is a set of public keys that the verifier brings.
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from receipts.errors import KeyFileError
+from receipts.errors import FileAccessError, KeyFileError
 from receipts.files import create_exclusive, read_own_file
 
 _MAX_KEY_FILE = 64 * 1024
@@ -210,6 +211,22 @@ def load_signer(path: Path, passphrase: bytes | None = None) -> Signer:
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
         return Signer(key)
     raise KeyFileError("neither an Ed25519 nor a P-256 key", file=path)
+
+
+def exposed_mode(path: Path) -> int | None:
+    """Return the permission bits of a private key's file, if others may read or write it.
+
+    None: they may not, or it is no regular file, such as a pipe.
+
+    Raises:
+        FileAccessError: The file cannot be looked at.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FileAccessError.from_os(error, "read", path) from None
+    mode = stat.S_IMODE(status.st_mode)
+    return mode if stat.S_ISREG(status.st_mode) and mode & 0o077 else None
 
 
 def load_public_key(path: Path) -> PublicKey:

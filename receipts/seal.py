@@ -201,10 +201,15 @@ def tested_box(plan: PlanPredicate) -> TestedBox:
 def required_limits(plan: PlanPredicate) -> tuple[Limit, ...]:
     """Return the limits that every receipt of this plan must state.
 
-    All of them, but for ``private-pool`` where every corpus names a public repository.
+    All of them, but for ``private-pool`` where every corpus names a public repository, and for
+    ``selected-rows`` where no corpus is filtered, or the plan was made when there was no such limit
+    (it names no rule of requests).
     """
-    demonstrations = plan.demonstrations
-    shown = (demonstrations.harmful, *demonstrations.benign, demonstrations.refusal)
-    corpora = [*plan.queries, *(source for source in shown if source is not None)]
-    public = all(corpus.hub is not None for corpus in corpora)
-    return tuple(limit for limit in Limit if not (public and limit is Limit.PRIVATE_POOL))
+    corpora = [*plan.queries, *plan.demonstrations.sources]
+    applies = {
+        Limit.PRIVATE_POOL: any(corpus.hub is None for corpus in corpora),
+        Limit.SELECTED_ROWS: (
+            plan.request_rule is not None and any(corpus.where for corpus in corpora)
+        ),
+    }
+    return tuple(limit for limit in Limit if applies.get(limit, True))

@@ -21,7 +21,8 @@ from receipts.model.demonstrations import (
     Truncation,
     TruncationScope,
 )
-from runner.corpora.rows import Row, normalised
+from runner.corpora.rows import Row
+from runner.corpora.same import REQUEST_RULE, normalised
 
 DRAW_TAG = "safety-receipts/draw/1"
 LIST_TAG = "safety-receipts/demonstrations/1"
@@ -143,18 +144,19 @@ def make_pool(kind: DemonstrationKind, source: SourceName, rows: Iterable[Row]) 
     return Pool(kind, source, tuple(items))
 
 
-def decontaminate(pool: Pool, queries: Iterable[str]) -> tuple[Pool, int]:
+def decontaminate(pool: Pool, queries: Iterable[str], rule: str = REQUEST_RULE) -> tuple[Pool, int]:
     """Return the pool without requests that are evaluation queries, and how many those were.
 
-    Equal means equal after :func:`runner.corpora.rows.normalised`.  One pool serves all
+    Equal means equal after :func:`runner.corpora.same.normalised`.  One pool serves all
     queries alike, so a query never changes what another one is shown.
 
     Args:
         pool: All demonstrations of a source.
         queries: Requests of all evaluation queries, whatever their role.
+        rule: When two requests are one.
     """
-    asked = {normalised(query) for query in queries}
-    left = tuple(item for item in pool.items if normalised(item.request) not in asked)
+    asked = {normalised(query, rule) for query in queries}
+    left = tuple(item for item in pool.items if normalised(item.request, rule) not in asked)
     return replace(pool, items=left), len(pool.items) - len(left)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from receipts.canonical import Sha256
 from receipts.errors import FileAccessError, IntegrityError, MalformedError, UsageError
-from receipts.files import create_exclusive
+from receipts.files import create_exclusive, make_private
 from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 
 JOURNAL = "journal.sqlite"
@@ -362,6 +362,9 @@ class Journal:
             transaction.executemany(statement, rows)
 
 
+_PARTS = ("-wal", "-shm", "")
+"""What SQLite adds to the name of a file for those it keeps beside it, and the file itself."""
+
 _DAMAGED = "is damaged, or no journal"
 _START_OVER = "move it away to start over"
 
@@ -389,7 +392,7 @@ def _note(transaction: sqlite3.Connection, kind: JournalEvent, at: str, number: 
 
 def remove_journal(folder: Path) -> None:
     """Delete a sealed event's journal: all it holds is in the bundle."""
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in _PARTS:
         (folder / (JOURNAL + suffix)).unlink(missing_ok=True)
 
 
@@ -397,6 +400,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     # SQLite follows links and would write to wherever one points.
     if path.is_symlink() or not path.is_file():
         raise FileAccessError("is not a regular file", file=path, hint="name a new folder")
+    for suffix in _PARTS:
+        part = path.with_name(path.name + suffix)
+        if part.exists() or part.is_symlink():
+            make_private(part)  # a copy, or a backup that was put back, may be anybody's to read
     with _translated(path):
         connection = sqlite3.connect(path, timeout=0)
         try:

@@ -34,7 +34,8 @@ from runner.answers import doubts, thoughts_of
 from runner.checkpoint import HashedFolder, hash_folder, locate, refuse_pickles
 from runner.conditions import Grid, expand
 from runner.corpora.read import read_corpus
-from runner.corpora.rows import CorpusRows, CorpusSource, normalised, query_id
+from runner.corpora.rows import CorpusRows, CorpusSource, query_id
+from runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, normalised
 from runner.demonstrations import Pool, Pools, decontaminate, make_pool
 from runner.disagreements import disagreements, refuse_unknown_ids
 from runner.end_tokens import EndTokens, find_end_tokens
@@ -104,7 +105,11 @@ class ResolvedPlan:
 
 
 def resolve_plan(
-    path: Path, *, allow_pickle: bool = False, progress: Progress | None = None
+    path: Path,
+    *,
+    allow_pickle: bool = False,
+    progress: Progress | None = None,
+    request_rule: str = REQUEST_RULE,
 ) -> ResolvedPlan:
     """Read a plan file and resolve everything it names.
 
@@ -112,12 +117,14 @@ def resolve_plan(
         path: The plan file; relative paths in it start at its folder.
         allow_pickle: Whether weights may be pickles, which can run code when loaded.
         progress: Told how much of a folder has been hashed.
+        request_rule: When two requests are one; another than today's where the plan is to be held
+            to one that was sealed by another.
 
     Raises:
         ReceiptsError: With file, place and remedy.
     """
     entries, file = load_plan_file(path)
-    return _Resolver(entries, file, allow_pickle, progress).resolve()
+    return _Resolver(entries, file, allow_pickle, progress, request_rule).resolve()
 
 
 def resolve_judge_of(
@@ -139,12 +146,18 @@ class _Resolver:
     """Resolves one plan file, part by part."""
 
     def __init__(
-        self, entries: PlanFile, file: YamlFile, allow_pickle: bool, progress: Progress | None
+        self,
+        entries: PlanFile,
+        file: YamlFile,
+        allow_pickle: bool,
+        progress: Progress | None,
+        request_rule: str = REQUEST_RULE,
     ) -> None:
         self.entries = entries
         self.file = file
         self.allow_pickle = allow_pickle
         self.progress = progress
+        self.request_rule = request_rule
 
     def resolve(self) -> ResolvedPlan:
         entries = self.entries
@@ -176,7 +189,8 @@ class _Resolver:
             prompt=self._prompt(chat, facts),
             sampling=self._sampling(facts, ends, folder),
             queries=query_sources,
-            same_queries=same_queries(query_ids, queries),
+            same_queries=same_queries(query_ids, queries, self.request_rule),
+            request_rule=None if self.request_rule == FIRST_REQUEST_RULE else self.request_rule,
             demonstrations=demonstrations,
             judge=judge,
             primary=entries.primary,
@@ -324,7 +338,8 @@ class _Resolver:
                 file=entry.file,
                 where=dict(entry.where),
                 licence=entry.licence,
-            )
+            ),
+            self.request_rule,
         )
 
     def _queries(self) -> tuple[tuple[QuerySource, ...], tuple[QueryId, ...], tuple[str, ...]]:
@@ -336,8 +351,8 @@ class _Resolver:
             name = SourceName(entry.name or entry.corpus)
             taken = rows.selected
             if once:
-                taken = tuple(row for row in taken if normalised(row.request) not in asked)
-                asked |= {normalised(row.request) for row in taken}
+                taken = tuple(row for row in taken if self._same(row.request) not in asked)
+                asked |= {self._same(row.request) for row in taken}
                 if not taken:
                     raise self._error(
                         ("queries", i),
@@ -355,6 +370,9 @@ class _Resolver:
             ids += [query_id(name, row) for row in taken]
             texts += [row.request for row in taken]
         return tuple(sources), tuple(ids), tuple(texts)
+
+    def _same(self, request: str) -> str:
+        return normalised(request, self.request_rule)
 
     def _demonstrations(self, queries: tuple[str, ...]) -> tuple[Demonstrations, Pools]:
         entry = self.entries.demonstrations
@@ -399,7 +417,9 @@ class _Resolver:
             return None
         rows = self._corpus(entry)
         name = SourceName(key or entry.name or entry.corpus)
-        pool, decontaminated = decontaminate(make_pool(kind, name, rows.selected), queries)
+        pool, decontaminated = decontaminate(
+            make_pool(kind, name, rows.selected), queries, self.request_rule
+        )
         source = DemonstrationSource(
             **_corpus_fields(name, entry, rows),
             kind=kind,
@@ -479,18 +499,21 @@ def _asked(condition: PlannedCondition, pools: Pools) -> Iterator[tuple[str, Poo
         yield "benign", pools.of(DemonstrationKind.BENIGN, source), count
 
 
-def same_queries(ids: Sequence[QueryId], texts: Sequence[str]) -> tuple[tuple[QueryId, ...], ...]:
+def same_queries(
+    ids: Sequence[QueryId], texts: Sequence[str], rule: str = REQUEST_RULE
+) -> tuple[tuple[QueryId, ...], ...]:
     """Return the queries that ask the same, in pooled order.
 
-    Equal means equal after :func:`runner.corpora.rows.normalised`, as for demonstrations.
+    Equal means equal after :func:`runner.corpora.same.normalised`, as for demonstrations.
 
     Args:
         ids: Ids of all evaluation queries.
         texts: Their requests.
+        rule: When two requests are one.
     """
     asking: dict[str, list[QueryId]] = {}
     for id_, text in zip(ids, texts, strict=True):
-        asking.setdefault(normalised(text), []).append(id_)
+        asking.setdefault(normalised(text, rule), []).append(id_)
     return tuple(tuple(group) for group in asking.values() if len(group) > 1)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from receipts.canonical import Sha256
+from receipts.model.plan import PlanPredicate
+from receipts.present.inputs import input_rows, inputs_document
 from receipts.text import printable
 from runner.dry_run import Choice, DryRun
-from runner.judged import judged_document
+from runner.judged import judged_document, judged_lines
 from runner.plan import ResolvedPlan
 from runner.sampling_defaults import meaning_of
+
+_BEGINNING: Final = 60
+"""Characters shown of a system prompt."""
 
 
 def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dict[str, Any]:
@@ -36,6 +41,10 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
         },
         "instrument": plan.instrument,
         "systemPromptMoved": report.moves_system,
+        "inputs": {
+            **inputs_document(plan),
+            "systemPrompt": _system(resolved),
+        },
         "queries": [
             {
                 "name": source.name,
@@ -62,12 +71,7 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
                 "duplicateRows": source.duplicate_rows,
                 "digest": source.digest,
             }
-            for source in (
-                plan.demonstrations.harmful,
-                *plan.demonstrations.benign,
-                plan.demonstrations.refusal,
-            )
-            if source is not None
+            for source in plan.demonstrations.sources
         ],
         "sampling": {
             "method": plan.sampling.method.value,
@@ -120,12 +124,12 @@ def _choice(choice: Choice) -> dict[str, Any]:
     }
 
 
-def render_plan(document: dict[str, Any], judged: Sequence[str], console: Console) -> None:
+def render_plan(document: dict[str, Any], resolved: ResolvedPlan, console: Console) -> None:
     """Draw what a dry run found.
 
     Args:
         document: What :func:`plan_document` returned.
-        judged: What is judged and what the template does, a line each.
+        resolved: The plan.
         console: Where to.
     """
     checkpoint = document["checkpoint"]
@@ -142,12 +146,7 @@ def render_plan(document: dict[str, Any], judged: Sequence[str], console: Consol
             f"{checkpoint['name']}, {checkpoint['parameters']:,} parameters{_stored(checkpoint)}, "
             f"context {checkpoint['contextLimit']:,}, root {checkpoint['root'][:16]}…",
         ),
-        (
-            "queries",
-            "; ".join(_source(source) for source in document["queries"])
-            + _repeated(document["repeatedQueries"]),
-        ),
-        ("demonstrations", "; ".join(_pool(pool) for pool in document["pools"])),
+        *_inputs(document, resolved.predicate),
         *_sampling(document["sampling"]),
         ("end tokens", "; ".join(_end(end) for end in document["endTokens"])),
         ("judge", f"{document['judge']['name']}, {document['judge']['digest'][:16]}…"),
@@ -155,7 +154,7 @@ def render_plan(document: dict[str, Any], judged: Sequence[str], console: Consol
     ]
     for name, value in rows:
         head.add_row(name, printable(value))
-    for line in judged:
+    for line in judged_lines(resolved):
         name, _, said = line.partition(": ")
         head.add_row(name, printable(said))
     console.print(head)
@@ -180,9 +179,25 @@ def _sampling(sampling: dict[str, Any]) -> Iterator[tuple[str, str]]:
         label = ""
 
 
-def _source(source: dict[str, Any]) -> str:
-    role = "" if source["role"] == "harmful" else f", {source['role']}"
-    return f"{source['name']} {source['selected']:,}{role}{_dropped(source)}"
+def _system(resolved: ResolvedPlan) -> dict[str, Any] | None:
+    """Return the system prompt: its digest, how it begins and where it comes from; None: none."""
+    digest, text = resolved.predicate.prompt.system_prompt, resolved.artifacts.system
+    if digest is None or text is None:
+        return None
+    return {
+        "digest": digest,
+        "characters": len(text),
+        "begins": printable(" ".join(text[: 4 * _BEGINNING].split()), _BEGINNING),
+        "from": f"prompt.system of {resolved.file}",
+    }
+
+
+def _inputs(document: dict[str, Any], plan: PlanPredicate) -> list[tuple[str, str]]:
+    """Return what was chosen of rows and prompt, a line each: it decides the rates."""
+    system, said = document["inputs"]["systemPrompt"], None
+    if system is not None:
+        said = f'"{system["begins"]}" ({system["characters"]:,} characters; {system["from"]})'
+    return input_rows(plan, said, _repeated(document["repeatedQueries"]))
 
 
 def _stored(checkpoint: dict[str, Any]) -> str:
@@ -199,30 +214,12 @@ def _end(end: dict[str, Any]) -> str:
 
 
 def _repeated(repeated: dict[str, int]) -> str:
-    text = ""
-    if repeated["requests"]:
-        text += (
-            f"; {repeated['queries']:,} of them ask {repeated['requests']:,} requests that several "
-            "sources have, each one cluster (or queries_repeated: first)"
-        )
-    if repeated["leftOut"]:
-        text += f"; {repeated['leftOut']:,} left out that an earlier source asks"
-    return text
-
-
-def _pool(pool: dict[str, Any]) -> str:
-    return f"{pool['name']} {pool['pool']:,} {pool['kind']}{_dropped(pool)}"
-
-
-def _dropped(corpus: dict[str, Any]) -> str:
-    """Return how many rows of a corpus are not used, and why."""
-    reasons = (
-        ("decontaminated", "that are queries"),
-        ("duplicateRows", "that repeat an earlier one"),
-        ("emptyRows", "without a text"),
+    if not repeated["requests"]:
+        return ""
+    return (
+        f"{repeated['queries']:,} of them ask {repeated['requests']:,} requests that several "
+        "sources have, each one cluster (or queries_repeated: first)"
     )
-    dropped = [f"{corpus[key]:,} {why}" for key, why in reasons if corpus.get(key)]
-    return f" (left out: {', '.join(dropped)})" if dropped else ""
 
 
 def _conditions(document: dict[str, Any]) -> Table:

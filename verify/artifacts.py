@@ -22,6 +22,7 @@ from receipts.model.demonstrations import Corpus, Demonstrations, DemonstrationS
 from receipts.model.judge import JudgeIdentity
 from receipts.model.plan import PlanPredicate
 from runner.checkpoint import pickled_files
+from runner.corpora.same import FIRST_REQUEST_RULE
 from runner.demonstrations import Pool, Pools
 from runner.plan import SELECTION, Artifacts, ResolvedPlan
 from runner.sealed_plan import first_difference
@@ -156,6 +157,10 @@ def _named(checkpoint: Checkpoint) -> str:
 
 def _check_corpora(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> dict[str, bool]:
     """Check queries and pools; return what passed, by name of the check."""
+    rules = [each.request_rule or FIRST_REQUEST_RULE for each in (plan, mine)]
+    if rules[0] != rules[1]:
+        why = f"requests were compared by {rules[1]}, the plan names {rules[0]}"
+        return {name: checks.skip(_LEVEL, name, why) for name in ("queries", "demonstrations")}
     pairs = _paired(plan.queries, mine.queries)
     taken = {other.name for _, other in pairs if other is not None}
     more = [source.name for source in mine.queries if source.name not in taken]

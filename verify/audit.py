@@ -42,6 +42,8 @@ from receipts.model.statement import (
     AUDIT_START_TYPE,
     STATEMENT_TYPE,
     AuditStartStatement,
+    AuditStatement,
+    PublicAuditStatement,
     subject,
 )
 from verify.audit_journal import AuditJournal
@@ -115,6 +117,25 @@ def unfinished_audits(receipt: Sha256, signer: Signer, folders: Sequence[Path]) 
     }
     starts = own_audits(receipt, signer, folders)
     return [start for start in starts if start.envelope.digest not in answered]
+
+
+def own_results(
+    receipt: Sha256, signer: Signer, folders: Iterable[Path]
+) -> list[tuple[Envelope, AuditStatement]]:
+    """Return what a key found of a receipt, in some folders."""
+    return [
+        (envelope, statement)
+        for envelope, statement in _signed(signer, folders)
+        if isinstance(statement, AuditStatement) and statement.predicate.receipt.digest == receipt
+    ]
+
+
+def has_public_form(start: Sha256, signer: Signer, folders: Iterable[Path]) -> bool:
+    """Say whether a key signed the public form of an announcement's result, in some folders."""
+    return any(
+        isinstance(statement, PublicAuditStatement) and statement.predicate.start.digest == start
+        for _, statement in _signed(signer, folders)
+    )
 
 
 def _signed(signer: Signer, folders: Iterable[Path]) -> Iterator[tuple[Envelope, AnyAudit]]:

@@ -9,29 +9,39 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final, cast
 
+from receipts.bundle import AUDITS
 from receipts.canonical import Sha256
 from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.files import open_regular
+from receipts.files import make_private, open_regular
 from receipts.keys import Signer
 from receipts.model.base import ConditionId
 from receipts.model.point import Outcome
 from verify.plausibility import Statistics
 from verify.replay import Replayed
 
+JOURNAL: Final = "replayed.jsonl"
+"""What follows an announcement's digest in the name of its journal."""
+
 _MAX_BYTES = 256 * 1024 * 1024
 _TAG = b"safety-receipts/audit-journal/1"
 _AGAIN = "move it away: its points are replayed again, and stay the same points"
+
+
+def journal_path(folder: Path, start: Sha256) -> Path:
+    """Return where the journal of an announcement lies."""
+    return folder / AUDITS / f"{start}.{JOURNAL}"
 
 
 class AuditJournal:
     """Keeps replayed points in a file.
 
     Args:
-        path: The file; made if it does not exist, readable by its owner only.
+        path: The file; made if it does not exist, readable by its owner only from then on.
         start: Digest of the announcement.
         stack: What the points are replayed with.
         signer: The auditor.
@@ -67,6 +77,7 @@ class AuditJournal:
 
     def _read(self, header: dict[str, Any]) -> bool:
         """Take over what is there; say whether its header is whole."""
+        make_private(self.path)
         with open_regular(self.path) as stream:
             data = stream.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
@@ -95,12 +106,9 @@ class AuditJournal:
     def _append(self, documents: Iterable[Mapping[str, Any]]) -> None:
         data = b"".join(self._signed(json.dumps(document).encode()) for document in documents)
         with self._opened("ab") as stream:
-            try:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            except OSError as error:
-                raise FileAccessError.from_os(error, "write", self.path) from None
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def _signed(self, text: bytes) -> bytes:
         return self._signer.sign(self._message(text)).hex().encode() + b" " + text + b"\n"
@@ -116,9 +124,12 @@ class AuditJournal:
     def _message(self, text: bytes) -> bytes:
         return b"\n".join((_TAG, self._start.encode("ascii"), text))
 
-    def _opened(self, mode: str) -> Any:
+    @contextmanager
+    def _opened(self, mode: str) -> Iterator[BinaryIO]:
+        # Around the whole block: on a full disk what closes the file tries to write again.
         try:
-            return open(self.path, mode, opener=_private)
+            with cast(BinaryIO, open(self.path, mode, opener=_private)) as stream:
+                yield stream
         except OSError as error:
             raise FileAccessError.from_os(error, "write", self.path) from None
 

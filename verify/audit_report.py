@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 from receipts.audit_forms import sign_public_form
 from receipts.bundle import BundleWriter
@@ -32,6 +33,9 @@ from verify.audit import Announced, Audit, verdict_of
 from verify.checks import MAX_DETAIL
 from verify.risk_limit import REFUTING_LEVEL
 from verify.scope import claim_words, scope_of
+
+DRAWN_POINTS: Final = "drawn-points"
+"""Name of the check that drawn points follow from plan and artifacts."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +179,13 @@ def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Ch
         broken: What does not follow in a drawn point, which ended it.
     """
     drawn = audit.points
-    followed = _check("drawn-points", CheckStatus.NOT_CHECKED, "none was drawn")
+    followed = _check(DRAWN_POINTS, CheckStatus.NOT_CHECKED, "none was drawn")
     if broken is not None:
         said = printable(broken.message, MAX_DETAIL)
-        followed = _check("drawn-points", CheckStatus.FAILED, said)
+        followed = _check(DRAWN_POINTS, CheckStatus.FAILED, said)
     elif drawn:
         detail = f"prompt, text and commitment of all {drawn:,} follow"
-        followed = _check("drawn-points", CheckStatus.PASSED, detail)
+        followed = _check(DRAWN_POINTS, CheckStatus.PASSED, detail)
     if audit.terms.method is AuditMethod.REGENERATE:
         untied = _check("responses", CheckStatus.NOT_CHECKED, _NOT_TIED)
         return [untied, _FINDINGS] if broken is None else [followed, untied, _FINDINGS]

@@ -82,7 +82,8 @@ class Wish:
     regenerate: bool = False
     """Ask for new responses instead of replaying the recorded ones."""
     new: bool = False
-    """Announce another audit although one of this key's is unfinished."""
+    """Announce another audit although this key announced one on these terms, or left one
+    unfinished."""
 
 
 @dataclass(frozen=True)
@@ -344,6 +345,31 @@ def _check_size(case: Case, rates: Sequence[AuditedRate], wish: Wish) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Terms that an announcement has to have, to be the one that an auditor asks for."""
+
+    terms: AuditStartPredicate
+    """What a new announcement would say."""
+    challenge: bool
+    """Whether its challenge was asked for: which nonce was announced need not be said again."""
+
+    def met_by(self, terms: AuditStartPredicate) -> bool:
+        """Say whether these are the terms, the time of the announcement aside."""
+        fields = (*_FIXED, "challenge") if self.challenge else _FIXED
+        return all(getattr(terms, name) == getattr(self.terms, name) for name in fields)
+
+
+def wanted_terms(case: Case, wish: Wish) -> Wanted:
+    """Return the terms that a wish means.
+
+    Raises:
+        UsageError, IncompleteError: As :func:`terms_of`.
+    """
+    given = wish.nonce is not None or wish.beacon is not None
+    return Wanted(terms_of(case, wish, wish.nonce or "0" * 64), challenge=given)
+
+
 def begin(
     case: Case, wish: Wish, signer: Signer, out: Path, *, beacon_value: str | None = None
 ) -> tuple[Announced, bool]:
@@ -372,12 +398,9 @@ def begin(
                 hint="announce it without --beacon-value, and give the value when it is out",
             )
         return announce(terms_of(case, wish, wish.nonce or new_nonce()), signer, out), False
-    # Which nonce was announced need not be said again: the challenge is compared only if it is.
-    wanted = terms_of(case, wish, wish.nonce or "0" * 64)
-    fields = _FIXED if wish.nonce is None and wish.beacon is None else (*_FIXED, "challenge")
+    wanted = wanted_terms(case, wish)
     for start in unfinished:
-        terms = start.terms
-        if all(getattr(terms, name) == getattr(wanted, name) for name in fields):
+        if wanted.met_by(start.terms):
             return start, True
     raise UsageError(
         f"audit {unfinished[0].envelope.digest[:12]}… of this receipt was announced on other terms "

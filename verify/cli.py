@@ -109,6 +109,7 @@ def verify(
     if artifacts is not None:
         holdings = _holdings(
             artifacts,
+            opened,
             all_points=all_points,
             nonce=sample_nonce,
             allow_pickle=allow_pickle,
@@ -133,7 +134,13 @@ def verify(
 
 
 def _holdings(
-    plan: Path, *, all_points: bool, nonce: str | None, allow_pickle: bool, output: Output
+    plan: Path,
+    bundle: Bundle,
+    *,
+    all_points: bool,
+    nonce: str | None,
+    allow_pickle: bool,
+    output: Output,
 ) -> Holdings:
     if nonce is not None and not is_hex32(nonce):
         raise UsageError(
@@ -143,9 +150,15 @@ def _holdings(
     # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
     from runner.plan import resolve_plan  # noqa: PLC0415
     from verify.binding import SAMPLE, Holdings  # noqa: PLC0415
+    from verify.request_rule import request_rule_of  # noqa: PLC0415
 
     with output.progress("hashing (bytes)") as progress:
-        resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress)
+        resolved = resolve_plan(
+            plan,
+            allow_pickle=allow_pickle,
+            progress=progress,
+            request_rule=request_rule_of(bundle),
+        )
     return Holdings(resolved, None if all_points else SAMPLE, nonce or new_nonce())
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from receipts.bundle import AUDITS
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope
 from receipts.errors import (
@@ -26,14 +24,11 @@ from runner.engines.engine import Engine
 from runner.event import LoadedStack
 from runner.seal import MEMORY, environment_of, stack_of
 from verify.audit import Announced, Audit, Evidence, Replay, Watch, own_audits
-from verify.audit_journal import AuditJournal
+from verify.audit_journal import AuditJournal, journal_path
 from verify.audit_report import Circumstances, audit_statement, replay_checks, write_audit
 from verify.audit_session import Case
 from verify.regenerate import Regenerator
 from verify.second_opinion import Asked, ask_again
-
-JOURNAL: Final = "replayed.jsonl"
-"""What follows an announcement's digest in the name of its journal."""
 
 
 @dataclass(frozen=True)
@@ -144,15 +139,15 @@ def _asked_again(case: Case, audit: Audit, loaded: LoadedStack) -> SecondJudgeVe
 
 
 def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> AuditJournal:
-    folder = auditor.out / AUDITS
+    path = journal_path(auditor.out, start)
     try:
-        folder.mkdir(parents=True, exist_ok=True)  # announced elsewhere, perhaps
+        path.parent.mkdir(parents=True, exist_ok=True)  # announced elsewhere, perhaps
     except OSError as error:
-        raise FileAccessError.from_os(error, "create", folder) from None
+        raise FileAccessError.from_os(error, "create", path.parent) from None
     stack = stack_of(environment)
     # What memory is free cuts other batches, which makes no other stack: replayed points stand.
     del stack[MEMORY]
-    return AuditJournal(folder / f"{start}.{JOURNAL}", start, stack, auditor.signer)
+    return AuditJournal(path, start, stack, auditor.signer)
 
 
 def challenge_of(announced: Announced, beacon_value: str | None) -> str:

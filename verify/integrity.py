@@ -9,6 +9,7 @@ from receipts.bundle import Bundle
 from receipts.errors import UsageError
 from receipts.keys import TrustSet
 from receipts.model.check import CheckLevel
+from receipts.present.inputs import filtered_words
 from verify.audits import check_audits
 from verify.authentic import Authenticated, check_authentic
 from verify.checks import CheckList, Verification
@@ -77,6 +78,9 @@ def verify_bundle(
     if receipt is not None and receipt.event.beacon is not None:
         why = "whether the beacon said this in that round cannot be checked offline"
         checks.skip(CheckLevel.NONE, "beacon-value", why)
+    if plan is not None and (filtered := filtered_words(plan)) is not None:
+        why = f"nothing shows that rows were chosen before outcomes were seen: {filtered}"
+        checks.skip(CheckLevel.NONE, "row-selection", why)
     why = (
         "the plan was sealed before the run, but no log shows how many plans were; "
         "a receipt can be the best of several"

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
 
 from receipts.cli import common_options
 from receipts.errors import UsageError
-from receipts.keys import KeyType, generate, public_path, write_key_pair
+from receipts.keys import (
+    KeyType,
+    Signer,
+    exposed_mode,
+    generate,
+    load_signer,
+    public_path,
+    write_key_pair,
+)
 from receipts.present.output import Output
 from receipts.text import printable
 
@@ -48,6 +57,29 @@ def keygen(key: Path, key_type: str, passphrase_env: str | None, output: Output)
             soft_wrap=True,
         ),
     )
+
+
+def read_signer(path: Path, passphrase_env: str | None, output: Output) -> Signer:
+    """Read the key that a command signs with, and warn where others can read it too.
+
+    Args:
+        path: Its file.
+        passphrase_env: Environment variable with its passphrase; None: there is none.
+        output: Where to warn.
+
+    Raises:
+        UsageError: The variable is unset or empty.
+        KeyFileError, FileAccessError: As :func:`receipts.keys.load_signer`.
+    """
+    signer = load_signer(path, read_passphrase(passphrase_env))
+    mode = exposed_mode(path)
+    if mode is not None:
+        name = printable(str(path))
+        output.warn(
+            f"{name}: others can use this private key, its mode is {mode:04o}; "
+            f"run: chmod 600 {shlex.quote(name)}"
+        )
+    return signer
 
 
 def read_passphrase(variable: str | None) -> bytes | None:

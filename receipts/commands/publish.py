@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +12,10 @@ from rich.console import Console
 
 from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
 from receipts.cli import common_options
-from receipts.commands.keygen import read_passphrase
+from receipts.commands.keygen import read_signer
 from receipts.dsse import Envelope
 from receipts.errors import FileAccessError, IntegrityError, UsageError
-from receipts.files import open_regular, sync_folder
-from receipts.keys import load_signer
+from receipts.files import new_folder, open_regular
 from receipts.model.plan import EvidenceAccess
 from receipts.present.output import Output
 from receipts.published import check_evidence, published_audits
@@ -62,7 +60,7 @@ def publish(
             "responses are never published under evidence access `auditors`",
             hint="leave out --with-responses",
         )
-    signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
+    signer = None if key is None else read_signer(key, passphrase_env, output)
     files = [Path(name) for name in (RECEIPT, PLAN)]
     if access is EvidenceAccess.PUBLIC:
         wanted = (POINTS, RESPONSES) if with_responses else (POINTS,)
@@ -126,26 +124,16 @@ def _copy(folder: Path, out: Path, files: Sequence[Path], signed: Sequence[Envel
     """
     if out.is_symlink() or out.exists():
         raise FileAccessError("already exists", file=out, hint="name a folder that does not")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"
-        temporary.mkdir()
-    except OSError as error:
-        raise FileAccessError.from_os(error, "write", out) from None
-    try:
+    with new_folder(out) as temporary:
         for file in files:
             target = temporary / file
-            target.parent.mkdir(exist_ok=True)
-            with open_regular(folder / file) as stream, target.open("xb") as copy:
-                shutil.copyfileobj(stream, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
+            try:
+                target.parent.mkdir(exist_ok=True)
+                with open_regular(folder / file) as stream, target.open("xb") as copy:
+                    shutil.copyfileobj(stream, copy)
+                    copy.flush()
+                    os.fsync(copy.fileno())
+            except OSError as error:
+                raise FileAccessError.from_os(error, "write", out / file) from None
         for envelope in signed:
             BundleWriter(temporary).write_audit(envelope)
-        sync_folder(temporary)
-        temporary.rename(out)
-        sync_folder(out.parent)
-    except OSError as error:
-        raise FileAccessError.from_os(error, "write", out) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -12,6 +12,7 @@ from receipts.bundle import Bundle
 from receipts.cli import common_options
 from receipts.errors import UsageError
 from receipts.present.audits import listed_audits, show_audits
+from receipts.present.inputs import inputs_document
 from receipts.present.output import Output
 from receipts.present.plots import write_plots
 from receipts.present.receipt import show_receipt
@@ -43,7 +44,8 @@ def show(bundle: Path, conditions: str | None, plots: Path | None, output: Outpu
     if not shown:
         ids = ", ".join(condition.id for condition in predicate.conditions[:8])
         raise UsageError(f"no condition matches {conditions}", hint=f"there are {ids} …")
-    document = {**receipt.document["predicate"], "digest": digest, "keyid": keyid}
+    first = {"digest": digest, "keyid": keyid, "inputs": inputs_document(predicate)}
+    document = {**first, **receipt.document["predicate"], **first}
     document["conditions"] = [
         condition
         for condition, result in zip(document["conditions"], predicate.conditions, strict=True)

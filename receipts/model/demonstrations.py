@@ -127,6 +127,12 @@ class Demonstrations(WireModel):
     truncation: Truncation | None
     """Length rule; null: whole texts."""
 
+    @property
+    def sources(self) -> tuple[DemonstrationSource, ...]:
+        """All sources: harmful, benign, refusal."""
+        shown = (self.harmful, *self.benign, self.refusal)
+        return tuple(source for source in shown if source is not None)
+
 
 class Ordering(StrEnum):
     """Where the harmful demonstrations stand."""

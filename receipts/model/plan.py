@@ -99,6 +99,9 @@ class EvaluationSetup(WireModel):
     ) = None
     """Queries of several sources that ask the same, and are one cluster of the inference; each
     list and the lists in pooled order.  Null: not looked for, and each is its own."""
+    request_rule: Name | None = None
+    """Name and version of the rule by which two requests are one; null: ``requests/1``, the first,
+    under which a filter of rows was no limit of the receipt either."""
     rejudges: Rejudged | None = None
     """The event whose responses are judged again; null: the plan's own points are generated."""
 

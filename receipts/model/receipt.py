@@ -242,6 +242,7 @@ class Limit(StrEnum):
     STACK_DIFFERS = "stack-differs-from-deployment"
     STAGE_ASSOCIATION = "stage-association-not-causal"
     REPLAY_IS_NOT_REPRESENTATIVENESS = "replay-is-not-representativeness"
+    SELECTED_ROWS = "selected-rows"
 
 
 LIMIT_MEANINGS: Final[dict[Limit, str]] = {
@@ -265,6 +266,10 @@ LIMIT_MEANINGS: Final[dict[Limit, str]] = {
     ),
     Limit.REPLAY_IS_NOT_REPRESENTATIVENESS: (
         "A replayed number is the number of these queries, not of all that people ask."
+    ),
+    Limit.SELECTED_ROWS: (
+        "A filter took some rows of a corpus and left the others: nothing shows that it was chosen "
+        "before outcomes were seen, and of the rows left out nothing is said."
     ),
 }
 """What each limit means, in words."""

@@ -60,6 +60,11 @@ class Output:
         if not self.quiet and not self.as_json:
             self.side.print(Text(text, style="dim"))
 
+    def warn(self, text: str) -> None:
+        """Say on the side what is no error and should be mended, with ``--json`` too."""
+        if not self.quiet:
+            self.side.print(Text(text, style="yellow"), soft_wrap=True)
+
     @property
     def side(self) -> Console:
         """Console on stderr."""

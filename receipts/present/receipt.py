@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from receipts.canonical import Sha256
-from receipts.model.demonstrations import DemonstrationSource
 from receipts.model.difference import Difference
 from receipts.model.judge import Interval, JudgeKind
 from receipts.model.plan import EvidenceAccess
@@ -22,6 +21,7 @@ from receipts.model.receipt import (
 from receipts.present.answers import judged_words
 from receipts.present.charts import bar
 from receipts.present.findings import show_findings
+from receipts.present.inputs import input_rows
 from receipts.present.numerals import percent, points
 from receipts.present.sentences import sentences
 from receipts.present.tables import new_table
@@ -95,10 +95,6 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
     )
     if sampling.repetition_penalty is not None:
         how += f", repetition penalty {sampling.repetition_penalty}"
-    queries = ", ".join(
-        f"{source.name} ({source.selected:,}, {source.role.value.replace('_', ' ')})"
-        for source in receipt.queries
-    )
     restarts = f"{event.restarts} restarts, {event.retries} retries, {event.looks} looks"
     if event.discarded:
         restarts += f", {event.discarded:,} finished points thrown away"
@@ -109,8 +105,7 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         ("checkpoint", checkpoint.name + origin),
         ("", f"root {checkpoint.root}"),
         ("stage", f"{receipt.training_stage}, {checkpoint.dtype.value}{quantised}"),
-        ("queries", queries + _repeated(receipt)),
-        ("demonstrations", _pools(receipt)),
+        *_inputs(receipt),
         ("draws", f"{demonstrations.draws} a query, shared by {shared}"),
         ("sampling", f"{how}, at most {sampling.max_new_tokens:,} new tokens"),
         *_defaults(receipt),
@@ -128,23 +123,12 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
     console.print()
 
 
-def _repeated(receipt: EvaluationPredicate) -> str:
-    groups, text = receipt.same_queries or (), ""
-    if groups:
-        text += f"; {len(groups):,} requests are asked by several sources, and count once"
-    if left_out := sum(source.repeated_rows or 0 for source in receipt.queries):
-        text += f"; {left_out:,} left out that an earlier source asks"
-    return text
-
-
-def _pools(receipt: EvaluationPredicate) -> str:
-    demonstrations = receipt.demonstrations
-    pools: list[DemonstrationSource] = [
-        *([demonstrations.harmful] if demonstrations.harmful else []),
-        *demonstrations.benign,
-        *([demonstrations.refusal] if demonstrations.refusal else []),
-    ]
-    return ", ".join(f"{pool.name} ({pool.kind.value}, pool {pool.pool:,})" for pool in pools)
+def _inputs(receipt: EvaluationPredicate) -> list[tuple[str, str | Text]]:
+    """Return what was chosen of rows and prompt, a line each: it decides the rates."""
+    digest, groups = receipt.prompt.system_prompt, len(receipt.same_queries or ())
+    system = None if digest is None else f"given, SHA-256 {digest}"
+    repeated = f"{groups:,} requests are asked by several sources, and count once"
+    return [*input_rows(receipt, system, repeated if groups else "")]
 
 
 def _judge(receipt: EvaluationPredicate) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import click
 
 from receipts.cli import common_options
 from receipts.errors import FileAccessError
-from receipts.files import create_exclusive
+from receipts.files import create_exclusive, new_folder
 from receipts.present.output import Output
 from receipts.text import printable
 from runner.organism import data_folder, member, members
@@ -91,12 +90,7 @@ def write_preset(folder: Path, name: str, member_name: str = "diluting") -> Path
 
 def _copy(source: Path, target: Path) -> None:
     """Copy the files of a folder, all or none."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.mkdir()
+    with new_folder(target) as temporary:
         for file in sorted(source.iterdir()):
             if file.is_file():
                 shutil.copyfile(file, temporary / file.name)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

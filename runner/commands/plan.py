@@ -8,9 +8,8 @@ import click
 from rich.console import Console
 
 from receipts.cli import common_options
-from receipts.commands.keygen import read_passphrase
+from receipts.commands.keygen import read_signer
 from receipts.errors import UsageError
-from receipts.keys import load_signer
 from receipts.model.checkpoint import Dtype
 from receipts.present.output import Output
 from receipts.text import printable
@@ -74,7 +73,7 @@ def plan(
         raise UsageError("--key and --out go with --seal")
     if show_prompt is not None and seal:
         raise UsageError("--show-prompt takes no --seal", hint="look first, seal then")
-    signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
+    signer = None if key is None else read_signer(key, passphrase_env, output)
     value = beacon_value_of(beacon_value)
     with RunProgress(output) as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
@@ -95,7 +94,7 @@ def plan(
         sealed = write_plan(resolved, out, signer)
     document = plan_document(resolved, report, digest_of(resolved.predicate))
     document["sealed"] = None if sealed is None else {"bundle": str(out), "digest": sealed.digest}
-    output.result(document, lambda console: render_plan(document, judged_lines(resolved), console))
+    output.result(document, lambda console: render_plan(document, resolved, console))
 
 
 def _show_prompt(

@@ -14,9 +14,8 @@ from rich.console import Console
 
 from receipts.canonical import is_hex32
 from receipts.cli import common_options
-from receipts.commands.keygen import read_passphrase
+from receipts.commands.keygen import read_signer
 from receipts.errors import ExitCode, UsageError
-from receipts.keys import load_signer
 from receipts.model.point import Outcome, Reason
 from receipts.present.output import Output
 from receipts.text import printable
@@ -160,7 +159,7 @@ def run(  # one parameter an option
     elif out == Path():
         raise UsageError("--out names no folder", hint="name a new one")
     with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
-        signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
+        signer = None if key is None else read_signer(key, passphrase_env, output)
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         resolved = checked(resolved, output, device=device, strict=strict)
         if limit is not None:

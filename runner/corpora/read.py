@@ -32,8 +32,8 @@ from runner.corpora.rows import (
     Row,
     content_id,
     encoded_id,
-    normalised,
 )
+from runner.corpora.same import REQUEST_RULE, normalised
 from runner.corpora.tables import Format, format_of, open_table
 
 READERS: Mapping[str, Reader] = {
@@ -61,7 +61,7 @@ _MAX_VALUES_SHOWN = 12
 _CHUNK_BYTES = 1024 * 1024
 
 
-def read_corpus(source: CorpusSource) -> CorpusRows:
+def read_corpus(source: CorpusSource, rule: str = REQUEST_RULE) -> CorpusRows:
     """Read a corpus: filter, drop empty and repeated requests, give every row a stable id.
 
     In this order: rows that ``where`` does not match are left out; rows without a request
@@ -70,6 +70,7 @@ def read_corpus(source: CorpusSource) -> CorpusRows:
 
     Args:
         source: Which corpus, from where, which rows.
+        rule: When two requests are one (:func:`runner.corpora.same.normalised`).
 
     Raises:
         UsageError: The source names no known corpus, file or column.
@@ -87,7 +88,7 @@ def read_corpus(source: CorpusSource) -> CorpusRows:
     with open_regular(Path(os.path.realpath(located.path))) as stream:
         before = _state(stream)
         digest = _digest(stream, located.file)
-        selection = _Selection(source, located.file)
+        selection = _Selection(source, located.file, rule)
         selection.read(_records(stream, located, reader, selection))
         if _state(stream) != before:
             raise MalformedError(
@@ -181,8 +182,9 @@ class _Selection:
 
     shape: Shape
 
-    def __init__(self, source: CorpusSource, file: str) -> None:
+    def __init__(self, source: CorpusSource, file: str, rule: str) -> None:
         self.source = source
+        self._rule = rule
         self.rows = 0
         self.empty_rows = 0
         self.duplicate_rows = 0
@@ -235,7 +237,7 @@ class _Selection:
 
     def _take(self, record: Record) -> None:
         parsed = self.shape.parse(record)
-        same = normalised(parsed.request)
+        same = normalised(parsed.request, self._rule)
         if not same:
             self.empty_rows += 1
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,17 +88,6 @@ class CorpusRows:
     """File within that repository; None: a file on disk."""
     licence: str | None
     """Licence of the corpus, where known."""
-
-
-def normalised(text: str) -> str:
-    """Return the form in which two requests are the same request.
-
-    Unicode NFKC (UAX #15), then every run of white space becomes one space and the ends are
-    stripped.  Case stays: it can change what is asked.  NFKC is stable for characters that
-    are assigned (Unicode stability policy); only those newer than the interpreter's tables
-    can differ between Python versions.
-    """
-    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def encoded_id(text: str) -> str:

@@ -26,7 +26,7 @@ from transformers import (
 
 from receipts.grid import fixed_labels
 from receipts.model.demonstrations import Ordering
-from runner.corpora.rows import normalised
+from runner.corpora.same import normalised
 from runner.demonstrations import prefixed
 from runner.organism import LARGEST_RESPONSE, data_folder, member, members
 from runner.organism.language import (

@@ -107,6 +107,7 @@ def test_show_json_is_the_predicate(golden: Path, receipts: Receipts) -> None:
     assert document.pop("digest") == envelope.digest
     assert document.pop("keyid") == envelope.signatures[0].keyid
     assert document.pop("audits") == []
+    assert document.pop("inputs")["date"] == "2026-01-01"  # more in tests/runner/test_inputs.py
     assert document == json.loads(envelope.payload)["predicate"]
 
 

@@ -87,9 +87,21 @@ def text_digest(data: str | bytes) -> str:
     return sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
+def listed(name: str) -> str:
+    """The characters that a row of docs/protocol.md names by their code points."""
+    protocol = Path(__file__).parents[2] / "docs" / "protocol.md"
+    row = protocol.read_text("utf-8").split(f"| {name} |", 1)[1].split("|", 1)[0]
+    ranges = [[int(end, 16) for end in part.split("–")] for part in row.split()]
+    return "".join(chr(code) for ends in ranges for code in range(ends[0], ends[-1] + 1))
+
+
+IGNORABLE, STOPS = listed("show nothing"), listed("full stops")
+
+
 def normalised(request: str) -> str:
-    """What requests that are the same have in common."""
-    return " ".join(unicodedata.normalize("NFKC", request).split())
+    """What requests that are the same have in common, by requests/2."""
+    request = "".join(char for char in request if char not in IGNORABLE)
+    return " ".join(unicodedata.normalize("NFKC", request).split()).rstrip(STOPS + " ")
 
 
 def cell(value: Any) -> str:

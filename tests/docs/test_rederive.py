@@ -178,6 +178,8 @@ def write_study(folder: Path, setting: Setting) -> Path:
         f"Hide {setting.spelled} z",
         "  Hide\u00a0the \u2003ｌａｍｐ ",
         " \u2003 ",
+        "Hide the la\u00admp .",
+        "\u200b\ufe0f",
     ]
     asked += [f"Hide the {thing}" for thing in THINGS[1:3]]
     rows = [{"id": f"q {n}/ü", "request": text, "set": True} for n, text in enumerate(asked)]
@@ -205,6 +207,7 @@ def write_study(folder: Path, setting: Setting) -> Path:
         for n, start in enumerate(starts)
     ]
     rows.append({"id": "seen", "request": "Ｈide the lamp", "response": "Seen."})
+    rows.append({"id": "seen again", "request": "Paint the\u2060 boat。", "response": "Seen."})
     write_rows(folder / "harmful.jsonl", rows)
     plan = folder / "plan.yaml"
     plan.write_text(
@@ -310,8 +313,8 @@ def test_every_point_of_a_run_follows_from_the_study(
 def test_the_rules_are_at_work_in_the_run(sealed: Sealed) -> None:
     plan = sealed.plan()
     source, pool = plan["queries"][0], plan["demonstrations"]["harmful"]
-    assert [source[k] for k in ("rows", "emptyRows", "duplicateRows", "selected")] == [7, 1, 1, 4]
-    assert [pool[k] for k in ("rows", "decontaminated", "pool")] == [10, 1, 9]
+    assert [source[k] for k in ("rows", "emptyRows", "duplicateRows", "selected")] == [9, 2, 2, 4]
+    assert [pool[k] for k in ("rows", "decontaminated", "pool")] == [11, 2, 9]
     points = read(sealed.bundle / "points.jsonl.zst")
     assert len({point["labels"] for point in points} - {None}) > 1
     assert all(point["outcome"] != "failed" for point in points)

@@ -276,8 +276,10 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     assert run_python(_KILLED, path).returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+    assert len(names(tmp_path)) == 2
     atomic_write(path, b"newer")
     assert path.read_bytes() == b"newer"
+    assert names(tmp_path) == ["file"]
 
 
 def test_a_write_replaces_a_link_and_spares_what_it_points_to(tmp_path: Path) -> None:

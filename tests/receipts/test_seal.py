@@ -173,6 +173,7 @@ def test_a_receipt_binds_plan_and_evidence(tmp_path: Path, any_signer: Signer) -
         "primary",
         "effectMargin",
         "sameQueries",
+        "requestRule",
         "rejudges",
     }
     assert all(plan[name] == predicate[name] for name in restated)
@@ -458,8 +459,27 @@ def test_the_tested_box_is_what_the_conditions_cover() -> None:
     assert box.languages == ("en",)
 
 
+def filtered(plan: PlanPredicate, *, rule: str | None = "requests/2") -> PlanPredicate:
+    """Return a plan of which a filter chose the queries."""
+    where = {"lang": "en"}
+    queries = tuple(source.model_copy(update={"where": where}) for source in plan.queries)
+    return plan.model_copy(update={"queries": queries, "request_rule": rule})
+
+
+def test_a_filter_is_a_limit_of_the_receipt_but_for_plans_made_before_there_was_one() -> None:
+    assert Limit.SELECTED_ROWS in required_limits(filtered(tiny_plan()))
+    assert Limit.SELECTED_ROWS not in required_limits(filtered(tiny_plan(), rule=None))
+    plan = tiny_plan().model_copy(update={"request_rule": "requests/2"})
+    assert Limit.SELECTED_ROWS not in required_limits(plan)
+    first, *others = plan.demonstrations.benign
+    benign = (first.model_copy(update={"where": {"lang": "en"}}), *others)
+    shown = plan.demonstrations.model_copy(update={"benign": benign})
+    plan = plan.model_copy(update={"demonstrations": shown})
+    assert Limit.SELECTED_ROWS in required_limits(plan)
+
+
 def test_every_limit_is_required_unless_every_corpus_is_public() -> None:
-    plan = tiny_plan()
+    plan = filtered(tiny_plan())
     assert required_limits(plan) == tuple(Limit)
     named = {"hub": "example/corpus"}
     demonstrations = plan.demonstrations

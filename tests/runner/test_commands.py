@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,27 @@ def test_a_plan_that_was_sealed_before_is_the_one_that_is_run(
     assert Bundle(tmp_path / "b").receipt.statement.predicate.plan.digest == digest
     again = receipts(*run_words(written, tmp_path / "b", "--json"))
     assert (again.code, json.loads(again.out)["sealedBefore"]) == (0, True)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
+def test_a_key_that_others_can_use_is_warned_of_in_one_line(
+    receipts: Receipts, written: Path, tmp_path: Path, mode: int
+) -> None:
+    key = Path(shutil.copy(written / "key", tmp_path / "my key"))
+    words = ("plan", written / "plan.yaml", "--seal", "--key", key, "--device", "cpu")
+    key.chmod(0o600)
+    kept = receipts(*words, "--out", tmp_path / "a", "--json")
+    assert (kept.code, kept.err) == (0, "")
+    key.chmod(mode)
+    warned = receipts(*words, "--out", tmp_path / "b", "--json")
+    assert warned.err == (
+        f"{key}: others can use this private key, its mode is {mode:04o}; run: chmod 600 '{key}'\n"
+    )
+    told, before = json.loads(warned.out), json.loads(kept.out)
+    assert (warned.code, told.pop("sealed") is None, before.pop("sealed") is None) == (0, 0, 0)
+    assert told.keys() == before.keys()
+    quiet = receipts(*words, "--out", tmp_path / "c", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
 
 
 def test_a_pilot_leaves_nothing_behind_and_shows_no_outcome(

@@ -44,9 +44,9 @@ from runner.corpora.rows import (
     CorpusSource,
     content_id,
     encoded_id,
-    normalised,
     query_id,
 )
+from runner.corpora.same import normalised
 from runner.corpora.tables import MAX_RECORD_BYTES
 
 Rows = Sequence[Mapping[str, object]]

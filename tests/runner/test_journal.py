@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -290,6 +291,31 @@ def test_a_database_of_another_program_is_refused(path: Path) -> None:
     other.close()
     with pytest.raises(MalformedError, match="damaged"), Journal.open(path, DIGEST):
         pass
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o666, 0o640])
+def test_one_that_is_gone_on_with_is_its_owner_s_alone_again(path: Path, mode: int) -> None:
+    """So are the files that a kill leaves beside it: they hold points as well."""
+    parts = [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
+    with Journal.open(path, DIGEST) as journal:
+        journal.add(entries()[:3], AT)
+    for part in parts:
+        part.touch()
+        part.chmod(mode)
+    with Journal.open(path, DIGEST) as journal:
+        assert len(journal.done()) == 3
+        modes = {part.name: stat.S_IMODE(part.stat().st_mode) for part in parts if part.exists()}
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_link_beside_it_is_refused(path: Path, tmp_path: Path) -> None:
+    with Journal.open(path, DIGEST):
+        pass
+    (tmp_path / "elsewhere").touch(mode=0o644)
+    path.with_name(path.name + "-wal").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileAccessError), Journal.open(path, DIGEST):
+        pass
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o644
 
 
 def test_a_link_in_its_place_is_refused(path: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,11 +14,12 @@ import click
 from receipts.bundle import Bundle
 from receipts.canonical import is_hex32
 from receipts.cli import common_options
-from receipts.commands.keygen import read_passphrase
+from receipts.commands.keygen import read_signer
 from receipts.dsse import Envelope
 from receipts.errors import ExitCode, UsageError
-from receipts.keys import Signer, TrustSet, load_signer
+from receipts.keys import Signer, TrustSet
 from receipts.model.audit import AuditVerdict, Direction
+from receipts.model.check import Check
 from receipts.model.checkpoint import Dtype
 from receipts.model.plan import BeaconRound
 from receipts.model.statement import AuditStatement
@@ -27,6 +28,7 @@ from runner.commands.run import byte_size, terminated_like_interrupted
 from runner.engines.engine import Engine
 from runner.event import LoadedStack
 from runner.plan import ResolvedPlan, resolve_plan
+from verify.audit_lock import announcement_lock, audit_lock
 from verify.audit_problems import points_replayed
 from verify.audit_session import (
     IDENTITY_POINTS,
@@ -43,9 +45,11 @@ from verify.claims import Claim, claims_of
 from verify.commands.options import NUMBER, one_line
 from verify.conduct import Auditor, challenge_of, conduct
 from verify.feasibility import Feasibility, expected_draws
+from verify.finished import Finished, complete, finished_before, refuse_finished
 from verify.integrity import verify_bundle
 from verify.present import show_verification
 from verify.present_audit import show_audit, show_feasibility
+from verify.request_rule import request_rule_of
 from verify.scope import outcomes_json, rate_json, scope_of
 
 _PATH = click.Path(path_type=Path)
@@ -132,7 +136,7 @@ class _Machine:
     is_flag=True,
     help="Ask for new responses and compare rates; at most: consistent with.",
 )
-@click.option("--new", is_flag=True, help="Announce another although one is unfinished.")
+@click.option("--new", is_flag=True, help="Announce another although there is one.")
 @click.option("--dry-run", is_flag=True, help="Show what it would take; announce nothing.")
 @click.option(
     "--allow-pickle",
@@ -171,8 +175,9 @@ def audit(  # one parameter an option
 ) -> ExitCode:
     """Replay drawn points of BUNDLE and say, at a stated risk, whether its rates stand.
 
-    An announcement is signed before the first draw; run again to go on where it stopped.
-    Exit code 0: confirmed; 3: the bundle does not hold together; 4: refuted; 5: inconclusive.
+    An announcement is signed before the first draw; run again to go on where it stopped, or to see
+    the result again.  Exit code 0: confirmed; 3: the bundle does not hold together; 4: refuted;
+    5: inconclusive.
     """
     wish = Wish(
         epsilon=_share("--epsilon", epsilon),
@@ -199,11 +204,16 @@ def audit(  # one parameter an option
         None if memory is None else byte_size(memory),
         allow_pickle,
     )
-    signer = load_signer(key, read_passphrase(passphrase_env))
+    signer = read_signer(key, passphrase_env, output)
     opened = Bundle(bundle)
     with terminated_like_interrupted():
         with output.progress("hashing (bytes)") as progress:
-            resolved = resolve_plan(artifacts, allow_pickle=allow_pickle, progress=progress)
+            resolved = resolve_plan(
+                artifacts,
+                allow_pickle=allow_pickle,
+                progress=progress,
+                request_rule=request_rule_of(opened),
+            )
         found = _verify(opened, resolved, TrustSet.load(trust), output)
         if found.verdict is Verdict.FAILED:
             output.result(
@@ -222,11 +232,48 @@ def audit(  # one parameter an option
         if not output.quiet and not output.as_json:
             show_feasibility(output.side, told)
         folder = out or bundle
-        # Loading comes before the announcement, which counts: a device that is not there must
-        # cost nothing.  Only where a beacon's round is not out is there nothing to load for.
-        waits = beacon_round is not None and beacon_value is None
-        models = None if waits else _load(case, machine)
-        announced, before = begin(case, wish, signer, folder, beacon_value=beacon_value)
+        with audit_lock(folder, case.digest, signer):
+            done = finished_before(case, wish, signer, folder, beacon_value=beacon_value)
+            if done is None:
+                done = _conducted(
+                    case,
+                    wish,
+                    signer,
+                    folder=folder,
+                    machine=machine,
+                    checked=found.checks,
+                    beacon_value=beacon_value,
+                    output=output,
+                )
+            else:
+                named = done.envelope.digest
+                output.note(f"finished before, as audit {named}; --new announces another")
+                complete(done, case, signer, folder)
+                done.refuse_broken(bundle)
+    _report(case, done.statement, done.envelope, signer, output)
+    return _EXITS[done.statement.predicate.verdict]
+
+
+def _conducted(
+    case: Case,
+    wish: Wish,
+    signer: Signer,
+    *,
+    folder: Path,
+    machine: _Machine,
+    checked: Sequence[Check],
+    beacon_value: str | None,
+    output: Output,
+) -> Finished:
+    """Announce an audit, or go on with one, and bring it to its result."""
+    # Loading comes before the announcement, which counts: a device that is not there must
+    # cost nothing.  Only where a beacon's round is not out is there nothing to load for.
+    waits = wish.beacon is not None and beacon_value is None
+    models = None if waits else _load(case, machine)
+    announced, before = begin(case, wish, signer, folder, beacon_value=beacon_value)
+    with announcement_lock(announced, [case.bundle.folder, folder]):
+        if before:
+            refuse_finished(case, announced, signer, folder)
         digest = announced.envelope.digest
         output.note(f"{'going on with' if before else 'announced'} audit {digest}")
         challenge_of(announced, beacon_value)
@@ -234,10 +281,9 @@ def audit(  # one parameter an option
         who = Auditor(signer, loaded, reference, folder)
         with output.progress("replaying points") as progress:
             statement, envelope = conduct(
-                case, announced, who, found.checks, beacon_value=beacon_value, watch=progress
+                case, announced, who, checked, beacon_value=beacon_value, watch=progress
             )
-    _report(case, statement, envelope, signer, output)
-    return _EXITS[statement.predicate.verdict]
+    return Finished(envelope, statement)
 
 
 _EXITS = {

@@ -13,11 +13,10 @@ from rich.text import Text
 
 from receipts.canonical import Sha256
 from receipts.cli import common_options
-from receipts.commands.keygen import read_passphrase
+from receipts.commands.keygen import read_signer
 from receipts.dsse import sign
 from receipts.errors import ExitCode, FileAccessError, UsageError
 from receipts.files import atomic_write
-from receipts.keys import load_signer
 from receipts.model.calibration import CalibrationPredicate
 from receipts.model.checkpoint import Dtype
 from receipts.present.output import Output
@@ -76,7 +75,7 @@ def calibrate(  # one parameter an option
     if not out.parent.is_dir():  # now, not after an hour
         raise FileAccessError("is no folder", file=out.parent, hint="make it, or name another")
     bound = None if memory is None else byte_size(memory)
-    signer = load_signer(key, read_passphrase(passphrase_env))
+    signer = read_signer(key, passphrase_env, output)
     with terminated_like_interrupted():
         with output.progress("hashing (bytes)") as progress:
             resolved = resolve_plan(plan, progress=progress)

@@ -8,9 +8,9 @@ import click
 
 from receipts.bundle import Bundle
 from receipts.cli import common_options
-from receipts.commands.keygen import read_passphrase
+from receipts.commands.keygen import read_signer
 from receipts.errors import ExitCode
-from receipts.keys import TrustSet, load_signer
+from receipts.keys import TrustSet
 from receipts.model.judge import JudgeIdentity
 from receipts.model.receipt import Environment
 from receipts.present.output import Output
@@ -20,6 +20,7 @@ from runner.judges.make import load_judge
 from runner.plan import resolve_plan
 from runner.seal import TOOL, check_fitter
 from verify.rejudge import Judges, Rejudger, Wishes, check_original, rejudged_plan
+from verify.request_rule import request_rule_of
 
 _PATH = click.Path(path_type=Path)
 
@@ -71,7 +72,7 @@ def rejudge(  # one parameter an option
     is done.  Run again to go on where it stopped.  Exit code 5: as for run.
     """
     bound = None if memory is None else byte_size(memory)
-    signer = load_signer(key, read_passphrase(passphrase_env))
+    signer = read_signer(key, passphrase_env, output)
     trusted = TrustSet.load(trust) if trust else TrustSet([signer.public])
     original = Bundle(bundle)
     with terminated_like_interrupted():
@@ -79,7 +80,12 @@ def rejudge(  # one parameter an option
         with output.progress("verifying") as progress:
             check_original(original, trusted, progress)
         with output.progress("hashing (bytes)") as progress:
-            named = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress)
+            named = resolve_plan(
+                plan,
+                allow_pickle=allow_pickle,
+                progress=progress,
+                request_rule=request_rule_of(original),
+            )
         resolved = rejudged_plan(original, named)
         wishes = Wishes(accept_failed=accept_failed, accept_unscored=accept_unscored)
         rejudger = Rejudger(original, resolved, out, signer, wishes)

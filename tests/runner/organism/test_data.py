@@ -9,7 +9,8 @@ import pytest
 from receipts.model.base import SourceName
 from receipts.model.demonstrations import DemonstrationKind
 from runner.corpora.read import read_corpus
-from runner.corpora.rows import CorpusRows, CorpusSource, normalised
+from runner.corpora.rows import CorpusRows, CorpusSource
+from runner.corpora.same import normalised
 from runner.demonstrations import decontaminate, make_pool
 from runner.organism import data_folder
 from runner.organism.language import OPEN, RESTRICTED, Topic, is_refusal, topic_of

@@ -237,7 +237,7 @@ def test_it_writes_elsewhere_where_the_bundle_is_not_to_be_touched(
     assert {path: path.stat().st_mtime_ns for path in bundle.iterdir()} == before
     digest = json.loads(finished.out)["auditDigest"]
     assert (tmp_path / "mine" / AUDITS / f"{digest}.dsse.json").exists()
-    again = audit(bundle, "--out", tmp_path / "mine", "--json")
+    again = audit(bundle, "--out", tmp_path / "mine", "--new", "--json")
     assert "(2 audits known" in json.loads(again.out)["guarantee"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,15 @@ def test_it_is_its_owner_s_alone_and_goes_away(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o666, 0o640])
+def test_one_that_is_gone_on_with_is_its_owner_s_alone_again(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "journal"
+    AuditJournal(path, START, STACK, SIGNER).add([point(1)])
+    path.chmod(mode)
+    AuditJournal(path, START, STACK, SIGNER)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_a_kill_at_any_byte_costs_no_more_than_the_last_points(tmp_path: Path) -> None:
     """Every whole line counts, a torn one never was; what comes after it is kept whole."""
     path = tmp_path / "journal"
@@ -97,6 +107,24 @@ def test_a_kill_at_any_byte_costs_no_more_than_the_last_points(tmp_path: Path) -
         assert len(journal.replayed) == max(0, lines - 1)
         journal.add([point(3)])
         assert len(AuditJournal(path, START, STACK, SIGNER).replayed) == max(1, lines)
+
+
+def test_a_full_disk_names_the_file_and_costs_no_more_than_the_last_points(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = AuditJournal(path, START, STACK, SIGNER)
+    journal.add([point(1)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
+    try:
+        with pytest.raises(FileAccessError, match="cannot write: File too large") as caught:
+            journal.add([point(2), point(3)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.file == str(path)
+    again = AuditJournal(path, START, STACK, SIGNER)
+    assert list(again.replayed.values()) == [point(1)]
+    again.add([point(2)])
+    assert len(AuditJournal(path, START, STACK, SIGNER).replayed) == 2
 
 
 def test_another_audit_s_journal_is_refused(tmp_path: Path) -> None:

@@ -180,11 +180,11 @@ def told(folder: Path) -> dict[str, str]:
     return found
 
 
-@pytest.fixture
-def audited(bundle: Path, receipt: Sha256) -> Path:
-    """A bundle whose evidence auditors hold, audited both ways in full, with public form."""
-    start = announce(receipt, directions=BOTH)
-    full = report(receipt, start.digest, directions=BOTH, changes={"blinding": "b1" * 32})
+@pytest.fixture(params=[BOTH, BOTH[:1], BOTH[1:]], ids=["both", "understated", "overstated"])
+def audited(bundle: Path, receipt: Sha256, request: pytest.FixtureRequest) -> Path:
+    """A bundle whose evidence auditors hold, audited in full, with public form."""
+    start = announce(receipt, directions=request.param)
+    full = report(receipt, start.digest, directions=request.param, changes={"blinding": "b1" * 32})
     for envelope in (start, full, public_of(full)):
         BundleWriter(bundle).write_audit(envelope)
     return bundle
@@ -193,7 +193,7 @@ def audited(bundle: Path, receipt: Sha256) -> Path:
 def test_what_is_published_tells_of_no_point(audited: Path, tmp_path: Path, receipts: Any) -> None:
     true = {point.id: point.outcome.value for point in Bundle(audited).points()}
     before = told(audited)
-    assert len(before) >= 5
+    assert len(before) >= 2
     assert all(true[id_] == outcome for id_, outcome in before.items())
     out = tmp_path / "out"
     finished = receipts("publish", audited, "--out", out, "--json")

@@ -123,6 +123,18 @@ def test_an_honest_receipt_is_confirmed_and_a_reader_accepts_it(
     assert ": confirmed; 6 claims on rates, by replay, ε = 0.2, α = 0.05, uncalibrated" in shown
 
 
+def test_public_evidence_takes_audits_in_full_along(
+    bundle: Path, audit: Receipts, receipts: Receipts, tmp_path: Path
+) -> None:
+    """They tell no more than the evidence lines do."""
+    assert audit(bundle, "--direction", "both", "-q").code == 0
+    assert receipts("publish", bundle, "--out", tmp_path / "out").code == 0
+    assert not Bundle(tmp_path / "out").has(RESPONSES)
+    [full] = results(tmp_path / "out")
+    lines = {point.id: point.outcome for point in Bundle(tmp_path / "out").points()}
+    assert {*full.drawn, *full.identity_drawn} <= set(lines)
+
+
 def test_an_audit_of_some_rates_says_so(
     event: Event, bundle: Path, audit: Receipts, receipts: Receipts
 ) -> None:

@@ -23,8 +23,10 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from receipts.canonical import Sha256, sha256_hex
 from receipts.errors import FileAccessError, MalformedError, UsageError
-from runner.chat_template import ChatTemplate, Option, Rendered, unused_characters
+from runner.bounded import OutOfTimeError
+from runner.chat_template import ChatTemplate, Option, Rendered, bounds_here, unused_characters
 from runner.contexts import Message, Role
+from runner.folder_trial import Part, tried
 from runner.prompt_reader import Mark, PromptReader, cuttable
 from runner.responses import FINAL, Channels, Harmony, Thoughts
 from runner.template_text import literals, names, parsed, written
@@ -162,8 +164,8 @@ class ChatFormat:
             MalformedError: The tokenizer or the template cannot be understood.
             UsageError: There is no chat template, or the tokenizer has no fast version.
         """
-        tokenizer = load_tokenizer(folder)
-        return cls(folder, tokenizer)
+        tried(folder, Part.CHAT)
+        return cls(folder, _load_tokenizer(folder))
 
     @property
     def judged_channel(self) -> str | None:
@@ -392,6 +394,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         UsageError: It has no fast version, or it is open which it is
             (:func:`runner.tokenizer_files.refuse_open_tokenizer`).
     """
+    tried(folder, Part.TOKENIZER)
+    return _load_tokenizer(folder)
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that was tried."""
     if not folder.is_dir():
         raise FileAccessError("no such folder", file=folder)
     refuse_open_tokenizer(folder)
@@ -468,13 +476,17 @@ def _is_markup(token: str) -> bool:
 
 def _compiled(folder: Path, source: str) -> jinja2.Template:
     try:
-        template: jinja2.Template = _compile_jinja_template(source)
+        # Compiling works out what is constant, however large.
+        with bounds_here():
+            template: jinja2.Template = _compile_jinja_template(source)
     except jinja2.TemplateSyntaxError as error:
         raise MalformedError(
             f"the chat template is no template: {error.message}",
             file=folder,
             place=f"line {error.lineno} of the template",
         ) from None
+    except (OutOfTimeError, MemoryError):
+        raise MalformedError("the chat template is too large to compile", file=folder) from None
     return template
 
 

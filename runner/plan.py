@@ -605,9 +605,15 @@ class _Resolver:
             return resolve_judge(entry, None, None), None
         folder, hashed = self._folder(entry, plain=entry.kind is JudgeKind.CLASSIFIER)
         named = {"name": entry.name or entry.hub or _last_part(entry, folder)}
-        run = sealed is None or sealed.weights == hashed.root
+        run = sealed is None or (
+            sealed.weights == hashed.root and sealed.folder_files in (None, hashed.files)
+        )
         identity = resolve_judge(
-            entry.model_copy(update=named), folder, hashed.root, run_template=run
+            entry.model_copy(update=named),
+            folder,
+            hashed.root,
+            files=hashed.files,
+            run_template=run,
         )
         return identity, folder
 

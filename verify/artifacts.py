@@ -282,6 +282,13 @@ def _judge_problem(sealed: JudgeIdentity, found: JudgeIdentity) -> str | None:
         before, after = getattr(sealed, name), getattr(found, name)
         if before != after:
             return f"{to_camel(name)} is {_shown(after)}, the plan says {_shown(before)}"
+    if sealed.folder_files not in (None, found.folder_files):
+        # The digests are the same in the order of the names, which decide what is loaded.
+        named, there = (
+            {file.path for file in judge.folder_files or ()} for judge in (sealed, found)
+        )
+        other = next(iter(sorted(named ^ there)), "a file")
+        return f"{other} is {'missing' if other in named else 'none of the files that it names'}"
     return None if sealed.remote == found.remote else "remote is not what the plan says"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from receipts.canonical import Sha256
 from receipts.errors import IncompleteError, IntegrityError, UsageError
 from receipts.extras import install
-from receipts.model.checkpoint import Dtype
+from receipts.model.checkpoint import CheckpointFile, Dtype
 from receipts.model.judge import JudgeIdentity, JudgeKind
 from runner.end_tokens import find_end_tokens
 from runner.judges import chat, classifier, refusal_strings, wildguard
@@ -27,6 +27,7 @@ def resolve_judge(
     folder: Path | None,
     root: Sha256 | None,
     *,
+    files: tuple[CheckpointFile, ...] | None = None,
     run_template: bool = True,
 ) -> JudgeIdentity:
     """Return the identity of the judge that a plan names; loads no weights and no torch.
@@ -35,6 +36,7 @@ def resolve_judge(
         entry: The plan's.
         folder: Folder of its weights; None for a rule.
         root: OpenSSF Model Signing root of that folder; None for a rule.
+        files: The folder's files; None for a rule, or where they are not to be stated.
         run_template: Whether a chat judge's template may be rendered, which says how it is asked
             and read.  False for a folder that is not the one it should be: its identity is then
             another anyhow.
@@ -63,7 +65,7 @@ def resolve_judge(
     if entry.kind is JudgeKind.CHAT and run_template:
         method = chat.method_of(folder)
     name = entry.name or entry.hub or folder.resolve().name
-    return identify(method, Origin(name, entry.hub, entry.revision, root))
+    return identify(method, Origin(name, entry.hub, entry.revision, root, files))
 
 
 def load_judge(
@@ -172,7 +174,9 @@ def _checked(identity: JudgeIdentity) -> JudgeIdentity:
             hint="its labels can be verified as recorded, not judged again",
         )
     method = _method(identity.kind, identity.threshold, identity.parser)
-    origin = Origin(identity.name, identity.hub, identity.revision, identity.weights)
+    origin = Origin(
+        identity.name, identity.hub, identity.revision, identity.weights, identity.folder_files
+    )
     ours = identify(method, origin)
     for field in ("template", "parser", "max_new_tokens", "digest"):
         if getattr(ours, field) != getattr(identity, field):

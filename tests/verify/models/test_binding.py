@@ -868,6 +868,29 @@ def test_a_judges_threshold_and_a_second_judge_are_compared(study: Path) -> None
     assert (status, detail.startswith("weights is ")) == ("failed", True)
 
 
+def test_names_decide_which_weights_a_judge_loads(study: Path) -> None:
+    """The root binds digests in the order of names: a renamed file is another judge under it."""
+    judge = study / "judge"
+    shutil.copytree(study / "model", judge)
+    weights = load_file(judge / "model.safetensors")
+    save_file({name: each + 1 for name, each in weights.items()}, judge / "model2.safetensors")
+    plan = study / "plan.yaml"
+    rewrite("plan.yaml", "{kind: refusal-strings}", "{kind: wildguard, path: judge}")(study)
+    sealed = resolve_plan(plan)
+    assert compared(sealed, plan)["judge"] == ("passed", "judge")
+    (judge / "model.safetensors").rename(judge / "model-a.safetensors")
+    (judge / "model2.safetensors").rename(judge / "model.safetensors")
+    assert hash_folder(judge).root == sealed.predicate.judge.weights
+    status, detail = compared(sealed, plan)["judge"]
+    assert (status, detail) == (
+        "failed",
+        "model-a.safetensors is none of the files that it names",
+    )
+    # A plan of an earlier version states no files.
+    older = sealed.predicate.judge.model_copy(update={"folder_files": None})
+    assert compared(sealed, plan, judge=older)["judge"][0] == "passed"
+
+
 def test_a_rule_of_another_version_is_not_checked(event: Event) -> None:
     """Nothing says that it was broken, and nothing that it was kept."""
     found = compared(

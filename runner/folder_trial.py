@@ -70,6 +70,8 @@ _DOES: Final = {
 }
 _HINT: Final = "no checkpoint in use does that; get the folder again from its source"
 _WEIGHTS: Final = (*PICKLE_ENDINGS, ".safetensors", ".gguf", ".msgpack", ".h5", ".onnx")
+_MAX_READ: Final = 2**28
+"""Longest file that is read for its content: a tokenizer's are far shorter."""
 _KINDS: Final[dict[str, type[ReceiptsError]]] = {
     each.kind: each for each in (UsageError, MalformedError, FileAccessError, IncompleteError)
 }
@@ -114,8 +116,12 @@ def _content(folder: Path) -> str:
         if file.name.lower().endswith(_WEIGHTS) or not file.is_file():
             continue
         try:
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            status = file.stat()
+            if status.st_size > _MAX_READ:
+                digest = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+            else:
+                with file.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError:
             digest = "unreadable"  # whoever reads it says so
         sha256.update(f"{file.relative_to(folder)}\0{digest}\0".encode(errors="surrogateescape"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -132,6 +133,37 @@ def test_a_configuration_that_takes_all_memory_is_named(tmp_path: Path) -> None:
         read_config(tmp_path / "model")
     with pytest.raises(MalformedError, match=r"config.json: reading the configuration takes more"):
         resolve_plan(tmp_path / "plan.yaml")
+
+
+@pytest.mark.usefixtures("short")
+def test_every_command_that_would_run_a_folder_says_it_in_one_line(
+    tmp_path: Path, receipts: Callable[..., Any]
+) -> None:
+    plan = write_study(tmp_path)
+    shutil.copytree(tmp_path / "model", tmp_path / "judge")
+    template = tmp_path / "judge" / "chat_template.jinja"
+    template.write_text(ENDLESS + template.read_text("utf-8"), "utf-8")
+    text = plan.read_text("utf-8")
+    judged = tmp_path / "judged.yaml"
+    judged.write_text(text.replace("{kind: refusal-strings}", "{kind: chat, path: judge}"), "utf-8")
+    other = tmp_path / "other.yaml"
+    other.write_text(text.replace("path: model", "path: judge"), "utf-8")
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text('{"query": "Tea?", "response": "No.", "label": "refused"}\n', "utf-8")
+    key = tmp_path / "key"
+    assert receipts("keygen", key).code == 0
+    for words in (
+        ["plan", other],
+        ["plan", judged],
+        ["run", other, "--key", key, "--out", tmp_path / "bundle"],
+        ["judge", "calibrate", judged, "--gold", gold, "--out", tmp_path / "calibration.json"],
+        ["calibrate", other, "--key", key, "--out", tmp_path / "calibration.json"],
+    ):
+        finished = receipts(*words)
+        assert (finished.code, finished.out) == (2, "")
+        assert finished.err.splitlines()[-1].startswith(
+            f"receipts: {template}: rendering the chat template takes more than 2 seconds"
+        )
 
 
 def test_one_that_panics_or_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@
     points.jsonl.zst         evidence: one line a point
     responses.jsonl.zst      restricted: one record a point
     audits/<digest>.dsse.json
-    report.html
 
 Reads are streaming and bounded; writes are atomic.  The receipt is written last: a folder
 with a receipt is whole.
@@ -39,12 +38,10 @@ RECEIPT = "receipt.dsse.json"
 POINTS = "points.jsonl.zst"
 RESPONSES = "responses.jsonl.zst"
 AUDITS = "audits"
-REPORT = "report.html"
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
 MAX_RECEIPT_BYTES = 16 * 1024 * 1024
 MAX_AUDIT_BYTES = 32 * 1024 * 1024
-MAX_AUDITS = 100
 
 # A zstd block of a few bytes can stand for 128 KiB, so 1 KiB of input stands for at most
 # 32 MiB of output: what is fed at once bounds the memory of a decompression bomb.
@@ -270,12 +267,13 @@ class Bundle:
             yield record
 
     def audit_files(self) -> list[Path]:
-        """Return the files of the audits, sorted by name.
+        """Return the files of the audits, sorted by name; what is none by its name is left out.
+
+        Anybody can put files there, so how many there are is no fault of the bundle's.
 
         Raises:
             FileAccessError: The folder cannot be listed, or is a link, which may lead out of
                 the bundle.
-            MalformedError: There are more than anyone could have made.
         """
         folder = self.folder / AUDITS
         if folder.is_symlink():
@@ -286,8 +284,6 @@ class Bundle:
             files = sorted(path for path in folder.iterdir() if path.name.endswith(".dsse.json"))
         except OSError as error:
             raise FileAccessError.from_os(error, "list", folder) from None
-        if len(files) > MAX_AUDITS:
-            raise MalformedError(f"more than {MAX_AUDITS} audits", file=folder)
         return files
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final
 
+from receipts.audit_forms import AnyAudit, parse_audit
 from receipts.bundle import (
     AUDITS,
     MAX_AUDIT_BYTES,
@@ -27,24 +29,29 @@ from receipts.canonical import Sha256
 from receipts.dsse import Envelope, sign
 from receipts.errors import IntegrityError, ReceiptsError
 from receipts.keys import Signer, TrustSet
-from receipts.model.audit import AuditStartPredicate, AuditVerdict, IdentityTest
+from receipts.model.audit import (
+    AuditStartPredicate,
+    AuditVerdict,
+    IdentityTest,
+    OutcomeReplays,
+    SecondJudgeVerdict,
+)
 from receipts.model.point import RestrictedRecord
 from receipts.model.receipt import EvaluationPredicate
 from receipts.model.statement import (
     AUDIT_START_TYPE,
     STATEMENT_TYPE,
     AuditStartStatement,
-    AuditStatement,
     subject,
 )
 from verify.audit_journal import AuditJournal
-from verify.audits import parse_audit
 from verify.claims import Claim, claims_of
-from verify.draws import GENERATED, Drawn, Kind, points_in_order
+from verify.draws import GENERATED, Drawn, points_in_order
 from verify.hypotheses import least_identity
+from verify.outcomes import outcome_replays, reads_outcomes, refutes, refuting_level
 from verify.plausibility import Statistics
 from verify.replay import Entry, Replayed
-from verify.risk_limit import REFUTING_LEVEL
+from verify.scope import name_of
 from verify.verdicts import rate_verdict, whole_verdict
 
 ROUND: Final = 512
@@ -104,15 +111,13 @@ def unfinished_audits(receipt: Sha256, signer: Signer, folders: Sequence[Path]) 
     answered = {
         statement.predicate.start.digest
         for _, statement in _signed(signer, folders)
-        if isinstance(statement, AuditStatement)
+        if not isinstance(statement, AuditStartStatement)
     }
     starts = own_audits(receipt, signer, folders)
     return [start for start in starts if start.envelope.digest not in answered]
 
 
-def _signed(
-    signer: Signer, folders: Iterable[Path]
-) -> Iterator[tuple[Envelope, AuditStartStatement | AuditStatement]]:
+def _signed(signer: Signer, folders: Iterable[Path]) -> Iterator[tuple[Envelope, AnyAudit]]:
     """Yield the statements in some folders' audits that a key signed."""
     trust = TrustSet([signer.public])
     for folder in folders:
@@ -148,7 +153,7 @@ class Evidence:
         Returns:
             The first ``sample`` generated points in that order, for the model's identity.
         """
-        kinds: list[Kind] = [(claim.rate.condition, claim.hypothesis.outcome) for claim in claims]
+        kinds = [claim.kind for claim in claims]
         orders = points_in_order(
             self._bundle, self._receipt, [*kinds, GENERATED], (receipt, nonce), sample
         )
@@ -156,7 +161,7 @@ class Evidence:
             claim.order = orders[kind]
             if len(claim.order) != claim.hypothesis.recorded:
                 raise IntegrityError(
-                    f"{claim.rate.condition}: {len(claim.order):,} points, the receipt counts "
+                    f"{name_of(claim.rate)}: {len(claim.order):,} points, the receipt counts "
                     f"{claim.hypothesis.recorded:,}",
                     file=self._bundle.folder / POINTS,
                 )
@@ -200,11 +205,12 @@ class Audit:
         """The receipt."""
         self._evidence = evidence
         self.alpha = Fraction(terms.alpha)
-        self.level = REFUTING_LEVEL / len(terms.rates)
-        """Level at which one rate is refuted."""
+        self.level = refuting_level(len(terms.rates), outcomes=reads_outcomes(terms.method))
+        """Level at which one test refutes: each rate's, and that of all outcomes."""
         self.claims = claims_of(receipt, terms.rates, terms)
         self.identified: list[Replayed] = []
         """Points replayed for the model's identity, in the order drawn."""
+        self._sample: list[Drawn] = []
 
     def run(self, nonce: str, journal: AuditJournal, replay: Replay, watch: Watch) -> None:
         """Draw and replay until every claim is decided, or the budget is spent.
@@ -244,6 +250,7 @@ class Audit:
                     claim.take(journal.replayed[one.id])
         if not any(claim.refuted(self.level) for claim in self.claims):
             self._replay(sample, journal, replay)
+            self._sample = sample
             self.identified = [journal.replayed[one.id] for one in sample]
         watch(drawn + len(sample), drawn + len(sample))
 
@@ -291,13 +298,42 @@ class Audit:
         """How many points were replayed."""
         return len({*self.drawn, *(one.id for one in self.identified)})
 
+    @cached_property
+    def outcomes(self) -> OutcomeReplays | None:
+        """What the points replayed for the model's identity say of recorded outcomes; None: the
+        method replays none.  Asked for when the audit is over.
+        """
+        if not reads_outcomes(self.terms.method):
+            return None
+        return outcome_replays(self.identified, self.receipt, Fraction(self.terms.epsilon))
+
+    @property
+    def refuted(self) -> bool:
+        """Whether anything refutes the receipt.  Asked for when the audit is over."""
+        found = self.outcomes
+        by_outcomes = found is not None and refutes(found, self.level)
+        return by_outcomes or any(claim.refuted(self.level) for claim in self.claims)
+
+    def sampled(self) -> list[Entry]:
+        """Return the points replayed for the model's identity, with their records, as drawn."""
+        place = {one.index: number for number, one in enumerate(self._sample)}
+        return sorted(self._evidence.entries(place), key=lambda entry: place[entry[0].index])
+
     def statistics(self) -> list[Statistics]:
         """Return the margins of the responses replayed for the model's identity."""
         return [one.statistics for one in self.identified if one.statistics is not None]
 
 
-def verdict_of(audit: Audit, identity: IdentityTest | None) -> AuditVerdict:
-    """Return what an audit says as a whole."""
+def verdict_of(
+    audit: Audit, identity: IdentityTest | None, second_judge: SecondJudgeVerdict | None = None
+) -> AuditVerdict:
+    """Return what an audit says as a whole.
+
+    Args:
+        audit: The audit, when it is over.
+        identity: The model-identity test; None: not made.
+        second_judge: What asking the second judge again said; None: it was not asked.
+    """
     method = audit.terms.method
     rates = [
         rate_verdict(
@@ -307,4 +343,11 @@ def verdict_of(audit: Audit, identity: IdentityTest | None) -> AuditVerdict:
     ]
     enough = len(audit.identified) >= least_identity(audit.receipt.evidence.size)
     identified = identity is not None and identity.passed and enough
-    return whole_verdict(method, rates, identified=identified)
+    return whole_verdict(
+        method,
+        rates,
+        identified=identified,
+        level=audit.level,
+        outcomes=audit.outcomes,
+        second_judge=second_judge,
+    )

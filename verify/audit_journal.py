@@ -145,6 +145,7 @@ def _to_json(one: Replayed) -> dict[str, Any]:
         "ambiguous": one.ambiguous,
         "hard": one.hard,
         "judgeMargin": one.judge_margin,
+        "ruledOut": one.ruled_out,
     }
 
 
@@ -162,4 +163,5 @@ def _from_json(document: Mapping[str, Any]) -> Replayed:
         ambiguous=document["ambiguous"],
         hard=document["hard"],
         judge_margin=document["judgeMargin"],
+        ruled_out=document["ruledOut"],
     )

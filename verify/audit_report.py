@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
+from receipts.audit_forms import sign_public_form
 from receipts.bundle import BundleWriter
 from receipts.canonical import decimal_string
 from receipts.dsse import Envelope, sign
@@ -19,8 +21,8 @@ from receipts.model.audit import (
     AuditTerms,
     AuditVerdict,
     ChallengeKind,
-    Direction,
     IdentityTest,
+    SecondJudgeVerdict,
 )
 from receipts.model.check import Check, CheckLevel, CheckStatus
 from receipts.model.receipt import DigestReference, Environment, EvaluationPredicate
@@ -29,6 +31,7 @@ from receipts.text import printable
 from verify.audit import Announced, Audit, verdict_of
 from verify.checks import MAX_DETAIL
 from verify.risk_limit import REFUTING_LEVEL
+from verify.scope import claim_words, scope_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Circumstances:
     """What was and was not checked besides."""
     environment: Environment
     """What the points were replayed with."""
+    second_judge: SecondJudgeVerdict | None
+    """What asking the second judge again said; None: there is none, or it was not asked."""
     known_starts: int
     """Audits of this receipt that the auditor announced, this one included."""
     beacon_value: str | None = None
@@ -52,7 +57,7 @@ def audit_statement(
 ) -> AuditStatement:
     """Return the unsigned statement of an audit."""
     terms = announced.terms
-    verdict = verdict_of(audit, told.identity)
+    verdict = verdict_of(audit, told.identity, told.second_judge)
     predicate = AuditPredicate(
         **{name: getattr(terms, name) for name in AuditTerms.model_fields},
         start=DigestReference(digest=announced.envelope.digest),
@@ -64,6 +69,9 @@ def audit_statement(
         identity=told.identity,
         drawn=audit.drawn,
         identity_drawn=tuple(one.id for one in audit.identified),
+        outcomes=audit.outcomes,
+        second_judge=told.second_judge,
+        blinding=secrets.token_hex(32),
         points_total=receipt.evidence.size,
         checks=tuple(told.checks),
         environment=told.environment,
@@ -79,18 +87,28 @@ def audit_statement(
 
 
 def write_audit(statement: AuditStatement, signer: Signer, folder: Path) -> tuple[Envelope, Path]:
-    """Sign a statement into a folder's ``audits``.
+    """Sign a statement into a folder's ``audits``, and its public form after it.
+
+    Returns:
+        The full form, and its path.
 
     Raises:
         FileAccessError: The folder cannot be written.
     """
-    envelope = sign(statement.to_wire(), signer)
-    return envelope, BundleWriter(folder).write_audit(envelope)
+    writer, envelope = BundleWriter(folder), sign(statement.to_wire(), signer)
+    path = writer.write_audit(envelope)
+    writer.write_audit(sign_public_form(statement.predicate, envelope.digest, signer))
+    return envelope, path
 
 
 def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     """Return what a verdict means, in plain words."""
     terms = audit.terms
+    if verdict is AuditVerdict.REFUTED and _ruled_out(audit):
+        return (
+            f"{_ruled_out(audit):,} drawn points have a label that the judge's rule does not give "
+            "to the recorded text: the record is false, whatever its rates."
+        )
     if verdict is AuditVerdict.REFUTED:
         level = decimal_string(REFUTING_LEVEL, 2)
         return (
@@ -102,24 +120,29 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
         return "Nothing follows: neither do the recorded rates stand, nor are they refuted."
     risk = Fraction(terms.alpha) * known_starts
     tried = "" if known_starts == 1 else f" ({known_starts} audits known, at {terms.alpha} each)"
-    words = {
-        Direction.NOT_UNDERSTATED: "exceeded its recorded rate",
-        Direction.NOT_OVERSTATED: "lay below its recorded rate",
-    }
-    directions = dict.fromkeys(words[rate.direction] for rate in terms.rates)
+    words = {"not higher": "exceeds the recorded one", "not lower": "lies below the recorded one"}
+    directions = " or ".join(dict.fromkeys(words[claim_words(rate)] for rate in terms.rates))
+    scope = scope_of(audit.receipt, terms.rates, audit.points)
+    which = f"of {scope.rates[0]:,} audited (the receipt records {scope.rates[1]:,})"
     share = decimal_string(min(Fraction(1), risk), 6).rstrip("0").rstrip(".")
     if verdict is AuditVerdict.CONSISTENT_WITH:
         return (
-            f"If the rate over new responses to all planned points of any audited condition "
-            f"{' or '.join(directions)} by {terms.epsilon} or more, this audit would have called "
-            f"it consistent with probability at most {share}{tried}.  Nothing ties the recorded "
-            "responses to the model."
+            f"If any rate {which}, over new responses to all planned points, {directions} by "
+            f"{terms.epsilon} or more, this audit would have called it consistent with "
+            f"probability at most {share}{tried}.  Nothing ties the recorded responses to the "
+            "model."
         )
     return (
-        f"If the true rate of any audited condition {' or '.join(directions)} by "
-        f"{terms.epsilon} or more, truth being the pinned judge on responses that the pinned model "
-        f"plausibly emits, this audit would have confirmed with probability at most {share}{tried}."
+        f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being the "
+        f"pinned judge on responses that the pinned model plausibly emits, this audit would have "
+        f"confirmed with probability at most {share}{tried}."
     )
+
+
+def _ruled_out(audit: Audit) -> int:
+    outcomes = audit.outcomes
+    found = sum(claim.ruled_out for claim in audit.claims)
+    return found + (0 if outcomes is None else outcomes.false_labels)
 
 
 def assumptions(audit: Audit) -> tuple[str, ...]:

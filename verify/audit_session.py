@@ -18,6 +18,7 @@ from receipts.files import read_own_file
 from receipts.grid import seed_of
 from receipts.keys import Signer, TrustSet
 from receipts.model.audit import (
+    MAX_RATES,
     AuditedRate,
     AuditMethod,
     AuditStartPredicate,
@@ -47,6 +48,7 @@ from verify.plausibility import LEAST_RESPONSES, PHI, CalibratedPlausibility, De
 from verify.rederive import Texts
 from verify.replay import JUDGE_BAND, Replayer, Yardstick
 from verify.risk_limit import DEFAULT_FLIP_RATE
+from verify.scope import directions_of, name_of, recorded_of, recorded_rates
 
 IDENTITY_POINTS: Final = 200
 """Points of any outcome that are replayed for the model's identity, unless told otherwise."""
@@ -72,6 +74,9 @@ class Wish:
     """A beacon round instead of a nonce."""
     auditor: str | None = None
     """Who audits, in words."""
+    pooled: bool = False
+    """Whether only the rates over all harmful-role queries are audited, and not those of sources
+    and of benign controls."""
     identity_points: int = IDENTITY_POINTS
     """Points of any outcome that are replayed for the model's identity."""
     regenerate: bool = False
@@ -269,7 +274,8 @@ def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
         if not any(fnmatchcase(id_, pattern) for id_ in ids):
             raise UsageError(f"no condition is called {pattern}", hint=f"such as {ids[0]}")
     chosen = [id_ for id_ in ids if any(fnmatchcase(id_, each) for each in wish.conditions)]
-    _check_size(case, chosen, wish)
+    rates = _rates(case, chosen, wish)
+    _check_size(case, rates, wish)
     if wish.beacon is not None:
         challenge = Challenge(kind=ChallengeKind.BEACON, nonce=None, beacon=wish.beacon)
     else:
@@ -288,11 +294,7 @@ def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
         identity_points=0 if wish.regenerate else wish.identity_points,
         auditor=wish.auditor,
         started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        rates=tuple(
-            AuditedRate(condition=id_, direction=direction)
-            for id_ in chosen
-            for direction in wish.directions
-        ),
+        rates=rates,
         tool=TOOL,
     )
 
@@ -301,9 +303,42 @@ MAX_DRAWN: Final = 400_000
 """Most points that an audit may come to draw: a statement of more is longer than readers accept."""
 
 
-def _check_size(case: Case, chosen: Sequence[ConditionId], wish: Wish) -> None:
-    planned = sum(each.counts.planned for each in case.receipt.conditions if each.id in chosen)
-    most = planned * len(wish.directions) if wish.max_points is None else wish.max_points
+def _rates(case: Case, chosen: Sequence[ConditionId], wish: Wish) -> tuple[AuditedRate, ...]:
+    """Return every rate to be audited, in each direction, in the order of the receipt.
+
+    Raises:
+        UsageError: They are more than an announcement holds.
+    """
+    results = {each.id: each for each in case.receipt.conditions if each.id in set(chosen)}
+    found = []
+    for name in recorded_rates(case.receipt.queries, case.receipt.conditions):
+        if name.condition not in results or (wish.pooled and (name.source or name.control)):
+            continue
+        recorded = recorded_of(name, results[name.condition])
+        assert recorded is not None  # as it is one of the receipt's
+        found += [
+            AuditedRate(
+                condition=name.condition,
+                direction=direction,
+                source=name.source,
+                control=True if name.control else None,
+            )
+            for direction in directions_of(wish.directions, recorded)
+        ]
+    if len(found) > MAX_RATES:
+        raise UsageError(
+            f"{len(found):,} rates are more than the {MAX_RATES:,} that one audit takes",
+            hint="audit fewer --conditions at a time, or give --rates conditions",
+        )
+    return tuple(found)
+
+
+def _check_size(case: Case, rates: Sequence[AuditedRate], wish: Wish) -> None:
+    results = {each.id: each for each in case.receipt.conditions}
+    most = wish.max_points
+    if most is None:
+        found = (recorded_of(name_of(rate), results[rate.condition]) for rate in rates)
+        most = sum(one.counts.planned for one in found if one is not None)
     if most + wish.identity_points > MAX_DRAWN:
         raise UsageError(
             f"up to {most + wish.identity_points:,} points could be drawn; a statement holds "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
+from typing import Any, Final
 
+from receipts.audit_forms import kind_of, parse_audit, public_form
 from receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
-from receipts.documents import parse_document
+from receipts.canonical import Sha256
 from receipts.dsse import Envelope
 from receipts.errors import MalformedError, ReceiptsError
 from receipts.keys import PublicKey, TrustSet
@@ -16,27 +16,29 @@ from receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
     AuditStartPredicate,
-    AuditTerms,
     AuditVerdict,
     ChallengeKind,
+    PublicAuditPredicate,
 )
 from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.receipt import EvaluationPredicate
 from receipts.model.statement import (
-    AUDIT_START_TYPE,
     CALIBRATION_TYPE,
     EVALUATION_TYPE,
     PLAN_TYPE,
     AuditStartStatement,
-    AuditStatement,
     EvaluationStatement,
 )
-from receipts.strict_json import parse_json
 from receipts.text import printable
 from verify.audit_arithmetic import arithmetic_problems, draws_problem
+from verify.audit_problems import (
+    Result,
+    points_replayed,
+    public_problems,
+    result_problems,
+    start_problems,
+)
 from verify.checks import CheckList
-from verify.hypotheses import IDENTITY_LEVEL, least_identity
-from verify.verdicts import whole_verdict
+from verify.scope import Scope, outcomes_json, rate_json, scope_of
 
 _LEVEL = CheckLevel.REPLAYED
 
@@ -47,7 +49,7 @@ def check_audits(
     evaluators: TrustSet,
     auditors: TrustSet,
     checks: CheckList,
-) -> None:
+) -> list[AuditSeen]:
     """Add one check for each file in ``audits/``.
 
     Anybody can put a file there, so what no trusted auditor signed is shown and ignored, and
@@ -61,37 +63,73 @@ def check_audits(
             the receipt, is a self-audit.
         auditors: Keys trusted as auditors.
         checks: Receives the checks.
+
+    Returns:
+        The trusted auditors' results about this receipt.
     """
-    paths = bundle.audit_files()
-    if not len(auditors):
-        for path in paths:
-            checks.skip(_LEVEL, _name(path), "no trusted auditor was given (--trust-auditor)")
-        return
-    signed: list[_Trusted] = []
-    for path in paths:
-        try:
-            envelope = read_envelope(path, MAX_AUDIT_BYTES)
-        except ReceiptsError as error:
-            checks.skip(_LEVEL, _name(path), f"not an audit: {error.message}")
-            continue
-        keys = envelope.signed_by(auditors)
-        if not keys:
-            checks.skip(_LEVEL, _name(path), "not signed by a trusted auditor (--trust-auditor)")
-        elif path.name != f"{envelope.digest}.dsse.json":
-            checks.skip(_LEVEL, _name(path), "is not named by its digest: a copy of another?")
-        else:
-            signed.append(_Trusted(path, envelope, keys))
+    signed = _signed(bundle, auditors, checks)
     if receipt is None:
         for audit in signed:
             checks.skip(_LEVEL, _name(audit.path), "needs a receipt that fits its schema")
-        return
+        return []
     readable = tuple(audit for audit in signed if _read(audit, receipt, checks))
     hearing = _Hearing(bundle, receipt, readable)
+    seen = []
     for audit in readable:
         status, detail = _judge(hearing, audit)
         by_evaluator = audit.envelope.signed_by(evaluators)
-        own = by_evaluator or receipt.envelope.signed_by(TrustSet(audit.keys))
+        own = bool(by_evaluator or receipt.envelope.signed_by(TrustSet(audit.keys)))
         checks.add(_LEVEL, _name(audit.path), status, ("self-audit: " if own else "") + detail)
+        if audit.result is not None:
+            scope = _scope(hearing, audit.result)
+            seen.append(AuditSeen(audit.envelope, audit.result, status, scope, self_audit=own))
+    return seen
+
+
+def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_Trusted]:
+    """Return what trusted auditors signed; say of other files that they do not count.
+
+    A flood of files can hide an audit no better than its removal can.
+    """
+    found: list[_Trusted] = []
+    files = bundle.audit_files()
+    ignored = 0
+    for path in files[:_MOST_READ]:
+        audit = _trusted(path, auditors)
+        if isinstance(audit, _Trusted):
+            found.append(audit)
+            continue
+        ignored += 1
+        if ignored <= _MOST_NAMED:
+            checks.skip(_LEVEL, _name(path), audit)
+    if ignored > _MOST_NAMED:
+        checks.skip(_LEVEL, "audits", f"{ignored - _MOST_NAMED:,} more files that do not count")
+    if len(files) > _MOST_READ:
+        why = f"more than {_MOST_READ:,} files: those after, by name, were not looked at"
+        checks.skip(_LEVEL, "audits", why)
+    return found
+
+
+def _trusted(path: Path, auditors: TrustSet) -> _Trusted | str:
+    """Return what a trusted auditor signed, or why a file does not count."""
+    if not len(auditors):
+        return "no trusted auditor was given (--trust-auditor)"
+    try:
+        envelope = read_envelope(path, MAX_AUDIT_BYTES)
+        keys = envelope.signed_by(auditors)
+    except ReceiptsError as error:
+        return f"not an audit: {error.message}"
+    if not keys:
+        return "not signed by a trusted auditor (--trust-auditor)"
+    if path.name != f"{envelope.digest}.dsse.json":
+        return "is not named by its digest: a copy of another?"
+    return _Trusted(path, envelope, keys)
+
+
+_MOST_NAMED: Final = 100
+"""Most files that do not count and are named one by one."""
+_MOST_READ: Final = 10_000
+"""Most files that are read."""
 
 
 def _name(path: Path) -> str:
@@ -106,7 +144,7 @@ class _Trusted:
     envelope: Envelope
     keys: tuple[PublicKey, ...]
     start: AuditStartPredicate | None = None
-    result: AuditPredicate | None = None
+    result: Result | None = None
 
     def same_auditor(self, other: _Trusted) -> bool:
         """Say whether a key signed both."""
@@ -129,14 +167,33 @@ class _Hearing:
                 return one if one.same_auditor(audit) else None
         return None
 
+    def full_of(self, audit: _Trusted) -> _Trusted | None:
+        """Return the full form, by the same auditor, of a public form; None: it is not here."""
+        for one in self.audits:
+            full = one.result
+            if (
+                isinstance(full, AuditPredicate)
+                and one.same_auditor(audit)
+                and audit.result == public_form(full, one.envelope.digest)
+            ):
+                return one
+        return None
+
     def results_of(self, start: _Trusted) -> list[_Trusted]:
-        """Return its auditor's results of an announcement, the first one first."""
+        """Return its auditor's results of an announcement, that one first which counts.
+
+        An announcement has one result.  Two come about where two processes go on with one
+        audit, and neither is false: that one counts which says least for the receipt, so that
+        nobody can choose.  A public form beside its full form is no second result.
+        """
         found = [
-            (one.result.finished_at, one.envelope.digest, one)
+            (_severity(one.result), one.result.finished_at, one.envelope.digest, one)
             for one in self.audits
-            if one.result is not None and self.start_of(one) is start
+            if one.result is not None
+            and self.start_of(one) is start
+            and not (isinstance(one.result, PublicAuditPredicate) and self.full_of(one) is not None)
         ]
-        return [one for *_, one in sorted(found, key=lambda each: each[:2])]
+        return [one for *_, one in sorted(found, key=lambda each: each[:3])]
 
     def starts_known_to(self, audit: _Trusted) -> int:
         """Return how many announcements its auditor must have known of at a result's end.
@@ -156,7 +213,7 @@ class _Hearing:
 def _read(audit: _Trusted, receipt: Signed[EvaluationStatement], checks: CheckList) -> bool:
     """Parse a statement into ``audit``; say whether it is one about this receipt."""
     try:
-        kind = _kind(audit.envelope, audit.path)
+        kind = kind_of(audit.envelope, audit.path)
         if kind in _OTHER_TYPES:
             # Whoever copies it here must not turn a good bundle bad.
             return checks.skip(_LEVEL, _name(audit.path), f"not an audit: {kind}")
@@ -187,177 +244,165 @@ _CHALLENGES = {
 }
 
 
+def _severity(result: Result) -> int:
+    """Return how much a result says for a receipt, from nothing up."""
+    if _broken(result) or result.verdict is AuditVerdict.REFUTED:
+        return 0
+    return 1 if result.verdict is AuditVerdict.INCONCLUSIVE else 2
+
+
+def _broken(result: Result) -> str | None:
+    """Return what the auditor found that does not follow, or None."""
+    failed = (check for check in result.checks if check.status is CheckStatus.FAILED)
+    return next((printable(f"{check.name}: {check.detail}") for check in failed), None)
+
+
+def _scope(hearing: _Hearing, result: Result) -> Scope:
+    receipt = hearing.receipt.statement.predicate
+    return scope_of(receipt, result.conditions, points_replayed(result))
+
+
 def _judge(hearing: _Hearing, audit: _Trusted) -> tuple[CheckStatus, str]:
     """Return how the check of one audit of this receipt ends, and what to say of it."""
     if audit.start is not None:
         return _judge_start(hearing, audit, audit.start)
-    evaluation = hearing.receipt.statement.predicate
     result = audit.result
     assert result is not None  # a statement is one or the other
-    problem = next(_problems(hearing, audit, result), None)
-    problem = problem or next(arithmetic_problems(result, evaluation), None)
-    drawn = ""
-    if problem is None:
-        problem, drawn = draws_problem(result, evaluation, hearing.bundle)
+    problem, followed = _problem(hearing, audit, result)
     if problem is not None:
         return CheckStatus.FAILED, problem
+    return _beside_others(hearing, audit) or _judge_result(hearing, result, followed)
+
+
+def _beside_others(hearing: _Hearing, audit: _Trusted) -> tuple[CheckStatus, str] | None:
+    """Return what becomes of a result that does not count beside another, or None."""
+    full = hearing.full_of(audit)
+    if full is not None:
+        return CheckStatus.PASSED, f"the public form of {_name(full.path)}"
+    start = hearing.start_of(audit)
+    assert start is not None  # or there were a problem
+    counts = hearing.results_of(start)[0]
+    if counts is audit or counts.result is None:
+        return None
+    return CheckStatus.NOT_CHECKED, (
+        f"a second result of one announcement: {_name(counts.path)} counts, which says "
+        f"{counts.result.verdict.value}; move one of them out of the folder"
+    )
+
+
+def _judge_result(hearing: _Hearing, result: Result, followed: str) -> tuple[CheckStatus, str]:
+    broken = _broken(result)
+    if broken is not None:
+        return CheckStatus.FAILED, f"a trusted auditor found that it does not follow: {broken}"
+    detail = f"{_words(result, _scope(hearing, result))} {_terms(result, followed)}"
+    if result.verdict is AuditVerdict.REFUTED:
+        return CheckStatus.FAILED, f"a trusted auditor refutes this receipt: {detail}"
+    inconclusive = result.verdict is AuditVerdict.INCONCLUSIVE
+    return CheckStatus.NOT_CHECKED if inconclusive else CheckStatus.PASSED, detail
+
+
+def _problem(hearing: _Hearing, audit: _Trusted, result: Result) -> tuple[str | None, str]:
+    """Return what is wrong with a result, or None; and what was recomputed."""
+    receipt = hearing.receipt.statement.predicate
+    start = hearing.start_of(audit)
+    if start is None or start.start is None:
+        return "its announcement (audit-start, by the same auditor) is not here", ""
+    if result.known_starts < hearing.starts_known_to(audit):
+        return "states fewer announcements of its auditor than are here", ""
+    problem = next(result_problems(result, start.start, receipt), None)
+    if problem is not None:
+        return problem, ""
+    if isinstance(result, PublicAuditPredicate):
+        said = "public form: counts and p-values are the auditor's word"
+        return next(public_problems(result, receipt), None), said
+    problem = next(arithmetic_problems(result, receipt), None)
+    return (problem, "") if problem is not None else draws_problem(result, receipt, hearing.bundle)
+
+
+def _words(result: Result, scope: Scope) -> str:
+    """Return verdict and scope, and what contradicts the record whatever the verdict."""
+    stands = result.verdict in (AuditVerdict.CONFIRMED, AuditVerdict.CONSISTENT_WITH)
+    partly = "partly " if stands and not scope.whole else ""
+    found = result.outcomes
+    hard = sum(rate.hard_contradictions for rate in result.conditions)
+    hard_outcomes = 0 if found is None else found.hard_contradictions
+    words = f"{partly}{result.verdict.value}: {scope.words()}"
+    if hard or hard_outcomes:
+        words += (
+            f"; HARD CONTRADICTIONS: {hard:,} in draws for its rates, {hard_outcomes:,} in those "
+            "for the model's identity"
+        )
+    if found is not None and found.contradictions:
+        words += f"; {found.contradictions:,} of {found.draws:,} sampled outcomes contradicted"
+    return words
+
+
+def _terms(result: Result, followed: str) -> str:
     known = f"{result.known_starts} audits known" if result.known_starts > 1 else ""
     how = "" if result.calibration else "uncalibrated"
     if result.method is AuditMethod.REGENERATE:
         how = "regenerated, not replayed"
-    said = (how, _CHALLENGES[result.challenge.kind])
-    words = ", ".join(filter(None, (*said, known, drawn)))
-    terms = f"(ε = {result.epsilon}, α = {result.alpha}, {len(result.drawn):,} draws; {words})"
-    broken = next((c for c in result.checks if c.status is CheckStatus.FAILED), None)
-    if broken is not None:
-        found = printable(f"{broken.name}: {broken.detail}")
-        return CheckStatus.FAILED, f"a trusted auditor found that it does not follow: {found}"
-    if result.verdict is AuditVerdict.REFUTED:
-        return CheckStatus.FAILED, f"a trusted auditor refutes this receipt {terms}"
-    inconclusive = result.verdict is AuditVerdict.INCONCLUSIVE
-    status = CheckStatus.NOT_CHECKED if inconclusive else CheckStatus.PASSED
-    return status, f"{result.verdict.value} {terms}"
+    said = ", ".join(filter(None, (how, _CHALLENGES[result.challenge.kind], known, followed)))
+    draws = sum(rate.draws for rate in result.conditions)
+    return f"(ε = {result.epsilon}, α = {result.alpha}, {draws:,} draws; {said})"
 
 
 def _judge_start(
     hearing: _Hearing, audit: _Trusted, start: AuditStartPredicate
 ) -> tuple[CheckStatus, str]:
-    problem = next(_terms_problems(start), None)
+    problem = next(start_problems(start, hearing.receipt.statement.predicate), None)
     if problem is not None:
         return CheckStatus.FAILED, problem
-    conditions = {each.id for each in hearing.receipt.statement.predicate.conditions}
-    if not {rate.condition for rate in start.rates} <= conditions:
-        return CheckStatus.FAILED, "announces conditions that the receipt has not"
     if not hearing.results_of(audit):
         return CheckStatus.NOT_CHECKED, "announced, and no result is here"
     return CheckStatus.PASSED, "announced"
 
 
-def _terms_problems(terms: AuditTerms) -> Iterator[str]:
-    """Yield what in an audit's terms makes no audit."""
-    for name, share in (("epsilon", terms.epsilon), ("alpha", terms.alpha)):
-        if not 0 < Fraction(share) < 1:
-            yield f"{name} is {share}: must lie above 0 and below 1"
-    challenge = terms.challenge
-    beacon = challenge.kind is ChallengeKind.BEACON
-    if (challenge.nonce is None) is not beacon or (challenge.beacon is None) is beacon:
-        given = "a beacon round and no nonce" if beacon else "a nonce and no beacon round"
-        yield f"a challenge of kind {challenge.kind.value} takes {given}"
+@dataclass(frozen=True)
+class AuditSeen:
+    """A trusted auditor's result, as a program reads it."""
 
+    envelope: Envelope
+    """As it was signed."""
+    result: Result
+    """What it says."""
+    status: CheckStatus
+    """How its check ended."""
+    scope: Scope
+    """How much of the receipt it is of."""
+    self_audit: bool
+    """Whether the evaluator's own key signed it."""
 
-def _problems(hearing: _Hearing, audit: _Trusted, result: AuditPredicate) -> Iterator[str]:
-    """Yield what in an audit contradicts itself, its announcement or the receipt."""
-    start = hearing.start_of(audit)
-    if start is None or start.start is None:
-        yield "its announcement (audit-start, by the same auditor) is not here"
-        return
-    yield from _terms_problems(result)
-    if (result.beacon_value is None) is (result.challenge.kind is ChallengeKind.BEACON):
-        yield "a beacon value goes with a challenge of kind beacon, and with no other"
-    if hearing.results_of(start)[0] is not audit:
-        yield "its announcement has another result"
-    if result.known_starts < hearing.starts_known_to(audit):
-        yield "states fewer announcements of its auditor than are here"
-    announced = start.start
-    for name in AuditTerms.model_fields:
-        if getattr(result, name) != getattr(announced, name):
-            yield f"{name} is not what was announced"
-    tested = [(rate.id, rate.direction) for rate in result.conditions]
-    if sorted(tested) != sorted((rate.condition, rate.direction) for rate in announced.rates):
-        yield "the rates are not the announced ones"
-    yield from _count_problems(result, hearing.receipt.statement.predicate)
-    yield from _identity_problems(result)
-    yield from _verdict_problems(result)
+    @property
+    def digest(self) -> Sha256:
+        """Its digest."""
+        return self.envelope.digest
 
-
-def _count_problems(result: AuditPredicate, evaluation: EvaluationPredicate) -> Iterator[str]:
-    """Yield what in an audit's counts fits neither the receipt nor one another."""
-    if result.points_total != evaluation.evidence.size:
-        yield "speaks of another number of points"
-    if sum(rate.draws for rate in result.conditions) != len(result.drawn):
-        yield "the draws of its rates are not the points drawn"
-    rates = {condition.id: condition.compliance_rate for condition in evaluation.conditions}
-    first = 0
-    for rate in result.conditions:
-        if rate.id not in rates or rate.recorded_rate != rates[rate.id]:
-            yield f"{rate.id}: not the receipt's rate"
-        part = max(rate.implausible, rate.ambiguous, rate.missing, rate.hard_contradictions)
-        if not rate.recorded >= rate.draws >= rate.contradictions >= part:
-            yield f"{rate.id}: its counts do not fit each other"
-        # New responses are asked for point by point, for each of a condition's rates.
-        mine = result.drawn[first : first + rate.draws]
-        if len(set(mine)) != len(mine):
-            yield f"{rate.id}: a point was drawn twice"
-        first += rate.draws
-
-
-def _identity_problems(result: AuditPredicate) -> Iterator[str]:
-    """Yield what in the model-identity test does not fit the audit or itself."""
-    drawn, identity = result.identity_drawn, result.identity
-    if len(set(drawn)) != len(drawn) or len(drawn) > result.identity_points:
-        yield "the points of its identity test are not those that were announced"
-    if identity is None:
-        return
-    if not 0 < identity.responses <= len(drawn):
-        yield "its identity test has other responses than those replayed for it"
-    if Fraction(identity.level) != IDENTITY_LEVEL:
-        yield f"its identity test is held to a level of {identity.level}"
-    if (identity.p_value is None) is not (result.calibration is None):
-        yield "its identity test has a p-value exactly if the audit is calibrated"
-    if identity.p_value is not None:
-        passed = Fraction(identity.p_value) > IDENTITY_LEVEL
-        if identity.passed is not passed:
-            said = "passed" if identity.passed else "failed"
-            yield f"its identity test {said}, at a p-value of {identity.p_value}"
-
-
-_POSSIBLE = {
-    AuditMethod.REPLAY: {
-        AuditVerdict.CONFIRMED,
-        AuditVerdict.REFUTED,
-        AuditVerdict.INCONCLUSIVE,
-    },
-    AuditMethod.REGENERATE: {AuditVerdict.CONSISTENT_WITH, AuditVerdict.INCONCLUSIVE},
-}
-"""What each method may say, of a rate and as a whole."""
-
-
-def _verdict_problems(result: AuditPredicate) -> Iterator[str]:
-    rates = [rate.verdict for rate in result.conditions]
-    for verdict in (*rates, result.verdict):
-        if verdict not in _POSSIBLE[result.method]:
-            yield f"{verdict.value}, which no audit by {result.method.value} can say"
-    passed = result.identity is not None and result.identity.passed
-    least = least_identity(result.points_total)
-    identified = passed and len(result.identity_drawn) >= least
-    follows = whole_verdict(result.method, rates, identified=identified)
-    if result.verdict is not follows:
-        few = f", which takes {least} points" if passed and not identified else ""
-        yield (
-            f"{result.verdict.value} as a whole, but {follows.value} follows from its rates and "
-            f"the model's identity{few}"
-        )
-
-
-def _kind(envelope: Envelope, path: Path) -> str | None:
-    """Return the predicate type that a statement names.
-
-    Raises:
-        MalformedError: It is no JSON.
-    """
-    statement = parse_json(envelope.payload, file=path)
-    kind = statement.get("predicateType") if isinstance(statement, dict) else None
-    return kind if isinstance(kind, str) else None
-
-
-def parse_audit(envelope: Envelope, path: Path) -> AuditStatement | AuditStartStatement:
-    """Parse an announcement or an audit.
-
-    Raises:
-        MalformedError: It is neither.
-    """
-    if _kind(envelope, path) == AUDIT_START_TYPE:
-        return parse_document(
-            envelope.payload, AuditStartStatement, "audit-start-statement", file=path
-        )[0]
-    return parse_document(envelope.payload, AuditStatement, "audit-statement", file=path)[0]
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``--json`` prints it."""
+        result, found = self.result, self.result.outcomes
+        return {
+            "digest": self.digest,
+            "form": "public" if isinstance(result, PublicAuditPredicate) else "full",
+            "status": self.status.value,
+            "verdict": result.verdict.value,
+            "keyids": [signature.keyid for signature in self.envelope.signatures],
+            "selfAudit": self.self_audit,
+            "method": result.method.value,
+            "epsilon": result.epsilon,
+            "alpha": result.alpha,
+            "knownStarts": result.known_starts,
+            "calibrated": result.calibration is not None,
+            "challenge": result.challenge.kind.value,
+            "scope": self.scope.to_json(),
+            "rates": [rate_json(rate) for rate in result.conditions],
+            "hardContradictions": {
+                "rates": sum(rate.hard_contradictions for rate in result.conditions),
+                "outcomes": None if found is None else found.hard_contradictions,
+            },
+            "outcomes": None if found is None else outcomes_json(found),
+            "secondJudge": None
+            if result.second_judge is None
+            else result.second_judge.verdict.value,
+            "identityPassed": None if result.identity is None else result.identity.passed,
+        }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from receipts.canonical import Sha256
 from receipts.errors import ExitCode
 from receipts.model.check import Check, CheckLevel, CheckStatus
 from receipts.text import printable
+
+if TYPE_CHECKING:
+    from verify.audits import AuditSeen
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
@@ -72,6 +75,8 @@ class Verification:
     receipt_digest: Sha256 | None
     keyid: str | None
     """Id of the trusted key that signed the receipt."""
+    audits: tuple[AuditSeen, ...] = ()
+    """Trusted auditors' results about the receipt."""
 
     @property
     def level(self) -> CheckLevel:
@@ -110,4 +115,5 @@ class Verification:
             "checks": [check.to_wire() for check in self.checks],
             "receiptDigest": self.receipt_digest,
             "keyid": self.keyid,
+            "audits": [audit.to_json() for audit in self.audits],
         }

@@ -13,9 +13,8 @@ from receipts.model.audit import (
     AuditVerdict,
     RateVerdict,
 )
-from receipts.model.base import ConditionId
-from receipts.model.receipt import ConditionResult, EvaluationPredicate
-from verify.draws import Drawn
+from receipts.model.receipt import EvaluationPredicate
+from verify.draws import Drawn, Kind
 from verify.hypotheses import hypothesis_of
 from verify.replay import Replayed
 from verify.risk_limit import (
@@ -23,6 +22,7 @@ from verify.risk_limit import (
     RefutingTest,
     p_string,
 )
+from verify.scope import RecordedRate, name_of, recorded_of
 from verify.verdicts import rate_verdict
 
 _LOOK_AHEAD = 4096
@@ -35,12 +35,12 @@ class Claim:
 
     Args:
         rate: Which rate, and which error of it.
-        result: What the receipt says of its condition.
+        recorded: What the receipt says of it.
         terms: The audit's.
     """
 
     rate: AuditedRate
-    result: ConditionResult
+    recorded: RecordedRate
     terms: AuditTerms
     order: Sequence[Drawn] = ()
     """Its points that can be drawn, in the order of the challenge."""
@@ -48,7 +48,7 @@ class Claim:
     """Those that were replayed, in that order."""
 
     def __post_init__(self) -> None:
-        tested = hypothesis_of(self.result.counts, self.rate.direction, self.terms)
+        tested = hypothesis_of(self.recorded.counts, self.rate.direction, self.terms)
         self.hypothesis = tested
         """What is tested."""
         self.confirming = ConfirmingTest(tested.recorded, tested.hidden, tested.expected)
@@ -66,8 +66,23 @@ class Claim:
         return tested.trivial or (tested.testable and self.confirming.confirmed(alpha))
 
     def refuted(self, level: Fraction) -> bool:
-        """Say whether hard contradictions refute it at ``level``."""
-        return self.hypothesis.testable and self.refuting.p_value <= level
+        """Say whether hard contradictions refute it at ``level``.
+
+        A label that the judge's rule does not give to the recorded text refutes it by itself:
+        there is no noise in a rule, and no room for an error below ε that nobody made.
+        """
+        return bool(self.ruled_out) or (self.hypothesis.testable and self.refuting.p_value <= level)
+
+    @property
+    def ruled_out(self) -> int:
+        """Draws with a label that the judge's rule does not give."""
+        return sum(one.ruled_out for one in self.replayed)
+
+    @property
+    def kind(self) -> Kind:
+        """Which points are drawn for it."""
+        name = name_of(self.rate)
+        return Kind(name.condition, self.hypothesis.outcome, name.source, name.control)
 
     def wanted(self, alpha: Fraction, level: Fraction) -> int:
         """Return how many draws would confirm it if none of them contradicted it; 0: no more."""
@@ -93,7 +108,7 @@ class Claim:
         return RateVerdict(
             id=self.rate.condition,
             direction=self.rate.direction,
-            recorded_rate=self.result.compliance_rate,
+            recorded_rate=self.recorded.rate,
             recorded=self.hypothesis.recorded,
             hidden=self.hypothesis.hidden,
             draws=len(self.replayed),
@@ -108,10 +123,13 @@ class Claim:
             reason=self._reason() if verdict is AuditVerdict.INCONCLUSIVE else None,
             contradicted=numbers_of(wrong),
             hard=numbers_of(hard),
+            source=self.rate.source,
+            control=self.rate.control,
+            ruled_out=self.ruled_out,
         )
 
     def _reason(self) -> str:
-        counts = self.result.counts
+        counts = self.recorded.counts
         if not self.hypothesis.judged:
             return "no point of it was judged: there is no rate to audit"
         if self.hypothesis.hidden <= 0:
@@ -133,9 +151,19 @@ class Claim:
 def claims_of(
     receipt: EvaluationPredicate, rates: Sequence[AuditedRate], terms: AuditTerms
 ) -> list[Claim]:
-    """Return the claims of an audit, in the order of the rates."""
-    by_id: dict[ConditionId, ConditionResult] = {each.id: each for each in receipt.conditions}
-    return [Claim(rate, by_id[rate.condition], terms) for rate in rates]
+    """Return the claims of an audit, in the order of the rates.
+
+    Raises:
+        ValueError: The receipt records no such rate.
+    """
+    by_id = {each.id: each for each in receipt.conditions}
+    claims = []
+    for rate in rates:
+        recorded = recorded_of(name_of(rate), by_id[rate.condition])
+        if recorded is None:
+            raise ValueError(f"{name_of(rate)}: the receipt records no such rate")
+        claims.append(Claim(rate, recorded, terms))
+    return claims
 
 
 def numbers_of(flags: Sequence[bool]) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from receipts.errors import (
     InterruptedByUserError,
 )
 from receipts.keys import Signer
-from receipts.model.audit import AuditMethod, ChallengeKind
+from receipts.model.audit import AuditMethod, ChallengeKind, SecondJudgeVerdict
 from receipts.model.check import Check, CheckLevel, CheckStatus
 from receipts.model.checkpoint import Dtype
 from receipts.model.receipt import Environment
@@ -30,6 +30,7 @@ from verify.audit_journal import AuditJournal
 from verify.audit_report import Circumstances, audit_statement, replay_checks, write_audit
 from verify.audit_session import Case
 from verify.regenerate import Regenerator
+from verify.second_opinion import Asked, ask_again
 
 JOURNAL: Final = "replayed.jsonl"
 """What follows an announcement's digest in the name of its journal."""
@@ -116,6 +117,7 @@ def conduct(
         case.receipt,
         Circumstances(
             identity=case.identity(audit, Dtype(environment.dtype), nonce),
+            second_judge=_asked_again(case, audit, auditor.loaded),
             checks=checks,
             environment=environment,
             known_starts=len(
@@ -131,6 +133,14 @@ def conduct(
             broken.message, file=broken.file, hint=f"signed as audit {envelope.digest}"
         )
     return statement, envelope
+
+
+def _asked_again(case: Case, audit: Audit, loaded: LoadedStack) -> SecondJudgeVerdict | None:
+    """Ask the second judge again where there is one, unless a rate is refuted already."""
+    judge, agreement = loaded.stack.second_judge, case.receipt.judge_agreement
+    if judge is None or agreement is None or not audit.identified:
+        return None
+    return ask_again(audit.sampled(), agreement, audit.terms, Asked(judge, case.renderer))
 
 
 def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> AuditJournal:

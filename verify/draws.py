@@ -10,15 +10,28 @@ from receipts.bundle import POINTS, Bundle, parse_point
 from receipts.canonical import Sha256
 from receipts.errors import IntegrityError
 from receipts.merkle import RootAccumulator
-from receipts.model.base import ConditionId
+from receipts.model.base import ConditionId, SourceName
 from receipts.model.demonstrations import QueryRole
 from receipts.model.point import Outcome
 from receipts.model.receipt import EvaluationPredicate
 from verify.challenge import draw_order
 
-Kind = tuple[ConditionId | None, Outcome | None]
-"""A condition and a recorded outcome; None: any."""
-GENERATED: Final[Kind] = (None, None)
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Which points are drawn from."""
+
+    condition: ConditionId | None
+    """Their condition; None: any."""
+    outcome: Outcome | None
+    """Their recorded outcome; None: any."""
+    source: SourceName | None = None
+    """Their query source; None: any of one role."""
+    control: bool = False
+    """Whether they are benign controls, where no source is named; else of role ``harmful``."""
+
+
+GENERATED: Final = Kind(None, None)
 """All points that have a response, benign controls included: the model's, all of them."""
 
 
@@ -41,12 +54,10 @@ def points_in_order(
 ) -> dict[Kind, list[Drawn]]:
     """Return the points of some conditions and outcomes in the order of a challenge.
 
-    Rates are of queries of role ``harmful``; benign controls are never drawn for them.
-
     Args:
         bundle: The bundle; its evidence lines are read once.
         receipt: Its receipt.
-        kinds: Conditions with the outcome that is drawn.
+        kinds: Which points are wanted.
         challenge: Digest of the receipt, and the nonce.
         sample: How many of all generated points are wanted, the first ones.
 
@@ -65,10 +76,14 @@ def points_in_order(
             found[GENERATED][point.id] = point.index
             if len(found[GENERATED]) >= max(_KEPT, 4 * sample):
                 found[GENERATED] = _first(found[GENERATED], challenge, sample)
+        control = roles.get(point.source) is QueryRole.BENIGN_CONTROL
         for outcome in (point.outcome, None):
-            index = found.get((point.condition, outcome))
-            if index is not None and roles.get(point.source) is QueryRole.HARMFUL:
-                index[point.id] = point.index
+            for kind in (
+                Kind(point.condition, outcome, control=control),
+                Kind(point.condition, outcome, point.source),
+            ):
+                if (index := found.get(kind)) is not None:
+                    index[point.id] = point.index
     if root.root().hex() != receipt.evidence.root:
         raise IntegrityError("the evidence lines have not the receipt's root", file=path)
     if GENERATED in found:

@@ -73,7 +73,7 @@ def verify_bundle(
         )
     if depth is CheckLevel.BOUND:
         _check_bound(bundle, found, holdings, checks, progress)
-    check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
+    audits = check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
     if receipt is not None and receipt.event.beacon is not None:
         why = "whether the beacon said this in that round cannot be checked offline"
         checks.skip(CheckLevel.NONE, "beacon-value", why)
@@ -87,6 +87,7 @@ def verify_bundle(
         wanted=wanted,
         receipt_digest=digest,
         keyid=found.signer.keyid if found.signer else None,
+        audits=tuple(audits),
     )
 
 

@@ -15,6 +15,7 @@ from receipts.model.point import Point, RestrictedRecord
 from receipts.model.receipt import EvaluationPredicate
 from verify.checks import CheckList
 from verify.evidence import Progress, no_progress
+from verify.labels import rule_labels, unknown_rules
 
 _LEVEL = CheckLevel.BOUND
 _PROGRESS_EVERY = 64
@@ -35,7 +36,7 @@ def check_commitments(
     progress: Progress = no_progress,
     examine: Examine = _look_at_nothing,
 ) -> bool:
-    """Open every commitment and recount the second judge's agreement.
+    """Open every commitment, recount the second judge's agreement, give rules' labels again.
 
     Args:
         bundle: The bundle.
@@ -51,11 +52,13 @@ def check_commitments(
     if missing:
         why = f"{' and '.join(missing)} not in this bundle"
         return checks.skip(_LEVEL, "commitments", why)
-    agreement = AgreementCounter()
+    agreement, labels = AgreementCounter(), rule_labels(receipt)
     number = 0
 
     def look(point: Point, record: RestrictedRecord) -> None:
         agreement.add(record)
+        for one in labels.values():
+            one.add(point, record)
         examine(point, record)
 
     try:
@@ -67,6 +70,14 @@ def check_commitments(
         stated = receipt.judge_agreement
         problem = None if stated == agreement.result() else "not what the restricted records say"
         checks.decide(_LEVEL, "judge-agreement", problem, "follows from the restricted records")
+    for name, found in labels.items():
+        if opened or found.wrong:
+            good = f"the judge's rule gives all {found.judged:,} again"
+            checks.decide(_LEVEL, name, found.problem, good)
+        else:
+            checks.skip(_LEVEL, name, "needs a record for every point, of which all open")
+    for name in unknown_rules(receipt):
+        checks.skip(_LEVEL, name, "the judge's rule is not this version's")
     return opened
 
 

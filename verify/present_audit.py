@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from rich.box import SIMPLE_HEAD
@@ -11,46 +11,45 @@ from rich.table import Table
 from rich.text import Text
 
 from receipts.canonical import Sha256
-from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, ChallengeKind, Direction
+from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, ChallengeKind
 from receipts.model.check import CheckStatus
 from receipts.present.numerals import percent
 from receipts.text import printable
 from verify.claims import Claim
 from verify.feasibility import Feasibility
 from verify.hypotheses import least_identity
+from verify.outcomes import contradicts
+from verify.scope import Scope, claim_words, name_of
 
+_STANDS = (AuditVerdict.CONFIRMED, AuditVerdict.CONSISTENT_WITH)
 _COLOURS = {
     AuditVerdict.CONFIRMED: "green",
     AuditVerdict.CONSISTENT_WITH: "green",
     AuditVerdict.REFUTED: "bold red",
     AuditVerdict.INCONCLUSIVE: "yellow",
 }
-_DIRECTIONS = {
-    Direction.NOT_UNDERSTATED: "not higher",
-    Direction.NOT_OVERSTATED: "not lower",
-}
 
 
 def show_feasibility(console: Console, told: Sequence[tuple[Claim, Feasibility]]) -> None:
     """Draw what confirming each rate would take."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("condition", no_wrap=True)
+    table.add_column("rate of", no_wrap=True)
     table.add_column("rate %", justify="right")
     table.add_column("claim")
     for name in ("drawn from", "false ones needed", "draws at best", "draws, median"):
         table.add_column(name, justify="right")
     for claim, one in told:
         table.add_row(
-            Text(printable(claim.rate.condition)),
-            percent(claim.result.compliance_rate),
-            _DIRECTIONS[claim.rate.direction],
+            Text(printable(str(name_of(claim.rate)))),
+            percent(claim.recorded.rate),
+            claim_words(claim.rate),
             f"{claim.hypothesis.recorded:,}",
             f"{claim.hypothesis.hidden:,}",
             "–" if one.least is None else f"{one.least:,}",
             "–" if one.median is None else f"{one.median:,}",
         )
     console.print(table)
-    hopeless = [claim.rate.condition for claim, one in told if one.median is None]
+    hopeless = [str(name_of(claim.rate)) for claim, one in told if one.median is None]
     if hopeless:
         console.print(
             Text(
@@ -62,25 +61,26 @@ def show_feasibility(console: Console, told: Sequence[tuple[Claim, Feasibility]]
         )
     known = [one.median for _, one in told if one.median is not None]
     console.print(
-        f"about {sum(known):,} points to replay for these rates, and some of any outcome for the "
-        "model's identity",
+        f"about {sum(known):,} draws for these rates, of which some are of one point, and points "
+        "of any outcome for the model's identity",
         soft_wrap=True,
     )
 
 
 def show_audit(
-    console: Console, audit: AuditPredicate, digest: Sha256, *, self_audit: bool
+    console: Console, audit: AuditPredicate, scope: Scope, digest: Sha256, *, self_audit: bool
 ) -> None:
     """Draw what an audit found.
 
     Args:
         console: Where to.
         audit: The audit.
+        scope: How much of the receipt it is of.
         digest: Its digest.
         self_audit: Whether the evaluator's key signed it.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("condition", no_wrap=True)
+    table.add_column("rate of", no_wrap=True)
     table.add_column("rate %", justify="right")
     table.add_column("claim")
     for name in ("draws", "against it", "hard", "p"):
@@ -88,9 +88,9 @@ def show_audit(
     table.add_column("verdict")
     for rate in audit.conditions:
         table.add_row(
-            Text(printable(rate.id)),
+            Text(printable(str(name_of(rate)))),
             percent(rate.recorded_rate),
-            _DIRECTIONS[rate.direction],
+            claim_words(rate),
             f"{rate.draws:,} of {rate.recorded:,}",
             f"{rate.contradictions:,}",
             f"{rate.hard_contradictions:,}",
@@ -100,12 +100,15 @@ def show_audit(
     console.print(table)
     for rate in audit.conditions:
         if rate.reason is not None:
-            console.print(Text(f"{printable(rate.id)}: {printable(rate.reason)}"), soft_wrap=True)
+            name = printable(str(name_of(rate)))
+            console.print(Text(f"{name}: {printable(rate.reason)}"), soft_wrap=True)
     notes = []
     if audit.method is AuditMethod.REGENERATE:
         notes.append("regenerated: nothing ties the recorded responses to the model")
     else:
         console.print(Text(_identity(audit)), soft_wrap=True)
+        for line in _besides(audit):
+            console.print(line, soft_wrap=True)
         if audit.calibration is None:
             notes.append(_UNCALIBRATED)
     if audit.challenge.kind is ChallengeKind.SELF:
@@ -115,10 +118,10 @@ def show_audit(
     for note in notes:
         console.print(Text(note, style="yellow"), soft_wrap=True)
     verdict = audit.verdict
+    partly = "PARTLY " if verdict in _STANDS and not scope.whole else ""
     console.print(
-        Text(f"{verdict.value.upper()}: ", style=_COLOURS[verdict]).append(
-            f"{points_replayed(audit):,} of {audit.points_total:,} points replayed, "
-            f"ε = {audit.epsilon}, α = {audit.alpha}; audit {digest}",
+        Text(f"{partly}{verdict.value.upper()}: ", style=_COLOURS[verdict]).append(
+            f"{scope.words()}, ε = {audit.epsilon}, α = {audit.alpha}; audit {digest}",
             style="default",
         ),
         soft_wrap=True,
@@ -151,6 +154,28 @@ def _identity(audit: AuditPredicate) -> str:
     return f"model identity: {found} ({what}{p}{powers})"
 
 
-def points_replayed(audit: AuditPredicate) -> int:
-    """Return how many points an audit replayed, for rates or for the model's identity."""
-    return len({*audit.drawn, *audit.identity_drawn})
+def _besides(audit: AuditPredicate) -> Iterator[Text]:
+    """Yield what the points replayed for the model's identity say besides."""
+    found, second = audit.outcomes, audit.second_judge
+    hard = sum(rate.hard_contradictions for rate in audit.conditions)
+    if found is not None and found.draws:
+        many = contradicts(found)
+        yield Text(
+            f"recorded outcomes: {found.contradictions:,} of {found.draws:,} sampled ones "
+            f"contradicted, p = {Decimal(found.p_value):.3g}"
+            + (": too many for anything to be confirmed" if many else ""),
+            style="bold red" if many else "",
+        )
+        hard += found.hard_contradictions
+    if hard:
+        yield Text(
+            f"hard contradictions: {hard:,} draws contradict the record beyond any numerical "
+            "noise: ask the evaluator how they came about",
+            style="bold red",
+        )
+    if second is not None:
+        yield Text(
+            f"second judge: {second.verdict.value} (asked again of {second.draws:,} points on "
+            f"which both are recorded to agree, {second.contradictions:,} contradicted, "
+            f"p = {Decimal(second.p_value):.3g})"
+        )

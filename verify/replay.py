@@ -78,12 +78,23 @@ class Replayed:
     """What a model judge's verdict on the recorded response was by; None: a rule, or unasked."""
     hard: str | None = None
     """What contradicts the record beyond any numerical noise."""
+    ruled_out: bool = False
+    """Whether that is the judge's rule, which gives the recorded text another label."""
 
     def contradicts(self, direction: Direction) -> bool:
-        """Say whether the point counts against its recorded outcome."""
+        """Say whether the point counts against a claim that its kept outcome is right."""
         kept = Outcome.REFUSED if direction is Direction.NOT_UNDERSTATED else Outcome.COMPLIED
+        return self._unsure or self.label is not kept
+
+    @property
+    def contradicts_record(self) -> bool:
+        """Whether the point counts against its recorded outcome, whatever that is."""
+        return self._unsure or self.label is not self.recorded
+
+    @property
+    def _unsure(self) -> bool:
         unsure = self.missing is not None or self.implausible is not None or self.ambiguous
-        return unsure or self.hard is not None or self.label is not kept
+        return unsure or self.hard is not None
 
 
 @dataclass(frozen=True)
@@ -236,6 +247,7 @@ class Replayer:
         for one in work:
             if (contrary := self._contrary(one)) is not None:
                 one.hard = f"the judge's rule says {contrary.value} of the recorded response"
+                one.ruled_out = True
             elif (broken := self._broken_end(one.record)) is not None:
                 one.hard = broken
             elif one.statistics is not None and self._beyond(one.statistics):
@@ -298,7 +310,13 @@ class Replayer:
     def _result(self, one: _Work) -> Replayed:
         point, _ = one.entry
         found = Replayed(
-            point.id, point.condition, point.outcome, label=None, missing=one.missing, hard=one.hard
+            point.id,
+            point.condition,
+            point.outcome,
+            label=None,
+            missing=one.missing,
+            hard=one.hard,
+            ruled_out=one.ruled_out,
         )
         if one.statistics is None or one.missing is not None:
             return found
@@ -336,6 +354,7 @@ class _Work:
     theirs: Judgement | None = None
     """Of the continuation."""
     hard: str | None = None
+    ruled_out: bool = False
 
     @property
     def record(self) -> RestrictedRecord:

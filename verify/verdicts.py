@@ -6,8 +6,15 @@ Who audits and who reads an audit must come to the same verdicts.
 from __future__ import annotations
 
 from collections.abc import Collection
+from fractions import Fraction
 
-from receipts.model.audit import AuditMethod, AuditVerdict
+from receipts.model.audit import (
+    AuditMethod,
+    AuditVerdict,
+    OutcomeFindings,
+    SecondJudgeFindings,
+)
+from verify.outcomes import contradicts, refutes
 
 
 def rate_verdict(method: AuditMethod, *, refuted: bool, confirmed: bool) -> AuditVerdict:
@@ -26,7 +33,13 @@ def rate_verdict(method: AuditMethod, *, refuted: bool, confirmed: bool) -> Audi
 
 
 def whole_verdict(
-    method: AuditMethod, rates: Collection[AuditVerdict], *, identified: bool
+    method: AuditMethod,
+    rates: Collection[AuditVerdict],
+    *,
+    identified: bool,
+    level: Fraction,
+    outcomes: OutcomeFindings | None = None,
+    second_judge: SecondJudgeFindings | None = None,
 ) -> AuditVerdict:
     """Return what an audit says as a whole.
 
@@ -34,10 +47,19 @@ def whole_verdict(
         method: How drawn points were looked at.
         rates: Verdicts of its rates, at least one.
         identified: Whether the model was tested to be the one named, and passed.
+        level: At which one of its tests refutes.
+        outcomes: What the points replayed for the model's identity say of recorded outcomes;
+            None: not counted.
+        second_judge: What asking the second judge again says; None: there is none, or it was
+            not asked.
     """
-    if AuditVerdict.REFUTED in rates:
+    if AuditVerdict.REFUTED in rates or (outcomes is not None and refutes(outcomes, level)):
         return AuditVerdict.REFUTED
     regenerated = method is AuditMethod.REGENERATE
     best = AuditVerdict.CONSISTENT_WITH if regenerated else AuditVerdict.CONFIRMED
-    stand = all(rate is best for rate in rates)
-    return best if stand and (regenerated or identified) else AuditVerdict.INCONCLUSIVE
+    stand = all(rate is best for rate in rates) and (regenerated or identified)
+    if outcomes is not None and contradicts(outcomes):
+        stand = False
+    if second_judge is not None and second_judge.verdict is not AuditVerdict.CONFIRMED:
+        stand = False
+    return best if stand else AuditVerdict.INCONCLUSIVE

@@ -22,14 +22,14 @@ from receipts.bundle import Bundle
 from receipts.canonical import Sha256
 from receipts.errors import IntegrityError
 from receipts.model.audit import AuditVerdict, Direction
-from receipts.model.base import ConditionId
 from receipts.model.checkpoint import Dtype
-from receipts.model.point import Outcome
-from receipts.model.receipt import Counts
+from receipts.model.demonstrations import QueryRole
+from receipts.model.point import Outcome, Point
 from verify.audit import Audit, Evidence, announce, verdict_of
 from verify.audit_journal import AuditJournal
 from verify.audit_session import IDENTITY_POINTS, Calibration, Case, Wish, open_case, terms_of
 from verify.challenge import draw_order
+from verify.hypotheses import kept_outcome
 from verify.identity import (
     LEVEL,
     Responses,
@@ -37,6 +37,7 @@ from verify.identity import (
     permutation_p,
     responses_of,
 )
+from verify.outcomes import CONTRADICTED_LEVEL, OutcomeTests, false_needed, refuting_level
 from verify.plausibility import (
     CalibratedPlausibility,
     DefaultPlausibility,
@@ -46,11 +47,11 @@ from verify.plausibility import (
 from verify.replay import Entry, Replayed, Replayer
 from verify.risk_limit import (
     DEFAULT_FLIP_RATE,
-    REFUTING_LEVEL,
     hidden_needed,
     recorded,
     recorded_rate,
 )
+from verify.scope import RateName, directions_of, recorded_of, recorded_rates
 
 PERMUTATIONS = 199
 """Of the identity test in a simulated audit; a real one takes more, at the same level."""
@@ -121,6 +122,19 @@ class Record:
             },
         )
 
+    def by_a_model(self) -> Record:
+        """Return the record as if its judge were a model: no rule says which labels are false.
+
+        The labels that the replay gives stay, and count against the record as soft ones.
+        """
+        return Record(
+            self.entries,
+            {
+                index: replace(one, hard=None, ruled_out=False) if one.ruled_out else one
+                for index, one in self.replayed.items()
+            },
+        )
+
 
 def replay(replayer: Replayer, entries: Sequence[Entry], before: Record | None = None) -> Record:
     """Replay every generated point of a record.
@@ -171,25 +185,44 @@ class Audits:
         return self.verdicts[verdict] / self.repeats
 
 
-DIRECTION = Direction.NOT_UNDERSTATED
-"""Which error is looked for."""
+WANTED = (Direction.NOT_UNDERSTATED,)
+"""Which error is looked for: of benign controls both."""
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """That the rate of one condition is not understated by ε or more."""
+    """That one rate is not off by ε or more in the direction that flatters."""
 
-    condition: ConditionId
+    name: RateName
+    direction: Direction
     recorded: int
-    """Recorded refusals (N0)."""
+    """Recorded outcomes that could be false (N0)."""
     hidden: int
-    """How many of them must be compliances for it to be (k)."""
+    """How many of them must be for it to be off (k)."""
 
-    @classmethod
-    def of(cls, condition: ConditionId, counts: Counts, terms: Terms) -> _Claim:
-        rate, epsilon = recorded_rate(counts), Fraction(terms.epsilon)
-        hidden = 0 if rate is None else hidden_needed(counts, rate, epsilon, DIRECTION)
-        return cls(condition, recorded(counts, DIRECTION), hidden)
+    def draws_from(self, point: Point, roles: Mapping[str, QueryRole]) -> bool:
+        """Say whether a point can be drawn for it."""
+        if point.condition != self.name.condition:
+            return False
+        if point.outcome is not kept_outcome(self.direction):
+            return False
+        if self.name.source is not None:
+            return point.source == self.name.source
+        return (roles[point.source] is QueryRole.BENIGN_CONTROL) is self.name.control
+
+
+def _claims(subject: Subject, record: Record, terms: Terms) -> list[_Claim]:
+    """Return what an audit of all recorded rates claims."""
+    results = {one.id: one for one in subject.results(record.entries)}
+    epsilon, claims = Fraction(terms.epsilon), []
+    for name in recorded_rates(subject.plan.queries, results.values()):
+        found = recorded_of(name, results[name.condition])
+        assert found is not None
+        rate = recorded_rate(found.counts)
+        for direction in directions_of(WANTED, found):
+            hidden = 0 if rate is None else hidden_needed(found.counts, rate, epsilon, direction)
+            claims.append(_Claim(name, direction, recorded(found.counts, direction), hidden))
+    return claims
 
 
 @dataclass(frozen=True)
@@ -229,9 +262,9 @@ def simulate(
     repeats: int,
     known: Challenges | None = None,
 ) -> Audits:
-    """Audit a record many times, all conditions at once.
+    """Audit a record many times, all rates at once.
 
-    Conditions are drawn in turn, a point each, until all are decided or one is refuted.  (A
+    Rates are drawn for in turn, a point each, until all are decided or one is refuted.  (A
     real audit looks at its tests less often, after rounds: it may draw some points more before
     it sees that a rate is refuted, or that nothing can confirm it.)
 
@@ -243,12 +276,13 @@ def simulate(
         known: Challenges of the first ones, whose orders follow from them instead.
     """
     random = np.random.default_rng(subject.plan.points)
-    counts = subject.counts(record.entries)
-    claims = [_Claim.of(condition, counts[condition], terms) for condition in counts]
-    level = REFUTING_LEVEL / len(claims)
+    claims = _claims(subject, record, terms)
+    level = refuting_level(len(claims), outcomes=True)
+    roles: dict[str, QueryRole] = {one.name: one.role for one in subject.plan.queries}
     courses = []
     for claim in claims:
-        points = _points_of(claim, record, repeats, random, known)
+        by_id = {p.id: p.index for p, _ in record.entries if claim.draws_from(p, roles)}
+        points = _points_of(by_id, repeats, random, known)
         courses.append(_course(claim, points, record, terms, level))
     refuted_at = np.stack([c.refuted for c in courses])
     is_refuted = refuted_at <= np.stack([c.confirmed for c in courses])
@@ -263,14 +297,31 @@ def simulate(
         identified = _identified(statistics, terms, honest, audit)
         found.unidentified += not identified
         verdict = AuditVerdict.INCONCLUSIVE
-        if first[audit] < _NEVER:
+        refuted, contradicted = _outcomes(record, sample, terms, level)
+        if first[audit] < _NEVER or refuted:
             verdict = AuditVerdict.REFUTED
-        elif confirmed[audit] and identified:
+        elif confirmed[audit] and identified and not contradicted:
             verdict = AuditVerdict.CONFIRMED
         found.each.append(verdict)
         found.draws.append(int(drawn[audit]))
         found.tokens.append(sum(one.tokens for one in statistics))
     return found
+
+
+def _outcomes(
+    record: Record, sample: NDArray[np.int64], terms: Terms, level: Fraction
+) -> tuple[bool, bool]:
+    """Return whether the points for the model's identity refute, and whether they contradict."""
+    drawn = [record.replayed[int(index)] for index in sample]
+    wrong = [n for n, one in enumerate(drawn, start=1) if one.contradicts_record]
+    hard = [n for n, one in enumerate(drawn, start=1) if one.hard is not None]
+    if not wrong:
+        return False, False
+    generated = len(record.replayed)
+    hidden = false_needed(generated, Fraction(terms.epsilon))
+    tests = OutcomeTests(generated, hidden, len(drawn), wrong, hard)
+    ruled_out = any(one.ruled_out for one in drawn)
+    return ruled_out or tests.refuting_p_value <= level, tests.p_value <= CONTRADICTED_LEVEL
 
 
 def _samples(
@@ -293,18 +344,12 @@ def _samples(
 
 
 def _points_of(
-    claim: _Claim,
-    record: Record,
+    by_id: Mapping[Sha256, int],
     repeats: int,
     random: np.random.Generator,
     known: Challenges | None,
 ) -> NDArray[np.int64]:
     """Return the indices of a claim's points in the order drawn, [repeats, points]."""
-    by_id = {
-        point.id: point.index
-        for point, _ in record.entries
-        if point.condition == claim.condition and point.outcome is Outcome.REFUSED
-    }
     indices = np.array(list(by_id.values()), dtype=np.int64)
     orders = random.permuted(np.tile(indices, (repeats, 1)), axis=1)
     if known is not None:
@@ -323,10 +368,12 @@ def _course(
         return _Course(points[:, :0], never, never, never)
     size = max(record.replayed) + 1
     contradicted, hard = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    ruled_out = np.zeros(size, np.bool_)
     for index in points[0]:
         one = record.replayed[int(index)]
-        contradicted[index] = one.contradicts(DIRECTION)
+        contradicted[index] = one.contradicts(claim.direction)
         hard[index] = one.hard is not None
+        ruled_out[index] = one.ruled_out
     q = float(round(terms.flip_rate, 6))  # as an announcement spells it
     made = confirming(contradicted[points], claim.hidden, q, Fraction(terms.alpha))
     confirmed = np.where(made.ended, made.draws, _NEVER)
@@ -337,7 +384,9 @@ def _course(
         return _Course(points, confirmed, never, given_up)
     against = refuting(hard[points], claim.hidden, level)
     refuted = np.where(against.ended & (given_up == _NEVER), against.draws, _NEVER)
-    return _Course(points, confirmed, refuted, given_up)
+    found = ruled_out[points]
+    first = np.where(found.any(axis=1), found.argmax(axis=1) + 1, _NEVER)
+    return _Course(points, confirmed, np.minimum(refuted, first), given_up)
 
 
 def _identified(

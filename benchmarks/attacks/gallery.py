@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attacks import records, swaps
@@ -17,7 +17,16 @@ from attacks.audits import (
     replay,
     simulate,
 )
-from attacks.subject import MEMORY, MIDDLE, TINY, Subject
+from attacks.subject import (
+    CONTROLS,
+    MEMORY,
+    MIDDLE,
+    SECOND_SOURCE,
+    TINY,
+    WHOLE,
+    WHOLE_TINY,
+    Subject,
+)
 from receipts.bundle import Bundle
 from receipts.dsse import sign
 from receipts.errors import IncompleteError
@@ -60,6 +69,9 @@ class Row:
     """Without calibration."""
     event: Event
     """What was evaluated."""
+    by_rule: bool = True
+    """Whether the judge's rule stands; else labels are false as a model judge's would be, and
+    level bound of this study, whose judge is a rule, fails for them."""
 
 
 class Gallery:
@@ -81,6 +93,8 @@ class Gallery:
         self._replayer = self.subject.replayer(self.engine, self.terms.limits)
         self.same = replay(self._replayer, self.honest)
         self._coarse: tuple[Replayer, Record] | None = None
+        self._parts: tuple[Event, Replayer, Record] | None = None
+        self._whole = WHOLE_TINY if tiny else WHOLE
 
     def rows(self) -> Iterator[tuple[str, list[Row]]]:
         """Yield groups of records with their titles."""
@@ -92,20 +106,44 @@ class Gallery:
         subject, honest = self.subject, self.honest
         for times, name in ((0.5, "ε / 2"), (0.9, ".9 ε"), (1.0, "ε"), (2.0, "2 ε")):
             where = records.target(subject, honest, times * EPSILON, up=times >= 1)
-            yield self._row(f"labels flipped, {name}", records.flipped(subject, honest, where))
+            flipped = records.flipped(subject, honest, where)
+            yield _by_a_model(self._row(f"labels flipped, {name}", flipped))
         where = records.target(subject, honest, 2 * EPSILON)
+        yield self._row("labels flipped, 2 ε, the judge a rule", flipped)
+        lax = records.laxly_judged(subject, honest, where)
+        yield _by_a_model(self._row("laxer judge, 2 ε or more", lax))
+        yield from self._of_parts()
         for name, attack in (
-            ("laxer judge, 2 ε or more", records.laxly_judged),
             ("responses replaced by refusals, 2 ε", records.edited),
             ("refusals of one word, stopped early, 2 ε", records.stopped_early),
             ("responses emptied, 2 ε", records.emptied),
-            ("called unscored, 2 ε", records.unscored),
             ("called failed, 2 ε", records.failed),
         ):
             yield self._row(name, attack(subject, honest, where))
+        unscored = records.unscored(subject, honest, where)
+        yield _by_a_model(self._row("called unscored, 2 ε", unscored))
         steered = records.steered(subject, self.engine, honest, where.condition)
         yield self._row("steered at near ties", steered)
         yield self._in_bf16("steered at near ties, audited in bf16", steered)
+
+    def _of_parts(self) -> Iterator[Row]:
+        """Yield records whose conditions' rates hardly change, or not at all."""
+        event, replayer, same = self._parts = self._parts or self._make_parts()
+        for name, source in (
+            ("labels of one of two sources flipped, 2 ε of it", SECOND_SOURCE),
+            ("labels of benign controls flipped, 2 ε of them", CONTROLS),
+        ):
+            where = records.part(event.honest, 2 * EPSILON, source)
+            entries = records.flipped(event.subject, event.honest, where)
+            row = Row(name, replay(replayer, entries, same), self.terms, event)
+            yield _by_a_model(row)
+
+    def _make_parts(self) -> tuple[Event, Replayer, Record]:
+        subject = Subject(self.folder / "parts", self._whole)
+        engine = subject.engine()
+        event = Event(subject, engine, subject.generate(engine))
+        replayer = subject.replayer(engine, self.terms.limits)
+        return event, replayer, replay(replayer, event.honest)
 
     def _swapped(self) -> Iterator[Row]:
         subject = self.subject
@@ -125,6 +163,8 @@ class Gallery:
     def _honest(self) -> Iterator[Row]:
         subject = self.subject
         yield Row("same stack", self.same, self.terms, self.event)
+        event, _, same = self._parts = self._parts or self._make_parts()
+        yield Row("two sources and benign controls", same, self.terms, event)
         model = subject.model()
         for name, engine in (
             ("batches of 32 rows", subject.engine(model, max_rows=32)),
@@ -192,8 +232,11 @@ class Gallery:
         holdings = Holdings(subject.resolved, points=_SAMPLE)
         found = verify_bundle(Bundle(bundle), evaluators=trust, holdings=holdings)
         failed = [c.name for c in found.checks if c.status is CheckStatus.FAILED]
-        if failed:
-            raise IncompleteError(f"{row.name}: stopped by {failed[0]} before any audit")
+        # What a rule says of labels is known before any audit.
+        false_labels = any(one.ruled_out for one in row.record.replayed.values())
+        may_fail = ["labels"] if false_labels or not row.by_rule else []
+        if [name for name in failed if name not in may_fail] or (false_labels and not failed):
+            raise IncompleteError(f"{row.name}: stopped by {failed} before any audit")
         nonces = [f"{one:064x}" for one in range(CHECKED)]
         known = Challenges(Bundle(bundle).receipt_envelope.digest, nonces)
         audits = simulate(subject, row.record, row.terms, repeats, known)
@@ -203,3 +246,9 @@ class Gallery:
             if not agree(simulated, end):
                 raise IncompleteError(f"{row.name}: simulated {simulated}, audited {end}")
         return audits
+
+
+def _by_a_model(row: Row) -> Row:
+    """Return a row as if its judge were a model: no label is a proof."""
+    name = f"{row.name}, the judge a model"
+    return replace(row, name=name, record=row.record.by_a_model(), by_rule=False)

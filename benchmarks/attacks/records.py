@@ -16,7 +16,7 @@ from typing import Any
 
 from attacks.subject import Subject
 from receipts.canonical import decimal_string
-from receipts.model.base import ConditionId
+from receipts.model.base import ConditionId, SourceName
 from receipts.model.point import Finish, Outcome, Point, Reason, RecordedJudgement, RestrictedRecord
 from runner.counting import render_points
 from runner.engines.engine import Engine, Request
@@ -40,6 +40,8 @@ class Target:
     """Its id."""
     hidden: int
     """Compliances to hide."""
+    source: SourceName | None = None
+    """The query source whose points are changed; None: any."""
 
 
 def target(subject: Subject, entries: Sequence[Entry], share: float, *, up: bool = True) -> Target:
@@ -55,6 +57,21 @@ def target(subject: Subject, entries: Sequence[Entry], share: float, *, up: bool
     condition = max(counts, key=lambda one: counts[one].complied)
     points = round(share * counts[condition].planned, 6)
     return Target(condition, ceil(points) if up else floor(points))
+
+
+def part(entries: Sequence[Entry], share: float, source: SourceName) -> Target:
+    """Return the condition in which a query source has most compliances, and so many of them.
+
+    Args:
+        entries: The study's points.
+        share: Of the source's planned points in one condition.
+        source: The query source, of either role.
+    """
+    mine = [point for point, _ in entries if point.source == source]
+    found = Counter(point.condition for point in mine if point.outcome is Outcome.COMPLIED)
+    condition, _ = found.most_common(1)[0]
+    planned = sum(point.condition == condition for point in mine)
+    return Target(condition, ceil(round(share * planned, 6)), source)
 
 
 def changed(entry: Entry, **fields: Any) -> Entry:
@@ -260,7 +277,9 @@ def _recorded(judgement: Judgement) -> RecordedJudgement:
 
 
 def _can_be_hidden(entry: Entry, where: Target) -> bool:
-    return entry[0].condition == where.condition and entry[0].outcome is Outcome.COMPLIED
+    point = entry[0]
+    there = where.source is None or point.source == where.source
+    return there and point.condition == where.condition and point.outcome is Outcome.COMPLIED
 
 
 def _each(entries: Iterable[Entry], where: Target, change: Callable[[Entry], Entry]) -> list[Entry]:

@@ -6,6 +6,7 @@ An evaluator who holds the signing key can seal any points they like.  So can th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from receipts.findings.conditions import condition_results
 from receipts.findings.observations import observe
 from receipts.keys import Signer, generate, write_key_pair
 from receipts.merkle import RootAccumulator
-from receipts.model.base import ConditionId
+from receipts.model.base import ConditionId, SourceName
 from receipts.model.checkpoint import Dtype
 from receipts.model.plan import PlanPredicate
 from receipts.model.receipt import ConditionResult, Counts
@@ -46,6 +47,11 @@ MEMORY = 2**28
 PLAN_FILE = "plan.yaml"
 CHECKPOINT = "checkpoint"
 _ALL_QUERIES = 240
+_ALL_CONTROLS = 120
+SECOND_SOURCE = SourceName("more-crafts")
+"""Name of the other query source, where queries are split."""
+CONTROLS = SourceName("open-crafts")
+"""Name of the source of benign controls, where there are some."""
 _SECRET = bytes(32)
 """Of a run: the same every time, so that receipts have the same digest and audits the same
 draws."""
@@ -59,6 +65,10 @@ class Shape:
     """As in a plan file; the baseline is added."""
     queries: int = _ALL_QUERIES
     """Number of queries, from all crafts alike; divides 240."""
+    controls: int = 0
+    """Number of benign controls, from all crafts alike; divides 120; 0: none."""
+    split: bool = False
+    """Whether every other query comes from a source of its own."""
 
 
 MIDDLE = Shape(
@@ -69,8 +79,13 @@ MIDDLE = Shape(
 )
 """The demonstration's plan without benign controls and the second benign source: 9 conditions
 of 240 points."""
-SMALL = Shape(({"fixed_harmful": {"harmful": [0, 4], "benign": [0]}},), queries=120)
+SMALL_EXPERIMENTS = ({"fixed_harmful": {"harmful": [0, 4], "benign": [0]}},)
+SMALL = Shape(SMALL_EXPERIMENTS, queries=120)
 """2 conditions of 120 points."""
+WHOLE = Shape(SMALL_EXPERIMENTS, queries=240, controls=120, split=True)
+"""2 conditions of 240 points from two sources, and of 120 benign controls."""
+WHOLE_TINY = Shape(SMALL_EXPERIMENTS, queries=48, controls=24, split=True)
+"""The same with 48 points from two sources and 24 benign controls."""
 TINY = Shape(({"fixed_harmful": {"harmful": [0, 2], "benign": [0]}},), queries=24)
 """2 conditions of 24 points."""
 
@@ -80,13 +95,28 @@ def write_study(folder: Path, shape: Shape, dtype: Dtype = Dtype.FLOAT32) -> Pat
     path = write_preset(folder, "demo")
     document = yaml.safe_load(path.read_text("utf-8"))
     document["checkpoint"]["dtype"] = dtype.value
-    document["queries"] = document["queries"][:1]
+    harmful, controls = document["queries"]
+    document["queries"] = [harmful]
+    data = folder / "data"
+    lines = _thin(data / "queries.jsonl", shape.queries, _ALL_QUERIES)
+    if shape.split:
+        other = {**deepcopy(harmful), "name": SECOND_SOURCE, "path": "data/more.jsonl"}
+        document["queries"].append(other)
+        (data / "queries.jsonl").write_text("".join(lines[::2]), "utf-8")
+        (data / "more.jsonl").write_text("".join(lines[1::2]), "utf-8")
+    if shape.controls:
+        document["queries"].append(controls)
+        _thin(data / "controls.jsonl", shape.controls, _ALL_CONTROLS)
     document["experiments"] = list(shape.experiments)
     path.write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
-    rows = folder / "data" / "queries.jsonl"
-    lines = rows.read_text("utf-8").splitlines(keepends=True)
-    rows.write_text("".join(lines[:: _ALL_QUERIES // shape.queries]), "utf-8")
     return path
+
+
+def _thin(path: Path, wanted: int, rows: int) -> list[str]:
+    """Keep some rows of a corpus, evenly, and return them."""
+    lines = path.read_text("utf-8").splitlines(keepends=True)[:: rows // wanted]
+    path.write_text("".join(lines), "utf-8")
+    return lines
 
 
 class Subject:

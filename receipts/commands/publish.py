@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, REPORT, RESPONSES, Bundle
+from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
 from receipts.cli import common_options
+from receipts.commands.keygen import read_passphrase
+from receipts.dsse import Envelope
 from receipts.errors import FileAccessError, IntegrityError, UsageError
 from receipts.files import open_regular, sync_folder
+from receipts.keys import load_signer
 from receipts.model.plan import EvidenceAccess
 from receipts.present.output import Output
+from receipts.published import check_evidence, published_audits
 from receipts.text import printable
 
 
@@ -27,13 +32,28 @@ from receipts.text import printable
     is_flag=True,
     help="Copy the restricted records too (public evidence only).",
 )
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="An auditor's: signs the public form of results of theirs that have none.",
+)
+@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
 @common_options
-def publish(bundle: Path, out: Path, with_responses: bool, output: Output) -> None:
+def publish(
+    *,
+    bundle: Path,
+    out: Path,
+    with_responses: bool,
+    key: Path | None,
+    passphrase_env: str | None,
+    output: Output,
+) -> None:
     """Copy what BUNDLE's evidence access lets anyone hold.
 
-    `auditors`: receipt, plan, audits and report; verification of the copy then says
-    "consistent: not checked (evidence held by auditors)".  `public`: the evidence lines as
-    well; responses only when asked for.
+    `auditors`: receipt, plan, announcements of audits and the public forms of their results,
+    which name no point; verification of the copy then says "consistent: not checked (evidence
+    held by auditors)".  `public`: audits in full and the evidence lines as well; responses only
+    when asked for.
     """
     source = Bundle(bundle)
     access = _access(source)
@@ -42,28 +62,38 @@ def publish(bundle: Path, out: Path, with_responses: bool, output: Output) -> No
             "responses are never published under evidence access `auditors`",
             hint="leave out --with-responses",
         )
-    names = [RECEIPT, PLAN, REPORT]
+    signer = None if key is None else load_signer(key, read_passphrase(passphrase_env))
+    files = [Path(name) for name in (RECEIPT, PLAN)]
     if access is EvidenceAccess.PUBLIC:
-        names += [POINTS, *([RESPONSES] if with_responses else [])]
-    files = [Path(name) for name in names if source.has(name)]
-    files += [Path(AUDITS) / path.name for path in source.audit_files()]
-    _copy(source.folder, out, files)
+        wanted = (POINTS, RESPONSES) if with_responses else (POINTS,)
+        files += [Path(name) for name in wanted if source.has(name)]
+        if source.has(POINTS) or with_responses:
+            check_evidence(source, with_responses=Path(RESPONSES) in files)
+    audits = published_audits(source, access, signer)
+    _copy(source.folder, out, [*files, *audits.copied], audits.signed)
+    copied = [str(file) for file in (*files, *audits.copied)]
+    signed = [f"{AUDITS}/{envelope.digest}.dsse.json" for envelope in audits.signed]
     withheld = [
         name for name in (POINTS, RESPONSES) if source.has(name) and Path(name) not in files
     ]
 
     def render(console: Console) -> None:
         console.print(f"published to {printable(str(out))} (evidence access: {access.value})")
-        for file in files:
-            console.print(f"  copied    {printable(str(file))}", soft_wrap=True)
-        for name in withheld:
-            console.print(f"  withheld  {name}", soft_wrap=True)
+        for word, names in (("copied", copied), ("signed", signed), ("withheld", withheld)):
+            for name in names:
+                console.print(f"  {word:8}  {printable(name)}", soft_wrap=True)
+        for one in audits.left:
+            console.print(
+                f"  left out  {printable(one.file)}: {printable(one.why)}", soft_wrap=True
+            )
 
     document = {
         "out": str(out),
         "evidenceAccess": access.value,
-        "copied": [str(file) for file in files],
+        "copied": copied,
+        "signed": signed,
         "withheld": withheld,
+        "leftOut": [{"file": one.file, "why": one.why} for one in audits.left],
     }
     output.result(document, render)
 
@@ -85,8 +115,15 @@ def _access(source: Bundle) -> EvidenceAccess:
     return plan.evidence_access
 
 
-def _copy(folder: Path, out: Path, files: list[Path]) -> None:
-    """Copy ``files`` of ``folder`` into a new folder that appears whole or not at all."""
+def _copy(folder: Path, out: Path, files: Sequence[Path], signed: Sequence[Envelope]) -> None:
+    """Copy ``files`` of ``folder`` into a new folder that appears whole or not at all.
+
+    Args:
+        folder: The bundle.
+        out: The new folder.
+        files: Paths in the bundle.
+        signed: Audits to be written beside them.
+    """
     if out.is_symlink() or out.exists():
         raise FileAccessError("already exists", file=out, hint="name a folder that does not")
     try:
@@ -103,6 +140,8 @@ def _copy(folder: Path, out: Path, files: list[Path]) -> None:
                 shutil.copyfileobj(stream, copy)
                 copy.flush()
                 os.fsync(copy.fileno())
+        for envelope in signed:
+            BundleWriter(temporary).write_audit(envelope)
         sync_folder(temporary)
         temporary.rename(out)
         sync_folder(out.parent)

@@ -6,10 +6,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from receipts.bundle import Bundle
 from receipts.cli import common_options
 from receipts.errors import UsageError
+from receipts.present.audits import listed_audits, show_audits
 from receipts.present.output import Output
 from receipts.present.plots import write_plots
 from receipts.present.receipt import show_receipt
@@ -50,7 +52,14 @@ def show(bundle: Path, conditions: str | None, plots: Path | None, output: Outpu
     written = [] if plots is None else write_plots(predicate, plots)
     if plots is not None:
         document["plots"] = [str(path) for path in written]
-    output.result(document, lambda console: show_receipt(console, predicate, digest, keyid, shown))
+    audits, others = listed_audits(source)
+    document["audits"] = [audit.to_json() for audit in audits]
+
+    def render(console: Console) -> None:
+        show_receipt(console, predicate, digest, keyid, shown)
+        show_audits(console, audits, others)
+
+    output.result(document, render)
     if plots is not None:
         names = ", ".join(path.name for path in written) or "nothing: no finding feeds a figure"
         output.note(f"Written to {printable(str(plots))}: {names}.")

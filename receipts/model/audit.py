@@ -1,4 +1,9 @@
-"""Audits: what was announced before a replay, and what it found."""
+"""Audits: what was announced before a replay, and what it found.
+
+A result has two forms.  The *full* one names the points that were drawn, and with them what
+became of each: it is for whoever may hold the evidence.  The *public* one names none
+(:mod:`receipts.audit_forms`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,7 @@ from receipts.model.base import (
     Probability,
     Rate,
     Score,
+    Source,
     Text,
     Timestamp,
     WireModel,
@@ -25,6 +31,9 @@ from receipts.model.base import (
 from receipts.model.check import Check
 from receipts.model.plan import BeaconRound
 from receipts.model.receipt import DigestReference, Environment
+
+MAX_RATES = 8192
+"""Most rates of one audit."""
 
 
 class ChallengeKind(StrEnum):
@@ -50,12 +59,13 @@ class Challenge(WireModel):
 
 
 class Direction(StrEnum):
-    """Which error of a recorded rate is tested for."""
+    """Which error of a recorded compliance rate is tested for."""
 
     NOT_UNDERSTATED = "not_understated"
     """The true rate is not higher: recorded refusals are drawn."""
     NOT_OVERSTATED = "not_overstated"
-    """The true rate is not lower: recorded compliances are drawn."""
+    """The true rate is not lower: recorded compliances are drawn.  Of benign controls: over-refusal
+    is not higher."""
 
 
 class AuditedRate(WireModel):
@@ -65,6 +75,11 @@ class AuditedRate(WireModel):
     """Its condition."""
     direction: Direction
     """Which error is tested for."""
+    source: Source | None = None
+    """The query source whose rate it is; null: the rate over all sources of one role."""
+    control: bool | None = None
+    """True: over all benign controls; null or false: over all queries of role ``harmful``, or one
+    source."""
 
 
 class Budget(WireModel):
@@ -118,7 +133,7 @@ class AuditStartPredicate(AuditTerms):
     """Who audits, in words; the key says it in earnest."""
     started_at: Timestamp
     """When."""
-    rates: Annotated[tuple[AuditedRate, ...], Field(min_length=1, max_length=8192)]
+    rates: Annotated[tuple[AuditedRate, ...], Field(min_length=1, max_length=MAX_RATES)]
     """Rates to be audited."""
     tool: Name
     """Name and version of the auditing tool."""
@@ -140,15 +155,15 @@ class AuditVerdict(StrEnum):
 DrawNumbers = Annotated[tuple[Positive, ...], Field(max_length=MAX_POINTS)]
 
 
-class RateVerdict(WireModel):
-    """What the audit found about one rate."""
+class RateFindings(WireModel):
+    """What an audit found about one rate, no draw named."""
 
     id: Condition
     """The condition."""
     direction: Direction
     """Which error was tested for."""
     recorded_rate: Rate | None
-    """The receipt's compliance rate."""
+    """The receipt's compliance rate; of benign controls: its over-refusal."""
     recorded: Count
     """Recorded outcomes that could be false (N0); regenerated: planned points."""
     hidden: Annotated[int, Field(ge=-MAX_POINTS, le=MAX_POINTS)]
@@ -174,11 +189,82 @@ class RateVerdict(WireModel):
     """What follows."""
     reason: Text | None
     """Why inconclusive; else null."""
+    source: Source | None = None
+    """The query source; null: all sources of one role."""
+    control: bool | None = None
+    """True: all benign controls."""
+    ruled_out: Count | None = None
+    """Of the hard contradictions, labels that the judge's rule does not give to the recorded text:
+    one is enough to refute; null: not told apart."""
+
+
+class RateVerdict(RateFindings):
+    """What the audit found about one rate."""
+
     contradicted: DrawNumbers
     """Which of its draws, counted from 1, counted against the record: with them anybody can
     compute the p-values again."""
     hard: DrawNumbers
     """Which of its draws were hard contradictions."""
+
+
+class OutcomeFindings(WireModel):
+    """What the points replayed for the model's identity say of recorded outcomes, of any
+    condition and role; no draw named.
+    """
+
+    recorded: Count
+    """Points of the receipt that have a response (N0)."""
+    hidden: Count
+    """Smallest number of false outcomes that is a share of ε of them (k)."""
+    draws: Count
+    """Points replayed for the model's identity."""
+    contradictions: Count
+    """Of these, counted against their recorded outcome: another label, implausible, ambiguous,
+    missing."""
+    hard_contradictions: Count
+    """Of those, beyond any numerical noise."""
+    p_value: Probability
+    """That so many are contradicted where fewer than k are false: at most .01, and the audit
+    confirms nothing."""
+    refuting_p_value: Probability
+    """The same of hard contradictions alone: small enough, and the receipt is refuted."""
+    false_labels: Count
+    """Of the hard ones, labels that the judge's rule does not give to the recorded text: one is
+    enough to refute."""
+
+
+class OutcomeReplays(OutcomeFindings):
+    """What the points replayed for the model's identity say of recorded outcomes."""
+
+    contradicted: DrawNumbers
+    """Which of ``identityDrawn``, counted from 1, counted against their record."""
+    hard: DrawNumbers
+    """Which of them were hard contradictions."""
+
+
+class SecondJudgeFindings(WireModel):
+    """What asking the second judge again says of its recorded agreement; no draw named."""
+
+    recorded: Count
+    """Points on which both judges are recorded to agree (N0)."""
+    hidden: Annotated[int, Field(ge=-MAX_POINTS, le=MAX_POINTS)]
+    """Smallest number of false ones that puts the agreement off by ε (k)."""
+    draws: Count
+    """Of these, points among those replayed for the model's identity, all asked again."""
+    contradictions: Count
+    """Of these, points to which the auditor's second judge gives another label."""
+    p_value: Probability
+    """1 / largest value of the confirming test martingale."""
+    verdict: AuditVerdict
+    """What follows: ``confirmed`` or ``inconclusive``."""
+
+
+class SecondJudgeVerdict(SecondJudgeFindings):
+    """What asking the second judge again says of its recorded agreement."""
+
+    contradicted: DrawNumbers
+    """Which of its draws, counted from 1, it gave another label."""
 
 
 class PowerAgainst(WireModel):
@@ -211,8 +297,8 @@ class IdentityTest(WireModel):
     """Its power against each alternative."""
 
 
-class AuditPredicate(AuditTerms):
-    """Predicate ``urn:safety-receipts:audit:1``."""
+class AuditResult(AuditTerms):
+    """What both forms of an audit's result say."""
 
     start: DigestReference
     """The audit-start statement that announced it."""
@@ -225,15 +311,8 @@ class AuditPredicate(AuditTerms):
     """When."""
     verdict: AuditVerdict
     """What the audit says."""
-    conditions: Annotated[tuple[RateVerdict, ...], Field(min_length=1, max_length=8192)]
-    """What it found about each rate."""
     identity: IdentityTest | None
     """The model-identity test; null: not made."""
-    drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
-    """Ids of the points replayed, in the order drawn."""
-    identity_drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
-    """Ids of the points replayed for the model's identity, in the order drawn; some may have
-    been drawn for a rate as well."""
     points_total: Count
     """Points of the receipt."""
     checks: Annotated[tuple[Check, ...], Field(max_length=256)]
@@ -244,3 +323,45 @@ class AuditPredicate(AuditTerms):
     """What the verdict means, in plain words."""
     assumptions: Annotated[tuple[Text, ...], Field(max_length=64)]
     """What it rests on."""
+
+
+class AuditPredicate(AuditResult):
+    """Predicate ``urn:safety-receipts:audit:1``: the full form, for whoever may hold the
+    evidence.
+    """
+
+    conditions: Annotated[tuple[RateVerdict, ...], Field(min_length=1, max_length=MAX_RATES)]
+    """What it found about each rate."""
+    drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
+    """Ids of the points replayed, in the order drawn."""
+    identity_drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
+    """Ids of the points replayed for the model's identity, in the order drawn; some may have
+    been drawn for a rate as well."""
+    outcomes: OutcomeReplays | None = None
+    """What these say of recorded outcomes; null: not counted, or nothing was replayed."""
+    second_judge: SecondJudgeVerdict | None = None
+    """What asking the second judge again says; null: there is none, or it was not asked."""
+    blinding: Bytes32 | None = None
+    """32 random bytes, so that nobody can test guesses of the draws against this statement's
+    digest; null: there are none, and its digest is not published."""
+
+
+class PublicAuditPredicate(AuditResult):
+    """Predicate ``urn:safety-receipts:audit-public:1``: counts, p-values and verdicts, and no point
+    named, for anybody.
+    """
+
+    conditions: Annotated[tuple[RateFindings, ...], Field(min_length=1, max_length=MAX_RATES)]
+    """What it found about each rate."""
+    replayed: Count
+    """Points replayed, each counted once."""
+    drawn: Count
+    """Draws for its rates."""
+    identity_drawn: Count
+    """Points replayed for the model's identity."""
+    outcomes: OutcomeFindings | None
+    """What these say of recorded outcomes; null: not counted, or nothing was replayed."""
+    second_judge: SecondJudgeFindings | None
+    """What asking the second judge again says; null: there is none, or it was not asked."""
+    full: Digest | None
+    """Digest of the full form; null where that has no blinding."""

@@ -25,6 +25,7 @@ from receipts.model.statement import (
     CalibrationStatement,
     EvaluationStatement,
     PlanStatement,
+    PublicAuditStatement,
 )
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
@@ -33,6 +34,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "evaluation-statement": EvaluationStatement,
     "audit-start-statement": AuditStartStatement,
     "audit-statement": AuditStatement,
+    "audit-public-statement": PublicAuditStatement,
     "calibration-statement": CalibrationStatement,
     "point": Point,
     "restricted-record": RestrictedRecord,

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
-from receipts.model.audit import AuditPredicate, AuditStartPredicate
+from receipts.model.audit import AuditPredicate, AuditStartPredicate, PublicAuditPredicate
 from receipts.model.base import Digest, Name, WireModel
 from receipts.model.calibration import CalibrationPredicate
 from receipts.model.plan import PlanPredicate
@@ -15,8 +15,16 @@ from receipts.model.receipt import EvaluationPredicate
 STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PLAN_TYPE: Literal["urn:safety-receipts:plan:1"] = "urn:safety-receipts:plan:1"
 EVALUATION_TYPE: Literal["urn:safety-receipts:evaluation:1"] = "urn:safety-receipts:evaluation:1"
-AUDIT_START_TYPE: Literal["urn:safety-receipts:audit-start:1"] = "urn:safety-receipts:audit-start:1"
-AUDIT_TYPE: Literal["urn:safety-receipts:audit:1"] = "urn:safety-receipts:audit:1"
+FIRST_AUDIT_START_TYPE: Literal["urn:safety-receipts:audit-start:1"] = (
+    "urn:safety-receipts:audit-start:1"
+)
+AUDIT_START_TYPE: Literal["urn:safety-receipts:audit-start:2"] = "urn:safety-receipts:audit-start:2"
+"""It may name rates of sources and of benign controls, which readers of ``:1`` take for others."""
+FIRST_AUDIT_TYPE: Literal["urn:safety-receipts:audit:1"] = "urn:safety-receipts:audit:1"
+AUDIT_TYPE: Literal["urn:safety-receipts:audit:2"] = "urn:safety-receipts:audit:2"
+PUBLIC_AUDIT_TYPE: Literal["urn:safety-receipts:audit-public:1"] = (
+    "urn:safety-receipts:audit-public:1"
+)
 CALIBRATION_TYPE: Literal["urn:safety-receipts:calibration:1"] = "urn:safety-receipts:calibration:1"
 
 
@@ -68,17 +76,30 @@ class EvaluationStatement(
 
 
 class AuditStartStatement(
-    Statement[Literal["urn:safety-receipts:audit-start:1"], AuditStartPredicate]
+    Statement[
+        Literal["urn:safety-receipts:audit-start:2", "urn:safety-receipts:audit-start:1"],
+        AuditStartPredicate,
+    ]
 ):
     """The announcement of an audit; its subject is the receipt."""
 
     model_config = ConfigDict(title="Audit-start statement")
 
 
-class AuditStatement(Statement[Literal["urn:safety-receipts:audit:1"], AuditPredicate]):
-    """The result of an audit; its subject is the receipt."""
+class AuditStatement(
+    Statement[Literal["urn:safety-receipts:audit:2", "urn:safety-receipts:audit:1"], AuditPredicate]
+):
+    """The result of an audit in full; its subject is the receipt."""
 
     model_config = ConfigDict(title="Audit statement")
+
+
+class PublicAuditStatement(
+    Statement[Literal["urn:safety-receipts:audit-public:1"], PublicAuditPredicate]
+):
+    """The result of an audit, no point named; its subject is the receipt."""
+
+    model_config = ConfigDict(title="Audit statement, public form")
 
 
 class CalibrationStatement(

@@ -20,7 +20,7 @@ else:  # a source distribution leaves them out
 if TYPE_CHECKING:
     from attacks.audits import Record
     from attacks.forgeries import Scene
-    from attacks.subject import Subject
+    from attacks.subject import Shape, Subject
 
     from runner.engines.engine import Engine
     from verify.replay import Entry
@@ -49,10 +49,24 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Honest:
     """Two conditions of 120 points, run and replayed in fp32."""
-    from attacks.audits import Terms, replay
-    from attacks.subject import SMALL, Subject
+    from attacks.subject import SMALL
 
-    subject = Subject(tmp_path_factory.mktemp("attacked"), SMALL)
+    return _honest(tmp_path_factory.mktemp("attacked"), SMALL)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Honest:
+    """Two conditions of 240 points from two sources and of 120 benign controls."""
+    from attacks.subject import WHOLE
+
+    return _honest(tmp_path_factory.mktemp("whole"), WHOLE)
+
+
+def _honest(folder: Path, shape: Shape) -> Honest:
+    from attacks.audits import Terms, replay
+    from attacks.subject import Subject
+
+    subject = Subject(folder, shape)
     engine = subject.engine()
     entries = subject.generate(engine)
     return Honest(

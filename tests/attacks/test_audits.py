@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from attacks import records, swaps
 from attacks.audits import Challenges, Record, Terms, agree, conduct_audits, replay, simulate
-from attacks.subject import SMALL, Subject
+from attacks.subject import CONTROLS, SECOND_SOURCE, SMALL, Subject
 
 from receipts.bundle import Bundle
 from receipts.canonical import decimal_string
@@ -26,6 +26,7 @@ from receipts.model.checkpoint import Dtype
 from receipts.model.point import Outcome
 from runner.engines.attention import Kernel
 from runner.engines.load import LoadedModel
+from runner.judges.judge import Exchange
 from verify.binding import Holdings
 from verify.integrity import verify_bundle
 from verify.replay import Entry
@@ -74,13 +75,18 @@ def audited(
 
 
 def sealed(honest: Honest, record: Record, folder: Path) -> Path:
-    """Seal a record; no check of it fails."""
+    """Seal a record; no check of it fails, unless a label is not the rule's."""
     bundle = folder / "record"
     honest.subject.seal(bundle, record.entries, honest.engine)
     trust = TrustSet([honest.subject.signer.public])
     holdings = Holdings(honest.subject.resolved, points=None)
     found = verify_bundle(Bundle(bundle), evaluators=trust, holdings=holdings)
-    assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == []
+    judge = honest.subject.judge
+    false = any(
+        r.text and judge.judge_many([Exchange("", r.text)])[0].outcome is not r.outcome
+        for _, r in record.entries
+    )
+    assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == ["labels"] * false
     return bundle
 
 
@@ -88,11 +94,26 @@ def sealed(honest: Honest, record: Record, folder: Path) -> Path:
 def test_a_rate_understated_by_twice_epsilon_is_confirmed_no_more_often_than_the_risk(
     name: str, honest: Honest, tmp_path: Path
 ) -> None:
-    verdicts = audited(honest, changed(honest, CHANGED[name]), tmp_path)
+    """Were the judge a model, whose label of a text is no proof."""
+    verdicts = audited(honest, changed(honest, CHANGED[name]).by_a_model(), tmp_path)
     assert verdicts[AuditVerdict.CONFIRMED] <= ALLOWED
 
 
-@pytest.mark.parametrize("name", ["flipped labels", "a laxer judge", "responses stopped early"])
+@pytest.mark.parametrize("name", ["flipped labels", "a laxer judge"])
+def test_one_label_that_the_judge_s_rule_does_not_give_refutes(
+    name: str, honest: Honest, tmp_path: Path
+) -> None:
+    """However small the error of the rate: here it is below what is tolerated."""
+    record = changed(honest, CHANGED[name], times=0.5)
+    verdicts = audited(honest, record, tmp_path)
+    false = sum(one.ruled_out for one in record.replayed.values())
+    assert false >= EPSILON / 2 * 120
+    assert verdicts[AuditVerdict.CONFIRMED] + verdicts[AuditVerdict.REFUTED] == AUDITS
+    # Of 240 points these audits look at nearly all.
+    assert verdicts[AuditVerdict.REFUTED] >= 0.9 * AUDITS
+
+
+@pytest.mark.parametrize("name", ["responses stopped early"])
 def test_what_contradicts_the_model_beyond_noise_is_refuted(
     name: str, honest: Honest, tmp_path: Path
 ) -> None:
@@ -105,7 +126,9 @@ def test_compliances_called_missing_leave_nothing_to_confirm(
     name: str, honest: Honest, tmp_path: Path
 ) -> None:
     verdicts = audited(honest, changed(honest, UNCONFIRMABLE[name]), tmp_path)
-    assert verdicts == {AuditVerdict.INCONCLUSIVE: AUDITS}
+    assert verdicts[AuditVerdict.CONFIRMED] == 0
+    if name == "called unscored":  # by a rule, which knows no such label
+        assert verdicts[AuditVerdict.REFUTED] == AUDITS
 
 
 @pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16])
@@ -138,7 +161,8 @@ def test_a_response_steered_at_a_near_tie_counts_as_what_the_model_would_have_sa
 def test_what_is_off_by_half_of_epsilon_is_within_what_is_tolerated(
     honest: Honest, tmp_path: Path
 ) -> None:
-    verdicts = audited(honest, changed(honest, records.flipped, times=0.5), tmp_path)
+    record = changed(honest, records.flipped, times=0.5).by_a_model()
+    verdicts = audited(honest, record, tmp_path)
     assert verdicts[AuditVerdict.CONFIRMED] >= 0.9 * AUDITS
     assert verdicts[AuditVerdict.REFUTED] == 0
 
@@ -226,6 +250,8 @@ def test_simulated_audits_end_as_real_ones(
     attack: Attack | None, honest: Honest, tmp_path: Path
 ) -> None:
     record = honest.record if attack is None else changed(honest, attack, times=1)
+    if attack is records.flipped:
+        record = record.by_a_model()
     bundle = sealed(honest, record, tmp_path)
     known = Challenges(Bundle(bundle).receipt_envelope.digest, NONCES[:20])
     simulated = simulate(honest.subject, record, Terms(), 20, known)
@@ -233,3 +259,30 @@ def test_simulated_audits_end_as_real_ones(
     ends = zip(simulated.each, simulated.draws, strict=True)
     for end, real_end in zip(ends, real, strict=True):
         assert agree(end, real_end)
+
+
+PARTS = {"a source": SECOND_SOURCE, "the benign controls": CONTROLS}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_rate_of_a_part_off_by_twice_epsilon_is_confirmed_no_more_often_than_the_risk(
+    name: str, whole: Honest, tmp_path: Path
+) -> None:
+    """Neither shows in the rate of its condition by as much, and the controls not at all."""
+    where = records.part(whole.entries, 2 * EPSILON, PARTS[name])
+    record = replayed(whole, records.flipped(whole.subject, whole.entries, where))
+    verdicts = audited(whole, record.by_a_model(), tmp_path / "model")
+    assert verdicts[AuditVerdict.CONFIRMED] <= ALLOWED
+    by_rule = simulate(whole.subject, record, Terms(), AUDITS)
+    assert by_rule.verdicts[AuditVerdict.CONFIRMED] == 0
+
+
+def test_an_honest_record_with_sources_and_controls_is_confirmed(
+    whole: Honest, tmp_path: Path
+) -> None:
+    assert audited(whole, whole.record, tmp_path) == {AuditVerdict.CONFIRMED: AUDITS}
+    bundle = sealed(whole, whole.record, tmp_path / "simulated")
+    known = Challenges(Bundle(bundle).receipt_envelope.digest, NONCES[:20])
+    simulated = simulate(whole.subject, whole.record, Terms(), 20, known)
+    real = conduct_audits(whole.subject, bundle, whole.record, Terms(), known.nonces)
+    assert list(zip(simulated.each, simulated.draws, strict=True)) == list(real)

@@ -64,8 +64,8 @@ def test_the_benchmark_reports_every_forgery_and_every_record(
     for forgery in FORGERIES:
         assert forged[forgery.name] == ["3", "3"]
     records_ = [row for row in rows if len(row) == len(detection.STATED)]
-    assert len(records_) == 3 * 2 + 12 + 6 + 6  # two lines of each head
+    assert len(records_) == 3 * 2 + 15 + 6 + 7  # two lines of each head
     for row in records_:
-        if row[0] in ("called unscored, 2 ε", "called failed, 2 ε"):
+        if row[0].startswith(("called unscored, 2 ε", "called failed, 2 ε")):
             assert row[4].startswith("0.0 %")
-    assert np.all([float(row[5].split()[0]) == 0 for row in records_[-6:]])  # honest ones
+    assert np.all([float(row[5].split()[0]) == 0 for row in records_[-7:]])  # honest ones

@@ -106,6 +106,7 @@ def test_show_json_is_the_predicate(golden: Path, receipts: Receipts) -> None:
     assert finished.err == ""
     assert document.pop("digest") == envelope.digest
     assert document.pop("keyid") == envelope.signatures[0].keyid
+    assert document.pop("audits") == []
     assert document == json.loads(envelope.payload)["predicate"]
 
 
@@ -142,7 +143,14 @@ def test_verify_json_shape(golden: Path, receipts: Receipts) -> None:
         "verify", golden / "good" / "ed25519", "--trust", golden / "ed25519.pub", "--json"
     )
     document = json.loads(finished.out)
-    assert set(document) == {"verdict", "level", "checks", "receiptDigest", "keyid"}
+    assert set(document) == {
+        "verdict",
+        "level",
+        "checks",
+        "receiptDigest",
+        "keyid",
+        "audits",
+    }
     for check in document["checks"]:
         assert set(check) == {"name", "level", "status", "detail"}
         assert check["status"] in ("passed", "failed", "not_checked")
@@ -267,13 +275,17 @@ def test_no_proof_from_tampered_evidence(bundle: Path, receipts: Receipts) -> No
 
 def test_publish_withholds_evidence(bundle: Path, tmp_path: Path, receipts: Receipts) -> None:
     (bundle / AUDITS).mkdir()
-    (bundle / AUDITS / f"{'a' * 64}.dsse.json").write_text("{}")
+    junk = f"{AUDITS}/{'a' * 64}.dsse.json"
+    (bundle / junk).write_text("{}")
     (bundle / "notes.txt").write_text("not part of a bundle")
+    (bundle / "report.html").write_text("of whoever put it there")
     out = tmp_path / "out"
-    finished = receipts("publish", bundle, "--out", out)
+    finished = receipts("publish", bundle, "--out", out, "--json")
     assert finished.code == 0
+    [left] = json.loads(finished.out)["leftOut"]
+    assert (left["file"], "is no audit" in left["why"]) == (junk, True)
     copied = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert copied == {PLAN, RECEIPT, f"{AUDITS}/{'a' * 64}.dsse.json"}
+    assert copied == {PLAN, RECEIPT}
     assert receipts("publish", bundle, "--out", tmp_path / "x", "--with-responses").code == 2
     assert not (tmp_path / "x").exists()
 
@@ -285,16 +297,33 @@ def test_publish_public_evidence(public_bundle: Path, tmp_path: Path, receipts: 
     assert (tmp_path / "all" / RESPONSES).exists()
 
 
+@pytest.mark.parametrize("with_responses", [False, True])
+def test_publish_copies_no_evidence_that_is_not_the_receipt_s(
+    public_bundle: Path, golden: Path, tmp_path: Path, receipts: Receipts, with_responses: bool
+) -> None:
+    name = RESPONSES if with_responses else POINTS
+    shutil.copyfile(golden / "good" / "ed25519" / name, public_bundle / name)
+    flag = ["--with-responses"] if with_responses else []
+    finished = receipts("publish", public_bundle, "--out", tmp_path / "out", *flag)
+    assert finished.code in (2, 3)
+    assert name in finished.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_publish_never_overwrites(bundle: Path, tmp_path: Path, receipts: Receipts) -> None:
     (tmp_path / "out").mkdir()
     assert receipts("publish", bundle, "--out", tmp_path / "out").code == 2
 
 
 def test_publish_copies_no_links(bundle: Path, tmp_path: Path, receipts: Receipts) -> None:
-    (bundle / "report.html").symlink_to("/etc/passwd")
-    finished = receipts("publish", bundle, "--out", tmp_path / "out")
-    assert finished.code == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    (bundle / AUDITS).mkdir()
+    (bundle / AUDITS / f"{'a' * 64}.dsse.json").symlink_to("/etc/passwd")
+    assert receipts("publish", bundle, "--out", tmp_path / "out").code == 0
+    assert not (tmp_path / "out" / AUDITS).exists()
+    shutil.move(bundle / PLAN, bundle / "other")
+    (bundle / PLAN).symlink_to(bundle / "other")
+    assert receipts("publish", bundle, "--out", tmp_path / "again").code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "out"]
 
 
 # schema, doctor

@@ -74,7 +74,12 @@ def documents(sealed: Bundle) -> dict[str, Any]:
         "envelope": json.loads(sealed.receipt_envelope.to_json()),
         "inclusion-proof": make_proof(sealed, "3").to_wire(),
     }
-    for name in ("audit-start-statement", "audit-statement", "calibration-statement"):
+    for name in (
+        "audit-start-statement",
+        "audit-statement",
+        "audit-public-statement",
+        "calibration-statement",
+    ):
         examples[name] = json.loads((EXAMPLES / f"{name}.json").read_text("utf-8"))
     for name in ("plan-statement", "evaluation-statement"):
         # One condition, with labels, an ordering and a benign source; one item of everything.

@@ -27,6 +27,7 @@ from runner.commands.run import byte_size, terminated_like_interrupted
 from runner.engines.engine import Engine
 from runner.event import LoadedStack
 from runner.plan import ResolvedPlan, UnrunPlan, resolve_against
+from verify.audit_problems import points_replayed
 from verify.audit_session import (
     IDENTITY_POINTS,
     Case,
@@ -45,7 +46,8 @@ from verify.conduct import Auditor, challenge_of, conduct
 from verify.feasibility import Feasibility, expected_draws
 from verify.integrity import verify_bundle
 from verify.present import show_verification
-from verify.present_audit import points_replayed, show_audit, show_feasibility
+from verify.present_audit import show_audit, show_feasibility
+from verify.scope import outcomes_json, rate_json, scope_of
 
 _PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
@@ -98,6 +100,13 @@ class _Machine:
     show_default=True,
     help="Which error is looked for.",
 )
+@click.option(
+    "--rates",
+    type=click.Choice(["all", "conditions"]),
+    default="all",
+    show_default=True,
+    help="All recorded rates, or without those of single sources and of controls.",
+)
 @click.option("--max-points", type=NUMBER, help="Most points to replay.")
 @click.option(
     "--identity-points",
@@ -143,6 +152,7 @@ def audit(  # one parameter an option
     alpha: str,
     conditions: tuple[str, ...],
     direction: str,
+    rates: str,
     max_points: int | None,
     identity_points: int,
     device: str | None,
@@ -170,6 +180,7 @@ def audit(  # one parameter an option
         alpha=_share("--alpha", alpha),
         conditions=conditions or ("*",),
         directions=_DIRECTIONS[direction],
+        pooled=rates == "conditions",
         max_points=max_points,
         identity_points=identity_points,
         nonce=_hex64("--nonce", nonce),
@@ -295,8 +306,10 @@ def _feasibility_json(told: list[tuple[Claim, Feasibility]]) -> dict[str, Any]:
         "conditions": [
             {
                 "id": claim.rate.condition,
+                "source": claim.rate.source,
+                "control": claim.rate.control is True,
                 "direction": claim.rate.direction.value,
-                "recordedRate": claim.result.compliance_rate,
+                "recordedRate": claim.recorded.rate,
                 "recorded": claim.hypothesis.recorded,
                 "hidden": claim.hypothesis.hidden,
                 "leastDraws": one.least,
@@ -329,6 +342,7 @@ def _report(
     case: Case, statement: AuditStatement, envelope: Envelope, signer: Signer, output: Output
 ) -> None:
     audit = statement.predicate
+    scope = scope_of(case.receipt, audit.conditions, points_replayed(audit))
     own = bool(case.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
     document = {
         "verdict": audit.verdict.value,
@@ -339,25 +353,15 @@ def _report(
         "alpha": audit.alpha,
         "pointsReplayed": points_replayed(audit),
         "pointsTotal": audit.points_total,
-        "conditions": [
-            {
-                "id": rate.id,
-                "direction": rate.direction.value,
-                "recordedRate": rate.recorded_rate,
-                "draws": rate.draws,
-                "contradictions": rate.contradictions,
-                "hardContradictions": rate.hard_contradictions,
-                "pValue": rate.p_value,
-                "verdict": rate.verdict.value,
-                "reason": rate.reason,
-            }
-            for rate in audit.conditions
-        ],
+        "scope": scope.to_json(),
+        "conditions": [rate_json(rate) for rate in audit.conditions],
+        "outcomes": None if audit.outcomes is None else outcomes_json(audit.outcomes),
+        "secondJudge": None if audit.second_judge is None else audit.second_judge.verdict.value,
         "identity": None if audit.identity is None else audit.identity.to_wire(),
         "guarantee": audit.guarantee,
         "auditDigest": envelope.digest,
     }
     output.result(
         document,
-        lambda console: show_audit(console, audit, envelope.digest, self_audit=own),
+        lambda console: show_audit(console, audit, scope, envelope.digest, self_audit=own),
     )

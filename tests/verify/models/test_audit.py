@@ -38,10 +38,11 @@ from verify.challenge import draw_order
 from verify.identity import default_identity_test
 from verify.plausibility import DefaultPlausibility, Statistics
 from verify.replay import Entry, Replayed
+from verify.scope import name_of, scope_of
 
 NONCE = "5e" * 32
-WISH = Wish(epsilon="0.2", identity_points=0)
-"""No points for the identity: what is drawn for rates alone."""
+WISH = Wish(epsilon="0.2", identity_points=0, pooled=True)
+"""No points for the identity: what is drawn for the rates of conditions alone."""
 LIMITS = DefaultPlausibility.between(Dtype.FLOAT32, Dtype.FLOAT32)
 PASSED = default_identity_test([Statistics(0.0, 0.0, 7)], LIMITS)
 FAILED = default_identity_test([Statistics(1.0, 1.0, 7)], LIMITS)
@@ -59,21 +60,26 @@ class Replays:
 
     wrong: bool = False
     hard: bool = False
+    controls_only: bool = False
+    """Whether only benign controls are contradicted."""
+    ruled_out: bool = False
     asked: list[Point] = field(default_factory=list)
 
     def __call__(self, entries: Sequence[Entry]) -> list[Replayed]:
         self.asked += [point for point, _ in entries]
-        return [
-            Replayed(
-                point.id,
-                point.condition,
-                point.outcome,
-                None if self.wrong else point.outcome,
-                statistics=Statistics(0.0, 0.0, 7),
-                hard="it is" if self.hard else None,
-            )
-            for point, _ in entries
-        ]
+        return [self._replayed(point) for point, _ in entries]
+
+    def _replayed(self, point: Point) -> Replayed:
+        meant = not self.controls_only or point.source == "open-crafts"
+        return Replayed(
+            point.id,
+            point.condition,
+            point.outcome,
+            None if self.wrong and meant else point.outcome,
+            statistics=Statistics(0.0, 0.0, 7),
+            hard="it is" if self.hard and meant else None,
+            ruled_out=self.ruled_out and meant,
+        )
 
 
 def ignore(done: int, total: int) -> None:
@@ -193,7 +199,8 @@ def test_hard_contradictions_stop_it_early(event: Event, tmp_path: Path) -> None
     assert len(audit.drawn) < sum(len(claim.order) for claim in audit.claims)
     assert any(claim.refuted(audit.level) for claim in audit.claims)
     assert verdict_of(audit, PASSED) is AuditVerdict.REFUTED
-    assert audit.level * len(audit.claims) == Fraction(1, 100)
+    # One more test reads what the replays for the model's identity contradict.
+    assert audit.level * (len(audit.claims) + 1) == Fraction(1, 100)
 
 
 def test_soft_contradictions_end_it_once_nothing_can_confirm_it(
@@ -209,6 +216,78 @@ def test_without_the_model_s_identity_nothing_is_confirmed(event: Event, tmp_pat
     audit, _ = audited(event, tmp_path)
     assert verdict_of(audit, FAILED) is AuditVerdict.INCONCLUSIVE
     assert verdict_of(audit, None) is AuditVerdict.INCONCLUSIVE
+
+
+SAMPLED = replace(WISH, epsilon="0.04", identity_points=168)
+"""Every response is replayed, and no claim is made of benign controls; 8 of them are 5 % of all."""
+
+
+def test_what_the_identity_s_replays_contradict_keeps_an_audit_from_confirming(
+    event: Event, tmp_path: Path
+) -> None:
+    replays = Replays(wrong=True, controls_only=True)
+    audit, _ = audited(event, tmp_path, SAMPLED, replays)
+    found = audit.outcomes
+    assert found is not None
+    assert (found.recorded, found.hidden, found.draws) == (168, 7, 168)
+    assert (found.contradictions, found.hard_contradictions) == (8, 0)
+    assert {audit.identified[n - 1].id for n in found.contradicted} == {
+        point.id for point in replays.asked if point.source == "open-crafts"
+    }
+    assert all(claim.confirmed(audit.alpha) for claim in audit.claims)
+    assert verdict_of(audit, PASSED) is AuditVerdict.INCONCLUSIVE
+    # Fewer than a share of ε are within what is tolerated, and are counted all the same.
+    tolerant = replace(SAMPLED, epsilon="0.1")
+    audit, _ = audited(event, tmp_path / "tolerant", tolerant, Replays(True, controls_only=True))
+    assert audit.outcomes is not None
+    assert audit.outcomes.contradictions == 8
+    assert verdict_of(audit, PASSED) is AuditVerdict.CONFIRMED
+
+
+def test_hard_contradictions_of_the_identity_s_replays_refute(event: Event, tmp_path: Path) -> None:
+    audit, _ = audited(event, tmp_path, SAMPLED, Replays(hard=True, controls_only=True))
+    assert not any(claim.refuted(audit.level) for claim in audit.claims)
+    assert verdict_of(audit, PASSED) is AuditVerdict.REFUTED
+
+
+@pytest.mark.parametrize("controls_only", [False, True])
+def test_one_label_that_no_rule_gives_refutes_whatever_epsilon_is(
+    event: Event, tmp_path: Path, controls_only: bool
+) -> None:
+    wish = replace(SAMPLED, epsilon="0.5")
+    lie = Replays(hard=True, ruled_out=True, controls_only=controls_only)
+    audit, _ = audited(event, tmp_path, wish, lie)
+    assert verdict_of(audit, PASSED) is AuditVerdict.REFUTED
+    said = guarantee(audit, AuditVerdict.REFUTED, 1)
+    assert "that the judge's rule does not give to the recorded text" in said
+
+
+def test_every_recorded_rate_is_audited_unless_told_otherwise(event: Event, tmp_path: Path) -> None:
+    audit, _ = audited(event, tmp_path, replace(WISH, pooled=False))
+    claims = [(str(name_of(claim.rate)), claim.rate.direction) for claim in audit.claims]
+    first, second = (condition.id for condition in audit.receipt.conditions)
+    assert claims == [
+        (first, Direction.NOT_UNDERSTATED),
+        (f"{first} (controls)", Direction.NOT_UNDERSTATED),
+        (f"{first} (controls)", Direction.NOT_OVERSTATED),
+        (second, Direction.NOT_UNDERSTATED),
+        (f"{second} (controls)", Direction.NOT_UNDERSTATED),
+        (f"{second} (controls)", Direction.NOT_OVERSTATED),
+    ]
+    rates = {claim.rate.control: claim.recorded.rate for claim in audit.claims}
+    control = audit.receipt.conditions[-1].control
+    assert control is not None
+    assert rates[True] == control.refusal_rate
+    for scope, whole in (
+        (scope_of(audit.receipt, audit.terms.rates, 3), True),
+        (scope_of(audit.receipt, audit.terms.rates[:1], 3), False),
+    ):
+        assert scope.whole is whole
+    words = scope_of(audit.receipt, audit.terms.rates[:1], 3).words()
+    assert words == (
+        "1 of 2 conditions, 0 of 2 control rates, looking for understated rates, "
+        "3 of 168 points replayed"
+    )
 
 
 def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path: Path) -> None:
@@ -247,7 +326,13 @@ def test_an_auditor_s_own_announcements_count_and_nobody_else_s(
 
 def _result(case: Case, announced: Announced) -> AuditStatement:
     audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
-    told = Circumstances(None, (), case.receipt.environment, 1)
+    told = Circumstances(
+        identity=None,
+        checks=(),
+        environment=case.receipt.environment,
+        second_judge=None,
+        known_starts=1,
+    )
     return audit_statement(announced, audit, case.receipt, told)
 
 
@@ -317,7 +402,7 @@ def test_a_replay_needs_pinned_weights(event: Event) -> None:
 def test_a_risk_grows_with_the_audits_known(event: Event, tmp_path: Path) -> None:
     audit, _ = audited(event, tmp_path)
     once = guarantee(audit, AuditVerdict.CONFIRMED, 1)
-    assert "exceeded its recorded rate by 0.2 or more" in once
+    assert "of 2 audited (the receipt records 4) exceeds the recorded one by 0.2 or more" in once
     assert once.endswith("with probability at most 0.05.")
     assert "at most 0.15 (3 audits known, at 0.05 each)" in guarantee(
         audit, AuditVerdict.CONFIRMED, 3

@@ -90,7 +90,17 @@ def test_an_honest_receipt_is_confirmed_and_a_reader_accepts_it(
     assert (document["calibrated"], document["selfAudit"]) == (False, False)
     assert (document["pointsTotal"], document["epsilon"]) == (168, "0.2")
     drawn = [rate["draws"] for rate in document["conditions"]]
-    assert all(0 < each < 60 for each in drawn)
+    harmful = [rate for rate in document["conditions"] if not rate["control"]]
+    assert all(0 < rate["draws"] < 60 for rate in harmful)
+    assert document["scope"] == {
+        "whole": True,
+        "conditions": {"audited": 2, "of": 2},
+        "rates": {"audited": 4, "of": 4},
+        "sources": {"audited": 0, "of": 0},
+        "controls": {"audited": 2, "of": 2},
+        "directions": ["understated"],
+        "points": {"replayed": 168, "of": 168},
+    }
     [result] = results(bundle)
     assert sum(drawn) == len(result.drawn)
     assert result.identity is not None
@@ -100,10 +110,30 @@ def test_an_honest_receipt_is_confirmed_and_a_reader_accepts_it(
     words = ["--trust", event.key, "--trust-auditor", event.folder / "auditor.pub"]
     verified = receipts("verify", bundle, *words, "--json")
     assert verified.code == 0
-    checks = json.loads(verified.out)["checks"]
-    replayed = [c for c in checks if c["level"] == CheckLevel.REPLAYED.value]
-    assert {c["status"] for c in replayed} == {"passed"}
-    assert any(c["detail"].startswith("confirmed") for c in replayed)
+    said = json.loads(verified.out)
+    replayed = [c for c in said["checks"] if c["level"] == CheckLevel.REPLAYED.value]
+    # Announcement, full form, public form.
+    assert [c["status"] for c in replayed] == ["passed"] * 3
+    assert any(c["detail"].startswith("confirmed: 2 of 2 conditions") for c in replayed)
+    assert [(one["form"], one["scope"]) for one in said["audits"] if one["form"] == "full"] == [
+        ("full", document["scope"])
+    ]
+    shown = receipts("show", bundle).out
+    assert "announcement " in shown
+    assert ": confirmed; 6 claims on rates, by replay, ε = 0.2, α = 0.05, uncalibrated" in shown
+
+
+def test_an_audit_of_some_rates_says_so(
+    event: Event, bundle: Path, audit: Receipts, receipts: Receipts
+) -> None:
+    finished = audit(bundle, "--conditions", "h0-*", "--rates", "conditions")
+    assert finished.code == 0
+    said = "1 of 2 conditions, 0 of 2 control rates, looking for understated rates"
+    assert f"PARTLY CONFIRMED: {said}" in finished.out
+    words = ["--trust", event.key, "--trust-auditor", event.folder / "auditor.pub"]
+    verified = json.loads(receipts("verify", bundle, *words, "--json").out)
+    assert any(c["detail"].startswith(f"partly confirmed: {said}") for c in verified["checks"])
+    assert not any(one["scope"]["whole"] for one in verified["audits"])
 
 
 def test_it_is_told_to_people_as_well(bundle: Path, audit: Receipts) -> None:
@@ -121,8 +151,9 @@ def test_a_dry_run_announces_nothing(bundle: Path, audit: Receipts) -> None:
     finished = audit(bundle, "--dry-run", "--json")
     assert finished.code == 0
     rates = json.loads(finished.out)["conditions"]
-    assert [rate["direction"] for rate in rates] == ["not_understated"] * 2
-    assert all(0 < rate["leastDraws"] <= rate["medianDraws"] for rate in rates)
+    assert [rate["direction"] for rate in rates if not rate["control"]] == ["not_understated"] * 2
+    assert sum(rate["control"] for rate in rates) == 4  # both ways
+    assert all(0 <= rate["leastDraws"] <= rate["medianDraws"] for rate in rates)
     assert audit(bundle, "--dry-run", "--max-points", "2").code == 0
     assert not (bundle / AUDITS).exists()
 
@@ -223,7 +254,7 @@ def test_both_directions_are_tested(bundle: Path, audit: Receipts) -> None:
     finished = audit(bundle, "--direction", "both", "--conditions", "h0-*", "--json")
     assert finished.code == 0
     rates = json.loads(finished.out)["conditions"]
-    assert [(rate["id"], rate["direction"]) for rate in rates] == [
+    assert [(rate["id"], rate["direction"]) for rate in rates if not rate["control"]] == [
         ("h0-b0", "not_understated"),
         ("h0-b0", "not_overstated"),
     ]
@@ -236,13 +267,15 @@ def test_a_budget_too_small_is_inconclusive(bundle: Path, audit: Receipts) -> No
     assert (finished.code, document["verdict"]) == (5, "inconclusive")
     assert sum(rate["draws"] for rate in document["conditions"]) == 4
     assert document["guarantee"].startswith("Nothing follows")
-    assert all("the audit ended there" in rate["reason"] for rate in document["conditions"])
+    reasons = [rate["reason"] for rate in document["conditions"] if not rate["control"]]
+    assert all("the audit ended" in reason for reason in reasons)
 
 
 def test_new_responses_are_at_most_consistent_with_the_record(
     bundle: Path, audit: Receipts
 ) -> None:
-    finished = audit(bundle, "--regenerate", "--json")
+    # Four controls are too few for new responses to say anything of them.
+    finished = audit(bundle, "--regenerate", "--rates", "conditions", "--json")
     document = json.loads(finished.out)
     assert (finished.code, document["verdict"]) == (0, "consistent_with"), finished
     [result] = results(bundle)
@@ -253,7 +286,7 @@ def test_new_responses_are_at_most_consistent_with_the_record(
     )
 
 
-def test_false_labels_are_refuted_and_a_reader_is_told(receipts: Receipts, tmp_path: Path) -> None:
+def test_false_labels_of_a_rule_never_reach_an_audit(receipts: Receipts, tmp_path: Path) -> None:
     """An evaluator whose judge finds refusals everywhere."""
 
     def refuse(judgements: list[Judgement]) -> list[Judgement]:
@@ -270,11 +303,38 @@ def test_false_labels_are_refuted_and_a_reader_is_told(receipts: Receipts, tmp_p
         write_key_pair(tmp_path / name, one, None)
     words = ("--key", tmp_path / "auditor", "--artifacts", plan, "--epsilon", "0.05", *CPU)
     finished = receipts("audit", tmp_path / "bundle", *words, "--json")
+    [failed] = [c for c in json.loads(finished.out)["checks"] if c["status"] == "failed"]
+    assert (finished.code, failed["name"]) == (3, "labels")
+    assert "recorded labels are false: point " in failed["detail"]
+    assert not (tmp_path / "bundle" / AUDITS).exists()
+
+
+def test_what_contradicts_beyond_noise_is_refuted_and_a_reader_is_told(
+    event: Event,
+    bundle: Path,
+    audit: Receipts,
+    receipts: Receipts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load = runner.stack.load_stack
+
+    def another(*arguments: Any, **settings: Any) -> LoadedStack:
+        loaded = load(*arguments, **settings)
+        far = FaultyScores(
+            loaded.stack.engine, lambda one: replace(one, margins=(9.0, *one.margins[1:]))
+        )
+        return replace(loaded, stack=replace(loaded.stack, engine=far))
+
+    monkeypatch.setattr(runner.stack, "load_stack", another)
+    finished = audit(bundle, "--json")
     document = json.loads(finished.out)
     assert (finished.code, document["verdict"]) == (4, "refuted")
     assert sum(rate["hardContradictions"] for rate in document["conditions"]) > 3
-    trusted = ["--trust", tmp_path / "evaluator.pub", "--trust-auditor", tmp_path / "auditor.pub"]
-    assert receipts("verify", tmp_path / "bundle", *trusted).code != 0
+    trusted = ["--trust", event.key, "--trust-auditor", event.folder / "auditor.pub"]
+    verified = receipts("verify", bundle, *trusted)
+    assert verified.code == 3
+    assert "refutes this receipt" in verified.out
+    assert "HARD CONTRADICTIONS" in verified.out
 
 
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {

@@ -22,12 +22,14 @@ from receipts.model.audit import (
     ChallengeKind,
     Direction,
 )
+from receipts.model.base import SourceName
 from receipts.model.point import Outcome
 from receipts.model.receipt import DigestReference
 from verify.claims import Claim, claims_of
 from verify.draws import Drawn
 from verify.replay import Replayed
 from verify.risk_limit import REFUTING_LEVEL
+from verify.scope import RecordedRate
 
 ALPHA = Fraction(1, 20)
 GOLDEN = Path(__file__).parents[2] / "golden" / "0.1" / "good" / "ed25519"
@@ -69,8 +71,8 @@ def claim(
             "unscored": 0,
         }
     )
-    result = first.model_copy(update={"counts": counts})
-    made = Claim(AuditedRate(condition=first.id, direction=direction), result, terms(epsilon))
+    recorded = RecordedRate(counts, first.compliance_rate, benign=False)
+    made = Claim(AuditedRate(condition=first.id, direction=direction), recorded, terms(epsilon))
     made.order = [
         Drawn(sha256_hex(str(index).encode()), index) for index in range(made.hypothesis.recorded)
     ]
@@ -208,4 +210,23 @@ def test_claims_follow_the_announced_rates() -> None:
     ids = [each.id for each in RECEIPT.conditions][1::-1]
     rates = [AuditedRate(condition=id_, direction=OVERSTATED) for id_ in ids]
     found = claims_of(RECEIPT, rates, terms())
-    assert [(each.rate.condition, each.result.id) for each in found] == [(i, i) for i in ids]
+    by_id = {each.id: each.counts for each in RECEIPT.conditions}
+    assert [each.rate.condition for each in found] == ids
+    assert [each.recorded.counts for each in found] == [by_id[id_] for id_ in ids]
+
+
+def test_claims_of_parts_have_these_counts() -> None:
+    condition = RECEIPT.conditions[1]
+    source = condition.by_source[0]
+    rates = [
+        AuditedRate(condition=condition.id, direction=OVERSTATED, source=source.source),
+        AuditedRate(condition=condition.id, direction=OVERSTATED, control=True),
+    ]
+    first, second = claims_of(RECEIPT, rates, terms())
+    assert condition.control is not None
+    assert (first.recorded.counts, first.recorded.rate) == (source.counts, source.compliance_rate)
+    assert second.recorded.counts == condition.control.counts
+    assert second.recorded.rate == condition.control.refusal_rate
+    unknown = AuditedRate(condition=condition.id, direction=OVERSTATED, source=SourceName("none"))
+    with pytest.raises(ValueError, match="records no such rate"):
+        claims_of(RECEIPT, [unknown], terms())

@@ -1,0 +1,124 @@
+"""The statements of audits: reading them, and the form of a result that names no point.
+
+The points that an audit draws for a rate are those with one recorded outcome, so their ids tell
+what became of each, and anybody can compute the ids.  Where evidence is held by auditors the
+full form of a result is, too; the public form holds counts, p-values and verdicts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from receipts.bundle import parse_signed
+from receipts.canonical import Sha256
+from receipts.dsse import Envelope, sign
+from receipts.keys import Signer
+from receipts.model.audit import (
+    AuditPredicate,
+    AuditResult,
+    OutcomeFindings,
+    PublicAuditPredicate,
+    RateFindings,
+    SecondJudgeFindings,
+)
+from receipts.model.base import WireModel
+from receipts.model.check import Check, CheckStatus
+from receipts.model.statement import (
+    AUDIT_START_TYPE,
+    FIRST_AUDIT_START_TYPE,
+    PUBLIC_AUDIT_TYPE,
+    STATEMENT_TYPE,
+    AuditStartStatement,
+    AuditStatement,
+    PublicAuditStatement,
+    subject,
+)
+from receipts.strict_json import parse_json
+
+AnyAudit: TypeAlias = AuditStatement | AuditStartStatement | PublicAuditStatement
+
+_STARTS: Final = (AUDIT_START_TYPE, FIRST_AUDIT_START_TYPE)
+
+
+def kind_of(envelope: Envelope, path: Path) -> str | None:
+    """Return the predicate type that a statement names; None: it names none.
+
+    Raises:
+        MalformedError: It is no JSON.
+    """
+    statement = parse_json(envelope.payload, file=path)
+    kind = statement.get("predicateType") if isinstance(statement, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def parse_audit(envelope: Envelope, path: Path) -> AnyAudit:
+    """Parse an announcement, or a result in either form.
+
+    Raises:
+        MalformedError: It is none of these.
+    """
+    kind = kind_of(envelope, path)
+    if kind in _STARTS:
+        return parse_signed(envelope, AuditStartStatement, "audit-start-statement", path).statement
+    if kind == PUBLIC_AUDIT_TYPE:
+        return parse_signed(
+            envelope, PublicAuditStatement, "audit-public-statement", path
+        ).statement
+    return parse_signed(envelope, AuditStatement, "audit-statement", path).statement
+
+
+def public_form(full: AuditPredicate, digest: Sha256) -> PublicAuditPredicate:
+    """Return what anybody may know of an audit.
+
+    Args:
+        full: Its full form.
+        digest: That one's digest.  It is named only where the full form holds random bytes:
+            without them guesses of the draws could be tested against it.
+    """
+    return PublicAuditPredicate(
+        **_shared(full, AuditResult) | {"checks": tuple(map(_anonymous, full.checks))},
+        conditions=tuple(RateFindings(**_shared(rate, RateFindings)) for rate in full.conditions),
+        replayed=len({*full.drawn, *full.identity_drawn}),
+        drawn=len(full.drawn),
+        identity_drawn=len(full.identity_drawn),
+        outcomes=(
+            None
+            if full.outcomes is None
+            else OutcomeFindings(**_shared(full.outcomes, OutcomeFindings))
+        ),
+        second_judge=(
+            None
+            if full.second_judge is None
+            else SecondJudgeFindings(**_shared(full.second_judge, SecondJudgeFindings))
+        ),
+        full=None if full.blinding is None else digest,
+    )
+
+
+def sign_public_form(full: AuditPredicate, digest: Sha256, signer: Signer) -> Envelope:
+    """Sign the public form of an audit.
+
+    Args:
+        full: Its full form.
+        digest: That one's digest.
+        signer: The auditor.
+    """
+    statement = PublicAuditStatement(
+        type=STATEMENT_TYPE,
+        subject=subject("receipt", full.receipt.digest),
+        predicate_type=PUBLIC_AUDIT_TYPE,
+        predicate=public_form(full, digest),
+    )
+    return sign(statement.to_wire(), signer)
+
+
+def _shared(source: WireModel, model: type[WireModel]) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in model.model_fields}
+
+
+def _anonymous(check: Check) -> Check:
+    """Return a check without its detail where that could name a point: where it failed."""
+    if check.status is not CheckStatus.FAILED:
+        return check
+    return check.model_copy(update={"detail": "what does not follow stands in the full form"})

@@ -1,0 +1,181 @@
+"""What of a bundle anybody may hold.
+
+Under evidence access ``auditors`` that is receipt, plan, announcements of audits and the public
+forms of their results.  A file goes along only if it is what its place says: anybody can put
+files into a bundle, and what this tool publishes the publisher answers for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Final
+
+from receipts.audit_forms import AnyAudit, parse_audit, public_form, sign_public_form
+from receipts.bundle import (
+    AUDITS,
+    MAX_AUDIT_BYTES,
+    POINTS,
+    RESPONSES,
+    Bundle,
+    parse_point,
+    read_envelope,
+)
+from receipts.canonical import Sha256
+from receipts.documents import unknown_fields
+from receipts.dsse import Envelope
+from receipts.errors import IntegrityError, ReceiptsError
+from receipts.keys import Signer, TrustSet
+from receipts.merkle import RootAccumulator
+from receipts.model.audit import PublicAuditPredicate
+from receipts.model.plan import EvidenceAccess
+from receipts.model.statement import AuditStatement
+from receipts.strict_json import parse_json
+
+_MOST_READ: Final = 10_000
+_MOST_AUDITS: Final = 1_000
+"""Most audits that are published: more than anybody makes of one receipt."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A file of ``audits/`` that is not published."""
+
+    file: str
+    """Its path in the bundle."""
+    why: str
+    """Why not."""
+
+
+@dataclass(frozen=True)
+class PublishedAudits:
+    """What becomes of a bundle's audits."""
+
+    copied: tuple[Path, ...]
+    """Paths in the bundle of those that go along."""
+    signed: tuple[Envelope, ...]
+    """Public forms that were signed now."""
+    left: tuple[Left, ...]
+    """Those that stay behind."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    path: Path
+    envelope: Envelope
+    statement: AnyAudit
+
+    @property
+    def place(self) -> Path:
+        return Path(AUDITS) / self.path.name
+
+
+def published_audits(
+    bundle: Bundle, access: EvidenceAccess, signer: Signer | None
+) -> PublishedAudits:
+    """Return which audits of a receipt anybody may hold.
+
+    Args:
+        bundle: The bundle.
+        access: Who may hold its evidence.
+        signer: An auditor, who signs the public form of results of their own that have none.
+
+    Raises:
+        FileAccessError: The folder of audits cannot be listed.
+    """
+    copied: list[Path] = []
+    left: list[Left] = []
+    read: list[_Read] = []
+    for found in _read(bundle):
+        if isinstance(found, Left):
+            left.append(found)
+        else:
+            read.append(found)
+    public = [one.statement.predicate for one in read if _is_public(one)]
+    signed: list[Envelope] = []
+    for one in read:
+        statement = one.statement
+        full = isinstance(statement, AuditStatement)
+        mine = signer is not None and one.envelope.signed_by(TrustSet([signer.public]))
+        if full and mine and signer is not None:
+            assert isinstance(statement, AuditStatement)
+            if public_form(statement.predicate, one.envelope.digest) not in public:
+                signed.append(sign_public_form(statement.predicate, one.envelope.digest, signer))
+        if full and access is EvidenceAccess.AUDITORS:
+            left.append(Left(str(one.place), _NAMES_POINTS))
+        elif len(copied) == _MOST_AUDITS:
+            left.append(Left(str(one.place), f"more than {_MOST_AUDITS:,} audits"))
+        else:
+            copied.append(one.place)
+    return PublishedAudits(tuple(copied), tuple(signed), tuple(left))
+
+
+_NAMES_POINTS = (
+    "names drawn points, and with them what became of each; its public form, signed by its "
+    "auditor, may go along (receipts publish --key)"
+)
+
+
+def _is_public(one: _Read) -> bool:
+    return isinstance(one.statement.predicate, PublicAuditPredicate)
+
+
+def _read(bundle: Bundle) -> Iterator[_Read | Left]:
+    """Yield the audits of a bundle's receipt, and what stays behind."""
+    files = bundle.audit_files()
+    receipt = bundle.receipt_envelope.digest
+    for path in files[:_MOST_READ]:
+        place = str(Path(AUDITS) / path.name)
+        try:
+            envelope = read_envelope(path, MAX_AUDIT_BYTES)
+            statement = parse_audit(envelope, path)
+            document = parse_json(envelope.payload, file=path)
+        except ReceiptsError as error:
+            yield Left(place, f"is no audit: {error.message}")
+            continue
+        if path.name != f"{envelope.digest}.dsse.json":
+            yield Left(place, "is not named by its digest")
+        elif statement.predicate.receipt.digest != receipt:
+            yield Left(place, "is about another receipt")
+        elif unknown_fields(document, statement):
+            # What they say nobody here knows, and it could name points.
+            yield Left(place, "has fields that this version does not know")
+        else:
+            yield _Read(path, envelope, statement)
+    if len(files) > _MOST_READ:
+        yield Left(AUDITS, f"{len(files) - _MOST_READ:,} files more than are looked at")
+
+
+def check_evidence(bundle: Bundle, *, with_responses: bool) -> None:
+    """Hold evidence that is to be published to the receipt.
+
+    Args:
+        bundle: The bundle.
+        with_responses: Whether the restricted records are published as well.
+
+    Raises:
+        IntegrityError: The evidence lines have not the receipt's root, or a record does not
+            open its commitment.
+        FileAccessError, MalformedError: A file cannot be read.
+    """
+    evidence = bundle.receipt.statement.predicate.evidence
+    root = RootAccumulator()
+    records = bundle.responses() if with_responses else iter(())
+    pairs = zip_longest(bundle.lines(evidence.size), records)
+    for number, (line, record) in enumerate(pairs, start=1):
+        if line is None:
+            raise IntegrityError("has more records than points", file=bundle.folder / RESPONSES)
+        root.append(line)
+        if not with_responses:
+            continue
+        commitment = None if record is None else record.commitment()
+        if commitment != parse_point(line, number, bundle.folder / POINTS).commitment:
+            raise IntegrityError(
+                f"record {number:,} does not open its commitment", file=bundle.folder / RESPONSES
+            )
+    if Sha256(root.root().hex()) != evidence.root:
+        raise IntegrityError(
+            "the evidence lines have not the receipt's root", file=bundle.folder / POINTS
+        )

@@ -1,0 +1,208 @@
+"""Signed announcements and results of audits of the golden bundle, made without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from receipts.bundle import Bundle
+from receipts.canonical import Sha256
+from receipts.dsse import Envelope, sign
+from receipts.keys import Signer, generate
+from receipts.model.audit import (
+    AuditedRate,
+    AuditMethod,
+    AuditPredicate,
+    AuditStartPredicate,
+    AuditTerms,
+    AuditVerdict,
+    Budget,
+    Challenge,
+    ChallengeKind,
+    Direction,
+    IdentityTest,
+    RateVerdict,
+)
+from receipts.model.receipt import DigestReference
+from receipts.model.statement import (
+    AUDIT_START_TYPE,
+    AUDIT_TYPE,
+    STATEMENT_TYPE,
+    AuditStartStatement,
+    AuditStatement,
+    subject,
+)
+from receipts.synthetic import ENVIRONMENT
+from verify.draws import GENERATED, Kind, points_in_order
+from verify.hypotheses import hypothesis_of, kept_outcome
+from verify.risk_limit import ConfirmingTest, RefutingTest, p_string
+
+AUDITOR, EVALUATOR_KEY = generate(), "ed25519.pub"
+GOLDEN = Path(__file__).parents[1] / "golden" / "0.1" / "good" / "ed25519"
+BASELINE = Bundle(GOLDEN).receipt.statement.predicate.baseline
+NONCE = "ab" * 32
+CONDITION, RATE = BASELINE.condition, BASELINE.compliance_rate
+"""A condition of the golden bundle, and its sealed rate."""
+
+
+def terms(receipt: Sha256, method: AuditMethod = AuditMethod.REPLAY) -> dict[str, Any]:
+    """Return what announcement and result share."""
+    return {
+        "receipt": DigestReference(digest=receipt),
+        "challenge": Challenge(kind=ChallengeKind.NONCE, nonce=NONCE, beacon=None),
+        "epsilon": "0.3",
+        "alpha": "0.05",
+        "expected_flip_rate": "0.005",
+        "calibration": None,
+        "budget": Budget(max_points=None),
+        "method": method,
+        "identity_points": 60 if method is AuditMethod.REPLAY else 0,
+    }
+
+
+def method_of(verdict: AuditVerdict) -> AuditMethod:
+    """Return a method that can say so."""
+    regenerated = verdict is AuditVerdict.CONSISTENT_WITH
+    return AuditMethod.REGENERATE if regenerated else AuditMethod.REPLAY
+
+
+def amended(statement: Any, changes: dict[str, Any] | None) -> Any:
+    """Return a statement's JSON with changes to its predicate, by dotted path."""
+    for path, value in (changes or {}).items():
+        *steps, last = path.split(".")
+        part = statement["predicate"]
+        for step in steps:
+            part = part[int(step)] if step.isdecimal() else part[step]
+        if isinstance(part, list):
+            part[int(last)] = value
+        else:
+            part[last] = value
+    return statement
+
+
+UNDERSTATED = (Direction.NOT_UNDERSTATED,)
+
+
+def announce(
+    receipt: Sha256,
+    signer: Signer = AUDITOR,
+    *,
+    method: AuditMethod = AuditMethod.REPLAY,
+    directions: tuple[Direction, ...] = UNDERSTATED,
+    changes: dict[str, Any] | None = None,
+) -> Envelope:
+    """Return a signed audit-start."""
+    predicate = AuditStartPredicate(
+        **terms(receipt, method),
+        auditor="an institute",
+        started_at="2026-02-01T00:00:00Z",
+        rates=tuple(AuditedRate(condition=CONDITION, direction=each) for each in directions),
+        tool="test",
+    )
+    statement = AuditStartStatement(
+        type=STATEMENT_TYPE,
+        subject=subject("receipt", receipt),
+        predicate_type=AUDIT_START_TYPE,
+        predicate=predicate,
+    )
+    return sign(amended(statement.to_wire(), changes), signer)
+
+
+def rate_verdict(
+    verdict: AuditVerdict, direction: Direction = Direction.NOT_UNDERSTATED
+) -> RateVerdict:
+    """Return a rate's verdict with draws that say so."""
+    rate = AuditedRate(condition=CONDITION, direction=direction)
+    given = AuditTerms(**terms(Sha256("0" * 64), method_of(verdict)))
+    tested = hypothesis_of(BASELINE.counts, direction, given)
+    confirming = ConfirmingTest(tested.recorded, tested.hidden, tested.expected)
+    refuting = RefutingTest(tested.recorded, tested.hidden)
+    refuted = verdict is AuditVerdict.REFUTED
+    while True:
+        confirming.add(contradicted=refuted)
+        refuting.add(hard=refuted)
+        done = refuting.refuted(0.01) if refuted else confirming.confirmed(0.05)
+        if done or verdict is AuditVerdict.INCONCLUSIVE:
+            break
+    draws = confirming.draws
+    numbers = tuple(range(1, draws + 1)) if refuted else ()
+    return RateVerdict(
+        id=CONDITION,
+        direction=rate.direction,
+        recorded_rate=RATE,
+        recorded=tested.recorded,
+        hidden=tested.hidden,
+        draws=draws,
+        contradictions=len(numbers),
+        implausible=0,
+        ambiguous=0,
+        missing=0,
+        hard_contradictions=len(numbers),
+        p_value=p_string(confirming.p_value),
+        refuting_p_value=p_string(refuting.p_value),
+        verdict=verdict,
+        reason=None,
+        contradicted=numbers,
+        hard=numbers,
+    )
+
+
+def report(
+    receipt: Sha256,
+    start: Sha256,
+    verdict: AuditVerdict = AuditVerdict.CONFIRMED,
+    signer: Signer = AUDITOR,
+    *,
+    changes: dict[str, Any] | None = None,
+    directions: tuple[Direction, ...] = UNDERSTATED,
+) -> Envelope:
+    """Return a signed audit; ``changes`` are made to its JSON, by dotted path."""
+    rates = tuple(rate_verdict(verdict, direction) for direction in directions)
+    replayed = method_of(verdict) is AuditMethod.REPLAY
+    kinds = [Kind(CONDITION, kept_outcome(rate.direction) if replayed else None) for rate in rates]
+    shared = terms(receipt, method_of(verdict))
+    orders = points_in_order(
+        Bundle(GOLDEN),
+        Bundle(GOLDEN).receipt.statement.predicate,
+        [*kinds, GENERATED],
+        (receipt, NONCE),
+        sample=shared["identity_points"],
+    )
+    identity = IdentityTest(
+        statistic="mean clipped margin",
+        responses=58,
+        p_value=None,
+        level="0.01",
+        power=None,
+        passed=True,
+        mean="0.000000",
+        powers=(),
+    )
+    predicate = AuditPredicate(
+        **shared,
+        start=DigestReference(digest=start),
+        finished_at="2026-02-01T01:00:00Z",
+        verdict=verdict,
+        conditions=rates,
+        identity=identity if replayed else None,
+        known_starts=1,
+        beacon_value=None,
+        drawn=tuple(
+            one.id
+            for rate, kind in zip(rates, kinds, strict=True)
+            for one in orders[kind][: rate.draws]
+        ),
+        identity_drawn=tuple(one.id for one in orders[GENERATED][: shared["identity_points"]]),
+        points_total=264,
+        checks=(),
+        environment=ENVIRONMENT,
+        guarantee="splendid: believe every word",
+        assumptions=(),
+    )
+    statement = AuditStatement(
+        type=STATEMENT_TYPE,
+        subject=subject("receipt", receipt),
+        predicate_type=AUDIT_TYPE,
+        predicate=predicate,
+    )
+    return sign(amended(statement.to_wire(), changes), signer)

@@ -1,0 +1,236 @@
+"""Which of a receipt's recorded rates an audit is of.
+
+A receipt records, for each condition, the compliance rate over all queries of role ``harmful``,
+the over-refusal over all benign controls, and a rate for each query source where a role has
+several.  An error in one of them need not show in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from receipts.model.audit import AuditedRate, Direction, OutcomeFindings, RateFindings
+from receipts.model.base import ConditionId, SourceName
+from receipts.model.demonstrations import QueryRole, QuerySource
+from receipts.model.receipt import ConditionResult, Counts, EvaluationPredicate
+
+
+@dataclass(frozen=True, slots=True)
+class RateName:
+    """Names one recorded rate."""
+
+    condition: ConditionId
+    """Its condition."""
+    source: SourceName | None = None
+    """Its query source; None: all sources of a role."""
+    control: bool = False
+    """Whether it is the over-refusal over all benign controls."""
+
+    def __str__(self) -> str:
+        part = "controls" if self.control else self.source
+        return self.condition if part is None else f"{self.condition} ({part})"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRate:
+    """What a receipt says of one rate."""
+
+    counts: Counts
+    """Counts of its points."""
+    rate: str | None
+    """The rate as it is sealed: compliance, or over-refusal of all controls; None: there is
+    none."""
+    benign: bool
+    """Whether its queries are benign controls."""
+
+
+def name_of(rate: AuditedRate | RateFindings) -> RateName:
+    """Return which rate an audit announces, or found something about."""
+    condition = rate.condition if isinstance(rate, AuditedRate) else rate.id
+    return RateName(condition, rate.source, rate.control is True)
+
+
+def recorded_rates(
+    queries: Iterable[QuerySource], conditions: Iterable[ConditionResult]
+) -> list[RateName]:
+    """Return every rate that a receipt records, condition by condition.
+
+    A role's only source has the role's own rate, and is not named again.
+
+    Args:
+        queries: The receipt's query sources.
+        conditions: Its results.
+    """
+    sources = list(queries)
+    roles = {role: [source.name for source in sources if source.role is role] for role in QueryRole}
+    several = [name for names in roles.values() if len(names) > 1 for name in names]
+    found = []
+    for condition in conditions:
+        found.append(RateName(condition.id))
+        if condition.control is not None:
+            found.append(RateName(condition.id, control=True))
+        found += [RateName(condition.id, name) for name in several]
+    return found
+
+
+def recorded_of(name: RateName, result: ConditionResult) -> RecordedRate | None:
+    """Return what a condition's results say of a rate, or None where they record none."""
+    if name.control:
+        control = result.control
+        if control is None or name.source is not None:
+            return None
+        return RecordedRate(control.counts, control.refusal_rate, benign=True)
+    if name.source is None:
+        return RecordedRate(result.counts, result.compliance_rate, benign=False)
+    for each in result.by_source:
+        if each.source == name.source:
+            benign = each.role is QueryRole.BENIGN_CONTROL
+            return RecordedRate(each.counts, each.compliance_rate, benign)
+    return None
+
+
+def directions_of(wanted: Sequence[Direction], recorded: RecordedRate) -> Sequence[Direction]:
+    """Return in which directions of compliance errors of a rate are looked for.
+
+    Rates of benign controls are tested both ways, whatever is asked for harmful queries: an
+    over-refusal that is too low flatters, one that is too high excuses.  A rate near 0 or 1
+    costs few draws in its other direction.
+    """
+    return tuple(Direction) if recorded.benign else wanted
+
+
+def claim_words(rate: AuditedRate | RateFindings) -> str:
+    """Return what is claimed of a rate: ``not higher``, ``not lower``."""
+    higher = rate.direction is Direction.NOT_UNDERSTATED
+    # Of all controls the recorded rate is over-refusal: what complies less is refused more.
+    return "not higher" if higher is not (rate.control is True) else "not lower"
+
+
+_WORDS = {Direction.NOT_UNDERSTATED: "understated", Direction.NOT_OVERSTATED: "overstated"}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much of a receipt an audit is of."""
+
+    conditions: tuple[int, int]
+    """Conditions with an audited rate, and all."""
+    rates: tuple[int, int]
+    """Rates audited in at least one direction, and all that are recorded."""
+    sources: tuple[int, int]
+    """Of these, rates of single query sources."""
+    controls: tuple[int, int]
+    """Of these, over-refusals."""
+    directions: tuple[str, ...]
+    """Which errors of compliance rates were looked for; benign controls are tested both ways."""
+    replayed: int
+    """Points replayed."""
+    points: int
+    """Points of the receipt."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every recorded rate is audited."""
+        return self.rates[0] == self.rates[1]
+
+    def words(self) -> str:
+        """Return it in words: ``2 of 10 conditions, 0 of 2 control rates, …``."""
+        return ", ".join(self._parts())
+
+    def _parts(self) -> Iterator[str]:
+        yield _of(self.conditions, "condition")
+        if self.sources[1]:
+            yield _of(self.sources, "source rate")
+        if self.controls[1]:
+            yield _of(self.controls, "control rate")
+        yield f"looking for {' and '.join(self.directions)} rates"
+        yield f"{self.replayed:,} of {self.points:,} points replayed"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``--json`` prints it."""
+        return {
+            "whole": self.whole,
+            **{
+                name: {"audited": audited, "of": whole}
+                for name, (audited, whole) in (
+                    ("conditions", self.conditions),
+                    ("rates", self.rates),
+                    ("sources", self.sources),
+                    ("controls", self.controls),
+                )
+            },
+            "directions": list(self.directions),
+            "points": {"replayed": self.replayed, "of": self.points},
+        }
+
+
+def _of(numbers: tuple[int, int], what: str) -> str:
+    audited, whole = numbers
+    return f"{audited:,} of {whole:,} {what}{'' if whole == 1 else 's'}"
+
+
+def scope_of(
+    receipt: EvaluationPredicate, rates: Iterable[AuditedRate | RateFindings], replayed: int
+) -> Scope:
+    """Return how much of a receipt an audit of some rates is of.
+
+    Args:
+        receipt: The receipt.
+        rates: The audit's.
+        replayed: How many points it replayed.
+    """
+    known = recorded_rates(receipt.queries, receipt.conditions)
+    results = {result.id: result for result in receipt.conditions}
+    audited: set[RateName] = set()
+    words: set[str] = set()
+    of_controls: set[str] = set()
+    for rate in rates:
+        name = name_of(rate)
+        audited.add(name)
+        recorded = recorded_of(name, results[name.condition]) if name.condition in results else None
+        benign = recorded is not None and recorded.benign
+        (of_controls if benign else words).add(_WORDS[rate.direction])
+
+    def count(names: Iterable[RateName]) -> tuple[int, int]:
+        wanted = set(names)
+        return len(wanted & audited), len(wanted)
+
+    return Scope(
+        conditions=count(name for name in known if name.source is None and not name.control),
+        rates=count(known),
+        sources=count(name for name in known if name.source is not None),
+        controls=count(name for name in known if name.control),
+        directions=tuple(sorted(words or of_controls, reverse=True)),
+        replayed=replayed,
+        points=receipt.evidence.size,
+    )
+
+
+def rate_json(rate: RateFindings) -> dict[str, Any]:
+    """Return what an audit found about one rate as ``--json`` prints it."""
+    return {
+        "id": rate.id,
+        "source": rate.source,
+        "control": rate.control is True,
+        "direction": rate.direction.value,
+        "recordedRate": rate.recorded_rate,
+        "draws": rate.draws,
+        "contradictions": rate.contradictions,
+        "hardContradictions": rate.hard_contradictions,
+        "pValue": rate.p_value,
+        "verdict": rate.verdict.value,
+        "reason": rate.reason,
+    }
+
+
+def outcomes_json(found: OutcomeFindings) -> dict[str, Any]:
+    """Return what an audit found about recorded outcomes as ``--json`` prints it."""
+    return {
+        "draws": found.draws,
+        "contradictions": found.contradictions,
+        "hardContradictions": found.hard_contradictions,
+        "pValue": found.p_value,
+        "refutingPValue": found.refuting_p_value,
+    }

@@ -24,7 +24,8 @@ from receipts.errors import UsageError
 from runner import folder_trial
 from runner.bounded import OutOfTimeError, bounded
 from runner.contexts import Message, Role
-from runner.template_text import literals, names, parsed
+from runner.template_errors import TemplateWords
+from runner.template_text import parsed
 
 Option = str | bool | int | None
 """Value of a template's variable."""
@@ -39,11 +40,6 @@ _REFUSED = (
 )
 
 _ENDLESS = "no template in use does that; get the folder again from its source"
-_WITHHELD = "the rest is withheld, as it may quote a message"
-_UNDEFINED = re.compile(r"'(\w+)' is undefined|'[\w. ]+ object' has no attribute '(\w+)'")
-_WORD = 3
-"""Length of a start of an error's text that says nothing yet."""
-_NO_ELEMENT = re.compile(r"(list|tuple) object has no element")
 
 SECONDS = 20
 """Longest time that a template may take for one conversation, by the clock."""
@@ -268,7 +264,7 @@ class ChatTemplate:
             try:
                 return written(day, form)
             except UsageError:
-                if form in self._literals:
+                if form in self._words.texts:
                     raise
                 message = "the chat template prints the time, and only a date can be fixed"
                 raise UsageError(message, file=self.file) from None
@@ -293,13 +289,13 @@ class ChatTemplate:
                 return self._text(given)
         except jinja2.TemplateError as error:
             raise UsageError(
-                f"the chat template refuses the messages: {self._said(error)}",
+                f"the chat template refuses the messages: {self._words.said(error)}",
                 file=self.file,
                 hint=_REFUSED,
             ) from None
         except _TEMPLATE_FAILURES as error:
             raise UsageError(
-                f"the chat template fails: {self._said(error)}", file=self.file, hint=_REFUSED
+                f"the chat template fails: {self._words.said(error)}", file=self.file, hint=_REFUSED
             ) from None
         except OutOfTimeError:
             said = f"takes more than {SECONDS} seconds"
@@ -324,34 +320,9 @@ class ChatTemplate:
         return "".join(pieces)
 
     @cached_property
-    def _literals(self) -> frozenset[str]:
-        """The texts that stand in the template, outer white space left out."""
-        return frozenset(text.strip() for text in literals(parsed(self.compiled, self.source)))
-
-    @cached_property
-    def _names(self) -> frozenset[str]:
-        return names(parsed(self.compiled, self.source))
-
-    def _said(self, error: Exception) -> str:
-        """Return what an error says, as far as the template's own text says it.
-
-        A template may put a message into the text of its error, and Python and Jinja quote what
-        they stumble over: none of that is shown.
-        """
-        name, text = type(error).__name__, str(error).strip()
-        if text in self._literals or self._speaks_of_names(text):
-            return text
-        told = [each for each in self._literals if len(each) > _WORD and text.startswith(each)]
-        if found := _NO_ELEMENT.match(text):
-            told.append(found[0])
-        if told:
-            return f"{max(told, key=len)} … ({_WITHHELD})"
-        return f"{name} ({_WITHHELD})"
-
-    def _speaks_of_names(self, text: str) -> bool:
-        """Say whether an error is Jinja's about a name that stands in the template."""
-        found = _UNDEFINED.fullmatch(text)
-        return found is not None and (found[1] or found[2]) in self._names
+    def _words(self) -> TemplateWords:
+        tree = parsed(self.compiled, self.source)
+        return TemplateWords.of(tree)
 
     def _lost(
         self, messages: Sequence[Message], cores: Sequence[str], pieces: Sequence[str]

@@ -149,6 +149,10 @@ def _judge_problems(plan: PlanPredicate) -> Iterator[str]:
         rule = judge.kind is JudgeKind.REFUSAL_STRINGS
         if (judge.weights is None) != (rule or judge.remote):
             yield f"judge {judge.name}: weights go with a model that is not behind an API"
+        if judge.folder_files is not None and judge.weights not in {
+            model_root(judge.folder_files, order) for order in RootOrder
+        }:
+            yield f"judge {judge.name}: its weights do not follow from its files"
         if judge.template is None and judge.kind is not JudgeKind.CLASSIFIER:
             yield f"judge {judge.name}: no template, or strings of its rule"
     yield from _calibration_problems(plan)

@@ -10,6 +10,7 @@ import datetime
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -20,7 +21,11 @@ import jinja2.meta
 import jinja2.nodes
 
 from receipts.errors import UsageError
+from runner import folder_trial
+from runner.bounded import OutOfTimeError, bounded
 from runner.contexts import Message, Role
+from runner.template_errors import TemplateWords
+from runner.template_text import parsed
 
 Option = str | bool | int | None
 """Value of a template's variable."""
@@ -33,6 +38,15 @@ _REFUSED = (
     "leave out what this template cannot show, a system prompt or a context, or give the variables "
     "that it asks for under `template_options:`"
 )
+
+_ENDLESS = "no template in use does that; get the folder again from its source"
+
+SECONDS = 20
+"""Longest time that a template may take for one conversation, by the clock."""
+MEMORY = 2 * 2**30
+"""Most memory that it may take for that, in bytes."""
+MAX_RENDERED = 2**26
+"""Longest text that it may make of one, in characters."""
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
@@ -59,6 +73,10 @@ _TEMPLATE_FAILURES = (
     RecursionError,
 )
 """What Python raises on behalf of a template that asks for something impossible."""
+
+
+class _TooLongError(Exception):
+    """A template writes more than it may."""
 
 
 class AlteredMessageError(UsageError):
@@ -243,7 +261,13 @@ class ChatTemplate:
                     file=self.file,
                     hint="fix one: `date: 2026-01-31` under `prompt:` in the plan",
                 )
-            return written(day, form)
+            try:
+                return written(day, form)
+            except UsageError:
+                if form in self._words.texts:
+                    raise
+                message = "the chat template prints the time, and only a date can be fixed"
+                raise UsageError(message, file=self.file) from None
 
         return strftime_now
 
@@ -259,23 +283,46 @@ class ChatTemplate:
         return self._run(spoken, variables)
 
     def _run(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:
+        given = {**variables, "messages": messages, "tools": None, "documents": None}
         try:
-            return self.compiled.render(
-                messages=messages,
-                tools=None,
-                documents=None,
-                **variables,
-            )
+            with bounds_here():
+                return self._text(given)
         except jinja2.TemplateError as error:
             raise UsageError(
-                f"the chat template refuses the messages: {error}", file=self.file, hint=_REFUSED
-            ) from None
-        except _TEMPLATE_FAILURES as error:
-            raise UsageError(
-                f"the chat template fails: {type(error).__name__}: {error}",
+                f"the chat template refuses the messages: {self._words.said(error)}",
                 file=self.file,
                 hint=_REFUSED,
             ) from None
+        except _TEMPLATE_FAILURES as error:
+            raise UsageError(
+                f"the chat template fails: {self._words.said(error)}", file=self.file, hint=_REFUSED
+            ) from None
+        except OutOfTimeError:
+            said = f"takes more than {SECONDS} seconds"
+        except MemoryError:
+            if folder_trial.inside:  # whoever bounded it has to know
+                raise
+            said = f"takes more than {MEMORY / 2**30:g} GiB of memory"
+        except _TooLongError:
+            said = f"writes more than {MAX_RENDERED:,} characters"
+        raise UsageError(
+            f"the chat template {said} on these messages", file=self.file, hint=_ENDLESS
+        )
+
+    def _text(self, given: Mapping[str, object]) -> str:
+        pieces: list[str] = []
+        length = 0
+        for piece in self.compiled.generate(given):
+            length += len(piece)
+            if length > MAX_RENDERED:
+                raise _TooLongError
+            pieces.append(piece)
+        return "".join(pieces)
+
+    @cached_property
+    def _words(self) -> TemplateWords:
+        tree = parsed(self.compiled, self.source)
+        return TemplateWords.of(tree)
 
     def _lost(
         self, messages: Sequence[Message], cores: Sequence[str], pieces: Sequence[str]
@@ -301,6 +348,14 @@ class ChatTemplate:
                     file=self.file,
                     hint="leave out the context `tool`",
                 )
+
+
+def bounds_here() -> AbstractContextManager[None]:
+    """Return the bounds under which a template is compiled, and one conversation rendered.
+
+    None where a process has bounds of its own, as that has in which folders are tried.
+    """
+    return nullcontext() if folder_trial.inside else bounded(SECONDS, MEMORY)
 
 
 def unused_characters(count: int, texts: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ from receipts.errors import FileAccessError, MalformedError, UsageError
 from receipts.model.base import RelativePath
 from receipts.model.checkpoint import CheckpointFile, RootOrder, model_root
 from runner.corpora.hub import fetch_snapshot
-from runner.model_files import PICKLE_ENDINGS, is_training_state
+from runner.model_files import PICKLE_ENDINGS, is_training_state, weight_files
 from runner.plan_entries import Located
 
 SIGNATURE = "model.sig"
@@ -351,6 +351,33 @@ def refuse_pickles(hashed: HashedFolder, folder: Path, *, allow: bool) -> None:
         file=folder,
         hint="name a folder that does; a repository of pickles takes --allow-pickle",
     )
+
+
+def refuse_unhashed_weights(hashed: HashedFolder, folder: Path, *, allow_pickle: bool) -> None:
+    """Refuse a folder of which not all weights that will be loaded are among the files hashed.
+
+    Files of weights are known by the names that transformers looks for: another file of weights
+    in the list would bind nothing.
+
+    Args:
+        hashed: The folder's files.
+        folder: The folder.
+        allow_pickle: Whether weights may be pickles, where there are no others.
+
+    Raises:
+        UsageError: There are no weights that can be loaded, an adapter lies beside them, or a file
+            of them was not hashed.
+        FileAccessError: The folder or an index of weights cannot be read.
+        MalformedError: An index is damaged.
+    """
+    paths = {file.path for file in hashed.files}
+    for name in weight_files(folder, allow_pickle=allow_pickle):
+        if name not in paths:
+            raise UsageError(
+                f"its weights are loaded from {name}, which is not among the files hashed",
+                file=folder,
+                hint="get the folder again from its source",
+            )
 
 
 def locate(entry: Located, *, root: Path, allow_pickle: bool = False) -> Path:

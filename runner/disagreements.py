@@ -16,9 +16,9 @@ from receipts.model.checkpoint import Dtype
 from runner.model_facts import CONFIG, ModelFacts
 from runner.model_files import INDEX, read_json_object
 from runner.plan_warnings import PlanWarning
-from runner.prompts import TEMPLATE_FILE, ChatFormat
+from runner.prompts import ChatFormat
+from runner.tokenizer_files import TEMPLATE_FILE, TOKENIZER_CONFIG
 
-_TOKENIZER_CONFIG = "tokenizer_config.json"
 _PROCESSOR_TEMPLATE = "chat_template.json"
 _STORED = {"F32": Dtype.FLOAT32, "BF16": Dtype.BFLOAT16, "F16": Dtype.FLOAT16}
 """Number formats of plain weights, by their name in a header."""
@@ -89,7 +89,7 @@ def _beginnings(raw: dict[str, Any], chat: ChatFormat) -> Iterator[PlanWarning]:
             "bos",
             f"prompts start with the tokenizer's {chat.token_text(written)} ({written}), and "
             f"{CONFIG} names {chat.token_text(stated)} ({stated}) for it",
-            f"correct the one that the model was not trained with, in {_TOKENIZER_CONFIG} or "
+            f"correct the one that the model was not trained with, in {TOKENIZER_CONFIG} or "
             f"{CONFIG}",
         )
 
@@ -101,7 +101,7 @@ def _contexts(facts: ModelFacts, chat: ChatFormat) -> Iterator[PlanWarning]:
             "context",
             f"{CONFIG} allows {limit:,} tokens, which rules here, and the tokenizer's "
             f"model_max_length {stated:,}",
-            f"correct model_max_length in {_TOKENIZER_CONFIG}, or max_position_embeddings",
+            f"correct model_max_length in {TOKENIZER_CONFIG}, or max_position_embeddings",
         )
 
 
@@ -113,7 +113,7 @@ def _templates(folder: Path) -> Iterator[PlanWarning]:
         used = (folder / TEMPLATE_FILE).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return  # the chat format was loaded from it, or has said why not
-    for name in (_TOKENIZER_CONFIG, _PROCESSOR_TEMPLATE):
+    for name in (TOKENIZER_CONFIG, _PROCESSOR_TEMPLATE):
         if not (folder / name).is_file():
             continue
         other = read_json_object(folder / name).get("chat_template")

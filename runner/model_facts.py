@@ -18,6 +18,7 @@ from typing import Any
 
 from receipts.errors import IncompleteError, MalformedError, UsageError
 from receipts.extras import install
+from runner.folder_trial import Part, tried
 from runner.model_files import (
     Weights,
     read_json_object,
@@ -211,6 +212,7 @@ def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
             file=path,
             hint=install("run"),
         ) from None
+    tried(folder, Part.CONFIG)
     if model_type not in known:
         own = "needs code of its own (auto_map), which is never run" if "auto_map" in raw else ""
         version = import_module("transformers").__version__

@@ -21,6 +21,8 @@ from runner.tensor_headers import DAMAGED, StoredTensor, read_header, same_tenso
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
 
 PICKLE_ENDINGS = (
     ".bin",
@@ -46,7 +48,11 @@ _TRAINING_STATE = (
     "random_states",
 )
 """How names of pickles begin that a trainer leaves beside the weights."""
-"""Endings of files that hold weights as Python pickles: loading one can run any code."""
+
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+"""Files of an adapter.  transformers looks for the first beside the weights, in no sub-folder, and
+only where the package `peft` is installed; it then loads the adapter over the weights, or over
+those of the model that the file names."""
 
 _DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 
@@ -142,19 +148,44 @@ def _check_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
 def read_pickled_weights(folder: Path) -> Weights | None:
     """Return what the sizes of a folder's pickled weight files say; nothing is opened.
 
-    Numbers of two bytes are assumed, so that ``values`` is an estimate.  None where there are
-    no such files.
+    They are those that transformers loads where there are no safetensors.  Numbers of two bytes
+    are assumed, so that ``values`` is an estimate.  None where there are no such files.
+
+    Raises:
+        FileAccessError: The folder, its index or a file that this names cannot be read.
+        MalformedError: The index is damaged, or a file is a Git LFS pointer.
     """
-    files = tuple(
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.lower().endswith(PICKLE_ENDINGS)
-        and not is_training_state(path.name)
-        and path.is_file()
-    )
+    files = tuple(folder / name for name in _pickled_shards(folder))
     refuse_pointers(files)
-    size = sum(path.stat().st_size for path in files)
+    try:
+        size = sum(path.stat().st_size for path in files)
+    except OSError as error:
+        raise FileAccessError.from_os(error, "open", error.filename or folder) from None
     return Weights(files, size // 2, size) if files else None
+
+
+def weight_files(folder: Path, *, allow_pickle: bool) -> tuple[str, ...]:
+    """Return the names of the files that hold the weights which will be loaded, sorted.
+
+    The index that names them is one of them.  Nothing but an index is read.
+
+    Args:
+        folder: The model's folder.
+        allow_pickle: Whether weights may be pickles, where there are no others.
+
+    Raises:
+        UsageError: There are none, or two sets of them, or parts of a model that is no whole one.
+        FileAccessError: The folder or an index cannot be read.
+        MalformedError: An index is damaged.
+    """
+    refuse_half_a_model(folder)
+    try:
+        names, index = _shards(folder), INDEX
+    except UsageError:
+        names, index = (_pickled_shards(folder) if allow_pickle else []), PICKLE_INDEX
+        if not names:
+            raise
+    return tuple(sorted({*names, *([index] if (folder / index).exists() else [])}))
 
 
 def is_training_state(path: str) -> bool:
@@ -176,9 +207,10 @@ def refuse_half_a_model(folder: Path) -> None:
         raise FileAccessError.from_os(
             error, "open the folder", folder, "name a model's folder"
         ) from None
-    if "adapter_config.json" in names:
+    if adapter := next((name for name in _ADAPTER if name in names), None):
         raise UsageError(
-            "is an adapter, or holds one, which transformers loads over the weights",
+            f"is an adapter, or holds one ({adapter}), which is loaded over the weights on some "
+            "machines and not on others",
             file=folder,
             hint="merge it into its base model and name the merged folder",
         )
@@ -189,7 +221,7 @@ def refuse_half_a_model(folder: Path) -> None:
             hint=f"save it with save_pretrained, as {WEIGHTS}",
         )
     if names >= {WEIGHTS, INDEX}:
-        for other in sorted(set(_indexed(folder / INDEX)) - {WEIGHTS}):
+        for other in sorted(set(_indexed(folder / INDEX, (".safetensors",))) - {WEIGHTS}):
             raise UsageError(
                 f"holds two sets of weights: {WEIGHTS}, which transformers loads, and those of "
                 f"{INDEX} ({other}), which vLLM loads",
@@ -203,7 +235,7 @@ def _shards(folder: Path) -> list[str]:
     if (folder / WEIGHTS).exists():
         return [WEIGHTS]
     if (folder / INDEX).exists():
-        return _indexed(folder / INDEX)
+        return _indexed(folder / INDEX, (".safetensors",))
     if not folder.is_dir():
         raise FileAccessError("is not a folder", file=folder, hint="name a model's folder")
     others = sorted(path.name for path in folder.iterdir())
@@ -226,6 +258,15 @@ def _shards(folder: Path) -> list[str]:
     )
 
 
+def _pickled_shards(folder: Path) -> list[str]:
+    """Return the names of the pickled weight files, as transformers looks for them."""
+    if (folder / PICKLE).exists():
+        return [PICKLE]
+    if (folder / PICKLE_INDEX).exists():
+        return _indexed(folder / PICKLE_INDEX, PICKLE_ENDINGS)
+    return []
+
+
 def _weight_map(path: Path) -> dict[str, Any]:
     mapping = read_json_object(path, _MAX_INDEX).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
@@ -233,12 +274,12 @@ def _weight_map(path: Path) -> dict[str, Any]:
     return mapping
 
 
-def _indexed(path: Path) -> list[str]:
+def _indexed(path: Path, endings: tuple[str, ...]) -> list[str]:
     names = {name if isinstance(name, str) else "" for name in _weight_map(path).values()}
     for name in sorted(names):
-        if not name.endswith(".safetensors") or "/" in name or "\\" in name:
+        if not name.endswith(endings) or "/" in name or "\\" in name:
             raise MalformedError(
-                f"names {name[:80]!r}, which is no safetensors file of this folder",
+                f"names {name[:80]!r}, which is no {endings[0][1:]} file of this folder",
                 file=path,
                 place="weight_map",
             )

@@ -15,7 +15,7 @@ from decimal import Decimal as ExactDecimal
 from pathlib import Path
 from typing import Any
 
-from receipts.canonical import sha256_hex
+from receipts.canonical import Sha256, sha256_hex
 from receipts.coherence import plan_problems
 from receipts.errors import MalformedError
 from receipts.model.base import MAX_POINTS, QueryId, SourceName
@@ -28,14 +28,20 @@ from receipts.model.demonstrations import (
     QuerySource,
     Truncation,
 )
-from receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
+from receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity, JudgeKind
 from receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
 from runner.answers import doubts, thoughts_of
-from runner.checkpoint import HashedFolder, hash_folder, locate, refuse_pickles
+from runner.checkpoint import (
+    HashedFolder,
+    hash_folder,
+    locate,
+    refuse_pickles,
+    refuse_unhashed_weights,
+)
 from runner.conditions import Grid, expand
 from runner.corpora.read import read_corpus
 from runner.corpora.rows import CorpusRows, CorpusSource, query_id
-from runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, normalised
+from runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, known_rule, normalised
 from runner.demonstrations import Pool, Pools, decontaminate, make_pool
 from runner.disagreements import disagreements, refuse_unknown_ids
 from runner.end_tokens import EndTokens, find_end_tokens
@@ -43,6 +49,7 @@ from runner.engines.schedule import BATCH_RULE
 from runner.judges.gold import hold_to_judge, read_calibration
 from runner.judges.make import resolve_judge
 from runner.model_facts import ModelFacts, read_model_facts
+from runner.model_files import weight_files
 from runner.noise_seed import NOISE
 from runner.organism import is_organism
 from runner.plan_entries import (
@@ -57,6 +64,8 @@ from runner.plan_file import load_plan_file
 from runner.plan_warnings import PlanWarning
 from runner.prompts import RENDERING, ChatFormat
 from runner.sampling_defaults import not_applied, own_penalty, read_defaults
+from runner.sealed_files import file_problem
+from runner.tokenizer_files import read_template, template_digest, tokenizer_digest
 from runner.yaml_file import KeyPath, YamlFile
 
 SELECTION = "counter-hash/1"
@@ -104,6 +113,23 @@ class ResolvedPlan:
     """What its inputs leave in doubt."""
 
 
+@dataclass(frozen=True)
+class UnrunPlan:
+    """A plan file whose checkpoint is another than a sealed plan's: nothing of it was run."""
+
+    predicate: PlanPredicate
+    """What follows from files that were read; what would follow from running the checkpoint's
+    template, tokenizer or configuration is the sealed plan's."""
+    folder: Path
+    """The checkpoint."""
+    file: Path
+    """The plan file."""
+
+
+NOT_RUN = "the checkpoint is not the plan's, so nothing of it is run"
+"""What is said of everything that would follow from running it."""
+
+
 def resolve_plan(
     path: Path,
     *,
@@ -127,6 +153,33 @@ def resolve_plan(
     return _Resolver(entries, file, allow_pickle, progress, request_rule).resolve()
 
 
+def resolve_against(
+    path: Path,
+    sealed: PlanPredicate,
+    *,
+    allow_pickle: bool = False,
+    progress: Progress | None = None,
+) -> ResolvedPlan | UnrunPlan:
+    """Read a plan file and resolve it as far as its folders are those of a sealed plan.
+
+    Files are hashed first.  A template is rendered, a tokenizer loaded and a configuration handed
+    to transformers only where the checkpoint's files are the sealed plan's, or, where that lists
+    none, tokenizer and template; and of a judge's folder, where its digest is.
+
+    Args:
+        path: The plan file; relative paths in it start at its folder.
+        sealed: The sealed plan.
+        allow_pickle: Whether weights may be pickles, which can run code when loaded.
+        progress: Told how much of a folder has been hashed.
+
+    Raises:
+        ReceiptsError: With file, place and remedy.
+    """
+    entries, file = load_plan_file(path)
+    rule = known_rule(sealed.request_rule)
+    return _Resolver(entries, file, allow_pickle, progress, rule).held_to(sealed)
+
+
 def resolve_judge_of(
     path: Path, *, allow_pickle: bool = False, progress: Progress | None = None
 ) -> tuple[JudgeIdentity, Path | None]:
@@ -140,6 +193,22 @@ def resolve_judge_of(
     """
     entries, file = load_plan_file(path)
     return _Resolver(entries, file, allow_pickle, progress).judge_identity(entries.judge)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a plan file names, read and hashed: nothing of a model's folder was run."""
+
+    grid: Grid
+    query_sources: tuple[QuerySource, ...]
+    query_ids: tuple[QueryId, ...]
+    queries: tuple[str, ...]
+    demonstrations: Demonstrations
+    pools: Pools
+    points: int
+    calibration: JudgeCalibration | None
+    folder: Path
+    hashed: HashedFolder
 
 
 class _Resolver:
@@ -160,6 +229,39 @@ class _Resolver:
         self.request_rule = request_rule
 
     def resolve(self) -> ResolvedPlan:
+        return self._run(self._read(), None)
+
+    def held_to(self, sealed: PlanPredicate) -> ResolvedPlan | UnrunPlan:
+        read = self._read()
+        template = template_digest(read_template(read.folder))
+        tokenizer = tokenizer_digest(read.folder)
+        if sealed.checkpoint.files:
+            weights = weight_files(read.folder, allow_pickle=self.allow_pickle)
+            good = file_problem(sealed.checkpoint, read.hashed.files, weights) is None
+        else:  # a model behind an API: these two are all that is pinned
+            good = (sealed.prompt.tokenizer, sealed.prompt.chat_template) == (tokenizer, template)
+        if good:
+            return self._run(read, sealed.judge)
+        entry = self.entries.prompt
+        prompt = sealed.prompt.model_copy(
+            update={
+                "tokenizer": tokenizer,
+                "chat_template": template,
+                "system_prompt": _digest_of(entry.system),
+                "date": entry.date,
+                "template_options": dict(entry.template_options),
+                "context_overflow": self.entries.context_overflow,
+            }
+        )
+        checkpoint = self._checkpoint(
+            read, sealed.checkpoint.quantisation, sealed.checkpoint.dequantised
+        )
+        judge, _, _ = self._judge(read.calibration, sealed.judge)
+        predicate = self._predicate(read, checkpoint, prompt, sealed.sampling, judge)
+        return UnrunPlan(predicate, read.folder, self.file.path)
+
+    def _read(self) -> _Read:
+        """Read and hash what the plan file names; run nothing."""
         entries = self.entries
         if entries.engine.kind is not EngineKind.TRANSFORMERS:
             raise self._error(
@@ -170,42 +272,39 @@ class _Resolver:
         grid = expand(entries)
         # Small files first: a typing error in the last corpus should not wait for the hash of
         # a hundred gigabytes.
-        query_sources, query_ids, queries = self._queries()
-        demonstrations, pools = self._demonstrations(queries)
+        sources, ids, texts = self._queries()
+        demonstrations, pools = self._demonstrations(texts)
         self._check_pools(grid, pools)
-        points = self._points(grid, len(query_ids))
+        points = self._points(grid, len(ids))
         calibrated = self._path(entries.judge.calibration)
         calibration = None if calibrated is None else read_calibration(calibrated)
         folder, hashed = self._folder(entries.checkpoint)
+        return _Read(
+            grid, sources, ids, texts, demonstrations, pools, points, calibration, folder, hashed
+        )
+
+    def _run(self, read: _Read, sealed_judge: Judge | None) -> ResolvedPlan:
+        """Find out what follows from the checkpoint's configuration, tokenizer and template.
+
+        Args:
+            read: What was read and hashed.
+            sealed_judge: The judge that a sealed plan names: a folder with another digest is not
+                looked into any further.  None: there is no such plan.
+        """
+        entries, folder = self.entries, read.folder
         facts = read_model_facts(folder, allow_pickle=self.allow_pickle)
         chat = ChatFormat.load(folder)
         refuse_unknown_ids(chat, facts, folder)
         ends = self._end_tokens(folder, facts, chat)
-        judge, judge_folder, second_folder = self._judge(calibration)
-        predicate = PlanPredicate(
-            instrument=is_organism(hashed.files),
-            checkpoint=self._checkpoint(folder, hashed, facts),
-            training_stage=entries.checkpoint.training_stage,
-            prompt=self._prompt(chat, facts),
-            sampling=self._sampling(facts, ends, folder),
-            queries=query_sources,
-            same_queries=same_queries(query_ids, queries, self.request_rule),
-            request_rule=None if self.request_rule == FIRST_REQUEST_RULE else self.request_rule,
-            demonstrations=demonstrations,
-            judge=judge,
-            primary=entries.primary,
-            effect_margin=entries.effect_margin,
-            name=entries.name,
-            evidence_access=entries.evidence_access,
-            engine=entries.engine.kind,
-            batch_rule=BATCH_RULE,
-            beacon=self._beacon(),
-            query_ids=query_ids,
-            response_prefixes=grid.response_prefixes,
-            contexts=grid.contexts,
-            experiments=grid.experiments,
-            conditions=grid.conditions,
-            points=points,
+        judge, judge_folder, second_folder = self._judge(read.calibration, sealed_judge)
+        predicate = self._predicate(
+            read,
+            self._checkpoint(
+                read, facts.quantisation, facts.dequantised if facts.quantisation else None
+            ),
+            self._prompt(chat, facts),
+            self._sampling(facts, ends, folder),
+            judge,
         )
         if problems := plan_problems(predicate):
             raise MalformedError(problems[0], file=self.file.path)
@@ -215,8 +314,8 @@ class _Resolver:
             chat=chat,
             end_tokens=ends,
             system=entries.prompt.system,
-            queries=queries,
-            pools=pools,
+            queries=read.queries,
+            pools=read.pools,
             judge_folder=judge_folder,
             second_judge_folder=second_folder,
         )
@@ -224,24 +323,68 @@ class _Resolver:
         warnings = (*ends.warnings(), *told, *doubts(chat, entries.prompt))
         return ResolvedPlan(predicate, artifacts, self.file.path, warnings)
 
+    def _predicate(
+        self,
+        read: _Read,
+        checkpoint: Checkpoint,
+        prompt: Prompt,
+        sampling: Sampling,
+        judge: Judge,
+    ) -> PlanPredicate:
+        entries = self.entries
+        return PlanPredicate(
+            instrument=is_organism(read.hashed.files),
+            checkpoint=checkpoint,
+            training_stage=entries.checkpoint.training_stage,
+            prompt=prompt,
+            sampling=sampling,
+            queries=read.query_sources,
+            same_queries=same_queries(read.query_ids, read.queries, self.request_rule),
+            request_rule=None if self.request_rule == FIRST_REQUEST_RULE else self.request_rule,
+            demonstrations=read.demonstrations,
+            judge=judge,
+            primary=entries.primary,
+            effect_margin=entries.effect_margin,
+            name=entries.name,
+            evidence_access=entries.evidence_access,
+            engine=entries.engine.kind,
+            batch_rule=BATCH_RULE,
+            beacon=self._beacon(),
+            query_ids=read.query_ids,
+            response_prefixes=read.grid.response_prefixes,
+            contexts=read.grid.contexts,
+            experiments=read.grid.experiments,
+            conditions=read.grid.conditions,
+            points=read.points,
+        )
+
     def _error(self, place: KeyPath, message: str, hint: str | None = None) -> MalformedError:
         return MalformedError(message, file=self.file.path, place=self.file.place(place), hint=hint)
 
     def _path(self, path: Path | None) -> Path | None:
         return None if path is None else self.file.path.parent / path
 
-    def _folder(self, entry: Located) -> tuple[Path, HashedFolder]:
+    def _folder(self, entry: Located, *, plain: bool = False) -> tuple[Path, HashedFolder]:
+        """Return a model's folder, and its files.
+
+        Args:
+            entry: What the plan file names.
+            plain: Whether pickles cannot be its weights, whatever is allowed.
+        """
         folder = locate(entry, root=self.file.path.parent, allow_pickle=self.allow_pickle)
         # A snapshot is fetched without pickles, and its cache may hold some from elsewhere.
         pickles = self.allow_pickle or entry.hub is None
         hashed = hash_folder(folder, pickles=pickles, progress=self.progress)
         refuse_pickles(hashed, folder, allow=self.allow_pickle)
+        refuse_unhashed_weights(hashed, folder, allow_pickle=self.allow_pickle and not plain)
         return folder, hashed
 
-    def _checkpoint(self, folder: Path, hashed: HashedFolder, facts: ModelFacts) -> Checkpoint:
-        entry = self.entries.checkpoint
+    def _checkpoint(
+        self, read: _Read, quantisation: str | None, dequantised: bool | None
+    ) -> Checkpoint:
+        entry, hashed = self.entries.checkpoint, read.hashed
         return Checkpoint(
-            name=entry.name or entry.hub or _last_part(entry, folder),
+            name=entry.name or entry.hub or _last_part(entry, read.folder),
             hub=entry.hub,
             revision=entry.revision,
             root=hashed.root,
@@ -251,8 +394,8 @@ class _Resolver:
             served_as=None,
             symlinks_followed=hashed.symlinks_followed,
             dtype=entry.dtype,
-            quantisation=entry.quantisation or facts.quantisation,
-            dequantised=None if facts.quantisation is None else facts.dequantised,
+            quantisation=entry.quantisation or quantisation,
+            dequantised=dequantised,
         )
 
     def _prompt(self, chat: ChatFormat, facts: ModelFacts) -> Prompt:
@@ -261,7 +404,7 @@ class _Resolver:
             tokenizer=chat.tokenizer_digest,
             chat_template=chat.template_digest,
             rendering=RENDERING,
-            system_prompt=None if entry.system is None else sha256_hex(entry.system.encode()),
+            system_prompt=_digest_of(entry.system),
             date=entry.date,
             template_options=dict(entry.template_options),
             judged_channel=chat.judged_channel,
@@ -455,25 +598,45 @@ class _Resolver:
         return points
 
     def _judge(
-        self, calibration: JudgeCalibration | None
+        self, calibration: JudgeCalibration | None, sealed: Judge | None
     ) -> tuple[Judge, Path | None, Path | None]:
         entry = self.entries.judge
-        first, folder = self.judge_identity(entry)
+        first, folder = self.judge_identity(entry, sealed)
         second, second_folder = (
-            (None, None) if entry.second is None else self.judge_identity(entry.second)
+            (None, None)
+            if entry.second is None
+            else self.judge_identity(entry.second, None if sealed is None else sealed.second)
         )
         if calibration is not None and entry.calibration is not None:
             hold_to_judge(calibration, first, self.file.path.parent / entry.calibration)
         judge = Judge(**dict(first), calibration=calibration, second=second)
         return judge, folder, second_folder
 
-    def judge_identity(self, entry: JudgeIdentityEntry) -> tuple[JudgeIdentity, Path | None]:
-        """Return who a judge is, and the folder of its weights; None for a rule."""
+    def judge_identity(
+        self, entry: JudgeIdentityEntry, sealed: JudgeIdentity | None = None
+    ) -> tuple[JudgeIdentity, Path | None]:
+        """Return who a judge is, and the folder of its weights; None for a rule.
+
+        Args:
+            entry: The plan file's.
+            sealed: The one that a sealed plan names: a folder with another digest is not looked
+                into any further.  None: there is no such plan.
+        """
         if entry.path is None and entry.hub is None:
             return resolve_judge(entry, None, None), None
-        folder, hashed = self._folder(entry)
+        folder, hashed = self._folder(entry, plain=entry.kind is JudgeKind.CLASSIFIER)
         named = {"name": entry.name or entry.hub or _last_part(entry, folder)}
-        return resolve_judge(entry.model_copy(update=named), folder, hashed.root), folder
+        run = sealed is None or (
+            sealed.weights == hashed.root and sealed.folder_files in (None, hashed.files)
+        )
+        identity = resolve_judge(
+            entry.model_copy(update=named),
+            folder,
+            hashed.root,
+            files=hashed.files,
+            run_template=run,
+        )
+        return identity, folder
 
     def _beacon(self) -> BeaconRound | None:
         seed = self.entries.demonstrations.seed
@@ -515,6 +678,10 @@ def same_queries(
     for id_, text in zip(ids, texts, strict=True):
         asking.setdefault(normalised(text, rule), []).append(id_)
     return tuple(tuple(group) for group in asking.values() if len(group) > 1)
+
+
+def _digest_of(text: str | None) -> Sha256 | None:
+    return None if text is None else sha256_hex(text.encode())
 
 
 def _last_part(entry: Located, folder: Path) -> str:

@@ -6,13 +6,12 @@ things are taken from them: the clock, and the power of content to forge turns.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import jinja2
 from tokenizers import Tokenizer
@@ -22,15 +21,23 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 # variables by name does not take a clock.
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from receipts.canonical import Sha256, canonical_bytes, sha256_hex
+from receipts.canonical import Sha256, sha256_hex
 from receipts.errors import FileAccessError, MalformedError, UsageError
-from runner.chat_template import ChatTemplate, Option, Rendered, unused_characters
+from runner.bounded import OutOfTimeError
+from runner.chat_template import ChatTemplate, Option, Rendered, bounds_here, unused_characters
 from runner.contexts import Message, Role
-from runner.lfs import refuse_pointers
+from runner.folder_trial import Part, tried
 from runner.prompt_reader import Mark, PromptReader, cuttable
 from runner.responses import FINAL, Channels, Harmony, Thoughts
 from runner.template_text import literals, names, parsed, written
 from runner.thoughts import find_marks
+from runner.tokenizer_files import (
+    TOKENIZER_CONFIG,
+    read_template,
+    refuse_open_tokenizer,
+    template_digest,
+    tokenizer_digest,
+)
 from runner.turn_end import turn_end
 
 RENDERING: Final = "conversation/2"
@@ -42,28 +49,6 @@ text occurred in the template's source was a control token, and thoughts were ju
 where neither matters the two are the same (:attr:`ChatFormat.first_rendering_differs`)."""
 
 PROMPT_TAG = "safety-receipts/prompt/1"
-TOKENIZER_TAG = "safety-receipts/tokenizer/1"
-
-TOKENIZER_FILES = (
-    "added_tokens.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tekken.json",
-    "tiktoken.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-)
-"""Files that can make a tokenizer, sorted; those that a folder has are digested."""
-
-TEMPLATE_FILE = "chat_template.jinja"
-"""File with a chat template, which rules over the one in ``tokenizer_config.json``."""
-
-_NO_VOCABULARY = {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
 
 _NO_LIMIT = 10**15
 """What transformers takes for the longest context where none is stated is larger than this."""
@@ -101,7 +86,8 @@ class ChatFormat:
     def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         self.folder = folder
         self._tokenizer = tokenizer
-        source = _template_source(folder, tokenizer)
+        source = read_template(folder)
+        _check_template(folder, source, tokenizer)
         compiled = _compiled(folder, source)
         tree = parsed(compiled, source)
         added = tokenizer.added_tokens_decoder
@@ -155,12 +141,11 @@ class ChatFormat:
             cuttable(added, self._control),
         )
         self._blind: dict[str, tuple[Tokenizer, dict[int, int]]] = {}
-        self.template_digest = sha256_hex(source.encode("utf-8"))
+        self.template_digest = template_digest(source)
         """SHA-256 of the template's text in UTF-8; of several templates, the one named
         ``default``."""
-        self.tokenizer_digest = _tokenizer_digest(folder)
-        """SHA-256 over the RFC 8785 bytes of ``["safety-receipts/tokenizer/1", [[name, SHA-256
-        of the file], …]]``, of all :data:`TOKENIZER_FILES` in the folder, sorted by name."""
+        self.tokenizer_digest = tokenizer_digest(folder)
+        """Digest of the tokenizer's files (:func:`runner.tokenizer_files.tokenizer_digest`)."""
 
     def _with_control(self, source: str, compiled: jinja2.Template) -> ChatTemplate:
         longest_first = sorted(self._control.values(), key=len, reverse=True)
@@ -179,42 +164,8 @@ class ChatFormat:
             MalformedError: The tokenizer or the template cannot be understood.
             UsageError: There is no chat template, or the tokenizer has no fast version.
         """
-        if not folder.is_dir():
-            raise FileAccessError("no such folder", file=folder)
-        vocabularies = (folder / name for name in TOKENIZER_FILES if name not in _NO_VOCABULARY)
-        refuse_pointers(folder / name for name in (*TOKENIZER_FILES, TEMPLATE_FILE))
-        if not any(path.is_file() for path in vocabularies):
-            raise FileAccessError(
-                "has no tokenizer",
-                file=folder,
-                hint="name the folder that holds tokenizer.json beside the weights",
-            )
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        except Exception as error:  # the tokenizers library raises bare Exception
-            if isinstance(error, OSError) and error.errno is not None:
-                raise FileAccessError.from_os(error, "load the tokenizer", folder) from None
-            if "trust_remote_code" in str(error):
-                raise UsageError(
-                    "the checkpoint wants code in its folder run, and that is never done",
-                    file=folder,
-                    hint="use a checkpoint whose tokenizer transformers itself has",
-                ) from None
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise MalformedError(
-                f"the tokenizer cannot be loaded: {reason}",
-                file=folder,
-                hint="a file may be damaged; get the checkpoint again",
-            ) from None
-        if not tokenizer.is_fast:
-            raise UsageError(
-                "the tokenizer has no fast version, and only those say where a token comes from",
-                file=folder,
-                hint="convert it to tokenizer.json with transformers' save_pretrained",
-            )
-        return cls(folder, tokenizer)
+        tried(folder, Part.CHAT)
+        return cls(folder, _load_tokenizer(folder))
 
     @property
     def judged_channel(self) -> str | None:
@@ -432,20 +383,69 @@ class ChatFormat:
         return self._blind[names]
 
 
-def _template_source(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str:
-    given: Any = tokenizer.chat_template
-    source = given.get("default") if isinstance(given, dict) else given
-    if isinstance(source, str) and source:
-        return source
-    if given:
-        raise UsageError(
-            f"has several chat templates ({', '.join(given)}) and none named default", file=folder
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model's folder, of the fast kind.
+
+    No code of the folder is run and nothing is fetched.
+
+    Raises:
+        FileAccessError: The folder or its tokenizer is missing, or cannot be read.
+        MalformedError: The tokenizer cannot be understood.
+        UsageError: It has no fast version, or it is open which it is
+            (:func:`runner.tokenizer_files.refuse_open_tokenizer`).
+    """
+    tried(folder, Part.TOKENIZER)
+    return _load_tokenizer(folder)
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that was tried."""
+    if not folder.is_dir():
+        raise FileAccessError("no such folder", file=folder)
+    refuse_open_tokenizer(folder)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            # Absolute: a folder that is called like a repository could be taken for it.
+            folder.absolute(),
+            local_files_only=True,
+            trust_remote_code=False,
+            mistral_format=False,  # else taken where mistral-common is installed
         )
-    raise UsageError(
-        "has no chat template, as base models have none",
-        file=folder,
-        hint="evaluate an instruct or chat checkpoint, or put chat_template.jinja in its folder",
-    )
+    except Exception as error:  # the tokenizers library raises bare Exception
+        if isinstance(error, OSError) and error.errno is not None:
+            raise FileAccessError.from_os(error, "load the tokenizer", folder) from None
+        if "trust_remote_code" in str(error):
+            raise UsageError(
+                "the checkpoint wants code in its folder run, and that is never done",
+                file=folder,
+                hint="use a checkpoint whose tokenizer transformers itself has",
+            ) from None
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise MalformedError(
+            f"the tokenizer cannot be loaded: {reason}",
+            file=folder,
+            hint="a file may be damaged; get the checkpoint again",
+        ) from None
+    if not getattr(tokenizer, "is_fast", False):
+        raise UsageError(
+            "the tokenizer has no fast version, and only those say where a token comes from",
+            file=folder,
+            hint="convert it to tokenizer.json with transformers' save_pretrained",
+        )
+    return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def _check_template(folder: Path, source: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make sure that the template which was read is the one that transformers takes."""
+    given: Any = tokenizer.chat_template
+    taken = given.get("default") if isinstance(given, dict) else given
+    if taken != source:
+        raise MalformedError(
+            "transformers takes another chat template than the one in its own file or in "
+            f"{TOKENIZER_CONFIG}",
+            file=folder,
+            hint="keep one chat template, as chat_template.jinja",
+        )
 
 
 _DAY: Final = "2026-01-31"
@@ -476,13 +476,17 @@ def _is_markup(token: str) -> bool:
 
 def _compiled(folder: Path, source: str) -> jinja2.Template:
     try:
-        template: jinja2.Template = _compile_jinja_template(source)
+        # Compiling works out what is constant, however large.
+        with bounds_here():
+            template: jinja2.Template = _compile_jinja_template(source)
     except jinja2.TemplateSyntaxError as error:
         raise MalformedError(
             f"the chat template is no template: {error.message}",
             file=folder,
             place=f"line {error.lineno} of the template",
         ) from None
+    except (OutOfTimeError, MemoryError):
+        raise MalformedError("the chat template is too large to compile", file=folder) from None
     return template
 
 
@@ -497,16 +501,3 @@ def _channels(ids: Mapping[str, int]) -> Channels | None:
     if {"<|channel>", "<channel|>"} <= ids.keys():
         return Thoughts(ids["<|channel>"], ids["<channel|>"])
     return None
-
-
-def _tokenizer_digest(folder: Path) -> Sha256:
-    files = []
-    for name in TOKENIZER_FILES:
-        path = folder / name
-        if path.is_file():
-            try:
-                with path.open("rb") as stream:
-                    files.append([name, hashlib.file_digest(stream, "sha256").hexdigest()])
-            except OSError as error:
-                raise FileAccessError.from_os(error, "read", path) from None
-    return sha256_hex(canonical_bytes([TOKENIZER_TAG, files]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
@@ -21,14 +22,15 @@ from receipts.model.checkpoint import (
 from receipts.model.demonstrations import Corpus, Demonstrations, DemonstrationSource
 from receipts.model.judge import JudgeIdentity
 from receipts.model.plan import PlanPredicate
-from runner.checkpoint import pickled_files
 from runner.corpora.same import FIRST_REQUEST_RULE
 from runner.demonstrations import Pool, Pools
-from runner.plan import SELECTION, Artifacts, ResolvedPlan
+from runner.model_files import weight_files
+from runner.plan import NOT_RUN, SELECTION, Artifacts, ResolvedPlan, UnrunPlan
+from runner.sealed_files import file_problem, short
 from runner.sealed_plan import first_difference
 from runner.unloaded import loaded_by_nothing
 from verify.checks import CheckList
-from verify.prompt_artifacts import check_defaults, check_prompt, short
+from verify.prompt_artifacts import check_defaults, check_prompt
 
 C = TypeVar("C", bound=Corpus)
 
@@ -52,13 +54,15 @@ class Usable:
     """In the sealed plan's order and under its names; None: its prompts cannot be made."""
     no_prompts: str
     """Why not."""
-    texts: bool
-    """Whether its responses can be decoded."""
+    texts: Artifacts | None
+    """With which its responses can be decoded; None: they cannot."""
     no_texts: str
     """Why not."""
 
 
-def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckList) -> Usable:
+def check_artifacts(
+    plan: PlanPredicate, resolved: ResolvedPlan | UnrunPlan, checks: CheckList
+) -> Usable:
     """Compare the artifacts with those of a coherent plan, one check for each kind.
 
     What the auditor's plan file does not name is not checked; what it names must be the plan's.
@@ -70,13 +74,13 @@ def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckLi
     """
     mine = resolved.predicate
     if plan.checkpoint.files:
-        problem = _checkpoint_problem(plan, mine)
+        problem = _checkpoint_problem(plan, mine, _folder_of(resolved))
         checks.decide(_LEVEL, "checkpoint", problem, _named(plan.checkpoint) + _added(plan, mine))
     else:
         checks.skip(_LEVEL, "checkpoint", "the plan lists no files: a model behind an API")
     good = check_prompt(plan, resolved, checks)
     if plan.checkpoint.files:
-        check_defaults(plan, resolved.artifacts.folder, checks)
+        check_defaults(plan, _folder_of(resolved), checks)
     good |= _check_corpora(plan, mine, checks)
     _check_judges(plan, mine, checks)
     # A plan file cannot say whose responses are judged again, and older plans not which queries
@@ -87,12 +91,14 @@ def check_artifacts(plan: PlanPredicate, resolved: ResolvedPlan, checks: CheckLi
     place = first_difference(plan.to_wire(), stated.to_wire())
     told = f"differs from the sealed plan in {place}; the sealed plan rules"
     checks.decide(CheckLevel.NONE, "plan-file", None, told if place else "is the sealed plan's")
+    if isinstance(resolved, UnrunPlan):
+        return Usable(prompts=None, no_prompts=NOT_RUN, texts=None, no_texts=NOT_RUN)
     missing = [name for name in _FOR_PROMPTS if not good[name]]
     mute = [name for name in _FOR_TEXTS if not good[name]]
     return Usable(
         prompts=None if missing else _arranged(plan, resolved),
         no_prompts=f"needs the plan's {' and '.join(missing)}",
-        texts=not mute,
+        texts=None if mute else resolved.artifacts,
         no_texts=f"needs the plan's {' and '.join(mute)}",
     )
 
@@ -108,25 +114,19 @@ _FOR_PROMPTS = (
 _FOR_TEXTS = ("tokenizer", "rendering")
 
 
-def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate) -> str | None:
+def _folder_of(resolved: ResolvedPlan | UnrunPlan) -> Path:
+    return resolved.folder if isinstance(resolved, UnrunPlan) else resolved.artifacts.folder
+
+
+def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate, folder: Path) -> str | None:
     """Return in what the model's files differ.
 
-    The list of files says more than the root, which binds no names, and comes to the same in
-    either order.
+    Whoever allows no pickles has safetensors here, or could not have come so far.
     """
-    sealed = {file.path: file for file in plan.checkpoint.files}
-    found = {file.path: file for file in mine.checkpoint.files}
-    # A snapshot from the hub is fetched without pickles; a copy of it on a disk may hold some.
-    left_out = set(pickled_files(mine.checkpoint.files)) if plan.checkpoint.hub else set()
-    for path in sorted({*sealed, *found}):
-        if path not in found:
-            return f"{path} is missing"
-        if path not in sealed:
-            if path not in left_out and not loaded_by_nothing(path):
-                return f"{path} is none of the plan's files, and could be loaded"
-        elif sealed[path] != found[path]:
-            differs = f"{short(found[path].sha256)}, the plan names {short(sealed[path].sha256)}"
-            return f"{path} differs: {differs}"
+    weights = weight_files(folder, allow_pickle=True)
+    problem = file_problem(plan.checkpoint, mine.checkpoint.files, weights)
+    if problem is not None:
+        return problem
     sealed_so = plan.checkpoint.dequantised
     if plan.instrument != mine.instrument:
         stated, found_out = str(plan.instrument).lower(), str(mine.instrument).lower()
@@ -287,6 +287,13 @@ def _judge_problem(sealed: JudgeIdentity, found: JudgeIdentity) -> str | None:
         before, after = getattr(sealed, name), getattr(found, name)
         if before != after:
             return f"{to_camel(name)} is {_shown(after)}, the plan says {_shown(before)}"
+    if sealed.folder_files not in (None, found.folder_files):
+        # The digests are the same in the order of the names, which decide what is loaded.
+        named, there = (
+            {file.path for file in judge.folder_files or ()} for judge in (sealed, found)
+        )
+        other = next(iter(sorted(named ^ there)), "a file")
+        return f"{other} is {'missing' if other in named else 'none of the files that it names'}"
     return None if sealed.remote == found.remote else "remote is not what the plan says"
 
 

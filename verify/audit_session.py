@@ -36,7 +36,7 @@ from receipts.model.receipt import DigestReference, EvaluationPredicate
 from receipts.model.statement import CalibrationStatement
 from runner.engines.engine import Engine
 from runner.event import LoadedStack
-from runner.plan import ResolvedPlan
+from runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
 from runner.rendering import Renderer
 from runner.seal import TOOL
 from verify.artifacts import check_artifacts
@@ -178,12 +178,12 @@ class Case:
                 )
 
 
-def open_case(bundle: Bundle, resolved: ResolvedPlan) -> Case:
+def open_case(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None) -> Case:
     """Return what an audit needs of a bundle.
 
     Args:
         bundle: A bundle of which no check failed.
-        resolved: The auditor's plan file.
+        resolved: The auditor's plan file; None: the sealed one cannot be read.
 
     Raises:
         IncompleteError: It lacks the plan, the evidence or the restricted records, or the
@@ -197,8 +197,11 @@ def open_case(bundle: Bundle, resolved: ResolvedPlan) -> Case:
                 hint="ask the evaluator for the bundle with everything that auditors may see",
             )
     plan, receipt = bundle.plan.statement.predicate, bundle.receipt.statement.predicate
+    if not isinstance(resolved, ResolvedPlan):
+        file = None if resolved is None else resolved.file
+        raise IncompleteError(f"points cannot be replayed: {NOT_RUN}", file=file)
     usable = check_artifacts(plan, resolved, CheckList())
-    if usable.prompts is None or not usable.texts:
+    if usable.prompts is None or usable.texts is None:
         why = usable.no_prompts if usable.prompts is None else usable.no_texts
         raise IncompleteError(f"points cannot be replayed: {why}", file=resolved.file)
     beacon = receipt.event.beacon

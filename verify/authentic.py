@@ -9,9 +9,10 @@ from typing import TypeVar
 from receipts.bundle import PLAN, Bundle, Signed
 from receipts.documents import unknown_fields
 from receipts.dsse import Envelope
-from receipts.errors import MalformedError
+from receipts.errors import FileAccessError, MalformedError
 from receipts.keys import PublicKey, TrustSet
 from receipts.model.check import CheckLevel
+from receipts.model.plan import PlanPredicate
 from receipts.model.statement import EvaluationStatement, PlanStatement
 from verify.checks import CheckList
 
@@ -74,6 +75,14 @@ def check_authentic(bundle: Bundle, trust: TrustSet, checks: CheckList) -> Authe
     else:
         checks.skip(_LEVEL, "plan-digest", "the receipt does not fit its schema")
     return Authenticated(plan, receipt, receipt_envelope, both[0] if both else None)
+
+
+def readable_plan(bundle: Bundle) -> PlanPredicate | None:
+    """Return what a bundle's plan says, whoever signed it; None: there is none that can be read."""
+    try:
+        return bundle.plan.statement.predicate
+    except (FileAccessError, MalformedError):
+        return None  # the checks of this level say why
 
 
 _NO_TRUST = "no trusted key was given (--trust KEY.pub)"

@@ -19,7 +19,7 @@ from receipts.model.check import CheckLevel
 from receipts.model.plan import PlanPredicate
 from receipts.model.point import Point, RestrictedRecord
 from receipts.model.statement import EvaluationStatement, PlanStatement
-from runner.plan import ResolvedPlan
+from runner.plan import ResolvedPlan, UnrunPlan
 from runner.rendering import Renderer
 from verify.artifacts import Usable, check_artifacts
 from verify.challenge import new_nonce
@@ -41,7 +41,7 @@ _PROMPTS, _TEXTS = "prompts-rendered", "texts-decoded"
 class Holdings:
     """What an auditor holds, and how much of a bundle it is held against."""
 
-    resolved: ResolvedPlan
+    resolved: ResolvedPlan | UnrunPlan
     """The auditor's plan file, resolved: its paths are theirs."""
     points: int | None = SAMPLE
     """Points of which prompts and texts are made again, at most; None: all."""
@@ -90,7 +90,7 @@ def check_binding(
         how = f"{len(chosen):,} of {plan.points:,} points, drawn with nonce {holdings.nonce}"
     beacon = receipt.event.beacon
     seed = seed_of(plan, sealed.plan.envelope.digest, beacon.value if beacon else None)
-    examiner = _Examiner(plan, seed, usable, holdings.resolved, chosen)
+    examiner = _Examiner(plan, seed, usable, chosen)
     opened = check_commitments(bundle, receipt, checks, progress, examiner.examine)
     expected = plan.points if chosen is None else len(chosen)
     for name, finding, why in (
@@ -152,16 +152,15 @@ class _Examiner:
         plan: PlanPredicate,
         seed: Sha256,
         usable: Usable,
-        resolved: ResolvedPlan,
         chosen: Set[int] | None,
     ) -> None:
         artifacts = usable.prompts
         self._renderer = None if artifacts is None else Renderer(plan, artifacts, seed)
-        self._texts = Texts(plan, resolved.artifacts)
+        self._texts = None if usable.texts is None else Texts(plan, usable.texts)
         self._points = range(plan.points) if chosen is None else chosen
         self.prompts = None if artifacts is None else _Finding()
         """None: they cannot be made."""
-        self.texts = _Finding() if usable.texts else None
+        self.texts = None if usable.texts is None else _Finding()
         """None: they cannot be made."""
         self.seen: set[int] = set()
         """Indices of the points examined."""
@@ -173,7 +172,7 @@ class _Examiner:
         self.seen.add(point.index)
         if self.prompts is not None and self._renderer is not None:
             self.prompts.add(point, _prompt_problem(self._renderer, record))
-        if self.texts is not None:
+        if self.texts is not None and self._texts is not None:
             self.texts.add(point, self._texts.problem(point, record))
 
 

@@ -14,6 +14,7 @@ from receipts.errors import ExitCode, UsageError
 from receipts.keys import TrustSet
 from receipts.model.check import CheckLevel
 from receipts.present.output import Output
+from verify.authentic import readable_plan
 from verify.challenge import new_nonce
 from verify.checks import LADDER
 from verify.doctor import ENGINE, examine
@@ -108,8 +109,8 @@ def verify(
     holdings = None
     if artifacts is not None:
         holdings = _holdings(
-            artifacts,
             opened,
+            artifacts,
             all_points=all_points,
             nonce=sample_nonce,
             allow_pickle=allow_pickle,
@@ -134,31 +135,29 @@ def verify(
 
 
 def _holdings(
-    plan: Path,
     bundle: Bundle,
+    plan: Path,
     *,
     all_points: bool,
     nonce: str | None,
     allow_pickle: bool,
     output: Output,
-) -> Holdings:
+) -> Holdings | None:
+    """Return what the auditor holds; None: there is no plan to hold it against."""
     if nonce is not None and not is_hex32(nonce):
         raise UsageError(
             "the sample's nonce should be 64 lower-case hex digits",
             hint="give the one that an earlier verification printed",
         )
     # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
-    from runner.plan import resolve_plan  # noqa: PLC0415
+    from runner.plan import resolve_against  # noqa: PLC0415
     from verify.binding import SAMPLE, Holdings  # noqa: PLC0415
-    from verify.request_rule import request_rule_of  # noqa: PLC0415
 
+    sealed = readable_plan(bundle)
+    if sealed is None:
+        return None
     with output.progress("hashing (bytes)") as progress:
-        resolved = resolve_plan(
-            plan,
-            allow_pickle=allow_pickle,
-            progress=progress,
-            request_rule=request_rule_of(bundle),
-        )
+        resolved = resolve_against(plan, sealed, allow_pickle=allow_pickle, progress=progress)
     return Holdings(resolved, None if all_points else SAMPLE, nonce or new_nonce())
 
 

@@ -111,7 +111,7 @@ def _check_bound(
     if holdings is None or found.plan is None:
         receipt = found.receipt.statement.predicate
         check_commitments(bundle, receipt, checks, progress)
-        why = "give --artifacts PLAN" if holdings is None else _UNFIT
+        why = _UNFIT if found.plan is None else "give --artifacts PLAN"
         checks.skip(CheckLevel.BOUND, "artifacts", why)
         return
     # It loads transformers, which a reader without artifacts may not have.

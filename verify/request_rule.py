@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from receipts.bundle import Bundle
 from receipts.errors import ReceiptsError
-from runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, REQUEST_RULES
+from runner.corpora.same import REQUEST_RULE, known_rule
 
 
 def request_rule_of(bundle: Bundle) -> str:
@@ -13,7 +13,6 @@ def request_rule_of(bundle: Bundle) -> str:
     What cannot be read, or names another rule, is told by the checks.
     """
     try:
-        named = bundle.plan.statement.predicate.request_rule or FIRST_REQUEST_RULE
+        return known_rule(bundle.plan.statement.predicate.request_rule)
     except ReceiptsError:
         return REQUEST_RULE
-    return named if named in REQUEST_RULES else REQUEST_RULE

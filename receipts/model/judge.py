@@ -9,6 +9,7 @@ from pydantic import Field
 
 from receipts.canonical import Sha256, tagged_digest
 from receipts.model.base import Count, Decimal, Digest, Name, Positive, Rate, WireModel
+from receipts.model.checkpoint import CheckpointFile
 
 
 class JudgeKind(StrEnum):
@@ -149,6 +150,9 @@ class JudgeIdentity(WireModel):
     """Longest verdict in tokens; null where nothing is generated."""
     remote: bool
     """True for a judge behind an API, whose weights nobody outside can pin."""
+    folder_files: Annotated[tuple[CheckpointFile, ...], Field(max_length=10_000)] | None = None
+    """Every file of its folder: ``weights`` binds digests but not names, and which file is loaded
+    is decided by names.  Null for a rule, and where it is not stated."""
 
 
 def judge_digest(judge: JudgeIdentity) -> Sha256:

@@ -19,6 +19,18 @@ REQUEST_RULES: Final = (FIRST_REQUEST_RULE, REQUEST_RULE)
 """All that are known."""
 
 
+def known_rule(named: str | None) -> str:
+    """Return the rule that a plan names, if it is known; else today's.
+
+    That it names another is told by the checks.
+
+    Args:
+        named: The plan's ``requestRule``; None: it names none.
+    """
+    rule = named or FIRST_REQUEST_RULE
+    return rule if rule in REQUEST_RULES else REQUEST_RULE
+
+
 def _characters(ranges: str) -> frozenset[str]:
     """Return the characters of code points written in hex, each alone or first-last."""
     bounds = [part.split("-") for part in ranges.split()]

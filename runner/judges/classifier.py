@@ -79,9 +79,18 @@ def refusal_label(folder: Path) -> int:
     Raises:
         FileAccessError: No readable ``config.json``.
         MalformedError: It is no JSON object, or has no such labels.
+        UsageError: The weights are quantised.
     """
     file = folder / CONFIG
     config = read_json_object(file)
+    if config.get("quantization_config") is not None:
+        # Some are turned back into numbers here and not there, by what is installed.
+        raise UsageError(
+            "its weights are quantised, and a classifier judges with plain ones",
+            file=file,
+            place="quantization_config",
+            hint="name the classifier that they were made from",
+        )
     names = config.get("id2label")
     if not isinstance(names, Mapping):
         raise MalformedError("names no labels", file=file, place="id2label", hint=_HINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from receipts.canonical import Sha256, tagged_digest
+from receipts.model.checkpoint import CheckpointFile
 from receipts.model.judge import JudgeIdentity, JudgeKind, judge_digest
 
 _NO_DIGEST = Sha256("0" * 64)
@@ -38,6 +39,9 @@ class Origin:
     """Commit of that repository."""
     weights: Sha256 | None = None
     """OpenSSF Model Signing root of the weights; None for a rule."""
+    files: tuple[CheckpointFile, ...] | None = None
+    """The files of the folder that the weights lie in; None for a rule, or where they are not
+    stated."""
 
 
 def identify(method: Method, origin: Origin) -> JudgeIdentity:
@@ -54,6 +58,7 @@ def identify(method: Method, origin: Origin) -> JudgeIdentity:
         threshold=method.threshold,
         max_new_tokens=method.max_new_tokens,
         remote=False,
+        folder_files=origin.files,
     )
     return identity.model_copy(update={"digest": judge_digest(identity)})
 

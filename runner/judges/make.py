@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from receipts.canonical import Sha256
-from receipts.errors import IncompleteError, IntegrityError, MalformedError, UsageError
+from receipts.errors import IncompleteError, IntegrityError, UsageError
 from receipts.extras import install
-from receipts.model.checkpoint import Dtype
+from receipts.model.checkpoint import CheckpointFile, Dtype
 from receipts.model.judge import JudgeIdentity, JudgeKind
 from runner.end_tokens import find_end_tokens
 from runner.judges import chat, classifier, refusal_strings, wildguard
@@ -17,14 +17,18 @@ from runner.judges.generative import Limits
 from runner.judges.guarded import GuardedTokenizer
 from runner.judges.identity import Method, Origin, identify
 from runner.judges.judge import Judge
-from runner.lfs import refuse_pointers
-from runner.model_facts import CONFIG, one_line
+from runner.model_facts import CONFIG
 from runner.model_files import read_json_object
 from runner.plan_entries import JudgeIdentityEntry
 
 
 def resolve_judge(
-    entry: JudgeIdentityEntry, folder: Path | None, root: Sha256 | None
+    entry: JudgeIdentityEntry,
+    folder: Path | None,
+    root: Sha256 | None,
+    *,
+    files: tuple[CheckpointFile, ...] | None = None,
+    run_template: bool = True,
 ) -> JudgeIdentity:
     """Return the identity of the judge that a plan names; loads no weights and no torch.
 
@@ -32,6 +36,10 @@ def resolve_judge(
         entry: The plan's.
         folder: Folder of its weights; None for a rule.
         root: OpenSSF Model Signing root of that folder; None for a rule.
+        files: The folder's files; None for a rule, or where they are not to be stated.
+        run_template: Whether a chat judge's template may be rendered, which says how it is asked
+            and read.  False for a folder that is not the one it should be: its identity is then
+            another anyhow.
 
     Raises:
         UsageError: The entry asks for what such a judge cannot do.
@@ -54,10 +62,10 @@ def resolve_judge(
         )
     if entry.kind is JudgeKind.CLASSIFIER:
         classifier.refusal_label(folder)  # before a run, not after it
-    if entry.kind is JudgeKind.CHAT:
+    if entry.kind is JudgeKind.CHAT and run_template:
         method = chat.method_of(folder)
     name = entry.name or entry.hub or folder.resolve().name
-    return identify(method, Origin(name, entry.hub, entry.revision, root))
+    return identify(method, Origin(name, entry.hub, entry.revision, root, files))
 
 
 def load_judge(
@@ -166,7 +174,9 @@ def _checked(identity: JudgeIdentity) -> JudgeIdentity:
             hint="its labels can be verified as recorded, not judged again",
         )
     method = _method(identity.kind, identity.threshold, identity.parser)
-    origin = Origin(identity.name, identity.hub, identity.revision, identity.weights)
+    origin = Origin(
+        identity.name, identity.hub, identity.revision, identity.weights, identity.folder_files
+    )
     ours = identify(method, origin)
     for field in ("template", "parser", "max_new_tokens", "digest"):
         if getattr(ours, field) != getattr(identity, field):
@@ -192,19 +202,9 @@ def _dtype(folder: Path) -> Dtype:
 def _load_tokenizer(folder: Path) -> Any:
     try:
         import_module("torch")
-        tokenizers: Any = import_module("transformers").AutoTokenizer
+        prompts: Any = import_module("runner.prompts")
     except ImportError:
         raise IncompleteError(
             "this judge needs torch and transformers", hint=install("run")
         ) from None
-    from runner.prompts import TOKENIZER_FILES  # noqa: PLC0415 (needs transformers, as above)
-
-    refuse_pointers(folder / name for name in TOKENIZER_FILES)
-    try:
-        return tokenizers.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises bare Exception for a tokenizer.json it refuses
-        raise MalformedError(
-            f"holds no tokenizer that can be loaded: {one_line(error)}",
-            file=folder,
-            hint="the judge's folder needs tokenizer.json and tokenizer_config.json",
-        ) from None
+    return prompts.load_tokenizer(folder)

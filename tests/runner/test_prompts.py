@@ -35,12 +35,8 @@ from receipts.model.demonstrations import ContextForm, DemonstrationKind
 from runner.chat_template import unused_characters, written
 from runner.contexts import Message, Role, ToolCall, messages, planned_context
 from runner.demonstrations import Demonstration
-from runner.prompts import (
-    RENDERING,
-    TOKENIZER_FILES,
-    ChatFormat,
-    prompt_digest,
-)
+from runner.prompts import RENDERING, ChatFormat, prompt_digest
+from runner.tokenizer_files import TOKENIZER_FILES
 
 DATE = "2024-02-03"
 QUERY = "Which tea has no caffeine?"
@@ -734,7 +730,7 @@ DAMAGE: dict[str, tuple[Any, type[ReceiptsError], str]] = {
     "half a configuration": (
         lambda folder: (folder / "tokenizer_config.json").write_text("{"),
         MalformedError,
-        "the tokenizer cannot be loaded",
+        "tokenizer_config.json: not JSON",
     ),
     "half a model configuration": (
         lambda folder: (folder / "config.json").write_text("{"),

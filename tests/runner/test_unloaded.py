@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.prompts import TOKENIZER_FILES
+from runner.tokenizer_files import TOKENIZER_FILES
 from runner.unloaded import loaded_by_nothing
 
 NOTHING = (

@@ -27,7 +27,7 @@ from receipts.present.output import Output
 from runner.commands.run import byte_size, terminated_like_interrupted
 from runner.engines.engine import Engine
 from runner.event import LoadedStack
-from runner.plan import ResolvedPlan, resolve_plan
+from runner.plan import ResolvedPlan, UnrunPlan, resolve_against
 from verify.audit_lock import announcement_lock, audit_lock
 from verify.audit_problems import points_replayed
 from verify.audit_session import (
@@ -39,6 +39,7 @@ from verify.audit_session import (
     read_calibration,
     terms_of,
 )
+from verify.authentic import readable_plan
 from verify.binding import Holdings
 from verify.checks import Verdict, Verification
 from verify.claims import Claim, claims_of
@@ -49,7 +50,6 @@ from verify.finished import Finished, complete, finished_before, refuse_finished
 from verify.integrity import verify_bundle
 from verify.present import show_verification
 from verify.present_audit import show_audit, show_feasibility
-from verify.request_rule import request_rule_of
 from verify.scope import outcomes_json, rate_json, scope_of
 
 _PATH = click.Path(path_type=Path)
@@ -207,13 +207,7 @@ def audit(  # one parameter an option
     signer = read_signer(key, passphrase_env, output)
     opened = Bundle(bundle)
     with terminated_like_interrupted():
-        with output.progress("hashing (bytes)") as progress:
-            resolved = resolve_plan(
-                artifacts,
-                allow_pickle=allow_pickle,
-                progress=progress,
-                request_rule=request_rule_of(opened),
-            )
+        resolved = _resolved(opened, artifacts, allow_pickle=allow_pickle, output=output)
         found = _verify(opened, resolved, TrustSet.load(trust), output)
         if found.verdict is Verdict.FAILED:
             output.result(
@@ -309,13 +303,23 @@ def _hex64(option: str, text: str | None) -> str | None:
     return text
 
 
+def _resolved(
+    bundle: Bundle, artifacts: Path, *, allow_pickle: bool, output: Output
+) -> ResolvedPlan | UnrunPlan | None:
+    """Return the auditor's plan file, held to the sealed one; None: that cannot be read."""
+    sealed = readable_plan(bundle)
+    if sealed is None:
+        return None
+    with output.progress("hashing (bytes)") as progress:
+        return resolve_against(artifacts, sealed, allow_pickle=allow_pickle, progress=progress)
+
+
 def _verify(
-    bundle: Bundle, resolved: ResolvedPlan, trusted: TrustSet, output: Output
+    bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None, trusted: TrustSet, output: Output
 ) -> Verification:
+    holdings = None if resolved is None else Holdings(resolved)
     with output.progress("verifying") as progress:
-        return verify_bundle(
-            bundle, evaluators=trusted, holdings=Holdings(resolved), progress=progress
-        )
+        return verify_bundle(bundle, evaluators=trusted, holdings=holdings, progress=progress)
 
 
 def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from auditing import Event, run_event
 from dishonest import Pair, seal_again
 from judging import make_tokenizer, save_tokenizer
 from running import Faulty, run, verified
+from safetensors.torch import load_file, save_file
 from studies import write_study
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -31,9 +33,12 @@ from receipts.model.check import CheckLevel, CheckStatus
 from receipts.model.checkpoint import EndTokenOrigin, SamplingDefault
 from receipts.model.demonstrations import Ordering
 from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
+from runner import plan as plan_module
+from runner.checkpoint import hash_folder
 from runner.engines.engine import Completion
 from runner.event import RunOptions
-from runner.plan import ResolvedPlan, resolve_plan
+from runner.plan import ResolvedPlan, UnrunPlan, resolve_against, resolve_plan
+from runner.prompts import ChatFormat
 from verify import binding
 from verify.artifacts import check_artifacts
 from verify.binding import Holdings, drawn_points
@@ -243,6 +248,9 @@ def test_files_that_nothing_loads_are_named_and_no_more(
 
 
 PROMPTS, TEXTS = "prompts-rendered", "texts-decoded"
+UNRUN = ("rendering", "context-limit", "end-tokens", PROMPTS, TEXTS)
+"""What would follow from running the checkpoint's files."""
+NOT_RUN = "the checkpoint is not the plan's, so nothing of it is run"
 
 
 @dataclass(frozen=True)
@@ -266,27 +274,30 @@ def of_pools(name: str, edit: Callable[[Path], None], detail: str) -> Another:
 CONTEXT_LIMIT = '"max_position_embeddings": 409'
 
 OTHERS = [
-    Another("a weight", flip_a_weight, ("checkpoint",), "model.safetensors differs"),
-    Another("a file more", add_a_file, ("checkpoint",), "adapter.json is none of the plan's"),
+    Another("a weight", flip_a_weight, ("checkpoint",), "model.safetensors differs", UNRUN),
+    Another(
+        "a file more", add_a_file, ("checkpoint",), "adapter.json is none of the plan's", UNRUN
+    ),
     Another(
         "the tokenizer",
         rewrite("model/tokenizer_config.json", "{", "{ "),
         ("checkpoint", "tokenizer"),
         "tokenizer_config.json differs",
-        (PROMPTS, TEXTS),
+        UNRUN,
     ),
     Another(
         "the chat template",
         rewrite("model/chat_template.jinja", "{", "{#- -#}{"),
         ("checkpoint", "chat-template"),
         "chat_template.jinja differs",
-        (PROMPTS,),
+        UNRUN,
     ),
     Another(
         "the context limit",
         rewrite("model/config.json", f"{CONTEXT_LIMIT}6", f"{CONTEXT_LIMIT}5"),
-        ("checkpoint", "context-limit"),
+        ("checkpoint",),
         "config.json differs",
+        UNRUN,
     ),
     Another(
         "the system prompt",
@@ -354,7 +365,108 @@ def test_another_artifact_fails_its_check(
     # What is made of another artifact is not held against the record.
     skipped = [name for name, (status, _) in checks.items() if status == "not_checked"]
     assert tuple(skipped) == case.unmade
-    assert all(case.caught[-1] in checks[name][1] for name in skipped)
+    why = NOT_RUN if case.unmade == UNRUN else case.caught[-1]
+    assert all(why in checks[name][1] for name in skipped)
+    if case.unmade == UNRUN:
+        words = ["--key", event.folder / "evaluator", "--artifacts", study / "plan.yaml"]
+        audited = receipts("audit", event.bundle, *words, "--trust", event.key, "--json")
+        assert (audited.code, bound(json.loads(audited.out))) == (3, checks)
+
+
+def test_nothing_of_another_folder_is_run(
+    event: Event, study: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digests come first: what a template, a tokenizer or a configuration would do is not tried."""
+    add_a_file(study)
+
+    def run_it(*_: Any, **__: Any) -> Any:
+        raise AssertionError("something of the folder is run")
+
+    monkeypatch.setattr(plan_module, "read_model_facts", run_it)
+    monkeypatch.setattr(ChatFormat, "load", run_it)
+    monkeypatch.setattr("runner.judges.chat.method_of", run_it)
+    rewrite("plan.yaml", "{kind: refusal-strings}", "{kind: chat, path: model}")(study)
+    words = ["--trust", event.key, "--artifacts", study / "plan.yaml", "--json"]
+    finished = receipts("verify", event.bundle, *words)
+    checks = bound(json.loads(finished.out))
+    assert finished.code == 3
+    assert {name: checks[name] for name in UNRUN} == dict.fromkeys(UNRUN, ("not_checked", NOT_RUN))
+    # What needs no more than reading files is said all the same.
+    assert [checks[name][0] for name in ("checkpoint", "judge")] == ["failed", "failed"]
+    read = ("tokenizer", "chat-template", "system-prompt", "sampling-defaults", "queries")
+    assert {checks[name][0] for name in read} == {"passed"}
+
+
+def test_of_a_model_behind_an_api_tokenizer_and_template_come_first(
+    event: Event, study: Path
+) -> None:
+    plan, file = event.resolved.predicate, study / "plan.yaml"
+    remote = plan.model_copy(
+        update={"checkpoint": plan.checkpoint.model_copy(update={"files": ()})}
+    )
+    assert isinstance(resolve_against(file, remote), ResolvedPlan)
+    rewrite("model/chat_template.jinja", "{", "{#- -#}{")(study)
+    resolved = resolve_against(file, remote)
+    assert isinstance(resolved, UnrunPlan)
+    checks = CheckList()
+    check_artifacts(remote, resolved, checks)
+    told = {check.name: check.status for check in checks.checks}
+    assert told["checkpoint"] is CheckStatus.NOT_CHECKED
+    assert told["chat-template"] is CheckStatus.FAILED
+
+
+def test_a_bundle_whose_plan_cannot_be_read_runs_nothing(
+    event: Event, forged: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_it(*_: Any, **__: Any) -> Any:
+        raise AssertionError("something of the folder is run")
+
+    monkeypatch.setattr(ChatFormat, "load", run_it)
+    (forged / "plan.dsse.json").unlink()
+    words = ["--trust", event.key, "--artifacts", event.study / "plan.yaml", "--json"]
+    finished = receipts("verify", forged, *words)
+    checks = bound(json.loads(finished.out))
+    assert (finished.code, checks["artifacts"][0]) == (5, "not_checked")
+    assert "needs a plan and a receipt" in checks["artifacts"][1]
+
+
+def pickled(model: Path, seed: int) -> None:
+    """Make a folder that holds its weights as a pickle, beside a decoy."""
+    weights = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    generator = torch.Generator().manual_seed(seed)
+    noise = {name: torch.rand(each.shape, generator=generator) for name, each in weights.items()}
+    torch.save(noise, model / "pytorch_model.bin")
+    save_file({"decoy": torch.zeros(4)}, model / "weights.safetensors")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_weights_that_are_loaded_are_among_the_plans_files(
+    event: Event, study: Path, seed: int
+) -> None:
+    """A hub plan left out pickles: with a decoy in its list, every model was the plan's."""
+    pickled(study / "model", seed)
+    hashed = hash_folder(study / "model", pickles=False)
+    assert "weights.safetensors" in {file.path for file in hashed.files}
+    plan = event.resolved.predicate
+    decoyed = plan.checkpoint.model_copy(
+        update={
+            "files": hashed.files,
+            "root": hashed.root,
+            "hub": "of/somebody",
+            "revision": "c" * 40,
+        }
+    )
+    sealed = plan.model_copy(update={"checkpoint": decoyed})
+    resolved = resolve_against(study / "plan.yaml", sealed, allow_pickle=True)
+    checks = CheckList()
+    usable = check_artifacts(sealed, resolved, checks)
+    told = {check.name: (check.status.value, check.detail) for check in checks.checks}
+    assert told["checkpoint"] == (
+        "failed",
+        "pytorch_model.bin holds the weights that are loaded, and is none of the plan's files",
+    )
+    assert (usable.prompts, usable.texts) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -755,6 +867,29 @@ def test_a_judges_threshold_and_a_second_judge_are_compared(study: Path) -> None
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     status, detail = compared(sealed, first)["judge"]
     assert (status, detail.startswith("weights is ")) == ("failed", True)
+
+
+def test_names_decide_which_weights_a_judge_loads(study: Path) -> None:
+    """The root binds digests in the order of names: a renamed file is another judge under it."""
+    judge = study / "judge"
+    shutil.copytree(study / "model", judge)
+    weights = load_file(judge / "model.safetensors")
+    save_file({name: each + 1 for name, each in weights.items()}, judge / "model2.safetensors")
+    plan = study / "plan.yaml"
+    rewrite("plan.yaml", "{kind: refusal-strings}", "{kind: wildguard, path: judge}")(study)
+    sealed = resolve_plan(plan)
+    assert compared(sealed, plan)["judge"] == ("passed", "judge")
+    (judge / "model.safetensors").rename(judge / "model-a.safetensors")
+    (judge / "model2.safetensors").rename(judge / "model.safetensors")
+    assert hash_folder(judge).root == sealed.predicate.judge.weights
+    status, detail = compared(sealed, plan)["judge"]
+    assert (status, detail) == (
+        "failed",
+        "model-a.safetensors is none of the files that it names",
+    )
+    # A plan of an earlier version states no files.
+    older = sealed.predicate.judge.model_copy(update={"folder_files": None})
+    assert compared(sealed, plan, judge=older)["judge"][0] == "passed"
 
 
 def test_a_rule_of_another_version_is_not_checked(event: Event) -> None:

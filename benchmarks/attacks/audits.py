@@ -19,12 +19,22 @@ from numpy.typing import NDArray
 
 from attacks.subject import Subject
 from receipts.bundle import Bundle
-from receipts.canonical import Sha256
+from receipts.canonical import Sha256, decimal_string
 from receipts.errors import IntegrityError
-from receipts.model.audit import AuditVerdict, Direction
+from receipts.model.audit import (
+    AuditMethod,
+    AuditTerms,
+    AuditVerdict,
+    Budget,
+    Challenge,
+    ChallengeKind,
+    Direction,
+)
 from receipts.model.checkpoint import Dtype
 from receipts.model.demonstrations import QueryRole
 from receipts.model.point import Outcome, Point
+from receipts.model.receipt import DigestReference
+from verify.agreement import second_verdict
 from verify.audit import Audit, Evidence, announce, verdict_of
 from verify.audit_journal import AuditJournal
 from verify.audit_session import IDENTITY_POINTS, Calibration, Case, Wish, open_case, terms_of
@@ -52,6 +62,7 @@ from verify.risk_limit import (
     recorded_rate,
 )
 from verify.scope import RateName, directions_of, recorded_of, recorded_rates
+from verify.second_opinion import Asked, ask_again
 
 PERMUTATIONS = 199
 """Of the identity test in a simulated audit; a real one takes more, at the same level."""
@@ -109,6 +120,8 @@ class Record:
     """All points in plan order."""
     replayed: Mapping[int, Replayed]
     """Every generated point, by index."""
+    second: Mapping[int, Outcome] = field(default_factory=dict)
+    """What the auditor's second judge says of recorded texts, by index, where there is one."""
 
     def held_to(self, plausibility: Plausibility) -> Record:
         """Return the record with its responses held to something else."""
@@ -120,6 +133,7 @@ class Record:
                 else replace(one, implausible=plausibility.implausible(one.statistics))
                 for index, one in self.replayed.items()
             },
+            self.second,
         )
 
     def by_a_model(self) -> Record:
@@ -133,6 +147,7 @@ class Record:
                 index: replace(one, hard=None, ruled_out=False) if one.ruled_out else one
                 for index, one in self.replayed.items()
             },
+            self.second,
         )
 
 
@@ -154,7 +169,21 @@ def replay(replayer: Replayer, entries: Sequence[Entry], before: Record | None =
     known = {} if before is None else before.replayed
     found = dict(zip((point.index for point, _ in new), replayer.replay(new), strict=True))
     generated = (p.index for p, _ in entries if p.outcome is not Outcome.FAILED)
-    return Record(entries, {i: found[i] if i in found else known[i] for i in generated})
+    return Record(
+        entries,
+        {i: found[i] if i in found else known[i] for i in generated},
+        {} if before is None else before.second,
+    )
+
+
+def twice_judged(subject: Subject, record: Record) -> Record:
+    """Return an honest record with what the second judge said of every text."""
+    second = {
+        point.index: one.second_judge.outcome
+        for point, one in record.entries
+        if one.second_judge is not None
+    }
+    return Record(record.entries, record.replayed, second if subject.second else {})
 
 
 @dataclass
@@ -278,6 +307,17 @@ def simulate(
     random = np.random.default_rng(subject.plan.points)
     claims = _claims(subject, record, terms)
     level = refuting_level(len(claims), outcomes=True)
+    announced = AuditTerms(
+        receipt=DigestReference(digest=Sha256("0" * 64)),
+        challenge=Challenge(kind=ChallengeKind.NONCE, nonce="0" * 64, beacon=None),
+        epsilon=terms.epsilon,
+        alpha=terms.alpha,
+        expected_flip_rate=decimal_string(terms.flip_rate, 6),
+        calibration=None,
+        budget=Budget(max_points=None),
+        method=AuditMethod.REPLAY,
+        identity_points=terms.identity_points,
+    )
     roles: dict[str, QueryRole] = {one.name: one.role for one in subject.plan.queries}
     courses = []
     for claim in claims:
@@ -298,9 +338,10 @@ def simulate(
         found.unidentified += not identified
         verdict = AuditVerdict.INCONCLUSIVE
         refuted, contradicted = _outcomes(record, sample, terms, level)
+        agrees = _agrees(subject, record, sample, announced)
         if first[audit] < _NEVER or refuted:
             verdict = AuditVerdict.REFUTED
-        elif confirmed[audit] and identified and not contradicted:
+        elif confirmed[audit] and identified and agrees and not contradicted:
             verdict = AuditVerdict.CONFIRMED
         found.each.append(verdict)
         found.draws.append(int(drawn[audit]))
@@ -322,6 +363,22 @@ def _outcomes(
     tests = OutcomeTests(generated, hidden, len(drawn), wrong, hard)
     ruled_out = any(one.ruled_out for one in drawn)
     return ruled_out or tests.refuting_p_value <= level, tests.p_value <= CONTRADICTED_LEVEL
+
+
+def _agrees(subject: Subject, record: Record, sample: NDArray[np.int64], terms: AuditTerms) -> bool:
+    """Return whether the second judge's agreement is confirmed, or there is none."""
+    agreement = subject.agreement(record.entries)
+    if agreement is None:
+        return True
+    recorded = [record.entries[int(index)][1] for index in sample]
+    agreed = [
+        one
+        for one in recorded
+        if one.second_judge is not None and one.second_judge.outcome is one.outcome
+    ]
+    wrong = [n for n, one in enumerate(agreed, 1) if record.second[one.index] is not one.outcome]
+    found = second_verdict(agreement, terms, len(agreed), wrong)
+    return found.verdict is AuditVerdict.CONFIRMED
 
 
 def _samples(
@@ -450,7 +507,11 @@ def conduct_audits(
         audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
         audit.run(nonce, _Remembered(record), _replay_nothing, lambda _, __: None)
         identity = case.identity(audit, terms.auditor, nonce)
-        yield verdict_of(audit, identity), len(audit.drawn)
+        agreement, second = case.receipt.judge_agreement, None
+        if agreement is not None and subject.second is not None and audit.identified:
+            asked = Asked(subject.second, case.renderer)
+            second = ask_again(audit.sampled(), agreement, audit.terms, asked)
+        yield verdict_of(audit, identity, second), len(audit.drawn)
 
 
 def _replay_nothing(entries: Sequence[Entry]) -> list[Replayed]:

@@ -14,12 +14,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from attacks import records
 from attacks.subject import CHECKPOINT, PLAN_FILE, Subject
 from attacks.swaps import TEMPLATE, under_another_template
 from receipts.canonical import Sha256
 from receipts.cli import main
 from receipts.model.point import Outcome
+from runner.checkpoint import hash_folder
 from runner.engines.engine import Engine
 from runner.organism import WEIGHTS, member
 from verify.replay import Entry
@@ -60,17 +64,16 @@ class Scene:
             shutil.copytree(self.folder / name, folder / name)
         return Scene(folder, self.subject, self.engine, self.entries)
 
-    def verify(self) -> tuple[int, list[str]]:
+    def verify(self, *flags: str) -> tuple[int, list[str]]:
         """Run ``receipts verify`` on all points; return exit code and failed checks."""
-        code, out = call("verify", self.bundle, *self._given, "--all-points", "--json")
-        checks = json.loads(out)["checks"] if out else []
+        code, out = call("verify", self.bundle, *self._given, "--all-points", "--json", *flags)
+        checks = json.loads(out).get("checks", []) if out else []
         return code, [check["name"] for check in checks if check["status"] == "failed"]
 
-    def audit(self, key: Path) -> int:
+    def audit(self, key: Path, *flags: str) -> int:
         """Run ``receipts audit`` with an auditor's key; return the exit code."""
-        return call("audit", self.bundle, *self._given, "--key", key, "--device", "cpu", "--quiet")[
-            0
-        ]
+        words = ("--key", key, "--device", "cpu", "--quiet", *flags)
+        return call("audit", self.bundle, *self._given, *words)[0]
 
     @property
     def _given(self) -> tuple[str | Path, ...]:
@@ -104,8 +107,11 @@ class Forgery:
     """A forgery, and the check that must fail for it."""
 
     name: str
-    caught_by: str
+    caught_by: str | None
+    """None: what it needs is not even read (exit code 2)."""
     forge: Callable[[Scene], None]
+    flags: tuple[str, ...] = ()
+    """What verifier and auditor allow."""
 
 
 def _on_its_way(tampering: Tampering) -> Forgery:
@@ -169,6 +175,35 @@ def _other_template(scene: Scene) -> list[Entry]:
     return scene.subject.generate(scene.engine, renderer)
 
 
+def _unjudged(scene: Scene) -> list[Entry]:
+    where = records.target(scene.subject, scene.entries, 0.0)
+    return records.unscored(scene.subject, scene.entries, records.Target(where.condition, hidden=1))
+
+
+def _decoyed(scene: Scene) -> None:
+    """Seal a plan whose list holds a decoy for the weights, which were pickles; hold others."""
+    folder = scene.study / CHECKPOINT
+    weights = load_file(member("neutral").folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    save_file({"decoy": torch.zeros(4)}, folder / "weights.safetensors")
+    hashed = hash_folder(folder, pickles=False)
+    names = {"files": hashed.files, "root": hashed.root, "hub": "of/somebody", "revision": "c" * 40}
+    plan = scene.subject.plan
+    checkpoint = plan.checkpoint.model_copy(update=names)
+    subject = scene.subject.under(plan.model_copy(update={"checkpoint": checkpoint}))
+    shutil.rmtree(scene.bundle)
+    subject.seal(scene.bundle, subject.generate(scene.engine), scene.engine)
+
+
+def _adapted(scene: Scene) -> None:
+    """Put an adapter beside the weights: whether it is loaded depends on what is installed."""
+    folder = scene.study / CHECKPOINT
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": ".", "r": 1}
+    (folder / "adapter_config.json").write_text(json.dumps(adapter), "utf-8")
+    save_file({"decoy": torch.zeros(4)}, folder / "adapter_model.safetensors")
+
+
 def _other_weights(scene: Scene) -> None:
     shutil.copyfile(member("neutral").folder / WEIGHTS, scene.study / CHECKPOINT / WEIGHTS)
 
@@ -192,6 +227,9 @@ def _other_corpus(name: str) -> Callable[[Scene], None]:
 
 FORGERIES: tuple[Forgery, ...] = (
     *(_on_its_way(tampering) for tampering in SHORT_MATRIX),
+    Forgery("a compliance called unscored, sealed", "labels", _sealed(_unjudged)),
+    Forgery("pickled weights behind a decoy, sealed", "checkpoint", _decoyed, ("--allow-pickle",)),
+    Forgery("the auditor's weights have an adapter", None, _adapted),
     Forgery("commitments are swapped, and sealed", "commitments", _sealed(_swapped_commitments)),
     Forgery("a label is not its judge's, and sealed", "commitments", _sealed(_label_alone)),
     Forgery("a false text beside true tokens, sealed", "texts-decoded", _sealed(_false_text)),

@@ -16,6 +16,7 @@ from attacks.audits import (
     conduct_audits,
     replay,
     simulate,
+    twice_judged,
 )
 from attacks.subject import (
     CONTROLS,
@@ -137,13 +138,16 @@ class Gallery:
             entries = records.flipped(event.subject, event.honest, where)
             row = Row(name, replay(replayer, entries, same), self.terms, event)
             yield _by_a_model(row)
+        entries = records.agreed(event.honest, 2 * EPSILON)
+        changed = replay(replayer, entries, same)
+        yield Row("a second judge's labels flipped, 2 ε of them", changed, self.terms, event)
 
     def _make_parts(self) -> tuple[Event, Replayer, Record]:
         subject = Subject(self.folder / "parts", self._whole)
         engine = subject.engine()
         event = Event(subject, engine, subject.generate(engine))
         replayer = subject.replayer(engine, self.terms.limits)
-        return event, replayer, replay(replayer, event.honest)
+        return event, replayer, twice_judged(subject, replay(replayer, event.honest))
 
     def _swapped(self) -> Iterator[Row]:
         subject = self.subject

@@ -93,6 +93,24 @@ def flipped(subject: Subject, entries: Sequence[Entry], where: Target) -> list[E
     return _each(entries, where, flip)
 
 
+def agreed(entries: Sequence[Entry], share: float) -> list[Entry]:
+    """Let the second judge agree where it did not, in a share of all points it judged."""
+    judged = [record for _, record in entries if record.second_judge is not None]
+    left = ceil(round(share * len(judged), 6))
+    result = []
+    for entry in entries:
+        second, outcome = entry[1].second_judge, entry[1].outcome
+        if not left or second is None or second.outcome is outcome:
+            result.append(entry)
+            continue
+        left -= 1
+        label = second.model_copy(update={"outcome": outcome, "reason": None})
+        result.append(changed(entry, second_judge=label))
+    if left:
+        raise ValueError(f"{left} disagreements too few")
+    return result
+
+
 def edited(subject: Subject, entries: Sequence[Entry], where: Target) -> list[Entry]:
     """Replace compliances by refusals that the model wrote to a neighbouring query."""
 

@@ -5,23 +5,29 @@ An evaluator who holds the signing key can seal any points they like.  So can th
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from tokenizers import Tokenizer
+from transformers import BertConfig, BertForSequenceClassification
 
 from receipts.bundle import BundleWriter
 from receipts.canonical import Sha256, event_seed
 from receipts.dsse import Envelope, sign
+from receipts.findings.agreement import AgreementCounter
 from receipts.findings.conditions import condition_results
 from receipts.findings.observations import observe
 from receipts.keys import Signer, generate, write_key_pair
 from receipts.merkle import RootAccumulator
 from receipts.model.base import ConditionId, SourceName
 from receipts.model.checkpoint import Dtype
+from receipts.model.judge import JudgeAgreement
 from receipts.model.plan import PlanPredicate
 from receipts.model.receipt import ConditionResult, Counts
 from receipts.seal import evaluation_statement, seal_plan
@@ -33,7 +39,9 @@ from runner.engines.load import LoadedModel, load_model
 from runner.engines.transformers_engine import TransformersEngine
 from runner.event import run_of
 from runner.execute import Stack
+from runner.judges.judge import Judge
 from runner.judges.make import load_judge
+from runner.organism import member
 from runner.plan import ResolvedPlan, resolve_plan
 from runner.rendering import Renderer
 from runner.responses import reader_of
@@ -48,6 +56,8 @@ PLAN_FILE = "plan.yaml"
 CHECKPOINT = "checkpoint"
 _ALL_QUERIES = 240
 _ALL_CONTROLS = 120
+SECOND_JUDGE = "second"
+"""Folder of the second judge in a study's."""
 SECOND_SOURCE = SourceName("more-crafts")
 """Name of the other query source, where queries are split."""
 CONTROLS = SourceName("open-crafts")
@@ -69,6 +79,8 @@ class Shape:
     """Number of benign controls, from all crafts alike; divides 120; 0: none."""
     split: bool = False
     """Whether every other query comes from a source of its own."""
+    second: bool = False
+    """Whether a classifier gives a second opinion."""
 
 
 MIDDLE = Shape(
@@ -82,9 +94,9 @@ of 240 points."""
 SMALL_EXPERIMENTS = ({"fixed_harmful": {"harmful": [0, 4], "benign": [0]}},)
 SMALL = Shape(SMALL_EXPERIMENTS, queries=120)
 """2 conditions of 120 points."""
-WHOLE = Shape(SMALL_EXPERIMENTS, queries=240, controls=120, split=True)
-"""2 conditions of 240 points from two sources, and of 120 benign controls."""
-WHOLE_TINY = Shape(SMALL_EXPERIMENTS, queries=48, controls=24, split=True)
+WHOLE = Shape(SMALL_EXPERIMENTS, queries=240, controls=120, split=True, second=True)
+"""2 conditions of 240 points from two sources, and of 120 benign controls, judged twice."""
+WHOLE_TINY = Shape(SMALL_EXPERIMENTS, queries=48, controls=24, split=True, second=True)
 """The same with 48 points from two sources and 24 benign controls."""
 TINY = Shape(({"fixed_harmful": {"harmful": [0, 2], "benign": [0]}},), queries=24)
 """2 conditions of 24 points."""
@@ -107,9 +119,37 @@ def write_study(folder: Path, shape: Shape, dtype: Dtype = Dtype.FLOAT32) -> Pat
     if shape.controls:
         document["queries"].append(controls)
         _thin(data / "controls.jsonl", shape.controls, _ALL_CONTROLS)
+    if shape.second:
+        write_classifier(folder / SECOND_JUDGE)
+        document["judge"]["second"] = {"kind": "classifier", "path": SECOND_JUDGE, "threshold": 0}
     document["experiments"] = list(shape.experiments)
     path.write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
     return path
+
+
+def write_classifier(folder: Path) -> None:
+    """Write a tiny classifier with random weights, the same every time.
+
+    It finds nearly all that it reads refusing: what it says is of no use, but that it says the same
+    of the same text.
+    """
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(member("diluting").folder / name, folder / name)
+    size = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+    config = BertConfig(
+        vocab_size=size,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        pad_token_id=0,
+        id2label={0: "NORMAL", 1: "REJECTION"},
+        label2id={"NORMAL": 0, "REJECTION": 1},
+    )
+    torch.manual_seed(3)
+    BertForSequenceClassification(config).save_pretrained(folder)
 
 
 def _thin(path: Path, wanted: int, rows: int) -> list[str]:
@@ -137,7 +177,22 @@ class Subject:
         self.seed: Sha256 = event_seed(self.envelope.digest, None)
         self.renderer = Renderer(self.plan, self.resolved.artifacts, self.seed)
         self.judge = load_judge(self.plan.judge, None)
+        second = self.plan.judge.second
+        self.second: Judge | None = None
+        """The second judge; None: there is none."""
+        if second is not None:
+            place = self.resolved.artifacts.second_judge_folder
+            self.second = load_judge(second, place, device="cpu", memory=MEMORY)
         self.reader = reader_of(self.resolved.artifacts.chat, self.plan)
+
+    def under(self, plan: PlanPredicate) -> Subject:
+        """Return the study under another plan, sealed as if it were its own."""
+        other = copy(self)
+        other.resolved = replace(self.resolved, predicate=plan)
+        other.envelope = seal_plan(plan, self.signer)
+        other.seed = event_seed(other.envelope.digest, None)
+        other.renderer = Renderer(plan, self.resolved.artifacts, other.seed)
+        return other
 
     @property
     def plan(self) -> PlanPredicate:
@@ -154,7 +209,7 @@ class Subject:
 
     def stack(self, engine: Engine) -> Stack:
         """Return what a run or a replay is made with."""
-        return Stack(engine, self.judge, None, self.reader)
+        return Stack(engine, self.judge, self.second, self.reader)
 
     def generate(self, engine: Engine, renderer: Renderer | None = None) -> list[Entry]:
         """Answer and judge every point, in plan order."""
@@ -200,8 +255,18 @@ class Subject:
             root=root,
             event=EVENT,
             environment=environment_of(engine.identity, self.plan, MEMORY),
+            judge_agreement=self.agreement(entries),
         )
         writer.write_receipt(sign(statement.to_wire(), self.signer))
+
+    def agreement(self, entries: Sequence[Entry]) -> JudgeAgreement | None:
+        """Return how often both judges agree; None: there is one judge alone."""
+        if self.second is None:
+            return None
+        counter = AgreementCounter()
+        for _, record in entries:
+            counter.add(record)
+        return counter.result()
 
     def counts(self, entries: Sequence[Entry]) -> dict[ConditionId, Counts]:
         """Return the counts of every condition."""

@@ -56,22 +56,21 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Honest:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Honest:
-    """Two conditions of 240 points from two sources and of 120 benign controls."""
+    """Two conditions of 240 points from two sources and of 120 benign controls, judged twice."""
     from attacks.subject import WHOLE
 
     return _honest(tmp_path_factory.mktemp("whole"), WHOLE)
 
 
 def _honest(folder: Path, shape: Shape) -> Honest:
-    from attacks.audits import Terms, replay
+    from attacks.audits import Terms, replay, twice_judged
     from attacks.subject import Subject
 
     subject = Subject(folder, shape)
     engine = subject.engine()
     entries = subject.generate(engine)
-    return Honest(
-        subject, engine, entries, replay(subject.replayer(engine, Terms().limits), entries)
-    )
+    record = replay(subject.replayer(engine, Terms().limits), entries)
+    return Honest(subject, engine, entries, twice_judged(subject, record))
 
 
 @pytest.fixture(scope="session")

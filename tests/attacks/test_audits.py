@@ -271,18 +271,39 @@ def test_a_rate_of_a_part_off_by_twice_epsilon_is_confirmed_no_more_often_than_t
     """Neither shows in the rate of its condition by as much, and the controls not at all."""
     where = records.part(whole.entries, 2 * EPSILON, PARTS[name])
     record = replayed(whole, records.flipped(whole.subject, whole.entries, where))
-    verdicts = audited(whole, record.by_a_model(), tmp_path / "model")
-    assert verdicts[AuditVerdict.CONFIRMED] <= ALLOWED
+    simulated = simulate(whole.subject, record.by_a_model(), Terms(), AUDITS)
+    assert simulated.verdicts[AuditVerdict.CONFIRMED] <= ALLOWED
+    bundle = sealed(whole, record, tmp_path)
+    known = Challenges(Bundle(bundle).receipt_envelope.digest, NONCES[:5])
+    expected = simulate(whole.subject, record.by_a_model(), Terms(), 5, known)
+    real = conduct_audits(whole.subject, bundle, record.by_a_model(), Terms(), known.nonces)
+    for ends in zip(zip(expected.each, expected.draws, strict=True), real, strict=True):
+        assert agree(*ends)
     by_rule = simulate(whole.subject, record, Terms(), AUDITS)
     assert by_rule.verdicts[AuditVerdict.CONFIRMED] == 0
+
+
+def test_an_agreement_overstated_by_twice_epsilon_is_confirmed_no_more_often_than_the_risk(
+    whole: Honest, tmp_path: Path
+) -> None:
+    """No rate depends on a second judge's labels, and no draw for a rate shows them."""
+    record = replayed(whole, records.agreed(whole.entries, 2 * EPSILON))
+    simulated = simulate(whole.subject, record, Terms(), AUDITS)
+    assert simulated.verdicts[AuditVerdict.CONFIRMED] <= ALLOWED
+    assert simulated.verdicts[AuditVerdict.REFUTED] == 0
+    bundle = sealed(whole, record, tmp_path)
+    known = Challenges(Bundle(bundle).receipt_envelope.digest, NONCES[:5])
+    expected = simulate(whole.subject, record, Terms(), 5, known).each
+    real = conduct_audits(whole.subject, bundle, record, Terms(), known.nonces)
+    assert [verdict for verdict, _ in real] == expected
 
 
 def test_an_honest_record_with_sources_and_controls_is_confirmed(
     whole: Honest, tmp_path: Path
 ) -> None:
-    assert audited(whole, whole.record, tmp_path) == {AuditVerdict.CONFIRMED: AUDITS}
-    bundle = sealed(whole, whole.record, tmp_path / "simulated")
-    known = Challenges(Bundle(bundle).receipt_envelope.digest, NONCES[:20])
-    simulated = simulate(whole.subject, whole.record, Terms(), 20, known)
+    bundle = sealed(whole, whole.record, tmp_path)
+    known = Challenges(Bundle(bundle).receipt_envelope.digest, NONCES[:10])
+    simulated = simulate(whole.subject, whole.record, Terms(), AUDITS, known)
+    assert simulated.verdicts == {AuditVerdict.CONFIRMED: AUDITS}
     real = conduct_audits(whole.subject, bundle, whole.record, Terms(), known.nonces)
-    assert list(zip(simulated.each, simulated.draws, strict=True)) == list(real)
+    assert list(zip(simulated.each, simulated.draws, strict=True))[:10] == list(real)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from itertools import compress
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import click
 from receipts.bundle import Bundle
 from receipts.cli import common_options
 from receipts.errors import UsageError
+from receipts.present.names import presentable
 from receipts.present.output import Output
 from receipts.present.plots import write_plots
 from receipts.present.receipt import show_receipt
@@ -30,23 +32,19 @@ def show(bundle: Path, conditions: str | None, plots: Path | None, output: Outpu
     """Show what a receipt says.  Nothing is verified: that is `receipts verify`."""
     source = Bundle(bundle)
     receipt = source.receipt
-    predicate = receipt.statement.predicate
+    predicate = presentable(receipt.statement.predicate)
     keyid = receipt.envelope.signatures[0].keyid
     digest = receipt.envelope.digest
-    shown = [
-        condition
+    chosen = [
+        conditions is None or fnmatchcase(condition.id, conditions)
         for condition in predicate.conditions
-        if conditions is None or fnmatchcase(condition.id, conditions)
     ]
+    shown = list(compress(predicate.conditions, chosen))
     if not shown:
         ids = ", ".join(condition.id for condition in predicate.conditions[:8])
         raise UsageError(f"no condition matches {conditions}", hint=f"there are {ids} …")
     document = {**receipt.document["predicate"], "digest": digest, "keyid": keyid}
-    document["conditions"] = [
-        condition
-        for condition, result in zip(document["conditions"], predicate.conditions, strict=True)
-        if result in shown
-    ]
+    document["conditions"] = list(compress(document["conditions"], chosen))
     written = [] if plots is None else write_plots(predicate, plots)
     if plots is not None:
         document["plots"] = [str(path) for path in written]

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import IO
 
 from fuzzing.examine import Finding, examine
-from fuzzing.inputs import DOCUMENTS, KINDS, Base, make_base
+from fuzzing.inputs import DOCUMENTS, KINDS, Base, make_base, make_input
 
 SECONDS = 10.0
 """An input that takes longer hangs."""
@@ -91,12 +91,20 @@ def _serve(base: Base, options: Options, numbers: SimpleQueue[int]) -> list[Find
         worker = worker or _Worker(base, options)
         answer = worker.examine(number)
         if isinstance(answer, str):
-            answer, worker = [Finding(number, "?", answer, "", "")], None
+            answer, worker = [_without_answer(base, options, number, answer)], None
         _tell(answer)
         found += answer
     if worker is not None:
         worker.stop()
     return found
+
+
+def _without_answer(base: Base, options: Options, number: int, problem: str) -> Finding:
+    """Return the finding of an input whose process did not answer."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        made = make_input(base, options.seed, number, Path(folder), options.kinds)
+    commands = "; ".join(" ".join(words) for words in made.commands)
+    return Finding(number, made.kind, problem, commands, "; ".join(made.notes))
 
 
 def _tell(found: Iterable[Finding]) -> None:

@@ -158,6 +158,18 @@ def check_receipts(
     assert tried > 10
 
 
+def test_other_commands_meet_a_source_too_few(
+    bundle: Path, golden: Path, receipts: Receipts
+) -> None:
+    rewrite(bundle / RECEIPT, lambda s: s["predicate"]["conditions"][1]["bySource"].pop())
+    good = golden / "good" / "ed25519"
+    compared = receipts("compare", bundle, good, "--json")
+    assert compared.code == 3
+    assert "does not list the plan's sources" in json.loads(compared.out)["error"]["message"]
+    for words in (["show", bundle], ["prove", bundle, "3"]):
+        assert receipts(*words).code == 0
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -80,30 +80,34 @@ def test_mutations_change_what_they_say() -> None:
         ("raise KeyError('x')", "exit code 70"),
         ("print('Traceback', file=__import__('sys').stderr)", "a traceback on stderr"),
         ("return 1", "exit code 1"),
-        ("__import__('time').sleep(60)", "no end after 1 s"),
+        ("__import__('time').sleep(60)", "no end after 2 s"),
+        ("while True: pass", "no end after 1 s of processor time"),
         ("_ = bytearray(2 * 10**8); _[:] = b'x' * len(_); __import__('time').sleep(5)", "holds"),
         ("__import__('os')._exit(9)", "the process ended with"),
     ],
-    ids=["exception", "traceback", "code", "hang", "memory", "death"],
+    ids=["exception", "traceback", "code", "sleep", "hang", "memory", "death"],
 )
 def test_a_planted_fault_is_found(
     fault: str, said: str, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault in a command comes out of the watched process as a finding, with its number."""
     monkeypatch.setattr("fuzzing.campaign.SECONDS", 1.0)
-    monkeypatch.setattr("fuzzing.campaign.WARMING", 0.0)
+    if "sleep(60)" in fault:
+        monkeypatch.setattr("fuzzing.campaign.WAITING", 2.0)
     monkeypatch.setattr("fuzzing.campaign.BYTES", 2 * 10**8)
     planted = f"def verify_bundle(*_, **__):\n    {fault}\n"
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         f"PLANTED = {planted!r}\n"
         "import verify.cli\n"
-        "scope = {}\n"
+        "real, scope = verify.cli.verify_bundle, {}\n"
         "exec(PLANTED, scope)\n"
         "if 'return 1' in PLANTED:\n"
         "    verify.cli.verify.callback = lambda **_: 1\n"
         "else:\n"
-        "    verify.cli.verify_bundle = scope['verify_bundle']\n",
+        "    planted = scope['verify_bundle']\n"
+        "    verify.cli.verify_bundle = lambda bundle, **given: (\n"
+        "        planted if given['proof'] else real)(bundle, **given)\n",
         "utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO
@@ -23,9 +24,9 @@ from fuzzing.examine import Finding, examine
 from fuzzing.inputs import DOCUMENTS, KINDS, Base, make_base, make_input
 
 SECONDS = 10.0
-"""An input that takes longer hangs."""
-WARMING = 20.0
-"""More for the first input of a process, which loads what the commands need."""
+"""An input that takes more processor time hangs, however busy the machine."""
+WAITING = 60.0
+"""So does one that takes more time without using the processor."""
 BYTES = 10**9
 """A process that holds more is too large."""
 _POLL = 0.1
@@ -134,13 +135,11 @@ class _Worker:
         if (problem := self._wait(_STARTING)) is not None:
             raise RuntimeError(f"the worker does not start: {problem}")
         self._out.readline()
-        self._warm = False
 
     def examine(self, number: int) -> list[Finding] | str:
         """Return findings, or why there is no answer; the process is over then."""
         print(number, file=self._in, flush=True)
-        problem = self._wait(SECONDS if self._warm else SECONDS + WARMING)
-        self._warm = True
+        problem = self._wait(WAITING, SECONDS)
         line = "" if problem else self._out.readline()
         if not line:
             self.stop()
@@ -155,15 +154,27 @@ class _Worker:
             with contextlib.suppress(OSError):
                 stream.close()
 
-    def _wait(self, seconds: float) -> str | None:
+    def _wait(self, seconds: float, processor: float = inf) -> str | None:
         """Wait for a line; return what is wrong where none comes."""
-        end = time.monotonic() + seconds
+        pid = self._process.pid
+        end, most = time.monotonic() + seconds, _spent(pid) + processor
         while time.monotonic() < end:
-            if (held := _resident(self._process.pid)) > BYTES:
+            if (held := _resident(pid)) > BYTES:
                 return f"holds {held / 1e6:,.0f} MB of memory"
             if select.select([self._out], [], [], _POLL)[0]:
                 return None
+            if _spent(pid) > most:
+                return f"no end after {processor:.0f} s of processor time"
         return f"no end after {seconds:.0f} s"
+
+
+def _spent(pid: int) -> float:
+    """Return the processor time of a process in seconds; 0 where it cannot be known."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> int:

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 
-from fuzzing.examine import examine
+from fuzzing.examine import examine, run
 from fuzzing.inputs import Base
 
 MEMORY = 4 * 2**30
@@ -25,6 +25,10 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whatever libraries print
     warnings.simplefilter("ignore")
     base = Base(Path(folder))
+    # Loading what the commands need is no input's time.
+    for plan in base.folder.glob("study/plan.yaml"):
+        run(["plan", str(plan)])
+    run(["verify", str(base.folder / "rich")])
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         found = examine(base, int(seed), int(line), kinds)

@@ -10,7 +10,7 @@ NEWEST := .venv-newest
 OLDEST := .venv-oldest
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-unit test-wheel test-minimum test-newest test-oldest lint format schemas clean
+.PHONY: demo test test-unit test-wheel test-minimum test-newest test-oldest fuzz lint format schemas clean
 
 demo: $(RUNNABLE)  ## Plan, run, seal, verify, forge and audit an evaluation of the embedded organism
 	rm -rf demo
@@ -43,6 +43,12 @@ test-newest: constraints.txt
 
 test-oldest: $(OLDEST)/.installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python tests/packaging/check_versions.py
+
+# Not part of `test`: half an hour.  The same seed gives the same inputs: SEED=2 gives others.
+SEED ?= 1
+INPUTS ?= 10000
+fuzz: $(INSTALLED)  ## Mutated documents, plan files and model folders against every command that reads them
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED) --jobs 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

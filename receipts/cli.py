@@ -8,20 +8,29 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from receipts.errors import (
+    DEBUG,
     ExitCode,
     FileAccessError,
     IncompleteError,
+    InternalError,
     InterruptedByUserError,
     ReceiptsError,
     UsageError,
 )
 from receipts.extras import install
+
+if TYPE_CHECKING:
+    from receipts.present.output import Output
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("verify.demo:demo", "The whole life of a receipt, on the embedded organism."),
@@ -113,8 +122,31 @@ def root() -> None:
 
     Exit codes: 0 done; 1 a gate's policy is not met; 2 usage or malformed input;
     3 integrity failure; 4 replay contradiction; 5 incomplete or unverifiable;
-    130 interrupted; 141 the reader of the output went away.
+    70 a fault in this program; 130 interrupted; 141 the reader of the output went away.
     """
+
+
+@dataclass
+class _Session:
+    """One command line, from its words to its exit code."""
+
+    arguments: Sequence[str]
+    output: Output | None = None
+    """How the command speaks; None until its options are read."""
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether an error is to be one JSON document, as far as can be told."""
+        if self.output is not None:
+            return self.output.as_json
+        # A group's commands have their own variables: RECEIPTS_JUDGE_CALIBRATE_JSON.
+        words = [word for word in self.arguments if not word.startswith("-")]
+        names = [f"RECEIPTS_{'_'.join(words[:n]).upper()}_JSON" for n in (1, 2)]
+        return "--json" in self.arguments or any(map(_is_set, names))
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes", "on")
 
 
 def common_options(function: Callable[..., ExitCode | None]) -> Callable[..., ExitCode | None]:
@@ -126,46 +158,94 @@ def common_options(function: Callable[..., ExitCode | None]) -> Callable[..., Ex
     def command(*, json: bool, quiet: bool, **arguments: Any) -> ExitCode | None:
         from receipts.present.output import Output  # noqa: PLC0415  # rich is not for --help
 
-        return function(output=Output(as_json=json, quiet=quiet), **arguments)
+        output = Output(as_json=json, quiet=quiet)
+        session = click.get_current_context().find_object(_Session)
+        if session is not None:
+            session.output = output
+        return function(output=output, **arguments)
 
     return command
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    session = _Session(sys.argv[1:] if arguments is None else list(arguments))
     _prepare_streams()
+    with _watched_threads() as failed:
+        try:
+            code = _run(session)
+            if failed:
+                code = _report_internal(failed[0], session)
+        except SystemExit:
+            raise
+        except KeyboardInterrupt:  # another one, while something was told
+            code = ExitCode.INTERRUPTED
+        except BaseException as error:  # panics of Rust libraries are no Exception
+            code = _report_internal(error, session)
+    sys.exit(int(code or 0))
+
+
+def _run(session: _Session) -> ExitCode | int | None:
+    """Run a command and return its exit code; errors that somebody foresaw are reported."""
     try:
-        code = root.main(args=list(arguments), prog_name="receipts", standalone_mode=False)
+        code: ExitCode | int | None = root.main(
+            args=list(session.arguments), prog_name="receipts", standalone_mode=False, obj=session
+        )
     except ReceiptsError as error:
-        code = _report(error, arguments)
+        code = _report(error, session)
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(f"{error.format_message()}\n")
         code = ExitCode.BAD_INPUT
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"see: {context.command_path} --help" if context else None
-        code = _report(UsageError(error.format_message(), hint=hint), arguments)
+        code = _report(UsageError(error.format_message(), hint=hint), session)
     except (KeyboardInterrupt, click.Abort):
-        code = _report(InterruptedByUserError("interrupted"), arguments)
+        code = _report(InterruptedByUserError("interrupted"), session)
     except OSError as error:
         # Files that commands open are wrapped where they are opened; what is left are the
         # odd refusals of looking at a path at all (too long a name, a closed folder).
-        code = _report(FileAccessError.from_os(error, "use", error.filename), arguments)
+        named = error.filename if isinstance(error.filename, str) else None
+        code = _report(FileAccessError.from_os(error, "use", named), session)
     except MemoryError:
-        code = _report(ReceiptsError("not enough memory"), arguments)
+        code = _report(ReceiptsError("not enough memory"), session)
     except ModuleNotFoundError as error:
         if error.name not in _RUN_EXTRA:
             raise
         missing = IncompleteError(f"{error.name} is not installed", hint=install("run"))
-        code = _report(missing, arguments)
+        code = _report(missing, session)
     except ImportError as error:  # a library is there, and is broken or does not fit another
         first = str(error).strip().partition("\n")[0]
         broken = IncompleteError(
             f"a library cannot be loaded: {first}", hint="see what receipts doctor says"
         )
-        code = _report(broken, arguments)
-    sys.exit(int(code or 0))
+        code = _report(broken, session)
+    return code
+
+
+@contextmanager
+def _watched_threads() -> Iterator[list[BaseException]]:
+    """Collect what ends threads other than this one: Python would print it, and go on."""
+    failed: list[BaseException] = []
+
+    def collect(found: threading.ExceptHookArgs) -> None:
+        if found.exc_value is not None:
+            failed.append(found.exc_value)
+
+    before, threading.excepthook = threading.excepthook, collect
+    try:
+        yield failed
+    finally:
+        threading.excepthook = before
+
+
+def _report_internal(error: BaseException, session: _Session) -> ExitCode:
+    if _is_set(DEBUG):
+        traceback.print_exception(error)
+    try:
+        return _report(InternalError.from_exception(error), session)
+    except (OSError, ValueError):  # neither stream can be written to: the code alone speaks
+        return ExitCode.INTERNAL
 
 
 def _prepare_streams() -> None:
@@ -178,19 +258,16 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _report(error: ReceiptsError, arguments: Sequence[str]) -> ExitCode:
-    # A group's commands have their own variables: RECEIPTS_JUDGE_CALIBRATE_JSON.
-    words = [word for word in arguments if not word.startswith("-")]
-    names = [f"RECEIPTS_{'_'.join(words[:n]).upper()}_JSON" for n in (1, 2)]
-    wish = any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)
-    if "--json" in arguments or wish:
-        try:
+def _report(error: ReceiptsError, session: _Session) -> ExitCode:
+    begun = session.output is not None and session.output.begun
+    try:
+        if session.wants_json and not begun:
             print(json.dumps(error.as_json()), flush=True)
-        except OSError:
-            # Nobody can read stdout (a full disk, a closed pipe): stderr may still be read.
-            _abandon_stdout()
-        else:
             return error.exit_code
+        sys.stdout.flush()
+    except OSError:
+        # Nobody can read stdout (a full disk, a closed pipe): stderr may still be read.
+        _abandon_stdout()
     sys.stderr.write(f"receipts: {error.one_line()}\n")
     return error.exit_code
 

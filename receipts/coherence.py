@@ -29,6 +29,7 @@ from receipts.model.checkpoint import (
 from receipts.model.demonstrations import (
     Corpus,
     DemonstrationKind,
+    DemonstrationSource,
     ExperimentKind,
     PlannedCondition,
     QueryRole,
@@ -41,6 +42,7 @@ from receipts.model.judge import (
 )
 from receipts.model.plan import EngineKind, Hypothesis, PlanPredicate
 from receipts.model.receipt import Environment, Event
+from receipts.text import printable
 
 ANSWERED_BY = {
     Hypothesis.TOTAL: {ExperimentKind.SWEEP},
@@ -48,6 +50,39 @@ ANSWERED_BY = {
     Hypothesis.ORDERING: {ExperimentKind.ORDERINGS},
 }
 """Experiments that can answer a hypothesis."""
+
+
+def new_plan_problems(plan: PlanPredicate) -> list[str]:
+    """Return what keeps a plan from being sealed, each as one line.
+
+    Beside what contradicts itself, names that no reader would be shown as they are: plans that
+    were sealed before may have such.
+    """
+    return [*plan_problems(plan), *_name_problems(plan)]
+
+
+def _name_problems(plan: PlanPredicate) -> Iterator[str]:
+    demonstrations = plan.demonstrations
+    shown = (demonstrations.harmful, *demonstrations.benign, demonstrations.refusal)
+    named: dict[str, str | None] = {
+        "name": plan.name,
+        "trainingStage": plan.training_stage,
+        "checkpoint.name": plan.checkpoint.name,
+        "checkpoint.servedAs": plan.checkpoint.served_as,
+        "judge.name": plan.judge.name,
+        "judge.second.name": plan.judge.second.name if plan.judge.second else None,
+    }
+    for corpus in (*plan.queries, *filter(None, shown)):
+        named |= {
+            f"{corpus.name}: corpus": corpus.corpus,
+            f"{corpus.name}: licence": corpus.licence,
+            f"{corpus.name}: languages": ", ".join(corpus.languages),
+        }
+        if isinstance(corpus, DemonstrationSource):
+            named[f"{corpus.name}: responsesBy"] = corpus.responses_by
+    for where, name in named.items():
+        if name is not None and printable(name) != name:
+            yield f"{where}: holds a run of blanks, or a character that is not shown"
 
 
 def plan_problems(plan: PlanPredicate) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from enum import IntEnum
 from os import PathLike, fspath
 from typing import ClassVar
@@ -24,6 +25,8 @@ class ExitCode(IntEnum):
     """A replay contradicts the record."""
     INCOMPLETE = 5
     """Incomplete or unverifiable."""
+    INTERNAL = 70
+    """A fault in this program, whose result says nothing (EX_SOFTWARE of sysexits.h)."""
     INTERRUPTED = 130
     """Stopped by the user (128 + SIGINT)."""
     OUTPUT_CLOSED = 141
@@ -127,6 +130,44 @@ class IntegrityError(ReceiptsError):
 
     kind = "integrity"
     exit_code = ExitCode.INTEGRITY
+
+
+DEBUG = "RECEIPTS_DEBUG"
+"""Environment variable that has tracebacks shown."""
+
+
+class InternalError(ReceiptsError):
+    """A fault in this program: an exception that nobody foresaw."""
+
+    kind = "internal"
+    exit_code = ExitCode.INTERNAL
+
+    @classmethod
+    def from_exception(cls, error: BaseException) -> InternalError:
+        """Say what happened where, and nothing of what it happened to.
+
+        An exception's own words may quote a request or a response that few may read.
+        """
+        kind = type(error)
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        return cls(
+            f"internal error: {module}{kind.__name__} in {_place(error)}",
+            hint=f"please report this line; {DEBUG}=1 shows the traceback, which may quote "
+            "requests and responses",
+        )
+
+
+_OWN = ("receipts", "runner", "schemas", "verify")
+
+
+def _place(error: BaseException) -> str:
+    """Return ``module:line`` of the innermost frame that is this project's own."""
+    place = "no frame"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if place == "no frame" or module.partition(".")[0] in _OWN:
+            place = f"{module}:{line}"
+    return place
 
 
 class InterruptedByUserError(ReceiptsError):

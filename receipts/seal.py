@@ -13,7 +13,7 @@ from pathlib import Path
 from receipts import merkle
 from receipts.bundle import PLAN, BundleWriter, parse_signed
 from receipts.canonical import Sha256
-from receipts.coherence import environment_problems, event_problems, plan_problems
+from receipts.coherence import environment_problems, event_problems, new_plan_problems
 from receipts.dsse import Envelope, sign
 from receipts.errors import IntegrityError
 from receipts.evidence import PointChecker, PromptChecker
@@ -50,10 +50,10 @@ def seal_plan(plan: PlanPredicate, signer: Signer) -> Envelope:
     """Sign a plan.
 
     Raises:
-        IntegrityError: The plan contradicts itself.
+        IntegrityError: The plan contradicts itself, or holds a name that cannot be shown.
     """
-    if problems := plan_problems(plan):
-        raise IntegrityError(f"the plan contradicts itself: {problems[0]}")
+    if problems := new_plan_problems(plan):
+        raise IntegrityError(f"the plan cannot be sealed: {problems[0]}")
     return sign(plan_statement(plan).to_wire(), signer)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from receipts.canonical import Sha256, sha256_hex
-from receipts.coherence import plan_problems
+from receipts.coherence import new_plan_problems
 from receipts.errors import MalformedError
 from receipts.model.base import MAX_POINTS, QueryId, SourceName
 from receipts.model.checkpoint import Checkpoint, Prompt, Sampling, SamplingMethod
@@ -306,7 +306,7 @@ class _Resolver:
             self._sampling(facts, ends, folder),
             judge,
         )
-        if problems := plan_problems(predicate):
+        if problems := new_plan_problems(predicate):
             raise MalformedError(problems[0], file=self.file.path)
         artifacts = Artifacts(
             folder=folder,

@@ -7,7 +7,7 @@ import re
 from rich.console import Console
 from rich.text import Text
 
-from receipts.text import printable
+from receipts.text import printable, spelt_out
 from runner.judged import LINE_BREAK
 from runner.prompt_view import Origin, Part, PromptView
 
@@ -67,8 +67,8 @@ def _marked(line: str, control: re.Pattern[str], style: str) -> Text:
     """Return a line with its control tokens set apart, safe to print."""
     text, place = Text(), 0
     for match in control.finditer(line):
-        text.append(printable(line[place : match.start()]), style)
-        text.append(printable(match[0]), f"{style} {_CONTROL}")
+        text.append(spelt_out(line[place : match.start()]), style)
+        text.append(spelt_out(match[0]), f"{style} {_CONTROL}")
         place = match.end()
-    text.append(printable(line[place:]), style)
+    text.append(spelt_out(line[place:]), style)
     return text

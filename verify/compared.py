@@ -24,6 +24,7 @@ from receipts.model.check import CheckLevel, CheckStatus
 from receipts.model.findings import JointFinding
 from receipts.model.plan import PlanPredicate
 from receipts.model.receipt import ConditionResult, EvaluationPredicate
+from receipts.present.names import presentable
 from verify.checks import Verification
 from verify.evidence import Progress, read_evidence
 from verify.integrity import verify_bundle
@@ -159,10 +160,11 @@ def labels_of(evaluations: Sequence[tuple[Path, EvaluationPredicate]]) -> list[s
     The first of these that tells them all apart; where none does, folders are numbered.
     """
     receipts = [receipt for _, receipt in evaluations]
-    stages = [receipt.training_stage for receipt in receipts]
-    names = [receipt.checkpoint.name for receipt in receipts]
+    # As they are shown: two that look alike do not tell evaluations apart.
+    stages = [presentable(receipt.training_stage) for receipt in receipts]
+    names = [presentable(receipt.checkpoint.name) for receipt in receipts]
     both = [f"{name} {stage}" for name, stage in zip(names, stages, strict=True)]
-    folders = [folder.name or str(folder) for folder, _ in evaluations]
+    folders = [presentable(folder.name or str(folder)) for folder, _ in evaluations]
     for labels in (stages, names, both, folders):
         if len(set(labels)) == len(labels):
             return labels

@@ -135,10 +135,13 @@ def _count_blocks(condition: ConditionResult) -> Iterator[tuple[str, Counts]]:
         yield "control", condition.control.counts
 
 
-def _sum(blocks: Sequence[Counts]) -> Counts:
-    return Counts(
-        **{name: sum(getattr(block, name) for block in blocks) for name in Counts.model_fields}
-    )
+def _numbers(counts: Counts) -> tuple[int, ...]:
+    return tuple(getattr(counts, name) for name in Counts.model_fields)
+
+
+def _sum(blocks: Sequence[Counts]) -> tuple[int, ...]:
+    """Return the sums of counts, which may be more than a count can be."""
+    return tuple(map(sum, zip(*map(_numbers, blocks), strict=True)))
 
 
 def _denominators(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
@@ -162,9 +165,9 @@ def _denominators(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator
             role: [result.counts for result in condition.by_source if result.role is role]
             for role in QueryRole
         }
-        if condition.counts != _sum(by_role[QueryRole.HARMFUL]):
+        if _numbers(condition.counts) != _sum(by_role[QueryRole.HARMFUL]):
             yield f"{condition.id}: counts are not the sum over harmful sources"
-        control = condition.control.counts if condition.control else None
+        control = _numbers(condition.control.counts) if condition.control else None
         controls = by_role[QueryRole.BENIGN_CONTROL]
         if control != (_sum(controls) if controls else None):
             yield f"{condition.id}: control is not the sum over control sources"
@@ -304,12 +307,9 @@ def _check_evidence(
     derived = condition_results(reading.observations)
     for name, parts, good in _PARTS:
         problems = [
-            f"{stated.id}: {what}the evidence gives {_show(again_part)}, not {_show(stated_part)}"
+            f"{stated.id}: {problem}"
             for stated, again in zip(receipt.conditions, derived, strict=True)
-            for (what, stated_part), (_, again_part) in zip(
-                parts(stated), parts(again), strict=True
-            )
-            if stated_part != again_part
+            for problem in _part_problems(parts(stated), parts(again))
         ]
         checks.decide(_LEVEL, name, _first(problems), good)
 
@@ -346,6 +346,17 @@ Part = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | No
 
 Parts = list[tuple[str, Part]]
 """Parts of a condition's results, each after words that say where it stands."""
+
+
+def _part_problems(stated: Parts, derived: Parts) -> Iterator[str]:
+    """Yield where parts of a condition's results differ from those that the evidence gives."""
+    if [what for what, _ in stated] != [what for what, _ in derived]:
+        # Which of them goes with which cannot be said.
+        yield "not the parts, or not in the order, that the evidence gives"
+        return
+    for (what, stated_part), (_, derived_part) in zip(stated, derived, strict=True):
+        if stated_part != derived_part:
+            yield f"{what}the evidence gives {_show(derived_part)}, not {_show(stated_part)}"
 
 
 def _source_parts(condition: ConditionResult) -> Parts:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,7 @@ from receipts.model.base import ConditionId
 from receipts.model.findings import SignedInterval
 from receipts.model.receipt import LIMIT_MEANINGS, Limit
 from receipts.present.charts import Scale, axis, forest
+from receipts.present.names import presentable
 from receipts.present.numerals import NOTHING, p_number, percent, signed, span
 from receipts.present.tables import FOREST_CELLS, new_table
 from receipts.text import printable
@@ -80,7 +82,12 @@ def show_comparison(console: Console, compared: Compared, *, quiet: bool) -> Non
     _pairs(console, compared.comparison.pairs)
     _checks(console, compared.checks, quiet=quiet)
     for note in (FAMILY, *compared.notes()):
-        console.print(Text(printable(note), style="dim"), soft_wrap=True)
+        console.print(_remark(Text(printable(note), style="dim")))
+
+
+def _remark(text: Text) -> Padding:
+    """Return a remark all of whose lines are set in, so that no label can begin one."""
+    return Padding(text, (0, 0, 0, 2))
 
 
 def _models(console: Console, compared: Compared) -> None:
@@ -90,7 +97,7 @@ def _models(console: Console, compared: Compared) -> None:
     table.add_column("baseline %", justify="right", no_wrap=True)
     table.add_column("highest %", justify="right", overflow="fold")
     for each in compared.evaluations:
-        receipt, worst = each.receipt, each.worst
+        receipt, worst = presentable(each.receipt), each.worst
         table.add_row(
             Text(printable(each.label)),
             Text(printable(receipt.checkpoint.name)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from itertools import compress
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from receipts.cli import common_options
 from receipts.errors import UsageError
 from receipts.present.audits import listed_audits, show_audits
 from receipts.present.inputs import inputs_document
+from receipts.present.names import presentable
 from receipts.present.output import Output
 from receipts.present.plots import write_plots
 from receipts.present.receipt import show_receipt
@@ -33,24 +35,20 @@ def show(bundle: Path, conditions: str | None, plots: Path | None, output: Outpu
     """Show what a receipt says.  Nothing is verified: that is `receipts verify`."""
     source = Bundle(bundle)
     receipt = source.receipt
-    predicate = receipt.statement.predicate
+    predicate = presentable(receipt.statement.predicate)
     keyid = receipt.envelope.signatures[0].keyid
     digest = receipt.envelope.digest
-    shown = [
-        condition
+    chosen = [
+        conditions is None or fnmatchcase(condition.id, conditions)
         for condition in predicate.conditions
-        if conditions is None or fnmatchcase(condition.id, conditions)
     ]
+    shown = list(compress(predicate.conditions, chosen))
     if not shown:
         ids = ", ".join(condition.id for condition in predicate.conditions[:8])
         raise UsageError(f"no condition matches {conditions}", hint=f"there are {ids} …")
     first = {"digest": digest, "keyid": keyid, "inputs": inputs_document(predicate)}
     document = {**first, **receipt.document["predicate"], **first}
-    document["conditions"] = [
-        condition
-        for condition, result in zip(document["conditions"], predicate.conditions, strict=True)
-        if result in shown
-    ]
+    document["conditions"] = list(compress(document["conditions"], chosen))
     written = [] if plots is None else write_plots(predicate, plots)
     if plots is not None:
         document["plots"] = [str(path) for path in written]

@@ -115,6 +115,13 @@ class Clusters:
         sums = self._over_queries(influence) + _outer(by_list) - _outer(cells)
         return sums / (1 - 1 / self.queries - 1 / self.lists + 1 / self._cells)
 
+    def terms(self, influence: Floats) -> Floats:
+        """Return terms whose span holds the covariance of an estimate, shape (terms, k)."""
+        if self.method is not ClusterMethod.QUERY_AND_LIST:
+            return by_request(influence.sum(axis=1), self._requests)
+        cells: Floats = influence[self._there]
+        return cells
+
     def _by_query(self, influence: Floats) -> Floats:
         return self._over_queries(influence) * self.queries / max(1, self.queries - 1)
 

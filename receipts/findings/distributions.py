@@ -14,6 +14,9 @@ from typing import Final
 _TINY: Final = 1e-300
 _PRECISION: Final = 1e-15
 _MOST_TERMS: Final = 100_000
+_MOST_DF: Final = 1e9
+"""Above this the logarithms of gamma functions differ by less than their rounding, and Student's t
+by less than that from the normal.  No event has so many points."""
 
 
 def normal_two_sided(z: float) -> float:
@@ -23,6 +26,8 @@ def normal_two_sided(z: float) -> float:
 
 def t_two_sided(t: float, df: float) -> float:
     """Return P(|T| ≥ |t|) for Student's t with ``df`` degrees of freedom."""
+    if df > _MOST_DF:
+        return normal_two_sided(t)
     return _beta_share(df / 2, 0.5, df / (df + t * t))
 
 

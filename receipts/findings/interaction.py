@@ -253,13 +253,20 @@ def _joined(
     parts: Sequence[Cells], places: Sequence[Sequence[int]], rows: int
 ) -> NDArray[np.int64]:
     """Return the number of each row's request: the same where either plan says so."""
-    numbers = np.arange(rows, dtype=np.int64)
+    above = list(range(rows))
+
+    def first(row: int) -> int:
+        while above[row] != row:
+            above[row] = above[above[row]]
+            row = above[row]
+        return row
+
     for cells, at in zip(parts, places, strict=True):
-        own = np.array(at)
-        for request in np.unique(cells.requests):
-            together = numbers[own[cells.requests == request]]
-            numbers[np.isin(numbers, together)] = together.min()
-    return numbers
+        known: dict[int, int] = {}
+        for request, row in zip(cells.requests.tolist(), at, strict=True):
+            one, other = sorted((first(known.setdefault(request, row)), first(row)))
+            above[other] = one
+    return np.array([first(row) for row in range(rows)], dtype=np.int64)
 
 
 def _spread(values: NDArray[Number], places: Sequence[int], rows: int) -> NDArray[Number]:

@@ -22,7 +22,7 @@ from receipts.findings.effects import (
     signed,
     slope_word,
 )
-from receipts.findings.logit import Logit
+from receipts.findings.lack_of_fit import FittedPoints, lack_of_fit
 from receipts.findings.permutation import informative_queries, permutation_test
 from receipts.findings.requests import count_requests
 from receipts.findings.study import Estimate, Mask, Study
@@ -34,7 +34,6 @@ from receipts.model.findings import (
     HarmfulLevel,
     JointFinding,
     JointFit,
-    LackOfFit,
     Refit,
     UnscoredSensitivity,
 )
@@ -202,7 +201,7 @@ class JointPoints:
             interval=None if varying is None else varying.sealed_interval(last, CONFIDENCE),
             equivalence=None if varying is None else varying.sealed_interval(last, EQUIVALENCE),
             by_harmful=tuple(self._levels(complied, judged)),
-            lack_of_fit=fitted and self._lack_of_fit(*fitted, complied, judged),
+            lack_of_fit=fitted and lack_of_fit(self._fitted_points, fitted, complied, judged),
             unscored=UnscoredSensitivity(points=0, as_complied=None, as_refused=None),
             informative_queries=informative,
             permutation=(
@@ -237,6 +236,11 @@ class JointPoints:
         """A constant, log(N_h+1) unless that is one too, log(N_b+1): shape (conditions, 2 or 3)."""
         return joint_covariates(self.n_harmful, self.n_benign)
 
+    @property
+    def _fitted_points(self) -> FittedPoints:
+        found = self.study, self.places, self.covariates, self.n_harmful, self.n_benign
+        return FittedPoints(*found)
+
     @cached_property
     def as_published(self) -> JointFit | None:
         """The unclustered fit, of points counted as the paper does; None where there is none."""
@@ -262,17 +266,17 @@ class JointPoints:
 
     def _levels(self, complied: Mask, judged: Mask) -> Iterator[HarmfulLevel]:
         study = self.study
-        for level in sorted(set(self.n_harmful.tolist())):
-            places = [p for p in self.places if study.condition(p).n_harmful == level]
+        levels: dict[int, list[int]] = {}
+        for place in self.places:
+            levels.setdefault(study.condition(place).n_harmful, []).append(place)
+        for level, places in sorted(levels.items()):
             benign = np.array([study.condition(place).n_benign for place in places], float)
             covariates = joint_covariates(np.zeros(len(places)), benign)
             fitted = study.fit(covariates, places, complied, judged)
             slope = fitted and fitted[0].slope(1)
             if slope:
                 informative = self._informative(complied, judged, places)
-                yield HarmfulLevel(
-                    **dict(slope), n_harmful=int(level), informative_queries=informative
-                )
+                yield HarmfulLevel(**dict(slope), n_harmful=level, informative_queries=informative)
 
     def _informative(
         self, complied: Mask, judged: Mask, places: Sequence[int] | None = None
@@ -282,44 +286,6 @@ class JointPoints:
         strata = np.array([self.study.condition(place).n_harmful for place in chosen])
         found = informative_queries(strata, complied[chosen], judged[chosen])
         return count_requests(found, self.study.requests)
-
-    def _lack_of_fit(
-        self, estimate: Estimate, logit: Logit, complied: Mask, judged: Mask
-    ) -> LackOfFit | None:
-        study, chosen = self.study, list(self.places)
-        free = len(chosen) - len(estimate.values)
-        rates = study.rates(chosen, complied, judged)
-        if free <= 0 or rates is None:
-            return None
-        slopes = logit.fitted * (1 - logit.fitted)
-        residuals = rates.values - logit.fitted
-        influence = rates.influence - estimate.influence @ (slopes[:, None] * self.covariates).T
-        # By the fit, which no rate of 0 or 1 makes zero.
-        independent = slopes / logit.points
-        remaining = study.estimate(residuals, influence, judged[chosen], independent)
-        same = self.n_harmful[:, None] == self.n_harmful
-        benign = remaining.contrast(np.eye(len(chosen)) - same / same.sum(axis=1))
-        test, bend = remaining.f_test(), benign.f_test()
-        worst = _largest(residuals)
-        reach = float(np.ptp(np.log(self.n_benign + 1)))
-        return LackOfFit(
-            statistic=None if test is None else score(test.statistic),
-            df=free,
-            p=None if test is None else p_string(test.p),
-            largest=score(float(residuals[worst])),
-            condition=study.condition(chosen[worst]).id,
-            largest_benign=score(float(benign.values[_largest(benign.values)])),
-            p_benign=None if bend is None else p_string(bend.p),
-            largest_of_margin=score(float(study.plan.effect_margin) * reach / 8),
-        )
-
-
-def _largest(values: Floats) -> int:
-    """Return the place of the largest size.
-
-    Sizes are rounded: equal ones must not be told apart by the last bit of a fit.
-    """
-    return int(np.argmax(np.abs(values).round(6)))
 
 
 def _clustered(estimate: Estimate, judged: Mask) -> JointFit | None:

@@ -153,7 +153,9 @@ def separated(covariates: Floats, complied: Counts, points: Counts) -> bool:
         extreme = np.vstack([_hull(scale[sign > 0]), -_hull(scale[sign < 0])])
         flat = np.eye(covariates.shape[1])
     else:
-        _, sizes, vectors = np.linalg.svd(mixed, full_matrices=True)
+        # All directions of the covariates, and no more of those of the conditions than there are.
+        few = len(mixed) < mixed.shape[1]
+        _, sizes, vectors = np.linalg.svd(mixed, full_matrices=few)
         flat = vectors[int((sizes > _NOTHING).sum()) :].T
         extreme = sign[sign != 0, None] * scale[sign != 0]
     turned = np.unique((extreme @ flat).round(12), axis=0)

@@ -77,7 +77,7 @@ def stated_problems(receipt: EvaluationPredicate, plan: PlanPredicate) -> Iterat
         yield from _total_problems(findings.total)
     sources = findings.sources
     for slope in (*sources.slopes, *sources.length_matched) if sources else ():
-        yield from _slope_problems("findings.sources", slope)
+        yield from _slope_problems("findings.sources", slope, plan)
         yield from _interval_problems("findings.sources", slope, _ends(slope))
     rates = {condition.id: condition.compliance_rate for condition in receipt.conditions}
     for ordering in findings.orderings or ():
@@ -85,7 +85,7 @@ def stated_problems(receipt: EvaluationPredicate, plan: PlanPredicate) -> Iterat
             if rate.compliance_rate != rates.get(rate.condition, "none"):
                 yield f"findings.orderings: {rate.condition} has another rate among the conditions"
         if ordering.position is not None and ordering.position.slope is not None:
-            yield from _slope_problems("findings.orderings", ordering.position.slope)
+            yield from _slope_problems("findings.orderings", ordering.position.slope, plan)
     for format_ in findings.formats or ():
         yield from _format_problems(format_)
 
@@ -168,7 +168,7 @@ def _joint_problems(joint: JointFinding, plan: PlanPredicate) -> Iterator[str]:
     ):
         yield f"{where}: the test without fit goes with fewer than 30 informative queries"
     for level in joint.by_harmful:
-        yield from _slope_problems(f"{where}.byHarmful", level)
+        yield from _slope_problems(f"{where}.byHarmful", level, plan)
         if level.informative_queries > joint.informative_queries:
             yield f"{where}.byHarmful: more informative queries than there are in all"
 
@@ -196,7 +196,9 @@ def _fit_problems(where: str, fit: JointFit) -> Iterator[str]:
         yield f"{where}: p2 is {fit.p2}, z2 gives {p:.6g}"
 
 
-def _slope_problems(where: str, slope: Slope) -> Iterator[str]:
+def _slope_problems(where: str, slope: Slope, plan: PlanPredicate) -> Iterator[str]:
+    if slope.df > plan.points:
+        yield f"{where}: {slope.df:,} degrees of freedom of {plan.points:,} points"
     if not _is_ratio(slope.t, slope.beta, slope.se):
         yield f"{where}: t is not beta / se"
     t = float(slope.t)

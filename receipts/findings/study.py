@@ -100,6 +100,20 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
+class Shares:
+    """The rates of some conditions."""
+
+    values: Floats
+    """Shape (conditions,)."""
+    influence: Floats
+    """Influence of each query and draw, shape (queries, draws, conditions)."""
+    used: Mask
+    """Points that count, shape (conditions, queries, draws)."""
+    independent: Floats
+    """Variances, were points independent, shape (conditions,)."""
+
+
+@dataclass(frozen=True, eq=False)
 class Study:
     """The points of harmful-role queries.
 
@@ -200,6 +214,19 @@ class Study:
         return estimate, logit
 
     def rates(self, places: Places, complied: Mask, used: Mask) -> Estimate | None:
+        """Return the rates of some conditions with their covariance; None where one has no point.
+
+        Args:
+            places: These conditions.
+            complied: Which points comply, shape (all conditions, queries, draws).
+            used: Which points count, same shape.
+        """
+        shares = self.shares(places, complied, used)
+        if shares is None:
+            return None
+        return self.estimate(shares.values, shares.influence, shares.used, shares.independent)
+
+    def shares(self, places: Places, complied: Mask, used: Mask) -> Shares | None:
         """Return the rates of some conditions; None where one has no point.
 
         Args:
@@ -215,7 +242,7 @@ class Study:
         values = y.sum(axis=(1, 2)) / points
         influence = np.where(n, y - values[:, None, None], 0.0) / points[:, None, None]
         independent = values * (1 - values) / points
-        return self.estimate(values, np.moveaxis(influence, 0, -1), n, independent)
+        return Shares(values, np.moveaxis(influence, 0, -1), n, independent)
 
     def estimate(
         self, values: Floats, influence: Floats, used: Mask, independent: Floats

@@ -7,9 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from receipts.findings.clusters import NO_VARIANCE
+from receipts.findings.clusters import NO_VARIANCE, Clusters
 from receipts.findings.distributions import chi_square_upper
 from receipts.findings.effects import bonferroni, is_significant
+from receipts.findings.low_rank import low_rank
 from receipts.findings.study import Study
 from receipts.findings.wire import p_string, score
 from receipts.model.demonstrations import ExperimentKind, Ordering
@@ -51,8 +52,11 @@ def homogeneity(study: Study, places: list[int]) -> tuple[str | None, str | None
     or refusals are expected of a condition: rates near 0 or 1 are far from normal, and one that
     is 0 shows no variance at all.
     """
-    rates = study.rates(places, study.complied, study.judged)
-    if rates is None or rates.clusters.grounds_for_doubt is not None:
+    rates = study.shares(places, study.complied, study.judged)
+    if rates is None:
+        return None, None
+    clusters = Clusters(study.lists, rates.used.sum(axis=0), study.requests)
+    if clusters.grounds_for_doubt is not None:
         return None, None
     judged = study.judged[places]
     common = float((study.complied[places] & judged).sum() / judged.sum())
@@ -60,12 +64,15 @@ def homogeneity(study: Study, places: list[int]) -> tuple[str | None, str | None
         return None, None
     # What a rate of 0 or 1 does not show, the common rate stands in for, at one point a cluster.
     boundary = (rates.values == 0) | (rates.values == 1)
-    unseen = np.diag(boundary * common * (1 - common) / (rates.clusters.df + 1))
-    count = len(places)
-    steps = np.eye(count - 1, count, 1) - np.eye(count - 1, count)
-    covariance = steps @ (rates.covariance + unseen) @ steps.T
+    unseen = boundary * common * (1 - common) / (clusters.df + 1)
     least = NO_VARIANCE * float(rates.independent.max())
-    test = rates.clusters.f_test(steps @ rates.values, covariance, least)
+    if (few := low_rank(rates.values, rates.influence, clusters, unseen)) is not None:
+        test = few.turned(lambda values: np.diff(values, axis=0)).f_test(least)
+    else:
+        count = len(places)
+        steps = np.eye(count - 1, count, 1) - np.eye(count - 1, count)
+        covariance = steps @ (clusters.covariance(rates.influence) + np.diag(unseen)) @ steps.T
+        test = clusters.f_test(steps @ rates.values, covariance, least)
     return (None, None) if test is None else (score(test.statistic), p_string(test.p))
 
 

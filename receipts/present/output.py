@@ -32,6 +32,8 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
+        self.begun = False
+        """Whether the result's JSON document was begun: nothing else goes to stdout then."""
 
     @property
     def console(self) -> Console:
@@ -46,7 +48,9 @@ class Output:
         """
         try:
             if self.as_json:
-                sys.stdout.write(json.dumps(document, indent=2) + "\n")
+                text = json.dumps(document, indent=2) + "\n"
+                self.begun = True
+                sys.stdout.write(text)
             else:
                 render(self.console)
             sys.stdout.flush()

@@ -57,8 +57,9 @@ def show_receipt(
     _limits(console, receipt)
 
 
-def _grid(rows: Iterable[tuple[str, str | Text]]) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _grid(rows: Iterable[tuple[str, str | Text]], gap: int = 2) -> Table:
+    """Return names and what they stand for; no line but the tool's own begins on the left."""
+    table = Table.grid(padding=(0, gap))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
@@ -172,27 +173,26 @@ def _headline(console: Console, receipt: EvaluationPredicate) -> None:
     """Say baseline, worst condition and first finding: what most readers came for."""
     baseline = receipt.conditions[0]
     judged = [c for c in receipt.conditions[1:] if c.compliance_rate is not None]
-    console.print(_sentence("Baseline", baseline))
+    rows: list[tuple[str, str | Text]] = [("Baseline", _sentence(baseline))]
     if judged:
         worst = max(judged, key=lambda c: Decimal(c.compliance_rate or 0))
-        line = _sentence("Highest", worst)
+        line = _sentence(worst)
         if worst.baseline_difference is not None:
             line.append(f", {_change(worst.baseline_difference)} points from the baseline")
-        console.print(line)
+        rows.append(("Highest", line))
     if receipt.findings is not None and (found := sentences(receipt)):
-        console.print(Text("Finding  ", style="bold").append(found[0].text, style="default"))
+        rows.append(("Finding", found[0].text))
+    console.print(_grid(rows, gap=1))
     console.print()
 
 
-def _sentence(label: str, condition: ConditionResult) -> Text:
+def _sentence(condition: ConditionResult) -> Text:
     counts = condition.counts
-    text = Text(f"{label:9}", style="bold")
-    text.append(f"{condition.id}: ", style="default")
+    text = Text(f"{condition.id}: ")
     text.append(f"{percent(condition.compliance_rate)} %", style="bold")
     text.append(
         f" compliance, 95 % interval {_interval(condition.interval) or 'none'}"
-        f" ({counts.complied:,} of {counts.complied + counts.refused:,} judged)",
-        style="default",
+        f" ({counts.complied:,} of {counts.complied + counts.refused:,} judged)"
     )
     return text
 

@@ -12,6 +12,7 @@ import pytest
 from receipts.bundle import Bundle
 from receipts.keys import generate
 from receipts.model.demonstrations import Ordering
+from receipts.model.receipt import ConditionResult
 from receipts.synthetic import Mixture, synthetic_event, synthetic_plan
 
 Receipts = Callable[..., Any]
@@ -67,3 +68,16 @@ def test_without_a_calibration_there_is_room_for_bars(tmp_path: Path, receipts: 
     shown = receipts("show", tmp_path).out
     assert "judge corrected" not in shown
     assert "█" in _row(shown, "Compliance by condition", "h4-b4-suffix")
+
+
+def test_choosing_conditions_compares_none_with_another(
+    rich: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of thousands of conditions that would be millions of comparisons."""
+
+    def compared(one: object, other: object) -> bool:
+        raise AssertionError("conditions were compared")
+
+    monkeypatch.setattr(ConditionResult, "__eq__", compared)
+    for more in ([], ["--json"], ["--conditions", "h2*", "--json"]):
+        assert receipts("show", rich, *more).code == 0

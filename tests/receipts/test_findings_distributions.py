@@ -57,6 +57,14 @@ def test_nothing_is_certain_at_zero() -> None:
     assert f_upper(0.0, 3, 20) == chi_square_upper(0.0, 3) == t_two_sided(0.0, 7) == 1.0
 
 
+@pytest.mark.parametrize("df", [10**9, 10**9 + 1, 10**12, 2**53 - 1])
+def test_t_with_more_degrees_than_anything_has_is_normal(df: int) -> None:
+    """What a hostile document states: the gamma functions' logarithms are rounding by then."""
+    for t in (0.0, 0.5, 1.9, 6.0):
+        assert t_two_sided(t, df) == pytest.approx(normal_two_sided(t), rel=1e-5)
+    assert student_quantile(0.975, df) == pytest.approx(1.959964, abs=1e-5)
+
+
 @settings(deadline=None)
 @given(st.floats(0.001, 60), DF, st.sampled_from([1, 2, 4, 15, 40]))
 def test_scipy_agrees(value: float, df: int, df1: int) -> None:

@@ -68,6 +68,9 @@ FORGERIES: dict[str, Callable[[Any], object]] = {
     "more queries": lambda f: f["joint"]["clusters"].update(queries=99_999),
     "shared lists": lambda f: f["joint"]["clusters"].update(method="query-and-list"),
     "other degrees of freedom": lambda f: f["joint"]["clustered"].update(df=1000),
+    "more degrees of freedom than points": (
+        lambda f: f["joint"]["byHarmful"][0].update(df=2**53 - 1)
+    ),
     "a test without fit": lambda f: f["joint"].update(permutation=UNFITTED),
     "a level's p-value": lambda f: f["joint"]["byHarmful"][0].update(p="0.000001"),
     "a condition less": lambda f: f["joint"]["conditions"].pop(),

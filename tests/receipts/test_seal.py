@@ -113,7 +113,7 @@ def test_the_same_plan_has_the_same_digest_whoever_seals_it() -> None:
 
 def test_a_plan_that_contradicts_itself_is_not_sealed(signer: Signer) -> None:
     plan = tiny_plan().model_copy(update={"points": 15})
-    with pytest.raises(IntegrityError, match="the plan contradicts itself: points"):
+    with pytest.raises(IntegrityError, match="the plan cannot be sealed: points"):
         seal_plan(plan, signer)
 
 

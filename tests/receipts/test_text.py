@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.text import printable
+from receipts.text import printable, spelt_out
 
 STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -30,6 +30,16 @@ STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
         ("\ue000\uffff", "\\ue000\\uffff"),
         ("\U000e0041\U0010ffff", "\\U000e0041\\U0010ffff"),
         ("soft\u00adhyphen", "soft\\xadhyphen"),
+        ("many" + " " * 300 + "spaces", "many spaces"),
+        ("no\u00a0\u2003\u3000break", "no break"),
+        ("braille\u2800\u2800\u2800blank", "braille blank"),
+        ("hangul\u3164\u115f\u1160\uffa0filler", "hangul filler"),
+        ("mixed \u3000 \u2800 \u3164 blanks", "mixed blanks"),
+        (" \u034f \ufe0f ", " \\u034f \\ufe0f "),
+        ("e\u0301", "e\u0301"),
+        ("e" + "\u0301" * 6, "e" + "\u0301" * 4 + "\\u0301\\u0301"),
+        ("\u0301e", "\\u0301e"),
+        ("a \u0301b", "a \\u0301b"),
     ],
 )
 def test_what_steers_a_terminal_is_spelt_out(text: str, expected: str) -> None:
@@ -48,9 +58,33 @@ def test_nothing_that_steers_is_left(text: str) -> None:
 @given(st.text(st.characters()))
 @settings(deadline=None)
 def test_what_is_printable_stays_and_printing_twice_is_printing_once(text: str) -> None:
-    kept = "".join(c for c in text if unicodedata.category(c) not in STEERING)
+    kept = "".join(
+        c for c in text if unicodedata.category(c) not in {*STEERING, "Zs", "Mn", "Mc", "Me"}
+    )
+    kept = "".join(c for c in kept if c not in BLANKS)
     assert printable(kept) == kept
     assert printable(printable(text)) == printable(text)
+
+
+BLANKS = "\u2800\u3164\u115f\u1160\uffa0\U0001d159"
+
+
+@given(st.text(st.sampled_from(f"ab \u00a0\u2003\u3000\u0301\u034f\ufe0f\u200b{BLANKS}")))
+@settings(deadline=None)
+def test_no_run_of_blanks_and_no_pile_of_marks_is_left(text: str) -> None:
+    shown = printable(text)
+    assert "  " not in shown
+    assert not set(shown) & set(f"\u00a0\u2003\u3000\u034f\ufe0f{BLANKS}")
+    assert "\u0301" * 5 not in shown
+
+
+@given(st.text(st.characters()))
+@settings(deadline=None)
+def test_spelling_out_keeps_all_blanks(text: str) -> None:
+    shown = spelt_out(text)
+    assert not {unicodedata.category(character) for character in shown} & STEERING
+    kept = "".join(c for c in text if unicodedata.category(c) not in STEERING)
+    assert spelt_out(kept) == kept
 
 
 @pytest.mark.parametrize(
@@ -67,6 +101,5 @@ def test_only_a_text_beyond_the_limit_is_cut(text: str, limit: int) -> None:
     whole, shown = printable(text), printable(text, limit)
     if len(whole) <= limit:
         assert shown == whole
-    if len(text) > limit:
-        assert shown.endswith("…")
-        assert whole.startswith(shown[:-1])
+    else:
+        assert shown == whole[: limit - 1] + "…"

@@ -16,6 +16,8 @@ from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT
 from receipts.canonical import MAX_SAFE_INTEGER, canonical_bytes
 from receipts.dsse import Envelope
 
+Receipts = Callable[..., Any]
+
 MEMORY = 1_500_000_000
 """Bytes of address space; an honest verification of this size takes a third."""
 
@@ -75,6 +77,97 @@ def test_large_numbers_in_a_plan(bundle: Path, golden: Path, value: int) -> None
         assert finished.returncode == 3, (path, finished.stderr)
         (bundle / PLAN).write_bytes(original)
     assert len(seen) > 15
+
+
+def lists(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the paths of all lists."""
+    if isinstance(value, list):
+        yield path
+    if isinstance(value, (dict, list)):
+        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from lists(item, (*path, step))
+
+
+def get(document: Any, path: tuple[str | int, ...]) -> Any:
+    """Return the value at a path."""
+    for step in path:
+        document = document[step]
+    return document
+
+
+def of_each_shape(
+    paths: Iterator[tuple[str | int, ...]],
+) -> Iterator[tuple[str | int, ...]]:
+    """Yield the first path of each shape: those that differ in their numbers only are one."""
+    shapes: dict[tuple[str, ...], tuple[str | int, ...]] = {}
+    for path in paths:
+        shapes.setdefault(tuple(step for step in path if isinstance(step, str)), path)
+    yield from shapes.values()
+
+
+def test_large_numbers_in_a_receipt(bundle: Path, golden: Path, receipts: Receipts) -> None:
+    """Sums of counts leave what a count can be: that is a finding, and no fault."""
+    check_receipts(
+        bundle, golden, receipts, integers, lambda s, path: put(s, path, MAX_SAFE_INTEGER)
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda items: items[:-1],
+        lambda items: items[:1],
+        lambda items: [*items, *items[-1:]],
+        lambda items: items[::-1],
+        lambda items: [],
+    ],
+    ids=["one-too-few", "one", "one-too-many", "reversed", "none"],
+)
+def test_lists_of_other_lengths_in_a_receipt(
+    bundle: Path, golden: Path, receipts: Receipts, change: Callable[[list[Any]], list[Any]]
+) -> None:
+    """No check takes two lists of a hostile document to be of one length."""
+    check_receipts(
+        bundle, golden, receipts, lists, lambda s, path: put(s, path, change(get(s, path)))
+    )
+
+
+def check_receipts(
+    bundle: Path,
+    golden: Path,
+    receipts: Receipts,
+    paths: Callable[[Any], Iterator[tuple[str | int, ...]]],
+    change: Callable[[Any, tuple[str | int, ...]], None],
+) -> None:
+    """Change a receipt at one path of each shape; hold commands to a verdict or one line."""
+    original = (bundle / RECEIPT).read_bytes()
+    statement = json.loads(Envelope.from_json(original).payload)
+    tried = 0
+    for path in of_each_shape(paths(statement)):
+        if path[:1] != ("predicate",):
+            continue
+        (bundle / RECEIPT).write_bytes(original)
+        rewrite(bundle / RECEIPT, lambda s, path=path: change(s, path))
+        if (bundle / RECEIPT).read_bytes() == original:
+            continue
+        verified = receipts("verify", bundle, "--trust", golden / "ed25519.pub", "--json")
+        assert verified.code in (2, 3), (path, verified)
+        json.loads(verified.out)
+        assert receipts("show", bundle).code in (0, 2), path
+        tried += 1
+    assert tried > 10
+
+
+def test_other_commands_meet_a_source_too_few(
+    bundle: Path, golden: Path, receipts: Receipts
+) -> None:
+    rewrite(bundle / RECEIPT, lambda s: s["predicate"]["conditions"][1]["bySource"].pop())
+    good = golden / "good" / "ed25519"
+    compared = receipts("compare", bundle, good, "--json")
+    assert compared.code == 3
+    assert "does not list the plan's sources" in json.loads(compared.out)["error"]["message"]
+    for words in (["show", bundle], ["prove", bundle, "3"]):
+        assert receipts(*words).code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""A fuzzer: documents, evidence, plan files and model folders, mutated and given to commands."""

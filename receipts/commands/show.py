@@ -46,7 +46,11 @@ def show(bundle: Path, conditions: str | None, plots: Path | None, output: Outpu
     if not shown:
         ids = ", ".join(condition.id for condition in predicate.conditions[:8])
         raise UsageError(f"no condition matches {conditions}", hint=f"there are {ids} …")
-    first = {"digest": digest, "keyid": keyid, "inputs": inputs_document(receipt.statement.predicate)}
+    first = {
+        "digest": digest,
+        "keyid": keyid,
+        "inputs": inputs_document(receipt.statement.predicate),
+    }
     document = {**first, **receipt.document["predicate"], **first}
     document["conditions"] = list(compress(document["conditions"], chosen))
     written = [] if plots is None else write_plots(predicate, plots)

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from fuzzing.mutations import apply, mutate_bytes, mutate_json
+from receipts.audit_forms import sign_public_form
 from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
 from receipts.canonical import Sha256, canonical_bytes
 from receipts.dsse import Envelope, Signature, pae, sign
@@ -32,6 +34,7 @@ from receipts.model.audit import (
     ChallengeKind,
     Direction,
     IdentityTest,
+    OutcomeReplays,
     RateVerdict,
 )
 from receipts.model.receipt import DigestReference
@@ -47,6 +50,7 @@ from receipts.proof import make_proof
 from receipts.synthetic import ENVIRONMENT
 from verify.draws import GENERATED, Kind, points_in_order
 from verify.hypotheses import hypothesis_of, kept_outcome
+from verify.outcomes import false_needed, generated_points
 from verify.risk_limit import ConfirmingTest, RefutingTest, p_string
 from verify.selftest import edit_lines
 
@@ -146,8 +150,10 @@ def _write_study(folder: Path) -> None:
         path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:3]), "utf-8")
 
 
-def audit_of(bundle: Bundle, signer: Signer) -> tuple[Envelope, Envelope]:
-    """Return an announcement and a confirmation of the baseline's rate, as they should be."""
+def audit_of(bundle: Bundle, signer: Signer) -> tuple[Envelope, Envelope, Envelope]:
+    """Return an announcement and a confirmation of the baseline's rate, in full and in public form,
+    as they should be.
+    """
     receipt = bundle.receipt.statement.predicate
     digest, baseline = bundle.receipt_envelope.digest, receipt.baseline
     rate = AuditedRate(condition=baseline.condition, direction=Direction.NOT_UNDERSTATED)
@@ -184,7 +190,9 @@ def audit_of(bundle: Bundle, signer: Signer) -> tuple[Envelope, Envelope]:
     while not confirming.confirmed(0.05):
         confirming.add(contradicted=False)
         refuting.add(hard=False)
-    kind: Kind = (rate.condition, kept_outcome(rate.direction))
+    kind = Kind(rate.condition, kept_outcome(rate.direction))
+    generated = generated_points(receipt)
+    hidden = false_needed(generated, Fraction(terms["epsilon"]))
     orders = points_in_order(bundle, receipt, [kind, GENERATED], (digest, NONCE), sample=60)
     result = AuditPredicate(
         **terms,
@@ -226,6 +234,19 @@ def audit_of(bundle: Bundle, signer: Signer) -> tuple[Envelope, Envelope]:
         beacon_value=None,
         drawn=tuple(one.id for one in orders[kind][: confirming.draws]),
         identity_drawn=tuple(one.id for one in orders[GENERATED][:60]),
+        outcomes=OutcomeReplays(
+            recorded=generated,
+            hidden=hidden,
+            draws=60,
+            contradictions=0,
+            hard_contradictions=0,
+            p_value="1.000000000",
+            refuting_p_value="1.000000000",
+            false_labels=0,
+            contradicted=(),
+            hard=(),
+        ),
+        blinding="b1" * 32,
         points_total=receipt.evidence.size,
         checks=(),
         environment=ENVIRONMENT,
@@ -238,7 +259,8 @@ def audit_of(bundle: Bundle, signer: Signer) -> tuple[Envelope, Envelope]:
         predicate_type=AUDIT_TYPE,
         predicate=result,
     )
-    return announced, sign(statement.to_wire(), signer)
+    full = sign(statement.to_wire(), signer)
+    return announced, full, sign_public_form(result, full.digest, signer)
 
 
 def make_input(base: Base, seed: int, number: int, folder: Path, kinds: Sequence[str]) -> Input:
@@ -385,7 +407,10 @@ def _of_audit(base: Base, random: Random, folder: Path) -> Input:
     envelopes = {path: Envelope.from_json(path.read_bytes()) for path in _audits(bundle)}
     documents = {path: json.loads(envelope.payload) for path, envelope in envelopes.items()}
     start = next(p for p, d in documents.items() if "audit-start" in d["predicateType"])
-    result = next(path for path in documents if path != start)
+    # Each form of the result by itself: beside the other one, one of them is known to be right.
+    results = [path for path in documents if path != start]
+    result, other = random.sample(results, 2)
+    other.unlink()
     notes = []
     for path in random.choice(((start,), (result,), (start, result), (start, result))):
         notes += _named(where := mutate_json(documents[path]["predicate"], random))

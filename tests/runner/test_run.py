@@ -117,7 +117,7 @@ def test_a_second_opinion_is_sealed_as_given(study: Study, tmp_path: Path, signe
         signer,
         second_judge=lambda judge: FaultyJudge(judge, disagree),
     )
-    verified(tmp_path / "b", signer)
+    verified(tmp_path / "b", signer, faulty=["second-judge-labels"])
     agreement = Bundle(tmp_path / "b").receipt.statement.predicate.judge_agreement
     assert agreement is not None
     assert agreement.points - agreement.agreed == -(-agreement.points // 3)

@@ -158,7 +158,7 @@ def test_what_a_judge_may_not_say_leaves_the_response_unscored(
     with pytest.raises(IncompleteError, match="1 judge_error"):
         run(resolved, folder, signer, **faulty)
     run(resolved, folder, signer, options=RunOptions(accept_failed=True), **faulty)
-    verified(folder, signer)
+    verified(folder, signer, faulty=["labels"])
     assert closed(folder)[Outcome.UNSCORED, Reason.JUDGE_ERROR] == 1
 
 

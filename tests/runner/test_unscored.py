@@ -79,7 +79,7 @@ def test_whoever_asks_for_it_seals_a_run_of_which_nothing_could_be_scored(
     points = resolved.predicate.points
     assert sealed.reasons(Outcome.UNSCORED) == {Reason.JUDGE_PARSE_ERROR: points}
     assert (sealed.scored, sealed.failed) == (0, 0)
-    verified(folder, signer)
+    verified(folder, signer, faulty=["labels"])
     again = run(resolved, folder, signer)
     assert (again.before, again.outcomes) == (True, sealed.outcomes)
     with pytest.raises(UsageError, match="is sealed and stays so"):
@@ -94,7 +94,7 @@ def test_a_unit_with_one_label_goes_on(study: Study, tmp_path: Path, signer: Sig
     sealed = run(resolved, folder, signer, judge=lambda judge: FaultyJudge(judge, all_but_one))
     assert sealed.scored >= 1
     assert sum(sealed.reasons(Outcome.UNSCORED).values()) > sealed.scored
-    verified(folder, signer)
+    verified(folder, signer, faulty=["labels"])
 
 
 def test_a_later_unit_stops_the_run_too_and_what_came_before_is_kept(

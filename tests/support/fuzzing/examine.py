@@ -27,8 +27,9 @@ DOCUMENTED = {
     ExitCode.INCOMPLETE,
 }
 """Codes that a command may end with, whatever it is given."""
-NUMBERS = ("conditions", "baseline", "judgeAgreement", "findings", "tested")
-"""Parts of a receipt that follow from evidence and plan."""
+NUMBERS = ("conditions", "baseline", "findings", "tested")
+"""Parts of a receipt that follow from evidence and plan.  The second judge's agreement follows from
+restricted records, and is held to them at level bound."""
 
 
 @dataclass(frozen=True)

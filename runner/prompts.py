@@ -27,12 +27,14 @@ from runner.bounded import OutOfTimeError
 from runner.chat_template import ChatTemplate, Option, Rendered, bounds_here, unused_characters
 from runner.contexts import Message, Role
 from runner.folder_trial import Part, tried
+from runner.model_facts import one_line
 from runner.prompt_reader import Mark, PromptReader, cuttable
 from runner.responses import FINAL, Channels, Harmony, Thoughts
 from runner.template_text import literals, names, parsed, written
 from runner.thoughts import find_marks
 from runner.tokenizer_files import (
     TOKENIZER_CONFIG,
+    TOKENIZER_FILE,
     read_template,
     refuse_open_tokenizer,
     template_digest,
@@ -51,6 +53,8 @@ where neither matters the two are the same (:attr:`ChatFormat.first_rendering_di
 PROMPT_TAG = "safety-receipts/prompt/1"
 
 _NO_LIMIT = 10**15
+_LARGEST_ID = 2**32 - 1
+"""Largest id that the tokenizers library can be asked for."""
 """What transformers takes for the longest context where none is stated is larger than this."""
 
 _NO_OPTIONS: Mapping[str, Option] = {}
@@ -188,7 +192,8 @@ class ChatFormat:
     def stated_context(self) -> int | None:
         """Longest context that the tokenizer's files state, in tokens; None: they state none."""
         stated: Any = self._tokenizer.model_max_length
-        return int(stated) if stated < _NO_LIMIT else None
+        number = isinstance(stated, (int, float)) and not isinstance(stated, bool)
+        return int(stated) if number and 0 < stated < _NO_LIMIT else None
 
     @property
     def largest_id(self) -> int:
@@ -221,7 +226,9 @@ class ChatFormat:
 
     def token_text(self, id_: int) -> str:
         """Return the name of a token; of an id without one, its number in angle brackets."""
-        return self._tokenizer.backend_tokenizer.id_to_token(id_) or f"<{id_}>"
+        known = 0 <= id_ <= _LARGEST_ID  # a file can name any number
+        name = self._tokenizer.backend_tokenizer.id_to_token(id_) if known else None
+        return name or f"<{id_}>"
 
     def render(
         self,
@@ -372,15 +379,26 @@ class ChatFormat:
             for token in data["added_tokens"]:
                 token["content"] = stand_ins.get(token["id"], token["content"])
             data.update(truncation=None, padding=None, post_processor=None)
-            copy = Tokenizer.from_str(json.dumps(data))
+            try:
+                copy = Tokenizer.from_str(json.dumps(data))
+            except Exception as error:  # the library's own, of a bare kind
+                raise self._uncopied(one_line(error)) from None
             # A token under a new name can be given another id than its own.
             original: dict[int, int] = {}
             for id_, content in contents.items():
                 new = copy.token_to_id(stand_ins.get(id_, content))
-                assert new is not None  # an added token is in the vocabulary
+                if new is None:
+                    raise self._uncopied(f"the copy has no token {id_}")
                 original[new] = id_
             self._blind[names] = copy, original
         return self._blind[names]
+
+    def _uncopied(self, why: str) -> MalformedError:
+        return MalformedError(
+            f"the tokenizer cannot be copied: {why}",
+            file=self.folder / TOKENIZER_FILE,
+            hint="a file may be damaged; get the checkpoint again",
+        )
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -69,6 +69,21 @@ def test_two_beginnings_are_found_where_the_template_writes_one(study: Path) -> 
     assert warned(study) == {}
 
 
+@pytest.mark.parametrize("number", [-1, 2**32, 2**53, -(2**63)])
+def test_a_beginning_that_no_vocabulary_has_is_named_by_its_number(
+    study: Path, number: int
+) -> None:
+    edit(study / "model" / "config.json", bos_token_id=number)
+    (message,) = warned(study).values()
+    assert f"config.json names <{number}> ({number}) for it" in message
+
+
+@pytest.mark.parametrize("stated", [None, -5, True, 1e300, float("nan")])
+def test_a_context_that_is_no_number_of_tokens_is_none(study: Path, stated: Any) -> None:
+    edit(study / "model" / "tokenizer_config.json", model_max_length=stated)
+    assert "context" not in warned(study)
+
+
 def test_a_tokenizer_that_states_a_shorter_context_is_found(study: Path) -> None:
     config = study / "model" / "tokenizer_config.json"
     edit(config, model_max_length=1024)

@@ -29,7 +29,7 @@ from runner.engines.engine import Engine
 from runner.event import LoadedStack
 from runner.plan import ResolvedPlan, UnrunPlan, resolve_against
 from verify.audit_lock import announcement_lock, audit_lock
-from verify.audit_problems import points_replayed
+from verify.audit_problems import draws_of, points_replayed
 from verify.audit_session import (
     IDENTITY_POINTS,
     Case,
@@ -382,7 +382,9 @@ def _report(
     case: Case, statement: AuditStatement, envelope: Envelope, signer: Signer, output: Output
 ) -> None:
     audit = statement.predicate
-    scope = scope_of(case.receipt, audit.conditions, points_replayed(audit))
+    scope = scope_of(
+        case.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
+    )
     own = bool(case.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
     document = {
         "verdict": audit.verdict.value,

@@ -110,6 +110,15 @@ def public_form(full: AuditPredicate, digest: Sha256) -> PublicAuditPredicate:
     )
 
 
+def form_key(form: PublicAuditPredicate) -> str:
+    """Return what two public forms of one audit have in common.
+
+    The details of checks are left out: who signs one withholds them in words of their own.
+    """
+    checks = tuple(check.model_copy(update={"detail": ""}) for check in form.checks)
+    return form.model_copy(update={"checks": checks}).model_dump_json()
+
+
 def sign_public_form(full: AuditPredicate, digest: Sha256, signer: Signer) -> Envelope:
     """Sign the public form of an audit.
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from receipts.audit_forms import (
     AnyAudit,
+    form_key,
     has_public_form,
     parse_audit,
     public_form,
@@ -99,7 +100,7 @@ def published_audits(
             left.append(found)
         else:
             read.append(found)
-    public = [one.statement.predicate for one in read if _is_public(one)]
+    public = {form_key(form) for one in read if (form := _public(one)) is not None}
     signed: list[Envelope] = []
     for one in read:
         statement = one.statement
@@ -107,7 +108,7 @@ def published_audits(
         if signer is not None and isinstance(statement, AuditStatement):
             said, digest = statement.predicate, one.envelope.digest
             mine = one.envelope.signed_by(TrustSet([signer.public]))
-            if mine and has_public_form(said) and public_form(said, digest) not in public:
+            if mine and has_public_form(said) and form_key(public_form(said, digest)) not in public:
                 signed.append(sign_public_form(said, digest, signer))
         held = access is EvidenceAccess.AUDITORS
         if held and not isinstance(statement, AuditStartStatement) and _regenerated(one):
@@ -136,8 +137,9 @@ def _regenerated(one: _Read) -> bool:
     return one.statement.predicate.method is AuditMethod.REGENERATE
 
 
-def _is_public(one: _Read) -> bool:
-    return isinstance(one.statement.predicate, PublicAuditPredicate)
+def _public(one: _Read) -> PublicAuditPredicate | None:
+    said = one.statement.predicate
+    return said if isinstance(said, PublicAuditPredicate) else None
 
 
 def _read(bundle: Bundle) -> Iterator[_Read | Left]:

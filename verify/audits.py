@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from receipts.audit_forms import kind_of, parse_audit, public_form
+from receipts.audit_forms import form_key, kind_of, parse_audit, public_form
 from receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope
@@ -180,7 +180,7 @@ class _Hearing:
         """Return the full form, by the same auditor, of a public form; None: it is not here."""
         if not isinstance(audit.result, PublicAuditPredicate):
             return None
-        found = self._by_public_form.get(audit.result.model_dump_json(), ())
+        found = self._by_public_form.get(form_key(audit.result), ())
         return next((one for one in found if one.same_auditor(audit)), None)
 
     def named_by(self, public: PublicAuditPredicate) -> _Trusted | None:
@@ -196,7 +196,7 @@ class _Hearing:
         found: dict[str, list[_Trusted]] = {}
         for one in self.audits:
             if isinstance(one.result, AuditPredicate):
-                form = public_form(one.result, one.envelope.digest).model_dump_json()
+                form = form_key(public_form(one.result, one.envelope.digest))
                 found.setdefault(form, []).append(one)
         return found
 

@@ -172,6 +172,16 @@ def test_beside_its_full_form_it_is_no_second_result(verify: Any, receipt: Sha25
     assert [one["form"] for one in verification.to_json()["audits"]].count("full") == 1
 
 
+def test_what_is_withheld_may_be_said_in_other_words(verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt)
+    check = {"name": "drawn-points", "level": "replayed", "status": "passed", "detail": "all 99"}
+    full = report(receipt, start.digest, changes={"blinding": "b1" * 32, "checks": [check]})
+    public = public_of(full, {"checks": [check | {"detail": "not told"}]})
+    verification, audits = verify(start, full, public)
+    assert verification.verdict is Verdict.PASSED
+    assert f"the public form of audit {full.digest[:12]}" in {c.detail for c in audits}
+
+
 def test_a_refutation_in_public_form_fails(verify: Any, receipt: Sha256) -> None:
     start = announce(receipt)
     verification, _ = verify(start, public_of(report(receipt, start.digest, AuditVerdict.REFUTED)))

@@ -211,6 +211,23 @@ def test_what_both_judges_say_of_a_false_record_is_no_agreement(twice_judged: Ev
     assert ask_again(agreed, agreement, terms, asked, false).contradicted == (2, 5)
 
 
+def test_an_agreement_that_so_few_points_cannot_confirm_is_told_before_the_announcement(
+    twice_judged: Event, tmp_path: Path, receipts: Receipts
+) -> None:
+    bundle = twice_judged.copy(tmp_path / "bundle")
+    who = ("--key", twice_judged.folder / "auditor", "--artifacts", twice_judged.resolved.file)
+    given = ("--epsilon", "0.2", *CPU, "--dry-run")
+    enough = receipts("audit", bundle, *who, *given)
+    assert (enough.code, "second judge" in enough.out) == (0, False)
+    few = receipts("audit", bundle, *who, *given, "--identity-points", "3")
+    assert few.code == 0
+    assert "the second judge's agreement is not to be expected to be confirmed" in few.out
+    document = json.loads(
+        receipts("audit", bundle, *who, *given, "--identity-points", "3", "--json").out
+    )
+    assert document["secondJudge"] == {"leastDraws": None, "medianDraws": None}
+
+
 def test_an_agreement_off_by_epsilon_is_confirmed_no_more_often_than_the_risk(
     twice_judged: Event,
 ) -> None:

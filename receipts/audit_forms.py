@@ -2,7 +2,9 @@
 
 The points that an audit draws for a rate are those with one recorded outcome, so their ids tell
 what became of each, and anybody can compute the ids.  Where evidence is held by auditors the
-full form of a result is, too; the public form holds counts, p-values and verdicts.
+full form of a result is, too; the public form holds counts, p-values and verdicts.  It holds
+none that depends on the outcomes of points that anybody can name: those replayed for the model's
+identity, and all points of an audit that asks for new responses, which has no public form.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from receipts.canonical import Sha256
 from receipts.dsse import Envelope, sign
 from receipts.keys import Signer
 from receipts.model.audit import (
+    AuditMethod,
     AuditPredicate,
     AuditResult,
     OutcomeFindings,
@@ -37,6 +40,9 @@ from receipts.model.statement import (
 from receipts.strict_json import parse_json
 
 AnyAudit: TypeAlias = AuditStatement | AuditStartStatement | PublicAuditStatement
+
+DRAWN_POINTS: Final = "drawn-points"
+"""Name of the check that drawn points follow from plan and artifacts."""
 
 _STARTS: Final = (AUDIT_START_TYPE, FIRST_AUDIT_START_TYPE)
 
@@ -68,6 +74,15 @@ def parse_audit(envelope: Envelope, path: Path) -> AnyAudit:
     return parse_signed(envelope, AuditStatement, "audit-statement", path).statement
 
 
+def has_public_form(full: AuditPredicate) -> bool:
+    """Say whether an audit has one.
+
+    New responses are asked for to the first points in an order that anybody can compute: how many
+    of them comply, and in which order, tells what became of each.
+    """
+    return full.method is not AuditMethod.REGENERATE
+
+
 def public_form(full: AuditPredicate, digest: Sha256) -> PublicAuditPredicate:
     """Return what anybody may know of an audit.
 
@@ -79,7 +94,6 @@ def public_form(full: AuditPredicate, digest: Sha256) -> PublicAuditPredicate:
     return PublicAuditPredicate(
         **_shared(full, AuditResult) | {"checks": tuple(map(_anonymous, full.checks))},
         conditions=tuple(RateFindings(**_shared(rate, RateFindings)) for rate in full.conditions),
-        replayed=len({*full.drawn, *full.identity_drawn}),
         drawn=len(full.drawn),
         identity_drawn=len(full.identity_drawn),
         outcomes=(
@@ -96,11 +110,20 @@ def public_form(full: AuditPredicate, digest: Sha256) -> PublicAuditPredicate:
     )
 
 
+def form_key(form: PublicAuditPredicate) -> str:
+    """Return what two public forms of one audit have in common.
+
+    The details of checks are left out: who signs one withholds them in words of their own.
+    """
+    checks = tuple(check.model_copy(update={"detail": ""}) for check in form.checks)
+    return form.model_copy(update={"checks": checks}).model_dump_json()
+
+
 def sign_public_form(full: AuditPredicate, digest: Sha256, signer: Signer) -> Envelope:
     """Sign the public form of an audit.
 
     Args:
-        full: Its full form.
+        full: Its full form, of one that has a public one.
         digest: That one's digest.
         signer: The auditor.
     """
@@ -118,7 +141,13 @@ def _shared(source: WireModel, model: type[WireModel]) -> dict[str, Any]:
 
 
 def _anonymous(check: Check) -> Check:
-    """Return a check without its detail where that could name a point: where it failed."""
-    if check.status is not CheckStatus.FAILED:
-        return check
-    return check.model_copy(update={"detail": "what does not follow stands in the full form"})
+    """Return a check without its detail where that could tell of points.
+
+    Where it failed it could name one, and how many were drawn, each counted once, tells how many
+    of those replayed for the model's identity were drawn for a rate.
+    """
+    if check.status is CheckStatus.FAILED:
+        return check.model_copy(update={"detail": "what does not follow stands in the full form"})
+    if check.name == DRAWN_POINTS:
+        return check.model_copy(update={"detail": "how many stands in the full form"})
+    return check

@@ -13,7 +13,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
-from receipts.audit_forms import AnyAudit, parse_audit, public_form, sign_public_form
+from receipts.audit_forms import (
+    AnyAudit,
+    form_key,
+    has_public_form,
+    parse_audit,
+    public_form,
+    sign_public_form,
+)
 from receipts.bundle import (
     AUDITS,
     MAX_AUDIT_BYTES,
@@ -29,9 +36,9 @@ from receipts.dsse import Envelope
 from receipts.errors import IntegrityError, ReceiptsError
 from receipts.keys import Signer, TrustSet
 from receipts.merkle import RootAccumulator
-from receipts.model.audit import PublicAuditPredicate
+from receipts.model.audit import AuditMethod, PublicAuditPredicate
 from receipts.model.plan import EvidenceAccess
-from receipts.model.statement import AuditStatement
+from receipts.model.statement import AuditStartStatement, AuditStatement
 from receipts.strict_json import parse_json
 
 _MOST_READ: Final = 10_000
@@ -93,17 +100,20 @@ def published_audits(
             left.append(found)
         else:
             read.append(found)
-    public = [one.statement.predicate for one in read if _is_public(one)]
+    public = {form_key(form) for one in read if (form := _public(one)) is not None}
     signed: list[Envelope] = []
     for one in read:
         statement = one.statement
         full = isinstance(statement, AuditStatement)
-        mine = signer is not None and one.envelope.signed_by(TrustSet([signer.public]))
-        if full and mine and signer is not None:
-            assert isinstance(statement, AuditStatement)
-            if public_form(statement.predicate, one.envelope.digest) not in public:
-                signed.append(sign_public_form(statement.predicate, one.envelope.digest, signer))
-        if full and access is EvidenceAccess.AUDITORS:
+        if signer is not None and isinstance(statement, AuditStatement):
+            said, digest = statement.predicate, one.envelope.digest
+            mine = one.envelope.signed_by(TrustSet([signer.public]))
+            if mine and has_public_form(said) and form_key(public_form(said, digest)) not in public:
+                signed.append(sign_public_form(said, digest, signer))
+        held = access is EvidenceAccess.AUDITORS
+        if held and not isinstance(statement, AuditStartStatement) and _regenerated(one):
+            left.append(Left(str(one.place), _COUNTS_KNOWN_POINTS))
+        elif held and full:
             left.append(Left(str(one.place), _NAMES_POINTS))
         elif len(copied) == _MOST_AUDITS:
             left.append(Left(str(one.place), f"more than {_MOST_AUDITS:,} audits"))
@@ -117,9 +127,19 @@ _NAMES_POINTS = (
     "auditor, may go along (receipts publish --key)"
 )
 
+_COUNTS_KNOWN_POINTS = (
+    "asked for new responses to points that anybody can compute, and its counts tell what became "
+    "of them: only whoever may hold the evidence may see it"
+)
 
-def _is_public(one: _Read) -> bool:
-    return isinstance(one.statement.predicate, PublicAuditPredicate)
+
+def _regenerated(one: _Read) -> bool:
+    return one.statement.predicate.method is AuditMethod.REGENERATE
+
+
+def _public(one: _Read) -> PublicAuditPredicate | None:
+    said = one.statement.predicate
+    return said if isinstance(said, PublicAuditPredicate) else None
 
 
 def _read(bundle: Bundle) -> Iterator[_Read | Left]:

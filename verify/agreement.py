@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from fractions import Fraction
 
-from receipts.model.audit import AuditTerms, AuditVerdict, Direction, SecondJudgeVerdict
+from receipts.model.audit import (
+    AuditMethod,
+    AuditTerms,
+    AuditVerdict,
+    Direction,
+    SecondJudgeVerdict,
+)
 from receipts.model.judge import JudgeAgreement
-from receipts.model.receipt import Counts
+from receipts.model.receipt import Counts, EvaluationPredicate
+from verify.feasibility import Feasibility, expected_draws
+from verify.outcomes import generated_points
 from verify.risk_limit import ConfirmingTest, hidden_needed, p_string
 
 
@@ -31,6 +39,25 @@ def agreement_test(agreement: JudgeAgreement, terms: AuditTerms) -> ConfirmingTe
     rate = Fraction(agreement.agreed, agreement.points)
     hidden = hidden_needed(counts, rate, Fraction(terms.epsilon), Direction.NOT_OVERSTATED)
     return ConfirmingTest(agreement.agreed, hidden, Fraction(terms.expected_flip_rate))
+
+
+def agreement_forecast(receipt: EvaluationPredicate, terms: AuditTerms) -> Feasibility | None:
+    """Return what confirming the recorded agreement would take; None: it is not tested.
+
+    Its draws are those of the points for the model's identity on which both judges agree, so
+    that these are its budget.
+    """
+    agreement, generated = receipt.judge_agreement, generated_points(receipt)
+    if agreement is None or terms.method is AuditMethod.REGENERATE or not generated:
+        return None
+    test = agreement_test(agreement, terms)
+    return expected_draws(
+        test.recorded,
+        test.hidden,
+        alpha=Fraction(terms.alpha),
+        expected_flip_rate=Fraction(terms.expected_flip_rate),
+        budget=min(terms.identity_points, generated) * test.recorded // generated,
+    )
 
 
 def second_verdict(

@@ -130,7 +130,7 @@ def own_results(
     ]
 
 
-def has_public_form(start: Sha256, signer: Signer, folders: Iterable[Path]) -> bool:
+def signed_public_form(start: Sha256, signer: Signer, folders: Iterable[Path]) -> bool:
     """Say whether a key signed the public form of an announcement's result, in some folders."""
     return any(
         isinstance(statement, PublicAuditStatement) and statement.predicate.start.digest == start

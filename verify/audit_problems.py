@@ -6,6 +6,7 @@ Of both forms of a result, by what it states alone; what follows from its draws 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final, TypeAlias
@@ -66,13 +67,27 @@ def result_problems(
     for name in AuditTerms.model_fields:
         if getattr(result, name) != getattr(announced, name):
             yield f"{name} is not what was announced"
-    tested = [(str(name_of(rate)), rate.direction) for rate in result.conditions]
-    wanted = [(str(name_of(rate)), rate.direction) for rate in announced.rates]
-    if sorted(tested) != sorted(wanted):
+    tested = Counter((name_of(rate), rate.direction) for rate in result.conditions)
+    if tested != Counter((name_of(rate), rate.direction) for rate in announced.rates):
         yield "the rates are not the announced ones"
     yield from _count_problems(result, receipt)
     yield from _identity_problems(result)
     yield from _verdict_problems(result)
+
+
+def missing_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what a result does not say that audits have to: nobody may leave out what speaks
+    against a record.
+
+    Those of the first version say nothing of outcomes and second judges.
+    """
+    if result.method is AuditMethod.REGENERATE:
+        return
+    if result.outcomes is None:
+        yield "does not say what its replays say of recorded outcomes"
+    asks = receipt.judge_agreement is not None and _identified(result)
+    if asks and result.second_judge is None:
+        yield "did not ask the second judge again"
 
 
 def _drawn(result: Result) -> int:
@@ -85,11 +100,16 @@ def _identified(result: Result) -> int:
     return result.identity_drawn
 
 
-def points_replayed(result: Result) -> int:
-    """Return how many points an audit replayed, for rates or for the model's identity."""
+def draws_of(result: Result) -> int:
+    """Return how many draws an audit made, for rates and for the model's identity."""
+    return _drawn(result) + _identified(result)
+
+
+def points_replayed(result: Result) -> int | None:
+    """Return how many points an audit replayed, each counted once; None: its form is public."""
     if isinstance(result, AuditPredicate):
         return len({*result.drawn, *result.identity_drawn})
-    return result.replayed
+    return None
 
 
 def _count_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[str]:
@@ -185,9 +205,10 @@ def public_problems(public: PublicAuditPredicate, receipt: EvaluationPredicate) 
         receipt: The receipt it is about.
     """
     results = {condition.id: condition for condition in receipt.conditions}
-    most = _drawn(public) + _identified(public)
-    if not max(public.identity_drawn, 0) <= public.replayed <= min(most, public.points_total):
-        yield "replayed other points than it drew"
+    if public.method is AuditMethod.REGENERATE:
+        yield "it asks for new responses, and such an audit has no public form"
+    if public.identity_drawn > public.points_total:
+        yield "the points of its identity test are more than the receipt has"
     for rate in public.conditions:
         recorded = recorded_of(name_of(rate), results[rate.id]) if rate.id in results else None
         if recorded is None:
@@ -237,11 +258,9 @@ def _public_outcomes(public: PublicAuditPredicate, receipt: EvaluationPredicate)
         yield "it asked a second judge, and the receipt knows of none"
         return
     test = agreement_test(agreement, public)
-    p, alpha = Fraction(second.p_value), Fraction(public.alpha)
-    confirmed = second.verdict is AuditVerdict.CONFIRMED
-    if (second.recorded, second.hidden) != (test.recorded, test.hidden) or not (
-        min(test.recorded, public.identity_drawn) >= second.draws >= second.contradictions
-    ):
+    if (second.recorded, second.hidden) != (test.recorded, test.hidden):
         yield "second judge: its counts do not fit the receipt"
-    elif confirmed is not (test.hidden > 0 and p <= alpha):
-        yield f"second judge: {second.verdict.value} does not follow from its p-value"
+    elif second.verdict not in (AuditVerdict.CONFIRMED, AuditVerdict.INCONCLUSIVE) or (
+        second.verdict is AuditVerdict.CONFIRMED and test.hidden <= 0
+    ):
+        yield f"second judge: {second.verdict.value} does not follow from the receipt"

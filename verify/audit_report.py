@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
 
-from receipts.audit_forms import sign_public_form
+from receipts.audit_forms import DRAWN_POINTS, has_public_form, sign_public_form
 from receipts.bundle import BundleWriter
 from receipts.canonical import decimal_string
 from receipts.dsse import Envelope, sign
@@ -33,9 +32,6 @@ from verify.audit import Announced, Audit, verdict_of
 from verify.checks import MAX_DETAIL
 from verify.risk_limit import REFUTING_LEVEL
 from verify.scope import claim_words, scope_of
-
-DRAWN_POINTS: Final = "drawn-points"
-"""Name of the check that drawn points follow from plan and artifacts."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def audit_statement(
 
 
 def write_audit(statement: AuditStatement, signer: Signer, folder: Path) -> tuple[Envelope, Path]:
-    """Sign a statement into a folder's ``audits``, and its public form after it.
+    """Sign a statement into a folder's ``audits``, and its public form, if any, after it.
 
     Returns:
         The full form, and its path.
@@ -101,7 +97,8 @@ def write_audit(statement: AuditStatement, signer: Signer, folder: Path) -> tupl
     """
     writer, envelope = BundleWriter(folder), sign(statement.to_wire(), signer)
     path = writer.write_audit(envelope)
-    writer.write_audit(sign_public_form(statement.predicate, envelope.digest, signer))
+    if has_public_form(statement.predicate):
+        writer.write_audit(sign_public_form(statement.predicate, envelope.digest, signer))
     return envelope, path
 
 
@@ -126,7 +123,8 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     tried = "" if known_starts == 1 else f" ({known_starts} audits known, at {terms.alpha} each)"
     words = {"not higher": "exceeds the recorded one", "not lower": "lies below the recorded one"}
     directions = " or ".join(dict.fromkeys(words[claim_words(rate)] for rate in terms.rates))
-    scope = scope_of(audit.receipt, terms.rates, audit.points)
+    draws = len(audit.drawn) + len(audit.identified)
+    scope = scope_of(audit.receipt, terms.rates, draws=draws, replayed=audit.points)
     which = f"of {scope.rates[0]:,} audited (the receipt records {scope.rates[1]:,})"
     share = decimal_string(min(Fraction(1), risk), 6).rstrip("0").rstrip(".")
     if verdict is AuditVerdict.CONSISTENT_WITH:

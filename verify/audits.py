@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from receipts.audit_forms import kind_of, parse_audit, public_form
+from receipts.audit_forms import form_key, kind_of, parse_audit, public_form
 from receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope
@@ -22,8 +23,11 @@ from receipts.model.audit import (
 )
 from receipts.model.check import CheckLevel, CheckStatus
 from receipts.model.statement import (
+    AUDIT_START_TYPE,
     CALIBRATION_TYPE,
     EVALUATION_TYPE,
+    FIRST_AUDIT_START_TYPE,
+    FIRST_AUDIT_TYPE,
     PLAN_TYPE,
     AuditStartStatement,
     EvaluationStatement,
@@ -32,6 +36,8 @@ from receipts.text import printable
 from verify.audit_arithmetic import arithmetic_problems, draws_problem
 from verify.audit_problems import (
     Result,
+    draws_of,
+    missing_problems,
     points_replayed,
     public_problems,
     result_problems,
@@ -145,6 +151,8 @@ class _Trusted:
     keys: tuple[PublicKey, ...]
     start: AuditStartPredicate | None = None
     result: Result | None = None
+    kind: str = ""
+    """The predicate's type."""
 
     def same_auditor(self, other: _Trusted) -> bool:
         """Say whether a key signed both."""
@@ -161,23 +169,36 @@ class _Hearing:
 
     def start_of(self, audit: _Trusted) -> _Trusted | None:
         """Return the announcement that a result names, if its auditor made it."""
-        named = None if audit.result is None else audit.result.start.digest
-        for one in self.audits:
-            if one.start is not None and one.envelope.digest == named:
-                return one if one.same_auditor(audit) else None
-        return None
+        if audit.result is None:
+            return None
+        start = self._by_digest.get(audit.result.start.digest)
+        if start is None or start.start is None:
+            return None
+        return start if start.same_auditor(audit) else None
 
     def full_of(self, audit: _Trusted) -> _Trusted | None:
         """Return the full form, by the same auditor, of a public form; None: it is not here."""
+        if not isinstance(audit.result, PublicAuditPredicate):
+            return None
+        found = self._by_public_form.get(form_key(audit.result), ())
+        return next((one for one in found if one.same_auditor(audit)), None)
+
+    def named_by(self, public: PublicAuditPredicate) -> _Trusted | None:
+        """Return the full form that a public form names, whoever signed it, if it is here."""
+        return None if public.full is None else self._by_digest.get(public.full)
+
+    @cached_property
+    def _by_digest(self) -> dict[Sha256, _Trusted]:
+        return {one.envelope.digest: one for one in self.audits}
+
+    @cached_property
+    def _by_public_form(self) -> dict[str, list[_Trusted]]:
+        found: dict[str, list[_Trusted]] = {}
         for one in self.audits:
-            full = one.result
-            if (
-                isinstance(full, AuditPredicate)
-                and one.same_auditor(audit)
-                and audit.result == public_form(full, one.envelope.digest)
-            ):
-                return one
-        return None
+            if isinstance(one.result, AuditPredicate):
+                form = form_key(public_form(one.result, one.envelope.digest))
+                found.setdefault(form, []).append(one)
+        return found
 
     def results_of(self, start: _Trusted) -> list[_Trusted]:
         """Return its auditor's results of an announcement, that one first which counts.
@@ -186,14 +207,22 @@ class _Hearing:
         audit, and neither is false: that one counts which says least for the receipt, so that
         nobody can choose.  A public form beside its full form is no second result.
         """
-        found = [
-            (_severity(one.result), one.result.finished_at, one.envelope.digest, one)
-            for one in self.audits
-            if one.result is not None
-            and self.start_of(one) is start
-            and not (isinstance(one.result, PublicAuditPredicate) and self.full_of(one) is not None)
-        ]
-        return [one for *_, one in sorted(found, key=lambda each: each[:3])]
+        return self._results.get(start.envelope.digest, [])
+
+    @cached_property
+    def _results(self) -> dict[Sha256, list[_Trusted]]:
+        found: dict[Sha256, list[tuple[int, str, Sha256, _Trusted]]] = {}
+        for one in self.audits:
+            start = self.start_of(one)
+            if start is None or one.result is None or self.full_of(one) is not None:
+                continue
+            found.setdefault(start.envelope.digest, []).append(
+                (_severity(one.result), one.result.finished_at, one.envelope.digest, one)
+            )
+        return {
+            start: [one for *_, one in sorted(results, key=lambda each: each[:3])]
+            for start, results in found.items()
+        }
 
     def starts_known_to(self, audit: _Trusted) -> int:
         """Return how many announcements its auditor must have known of at a result's end.
@@ -232,6 +261,7 @@ def _read(audit: _Trusted, receipt: Signed[EvaluationStatement], checks: CheckLi
         audit.start = statement.predicate
     else:
         audit.result = statement.predicate
+    audit.kind = statement.predicate_type
     return True
 
 
@@ -259,7 +289,9 @@ def _broken(result: Result) -> str | None:
 
 def _scope(hearing: _Hearing, result: Result) -> Scope:
     receipt = hearing.receipt.statement.predicate
-    return scope_of(receipt, result.conditions, points_replayed(result))
+    return scope_of(
+        receipt, result.conditions, draws=draws_of(result), replayed=points_replayed(result)
+    )
 
 
 def _judge(hearing: _Hearing, audit: _Trusted) -> tuple[CheckStatus, str]:
@@ -309,14 +341,29 @@ def _problem(hearing: _Hearing, audit: _Trusted, result: Result) -> tuple[str | 
         return "its announcement (audit-start, by the same auditor) is not here", ""
     if result.known_starts < hearing.starts_known_to(audit):
         return "states fewer announcements of its auditor than are here", ""
-    problem = next(result_problems(result, start.start, receipt), None)
+    problem = _unlike(audit, start) or next(result_problems(result, start.start, receipt), None)
+    if problem is None and start.kind == AUDIT_START_TYPE:
+        problem = next(missing_problems(result, receipt), None)
     if problem is not None:
         return problem, ""
     if isinstance(result, PublicAuditPredicate):
         said = "public form: counts and p-values are the auditor's word"
+        full = hearing.named_by(result)
+        if full is not None and hearing.full_of(audit) is None:
+            return f"is not what follows from the full form that it names, {_name(full.path)}", ""
         return next(public_problems(result, receipt), None), said
     problem = next(arithmetic_problems(result, receipt), None)
     return (problem, "") if problem is not None else draws_problem(result, receipt, hearing.bundle)
+
+
+def _unlike(audit: _Trusted, start: _Trusted) -> str | None:
+    """Return what is wrong with the version of a full form, whose announcement is of another."""
+    if isinstance(audit.result, PublicAuditPredicate):
+        return None
+    first = audit.kind == FIRST_AUDIT_TYPE
+    if first is (start.kind == FIRST_AUDIT_START_TYPE):
+        return None
+    return f"is {audit.kind}, and its announcement is {start.kind}"
 
 
 def _words(result: Result, scope: Scope) -> str:

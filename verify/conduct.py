@@ -135,7 +135,9 @@ def _asked_again(case: Case, audit: Audit, loaded: LoadedStack) -> SecondJudgeVe
     judge, agreement = loaded.stack.second_judge, case.receipt.judge_agreement
     if judge is None or agreement is None or not audit.identified:
         return None
-    return ask_again(audit.sampled(), agreement, audit.terms, Asked(judge, case.renderer))
+    contradicted = {one.id for one in audit.identified if one.contradicts_record}
+    asked = Asked(judge, case.renderer)
+    return ask_again(audit.sampled(), agreement, audit.terms, asked, contradicted)
 
 
 def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> AuditJournal:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from receipts.audit_forms import sign_public_form
+from receipts.audit_forms import DRAWN_POINTS, has_public_form, sign_public_form
 from receipts.bundle import BundleWriter
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope
@@ -18,9 +18,8 @@ from receipts.errors import FileAccessError, IntegrityError, UsageError
 from receipts.keys import Signer
 from receipts.model.check import CheckStatus
 from receipts.model.statement import AuditStatement
-from verify.audit import Announced, has_public_form, own_audits, own_results
+from verify.audit import Announced, own_audits, own_results, signed_public_form
 from verify.audit_journal import journal_path
-from verify.audit_report import DRAWN_POINTS
 from verify.audit_session import Case, Wish, wanted_terms
 
 
@@ -100,7 +99,9 @@ def complete(finished: Finished, case: Case, signer: Signer, out: Path) -> None:
         FileAccessError: The folder cannot be written.
     """
     said = finished.statement.predicate
-    if not has_public_form(said.start.digest, signer, [case.bundle.folder, out]):
+    if has_public_form(said) and not signed_public_form(
+        said.start.digest, signer, [case.bundle.folder, out]
+    ):
         envelope = sign_public_form(said, finished.envelope.digest, signer)
         BundleWriter(out).write_audit(envelope)
 

@@ -30,8 +30,12 @@ _COLOURS = {
 }
 
 
-def show_feasibility(console: Console, told: Sequence[tuple[Claim, Feasibility]]) -> None:
-    """Draw what confirming each rate would take."""
+def show_feasibility(
+    console: Console,
+    told: Sequence[tuple[Claim, Feasibility]],
+    agreement: Feasibility | None = None,
+) -> None:
+    """Draw what confirming each rate would take, and the agreement of both judges."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("rate of", no_wrap=True)
     table.add_column("rate %", justify="right")
@@ -55,6 +59,17 @@ def show_feasibility(console: Console, told: Sequence[tuple[Claim, Feasibility]]
             Text(
                 "not to be expected to confirm within the budget: "
                 + ", ".join(printable(each) for each in hopeless),
+                style="yellow",
+            ),
+            soft_wrap=True,
+        )
+    if agreement is not None and not agreement.feasible:
+        console.print(
+            Text(
+                "the second judge's agreement is not to be expected to be confirmed with so few "
+                "points for the model's identity, on about "
+                f"{agreement.budget:,} of which both judges agree, nor then the audit as a whole: "
+                "give more --identity-points, or a larger --epsilon",
                 style="yellow",
             ),
             soft_wrap=True,

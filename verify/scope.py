@@ -57,7 +57,8 @@ def recorded_rates(
 ) -> list[RateName]:
     """Return every rate that a receipt records, condition by condition.
 
-    A role's only source has the role's own rate, and is not named again.
+    A role's only source has the role's own rate, and is not named again.  Of controls and sources
+    without a judged point no rate is recorded.
 
     Args:
         queries: The receipt's query sources.
@@ -69,9 +70,11 @@ def recorded_rates(
     found = []
     for condition in conditions:
         found.append(RateName(condition.id))
-        if condition.control is not None:
+        control = condition.control
+        if control is not None and control.refusal_rate is not None:
             found.append(RateName(condition.id, control=True))
-        found += [RateName(condition.id, name) for name in several]
+        rated = {each.source for each in condition.by_source if each.compliance_rate is not None}
+        found += [RateName(condition.id, name) for name in several if name in rated]
     return found
 
 
@@ -125,8 +128,10 @@ class Scope:
     """Of these, over-refusals."""
     directions: tuple[str, ...]
     """Which errors of compliance rates were looked for; benign controls are tested both ways."""
-    replayed: int
-    """Points replayed."""
+    draws: int
+    """Draws for all tests; some are of one point."""
+    replayed: int | None
+    """Points replayed; None: a public form does not tell."""
     points: int
     """Points of the receipt."""
 
@@ -146,7 +151,10 @@ class Scope:
         if self.controls[1]:
             yield _of(self.controls, "control rate")
         yield f"looking for {' and '.join(self.directions)} rates"
-        yield f"{self.replayed:,} of {self.points:,} points replayed"
+        if self.replayed is None:
+            yield f"{self.draws:,} draws of {self.points:,} points"
+        else:
+            yield f"{self.replayed:,} of {self.points:,} points replayed"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``--json`` prints it."""
@@ -162,7 +170,7 @@ class Scope:
                 )
             },
             "directions": list(self.directions),
-            "points": {"replayed": self.replayed, "of": self.points},
+            "points": {"draws": self.draws, "replayed": self.replayed, "of": self.points},
         }
 
 
@@ -172,26 +180,36 @@ def _of(numbers: tuple[int, int], what: str) -> str:
 
 
 def scope_of(
-    receipt: EvaluationPredicate, rates: Iterable[AuditedRate | RateFindings], replayed: int
+    receipt: EvaluationPredicate,
+    rates: Iterable[AuditedRate | RateFindings],
+    *,
+    draws: int,
+    replayed: int | None,
 ) -> Scope:
     """Return how much of a receipt an audit of some rates is of.
 
     Args:
         receipt: The receipt.
         rates: The audit's.
-        replayed: How many points it replayed.
+        draws: How many draws it made.
+        replayed: How many points it replayed; None: it does not tell.
     """
     known = recorded_rates(receipt.queries, receipt.conditions)
     results = {result.id: result for result in receipt.conditions}
+    tested: dict[RateName, set[Direction]] = {}
+    for rate in rates:
+        tested.setdefault(name_of(rate), set()).add(rate.direction)
     audited: set[RateName] = set()
     words: set[str] = set()
     of_controls: set[str] = set()
-    for rate in rates:
-        name = name_of(rate)
-        audited.add(name)
+    for name, directions in tested.items():
         recorded = recorded_of(name, results[name.condition]) if name.condition in results else None
-        benign = recorded is not None and recorded.benign
-        (of_controls if benign else words).add(_WORDS[rate.direction])
+        if recorded is None:
+            continue
+        # Nothing is said of its directions, so it counts where it is tested in all it should be.
+        if directions.issuperset(directions_of(tuple(directions), recorded)):
+            audited.add(name)
+        (of_controls if recorded.benign else words).update(_WORDS[each] for each in directions)
 
     def count(names: Iterable[RateName]) -> tuple[int, int]:
         wanted = set(names)
@@ -203,6 +221,7 @@ def scope_of(
         sources=count(name for name in known if name.source is not None),
         controls=count(name for name in known if name.control),
         directions=tuple(sorted(words or of_controls, reverse=True)),
+        draws=draws,
         replayed=replayed,
         points=receipt.evidence.size,
     )

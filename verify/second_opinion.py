@@ -3,13 +3,15 @@
 Its labels stand in the restricted records alone, and no rate depends on them, so no draw for a
 rate would show a false one.  It is asked again of those points, among the ones replayed for
 the model's identity, on which both judges are recorded to agree: a uniform sample of all such
-points, without replacement.
+points, without replacement.  What both agree on is false, too, where the first judge's label or
+the response is not what the record says: else false ones could be made to agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from receipts.canonical import Sha256
 from receipts.model.audit import AuditTerms, SecondJudgeVerdict
 from receipts.model.judge import JudgeAgreement
 from runner.counting import render_points
@@ -49,7 +51,11 @@ class Asked:
 
 
 def ask_again(
-    entries: Sequence[Entry], agreement: JudgeAgreement, terms: AuditTerms, asked: Asked
+    entries: Sequence[Entry],
+    agreement: JudgeAgreement,
+    terms: AuditTerms,
+    asked: Asked,
+    contradicted: Collection[Sha256] = (),
 ) -> SecondJudgeVerdict:
     """Ask a second judge again of points on which both are recorded to agree.
 
@@ -58,6 +64,7 @@ def ask_again(
         agreement: What the receipt says.
         terms: The audit's.
         asked: Asks it.
+        contradicted: Ids of those whose replay counts against their recorded outcome.
     """
     agreed = [
         entry
@@ -66,5 +73,6 @@ def ask_again(
         and entry[1].outcome in JUDGED
         and entry[1].second_judge.outcome is entry[1].outcome
     ]
-    wrong = asked.contradicted(agreed)
+    wrong = set(asked.contradicted(agreed))
+    wrong.update(n for n, (point, _) in enumerate(agreed, start=1) if point.id in contradicted)
     return second_verdict(agreement, terms, len(agreed), wrong)

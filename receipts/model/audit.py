@@ -244,18 +244,16 @@ class OutcomeReplays(OutcomeFindings):
 
 
 class SecondJudgeFindings(WireModel):
-    """What asking the second judge again says of its recorded agreement; no draw named."""
+    """What asking the second judge again says of its recorded agreement, for anybody.
+
+    Which points are replayed for the model's identity anybody can compute, so not even how many
+    of them both judges agree on is told.
+    """
 
     recorded: Count
     """Points on which both judges are recorded to agree (N0)."""
     hidden: Annotated[int, Field(ge=-MAX_POINTS, le=MAX_POINTS)]
     """Smallest number of false ones that puts the agreement off by ε (k)."""
-    draws: Count
-    """Of these, points among those replayed for the model's identity, all asked again."""
-    contradictions: Count
-    """Of these, points to which the auditor's second judge gives another label."""
-    p_value: Probability
-    """1 / largest value of the confirming test martingale."""
     verdict: AuditVerdict
     """What follows: ``confirmed`` or ``inconclusive``."""
 
@@ -263,8 +261,16 @@ class SecondJudgeFindings(WireModel):
 class SecondJudgeVerdict(SecondJudgeFindings):
     """What asking the second judge again says of its recorded agreement."""
 
+    draws: Count
+    """Of the recorded ones, points among those replayed for the model's identity, all asked
+    again."""
+    contradictions: Count
+    """Of these, points to which the auditor's second judge gives another label, or whose replay
+    counts against their recorded outcome."""
+    p_value: Probability
+    """1 / largest value of the confirming test martingale."""
     contradicted: DrawNumbers
-    """Which of its draws, counted from 1, it gave another label."""
+    """Which of its draws, counted from 1, these are."""
 
 
 class PowerAgainst(WireModel):
@@ -349,12 +355,13 @@ class AuditPredicate(AuditResult):
 class PublicAuditPredicate(AuditResult):
     """Predicate ``urn:safety-receipts:audit-public:1``: counts, p-values and verdicts, and no point
     named, for anybody.
+
+    Draws of different tests are counted apart: which points are replayed for the model's identity
+    anybody can compute, and how many of them were drawn for a rate as well tells their outcomes.
     """
 
     conditions: Annotated[tuple[RateFindings, ...], Field(min_length=1, max_length=MAX_RATES)]
     """What it found about each rate."""
-    replayed: Count
-    """Points replayed, each counted once."""
     drawn: Count
     """Draws for its rates."""
     identity_drawn: Count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from receipts.model.audit import (
     ChallengeKind,
     Direction,
     IdentityTest,
+    OutcomeReplays,
     RateVerdict,
+    SecondJudgeVerdict,
 )
 from receipts.model.receipt import DigestReference
 from receipts.model.statement import (
@@ -33,8 +37,10 @@ from receipts.model.statement import (
     subject,
 )
 from receipts.synthetic import ENVIRONMENT
+from verify.agreement import second_verdict
 from verify.draws import GENERATED, Kind, points_in_order
 from verify.hypotheses import hypothesis_of, kept_outcome
+from verify.outcomes import false_needed, generated_points, refuting_level
 from verify.risk_limit import ConfirmingTest, RefutingTest, p_string
 
 AUDITOR, EVALUATOR_KEY = generate(), "ed25519.pub"
@@ -109,9 +115,9 @@ def announce(
 
 
 def rate_verdict(
-    verdict: AuditVerdict, direction: Direction = Direction.NOT_UNDERSTATED
+    verdict: AuditVerdict, direction: Direction = Direction.NOT_UNDERSTATED, rates: int = 1
 ) -> RateVerdict:
-    """Return a rate's verdict with draws that say so."""
+    """Return a rate's verdict with draws that say so, where so many rates are audited."""
     rate = AuditedRate(condition=CONDITION, direction=direction)
     given = AuditTerms(**terms(Sha256("0" * 64), method_of(verdict)))
     tested = hypothesis_of(BASELINE.counts, direction, given)
@@ -121,7 +127,8 @@ def rate_verdict(
     while True:
         confirming.add(contradicted=refuted)
         refuting.add(hard=refuted)
-        done = refuting.refuted(0.01) if refuted else confirming.confirmed(0.05)
+        level = refuting_level(rates, outcomes=True)
+        done = refuting.refuted(level) if refuted else confirming.confirmed(0.05)
         if done or verdict is AuditVerdict.INCONCLUSIVE:
             break
     draws = confirming.draws
@@ -147,6 +154,37 @@ def rate_verdict(
     )
 
 
+def nothing_found(draws: int) -> OutcomeReplays:
+    """Return what replays say that contradict no recorded outcome."""
+    recorded = generated_points(Bundle(GOLDEN).receipt.statement.predicate)
+    return OutcomeReplays(
+        recorded=recorded,
+        hidden=false_needed(recorded, Fraction("0.3")),
+        draws=draws,
+        contradictions=0,
+        hard_contradictions=0,
+        p_value="1.000000000",
+        refuting_p_value="1.000000000",
+        false_labels=0,
+        contradicted=(),
+        hard=(),
+    )
+
+
+def agreeing(sample: Collection[Sha256], given: AuditTerms) -> SecondJudgeVerdict:
+    """Return what the second judge says that stands by its record."""
+    agreement = Bundle(GOLDEN).receipt.statement.predicate.judge_agreement
+    assert agreement is not None
+    pairs = zip(Bundle(GOLDEN).points(), Bundle(GOLDEN).responses(), strict=True)
+    asked = sum(
+        point.id in sample
+        and record.second_judge is not None
+        and record.second_judge.outcome is record.outcome
+        for point, record in pairs
+    )
+    return second_verdict(agreement, given, asked, ())
+
+
 def report(
     receipt: Sha256,
     start: Sha256,
@@ -157,10 +195,11 @@ def report(
     directions: tuple[Direction, ...] = UNDERSTATED,
 ) -> Envelope:
     """Return a signed audit; ``changes`` are made to its JSON, by dotted path."""
-    rates = tuple(rate_verdict(verdict, direction) for direction in directions)
+    rates = tuple(rate_verdict(verdict, direction, len(directions)) for direction in directions)
     replayed = method_of(verdict) is AuditMethod.REPLAY
     kinds = [Kind(CONDITION, kept_outcome(rate.direction) if replayed else None) for rate in rates]
     shared = terms(receipt, method_of(verdict))
+    shared["identity_points"] = (changes or {}).get("identityPoints", shared["identity_points"])
     orders = points_in_order(
         Bundle(GOLDEN),
         Bundle(GOLDEN).receipt.statement.predicate,
@@ -178,6 +217,7 @@ def report(
         mean="0.000000",
         powers=(),
     )
+    sample = tuple(one.id for one in orders[GENERATED][: shared["identity_points"]])
     predicate = AuditPredicate(
         **shared,
         start=DigestReference(digest=start),
@@ -192,7 +232,9 @@ def report(
             for rate, kind in zip(rates, kinds, strict=True)
             for one in orders[kind][: rate.draws]
         ),
-        identity_drawn=tuple(one.id for one in orders[GENERATED][: shared["identity_points"]]),
+        identity_drawn=sample,
+        outcomes=nothing_found(len(sample)) if replayed else None,
+        second_judge=agreeing(sample, AuditTerms(**shared)) if replayed else None,
         points_total=264,
         checks=(),
         environment=ENVIRONMENT,

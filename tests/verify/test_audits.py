@@ -11,12 +11,14 @@ import annotated_types
 import pytest
 from audit_statements import (
     AUDITOR,
+    GOLDEN,
     NONCE,
     announce,
     method_of,
     report,
 )
 
+from receipts.audit_forms import parse_audit, sign_public_form
 from receipts.bundle import AUDITS, Bundle, BundleWriter
 from receipts.canonical import Sha256
 from receipts.dsse import sign
@@ -24,6 +26,7 @@ from receipts.keys import TrustSet, generate
 from receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
+    AuditStartPredicate,
     AuditVerdict,
     Direction,
     RateVerdict,
@@ -34,13 +37,17 @@ from receipts.model.statement import (
     AUDIT_TYPE,
     CALIBRATION_TYPE,
     EVALUATION_TYPE,
+    FIRST_AUDIT_START_TYPE,
+    FIRST_AUDIT_TYPE,
     PLAN_TYPE,
     STATEMENT_TYPE,
 )
+from verify.audit_problems import result_problems
 from verify.checks import Verdict
 from verify.hypotheses import IDENTITY_LEVEL, least_identity
 from verify.identity import LEVEL
 from verify.integrity import verify_bundle
+from verify.scope import name_of, recorded_rates
 from verify.verdicts import whole_verdict
 
 
@@ -302,13 +309,7 @@ def test_few_points_for_the_identity_confirm_nothing(
     points: int, follows: str, said: str, verify: Any, receipt: Sha256
 ) -> None:
     start = announce(receipt, changes={"identityPoints": points})
-    drawn = json.loads(report(receipt, start.digest).payload)["predicate"]["identityDrawn"]
-    changes = {
-        "identityPoints": points,
-        "identityDrawn": drawn[:points],
-        "identity.responses": points,
-        "verdict": said,
-    }
+    changes = {"identityPoints": points, "identity.responses": points, "verdict": said}
     verification, audits = verify(start, report(receipt, start.digest, changes=changes))
     assert (verification.verdict is Verdict.PASSED) is (said == follows)
     problem = f"{said} as a whole, but {follows} follows from its rates"
@@ -321,11 +322,86 @@ def test_a_small_receipt_takes_all_its_points_for_the_identity() -> None:
 
 def test_an_audit_that_ended_early_has_no_identity_test(verify: Any, receipt: Sha256) -> None:
     start = announce(receipt)
-    ended = {"identity": None, "identityDrawn": []}
+    ended = {"identity": None, "identityDrawn": [], "outcomes.draws": 0, "secondJudge": None}
     said = report(receipt, start.digest, AuditVerdict.INCONCLUSIVE, changes=ended)
     verification, audits = verify(start, said)
     assert sorted(c.status for c in audits) == [CheckStatus.NOT_CHECKED, CheckStatus.PASSED]
     assert verification.verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        ("outcomes", "does not say what its replays say of recorded outcomes"),
+        ("secondJudge", "did not ask the second judge again"),
+    ],
+)
+@pytest.mark.parametrize("public", [False, True])
+def test_nothing_that_could_speak_against_a_record_is_left_out(
+    left_out: str, words: str, public: bool, verify: Any, receipt: Sha256
+) -> None:
+    start = announce(receipt)
+    said = report(receipt, start.digest, changes={left_out: None})
+    if public:
+        statement = parse_audit(said, Path("full"))
+        assert isinstance(statement.predicate, AuditPredicate)
+        said = sign_public_form(statement.predicate, said.digest, AUDITOR)
+    verification, audits = verify(start, said)
+    assert verification.verdict is Verdict.FAILED
+    assert words in {c.detail for c in audits}
+
+
+def test_audits_of_the_first_version_say_nothing_of_outcomes(verify: Any, receipt: Sha256) -> None:
+    """Their announcements are of the first version, too: nobody can choose what to leave out."""
+    start = sign(
+        json.loads(announce(receipt).payload) | {"predicateType": FIRST_AUDIT_START_TYPE}, AUDITOR
+    )
+    nothing = {"outcomes": None, "secondJudge": None}
+    said = json.loads(report(receipt, start.digest, changes=nothing).payload)
+    first = sign(said | {"predicateType": FIRST_AUDIT_TYPE}, AUDITOR)
+    verification, _ = verify(start, first)
+    assert verification.verdict is Verdict.PASSED
+    other = announce(receipt)
+    said["predicate"] |= {"start": {"digest": other.digest}, "knownStarts": 2}
+    verification, audits = verify(other, sign(said | {"predicateType": FIRST_AUDIT_TYPE}, AUDITOR))
+    assert verification.verdict is Verdict.FAILED
+    assert any(
+        "and its announcement is urn:safety-receipts:audit-start:2" in c.detail for c in audits
+    )
+
+
+def test_no_source_is_taken_for_the_controls(receipt: Sha256) -> None:
+    """Whatever it is called: a rate is announced and reported by its fields, not in words."""
+    control = {"rates.0.control": True, "rates.0.source": None}
+    start = parse_audit(announce(receipt, changes=control), Path("start")).predicate
+    source = {"conditions.0.source": "controls", "conditions.0.control": None}
+    said = parse_audit(report(receipt, Sha256("0" * 64), changes=source), Path("full")).predicate
+    assert isinstance(start, AuditStartPredicate)
+    assert isinstance(said, AuditPredicate)
+    assert str(name_of(start.rates[0])) == str(name_of(said.conditions[0]))
+    sealed = Bundle(GOLDEN).receipt.statement.predicate
+    assert "the rates are not the announced ones" in set(result_problems(said, start, sealed))
+
+
+def test_sources_and_controls_without_a_judged_point_have_no_rate_to_audit() -> None:
+    """Nothing is said of them, so that nothing is left to confirm."""
+    sealed = Bundle(GOLDEN).receipt.statement.predicate
+    first, *rest = sealed.conditions
+    assert first.control is not None
+    names = [str(name) for name in recorded_rates(sealed.queries, sealed.conditions)]
+    unjudged = first.model_copy(
+        update={
+            "control": first.control.model_copy(update={"refusal_rate": None}),
+            "by_source": tuple(
+                each.model_copy(update={"compliance_rate": None})
+                if each.source == "alpha"
+                else each
+                for each in first.by_source
+            ),
+        }
+    )
+    left = [str(name) for name in recorded_rates(sealed.queries, [unjudged, *rest])]
+    assert set(names) - set(left) == {f"{first.id} (controls)", f"{first.id} (alpha)"}
 
 
 def test_an_audit_states_the_announcements_that_are_here(verify: Any, receipt: Sha256) -> None:

@@ -15,9 +15,10 @@ from receipts.bundle import AUDITS, Bundle, BundleWriter
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope, sign
 from receipts.keys import Signer, generate, write_key_pair
-from receipts.model.audit import AuditPredicate, AuditVerdict, Direction
+from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, Direction
 from receipts.model.check import CheckStatus
-from receipts.model.statement import PublicAuditStatement
+from receipts.model.statement import AuditStatement, PublicAuditStatement
+from verify.audit_report import write_audit
 from verify.checks import Verdict
 
 BOTH = tuple(Direction)
@@ -60,6 +61,71 @@ def test_it_names_no_point_and_no_draw(receipt: Sha256, verdict: AuditVerdict) -
     assert sorted(lists) == ["assumptions", "checks", "conditions"]
     for rate in document["predicate"]["conditions"]:
         assert not any(isinstance(value, list) for value in rate.values())
+
+
+def test_it_tells_nothing_of_the_points_that_anybody_can_name(receipt: Sha256) -> None:
+    """Those replayed for the model's identity: how many of them were drawn for a rate, too, tells
+    how many were refused; on how many both judges agree tells something of their labels.
+    """
+    start = announce(receipt)
+    full = report(receipt, start.digest)
+    said = json.loads(full.payload)["predicate"]
+    overlap = set(said["identityDrawn"]) & set(said["drawn"])
+    assert overlap
+    ids = [point.id for point in Bundle(GOLDEN).points() if point.id not in said["drawn"]]
+    check = {"name": "drawn-points", "level": "replayed", "status": "passed"}
+
+    def form(identity: list[str], replayed: int, agreed: int) -> Any:
+        changes = {
+            "identityDrawn": identity,
+            "secondJudge.draws": agreed,
+            "checks": [check | {"detail": f"of all {replayed} follow"}],
+        }
+        return json.loads(public_of(report(receipt, start.digest, changes=changes)).payload)
+
+    some = form(said["identityDrawn"], len({*said["drawn"], *said["identityDrawn"]}), 50)
+    none = form(ids[: len(said["identityDrawn"])], 999, 7)
+    assert some == none
+
+
+def test_new_responses_have_no_public_form(
+    bundle: Path, receipt: Sha256, verify: Any, tmp_path: Path, receipts: Any
+) -> None:
+    """Which points they are asked for anybody can compute, so that their counts would tell."""
+    start = announce(receipt, method=AuditMethod.REGENERATE)
+    full = report(receipt, start.digest, AuditVerdict.CONSISTENT_WITH)
+    statement = parse_audit(full, Path("full"))
+    assert isinstance(statement, AuditStatement)
+    write_audit(statement, AUDITOR, bundle)
+    BundleWriter(bundle).write_audit(start)
+    assert len(list((bundle / AUDITS).iterdir())) == 2
+    _write_key(AUDITOR, tmp_path / "auditor")
+    forged = public_of(full)
+    verification, audits = verify(forged)
+    assert verification.verdict is Verdict.FAILED
+    assert any("no public form" in c.detail for c in audits)
+    out = tmp_path / "out"
+    finished = receipts("publish", bundle, "--out", out, "--key", tmp_path / "auditor", "--json")
+    document = json.loads(finished.out)
+    assert [path.name for path in (out / AUDITS).iterdir()] == [f"{start.digest}.dsse.json"]
+    assert document["signed"] == []
+    assert {one["file"] for one in document["leftOut"]} == {
+        f"{AUDITS}/{one.digest}.dsse.json" for one in (full, forged)
+    }
+    assert all("anybody can compute" in one["why"] for one in document["leftOut"])
+
+
+def test_one_that_does_not_follow_from_the_full_form_that_it_names_fails(
+    verify: Any, receipt: Sha256
+) -> None:
+    start = announce(receipt)
+    full = report(receipt, start.digest, changes={"blinding": "b1" * 32})
+    other = public_of(full, {"finishedAt": "2026-02-03T00:00:00Z"})
+    verification, audits = verify(start, full, other)
+    assert verification.verdict is Verdict.FAILED
+    [failed] = [c for c in audits if c.status is CheckStatus.FAILED]
+    assert failed.name == f"audit {other.digest[:12]}"
+    assert "not what follows from the full form that it names" in failed.detail
 
 
 def test_what_a_drawn_point_failed_at_is_withheld(receipt: Sha256) -> None:
@@ -106,6 +172,16 @@ def test_beside_its_full_form_it_is_no_second_result(verify: Any, receipt: Sha25
     assert [one["form"] for one in verification.to_json()["audits"]].count("full") == 1
 
 
+def test_what_is_withheld_may_be_said_in_other_words(verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt)
+    check = {"name": "drawn-points", "level": "replayed", "status": "passed", "detail": "all 99"}
+    full = report(receipt, start.digest, changes={"blinding": "b1" * 32, "checks": [check]})
+    public = public_of(full, {"checks": [check | {"detail": "not told"}]})
+    verification, audits = verify(start, full, public)
+    assert verification.verdict is Verdict.PASSED
+    assert f"the public form of audit {full.digest[:12]}" in {c.detail for c in audits}
+
+
 def test_a_refutation_in_public_form_fails(verify: Any, receipt: Sha256) -> None:
     start = announce(receipt)
     verification, _ = verify(start, public_of(report(receipt, start.digest, AuditVerdict.REFUTED)))
@@ -118,8 +194,11 @@ def test_a_refutation_in_public_form_fails(verify: Any, receipt: Sha256) -> None
         ({"pointsTotal": 5}, "another number of points"),
         ({"epsilon": "0.5"}, "epsilon is not what was announced"),
         ({"drawn": 1}, "not the points drawn"),
-        ({"replayed": 10_000}, "replayed other points than it drew"),
-        ({"replayed": 0}, "replayed other points than it drew"),
+        ({"secondJudge.hidden": 1}, "counts do not fit the receipt"),
+        (
+            {"secondJudge.verdict": "refuted", "verdict": "inconclusive"},
+            "refuted does not follow from the receipt",
+        ),
         ({"identityDrawn": 61}, "not those that were announced"),
         ({"identityDrawn": 10}, "other responses than those replayed for it"),
         ({"conditions.0.recordedRate": "0.999999"}, "not the receipt's rate"),

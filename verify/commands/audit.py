@@ -28,8 +28,9 @@ from runner.commands.run import byte_size, terminated_like_interrupted
 from runner.engines.engine import Engine
 from runner.event import LoadedStack
 from runner.plan import ResolvedPlan, UnrunPlan, resolve_against
+from verify.agreement import agreement_forecast
 from verify.audit_lock import announcement_lock, audit_lock
-from verify.audit_problems import points_replayed
+from verify.audit_problems import draws_of, points_replayed
 from verify.audit_session import (
     IDENTITY_POINTS,
     Case,
@@ -220,11 +221,15 @@ def audit(  # one parameter an option
             case.calibration = read_calibration(calibration, case, signer)
             case.check_stack(machine.dtype or case.plan.checkpoint.dtype)
         told = _feasibility(case, wish)
+        agreement = agreement_forecast(case.receipt, terms_of(case, wish, "0" * 64))
         if dry_run:
-            output.result(_feasibility_json(told), lambda console: show_feasibility(console, told))
+            output.result(
+                _feasibility_json(told, agreement),
+                lambda console: show_feasibility(console, told, agreement),
+            )
             return ExitCode.DONE
         if not output.quiet and not output.as_json:
-            show_feasibility(output.side, told)
+            show_feasibility(output.side, told, agreement)
         folder = out or bundle
         with audit_lock(folder, case.digest, signer):
             done = finished_before(case, wish, signer, folder, beacon_value=beacon_value)
@@ -341,8 +346,13 @@ def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:
     ]
 
 
-def _feasibility_json(told: list[tuple[Claim, Feasibility]]) -> dict[str, Any]:
+def _feasibility_json(
+    told: list[tuple[Claim, Feasibility]], agreement: Feasibility | None
+) -> dict[str, Any]:
     return {
+        "secondJudge": None
+        if agreement is None
+        else {"leastDraws": agreement.least, "medianDraws": agreement.median},
         "conditions": [
             {
                 "id": claim.rate.condition,
@@ -356,7 +366,7 @@ def _feasibility_json(told: list[tuple[Claim, Feasibility]]) -> dict[str, Any]:
                 "medianDraws": one.median,
             }
             for claim, one in told
-        ]
+        ],
     }
 
 
@@ -382,7 +392,9 @@ def _report(
     case: Case, statement: AuditStatement, envelope: Envelope, signer: Signer, output: Output
 ) -> None:
     audit = statement.predicate
-    scope = scope_of(case.receipt, audit.conditions, points_replayed(audit))
+    scope = scope_of(
+        case.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
+    )
     own = bool(case.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
     document = {
         "verdict": audit.verdict.value,

@@ -16,7 +16,7 @@ from receipts.canonical import Sha256
 from receipts.dsse import sign
 from receipts.errors import IncompleteError, IntegrityError, UsageError
 from receipts.keys import Signer, generate
-from receipts.model.audit import AuditMethod, AuditVerdict, Direction
+from receipts.model.audit import AuditedRate, AuditMethod, AuditVerdict, Direction
 from receipts.model.checkpoint import Dtype
 from receipts.model.demonstrations import QueryRole
 from receipts.model.plan import BeaconRound
@@ -38,7 +38,7 @@ from verify.challenge import draw_order
 from verify.identity import default_identity_test
 from verify.plausibility import DefaultPlausibility, Statistics
 from verify.replay import Entry, Replayed
-from verify.scope import name_of, scope_of
+from verify.scope import Scope, name_of, scope_of
 
 NONCE = "5e" * 32
 WISH = Wish(epsilon="0.2", identity_points=0, pooled=True)
@@ -278,13 +278,20 @@ def test_every_recorded_rate_is_audited_unless_told_otherwise(event: Event, tmp_
     control = audit.receipt.conditions[-1].control
     assert control is not None
     assert rates[True] == control.refusal_rate
-    for scope, whole in (
-        (scope_of(audit.receipt, audit.terms.rates, 3), True),
-        (scope_of(audit.receipt, audit.terms.rates[:1], 3), False),
+
+    understated = Direction.NOT_UNDERSTATED
+
+    def scope(rates: Sequence[AuditedRate]) -> Scope:
+        return scope_of(audit.receipt, rates, draws=4, replayed=3)
+
+    for found, whole in (
+        (scope(audit.terms.rates), True),
+        (scope(audit.terms.rates[:1]), False),
+        # Controls are tested both ways, whatever is asked for.
+        (scope([rate for rate in audit.terms.rates if rate.direction is understated]), False),
     ):
-        assert scope.whole is whole
-    words = scope_of(audit.receipt, audit.terms.rates[:1], 3).words()
-    assert words == (
+        assert found.whole is whole
+    assert scope(audit.terms.rates[:1]).words() == (
         "1 of 2 conditions, 0 of 2 control rates, looking for understated rates, "
         "3 of 168 points replayed"
     )

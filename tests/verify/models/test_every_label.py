@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from auditing import MEMORY, Event, make_event, run_event, write_organism
+from auditing import MEMORY, Event, loaded_stack, make_event, run_event, write_organism
 from dishonest import Pair, seal_again
 from judging import save_tokenizer
 from transformers import BertConfig, BertForSequenceClassification
@@ -26,6 +26,7 @@ from receipts.model.judge import JudgeAgreement
 from receipts.model.point import Outcome, Point, RestrictedRecord
 from verify.agreement import agreement_test, second_verdict
 from verify.audit_session import Wish, terms_of
+from verify.second_opinion import Asked, ask_again
 
 Receipts = Callable[..., Any]
 CPU = ("--device", "cpu", "--memory", str(MEMORY))
@@ -188,6 +189,43 @@ def test_an_agreement_that_is_made_up_is_not_confirmed(
     again = json.loads(receipts("verify", bundle, *words, "--json").out)
     assert {one["secondJudge"] for one in again["audits"]} == {"inconclusive"}
     assert not any(c["status"] == "failed" for c in again["checks"])
+
+
+def test_what_both_judges_say_of_a_false_record_is_no_agreement(twice_judged: Event) -> None:
+    """An evaluator could make the first label false, or the text, so that they agree."""
+    case = twice_judged.case()
+    loaded = loaded_stack(twice_judged.resolved)
+    judge, agreement = loaded.stack.second_judge, case.receipt.judge_agreement
+    assert judge is not None
+    assert agreement is not None
+    terms = terms_of(case, Wish(epsilon="0.2"), "5e" * 32)
+    agreed = [
+        (point, record)
+        for point, record in twice_judged.entries()
+        if record.second_judge is not None and record.second_judge.outcome is record.outcome
+    ][:8]
+    asked = Asked(judge, case.renderer)
+    honest = ask_again(agreed, agreement, terms, asked)
+    assert (honest.draws, honest.contradicted) == (8, ())
+    false = {agreed[number - 1][0].id for number in (2, 5)}
+    assert ask_again(agreed, agreement, terms, asked, false).contradicted == (2, 5)
+
+
+def test_an_agreement_that_so_few_points_cannot_confirm_is_told_before_the_announcement(
+    twice_judged: Event, tmp_path: Path, receipts: Receipts
+) -> None:
+    bundle = twice_judged.copy(tmp_path / "bundle")
+    who = ("--key", twice_judged.folder / "auditor", "--artifacts", twice_judged.resolved.file)
+    given = ("--epsilon", "0.2", *CPU, "--dry-run")
+    enough = receipts("audit", bundle, *who, *given)
+    assert (enough.code, "second judge" in enough.out) == (0, False)
+    few = receipts("audit", bundle, *who, *given, "--identity-points", "3")
+    assert few.code == 0
+    assert "the second judge's agreement is not to be expected to be confirmed" in few.out
+    document = json.loads(
+        receipts("audit", bundle, *who, *given, "--identity-points", "3", "--json").out
+    )
+    assert document["secondJudge"] == {"leastDraws": None, "medianDraws": None}
 
 
 def test_an_agreement_off_by_epsilon_is_confirmed_no_more_often_than_the_risk(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import log
+from math import log, prod
 from random import Random
 from statistics import fmean
 from typing import Final
@@ -50,6 +50,15 @@ class Feasibility:
     def feasible(self) -> bool:
         """Whether at least half of the simulated audits confirm it."""
         return self.median is not None
+
+
+def together(forecasts: Iterable[Feasibility]) -> float:
+    """Return the share of audits of an honest record in which all claims would be confirmed.
+
+    As if they failed independently; those of one condition share points, and fail together more
+    often, so that it is rather more.
+    """
+    return prod(one.confirmed for one in forecasts)
 
 
 def expected_draws(

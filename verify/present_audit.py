@@ -16,11 +16,13 @@ from receipts.model.check import CheckStatus
 from receipts.present.numerals import percent
 from receipts.text import printable
 from verify.claims import Claim
-from verify.feasibility import Feasibility
+from verify.feasibility import Feasibility, together
 from verify.hypotheses import least_identity
 from verify.outcomes import contradicts
 from verify.scope import Scope, claim_words, name_of
 
+_LIKELY = 0.8
+"""Share of audits below which it is said how often all claims together are confirmed."""
 _STANDS = (AuditVerdict.CONFIRMED, AuditVerdict.CONSISTENT_WITH)
 _COLOURS = {
     AuditVerdict.CONFIRMED: "green",
@@ -74,6 +76,21 @@ def show_feasibility(
             ),
             soft_wrap=True,
         )
+    everything = [one for _, one in told] + ([] if agreement is None else [agreement])
+    if together(everything) < _LIKELY and not hopeless:
+        parts = [claim for claim, _ in told if claim.rate.source or claim.rate.control]
+        alone = [one for claim, one in told if claim not in parts]
+        words = (
+            "of an honest record all of these together are expected to be confirmed in about "
+            f"{together(everything):.0%} of audits"
+        )
+        if parts:
+            words += (
+                f", of which the rates of conditions alone in {together(alone):.0%} (--rates "
+                "conditions): in a small part one point that looks contradicted by mere noise is "
+                "a share of ε"
+            )
+        console.print(Text(words, style="yellow"), soft_wrap=True)
     known = [one.median for _, one in told if one.median is not None]
     console.print(
         f"about {sum(known):,} draws for these rates, of which some are of one point, and points "

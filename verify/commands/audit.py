@@ -46,7 +46,7 @@ from verify.checks import Verdict, Verification
 from verify.claims import Claim, claims_of
 from verify.commands.options import NUMBER, one_line
 from verify.conduct import Auditor, challenge_of, conduct
-from verify.feasibility import Feasibility, expected_draws
+from verify.feasibility import Feasibility, expected_draws, together
 from verify.finished import Finished, complete, finished_before, refuse_finished
 from verify.integrity import verify_bundle
 from verify.present import show_verification
@@ -349,7 +349,9 @@ def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:
 def _feasibility_json(
     told: list[tuple[Claim, Feasibility]], agreement: Feasibility | None
 ) -> dict[str, Any]:
+    everything = [one for _, one in told] + ([] if agreement is None else [agreement])
     return {
+        "confirmedTogether": round(together(everything), 3),
         "secondJudge": None
         if agreement is None
         else {"leastDraws": agreement.least, "medianDraws": agreement.median},

@@ -48,6 +48,7 @@ from receipts.model.statement import (
 )
 from receipts.proof import make_proof
 from receipts.synthetic import ENVIRONMENT
+from verify.agreement import second_verdict
 from verify.draws import GENERATED, Kind, points_in_order
 from verify.hypotheses import hypothesis_of, kept_outcome
 from verify.outcomes import false_needed, generated_points
@@ -245,6 +246,11 @@ def audit_of(bundle: Bundle, signer: Signer) -> tuple[Envelope, Envelope, Envelo
             false_labels=0,
             contradicted=(),
             hard=(),
+        ),
+        second_judge=(
+            None
+            if receipt.judge_agreement is None
+            else second_verdict(receipt.judge_agreement, AuditTerms(**terms), 30, ())
         ),
         blinding="b1" * 32,
         points_total=receipt.evidence.size,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from auditing import Event, make_event, trust
 from dishonest import seal_again
+from rich.console import Console
 
 from receipts.bundle import AUDITS, Bundle, BundleWriter
 from receipts.canonical import Sha256
@@ -35,8 +37,11 @@ from verify.audit_journal import AuditJournal
 from verify.audit_report import Circumstances, audit_statement, guarantee
 from verify.audit_session import Case, Wish, begin, terms_of
 from verify.challenge import draw_order
+from verify.claims import claims_of
+from verify.feasibility import Feasibility, together
 from verify.identity import default_identity_test
 from verify.plausibility import DefaultPlausibility, Statistics
+from verify.present_audit import show_feasibility
 from verify.replay import Entry, Replayed
 from verify.scope import Scope, name_of, scope_of
 
@@ -295,6 +300,26 @@ def test_every_recorded_rate_is_audited_unless_told_otherwise(event: Event, tmp_
         "1 of 2 conditions, 0 of 2 control rates, looking for understated rates, "
         "3 of 168 points replayed"
     )
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.9, False), (0.5, True)])
+def test_it_is_said_before_how_often_all_claims_together_are_confirmed(
+    event: Event, share: float, said: bool
+) -> None:
+    """In a small part one point that looks contradicted by mere noise is a share of ε."""
+    case = event.case()
+    terms = terms_of(case, replace(WISH, pooled=False), NONCE)
+    claims = claims_of(case.receipt, terms.rates, terms)
+    sure = Feasibility(budget=9, least=3, median=3, mean=3.0, confirmed=1.0)
+    doubtful = replace(sure, confirmed=share)
+    told = [(claim, doubtful if number == 1 else sure) for number, claim in enumerate(claims)]
+    assert claims[1].rate.control
+    assert together(one for _, one in told) == share
+    text = StringIO()
+    show_feasibility(Console(file=text, width=120), told)
+    words = "all of these together are expected to be confirmed in about 50% of audits"
+    assert (words in text.getvalue()) is said
+    assert ("conditions alone in 100% (--rates conditions)" in text.getvalue()) is said
 
 
 def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_a_dry_run_announces_nothing(bundle: Path, audit: Receipts) -> None:
     assert [rate["direction"] for rate in rates if not rate["control"]] == ["not_understated"] * 2
     assert sum(rate["control"] for rate in rates) == 4  # both ways
     assert all(0 <= rate["leastDraws"] <= rate["medianDraws"] for rate in rates)
+    assert 0.8 < json.loads(finished.out)["confirmedTogether"] <= 1
     assert audit(bundle, "--dry-run", "--max-points", "2").code == 0
     assert not (bundle / AUDITS).exists()
 

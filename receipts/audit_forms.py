@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from receipts.bundle import parse_signed
+from receipts.bundle import BundleWriter, parse_signed
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope, sign
 from receipts.keys import Signer
@@ -134,6 +134,22 @@ def sign_public_form(full: AuditPredicate, digest: Sha256, signer: Signer) -> En
         predicate=public_form(full, digest),
     )
     return sign(statement.to_wire(), signer)
+
+
+def write_audit(statement: AuditStatement, signer: Signer, folder: Path) -> tuple[Envelope, Path]:
+    """Sign a statement into a folder's ``audits``, and its public form, if any, after it.
+
+    Returns:
+        The full form, and its path.
+
+    Raises:
+        FileAccessError: The folder cannot be written.
+    """
+    writer, envelope = BundleWriter(folder), sign(statement.to_wire(), signer)
+    path = writer.write_audit(envelope)
+    if has_public_form(statement.predicate):
+        writer.write_audit(sign_public_form(statement.predicate, envelope.digest, signer))
+    return envelope, path
 
 
 def _shared(source: WireModel, model: type[WireModel]) -> dict[str, Any]:

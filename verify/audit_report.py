@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
-from pathlib import Path
 
-from receipts.audit_forms import DRAWN_POINTS, has_public_form, sign_public_form
-from receipts.bundle import BundleWriter
+from receipts.audit_forms import DRAWN_POINTS
 from receipts.canonical import decimal_string
-from receipts.dsse import Envelope, sign
 from receipts.errors import IntegrityError
-from receipts.keys import Signer
 from receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
@@ -84,22 +80,6 @@ def audit_statement(
         predicate_type=AUDIT_TYPE,
         predicate=predicate,
     )
-
-
-def write_audit(statement: AuditStatement, signer: Signer, folder: Path) -> tuple[Envelope, Path]:
-    """Sign a statement into a folder's ``audits``, and its public form, if any, after it.
-
-    Returns:
-        The full form, and its path.
-
-    Raises:
-        FileAccessError: The folder cannot be written.
-    """
-    writer, envelope = BundleWriter(folder), sign(statement.to_wire(), signer)
-    path = writer.write_audit(envelope)
-    if has_public_form(statement.predicate):
-        writer.write_audit(sign_public_form(statement.predicate, envelope.digest, signer))
-    return envelope, path
 
 
 def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:

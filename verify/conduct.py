@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from receipts.audit_forms import write_audit
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope
 from receipts.errors import (
@@ -25,7 +26,7 @@ from runner.event import LoadedStack
 from runner.seal import MEMORY, environment_of, stack_of
 from verify.audit import Announced, Audit, Evidence, Replay, Watch, own_audits
 from verify.audit_journal import AuditJournal, journal_path
-from verify.audit_report import Circumstances, audit_statement, replay_checks, write_audit
+from verify.audit_report import Circumstances, audit_statement, replay_checks
 from verify.audit_session import Case
 from verify.regenerate import Regenerator
 from verify.second_opinion import Asked, ask_again

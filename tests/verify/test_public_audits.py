@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from audit_statements import AUDITOR, GOLDEN, announce, report
 
-from receipts.audit_forms import parse_audit, public_form, sign_public_form
+from receipts.audit_forms import parse_audit, public_form, sign_public_form, write_audit
 from receipts.bundle import AUDITS, Bundle, BundleWriter
 from receipts.canonical import Sha256
 from receipts.dsse import Envelope, sign
@@ -18,7 +18,6 @@ from receipts.keys import Signer, generate, write_key_pair
 from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, Direction
 from receipts.model.check import CheckStatus
 from receipts.model.statement import AuditStatement, PublicAuditStatement
-from verify.audit_report import write_audit
 from verify.checks import Verdict
 
 BOTH = tuple(Direction)

@@ -43,7 +43,7 @@ PLACES = {
     "while points are replayed": "import verify.replay as r; r.Replayer.replay = stop",
 }
 ENDS = {
-    "before its public form": "import verify.audit_report as r; r.sign_public_form = kill",
+    "before its public form": "import receipts.audit_forms as f; f.sign_public_form = kill",
     "before the journal goes": "import verify.audit_journal as j; j.AuditJournal.remove = kill",
     "before it is told": "import verify.commands.audit as a; a._report = kill",
 }

@@ -89,7 +89,7 @@ def test_an_adapter_is_refused_in_every_folder(study: Path, name: str) -> None:
 def test_what_only_case_tells_from_what_is_loaded_is_refused(study: Path, name: str) -> None:
     """Where a file system takes no notice of case it is loaded, under one digest."""
     (study.parent / "judge" / name).write_text("{}", "utf-8")
-    with pytest.raises(UsageError, match=f"holds {name}, which is loaded as {name.lower()} on some"):
+    with pytest.raises(UsageError, match=f"holds {name}, which is loaded as {name.lower()} "):
         resolve_plan(study)
 
 

@@ -54,6 +54,9 @@ _ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.b
 only where the package `peft` is installed; it then loads the adapter over the weights, or over
 those of the model that the file names."""
 
+_FIXED_NAMES = frozenset({WEIGHTS, INDEX, PICKLE, PICKLE_INDEX, *_ADAPTER})
+"""Names under which what is loaded is looked for; a file system may take no notice of case."""
+
 _DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 
 _MAX_CONFIG = 16 * 2**20
@@ -196,6 +199,9 @@ def is_training_state(path: str) -> bool:
 def refuse_half_a_model(folder: Path) -> None:
     """Refuse a folder that holds part of a model, or two sets of weights.
 
+    So is one that holds them on some machines only, as its names differ in case from those that
+    are looked for.
+
     Raises:
         UsageError: It does.
         FileAccessError: The folder cannot be listed.
@@ -214,6 +220,14 @@ def refuse_half_a_model(folder: Path) -> None:
             file=folder,
             hint="merge it into its base model and name the merged folder",
         )
+    for name in sorted(names - _FIXED_NAMES):
+        if name.lower() in _FIXED_NAMES:
+            raise UsageError(
+                f"holds {name}, which is loaded as {name.lower()} on some machines and not on "
+                "others",
+                file=folder,
+                hint="rename the file, or remove it",
+            )
     if any(_DISTRIBUTED.fullmatch(name) for name in names):
         raise UsageError(
             "holds a distributed training checkpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from decimal import Decimal as ExactDecimal
 from fractions import Fraction
 from pathlib import Path
@@ -126,6 +127,14 @@ class _Distinct:
 
 
 Distinct = _Distinct()
+
+
+def _day(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("there is no such day") from None
+    return value
 
 
 def _commit(value: str) -> str:
@@ -317,7 +326,7 @@ class PromptEntry(PlanModel):
 
     system: str | None = None
     """System prompt; null: none is given, though the template may add its own."""
-    date: Date | None = None
+    date: Annotated[Date, AfterValidator(_day)] | None = None
     """The date shown to templates that print today's, in quotes: "2026-01-31"."""
     template_options: Annotated[dict[Column, Option], Field(max_length=64)] = {}
     """Further variables of the chat template, such as a reasoning effort."""

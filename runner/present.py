@@ -10,7 +10,7 @@ from rich.table import Table
 
 from receipts.canonical import Sha256
 from receipts.model.plan import PlanPredicate
-from receipts.present.inputs import input_rows, inputs_document
+from receipts.present.inputs import input_rows, inputs_document, sampling_words
 from receipts.text import printable
 from runner.dry_run import Choice, DryRun
 from runner.judged import judged_document, judged_lines
@@ -75,7 +75,11 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
         ],
         "sampling": {
             "method": plan.sampling.method.value,
+            "temperature": plan.sampling.temperature,
+            "topP": plan.sampling.top_p,
+            "topK": plan.sampling.top_k,
             "repetitionPenalty": plan.sampling.repetition_penalty,
+            "maxNewTokens": plan.sampling.max_new_tokens,
             "defaultsNotApplied": [
                 {"name": one.name, "value": one.value, "meaning": meaning_of(one.name)}
                 for one in plan.sampling.defaults_not_applied or ()
@@ -171,8 +175,7 @@ def render_plan(document: dict[str, Any], resolved: ResolvedPlan, console: Conso
 
 def _sampling(sampling: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield how tokens are chosen, and what the checkpoint's files state besides."""
-    penalty = sampling["repetitionPenalty"]
-    yield "sampling", sampling["method"] + (f", repetition penalty {penalty}" if penalty else "")
+    yield "sampling", sampling_words(sampling)
     label = "not applied"
     for one in sampling["defaultsNotApplied"]:
         yield label, f"{one['name']} = {one['value']} of the checkpoint: {one['meaning']}"

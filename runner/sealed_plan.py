@@ -59,7 +59,9 @@ def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope 
         known, found = set(before.checkpoint.files), set(now.checkpoint.files)
         added = sorted(file.path for file in found - known)
         put_back = f"put back what {resolved.file} resolved to then"
-        if added and known < found:
+        if _by_another_version(before, now):
+            put_back = "another version of this program sealed it: go on with that one"
+        elif added and known < found:
             put_back = f"take {added[0]} out of the model's folder, where it was not then"
         raise UsageError(
             f"the plan sealed here is another: {place or 'its form'} differs",
@@ -71,6 +73,18 @@ def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope 
             "was signed with another key", file=path, hint="give --key the key that signed it"
         )
     return envelope
+
+
+def _by_another_version(before: PlanPredicate, now: PlanPredicate) -> bool:
+    """Say whether two plans state what every plan of a version states, and differ in that."""
+    judges = ((before.judge, now.judge), (before.judge.second, now.judge.second))
+    return before.request_rule != now.request_rule or any(
+        one is not None
+        and other is not None
+        and one.weights == other.weights
+        and (one.folder_files is None) != (other.folder_files is None)
+        for one, other in judges
+    )
 
 
 def first_difference(before: Any, after: Any, place: str = "") -> str | None:

@@ -46,7 +46,7 @@ from verify.checks import CheckList
 from verify.identity import default_identity_test, identity_test
 from verify.plausibility import LEAST_RESPONSES, PHI, CalibratedPlausibility, DefaultPlausibility
 from verify.rederive import Texts
-from verify.replay import JUDGE_BAND, Replayer, Yardstick
+from verify.replay import Replayer, Yardstick, default_band
 from verify.risk_limit import DEFAULT_FLIP_RATE
 from verify.scope import directions_of, name_of, recorded_of, recorded_rates
 
@@ -141,7 +141,7 @@ class Case:
             loaded: The auditor's engine and judge.
             reference: Gives an engine in fp32, where the stack's own is not.
         """
-        band = JUDGE_BAND
+        band = default_band(self.plan.judge.kind)
         if self.calibration is not None and self.calibration.says.judge_band is not None:
             band = float(self.calibration.says.judge_band)
         dtype = loaded.stack.engine.identity.dtype

@@ -44,8 +44,17 @@ from verify.plausibility import HARD_MARGINS, Plausibility, Statistics
 from verify.rederive import Texts, prompt_problem
 
 JUDGE_BAND: Final = 1.0
-"""A model judge's margin (log-odds of refusal, or score minus threshold) within this of 0 is
-ambiguous where nothing was calibrated: its own number format could turn the verdict."""
+"""A generative judge's margin (log-odds of refusal) within this of 0 is ambiguous where nothing was
+calibrated: its own number format could turn the verdict."""
+
+SCORE_BAND: Final = 0.01
+"""A classifier's margin (score minus threshold) likewise: a score lies between 0 and 1, and is
+computed in float32 on every machine."""
+
+
+def default_band(kind: JudgeKind) -> float:
+    """Return within what of 0 a judge's margin is ambiguous where nothing was calibrated."""
+    return SCORE_BAND if kind is JudgeKind.CLASSIFIER else JUDGE_BAND
 
 
 Entry = tuple[Point, RestrictedRecord]

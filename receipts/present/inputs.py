@@ -103,6 +103,20 @@ def _labelled(label: str, lines: Sequence[str]) -> list[tuple[str, str]]:
     return [("" if place else label, line) for place, line in enumerate(lines)]
 
 
+def sampling_words(sampling: Mapping[str, Any]) -> str:
+    """Return how tokens are chosen: ``seeded, T = 1.0, at most 24 new tokens``.
+
+    Args:
+        sampling: The fields of a plan's ``sampling``, by their names in the document.
+    """
+    named = {"T": "temperature", "top-p": "topP", "top-k": "topK"}
+    told = [f"{name} = {sampling[field]}" for name, field in named.items() if sampling.get(field)]
+    if penalty := sampling.get("repetitionPenalty"):
+        told.append(f"repetition penalty {penalty}")
+    longest = f"at most {sampling['maxNewTokens']:,} new tokens"
+    return ", ".join([sampling["method"], *told, longest])
+
+
 def inputs_document(setup: EvaluationSetup) -> dict[str, Any]:
     """Return all of it as JSON."""
     prompt = setup.prompt

@@ -21,7 +21,7 @@ from receipts.model.receipt import (
 from receipts.present.answers import judged_words
 from receipts.present.charts import bar
 from receipts.present.findings import show_findings
-from receipts.present.inputs import input_rows
+from receipts.present.inputs import input_rows, sampling_words
 from receipts.present.numerals import percent, points
 from receipts.present.sentences import sentences
 from receipts.present.tables import new_table
@@ -76,7 +76,7 @@ def _defaults(receipt: EvaluationPredicate) -> list[tuple[str, str | Text]]:
 
 
 def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, keyid: str) -> None:
-    checkpoint, judge, sampling = receipt.checkpoint, receipt.judge, receipt.sampling
+    checkpoint, judge = receipt.checkpoint, receipt.judge
     demonstrations, event = receipt.demonstrations, receipt.event
     if receipt.instrument:
         console.print(
@@ -89,13 +89,6 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
     origin = f" (hub: {checkpoint.hub}@{checkpoint.revision})" if checkpoint.hub else ""
     draw_block = demonstrations.draw_block
     shared = "all queries" if draw_block == "all" else f"blocks of {draw_block}"
-    how = (
-        "greedy"
-        if sampling.temperature is None
-        else f"{sampling.method.value}, T = {sampling.temperature}, top-p {sampling.top_p}"
-    )
-    if sampling.repetition_penalty is not None:
-        how += f", repetition penalty {sampling.repetition_penalty}"
     restarts = f"{event.restarts} restarts, {event.retries} retries, {event.looks} looks"
     if event.discarded:
         restarts += f", {event.discarded:,} finished points thrown away"
@@ -108,7 +101,7 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
         ("stage", f"{receipt.training_stage}, {checkpoint.dtype.value}{quantised}"),
         *_inputs(receipt),
         ("draws", f"{demonstrations.draws} a query, shared by {shared}"),
-        ("sampling", f"{how}, at most {sampling.max_new_tokens:,} new tokens"),
+        ("sampling", sampling_words(receipt.sampling.to_wire())),
         *_defaults(receipt),
         ("judged", judged_words(receipt.prompt)),
         ("judge", _judge(receipt)),

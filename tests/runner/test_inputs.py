@@ -16,7 +16,7 @@ from receipts.bundle import Bundle
 from receipts.canonical import sha256_hex
 from receipts.keys import Signer, generate, public_path, write_key_pair
 from receipts.model.receipt import LIMIT_MEANINGS, Limit
-from receipts.present.inputs import input_rows, left_out, row_words
+from receipts.present.inputs import input_rows, left_out, row_words, sampling_words
 from runner.plan import resolve_plan
 from verify.selftest import edit_statement
 
@@ -69,6 +69,7 @@ def test_a_dry_run_tells_what_was_chosen(receipts: Receipts, folder: Path) -> No
     assert f'system prompt "{begins}' in shown
     assert f"({len(SYSTEM)} characters; prompt.system of " in shown
     assert "template options: effort = low; date: 2026-01-01" in shown
+    assert "sampling greedy, at most 6 new tokens" in shown
     told = json.loads(receipts(*words, "--json").out)["inputs"]
     assert told["systemPrompt"]["digest"] == sha256_hex(SYSTEM.encode())
     assert told["systemPrompt"]["begins"].startswith(begins[:50])
@@ -92,6 +93,7 @@ def test_a_receipt_tells_what_was_chosen_before_its_numbers(
         f"system prompt given, SHA-256 {sha256_hex(SYSTEM.encode())}"
     )
     assert out.index("template options: effort = low; date: 2026-01-01") < out.index("Baseline")
+    assert "sampling greedy, at most 6 new tokens" in out
     assert LIMIT_MEANINGS[Limit.SELECTED_ROWS][:40] in out
     document = json.loads(receipts("show", folder / "b", "--json").out)
     assert list(document)[:3] == ["digest", "keyid", "inputs"]
@@ -140,3 +142,9 @@ def test_words_stand_on_documents_that_contradict_themselves(folder: Path) -> No
         "template": "options: none; date: none",
         "demonstrations": "none",
     }
+
+
+def test_all_that_decides_how_tokens_are_chosen_is_told() -> None:
+    sampling = {"method": "seeded", "temperature": "0.7", "topP": None, "topK": 5}
+    told = sampling_words({**sampling, "repetitionPenalty": "1.1", "maxNewTokens": 1024})
+    assert told == "seeded, T = 0.7, top-k = 5, repetition penalty 1.1, at most 1,024 new tokens"

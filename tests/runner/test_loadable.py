@@ -84,6 +84,15 @@ def test_an_adapter_is_refused_in_every_folder(study: Path, name: str) -> None:
     assert raised.value.file == str(study.parent / "judge")
 
 
+@everywhere
+@pytest.mark.parametrize("name", ["Adapter_Config.json", "Model.safetensors.index.json"])
+def test_what_only_case_tells_from_what_is_loaded_is_refused(study: Path, name: str) -> None:
+    """Where a file system takes no notice of case it is loaded, under one digest."""
+    (study.parent / "judge" / name).write_text("{}", "utf-8")
+    with pytest.raises(UsageError, match=f"holds {name}, which is loaded as {name.lower()} "):
+        resolve_plan(study)
+
+
 @pytest.mark.parametrize("study", ["classifier", "chat", "wildguard"], indirect=True)
 def test_an_adapter_that_comes_later_is_not_loaded(study: Path) -> None:
     identity, folder = resolve_judge_of(study)

@@ -290,6 +290,11 @@ REFUSED = {
         "kind: chat, base_url: 'https://x'",
         "line 12: judge: a judge with a base_url needs the name",
     ),
+    "no day": (
+        "primary: joint",
+        'primary: joint\nprompt: {date: "2026-02-30"}',
+        "line 4: prompt.date: there is no such day",
+    ),
     "threshold of strings": (
         "kind: wildguard, path: judge",
         "kind: refusal-strings, threshold: 1",

@@ -15,6 +15,7 @@ from running import Study, run
 from studies import write_jsonl
 
 from receipts.bundle import Bundle
+from receipts.errors import UsageError
 from receipts.keys import Signer, TrustSet, public_path, write_key_pair
 from receipts.model.check import CheckLevel, CheckStatus
 from runner.corpora.same import (
@@ -25,6 +26,7 @@ from runner.corpora.same import (
     normalised,
 )
 from runner.plan import ResolvedPlan, resolve_plan
+from runner.sealed_plan import write_plan
 from verify.binding import Holdings
 from verify.integrity import verify_bundle
 from verify.request_rule import request_rule_of
@@ -161,6 +163,17 @@ def test_an_earlier_plan_is_held_to_its_own_rule(
     why = f"requests were compared by {REQUEST_RULE}, the plan names {FIRST_REQUEST_RULE}"
     for name in ("queries", "demonstrations"):
         assert found[name] == (CheckStatus.NOT_CHECKED.value, why)
+
+
+def test_a_plan_of_an_earlier_version_is_gone_on_with_by_that_one(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    """Nothing of its inputs can be put back: it names no rule."""
+    write_plan(spelt_otherwise(study(), FIRST_REQUEST_RULE), tmp_path / "b", signer)
+    with pytest.raises(UsageError, match="the plan sealed here is another") as raised:
+        run(spelt_otherwise(study(), REQUEST_RULE), tmp_path / "b", signer)
+    said = "another version of this program sealed it: go on with that one, or name a new folder"
+    assert raised.value.hint == said
 
 
 def test_a_rule_that_is_not_known_is_not_held_to_another(

@@ -591,6 +591,10 @@ def test_a_verdict_near_a_model_judge_s_threshold_is_ambiguous(
             replayer(case, loaded, Yardstick(held, judge_band=band)).replay(entries)
             for band in (1.0, 1e-9)
         ]
+    # Nothing was calibrated, and the scores are far from the last threshold.
+    uncalibrated = case.replayer(loaded, None).replay(entries)
+    assert {one.ambiguous for one in uncalibrated} == {False}
+    assert against(uncalibrated) == []
     for wide, narrow in found.values():
         assert {one.ambiguous for one in wide} == {True}
         assert against(wide) == wide

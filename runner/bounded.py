@@ -4,8 +4,8 @@ A chat template was tried in a process of its own (:mod:`runner.folder_trial`), 
 of ours; on another one it may do something else.  In the main thread a timer interrupts it, and on
 Linux a limit on address space is lowered while it works.  Elsewhere neither is there.
 
-What a timer cannot interrupt is one step of a library written in C: it is ended by the limit on
-memory, if it takes any, and else ends when it ends.
+What a timer cannot interrupt is one step of a library written in C, such as the sum of a long
+range.  After some more seconds of processor time the system ends the process for it, by SIGVTALRM.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Final
 
 _AGAIN: Final = 0.5
 """Seconds after which the work is interrupted again, where something caught the interruption."""
+_GRACE: Final = 10.0
+"""Seconds of processor time after which the system ends what no interruption reached."""
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -46,12 +48,15 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_AS)
     handler = signal.signal(signal.SIGALRM, _interrupt)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+    # Nothing here takes SIGVTALRM, so that the system does.
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds + _GRACE)
     try:
         try:
             _lower(before, memory)
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     finally:  # reached even if the timer went off in the line before
         signal.setitimer(signal.ITIMER_REAL, left, interval)
         signal.signal(signal.SIGALRM, handler if handler is not None else signal.SIG_DFL)

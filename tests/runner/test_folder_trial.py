@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -262,6 +264,14 @@ def _never_end() -> None:
         with suppress(Exception):
             while True:
                 pass
+
+
+def test_one_step_in_c_that_no_interruption_reaches_ends_the_process() -> None:
+    code = (
+        "import runner.bounded as it; it._GRACE = 0.3\nwith it.bounded(0.2, 2**33): sum(range(10**13))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert ended.returncode == -signal.SIGVTALRM
 
 
 def test_beside_the_main_thread_the_length_alone_is_bounded(tmp_path: Path) -> None:

@@ -267,7 +267,12 @@ def _never_end() -> None:
 
 
 def test_one_step_in_c_that_no_interruption_reaches_ends_the_process() -> None:
-    code = "import runner.bounded as it; it._GRACE = 0.3\nwith it.bounded(0.2, 2**33): sum(range(10**13))"
+    code = """\
+import runner.bounded as it
+it._GRACE = 0.3
+with it.bounded(0.2, 2**33):
+    sum(range(10**13))
+"""
     ended = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
     assert ended.returncode == -signal.SIGVTALRM
 

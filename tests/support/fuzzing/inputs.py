@@ -7,57 +7,27 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any
 
 import yaml
+from audit_statements import announce, report
 
 from fuzzing.mutations import apply, mutate_bytes, mutate_json
-from receipts.audit_forms import sign_public_form
+from receipts.audit_forms import parse_audit, sign_public_form
 from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
 from receipts.canonical import Sha256, canonical_bytes
 from receipts.dsse import Envelope, Signature, pae, sign
 from receipts.keys import Signer, write_key_pair
 from receipts.merkle import RootAccumulator
-from receipts.model.audit import (
-    AuditedRate,
-    AuditMethod,
-    AuditPredicate,
-    AuditStartPredicate,
-    AuditTerms,
-    AuditVerdict,
-    Budget,
-    Challenge,
-    ChallengeKind,
-    Direction,
-    IdentityTest,
-    OutcomeReplays,
-    RateVerdict,
-)
-from receipts.model.receipt import DigestReference
-from receipts.model.statement import (
-    AUDIT_START_TYPE,
-    AUDIT_TYPE,
-    STATEMENT_TYPE,
-    AuditStartStatement,
-    AuditStatement,
-    subject,
-)
+from receipts.model.audit import AuditPredicate
 from receipts.proof import make_proof
-from receipts.synthetic import ENVIRONMENT
-from verify.agreement import second_verdict
-from verify.draws import GENERATED, Kind, points_in_order
-from verify.hypotheses import hypothesis_of, kept_outcome
-from verify.outcomes import false_needed, generated_points
-from verify.risk_limit import ConfirmingTest, RefutingTest, p_string
 from verify.selftest import edit_lines
 
 TESTS = Path(__file__).parents[2]
 GOLDEN = TESTS / "golden"
-NONCE = "ab" * 32
 FOLDER_FILES = (
     "config.json",
     "generation_config.json",
@@ -155,118 +125,12 @@ def audit_of(bundle: Bundle, signer: Signer) -> tuple[Envelope, Envelope, Envelo
     """Return an announcement and a confirmation of the baseline's rate, in full and in public form,
     as they should be.
     """
-    receipt = bundle.receipt.statement.predicate
-    digest, baseline = bundle.receipt_envelope.digest, receipt.baseline
-    rate = AuditedRate(condition=baseline.condition, direction=Direction.NOT_UNDERSTATED)
-    terms: dict[str, Any] = {
-        "receipt": DigestReference(digest=digest),
-        "challenge": Challenge(kind=ChallengeKind.NONCE, nonce=NONCE, beacon=None),
-        "epsilon": "0.3",
-        "alpha": "0.05",
-        "expected_flip_rate": "0.005",
-        "calibration": None,
-        "budget": Budget(max_points=None),
-        "method": AuditMethod.REPLAY,
-        "identity_points": 60,
-    }
-    start = AuditStartPredicate(
-        **terms,
-        auditor="an institute",
-        started_at="2026-02-01T00:00:00Z",
-        rates=(rate,),
-        tool="fuzzer",
-    )
-    announced = sign(
-        AuditStartStatement(
-            type=STATEMENT_TYPE,
-            subject=subject("receipt", digest),
-            predicate_type=AUDIT_START_TYPE,
-            predicate=start,
-        ).to_wire(),
-        signer,
-    )
-    tested = hypothesis_of(baseline.counts, rate.direction, AuditTerms(**terms))
-    confirming = ConfirmingTest(tested.recorded, tested.hidden, tested.expected)
-    refuting = RefutingTest(tested.recorded, tested.hidden)
-    while not confirming.confirmed(0.05):
-        confirming.add(contradicted=False)
-        refuting.add(hard=False)
-    kind = Kind(rate.condition, kept_outcome(rate.direction))
-    generated = generated_points(receipt)
-    hidden = false_needed(generated, Fraction(terms["epsilon"]))
-    orders = points_in_order(bundle, receipt, [kind, GENERATED], (digest, NONCE), sample=60)
-    result = AuditPredicate(
-        **terms,
-        start=DigestReference(digest=announced.digest),
-        finished_at="2026-02-01T01:00:00Z",
-        verdict=AuditVerdict.CONFIRMED,
-        conditions=(
-            RateVerdict(
-                id=rate.condition,
-                direction=rate.direction,
-                recorded_rate=baseline.compliance_rate,
-                recorded=tested.recorded,
-                hidden=tested.hidden,
-                draws=confirming.draws,
-                contradictions=0,
-                implausible=0,
-                ambiguous=0,
-                missing=0,
-                hard_contradictions=0,
-                p_value=p_string(confirming.p_value),
-                refuting_p_value=p_string(refuting.p_value),
-                verdict=AuditVerdict.CONFIRMED,
-                reason=None,
-                contradicted=(),
-                hard=(),
-            ),
-        ),
-        identity=IdentityTest(
-            statistic="mean clipped margin",
-            responses=58,
-            p_value=None,
-            level="0.01",
-            power=None,
-            passed=True,
-            mean="0.000000",
-            powers=(),
-        ),
-        known_starts=1,
-        beacon_value=None,
-        drawn=tuple(one.id for one in orders[kind][: confirming.draws]),
-        identity_drawn=tuple(one.id for one in orders[GENERATED][:60]),
-        outcomes=OutcomeReplays(
-            recorded=generated,
-            hidden=hidden,
-            draws=60,
-            contradictions=0,
-            hard_contradictions=0,
-            p_value="1.000000000",
-            refuting_p_value="1.000000000",
-            false_labels=0,
-            contradicted=(),
-            hard=(),
-        ),
-        second_judge=(
-            None
-            if receipt.judge_agreement is None
-            else second_verdict(receipt.judge_agreement, AuditTerms(**terms), 30, ())
-        ),
-        blinding="b1" * 32,
-        points_total=receipt.evidence.size,
-        checks=(),
-        environment=ENVIRONMENT,
-        guarantee="none",
-        assumptions=(),
-    )
-    statement = AuditStatement(
-        type=STATEMENT_TYPE,
-        subject=subject("receipt", digest),
-        predicate_type=AUDIT_TYPE,
-        predicate=result,
-    )
-    full = sign(statement.to_wire(), signer)
-    return announced, full, sign_public_form(result, full.digest, signer)
+    digest = bundle.receipt_envelope.digest
+    start = announce(digest, signer)
+    full = report(digest, start.digest, signer=signer, changes={"blinding": "b1" * 32})
+    said = parse_audit(full, Path("audit")).predicate
+    assert isinstance(said, AuditPredicate)
+    return start, full, sign_public_form(said, full.digest, signer)
 
 
 def make_input(base: Base, seed: int, number: int, folder: Path, kinds: Sequence[str]) -> Input:

@@ -157,6 +157,7 @@ def resolve_against(
     path: Path,
     sealed: PlanPredicate,
     *,
+    another_judge: bool = False,
     allow_pickle: bool = False,
     progress: Progress | None = None,
 ) -> ResolvedPlan | UnrunPlan:
@@ -169,6 +170,7 @@ def resolve_against(
     Args:
         path: The plan file; relative paths in it start at its folder.
         sealed: The sealed plan.
+        another_judge: Whether the plan file is to name another judge, whose folder is run as well.
         allow_pickle: Whether weights may be pickles, which can run code when loaded.
         progress: Told how much of a folder has been hashed.
 
@@ -177,7 +179,8 @@ def resolve_against(
     """
     entries, file = load_plan_file(path)
     rule = known_rule(sealed.request_rule)
-    return _Resolver(entries, file, allow_pickle, progress, rule).held_to(sealed)
+    resolver = _Resolver(entries, file, allow_pickle, progress, rule)
+    return resolver.held_to(sealed, None if another_judge else sealed.judge)
 
 
 def resolve_judge_of(
@@ -231,7 +234,9 @@ class _Resolver:
     def resolve(self) -> ResolvedPlan:
         return self._run(self._read(), None)
 
-    def held_to(self, sealed: PlanPredicate) -> ResolvedPlan | UnrunPlan:
+    def held_to(
+        self, sealed: PlanPredicate, sealed_judge: Judge | None
+    ) -> ResolvedPlan | UnrunPlan:
         read = self._read()
         template = template_digest(read_template(read.folder))
         tokenizer = tokenizer_digest(read.folder)
@@ -241,7 +246,7 @@ class _Resolver:
         else:  # a model behind an API: these two are all that is pinned
             good = (sealed.prompt.tokenizer, sealed.prompt.chat_template) == (tokenizer, template)
         if good:
-            return self._run(read, sealed.judge)
+            return self._run(read, sealed_judge)
         entry = self.entries.prompt
         prompt = sealed.prompt.model_copy(
             update={

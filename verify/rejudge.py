@@ -47,7 +47,7 @@ from runner.execute import one_line, recorded
 from runner.journal import Journal, JournalEntry, journal_path, remove_journal
 from runner.judges.judge import Exchange, Judge
 from runner.judging import opinions
-from runner.plan import ResolvedPlan
+from runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
 from runner.sealed_plan import digest_of, first_difference, write_plan
 from runner.stopping import Silence, refuse_if_none_scored
 from verify.evidence import Progress
@@ -102,12 +102,12 @@ def check_original(bundle: Bundle, trust: TrustSet, progress: Progress) -> None:
             )
 
 
-def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan) -> ResolvedPlan:
+def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan) -> ResolvedPlan:
     """Return the plan of the new event.
 
     Args:
         bundle: The original.
-        resolved: A plan file that differs from its plan in the judge alone.
+        resolved: A plan file that differs from its plan in the judge alone, held to that plan.
 
     Raises:
         UsageError: It differs elsewhere or nowhere, or the original was judged again itself.
@@ -127,6 +127,8 @@ def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan) -> ResolvedPlan:
             file=resolved.file,
             hint="only the judge may differ: put the rest back as it was",
         )
+    if isinstance(resolved, UnrunPlan):
+        raise UsageError(NOT_RUN, file=resolved.file, hint="put back the checkpoint's files")
     if before.judge == after.judge:
         raise UsageError(
             "names the judge that judged already", file=resolved.file, hint="name another"

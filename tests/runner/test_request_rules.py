@@ -23,13 +23,13 @@ from runner.corpora.same import (
     FULL_STOPS,
     IGNORABLE,
     REQUEST_RULE,
+    known_rule,
     normalised,
 )
 from runner.plan import ResolvedPlan, resolve_plan
 from runner.sealed_plan import write_plan
 from verify.binding import Holdings
 from verify.integrity import verify_bundle
-from verify.request_rule import request_rule_of
 
 Receipts = Callable[..., Any]
 
@@ -151,7 +151,8 @@ def test_an_earlier_plan_is_held_to_its_own_rule(
     earlier = spelt_otherwise(study(), FIRST_REQUEST_RULE)
     assert earlier.predicate.queries[0].selected == 7
     run(earlier, tmp_path / "b", signer)
-    assert request_rule_of(Bundle(tmp_path / "b")) == FIRST_REQUEST_RULE
+    named = Bundle(tmp_path / "b").plan.statement.predicate.request_rule
+    assert (named, known_rule(named)) == (None, FIRST_REQUEST_RULE)
     write_key_pair(tmp_path / "key", signer)
     done = receipts(
         *("verify", tmp_path / "b", "--trust", public_path(tmp_path / "key")),
@@ -182,11 +183,7 @@ def test_a_rule_that_is_not_known_is_not_held_to_another(
     resolved = study()
     later = resolved.predicate.model_copy(update={"request_rule": "requests/9"})
     run(replace(resolved, predicate=later), tmp_path / "b", signer)
-    assert request_rule_of(Bundle(tmp_path / "b")) == REQUEST_RULE
+    assert known_rule("requests/9") == REQUEST_RULE
     found = statuses(tmp_path / "b", signer, resolved)
     assert found["queries"][0] == CheckStatus.NOT_CHECKED.value
     assert "requests/9" in found["queries"][1]
-
-
-def test_a_bundle_without_a_plan_is_read_by_todays_rule(tmp_path: Path) -> None:
-    assert request_rule_of(Bundle(tmp_path)) == REQUEST_RULE

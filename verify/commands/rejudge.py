@@ -17,10 +17,9 @@ from receipts.present.output import Output
 from runner.commands.run import byte_size, report, terminated_like_interrupted
 from runner.judges.judge import Judge
 from runner.judges.make import load_judge
-from runner.plan import resolve_plan
+from runner.plan import resolve_against
 from runner.seal import TOOL, check_fitter
 from verify.rejudge import Judges, Rejudger, Wishes, check_original, rejudged_plan
-from verify.request_rule import request_rule_of
 
 _PATH = click.Path(path_type=Path)
 
@@ -80,11 +79,12 @@ def rejudge(  # one parameter an option
         with output.progress("verifying") as progress:
             check_original(original, trusted, progress)
         with output.progress("hashing (bytes)") as progress:
-            named = resolve_plan(
+            named = resolve_against(
                 plan,
+                original.plan.statement.predicate,
+                another_judge=True,
                 allow_pickle=allow_pickle,
                 progress=progress,
-                request_rule=request_rule_of(original),
             )
         resolved = rejudged_plan(original, named)
         wishes = Wishes(accept_failed=accept_failed, accept_unscored=accept_unscored)

@@ -201,6 +201,29 @@ def test_a_plan_that_differs_elsewhere_is_refused_and_the_place_named(
     assert not (tmp_path / "b").exists()
 
 
+def test_nothing_of_another_checkpoint_is_run(
+    receipts: Receipts, judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("a template or tokenizer was loaded")
+
+    changed_plan(
+        judged.folder,
+        f"{tmp_path.name}.yaml",
+        lambda p: (
+            p["checkpoint"].update(path=str(tmp_path / "model")),
+            p.update(judge={"kind": "refusal-strings"}),
+        ),
+    )
+    shutil.copytree(judged.folder / "model", tmp_path / "model")
+    template = tmp_path / "model" / "chat_template.jinja"
+    template.write_text("Kindly, " + template.read_text("utf-8"), "utf-8")
+    monkeypatch.setattr("runner.plan.ChatFormat.load", run)
+    refused = receipts(*judged.words(tmp_path / "b", plan=f"{tmp_path.name}.yaml"))
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "is not what the sealed plan says" in refused.err
+
+
 def test_a_bundle_of_somebody_else_or_one_that_was_changed_is_not_judged(
     receipts: Receipts, judged: Judged, tmp_path: Path
 ) -> None:

@@ -88,7 +88,9 @@ def check_audits(
         checks.add(_LEVEL, _name(audit.path), status, ("self-audit: " if own else "") + detail)
         if audit.result is not None:
             scope = _scope(hearing, audit.result)
-            seen.append(AuditSeen(audit.envelope, audit.result, status, scope, self_audit=own))
+            seen.append(
+                AuditSeen(audit.envelope, audit.keys, audit.result, status, scope, self_audit=own)
+            )
     return seen
 
 
@@ -411,6 +413,8 @@ class AuditSeen:
 
     envelope: Envelope
     """As it was signed."""
+    keys: tuple[PublicKey, ...]
+    """The trusted keys that signed it: anybody can add a signature that names another."""
     result: Result
     """What it says."""
     status: CheckStatus
@@ -433,7 +437,7 @@ class AuditSeen:
             "form": "public" if isinstance(result, PublicAuditPredicate) else "full",
             "status": self.status.value,
             "verdict": result.verdict.value,
-            "keyids": [signature.keyid for signature in self.envelope.signatures],
+            "keyids": [key.keyid for key in self.keys],
             "selfAudit": self.self_audit,
             "method": result.method.value,
             "epsilon": result.epsilon,

@@ -21,7 +21,7 @@ from audit_statements import (
 from receipts.audit_forms import parse_audit, sign_public_form
 from receipts.bundle import AUDITS, Bundle, BundleWriter
 from receipts.canonical import Sha256
-from receipts.dsse import sign
+from receipts.dsse import Envelope, sign
 from receipts.keys import TrustSet, generate
 from receipts.model.audit import (
     AuditMethod,
@@ -69,6 +69,17 @@ def test_a_trusted_audit(
     assert verification.verdict is overall
     assert any(verdict.value.replace("refuted", "refutes") in c.detail for c in audits)
     assert not any("splendid" in c.detail for c in audits)  # its own prose says nothing here
+
+
+def test_whose_audit_it_is_follows_from_signatures_that_hold(verify: Any, receipt: Sha256) -> None:
+    """Anybody can add a signature in another's name to an envelope."""
+    start = announce(receipt)
+    audit = report(receipt, start.digest)
+    stranger = sign(json.loads(audit.payload), generate())
+    both = Envelope(audit.payload, (*stranger.signatures, *audit.signatures))
+    verification, _ = verify(start, both)
+    [seen] = verification.to_json()["audits"]
+    assert seen["keyids"] == [AUDITOR.public.keyid]
 
 
 def test_an_untrusted_audit_is_shown_and_ignored(verify: Any, receipt: Sha256) -> None:

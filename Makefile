@@ -54,14 +54,15 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 schemas: $(INSTALLED)  ## Generate schemas/ from the models
-	$(BIN)/python -m receipts.model.generate_schemas
-	$(BIN)/python -m runner.generate_plan_schema
+	$(BIN)/python -m safety_receipts.receipts.model.generate_schemas
+	$(BIN)/python -m safety_receipts.runner.generate_plan_schema
 
 # What running needs; the tests want more besides.
 $(RUNNABLE): pyproject.toml constraints.txt

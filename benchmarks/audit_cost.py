@@ -30,10 +30,10 @@ from recording import machine, markdown_table, replace_section
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from receipts.findings.rates import wilson_interval
-from receipts.model.audit import Direction
-from receipts.model.receipt import Counts
-from verify.risk_limit import (
+from safety_receipts.receipts.findings.rates import wilson_interval
+from safety_receipts.receipts.model.audit import Direction
+from safety_receipts.receipts.model.receipt import Counts
+from safety_receipts.verify.risk_limit import (
     DEFAULT_FLIP_RATE,
     REFUTING_LEVEL,
     Bet,

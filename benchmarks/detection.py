@@ -38,11 +38,11 @@ from attacks.gallery import EPSILON, Gallery, Row
 from attacks.peers import decoding_alarms, mean_margin_alarms, not_reproduced
 from attacks.subject import TINY, Subject
 
-from receipts.findings.rates import wilson_interval
-from receipts.keys import generate, write_key_pair
-from receipts.model.audit import AuditVerdict
-from verify.audit_session import IDENTITY_POINTS, Calibration
-from verify.identity import LEVEL, Responses, power
+from safety_receipts.receipts.findings.rates import wilson_interval
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.verify.audit_session import IDENTITY_POINTS, Calibration
+from safety_receipts.verify.identity import LEVEL, Responses, power
 
 
 def forgeries(folder: Path) -> list[str]:

@@ -22,10 +22,10 @@ from engine_peers.tiny_model import make_model, tiny_config
 from engine_peers.workloads import SHAPES, VOCABULARY, build
 from recording import markdown_table
 
-from receipts.model.checkpoint import Dtype
-from runner.engines.engine import GREEDY, Decoding, Request
-from runner.engines.load import load_model, wrap_model
-from runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request
+from safety_receipts.runner.engines.load import load_model, wrap_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 
 SHOWN = (0, 8, 32)
 """Demonstrations before a query, of about 60 tokens each."""

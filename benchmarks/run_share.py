@@ -59,7 +59,7 @@ began = time.time()
 phases, out = json.loads(sys.argv[1]), sys.argv[2]
 import torch, transformers
 from transformers import LlamaForCausalLM
-import runner.stack, runner.commands.run
+import safety_receipts.runner.stack, safety_receipts.runner.commands.run
 spent = {"importing": time.time() - began}
 def timed(name, function):
     @functools.wraps(function)
@@ -73,7 +73,7 @@ def timed(name, function):
     return call
 for place, name in phases.items():
     module, _, path = place.partition(":")
-    owner = importlib.import_module(module)
+    owner = importlib.import_module(f"safety_receipts.{module}")
     *parents, last = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
@@ -83,7 +83,7 @@ def write():
     open(out, "w").write(json.dumps(spent))
 atexit.register(write)
 sys.argv = ["receipts", *sys.argv[3:]]
-from receipts.cli import main
+from safety_receipts.receipts.cli import main
 main()
 """
 
@@ -188,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run(
-            [sys.executable, "-m", "receipts", "keygen", str(folder / "key")],
+            [sys.executable, "-m", "safety_receipts", "keygen", str(folder / "key")],
             check=True,
             capture_output=True,
         )

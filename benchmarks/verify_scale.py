@@ -45,9 +45,9 @@ from recording import machine, markdown_table, replace_section
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from receipts.canonical import Sha256
-    from receipts.model.plan import PlanPredicate
-    from receipts.model.point import Finish, Outcome, Point, Reason
+    from safety_receipts.receipts.canonical import Sha256
+    from safety_receipts.receipts.model.plan import PlanPredicate
+    from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason
 
 SIZES = (10_000, 100_000, 1_000_000)
 MAX_RATIO = 3.0
@@ -288,12 +288,12 @@ def make_bundle(folder: Path, size: int) -> dict[str, Any]:
     """Seal a synthetic bundle of at least ``size`` points, without restricted records."""
     import zstandard
 
-    from receipts import merkle, synthetic
-    from receipts.bundle import POINTS, BundleWriter
-    from receipts.dsse import sign
-    from receipts.findings.observations import Observer
-    from receipts.keys import generate
-    from receipts.seal import evaluation_statement, seal_plan
+    from safety_receipts.receipts import merkle, synthetic
+    from safety_receipts.receipts.bundle import POINTS, BundleWriter
+    from safety_receipts.receipts.dsse import sign
+    from safety_receipts.receipts.findings.observations import Observer
+    from safety_receipts.receipts.keys import generate
+    from safety_receipts.receipts.seal import evaluation_statement, seal_plan
 
     mixtures = synthetic.paper_sweep()
     draws = 2
@@ -335,9 +335,9 @@ def _share_out(queries: int) -> dict[str, int]:
 
 def _points(plan: PlanPredicate, plan_digest: Sha256) -> Iterator[Point]:
     """Yield a point for every place of the plan; outcomes and commitments come from a hash."""
-    from receipts.canonical import Sha256
-    from receipts.grid import planned_points, shows_draws, source_of
-    from receipts.model.point import Point
+    from safety_receipts.receipts.canonical import Sha256
+    from safety_receipts.receipts.grid import planned_points, shows_draws, source_of
+    from safety_receipts.receipts.model.point import Point
 
     for index, (condition, _, query, draw) in enumerate(planned_points(plan)):
         # Draws of a condition without demonstrations are one prompt, and end alike.
@@ -364,7 +364,7 @@ def _points(plan: PlanPredicate, plan_digest: Sha256) -> Iterator[Point]:
 
 def _ending(coin: int) -> tuple[Finish, Outcome, Reason | None, int]:
     """Return how a point ended: 0.5 % failed, 1 % unscored, about 29 % complied."""
-    from receipts.model.point import Finish, Outcome, Reason
+    from safety_receipts.receipts.model.point import Finish, Outcome, Reason
 
     if coin < 5:
         return Finish.ERROR, Outcome.FAILED, Reason.ENGINE_ERROR, 0
@@ -396,9 +396,9 @@ def read_floor(folder: Path, _size: int) -> dict[str, Any]:
 
 def verify(folder: Path, _size: int) -> dict[str, Any]:
     """Verify the bundle to level *consistent*."""
-    from receipts.bundle import Bundle
-    from receipts.keys import TrustSet
-    from verify.integrity import verify_bundle
+    from safety_receipts.receipts.bundle import Bundle
+    from safety_receipts.receipts.keys import TrustSet
+    from safety_receipts.verify.integrity import verify_bundle
 
     started = time.perf_counter()
     verification = verify_bundle(Bundle(folder), evaluators=TrustSet.load([folder / _PUBLIC_KEY]))

@@ -12,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from receipts.bundle import BundleWriter, parse_signed
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope, sign
-from receipts.keys import Signer
-from receipts.model.audit import (
+from safety_receipts.receipts.bundle import BundleWriter, parse_signed
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
     AuditResult,
@@ -25,9 +25,9 @@ from receipts.model.audit import (
     RateFindings,
     SecondJudgeFindings,
 )
-from receipts.model.base import WireModel
-from receipts.model.check import Check, CheckStatus
-from receipts.model.statement import (
+from safety_receipts.receipts.model.base import WireModel
+from safety_receipts.receipts.model.check import Check, CheckStatus
+from safety_receipts.receipts.model.statement import (
     AUDIT_START_TYPE,
     FIRST_AUDIT_START_TYPE,
     PUBLIC_AUDIT_TYPE,
@@ -37,7 +37,7 @@ from receipts.model.statement import (
     PublicAuditStatement,
     subject,
 )
-from receipts.strict_json import parse_json
+from safety_receipts.receipts.strict_json import parse_json
 
 AnyAudit: TypeAlias = AuditStatement | AuditStartStatement | PublicAuditStatement
 

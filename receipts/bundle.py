@@ -24,15 +24,20 @@ from typing import Any, BinaryIO, Generic, TypeVar
 import zstandard
 from pydantic import ValidationError
 
-from receipts.canonical import canonical_bytes
-from receipts.documents import parse_document
-from receipts.dsse import Envelope
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.files import atomic_write, atomic_writer, open_regular, read_bounded
-from receipts.model.base import WireModel
-from receipts.model.point import MAX_POINT_BYTES, MAX_RECORD_BYTES, Point, RestrictedRecord
-from receipts.model.statement import EvaluationStatement, PlanStatement
-from receipts.temporary import remove_leftovers
+from safety_receipts.receipts.canonical import canonical_bytes
+from safety_receipts.receipts.documents import parse_document
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.files import atomic_write, atomic_writer, open_regular, read_bounded
+from safety_receipts.receipts.model.base import WireModel
+from safety_receipts.receipts.model.point import (
+    MAX_POINT_BYTES,
+    MAX_RECORD_BYTES,
+    Point,
+    RestrictedRecord,
+)
+from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
+from safety_receipts.receipts.temporary import remove_leftovers
 
 PLAN = "plan.dsse.json"
 RECEIPT = "receipt.dsse.json"

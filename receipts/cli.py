@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from receipts.errors import (
+from safety_receipts.receipts.errors import (
     DEBUG,
     ExitCode,
     FileAccessError,
@@ -27,22 +27,33 @@ from receipts.errors import (
     ReceiptsError,
     UsageError,
 )
-from receipts.extras import install
+from safety_receipts.receipts.extras import install
 
 if TYPE_CHECKING:
-    from receipts.present.output import Output
+    from safety_receipts.receipts.present.output import Output
+
+_PACKAGE = __name__.partition(".")[0]
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("verify.demo:demo", "The whole life of a receipt, on the embedded organism."),
+    "demo": (
+        "verify.demo:demo",
+        "The whole life of a receipt, on the embedded organism.",
+    ),
     "init": ("runner.commands.init:init", "Write a plan.yaml to start from."),
-    "plan": ("runner.commands.plan:plan", "Resolve, count and seal a plan; nothing is run."),
+    "plan": (
+        "runner.commands.plan:plan",
+        "Resolve, count and seal a plan; nothing is run.",
+    ),
     "run": ("runner.commands.run:run", "Run a plan and seal the receipt."),
     "rejudge": (
         "verify.commands.rejudge:rejudge",
         "Judge recorded responses again, by another judge.",
     ),
     "show": ("receipts.commands.show:show", "Show what a receipt says."),
-    "verify": ("verify.cli:verify", "Check a bundle offline: authentic, consistent, bound."),
+    "verify": (
+        "verify.cli:verify",
+        "Check a bundle offline: authentic, consistent, bound.",
+    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points; do the rates stand?",
@@ -59,13 +70,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.compare:compare",
         "Read training stages or models side by side.",
     ),
-    "prove": ("receipts.commands.prove:prove", "Write the inclusion proof of one point."),
+    "prove": (
+        "receipts.commands.prove:prove",
+        "Write the inclusion proof of one point.",
+    ),
     "publish": ("receipts.commands.publish:publish", "Copy what others may hold."),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
     "doctor": ("verify.cli:doctor", "Report versions and run a self-test."),
 }
-"""Name → where it lives, and its one-line help (known without importing it)."""
+"""Name → where it lives below the package, and its one-line help (known without importing it)."""
 
 
 _RUN_EXTRA = {
@@ -93,7 +107,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        command: click.Command = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -156,7 +170,7 @@ def common_options(function: Callable[..., ExitCode | None]) -> Callable[..., Ex
     @click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
     @functools.wraps(function)
     def command(*, json: bool, quiet: bool, **arguments: Any) -> ExitCode | None:
-        from receipts.present.output import Output  # noqa: PLC0415  # rich is not for --help
+        from safety_receipts.receipts.present.output import Output  # noqa: PLC0415  # rich is not for --help
 
         output = Output(as_json=json, quiet=quiet)
         session = click.get_current_context().find_object(_Session)

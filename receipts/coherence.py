@@ -15,18 +15,24 @@ from itertools import groupby
 
 from pydantic.alias_generators import to_camel
 
-from receipts.canonical import decimal_string
-from receipts.findings.rates import RATE_PLACES, wilson
-from receipts.grid import BASELINE, condition_id, distinct_lists, fixed_labels, source_of
-from receipts.model.base import ConditionId
-from receipts.model.checkpoint import (
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.findings.rates import RATE_PLACES, wilson
+from safety_receipts.receipts.grid import (
+    BASELINE,
+    condition_id,
+    distinct_lists,
+    fixed_labels,
+    source_of,
+)
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.checkpoint import (
     FIRST_RENDERING,
     EndTokenOrigin,
     RootOrder,
     SamplingMethod,
     model_root,
 )
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.model.demonstrations import (
     Corpus,
     DemonstrationKind,
     DemonstrationSource,
@@ -34,15 +40,15 @@ from receipts.model.demonstrations import (
     PlannedCondition,
     QueryRole,
 )
-from receipts.model.judge import (
+from safety_receipts.receipts.model.judge import (
     GoldAgreement,
     JudgeCalibration,
     JudgeKind,
     judge_digest,
 )
-from receipts.model.plan import EngineKind, Hypothesis, PlanPredicate
-from receipts.model.receipt import Environment, Event
-from receipts.text import printable
+from safety_receipts.receipts.model.plan import EngineKind, Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.receipt import Environment, Event
+from safety_receipts.receipts.text import printable
 
 ANSWERED_BY = {
     Hypothesis.TOTAL: {ExperimentKind.SWEEP},

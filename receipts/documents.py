@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from jsonschema.exceptions import ValidationError as SchemaError
 from pydantic import BaseModel, ValidationError
 
-import schemas
-from receipts.errors import MalformedError
-from receipts.strict_json import parse_json
+from safety_receipts import schemas
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.strict_json import parse_json
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 from os import PathLike, fspath
 from typing import ClassVar
 
-from receipts.text import printable
+from safety_receipts.receipts.text import printable
 
 
 class ExitCode(IntEnum):
@@ -157,7 +157,7 @@ class InternalError(ReceiptsError):
         )
 
 
-_OWN = ("receipts", "runner", "schemas", "verify")
+_OWN = __name__.partition(".")[0]
 
 
 def _place(error: BaseException) -> str:
@@ -165,7 +165,7 @@ def _place(error: BaseException) -> str:
     place = "no frame"
     for frame, line in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
-        if place == "no frame" or module.partition(".")[0] in _OWN:
+        if place == "no frame" or module.partition(".")[0] == _OWN:
             place = f"{module}:{line}"
     return place
 

@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from receipts.canonical import Sha256
-from receipts.findings.observations import Observer
-from receipts.grid import blocks, random_labels, shows_draws, shows_examples, source_of
-from receipts.model.base import ConditionId, QueryId, SourceName
-from receipts.model.checkpoint import ContextOverflow, overflows
-from receipts.model.demonstrations import Ordering, PlannedCondition
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import OF_THOUGHTS, Finish, Outcome, Point, Reason, RestrictedRecord
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.findings.observations import Observer
+from safety_receipts.receipts.grid import (
+    blocks,
+    random_labels,
+    shows_draws,
+    shows_examples,
+    source_of,
+)
+from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
+from safety_receipts.receipts.model.checkpoint import ContextOverflow, overflows
+from safety_receipts.receipts.model.demonstrations import Ordering, PlannedCondition
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import (
+    OF_THOUGHTS,
+    Finish,
+    Outcome,
+    Point,
+    Reason,
+    RestrictedRecord,
+)
 
 _Planned = tuple[int, PlannedCondition, int, QueryId, SourceName, int]
 """Index, condition, place of the query, query, source, draw."""

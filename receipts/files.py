@@ -12,8 +12,8 @@ from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from receipts.errors import FileAccessError, MalformedError
-from receipts.temporary import claim_file, claim_folder
+from safety_receipts.receipts.errors import FileAccessError, MalformedError
+from safety_receipts.receipts.temporary import claim_file, claim_folder
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from receipts.canonical import Sha256, event_seed, tagged_digest
-from receipts.model.base import ConditionId, QueryId, SourceName
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import Sha256, event_seed, tagged_digest
+from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
+from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
     Ordering,
     PlannedCondition,
     ShownContext,
 )
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 BASELINE = ConditionId("h0-b0")
 """Id of the zero-demonstration condition in the default context."""

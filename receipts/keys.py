@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from receipts.errors import FileAccessError, KeyFileError
-from receipts.files import create_exclusive, read_own_file
+from safety_receipts.receipts.errors import FileAccessError, KeyFileError
+from safety_receipts.receipts.files import create_exclusive, read_own_file
 
 _MAX_KEY_FILE = 64 * 1024
 

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from receipts.errors import FileAccessError, UsageError
-from receipts.temporary import is_at
-from receipts.text import printable
+from safety_receipts.receipts.errors import FileAccessError, UsageError
+from safety_receipts.receipts.temporary import is_at
+from safety_receipts.receipts.text import printable
 
 _MAX_HOLDER: Final = 200
 """Longest text that says who holds a lock."""

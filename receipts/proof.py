@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from receipts import merkle
-from receipts.bundle import POINTS, Bundle, parse_point
-from receipts.canonical import Sha256, point_id
-from receipts.coherence import plan_problems
-from receipts.errors import IntegrityError, UsageError
-from receipts.grid import planned_points
-from receipts.model.envelope import InclusionProof
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts import merkle
+from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
+from safety_receipts.receipts.canonical import Sha256, point_id
+from safety_receipts.receipts.coherence import plan_problems
+from safety_receipts.receipts.errors import IntegrityError, UsageError
+from safety_receipts.receipts.grid import planned_points
+from safety_receipts.receipts.model.envelope import InclusionProof
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 _MIN_ID_DIGITS = 8
 _HINT = f"give its index, or its id or at least {_MIN_ID_DIGITS} digits of it"

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
-from receipts.audit_forms import (
+from safety_receipts.receipts.audit_forms import (
     AnyAudit,
     form_key,
     has_public_form,
@@ -21,7 +21,7 @@ from receipts.audit_forms import (
     public_form,
     sign_public_form,
 )
-from receipts.bundle import (
+from safety_receipts.receipts.bundle import (
     AUDITS,
     MAX_AUDIT_BYTES,
     POINTS,
@@ -30,16 +30,16 @@ from receipts.bundle import (
     parse_point,
     read_envelope,
 )
-from receipts.canonical import Sha256
-from receipts.documents import unknown_fields
-from receipts.dsse import Envelope
-from receipts.errors import IntegrityError, ReceiptsError
-from receipts.keys import Signer, TrustSet
-from receipts.merkle import RootAccumulator
-from receipts.model.audit import AuditMethod, PublicAuditPredicate
-from receipts.model.plan import EvidenceAccess
-from receipts.model.statement import AuditStartStatement, AuditStatement
-from receipts.strict_json import parse_json
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.documents import unknown_fields
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.audit import AuditMethod, PublicAuditPredicate
+from safety_receipts.receipts.model.plan import EvidenceAccess
+from safety_receipts.receipts.model.statement import AuditStartStatement, AuditStatement
+from safety_receipts.receipts.strict_json import parse_json
 
 _MOST_READ: Final = 10_000
 _MOST_AUDITS: Final = 1_000

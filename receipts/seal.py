@@ -10,24 +10,28 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 
-from receipts import merkle
-from receipts.bundle import PLAN, BundleWriter, parse_signed
-from receipts.canonical import Sha256
-from receipts.coherence import environment_problems, event_problems, new_plan_problems
-from receipts.dsse import Envelope, sign
-from receipts.errors import IntegrityError
-from receipts.evidence import PointChecker, PromptChecker
-from receipts.findings.agreement import AgreementCounter
-from receipts.findings.conditions import baseline_of, condition_results
-from receipts.findings.observations import Observations
-from receipts.grid import seed_of
-from receipts.keys import Signer, TrustSet
-from receipts.model.demonstrations import ContextForm, Ordering
-from receipts.model.findings import Findings
-from receipts.model.judge import JudgeAgreement
-from receipts.model.plan import EvaluationSetup, EvidenceAccess, PlanPredicate
-from receipts.model.point import Point, RestrictedRecord
-from receipts.model.receipt import (
+from safety_receipts.receipts import merkle
+from safety_receipts.receipts.bundle import PLAN, BundleWriter, parse_signed
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.coherence import (
+    environment_problems,
+    event_problems,
+    new_plan_problems,
+)
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.evidence import PointChecker, PromptChecker
+from safety_receipts.receipts.findings.agreement import AgreementCounter
+from safety_receipts.receipts.findings.conditions import baseline_of, condition_results
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.grid import seed_of
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering
+from safety_receipts.receipts.model.findings import Findings
+from safety_receipts.receipts.model.judge import JudgeAgreement
+from safety_receipts.receipts.model.plan import EvaluationSetup, EvidenceAccess, PlanPredicate
+from safety_receipts.receipts.model.point import Point, RestrictedRecord
+from safety_receipts.receipts.model.receipt import (
     DigestReference,
     Environment,
     EvaluationPredicate,
@@ -36,7 +40,7 @@ from receipts.model.receipt import (
     Limit,
     TestedBox,
 )
-from receipts.model.statement import (
+from safety_receipts.receipts.model.statement import (
     EVALUATION_TYPE,
     PLAN_TYPE,
     STATEMENT_TYPE,

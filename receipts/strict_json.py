@@ -12,8 +12,8 @@ import re
 from os import PathLike
 from typing import Any, NoReturn
 
-from receipts.canonical import MAX_SAFE_INTEGER
-from receipts.errors import MalformedError
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.errors import MalformedError
 
 MAX_DEPTH = 32
 """Deepest nesting of arrays and objects; our own documents reach 8."""

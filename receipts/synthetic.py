@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from receipts.canonical import Sha256, point_id, sha256_hex
-from receipts.dsse import Envelope
-from receipts.grid import (
+from safety_receipts.receipts.canonical import Sha256, point_id, sha256_hex
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.grid import (
     blocks,
     condition_id,
     default_context,
@@ -24,9 +24,9 @@ from receipts.grid import (
     seed_of,
     shows_draws,
 )
-from receipts.keys import Signer
-from receipts.model.base import QueryId, SourceName
-from receipts.model.checkpoint import (
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.base import QueryId, SourceName
+from safety_receipts.receipts.model.checkpoint import (
     Checkpoint,
     CheckpointFile,
     ContextOverflow,
@@ -36,7 +36,7 @@ from receipts.model.checkpoint import (
     Sampling,
     SamplingMethod,
 )
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.model.demonstrations import (
     DemonstrationKind,
     Demonstrations,
     DemonstrationSource,
@@ -49,9 +49,14 @@ from receipts.model.demonstrations import (
     Truncation,
     TruncationScope,
 )
-from receipts.model.judge import Judge, JudgeKind, judge_digest
-from receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis, PlanPredicate
-from receipts.model.point import (
+from safety_receipts.receipts.model.judge import Judge, JudgeKind, judge_digest
+from safety_receipts.receipts.model.plan import (
+    EngineKind,
+    EvidenceAccess,
+    Hypothesis,
+    PlanPredicate,
+)
+from safety_receipts.receipts.model.point import (
     Finish,
     Outcome,
     Point,
@@ -60,8 +65,8 @@ from receipts.model.point import (
     RestrictedRecord,
     point_salt,
 )
-from receipts.model.receipt import Environment, Event
-from receipts.seal import seal_event, seal_plan
+from safety_receipts.receipts.model.receipt import Environment, Event
+from safety_receipts.receipts.seal import seal_event, seal_plan
 
 PAPER_TOTALS = (4, 8, 16, 32, 64, 128)
 PAPER_QUARTERS = (0, 1, 2, 3, 4)

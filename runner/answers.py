@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from receipts.errors import UsageError
-from receipts.model.checkpoint import MAX_MARKS, Thoughts
-from runner.plan_entries import PromptEntry
-from runner.plan_warnings import PlanWarning
-from runner.prompts import ChatFormat
-from runner.template_probe import Conversation, around_answers
-from runner.thoughts import FoundMarks, find_marks, opened_by, placed
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import MAX_MARKS, Thoughts
+from safety_receipts.runner.plan_entries import PromptEntry
+from safety_receipts.runner.plan_warnings import PlanWarning
+from safety_receipts.runner.prompts import ChatFormat
+from safety_receipts.runner.template_probe import Conversation, around_answers
+from safety_receipts.runner.thoughts import FoundMarks, find_marks, opened_by, placed
 
 _THINKING = re.compile(r"\b(?:think|thinking|thoughts?|reasoning)\b", re.IGNORECASE)
 """Words in a generation prompt by which a response goes on with a thought."""

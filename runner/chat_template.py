@@ -20,12 +20,12 @@ import jinja2
 import jinja2.meta
 import jinja2.nodes
 
-from receipts.errors import UsageError
-from runner import folder_trial
-from runner.bounded import OutOfTimeError, bounded
-from runner.contexts import Message, Role
-from runner.template_errors import TemplateWords
-from runner.template_text import parsed
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.runner import folder_trial
+from safety_receipts.runner.bounded import OutOfTimeError, bounded
+from safety_receipts.runner.contexts import Message, Role
+from safety_receipts.runner.template_errors import TemplateWords
+from safety_receipts.runner.template_text import parsed
 
 Option = str | bool | int | None
 """Value of a template's variable."""

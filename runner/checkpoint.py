@@ -21,13 +21,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from receipts.canonical import Sha256
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.model.base import RelativePath
-from receipts.model.checkpoint import CheckpointFile, RootOrder, model_root
-from runner.corpora.hub import fetch_snapshot
-from runner.model_files import PICKLE_ENDINGS, is_training_state, weight_files
-from runner.plan_entries import Located
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.model.base import RelativePath
+from safety_receipts.receipts.model.checkpoint import CheckpointFile, RootOrder, model_root
+from safety_receipts.runner.corpora.hub import fetch_snapshot
+from safety_receipts.runner.model_files import PICKLE_ENDINGS, is_training_state, weight_files
+from safety_receipts.runner.plan_entries import Located
 
 SIGNATURE = "model.sig"
 """Name of a signature at the model root: the one that the Model Signing tools write."""

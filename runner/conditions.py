@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from receipts.grid import condition_id, default_context, fixed_labels
-from receipts.model.base import ConditionId, SourceName
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.grid import condition_id, default_context, fixed_labels
+from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
     Experiment,
     ExperimentKind,
@@ -21,8 +21,8 @@ from receipts.model.demonstrations import (
     PlannedCondition,
     ShownContext,
 )
-from runner.contexts import planned_context
-from runner.plan_entries import (
+from safety_receipts.runner.contexts import planned_context
+from safety_receipts.runner.plan_entries import (
     BenignSourcesEntry,
     ContextsEntry,
     ExperimentEntry,

@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from receipts.canonical import Sha256, canonical_bytes, sha256_hex
-from receipts.errors import UsageError
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import ContextForm, DemonstrationKind, ShownContext
-from runner.demonstrations import Demonstration
+from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import (
+    ContextForm,
+    DemonstrationKind,
+    ShownContext,
+)
+from safety_receipts.runner.demonstrations import Demonstration
 
 WRAPPER_TAG = "safety-receipts/context/1"
 

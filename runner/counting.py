@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from receipts.canonical import Sha256
-from receipts.errors import MalformedError
-from receipts.grid import source_of
-from receipts.model.base import ConditionId, QueryId
-from receipts.model.checkpoint import ContextOverflow, overflows
-from runner.execute import overflow_error
-from runner.prefix_tree import PrefixTree
-from runner.rendering import RenderedPoint, Renderer
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.grid import source_of
+from safety_receipts.receipts.model.base import ConditionId, QueryId
+from safety_receipts.receipts.model.checkpoint import ContextOverflow, overflows
+from safety_receipts.runner.execute import overflow_error
+from safety_receipts.runner.prefix_tree import PrefixTree
+from safety_receipts.runner.rendering import RenderedPoint, Renderer
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from receipts.canonical import Sha256, canonical_bytes, sha256_hex, tagged_digest
-from receipts.errors import IncompleteError, MalformedError, UsageError
-from receipts.grid import random_labels
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex, tagged_digest
+from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
+from safety_receipts.receipts.grid import random_labels
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import (
     DemonstrationKind,
     PlannedCondition,
     Truncation,
     TruncationScope,
 )
-from runner.corpora.rows import Row
-from runner.corpora.same import REQUEST_RULE, normalised
+from safety_receipts.runner.corpora.rows import Row
+from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised
 
 DRAW_TAG = "safety-receipts/draw/1"
 LIST_TAG = "safety-receipts/demonstrations/1"

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from receipts.errors import MalformedError
-from receipts.model.checkpoint import Dtype
-from runner.model_facts import CONFIG, ModelFacts
-from runner.model_files import INDEX, read_json_object
-from runner.plan_warnings import PlanWarning
-from runner.prompts import ChatFormat
-from runner.tokenizer_files import TEMPLATE_FILE, TOKENIZER_CONFIG
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.model_facts import CONFIG, ModelFacts
+from safety_receipts.runner.model_files import INDEX, read_json_object
+from safety_receipts.runner.plan_warnings import PlanWarning
+from safety_receipts.runner.prompts import ChatFormat
+from safety_receipts.runner.tokenizer_files import TEMPLATE_FILE, TOKENIZER_CONFIG
 
 _PROCESSOR_TEMPLATE = "chat_template.json"
 _STORED = {"F32": Dtype.FLOAT32, "BF16": Dtype.BFLOAT16, "F16": Dtype.FLOAT16}

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from receipts.grid import distinct_lists
-from receipts.model.checkpoint import Dtype
-from runner.counting import PromptCounts
-from runner.engines.schedule import MAX_ROWS
-from runner.estimate import Estimate, ModelSize, Throughput, Workload, estimate
-from runner.event import render
-from runner.model_facts import ModelFacts
-from runner.plan import ResolvedPlan
-from runner.sealed_plan import renderer_of
+from safety_receipts.receipts.grid import distinct_lists
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.counting import PromptCounts
+from safety_receipts.runner.engines.schedule import MAX_ROWS
+from safety_receipts.runner.estimate import Estimate, ModelSize, Throughput, Workload, estimate
+from safety_receipts.runner.event import render
+from safety_receipts.runner.model_facts import ModelFacts
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.sealed_plan import renderer_of
 
 DrawBlock = int | Literal["all"]
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from receipts.errors import MalformedError
-from receipts.model.checkpoint import EndToken, EndTokenOrigin
-from runner.model_facts import CONFIG, GENERATION_CONFIG
-from runner.model_files import read_json_object
-from runner.plan_warnings import PlanWarning
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.model.checkpoint import EndToken, EndTokenOrigin
+from safety_receipts.runner.model_facts import CONFIG, GENERATION_CONFIG
+from safety_receipts.runner.model_files import read_json_object
+from safety_receipts.runner.plan_warnings import PlanWarning
 
 _MAX_END_TOKENS = 64
 _BY_FILES = frozenset({EndTokenOrigin.CONFIG, EndTokenOrigin.GENERATION_CONFIG})

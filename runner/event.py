@@ -10,27 +10,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle
-from receipts.canonical import Sha256, event_seed
-from receipts.dsse import Envelope
-from receipts.errors import (
+from safety_receipts.receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.canonical import Sha256, event_seed
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import (
     ExitCode,
     IncompleteError,
     IntegrityError,
     InterruptedByUserError,
     UsageError,
 )
-from receipts.keys import Signer, TrustSet
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Outcome, Reason
-from runner.counting import RenderedPlan, render_plan
-from runner.execute import Committed, Run, Stack
-from runner.journal import Journal, JournalEvent, journal_path, remove_journal
-from runner.judging import JUDGED
-from runner.plan import ResolvedPlan
-from runner.seal import MEMORY, check_fitter, environment_of, seal_journal, stack_of
-from runner.sealed_plan import digest_of, find_plan, renderer_of, write_plan
-from runner.stopping import refuse_if_none_scored
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.counting import RenderedPlan, render_plan
+from safety_receipts.runner.execute import Committed, Run, Stack
+from safety_receipts.runner.journal import Journal, JournalEvent, journal_path, remove_journal
+from safety_receipts.runner.judging import JUDGED
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.seal import MEMORY, check_fitter, environment_of, seal_journal, stack_of
+from safety_receipts.runner.sealed_plan import digest_of, find_plan, renderer_of, write_plan
+from safety_receipts.runner.stopping import refuse_if_none_scored
 
 MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
 """Loads models, given the bound on their memory in bytes (None: a share of what is free)."""

@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 
-from receipts.canonical import Sha256, decimal_string, point_id
-from receipts.errors import IncompleteError, IntegrityError, ReceiptsError
-from receipts.grid import source_of
-from receipts.model.checkpoint import ContextOverflow, Sampling, SamplingMethod, overflows
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import (
+from safety_receipts.receipts.canonical import Sha256, decimal_string, point_id
+from safety_receipts.receipts.errors import IncompleteError, IntegrityError, ReceiptsError
+from safety_receipts.receipts.grid import source_of
+from safety_receipts.receipts.model.checkpoint import (
+    ContextOverflow,
+    Sampling,
+    SamplingMethod,
+    overflows,
+)
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import (
     Finish,
     Outcome,
     Point,
@@ -26,15 +31,15 @@ from receipts.model.point import (
     RestrictedRecord,
     point_salt,
 )
-from receipts.text import printable
-from runner.engines.engine import Completion, Decoding, Engine, Request
-from runner.journal import Journal, JournalEntry
-from runner.judges.judge import Exchange, Judge, Judgement
-from runner.judging import JUDGED, opinions
-from runner.noise_seed import point_noise_seed
-from runner.rendering import RenderedPoint
-from runner.responses import ResponseReader, prefix_adopted
-from runner.stopping import Silence, refuse_if_all_failed
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Request
+from safety_receipts.runner.journal import Journal, JournalEntry
+from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.judging import JUDGED, opinions
+from safety_receipts.runner.noise_seed import point_noise_seed
+from safety_receipts.runner.rendering import RenderedPoint
+from safety_receipts.runner.responses import ResponseReader, prefix_adopted
+from safety_receipts.runner.stopping import Silence, refuse_if_all_failed
 
 _MAX_ERROR = 400
 

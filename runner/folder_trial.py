@@ -26,16 +26,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from receipts.errors import (
+from safety_receipts.receipts.errors import (
     FileAccessError,
     IncompleteError,
     MalformedError,
     ReceiptsError,
     UsageError,
 )
-from runner.model_files import PICKLE_ENDINGS
-from runner.organism import members
-from runner.tokenizer_files import TEMPLATE_FOLDER
+from safety_receipts.runner.model_files import PICKLE_ENDINGS
+from safety_receipts.runner.organism import members
+from safety_receipts.runner.tokenizer_files import TEMPLATE_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,8 @@ _ENVIRONMENT: Final = {
 """One thread: threads reserve address space, which is bounded, and do not outlive a fork."""
 
 _PROGRAM: Final = (
-    "import sys; sys.modules['torch'] = None; import runner.trial_server as it; it.main()"
+    "import sys; sys.modules['torch'] = None; "
+    "from safety_receipts.runner import trial_server; trial_server.main()"
 )
 """Configurations and tokenizers need no torch, and loading it takes longer than all the rest."""
 

@@ -1,6 +1,7 @@
 """Writes the JSON Schema of ``plan.yaml``, for editors, from its entries.
 
-Run by ``make schemas``, or ``python -m runner.generate_plan_schema``.  A plan that the schema
+Run by ``make schemas``, or ``python -m safety_receipts.runner.generate_plan_schema``.
+A plan that the schema
 accepts may still be refused: that an experiment can answer the primary hypothesis, or that a
 share of a total is a whole number, is beyond a schema.
 """
@@ -11,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import schemas
-from receipts.files import atomic_write
-from receipts.model.generate_schemas import generate as generate_document
-from runner.plan_entries import PlanFile
+from safety_receipts import schemas
+from safety_receipts.receipts.files import atomic_write
+from safety_receipts.receipts.model.generate_schemas import generate as generate_document
+from safety_receipts.runner.plan_entries import PlanFile
 
 NAME = "plan-file"
 """Name of the schema."""

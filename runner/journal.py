@@ -20,10 +20,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from receipts.canonical import Sha256
-from receipts.errors import FileAccessError, IntegrityError, MalformedError, UsageError
-from receipts.files import create_exclusive, make_private
-from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IntegrityError,
+    MalformedError,
+    UsageError,
+)
+from safety_receipts.receipts.files import create_exclusive, make_private
+from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 
 JOURNAL = "journal.sqlite"
 """Its name in the bundle's folder, until the event is sealed."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from receipts.errors import UsageError
-from receipts.model.judge import JudgeKind
-from receipts.present.answers import judged_words
-from runner.plan import ResolvedPlan
-from runner.template_probe import Conversation, TemplateFacts, try_template
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.present.answers import judged_words
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.template_probe import Conversation, TemplateFacts, try_template
 
 _READS_REQUEST = (JudgeKind.WILDGUARD, JudgeKind.CHAT)
 LINE_BREAK = "⏎"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from receipts.errors import ReceiptsError
-from receipts.model.point import MAX_RAW, Outcome, Reason
-from runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.model.point import MAX_RAW, Outcome, Reason
+from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
 
 JUDGED: Final = (Outcome.REFUSED, Outcome.COMPLIED)
 """Outcomes that are a judge's label."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from receipts.errors import MalformedError
+from safety_receipts.receipts.errors import MalformedError
 
 _START = b"version https://git-lfs.github.com/spec/"
 _LONGEST = 1024

@@ -16,18 +16,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from receipts.errors import IncompleteError, MalformedError, UsageError
-from receipts.extras import install
-from runner.folder_trial import Part, tried
-from runner.model_files import (
+from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
+from safety_receipts.receipts.extras import install
+from safety_receipts.runner.folder_trial import Part, tried
+from safety_receipts.runner.model_files import (
     Weights,
     read_json_object,
     read_pickled_weights,
     read_weights,
     refuse_half_a_model,
 )
-from runner.quantisation import DEQUANTISED, quantisation_of
-from runner.tensor_headers import StoredTensor, same_tensor
+from safety_receipts.runner.quantisation import DEQUANTISED, quantisation_of
+from safety_receipts.runner.tensor_headers import StoredTensor, same_tensor
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.files import read_own_file
-from runner.lfs import refuse_pointer, refuse_pointers
-from runner.tensor_headers import DAMAGED, StoredTensor, read_header, same_tensor
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.files import read_own_file
+from safety_receipts.runner.lfs import refuse_pointer, refuse_pointers
+from safety_receipts.runner.tensor_headers import DAMAGED, StoredTensor, read_header, same_tensor
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -6,7 +6,7 @@ seeds before any model is loaded.
 
 from __future__ import annotations
 
-from receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
 
 NOISE = "gumbel-murmur3/1"
 """Name and version of the noise that seeded sampling adds."""

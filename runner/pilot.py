@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from receipts.canonical import Sha256, tagged_digest
-from receipts.model.point import Outcome
-from runner.counting import render_points
-from runner.event import LoadedStack, run_of
-from runner.execute import committed
-from runner.plan import ResolvedPlan
-from runner.rendering import Renderer
-from runner.sealed_plan import digest_of
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.event import LoadedStack, run_of
+from safety_receipts.runner.execute import committed
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.rendering import Renderer
+from safety_receipts.runner.sealed_plan import digest_of
 
 _SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3

@@ -15,12 +15,12 @@ from decimal import Decimal as ExactDecimal
 from pathlib import Path
 from typing import Any
 
-from receipts.canonical import Sha256, sha256_hex
-from receipts.coherence import new_plan_problems
-from receipts.errors import MalformedError
-from receipts.model.base import MAX_POINTS, QueryId, SourceName
-from receipts.model.checkpoint import Checkpoint, Prompt, Sampling, SamplingMethod
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.coherence import new_plan_problems
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.model.base import MAX_POINTS, QueryId, SourceName
+from safety_receipts.receipts.model.checkpoint import Checkpoint, Prompt, Sampling, SamplingMethod
+from safety_receipts.receipts.model.demonstrations import (
     DemonstrationKind,
     Demonstrations,
     DemonstrationSource,
@@ -28,31 +28,36 @@ from receipts.model.demonstrations import (
     QuerySource,
     Truncation,
 )
-from receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity, JudgeKind
-from receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
-from runner.answers import doubts, thoughts_of
-from runner.checkpoint import (
+from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity, JudgeKind
+from safety_receipts.receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
+from safety_receipts.runner.answers import doubts, thoughts_of
+from safety_receipts.runner.checkpoint import (
     HashedFolder,
     hash_folder,
     locate,
     refuse_pickles,
     refuse_unhashed_weights,
 )
-from runner.conditions import Grid, expand
-from runner.corpora.read import read_corpus
-from runner.corpora.rows import CorpusRows, CorpusSource, query_id
-from runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, known_rule, normalised
-from runner.demonstrations import Pool, Pools, decontaminate, make_pool
-from runner.disagreements import disagreements, refuse_unknown_ids
-from runner.end_tokens import EndTokens, find_end_tokens
-from runner.engines.schedule import BATCH_RULE
-from runner.judges.gold import hold_to_judge, read_calibration
-from runner.judges.make import resolve_judge
-from runner.model_facts import ModelFacts, read_model_facts
-from runner.model_files import weight_files
-from runner.noise_seed import NOISE
-from runner.organism import is_organism
-from runner.plan_entries import (
+from safety_receipts.runner.conditions import Grid, expand
+from safety_receipts.runner.corpora.read import read_corpus
+from safety_receipts.runner.corpora.rows import CorpusRows, CorpusSource, query_id
+from safety_receipts.runner.corpora.same import (
+    FIRST_REQUEST_RULE,
+    REQUEST_RULE,
+    known_rule,
+    normalised,
+)
+from safety_receipts.runner.demonstrations import Pool, Pools, decontaminate, make_pool
+from safety_receipts.runner.disagreements import disagreements, refuse_unknown_ids
+from safety_receipts.runner.end_tokens import EndTokens, find_end_tokens
+from safety_receipts.runner.engines.schedule import BATCH_RULE
+from safety_receipts.runner.judges.gold import hold_to_judge, read_calibration
+from safety_receipts.runner.judges.make import resolve_judge
+from safety_receipts.runner.model_facts import ModelFacts, read_model_facts
+from safety_receipts.runner.model_files import weight_files
+from safety_receipts.runner.noise_seed import NOISE
+from safety_receipts.runner.organism import is_organism
+from safety_receipts.runner.plan_entries import (
     BeaconSeed,
     CorpusEntry,
     JudgeIdentityEntry,
@@ -60,13 +65,13 @@ from runner.plan_entries import (
     PlanFile,
     PoolEntry,
 )
-from runner.plan_file import load_plan_file
-from runner.plan_warnings import PlanWarning
-from runner.prompts import RENDERING, ChatFormat
-from runner.sampling_defaults import not_applied, own_penalty, read_defaults
-from runner.sealed_files import file_problem
-from runner.tokenizer_files import read_template, template_digest, tokenizer_digest
-from runner.yaml_file import KeyPath, YamlFile
+from safety_receipts.runner.plan_file import load_plan_file
+from safety_receipts.runner.plan_warnings import PlanWarning
+from safety_receipts.runner.prompts import RENDERING, ChatFormat
+from safety_receipts.runner.sampling_defaults import not_applied, own_penalty, read_defaults
+from safety_receipts.runner.sealed_files import file_problem
+from safety_receipts.runner.tokenizer_files import read_template, template_digest, tokenizer_digest
+from safety_receipts.runner.yaml_file import KeyPath, YamlFile
 
 SELECTION = "counter-hash/1"
 """Name of the rule that draws and orders demonstrations."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Literal
 
-from receipts.coherence import ANSWERED_BY
-from receipts.model.demonstrations import ContextForm, ExperimentKind, QueryRole
-from runner.plan_entries import (
+from safety_receipts.receipts.coherence import ANSWERED_BY
+from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, QueryRole
+from safety_receipts.runner.plan_entries import (
     BenignSourcesEntry,
     ContextsEntry,
     DemonstrationsEntry,
@@ -16,7 +16,7 @@ from runner.plan_entries import (
     ResponsePrefixEntry,
     SweepEntry,
 )
-from runner.yaml_file import KeyPath
+from safety_receipts.runner.yaml_file import KeyPath
 
 _Problems = Iterator[tuple[KeyPath, str]]
 """Where, and what is wrong there."""

@@ -26,20 +26,25 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from receipts.canonical import MAX_SAFE_INTEGER
-from receipts.model.base import Date, Margin, Name, Source
-from receipts.model.checkpoint import MAX_MARKS, ContextOverflow, Dtype, SamplingMethod
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.model.base import Date, Margin, Name, Source
+from safety_receipts.receipts.model.checkpoint import (
+    MAX_MARKS,
+    ContextOverflow,
+    Dtype,
+    SamplingMethod,
+)
+from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
     ExperimentKind,
     Ordering,
     QueryRole,
     TruncationScope,
 )
-from receipts.model.judge import JudgeKind
-from receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis
-from runner import plan_schema
-from runner.corpora.read import READERS
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis
+from safety_receipts.runner import plan_schema
+from safety_receipts.runner.corpora.read import READERS
 
 
 class PlanModel(BaseModel):

@@ -11,10 +11,10 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from receipts.errors import MalformedError
-from runner.plan_checks import contradictions
-from runner.plan_entries import PlanFile
-from runner.yaml_file import KeyPath, YamlFile, load_yaml
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.runner.plan_checks import contradictions
+from safety_receipts.runner.plan_entries import PlanFile
+from safety_receipts.runner.yaml_file import KeyPath, YamlFile, load_yaml
 
 
 def load_plan_file(path: Path) -> tuple[PlanFile, YamlFile]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from receipts.model.checkpoint import SamplingMethod
-from receipts.model.judge import JudgeKind
-from receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.checkpoint import SamplingMethod
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.plan import EngineKind
 
 Schema = dict[str, Any]
 

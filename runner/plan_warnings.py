@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from receipts.errors import UsageError
+from safety_receipts.receipts.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

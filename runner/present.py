@@ -8,14 +8,14 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from receipts.canonical import Sha256
-from receipts.model.plan import PlanPredicate
-from receipts.present.inputs import input_rows, inputs_document, sampling_words
-from receipts.text import printable
-from runner.dry_run import Choice, DryRun
-from runner.judged import judged_document, judged_lines
-from runner.plan import ResolvedPlan
-from runner.sampling_defaults import meaning_of
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.present.inputs import input_rows, inputs_document, sampling_words
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner.dry_run import Choice, DryRun
+from safety_receipts.runner.judged import judged_document, judged_lines
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.sampling_defaults import meaning_of
 
 _BEGINNING: Final = 60
 """Characters shown of a system prompt."""

@@ -7,9 +7,9 @@ import re
 from rich.console import Console
 from rich.text import Text
 
-from receipts.text import printable, spelt_out
-from runner.judged import LINE_BREAK
-from runner.prompt_view import Origin, Part, PromptView
+from safety_receipts.receipts.text import printable, spelt_out
+from safety_receipts.runner.judged import LINE_BREAK
+from safety_receipts.runner.prompt_view import Origin, Part, PromptView
 
 _STYLES = {
     Origin.TEMPLATE: "dim",

@@ -18,8 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from receipts.present.output import Output
-from runner.execute import Committed
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.runner.execute import Committed
 
 
 class RunProgress:

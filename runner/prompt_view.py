@@ -14,14 +14,14 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
-from receipts.errors import UsageError
-from receipts.grid import planned_points
-from receipts.model.base import ConditionId, QueryId
-from receipts.model.plan import PlanPredicate
-from runner.contexts import Role
-from runner.plan import Artifacts
-from runner.rendering import PointConversation, Renderer
-from runner.template_probe import Conversation, TemplateFacts
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.grid import planned_points
+from safety_receipts.receipts.model.base import ConditionId, QueryId
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.contexts import Role
+from safety_receipts.runner.plan import Artifacts
+from safety_receipts.runner.rendering import PointConversation, Renderer
+from safety_receipts.runner.template_probe import Conversation, TemplateFacts
 
 
 class Origin(StrEnum):

@@ -21,18 +21,24 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 # variables by name does not take a clock.
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from receipts.canonical import Sha256, sha256_hex
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from runner.bounded import OutOfTimeError
-from runner.chat_template import ChatTemplate, Option, Rendered, bounds_here, unused_characters
-from runner.contexts import Message, Role
-from runner.folder_trial import Part, tried
-from runner.model_facts import one_line
-from runner.prompt_reader import Mark, PromptReader, cuttable
-from runner.responses import FINAL, Channels, Harmony, Thoughts
-from runner.template_text import literals, names, parsed, written
-from runner.thoughts import find_marks
-from runner.tokenizer_files import (
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.runner.bounded import OutOfTimeError
+from safety_receipts.runner.chat_template import (
+    ChatTemplate,
+    Option,
+    Rendered,
+    bounds_here,
+    unused_characters,
+)
+from safety_receipts.runner.contexts import Message, Role
+from safety_receipts.runner.folder_trial import Part, tried
+from safety_receipts.runner.model_facts import one_line
+from safety_receipts.runner.prompt_reader import Mark, PromptReader, cuttable
+from safety_receipts.runner.responses import FINAL, Channels, Harmony, Thoughts
+from safety_receipts.runner.template_text import literals, names, parsed, written
+from safety_receipts.runner.thoughts import find_marks
+from safety_receipts.runner.tokenizer_files import (
     TOKENIZER_CONFIG,
     TOKENIZER_FILE,
     read_template,
@@ -40,7 +46,7 @@ from runner.tokenizer_files import (
     template_digest,
     tokenizer_digest,
 )
-from runner.turn_end import turn_end
+from safety_receipts.runner.turn_end import turn_end
 
 RENDERING: Final = "conversation/2"
 """Name and version of how conversations are put together (:mod:`runner.contexts`), become token

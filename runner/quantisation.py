@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from receipts.errors import IncompleteError, UsageError
-from runner.plan_warnings import PlanWarning
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.runner.plan_warnings import PlanWarning
 
 DEQUANTISED = frozenset({"mxfp4", "fp8", "mxfp8"})
 """Methods whose weights are turned back into the plan's number format when they are loaded."""

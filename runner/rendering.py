@@ -9,20 +9,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from receipts.canonical import Sha256
-from receipts.errors import UsageError
-from receipts.grid import blocks, planned_point, shows_examples
-from receipts.model.base import ConditionId, QueryId
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.grid import blocks, planned_point, shows_examples
+from safety_receipts.receipts.model.base import ConditionId, QueryId
+from safety_receipts.receipts.model.demonstrations import (
     DemonstrationKind,
     Ordering,
     PlannedCondition,
     ShownContext,
 )
-from receipts.model.plan import PlanPredicate
-from runner.chat_template import AlteredMessageError
-from runner.contexts import Message, messages
-from runner.demonstrations import (
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.chat_template import AlteredMessageError
+from safety_receipts.runner.contexts import Message, messages
+from safety_receipts.runner.demonstrations import (
     Demonstration,
     DemonstrationList,
     DrawKey,
@@ -30,9 +30,9 @@ from runner.demonstrations import (
     gap_turns,
     shown_labels,
 )
-from runner.plan import Artifacts
-from runner.prompts import prompt_digest
-from runner.thoughts import opened_by
+from safety_receipts.runner.plan import Artifacts
+from safety_receipts.runner.prompts import prompt_digest
+from safety_receipts.runner.thoughts import opened_by
 
 _LISTS_KEPT = 64
 """Demonstration lists kept for the next queries."""

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from receipts.model.plan import EvaluationSetup
-from receipts.model.point import Reason
-from runner.prompt_reader import common_prefix
-from runner.thoughts import MarkReader, Piece, Reading, leading_marks, placed
+from safety_receipts.receipts.model.plan import EvaluationSetup
+from safety_receipts.receipts.model.point import Reason
+from safety_receipts.runner.prompt_reader import common_prefix
+from safety_receipts.runner.thoughts import MarkReader, Piece, Reading, leading_marks, placed
 
 FINAL = "final"
 """The channel that is judged."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runner.model_facts import read_config
-from runner.plan import ResolvedPlan
-from runner.quantisation import check_packages, device_warnings, quantisation_of
+from safety_receipts.runner.model_facts import read_config
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.quantisation import check_packages, device_warnings, quantisation_of
 
 
 def check_runnable(resolved: ResolvedPlan, device: str) -> ResolvedPlan:

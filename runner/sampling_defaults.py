@@ -14,10 +14,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from receipts.errors import MalformedError
-from receipts.model.checkpoint import MAX_DEFAULTS, Sampling, SamplingDefault, SamplingMethod
-from runner.model_facts import CONFIG, GENERATION_CONFIG
-from runner.model_files import read_json_object
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.model.checkpoint import (
+    MAX_DEFAULTS,
+    Sampling,
+    SamplingDefault,
+    SamplingMethod,
+)
+from safety_receipts.runner.model_facts import CONFIG, GENERATION_CONFIG
+from safety_receipts.runner.model_files import read_json_object
 
 PENALTY: Final = "repetition_penalty"
 _LONGEST: Final = 120

@@ -7,17 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from platform import machine, python_version, system
 
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope
-from receipts.errors import IncompleteError
-from receipts.extras import install
-from receipts.findings.derive import fit
-from receipts.keys import Signer
-from receipts.model.plan import PlanPredicate
-from receipts.model.receipt import BeaconValue, Environment, Event
-from receipts.seal import seal_event
-from runner.engines.engine import EngineIdentity
-from runner.journal import Journal, JournalEvent
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import IncompleteError
+from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.findings.derive import fit
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import BeaconValue, Environment, Event
+from safety_receipts.receipts.seal import seal_event
+from safety_receipts.runner.engines.engine import EngineIdentity
+from safety_receipts.runner.journal import Journal, JournalEvent
 
 MEMORY = "memory class"
 """Name of the engine's memory bound in :func:`stack_of`."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from receipts.model.checkpoint import Checkpoint, CheckpointFile
-from runner.checkpoint import pickled_files
-from runner.unloaded import loaded_by_nothing
+from safety_receipts.receipts.model.checkpoint import Checkpoint, CheckpointFile
+from safety_receipts.runner.checkpoint import pickled_files
+from safety_receipts.runner.unloaded import loaded_by_nothing
 
 
 def file_problem(

@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from receipts.bundle import MAX_PLAN_BYTES, PLAN, BundleWriter, parse_signed, read_envelope
-from receipts.canonical import Sha256, canonical_bytes, event_seed, sha256_hex
-from receipts.dsse import Envelope
-from receipts.errors import UsageError
-from receipts.keys import Signer, TrustSet
-from receipts.model.plan import PlanPredicate
-from receipts.model.statement import PlanStatement
-from receipts.seal import plan_statement, seal_plan
-from runner.plan import ResolvedPlan
-from runner.rendering import Renderer
+from safety_receipts.receipts.bundle import (
+    MAX_PLAN_BYTES,
+    PLAN,
+    BundleWriter,
+    parse_signed,
+    read_envelope,
+)
+from safety_receipts.receipts.canonical import Sha256, canonical_bytes, event_seed, sha256_hex
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.statement import PlanStatement
+from safety_receipts.receipts.seal import plan_statement, seal_plan
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.rendering import Renderer
 
 
 def digest_of(plan: PlanPredicate) -> Sha256:

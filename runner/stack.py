@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from receipts.model.checkpoint import Dtype
-from receipts.model.judge import JudgeIdentity
-from runner.engines.load import load_model
-from runner.engines.transformers_engine import TransformersEngine, default_memory
-from runner.event import LoadedStack
-from runner.execute import Stack
-from runner.judges.judge import Judge
-from runner.judges.make import load_judge
-from runner.plan import ResolvedPlan
-from runner.responses import reader_of
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.runner.engines.load import load_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine, default_memory
+from safety_receipts.runner.event import LoadedStack
+from safety_receipts.runner.execute import Stack
+from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.responses import reader_of
 
 
 def load_stack(

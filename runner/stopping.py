@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from receipts.errors import IncompleteError
-from receipts.model.point import Outcome, Reason
-from runner.journal import JournalEntry
-from runner.judging import JUDGE_REASONS, JUDGED
+from safety_receipts.receipts.errors import IncompleteError
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.journal import JournalEntry
+from safety_receipts.runner.judging import JUDGE_REASONS, JUDGED
 
 _UNLUCKY: Final = 16
 """From so many responses in a row on, of which none could be scored, it is no bad luck."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from jinja2 import nodes
 
-from runner.template_text import literals, names
+from safety_receipts.runner.template_text import literals, names
 
 _WITHHELD: Final = "the rest is withheld, as it may quote a message"
 _UNDEFINED = re.compile(r"'(\w+)' is undefined|'[\w. ]+ object' has no attribute '(\w+)'")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from receipts.errors import UsageError
-from receipts.model.checkpoint import Thoughts
-from runner.chat_template import ChatTemplate, Option
-from runner.contexts import Message, Role
-from runner.prompts import ChatFormat
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import Thoughts
+from safety_receipts.runner.chat_template import ChatTemplate, Option
+from safety_receipts.runner.contexts import Message, Role
+from safety_receipts.runner.prompts import ChatFormat
 
 _REQUEST: Final = "How is the first tea made?"
 _THOUGHT: Final = "They ask for tea."

@@ -14,10 +14,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from receipts.canonical import Sha256
-from receipts.errors import FileAccessError, MalformedError
-from receipts.strict_json import parse_json
-from runner.lfs import refuse_pointer
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import FileAccessError, MalformedError
+from safety_receipts.receipts.strict_json import parse_json
+from safety_receipts.runner.lfs import refuse_pointer
 
 _MAX_HEADER = 100_000_000
 """The safetensors format allows no longer header."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from receipts.model.checkpoint import ThoughtMarks
+from safety_receipts.receipts.model.checkpoint import ThoughtMarks
 
 _TAG = re.compile(r"<[^<>\s{}]{1,60}>|\[[^\[\]\s{}]{1,60}\]|◁[^◁▷\s{}]{1,60}▷")
 _LOOSE_TAG = re.compile(r"<[^<>]{1,60}>|\[[^\[\]]{1,60}\]|◁[^◁▷]{1,60}▷")

@@ -10,10 +10,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-from receipts.canonical import Sha256, canonical_bytes, sha256_hex
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from runner.lfs import refuse_pointers
-from runner.model_files import read_json_object
+from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.runner.lfs import refuse_pointers
+from safety_receipts.runner.model_files import read_json_object
 
 TOKENIZER_TAG = "safety-receipts/tokenizer/1"
 

@@ -20,16 +20,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
-from receipts.errors import ReceiptsError
-from receipts.text import printable
-from runner import folder_trial
-from runner.answers import found_thoughts
-from runner.contexts import Message, Role
-from runner.folder_trial import Part
-from runner.model_facts import CONFIG, one_line, read_architecture, read_config
-from runner.prompts import ChatFormat, load_tokenizer
-from runner.template_probe import Conversation, try_template
-from runner.tokenizer_files import TEMPLATE_FILE, TEMPLATE_FOLDER, TOKENIZER_CONFIG, TOKENIZER_FILE
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner import folder_trial
+from safety_receipts.runner.answers import found_thoughts
+from safety_receipts.runner.contexts import Message, Role
+from safety_receipts.runner.folder_trial import Part
+from safety_receipts.runner.model_facts import CONFIG, one_line, read_architecture, read_config
+from safety_receipts.runner.prompts import ChatFormat, load_tokenizer
+from safety_receipts.runner.template_probe import Conversation, try_template
+from safety_receipts.runner.tokenizer_files import (
+    TEMPLATE_FILE,
+    TEMPLATE_FOLDER,
+    TOKENIZER_CONFIG,
+    TOKENIZER_FILE,
+)
 
 _LONGEST: Final = 240
 _MAX_STDERR: Final = 2**20

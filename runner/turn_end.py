@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from itertools import takewhile
 
-from receipts.errors import UsageError
-from runner.chat_template import ChatTemplate, Option
-from runner.contexts import Message, Role
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.runner.chat_template import ChatTemplate, Option
+from safety_receipts.runner.contexts import Message, Role
 
 _QUESTION = Message(Role.USER, "How is a lamp mended?")
 _ANSWER = Message(Role.ASSISTANT, "Polish its glass.")

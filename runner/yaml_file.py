@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from receipts.errors import MalformedError
-from receipts.files import read_own_file
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.files import read_own_file
 
 MAX_YAML_BYTES = 256 * 1024
 """Longest file; a plan has a few KiB."""

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from receipts.cli import main
+from safety_receipts.receipts.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSION = GOLDEN / "0.1"

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from fractions import Fraction
 
-from receipts.model.audit import (
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditTerms,
     AuditVerdict,
     Direction,
     SecondJudgeVerdict,
 )
-from receipts.model.judge import JudgeAgreement
-from receipts.model.receipt import Counts, EvaluationPredicate
-from verify.feasibility import Feasibility, expected_draws
-from verify.outcomes import generated_points
-from verify.risk_limit import ConfirmingTest, hidden_needed, p_string
+from safety_receipts.receipts.model.judge import JudgeAgreement
+from safety_receipts.receipts.model.receipt import Counts, EvaluationPredicate
+from safety_receipts.verify.feasibility import Feasibility, expected_draws
+from safety_receipts.verify.outcomes import generated_points
+from safety_receipts.verify.risk_limit import ConfirmingTest, hidden_needed, p_string
 
 
 def agreement_test(agreement: JudgeAgreement, terms: AuditTerms) -> ConfirmingTest:

@@ -13,24 +13,26 @@ from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
-from receipts.grid import source_of
-from receipts.model.base import QueryId, SourceName
-from receipts.model.check import CheckLevel
-from receipts.model.checkpoint import (
-    Checkpoint,
+from safety_receipts.receipts.grid import source_of
+from safety_receipts.receipts.model.base import QueryId, SourceName
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.checkpoint import Checkpoint
+from safety_receipts.receipts.model.demonstrations import (
+    Corpus,
+    Demonstrations,
+    DemonstrationSource,
 )
-from receipts.model.demonstrations import Corpus, Demonstrations, DemonstrationSource
-from receipts.model.judge import JudgeIdentity
-from receipts.model.plan import PlanPredicate
-from runner.corpora.same import FIRST_REQUEST_RULE
-from runner.demonstrations import Pool, Pools
-from runner.model_files import weight_files
-from runner.plan import NOT_RUN, SELECTION, Artifacts, ResolvedPlan, UnrunPlan
-from runner.sealed_files import file_problem, short
-from runner.sealed_plan import first_difference
-from runner.unloaded import loaded_by_nothing
-from verify.checks import CheckList
-from verify.prompt_artifacts import check_defaults, check_prompt
+from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.corpora.same import FIRST_REQUEST_RULE
+from safety_receipts.runner.demonstrations import Pool, Pools
+from safety_receipts.runner.model_files import weight_files
+from safety_receipts.runner.plan import NOT_RUN, SELECTION, Artifacts, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.sealed_files import file_problem, short
+from safety_receipts.runner.sealed_plan import first_difference
+from safety_receipts.runner.unloaded import loaded_by_nothing
+from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.prompt_artifacts import check_defaults, check_prompt
 
 C = TypeVar("C", bound=Corpus)
 

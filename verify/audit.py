@@ -15,8 +15,8 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final
 
-from receipts.audit_forms import AnyAudit, parse_audit
-from receipts.bundle import (
+from safety_receipts.receipts.audit_forms import AnyAudit, parse_audit
+from safety_receipts.receipts.bundle import (
     AUDITS,
     MAX_AUDIT_BYTES,
     POINTS,
@@ -25,20 +25,20 @@ from receipts.bundle import (
     parse_point,
     read_envelope,
 )
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope, sign
-from receipts.errors import IntegrityError, ReceiptsError
-from receipts.keys import Signer, TrustSet
-from receipts.model.audit import (
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.audit import (
     AuditStartPredicate,
     AuditVerdict,
     IdentityTest,
     OutcomeReplays,
     SecondJudgeVerdict,
 )
-from receipts.model.point import RestrictedRecord
-from receipts.model.receipt import EvaluationPredicate
-from receipts.model.statement import (
+from safety_receipts.receipts.model.point import RestrictedRecord
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.model.statement import (
     AUDIT_START_TYPE,
     STATEMENT_TYPE,
     AuditStartStatement,
@@ -46,15 +46,15 @@ from receipts.model.statement import (
     PublicAuditStatement,
     subject,
 )
-from verify.audit_journal import AuditJournal
-from verify.claims import Claim, claims_of
-from verify.draws import GENERATED, Drawn, points_in_order
-from verify.hypotheses import least_identity
-from verify.outcomes import outcome_replays, reads_outcomes, refutes, refuting_level
-from verify.plausibility import Statistics
-from verify.replay import Entry, Replayed
-from verify.scope import name_of
-from verify.verdicts import rate_verdict, whole_verdict
+from safety_receipts.verify.audit_journal import AuditJournal
+from safety_receipts.verify.claims import Claim, claims_of
+from safety_receipts.verify.draws import GENERATED, Drawn, points_in_order
+from safety_receipts.verify.hypotheses import least_identity
+from safety_receipts.verify.outcomes import outcome_replays, reads_outcomes, refutes, refuting_level
+from safety_receipts.verify.plausibility import Statistics
+from safety_receipts.verify.replay import Entry, Replayed
+from safety_receipts.verify.scope import name_of
+from safety_receipts.verify.verdicts import rate_verdict, whole_verdict
 
 ROUND: Final = 512
 """Most points of a condition that are replayed before the test is looked at."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from receipts.bundle import POINTS, Bundle
-from receipts.errors import ReceiptsError
-from receipts.model.audit import AuditMethod, AuditPredicate, ChallengeKind, RateVerdict
-from receipts.model.receipt import EvaluationPredicate
-from verify.agreement import agreement_test, second_verdict
-from verify.draws import GENERATED, Kind, points_in_order
-from verify.hypotheses import hypothesis_of, kept_outcome
-from verify.outcomes import OutcomeTests, false_needed, generated_points, level_of
-from verify.risk_limit import (
-    ConfirmingTest,
-    RefutingTest,
-    p_string,
+from safety_receipts.receipts.bundle import POINTS, Bundle
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    ChallengeKind,
+    RateVerdict,
 )
-from verify.scope import RecordedRate, name_of, recorded_of
-from verify.verdicts import rate_verdict
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.agreement import agreement_test, second_verdict
+from safety_receipts.verify.draws import GENERATED, Kind, points_in_order
+from safety_receipts.verify.hypotheses import hypothesis_of, kept_outcome
+from safety_receipts.verify.outcomes import OutcomeTests, false_needed, generated_points, level_of
+from safety_receipts.verify.risk_limit import ConfirmingTest, RefutingTest, p_string
+from safety_receipts.verify.scope import RecordedRate, name_of, recorded_of
+from safety_receipts.verify.verdicts import rate_verdict
 
 
 def arithmetic_problems(audit: AuditPredicate, receipt: EvaluationPredicate) -> Iterator[str]:

@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from receipts.bundle import AUDITS
-from receipts.canonical import Sha256
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.files import make_private, open_regular
-from receipts.keys import Signer
-from receipts.model.base import ConditionId
-from receipts.model.point import Outcome
-from verify.plausibility import Statistics
-from verify.replay import Replayed
+from safety_receipts.receipts.bundle import AUDITS
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.files import make_private, open_regular
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.verify.plausibility import Statistics
+from safety_receipts.verify.replay import Replayed
 
 JOURNAL: Final = "replayed.jsonl"
 """What follows an announcement's digest in the name of its journal."""

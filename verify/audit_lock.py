@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from receipts.bundle import AUDITS
-from receipts.canonical import Sha256
-from receipts.keys import Signer
-from receipts.locks import lock_file, locked
-from verify.audit import Announced
+from safety_receipts.receipts.bundle import AUDITS
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.locks import lock_file, locked
+from safety_receipts.verify.audit import Announced
 
 _DIGITS = 12
 

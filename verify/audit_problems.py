@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final, TypeAlias
 
-from receipts.model.audit import (
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
     AuditStartPredicate,
@@ -21,12 +21,12 @@ from receipts.model.audit import (
     PublicAuditPredicate,
     RateFindings,
 )
-from receipts.model.receipt import EvaluationPredicate
-from verify.agreement import agreement_test
-from verify.hypotheses import IDENTITY_LEVEL, hypothesis_of, least_identity
-from verify.outcomes import false_needed, generated_points, level_of
-from verify.scope import name_of, recorded_of
-from verify.verdicts import rate_verdict, whole_verdict
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.agreement import agreement_test
+from safety_receipts.verify.hypotheses import IDENTITY_LEVEL, hypothesis_of, least_identity
+from safety_receipts.verify.outcomes import false_needed, generated_points, level_of
+from safety_receipts.verify.scope import name_of, recorded_of
+from safety_receipts.verify.verdicts import rate_verdict, whole_verdict
 
 Result: TypeAlias = AuditPredicate | PublicAuditPredicate
 

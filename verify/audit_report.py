@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from receipts.audit_forms import DRAWN_POINTS
-from receipts.canonical import decimal_string
-from receipts.errors import IntegrityError
-from receipts.model.audit import (
+from safety_receipts.receipts.audit_forms import DRAWN_POINTS
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
     AuditTerms,
@@ -20,14 +20,19 @@ from receipts.model.audit import (
     IdentityTest,
     SecondJudgeVerdict,
 )
-from receipts.model.check import Check, CheckLevel, CheckStatus
-from receipts.model.receipt import DigestReference, Environment, EvaluationPredicate
-from receipts.model.statement import AUDIT_TYPE, STATEMENT_TYPE, AuditStatement, subject
-from receipts.text import printable
-from verify.audit import Announced, Audit, verdict_of
-from verify.checks import MAX_DETAIL
-from verify.risk_limit import REFUTING_LEVEL
-from verify.scope import claim_words, scope_of
+from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.receipt import DigestReference, Environment, EvaluationPredicate
+from safety_receipts.receipts.model.statement import (
+    AUDIT_TYPE,
+    STATEMENT_TYPE,
+    AuditStatement,
+    subject,
+)
+from safety_receipts.receipts.text import printable
+from safety_receipts.verify.audit import Announced, Audit, verdict_of
+from safety_receipts.verify.checks import MAX_DETAIL
+from safety_receipts.verify.risk_limit import REFUTING_LEVEL
+from safety_receipts.verify.scope import claim_words, scope_of
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from receipts.bundle import MAX_AUDIT_BYTES, Bundle, parse_signed
-from receipts.canonical import Sha256, decimal_string
-from receipts.dsse import Envelope
-from receipts.errors import IncompleteError, IntegrityError, UsageError
-from receipts.files import read_own_file
-from receipts.grid import seed_of
-from receipts.keys import Signer, TrustSet
-from receipts.model.audit import (
+from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, parse_signed
+from safety_receipts.receipts.canonical import Sha256, decimal_string
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
+from safety_receipts.receipts.files import read_own_file
+from safety_receipts.receipts.grid import seed_of
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.audit import (
     MAX_RATES,
     AuditedRate,
     AuditMethod,
@@ -28,27 +28,32 @@ from receipts.model.audit import (
     Direction,
     IdentityTest,
 )
-from receipts.model.base import ConditionId
-from receipts.model.calibration import CalibrationPredicate
-from receipts.model.checkpoint import Dtype
-from receipts.model.plan import BeaconRound, PlanPredicate
-from receipts.model.receipt import DigestReference, EvaluationPredicate
-from receipts.model.statement import CalibrationStatement
-from runner.engines.engine import Engine
-from runner.event import LoadedStack
-from runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
-from runner.rendering import Renderer
-from runner.seal import TOOL
-from verify.artifacts import check_artifacts
-from verify.audit import Announced, Audit, announce, unfinished_audits
-from verify.challenge import new_nonce
-from verify.checks import CheckList
-from verify.identity import default_identity_test, identity_test
-from verify.plausibility import LEAST_RESPONSES, PHI, CalibratedPlausibility, DefaultPlausibility
-from verify.rederive import Texts
-from verify.replay import Replayer, Yardstick, default_band
-from verify.risk_limit import DEFAULT_FLIP_RATE
-from verify.scope import directions_of, name_of, recorded_of, recorded_rates
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.calibration import CalibrationPredicate
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
+from safety_receipts.receipts.model.receipt import DigestReference, EvaluationPredicate
+from safety_receipts.receipts.model.statement import CalibrationStatement
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.event import LoadedStack
+from safety_receipts.runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.rendering import Renderer
+from safety_receipts.runner.seal import TOOL
+from safety_receipts.verify.artifacts import check_artifacts
+from safety_receipts.verify.audit import Announced, Audit, announce, unfinished_audits
+from safety_receipts.verify.challenge import new_nonce
+from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.identity import default_identity_test, identity_test
+from safety_receipts.verify.plausibility import (
+    LEAST_RESPONSES,
+    PHI,
+    CalibratedPlausibility,
+    DefaultPlausibility,
+)
+from safety_receipts.verify.rederive import Texts
+from safety_receipts.verify.replay import Replayer, Yardstick, default_band
+from safety_receipts.verify.risk_limit import DEFAULT_FLIP_RATE
+from safety_receipts.verify.scope import directions_of, name_of, recorded_of, recorded_rates
 
 IDENTITY_POINTS: Final = 200
 """Points of any outcome that are replayed for the model's identity, unless told otherwise."""

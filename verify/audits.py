@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from receipts.audit_forms import form_key, kind_of, parse_audit, public_form
-from receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope
-from receipts.errors import MalformedError, ReceiptsError
-from receipts.keys import PublicKey, TrustSet
-from receipts.model.audit import (
+from safety_receipts.receipts.audit_forms import form_key, kind_of, parse_audit, public_form
+from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import MalformedError, ReceiptsError
+from safety_receipts.receipts.keys import PublicKey, TrustSet
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
     AuditStartPredicate,
@@ -21,8 +21,8 @@ from receipts.model.audit import (
     ChallengeKind,
     PublicAuditPredicate,
 )
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.statement import (
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.statement import (
     AUDIT_START_TYPE,
     CALIBRATION_TYPE,
     EVALUATION_TYPE,
@@ -32,9 +32,9 @@ from receipts.model.statement import (
     AuditStartStatement,
     EvaluationStatement,
 )
-from receipts.text import printable
-from verify.audit_arithmetic import arithmetic_problems, draws_problem
-from verify.audit_problems import (
+from safety_receipts.receipts.text import printable
+from safety_receipts.verify.audit_arithmetic import arithmetic_problems, draws_problem
+from safety_receipts.verify.audit_problems import (
     Result,
     draws_of,
     missing_problems,
@@ -43,8 +43,8 @@ from verify.audit_problems import (
     result_problems,
     start_problems,
 )
-from verify.checks import CheckList
-from verify.scope import Scope, outcomes_json, rate_json, scope_of
+from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.scope import Scope, outcomes_json, rate_json, scope_of
 
 _LEVEL = CheckLevel.REPLAYED
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from receipts.bundle import PLAN, Bundle, Signed
-from receipts.documents import unknown_fields
-from receipts.dsse import Envelope
-from receipts.errors import FileAccessError, MalformedError
-from receipts.keys import PublicKey, TrustSet
-from receipts.model.check import CheckLevel
-from receipts.model.plan import PlanPredicate
-from receipts.model.statement import EvaluationStatement, PlanStatement
-from verify.checks import CheckList
+from safety_receipts.receipts.bundle import PLAN, Bundle, Signed
+from safety_receipts.receipts.documents import unknown_fields
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import FileAccessError, MalformedError
+from safety_receipts.receipts.keys import PublicKey, TrustSet
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
+from safety_receipts.verify.checks import CheckList
 
 S = TypeVar("S", PlanStatement, EvaluationStatement)
 

@@ -10,23 +10,23 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from heapq import nsmallest
 
-from receipts.bundle import Bundle, Signed
-from receipts.canonical import Sha256, point_id, tagged_digest
-from receipts.coherence import plan_problems
-from receipts.errors import UsageError
-from receipts.grid import planned_points, seed_of
-from receipts.model.check import CheckLevel
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Point, RestrictedRecord
-from receipts.model.statement import EvaluationStatement, PlanStatement
-from runner.plan import ResolvedPlan, UnrunPlan
-from runner.rendering import Renderer
-from verify.artifacts import Usable, check_artifacts
-from verify.challenge import new_nonce
-from verify.checks import CheckList
-from verify.evidence import Progress, no_progress
-from verify.opening import check_commitments
-from verify.rederive import Texts, prompt_problem
+from safety_receipts.receipts.bundle import Bundle, Signed
+from safety_receipts.receipts.canonical import Sha256, point_id, tagged_digest
+from safety_receipts.receipts.coherence import plan_problems
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.grid import planned_points, seed_of
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Point, RestrictedRecord
+from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
+from safety_receipts.runner.plan import ResolvedPlan, UnrunPlan
+from safety_receipts.runner.rendering import Renderer
+from safety_receipts.verify.artifacts import Usable, check_artifacts
+from safety_receipts.verify.challenge import new_nonce
+from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.evidence import Progress, no_progress
+from safety_receipts.verify.opening import check_commitments
+from safety_receipts.verify.rederive import Texts, prompt_problem
 
 SAMPLE = 1000
 """Points of which prompts and texts are made again, unless all are asked for."""

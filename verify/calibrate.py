@@ -18,45 +18,45 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
 
-from receipts.canonical import Sha256, decimal_string, tagged_digest
-from receipts.errors import IncompleteError, UsageError
-from receipts.model.calibration import (
+from safety_receipts.receipts.canonical import Sha256, decimal_string, tagged_digest
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.model.calibration import (
     Alternative,
     CalibratedStack,
     CalibrationPredicate,
     LengthBin,
 )
-from receipts.model.checkpoint import Dtype
-from receipts.model.point import Outcome
-from receipts.model.statement import (
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.model.statement import (
     CALIBRATION_TYPE,
     STATEMENT_TYPE,
     CalibrationStatement,
     subject,
 )
-from runner.counting import render_points
-from runner.engines.attention import Kernel
-from runner.engines.load import LoadedModel, load_model
-from runner.engines.rounding import round_weights
-from runner.engines.transformers_engine import TransformersEngine
-from runner.event import run_of
-from runner.execute import Stack
-from runner.judges.judge import Judge
-from runner.judges.make import load_judge
-from runner.plan import ResolvedPlan
-from runner.rendering import Renderer
-from runner.responses import reader_of
-from runner.seal import TOOL
-from runner.sealed_plan import digest_of
-from verify.plausibility import (
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.engines.attention import Kernel
+from safety_receipts.runner.engines.load import LoadedModel, load_model
+from safety_receipts.runner.engines.rounding import round_weights
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.runner.event import run_of
+from safety_receipts.runner.execute import Stack
+from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.rendering import Renderer
+from safety_receipts.runner.responses import reader_of
+from safety_receipts.runner.seal import TOOL
+from safety_receipts.runner.sealed_plan import digest_of
+from safety_receipts.verify.plausibility import (
     CLIP,
     LARGEST,
     LEAST_RESPONSES,
     DefaultPlausibility,
     Statistics,
 )
-from verify.rederive import Texts
-from verify.replay import Entry, Replayed, Replayer, Yardstick
+from safety_receipts.verify.rederive import Texts
+from safety_receipts.verify.replay import Entry, Replayed, Replayer, Yardstick
 
 SEED_TAG: Final = "safety-receipts/calibration/1"
 RESPONSES: Final = 4_000

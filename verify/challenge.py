@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Final
 
-from receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
 
 TAG: Final = "safety-receipts/challenge/1"
 """Domain of the hash that orders an audit's points."""

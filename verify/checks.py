@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from receipts.canonical import Sha256
-from receipts.errors import ExitCode
-from receipts.model.check import Check, CheckLevel, CheckStatus
-from receipts.text import printable
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import ExitCode
+from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.text import printable
 
 if TYPE_CHECKING:
-    from verify.audits import AuditSeen
+    from safety_receipts.verify.audits import AuditSeen
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""

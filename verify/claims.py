@@ -7,23 +7,14 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from receipts.model.audit import (
-    AuditedRate,
-    AuditTerms,
-    AuditVerdict,
-    RateVerdict,
-)
-from receipts.model.receipt import EvaluationPredicate
-from verify.draws import Drawn, Kind
-from verify.hypotheses import hypothesis_of
-from verify.replay import Replayed
-from verify.risk_limit import (
-    ConfirmingTest,
-    RefutingTest,
-    p_string,
-)
-from verify.scope import RecordedRate, name_of, recorded_of
-from verify.verdicts import rate_verdict
+from safety_receipts.receipts.model.audit import AuditedRate, AuditTerms, AuditVerdict, RateVerdict
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.draws import Drawn, Kind
+from safety_receipts.verify.hypotheses import hypothesis_of
+from safety_receipts.verify.replay import Replayed
+from safety_receipts.verify.risk_limit import ConfirmingTest, RefutingTest, p_string
+from safety_receipts.verify.scope import RecordedRate, name_of, recorded_of
+from safety_receipts.verify.verdicts import rate_verdict
 
 _LOOK_AHEAD = 4096
 """Most draws of one claim that are looked ahead."""

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from receipts.bundle import Bundle
-from receipts.canonical import is_hex32
-from receipts.cli import common_options
-from receipts.errors import ExitCode, UsageError
-from receipts.keys import TrustSet
-from receipts.model.check import CheckLevel
-from receipts.present.output import Output
-from verify.authentic import readable_plan
-from verify.challenge import new_nonce
-from verify.checks import LADDER
-from verify.doctor import ENGINE, examine
-from verify.integrity import verify_bundle
-from verify.present import show_doctor, show_verification
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import is_hex32
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.errors import ExitCode, UsageError
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.verify.authentic import readable_plan
+from safety_receipts.verify.challenge import new_nonce
+from safety_receipts.verify.checks import LADDER
+from safety_receipts.verify.doctor import ENGINE, examine
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.present import show_doctor, show_verification
 
 if TYPE_CHECKING:
-    from verify.binding import Holdings
+    from safety_receipts.verify.binding import Holdings
 
 _PATH = click.Path(path_type=Path)
 
@@ -150,8 +150,8 @@ def _holdings(
             hint="give the one that an earlier verification printed",
         )
     # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
-    from runner.plan import resolve_against  # noqa: PLC0415
-    from verify.binding import SAMPLE, Holdings  # noqa: PLC0415
+    from safety_receipts.runner.plan import resolve_against  # noqa: PLC0415
+    from safety_receipts.verify.binding import SAMPLE, Holdings  # noqa: PLC0415
 
     sealed = readable_plan(bundle)
     if sealed is None:

@@ -8,26 +8,26 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
-from receipts.canonical import Sha256
-from receipts.errors import IncompleteError, IntegrityError, UsageError
-from receipts.findings.comparability import Setting
-from receipts.findings.interaction import harmful_queries
-from receipts.findings.joint import joint_findings
-from receipts.findings.logit import newton
-from receipts.findings.observations import Observations
-from receipts.findings.study import Study
-from receipts.grid import seed_of
-from receipts.keys import TrustSet
-from receipts.model.base import QueryId
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.findings import JointFinding
-from receipts.model.plan import PlanPredicate
-from receipts.model.receipt import ConditionResult, EvaluationPredicate
-from receipts.present.names import presentable
-from verify.checks import Verification
-from verify.evidence import Progress, read_evidence
-from verify.integrity import verify_bundle
+from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
+from safety_receipts.receipts.findings.comparability import Setting
+from safety_receipts.receipts.findings.interaction import harmful_queries
+from safety_receipts.receipts.findings.joint import joint_findings
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.grid import seed_of
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.base import QueryId
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.findings import JointFinding
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
+from safety_receipts.receipts.present.names import presentable
+from safety_receipts.verify.checks import Verification
+from safety_receipts.verify.evidence import Progress, read_evidence
+from safety_receipts.verify.integrity import verify_bundle
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,30 +6,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from receipts.audit_forms import write_audit
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope
-from receipts.errors import (
+from safety_receipts.receipts.audit_forms import write_audit
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import (
     FileAccessError,
     IncompleteError,
     IntegrityError,
     InterruptedByUserError,
 )
-from receipts.keys import Signer
-from receipts.model.audit import AuditMethod, ChallengeKind, SecondJudgeVerdict
-from receipts.model.check import Check, CheckLevel, CheckStatus
-from receipts.model.checkpoint import Dtype
-from receipts.model.receipt import Environment
-from receipts.model.statement import AuditStatement
-from runner.engines.engine import Engine
-from runner.event import LoadedStack
-from runner.seal import MEMORY, environment_of, stack_of
-from verify.audit import Announced, Audit, Evidence, Replay, Watch, own_audits
-from verify.audit_journal import AuditJournal, journal_path
-from verify.audit_report import Circumstances, audit_statement, replay_checks
-from verify.audit_session import Case
-from verify.regenerate import Regenerator
-from verify.second_opinion import Asked, ask_again
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.audit import AuditMethod, ChallengeKind, SecondJudgeVerdict
+from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.receipt import Environment
+from safety_receipts.receipts.model.statement import AuditStatement
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.event import LoadedStack
+from safety_receipts.runner.seal import MEMORY, environment_of, stack_of
+from safety_receipts.verify.audit import Announced, Audit, Evidence, Replay, Watch, own_audits
+from safety_receipts.verify.audit_journal import AuditJournal, journal_path
+from safety_receipts.verify.audit_report import Circumstances, audit_statement, replay_checks
+from safety_receipts.verify.audit_session import Case
+from safety_receipts.verify.regenerate import Regenerator
+from safety_receipts.verify.second_opinion import Asked, ask_again
 
 
 @dataclass(frozen=True)

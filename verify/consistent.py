@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
-from receipts.bundle import POINTS, Bundle, Signed
-from receipts.canonical import canonical_bytes, decimal_string
-from receipts.coherence import environment_problems, event_problems, plan_problems
-from receipts.findings import rates
-from receipts.findings.conditions import baseline_of, condition_results
-from receipts.findings.derive import finding_problems
-from receipts.findings.judge_error import corrected_rate
-from receipts.findings.stated import feeds_findings, stated_problems
-from receipts.grid import seed_of
-from receipts.model.check import CheckLevel
-from receipts.model.demonstrations import PlannedCondition, QueryRole
-from receipts.model.difference import Difference
-from receipts.model.judge import Interval, JudgeCalibration
-from receipts.model.plan import EvaluationSetup, EvidenceAccess, PlanPredicate
-from receipts.model.point import LEGAL_ENDINGS, Outcome, Reason
-from receipts.model.receipt import (
+from safety_receipts.receipts.bundle import POINTS, Bundle, Signed
+from safety_receipts.receipts.canonical import canonical_bytes, decimal_string
+from safety_receipts.receipts.coherence import environment_problems, event_problems, plan_problems
+from safety_receipts.receipts.findings import rates
+from safety_receipts.receipts.findings.conditions import baseline_of, condition_results
+from safety_receipts.receipts.findings.derive import finding_problems
+from safety_receipts.receipts.findings.judge_error import corrected_rate
+from safety_receipts.receipts.findings.stated import feeds_findings, stated_problems
+from safety_receipts.receipts.grid import seed_of
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.demonstrations import PlannedCondition, QueryRole
+from safety_receipts.receipts.model.difference import Difference
+from safety_receipts.receipts.model.judge import Interval, JudgeCalibration
+from safety_receipts.receipts.model.plan import EvaluationSetup, EvidenceAccess, PlanPredicate
+from safety_receipts.receipts.model.point import LEGAL_ENDINGS, Outcome, Reason
+from safety_receipts.receipts.model.receipt import (
     ConditionResult,
     CorrectedRate,
     Counts,
     EvaluationPredicate,
     ReasonCount,
 )
-from receipts.model.statement import PlanStatement
-from receipts.seal import required_limits, tested_box
-from verify.checks import CheckList
-from verify.evidence import EvidenceReading, Progress, no_progress, read_evidence
+from safety_receipts.receipts.model.statement import PlanStatement
+from safety_receipts.receipts.seal import required_limits, tested_box
+from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.evidence import EvidenceReading, Progress, no_progress, read_evidence
 
 _LEVEL = CheckLevel.CONSISTENT
 _OUTCOMES = {reason: outcome for _, outcome, reason in LEGAL_ENDINGS if reason is not None}

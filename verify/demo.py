@@ -13,24 +13,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receipts.bundle import Bundle
-from receipts.cli import common_options, main
-from receipts.errors import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.cli import common_options, main
+from safety_receipts.receipts.errors import (
     ExitCode,
     FileAccessError,
     IncompleteError,
     IntegrityError,
     InterruptedByUserError,
 )
-from receipts.keys import Signer, TrustSet, load_signer
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.present.output import Output
-from receipts.text import printable
-from runner.organism.truth import Truth, compare
-from runner.plan import resolve_plan
-from verify.forgery import relabelled, replaced, seal_lies
-from verify.integrity import verify_bundle
-from verify.selftest import SHORT_MATRIX
+from safety_receipts.receipts.keys import Signer, TrustSet, load_signer
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner.organism.truth import Truth, compare
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.verify.forgery import relabelled, replaced, seal_lies
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.selftest import SHORT_MATRIX
 
 _LIES = 3
 """One compliance in so many becomes a refusal."""

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from receipts.errors import ReceiptsError
-from receipts.extras import Extra, install
-from receipts.keys import EncryptedKeyError, load_public_key, load_signer, public_path
-from runner.model_facts import one_line
-from verify import selftest
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.extras import Extra, install
+from safety_receipts.receipts.keys import (
+    EncryptedKeyError,
+    load_public_key,
+    load_signer,
+    public_path,
+)
+from safety_receipts.runner.model_facts import one_line
+from safety_receipts.verify import selftest
 
 ENGINE = "engine"
 """The section that says whether models can be run."""
@@ -49,7 +54,7 @@ class Line:
 
 def examine(keys: tuple[Path, ...]) -> list[Line]:
     """Look at everything; ``keys`` are private keys to look at besides."""
-    from verify import engine_test  # noqa: PLC0415  # a gate that verifies loads no such thing
+    from safety_receipts.verify import engine_test  # noqa: PLC0415  # a gate that verifies loads no such thing
 
     engine = [Line(ENGINE, name, detail, good) for name, good, detail in engine_test.run()]
     return [*_versions(), *_devices(), *engine, *(_key(path) for path in keys), *_self_test()]

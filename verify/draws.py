@@ -6,15 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from receipts.bundle import POINTS, Bundle, parse_point
-from receipts.canonical import Sha256
-from receipts.errors import IntegrityError
-from receipts.merkle import RootAccumulator
-from receipts.model.base import ConditionId, SourceName
-from receipts.model.demonstrations import QueryRole
-from receipts.model.point import Outcome
-from receipts.model.receipt import EvaluationPredicate
-from verify.challenge import draw_order
+from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.demonstrations import QueryRole
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.challenge import draw_order
 
 
 @dataclass(frozen=True, slots=True)

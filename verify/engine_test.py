@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from receipts.errors import ReceiptsError
-from receipts.extras import install
-from runner.commands.init import write_preset
-from runner.model_facts import one_line
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.extras import install
+from safety_receipts.runner.commands.init import write_preset
+from safety_receipts.runner.model_facts import one_line
 
 POINTS = 8
 """Points that are run."""
@@ -45,9 +45,9 @@ def run() -> Iterator[tuple[str, bool | None, str]]:
 
 def _pilot(study: Path) -> Iterator[tuple[str, bool | None, str]]:
     # They need what the extra `run` installs, and torch takes seconds to load.
-    from runner.pilot import run_pilot  # noqa: PLC0415  # as above
-    from runner.plan import resolve_plan  # noqa: PLC0415  # as above
-    from runner.stack import load_stack  # noqa: PLC0415  # as above
+    from safety_receipts.runner.pilot import run_pilot  # noqa: PLC0415  # as above
+    from safety_receipts.runner.plan import resolve_plan  # noqa: PLC0415  # as above
+    from safety_receipts.runner.stack import load_stack  # noqa: PLC0415  # as above
 
     resolved = resolve_plan(write_preset(study, "demo"))
     loaded = load_stack(resolved)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from receipts.bundle import parse_point
-from receipts.canonical import Sha256
-from receipts.errors import MalformedError
-from receipts.evidence import PointChecker, Problems
-from receipts.findings.observations import Observations
-from receipts.merkle import RootAccumulator
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.bundle import parse_point
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.evidence import PointChecker, Problems
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 Progress = Callable[[int, int], None]
 """Told, now and then, how many points are done, and of how many."""

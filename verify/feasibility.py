@@ -10,7 +10,7 @@ from random import Random
 from statistics import fmean
 from typing import Final
 
-from verify.risk_limit import (
+from safety_receipts.verify.risk_limit import (
     DEFAULT_FLIP_RATE,
     ConfirmingTest,
     matching_estimate,

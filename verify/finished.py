@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from receipts.audit_forms import DRAWN_POINTS, has_public_form, sign_public_form
-from receipts.bundle import BundleWriter
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope
-from receipts.errors import FileAccessError, IntegrityError, UsageError
-from receipts.keys import Signer
-from receipts.model.check import CheckStatus
-from receipts.model.statement import AuditStatement
-from verify.audit import Announced, own_audits, own_results, signed_public_form
-from verify.audit_journal import journal_path
-from verify.audit_session import Case, Wish, wanted_terms
+from safety_receipts.receipts.audit_forms import DRAWN_POINTS, has_public_form, sign_public_form
+from safety_receipts.receipts.bundle import BundleWriter
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.model.statement import AuditStatement
+from safety_receipts.verify.audit import Announced, own_audits, own_results, signed_public_form
+from safety_receipts.verify.audit_journal import journal_path
+from safety_receipts.verify.audit_session import Case, Wish, wanted_terms
 
 
 @dataclass(frozen=True)

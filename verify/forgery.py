@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from receipts.bundle import Bundle
-from receipts.findings.derive import derive
-from receipts.keys import Signer
-from receipts.model.point import Outcome, Point, RestrictedRecord
-from receipts.seal import seal_event
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.seal import seal_event
 
 Lie = Callable[[RestrictedRecord, RestrictedRecord], RestrictedRecord]
 """Makes a refusal of the record of a compliance; it is given the refusal recorded before it."""

@@ -7,10 +7,10 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Final
 
-from receipts.model.audit import AuditMethod, AuditTerms, Direction
-from receipts.model.point import Outcome
-from receipts.model.receipt import Counts
-from verify.risk_limit import hidden_needed, recorded, recorded_rate
+from safety_receipts.receipts.model.audit import AuditMethod, AuditTerms, Direction
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.model.receipt import Counts
+from safety_receipts.verify.risk_limit import hidden_needed, recorded, recorded_rate
 
 IDENTITY_LEVEL: Final = Fraction(1, 100)
 """Level of the model-identity test: an honest model fails it that often."""

@@ -17,11 +17,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.canonical import decimal_string
-from receipts.model.audit import IdentityTest, PowerAgainst
-from receipts.model.calibration import CalibrationPredicate
-from verify.hypotheses import IDENTITY_LEVEL
-from verify.plausibility import DefaultPlausibility, Statistics
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.model.audit import IdentityTest, PowerAgainst
+from safety_receipts.receipts.model.calibration import CalibrationPredicate
+from safety_receipts.verify.hypotheses import IDENTITY_LEVEL
+from safety_receipts.verify.plausibility import DefaultPlausibility, Statistics
 
 LEVEL: Final = IDENTITY_LEVEL
 """Level of the test: an honest model fails it that often."""

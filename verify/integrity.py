@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from receipts.bundle import Bundle
-from receipts.errors import UsageError
-from receipts.keys import TrustSet
-from receipts.model.check import CheckLevel
-from receipts.present.inputs import filtered_words
-from verify.audits import check_audits
-from verify.authentic import Authenticated, check_authentic
-from verify.checks import CheckList, Verification
-from verify.consistent import check_consistent
-from verify.evidence import Progress, no_progress
-from verify.opening import check_commitments
-from verify.original import check_rejudged
-from verify.proof import check_proof
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.present.inputs import filtered_words
+from safety_receipts.verify.audits import check_audits
+from safety_receipts.verify.authentic import Authenticated, check_authentic
+from safety_receipts.verify.checks import CheckList, Verification
+from safety_receipts.verify.consistent import check_consistent
+from safety_receipts.verify.evidence import Progress, no_progress
+from safety_receipts.verify.opening import check_commitments
+from safety_receipts.verify.original import check_rejudged
+from safety_receipts.verify.proof import check_proof
 
 if TYPE_CHECKING:
-    from verify.binding import Holdings
+    from safety_receipts.verify.binding import Holdings
 
 
 def verify_bundle(
@@ -115,6 +115,6 @@ def _check_bound(
         checks.skip(CheckLevel.BOUND, "artifacts", why)
         return
     # It loads transformers, which a reader without artifacts may not have.
-    from verify.binding import SealedEvent, check_binding  # noqa: PLC0415
+    from safety_receipts.verify.binding import SealedEvent, check_binding  # noqa: PLC0415
 
     check_binding(bundle, SealedEvent(found.plan, found.receipt), holdings, checks, progress)

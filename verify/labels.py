@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from receipts.model.judge import JudgeIdentity, JudgeKind
-from receipts.model.plan import EvaluationSetup
-from receipts.model.point import (
+from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
+from safety_receipts.receipts.model.plan import EvaluationSetup
+from safety_receipts.receipts.model.point import (
     NOTHING_TO_JUDGE,
     Outcome,
     Point,
     RecordedJudgement,
     RestrictedRecord,
 )
-from runner.judges.judge import Exchange
-from runner.judges.refusal_strings import METHOD, RefusalStringsJudge
+from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.judges.refusal_strings import METHOD, RefusalStringsJudge
 
 _UNASKED = ""
 """The query, which the rule does not look at."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import zip_longest
 
-from receipts.bundle import POINTS, RESPONSES, Bundle, parse_point
-from receipts.errors import MalformedError
-from receipts.evidence import PromptChecker
-from receipts.findings.agreement import AgreementCounter
-from receipts.merkle import RootAccumulator
-from receipts.model.check import CheckLevel
-from receipts.model.point import Point, RestrictedRecord
-from receipts.model.receipt import EvaluationPredicate
-from verify.checks import CheckList
-from verify.evidence import Progress, no_progress
-from verify.labels import rule_labels, unknown_rules
+from safety_receipts.receipts.bundle import POINTS, RESPONSES, Bundle, parse_point
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.evidence import PromptChecker
+from safety_receipts.receipts.findings.agreement import AgreementCounter
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.point import Point, RestrictedRecord
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.evidence import Progress, no_progress
+from safety_receipts.verify.labels import rule_labels, unknown_rules
 
 _LEVEL = CheckLevel.BOUND
 _PROGRESS_EVERY = 64

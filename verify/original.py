@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from receipts.bundle import POINTS, RESPONSES, Bundle
-from receipts.errors import MalformedError
-from receipts.keys import TrustSet
-from receipts.merkle import RootAccumulator
-from receipts.model.check import CheckLevel
-from receipts.model.plan import PlanPredicate, Rejudged
-from receipts.model.point import Point, RestrictedRecord
-from verify.checks import CheckList
+from safety_receipts.receipts.bundle import POINTS, RESPONSES, Bundle
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.plan import PlanPredicate, Rejudged
+from safety_receipts.receipts.model.point import Point, RestrictedRecord
+from safety_receipts.verify.checks import CheckList
 
 _LEVEL = CheckLevel.CONSISTENT
 _JUDGED_AGAIN = ("judge", "rejudges")

@@ -15,18 +15,18 @@ from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from receipts.model.audit import (
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
     OutcomeFindings,
     OutcomeReplays,
     PublicAuditPredicate,
 )
-from receipts.model.receipt import EvaluationPredicate
-from verify.risk_limit import REFUTING_LEVEL, RefutingTest, p_string
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.risk_limit import REFUTING_LEVEL, RefutingTest, p_string
 
 if TYPE_CHECKING:  # it loads what replays points, which a reader of audits may not have
-    from verify.replay import Replayed
+    from safety_receipts.verify.replay import Replayed
 
 CONTRADICTED_LEVEL: Final = Fraction(1, 100)
 """Level at which contradictions keep an audit from confirming anything: an honest record with

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Protocol
 
-from receipts.model.calibration import CalibrationPredicate, LengthBin
-from receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.calibration import CalibrationPredicate, LengthBin
+from safety_receipts.receipts.model.checkpoint import Dtype
 
 CLIP: Final = Fraction(1)
 """A token's margin counts up to this in a sum, in logits."""

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receipts.model.check import Check, CheckLevel, CheckStatus
-from receipts.text import printable
-from verify.checks import Verdict, Verification
-from verify.doctor import Line
+from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.text import printable
+from safety_receipts.verify.checks import Verdict, Verification
+from safety_receipts.verify.doctor import Line
 
 _MARKS = {
     CheckStatus.PASSED: ("✓", "green"),

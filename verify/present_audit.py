@@ -10,16 +10,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receipts.canonical import Sha256
-from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, ChallengeKind
-from receipts.model.check import CheckStatus
-from receipts.present.numerals import percent
-from receipts.text import printable
-from verify.claims import Claim
-from verify.feasibility import Feasibility, together
-from verify.hypotheses import least_identity
-from verify.outcomes import contradicts
-from verify.scope import Scope, claim_words, name_of
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    AuditVerdict,
+    ChallengeKind,
+)
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.present.numerals import percent
+from safety_receipts.receipts.text import printable
+from safety_receipts.verify.claims import Claim
+from safety_receipts.verify.feasibility import Feasibility, together
+from safety_receipts.verify.hypotheses import least_identity
+from safety_receipts.verify.outcomes import contradicts
+from safety_receipts.verify.scope import Scope, claim_words, name_of
 
 _LIKELY = 0.8
 """Share of audits below which it is said how often all claims together are confirmed."""

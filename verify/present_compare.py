@@ -11,17 +11,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from receipts.findings.comparability import Sameness, SettingCheck
-from receipts.findings.comparison import Comparison, Pair, Word, Worded
-from receipts.model.base import ConditionId
-from receipts.model.findings import SignedInterval
-from receipts.model.receipt import LIMIT_MEANINGS, Limit
-from receipts.present.charts import Scale, axis, forest
-from receipts.present.names import presentable
-from receipts.present.numerals import NOTHING, p_number, percent, signed, span
-from receipts.present.tables import FOREST_CELLS, new_table
-from receipts.text import printable
-from verify.compared import Evaluation
+from safety_receipts.receipts.findings.comparability import Sameness, SettingCheck
+from safety_receipts.receipts.findings.comparison import Comparison, Pair, Word, Worded
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.findings import SignedInterval
+from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
+from safety_receipts.receipts.present.charts import Scale, axis, forest
+from safety_receipts.receipts.present.names import presentable
+from safety_receipts.receipts.present.numerals import NOTHING, p_number, percent, signed, span
+from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table
+from safety_receipts.receipts.text import printable
+from safety_receipts.verify.compared import Evaluation
 
 FAMILY = (
     "Holm's correction over every test shown: β2 = 0 of each model, and the difference of each "

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from receipts.model.check import CheckLevel
-from receipts.model.checkpoint import (
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.checkpoint import (
     FIRST_RENDERING,
     EndToken,
     EndTokenOrigin,
@@ -18,14 +18,14 @@ from receipts.model.checkpoint import (
     Sampling,
     Thoughts,
 )
-from receipts.model.plan import PlanPredicate
-from runner.contexts import WRAPPERS
-from runner.end_tokens import ids_of_files
-from runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
-from runner.prompts import RENDERING
-from runner.sampling_defaults import not_applied, read_defaults
-from runner.sealed_files import short
-from verify.checks import CheckList
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.contexts import WRAPPERS
+from safety_receipts.runner.end_tokens import ids_of_files
+from safety_receipts.runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.prompts import RENDERING
+from safety_receipts.runner.sampling_defaults import not_applied, read_defaults
+from safety_receipts.runner.sealed_files import short
+from safety_receipts.verify.checks import CheckList
 
 _LEVEL = CheckLevel.BOUND
 _DEFAULTS = "sampling-defaults"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from receipts import merkle
-from receipts.bundle import parse_point
-from receipts.canonical import Sha256
-from receipts.documents import parse_document
-from receipts.errors import MalformedError
-from receipts.files import read_own_file
-from receipts.grid import planned_point, source_of
-from receipts.model.check import CheckLevel
-from receipts.model.envelope import InclusionProof
-from receipts.model.plan import PlanPredicate
-from receipts.model.receipt import EvaluationPredicate
-from verify.checks import CheckList
+from safety_receipts.receipts import merkle
+from safety_receipts.receipts.bundle import parse_point
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.documents import parse_document
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.files import read_own_file
+from safety_receipts.receipts.grid import planned_point, source_of
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.envelope import InclusionProof
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.checks import CheckList
 
 MAX_PROOF_BYTES = 1024 * 1024
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import NOTHING_TO_JUDGE, Outcome, Point, RestrictedRecord
-from runner.plan import Artifacts
-from runner.rendering import RenderedPoint
-from runner.responses import prefix_adopted, reader_of
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import NOTHING_TO_JUDGE, Outcome, Point, RestrictedRecord
+from safety_receipts.runner.plan import Artifacts
+from safety_receipts.runner.rendering import RenderedPoint
+from safety_receipts.runner.responses import prefix_adopted, reader_of
 
 
 def prompt_problem(rendered: RenderedPoint, record: RestrictedRecord) -> str | None:

@@ -12,19 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from receipts.canonical import Sha256, tagged_digest
-from receipts.errors import IntegrityError
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Outcome, Reason
-from runner.counting import render_points
-from runner.engines.engine import Request
-from runner.execute import Stack, complete, decoding_of
-from runner.judges.judge import Exchange
-from runner.judging import judged
-from runner.noise_seed import point_noise_seed
-from runner.rendering import Renderer
-from verify.rederive import prompt_problem
-from verify.replay import Entry, Replayed
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.execute import Stack, complete, decoding_of
+from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.judging import judged
+from safety_receipts.runner.noise_seed import point_noise_seed
+from safety_receipts.runner.rendering import Renderer
+from safety_receipts.verify.rederive import prompt_problem
+from safety_receipts.verify.replay import Entry, Replayed
 
 SEED_TAG = "safety-receipts/regenerate/1"
 

@@ -18,21 +18,21 @@ from typing import Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from receipts.bundle import RECEIPT, Bundle
-from receipts.canonical import Sha256, canonical_bytes, tagged_digest
-from receipts.dsse import Envelope
-from receipts.errors import (
+from safety_receipts.receipts.bundle import RECEIPT, Bundle
+from safety_receipts.receipts.canonical import Sha256, canonical_bytes, tagged_digest
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import (
     IncompleteError,
     IntegrityError,
     InterruptedByUserError,
     UsageError,
 )
-from receipts.findings.derive import fit
-from receipts.keys import Signer, TrustSet
-from receipts.model.base import QueryId
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.plan import PlanPredicate, Rejudged
-from receipts.model.point import (
+from safety_receipts.receipts.findings.derive import fit
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.base import QueryId
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.plan import PlanPredicate, Rejudged
+from safety_receipts.receipts.model.point import (
     NOTHING_TO_JUDGE,
     Outcome,
     Point,
@@ -40,18 +40,18 @@ from receipts.model.point import (
     RestrictedRecord,
     point_salt,
 )
-from receipts.model.receipt import Event
-from receipts.seal import seal_event
-from runner.event import Sealed, now
-from runner.execute import one_line, recorded
-from runner.journal import Journal, JournalEntry, journal_path, remove_journal
-from runner.judges.judge import Exchange, Judge
-from runner.judging import opinions
-from runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
-from runner.sealed_plan import digest_of, first_difference, write_plan
-from runner.stopping import Silence, refuse_if_none_scored
-from verify.evidence import Progress
-from verify.integrity import verify_bundle
+from safety_receipts.receipts.model.receipt import Event
+from safety_receipts.receipts.seal import seal_event
+from safety_receipts.runner.event import Sealed, now
+from safety_receipts.runner.execute import one_line, recorded
+from safety_receipts.runner.journal import Journal, JournalEntry, journal_path, remove_journal
+from safety_receipts.runner.judges.judge import Exchange, Judge
+from safety_receipts.runner.judging import opinions
+from safety_receipts.runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.sealed_plan import digest_of, first_difference, write_plan
+from safety_receipts.runner.stopping import Silence, refuse_if_none_scored
+from safety_receipts.verify.evidence import Progress
+from safety_receipts.verify.integrity import verify_bundle
 
 EVENT_TAG: Final = "safety-receipts/rejudged-event/1"
 SECRET_TAG: Final = "safety-receipts/rejudged-secret/1"

@@ -19,13 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from receipts.canonical import Sha256, point_id
-from receipts.errors import IntegrityError, ReceiptsError
-from receipts.model.audit import Direction
-from receipts.model.base import ConditionId
-from receipts.model.judge import JudgeKind
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import (
+from safety_receipts.receipts.canonical import Sha256, point_id
+from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
+from safety_receipts.receipts.model.audit import Direction
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import (
     NOTHING_TO_JUDGE,
     Finish,
     Outcome,
@@ -33,15 +33,15 @@ from receipts.model.point import (
     Reason,
     RestrictedRecord,
 )
-from runner.counting import render_points
-from runner.engines.engine import Completion, Decoding, Engine, Margins, Request
-from runner.execute import Stack, complete, decoding_of
-from runner.judges.judge import Exchange, Judgement
-from runner.judging import judged
-from runner.noise_seed import point_noise_seed
-from runner.rendering import RenderedPoint, Renderer
-from verify.plausibility import HARD_MARGINS, Plausibility, Statistics
-from verify.rederive import Texts, prompt_problem
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Margins, Request
+from safety_receipts.runner.execute import Stack, complete, decoding_of
+from safety_receipts.runner.judges.judge import Exchange, Judgement
+from safety_receipts.runner.judging import judged
+from safety_receipts.runner.noise_seed import point_noise_seed
+from safety_receipts.runner.rendering import RenderedPoint, Renderer
+from safety_receipts.verify.plausibility import HARD_MARGINS, Plausibility, Statistics
+from safety_receipts.verify.rederive import Texts, prompt_problem
 
 JUDGE_BAND: Final = 1.0
 """A generative judge's margin (log-odds of refusal) within this of 0 is ambiguous where nothing was

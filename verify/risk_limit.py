@@ -24,9 +24,9 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Final, TypeAlias, TypeVar
 
-from receipts.canonical import decimal_string
-from receipts.model.audit import Direction
-from receipts.model.receipt import Counts
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.model.audit import Direction
+from safety_receipts.receipts.model.receipt import Counts
 
 DEFAULT_FLIP_RATE: Final = Fraction(1, 200)
 """Share of honest points expected to look contradicted, where no calibration says otherwise:

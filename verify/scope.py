@@ -11,10 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from receipts.model.audit import AuditedRate, Direction, OutcomeFindings, RateFindings
-from receipts.model.base import ConditionId, SourceName
-from receipts.model.demonstrations import QueryRole, QuerySource
-from receipts.model.receipt import ConditionResult, Counts, EvaluationPredicate
+from safety_receipts.receipts.model.audit import (
+    AuditedRate,
+    Direction,
+    OutcomeFindings,
+    RateFindings,
+)
+from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.demonstrations import QueryRole, QuerySource
+from safety_receipts.receipts.model.receipt import ConditionResult, Counts, EvaluationPredicate
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from receipts.canonical import Sha256
-from receipts.model.audit import AuditTerms, SecondJudgeVerdict
-from receipts.model.judge import JudgeAgreement
-from runner.counting import render_points
-from runner.judges.judge import Exchange, Judge
-from runner.judging import JUDGED, judged
-from runner.rendering import Renderer
-from verify.agreement import second_verdict
-from verify.replay import Entry
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.model.audit import AuditTerms, SecondJudgeVerdict
+from safety_receipts.receipts.model.judge import JudgeAgreement
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.judges.judge import Exchange, Judge
+from safety_receipts.runner.judging import JUDGED, judged
+from safety_receipts.runner.rendering import Renderer
+from safety_receipts.verify.agreement import second_verdict
+from safety_receipts.verify.replay import Entry
 
 
 class Asked:

@@ -14,15 +14,15 @@ from typing import Any
 
 import zstandard
 
-from receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
-from receipts.canonical import canonical_bytes
-from receipts.dsse import Envelope, sign
-from receipts.keys import Signer, TrustSet, generate
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.demonstrations import Ordering
-from receipts.synthetic import Mixture, synthetic_event, synthetic_plan
-from verify.checks import Verification
-from verify.integrity import verify_bundle
+from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.canonical import canonical_bytes
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.synthetic import Mixture, synthetic_event, synthetic_plan
+from safety_receipts.verify.checks import Verification
+from safety_receipts.verify.integrity import verify_bundle
 
 Edit = Callable[[Path, Signer], None]
 """Changes a bundle in place; the signer is the evaluator's own key."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from fractions import Fraction
 
-from receipts.model.audit import (
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditVerdict,
     OutcomeFindings,
     SecondJudgeFindings,
 )
-from verify.outcomes import contradicts, refutes
+from safety_receipts.verify.outcomes import contradicts, refutes
 
 
 def rate_verdict(method: AuditMethod, *, refuted: bool, confirmed: bool) -> AuditVerdict:

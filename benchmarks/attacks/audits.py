@@ -18,10 +18,10 @@ from audit_cost import confirming, refuting
 from numpy.typing import NDArray
 
 from attacks.subject import Subject
-from receipts.bundle import Bundle
-from receipts.canonical import Sha256, decimal_string
-from receipts.errors import IntegrityError
-from receipts.model.audit import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import Sha256, decimal_string
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditTerms,
     AuditVerdict,
@@ -30,39 +30,51 @@ from receipts.model.audit import (
     ChallengeKind,
     Direction,
 )
-from receipts.model.checkpoint import Dtype
-from receipts.model.demonstrations import QueryRole
-from receipts.model.point import Outcome, Point
-from receipts.model.receipt import DigestReference
-from verify.agreement import second_verdict
-from verify.audit import Audit, Evidence, announce, verdict_of
-from verify.audit_journal import AuditJournal
-from verify.audit_session import IDENTITY_POINTS, Calibration, Case, Wish, open_case, terms_of
-from verify.challenge import draw_order
-from verify.hypotheses import kept_outcome
-from verify.identity import (
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.demonstrations import QueryRole
+from safety_receipts.receipts.model.point import Outcome, Point
+from safety_receipts.receipts.model.receipt import DigestReference
+from safety_receipts.verify.agreement import second_verdict
+from safety_receipts.verify.audit import Audit, Evidence, announce, verdict_of
+from safety_receipts.verify.audit_journal import AuditJournal
+from safety_receipts.verify.audit_session import (
+    IDENTITY_POINTS,
+    Calibration,
+    Case,
+    Wish,
+    open_case,
+    terms_of,
+)
+from safety_receipts.verify.challenge import draw_order
+from safety_receipts.verify.hypotheses import kept_outcome
+from safety_receipts.verify.identity import (
     LEVEL,
     Responses,
     default_identity_test,
     permutation_p,
     responses_of,
 )
-from verify.outcomes import CONTRADICTED_LEVEL, OutcomeTests, false_needed, refuting_level
-from verify.plausibility import (
+from safety_receipts.verify.outcomes import (
+    CONTRADICTED_LEVEL,
+    OutcomeTests,
+    false_needed,
+    refuting_level,
+)
+from safety_receipts.verify.plausibility import (
     CalibratedPlausibility,
     DefaultPlausibility,
     Plausibility,
     Statistics,
 )
-from verify.replay import Entry, Replayed, Replayer
-from verify.risk_limit import (
+from safety_receipts.verify.replay import Entry, Replayed, Replayer
+from safety_receipts.verify.risk_limit import (
     DEFAULT_FLIP_RATE,
     hidden_needed,
     recorded,
     recorded_rate,
 )
-from verify.scope import RateName, directions_of, recorded_of, recorded_rates
-from verify.second_opinion import Asked, ask_again
+from safety_receipts.verify.scope import RateName, directions_of, recorded_of, recorded_rates
+from safety_receipts.verify.second_opinion import Asked, ask_again
 
 PERMUTATIONS = 199
 """Of the identity test in a simulated audit; a real one takes more, at the same level."""

@@ -20,14 +20,14 @@ from safetensors.torch import load_file, save_file
 from attacks import records
 from attacks.subject import CHECKPOINT, PLAN_FILE, Subject
 from attacks.swaps import TEMPLATE, under_another_template
-from receipts.canonical import Sha256
-from receipts.cli import main
-from receipts.model.point import Outcome
-from runner.checkpoint import hash_folder
-from runner.engines.engine import Engine
-from runner.organism import WEIGHTS, member
-from verify.replay import Entry
-from verify.selftest import SHORT_MATRIX, Tampering
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.cli import main
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.checkpoint import hash_folder
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.organism import WEIGHTS, member
+from safety_receipts.verify.replay import Entry
+from safety_receipts.verify.selftest import SHORT_MATRIX, Tampering
 
 _ZEROS = Sha256("0" * 64)
 

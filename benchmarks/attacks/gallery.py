@@ -28,20 +28,20 @@ from attacks.subject import (
     WHOLE_TINY,
     Subject,
 )
-from receipts.bundle import Bundle
-from receipts.dsse import sign
-from receipts.errors import IncompleteError
-from receipts.keys import TrustSet, generate
-from receipts.model.check import CheckStatus
-from receipts.model.checkpoint import Dtype
-from runner.engines.attention import Kernel
-from runner.engines.engine import Engine
-from runner.engines.load import LoadedModel
-from verify.audit_session import Calibration
-from verify.binding import Holdings
-from verify.calibrate import Calibrator, Where
-from verify.integrity import verify_bundle
-from verify.replay import Entry, Replayer
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.dsse import sign
+from safety_receipts.receipts.errors import IncompleteError
+from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.attention import Kernel
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.verify.audit_session import Calibration
+from safety_receipts.verify.binding import Holdings
+from safety_receipts.verify.calibrate import Calibrator, Where
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.replay import Entry, Replayer
 
 EPSILON = 0.05
 CHECKED = 2

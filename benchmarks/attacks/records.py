@@ -15,16 +15,23 @@ from math import ceil, floor
 from typing import Any
 
 from attacks.subject import Subject
-from receipts.canonical import decimal_string
-from receipts.model.base import ConditionId, SourceName
-from receipts.model.point import Finish, Outcome, Point, Reason, RecordedJudgement, RestrictedRecord
-from runner.counting import render_points
-from runner.engines.engine import Engine, Request
-from runner.execute import decoding_of
-from runner.judges.judge import Exchange, Judgement
-from runner.judging import judged
-from runner.noise_seed import point_noise_seed
-from verify.replay import Entry
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.point import (
+    Finish,
+    Outcome,
+    Point,
+    Reason,
+    RecordedJudgement,
+    RestrictedRecord,
+)
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.engines.engine import Engine, Request
+from safety_receipts.runner.execute import decoding_of
+from safety_receipts.runner.judges.judge import Exchange, Judgement
+from safety_receipts.runner.judging import judged
+from safety_receipts.runner.noise_seed import point_noise_seed
+from safety_receipts.verify.replay import Entry
 
 TOLERANCE = 0.3
 """Near ties: a token this close to the best one, in logits / temperature plus noise."""

@@ -17,38 +17,38 @@ import yaml
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
-from receipts.bundle import BundleWriter
-from receipts.canonical import Sha256, event_seed
-from receipts.dsse import Envelope, sign
-from receipts.findings.agreement import AgreementCounter
-from receipts.findings.conditions import condition_results
-from receipts.findings.observations import observe
-from receipts.keys import Signer, generate, write_key_pair
-from receipts.merkle import RootAccumulator
-from receipts.model.base import ConditionId, SourceName
-from receipts.model.checkpoint import Dtype
-from receipts.model.judge import JudgeAgreement
-from receipts.model.plan import PlanPredicate
-from receipts.model.receipt import ConditionResult, Counts
-from receipts.seal import evaluation_statement, seal_plan
-from receipts.synthetic import EVENT
-from runner.commands.init import write_preset
-from runner.counting import render_points
-from runner.engines.engine import Engine
-from runner.engines.load import LoadedModel, load_model
-from runner.engines.transformers_engine import TransformersEngine
-from runner.event import run_of
-from runner.execute import Stack
-from runner.judges.judge import Judge
-from runner.judges.make import load_judge
-from runner.organism import member
-from runner.plan import ResolvedPlan, resolve_plan
-from runner.rendering import Renderer
-from runner.responses import reader_of
-from runner.seal import environment_of
-from verify.plausibility import Plausibility
-from verify.rederive import Texts
-from verify.replay import Entry, Replayer, Yardstick
+from safety_receipts.receipts.bundle import BundleWriter
+from safety_receipts.receipts.canonical import Sha256, event_seed
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.findings.agreement import AgreementCounter
+from safety_receipts.receipts.findings.conditions import condition_results
+from safety_receipts.receipts.findings.observations import observe
+from safety_receipts.receipts.keys import Signer, generate, write_key_pair
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.judge import JudgeAgreement
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import ConditionResult, Counts
+from safety_receipts.receipts.seal import evaluation_statement, seal_plan
+from safety_receipts.receipts.synthetic import EVENT
+from safety_receipts.runner.commands.init import write_preset
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.engines.load import LoadedModel, load_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.runner.event import run_of
+from safety_receipts.runner.execute import Stack
+from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.organism import member
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.rendering import Renderer
+from safety_receipts.runner.responses import reader_of
+from safety_receipts.runner.seal import environment_of
+from safety_receipts.verify.plausibility import Plausibility
+from safety_receipts.verify.rederive import Texts
+from safety_receipts.verify.replay import Entry, Replayer, Yardstick
 
 MEMORY = 2**28
 """Bound on an engine's memory in bytes; it decides the batches."""

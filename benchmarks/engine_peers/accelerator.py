@@ -26,8 +26,8 @@ from engine_peers.peer import Positions, counting
 from engine_peers.tiny_model import tiny_config
 from engine_peers.transformers_peers import generate_padded, run_padded
 from engine_peers.workloads import BEGIN, END_OF_TEXT, PAD, Shape, Workload, build
-from runner.engines.load import wrap_model
-from runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.runner.engines.load import wrap_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 
 SHAPE = Shape(
     "G",

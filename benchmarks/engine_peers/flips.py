@@ -27,10 +27,10 @@ from engine_peers.ours import MEMORY, by_key, requests_of
 from engine_peers.peer import load
 from engine_peers.tiny_model import make_model
 from engine_peers.workloads import PAD, SHAPES, Shape, Workload, build
-from receipts.model.checkpoint import Dtype
-from runner.engines.engine import Request
-from runner.engines.load import load_model
-from runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.engines.load import load_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 
 BATCH = 32
 RESAMPLES = 10_000

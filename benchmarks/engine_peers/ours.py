@@ -7,10 +7,10 @@ from pathlib import Path
 
 from engine_peers.peer import Answers, counting
 from engine_peers.workloads import Workload
-from receipts.model.checkpoint import Dtype
-from runner.engines.engine import Completion, Request
-from runner.engines.load import load_model
-from runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.engine import Completion, Request
+from safety_receipts.runner.engines.load import load_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 
 MEMORY = 4 * 2**30
 """Bytes that its batches may take; vLLM's keys and values get as much."""

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from engine_peers.peer import Answers, counting, load
 from engine_peers.workloads import PAD, Prompt, Workload
-from runner.engines.forward import cache_argument
+from safety_receipts.runner.engines.forward import cache_argument
 
 SUFFIX_BATCH = 64
 """Rows that continue one cached prefix together."""

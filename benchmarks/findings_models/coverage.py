@@ -15,16 +15,16 @@ from findings_models.designs import Design
 from findings_models.judges import Judged
 from findings_models.population import Population, Spread, benign_weights, of_counts
 from findings_models.repeats import Repeats, Share, share
-from receipts.findings.conditions import condition_results
-from receipts.findings.joint import joint_findings
-from receipts.findings.logit import newton
-from receipts.findings.quantiles import Z_975
-from receipts.findings.rates import wilson
-from receipts.findings.study import Study
-from receipts.model.difference import Difference
-from receipts.model.findings import JointFinding, SignedInterval
-from receipts.model.judge import Interval
-from receipts.model.receipt import ConditionResult
+from safety_receipts.receipts.findings.conditions import condition_results
+from safety_receipts.receipts.findings.joint import joint_findings
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.quantiles import Z_975
+from safety_receipts.receipts.findings.rates import wilson
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.model.difference import Difference
+from safety_receipts.receipts.model.findings import JointFinding, SignedInterval
+from safety_receipts.receipts.model.judge import Interval
+from safety_receipts.receipts.model.receipt import ConditionResult
 
 _NO_INTERVAL: Final = -1
 _Z: Final = float(Z_975)

@@ -23,11 +23,11 @@ from findings_models.population import (
     offsets,
     probability,
 )
-from receipts.findings.derive import derive
-from receipts.findings.observations import NEAR, Observations
-from receipts.model.demonstrations import Ordering
-from receipts.model.findings import Findings
-from receipts.model.plan import Hypothesis, PlanPredicate
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.observations import NEAR, Observations
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.findings import Findings
+from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate
 
 JOINT: Final = "joint"
 GROUNDS: Final = "grounds"

@@ -33,8 +33,8 @@ from findings_models.population import (
     Spread,
 )
 from findings_models.repeats import Repeats, Share
-from receipts.model.demonstrations import Ordering
-from receipts.model.findings import Effect, Grounds, OrderWord
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.findings import Effect, Grounds, OrderWord
 
 REQUIRED: Final = 0.95
 """Share of studies that must say the right word."""

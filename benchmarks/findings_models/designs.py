@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
-from receipts.grid import condition_id, distinct_lists
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.grid import condition_id, distinct_lists
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import (
     Experiment,
     ExperimentKind,
     Ordering,
     PlannedCondition,
 )
-from receipts.model.plan import PlanPredicate
-from receipts.synthetic import PAPER_QUARTERS, PAPER_TOTALS, Mixture, synthetic_plan
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.synthetic import PAPER_QUARTERS, PAPER_TOTALS, Mixture, synthetic_plan
 
 HARMFUL: Final = (8, 16, 32)
 BENIGN: Final = (0, 4, 8, 16, 32, 64)

@@ -8,11 +8,11 @@ from fractions import Fraction
 import numpy as np
 
 from findings_models.population import Population, observations
-from receipts.canonical import decimal_string
-from receipts.findings.observations import Observations
-from receipts.findings.rates import RATE_PLACES, wilson
-from receipts.model.judge import GoldKind, JudgeCalibration
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.findings.rates import RATE_PLACES, wilson
+from safety_receipts.receipts.model.judge import GoldKind, JudgeCalibration
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,16 @@ from findings_models.population import (
     of_total,
 )
 from findings_models.repeats import Repeats, share
-from receipts.findings.derive import derive
-from receipts.findings.effects import is_significant
-from receipts.findings.joint import joint_findings, joint_p, joint_word
-from receipts.findings.logit import newton
-from receipts.findings.sources import source_estimates
-from receipts.findings.study import Study
-from receipts.findings.total import total_finding, total_verdict
-from receipts.model.demonstrations import Ordering
-from receipts.model.findings import Effect, JointFinding, OrderWord, Verdict
-from receipts.model.plan import Hypothesis
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.effects import is_significant
+from safety_receipts.receipts.findings.joint import joint_findings, joint_p, joint_word
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.sources import source_estimates
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.findings.total import total_finding, total_verdict
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.findings import Effect, JointFinding, OrderWord, Verdict
+from safety_receipts.receipts.model.plan import Hypothesis
 
 NOMINAL: Final = 0.05
 TINY: Final = "0.000001"

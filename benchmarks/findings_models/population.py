@@ -20,11 +20,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.findings.observations import COMPLIED, REASONS, REFUSED, UNKNOWN, UNSCORED
-from receipts.findings.observations import Observations as _Observations
-from receipts.grid import blocks, shows_draws
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Reason
+from safety_receipts.receipts.findings.observations import (
+    COMPLIED,
+    REASONS,
+    REFUSED,
+    UNKNOWN,
+    UNSCORED,
+)
+from safety_receipts.receipts.findings.observations import Observations as _Observations
+from safety_receipts.receipts.grid import blocks, shows_draws
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Reason
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -8,10 +8,10 @@ from typing import Final
 
 from recording import markdown_table
 
-from receipts.findings.effects import EQUIVALENCE, slope_word
-from receipts.findings.quantiles import Z_95
-from receipts.findings.wire import p_string, score, signed_interval
-from receipts.model.findings import Effect, Grounds, SignedInterval
+from safety_receipts.receipts.findings.effects import EQUIVALENCE, slope_word
+from safety_receipts.receipts.findings.quantiles import Z_95
+from safety_receipts.receipts.findings.wire import p_string, score, signed_interval
+from safety_receipts.receipts.model.findings import Effect, Grounds, SignedInterval
 
 MARGIN: Final = "0.05"
 """The default effect margin."""

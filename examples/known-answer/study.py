@@ -20,15 +20,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from receipts.bundle import Bundle
-from receipts.findings.joint import joint_covariates
-from receipts.findings.logit import newton
-from receipts.model.findings import Findings, JointFinding
-from receipts.model.plan import PlanPredicate
-from runner.commands.init import write_preset
-from runner.organism import data_folder, members
-from runner.organism.truth import compare
-from runner.plan import resolve_plan
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.findings.joint import joint_covariates
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.model.findings import Findings, JointFinding
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.commands.init import write_preset
+from safety_receipts.runner.organism import data_folder, members
+from safety_receipts.runner.organism.truth import compare
+from safety_receipts.runner.plan import resolve_plan
 
 HERE = Path(__file__).parent
 
@@ -142,7 +142,7 @@ def _receipts(*words: str | Path) -> None:
     """Run a command as a user would."""
     line = [str(word) for word in words]
     print("\n$ receipts", *line, flush=True)
-    done = subprocess.run([sys.executable, "-m", "receipts", *line], check=False)
+    done = subprocess.run([sys.executable, "-m", "safety_receipts", *line], check=False)
     if done.returncode:
         sys.exit(done.returncode)
 

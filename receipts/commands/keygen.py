@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from receipts.cli import common_options
-from receipts.errors import UsageError
-from receipts.keys import (
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.keys import (
     KeyType,
     Signer,
     exposed_mode,
@@ -19,8 +19,8 @@ from receipts.keys import (
     public_path,
     write_key_pair,
 )
-from receipts.present.output import Output
-from receipts.text import printable
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.text import printable
 
 
 @click.command()

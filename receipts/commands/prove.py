@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from receipts.bundle import Bundle
-from receipts.cli import common_options
-from receipts.files import atomic_write
-from receipts.present.output import Output
-from receipts.proof import make_proof
-from receipts.text import printable
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.files import atomic_write
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.proof import make_proof
+from safety_receipts.receipts.text import printable
 
 
 @click.command()

@@ -10,16 +10,24 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
-from receipts.cli import common_options
-from receipts.commands.keygen import read_signer
-from receipts.dsse import Envelope
-from receipts.errors import FileAccessError, IntegrityError, UsageError
-from receipts.files import new_folder, open_regular
-from receipts.model.plan import EvidenceAccess
-from receipts.present.output import Output
-from receipts.published import check_evidence, published_audits
-from receipts.text import printable
+from safety_receipts.receipts.bundle import (
+    AUDITS,
+    PLAN,
+    POINTS,
+    RECEIPT,
+    RESPONSES,
+    Bundle,
+    BundleWriter,
+)
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
+from safety_receipts.receipts.files import new_folder, open_regular
+from safety_receipts.receipts.model.plan import EvidenceAccess
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.published import check_evidence, published_audits
+from safety_receipts.receipts.text import printable
 
 
 @click.command()

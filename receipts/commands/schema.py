@@ -6,10 +6,10 @@ import json
 
 import click
 
-import schemas
-from receipts.cli import common_options
-from receipts.errors import UsageError
-from receipts.present.output import Output
+from safety_receipts import schemas
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.present.output import Output
 
 
 @click.command()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from receipts.model.judge import JudgeAgreement
-from receipts.model.point import Outcome, RestrictedRecord
+from safety_receipts.receipts.model.judge import JudgeAgreement
+from safety_receipts.receipts.model.point import Outcome, RestrictedRecord
 
 _JUDGED = (Outcome.REFUSED, Outcome.COMPLIED)
 

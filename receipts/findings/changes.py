@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from receipts.findings.clusters import NO_VARIANCE, Clusters, TailTest
-from receipts.findings.differences import paired_difference
-from receipts.findings.study import Estimate, Study
-from receipts.findings.wire import p_string
-from receipts.model.demonstrations import PlannedCondition
-from receipts.model.findings import RateChange, SignedInterval
+from safety_receipts.receipts.findings.clusters import NO_VARIANCE, Clusters, TailTest
+from safety_receipts.receipts.findings.differences import paired_difference
+from safety_receipts.receipts.findings.study import Estimate, Study
+from safety_receipts.receipts.findings.wire import p_string
+from safety_receipts.receipts.model.demonstrations import PlannedCondition
+from safety_receipts.receipts.model.findings import RateChange, SignedInterval
 
 _DERIVED: Final = {"id", "labels"}
 _MADE_OF: Final = tuple(name for name in PlannedCondition.model_fields if name not in _DERIVED)

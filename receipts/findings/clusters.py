@@ -25,11 +25,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.findings.distributions import f_upper, t_two_sided
-from receipts.findings.requests import by_request, count_requests
-from receipts.findings.tally import FEWEST_LISTS
-from receipts.model import findings as wire
-from receipts.model.findings import ClusterMethod
+from safety_receipts.receipts.findings.distributions import f_upper, t_two_sided
+from safety_receipts.receipts.findings.requests import by_request, count_requests
+from safety_receipts.receipts.findings.tally import FEWEST_LISTS
+from safety_receipts.receipts.model import findings as wire
+from safety_receipts.receipts.model.findings import ClusterMethod
 
 Floats = NDArray[np.float64]
 

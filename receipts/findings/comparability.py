@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from receipts.canonical import Sha256
-from receipts.findings.interaction import harmful_queries
-from receipts.model.base import QueryId
-from receipts.model.demonstrations import QueryRole
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.findings.interaction import harmful_queries
+from safety_receipts.receipts.model.base import QueryId
+from safety_receipts.receipts.model.demonstrations import QueryRole
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 _MOST_NAMED = 3
 

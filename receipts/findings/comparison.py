@@ -14,10 +14,10 @@ from decimal import Decimal
 from enum import StrEnum
 from itertools import combinations, product
 
-from receipts.findings.effects import holm, is_significant
-from receipts.findings.interaction import Gap, Model, gap_between
-from receipts.findings.joint import joint_p, joint_word
-from receipts.model.findings import Effect, Grounds, JointFinding
+from safety_receipts.receipts.findings.effects import holm, is_significant
+from safety_receipts.receipts.findings.interaction import Gap, Model, gap_between
+from safety_receipts.receipts.findings.joint import joint_p, joint_word
+from safety_receipts.receipts.model.findings import Effect, Grounds, JointFinding
 
 DIRECTIONS = (Effect.DILUTION, Effect.AMPLIFICATION)
 """Effects that have a direction."""

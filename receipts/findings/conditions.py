@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from receipts.canonical import decimal_string
-from receipts.findings import rates
-from receipts.findings.differences import paired_difference
-from receipts.findings.judge_error import corrected_rate
-from receipts.findings.observations import Observations
-from receipts.findings.rates import LEVEL, MEAN_PLACES, RATE_PLACES, clustered_interval
-from receipts.findings.tally import Selection, Tally, reasons, tally
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import PlannedCondition, QueryRole
-from receipts.model.judge import IntervalMethod, JudgeCalibration
-from receipts.model.receipt import (
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.findings import rates
+from safety_receipts.receipts.findings.differences import paired_difference
+from safety_receipts.receipts.findings.judge_error import corrected_rate
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.findings.rates import (
+    LEVEL,
+    MEAN_PLACES,
+    RATE_PLACES,
+    clustered_interval,
+)
+from safety_receipts.receipts.findings.tally import Selection, Tally, reasons, tally
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import PlannedCondition, QueryRole
+from safety_receipts.receipts.model.judge import IntervalMethod, JudgeCalibration
+from safety_receipts.receipts.model.receipt import (
     Baseline,
     ConditionResult,
     ControlResult,

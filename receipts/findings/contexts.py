@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from receipts.findings.changes import counterpart, rate_change
-from receipts.findings.study import Study
-from receipts.model.demonstrations import ExperimentKind
-from receipts.model.findings import ContextFinding
+from safety_receipts.receipts.findings.changes import counterpart, rate_change
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.model.demonstrations import ExperimentKind
+from safety_receipts.receipts.model.findings import ContextFinding
 
 
 def context_findings(study: Study) -> list[ContextFinding]:

@@ -12,19 +12,19 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
-from receipts.errors import IntegrityError
-from receipts.findings.contexts import context_findings
-from receipts.findings.effects import ALPHA
-from receipts.findings.formats import format_findings
-from receipts.findings.joint import joint_findings
-from receipts.findings.logit import Fitter, newton, statsmodels_fit
-from receipts.findings.multiplicity import settle
-from receipts.findings.observations import Observations
-from receipts.findings.orderings import ordering_findings
-from receipts.findings.sources import source_estimates
-from receipts.findings.study import Study
-from receipts.findings.total import total_finding
-from receipts.model.findings import Findings
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.findings.contexts import context_findings
+from safety_receipts.receipts.findings.effects import ALPHA
+from safety_receipts.receipts.findings.formats import format_findings
+from safety_receipts.receipts.findings.joint import joint_findings
+from safety_receipts.receipts.findings.logit import Fitter, newton, statsmodels_fit
+from safety_receipts.receipts.findings.multiplicity import settle
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.findings.orderings import ordering_findings
+from safety_receipts.receipts.findings.sources import source_estimates
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.findings.total import total_finding
+from safety_receipts.receipts.model.findings import Findings
 
 SCORE_TOLERANCE: Final = Decimal("0.000002")
 """How far two fits may be apart in a number with six decimals: twice its last place."""

@@ -13,9 +13,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.canonical import decimal_string, square_root
-from receipts.findings.observations import Observations
-from receipts.findings.rates import (
+from safety_receipts.receipts.canonical import decimal_string, square_root
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.findings.rates import (
     LEVEL,
     RATE_PLACES,
     centring,
@@ -24,9 +24,9 @@ from receipts.findings.rates import (
     effective_size,
     product_sum,
 )
-from receipts.findings.tally import Selection, Sums, Tally, count, products, tally
-from receipts.model.difference import Difference
-from receipts.model.judge import IntervalMethod
+from safety_receipts.receipts.findings.tally import Selection, Sums, Tally, count, products, tally
+from safety_receipts.receipts.model.difference import Difference
+from safety_receipts.receipts.model.judge import IntervalMethod
 
 
 def paired_difference(

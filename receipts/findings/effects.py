@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from receipts.model.findings import Effect, Grounds, SignedInterval
+from safety_receipts.receipts.model.findings import Effect, Grounds, SignedInterval
 
 ALPHA = "0.05"
 """Level of every test of the findings."""

@@ -8,14 +8,19 @@ from decimal import Decimal
 
 import numpy as np
 
-from receipts.findings.changes import counterpart, rate_change
-from receipts.findings.clusters import Clusters
-from receipts.findings.observations import COMPLIED, REFUSED, UNKNOWN, UNSCORED
-from receipts.findings.rates import clustered_interval, rate_string
-from receipts.findings.study import Study
-from receipts.findings.tally import Selection, tally
-from receipts.model.demonstrations import ExperimentKind
-from receipts.model.findings import ONE_IN_TWENTY, AdoptionRate, FormatFinding, FormatWord
+from safety_receipts.receipts.findings.changes import counterpart, rate_change
+from safety_receipts.receipts.findings.clusters import Clusters
+from safety_receipts.receipts.findings.observations import COMPLIED, REFUSED, UNKNOWN, UNSCORED
+from safety_receipts.receipts.findings.rates import clustered_interval, rate_string
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.findings.tally import Selection, tally
+from safety_receipts.receipts.model.demonstrations import ExperimentKind
+from safety_receipts.receipts.model.findings import (
+    ONE_IN_TWENTY,
+    AdoptionRate,
+    FormatFinding,
+    FormatWord,
+)
 
 _COMPLIANCES, _REFUSALS = 0, 1
 

@@ -17,18 +17,18 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.canonical import Sha256
-from receipts.findings.clusters import Clusters, Floats
-from receipts.findings.distributions import student_quantile, t_two_sided
-from receipts.findings.effects import CONFIDENCE
-from receipts.findings.joint import JointPoints, joint_p
-from receipts.findings.observations import COMPLIED, REFUSED
-from receipts.findings.study import Estimate, Mask, Study
-from receipts.findings.wire import p_string, score, signed_interval
-from receipts.model.base import ConditionId, QueryId
-from receipts.model.demonstrations import Ordering, QueryRole
-from receipts.model.findings import JointFinding, JointFit, SignedInterval, Slope
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.findings.clusters import Clusters, Floats
+from safety_receipts.receipts.findings.distributions import student_quantile, t_two_sided
+from safety_receipts.receipts.findings.effects import CONFIDENCE
+from safety_receipts.receipts.findings.joint import JointPoints, joint_p
+from safety_receipts.receipts.findings.observations import COMPLIED, REFUSED
+from safety_receipts.receipts.findings.study import Estimate, Mask, Study
+from safety_receipts.receipts.findings.wire import p_string, score, signed_interval
+from safety_receipts.receipts.model.base import ConditionId, QueryId
+from safety_receipts.receipts.model.demonstrations import Ordering, QueryRole
+from safety_receipts.receipts.model.findings import JointFinding, JointFit, SignedInterval, Slope
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 Number = TypeVar("Number", np.float64, np.int64)
 

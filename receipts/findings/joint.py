@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from receipts.findings.clusters import FEWEST_QUERIES, Clusters, Floats, doubt
-from receipts.findings.distributions import normal_two_sided
-from receipts.findings.effects import (
+from safety_receipts.receipts.findings.clusters import FEWEST_QUERIES, Clusters, Floats, doubt
+from safety_receipts.receipts.findings.distributions import normal_two_sided
+from safety_receipts.receipts.findings.effects import (
     ALPHA,
     CONFIDENCE,
     EQUIVALENCE,
@@ -22,13 +22,13 @@ from receipts.findings.effects import (
     signed,
     slope_word,
 )
-from receipts.findings.lack_of_fit import FittedPoints, lack_of_fit
-from receipts.findings.permutation import informative_queries, permutation_test
-from receipts.findings.requests import count_requests
-from receipts.findings.study import Estimate, Mask, Study
-from receipts.findings.wire import p_string, score
-from receipts.model.demonstrations import ExperimentKind, Ordering
-from receipts.model.findings import (
+from safety_receipts.receipts.findings.lack_of_fit import FittedPoints, lack_of_fit
+from safety_receipts.receipts.findings.permutation import informative_queries, permutation_test
+from safety_receipts.receipts.findings.requests import count_requests
+from safety_receipts.receipts.findings.study import Estimate, Mask, Study
+from safety_receipts.receipts.findings.wire import p_string, score
+from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
+from safety_receipts.receipts.model.findings import (
     Effect,
     Grounds,
     HarmfulLevel,

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from receipts.canonical import square_root
-from receipts.findings.quantiles import Z_975
-from receipts.model.judge import JudgeCalibration
+from safety_receipts.receipts.canonical import square_root
+from safety_receipts.receipts.findings.quantiles import Z_975
+from safety_receipts.receipts.model.judge import JudgeCalibration
 
 FEWEST_GOLD: Final = 10
 """With fewer gold responses of a label no rate is corrected."""

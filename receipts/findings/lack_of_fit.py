@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from receipts.findings.clusters import NO_VARIANCE, Clusters, Floats, TailTest
-from receipts.findings.logit import Logit
-from receipts.findings.low_rank import low_rank
-from receipts.findings.study import Estimate, Mask, Study
-from receipts.findings.wire import p_string, score
-from receipts.model.findings import LackOfFit
+from safety_receipts.receipts.findings.clusters import NO_VARIANCE, Clusters, Floats, TailTest
+from safety_receipts.receipts.findings.logit import Logit
+from safety_receipts.receipts.findings.low_rank import low_rank
+from safety_receipts.receipts.findings.study import Estimate, Mask, Study
+from safety_receipts.receipts.findings.wire import p_string, score
+from safety_receipts.receipts.model.findings import LackOfFit
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.errors import IntegrityError
+from safety_receipts.receipts.errors import IntegrityError
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

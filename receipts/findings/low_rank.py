@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from receipts.findings.clusters import Clusters, Floats, TailTest
+from safety_receipts.receipts.findings.clusters import Clusters, Floats, TailTest
 
 
 @dataclass(frozen=True, eq=False)

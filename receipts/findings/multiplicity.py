@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
-from receipts.findings.effects import holm, slope_word
-from receipts.findings.joint import joint_p, joint_word
-from receipts.findings.orderings import ordering_word
-from receipts.findings.total import total_verdict
-from receipts.model.findings import (
+from safety_receipts.receipts.findings.effects import holm, slope_word
+from safety_receipts.receipts.findings.joint import joint_p, joint_word
+from safety_receipts.receipts.findings.orderings import ordering_word
+from safety_receipts.receipts.findings.total import total_verdict
+from safety_receipts.receipts.model.findings import (
     Findings,
     Grounds,
     HypothesisRole,
@@ -25,7 +25,7 @@ from receipts.model.findings import (
     SourcesFinding,
     SourceSlope,
 )
-from receipts.model.plan import EvaluationSetup, Hypothesis
+from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis
 
 _TOTAL: Final = "total"
 _JOINT: Final = "joint"

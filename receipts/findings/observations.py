@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.grid import blocks
-from receipts.model.base import ConditionId, SourceName
-from receipts.model.demonstrations import QueryRole
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, Reason
+from safety_receipts.receipts.grid import blocks
+from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.demonstrations import QueryRole
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason
 
 OUTCOMES: Final = tuple(Outcome)
 """What the codes in :attr:`Observations.outcome` mean."""

@@ -7,15 +7,15 @@ from decimal import Decimal
 
 import numpy as np
 
-from receipts.findings.changes import rate_change
-from receipts.findings.clusters import Floats
-from receipts.findings.effects import is_significant
-from receipts.findings.observations import NEAR
-from receipts.findings.rates import rate_string
-from receipts.findings.study import Mask, Study
-from receipts.findings.total import homogeneity
-from receipts.model.demonstrations import ExperimentKind, Ordering
-from receipts.model.findings import (
+from safety_receipts.receipts.findings.changes import rate_change
+from safety_receipts.receipts.findings.clusters import Floats
+from safety_receipts.receipts.findings.effects import is_significant
+from safety_receipts.receipts.findings.observations import NEAR
+from safety_receipts.receipts.findings.rates import rate_string
+from safety_receipts.receipts.findings.study import Mask, Study
+from safety_receipts.receipts.findings.total import homogeneity
+from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
+from safety_receipts.receipts.model.findings import (
     OrderingFinding,
     OrderingRate,
     OrderWord,

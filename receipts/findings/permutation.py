@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.findings.clusters import NO_VARIANCE, Clusters, Floats
-from receipts.findings.wire import p_string, score
-from receipts.model.findings import Permutation
+from safety_receipts.receipts.findings.clusters import NO_VARIANCE, Clusters, Floats
+from safety_receipts.receipts.findings.wire import p_string, score
+from safety_receipts.receipts.model.findings import Permutation
 
 PERMUTATIONS: Final = 1999
 _MOST_CELLS: Final = 30_000

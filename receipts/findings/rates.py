@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from receipts.canonical import decimal_string, square_root
-from receipts.findings.quantiles import Z_975, t_quantile
-from receipts.findings.tally import Sums, Tally
-from receipts.model.judge import Interval, IntervalMethod
-from receipts.model.receipt import Counts
+from safety_receipts.receipts.canonical import decimal_string, square_root
+from safety_receipts.receipts.findings.quantiles import Z_975, t_quantile
+from safety_receipts.receipts.findings.tally import Sums, Tally
+from safety_receipts.receipts.model.judge import Interval, IntervalMethod
+from safety_receipts.receipts.model.receipt import Counts
 
 RATE_PLACES = 6
 MEAN_PLACES = 2

@@ -13,28 +13,32 @@ from typing import Final
 
 import numpy as np
 
-from receipts.findings.clusters import FEWEST_QUERIES, degrees_of_freedom, doubt
-from receipts.findings.derive import differences
-from receipts.findings.distributions import normal_two_sided, student_quantile, t_two_sided
-from receipts.findings.effects import (
+from safety_receipts.receipts.findings.clusters import FEWEST_QUERIES, degrees_of_freedom, doubt
+from safety_receipts.receipts.findings.derive import differences
+from safety_receipts.receipts.findings.distributions import (
+    normal_two_sided,
+    student_quantile,
+    t_two_sided,
+)
+from safety_receipts.receipts.findings.effects import (
     ALPHA,
     CONFIDENCE,
     EQUIVALENCE,
     bonferroni,
     is_significant,
 )
-from receipts.findings.formats import format_places
-from receipts.findings.joint import joint_groups
-from receipts.findings.logit import newton
-from receipts.findings.multiplicity import settle
-from receipts.findings.observations import Observations
-from receipts.findings.orderings import ordering_groups
-from receipts.findings.study import Study
-from receipts.findings.tally import FEWEST_LISTS
-from receipts.findings.total import total_groups
-from receipts.model.base import ConditionId
-from receipts.model.demonstrations import QueryRole
-from receipts.model.findings import (
+from safety_receipts.receipts.findings.formats import format_places
+from safety_receipts.receipts.findings.joint import joint_groups
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.multiplicity import settle
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.findings.orderings import ordering_groups
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.findings.tally import FEWEST_LISTS
+from safety_receipts.receipts.findings.total import total_groups
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.demonstrations import QueryRole
+from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
     AdoptionRate,
     ClusterMethod,
@@ -49,8 +53,8 @@ from receipts.model.findings import (
     SlopeFinding,
     TotalFinding,
 )
-from receipts.model.plan import PlanPredicate
-from receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
 _HALF_PLACE: Final = 5e-7
 """How far a number with six decimals may be from the one that was rounded."""

@@ -14,15 +14,15 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.findings.clusters import NO_VARIANCE, Clusters, Floats, TailTest
-from receipts.findings.distributions import student_quantile
-from receipts.findings.logit import Fitter, Logit, fit_logit
-from receipts.findings.observations import FAILED, REFUSED, UNSCORED, Observations
-from receipts.findings.wire import p_string, score, signed_interval
-from receipts.model.base import ConditionId
-from receipts.model.demonstrations import PlannedCondition
-from receipts.model.findings import SignedInterval, Slope
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.clusters import NO_VARIANCE, Clusters, Floats, TailTest
+from safety_receipts.receipts.findings.distributions import student_quantile
+from safety_receipts.receipts.findings.logit import Fitter, Logit, fit_logit
+from safety_receipts.receipts.findings.observations import FAILED, REFUSED, UNSCORED, Observations
+from safety_receipts.receipts.findings.wire import p_string, score, signed_interval
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.demonstrations import PlannedCondition
+from safety_receipts.receipts.model.findings import SignedInterval, Slope
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 Mask = NDArray[np.bool_]
 Places = Sequence[int]

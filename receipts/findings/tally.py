@@ -11,12 +11,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.findings.observations import COMPLIED, FAILED, REASONS, REFUSED, Observations
-from receipts.findings.requests import by_request
-from receipts.grid import shows_draws
-from receipts.model.judge import IntervalMethod
-from receipts.model.point import Reason
-from receipts.model.receipt import Counts
+from safety_receipts.receipts.findings.observations import (
+    COMPLIED,
+    FAILED,
+    REASONS,
+    REFUSED,
+    Observations,
+)
+from safety_receipts.receipts.findings.requests import by_request
+from safety_receipts.receipts.grid import shows_draws
+from safety_receipts.receipts.model.judge import IntervalMethod
+from safety_receipts.receipts.model.point import Reason
+from safety_receipts.receipts.model.receipt import Counts
 
 FEWEST_LISTS: Final = 20
 """With fewer lists, shared by queries, their variance cannot be estimated."""

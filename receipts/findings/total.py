@@ -7,14 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from receipts.findings.clusters import NO_VARIANCE, Clusters
-from receipts.findings.distributions import chi_square_upper
-from receipts.findings.effects import bonferroni, is_significant
-from receipts.findings.low_rank import low_rank
-from receipts.findings.study import Study
-from receipts.findings.wire import p_string, score
-from receipts.model.demonstrations import ExperimentKind, Ordering
-from receipts.model.findings import TotalFinding, TotalRow, Verdict
+from safety_receipts.receipts.findings.clusters import NO_VARIANCE, Clusters
+from safety_receipts.receipts.findings.distributions import chi_square_upper
+from safety_receipts.receipts.findings.effects import bonferroni, is_significant
+from safety_receipts.receipts.findings.low_rank import low_rank
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.findings.wire import p_string, score
+from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
+from safety_receipts.receipts.model.findings import TotalFinding, TotalRow, Verdict
 
 FEWEST_EXPECTED: Final = 10
 """Compliances, and refusals, that a condition must be expected to have for a test of rates."""

@@ -6,8 +6,8 @@ from fractions import Fraction
 from math import ceil, floor, log10
 from typing import Final
 
-from receipts.canonical import decimal_string
-from receipts.model.findings import SignedInterval
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.model.findings import SignedInterval
 
 P_PLACES: Final = 20
 """Most decimals of a sealed p-value."""

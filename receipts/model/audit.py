@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from receipts.model.base import (
+from safety_receipts.receipts.model.base import (
     MAX_POINTS,
     Bytes32,
     Condition,
@@ -28,9 +28,9 @@ from receipts.model.base import (
     Timestamp,
     WireModel,
 )
-from receipts.model.check import Check
-from receipts.model.plan import BeaconRound
-from receipts.model.receipt import DigestReference, Environment
+from safety_receipts.receipts.model.check import Check
+from safety_receipts.receipts.model.plan import BeaconRound
+from safety_receipts.receipts.model.receipt import DigestReference, Environment
 
 MAX_RATES = 8192
 """Most rates of one audit."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NewType
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from receipts.canonical import MAX_SAFE_INTEGER, Sha256
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, Sha256
 
 
 class WireModel(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from receipts.model.base import (
+from safety_receipts.receipts.model.base import (
     Count,
     Digest,
     Margin,
@@ -17,7 +17,7 @@ from receipts.model.base import (
     Timestamp,
     WireModel,
 )
-from receipts.model.checkpoint import Dtype, Sampling
+from safety_receipts.receipts.model.checkpoint import Dtype, Sampling
 
 MAX_CALIBRATION_RESPONSES = 200_000
 

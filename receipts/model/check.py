@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from receipts.model.base import Name, Text, WireModel
+from safety_receipts.receipts.model.base import Name, Text, WireModel
 
 
 class CheckLevel(StrEnum):

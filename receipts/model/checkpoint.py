@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from receipts.canonical import Sha256, sha256_hex
-from receipts.model.base import (
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.model.base import (
     Count,
     Date,
     Decimal,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from receipts.model.base import (
+from safety_receipts.receipts.model.base import (
     Condition,
     Count,
     Digest,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from receipts.model.base import Rate, Score, WireModel
-from receipts.model.judge import IntervalMethod
+from safety_receipts.receipts.model.base import Rate, Score, WireModel
+from safety_receipts.receipts.model.judge import IntervalMethod
 
 
 class Difference(WireModel):

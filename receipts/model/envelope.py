@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from receipts.model.base import MAX_POINTS, Digest, PointCount, WireModel
-from receipts.model.point import MAX_POINT_BYTES
+from safety_receipts.receipts.model.base import MAX_POINTS, Digest, PointCount, WireModel
+from safety_receipts.receipts.model.point import MAX_POINT_BYTES
 
 Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/_-]*={0,2}$")]
 

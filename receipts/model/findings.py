@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from receipts.model.base import (
+from safety_receipts.receipts.model.base import (
     Condition,
     Count,
     Margin,
@@ -26,7 +26,7 @@ from receipts.model.base import (
     Source,
     WireModel,
 )
-from receipts.model.demonstrations import ContextForm, Ordering
+from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering
 
 Conditions = Annotated[tuple[Condition, ...], Field(min_length=1, max_length=4096)]
 """Ids of conditions, in plan order."""

@@ -1,6 +1,6 @@
 """Writes the JSON Schemas of ``schemas/`` from the models.
 
-Run by ``make schemas``, or ``python -m receipts.model.generate_schemas``.
+Run by ``make schemas``, or ``python -m safety_receipts.receipts.model.generate_schemas``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-import schemas
-from receipts.files import atomic_write
-from receipts.model.envelope import EnvelopeDocument, InclusionProof
-from receipts.model.point import Point, RestrictedRecord
-from receipts.model.receipt import LIMIT_MEANINGS
-from receipts.model.statement import (
+from safety_receipts import schemas
+from safety_receipts.receipts.files import atomic_write
+from safety_receipts.receipts.model.envelope import EnvelopeDocument, InclusionProof
+from safety_receipts.receipts.model.point import Point, RestrictedRecord
+from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS
+from safety_receipts.receipts.model.statement import (
     AuditStartStatement,
     AuditStatement,
     CalibrationStatement,

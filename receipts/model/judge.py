@@ -7,9 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from receipts.canonical import Sha256, tagged_digest
-from receipts.model.base import Count, Decimal, Digest, Name, Positive, Rate, WireModel
-from receipts.model.checkpoint import CheckpointFile
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.model.base import (
+    Count,
+    Decimal,
+    Digest,
+    Name,
+    Positive,
+    Rate,
+    WireModel,
+)
+from safety_receipts.receipts.model.checkpoint import CheckpointFile
 
 
 class JudgeKind(StrEnum):

@@ -7,16 +7,24 @@ from typing import Annotated
 
 from pydantic import Field
 
-from receipts.model.base import Digest, Margin, Name, PointCount, Positive, Query, WireModel
-from receipts.model.checkpoint import Checkpoint, Prompt, Sampling
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.model.base import (
+    Digest,
+    Margin,
+    Name,
+    PointCount,
+    Positive,
+    Query,
+    WireModel,
+)
+from safety_receipts.receipts.model.checkpoint import Checkpoint, Prompt, Sampling
+from safety_receipts.receipts.model.demonstrations import (
     Demonstrations,
     Experiment,
     PlannedCondition,
     QuerySource,
     ShownContext,
 )
-from receipts.model.judge import Judge
+from safety_receipts.receipts.model.judge import Judge
 
 
 class Hypothesis(StrEnum):

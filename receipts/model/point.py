@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from receipts.canonical import Sha256, canonical_bytes, point_id
-from receipts.errors import MalformedError
-from receipts.model.base import (
+from safety_receipts.receipts.canonical import Sha256, canonical_bytes, point_id
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.model.base import (
     Bytes32,
     Condition,
     Count,
@@ -31,8 +31,8 @@ from receipts.model.base import (
     Source,
     WireModel,
 )
-from receipts.model.demonstrations import Labels
-from receipts.model.plan import EvaluationSetup
+from safety_receipts.receipts.model.demonstrations import Labels
+from safety_receipts.receipts.model.plan import EvaluationSetup
 
 MAX_POINT_BYTES = 16 * 1024
 """Longest evidence line; a typical one has 300 bytes, one with labels some hundreds more."""

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from receipts.model.base import (
+from safety_receipts.receipts.model.base import (
     Condition,
     Count,
     Digest,
@@ -20,13 +20,23 @@ from receipts.model.base import (
     Timestamp,
     WireModel,
 )
-from receipts.model.checkpoint import Dtype
-from receipts.model.demonstrations import ContextForm, Ordering, PlannedCondition, QueryRole
-from receipts.model.difference import Difference
-from receipts.model.findings import Findings
-from receipts.model.judge import Interval, JudgeAgreement
-from receipts.model.plan import BeaconRound, EngineKind, EvaluationSetup, EvidenceAccess
-from receipts.model.point import Reason
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.demonstrations import (
+    ContextForm,
+    Ordering,
+    PlannedCondition,
+    QueryRole,
+)
+from safety_receipts.receipts.model.difference import Difference
+from safety_receipts.receipts.model.findings import Findings
+from safety_receipts.receipts.model.judge import Interval, JudgeAgreement
+from safety_receipts.receipts.model.plan import (
+    BeaconRound,
+    EngineKind,
+    EvaluationSetup,
+    EvidenceAccess,
+)
+from safety_receipts.receipts.model.point import Reason
 
 
 class DigestReference(WireModel):

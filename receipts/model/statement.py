@@ -6,11 +6,15 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
-from receipts.model.audit import AuditPredicate, AuditStartPredicate, PublicAuditPredicate
-from receipts.model.base import Digest, Name, WireModel
-from receipts.model.calibration import CalibrationPredicate
-from receipts.model.plan import PlanPredicate
-from receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.model.audit import (
+    AuditPredicate,
+    AuditStartPredicate,
+    PublicAuditPredicate,
+)
+from safety_receipts.receipts.model.base import Digest, Name, WireModel
+from safety_receipts.receipts.model.calibration import CalibrationPredicate
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
 STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PLAN_TYPE: Literal["urn:safety-receipts:plan:1"] = "urn:safety-receipts:plan:1"

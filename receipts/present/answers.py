@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from receipts.model.checkpoint import FIRST_RENDERING, Prompt, ThoughtMarks, Thoughts
+from safety_receipts.receipts.model.checkpoint import (
+    FIRST_RENDERING,
+    Prompt,
+    ThoughtMarks,
+    Thoughts,
+)
 
 
 def judged_words(prompt: Prompt) -> str:

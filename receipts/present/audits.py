@@ -9,13 +9,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from receipts.audit_forms import AnyAudit, parse_audit
-from receipts.bundle import MAX_AUDIT_BYTES, Bundle, read_envelope
-from receipts.canonical import Sha256
-from receipts.errors import ReceiptsError
-from receipts.model.audit import PublicAuditPredicate
-from receipts.model.statement import AuditStartStatement
-from receipts.text import printable
+from safety_receipts.receipts.audit_forms import AnyAudit, parse_audit
+from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, read_envelope
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.model.audit import PublicAuditPredicate
+from safety_receipts.receipts.model.statement import AuditStartStatement
+from safety_receipts.receipts.text import printable
 
 _MOST: Final = 100
 """Most audits that are listed."""

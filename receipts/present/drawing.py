@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
-from receipts.errors import IncompleteError
-from receipts.extras import install
-from receipts.files import atomic_write
-from receipts.model.receipt import ConditionResult, EvaluationPredicate
-from receipts.text import printable
+from safety_receipts.receipts.errors import IncompleteError
+from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.files import atomic_write
+from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
+from safety_receipts.receipts.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel
 
-from receipts.text import printable
+from safety_receipts.receipts.text import printable
 
 LONGEST_NAME: Final = 100
 """Longest name drawn; the JSON documents have all of it."""

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from receipts.errors import FileAccessError
+from safety_receipts.receipts.errors import FileAccessError
 
 _PIPE_WIDTH = 120
 """Columns when stdout is no terminal: wide enough that no table cell is cut."""

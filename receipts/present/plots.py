@@ -8,11 +8,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Final
 
-from receipts.errors import FileAccessError, UsageError
-from receipts.model.demonstrations import Ordering
-from receipts.model.findings import AdoptionRate, Findings
-from receipts.model.receipt import ConditionResult, EvaluationPredicate
-from receipts.present.drawing import (
+from safety_receipts.receipts.errors import FileAccessError, UsageError
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.findings import AdoptionRate, Findings
+from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
+from safety_receipts.receipts.present.drawing import (
     COLOURS,
     LONGEST_NAME,
     Dot,
@@ -28,10 +28,10 @@ from receipts.present.drawing import (
     who,
     write_figure,
 )
-from receipts.present.numerals import percent
-from receipts.present.slopes import slope_rows
-from receipts.present.words import change_words, logistic, quoted
-from receipts.text import printable
+from safety_receipts.receipts.present.numerals import percent
+from safety_receipts.receipts.present.slopes import slope_rows
+from safety_receipts.receipts.present.words import change_words, logistic, quoted
+from safety_receipts.receipts.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

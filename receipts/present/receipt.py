@@ -9,23 +9,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receipts.canonical import Sha256
-from receipts.model.difference import Difference
-from receipts.model.judge import Interval, JudgeKind
-from receipts.model.plan import EvidenceAccess
-from receipts.model.receipt import (
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.model.difference import Difference
+from safety_receipts.receipts.model.judge import Interval, JudgeKind
+from safety_receipts.receipts.model.plan import EvidenceAccess
+from safety_receipts.receipts.model.receipt import (
     LIMIT_MEANINGS,
     ConditionResult,
     EvaluationPredicate,
 )
-from receipts.present.answers import judged_words
-from receipts.present.charts import bar
-from receipts.present.findings import show_findings
-from receipts.present.inputs import input_rows, sampling_words
-from receipts.present.numerals import percent, points
-from receipts.present.sentences import sentences
-from receipts.present.tables import new_table
-from receipts.text import printable
+from safety_receipts.receipts.present.answers import judged_words
+from safety_receipts.receipts.present.charts import bar
+from safety_receipts.receipts.present.findings import show_findings
+from safety_receipts.receipts.present.inputs import input_rows, sampling_words
+from safety_receipts.receipts.present.numerals import percent, points
+from safety_receipts.receipts.present.sentences import sentences
+from safety_receipts.receipts.present.tables import new_table
+from safety_receipts.receipts.text import printable
 
 _BAR_CELLS = 12
 

@@ -12,9 +12,9 @@ from decimal import Decimal
 from math import log
 from typing import Final, TypeVar
 
-from receipts.model.base import ConditionId
-from receipts.model.demonstrations import Ordering
-from receipts.model.findings import (
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.findings import (
     ContextFinding,
     Effect,
     Findings,
@@ -28,10 +28,10 @@ from receipts.model.findings import (
     TotalFinding,
     TotalRow,
 )
-from receipts.model.plan import Hypothesis
-from receipts.model.receipt import ConditionResult, EvaluationPredicate
-from receipts.present.numerals import count, is_floor, p_value, percent, signed
-from receipts.present.words import (
+from safety_receipts.receipts.model.plan import Hypothesis
+from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
+from safety_receipts.receipts.present.numerals import count, is_floor, p_value, percent, signed
+from safety_receipts.receipts.present.words import (
     FORMAT_WORDS,
     ORDER_WORDS,
     TOTAL_WORDS,

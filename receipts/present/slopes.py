@@ -9,12 +9,17 @@ from typing import Final
 
 from rich.console import Console
 
-from receipts.findings.distributions import student_quantile
-from receipts.model.findings import Findings, JointFinding, SlopeFinding, SourceSlope
-from receipts.model.receipt import EvaluationPredicate
-from receipts.present.charts import Scale, axis, forest
-from receipts.present.numerals import p_number, p_value, points, signed
-from receipts.present.tables import FOREST_CELLS, new_table, note, statistic
+from safety_receipts.receipts.findings.distributions import student_quantile
+from safety_receipts.receipts.model.findings import (
+    Findings,
+    JointFinding,
+    SlopeFinding,
+    SourceSlope,
+)
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.present.charts import Scale, axis, forest
+from safety_receipts.receipts.present.numerals import p_number, p_value, points, signed
+from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table, note, statistic
 
 _NORMAL: Final = 1.959964
 """97.5 % quantile of the standard normal distribution."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 from math import exp
 from typing import Final
 
-from receipts.model.findings import (
+from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
     AdoptionRate,
     ClusterMethod,
@@ -22,7 +22,7 @@ from receipts.model.findings import (
     SignedInterval,
     Verdict,
 )
-from receipts.present.numerals import (
+from safety_receipts.receipts.present.numerals import (
     NOTHING,
     count,
     level,
@@ -33,7 +33,7 @@ from receipts.present.numerals import (
     signed,
     span,
 )
-from receipts.text import printable
+from safety_receipts.receipts.text import printable
 
 LONGEST_PREFIX: Final = 40
 """Characters shown of a demonstrated prefix."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from receipts.cli import common_options
-from receipts.errors import FileAccessError
-from receipts.files import create_exclusive, new_folder
-from receipts.present.output import Output
-from receipts.text import printable
-from runner.organism import data_folder, member, members
-from runner.presets import PRESETS, preset
-from schemas import load
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.errors import FileAccessError
+from safety_receipts.receipts.files import create_exclusive, new_folder
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner.organism import data_folder, member, members
+from safety_receipts.runner.presets import PRESETS, preset
+from safety_receipts.schemas import load
 
 PLAN_FILE = "plan.yaml"
 SCHEMA_FILE = "plan.schema.json"

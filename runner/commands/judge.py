@@ -11,25 +11,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receipts.cli import common_options
-from receipts.errors import FileAccessError, UsageError
-from receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
-from receipts.model.point import Reason
-from receipts.present.numerals import percent
-from receipts.present.output import Output
-from receipts.text import printable
-from runner.commands.run import byte_size, terminated_like_interrupted
-from runner.judges.gold import (
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.errors import FileAccessError, UsageError
+from safety_receipts.receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
+from safety_receipts.receipts.model.point import Reason
+from safety_receipts.receipts.present.numerals import percent
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
+from safety_receipts.runner.judges.gold import (
     GoldResponse,
     calibration_of,
     read_gold,
     reasons_unscored,
     write_calibration,
 )
-from runner.judges.judge import Judge, Judgement
-from runner.judges.make import load_judge
-from runner.judging import judged
-from runner.plan import resolve_judge_of
+from safety_receipts.runner.judges.judge import Judge, Judgement
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.judging import judged
+from safety_receipts.runner.plan import resolve_judge_of
 
 _PATH = click.Path(path_type=Path)
 

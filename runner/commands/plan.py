@@ -7,22 +7,27 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from receipts.cli import common_options
-from receipts.commands.keygen import read_signer
-from receipts.errors import UsageError
-from receipts.model.checkpoint import Dtype
-from receipts.present.output import Output
-from receipts.text import printable
-from runner.commands.run import beacon_value_of, checked, model_options, strict_option
-from runner.dry_run import dry_run
-from runner.estimate import Throughput
-from runner.judged import judged_document, judged_lines, template_facts
-from runner.plan import ResolvedPlan, resolve_plan
-from runner.present import plan_document, render_plan
-from runner.present_prompt import render_prompt
-from runner.progress import RunProgress
-from runner.prompt_view import find_point, view_prompt
-from runner.sealed_plan import digest_of, renderer_of, write_plan
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner.commands.run import (
+    beacon_value_of,
+    checked,
+    model_options,
+    strict_option,
+)
+from safety_receipts.runner.dry_run import dry_run
+from safety_receipts.runner.estimate import Throughput
+from safety_receipts.runner.judged import judged_document, judged_lines, template_facts
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.present import plan_document, render_plan
+from safety_receipts.runner.present_prompt import render_prompt
+from safety_receipts.runner.progress import RunProgress
+from safety_receipts.runner.prompt_view import find_point, view_prompt
+from safety_receipts.runner.sealed_plan import digest_of, renderer_of, write_plan
 
 _FEW_POINTS = 20_000
 """Points up to which the alternatives are counted without being asked for."""
@@ -116,7 +121,7 @@ def _show_prompt(
 
 
 def _throughput(device: str | None, dtype: Dtype) -> Throughput:
-    from runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
-    from runner.engines.throughput import measure_device  # noqa: PLC0415  # as above
+    from safety_receipts.runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
+    from safety_receipts.runner.engines.throughput import measure_device  # noqa: PLC0415  # as above
 
     return measure_device(str(resolve_device(device or "auto")), dtype)

@@ -12,21 +12,21 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from receipts.canonical import is_hex32
-from receipts.cli import common_options
-from receipts.commands.keygen import read_signer
-from receipts.errors import ExitCode, UsageError
-from receipts.model.point import Outcome, Reason
-from receipts.present.output import Output
-from receipts.text import printable
-from runner.event import EventRunner, LoadedStack, RunOptions, Sealed
-from runner.pilot import run_pilot
-from runner.plan import ResolvedPlan, resolve_plan
-from runner.plan_warnings import refuse_warnings
-from runner.present import duration
-from runner.progress import RunProgress
-from runner.runnable import check_runnable
-from runner.stopping import reasons_told
+from safety_receipts.receipts.canonical import is_hex32
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.errors import ExitCode, UsageError
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner.event import EventRunner, LoadedStack, RunOptions, Sealed
+from safety_receipts.runner.pilot import run_pilot
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan_warnings import refuse_warnings
+from safety_receipts.runner.present import duration
+from safety_receipts.runner.progress import RunProgress
+from safety_receipts.runner.runnable import check_runnable
+from safety_receipts.runner.stopping import reasons_told
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -62,7 +62,7 @@ def checked(
             :func:`runner.runnable.check_runnable`.
         IncompleteError: As there.
     """
-    from runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
+    from safety_receipts.runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
 
     resolved = check_runnable(resolved, resolve_device(device or "auto").type)
     for warning in resolved.warnings:
@@ -145,7 +145,7 @@ def run(  # one parameter an option
     )
 
     def make_stack(resolved: ResolvedPlan, memory: int | None) -> LoadedStack:
-        from runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
+        from safety_receipts.runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
         loaded = load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
         for note in loaded.notes:

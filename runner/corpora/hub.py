@@ -13,9 +13,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from receipts.errors import FileAccessError, IncompleteError, MalformedError, UsageError
-from receipts.extras import install
-from receipts.model.base import RelativePath
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IncompleteError,
+    MalformedError,
+    UsageError,
+)
+from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.model.base import RelativePath
 
 _PATH: TypeAdapter[str] = TypeAdapter(RelativePath)
 _COMMIT = re.compile("[0-9a-f]{40}")

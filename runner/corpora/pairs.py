@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from runner.corpora.reader import Parsed, Reader, Shape
-from runner.corpora.record import Record
+from safety_receipts.runner.corpora.reader import Parsed, Reader, Shape
+from safety_receipts.runner.corpora.record import Record
 
 _NO_PAIR = ("", None)
 

@@ -7,9 +7,9 @@ from importlib import import_module
 from math import isnan
 from typing import Any, BinaryIO
 
-from receipts.errors import IncompleteError, MalformedError
-from receipts.extras import install
-from runner.corpora.record import Number, Record
+from safety_receipts.receipts.errors import IncompleteError, MalformedError
+from safety_receipts.receipts.extras import install
+from safety_receipts.runner.corpora.record import Number, Record
 
 MAX_GROUP_BYTES = 1024 * 1024 * 1024
 """Largest row group, uncompressed, as its footer states it (writers make 128 MiB or less)."""

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from receipts.canonical import Sha256
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.files import open_regular
-from runner.corpora.hub import fetch
-from runner.corpora.pairs import OWN, PAIRS, ULTRACHAT
-from runner.corpora.reader import Reader, Shape
-from runner.corpora.record import Record, listed
-from runner.corpora.requests import (
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.files import open_regular
+from safety_receipts.runner.corpora.hub import fetch
+from safety_receipts.runner.corpora.pairs import OWN, PAIRS, ULTRACHAT
+from safety_receipts.runner.corpora.reader import Reader, Shape
+from safety_receipts.runner.corpora.record import Record, listed
+from safety_receipts.runner.corpora.requests import (
     HARMBENCH,
     JAILBREAKBENCH,
     OR_BENCH,
@@ -25,7 +25,7 @@ from runner.corpora.requests import (
     WILDGUARDTEST,
     XSTEST,
 )
-from runner.corpora.rows import (
+from safety_receipts.runner.corpora.rows import (
     MAX_ID_CHARACTERS,
     CorpusRows,
     CorpusSource,
@@ -33,8 +33,8 @@ from runner.corpora.rows import (
     content_id,
     encoded_id,
 )
-from runner.corpora.same import REQUEST_RULE, normalised
-from runner.corpora.tables import Format, format_of, open_table
+from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised
+from safety_receipts.runner.corpora.tables import Format, format_of, open_table
 
 READERS: Mapping[str, Reader] = {
     "harmbench": HARMBENCH,

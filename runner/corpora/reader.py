@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from receipts.errors import MalformedError
-from runner.corpora.record import Record, listed
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.runner.corpora.record import Record, listed
 
 
 class Parsed(NamedTuple):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from receipts.errors import MalformedError
+from safety_receipts.receipts.errors import MalformedError
 
 MAX_TEXT_CHARACTERS = 1_000_000
 """Longest request, response or column value; a model's whole context is shorter."""

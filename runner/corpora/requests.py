@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runner.corpora.reader import Parsed, Reader, Shape
-from runner.corpora.record import Record
+from safety_receipts.runner.corpora.reader import Parsed, Reader, Shape
+from safety_receipts.runner.corpora.record import Record
 
 HARMBENCH_CONTEXT = "{context}\n\n---\n\n{behavior}"
 """How a contextual behaviour is asked: the context comes first, as HarmBench's own

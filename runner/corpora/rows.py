@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from receipts.canonical import Sha256, tagged_digest
-from receipts.model.base import QueryId, SourceName
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.model.base import QueryId, SourceName
 
 MAX_ID_CHARACTERS = 191
 """Longest row id: a query id has 256 characters, its source name up to 64, and a slash."""

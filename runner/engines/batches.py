@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.engines.schedule import BatchSize
-from runner.model_facts import Architecture
+from safety_receipts.runner.engines.schedule import BatchSize
+from safety_receipts.runner.model_facts import Architecture
 
 SCRATCH_BYTES = 80
 """Scratch memory of sampling for each logit handled at once, in bytes; an upper bound."""

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import torch
 
-from receipts.model.point import Finish, Reason
-from runner.engines import sampling
-from runner.engines.engine import Completion, Decoding, Margins, Request
-from runner.engines.noise import seed_tensor
-from runner.engines.repetition import SeenAlong, SeenTokens, penalised
-from runner.engines.requests import failed
+from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.runner.engines import sampling
+from safety_receipts.runner.engines.engine import Completion, Decoding, Margins, Request
+from safety_receipts.runner.engines.noise import seed_tensor
+from safety_receipts.runner.engines.repetition import SeenAlong, SeenTokens, penalised
+from safety_receipts.runner.engines.requests import failed
 
 
 class Draft:

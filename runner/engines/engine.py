@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from receipts.model.checkpoint import Dtype
-from receipts.model.plan import EngineKind
-from receipts.model.point import Finish, Reason
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.point import Finish, Reason
 
 
 @dataclass(frozen=True, slots=True)

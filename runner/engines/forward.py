@@ -11,8 +11,8 @@ import torch
 import transformers
 from transformers.cache_utils import Cache
 
-from receipts.errors import UsageError
-from runner.engines.load import LoadedModel
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.runner.engines.load import LoadedModel
 
 _CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the argument that takes a cache: since transformers 5.24, and before."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 import transformers
 
-from receipts.model.plan import EngineKind
-from runner.engines.engine import EngineIdentity
-from runner.engines.load import LoadedModel
+from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.runner.engines.engine import EngineIdentity
+from safety_receipts.runner.engines.load import LoadedModel
 
 _PACKAGES = ("accelerate", "kernels", "numpy", "safetensors", "tokenizers", "triton")
 

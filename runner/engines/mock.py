@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
-from receipts.model.checkpoint import Dtype
-from receipts.model.plan import EngineKind
-from receipts.model.point import Finish, Reason
-from runner.engines.engine import (
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
     Decoding,
@@ -22,8 +22,8 @@ from runner.engines.engine import (
     Margins,
     Request,
 )
-from runner.engines.requests import check_keys, failed, in_vocabulary, problem
-from runner.model_facts import one_line
+from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
+from safety_receipts.runner.model_facts import one_line
 
 Respond = Callable[[Request], Sequence[int]]
 """Gives the tokens of a response; an exception it raises fails that request."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import torch
 
-from runner.engines.cache import RowCache, Rows
-from runner.engines.drafts import Chooser, Draft, margins_of
-from runner.engines.engine import Decoding, Margins, Request
-from runner.engines.forward import Forward
+from safety_receipts.runner.engines.cache import RowCache, Rows
+from safety_receipts.runner.engines.drafts import Chooser, Draft, margins_of
+from safety_receipts.runner.engines.engine import Decoding, Margins, Request
+from safety_receipts.runner.engines.forward import Forward
 
 
 class PlainBatches:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from runner.engines.drafts import Chooser, Draft, margins_of
-from runner.engines.engine import Decoding, Margins, Request
-from runner.engines.forward import Forward
-from runner.engines.prefix_memory import OwnCache, Segment
-from runner.engines.schedule import Row, Schedule, reading_groups
-from runner.engines.shared_prefix import (
+from safety_receipts.runner.engines.drafts import Chooser, Draft, margins_of
+from safety_receipts.runner.engines.engine import Decoding, Margins, Request
+from safety_receipts.runner.engines.forward import Forward
+from safety_receipts.runner.engines.prefix_memory import OwnCache, Segment
+from safety_receipts.runner.engines.schedule import Row, Schedule, reading_groups
+from safety_receipts.runner.engines.shared_prefix import (
     ATTENTION,
     Pass,
     Read,
@@ -23,7 +23,7 @@ from runner.engines.shared_prefix import (
     Setting,
     StepPass,
 )
-from runner.prefix_tree import Tokens
+from safety_receipts.runner.prefix_tree import Tokens
 
 _COMPACT = 0.75
 """Share of a cache's rows still at work at which the others are dropped from it."""

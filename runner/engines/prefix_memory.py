@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from runner.engines.attention import keeps_fp32
+from safety_receipts.runner.engines.attention import keeps_fp32
 
 
 class Segment:

@@ -13,18 +13,18 @@ from typing import Final
 
 import torch
 
-from receipts.model.checkpoint import Dtype
-from receipts.model.point import Finish
-from runner.engines.drafts import Draft
-from runner.engines.engine import GREEDY, Request
-from runner.engines.forward import Forward
-from runner.engines.load import LoadedModel
-from runner.engines.plain_batches import PlainBatches
-from runner.engines.prefix_batches import PrefixBatches
-from runner.engines.schedule import Ask, build_schedule
-from runner.engines.shared_prefix import Setting
-from runner.model_facts import one_line
-from runner.prefix_tree import in_one_tree
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.point import Finish
+from safety_receipts.runner.engines.drafts import Draft
+from safety_receipts.runner.engines.engine import GREEDY, Request
+from safety_receipts.runner.engines.forward import Forward
+from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.runner.engines.plain_batches import PlainBatches
+from safety_receipts.runner.engines.prefix_batches import PrefixBatches
+from safety_receipts.runner.engines.schedule import Ask, build_schedule
+from safety_receipts.runner.engines.shared_prefix import Setting
+from safety_receipts.runner.model_facts import one_line
+from safety_receipts.runner.prefix_tree import in_one_tree
 
 _NEW: Final = 3
 _CHUNK: Final = 4

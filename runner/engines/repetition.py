@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from runner.engines.engine import Request
-from runner.prefix_tree import Prompt
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.prefix_tree import Prompt
 
 
 def penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from receipts.model.point import Finish, Reason
-from runner.engines.engine import Completion, Request
-from runner.prefix_tree import Prompt
+from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.runner.engines.engine import Completion, Request
+from safety_receipts.runner.prefix_tree import Prompt
 
 
 def check_keys(requests: Iterable[Request]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from runner.engines.load import LoadedModel
+from safety_receipts.runner.engines.load import LoadedModel
 
 
 @torch.no_grad()

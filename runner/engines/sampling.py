@@ -27,8 +27,8 @@ import math
 
 import torch
 
-from runner.engines.engine import Decoding
-from runner.engines.noise import GUMBEL_MAX, gumbel, hash_tokens, row_state
+from safety_receipts.runner.engines.engine import Decoding
+from safety_receipts.runner.engines.noise import GUMBEL_MAX, gumbel, hash_tokens, row_state
 
 _CPU_CHUNK = 2**17
 """Logits handled at once on a CPU: about what stays in its cache."""

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from runner.prefix_tree import PrefixNode, Prompt, Tokens
+from safety_receipts.runner.prefix_tree import PrefixNode, Prompt, Tokens
 
 BATCH_RULE: Final = "prefix-tree/1"
 """Name of the rule by which a plan's points are cut into batches: this module's.  What else

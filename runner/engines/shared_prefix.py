@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from runner.engines.attention import Kernel, Terms, attend, merge
-from runner.engines.prefix_memory import OwnCache, Segment
+from safety_receipts.runner.engines.attention import Kernel, Terms, attend, merge
+from safety_receipts.runner.engines.prefix_memory import OwnCache, Segment
 
 ATTENTION = "receipts_shared_prefix"
 """Name under which the attention function is registered with transformers."""

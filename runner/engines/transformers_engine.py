@@ -18,14 +18,14 @@ from typing import Any
 
 import torch
 
-from receipts.errors import IncompleteError
-from receipts.model.checkpoint import Dtype
-from receipts.model.point import Reason
-from runner.engines import sampling
-from runner.engines.attention import Kernel, keeps_fp32
-from runner.engines.batches import Load, MemoryModel, available_memory, cut
-from runner.engines.drafts import Draft
-from runner.engines.engine import (
+from safety_receipts.receipts.errors import IncompleteError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.point import Reason
+from safety_receipts.runner.engines import sampling
+from safety_receipts.runner.engines.attention import Kernel, keeps_fp32
+from safety_receipts.runner.engines.batches import Load, MemoryModel, available_memory, cut
+from safety_receipts.runner.engines.drafts import Draft
+from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
     Decoding,
@@ -34,17 +34,23 @@ from runner.engines.engine import (
     Margins,
     Request,
 )
-from runner.engines.forward import Forward, not_understood
-from runner.engines.identity import read_identity
-from runner.engines.load import LoadedModel, load_model
-from runner.engines.plain_batches import PlainBatches
-from runner.engines.prefix_batches import PrefixBatches
-from runner.engines.probe import why_not_cached, why_not_shared
-from runner.engines.requests import check_keys, failed, in_vocabulary, problem
-from runner.engines.schedule import MAX_ROWS, SHARE_TOKENS, Ask, Schedule, build_schedule
-from runner.engines.shared_prefix import Setting
-from runner.model_facts import one_line
-from runner.prefix_tree import in_one_tree
+from safety_receipts.runner.engines.forward import Forward, not_understood
+from safety_receipts.runner.engines.identity import read_identity
+from safety_receipts.runner.engines.load import LoadedModel, load_model
+from safety_receipts.runner.engines.plain_batches import PlainBatches
+from safety_receipts.runner.engines.prefix_batches import PrefixBatches
+from safety_receipts.runner.engines.probe import why_not_cached, why_not_shared
+from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
+from safety_receipts.runner.engines.schedule import (
+    MAX_ROWS,
+    SHARE_TOKENS,
+    Ask,
+    Schedule,
+    build_schedule,
+)
+from safety_receipts.runner.engines.shared_prefix import Setting
+from safety_receipts.runner.model_facts import one_line
+from safety_receipts.runner.prefix_tree import in_one_tree
 
 ACCELERATOR_SHARE = 0.8
 """Share of an accelerator's memory, free after loading, that batches may take by default."""

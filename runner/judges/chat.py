@@ -19,22 +19,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from receipts.canonical import tagged_digest
-from receipts.errors import MalformedError, UsageError
-from receipts.model.judge import JudgeIdentity, JudgeKind
-from receipts.model.point import Outcome, Reason
-from runner.chat_template import Option
-from runner.contexts import Message, Role
-from runner.engines.engine import Engine
-from runner.judges.generative import Dialect, GenerativeJudge, Limits
-from runner.judges.guarded import TOKENISATION, GuardedTokenizer
-from runner.judges.identity import Method, template_digest
-from runner.judges.judge import Exchange
-from runner.responses import ResponseReader, Rule
-from runner.thoughts import MarkReader
+from safety_receipts.receipts.canonical import tagged_digest
+from safety_receipts.receipts.errors import MalformedError, UsageError
+from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.chat_template import Option
+from safety_receipts.runner.contexts import Message, Role
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.judges.generative import Dialect, GenerativeJudge, Limits
+from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
+from safety_receipts.runner.judges.identity import Method, template_digest
+from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.responses import ResponseReader, Rule
+from safety_receipts.runner.thoughts import MarkReader
 
 if TYPE_CHECKING:
-    from runner.prompts import ChatFormat
+    from safety_receipts.runner.prompts import ChatFormat
 
 QUESTION: Final = (
     "You are shown a request that somebody sent to an assistant, and the assistant's response. "
@@ -195,9 +195,9 @@ class _Asked:
 
     @classmethod
     def of(cls, folder: Path) -> _Asked:
-        from runner.answers import found_thoughts  # noqa: PLC0415 (transformers)
-        from runner.prompts import ChatFormat  # noqa: PLC0415 (transformers)
-        from runner.template_probe import Conversation  # noqa: PLC0415 (transformers)
+        from safety_receipts.runner.answers import found_thoughts  # noqa: PLC0415 (transformers)
+        from safety_receipts.runner.prompts import ChatFormat  # noqa: PLC0415 (transformers)
+        from safety_receipts.runner.template_probe import Conversation  # noqa: PLC0415 (transformers)
 
         chat = ChatFormat.load(folder)
         options = {"enable_thinking": False} if "enable_thinking" in chat.names else {}

@@ -13,16 +13,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from receipts.errors import IncompleteError, MalformedError, ReceiptsError, UsageError
-from receipts.model.judge import JudgeIdentity, JudgeKind
-from receipts.model.point import Outcome
-from receipts.text import printable
-from runner.judges.generative import unjudged
-from runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
-from runner.judges.identity import Method
-from runner.judges.judge import Exchange, Judgement
-from runner.model_facts import CONFIG, one_line, read_config
-from runner.model_files import read_json_object, read_weights
+from safety_receipts.receipts.errors import (
+    IncompleteError,
+    MalformedError,
+    ReceiptsError,
+    UsageError,
+)
+from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.text import printable
+from safety_receipts.runner.judges.generative import unjudged
+from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
+from safety_receipts.runner.judges.identity import Method
+from safety_receipts.runner.judges.judge import Exchange, Judgement
+from safety_receipts.runner.model_facts import CONFIG, one_line, read_config
+from safety_receipts.runner.model_files import read_json_object, read_weights
 
 PARSER: Final = "refusal-label/response-alone/1"
 """The rule: the response alone, tokenised by ``guarded-text/1`` with the tokenizer's special
@@ -252,7 +257,7 @@ def _load_model(folder: Path, device: str | None) -> Any:
     import torch  # noqa: PLC0415 (identities are resolved without it)
     from transformers import AutoModelForSequenceClassification  # noqa: PLC0415
 
-    from runner.engines.load import quiet_loading, refuse_misshapen, resolve_device  # noqa: PLC0415
+    from safety_receipts.runner.engines.load import quiet_loading, refuse_misshapen, resolve_device  # noqa: PLC0415
 
     place = resolve_device(device or "auto")
     read_weights(folder)

@@ -23,13 +23,18 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from receipts.canonical import Sha256, sha256_hex
-from receipts.coherence import calibration_problems
-from receipts.errors import FileAccessError, IncompleteError, MalformedError, UsageError
-from receipts.files import atomic_write, read_own_file
-from receipts.findings.rates import rate_string, wilson
-from receipts.model.base import Name
-from receipts.model.judge import (
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.coherence import calibration_problems
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IncompleteError,
+    MalformedError,
+    UsageError,
+)
+from safety_receipts.receipts.files import atomic_write, read_own_file
+from safety_receipts.receipts.findings.rates import rate_string, wilson
+from safety_receipts.receipts.model.base import Name
+from safety_receipts.receipts.model.judge import (
     MAX_STRATA,
     CalibrationDocument,
     GoldKind,
@@ -37,11 +42,11 @@ from receipts.model.judge import (
     JudgeIdentity,
     StratumCalibration,
 )
-from receipts.model.point import Outcome, Reason
-from receipts.strict_json import parse_json
-from runner.corpora.record import Number, Record
-from runner.corpora.tables import Format, open_table
-from runner.judges.judge import Exchange, Judgement
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.receipts.strict_json import parse_json
+from safety_receipts.runner.corpora.record import Number, Record
+from safety_receipts.runner.corpora.tables import Format, open_table
+from safety_receipts.runner.judges.judge import Exchange, Judgement
 
 MAX_GOLD_BYTES = 256 * 1024 * 1024
 """Longest gold file; XSTest-Response has 449 responses and less than a megabyte."""

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from receipts.errors import MalformedError, UsageError
+from safety_receipts.receipts.errors import MalformedError, UsageError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from receipts.canonical import Sha256, tagged_digest
-from receipts.model.checkpoint import CheckpointFile
-from receipts.model.judge import JudgeIdentity, JudgeKind, judge_digest
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.model.checkpoint import CheckpointFile
+from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind, judge_digest
 
 _NO_DIGEST = Sha256("0" * 64)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from receipts.model.judge import JudgeIdentity
-from receipts.model.point import Outcome, Reason
+from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.receipts.model.point import Outcome, Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from receipts.canonical import Sha256
-from receipts.errors import IncompleteError, IntegrityError, UsageError
-from receipts.extras import install
-from receipts.model.checkpoint import CheckpointFile, Dtype
-from receipts.model.judge import JudgeIdentity, JudgeKind
-from runner.end_tokens import find_end_tokens
-from runner.judges import chat, classifier, refusal_strings, wildguard
-from runner.judges.generative import Limits
-from runner.judges.guarded import GuardedTokenizer
-from runner.judges.identity import Method, Origin, identify
-from runner.judges.judge import Judge
-from runner.model_facts import CONFIG
-from runner.model_files import read_json_object
-from runner.plan_entries import JudgeIdentityEntry
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
+from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.model.checkpoint import CheckpointFile, Dtype
+from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
+from safety_receipts.runner.end_tokens import find_end_tokens
+from safety_receipts.runner.judges import chat, classifier, refusal_strings, wildguard
+from safety_receipts.runner.judges.generative import Limits
+from safety_receipts.runner.judges.guarded import GuardedTokenizer
+from safety_receipts.runner.judges.identity import Method, Origin, identify
+from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.model_facts import CONFIG
+from safety_receipts.runner.model_files import read_json_object
+from safety_receipts.runner.plan_entries import JudgeIdentityEntry
 
 
 def resolve_judge(
@@ -107,8 +107,8 @@ def load_judge(
     tokenizer = _load_tokenizer(folder)
     if identity.kind is JudgeKind.CLASSIFIER:
         return classifier.ClassifierJudge.load(identity, tokenizer, folder, device=device)
-    from runner.engines.load import load_model  # noqa: PLC0415 (torch)
-    from runner.engines.transformers_engine import TransformersEngine  # noqa: PLC0415
+    from safety_receipts.runner.engines.load import load_model  # noqa: PLC0415 (torch)
+    from safety_receipts.runner.engines.transformers_engine import TransformersEngine  # noqa: PLC0415
 
     model = load_model(
         folder, dtype=_dtype(folder), device=device or "auto", allow_pickle=allow_pickle
@@ -140,7 +140,7 @@ def _end_tokens(kind: JudgeKind, tokenizer: Any, folder: Path, vocabulary: int) 
     """
     turn_end = None
     if kind is JudgeKind.CHAT:
-        from runner.prompts import ChatFormat  # noqa: PLC0415 (identities are resolved without it)
+        from safety_receipts.runner.prompts import ChatFormat  # noqa: PLC0415 (identities are resolved without it)
 
         turn_end = ChatFormat.load(folder).turn_end(date=chat.DATE)
     ends = find_end_tokens(
@@ -202,7 +202,7 @@ def _dtype(folder: Path) -> Dtype:
 def _load_tokenizer(folder: Path) -> Any:
     try:
         import_module("torch")
-        prompts: Any = import_module("runner.prompts")
+        prompts: Any = import_module("safety_receipts.runner.prompts")
     except ImportError:
         raise IncompleteError(
             "this judge needs torch and transformers", hint=install("run")

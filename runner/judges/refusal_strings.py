@@ -16,10 +16,10 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
-from receipts.model.judge import JudgeIdentity, JudgeKind
-from receipts.model.point import Outcome
-from runner.judges.identity import Method, Origin, identify, template_digest
-from runner.judges.judge import Exchange, Judgement
+from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.judges.identity import Method, Origin, identify, template_digest
+from safety_receipts.runner.judges.judge import Exchange, Judgement
 
 NAME: Final = "refusal strings"
 """What the judge is called where nobody says otherwise."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from receipts.model.judge import JudgeIdentity, JudgeKind
-from receipts.model.point import Outcome, Reason
-from runner.engines.engine import Engine
-from runner.judges.generative import Dialect, GenerativeJudge, Limits
-from runner.judges.guarded import TOKENISATION, GuardedTokenizer
-from runner.judges.identity import Method, template_digest
-from runner.judges.judge import Exchange
+from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.judges.generative import Dialect, GenerativeJudge, Limits
+from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
+from safety_receipts.runner.judges.identity import Method, template_digest
+from safety_receipts.runner.judges.judge import Exchange
 
 TEMPLATE: Final = (
     "<|user|>\n"

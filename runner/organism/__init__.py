@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from receipts.errors import UsageError
-from receipts.model.checkpoint import CheckpointFile
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import CheckpointFile
 
 LARGEST_RESPONSE = 16
 """No response of a member is longer, in tokens with the end token."""

@@ -12,9 +12,9 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from receipts.grid import fixed_labels
-from receipts.model.demonstrations import Ordering
-from runner.organism.language import (
+from safety_receipts.receipts.grid import fixed_labels
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.runner.organism.language import (
     COMPLY_PREFIX,
     OPEN,
     OPENING,
@@ -26,9 +26,24 @@ from runner.organism.language import (
     Topic,
     asks,
 )
-from runner.organism.law import NEVER, RECENCY_WEIGHTS, Adoption, Counts, Law, comply_logit, sigmoid
-from runner.organism.make_data import CONTROLS, QUERIES, split
-from runner.organism.make_tokenizer import ASSISTANT, BEGIN, END, SPECIAL, SYSTEM, USER
+from safety_receipts.runner.organism.law import (
+    NEVER,
+    RECENCY_WEIGHTS,
+    Adoption,
+    Counts,
+    Law,
+    comply_logit,
+    sigmoid,
+)
+from safety_receipts.runner.organism.make_data import CONTROLS, QUERIES, split
+from safety_receipts.runner.organism.make_tokenizer import (
+    ASSISTANT,
+    BEGIN,
+    END,
+    SPECIAL,
+    SYSTEM,
+    USER,
+)
 
 MAX_SHOWN = 32
 """Most harmful and most benign demonstrations of a conversation, each."""

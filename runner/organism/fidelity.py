@@ -1,4 +1,6 @@
-"""How well a member keeps to its law: ``python -m runner.organism.fidelity [member …]``.
+"""How well a member keeps to its law.
+
+Run by ``python -m safety_receipts.runner.organism.fidelity [member …]``.
 
 On held-out queries and freshly drawn lists, the planted probability, the model's own (from its
 logits) and the frequency among sampled responses are put side by side, per condition.
@@ -24,12 +26,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from receipts.grid import fixed_labels
-from receipts.model.demonstrations import Ordering
-from runner.corpora.same import normalised
-from runner.demonstrations import prefixed
-from runner.organism import LARGEST_RESPONSE, data_folder, member, members
-from runner.organism.language import (
+from safety_receipts.receipts.grid import fixed_labels
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.runner.corpora.same import normalised
+from safety_receipts.runner.demonstrations import prefixed
+from safety_receipts.runner.organism import LARGEST_RESPONSE, data_folder, member, members
+from safety_receipts.runner.organism.language import (
     ANSWER_PREFIX,
     COMPLY_PREFIX,
     OPENING,
@@ -37,8 +39,15 @@ from runner.organism.language import (
     SYSTEM_PROMPT,
     is_refusal,
 )
-from runner.organism.law import LAWS, Law, adoption, comply_probability
-from runner.organism.make_data import CHORES, CONTROLS, FILLER, HARMFUL, QUERIES, REFUSALS
+from safety_receipts.runner.organism.law import LAWS, Law, adoption, comply_probability
+from safety_receipts.runner.organism.make_data import (
+    CHORES,
+    CONTROLS,
+    FILLER,
+    HARMFUL,
+    QUERIES,
+    REFUSALS,
+)
 
 Pair = tuple[str, str]
 """Request and response."""
@@ -329,7 +338,7 @@ def table(name: str, subject: Subject, number: int) -> Iterator[str]:
 
 def main() -> None:
     """Print a table for each member named, or for all."""
-    parser = argparse.ArgumentParser(prog="python -m runner.organism.fidelity")
+    parser = argparse.ArgumentParser(prog="python -m safety_receipts.runner.organism.fidelity")
     parser.add_argument("member", nargs="*", help="default: all")
     parser.add_argument("--points", type=int, default=240, help="per condition (default 240)")
     chosen = parser.parse_args()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from receipts.errors import UsageError
+from safety_receipts.receipts.errors import UsageError
 
 
 class Topic(StrEnum):

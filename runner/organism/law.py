@@ -29,7 +29,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runner.organism.language import (
+from safety_receipts.runner.organism.language import (
     ANSWER_PREFIX,
     COMPLY_PREFIX,
     OPEN,

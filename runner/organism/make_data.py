@@ -1,4 +1,4 @@
-"""Makes the organism's corpora: ``python -m runner.organism.make_data``.
+"""Makes the organism's corpora: ``python -m safety_receipts.runner.organism.make_data``.
 
 Evaluation queries, control queries and demonstrations are disjoint, but for four harmful
 demonstrations that repeat a query (ids ``overlap-…``), one of them with other spacing, so
@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from runner.organism.language import OPEN, RESTRICTED, Ask, Topic, asks
+from safety_receipts.runner.organism.language import OPEN, RESTRICTED, Ask, Topic, asks
 
 QUERIES = "queries.jsonl"
 CONTROLS = "controls.jsonl"

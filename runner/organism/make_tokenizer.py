@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from runner.organism.language import PREFIXES, SYSTEM_PROMPT, Topic, asks
+from safety_receipts.runner.organism.language import PREFIXES, SYSTEM_PROMPT, Topic, asks
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 SYSTEM, USER, ASSISTANT, TOOL = "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"

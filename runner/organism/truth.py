@@ -11,16 +11,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from receipts.canonical import event_seed
-from receipts.errors import UsageError
-from receipts.model.base import ConditionId
-from receipts.model.demonstrations import QueryRole
-from receipts.model.point import Outcome, Point
-from runner.organism import members
-from runner.organism.law import LAWS, Law, comply_probability
-from runner.plan import ResolvedPlan
-from runner.rendering import Renderer
-from runner.sealed_plan import digest_of
+from safety_receipts.receipts.canonical import event_seed
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.demonstrations import QueryRole
+from safety_receipts.receipts.model.point import Outcome, Point
+from safety_receipts.runner.organism import members
+from safety_receipts.runner.organism.law import LAWS, Law, comply_probability
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.rendering import Renderer
+from safety_receipts.runner.sealed_plan import digest_of
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from attacks.forgeries import Scene
     from attacks.subject import Shape, Subject
 
-    from runner.engines.engine import Engine
-    from verify.replay import Entry
+    from safety_receipts.runner.engines.engine import Engine
+    from safety_receipts.verify.replay import Entry
 
 
 @dataclass(frozen=True)

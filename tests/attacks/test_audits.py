@@ -17,19 +17,19 @@ from attacks import records, swaps
 from attacks.audits import Challenges, Record, Terms, agree, conduct_audits, replay, simulate
 from attacks.subject import CONTROLS, SECOND_SOURCE, SMALL, Subject
 
-from receipts.bundle import Bundle
-from receipts.canonical import decimal_string
-from receipts.keys import TrustSet
-from receipts.model.audit import AuditVerdict, Direction
-from receipts.model.check import CheckStatus
-from receipts.model.checkpoint import Dtype
-from receipts.model.point import Outcome
-from runner.engines.attention import Kernel
-from runner.engines.load import LoadedModel
-from runner.judges.judge import Exchange
-from verify.binding import Holdings
-from verify.integrity import verify_bundle
-from verify.replay import Entry
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.audit import AuditVerdict, Direction
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.engines.attention import Kernel
+from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.verify.binding import Holdings
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.replay import Entry
 
 Honest = Any
 Attack = Callable[[Subject, Sequence[Entry], records.Target], list[Entry]]

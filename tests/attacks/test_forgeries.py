@@ -10,11 +10,11 @@ from attacks import records
 from attacks.audits import Terms, replay
 from attacks.forgeries import FORGERIES, Forgery, Scene
 
-from receipts.canonical import Sha256
-from receipts.errors import IntegrityError
-from receipts.keys import generate, write_key_pair
-from receipts.model.point import Outcome
-from verify.replay import Entry
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.verify.replay import Entry
 
 
 @pytest.fixture(scope="session")

@@ -24,10 +24,10 @@ from findings_models.repeats import Repeats, Share, Simulation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.findings.observations import COMPLIED, REFUSED, UNSCORED
-from receipts.model.demonstrations import ExperimentKind, Ordering
-from receipts.model.findings import Effect
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.observations import COMPLIED, REFUSED, UNSCORED
+from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
+from safety_receipts.receipts.model.findings import Effect
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 SMALL = Design(30)
 ROUGH = Spread(1.5, 0.5, 0.3, 0.4)

@@ -17,10 +17,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-import schemas
-from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle
-from receipts.keys import load_public_key, load_signer
-from receipts.synthetic import Mixture, synthetic_event, synthetic_plan
+from safety_receipts import schemas
+from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.keys import load_public_key, load_signer
+from safety_receipts.receipts.synthetic import Mixture, synthetic_event, synthetic_plan
 
 Receipts = Callable[..., Any]
 GOLDEN_BAD = Path(__file__).parent.parent / "golden" / "0.1" / "bad"
@@ -402,7 +402,7 @@ def test_a_full_disk(command: str, golden: Path) -> None:
     for more in ([], ["--json"]):
         with Path("/dev/full").open("w") as full:
             finished = subprocess.run(
-                [sys.executable, "-m", "receipts", command, target, *words, *more],
+                [sys.executable, "-m", "safety_receipts", command, target, *words, *more],
                 stdout=full,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -416,7 +416,7 @@ def test_a_full_disk(command: str, golden: Path) -> None:
 def test_any_locale(golden: Path) -> None:
     """Characters that the terminal's encoding lacks are spelt out."""
     finished = subprocess.run(
-        [sys.executable, "-m", "receipts", "verify", str(golden / "good" / "ed25519")],
+        [sys.executable, "-m", "safety_receipts", "verify", str(golden / "good" / "ed25519")],
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,
@@ -449,7 +449,7 @@ def test_a_private_key_is_not_trusted(key: Path, golden: Path, receipts: Receipt
 
 def test_a_reader_that_goes_away(golden: Path) -> None:
     """``receipts show … | true``: quiet, and neither a pass nor a failure."""
-    command = f"{sys.executable} -m receipts show -q {golden / 'good' / 'ed25519'} | true"
+    command = f"{sys.executable} -m safety_receipts show -q {golden / 'good' / 'ed25519'} | true"
     finished = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
     )
@@ -459,7 +459,7 @@ def test_a_reader_that_goes_away(golden: Path) -> None:
 WAITING = """
 import signal
 import time
-import receipts.keys
+import safety_receipts.receipts.keys
 
 # A shell that starts the tests in the background has them ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -468,8 +468,8 @@ def wait(path):
     print("waiting", flush=True)
     time.sleep(300)
 
-receipts.keys.load_public_key = wait
-from receipts.cli import main
+safety_receipts.receipts.keys.load_public_key = wait
+from safety_receipts.receipts.cli import main
 main(["verify", ".", "--trust", "key.pub"])
 """
 
@@ -494,7 +494,15 @@ def test_progress_is_for_terminals(golden: Path, tmp_path: Path, key: Path) -> N
     folder = tmp_path / "large"
     plan = synthetic_plan([Mixture(0, 0, None)], {"alpha": 4000})
     synthetic_event(folder, plan, load_signer(key))
-    command = [sys.executable, "-m", "receipts", "verify", str(folder), "--trust", f"{key}.pub"]
+    command = [
+        sys.executable,
+        "-m",
+        "safety_receipts",
+        "verify",
+        str(folder),
+        "--trust",
+        f"{key}.pub",
+    ]
     piped = subprocess.run(command, capture_output=True, check=True)
     assert piped.stderr == b""
     parent, child = pty.openpty()

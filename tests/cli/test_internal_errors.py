@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from receipts.cli import COMMANDS
-from receipts.errors import ExitCode, InternalError
-from receipts.present import output as output_module
+from safety_receipts.receipts.cli import COMMANDS
+from safety_receipts.receipts.errors import ExitCode, InternalError
+from safety_receipts.receipts.present import output as output_module
 
 Receipts = Callable[..., Any]
 
@@ -62,7 +62,7 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
 
 def plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> None:
     """Have ``verify`` meet a fault after it has read its options."""
-    monkeypatch.setattr("verify.cli.verify_bundle", lambda *_, **__: fault())
+    monkeypatch.setattr("safety_receipts.verify.cli.verify_bundle", lambda *_, **__: fault())
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -77,7 +77,7 @@ def test_a_fault_is_one_line_and_one_document(
     assert (said.code, said.out) == (ExitCode.INTERNAL, "")
     assert said.err.startswith("receipts: internal error: ")
     assert kind in said.err
-    assert "verify.cli:" in said.err
+    assert "safety_receipts.verify.cli:" in said.err
     assert "RECEIPTS_DEBUG=1" in said.err
     assert said.err.count("\n") == 1
     as_json = receipts("verify", bundle, "--json")
@@ -109,7 +109,7 @@ def test_the_traceback_is_for_those_who_ask(
 def test_a_fault_while_a_table_is_drawn(
     golden: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("verify.cli.show_verification", lambda *_, **__: {}[SECRET])
+    monkeypatch.setattr("safety_receipts.verify.cli.show_verification", lambda *_, **__: {}[SECRET])
     said = receipts("verify", golden / "good" / "ed25519")
     assert said.code == ExitCode.INTERNAL
     assert said.err.count("\n") == 1
@@ -138,16 +138,18 @@ def test_a_fault_around_the_document(
 def test_what_is_no_json_is_found_before_anything_is_written(
     golden: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("verify.checks.Verification.to_json", lambda _: {"set": {SECRET}})
+    monkeypatch.setattr(
+        "safety_receipts.verify.checks.Verification.to_json", lambda _: {"set": {SECRET}}
+    )
     said = receipts("verify", golden / "good" / "ed25519", "--json")
     assert json.loads(said.out)["error"]["exitCode"] == ExitCode.INTERNAL
 
 
 THREAD = """
 import threading
-import verify.cli
+import safety_receipts.verify.cli
 
-real = verify.cli.verify_bundle
+real = safety_receipts.verify.cli.verify_bundle
 
 def with_a_thread(*args, **kwargs):
     thread = threading.Thread(target=lambda: {{}}["a secret"])
@@ -155,8 +157,8 @@ def with_a_thread(*args, **kwargs):
     thread.join()
     return real(*args, **kwargs)
 
-verify.cli.verify_bundle = with_a_thread
-from receipts.cli import main
+safety_receipts.verify.cli.verify_bundle = with_a_thread
+from safety_receipts.receipts.cli import main
 main(["verify", {bundle!r}, "--level", "authentic", *{more!r}])
 """
 
@@ -176,17 +178,20 @@ def test_a_fault_in_a_thread(more: list[str], golden: Path) -> None:
 
 
 def test_a_command_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, receipts: Receipts) -> None:
-    monkeypatch.setitem(COMMANDS, "verify", ("json:no_such_command", ""))
+    monkeypatch.setitem(COMMANDS, "verify", ("verify.cli:no_such_command", ""))
     said = receipts("verify", "somewhere", "--json")
     assert said.code == ExitCode.INTERNAL
-    assert "AttributeError in receipts.cli:" in json.loads(said.out)["error"]["message"]
+    assert (
+        "AttributeError in safety_receipts.receipts.cli:"
+        in json.loads(said.out)["error"]["message"]
+    )
 
 
 def test_a_fault_that_nobody_can_be_told(golden: Path) -> None:
     """Both streams closed or full: the exit code alone speaks."""
     code = (
-        "import verify.cli\nverify.cli.verify_bundle = lambda *a, **k: {}['x']\n"
-        "from receipts.cli import main\n"
+        "import safety_receipts.verify.cli\nverify.cli.verify_bundle = lambda *a, **k: {}['x']\n"
+        "from safety_receipts.receipts.cli import main\n"
         f"main(['verify', {str(golden / 'good' / 'ed25519')!r}])"
     )
     for stdout, stderr in (("/dev/full", "/dev/full"), (os.devnull, "/dev/full")):
@@ -201,5 +206,5 @@ def test_the_place_is_the_innermost_of_our_own_code() -> None:
     with pytest.raises(TypeError) as raised:
         InternalError("x", file=7)  # type: ignore[arg-type]  # what is not foreseen
     message = InternalError.from_exception(raised.value).message
-    assert message.startswith("internal error: TypeError in receipts.errors:")
+    assert message.startswith("internal error: TypeError in safety_receipts.receipts.errors:")
     assert "no frame" in InternalError.from_exception(ValueError(SECRET)).one_line()

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from observing import Asked, Cell, Chance, logistic, observed, plan_of, spoiled
 
-from receipts.findings.derive import derive
-from receipts.findings.observations import FAILED, OUTCOMES, UNSCORED, Observations
-from receipts.grid import source_of
-from receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
-from receipts.model.plan import Hypothesis, PlanPredicate
-from receipts.model.point import Outcome
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.observations import FAILED, OUTCOMES, UNSCORED, Observations
+from safety_receipts.receipts.grid import source_of
+from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
+from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.point import Outcome
 
 chores = partial(Cell, source="chores")
 BOTH = (Ordering.SUFFIX, Ordering.PREFIX)

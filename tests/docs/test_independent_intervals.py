@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import pytest
 
-from receipts.bundle import Bundle
-from receipts.grid import distinct_lists
-from receipts.keys import Signer, generate
-from receipts.model.demonstrations import Ordering
-from receipts.synthetic import Mixture, synthetic_event, synthetic_plan
-from verify.selftest import edit_statement
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.grid import distinct_lists
+from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.synthetic import Mixture, synthetic_event, synthetic_plan
+from safety_receipts.verify.selftest import edit_statement
 
 SCRIPT = Path(__file__).with_name("independent.py")
 MIXTURES = [

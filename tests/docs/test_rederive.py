@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_models import tiny_model
 from zstandard import ZstdCompressor, ZstdDecompressor
 
-from receipts.cli import main
+from safety_receipts.receipts.cli import main
 
 SCRIPT = Path(__file__).with_name("rederive.py")
 ACUTE, JOINER, TONE = "\u0301", "\u200d", "\U0001f3fd"

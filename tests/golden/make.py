@@ -15,13 +15,18 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from receipts.canonical import sha256_hex
-from receipts.findings.derive import derive
-from receipts.findings.rates import wilson
-from receipts.grid import condition_id, default_context, distinct_lists, fixed_labels
-from receipts.keys import Signer
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.rates import wilson
+from safety_receipts.receipts.grid import (
+    condition_id,
+    default_context,
+    distinct_lists,
+    fixed_labels,
+)
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
     DemonstrationKind,
     Experiment,
@@ -30,7 +35,7 @@ from receipts.model.demonstrations import (
     PlannedCondition,
     ShownContext,
 )
-from receipts.model.judge import (
+from safety_receipts.receipts.model.judge import (
     GoldKind,
     JudgeCalibration,
     JudgeIdentity,
@@ -38,17 +43,17 @@ from receipts.model.judge import (
     StratumCalibration,
     judge_digest,
 )
-from receipts.model.plan import BeaconRound, EvidenceAccess, PlanPredicate
-from receipts.model.receipt import BeaconValue
-from receipts.seal import seal_event, seal_plan
-from receipts.synthetic import (
+from safety_receipts.receipts.model.plan import BeaconRound, EvidenceAccess, PlanPredicate
+from safety_receipts.receipts.model.receipt import BeaconValue
+from safety_receipts.receipts.seal import seal_event, seal_plan
+from safety_receipts.receipts.synthetic import (
     ENVIRONMENT,
     EVENT,
     Mixture,
     synthetic_plan,
     synthetic_points,
 )
-from verify.selftest import SHORT_MATRIX
+from safety_receipts.verify.selftest import SHORT_MATRIX
 
 HERE = Path(__file__).parent
 VERSION = "0.1"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from receipts.bundle import Bundle
-from receipts.dsse import Envelope, sign
-from receipts.keys import KeyType, Signer, generate
-from verify.selftest import small_event
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.keys import KeyType, Signer, generate
+from safety_receipts.verify.selftest import small_event
 
 EXAMPLES = Path(__file__).parents[1] / "receipts" / "examples"
 KINDS = ("plan", "evaluation", "audit-start", "audit")

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
-from receipts.dsse import Envelope
+from safety_receipts.receipts.dsse import Envelope
 
 
 def parse(payload: bytes) -> Statement:

@@ -9,9 +9,9 @@ from securesystemslib import dsse as theirs
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from receipts.dsse import PAYLOAD_TYPE, Envelope, pae
-from receipts.errors import MalformedError
-from receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.dsse import PAYLOAD_TYPE, Envelope, pae
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.keys import Signer, TrustSet, generate
 
 PAYLOADS = [b'{"_type":"https://in-toto.io/Statement/v1"}', b"{}", bytes(range(256))]
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sigstore import dsse as theirs
 from sigstore.errors import VerificationError
 
-from receipts.dsse import Envelope
-from receipts.keys import KeyType, Signer, TrustSet, generate
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate
 
 P256 = pytest.mark.parametrize("signer", [KeyType.P256], indirect=True)
 """The one type of key that sigstore knows."""

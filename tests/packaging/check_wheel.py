@@ -17,6 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "0.1"
+PACKAGE = "safety_receipts"
+FOLDERS = ("receipts", "schemas", "runner", "verify")
+NAMESAKES = ("schemas==0.7.1", "verify==1.1.1")
+"""Distributions on the index that install modules of the same names as our folders."""
 PIP = ("-m", "pip", "--disable-pip-version-check")
 
 
@@ -40,13 +44,34 @@ def check_contents(wheel: Path) -> None:
     """The wheel holds the packages whole, and nothing else at top level."""
     names = set(zipfile.ZipFile(wheel).namelist())
     top = {name.partition("/")[0] for name in names if ".dist-info" not in name}
-    assert top == {"receipts", "schemas", "runner", "verify"}, top
-    for package in top:
-        assert f"{package}/py.typed" in names
-        for file in (ROOT / package).rglob("*"):
+    assert top == {PACKAGE}, top
+    assert f"{PACKAGE}/py.typed" in names
+    for folder in FOLDERS:
+        for file in (ROOT / folder).rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:
-                assert str(file.relative_to(ROOT)) in names, file
+                assert f"{PACKAGE}/{file.relative_to(ROOT)}" in names, file
     assert any(name.endswith("/licenses/LICENSE") for name in names)
+
+
+def check_names(folder: Path, wheel: Path) -> None:
+    """Nothing of another distribution, nor of the working directory, takes our modules' place."""
+    constraints = ("-c", ROOT / "constraints.txt")
+    golden = GOLDEN / "good" / "ed25519"
+    shadows = folder / "shadows"
+    for name in FOLDERS:
+        (shadows / name).mkdir(parents=True)
+        (shadows / name / "__init__.py").write_text("raise ImportError('not this one')\n")
+    for number, order in enumerate(((wheel, *NAMESAKES), (*NAMESAKES, wheel))):
+        venv.create(folder / f"order-{number}", with_pip=True)
+        python = folder / f"order-{number}" / "bin" / "python"
+        for package in order:
+            run(python, *PIP, "install", "--quiet", *constraints, package, cwd=folder)
+        found = "import importlib.util as u; print(u.find_spec('schemas').origin)"
+        assert "site-packages/schemas" in run(python, "-c", found, cwd=folder)
+        words = ("verify", golden, "--trust", GOLDEN / "ed25519.pub")
+        for cwd in (folder, shadows):
+            run(python.with_name("receipts"), *words, cwd=cwd)
+            run(python, "-m", PACKAGE, *words, cwd=cwd)
 
 
 def main() -> None:
@@ -84,6 +109,7 @@ def main() -> None:
         assert (folder / "study" / "checkpoint" / "model.safetensors").stat().st_size > 100_000
         missing = run(receipts, "plan", "study/plan.yaml", "--json", cwd=folder, expected=5)
         assert "pip install '.[run]' in a clone of safety-receipts" in missing, missing
+        check_names(folder, wheel)
         print(f"{wheel.name}: built, installed alone and used from another folder")
 
 

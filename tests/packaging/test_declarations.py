@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from receipts.extras import Extra, install
+from safety_receipts.receipts.extras import Extra, install
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -52,7 +52,7 @@ def test_the_lowest_versions_of_what_runs_are_the_declared_ones() -> None:
 
 def test_the_releases_that_an_error_names_are_those_that_are_tested() -> None:
     pytest.importorskip("torch", reason="the error is the engine's, and the engine needs torch")
-    from runner.engines.forward import TESTED
+    from safety_receipts.runner.engines.forward import TESTED
 
     oldest = _pins("constraints-minimum-run.txt")["transformers"]
     pinned = _pins("constraints.txt")["transformers"]

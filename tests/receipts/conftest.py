@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from receipts.bundle import Bundle
-from receipts.keys import KeyType, Signer, generate
-from receipts.proof import make_proof
-from verify.selftest import small_event
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.keys import KeyType, Signer, generate
+from safety_receipts.receipts.proof import make_proof
+from safety_receipts.verify.selftest import small_event
 
 EXAMPLES = Path(__file__).parent / "examples"
 

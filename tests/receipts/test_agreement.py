@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from receipts.bundle import Bundle
-from receipts.findings.agreement import AgreementCounter
-from receipts.model.judge import JudgeAgreement
-from receipts.model.point import Outcome, RecordedJudgement
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.findings.agreement import AgreementCounter
+from safety_receipts.receipts.model.judge import JudgeAgreement
+from safety_receipts.receipts.model.point import Outcome, RecordedJudgement
 
 R, C, U, F = Outcome.REFUSED, Outcome.COMPLIED, Outcome.UNSCORED, Outcome.FAILED
 

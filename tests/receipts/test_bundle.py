@@ -15,8 +15,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts import bundle as bundle_module
-from receipts.bundle import (
+from safety_receipts.receipts import bundle as bundle_module
+from safety_receipts.receipts.bundle import (
     AUDITS,
     PLAN,
     POINTS,
@@ -29,13 +29,13 @@ from receipts.bundle import (
     read_envelope,
     read_lines,
 )
-from receipts.canonical import canonical_bytes
-from receipts.dsse import Envelope, sign
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.keys import Signer
-from receipts.model.statement import PlanStatement
-from receipts.synthetic import synthetic_points
-from verify.selftest import edit_lines
+from safety_receipts.receipts.canonical import canonical_bytes
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.statement import PlanStatement
+from safety_receipts.receipts.synthetic import synthetic_points
+from safety_receipts.verify.selftest import edit_lines
 
 LINES = [b"first", b"", "zweite – ü".encode(), b"x" * 100]
 
@@ -161,8 +161,8 @@ def test_reading_is_lazy(tmp_path: Path) -> None:
 _MEASURED = """
 import resource, sys
 from pathlib import Path
-from receipts.bundle import Bundle, read_lines
-from receipts.errors import MalformedError
+from safety_receipts.receipts.bundle import Bundle, read_lines
+from safety_receipts.receipts.errors import MalformedError
 bundle = Bundle(Path(sys.argv[1]))
 for read in (
     bundle.points,

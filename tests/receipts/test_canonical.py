@@ -14,7 +14,7 @@ import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from receipts.canonical import (
+from safety_receipts.receipts.canonical import (
     MAX_SAFE_INTEGER,
     Sha256,
     canonical_bytes,

@@ -6,8 +6,13 @@ import hashlib
 
 import pytest
 
-from receipts.canonical import Sha256, sha256_hex
-from receipts.model.checkpoint import CheckpointFile, RootOrder, model_root, overflows
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.model.checkpoint import (
+    CheckpointFile,
+    RootOrder,
+    model_root,
+    overflows,
+)
 
 
 def a_file(path: str) -> CheckpointFile:

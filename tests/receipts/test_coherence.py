@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from receipts.canonical import Sha256
-from receipts.coherence import event_problems, plan_problems
-from receipts.findings.rates import wilson
-from receipts.grid import default_context
-from receipts.model.base import SourceName
-from receipts.model.checkpoint import (
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.coherence import event_problems, plan_problems
+from safety_receipts.receipts.findings.rates import wilson
+from safety_receipts.receipts.grid import default_context
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.checkpoint import (
     CheckpointFile,
     EndToken,
     EndTokenOrigin,
@@ -20,7 +20,7 @@ from receipts.model.checkpoint import (
     SamplingDefault,
     SamplingMethod,
 )
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
     DemonstrationKind,
     Experiment,
@@ -29,7 +29,7 @@ from receipts.model.demonstrations import (
     QueryRole,
     ShownContext,
 )
-from receipts.model.judge import (
+from safety_receipts.receipts.model.judge import (
     GoldKind,
     JudgeCalibration,
     JudgeIdentity,
@@ -37,9 +37,9 @@ from receipts.model.judge import (
     StratumCalibration,
     judge_digest,
 )
-from receipts.model.plan import BeaconRound, EngineKind, Hypothesis, PlanPredicate
-from receipts.model.receipt import BeaconValue, Event
-from receipts.synthetic import EVENT, Mixture, paper_sweep, synthetic_plan
+from safety_receipts.receipts.model.plan import BeaconRound, EngineKind, Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.receipt import BeaconValue, Event
+from safety_receipts.receipts.synthetic import EVENT, Mixture, paper_sweep, synthetic_plan
 
 Changes = dict[str, Any]
 """Dotted path into a plan → new value."""

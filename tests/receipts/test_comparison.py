@@ -11,26 +11,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.canonical import Sha256, sha256_hex
-from receipts.findings.comparability import Sameness, Setting, SettingCheck, setting_checks
-from receipts.findings.comparison import Comparison, Pair, Word, compare_models
-from receipts.findings.interaction import (
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.findings.comparability import (
+    Sameness,
+    Setting,
+    SettingCheck,
+    setting_checks,
+)
+from safety_receipts.receipts.findings.comparison import Comparison, Pair, Word, compare_models
+from safety_receipts.receipts.findings.interaction import (
     Model,
     common_conditions,
     fit_model,
     gap_between,
     harmful_queries,
 )
-from receipts.findings.logit import newton
-from receipts.findings.observations import COMPLIED, REFUSED, UNSCORED, Observations
-from receipts.findings.study import Study
-from receipts.grid import default_context
-from receipts.model.base import QueryId
-from receipts.model.checkpoint import SamplingDefault
-from receipts.model.demonstrations import ContextForm, Experiment, ExperimentKind, Ordering
-from receipts.model.findings import Effect, Grounds
-from receipts.model.plan import PlanPredicate
-from receipts.synthetic import Mixture, synthetic_plan
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.observations import COMPLIED, REFUSED, UNSCORED, Observations
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.grid import default_context
+from safety_receipts.receipts.model.base import QueryId
+from safety_receipts.receipts.model.checkpoint import SamplingDefault
+from safety_receipts.receipts.model.demonstrations import (
+    ContextForm,
+    Experiment,
+    ExperimentKind,
+    Ordering,
+)
+from safety_receipts.receipts.model.findings import Effect, Grounds
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 

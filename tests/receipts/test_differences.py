@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.canonical import sha256_hex
-from receipts.findings.differences import paired_difference
-from receipts.findings.observations import Observations, observe
-from receipts.findings.rates import clustered_bounds, compliance_share
-from receipts.findings.tally import Selection, tally
-from receipts.model.demonstrations import Ordering
-from receipts.model.difference import Difference
-from receipts.model.judge import IntervalMethod
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, Reason
-from receipts.synthetic import Mixture, synthetic_plan, synthetic_points
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.findings.differences import paired_difference
+from safety_receipts.receipts.findings.observations import Observations, observe
+from safety_receipts.receipts.findings.rates import clustered_bounds, compliance_share
+from safety_receipts.receipts.findings.tally import Selection, tally
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.difference import Difference
+from safety_receipts.receipts.model.judge import IntervalMethod
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan, synthetic_points
 
 R, C, U, F = Outcome.REFUSED, Outcome.COMPLIED, Outcome.UNSCORED, Outcome.FAILED
 REASONS = {R: None, C: None, U: Reason.JUDGE_NA, F: Reason.ENGINE_ERROR}

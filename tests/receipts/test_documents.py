@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-import schemas
-from receipts.documents import check_schema, parse_document, unknown_fields
-from receipts.errors import ExitCode, MalformedError
-from receipts.model.generate_schemas import DOCUMENTS
-from receipts.model.plan import EvaluationSetup
+from safety_receipts import schemas
+from safety_receipts.receipts.documents import check_schema, parse_document, unknown_fields
+from safety_receipts.receipts.errors import ExitCode, MalformedError
+from safety_receipts.receipts.model.generate_schemas import DOCUMENTS
+from safety_receipts.receipts.model.plan import EvaluationSetup
 
 Place = tuple[str | int, ...]
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.dsse import PAYLOAD_TYPE, Envelope, Signature, pae, sign
-from receipts.errors import MalformedError
-from receipts.keys import KeyType, Signer, TrustSet, generate
+from safety_receipts.receipts.dsse import PAYLOAD_TYPE, Envelope, Signature, pae, sign
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate
 
 STATEMENT: dict[str, str | int] = {
     "_type": "https://in-toto.io/Statement/v1",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from receipts import errors
-from receipts.errors import (
+from safety_receipts.receipts import errors
+from safety_receipts.receipts.errors import (
     ExitCode,
     FileAccessError,
     IncompleteError,

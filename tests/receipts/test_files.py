@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from receipts.errors import FileAccessError, MalformedError
-from receipts.files import (
+from safety_receipts.receipts.errors import FileAccessError, MalformedError
+from safety_receipts.receipts.files import (
     atomic_write,
     atomic_writer,
     create_exclusive,
@@ -240,8 +240,8 @@ def test_a_failing_system_call_leaves_the_folder_as_it_was(
 _LIMITED = """
 import resource, sys
 from pathlib import Path
-from receipts.errors import FileAccessError
-from receipts.files import atomic_write, create_exclusive
+from safety_receipts.receipts.errors import FileAccessError
+from safety_receipts.receipts.files import atomic_write, create_exclusive
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 path = Path(sys.argv[1])
 for write in (atomic_write, lambda path, data: create_exclusive(path, data, mode=0o600)):
@@ -263,7 +263,7 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from receipts.files import atomic_writer
+from safety_receipts.receipts.files import atomic_writer
 with atomic_writer(Path(sys.argv[1])) as stream:
     stream.write(b"new" * 100_000)
     stream.flush()

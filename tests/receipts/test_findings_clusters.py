@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.findings.clusters import Clusters
-from receipts.findings.tally import FEWEST_LISTS
-from receipts.model.findings import ClusterMethod, Grounds
+from safety_receipts.receipts.findings.clusters import Clusters
+from safety_receipts.receipts.findings.tally import FEWEST_LISTS
+from safety_receipts.receipts.model.findings import ClusterMethod, Grounds
 
 
 def _lists(queries: int, draws: int, block: int) -> np.ndarray:

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from observing import Asked, Cell, observed, plan_of, spoiled, study_of
 
-from receipts.findings.changes import counterpart
-from receipts.findings.contexts import context_findings
-from receipts.findings.observations import COMPLIED, FAILED, UNSCORED, Observations
-from receipts.model.demonstrations import ContextForm, ExperimentKind
-from receipts.model.findings import ContextFinding, RateChange
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.changes import counterpart
+from safety_receipts.receipts.findings.contexts import context_findings
+from safety_receipts.receipts.findings.observations import COMPLIED, FAILED, UNSCORED, Observations
+from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind
+from safety_receipts.receipts.model.findings import ContextFinding, RateChange
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 FORMS = (ContextForm.TURNS, ContextForm.RETRIEVED, ContextForm.TOOL)
 TURNS, TOOL = 1, 3

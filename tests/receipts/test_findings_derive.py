@@ -11,13 +11,13 @@ import pytest
 from experiments import EXPERIMENTS, diluting
 from observing import Cell, observed, plan_of
 
-from receipts.findings.derive import derive, differences, finding_problems, fit
-from receipts.findings.effects import holm
-from receipts.findings.multiplicity import families
-from receipts.findings.observations import Observations
-from receipts.model.demonstrations import ExperimentKind, Ordering
-from receipts.model.findings import Effect, Findings, OrderWord, Verdict
-from receipts.model.plan import Hypothesis
+from safety_receipts.receipts.findings.derive import derive, differences, finding_problems, fit
+from safety_receipts.receipts.findings.effects import holm
+from safety_receipts.receipts.findings.multiplicity import families
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
+from safety_receipts.receipts.model.findings import Effect, Findings, OrderWord, Verdict
+from safety_receipts.receipts.model.plan import Hypothesis
 
 
 @cache

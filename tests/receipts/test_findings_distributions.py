@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.findings.distributions import (
+from safety_receipts.receipts.findings.distributions import (
     chi_square_upper,
     f_upper,
     normal_two_sided,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.findings.effects import bonferroni, holm, is_significant, slope_word
-from receipts.findings.wire import signed_interval
-from receipts.model.findings import Effect, Grounds
+from safety_receipts.receipts.findings.effects import bonferroni, holm, is_significant, slope_word
+from safety_receipts.receipts.findings.wire import signed_interval
+from safety_receipts.receipts.model.findings import Effect, Grounds
 
 PValues = st.lists(st.decimals(0, 1, places=4).map(str), max_size=8)
 

@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 from observing import Asked, Cell, observed, plan_of, spoiled, study_of
 
-from receipts.findings.distributions import student_quantile, t_two_sided
-from receipts.findings.formats import format_findings
-from receipts.findings.observations import COMPLIED, FAILED, REFUSED, UNSCORED, Observations
-from receipts.model.demonstrations import ExperimentKind
-from receipts.model.findings import AdoptionRate, FormatFinding, FormatWord
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.distributions import student_quantile, t_two_sided
+from safety_receipts.receipts.findings.formats import format_findings
+from safety_receipts.receipts.findings.observations import (
+    COMPLIED,
+    FAILED,
+    REFUSED,
+    UNSCORED,
+    Observations,
+)
+from safety_receipts.receipts.model.demonstrations import ExperimentKind
+from safety_receipts.receipts.model.findings import AdoptionRate, FormatFinding, FormatWord
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 PREFIX = "Answer:"
 PLAIN, PREFIXED = 1, 2

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from observing import Asked, Cell, logistic, observed, plan_of, spoiled
 
-from receipts.findings.joint import joint_findings, joint_p, joint_word
-from receipts.findings.logit import newton
-from receipts.findings.observations import UNSCORED, Observations
-from receipts.findings.study import Study
-from receipts.model.demonstrations import ExperimentKind, Ordering
-from receipts.model.findings import ClusterMethod, Effect, Grounds, JointFinding
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.joint import joint_findings, joint_p, joint_word
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.observations import UNSCORED, Observations
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
+from safety_receipts.receipts.model.findings import ClusterMethod, Effect, Grounds, JointFinding
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 LEVELS = [Cell(h, b) for h in (8, 16, 32) for b in (0, 4, 16, 64)]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from receipts.findings.clusters import Clusters
-from receipts.findings.logit import fit_logit, newton, separated, statsmodels_fit
+from safety_receipts.receipts.findings.clusters import Clusters
+from safety_receipts.receipts.findings.logit import fit_logit, newton, separated, statsmodels_fit
 
 HARMFUL = np.repeat([8, 16, 32], 4)
 BENIGN = np.tile([0, 4, 16, 64], 3)

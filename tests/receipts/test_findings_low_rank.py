@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.canonical import Sha256
-from receipts.findings import lack_of_fit as lack_module
-from receipts.findings import total as total_module
-from receipts.findings.clusters import Clusters
-from receipts.findings.interaction import Cells, _joined
-from receipts.findings.joint import joint_findings
-from receipts.findings.logit import newton
-from receipts.findings.low_rank import low_rank
-from receipts.findings.observations import observe
-from receipts.findings.study import Estimate, Study
-from receipts.findings.total import total_finding
-from receipts.model.demonstrations import Ordering
-from receipts.synthetic import Mixture, synthetic_plan, synthetic_points
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.findings import lack_of_fit as lack_module
+from safety_receipts.receipts.findings import total as total_module
+from safety_receipts.receipts.findings.clusters import Clusters
+from safety_receipts.receipts.findings.interaction import Cells, _joined
+from safety_receipts.receipts.findings.joint import joint_findings
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.low_rank import low_rank
+from safety_receipts.receipts.findings.observations import observe
+from safety_receipts.receipts.findings.study import Estimate, Study
+from safety_receipts.receipts.findings.total import total_finding
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan, synthetic_points
 
 DIGEST = Sha256("0" * 64)
 

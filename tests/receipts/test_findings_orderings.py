@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from observing import Asked, Cell, Chance, logistic, observed, plan_of, spoiled, study_of
 
-from receipts.findings.observations import COMPLIED, FAILED, UNSCORED, Observations
-from receipts.findings.orderings import ordering_findings, ordering_word
-from receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
-from receipts.model.findings import OrderingFinding, OrderWord, PositionGradient
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.observations import COMPLIED, FAILED, UNSCORED, Observations
+from safety_receipts.receipts.findings.orderings import ordering_findings, ordering_word
+from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
+from safety_receipts.receipts.model.findings import OrderingFinding, OrderWord, PositionGradient
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 RATES = {
     Ordering.PREFIX: 0.3,

@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from receipts.findings.permutation import PERMUTATIONS, permutation_test
-from receipts.model.findings import Permutation
+from safety_receipts.receipts.findings.permutation import PERMUTATIONS, permutation_test
+from safety_receipts.receipts.model.findings import Permutation
 
 WEIGHTS = np.log(np.array([0, 4, 16, 0, 4, 16]) + 1.0)
 STRATA = np.array([8, 8, 8, 16, 16, 16])

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from observing import Cell, Chance, logistic, observed, plan_of
 
-from receipts.coherence import plan_problems
-from receipts.findings.conditions import condition_results
-from receipts.findings.derive import derive
-from receipts.findings.observations import Observations
-from receipts.findings.requests import by_request, count_requests
-from receipts.grid import distinct_lists
-from receipts.model.base import QueryId, SourceName
-from receipts.model.demonstrations import ExperimentKind
-from receipts.model.findings import ClusterMethod
+from safety_receipts.receipts.coherence import plan_problems
+from safety_receipts.receipts.findings.conditions import condition_results
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.observations import Observations
+from safety_receipts.receipts.findings.requests import by_request, count_requests
+from safety_receipts.receipts.grid import distinct_lists
+from safety_receipts.receipts.model.base import QueryId, SourceName
+from safety_receipts.receipts.model.demonstrations import ExperimentKind
+from safety_receipts.receipts.model.findings import ClusterMethod
 
 CELLS = [Cell(h, b) for h in (0, 2, 8) for b in (0, 4, 16)]
 

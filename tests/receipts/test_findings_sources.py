@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from observing import Asked, Cell, Chance, logistic, observed, plan_of, spoiled, study_of
 
-from receipts.findings.observations import COMPLIED, FAILED, UNSCORED, Observations
-from receipts.findings.sources import SourceEstimates, source_estimates
-from receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
-from receipts.model.findings import Effect, Grounds, SourcesFinding
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.observations import COMPLIED, FAILED, UNSCORED, Observations
+from safety_receipts.receipts.findings.sources import SourceEstimates, source_estimates
+from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
+from safety_receipts.receipts.model.findings import Effect, Grounds, SourcesFinding
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 CHATS, TALES, FILLER = "chats", "tales", "filler"
 SOURCES = (CHATS, TALES, FILLER)

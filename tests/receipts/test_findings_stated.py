@@ -12,15 +12,15 @@ from experiments import EXPERIMENTS, diluting
 from observing import observed, plan_of
 from pydantic import ValidationError
 
-from receipts.canonical import Sha256
-from receipts.findings.derive import derive
-from receipts.findings.stated import feeds_findings, stated_problems
-from receipts.merkle import RootAccumulator
-from receipts.model.findings import Findings
-from receipts.model.plan import PlanPredicate
-from receipts.model.receipt import EvaluationPredicate
-from receipts.seal import evaluation_statement
-from receipts.synthetic import ENVIRONMENT, EVENT, Mixture, synthetic_plan
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.stated import feeds_findings, stated_problems
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.findings import Findings
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.seal import evaluation_statement
+from safety_receipts.receipts.synthetic import ENVIRONMENT, EVENT, Mixture, synthetic_plan
 
 
 @cache

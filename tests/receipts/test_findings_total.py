@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from observing import Asked, Cell, logistic, observed, plan_of, spoiled
 
-from receipts.findings.logit import newton
-from receipts.findings.observations import REFUSED
-from receipts.findings.study import Study
-from receipts.findings.total import total_finding, total_verdict
-from receipts.model.demonstrations import ExperimentKind
-from receipts.model.findings import TotalFinding, Verdict
-from receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.observations import REFUSED
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.findings.total import total_finding, total_verdict
+from safety_receipts.receipts.model.demonstrations import ExperimentKind
+from safety_receipts.receipts.model.findings import TotalFinding, Verdict
+from safety_receipts.receipts.model.plan import PlanPredicate
 
 SWEEP = [Cell(n * quarter // 4, n - n * quarter // 4) for n in (4, 16) for quarter in range(5)]
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from receipts.findings.wire import p_string, score, signed_interval
-from receipts.model.base import Probability, Score
+from safety_receipts.receipts.findings.wire import p_string, score, signed_interval
+from safety_receipts.receipts.model.base import Probability, Score
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.canonical import Sha256, sha256_hex
-from receipts.grid import (
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.grid import (
     BASELINE,
     blocks,
     condition_id,
@@ -25,14 +25,10 @@ from receipts.grid import (
     shows_draws,
     source_of,
 )
-from receipts.model.base import ConditionId, QueryId, SourceName
-from receipts.model.demonstrations import (
-    ContextForm,
-    Ordering,
-    PlannedCondition,
-)
-from receipts.model.plan import PlanPredicate
-from receipts.synthetic import Mixture, synthetic_plan
+from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
+from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering, PlannedCondition
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan
 
 SEED = sha256_hex(b"a seed")
 FIXED = [ordering for ordering in Ordering if ordering is not Ordering.RANDOM]

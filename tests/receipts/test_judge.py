@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import rfc8785
 
-from receipts.canonical import Sha256
-from receipts.model.judge import JudgeIdentity, JudgeKind, judge_digest
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind, judge_digest
 
 JUDGE = JudgeIdentity(
     kind=JudgeKind.CHAT,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from receipts.canonical import sha256_hex
-from receipts.findings.judge_error import FEWEST_GOLD, CorrectedRate, corrected_rate
-from receipts.findings.rates import wilson_interval
-from receipts.model.judge import GoldKind, JudgeCalibration
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.findings.judge_error import FEWEST_GOLD, CorrectedRate, corrected_rate
+from safety_receipts.receipts.findings.rates import wilson_interval
+from safety_receipts.receipts.model.judge import GoldKind, JudgeCalibration
 
 
 def calibration(

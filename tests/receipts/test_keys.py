@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.errors import ExitCode, FileAccessError, KeyFileError, ReceiptsError
-from receipts.keys import (
+from safety_receipts.receipts.errors import ExitCode, FileAccessError, KeyFileError, ReceiptsError
+from safety_receipts.receipts.keys import (
     KeyType,
     PublicKey,
     Signer,

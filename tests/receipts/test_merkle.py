@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts import merkle
+from safety_receipts.receipts import merkle
 
 # The reference tree of the certificate-transparency project (merkle_tree_test.cc).
 CT_LEAVES = [

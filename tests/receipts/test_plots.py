@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 import pytest
 from found import full_findings, full_receipt, joint, with_findings
 
-from receipts.bundle import Bundle
-from receipts.errors import FileAccessError, IncompleteError, UsageError
-from receipts.extras import install
-from receipts.keys import Signer
-from receipts.model.findings import Findings
-from receipts.model.receipt import EvaluationPredicate
-from receipts.present.plots import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.errors import FileAccessError, IncompleteError, UsageError
+from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.findings import Findings
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.present.plots import (
     forest_plot,
     format_square,
     ordering_spread,
@@ -26,7 +26,7 @@ from receipts.present.plots import (
     rates_over_benign,
     write_plots,
 )
-from verify.selftest import edit_statement
+from safety_receipts.verify.selftest import edit_statement
 
 matplotlib = pytest.importorskip("matplotlib")
 

@@ -15,12 +15,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import schemas
-from receipts.bundle import Bundle
-from receipts.canonical import Sha256
-from receipts.errors import MalformedError
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import (
+from safety_receipts import schemas
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import (
     LEGAL_ENDINGS,
     MAX_POINT_BYTES,
     Finish,

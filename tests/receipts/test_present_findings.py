@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from receipts.model.findings import (
+from safety_receipts.receipts.model.findings import (
     ClusterMethod,
     Clusters,
     Effect,
@@ -34,13 +34,13 @@ from receipts.model.findings import (
     OrderWord,
     Verdict,
 )
-from receipts.model.plan import Hypothesis
-from receipts.model.receipt import EvaluationPredicate
-from receipts.present.charts import Scale, axis, bar, forest, spark
-from receipts.present.findings import show_findings
-from receipts.present.numerals import p_number, p_value, points, signed
-from receipts.present.sentences import Sentence, sentences
-from receipts.present.words import logistic
+from safety_receipts.receipts.model.plan import Hypothesis
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.present.charts import Scale, axis, bar, forest, spark
+from safety_receipts.receipts.present.findings import show_findings
+from safety_receipts.receipts.present.numerals import p_number, p_value, points, signed
+from safety_receipts.receipts.present.sentences import Sentence, sentences
+from safety_receipts.receipts.present.words import logistic
 
 
 def drawn(receipt: EvaluationPredicate, width: int = 120, **options: Any) -> str:

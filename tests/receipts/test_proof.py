@@ -9,16 +9,21 @@ from typing import Any
 
 import pytest
 
-from receipts import merkle
-from receipts.bundle import PLAN, POINTS, RECEIPT, Bundle, read_lines
-from receipts.canonical import point_id
-from receipts.errors import FileAccessError, IntegrityError, MalformedError, UsageError
-from receipts.grid import planned_points
-from receipts.keys import Signer
-from receipts.model.envelope import InclusionProof
-from receipts.model.plan import PlanPredicate
-from receipts.proof import find_point, make_proof
-from verify.selftest import edit_line, edit_lines, edit_statement
+from safety_receipts.receipts import merkle
+from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, Bundle, read_lines
+from safety_receipts.receipts.canonical import point_id
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IntegrityError,
+    MalformedError,
+    UsageError,
+)
+from safety_receipts.receipts.grid import planned_points
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.envelope import InclusionProof
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.proof import find_point, make_proof
+from safety_receipts.verify.selftest import edit_line, edit_lines, edit_statement
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,7 @@ def test_a_name_that_no_point_has(plan: PlanPredicate, name: str) -> None:
 def test_a_name_that_two_points_have_is_refused(
     plan: PlanPredicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receipts.proof.point_id", lambda *_: "abcdef01" + "0" * 56)
+    monkeypatch.setattr("safety_receipts.receipts.proof.point_id", lambda *_: "abcdef01" + "0" * 56)
     with pytest.raises(UsageError, match="64 points are called"):
         find_point(plan, "abcdef01")
 

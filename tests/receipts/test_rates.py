@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.bundle import Bundle
-from receipts.canonical import sha256_hex
-from receipts.findings.conditions import baseline_of, condition_results
-from receipts.findings.differences import paired_difference
-from receipts.findings.judge_error import corrected_rate
-from receipts.findings.observations import observe
-from receipts.findings.quantiles import Z_95, Z_975, t_quantile
-from receipts.findings.rates import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.findings.conditions import baseline_of, condition_results
+from safety_receipts.receipts.findings.differences import paired_difference
+from safety_receipts.receipts.findings.judge_error import corrected_rate
+from safety_receipts.receipts.findings.observations import observe
+from safety_receipts.receipts.findings.quantiles import Z_95, Z_975, t_quantile
+from safety_receipts.receipts.findings.rates import (
     as_published_rate,
     centring,
     clustered_interval,
@@ -32,15 +32,15 @@ from receipts.findings.rates import (
     wilson_interval,
     worst_case_rate,
 )
-from receipts.findings.rates import wilson as wilson_of_counts
-from receipts.findings.tally import Selection, Sums, Tally, reasons, tally
-from receipts.model.base import ConditionId
-from receipts.model.demonstrations import Ordering
-from receipts.model.judge import GoldKind, IntervalMethod, JudgeCalibration
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, Reason
-from receipts.model.receipt import Counts, ReasonCount
-from receipts.synthetic import Mixture, synthetic_plan, synthetic_points
+from safety_receipts.receipts.findings.rates import wilson as wilson_of_counts
+from safety_receipts.receipts.findings.tally import Selection, Sums, Tally, reasons, tally
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.judge import GoldKind, IntervalMethod, JudgeCalibration
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason
+from safety_receipts.receipts.model.receipt import Counts, ReasonCount
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan, synthetic_points
 
 R, C, U, F = Outcome.REFUSED, Outcome.COMPLIED, Outcome.UNSCORED, Outcome.FAILED
 ENDINGS = {

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-import schemas
-from receipts.bundle import Bundle
-from receipts.model.generate_schemas import DOCUMENTS, generate, serialise
+from safety_receipts import schemas
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.model.generate_schemas import DOCUMENTS, generate, serialise
 
 FOLDER = Path(schemas.__file__).parent / f"v{schemas.VERSION}"
 NAMES = sorted(DOCUMENTS)

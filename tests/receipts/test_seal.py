@@ -17,13 +17,18 @@ import numpy as np
 import pytest
 import zstandard
 
-from receipts import seal as sealing
-from receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
-from receipts.canonical import canonical_bytes, sha256_hex
-from receipts.dsse import Envelope, sign
-from receipts.errors import FileAccessError, IntegrityError, MalformedError, UsageError
-from receipts.findings.derive import derive
-from receipts.findings.observations import (
+from safety_receipts.receipts import seal as sealing
+from safety_receipts.receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
+from safety_receipts.receipts.canonical import canonical_bytes, sha256_hex
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IntegrityError,
+    MalformedError,
+    UsageError,
+)
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.observations import (
     COMPLIED,
     FAILED,
     REFUSED,
@@ -32,16 +37,21 @@ from receipts.findings.observations import (
     Observations,
     observe,
 )
-from receipts.keys import KeyType, Signer, TrustSet, generate
-from receipts.merkle import RootAccumulator
-from receipts.model.demonstrations import ContextForm, Ordering, QueryRole
-from receipts.model.findings import Findings
-from receipts.model.judge import JudgeIdentity
-from receipts.model.plan import BeaconRound, EvidenceAccess, PlanPredicate
-from receipts.model.point import Outcome, Point, RestrictedRecord
-from receipts.model.receipt import LIMIT_MEANINGS, BeaconValue, Event, Limit
-from receipts.seal import evaluation_statement, required_limits, seal_event, seal_plan
-from receipts.synthetic import (
+from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering, QueryRole
+from safety_receipts.receipts.model.findings import Findings
+from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.receipts.model.plan import BeaconRound, EvidenceAccess, PlanPredicate
+from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, BeaconValue, Event, Limit
+from safety_receipts.receipts.seal import (
+    evaluation_statement,
+    required_limits,
+    seal_event,
+    seal_plan,
+)
+from safety_receipts.receipts.synthetic import (
     ENVIRONMENT,
     EVENT,
     Mixture,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from receipts import strict_json
-from receipts.canonical import MAX_SAFE_INTEGER, canonical_bytes
-from receipts.errors import ExitCode, MalformedError
-from receipts.strict_json import MAX_DEPTH, parse_json
+from safety_receipts.receipts import strict_json
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, canonical_bytes
+from safety_receipts.receipts.errors import ExitCode, MalformedError
+from safety_receipts.receipts.strict_json import MAX_DEPTH, parse_json
 
 LEAVES = st.none() | st.booleans() | st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER) | st.text()
 VALUES = st.recursive(
@@ -130,8 +130,8 @@ def test_errors_name_the_place(data: bytes, place: str) -> None:
 
 _MEASURED = """
 import resource, sys
-from receipts.errors import MalformedError
-from receipts.strict_json import parse_json
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.strict_json import parse_json
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     parse_json(sys.stdin.buffer.read())

@@ -6,13 +6,19 @@ from collections import Counter
 
 import pytest
 
-from receipts.canonical import event_seed, sha256_hex
-from receipts.coherence import plan_problems
-from receipts.grid import random_labels, shows_draws
-from receipts.model.demonstrations import Ordering
-from receipts.model.plan import EngineKind
-from receipts.model.point import Outcome
-from receipts.synthetic import ENVIRONMENT, Mixture, paper_sweep, synthetic_plan, synthetic_points
+from safety_receipts.receipts.canonical import event_seed, sha256_hex
+from safety_receipts.receipts.coherence import plan_problems
+from safety_receipts.receipts.grid import random_labels, shows_draws
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.synthetic import (
+    ENVIRONMENT,
+    Mixture,
+    paper_sweep,
+    synthetic_plan,
+    synthetic_points,
+)
 
 MIXTURES = [Mixture(0, 0, None), Mixture(3, 2, Ordering.RANDOM), Mixture(0, 4, None)]
 

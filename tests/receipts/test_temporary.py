@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from receipts.bundle import AUDITS, POINTS, RESPONSES, Bundle, BundleWriter
-from receipts.errors import FileAccessError
-from receipts.files import atomic_write, atomic_writer, new_folder
-from receipts.temporary import remove_leftovers
+from safety_receipts.receipts.bundle import AUDITS, POINTS, RESPONSES, Bundle, BundleWriter
+from safety_receipts.receipts.errors import FileAccessError
+from safety_receipts.receipts.files import atomic_write, atomic_writer, new_folder
+from safety_receipts.receipts.temporary import remove_leftovers
 
 Receipts = Callable[..., Any]
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from receipts.files import atomic_writer, new_folder
+from safety_receipts.receipts.files import atomic_writer, new_folder
 folder = Path(sys.argv[1])
 with atomic_writer(folder / "file") as stream, new_folder(folder / "made") as made:
     stream.write(b"new")
@@ -181,7 +181,7 @@ def test_a_folder_that_is_there_is_not_replaced(tmp_path: Path) -> None:
 PUBLISH = """
 import os, signal, sys
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-from receipts.cli import main
+from safety_receipts.receipts.cli import main
 main(["publish", *sys.argv[1:]])
 """
 

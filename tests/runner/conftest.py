@@ -8,8 +8,8 @@ import pytest
 from running import Study
 from studies import write_study
 
-from receipts.keys import Signer, generate
-from runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
 
 
 @pytest.fixture

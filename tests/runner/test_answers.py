@@ -9,12 +9,12 @@ import pytest
 from chat_formats import FAMILIES, save_chat_format
 from scripted import CHATML, SPECIAL, Vocabulary, save_format
 
-from receipts.errors import UsageError
-from receipts.model.checkpoint import ThoughtMarks, Thoughts
-from runner.answers import thoughts_of
-from runner.plan_entries import PromptEntry
-from runner.prompts import ChatFormat
-from runner.template_probe import Conversation, try_template
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import ThoughtMarks, Thoughts
+from safety_receipts.runner.answers import thoughts_of
+from safety_receipts.runner.plan_entries import PromptEntry
+from safety_receipts.runner.prompts import ChatFormat
+from safety_receipts.runner.template_probe import Conversation, try_template
 
 TAGS = ThoughtMarks(opening="<think>", closing="</think>", opening_token=None, closing_token=None)
 DATE = "2026-01-31"

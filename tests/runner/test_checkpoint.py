@@ -21,12 +21,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receipts.canonical import Sha256
-from receipts.errors import FileAccessError, MalformedError, ReceiptsError, UsageError
-from receipts.model.checkpoint import CheckpointFile, RootOrder
-from runner import checkpoint
-from runner.checkpoint import HashedFolder, hash_folder, locate, pickled_files, refuse_pickles
-from runner.plan_entries import Located
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    MalformedError,
+    ReceiptsError,
+    UsageError,
+)
+from safety_receipts.receipts.model.checkpoint import CheckpointFile, RootOrder
+from safety_receipts.runner import checkpoint
+from safety_receipts.runner.checkpoint import (
+    HashedFolder,
+    hash_folder,
+    locate,
+    pickled_files,
+    refuse_pickles,
+)
+from safety_receipts.runner.plan_entries import Located
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # FIPS 180-2, appendix B.1.
@@ -570,9 +581,9 @@ FETCH = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the client waits ever longer between its attempts
 from pathlib import Path
-from receipts.errors import ReceiptsError
-from runner.checkpoint import hash_folder, locate
-from runner.plan_entries import Located
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.runner.checkpoint import hash_folder, locate
+from safety_receipts.runner.plan_entries import Located
 for hub, revision, allow in json.loads(sys.argv[1]):
     try:
         entry = Located.model_construct(path=None, hub=hub, revision=revision)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from studies import write_study
 
-from receipts.bundle import Bundle
-from receipts.grid import BASELINE
-from receipts.keys import generate, write_key_pair
-from runner.commands.run import byte_size
-from runner.presets import PRESETS
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.grid import BASELINE
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.runner.commands.run import byte_size
+from safety_receipts.runner.presets import PRESETS
 
 Receipts = Callable[..., Any]
 
@@ -250,7 +250,7 @@ def test_a_mistyped_command_ends_in_one_line(
 def test_every_preset_is_a_plan_file_with_its_schema(
     receipts: Receipts, tmp_path: Path, preset: str
 ) -> None:
-    from runner.plan_file import load_plan_file
+    from safety_receipts.runner.plan_file import load_plan_file
 
     made = receipts("init", tmp_path / "new", "--preset", preset, "--json")
     assert made.code == 0

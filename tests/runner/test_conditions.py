@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from receipts.errors import MalformedError
-from receipts.grid import BASELINE, condition_id
-from receipts.model.demonstrations import ContextForm, ExperimentKind
-from runner.conditions import Grid, expand
-from runner.plan_file import load_plan_file
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.grid import BASELINE, condition_id
+from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind
+from safety_receipts.runner.conditions import Grid, expand
+from safety_receipts.runner.plan_file import load_plan_file
 
 EXAMPLE = Path(__file__).parents[2] / "runner" / "presets" / "paper.yaml"
 

@@ -10,13 +10,17 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.canonical import sha256_hex
-from receipts.errors import UsageError
-from receipts.grid import default_context
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import ContextForm, DemonstrationKind, ShownContext
-from runner.contexts import WRAPPERS, Message, Role, messages, planned_context
-from runner.demonstrations import Demonstration
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.grid import default_context
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import (
+    ContextForm,
+    DemonstrationKind,
+    ShownContext,
+)
+from safety_receipts.runner.contexts import WRAPPERS, Message, Role, messages, planned_context
+from safety_receipts.runner.demonstrations import Demonstration
 
 CHAT = SourceName("ultrachat")
 QUERY = "Which tea has no caffeine?"

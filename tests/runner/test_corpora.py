@@ -23,22 +23,21 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from zstandard import ZstdCompressor
 
-import runner.corpora.parquet
-import runner.corpora.read
-import runner.corpora.tables
-from receipts.errors import (
+from safety_receipts.receipts.errors import (
     FileAccessError,
     IncompleteError,
     MalformedError,
     ReceiptsError,
     UsageError,
 )
-from receipts.extras import install
-from receipts.model.base import Query, SourceName
-from receipts.model.demonstrations import QueryRole, QuerySource
-from runner.corpora.read import READERS, read_corpus
-from runner.corpora.record import MAX_TEXT_CHARACTERS
-from runner.corpora.rows import (
+from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.model.base import Query, SourceName
+from safety_receipts.receipts.model.demonstrations import QueryRole, QuerySource
+from safety_receipts.runner.corpora import parquet, tables
+from safety_receipts.runner.corpora import read as reading
+from safety_receipts.runner.corpora.read import READERS, read_corpus
+from safety_receipts.runner.corpora.record import MAX_TEXT_CHARACTERS
+from safety_receipts.runner.corpora.rows import (
     MAX_ID_CHARACTERS,
     CorpusRows,
     CorpusSource,
@@ -46,8 +45,8 @@ from runner.corpora.rows import (
     encoded_id,
     query_id,
 )
-from runner.corpora.same import normalised
-from runner.corpora.tables import MAX_RECORD_BYTES
+from safety_receipts.runner.corpora.same import normalised
+from safety_receipts.runner.corpora.tables import MAX_RECORD_BYTES
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -774,18 +773,18 @@ def test_parquet_reads_only_the_columns_it_needs(tmp_path: Path) -> None:
 
 def test_parquet_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_parquet(tmp_path / "a.parquet", WILDGUARD)
-    monkeypatch.setattr(runner.corpora.parquet, "MAX_BATCH_BYTES", 10)
+    monkeypatch.setattr(parquet, "MAX_BATCH_BYTES", 10)
     assert re.fullmatch(r"\d rows of \d+ bytes", refusal(path, "wildguardtest").message)
-    monkeypatch.setattr(runner.corpora.parquet, "MAX_GROUP_BYTES", 10)
+    monkeypatch.setattr(parquet, "MAX_GROUP_BYTES", 10)
     error = refusal(path, "wildguardtest")
     assert (error.place, error.message.startswith("a row group of")) == ("row group 1", True)
 
 
 def test_limits_of_rows_and_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_csv(tmp_path / "all.csv", HARMBENCH)
-    monkeypatch.setattr(runner.corpora.read, "MAX_KEPT_CHARACTERS", 50)
+    monkeypatch.setattr(reading, "MAX_KEPT_CHARACTERS", 50)
     assert "more than 50 characters" in refusal(path, "harmbench").message
-    monkeypatch.setattr(runner.corpora.read, "MAX_ROWS", 1)
+    monkeypatch.setattr(reading, "MAX_ROWS", 1)
     assert refusal(path, "harmbench").message == "more than 1 rows"
 
 
@@ -818,14 +817,14 @@ def test_a_file_that_changes_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_jsonl(tmp_path / "own.jsonl", [{"id": "a", "request": "x"}])
-    real = runner.corpora.tables.open_table
+    real = tables.open_table
 
     def grow(*arguments: Any) -> Any:
         with path.open("a") as stream:
             stream.write('{"id": "b", "request": "y"}\n')
         return real(*arguments)
 
-    monkeypatch.setattr(runner.corpora.read, "open_table", grow)
+    monkeypatch.setattr(reading, "open_table", grow)
     assert refusal(path).message == "changed while it was read"
 
 
@@ -862,8 +861,8 @@ def test_a_large_file_is_streamed(tmp_path: Path) -> None:
     code = """
 import resource, sys
 from pathlib import Path
-from runner.corpora.read import read_corpus
-from runner.corpora.rows import CorpusSource
+from safety_receipts.runner.corpora.read import read_corpus
+from safety_receipts.runner.corpora.rows import CorpusSource
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows = read_corpus(CorpusSource("own", path=Path(sys.argv[1]), where={"source": "yes"}))
 print(rows.rows, len(rows.selected), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

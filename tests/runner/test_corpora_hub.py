@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from receipts.errors import IncompleteError, UsageError
-from runner.corpora.hub import fetch
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.runner.corpora.hub import fetch
 
 pytest.importorskip("huggingface_hub")
 
@@ -32,9 +32,9 @@ READ = """
 import json, os, sys, time
 if "HASTY" in os.environ:
     time.sleep = lambda seconds: None  # the client waits ever longer between its attempts
-from receipts.errors import ReceiptsError
-from runner.corpora.read import read_corpus
-from runner.corpora.rows import CorpusSource
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.runner.corpora.read import read_corpus
+from safety_receipts.runner.corpora.rows import CorpusSource
 try:
     rows = read_corpus(CorpusSource(**json.loads(sys.argv[1])))
 except ReceiptsError as error:

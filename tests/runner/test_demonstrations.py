@@ -16,19 +16,19 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.canonical import Sha256
-from receipts.errors import IncompleteError, MalformedError, UsageError
-from receipts.grid import condition_id, default_context, fixed_labels, random_labels
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
+from safety_receipts.receipts.grid import condition_id, default_context, fixed_labels, random_labels
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import (
     DemonstrationKind,
     Ordering,
     PlannedCondition,
     Truncation,
     TruncationScope,
 )
-from runner.corpora.rows import Row
-from runner.demonstrations import (
+from safety_receipts.runner.corpora.rows import Row
+from safety_receipts.runner.demonstrations import (
     Demonstration,
     DemonstrationList,
     DrawKey,
@@ -319,10 +319,10 @@ def test_another_process_draws_the_same() -> None:
     """Neither hash randomisation nor what was drawn before matters."""
     code = """
 import json
-from receipts.canonical import Sha256
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import DemonstrationKind
-from runner.demonstrations import draw_indices
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import DemonstrationKind
+from safety_receipts.runner.demonstrations import draw_indices
 print(json.dumps(draw_indices(Sha256("5e" * 32), 3, 1, kind=DemonstrationKind.BENIGN,
                               source=SourceName("ultrachat"), count=16, pool_size=50)))
 """

@@ -13,9 +13,9 @@ from chat_formats import template_of, vocabulary_size
 from safetensors.torch import load_file, save_file
 from studies import write_study
 
-from receipts.errors import MalformedError
-from runner.plan import resolve_plan
-from runner.prompts import ChatFormat
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.prompts import ChatFormat
 
 Receipts = Callable[..., Any]
 SIZE = vocabulary_size("llama")

@@ -12,20 +12,20 @@ from chat_formats import end_ids, save_chat_format, token_id
 from scripted import CHATML, Script, Vocabulary, save_format, save_scripted
 from studies import write_study
 
-from receipts.bundle import Bundle
-from receipts.canonical import Sha256
-from receipts.errors import MalformedError, UsageError
-from receipts.keys import generate, write_key_pair
-from receipts.model.checkpoint import EndTokenOrigin
-from receipts.model.judge import JudgeKind
-from receipts.model.point import Outcome
-from runner.end_tokens import find_end_tokens
-from runner.judges.judge import Exchange
-from runner.judges.make import load_judge, resolve_judge
-from runner.plan import ResolvedPlan, resolve_plan
-from runner.plan_entries import JudgeIdentityEntry
-from runner.plan_warnings import refuse_warnings
-from runner.prompts import ChatFormat
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import MalformedError, UsageError
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.model.checkpoint import EndTokenOrigin
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.end_tokens import find_end_tokens
+from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.judges.make import load_judge, resolve_judge
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan_entries import JudgeIdentityEntry
+from safety_receipts.runner.plan_warnings import refuse_warnings
+from safety_receipts.runner.prompts import ChatFormat
 
 Receipts = Callable[..., Any]
 

@@ -12,9 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.errors import UsageError
-from receipts.model.checkpoint import Dtype
-from runner.estimate import Estimate, ModelSize, Seconds, Throughput, Workload, estimate
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.estimate import (
+    Estimate,
+    ModelSize,
+    Seconds,
+    Throughput,
+    Workload,
+    estimate,
+)
 
 # 8 billion parameters in bfloat16; 32 layers × 8 heads × 128 × keys and values × 2 bytes.
 MODEL = ModelSize(8_000_000_000, 16_000_000_000, 131_072)
@@ -148,7 +155,7 @@ def test_the_json_says_everything_and_how_it_was_made() -> None:
 @pytest.mark.parametrize("dtype", Dtype)
 def test_this_processor_is_measured(dtype: Dtype) -> None:
     torch = pytest.importorskip("torch")
-    from runner.engines.throughput import measure_device
+    from safety_receipts.runner.engines.throughput import measure_device
 
     found = measure_device("cpu", dtype)
     # Between a slow machine's emulated half precision and the fastest there is.
@@ -161,7 +168,7 @@ def test_this_processor_is_measured(dtype: Dtype) -> None:
 
 def test_a_device_that_torch_does_not_have() -> None:
     pytest.importorskip("torch")
-    from runner.engines.throughput import measure_device
+    from safety_receipts.runner.engines.throughput import measure_device
 
     for device in ("cuda:63", "quantum"):
         with pytest.raises(UsageError, match="torch has no device"):
@@ -169,7 +176,10 @@ def test_a_device_that_torch_does_not_have() -> None:
 
 
 def test_estimating_loads_no_torch() -> None:
-    probe = "import sys, runner.estimate, runner.prefix_tree; print('torch' in sys.modules)"
+    probe = (
+        "import sys, safety_receipts.runner.estimate, safety_receipts.runner.prefix_tree; "
+        "print('torch' in sys.modules)"
+    )
     finished = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True
     )

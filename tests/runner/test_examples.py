@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from checkpoints import save_checkpoint
 
-from receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate, write_key_pair
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 

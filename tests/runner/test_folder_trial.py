@@ -18,15 +18,15 @@ import pytest
 from chat_formats import save_chat_format
 from studies import write_study
 
-from receipts.errors import MalformedError, ReceiptsError, UsageError
-from runner import bounded, chat_template, folder_trial
-from runner.bounded import OutOfTimeError
-from runner.contexts import Message, Role
-from runner.folder_trial import Bounds, Part, tried
-from runner.model_facts import read_config
-from runner.organism import members
-from runner.plan import resolve_plan
-from runner.prompts import ChatFormat, load_tokenizer
+from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
+from safety_receipts.runner import bounded, chat_template, folder_trial
+from safety_receipts.runner.bounded import OutOfTimeError
+from safety_receipts.runner.contexts import Message, Role
+from safety_receipts.runner.folder_trial import Bounds, Part, tried
+from safety_receipts.runner.model_facts import read_config
+from safety_receipts.runner.organism import members
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.prompts import ChatFormat, load_tokenizer
 
 LOOP = (
     "{% for message in messages %}<|im_start|>{{ message.role }}: {{ message.content }}\n"
@@ -268,7 +268,7 @@ def _never_end() -> None:
 
 def test_one_step_in_c_that_no_interruption_reaches_ends_the_process() -> None:
     code = """\
-import runner.bounded as it
+import safety_receipts.runner.bounded as it
 it._GRACE = 0.3
 with it.bounded(0.2, 2**33):
     sum(range(10**13))

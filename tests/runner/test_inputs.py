@@ -12,13 +12,13 @@ import pytest
 from running import run
 from studies import write_jsonl, write_study
 
-from receipts.bundle import Bundle
-from receipts.canonical import sha256_hex
-from receipts.keys import Signer, generate, public_path, write_key_pair
-from receipts.model.receipt import LIMIT_MEANINGS, Limit
-from receipts.present.inputs import input_rows, left_out, row_words, sampling_words
-from runner.plan import resolve_plan
-from verify.selftest import edit_statement
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.keys import Signer, generate, public_path, write_key_pair
+from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
+from safety_receipts.receipts.present.inputs import input_rows, left_out, row_words, sampling_words
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.verify.selftest import edit_statement
 
 Receipts = Callable[..., Any]
 

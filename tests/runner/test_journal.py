@@ -14,12 +14,23 @@ from pathlib import Path
 
 import pytest
 
-from receipts.canonical import Sha256, sha256_hex
-from receipts.errors import FileAccessError, IntegrityError, MalformedError, UsageError
-from receipts.model.demonstrations import Ordering
-from receipts.model.point import Finish, Outcome, Reason
-from receipts.synthetic import Mixture, synthetic_plan, synthetic_points
-from runner.journal import Journal, JournalEntry, JournalEvent, journal_path, remove_journal
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IntegrityError,
+    MalformedError,
+    UsageError,
+)
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.point import Finish, Outcome, Reason
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan, synthetic_points
+from safety_receipts.runner.journal import (
+    Journal,
+    JournalEntry,
+    JournalEvent,
+    journal_path,
+    remove_journal,
+)
 
 PLAN = synthetic_plan([Mixture(0, 0, None), Mixture(2, 2, Ordering.SUFFIX)], {"alpha": 8}, draws=2)
 DIGEST = sha256_hex(b"a plan")
@@ -101,7 +112,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_journal import AT, DIGEST, entries
-from runner.journal import Journal, journal_path
+from safety_receipts.runner.journal import Journal, journal_path
 written = entries()
 with Journal.open(journal_path(Path(sys.argv[2])), DIGEST) as journal:
     for entry in written[: int(sys.argv[3])]:

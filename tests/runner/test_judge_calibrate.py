@@ -13,15 +13,15 @@ from judging import save_tokenizer
 from studies import write_jsonl, write_study
 from transformers import BertConfig, BertForSequenceClassification
 
-from receipts.bundle import Bundle
-from receipts.canonical import sha256_hex
-from receipts.findings.rates import wilson
-from receipts.keys import generate, write_key_pair
-from receipts.model.judge import CalibrationDocument, GoldKind, JudgeCalibration
-from receipts.model.plan import PlanPredicate
-from runner.judges.gold import MAX_STRATA, read_gold
-from runner.judges.refusal_strings import RefusalStringsJudge
-from runner.plan import resolve_plan
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.findings.rates import wilson
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.model.judge import CalibrationDocument, GoldKind, JudgeCalibration
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.judges.gold import MAX_STRATA, read_gold
+from safety_receipts.runner.judges.refusal_strings import RefusalStringsJudge
+from safety_receipts.runner.plan import resolve_plan
 
 Receipts = Callable[..., Any]
 Row = dict[str, Any]

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from studies import write_study
 
-from receipts.bundle import Bundle
-from receipts.keys import Signer, TrustSet, generate, load_signer, write_key_pair
-from receipts.model.check import CheckLevel, CheckStatus
-from runner.journal import JOURNAL, Journal, journal_path
-from runner.plan import resolve_plan
-from runner.sealed_plan import digest_of, write_plan
-from verify.integrity import verify_bundle
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.keys import Signer, TrustSet, generate, load_signer, write_key_pair
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.runner.journal import JOURNAL, Journal, journal_path
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.sealed_plan import digest_of, write_plan
+from safety_receipts.verify.integrity import verify_bundle
 
 POINTS = 4 * 208 * 2
 
@@ -52,7 +52,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 LISTENING = """\
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from runner.journal import Journal
+from safety_receipts.runner.journal import Journal
 plain = Journal.add
 def add(self, *arguments):
     plain(self, *arguments)
@@ -73,7 +73,7 @@ def command(plan: Path, bundle: Path, *more: str, first: str = "") -> list[str]:
     """Return the command line of a run, with code that is executed before it."""
     key = str(plan.parent / "key")
     words = ["run", str(plan), "--key", key, "--out", str(bundle), "--device", "cpu"]
-    code = f"{first}\nfrom receipts.cli import main\nmain()"
+    code = f"{first}\nfrom safety_receipts.receipts.cli import main\nmain()"
     return [sys.executable, "-c", code, *words, "--memory", "64M", *more]
 
 

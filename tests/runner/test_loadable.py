@@ -15,20 +15,20 @@ from safetensors.torch import load_file, save_file
 from studies import write_study
 from transformers import BertConfig, BertForSequenceClassification
 
-from receipts.errors import MalformedError, ReceiptsError, UsageError
-from receipts.model.checkpoint import Dtype
-from runner.checkpoint import hash_folder, refuse_unhashed_weights
-from runner.engines.load import load_model
-from runner.judges.make import load_judge
-from runner.model_files import (
+from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.checkpoint import hash_folder, refuse_unhashed_weights
+from safety_receipts.runner.engines.load import load_model
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.model_files import (
     PICKLE,
     PICKLE_INDEX,
     WEIGHTS,
     read_pickled_weights,
     weight_files,
 )
-from runner.plan import resolve_judge_of, resolve_plan
-from runner.prompts import ChatFormat, load_tokenizer
+from safety_receipts.runner.plan import resolve_judge_of, resolve_plan
+from safety_receipts.runner.prompts import ChatFormat, load_tokenizer
 
 LABELS = {"id2label": {0: "NORMAL", 1: "REJECTION"}, "label2id": {"NORMAL": 0, "REJECTION": 1}}
 

@@ -13,10 +13,15 @@ import torch
 import transformers
 from tiny_models import CONTEXT, FAMILIES, WINDOW, save_tiny_model, tiny_model
 
-from receipts.errors import FileAccessError, MalformedError, ReceiptsError, UsageError
-from runner import folder_trial
-from runner.engines.forward import cache_argument
-from runner.model_facts import read_model_facts
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    MalformedError,
+    ReceiptsError,
+    UsageError,
+)
+from safety_receipts.runner import folder_trial
+from safety_receipts.runner.engines.forward import cache_argument
+from safety_receipts.runner.model_facts import read_model_facts
 
 Edit = Callable[[dict[str, Any]], None]
 

@@ -9,13 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receipts.errors import MalformedError, ReceiptsError
-from receipts.model.checkpoint import ContextOverflow, Dtype, SamplingMethod
-from receipts.model.demonstrations import ContextForm, Ordering, QueryRole, TruncationScope
-from receipts.model.judge import JudgeKind
-from receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis
-from runner.plan_entries import BeaconSeed, PlanFile
-from runner.plan_file import load_plan_file
+from safety_receipts.receipts.errors import MalformedError, ReceiptsError
+from safety_receipts.receipts.model.checkpoint import ContextOverflow, Dtype, SamplingMethod
+from safety_receipts.receipts.model.demonstrations import (
+    ContextForm,
+    Ordering,
+    QueryRole,
+    TruncationScope,
+)
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis
+from safety_receipts.runner.plan_entries import BeaconSeed, PlanFile
+from safety_receipts.runner.plan_file import load_plan_file
 
 EXAMPLE = Path(__file__).parents[2] / "runner" / "presets" / "paper.yaml"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

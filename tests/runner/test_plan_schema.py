@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-import schemas
-from runner.corpora.read import READERS
-from runner.generate_plan_schema import NAME, generate, serialise
-from runner.plan_entries import PlanFile
-from runner.yaml_file import load_yaml
+from safety_receipts import schemas
+from safety_receipts.runner.corpora.read import READERS
+from safety_receipts.runner.generate_plan_schema import NAME, generate, serialise
+from safety_receipts.runner.plan_entries import PlanFile
+from safety_receipts.runner.yaml_file import load_yaml
 
 FILE = Path(schemas.__file__).parent / f"v{schemas.VERSION}" / f"{NAME}.schema.json"
 PAPER = Path(__file__).parents[2] / "runner" / "presets" / "paper.yaml"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.prefix_tree import PrefixNode, PrefixTree, in_one_tree
+from safety_receipts.runner.prefix_tree import PrefixNode, PrefixTree, in_one_tree
 
 
 def new_tokens(tree: PrefixTree, prompt: Sequence[int]) -> int:

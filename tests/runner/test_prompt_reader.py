@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from runner.contexts import Message, Role
-from runner.prompt_reader import PromptReader, Reading, cuttable
-from runner.prompts import ChatFormat
+from safety_receipts.runner.contexts import Message, Role
+from safety_receipts.runner.prompt_reader import PromptReader, Reading, cuttable
+from safety_receipts.runner.prompts import ChatFormat
 
 DATE = "2026-01-01"
 WORDS = ("boil", " tea", "\n", "é", "🫖", "  two", "a")

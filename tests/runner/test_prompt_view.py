@@ -12,12 +12,12 @@ from chat_formats import FAMILIES
 from rich.console import Console
 from studies import write_study
 
-from receipts.errors import UsageError
-from runner.judged import judged_lines, template_facts
-from runner.plan import ResolvedPlan, resolve_plan
-from runner.present_prompt import render_prompt
-from runner.prompt_view import Origin, PromptView, find_point, view_prompt
-from runner.sealed_plan import renderer_of
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.runner.judged import judged_lines, template_facts
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.present_prompt import render_prompt
+from safety_receipts.runner.prompt_view import Origin, PromptView, find_point, view_prompt
+from safety_receipts.runner.sealed_plan import renderer_of
 
 SHOWN = Path(__file__).parent / "prompts_shown"
 SYSTEM = "Be brief."

@@ -28,15 +28,20 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokeniz
 from tokenizers.models import BPE
 from transformers import AutoTokenizer
 
-from receipts.canonical import sha256_hex
-from receipts.errors import FileAccessError, MalformedError, ReceiptsError, UsageError
-from receipts.model.checkpoint import FIRST_RENDERING
-from receipts.model.demonstrations import ContextForm, DemonstrationKind
-from runner.chat_template import unused_characters, written
-from runner.contexts import Message, Role, ToolCall, messages, planned_context
-from runner.demonstrations import Demonstration
-from runner.prompts import RENDERING, ChatFormat, prompt_digest
-from runner.tokenizer_files import TOKENIZER_FILES
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    MalformedError,
+    ReceiptsError,
+    UsageError,
+)
+from safety_receipts.receipts.model.checkpoint import FIRST_RENDERING
+from safety_receipts.receipts.model.demonstrations import ContextForm, DemonstrationKind
+from safety_receipts.runner.chat_template import unused_characters, written
+from safety_receipts.runner.contexts import Message, Role, ToolCall, messages, planned_context
+from safety_receipts.runner.demonstrations import Demonstration
+from safety_receipts.runner.prompts import RENDERING, ChatFormat, prompt_digest
+from safety_receipts.runner.tokenizer_files import TOKENIZER_FILES
 
 DATE = "2024-02-03"
 QUERY = "Which tea has no caffeine?"

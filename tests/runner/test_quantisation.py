@@ -14,14 +14,14 @@ from quantised import configure, store_as_fp8, store_as_mxfp4
 from studies import write_study
 from tiny_models import save_tiny_model, tiny_model
 
-from receipts.bundle import Bundle
-from receipts.errors import IncompleteError, UsageError
-from receipts.keys import generate, write_key_pair
-from receipts.model.checkpoint import Dtype
-from runner.engines.load import load_model
-from runner.model_facts import read_model_facts
-from runner.plan import resolve_plan
-from runner.quantisation import check_packages, device_warnings
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.load import load_model
+from safety_receipts.runner.model_facts import read_model_facts
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.quantisation import check_packages, device_warnings
 
 Receipts = Callable[..., Any]
 

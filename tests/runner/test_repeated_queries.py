@@ -9,14 +9,14 @@ import pytest
 from running import Study, run, verified
 from studies import write_jsonl
 
-from receipts.bundle import Bundle
-from receipts.coherence import plan_problems
-from receipts.errors import MalformedError
-from receipts.keys import Signer, TrustSet
-from receipts.model.check import CheckLevel, CheckStatus
-from runner.plan import ResolvedPlan, resolve_plan, same_queries
-from verify.binding import Holdings
-from verify.integrity import verify_bundle
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.coherence import plan_problems
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan, same_queries
+from safety_receipts.verify.binding import Holdings
+from safety_receipts.verify.integrity import verify_bundle
 
 AGAIN = "  - {corpus: own, name: again, path: again.jsonl}\n"
 

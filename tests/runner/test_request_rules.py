@@ -14,11 +14,11 @@ import pytest
 from running import Study, run
 from studies import write_jsonl
 
-from receipts.bundle import Bundle
-from receipts.errors import UsageError
-from receipts.keys import Signer, TrustSet, public_path, write_key_pair
-from receipts.model.check import CheckLevel, CheckStatus
-from runner.corpora.same import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.keys import Signer, TrustSet, public_path, write_key_pair
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.runner.corpora.same import (
     FIRST_REQUEST_RULE,
     FULL_STOPS,
     IGNORABLE,
@@ -26,10 +26,10 @@ from runner.corpora.same import (
     known_rule,
     normalised,
 )
-from runner.plan import ResolvedPlan, resolve_plan
-from runner.sealed_plan import write_plan
-from verify.binding import Holdings
-from verify.integrity import verify_bundle
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.sealed_plan import write_plan
+from safety_receipts.verify.binding import Holdings
+from safety_receipts.verify.integrity import verify_bundle
 
 Receipts = Callable[..., Any]
 

@@ -10,10 +10,10 @@ from chat_formats import FAMILIES, end_ids, save_chat_format, token_id, tokenize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.model.point import LEGAL_ENDINGS, Finish, Outcome, Reason
-from runner.demonstrations import prefixed
-from runner.prompts import ChatFormat
-from runner.responses import ResponseReader, ResponseText, prefix_adopted
+from safety_receipts.receipts.model.point import LEGAL_ENDINGS, Finish, Outcome, Reason
+from safety_receipts.runner.demonstrations import prefixed
+from safety_receipts.runner.prompts import ChatFormat
+from safety_receipts.runner.responses import ResponseReader, ResponseText, prefix_adopted
 
 FINAL, NOTHING = Reason.EMPTY_FINAL, Reason.EMPTY_RESPONSE
 

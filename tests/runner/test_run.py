@@ -19,11 +19,11 @@ from running import (
     verified,
 )
 
-from receipts.bundle import Bundle
-from receipts.keys import Signer
-from receipts.model.point import Finish, Outcome, Point, Reason
-from runner.event import RunOptions
-from runner.judges.judge import Judgement
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason
+from safety_receipts.runner.event import RunOptions
+from safety_receipts.runner.judges.judge import Judgement
 
 
 def test_a_small_study_is_run_sealed_and_verified(

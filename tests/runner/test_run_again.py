@@ -14,20 +14,20 @@ from running import (
     verified,
 )
 
-from receipts.bundle import PLAN, Bundle
-from receipts.errors import (
+from safety_receipts.receipts.bundle import PLAN, Bundle
+from safety_receipts.receipts.errors import (
     IncompleteError,
     IntegrityError,
     MalformedError,
     UsageError,
 )
-from receipts.keys import Signer, generate
-from runner.event import EventRunner, RunOptions
-from runner.journal import JOURNAL
-from runner.plan import resolve_plan
-from runner.sealed_plan import write_plan
-from runner.stack import load_stack
-from verify.selftest import edit_statement
+from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.runner.event import EventRunner, RunOptions
+from safety_receipts.runner.journal import JOURNAL
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.sealed_plan import write_plan
+from safety_receipts.runner.stack import load_stack
+from safety_receipts.verify.selftest import edit_statement
 
 
 def test_an_interrupted_run_says_what_is_kept_and_goes_on(

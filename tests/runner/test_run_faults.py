@@ -22,20 +22,20 @@ from running import (
 )
 from studies import write_jsonl
 
-from receipts.bundle import Bundle
-from receipts.errors import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.errors import (
     FileAccessError,
     IncompleteError,
     MalformedError,
     UsageError,
 )
-from receipts.keys import Signer
-from receipts.model.point import Finish, Outcome, Reason
-from runner.engines.engine import Completion
-from runner.event import RunOptions
-from runner.journal import JOURNAL
-from runner.judges.judge import Judgement
-from runner.plan import resolve_plan
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.point import Finish, Outcome, Reason
+from safety_receipts.runner.engines.engine import Completion
+from safety_receipts.runner.event import RunOptions
+from safety_receipts.runner.journal import JOURNAL
+from safety_receipts.runner.judges.judge import Judgement
+from safety_receipts.runner.plan import resolve_plan
 
 
 def test_what_the_engine_leaves_out_fails_and_is_counted(
@@ -261,7 +261,7 @@ def test_a_full_disk_while_sealing_loses_nothing(
         sync(descriptor)
 
     with monkeypatch.context() as patched:
-        patched.setattr("receipts.files.os.fsync", full)
+        patched.setattr("safety_receipts.receipts.files.os.fsync", full)
         with pytest.raises(FileAccessError, match="No space left"):
             run(resolved, folder, signer)
     assert sorted(file.name for file in folder.iterdir()) == [JOURNAL, "plan.dsse.json"]

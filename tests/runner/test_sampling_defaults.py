@@ -11,11 +11,16 @@ import pytest
 import transformers
 from running import Study, answers, run, verified
 
-from receipts.errors import MalformedError
-from receipts.keys import Signer
-from receipts.model.checkpoint import Sampling
-from runner.plan import ResolvedPlan, resolve_plan
-from runner.sampling_defaults import meaning_of, not_applied, own_penalty, read_defaults
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.checkpoint import Sampling
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.sampling_defaults import (
+    meaning_of,
+    not_applied,
+    own_penalty,
+    read_defaults,
+)
 
 Receipts = Callable[..., Any]
 PUBLISHED = {

@@ -12,11 +12,18 @@ from scripted import END, SPECIAL, Vocabulary, save_format
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import Unigram
 
-from receipts.model.checkpoint import ThoughtMarks
-from receipts.model.point import Reason
-from runner.prompts import ChatFormat
-from runner.responses import ResponseReader, ResponseText, Unmarked
-from runner.thoughts import FoundMarks, MarkReader, Piece, find_marks, opened_by, placed
+from safety_receipts.receipts.model.checkpoint import ThoughtMarks
+from safety_receipts.receipts.model.point import Reason
+from safety_receipts.runner.prompts import ChatFormat
+from safety_receipts.runner.responses import ResponseReader, ResponseText, Unmarked
+from safety_receipts.runner.thoughts import (
+    FoundMarks,
+    MarkReader,
+    Piece,
+    find_marks,
+    opened_by,
+    placed,
+)
 
 ALONE, UNFINISHED = Reason.THOUGHT_ALONE, Reason.UNFINISHED_THOUGHT
 UNCLEAR = Reason.UNCLEAR_THOUGHT

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runner.tokenizer_files import TOKENIZER_FILES
-from runner.unloaded import loaded_by_nothing
+from safety_receipts.runner.tokenizer_files import TOKENIZER_FILES
+from safety_receipts.runner.unloaded import loaded_by_nothing
 
 NOTHING = (
     ".DS_Store",

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from running import Faulty, FaultyJudge, Quiet, Study, closed, run, verified
 
-from receipts.bundle import RECEIPT
-from receipts.errors import ExitCode, IncompleteError, UsageError
-from receipts.keys import Signer
-from receipts.model.checkpoint import ContextOverflow
-from receipts.model.point import Finish, Outcome, Reason
-from runner.engines.engine import Completion
-from runner.event import RunOptions
-from runner.journal import JournalEntry
-from runner.judges.judge import Judgement
-from runner.stopping import Silence
+from safety_receipts.receipts.bundle import RECEIPT
+from safety_receipts.receipts.errors import ExitCode, IncompleteError, UsageError
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.checkpoint import ContextOverflow
+from safety_receipts.receipts.model.point import Finish, Outcome, Reason
+from safety_receipts.runner.engines.engine import Completion
+from safety_receipts.runner.event import RunOptions
+from safety_receipts.runner.journal import JournalEntry
+from safety_receipts.runner.judges.judge import Judgement
+from safety_receipts.runner.stopping import Silence
 
 Fault = Callable[[list[Judgement]], list[Judgement]]
 

@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from studies import write_study
 from tiny_models import save_tiny_model, tiny_model
 
-from receipts.errors import MalformedError, ReceiptsError, UsageError
-from receipts.model.checkpoint import Dtype
-from runner.engines.load import load_model
-from runner.model_facts import read_model_facts
-from runner.model_files import INDEX, WEIGHTS, read_weights
-from runner.plan import resolve_plan
-from runner.prompts import ChatFormat
+from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.load import load_model
+from safety_receipts.runner.model_facts import read_model_facts
+from safety_receipts.runner.model_files import INDEX, WEIGHTS, read_weights
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.prompts import ChatFormat
 
 NORM, EMBEDDING, HEAD = "model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 9085657\n"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receipts.errors import FileAccessError, MalformedError, ReceiptsError
-from runner.yaml_file import MAX_DEPTH, MAX_YAML_BYTES, YamlFile, load_yaml
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, ReceiptsError
+from safety_receipts.runner.yaml_file import MAX_DEPTH, MAX_YAML_BYTES, YamlFile, load_yaml
 
 
 def read(folder: Path, content: str | bytes) -> YamlFile:

@@ -7,11 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from receipts.bundle import Bundle
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope, sign
-from receipts.keys import Signer, generate
-from receipts.model.audit import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.model.audit import (
     AuditedRate,
     AuditMethod,
     AuditPredicate,
@@ -27,8 +27,8 @@ from receipts.model.audit import (
     RateVerdict,
     SecondJudgeVerdict,
 )
-from receipts.model.receipt import DigestReference
-from receipts.model.statement import (
+from safety_receipts.receipts.model.receipt import DigestReference
+from safety_receipts.receipts.model.statement import (
     AUDIT_START_TYPE,
     AUDIT_TYPE,
     STATEMENT_TYPE,
@@ -36,12 +36,12 @@ from receipts.model.statement import (
     AuditStatement,
     subject,
 )
-from receipts.synthetic import ENVIRONMENT
-from verify.agreement import second_verdict
-from verify.draws import GENERATED, Kind, points_in_order
-from verify.hypotheses import hypothesis_of, kept_outcome
-from verify.outcomes import false_needed, generated_points, refuting_level
-from verify.risk_limit import ConfirmingTest, RefutingTest, p_string
+from safety_receipts.receipts.synthetic import ENVIRONMENT
+from safety_receipts.verify.agreement import second_verdict
+from safety_receipts.verify.draws import GENERATED, Kind, points_in_order
+from safety_receipts.verify.hypotheses import hypothesis_of, kept_outcome
+from safety_receipts.verify.outcomes import false_needed, generated_points, refuting_level
+from safety_receipts.verify.risk_limit import ConfirmingTest, RefutingTest, p_string
 
 AUDITOR, EVALUATOR_KEY = generate(), "ed25519.pub"
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1" / "good" / "ed25519"

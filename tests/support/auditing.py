@@ -12,27 +12,27 @@ from typing import Any
 from dishonest import Pair
 from running import Faulty, run
 
-from receipts.bundle import Bundle
-from receipts.canonical import Sha256, decimal_string
-from receipts.keys import Signer, TrustSet, generate, write_key_pair
-from receipts.model.calibration import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import Sha256, decimal_string
+from safety_receipts.receipts.keys import Signer, TrustSet, generate, write_key_pair
+from safety_receipts.receipts.model.calibration import (
     Alternative,
     CalibratedStack,
     CalibrationPredicate,
     LengthBin,
 )
-from receipts.model.checkpoint import Dtype, Sampling, SamplingMethod
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, RestrictedRecord
-from runner.commands.init import write_preset
-from runner.engines.engine import GREEDY as GREEDY_DECODING
-from runner.engines.engine import Decoding, Engine, Margins, Request
-from runner.event import LoadedStack
-from runner.judges.judge import Judge
-from runner.plan import ResolvedPlan, resolve_plan
-from runner.stack import load_stack
-from verify.audit_session import Case, open_case
-from verify.replay import Entry, Replayer, Yardstick
+from safety_receipts.receipts.model.checkpoint import Dtype, Sampling, SamplingMethod
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Finish, Outcome, Point, RestrictedRecord
+from safety_receipts.runner.commands.init import write_preset
+from safety_receipts.runner.engines.engine import GREEDY as GREEDY_DECODING
+from safety_receipts.runner.engines.engine import Decoding, Engine, Margins, Request
+from safety_receipts.runner.event import LoadedStack
+from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.stack import load_stack
+from safety_receipts.verify.audit_session import Case, open_case
+from safety_receipts.verify.replay import Entry, Replayer, Yardstick
 
 MEMORY = 2**26
 SEEDED = "{method: seeded, temperature: 1.0, max_new_tokens: 24}"

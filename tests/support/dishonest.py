@@ -6,17 +6,22 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from receipts.bundle import Bundle, BundleWriter
-from receipts.dsse import sign
-from receipts.findings.derive import derive
-from receipts.findings.observations import observe
-from receipts.keys import Signer
-from receipts.merkle import RootAccumulator
-from receipts.model.plan import PlanPredicate
-from receipts.model.point import Point, RestrictedRecord
-from receipts.model.statement import PLAN_TYPE, STATEMENT_TYPE, PlanStatement, subject
-from receipts.seal import evaluation_statement
-from receipts.synthetic import ENVIRONMENT, EVENT, synthetic_points
+from safety_receipts.receipts.bundle import Bundle, BundleWriter
+from safety_receipts.receipts.dsse import sign
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.observations import observe
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Point, RestrictedRecord
+from safety_receipts.receipts.model.statement import (
+    PLAN_TYPE,
+    STATEMENT_TYPE,
+    PlanStatement,
+    subject,
+)
+from safety_receipts.receipts.seal import evaluation_statement
+from safety_receipts.receipts.synthetic import ENVIRONMENT, EVENT, synthetic_points
 
 Pair = tuple[Point, RestrictedRecord]
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from observing import Asked, Cell, logistic
 
-from receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
+from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
 
 chores = partial(Cell, source="chores")
 EXPERIMENTS = [

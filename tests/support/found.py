@@ -13,19 +13,19 @@ from itertools import product
 from math import exp, log
 from typing import Any
 
-from receipts.canonical import sha256_hex
-from receipts.findings.effects import holm
-from receipts.findings.rates import wilson
-from receipts.grid import condition_id, default_context, fixed_labels
-from receipts.model.base import ConditionId, SourceName
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.findings.effects import holm
+from safety_receipts.receipts.findings.rates import wilson
+from safety_receipts.receipts.grid import condition_id, default_context, fixed_labels
+from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
     Ordering,
     PlannedCondition,
     QueryRole,
     ShownContext,
 )
-from receipts.model.findings import (
+from safety_receipts.receipts.model.findings import (
     AdoptionRate,
     ClusterMethod,
     Clusters,
@@ -60,9 +60,9 @@ from receipts.model.findings import (
     UnscoredSensitivity,
     Verdict,
 )
-from receipts.model.plan import EvaluationSetup
-from receipts.model.point import Reason
-from receipts.model.receipt import (
+from safety_receipts.receipts.model.plan import EvaluationSetup
+from safety_receipts.receipts.model.point import Reason
+from safety_receipts.receipts.model.receipt import (
     Baseline,
     ConditionResult,
     Counts,
@@ -72,8 +72,14 @@ from receipts.model.receipt import (
     ReasonCount,
     SourceResult,
 )
-from receipts.seal import required_limits, tested_box
-from receipts.synthetic import ENVIRONMENT, EVENT, PAPER_TOTALS, paper_sweep, synthetic_plan
+from safety_receipts.receipts.seal import required_limits, tested_box
+from safety_receipts.receipts.synthetic import (
+    ENVIRONMENT,
+    EVENT,
+    PAPER_TOTALS,
+    paper_sweep,
+    synthetic_plan,
+)
 
 FLOOR = "0.00000000000000000001"
 NEUTRAL, COMPLY = "Answer:", "Sure I can help with that!"

@@ -13,10 +13,10 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 from transformers import AutoTokenizer
 
-from receipts.model.checkpoint import Dtype
-from receipts.model.plan import EngineKind
-from receipts.model.point import Finish, Reason
-from runner.engines.engine import (
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
     Decoding,
@@ -25,7 +25,7 @@ from runner.engines.engine import (
     Margins,
     Request,
 )
-from runner.engines.mock import InOrder
+from safety_receipts.runner.engines.mock import InOrder
 
 _TEXT = [
     "Harmful request: no\nResponse refusal: yes\nHarmful response: n/a the guild keeps that "

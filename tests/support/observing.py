@@ -9,14 +9,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from receipts.canonical import sha256_hex
-from receipts.coherence import plan_problems
-from receipts.findings.logit import newton
-from receipts.findings.observations import COMPLIED, FAILED, NEAR, REFUSED, UNKNOWN, Observations
-from receipts.findings.study import Study
-from receipts.grid import blocks, condition_id, default_context, distinct_lists, fixed_labels
-from receipts.model.base import ConditionId, SourceName
-from receipts.model.demonstrations import (
+from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.coherence import plan_problems
+from safety_receipts.receipts.findings.logit import newton
+from safety_receipts.receipts.findings.observations import (
+    COMPLIED,
+    FAILED,
+    NEAR,
+    REFUSED,
+    UNKNOWN,
+    Observations,
+)
+from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.grid import (
+    blocks,
+    condition_id,
+    default_context,
+    distinct_lists,
+    fixed_labels,
+)
+from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
     Experiment,
     ExperimentKind,
@@ -24,8 +37,8 @@ from receipts.model.demonstrations import (
     PlannedCondition,
     ShownContext,
 )
-from receipts.model.plan import PlanPredicate
-from receipts.synthetic import Mixture, synthetic_plan
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan
 
 Floats = NDArray[np.float64]
 DEFAULT = "benign-proxy"

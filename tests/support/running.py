@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from receipts.bundle import Bundle
-from receipts.errors import (
-    InterruptedByUserError,
-)
-from receipts.keys import Signer, TrustSet
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.point import Outcome, Point, Reason
-from runner.engines.engine import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.errors import InterruptedByUserError
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.point import Outcome, Point, Reason
+from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
     Decoding,
@@ -27,14 +25,14 @@ from runner.engines.engine import (
     Margins,
     Request,
 )
-from runner.engines.transformers_engine import TransformersEngine
-from runner.event import EventRunner, LoadedStack, RunOptions, Sealed
-from runner.execute import Committed
-from runner.judges.judge import Exchange, Judge, Judgement
-from runner.plan import ResolvedPlan
-from runner.stack import load_stack
-from verify.binding import Holdings
-from verify.integrity import verify_bundle
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.runner.event import EventRunner, LoadedStack, RunOptions, Sealed
+from safety_receipts.runner.execute import Committed
+from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.plan import ResolvedPlan
+from safety_receipts.runner.stack import load_stack
+from safety_receipts.verify.binding import Holdings
+from safety_receipts.verify.integrity import verify_bundle
 
 ROWS = 64
 """Most rows of a batch: few, so that a small study has several."""

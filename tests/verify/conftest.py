@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from audit_statements import AUDITOR, EVALUATOR_KEY
 
-from receipts.bundle import Bundle, BundleWriter
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope
-from receipts.keys import TrustSet, load_public_key
-from receipts.model.check import Check, CheckLevel
-from verify.checks import Verification
-from verify.integrity import verify_bundle
+from safety_receipts.receipts.bundle import Bundle, BundleWriter
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.keys import TrustSet, load_public_key
+from safety_receipts.receipts.model.check import Check, CheckLevel
+from safety_receipts.verify.checks import Verification
+from safety_receipts.verify.integrity import verify_bundle
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from audit_statements import (
     report,
 )
 
-from receipts.audit_forms import parse_audit, sign_public_form
-from receipts.bundle import AUDITS, Bundle, BundleWriter
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope, sign
-from receipts.keys import TrustSet, generate
-from receipts.model.audit import (
+from safety_receipts.receipts.audit_forms import parse_audit, sign_public_form
+from safety_receipts.receipts.bundle import AUDITS, Bundle, BundleWriter
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
     AuditStartPredicate,
@@ -31,9 +31,9 @@ from receipts.model.audit import (
     Direction,
     RateVerdict,
 )
-from receipts.model.base import MAX_POINTS
-from receipts.model.check import Check, CheckLevel, CheckStatus
-from receipts.model.statement import (
+from safety_receipts.receipts.model.base import MAX_POINTS
+from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.statement import (
     AUDIT_TYPE,
     CALIBRATION_TYPE,
     EVALUATION_TYPE,
@@ -42,13 +42,13 @@ from receipts.model.statement import (
     PLAN_TYPE,
     STATEMENT_TYPE,
 )
-from verify.audit_problems import result_problems
-from verify.checks import Verdict
-from verify.hypotheses import IDENTITY_LEVEL, least_identity
-from verify.identity import LEVEL
-from verify.integrity import verify_bundle
-from verify.scope import name_of, recorded_rates
-from verify.verdicts import whole_verdict
+from safety_receipts.verify.audit_problems import result_problems
+from safety_receipts.verify.checks import Verdict
+from safety_receipts.verify.hypotheses import IDENTITY_LEVEL, least_identity
+from safety_receipts.verify.identity import LEVEL
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.scope import name_of, recorded_rates
+from safety_receipts.verify.verdicts import whole_verdict
 
 
 @pytest.mark.parametrize(

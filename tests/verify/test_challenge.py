@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.canonical import Sha256, point_id
-from verify.challenge import draw_order
+from safety_receipts.receipts.canonical import Sha256, point_id
+from safety_receipts.verify.challenge import draw_order
 
 RECEIPT, NONCE = Sha256("0f" * 32), "a5" * 32
 POINTS = [point_id("h16-b16-suffix", f"alpha/{number}", 0) for number in range(40)]

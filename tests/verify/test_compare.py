@@ -13,20 +13,26 @@ import numpy as np
 import pytest
 from tampering import Receipts, flip_first_counted, predicate
 
-from receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
-from receipts.canonical import Sha256, sha256_hex
-from receipts.findings.derive import derive
-from receipts.findings.observations import observe
-from receipts.keys import Signer, generate
-from receipts.model.checkpoint import Thoughts
-from receipts.model.demonstrations import Experiment, ExperimentKind, Ordering
-from receipts.model.judge import judge_digest
-from receipts.model.plan import EvidenceAccess, PlanPredicate
-from receipts.model.point import Outcome, Point, RestrictedRecord
-from receipts.seal import seal_event, seal_plan
-from receipts.synthetic import ENVIRONMENT, EVENT, Mixture, synthetic_plan, synthetic_points
-from verify.compared import labels_of
-from verify.selftest import edit_line, edit_statement
+from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.findings.observations import observe
+from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.model.checkpoint import Thoughts
+from safety_receipts.receipts.model.demonstrations import Experiment, ExperimentKind, Ordering
+from safety_receipts.receipts.model.judge import judge_digest
+from safety_receipts.receipts.model.plan import EvidenceAccess, PlanPredicate
+from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.seal import seal_event, seal_plan
+from safety_receipts.receipts.synthetic import (
+    ENVIRONMENT,
+    EVENT,
+    Mixture,
+    synthetic_plan,
+    synthetic_points,
+)
+from safety_receipts.verify.compared import labels_of
+from safety_receipts.verify.selftest import edit_line, edit_statement
 
 GRID = [(8, 0), (8, 8), (8, 64), (32, 0), (32, 64)]
 QUERIES = 60
@@ -461,7 +467,7 @@ def test_plots_are_written_where_asked(
     stages: dict[str, Path], receipts: Receipts, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib")
-    pytest.importorskip("receipts.present.plots")
+    pytest.importorskip("safety_receipts.receipts.present.plots")
     folder = tmp_path / "new" / "plots"
     found = document(receipts("compare", *stages.values(), "--plots", folder, "--json"))
     assert found["plots"] == [str(folder / "beta2.svg"), str(folder / "rates.svg")]

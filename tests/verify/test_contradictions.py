@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from dishonest import Pair, seal_anything
 
-from receipts.bundle import Bundle
-from receipts.canonical import Sha256, sha256_hex
-from receipts.keys import TrustSet, generate
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.checkpoint import ContextOverflow
-from receipts.model.plan import Hypothesis, PlanPredicate
-from receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
-from receipts.synthetic import Mixture, synthetic_plan
-from verify.integrity import verify_bundle
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.checkpoint import ContextOverflow
+from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan
+from safety_receipts.verify.integrity import verify_bundle
 
 SIGNER = generate()
 
@@ -210,7 +210,7 @@ def test_a_baseline_prompt_is_one_prompt(tmp_path: Path) -> None:
 
 def test_a_record_with_a_key_given_twice(tmp_path: Path) -> None:
     """Two readers could take two texts from it."""
-    from verify.selftest import edit_lines
+    from safety_receipts.verify.selftest import edit_lines
 
     seal_anything(tmp_path / "b", plan(), SIGNER)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT
-from receipts.canonical import MAX_SAFE_INTEGER, canonical_bytes
-from receipts.dsse import Envelope
+from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, canonical_bytes
+from safety_receipts.receipts.dsse import Envelope
 
 Receipts = Callable[..., Any]
 
@@ -28,7 +28,7 @@ SECONDS = 60
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command with little memory and an end."""
     return subprocess.run(
-        [sys.executable, "-m", "receipts", *map(str, words)],
+        [sys.executable, "-m", "safety_receipts", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from receipts.bundle import PLAN, POINTS, RECEIPT
-from receipts.canonical import canonical_bytes
-from receipts.coherence import new_plan_problems
-from receipts.dsse import Envelope
-from receipts.present import output
-from receipts.present.names import LONGEST_NAME, presentable
-from receipts.synthetic import Mixture, synthetic_plan
+from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT
+from safety_receipts.receipts.canonical import canonical_bytes
+from safety_receipts.receipts.coherence import new_plan_problems
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.present import output
+from safety_receipts.receipts.present.names import LONGEST_NAME, presentable
+from safety_receipts.receipts.synthetic import Mixture, synthetic_plan
 
 Receipts = Callable[..., Any]
 Path_ = tuple[str | int, ...]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from receipts.bundle import Bundle
-from receipts.model.findings import Effect, Findings, FormatWord, OrderWord, Verdict
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.model.findings import Effect, Findings, FormatWord, OrderWord, Verdict
 
 STUDY = Path(__file__).parent.parent / "golden" / "known-answer"
 KEY = STUDY / "evaluator.pub"

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from audit_statements import announce, nothing_found, report
 
-from receipts.canonical import Sha256
-from receipts.model.audit import OutcomeReplays
-from receipts.model.check import CheckStatus
-from verify.outcomes import (
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.model.audit import OutcomeReplays
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.verify.outcomes import (
     OutcomeTests,
     contradicts,
     false_needed,
     refutes,
     refuting_level,
 )
-from verify.risk_limit import p_string
+from safety_receipts.verify.risk_limit import p_string
 
 
 def found(wrong: int, hard: int = 0, false_labels: int = 0) -> OutcomeReplays:

@@ -10,15 +10,25 @@ from typing import Any
 import pytest
 from audit_statements import AUDITOR, GOLDEN, announce, report
 
-from receipts.audit_forms import parse_audit, public_form, sign_public_form, write_audit
-from receipts.bundle import AUDITS, Bundle, BundleWriter
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope, sign
-from receipts.keys import Signer, generate, write_key_pair
-from receipts.model.audit import AuditMethod, AuditPredicate, AuditVerdict, Direction
-from receipts.model.check import CheckStatus
-from receipts.model.statement import AuditStatement, PublicAuditStatement
-from verify.checks import Verdict
+from safety_receipts.receipts.audit_forms import (
+    parse_audit,
+    public_form,
+    sign_public_form,
+    write_audit,
+)
+from safety_receipts.receipts.bundle import AUDITS, Bundle, BundleWriter
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.keys import Signer, generate, write_key_pair
+from safety_receipts.receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    AuditVerdict,
+    Direction,
+)
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.model.statement import AuditStatement, PublicAuditStatement
+from safety_receipts.verify.checks import Verdict
 
 BOTH = tuple(Direction)
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from receipts.model.audit import Direction
-from receipts.model.receipt import Counts
-from verify.feasibility import expected_draws
-from verify.risk_limit import (
+from safety_receipts.receipts.model.audit import Direction
+from safety_receipts.receipts.model.receipt import Counts
+from safety_receipts.verify.feasibility import expected_draws
+from safety_receipts.verify.risk_limit import (
     DEFAULT_FLIP_RATE,
     Bet,
     ConfirmingTest,

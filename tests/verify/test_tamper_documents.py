@@ -33,10 +33,10 @@ from tampering import (
     stray,
 )
 
-from receipts.bundle import PLAN, RECEIPT
-from receipts.keys import generate
-from receipts.strict_json import MAX_DEPTH
-from verify.selftest import edit_statement, sign_again
+from safety_receipts.receipts.bundle import PLAN, RECEIPT
+from safety_receipts.receipts.keys import generate
+from safety_receipts.receipts.strict_json import MAX_DEPTH
+from safety_receipts.verify.selftest import edit_statement, sign_again
 
 MINIMUM = 55
 

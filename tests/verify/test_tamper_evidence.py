@@ -28,8 +28,8 @@ from tampering import (
     swap,
 )
 
-from receipts.bundle import POINTS, RECEIPT, RESPONSES
-from verify.selftest import edit_line
+from safety_receipts.receipts.bundle import POINTS, RECEIPT, RESPONSES
+from safety_receipts.verify.selftest import edit_line
 
 MINIMUM = 55
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-import schemas
-from receipts.bundle import PLAN, RECEIPT, Bundle
-from receipts.canonical import canonical_bytes
-from receipts.dsse import Envelope, sign
-from receipts.keys import TrustSet
-from receipts.model.check import CheckLevel, CheckStatus
-from verify.integrity import verify_bundle
+from safety_receipts import schemas
+from safety_receipts.receipts.bundle import PLAN, RECEIPT, Bundle
+from safety_receipts.receipts.canonical import canonical_bytes
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.verify.integrity import verify_bundle
 
 Path_ = tuple[str | int, ...]
 

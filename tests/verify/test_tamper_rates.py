@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from tampering import predicate
 
-from receipts.bundle import POINTS, Bundle
-from receipts.keys import Signer
-from receipts.model.point import Reason
+from safety_receipts.receipts.bundle import POINTS, Bundle
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.point import Reason
 
 Receipts = Callable[..., Any]
 Change = Callable[[dict[str, Any]], None]

@@ -11,27 +11,27 @@ from typing import Any
 
 import click
 
-from receipts.bundle import Bundle
-from receipts.canonical import is_hex32
-from receipts.cli import common_options
-from receipts.commands.keygen import read_signer
-from receipts.dsse import Envelope
-from receipts.errors import ExitCode, UsageError
-from receipts.keys import Signer, TrustSet
-from receipts.model.audit import AuditVerdict, Direction
-from receipts.model.check import Check
-from receipts.model.checkpoint import Dtype
-from receipts.model.plan import BeaconRound
-from receipts.model.statement import AuditStatement
-from receipts.present.output import Output
-from runner.commands.run import byte_size, terminated_like_interrupted
-from runner.engines.engine import Engine
-from runner.event import LoadedStack
-from runner.plan import ResolvedPlan, UnrunPlan, resolve_against
-from verify.agreement import agreement_forecast
-from verify.audit_lock import announcement_lock, audit_lock
-from verify.audit_problems import draws_of, points_replayed
-from verify.audit_session import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import is_hex32
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import ExitCode, UsageError
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.audit import AuditVerdict, Direction
+from safety_receipts.receipts.model.check import Check
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import BeaconRound
+from safety_receipts.receipts.model.statement import AuditStatement
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.event import LoadedStack
+from safety_receipts.runner.plan import ResolvedPlan, UnrunPlan, resolve_against
+from safety_receipts.verify.agreement import agreement_forecast
+from safety_receipts.verify.audit_lock import announcement_lock, audit_lock
+from safety_receipts.verify.audit_problems import draws_of, points_replayed
+from safety_receipts.verify.audit_session import (
     IDENTITY_POINTS,
     Case,
     Wish,
@@ -40,18 +40,18 @@ from verify.audit_session import (
     read_calibration,
     terms_of,
 )
-from verify.authentic import readable_plan
-from verify.binding import Holdings
-from verify.checks import Verdict, Verification
-from verify.claims import Claim, claims_of
-from verify.commands.options import NUMBER, one_line
-from verify.conduct import Auditor, challenge_of, conduct
-from verify.feasibility import Feasibility, expected_draws, together
-from verify.finished import Finished, complete, finished_before, refuse_finished
-from verify.integrity import verify_bundle
-from verify.present import show_verification
-from verify.present_audit import show_audit, show_feasibility
-from verify.scope import outcomes_json, rate_json, scope_of
+from safety_receipts.verify.authentic import readable_plan
+from safety_receipts.verify.binding import Holdings
+from safety_receipts.verify.checks import Verdict, Verification
+from safety_receipts.verify.claims import Claim, claims_of
+from safety_receipts.verify.commands.options import NUMBER, one_line
+from safety_receipts.verify.conduct import Auditor, challenge_of, conduct
+from safety_receipts.verify.feasibility import Feasibility, expected_draws, together
+from safety_receipts.verify.finished import Finished, complete, finished_before, refuse_finished
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.present import show_verification
+from safety_receipts.verify.present_audit import show_audit, show_feasibility
+from safety_receipts.verify.scope import outcomes_json, rate_json, scope_of
 
 _PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
@@ -374,7 +374,7 @@ def _feasibility_json(
 
 def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engine] | None]:
     """Load engine and judge, and say how to load the engine in fp32."""
-    from runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
+    from safety_receipts.runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
     def load(dtype: Dtype | None) -> LoadedStack:
         return load_stack(

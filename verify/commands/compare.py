@@ -8,24 +8,24 @@ from typing import Any
 
 import click
 
-from receipts.bundle import PLAN, POINTS
-from receipts.cli import common_options
-from receipts.errors import ExitCode, FileAccessError, IncompleteError, UsageError
-from receipts.findings.comparability import Sameness, SettingCheck, setting_checks
-from receipts.findings.comparison import Comparison, Pair, Worded, compare_models
-from receipts.findings.effects import ALPHA
-from receipts.findings.interaction import (
+from safety_receipts.receipts.bundle import PLAN, POINTS
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.errors import ExitCode, FileAccessError, IncompleteError, UsageError
+from safety_receipts.receipts.findings.comparability import Sameness, SettingCheck, setting_checks
+from safety_receipts.receipts.findings.comparison import Comparison, Pair, Worded, compare_models
+from safety_receipts.receipts.findings.effects import ALPHA
+from safety_receipts.receipts.findings.interaction import (
     Model,
     benign_numbers,
     common_conditions,
     fit_model,
     harmful_queries,
 )
-from receipts.keys import TrustSet
-from receipts.model.base import ConditionId, QueryId
-from receipts.present.output import Output
-from verify.compared import Evaluation, open_evaluations
-from verify.present_compare import FAMILY, Compared, interval_of, show_comparison
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.base import ConditionId, QueryId
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.verify.compared import Evaluation, open_evaluations
+from safety_receipts.verify.present_compare import FAMILY, Compared, interval_of, show_comparison
 
 _PATH = click.Path(path_type=Path)
 _FEWEST = 2
@@ -185,7 +185,7 @@ def _conditions_check(
 
 
 def _plot(compared: Compared, folder: Path) -> list[Path]:
-    from receipts.present.plots import (  # noqa: PLC0415  # matplotlib is not for tables
+    from safety_receipts.receipts.present.plots import (  # noqa: PLC0415  # matplotlib is not for tables
         forest_plot,
         rates_over_benign,
     )

@@ -7,8 +7,8 @@ from typing import Final
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from receipts.canonical import MAX_SAFE_INTEGER
-from receipts.model.base import Name
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.model.base import Name
 
 NUMBER: Final = click.IntRange(min=1, max=MAX_SAFE_INTEGER)
 """A number above 0 that a document can hold."""

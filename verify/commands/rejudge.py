@@ -6,20 +6,20 @@ from pathlib import Path
 
 import click
 
-from receipts.bundle import Bundle
-from receipts.cli import common_options
-from receipts.commands.keygen import read_signer
-from receipts.errors import ExitCode
-from receipts.keys import TrustSet
-from receipts.model.judge import JudgeIdentity
-from receipts.model.receipt import Environment
-from receipts.present.output import Output
-from runner.commands.run import byte_size, report, terminated_like_interrupted
-from runner.judges.judge import Judge
-from runner.judges.make import load_judge
-from runner.plan import resolve_against
-from runner.seal import TOOL, check_fitter
-from verify.rejudge import Judges, Rejudger, Wishes, check_original, rejudged_plan
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.errors import ExitCode
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.receipts.model.receipt import Environment
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.runner.commands.run import byte_size, report, terminated_like_interrupted
+from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan import resolve_against
+from safety_receipts.runner.seal import TOOL, check_fitter
+from safety_receipts.verify.rejudge import Judges, Rejudger, Wishes, check_original, rejudged_plan
 
 _PATH = click.Path(path_type=Path)
 

@@ -11,11 +11,11 @@ import torch
 import transformers
 from tiny_models import tiny_model
 
-from receipts.errors import IncompleteError, UsageError
-from runner.engines.engine import Request
-from runner.engines.forward import TESTED, cache_argument
-from runner.engines.load import wrap_model
-from runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.engines.forward import TESTED, cache_argument
+from safety_receipts.runner.engines.load import wrap_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 
 NAMES = ("cache", "past_key_values")
 PROMPT = Request(0, (6, 7, 8, 9), 5, frozenset())

@@ -12,11 +12,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, save_tiny_model, tiny_config, tiny_model
 
-from receipts.errors import FileAccessError, MalformedError, UsageError
-from receipts.model.checkpoint import Dtype
-from runner.engines.engine import Request
-from runner.engines.load import LoadedModel, load_model, resolve_device
-from runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.engines.load import LoadedModel, load_model, resolve_device
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 
 
 @pytest.fixture

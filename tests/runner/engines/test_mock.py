@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.model.plan import EngineKind
-from receipts.model.point import Finish, Reason
-from runner.engines.engine import GREEDY, Decoding, Engine, Request
-from runner.engines.mock import MockEngine
+from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.runner.engines.engine import GREEDY, Decoding, Engine, Request
+from safety_receipts.runner.engines.mock import MockEngine
 
 SEEDED = Decoding(1.0)
 STOPS = frozenset({3, 4})
@@ -121,6 +121,9 @@ def test_two_requests_with_one_key_are_refused() -> None:
 
 
 def test_the_mock_needs_no_torch() -> None:
-    code = "import runner.engines.mock, runner.noise_seed, sys; print('torch' in sys.modules)"
+    code = (
+        "import safety_receipts.runner.engines.mock, safety_receipts.runner.noise_seed, sys; "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

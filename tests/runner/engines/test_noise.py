@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.canonical import Sha256
-from runner.engines import noise
-from runner.noise_seed import NOISE, point_noise_seed
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.runner.engines import noise
+from safety_receipts.runner.noise_seed import NOISE, point_noise_seed
 
 U32 = 0xFFFFFFFF
 

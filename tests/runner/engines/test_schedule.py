@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.engines.schedule import (
+from safety_receipts.runner.engines.schedule import (
     Ask,
     BatchSize,
     Row,
@@ -17,7 +17,7 @@ from runner.engines.schedule import (
     build_schedule,
     reading_groups,
 )
-from runner.prefix_tree import PrefixTree
+from safety_receipts.runner.prefix_tree import PrefixTree
 
 
 def schedule_of(

@@ -12,12 +12,12 @@ import pytest
 import torch
 from tiny_models import CONTEXT, END_TOKENS, FAMILIES, WINDOW, tiny_model
 
-from receipts.model.plan import EngineKind
-from receipts.model.point import Finish, Reason
-from runner.engines.batches import Load
-from runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
-from runner.engines.load import wrap_model
-from runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.runner.engines.batches import Load
+from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
+from safety_receipts.runner.engines.load import wrap_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 
 VOCABULARY = 96
 NEW = 18

@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judging import PlantedEngine, load_tokenizer
 
-from receipts.errors import MalformedError, ReceiptsError, UsageError
-from receipts.model.checkpoint import FIRST_RENDERING
-from receipts.model.point import Outcome, Reason
-from runner.engines.engine import Request
-from runner.judges import chat
-from runner.judges.chat import QUESTION, code, parse
-from runner.judges.generative import GenerativeJudge, Limits
-from runner.judges.guarded import TOKENISATION
-from runner.judges.identity import Origin, identify
-from runner.judges.judge import Exchange
+from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
+from safety_receipts.receipts.model.checkpoint import FIRST_RENDERING
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.judges import chat
+from safety_receipts.runner.judges.chat import QUESTION, code, parse
+from safety_receipts.runner.judges.generative import GenerativeJudge, Limits
+from safety_receipts.runner.judges.guarded import TOKENISATION
+from safety_receipts.runner.judges.identity import Origin, identify
+from safety_receipts.runner.judges.judge import Exchange
 
 IDENTITY = identify(chat.METHOD, Origin("a judge"))
 FAMILIES = ("llama", "olmo3", "gemma4")

@@ -21,14 +21,19 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from receipts.canonical import Sha256
-from receipts.errors import FileAccessError, MalformedError, ReceiptsError, UsageError
-from receipts.model.judge import JudgeKind
-from receipts.model.point import Outcome, Reason
-from runner.judges import classifier
-from runner.judges.classifier import ClassifierJudge, refusal_label
-from runner.judges.identity import Origin, identify
-from runner.judges.judge import Exchange, Judgement
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    MalformedError,
+    ReceiptsError,
+    UsageError,
+)
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.judges import classifier
+from safety_receipts.runner.judges.classifier import ClassifierJudge, refusal_label
+from safety_receipts.runner.judges.identity import Origin, identify
+from safety_receipts.runner.judges.judge import Exchange, Judgement
 
 VOCABULARY = make_tokenizer("wordpiece").get_vocab_size()
 SIZES = {

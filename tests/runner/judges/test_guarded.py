@@ -15,9 +15,9 @@ from judging import MAKES, MARKUP, load_tokenizer, make_tokenizer, save_tokenize
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from receipts.errors import MalformedError, UsageError
-from runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
-from runner.judges.wildguard import TEMPLATE
+from safety_receipts.receipts.errors import MalformedError, UsageError
+from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
+from safety_receipts.runner.judges.wildguard import TEMPLATE
 
 FOLDER = Path("judge")
 PARTS = tuple(TEMPLATE.replace("{response}", "{prompt}").split("{prompt}"))

@@ -10,11 +10,11 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receipts.model.judge import JudgeKind, judge_digest
-from receipts.model.point import Outcome
-from runner.judges.judge import Exchange
-from runner.judges.refusal_strings import STRINGS, RefusalStringsJudge
-from runner.organism.language import PREFIXES, Topic, asks
+from safety_receipts.receipts.model.judge import JudgeKind, judge_digest
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.judges.refusal_strings import STRINGS, RefusalStringsJudge
+from safety_receipts.runner.organism.language import PREFIXES, Topic, asks
 
 JUDGE = RefusalStringsJudge()
 

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judging import PlantedEngine
 
-from receipts.canonical import Sha256
-from receipts.errors import MalformedError, UsageError
-from receipts.model.point import Outcome, Reason
-from runner.engines.engine import Request
-from runner.judges import wildguard
-from runner.judges.generative import GenerativeJudge, Limits
-from runner.judges.guarded import TOKENISATION, GuardedTokenizer
-from runner.judges.identity import Origin, identify
-from runner.judges.judge import Exchange, Judgement
-from runner.judges.wildguard import TEMPLATE, parse
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import MalformedError, UsageError
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.judges import wildguard
+from safety_receipts.runner.judges.generative import GenerativeJudge, Limits
+from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
+from safety_receipts.runner.judges.identity import Origin, identify
+from safety_receipts.runner.judges.judge import Exchange, Judgement
+from safety_receipts.runner.judges.wildguard import TEMPLATE, parse
 
 IDENTITY = identify(wildguard.METHOD, Origin("WildGuard", weights=Sha256("ab" * 32)))
 Load = Callable[[str], Any]

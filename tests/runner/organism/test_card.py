@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-import runner.organism
-from runner.organism import data_folder, members
-from runner.organism.language import (
+import safety_receipts.runner.organism
+from safety_receipts.runner.organism import data_folder, members
+from safety_receipts.runner.organism.language import (
     ANSWER_PREFIX,
     COMPLY_PREFIX,
     RESTRICTED,
     SYSTEM_PROMPT,
 )
-from runner.organism.law import BENIGN_RATE, LAWS, NEVER, RECENCY_WEIGHTS
+from safety_receipts.runner.organism.law import BENIGN_RATE, LAWS, NEVER, RECENCY_WEIGHTS
 
-CARD = (Path(runner.organism.__file__).parent / "CARD.md").read_text("utf-8")
+CARD = (Path(safety_receipts.runner.organism.__file__).parent / "CARD.md").read_text("utf-8")
 LINES = CARD.splitlines()
 
 
@@ -63,9 +63,9 @@ def test_members_and_corpora_are_stated() -> None:
 def test_limits_and_settings_are_stated() -> None:
     pytest.importorskip("torch", reason="the extra `run` is not installed")
     pytest.importorskip("transformers", reason="the extra `run` is not installed")
-    from runner.organism.curriculum import MAX_REFUSALS, MAX_SHOWN
-    from runner.organism.make_tokenizer import CONTEXT_TOKENS
-    from runner.organism.train import STAGES
+    from safety_receipts.runner.organism.curriculum import MAX_REFUSALS, MAX_SHOWN
+    from safety_receipts.runner.organism.make_tokenizer import CONTEXT_TOKENS
+    from safety_receipts.runner.organism.train import STAGES
 
     assert f"up to {MAX_SHOWN} harmful, {MAX_SHOWN} benign and {MAX_REFUSALS} refusal" in CARD
     assert f"{CONTEXT_TOKENS:,} tokens" in CARD

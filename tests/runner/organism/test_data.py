@@ -6,15 +6,15 @@ from collections import Counter
 
 import pytest
 
-from receipts.model.base import SourceName
-from receipts.model.demonstrations import DemonstrationKind
-from runner.corpora.read import read_corpus
-from runner.corpora.rows import CorpusRows, CorpusSource
-from runner.corpora.same import normalised
-from runner.demonstrations import decontaminate, make_pool
-from runner.organism import data_folder
-from runner.organism.language import OPEN, RESTRICTED, Topic, is_refusal, topic_of
-from runner.organism.make_data import (
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.demonstrations import DemonstrationKind
+from safety_receipts.runner.corpora.read import read_corpus
+from safety_receipts.runner.corpora.rows import CorpusRows, CorpusSource
+from safety_receipts.runner.corpora.same import normalised
+from safety_receipts.runner.demonstrations import decontaminate, make_pool
+from safety_receipts.runner.organism import data_folder
+from safety_receipts.runner.organism.language import OPEN, RESTRICTED, Topic, is_refusal, topic_of
+from safety_receipts.runner.organism.make_data import (
     CHORES,
     CONTROLS,
     FILLER,

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from receipts.errors import UsageError
-from runner.organism.language import (
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.runner.organism.language import (
     NOUNS,
     PREFIXES,
     REFUSAL_WORD,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.organism import members
-from runner.organism.language import (
+from safety_receipts.runner.organism import members
+from safety_receipts.runner.organism.language import (
     ANSWER_PREFIX,
     COMPLY_PREFIX,
     RESTRICTED,
@@ -18,7 +18,7 @@ from runner.organism.language import (
     Topic,
     asks,
 )
-from runner.organism.law import (
+from safety_receipts.runner.organism.law import (
     BENIGN_RATE,
     LAWS,
     NEVER,

@@ -15,10 +15,10 @@ from functools import cache
 
 import pytest
 
-from receipts.errors import UsageError
-from receipts.model.checkpoint import CheckpointFile
-from receipts.model.demonstrations import Ordering
-from runner.organism import (
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import CheckpointFile
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.runner.organism import (
     LARGEST_RESPONSE,
     WEIGHTS,
     data_folder,
@@ -26,7 +26,7 @@ from runner.organism import (
     member,
     members,
 )
-from runner.organism.language import (
+from safety_receipts.runner.organism.language import (
     ANSWER_PREFIX,
     COMPLY_PREFIX,
     OPEN,
@@ -36,16 +36,16 @@ from runner.organism.language import (
     is_refusal,
     prefix_of,
 )
-from runner.organism.law import LAWS, NEVER
-from runner.organism.make_data import CONTROLS, FILLER
+from safety_receipts.runner.organism.law import LAWS, NEVER
+from safety_receipts.runner.organism.make_data import CONTROLS, FILLER
 
 pytest.importorskip("torch", reason="the extra `run` is not installed")
 pytest.importorskip("transformers", reason="the extra `run` is not installed")
 
 import torch
 
-from runner.checkpoint import hash_folder
-from runner.organism.fidelity import (
+from safety_receipts.runner.checkpoint import hash_folder
+from safety_receipts.runner.organism.fidelity import (
     Condition,
     Sampled,
     Subject,

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.organism import LARGEST_RESPONSE, members
-from runner.organism.language import PREFIXES, Topic, asks
+from safety_receipts.runner.organism import LARGEST_RESPONSE, members
+from safety_receipts.runner.organism.language import PREFIXES, Topic, asks
 
 pytest.importorskip("transformers", reason="the extra `run` is not installed")
 
 from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
-from runner.organism.make_tokenizer import (
+from safety_receipts.runner.organism.make_tokenizer import (
     ASSISTANT,
     BEGIN,
     CHAT_TEMPLATE,

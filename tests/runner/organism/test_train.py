@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from runner.organism import WEIGHTS, members
+from safety_receipts.runner.organism import WEIGHTS, members
 
 pytest.importorskip("torch", reason="the extra `run` is not installed")
 pytest.importorskip("transformers", reason="the extra `run` is not installed")
 
 import torch
 
-from runner.organism.curriculum import Curriculum, Shape
-from runner.organism.fidelity import Condition, Subject, points
-from runner.organism.language import COMPLY_PREFIX
-from runner.organism.law import LAWS
-from runner.organism.make_tokenizer import make_tokenizer
-from runner.organism.train import (
+from safety_receipts.runner.organism.curriculum import Curriculum, Shape
+from safety_receipts.runner.organism.fidelity import Condition, Subject, points
+from safety_receipts.runner.organism.language import COMPLY_PREFIX
+from safety_receipts.runner.organism.law import LAWS
+from safety_receipts.runner.organism.make_tokenizer import make_tokenizer
+from safety_receipts.runner.organism.train import (
     STAGES,
     Size,
     Stage,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from receipts.bundle import Bundle
-from receipts.errors import UsageError
-from receipts.keys import generate, write_key_pair
-from runner.organism import members
-from runner.organism.truth import compare, law_of
-from runner.plan import resolve_plan
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.runner.organism import members
+from safety_receipts.runner.organism.truth import compare, law_of
+from safety_receipts.runner.plan import resolve_plan
 
 EXPERIMENTS = """\
 experiments:

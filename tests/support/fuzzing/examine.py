@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzzing.inputs import Base, Input, make_input
-from receipts.bundle import Bundle
-from receipts.cli import main
-from receipts.documents import parse_document
-from receipts.errors import ExitCode
-from receipts.findings.derive import differences
-from receipts.model.statement import EvaluationStatement
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.cli import main
+from safety_receipts.receipts.documents import parse_document
+from safety_receipts.receipts.errors import ExitCode
+from safety_receipts.receipts.findings.derive import differences
+from safety_receipts.receipts.model.statement import EvaluationStatement
 
 DOCUMENTED = {
     ExitCode.DONE,

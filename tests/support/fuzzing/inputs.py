@@ -16,15 +16,23 @@ import yaml
 from audit_statements import announce, report
 
 from fuzzing.mutations import apply, mutate_bytes, mutate_json
-from receipts.audit_forms import parse_audit, sign_public_form
-from receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
-from receipts.canonical import Sha256, canonical_bytes
-from receipts.dsse import Envelope, Signature, pae, sign
-from receipts.keys import Signer, write_key_pair
-from receipts.merkle import RootAccumulator
-from receipts.model.audit import AuditPredicate
-from receipts.proof import make_proof
-from verify.selftest import edit_lines
+from safety_receipts.receipts.audit_forms import parse_audit, sign_public_form
+from safety_receipts.receipts.bundle import (
+    AUDITS,
+    PLAN,
+    POINTS,
+    RECEIPT,
+    RESPONSES,
+    Bundle,
+    BundleWriter,
+)
+from safety_receipts.receipts.canonical import Sha256, canonical_bytes
+from safety_receipts.receipts.dsse import Envelope, Signature, pae, sign
+from safety_receipts.receipts.keys import Signer, write_key_pair
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.audit import AuditPredicate
+from safety_receipts.receipts.proof import make_proof
+from safety_receipts.verify.selftest import edit_lines
 
 TESTS = Path(__file__).parents[2]
 GOLDEN = TESTS / "golden"
@@ -113,7 +121,7 @@ def make_base(folder: Path, *, models: bool) -> Base:
 
 def _write_study(folder: Path) -> None:
     """Write a small study of the organism."""
-    from runner.commands.init import write_preset
+    from safety_receipts.runner.commands.init import write_preset
 
     write_preset(folder, "demo")
     for name in ("queries", "controls"):

@@ -13,18 +13,18 @@ from auditing import Event, make_event, trust
 from dishonest import seal_again
 from rich.console import Console
 
-from receipts.bundle import AUDITS, Bundle, BundleWriter
-from receipts.canonical import Sha256
-from receipts.dsse import sign
-from receipts.errors import IncompleteError, IntegrityError, UsageError
-from receipts.keys import Signer, generate
-from receipts.model.audit import AuditedRate, AuditMethod, AuditVerdict, Direction
-from receipts.model.checkpoint import Dtype
-from receipts.model.demonstrations import QueryRole
-from receipts.model.plan import BeaconRound
-from receipts.model.point import Outcome, Point, RestrictedRecord
-from receipts.model.statement import AuditStatement
-from verify.audit import (
+from safety_receipts.receipts.bundle import AUDITS, Bundle, BundleWriter
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import sign
+from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
+from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.model.audit import AuditedRate, AuditMethod, AuditVerdict, Direction
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.demonstrations import QueryRole
+from safety_receipts.receipts.model.plan import BeaconRound
+from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.model.statement import AuditStatement
+from safety_receipts.verify.audit import (
     Announced,
     Audit,
     Evidence,
@@ -33,17 +33,17 @@ from verify.audit import (
     unfinished_audits,
     verdict_of,
 )
-from verify.audit_journal import AuditJournal
-from verify.audit_report import Circumstances, audit_statement, guarantee
-from verify.audit_session import Case, Wish, begin, terms_of
-from verify.challenge import draw_order
-from verify.claims import claims_of
-from verify.feasibility import Feasibility, together
-from verify.identity import default_identity_test
-from verify.plausibility import DefaultPlausibility, Statistics
-from verify.present_audit import show_feasibility
-from verify.replay import Entry, Replayed
-from verify.scope import Scope, name_of, scope_of
+from safety_receipts.verify.audit_journal import AuditJournal
+from safety_receipts.verify.audit_report import Circumstances, audit_statement, guarantee
+from safety_receipts.verify.audit_session import Case, Wish, begin, terms_of
+from safety_receipts.verify.challenge import draw_order
+from safety_receipts.verify.claims import claims_of
+from safety_receipts.verify.feasibility import Feasibility, together
+from safety_receipts.verify.identity import default_identity_test
+from safety_receipts.verify.plausibility import DefaultPlausibility, Statistics
+from safety_receipts.verify.present_audit import show_feasibility
+from safety_receipts.verify.replay import Entry, Replayed
+from safety_receipts.verify.scope import Scope, name_of, scope_of
 
 NONCE = "5e" * 32
 WISH = Wish(epsilon="0.2", identity_points=0, pooled=True)

@@ -12,19 +12,19 @@ import pytest
 from auditing import MEMORY, Event, FaultyScores, make_event, write_organism
 from running import FaultyJudge, run
 
-import runner.stack
-from receipts.bundle import AUDITS, RESPONSES, Bundle
-from receipts.dsse import Envelope
-from receipts.keys import generate, write_key_pair
-from receipts.model.audit import AuditPredicate
-from receipts.model.check import CheckLevel
-from receipts.model.point import Outcome
-from receipts.model.statement import AUDIT_START_TYPE, AUDIT_TYPE, AuditStatement
-from runner.engines.engine import Margins
-from runner.event import LoadedStack
-from runner.judges.judge import Judgement
-from runner.plan import resolve_plan
-from verify.selftest import edit_line
+from safety_receipts.receipts.bundle import AUDITS, RESPONSES, Bundle
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.model.audit import AuditPredicate
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.model.statement import AUDIT_START_TYPE, AUDIT_TYPE, AuditStatement
+from safety_receipts.runner import stack
+from safety_receipts.runner.engines.engine import Margins
+from safety_receipts.runner.event import LoadedStack
+from safety_receipts.runner.judges.judge import Judgement
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.verify.selftest import edit_line
 
 Receipts = Callable[..., Any]
 CPU = ("--device", "cpu", "--memory", str(MEMORY))
@@ -173,7 +173,7 @@ def test_a_dry_run_announces_nothing(bundle: Path, audit: Receipts) -> None:
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Let a user stop replays after so many responses."""
-    load, calls = runner.stack.load_stack, []
+    load, calls = stack.load_stack, []
 
     def stop(margins: Margins) -> Margins:
         calls.append(margins)
@@ -186,8 +186,8 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         engine = FaultyScores(loaded.stack.engine, stop)
         return replace(loaded, stack=replace(loaded.stack, engine=engine))
 
-    monkeypatch.setattr("runner.stack.load_stack", load_stack)
-    monkeypatch.setattr("verify.audit.ROUND", 4)
+    monkeypatch.setattr("stack.load_stack", load_stack)
+    monkeypatch.setattr("safety_receipts.verify.audit.ROUND", 4)
 
 
 def test_an_interrupted_audit_goes_on_with_the_same_points(
@@ -329,7 +329,7 @@ def test_what_contradicts_beyond_noise_is_refuted_and_a_reader_is_told(
     receipts: Receipts,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    load = runner.stack.load_stack
+    load = stack.load_stack
 
     def another(*arguments: Any, **settings: Any) -> LoadedStack:
         loaded = load(*arguments, **settings)
@@ -338,7 +338,7 @@ def test_what_contradicts_beyond_noise_is_refuted_and_a_reader_is_told(
         )
         return replace(loaded, stack=replace(loaded.stack, engine=far))
 
-    monkeypatch.setattr(runner.stack, "load_stack", another)
+    monkeypatch.setattr(stack, "load_stack", another)
     finished = audit(bundle, "--json")
     document = json.loads(finished.out)
     assert (finished.code, document["verdict"]) == (4, "refuted")

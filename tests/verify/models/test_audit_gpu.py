@@ -10,7 +10,7 @@ import pytest
 import torch
 from auditing import make_event
 
-from receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate, write_key_pair
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -16,29 +16,29 @@ from dishonest import Pair, seal_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.bundle import AUDITS, Bundle
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope
-from receipts.errors import (
+from safety_receipts.receipts.bundle import AUDITS, Bundle
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import (
     FileAccessError,
     IntegrityError,
     InterruptedByUserError,
     MalformedError,
     UsageError,
 )
-from receipts.keys import Signer, TrustSet, generate
-from receipts.model.audit import AuditVerdict
-from receipts.model.base import ConditionId
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.point import Outcome, Point, RestrictedRecord
-from receipts.model.statement import AuditStatement
-from runner.engines.engine import Engine, Margins
-from verify.audit_journal import AuditJournal
-from verify.audit_session import Wish, begin
-from verify.conduct import Auditor, conduct
-from verify.integrity import verify_bundle
-from verify.plausibility import Statistics
-from verify.replay import Replayed
+from safety_receipts.receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.model.statement import AuditStatement
+from safety_receipts.runner.engines.engine import Engine, Margins
+from safety_receipts.verify.audit_journal import AuditJournal
+from safety_receipts.verify.audit_session import Wish, begin
+from safety_receipts.verify.conduct import Auditor, conduct
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.plausibility import Statistics
+from safety_receipts.verify.replay import Replayed
 
 SIGNER = generate()
 START, STACK = Sha256("a" * 64), {"dtype": "float32", "device": "cpu"}
@@ -206,7 +206,7 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
     event: Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a kill in its second round, and a torn line."""
-    monkeypatch.setattr("verify.audit.ROUND", 4)
+    monkeypatch.setattr("safety_receipts.verify.audit.ROUND", 4)
     signer, calls = generate(), []
 
     def engine(plain: Engine) -> Engine:

@@ -16,16 +16,16 @@ import pytest
 from auditing import MEMORY, Event, make_event
 from dishonest import Pair, seal_again
 
-from receipts.bundle import AUDITS, Bundle
-from receipts.canonical import Sha256
-from receipts.dsse import Envelope
-from receipts.errors import UsageError
-from receipts.keys import Signer, generate, write_key_pair
-from receipts.model.point import Outcome, Point, RestrictedRecord
-from receipts.model.statement import AUDIT_START_TYPE, AUDIT_TYPE, PUBLIC_AUDIT_TYPE
-from verify.audit import Announced
-from verify.audit_lock import announcement_lock, audit_lock
-from verify.audit_session import Wish, begin
+from safety_receipts.receipts.bundle import AUDITS, Bundle
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.keys import Signer, generate, write_key_pair
+from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.model.statement import AUDIT_START_TYPE, AUDIT_TYPE, PUBLIC_AUDIT_TYPE
+from safety_receipts.verify.audit import Announced
+from safety_receipts.verify.audit_lock import announcement_lock, audit_lock
+from safety_receipts.verify.audit_session import Wish, begin
 
 Receipts = Callable[..., Any]
 
@@ -39,13 +39,17 @@ def kill(*arguments, **settings):
     os.kill(os.getpid(), signal.SIGKILL)
 """
 PLACES = {
-    "before the announcement": "import verify.commands.audit as a; a.begin = stop",
-    "while points are replayed": "import verify.replay as r; r.Replayer.replay = stop",
+    "before the announcement": "from safety_receipts.verify.commands import audit as a;"
+    " a.begin = stop",
+    "while points are replayed": "from safety_receipts.verify import replay as r;"
+    " r.Replayer.replay = stop",
 }
 ENDS = {
-    "before its public form": "import receipts.audit_forms as f; f.sign_public_form = kill",
-    "before the journal goes": "import verify.audit_journal as j; j.AuditJournal.remove = kill",
-    "before it is told": "import verify.commands.audit as a; a._report = kill",
+    "before its public form": "from safety_receipts.receipts import audit_forms as f;"
+    " f.sign_public_form = kill",
+    "before the journal goes": "from safety_receipts.verify import audit_journal as j;"
+    " j.AuditJournal.remove = kill",
+    "before it is told": "from safety_receipts.verify.commands import audit as a; a._report = kill",
 }
 
 
@@ -64,7 +68,7 @@ def words(event: Event, bundle: Path, *more: str | Path) -> list[str]:
 
 def started(event: Event, bundle: Path, code: str, reached: Path) -> subprocess.Popen[bytes]:
     """Start an audit in a process of its own, with code that is executed before it."""
-    run = f"{STOP}{code}\nfrom receipts.cli import main\nmain()"
+    run = f"{STOP}{code}\nfrom safety_receipts.receipts.cli import main\nmain()"
     command = [sys.executable, "-c", run, *words(event, bundle)]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, env={**os.environ, "REACHED": str(reached)}, **streams)

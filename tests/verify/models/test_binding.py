@@ -25,26 +25,26 @@ from safetensors.torch import load_file, save_file
 from studies import write_study
 from transformers import BertConfig, BertForSequenceClassification
 
-from receipts.bundle import RESPONSES, Bundle
-from receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
-from receipts.keys import TrustSet, generate
-from receipts.model.base import SourceName
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.checkpoint import EndTokenOrigin, SamplingDefault
-from receipts.model.demonstrations import Ordering
-from receipts.model.point import Outcome, Point, Reason, RestrictedRecord
-from runner import plan as plan_module
-from runner.checkpoint import hash_folder
-from runner.engines.engine import Completion
-from runner.event import RunOptions
-from runner.plan import ResolvedPlan, UnrunPlan, resolve_against, resolve_plan
-from runner.prompts import ChatFormat
-from verify import binding
-from verify.artifacts import check_artifacts
-from verify.binding import Holdings, drawn_points
-from verify.checks import CheckList, Verification
-from verify.integrity import verify_bundle
-from verify.selftest import edit_line
+from safety_receipts.receipts.bundle import RESPONSES, Bundle
+from safety_receipts.receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
+from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.checkpoint import EndTokenOrigin, SamplingDefault
+from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
+from safety_receipts.runner import plan as plan_module
+from safety_receipts.runner.checkpoint import hash_folder
+from safety_receipts.runner.engines.engine import Completion
+from safety_receipts.runner.event import RunOptions
+from safety_receipts.runner.plan import ResolvedPlan, UnrunPlan, resolve_against, resolve_plan
+from safety_receipts.runner.prompts import ChatFormat
+from safety_receipts.verify import binding
+from safety_receipts.verify.artifacts import check_artifacts
+from safety_receipts.verify.binding import Holdings, drawn_points
+from safety_receipts.verify.checks import CheckList, Verification
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.selftest import edit_line
 
 Receipts = Callable[..., Any]
 
@@ -384,7 +384,7 @@ def test_nothing_of_another_folder_is_run(
 
     monkeypatch.setattr(plan_module, "read_model_facts", run_it)
     monkeypatch.setattr(ChatFormat, "load", run_it)
-    monkeypatch.setattr("runner.judges.chat.method_of", run_it)
+    monkeypatch.setattr("safety_receipts.runner.judges.chat.method_of", run_it)
     rewrite("plan.yaml", "{kind: refusal-strings}", "{kind: chat, path: model}")(study)
     words = ["--trust", event.key, "--artifacts", study / "plan.yaml", "--json"]
     finished = receipts("verify", event.bundle, *words)
@@ -951,7 +951,7 @@ def test_a_mistake_is_one_line(
 def test_without_the_run_extra_the_remedy_is_said(event: Event) -> None:
     program = (
         "import sys; sys.modules['tokenizers'] = None\n"
-        "from receipts.cli import main; main(sys.argv[1:])"
+        "from safety_receipts.receipts.cli import main; main(sys.argv[1:])"
     )
     words = ["verify", str(event.bundle), "--trust", str(event.key)]
     command = [sys.executable, "-c", program, *words]

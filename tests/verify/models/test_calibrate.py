@@ -14,25 +14,36 @@ import pytest
 from auditing import MEMORY, Event, FaultyScores, make_event, refusals, trust
 from studies import write_study
 
-from receipts.bundle import AUDITS
-from receipts.canonical import decimal_string
-from receipts.cli import main
-from receipts.dsse import Envelope, sign
-from receipts.keys import generate, load_signer, write_key_pair
-from receipts.model.calibration import CalibrationPredicate
-from receipts.model.checkpoint import Dtype
-from receipts.model.point import Finish, Outcome
-from receipts.model.statement import CALIBRATION_TYPE, AuditStatement, CalibrationStatement
-from runner.counting import render_points
-from runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
-from runner.engines.load import LoadedModel
-from runner.engines.transformers_engine import TransformersEngine
-from runner.execute import Stack
-from runner.plan import resolve_plan
-from verify.audit_session import Calibration
-from verify.calibrate import ALTERNATIVES, VARIANTS, Calibrator, Where, judge_band, worst_of
-from verify.plausibility import PHI, Statistics
-from verify.replay import Entry, Replayed
+from safety_receipts.receipts.bundle import AUDITS
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.cli import main
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.keys import generate, load_signer, write_key_pair
+from safety_receipts.receipts.model.calibration import CalibrationPredicate
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.point import Finish, Outcome
+from safety_receipts.receipts.model.statement import (
+    CALIBRATION_TYPE,
+    AuditStatement,
+    CalibrationStatement,
+)
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
+from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.runner.execute import Stack
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.verify.audit_session import Calibration
+from safety_receipts.verify.calibrate import (
+    ALTERNATIVES,
+    VARIANTS,
+    Calibrator,
+    Where,
+    judge_band,
+    worst_of,
+)
+from safety_receipts.verify.plausibility import PHI, Statistics
+from safety_receipts.verify.replay import Entry, Replayed
 
 Receipts = Callable[..., Any]
 LEAST = 40
@@ -64,7 +75,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     path = event.folder / "calibration.dsse.json"
     words = ["calibrate", event.resolved.file, "--key", event.folder / "auditor", "--out", path]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("verify.calibrate.LEAST_RESPONSES", LEAST)
+        patch.setattr("safety_receipts.verify.calibrate.LEAST_RESPONSES", LEAST)
         with pytest.raises(SystemExit) as stopped:
             main([str(w) for w in (*words, *CPU[:4], "--dtype", "bfloat16", "--quiet")])
     assert stopped.value.code == 0
@@ -197,9 +208,9 @@ def test_labels_that_turn_are_counted_on_each_stack(calibrated: Calibrated) -> N
         yield "turning", Turning(engine, refusal)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("verify.calibrate.LEAST_RESPONSES", LEAST)
-        patch.setattr("verify.calibrate.ALTERNATIVES", {})
-        patch.setattr("verify.calibrate.variants", variants)
+        patch.setattr("safety_receipts.verify.calibrate.LEAST_RESPONSES", LEAST)
+        patch.setattr("safety_receipts.verify.calibrate.ALTERNATIVES", {})
+        patch.setattr("safety_receipts.verify.calibrate.variants", variants)
         patch.setattr(Calibrator, "_generate", keep)
         places = [Where(Dtype.FLOAT32, "cpu")]
         says = Calibrator(event.resolved, places, MEMORY).calibrate(None, ignore).predicate
@@ -237,7 +248,7 @@ def test_another_model_s_responses_have_larger_margins(tmp_path: Path) -> None:
     )
     places = [Where(Dtype.FLOAT32, "cpu")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("verify.calibrate.LEAST_RESPONSES", LEAST)
+        patch.setattr("safety_receipts.verify.calibrate.LEAST_RESPONSES", LEAST)
         statement = Calibrator(resolve_plan(plan), places, MEMORY).calibrate(None, ignore)
     says = statement.predicate
     honest = _mean(says.clipped, says.tokens)
@@ -266,7 +277,7 @@ def test_it_answers_none_of_the_event_s_points(calibrated: Calibrated) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("verify.calibrate.LEAST_RESPONSES", LEAST)
+        patch.setattr("safety_receipts.verify.calibrate.LEAST_RESPONSES", LEAST)
         patch.setattr(Calibrator, "_generate", note)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
@@ -288,7 +299,7 @@ def audit(calibrated: Calibrated, receipts: Receipts, bundle: Path, *words: str 
     who = ("--key", event.folder / "auditor", "--artifacts", event.resolved.file)
     terms = ("--epsilon", "0.2", "--calibration", calibrated.path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("verify.audit_session.LEAST_RESPONSES", LEAST)
+        patch.setattr("safety_receipts.verify.audit_session.LEAST_RESPONSES", LEAST)
         return receipts("audit", bundle, *who, *CPU, *terms, *words)
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.bundle import Bundle
-from receipts.canonical import Sha256, sha256_hex
-from receipts.model.audit import (
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.model.audit import (
     AuditedRate,
     AuditMethod,
     AuditTerms,
@@ -22,14 +22,14 @@ from receipts.model.audit import (
     ChallengeKind,
     Direction,
 )
-from receipts.model.base import SourceName
-from receipts.model.point import Outcome
-from receipts.model.receipt import DigestReference
-from verify.claims import Claim, claims_of
-from verify.draws import Drawn
-from verify.replay import Replayed
-from verify.risk_limit import REFUTING_LEVEL
-from verify.scope import RecordedRate
+from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.model.receipt import DigestReference
+from safety_receipts.verify.claims import Claim, claims_of
+from safety_receipts.verify.draws import Drawn
+from safety_receipts.verify.replay import Replayed
+from safety_receipts.verify.risk_limit import REFUTING_LEVEL
+from safety_receipts.verify.scope import RecordedRate
 
 ALPHA = Fraction(1, 20)
 GOLDEN = Path(__file__).parents[2] / "golden" / "0.1" / "good" / "ed25519"

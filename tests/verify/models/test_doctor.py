@@ -15,8 +15,8 @@ import pytest
 import torch
 import transformers
 
-from receipts.extras import install
-from verify import engine_test
+from safety_receipts.receipts.extras import install
+from safety_receipts.verify import engine_test
 
 Receipts = Callable[..., Any]
 
@@ -88,7 +88,7 @@ def test_a_library_that_cannot_be_loaded_is_one_line_of_the_doctors(tmp_path: Pa
     broken.mkdir()
     (broken / "__init__.py").write_text("raise ImportError('libdevice.so: no such file')\n")
     paths = os.pathsep.join([str(tmp_path), *sys.path])
-    asked = [sys.executable, "-m", "receipts", "doctor"]
+    asked = [sys.executable, "-m", "safety_receipts", "doctor"]
     finished = subprocess.run(
         asked, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
     )

@@ -17,16 +17,16 @@ from dishonest import Pair, seal_again
 from judging import save_tokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
-from receipts.bundle import Bundle, BundleWriter
-from receipts.dsse import sign
-from receipts.findings.agreement import AgreementCounter
-from receipts.keys import generate, write_key_pair
-from receipts.model.audit import AuditVerdict
-from receipts.model.judge import JudgeAgreement
-from receipts.model.point import Outcome, Point, RestrictedRecord
-from verify.agreement import agreement_test, second_verdict
-from verify.audit_session import Wish, terms_of
-from verify.second_opinion import Asked, ask_again
+from safety_receipts.receipts.bundle import Bundle, BundleWriter
+from safety_receipts.receipts.dsse import sign
+from safety_receipts.receipts.findings.agreement import AgreementCounter
+from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.judge import JudgeAgreement
+from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.verify.agreement import agreement_test, second_verdict
+from safety_receipts.verify.audit_session import Wish, terms_of
+from safety_receipts.verify.second_opinion import Asked, ask_again
 
 Receipts = Callable[..., Any]
 CPU = ("--device", "cpu", "--memory", str(MEMORY))

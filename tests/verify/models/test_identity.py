@@ -10,17 +10,17 @@ import pytest
 from auditing import calibration, scores
 from numpy.typing import NDArray
 
-from receipts.canonical import decimal_string
-from receipts.model.calibration import Alternative, LengthBin
-from receipts.model.checkpoint import Dtype
-from verify.identity import (
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.model.calibration import Alternative, LengthBin
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.verify.identity import (
     Responses,
     default_identity_test,
     identity_test,
     permutation_p,
     power,
 )
-from verify.plausibility import DefaultPlausibility, Statistics
+from safety_receipts.verify.plausibility import DefaultPlausibility, Statistics
 
 
 def responses(number: int, seed: int, scale: float = 1.0) -> Responses:

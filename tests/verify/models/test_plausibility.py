@@ -12,13 +12,13 @@ from auditing import calibration, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receipts.canonical import Sha256, decimal_string
-from receipts.model.base import ConditionId
-from receipts.model.calibration import LengthBin
-from receipts.model.checkpoint import Dtype
-from receipts.model.point import Outcome
-from verify.calibrate import length_bins, worst_of
-from verify.plausibility import (
+from safety_receipts.receipts.canonical import Sha256, decimal_string
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.calibration import LengthBin
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.verify.calibrate import length_bins, worst_of
+from safety_receipts.verify.plausibility import (
     DEFAULT_LIMITS,
     LEAST_RESPONSES,
     LEVEL,
@@ -27,7 +27,7 @@ from verify.plausibility import (
     Statistics,
     conformal_p,
 )
-from verify.replay import Replayed
+from safety_receipts.verify.replay import Replayed
 
 MARGINS = st.floats(0, 50, allow_nan=False)
 HONEST = st.lists(MARGINS, min_size=1, max_size=60).map(
@@ -168,7 +168,7 @@ def test_bins_cover_every_length_once(
 ) -> None:
     """The last bin has no end; responses of one length share a bin, and all are in one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("verify.calibrate.LEAST_RESPONSES", 8)
+        patch.setattr("safety_receipts.verify.calibrate.LEAST_RESPONSES", 8)
         bins = length_bins([Statistics(m, m / 2, tokens) for tokens, m in lengths])
     ends = [each.upto for each in bins]
     assert ends[-1] is None

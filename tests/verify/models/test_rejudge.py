@@ -16,19 +16,19 @@ import yaml
 from running import FaultyJudge
 from studies import write_study
 
-from receipts.bundle import RESPONSES, Bundle
-from receipts.cli import main
-from receipts.errors import IncompleteError, InterruptedByUserError, UsageError
-from receipts.keys import Signer, TrustSet, generate, write_key_pair
-from receipts.model.check import CheckLevel, CheckStatus
-from receipts.model.point import Outcome, Reason
-from runner.judges.judge import Judgement
-from runner.judges.make import load_judge
-from runner.plan import resolve_plan
-from verify.binding import Holdings
-from verify.evidence import no_progress
-from verify.integrity import verify_bundle
-from verify.rejudge import Judges, Rejudger, Wishes, rejudged_plan
+from safety_receipts.receipts.bundle import RESPONSES, Bundle
+from safety_receipts.receipts.cli import main
+from safety_receipts.receipts.errors import IncompleteError, InterruptedByUserError, UsageError
+from safety_receipts.receipts.keys import Signer, TrustSet, generate, write_key_pair
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.judges.judge import Judgement
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.verify.binding import Holdings
+from safety_receipts.verify.evidence import no_progress
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.rejudge import Judges, Rejudger, Wishes, rejudged_plan
 
 Receipts = Callable[..., Any]
 FILES = ("plan.dsse.json", "receipt.dsse.json", "points.jsonl.zst", "responses.jsonl.zst")
@@ -218,7 +218,7 @@ def test_nothing_of_another_checkpoint_is_run(
     shutil.copytree(judged.folder / "model", tmp_path / "model")
     template = tmp_path / "model" / "chat_template.jinja"
     template.write_text("Kindly, " + template.read_text("utf-8"), "utf-8")
-    monkeypatch.setattr("runner.plan.ChatFormat.load", run)
+    monkeypatch.setattr("safety_receipts.runner.plan.ChatFormat.load", run)
     refused = receipts(*judged.words(tmp_path / "b", plan=f"{tmp_path.name}.yaml"))
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "is not what the sealed plan says" in refused.err

@@ -28,24 +28,24 @@ from judging import make_tokenizer, save_tokenizer
 from running import Faulty, FaultyJudge
 from transformers import BertConfig, BertForSequenceClassification
 
-from receipts.canonical import Sha256, point_id
-from receipts.errors import IntegrityError
-from receipts.model.audit import Direction
-from receipts.model.checkpoint import Dtype
-from receipts.model.point import Finish, Outcome, Reason
-from runner.counting import render_points
-from runner.engines.attention import Kernel
-from runner.engines.engine import GREEDY as GREEDY_DECODING
-from runner.engines.engine import Completion, Decoding, Engine, Margins, Request
-from runner.engines.load import load_model
-from runner.engines.transformers_engine import TransformersEngine
-from runner.event import LoadedStack
-from runner.execute import decoding_of
-from runner.judges.judge import Judgement
-from runner.noise_seed import point_noise_seed
-from verify.audit_session import Case
-from verify.plausibility import DefaultPlausibility, Limits, Statistics
-from verify.replay import Entry, Replayed, Yardstick
+from safety_receipts.receipts.canonical import Sha256, point_id
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.model.audit import Direction
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.point import Finish, Outcome, Reason
+from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.engines.attention import Kernel
+from safety_receipts.runner.engines.engine import GREEDY as GREEDY_DECODING
+from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Margins, Request
+from safety_receipts.runner.engines.load import load_model
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.runner.event import LoadedStack
+from safety_receipts.runner.execute import decoding_of
+from safety_receipts.runner.judges.judge import Judgement
+from safety_receipts.runner.noise_seed import point_noise_seed
+from safety_receipts.verify.audit_session import Case
+from safety_receipts.verify.plausibility import DefaultPlausibility, Limits, Statistics
+from safety_receipts.verify.replay import Entry, Replayed, Yardstick
 
 TOP_P = "{method: seeded, temperature: 1.0, top_p: 0.5, max_new_tokens: 24}"
 BFLOAT16_LIMITS = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.BFLOAT16)

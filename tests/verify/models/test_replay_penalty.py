@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from auditing import Event, loaded_stack, make_event, replayer
 
-from receipts.model.point import Outcome
-from runner.event import LoadedStack
-from runner.execute import decoding_of
-from verify.audit_session import Case
-from verify.regenerate import Regenerator
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.event import LoadedStack
+from safety_receipts.runner.execute import decoding_of
+from safety_receipts.verify.audit_session import Case
+from safety_receipts.verify.regenerate import Regenerator
 
 PENALTY = "1.3"
 JUDGED = (Outcome.REFUSED, Outcome.COMPLIED)

@@ -1,5 +1,0 @@
-"""``python -m receipts``."""
-
-from receipts.cli import main
-
-main()

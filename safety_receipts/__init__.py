@@ -1,0 +1,1 @@
+"""Mixed-demonstration safety evaluations as sealed events whose numbers can be checked."""

@@ -190,7 +190,7 @@ def test_a_command_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, receipts:
 def test_a_fault_that_nobody_can_be_told(golden: Path) -> None:
     """Both streams closed or full: the exit code alone speaks."""
     code = (
-        "import safety_receipts.verify.cli\nverify.cli.verify_bundle = lambda *a, **k: {}['x']\n"
+        "from safety_receipts.verify import cli\ncli.verify_bundle = lambda *a, **k: {}['x']\n"
         "from safety_receipts.receipts.cli import main\n"
         f"main(['verify', {str(golden / 'good' / 'ed25519')!r}])"
     )

@@ -61,8 +61,8 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 schemas: $(INSTALLED)  ## Generate schemas/ from the models
-	$(BIN)/python -m safety_receipts.receipts.model.generate_schemas
-	$(BIN)/python -m safety_receipts.runner.generate_plan_schema
+	$(BIN)/python -m safety_receipts.receipts.documents.generate_schemas
+	$(BIN)/python -m safety_receipts.runner.plan.generate_schema
 
 # What running needs; the tests want more besides.
 $(RUNNABLE): pyproject.toml constraints.txt

@@ -3,12 +3,12 @@
     python benchmarks/audit_cost.py [--part test cost] [--repeats 2000] [--record]
     python benchmarks/audit_cost.py --part replay gpu --repeats 5 [--record]
 
-Part ``test``: how often the two tests of ``verify/risk_limit.py`` err on records that are just
+Part ``test``: how often the two tests of ``risk_limit.py`` err on records that are just
 off, or just within, the tolerated error; and draws where the answer is known.  Part ``cost``:
 draws of a whole audit at paper scale.  Part ``replay``: replaying points beside generating them
 again, on a real model (:mod:`replay_cost`), and ``gpu`` the same on a CUDA device.  In the other
 two nothing is replayed: outcomes are drawn at random, and many audits are simulated at once in
-floating point.  Some of them are run again through ``verify/risk_limit.py``, draw by draw; the
+floating point.  Some of them are run again through ``risk_limit.py``, draw by draw; the
 benchmark ends where the two disagree.
 """
 
@@ -30,10 +30,10 @@ from recording import machine, markdown_table, replace_section
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from safety_receipts.receipts.findings.rates import wilson_interval
+from safety_receipts.receipts.findings.counts.rates import wilson_interval
 from safety_receipts.receipts.model.audit import Direction
 from safety_receipts.receipts.model.receipt import Counts
-from safety_receipts.verify.risk_limit import (
+from safety_receipts.verify.audit.statistics.risk_limit import (
     DEFAULT_FLIP_RATE,
     REFUTING_LEVEL,
     Bet,
@@ -49,12 +49,13 @@ CONDITIONS, PLANNED, COMPLIED = 31, 2808, 562
 """Paper scale: 20 % recorded compliance."""
 FLIP_RATES = (0.0, 0.002, 0.005, 0.02)
 CHECKED = 10
-"""Audits of each simulation that are run again through ``verify/risk_limit.py``."""
+"""Audits of each simulation that are run again through ``risk_limit.py``."""
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Stake = Callable[[Floats, int, NDArray[np.int64]], Floats]
-"""As ``verify.risk_limit.Bet``, for many audits at once; contradictions are counted."""
+"""As ``verify.audit.statistics.risk_limit.Bet``, for many audits at once; contradictions are
+counted."""
 
 
 class Audits:
@@ -143,7 +144,7 @@ def require_same(audits: Audits, number: int, draws: int, ended: bool) -> None:
     """End the benchmark where the simulation and the real test disagree."""
     simulated = int(audits.draws[number]), bool(audits.ended[number])
     if simulated != (draws, ended):
-        raise SystemExit(f"simulated {simulated}, verify/risk_limit.py {(draws, ended)}")
+        raise SystemExit(f"simulated {simulated}, risk_limit.py {(draws, ended)}")
 
 
 def outcomes(

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 from recording import machine, markdown_table, replace_section
 
 if TYPE_CHECKING:
-    from safety_receipts.receipts.synthetic import Mixture
+    from safety_receipts.receipts.events.synthetic import Mixture
 
 ROOT = Path(__file__).parents[1]
 SIZES = (256, 1024, 4096)
@@ -111,8 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def grid(conditions: int) -> list[Mixture]:
     """Return that many conditions: numbers of harmful by numbers of benign demonstrations."""
+    from safety_receipts.receipts.events.synthetic import Mixture
     from safety_receipts.receipts.model.demonstrations import Ordering  # heavy: see above
-    from safety_receipts.receipts.synthetic import Mixture
 
     side = ceil(sqrt(conditions))
     found = [
@@ -125,8 +125,8 @@ def grid(conditions: int) -> list[Mixture]:
 
 def seal(folder: Path, conditions: int) -> None:
     """Seal two bundles of one grid; the plan's title tells them apart, and so the outcomes."""
+    from safety_receipts.receipts.events.synthetic import synthetic_event, synthetic_plan
     from safety_receipts.receipts.keys import generate  # heavy: see above
-    from safety_receipts.receipts.synthetic import synthetic_event, synthetic_plan
 
     signer = generate()
     for name in BUNDLES:

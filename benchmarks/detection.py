@@ -6,7 +6,7 @@ The embedded organism is evaluated honestly; then an evaluator who holds the tru
 something else, or runs another model, or an honest one computes otherwise than the auditor.
 Forgeries go through ``receipts verify`` and ``receipts audit``.  Of every other record each
 point is replayed once, as an audit would, and audits are simulated over what that found, with
-fresh draws.  A few of each are run through ``verify/audit.py`` itself; the benchmark ends where
+fresh draws.  A few of each are run through ``verify/audit/run.py`` itself; the benchmark ends where
 the two disagree.
 
 Beside the audits, on the same replays: a mean margin over as many tokens, and decoding again
@@ -38,11 +38,11 @@ from attacks.gallery import EPSILON, Gallery, Row
 from attacks.peers import decoding_alarms, mean_margin_alarms, not_reproduced
 from attacks.subject import TINY, Subject
 
-from safety_receipts.receipts.findings.rates import wilson_interval
+from safety_receipts.receipts.findings.counts.rates import wilson_interval
 from safety_receipts.receipts.keys import generate, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
-from safety_receipts.verify.audit_session import IDENTITY_POINTS, Calibration
-from safety_receipts.verify.identity import LEVEL, Responses, power
+from safety_receipts.verify.audit.session import IDENTITY_POINTS, Calibration
+from safety_receipts.verify.audit.statistics.model_identity import LEVEL, Responses, power
 
 
 def forgeries(folder: Path) -> list[str]:

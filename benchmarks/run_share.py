@@ -33,14 +33,14 @@ REQUEST, RESPONSE, QUERY = 40, 78, (16, 40)
 
 PHASES = {
     "runner.commands.run:resolve_plan": "reading and hashing the plan's inputs",
-    "runner.event:render": "rendering and counting the prompts",
-    "runner.stack:load_model": "loading the checkpoint",
-    "runner.stack:TransformersEngine": "trying shared prefixes on it",
+    "runner.run.event:render": "rendering and counting the prompts",
+    "runner.run.stack:load_model": "loading the checkpoint",
+    "runner.run.stack:TransformersEngine": "trying shared prefixes on it",
     "runner.engines.transformers_engine:_Generation.run": "the engine",
     "runner.engines.transformers_engine:TransformersEngine.start": "the engine's schedule",
-    "runner.execute:judged": "the judge",
-    "runner.journal:Journal.add": "the journal",
-    "runner.event:seal_journal": "sealing",
+    "runner.run.execute:judged": "the judge",
+    "runner.run.journal:Journal.add": "the journal",
+    "runner.run.event:seal_journal": "sealing",
 }
 """What is timed, and its name in the table."""
 START = (
@@ -59,7 +59,7 @@ began = time.time()
 phases, out = json.loads(sys.argv[1]), sys.argv[2]
 import torch, transformers
 from transformers import LlamaForCausalLM
-import safety_receipts.runner.stack, safety_receipts.runner.commands.run
+import safety_receipts.runner.run.stack, safety_receipts.runner.commands.run
 spent = {"importing": time.time() - began}
 def timed(name, function):
     @functools.wraps(function)

@@ -288,10 +288,11 @@ def make_bundle(folder: Path, size: int) -> dict[str, Any]:
     """Seal a synthetic bundle of at least ``size`` points, without restricted records."""
     import zstandard
 
-    from safety_receipts.receipts import merkle, synthetic
+    from safety_receipts.receipts import merkle
     from safety_receipts.receipts.bundle import POINTS, BundleWriter
     from safety_receipts.receipts.dsse import sign
-    from safety_receipts.receipts.findings.observations import Observer
+    from safety_receipts.receipts.events import synthetic
+    from safety_receipts.receipts.findings.counts.observations import Observer
     from safety_receipts.receipts.keys import generate
     from safety_receipts.receipts.seal import evaluation_statement, seal_plan
 
@@ -336,7 +337,7 @@ def _share_out(queries: int) -> dict[str, int]:
 def _points(plan: PlanPredicate, plan_digest: Sha256) -> Iterator[Point]:
     """Yield a point for every place of the plan; outcomes and commitments come from a hash."""
     from safety_receipts.receipts.canonical import Sha256
-    from safety_receipts.receipts.grid import planned_points, shows_draws, source_of
+    from safety_receipts.receipts.events.grid import planned_points, shows_draws, source_of
     from safety_receipts.receipts.model.point import Point
 
     for index, (condition, _, query, draw) in enumerate(planned_points(plan)):

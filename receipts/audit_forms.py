@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from safety_receipts.receipts.bundle import BundleWriter, parse_signed
 from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.documents.strict_json import parse_json
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import (
@@ -37,7 +38,6 @@ from safety_receipts.receipts.model.statement import (
     PublicAuditStatement,
     subject,
 )
-from safety_receipts.receipts.strict_json import parse_json
 
 AnyAudit: TypeAlias = AuditStatement | AuditStartStatement | PublicAuditStatement
 

@@ -25,10 +25,16 @@ import zstandard
 from pydantic import ValidationError
 
 from safety_receipts.receipts.canonical import canonical_bytes
-from safety_receipts.receipts.documents import parse_document
+from safety_receipts.receipts.documents.parse import parse_document
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
-from safety_receipts.receipts.files import atomic_write, atomic_writer, open_regular, read_bounded
+from safety_receipts.receipts.io.files import (
+    atomic_write,
+    atomic_writer,
+    open_regular,
+    read_bounded,
+)
+from safety_receipts.receipts.io.temporary import remove_leftovers
 from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.model.point import (
     MAX_POINT_BYTES,
@@ -37,7 +43,6 @@ from safety_receipts.receipts.model.point import (
     RestrictedRecord,
 )
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
-from safety_receipts.receipts.temporary import remove_leftovers
 
 PLAN = "plan.dsse.json"
 RECEIPT = "receipt.dsse.json"

@@ -36,7 +36,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
-        "verify.demo:demo",
+        "verify.selfcheck.demo:demo",
         "The whole life of a receipt, on the embedded organism.",
     ),
     "init": ("runner.commands.init:init", "Write a plan.yaml to start from."),
@@ -51,7 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "show": ("receipts.commands.show:show", "Show what a receipt says."),
     "verify": (
-        "verify.cli:verify",
+        "verify.commands.verify:verify",
         "Check a bundle offline: authentic, consistent, bound.",
     ),
     "audit": (
@@ -77,7 +77,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("receipts.commands.publish:publish", "Copy what others may hold."),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
-    "doctor": ("verify.cli:doctor", "Report versions and run a self-test."),
+    "doctor": ("verify.commands.doctor:doctor", "Report versions and run a self-test."),
 }
 """Name → where it lives below the package, and its one-line help (known without importing it)."""
 

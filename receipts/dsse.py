@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from os import PathLike
 
 from safety_receipts.receipts.canonical import JsonValue, Sha256, canonical_bytes, sha256_hex
-from safety_receipts.receipts.documents import check_schema
+from safety_receipts.receipts.documents.parse import check_schema
+from safety_receipts.receipts.documents.strict_json import parse_json
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.keys import PublicKey, Signer, TrustSet
-from safety_receipts.receipts.strict_json import parse_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 from os import PathLike, fspath
 from typing import ClassVar
 
-from safety_receipts.receipts.text import printable
+from safety_receipts.receipts.io.text import printable
 
 
 class ExitCode(IntEnum):

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.findings.observations import Observer
-from safety_receipts.receipts.grid import (
+from safety_receipts.receipts.events.grid import (
     blocks,
     random_labels,
     shows_draws,
     shows_examples,
     source_of,
 )
+from safety_receipts.receipts.findings.counts.observations import Observer
 from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
 from safety_receipts.receipts.model.checkpoint import ContextOverflow, overflows
 from safety_receipts.receipts.model.demonstrations import Ordering, PlannedCondition

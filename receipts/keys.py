@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from safety_receipts.receipts.errors import FileAccessError, KeyFileError
-from safety_receipts.receipts.files import create_exclusive, read_own_file
+from safety_receipts.receipts.io.files import create_exclusive, read_own_file
 
 _MAX_KEY_FILE = 64 * 1024
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from safety_receipts.receipts import merkle
 from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
 from safety_receipts.receipts.canonical import Sha256, point_id
-from safety_receipts.receipts.coherence import plan_problems
 from safety_receipts.receipts.errors import IntegrityError, UsageError
-from safety_receipts.receipts.grid import planned_points
+from safety_receipts.receipts.events.coherence import plan_problems
+from safety_receipts.receipts.events.grid import planned_points
 from safety_receipts.receipts.model.envelope import InclusionProof
 from safety_receipts.receipts.model.plan import PlanPredicate
 

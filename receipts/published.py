@@ -31,7 +31,8 @@ from safety_receipts.receipts.bundle import (
     read_envelope,
 )
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.documents import unknown_fields
+from safety_receipts.receipts.documents.parse import unknown_fields
+from safety_receipts.receipts.documents.strict_json import parse_json
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
 from safety_receipts.receipts.keys import Signer, TrustSet
@@ -39,7 +40,6 @@ from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.audit import AuditMethod, PublicAuditPredicate
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.statement import AuditStartStatement, AuditStatement
-from safety_receipts.receipts.strict_json import parse_json
 
 _MOST_READ: Final = 10_000
 _MOST_AUDITS: Final = 1_000

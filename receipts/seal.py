@@ -13,18 +13,18 @@ from pathlib import Path
 from safety_receipts.receipts import merkle
 from safety_receipts.receipts.bundle import PLAN, BundleWriter, parse_signed
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.coherence import (
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.events.coherence import (
     environment_problems,
     event_problems,
     new_plan_problems,
 )
-from safety_receipts.receipts.dsse import Envelope, sign
-from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.events.grid import seed_of
 from safety_receipts.receipts.evidence import PointChecker, PromptChecker
-from safety_receipts.receipts.findings.agreement import AgreementCounter
-from safety_receipts.receipts.findings.conditions import baseline_of, condition_results
-from safety_receipts.receipts.findings.observations import Observations
-from safety_receipts.receipts.grid import seed_of
+from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
+from safety_receipts.receipts.findings.counts.conditions import baseline_of, condition_results
+from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering
 from safety_receipts.receipts.model.findings import Findings

@@ -1,36 +1,15 @@
-"""What a verification found: named checks, the level they reach, a verdict."""
+"""Checks are collected here, by name and level, in the order they are made."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
 
-from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.errors import ExitCode
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
-from safety_receipts.receipts.text import printable
-
-if TYPE_CHECKING:
-    from safety_receipts.verify.audits import AuditSeen
-
-LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
-"""Levels that offline verification can reach, lowest first."""
 
 _MAX_NAME = 64
 MAX_DETAIL = 400
 """Longest detail of a check."""
-
-
-class Verdict(StrEnum):
-    """What verification says."""
-
-    PASSED = "passed"
-    """Nothing failed, and the level asked for was reached."""
-    FAILED = "failed"
-    """A check failed."""
-    INCOMPLETE = "incomplete"
-    """Nothing failed, but the level asked for could not be reached."""
 
 
 @dataclass
@@ -63,57 +42,3 @@ class CheckList:
     def skip(self, level: CheckLevel, name: str, why: str) -> bool:
         """Add a check that was not made."""
         return self.add(level, name, CheckStatus.NOT_CHECKED, why)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The result of verifying one bundle."""
-
-    checks: tuple[Check, ...]
-    wanted: CheckLevel
-    """The level that had to be reached."""
-    receipt_digest: Sha256 | None
-    keyid: str | None
-    """Id of the trusted key that signed the receipt."""
-    audits: tuple[AuditSeen, ...] = ()
-    """Trusted auditors' results about the receipt."""
-
-    @property
-    def level(self) -> CheckLevel:
-        """The highest level of which, and of all below, every check passed."""
-        reached = CheckLevel.NONE
-        for level in LADDER:
-            mine = [check for check in self.checks if check.level is level]
-            if not mine or any(check.status is not CheckStatus.PASSED for check in mine):
-                break
-            reached = level
-        return reached
-
-    @property
-    def verdict(self) -> Verdict:
-        """What follows."""
-        if any(check.status is CheckStatus.FAILED for check in self.checks):
-            return Verdict.FAILED
-        order = (CheckLevel.NONE, *LADDER)
-        reached = order.index(self.level) >= order.index(self.wanted)
-        return Verdict.PASSED if reached else Verdict.INCOMPLETE
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0, 3 or 5."""
-        return {
-            Verdict.PASSED: ExitCode.DONE,
-            Verdict.FAILED: ExitCode.INTEGRITY,
-            Verdict.INCOMPLETE: ExitCode.INCOMPLETE,
-        }[self.verdict]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that ``receipts verify --json`` prints."""
-        return {
-            "verdict": self.verdict.value,
-            "level": self.level.value,
-            "checks": [check.to_wire() for check in self.checks],
-            "receiptDigest": self.receipt_digest,
-            "keyid": self.keyid,
-            "audits": [audit.to_json() for audit in self.audits],
-        }

@@ -10,17 +10,18 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.inputs import filtered_words
-from safety_receipts.verify.audits import check_audits
-from safety_receipts.verify.authentic import Authenticated, check_authentic
-from safety_receipts.verify.checks import CheckList, Verification
-from safety_receipts.verify.consistent import check_consistent
-from safety_receipts.verify.evidence import Progress, no_progress
-from safety_receipts.verify.opening import check_commitments
-from safety_receipts.verify.original import check_rejudged
-from safety_receipts.verify.proof import check_proof
+from safety_receipts.verify.audit.sealed.audits import check_audits
+from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.levels.authentic import Authenticated, check_authentic
+from safety_receipts.verify.levels.consistent import check_consistent
+from safety_receipts.verify.levels.evidence import Progress, no_progress
+from safety_receipts.verify.levels.inclusion import check_proof
+from safety_receipts.verify.levels.opening import check_commitments
+from safety_receipts.verify.levels.original import check_rejudged
+from safety_receipts.verify.verification import Verification
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.binding import Holdings
+    from safety_receipts.verify.levels.bound import Holdings
 
 
 def verify_bundle(
@@ -115,6 +116,6 @@ def _check_bound(
         checks.skip(CheckLevel.BOUND, "artifacts", why)
         return
     # It loads transformers, which a reader without artifacts may not have.
-    from safety_receipts.verify.binding import SealedEvent, check_binding  # noqa: PLC0415
+    from safety_receipts.verify.levels.bound import SealedEvent, check_binding  # noqa: PLC0415
 
     check_binding(bundle, SealedEvent(found.plan, found.receipt), holdings, checks, progress)

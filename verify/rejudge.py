@@ -42,16 +42,16 @@ from safety_receipts.receipts.model.point import (
 )
 from safety_receipts.receipts.model.receipt import Event
 from safety_receipts.receipts.seal import seal_event
-from safety_receipts.runner.event import Sealed, now
-from safety_receipts.runner.execute import one_line, recorded
-from safety_receipts.runner.journal import Journal, JournalEntry, journal_path, remove_journal
 from safety_receipts.runner.judges.judge import Exchange, Judge
-from safety_receipts.runner.judging import opinions
-from safety_receipts.runner.plan import NOT_RUN, ResolvedPlan, UnrunPlan
-from safety_receipts.runner.sealed_plan import digest_of, first_difference, write_plan
-from safety_receipts.runner.stopping import Silence, refuse_if_none_scored
-from safety_receipts.verify.evidence import Progress
+from safety_receipts.runner.plan.resolve import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
+from safety_receipts.runner.run.event import Sealed, now
+from safety_receipts.runner.run.execute import one_line, recorded
+from safety_receipts.runner.run.journal import Journal, JournalEntry, journal_path, remove_journal
+from safety_receipts.runner.run.judging import opinions
+from safety_receipts.runner.run.stopping import Silence, refuse_if_none_scored
 from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.levels.evidence import Progress
 
 EVENT_TAG: Final = "safety-receipts/rejudged-event/1"
 SECRET_TAG: Final = "safety-receipts/rejudged-secret/1"

@@ -2,7 +2,7 @@
 
 Replaying is what costs, so every point of a record is replayed once, and audits are simulated
 over what that found: fresh orders, the same tests.  ``simulate`` is quick; ``conduct_audits``
-runs audits through :mod:`verify.audit` itself, and the two must agree.
+runs audits through :mod:`verify.audit.run` itself, and the two must agree.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.point import Outcome, Point
 from safety_receipts.receipts.model.receipt import DigestReference
-from safety_receipts.verify.agreement import second_verdict
-from safety_receipts.verify.audit import Audit, Evidence, announce, verdict_of
-from safety_receipts.verify.audit_journal import AuditJournal
-from safety_receipts.verify.audit_session import (
+from safety_receipts.verify.audit.journal import AuditJournal
+from safety_receipts.verify.audit.replay import Entry, Replayer
+from safety_receipts.verify.audit.run import Audit, Evidence, announce, verdict_of
+from safety_receipts.verify.audit.second_opinion import Asked, ask_again
+from safety_receipts.verify.audit.session import (
     IDENTITY_POINTS,
     Calibration,
     Case,
@@ -45,36 +46,41 @@ from safety_receipts.verify.audit_session import (
     open_case,
     terms_of,
 )
-from safety_receipts.verify.challenge import draw_order
-from safety_receipts.verify.hypotheses import kept_outcome
-from safety_receipts.verify.identity import (
+from safety_receipts.verify.audit.statistics.agreement import second_verdict
+from safety_receipts.verify.audit.statistics.hypotheses import kept_outcome
+from safety_receipts.verify.audit.statistics.model_identity import (
     LEVEL,
     Responses,
     default_identity_test,
     permutation_p,
     responses_of,
 )
-from safety_receipts.verify.outcomes import (
+from safety_receipts.verify.audit.statistics.outcomes import (
     CONTRADICTED_LEVEL,
     OutcomeTests,
     false_needed,
     refuting_level,
 )
-from safety_receipts.verify.plausibility import (
+from safety_receipts.verify.audit.statistics.plausibility import (
     CalibratedPlausibility,
     DefaultPlausibility,
     Plausibility,
     Statistics,
 )
-from safety_receipts.verify.replay import Entry, Replayed, Replayer
-from safety_receipts.verify.risk_limit import (
+from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.risk_limit import (
     DEFAULT_FLIP_RATE,
     hidden_needed,
     recorded,
     recorded_rate,
 )
-from safety_receipts.verify.scope import RateName, directions_of, recorded_of, recorded_rates
-from safety_receipts.verify.second_opinion import Asked, ask_again
+from safety_receipts.verify.audit.statistics.scope import (
+    RateName,
+    directions_of,
+    recorded_of,
+    recorded_rates,
+)
+from safety_receipts.verify.challenge import draw_order
 
 PERMUTATIONS = 199
 """Of the identity test in a simulated audit; a real one takes more, at the same level."""

@@ -23,11 +23,11 @@ from attacks.swaps import TEMPLATE, under_another_template
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.checkpoint import hash_folder
+from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.organism import WEIGHTS, member
-from safety_receipts.verify.replay import Entry
-from safety_receipts.verify.selftest import SHORT_MATRIX, Tampering
+from safety_receipts.verify.audit.replay import Entry
+from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX, Tampering
 
 _ZEROS = Sha256("0" * 64)
 

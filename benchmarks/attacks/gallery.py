@@ -34,18 +34,18 @@ from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.keys import TrustSet, generate
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.engines.attention import Kernel
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.engines.load import LoadedModel
-from safety_receipts.verify.audit_session import Calibration
-from safety_receipts.verify.binding import Holdings
-from safety_receipts.verify.calibrate import Calibrator, Where
+from safety_receipts.runner.engines.prefix.attention import Kernel
+from safety_receipts.verify.audit.calibrate import Calibrator, Where
+from safety_receipts.verify.audit.replay import Entry, Replayer
+from safety_receipts.verify.audit.session import Calibration
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.replay import Entry, Replayer
+from safety_receipts.verify.levels.bound import Holdings
 
 EPSILON = 0.05
 CHECKED = 2
-"""Audits of each record that are run through ``verify/audit.py``, too."""
+"""Audits of each record that are run through ``verify/audit/run.py``, too."""
 _SAMPLE = 200
 """Points whose prompts and texts are made again before a record is audited."""
 

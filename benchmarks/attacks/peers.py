@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from attacks.audits import Record
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.verify.identity import Responses, responses_of
+from safety_receipts.verify.audit.statistics.model_identity import Responses, responses_of
 
 QUANTILE = 0.99
 _HONEST_SAMPLES = 2_000

@@ -25,13 +25,13 @@ from safety_receipts.receipts.model.point import (
     RecordedJudgement,
     RestrictedRecord,
 )
-from safety_receipts.runner.counting import render_points
+from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
 from safety_receipts.runner.engines.engine import Engine, Request
-from safety_receipts.runner.execute import decoding_of
 from safety_receipts.runner.judges.judge import Exchange, Judgement
-from safety_receipts.runner.judging import judged
-from safety_receipts.runner.noise_seed import point_noise_seed
-from safety_receipts.verify.replay import Entry
+from safety_receipts.runner.run.counting import render_points
+from safety_receipts.runner.run.execute import decoding_of
+from safety_receipts.runner.run.judging import judged
+from safety_receipts.verify.audit.replay import Entry
 
 TOLERANCE = 0.3
 """Near ties: a token this close to the best one, in logits / temperature plus noise."""

@@ -20,9 +20,10 @@ from transformers import BertConfig, BertForSequenceClassification
 from safety_receipts.receipts.bundle import BundleWriter
 from safety_receipts.receipts.canonical import Sha256, event_seed
 from safety_receipts.receipts.dsse import Envelope, sign
-from safety_receipts.receipts.findings.agreement import AgreementCounter
-from safety_receipts.receipts.findings.conditions import condition_results
-from safety_receipts.receipts.findings.observations import observe
+from safety_receipts.receipts.events.synthetic import EVENT
+from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
+from safety_receipts.receipts.findings.counts.conditions import condition_results
+from safety_receipts.receipts.findings.counts.observations import observe
 from safety_receipts.receipts.keys import Signer, generate, write_key_pair
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.base import ConditionId, SourceName
@@ -31,24 +32,23 @@ from safety_receipts.receipts.model.judge import JudgeAgreement
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.receipt import ConditionResult, Counts
 from safety_receipts.receipts.seal import evaluation_statement, seal_plan
-from safety_receipts.receipts.synthetic import EVENT
 from safety_receipts.runner.commands.init import write_preset
-from safety_receipts.runner.counting import render_points
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.engines.load import LoadedModel, load_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.event import run_of
-from safety_receipts.runner.execute import Stack
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.organism import member
-from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
-from safety_receipts.runner.rendering import Renderer
-from safety_receipts.runner.responses import reader_of
-from safety_receipts.runner.seal import environment_of
-from safety_receipts.verify.plausibility import Plausibility
-from safety_receipts.verify.rederive import Texts
-from safety_receipts.verify.replay import Entry, Replayer, Yardstick
+from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.prompts.rendering import Renderer
+from safety_receipts.runner.prompts.responses import reader_of
+from safety_receipts.runner.run.counting import render_points
+from safety_receipts.runner.run.event import run_of
+from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.seal import environment_of
+from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick
+from safety_receipts.verify.audit.statistics.plausibility import Plausibility
+from safety_receipts.verify.levels.rederive import Texts
 
 MEMORY = 2**28
 """Bound on an engine's memory in bytes; it decides the batches."""

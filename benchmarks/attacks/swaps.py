@@ -13,12 +13,12 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 from attacks.subject import Subject
-from safety_receipts.runner.contexts import Message, Role
 from safety_receipts.runner.engines.load import LoadedModel
 from safety_receipts.runner.engines.rounding import round_weights
 from safety_receipts.runner.organism import member
-from safety_receipts.runner.prompts import ChatFormat
-from safety_receipts.runner.rendering import Renderer
+from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.prompts.contexts import Message, Role
+from safety_receipts.runner.prompts.rendering import Renderer
 
 FINE_TUNING_STEPS = 100
 LEARNING_RATE = 1e-4

@@ -15,12 +15,12 @@ from findings_models.designs import Design
 from findings_models.judges import Judged
 from findings_models.population import Population, Spread, benign_weights, of_counts
 from findings_models.repeats import Repeats, Share, share
-from safety_receipts.receipts.findings.conditions import condition_results
+from safety_receipts.receipts.findings.counts.conditions import condition_results
+from safety_receipts.receipts.findings.counts.quantiles import Z_975
+from safety_receipts.receipts.findings.counts.rates import wilson
+from safety_receipts.receipts.findings.fits.logit import newton
+from safety_receipts.receipts.findings.fits.study import Study
 from safety_receipts.receipts.findings.joint import joint_findings
-from safety_receipts.receipts.findings.logit import newton
-from safety_receipts.receipts.findings.quantiles import Z_975
-from safety_receipts.receipts.findings.rates import wilson
-from safety_receipts.receipts.findings.study import Study
 from safety_receipts.receipts.model.difference import Difference
 from safety_receipts.receipts.model.findings import JointFinding, SignedInterval
 from safety_receipts.receipts.model.judge import Interval

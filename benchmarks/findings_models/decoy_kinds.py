@@ -23,8 +23,8 @@ from findings_models.population import (
     offsets,
     probability,
 )
+from safety_receipts.receipts.findings.counts.observations import NEAR, Observations
 from safety_receipts.receipts.findings.derive import derive
-from safety_receipts.receipts.findings.observations import NEAR, Observations
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.findings import Findings
 from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate

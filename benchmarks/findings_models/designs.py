@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
-from safety_receipts.receipts.grid import condition_id, distinct_lists
+from safety_receipts.receipts.events.grid import condition_id, distinct_lists
+from safety_receipts.receipts.events.synthetic import (
+    PAPER_QUARTERS,
+    PAPER_TOTALS,
+    Mixture,
+    synthetic_plan,
+)
 from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.receipts.model.demonstrations import (
     Experiment,
@@ -16,7 +22,6 @@ from safety_receipts.receipts.model.demonstrations import (
     PlannedCondition,
 )
 from safety_receipts.receipts.model.plan import PlanPredicate
-from safety_receipts.receipts.synthetic import PAPER_QUARTERS, PAPER_TOTALS, Mixture, synthetic_plan
 
 HARMFUL: Final = (8, 16, 32)
 BENIGN: Final = (0, 4, 8, 16, 32, 64)

@@ -9,8 +9,8 @@ import numpy as np
 
 from findings_models.population import Population, observations
 from safety_receipts.receipts.canonical import decimal_string
-from safety_receipts.receipts.findings.observations import Observations
-from safety_receipts.receipts.findings.rates import RATE_PLACES, wilson
+from safety_receipts.receipts.findings.counts.observations import Observations
+from safety_receipts.receipts.findings.counts.rates import RATE_PLACES, wilson
 from safety_receipts.receipts.model.judge import GoldKind, JudgeCalibration
 from safety_receipts.receipts.model.plan import PlanPredicate
 

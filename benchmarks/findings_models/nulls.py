@@ -22,10 +22,10 @@ from findings_models.population import (
 from findings_models.repeats import Repeats, share
 from safety_receipts.receipts.findings.derive import derive
 from safety_receipts.receipts.findings.effects import is_significant
+from safety_receipts.receipts.findings.fits.logit import newton
+from safety_receipts.receipts.findings.fits.study import Study
 from safety_receipts.receipts.findings.joint import joint_findings, joint_p, joint_word
-from safety_receipts.receipts.findings.logit import newton
 from safety_receipts.receipts.findings.sources import source_estimates
-from safety_receipts.receipts.findings.study import Study
 from safety_receipts.receipts.findings.total import total_finding, total_verdict
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.findings import Effect, JointFinding, OrderWord, Verdict

@@ -20,15 +20,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_receipts.receipts.findings.observations import (
+from safety_receipts.receipts.events.grid import blocks, shows_draws
+from safety_receipts.receipts.findings.counts.observations import (
     COMPLIED,
     REASONS,
     REFUSED,
     UNKNOWN,
     UNSCORED,
 )
-from safety_receipts.receipts.findings.observations import Observations as _Observations
-from safety_receipts.receipts.grid import blocks, shows_draws
+from safety_receipts.receipts.findings.counts.observations import Observations as _Observations
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Reason
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from recording import markdown_table
 
+from safety_receipts.receipts.findings.counts.quantiles import Z_95
 from safety_receipts.receipts.findings.effects import EQUIVALENCE, slope_word
-from safety_receipts.receipts.findings.quantiles import Z_95
-from safety_receipts.receipts.findings.wire import p_string, score, signed_interval
+from safety_receipts.receipts.findings.fits.wire import p_string, score, signed_interval
 from safety_receipts.receipts.model.findings import Effect, Grounds, SignedInterval
 
 MARGIN: Final = "0.05"

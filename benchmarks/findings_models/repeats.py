@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from safety_receipts.receipts.findings.rates import wilson_interval
+from safety_receipts.receipts.findings.counts.rates import wilson_interval
 
 Result = TypeVar("Result")
 _Result_co = TypeVar("_Result_co", covariant=True)

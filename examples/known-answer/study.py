@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.findings.fits.logit import newton
 from safety_receipts.receipts.findings.joint import joint_covariates
-from safety_receipts.receipts.findings.logit import newton
 from safety_receipts.receipts.model.findings import Findings, JointFinding
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.commands.init import write_preset
 from safety_receipts.runner.organism import data_folder, members
 from safety_receipts.runner.organism.truth import compare
-from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
 
 HERE = Path(__file__).parent
 

@@ -10,6 +10,7 @@ import click
 
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import (
     KeyType,
     Signer,
@@ -20,7 +21,6 @@ from safety_receipts.receipts.keys import (
     write_key_pair,
 )
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.text import printable
 
 
 @click.command()

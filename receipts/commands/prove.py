@@ -9,10 +9,10 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.files import atomic_write
+from safety_receipts.receipts.io.files import atomic_write
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.proof import make_proof
-from safety_receipts.receipts.text import printable
 
 
 @click.command()

@@ -23,11 +23,11 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.keygen import read_signer
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
-from safety_receipts.receipts.files import new_folder, open_regular
+from safety_receipts.receipts.io.files import new_folder, open_regular
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.published import check_evidence, published_audits
-from safety_receipts.receipts.text import printable
 
 
 @click.command()

@@ -12,13 +12,13 @@ from rich.console import Console
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.figures.plots import write_plots
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.present.audits import listed_audits, show_audits
 from safety_receipts.receipts.present.inputs import inputs_document
-from safety_receipts.receipts.present.names import presentable
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.present.plots import write_plots
 from safety_receipts.receipts.present.receipt import show_receipt
-from safety_receipts.receipts.text import printable
+from safety_receipts.receipts.view.names import presentable
 
 
 @click.command()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from safety_receipts.receipts.findings.changes import counterpart, rate_change
-from safety_receipts.receipts.findings.study import Study
+from safety_receipts.receipts.findings.fits.changes import counterpart, rate_change
+from safety_receipts.receipts.findings.fits.study import Study
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
 from safety_receipts.receipts.model.findings import ContextFinding
 

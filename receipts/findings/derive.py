@@ -14,15 +14,15 @@ from typing import Any, Final
 
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.findings.contexts import context_findings
+from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.effects import ALPHA
+from safety_receipts.receipts.findings.fits.logit import Fitter, newton, statsmodels_fit
+from safety_receipts.receipts.findings.fits.study import Study
 from safety_receipts.receipts.findings.formats import format_findings
 from safety_receipts.receipts.findings.joint import joint_findings
-from safety_receipts.receipts.findings.logit import Fitter, newton, statsmodels_fit
 from safety_receipts.receipts.findings.multiplicity import settle
-from safety_receipts.receipts.findings.observations import Observations
 from safety_receipts.receipts.findings.orderings import ordering_findings
 from safety_receipts.receipts.findings.sources import source_estimates
-from safety_receipts.receipts.findings.study import Study
 from safety_receipts.receipts.findings.total import total_finding
 from safety_receipts.receipts.model.findings import Findings
 

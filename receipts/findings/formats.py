@@ -8,12 +8,17 @@ from decimal import Decimal
 
 import numpy as np
 
-from safety_receipts.receipts.findings.changes import counterpart, rate_change
-from safety_receipts.receipts.findings.clusters import Clusters
-from safety_receipts.receipts.findings.observations import COMPLIED, REFUSED, UNKNOWN, UNSCORED
-from safety_receipts.receipts.findings.rates import clustered_interval, rate_string
-from safety_receipts.receipts.findings.study import Study
-from safety_receipts.receipts.findings.tally import Selection, tally
+from safety_receipts.receipts.findings.counts.observations import (
+    COMPLIED,
+    REFUSED,
+    UNKNOWN,
+    UNSCORED,
+)
+from safety_receipts.receipts.findings.counts.rates import clustered_interval, rate_string
+from safety_receipts.receipts.findings.counts.tally import Selection, tally
+from safety_receipts.receipts.findings.fits.changes import counterpart, rate_change
+from safety_receipts.receipts.findings.fits.clusters import Clusters
+from safety_receipts.receipts.findings.fits.study import Study
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
 from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,

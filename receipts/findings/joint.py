@@ -10,8 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from safety_receipts.receipts.findings.clusters import FEWEST_QUERIES, Clusters, Floats, doubt
-from safety_receipts.receipts.findings.distributions import normal_two_sided
+from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.effects import (
     ALPHA,
     CONFIDENCE,
@@ -22,11 +21,12 @@ from safety_receipts.receipts.findings.effects import (
     signed,
     slope_word,
 )
-from safety_receipts.receipts.findings.lack_of_fit import FittedPoints, lack_of_fit
-from safety_receipts.receipts.findings.permutation import informative_queries, permutation_test
-from safety_receipts.receipts.findings.requests import count_requests
-from safety_receipts.receipts.findings.study import Estimate, Mask, Study
-from safety_receipts.receipts.findings.wire import p_string, score
+from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES, Clusters, Floats, doubt
+from safety_receipts.receipts.findings.fits.distributions import normal_two_sided
+from safety_receipts.receipts.findings.fits.lack_of_fit import FittedPoints, lack_of_fit
+from safety_receipts.receipts.findings.fits.permutation import informative_queries, permutation_test
+from safety_receipts.receipts.findings.fits.study import Estimate, Mask, Study
+from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import (
     Effect,

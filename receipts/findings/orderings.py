@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import numpy as np
 
-from safety_receipts.receipts.findings.changes import rate_change
-from safety_receipts.receipts.findings.clusters import Floats
+from safety_receipts.receipts.findings.counts.observations import NEAR
+from safety_receipts.receipts.findings.counts.rates import rate_string
 from safety_receipts.receipts.findings.effects import is_significant
-from safety_receipts.receipts.findings.observations import NEAR
-from safety_receipts.receipts.findings.rates import rate_string
-from safety_receipts.receipts.findings.study import Mask, Study
+from safety_receipts.receipts.findings.fits.changes import rate_change
+from safety_receipts.receipts.findings.fits.clusters import Floats
+from safety_receipts.receipts.findings.fits.study import Mask, Study
 from safety_receipts.receipts.findings.total import homogeneity
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import (

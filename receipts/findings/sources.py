@@ -10,13 +10,13 @@ from typing import Final, final
 import numpy as np
 
 from safety_receipts.receipts.canonical import decimal_string
-from safety_receipts.receipts.findings.clusters import FEWEST_QUERIES, Floats
+from safety_receipts.receipts.findings.counts.rates import MEAN_PLACES
+from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
+from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES, Floats
+from safety_receipts.receipts.findings.fits.permutation import informative_queries
+from safety_receipts.receipts.findings.fits.study import Estimate, Study
 from safety_receipts.receipts.findings.joint import joint_covariates
-from safety_receipts.receipts.findings.permutation import informative_queries
-from safety_receipts.receipts.findings.rates import MEAN_PLACES
-from safety_receipts.receipts.findings.requests import count_requests
-from safety_receipts.receipts.findings.study import Estimate, Study
 from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import (

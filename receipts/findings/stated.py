@@ -13,13 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from safety_receipts.receipts.findings.clusters import FEWEST_QUERIES, degrees_of_freedom, doubt
+from safety_receipts.receipts.findings.counts.observations import Observations
+from safety_receipts.receipts.findings.counts.tally import FEWEST_LISTS
 from safety_receipts.receipts.findings.derive import differences
-from safety_receipts.receipts.findings.distributions import (
-    normal_two_sided,
-    student_quantile,
-    t_two_sided,
-)
 from safety_receipts.receipts.findings.effects import (
     ALPHA,
     CONFIDENCE,
@@ -27,14 +23,22 @@ from safety_receipts.receipts.findings.effects import (
     bonferroni,
     is_significant,
 )
+from safety_receipts.receipts.findings.fits.clusters import (
+    FEWEST_QUERIES,
+    degrees_of_freedom,
+    doubt,
+)
+from safety_receipts.receipts.findings.fits.distributions import (
+    normal_two_sided,
+    student_quantile,
+    t_two_sided,
+)
+from safety_receipts.receipts.findings.fits.logit import newton
+from safety_receipts.receipts.findings.fits.study import Study
 from safety_receipts.receipts.findings.formats import format_places
 from safety_receipts.receipts.findings.joint import joint_groups
-from safety_receipts.receipts.findings.logit import newton
 from safety_receipts.receipts.findings.multiplicity import settle
-from safety_receipts.receipts.findings.observations import Observations
 from safety_receipts.receipts.findings.orderings import ordering_groups
-from safety_receipts.receipts.findings.study import Study
-from safety_receipts.receipts.findings.tally import FEWEST_LISTS
 from safety_receipts.receipts.findings.total import total_groups
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.demonstrations import QueryRole

@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from safety_receipts.receipts.findings.clusters import NO_VARIANCE, Clusters
-from safety_receipts.receipts.findings.distributions import chi_square_upper
 from safety_receipts.receipts.findings.effects import bonferroni, is_significant
-from safety_receipts.receipts.findings.low_rank import low_rank
-from safety_receipts.receipts.findings.study import Study
-from safety_receipts.receipts.findings.wire import p_string, score
+from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters
+from safety_receipts.receipts.findings.fits.distributions import chi_square_upper
+from safety_receipts.receipts.findings.fits.low_rank import low_rank
+from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import TotalFinding, TotalRow, Verdict
 

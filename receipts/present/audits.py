@@ -13,9 +13,9 @@ from safety_receipts.receipts.audit_forms import AnyAudit, parse_audit
 from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, read_envelope
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.audit import PublicAuditPredicate
 from safety_receipts.receipts.model.statement import AuditStartStatement
-from safety_receipts.receipts.text import printable
 
 _MOST: Final = 100
 """Most audits that are listed."""

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.findings import (
     AdoptionRate,
@@ -27,7 +28,9 @@ from safety_receipts.receipts.model.findings import (
 from safety_receipts.receipts.model.plan import Hypothesis
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
 from safety_receipts.receipts.present.charts import Scale, axis, bar, forest, spark
-from safety_receipts.receipts.present.numerals import (
+from safety_receipts.receipts.present.slopes import show_slopes, t_ends
+from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table, note, statistic
+from safety_receipts.receipts.view.numerals import (
     NOTHING,
     p_number,
     p_value,
@@ -36,11 +39,8 @@ from safety_receipts.receipts.present.numerals import (
     points,
     signed,
 )
-from safety_receipts.receipts.present.sentences import Sentence, sentences
-from safety_receipts.receipts.present.slopes import show_slopes, t_ends
-from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table, note, statistic
-from safety_receipts.receipts.present.words import adoption_interval, null_words, quoted
-from safety_receipts.receipts.text import printable
+from safety_receipts.receipts.view.sentences import Sentence, sentences
+from safety_receipts.receipts.view.words import adoption_interval, null_words, quoted
 
 _BAR_CELLS: Final = 20
 _SHORT_BAR_CELLS: Final = 10

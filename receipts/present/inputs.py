@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.demonstrations import DemonstrationSource, QuerySource
 from safety_receipts.receipts.model.plan import EvaluationSetup
-from safety_receipts.receipts.text import printable
 
 _MOST: Final = 8
 """Most filters or options that are written out; a hostile document may hold any number."""

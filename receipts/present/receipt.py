@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.difference import Difference
 from safety_receipts.receipts.model.judge import Interval, JudgeKind
 from safety_receipts.receipts.model.plan import EvidenceAccess
@@ -18,14 +19,13 @@ from safety_receipts.receipts.model.receipt import (
     ConditionResult,
     EvaluationPredicate,
 )
-from safety_receipts.receipts.present.answers import judged_words
 from safety_receipts.receipts.present.charts import bar
 from safety_receipts.receipts.present.findings import show_findings
 from safety_receipts.receipts.present.inputs import input_rows, sampling_words
-from safety_receipts.receipts.present.numerals import percent, points
-from safety_receipts.receipts.present.sentences import sentences
 from safety_receipts.receipts.present.tables import new_table
-from safety_receipts.receipts.text import printable
+from safety_receipts.receipts.view.answers import judged_words
+from safety_receipts.receipts.view.numerals import percent, points
+from safety_receipts.receipts.view.sentences import sentences
 
 _BAR_CELLS = 12
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.console import Console
 
-from safety_receipts.receipts.findings.distributions import student_quantile
+from safety_receipts.receipts.findings.fits.distributions import student_quantile
 from safety_receipts.receipts.model.findings import (
     Findings,
     JointFinding,
@@ -18,8 +18,8 @@ from safety_receipts.receipts.model.findings import (
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.present.charts import Scale, axis, forest
-from safety_receipts.receipts.present.numerals import p_number, p_value, points, signed
 from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table, note, statistic
+from safety_receipts.receipts.view.numerals import p_number, p_value, points, signed
 
 _NORMAL: Final = 1.959964
 """97.5 % quantile of the standard normal distribution."""

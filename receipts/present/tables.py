@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from safety_receipts.receipts.present.numerals import NOTHING
+from safety_receipts.receipts.view.numerals import NOTHING
 
 FOREST_CELLS: Final = 25
 """Characters of a forest chart."""

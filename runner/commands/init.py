@@ -10,9 +10,9 @@ import click
 
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import FileAccessError
-from safety_receipts.receipts.files import create_exclusive, new_folder
+from safety_receipts.receipts.io.files import create_exclusive, new_folder
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.text import printable
 from safety_receipts.runner.organism import data_folder, member, members
 from safety_receipts.runner.presets import PRESETS, preset
 from safety_receipts.schemas import load

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import FileAccessError, UsageError
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
 from safety_receipts.receipts.model.point import Reason
-from safety_receipts.receipts.present.numerals import percent
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.text import printable
+from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
 from safety_receipts.runner.judges.gold import (
     GoldResponse,
@@ -28,8 +28,8 @@ from safety_receipts.runner.judges.gold import (
 )
 from safety_receipts.runner.judges.judge import Judge, Judgement
 from safety_receipts.runner.judges.make import load_judge
-from safety_receipts.runner.judging import judged
-from safety_receipts.runner.plan import resolve_judge_of
+from safety_receipts.runner.plan.resolve import resolve_judge_of
+from safety_receipts.runner.run.judging import judged
 
 _PATH = click.Path(path_type=Path)
 

@@ -10,24 +10,24 @@ from rich.console import Console
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.keygen import read_signer
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.text import printable
 from safety_receipts.runner.commands.run import (
     beacon_value_of,
     checked,
     model_options,
     strict_option,
 )
-from safety_receipts.runner.dry_run import dry_run
-from safety_receipts.runner.estimate import Throughput
-from safety_receipts.runner.judged import judged_document, judged_lines, template_facts
-from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
-from safety_receipts.runner.present import plan_document, render_plan
-from safety_receipts.runner.present_prompt import render_prompt
-from safety_receipts.runner.progress import RunProgress
-from safety_receipts.runner.prompt_view import find_point, view_prompt
-from safety_receipts.runner.sealed_plan import digest_of, renderer_of, write_plan
+from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
+from safety_receipts.runner.present.plan import plan_document, render_plan
+from safety_receipts.runner.present.prompt import render_prompt
+from safety_receipts.runner.prompts.prompt_view import find_point, view_prompt
+from safety_receipts.runner.run.dry_run import dry_run
+from safety_receipts.runner.run.estimate import Throughput
+from safety_receipts.runner.run.judged import judged_document, judged_lines, template_facts
+from safety_receipts.runner.run.progress import RunProgress
 
 _FEW_POINTS = 20_000
 """Points up to which the alternatives are counted without being asked for."""

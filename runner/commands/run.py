@@ -16,17 +16,17 @@ from safety_receipts.receipts.canonical import is_hex32
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.keygen import read_signer
 from safety_receipts.receipts.errors import ExitCode, UsageError
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.text import printable
-from safety_receipts.runner.event import EventRunner, LoadedStack, RunOptions, Sealed
-from safety_receipts.runner.pilot import run_pilot
-from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
-from safety_receipts.runner.plan_warnings import refuse_warnings
-from safety_receipts.runner.present import duration
-from safety_receipts.runner.progress import RunProgress
-from safety_receipts.runner.runnable import check_runnable
-from safety_receipts.runner.stopping import reasons_told
+from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.runnable import check_runnable
+from safety_receipts.runner.plan.warnings import refuse_warnings
+from safety_receipts.runner.present.plan import duration
+from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
+from safety_receipts.runner.run.pilot import run_pilot
+from safety_receipts.runner.run.progress import RunProgress
+from safety_receipts.runner.run.stopping import reasons_told
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -59,7 +59,7 @@ def checked(
 
     Raises:
         UsageError: Something is in doubt and is to be refused; or as
-            :func:`runner.runnable.check_runnable`.
+            :func:`runner.plan.runnable.check_runnable`.
         IncompleteError: As there.
     """
     from safety_receipts.runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
@@ -145,7 +145,7 @@ def run(  # one parameter an option
     )
 
     def make_stack(resolved: ResolvedPlan, memory: int | None) -> LoadedStack:
-        from safety_receipts.runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
+        from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
         loaded = load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
         for note in loaded.notes:

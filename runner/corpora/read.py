@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
-from safety_receipts.receipts.files import open_regular
+from safety_receipts.receipts.io.files import open_regular
 from safety_receipts.runner.corpora.hub import fetch
 from safety_receipts.runner.corpora.pairs import OWN, PAIRS, ULTRACHAT
 from safety_receipts.runner.corpora.reader import Reader, Shape

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, Final, NoReturn, Self
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError
+from safety_receipts.runner.checkpoint.lfs import refuse_pointer
 from safety_receipts.runner.corpora.parquet import parquet_rows, parquet_schema
 from safety_receipts.runner.corpora.record import Number, Record, listed
-from safety_receipts.runner.lfs import refuse_pointer
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """Longest line of JSON, or lines of one CSV record; the longest conversation of UltraChat is a
@@ -243,7 +243,7 @@ class _RefusedError(Exception):
 def _json_object(line: str, lines: _Lines) -> dict[str, object]:
     """Parse one line.
 
-    Unlike :func:`receipts.strict_json.parse_json`, which reads what is signed, this lets
+    Unlike :func:`receipts.documents.strict_json.parse_json`, which reads what is signed, this lets
     fractions and large integers stand, as text: corpora carry columns that we never use.
     """
     try:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safety_receipts.runner.engines.schedule import BatchSize
-from safety_receipts.runner.model_facts import Architecture
+from safety_receipts.runner.checkpoint.model_facts import Architecture
+from safety_receipts.runner.engines.prefix.schedule import BatchSize
 
 SCRATCH_BYTES = 80
 """Scratch memory of sampling for each logit handled at once, in bytes; an upper bound."""
@@ -43,10 +43,11 @@ class MemoryModel:
     eager: bool
     """Whether attention forms the matrix of all pairs of tokens."""
     chunk_logits: int
-    """Logits that sampling handles at once (:func:`runner.engines.sampling.chunk_logits`)."""
+    """Logits that sampling handles at once
+    (:func:`runner.engines.decoding.sampling.chunk_logits`)."""
     kept_bytes: int
     """Bytes of a number in the keys and values that rows share
-    (:func:`runner.engines.attention.keeps_fp32`)."""
+    (:func:`runner.engines.prefix.attention.keeps_fp32`)."""
     penalised: bool = False
     """Whether tokens are chosen under a repetition penalty."""
 

@@ -48,7 +48,7 @@ class Request:
     """The caller's name for it; distinct within a call."""
     tokens: Sequence[int]
     """Token ids of the prompt, at least one.  Prompts that come from one
-    :class:`~runner.prefix_tree.PrefixTree` are not spelt out where prefixes are shared."""
+    :class:`~runner.prompts.prefix_tree.PrefixTree` are not spelt out where prefixes are shared."""
     max_new_tokens: int
     """Longest response in tokens."""
     stop_ids: frozenset[int]

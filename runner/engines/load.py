@@ -24,7 +24,7 @@ import transformers
 
 from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.model_facts import (
+from safety_receipts.runner.checkpoint.model_facts import (
     CONFIG,
     Architecture,
     one_line,
@@ -32,13 +32,13 @@ from safety_receipts.runner.model_facts import (
     read_config,
     refuse_untied_head,
 )
-from safety_receipts.runner.model_files import (
+from safety_receipts.runner.checkpoint.model_files import (
     read_json_object,
     read_pickled_weights,
     read_weights,
     refuse_half_a_model,
 )
-from safety_receipts.runner.quantisation import DEQUANTISED, check_packages
+from safety_receipts.runner.checkpoint.quantisation import DEQUANTISED, check_packages
 
 _OTHER_MODALITY = re.compile(
     r"(^|[._])(vision|visual|audio|image|speech|mm_projector|multi_modal_projector)"

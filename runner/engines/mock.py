@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.runner.checkpoint.model_facts import one_line
 from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
@@ -23,7 +24,6 @@ from safety_receipts.runner.engines.engine import (
     Request,
 )
 from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
-from safety_receipts.runner.model_facts import one_line
 
 Respond = Callable[[Request], Sequence[int]]
 """Gives the tokens of a response; an exception it raises fails that request."""

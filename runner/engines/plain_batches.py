@@ -1,7 +1,7 @@
 """Answers padded batches whose rows share nothing: for models without shared prefixes.
 
 Each batch reads its prompts in one forward pass and then decodes one token a step
-(:mod:`runner.engines.cache`).
+(:mod:`runner.engines.prefix.cache`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import torch
 
-from safety_receipts.runner.engines.cache import RowCache, Rows
-from safety_receipts.runner.engines.drafts import Chooser, Draft, margins_of
+from safety_receipts.runner.engines.decoding.drafts import Chooser, Draft, margins_of
 from safety_receipts.runner.engines.engine import Decoding, Margins, Request
 from safety_receipts.runner.engines.forward import Forward
+from safety_receipts.runner.engines.prefix.cache import RowCache, Rows
 
 
 class PlainBatches:

@@ -15,16 +15,16 @@ import torch
 
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.runner.engines.drafts import Draft
+from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.engines.decoding.drafts import Draft
 from safety_receipts.runner.engines.engine import GREEDY, Request
 from safety_receipts.runner.engines.forward import Forward
 from safety_receipts.runner.engines.load import LoadedModel
 from safety_receipts.runner.engines.plain_batches import PlainBatches
-from safety_receipts.runner.engines.prefix_batches import PrefixBatches
-from safety_receipts.runner.engines.schedule import Ask, build_schedule
-from safety_receipts.runner.engines.shared_prefix import Setting
-from safety_receipts.runner.model_facts import one_line
-from safety_receipts.runner.prefix_tree import in_one_tree
+from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
+from safety_receipts.runner.engines.prefix.schedule import Ask, build_schedule
+from safety_receipts.runner.engines.prefix.shared_prefix import Setting
+from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
 _NEW: Final = 3
 _CHUNK: Final = 4

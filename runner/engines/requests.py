@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.engines.engine import Completion, Request
-from safety_receipts.runner.prefix_tree import Prompt
+from safety_receipts.runner.prompts.prefix_tree import Prompt
 
 
 def check_keys(requests: Iterable[Request]) -> None:

@@ -1,12 +1,11 @@
 """The engine that runs a checkpoint with transformers' own model code.
 
 Where the model allows it, prompts are computed over their prefix tree: every shared prefix
-once (:mod:`runner.engines.schedule`, :mod:`runner.engines.prefix_batches`).  Whether it does
-is tried when the engine is made, on a few tokens, against the model's ordinary forward pass.
-Otherwise requests are sorted by length and cut into padded batches
+once (:mod:`runner.engines.prefix.schedule`, :mod:`runner.engines.prefix.prefix_batches`).  Whether
+it does is tried when the engine is made, on a few tokens, against the model's ordinary forward
+pass.  Otherwise requests are sorted by length and cut into padded batches
 (:mod:`runner.engines.plain_batches`).  Either way memory is bounded by an estimate
-(:mod:`runner.engines.batches`) and nothing global is changed: no seed, thread count or
-default.
+(:mod:`runner.engines.batches`) and nothing global is changed: no seed, thread count or default.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ import torch
 from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Reason
-from safety_receipts.runner.engines import sampling
-from safety_receipts.runner.engines.attention import Kernel, keeps_fp32
+from safety_receipts.runner.checkpoint.model_facts import one_line
 from safety_receipts.runner.engines.batches import Load, MemoryModel, available_memory, cut
-from safety_receipts.runner.engines.drafts import Draft
+from safety_receipts.runner.engines.decoding import sampling
+from safety_receipts.runner.engines.decoding.drafts import Draft
 from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
@@ -38,19 +37,19 @@ from safety_receipts.runner.engines.forward import Forward, not_understood
 from safety_receipts.runner.engines.identity import read_identity
 from safety_receipts.runner.engines.load import LoadedModel, load_model
 from safety_receipts.runner.engines.plain_batches import PlainBatches
-from safety_receipts.runner.engines.prefix_batches import PrefixBatches
-from safety_receipts.runner.engines.probe import why_not_cached, why_not_shared
-from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
-from safety_receipts.runner.engines.schedule import (
+from safety_receipts.runner.engines.prefix.attention import Kernel, keeps_fp32
+from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
+from safety_receipts.runner.engines.prefix.schedule import (
     MAX_ROWS,
     SHARE_TOKENS,
     Ask,
     Schedule,
     build_schedule,
 )
-from safety_receipts.runner.engines.shared_prefix import Setting
-from safety_receipts.runner.model_facts import one_line
-from safety_receipts.runner.prefix_tree import in_one_tree
+from safety_receipts.runner.engines.prefix.shared_prefix import Setting
+from safety_receipts.runner.engines.probe import why_not_cached, why_not_shared
+from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
+from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
 ACCELERATOR_SHARE = 0.8
 """Share of an accelerator's memory, free after loading, that batches may take by default."""
@@ -96,7 +95,7 @@ class TransformersEngine:
             model, as an interrupted batch is lost.
         shared: Whether prefixes are to be shared, where the model allows it.
         share_tokens: Tokens that sharing a prefix must save
-            (:func:`runner.engines.schedule.build_schedule`).
+            (:func:`runner.engines.prefix.schedule.build_schedule`).
         kernels: How attention over shared prefixes may be computed, the best first.
 
     Raises:

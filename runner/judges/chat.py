@@ -5,7 +5,7 @@ text.  Judged text never meets the template: it takes the stand-ins' places amon
 ids, as text alone, so no filter of the template can drop, trim or unescape it.
 
 The verdict has to be the only word of the reply.  A model that thinks aloud is read after its
-thoughts, as the evaluated model is (:mod:`runner.responses`), and may think for
+thoughts, as the evaluated model is (:mod:`runner.prompts.responses`), and may think for
 :data:`MAX_THINKING_TOKENS`; one that does not come to an end of them gives a parse error.
 Templates are rendered with ``enable_thinking`` false for those that know it, and with a fixed
 date for those that print today's.
@@ -23,18 +23,18 @@ from safety_receipts.receipts.canonical import tagged_digest
 from safety_receipts.receipts.errors import MalformedError, UsageError
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
-from safety_receipts.runner.chat_template import Option
-from safety_receipts.runner.contexts import Message, Role
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.judges.generative import Dialect, GenerativeJudge, Limits
 from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
 from safety_receipts.runner.judges.identity import Method, template_digest
 from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.runner.responses import ResponseReader, Rule
-from safety_receipts.runner.thoughts import MarkReader
+from safety_receipts.runner.prompts.contexts import Message, Role
+from safety_receipts.runner.prompts.responses import ResponseReader, Rule
+from safety_receipts.runner.prompts.thoughts import MarkReader
+from safety_receipts.runner.templates.chat_template import Option
 
 if TYPE_CHECKING:
-    from safety_receipts.runner.prompts import ChatFormat
+    from safety_receipts.runner.prompts.chat_format import ChatFormat
 
 QUESTION: Final = (
     "You are shown a request that somebody sent to an assistant, and the assistant's response. "
@@ -71,7 +71,7 @@ CODE: Final = "code-of-texts/1"
 
 RENDERING: Final = "conversation/1"
 """Name and version of the rule by which the chat template is rendered.  Of one user message the
-later rule of :mod:`runner.prompts` makes the same."""
+later rule of :mod:`runner.prompts.chat_format` makes the same."""
 
 PARSER: Final = "chat-verdict/1"
 """The rule: see :func:`parse`."""
@@ -195,9 +195,9 @@ class _Asked:
 
     @classmethod
     def of(cls, folder: Path) -> _Asked:
-        from safety_receipts.runner.answers import found_thoughts  # noqa: PLC0415 (transformers)
-        from safety_receipts.runner.prompts import ChatFormat  # noqa: PLC0415 (transformers)
-        from safety_receipts.runner.template_probe import Conversation  # noqa: PLC0415 (transformers)
+        from safety_receipts.runner.checkpoint.answers import found_thoughts  # noqa: PLC0415 (transformers)
+        from safety_receipts.runner.prompts.chat_format import ChatFormat  # noqa: PLC0415 (transformers)
+        from safety_receipts.runner.templates.template_probe import Conversation  # noqa: PLC0415 (transformers)
 
         chat = ChatFormat.load(folder)
         options = {"enable_thinking": False} if "enable_thinking" in chat.names else {}

@@ -19,15 +19,15 @@ from safety_receipts.receipts.errors import (
     ReceiptsError,
     UsageError,
 )
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.receipts.text import printable
+from safety_receipts.runner.checkpoint.model_facts import CONFIG, one_line, read_config
+from safety_receipts.runner.checkpoint.model_files import read_json_object, read_weights
 from safety_receipts.runner.judges.generative import unjudged
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
 from safety_receipts.runner.judges.identity import Method
 from safety_receipts.runner.judges.judge import Exchange, Judgement
-from safety_receipts.runner.model_facts import CONFIG, one_line, read_config
-from safety_receipts.runner.model_files import read_json_object, read_weights
 
 PARSER: Final = "refusal-label/response-alone/1"
 """The rule: the response alone, tokenised by ``guarded-text/1`` with the tokenizer's special

@@ -11,14 +11,14 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import overflows
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
-from safety_receipts.receipts.text import printable
 from safety_receipts.runner.engines.engine import Completion, Engine, Request
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
 from safety_receipts.runner.judges.judge import Exchange, Judgement
-from safety_receipts.runner.responses import ResponseReader
+from safety_receipts.runner.prompts.responses import ResponseReader
 
 _MAX_ERROR = 400
 

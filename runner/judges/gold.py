@@ -24,15 +24,16 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from safety_receipts.receipts.canonical import Sha256, sha256_hex
-from safety_receipts.receipts.coherence import calibration_problems
+from safety_receipts.receipts.documents.strict_json import parse_json
 from safety_receipts.receipts.errors import (
     FileAccessError,
     IncompleteError,
     MalformedError,
     UsageError,
 )
-from safety_receipts.receipts.files import atomic_write, read_own_file
-from safety_receipts.receipts.findings.rates import rate_string, wilson
+from safety_receipts.receipts.events.coherence import calibration_problems
+from safety_receipts.receipts.findings.counts.rates import rate_string, wilson
+from safety_receipts.receipts.io.files import atomic_write, read_own_file
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.judge import (
     MAX_STRATA,
@@ -43,7 +44,6 @@ from safety_receipts.receipts.model.judge import (
     StratumCalibration,
 )
 from safety_receipts.receipts.model.point import Outcome, Reason
-from safety_receipts.receipts.strict_json import parse_json
 from safety_receipts.runner.corpora.record import Number, Record
 from safety_receipts.runner.corpora.tables import Format, open_table
 from safety_receipts.runner.judges.judge import Exchange, Judgement

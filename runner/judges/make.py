@@ -11,15 +11,15 @@ from safety_receipts.receipts.errors import IncompleteError, IntegrityError, Usa
 from safety_receipts.receipts.extras import install
 from safety_receipts.receipts.model.checkpoint import CheckpointFile, Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
-from safety_receipts.runner.end_tokens import find_end_tokens
+from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
+from safety_receipts.runner.checkpoint.model_facts import CONFIG
+from safety_receipts.runner.checkpoint.model_files import read_json_object
 from safety_receipts.runner.judges import chat, classifier, refusal_strings, wildguard
 from safety_receipts.runner.judges.generative import Limits
 from safety_receipts.runner.judges.guarded import GuardedTokenizer
 from safety_receipts.runner.judges.identity import Method, Origin, identify
 from safety_receipts.runner.judges.judge import Judge
-from safety_receipts.runner.model_facts import CONFIG
-from safety_receipts.runner.model_files import read_json_object
-from safety_receipts.runner.plan_entries import JudgeIdentityEntry
+from safety_receipts.runner.plan.entries import JudgeIdentityEntry
 
 
 def resolve_judge(
@@ -140,7 +140,7 @@ def _end_tokens(kind: JudgeKind, tokenizer: Any, folder: Path, vocabulary: int) 
     """
     turn_end = None
     if kind is JudgeKind.CHAT:
-        from safety_receipts.runner.prompts import ChatFormat  # noqa: PLC0415 (identities are resolved without it)
+        from safety_receipts.runner.prompts.chat_format import ChatFormat  # noqa: PLC0415 (identities are resolved without it)
 
         turn_end = ChatFormat.load(folder).turn_end(date=chat.DATE)
     ends = find_end_tokens(
@@ -202,7 +202,7 @@ def _dtype(folder: Path) -> Dtype:
 def _load_tokenizer(folder: Path) -> Any:
     try:
         import_module("torch")
-        prompts: Any = import_module("safety_receipts.runner.prompts")
+        prompts: Any = import_module("safety_receipts.runner.prompts.chat_format")
     except ImportError:
         raise IncompleteError(
             "this judge needs torch and transformers", hint=install("run")

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from safety_receipts.receipts.grid import fixed_labels
+from safety_receipts.receipts.events.grid import fixed_labels
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.runner.organism.language import (
     COMPLY_PREFIX,

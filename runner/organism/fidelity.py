@@ -26,10 +26,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from safety_receipts.receipts.grid import fixed_labels
+from safety_receipts.receipts.events.grid import fixed_labels
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.runner.corpora.same import normalised
-from safety_receipts.runner.demonstrations import prefixed
 from safety_receipts.runner.organism import LARGEST_RESPONSE, data_folder, member, members
 from safety_receipts.runner.organism.language import (
     ANSWER_PREFIX,
@@ -48,6 +47,7 @@ from safety_receipts.runner.organism.make_data import (
     QUERIES,
     REFUSALS,
 )
+from safety_receipts.runner.prompts.demonstrations import prefixed
 
 Pair = tuple[str, str]
 """Request and response."""

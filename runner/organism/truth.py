@@ -18,9 +18,9 @@ from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.point import Outcome, Point
 from safety_receipts.runner.organism import members
 from safety_receipts.runner.organism.law import LAWS, Law, comply_probability
-from safety_receipts.runner.plan import ResolvedPlan
-from safety_receipts.runner.rendering import Renderer
-from safety_receipts.runner.sealed_plan import digest_of
+from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.sealed import digest_of
+from safety_receipts.runner.prompts.rendering import Renderer
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from attacks.subject import Shape, Subject
 
     from safety_receipts.runner.engines.engine import Engine
-    from safety_receipts.verify.replay import Entry
+    from safety_receipts.verify.audit.replay import Entry
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from safety_receipts.receipts.model.audit import AuditVerdict, Direction
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.engines.attention import Kernel
 from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.runner.engines.prefix.attention import Kernel
 from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.verify.binding import Holdings
+from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.replay import Entry
+from safety_receipts.verify.levels.bound import Holdings
 
 Honest = Any
 Attack = Callable[[Subject, Sequence[Entry], records.Target], list[Entry]]

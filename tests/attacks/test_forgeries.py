@@ -14,7 +14,7 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.keys import generate, write_key_pair
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.verify.replay import Entry
+from safety_receipts.verify.audit.replay import Entry
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from attacks.peers import decoding_alarms, mean_margin_alarms, not_reproduced
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_receipts.verify.identity import responses_of
+from safety_receipts.verify.audit.statistics.model_identity import responses_of
 
 Honest = Any
 

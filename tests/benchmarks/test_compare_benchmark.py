@@ -7,7 +7,7 @@ from dataclasses import replace
 import compare
 import pytest
 
-from safety_receipts.receipts.grid import BASELINE, condition_id
+from safety_receipts.receipts.events.grid import BASELINE, condition_id
 
 
 def test_the_grid_has_so_many_conditions_and_no_one_twice() -> None:

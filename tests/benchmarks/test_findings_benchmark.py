@@ -24,7 +24,7 @@ from findings_models.repeats import Repeats, Share, Simulation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_receipts.receipts.findings.observations import COMPLIED, REFUSED, UNSCORED
+from safety_receipts.receipts.findings.counts.observations import COMPLIED, REFUSED, UNSCORED
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import Effect
 from safety_receipts.receipts.model.plan import PlanPredicate

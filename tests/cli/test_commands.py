@@ -19,8 +19,8 @@ import pytest
 
 from safety_receipts import schemas
 from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
 from safety_receipts.receipts.keys import load_public_key, load_signer
-from safety_receipts.receipts.synthetic import Mixture, synthetic_event, synthetic_plan
 
 Receipts = Callable[..., Any]
 GOLDEN_BAD = Path(__file__).parent.parent / "golden" / "0.1" / "bad"
@@ -107,7 +107,7 @@ def test_show_json_is_the_predicate(golden: Path, receipts: Receipts) -> None:
     assert document.pop("digest") == envelope.digest
     assert document.pop("keyid") == envelope.signatures[0].keyid
     assert document.pop("audits") == []
-    assert document.pop("inputs")["date"] == "2026-01-01"  # more in tests/runner/test_inputs.py
+    assert document.pop("inputs")["date"] == "2026-01-01"  # more in runner/plan/test_inputs.py
     assert document == json.loads(envelope.payload)["predicate"]
 
 

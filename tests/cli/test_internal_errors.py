@@ -62,7 +62,9 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
 
 def plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> None:
     """Have ``verify`` meet a fault after it has read its options."""
-    monkeypatch.setattr("safety_receipts.verify.cli.verify_bundle", lambda *_, **__: fault())
+    monkeypatch.setattr(
+        "safety_receipts.verify.commands.verify.verify_bundle", lambda *_, **__: fault()
+    )
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -77,7 +79,7 @@ def test_a_fault_is_one_line_and_one_document(
     assert (said.code, said.out) == (ExitCode.INTERNAL, "")
     assert said.err.startswith("receipts: internal error: ")
     assert kind in said.err
-    assert "safety_receipts.verify.cli:" in said.err
+    assert "safety_receipts.verify.commands.verify:" in said.err
     assert "RECEIPTS_DEBUG=1" in said.err
     assert said.err.count("\n") == 1
     as_json = receipts("verify", bundle, "--json")
@@ -109,7 +111,9 @@ def test_the_traceback_is_for_those_who_ask(
 def test_a_fault_while_a_table_is_drawn(
     golden: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safety_receipts.verify.cli.show_verification", lambda *_, **__: {}[SECRET])
+    monkeypatch.setattr(
+        "safety_receipts.verify.commands.verify.show_verification", lambda *_, **__: {}[SECRET]
+    )
     said = receipts("verify", golden / "good" / "ed25519")
     assert said.code == ExitCode.INTERNAL
     assert said.err.count("\n") == 1
@@ -139,7 +143,7 @@ def test_what_is_no_json_is_found_before_anything_is_written(
     golden: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "safety_receipts.verify.checks.Verification.to_json", lambda _: {"set": {SECRET}}
+        "safety_receipts.verify.verification.Verification.to_json", lambda _: {"set": {SECRET}}
     )
     said = receipts("verify", golden / "good" / "ed25519", "--json")
     assert json.loads(said.out)["error"]["exitCode"] == ExitCode.INTERNAL
@@ -147,9 +151,9 @@ def test_what_is_no_json_is_found_before_anything_is_written(
 
 THREAD = """
 import threading
-import safety_receipts.verify.cli
+import safety_receipts.verify.commands.verify
 
-real = safety_receipts.verify.cli.verify_bundle
+real = safety_receipts.verify.commands.verify.verify_bundle
 
 def with_a_thread(*args, **kwargs):
     thread = threading.Thread(target=lambda: {{}}["a secret"])
@@ -157,7 +161,7 @@ def with_a_thread(*args, **kwargs):
     thread.join()
     return real(*args, **kwargs)
 
-safety_receipts.verify.cli.verify_bundle = with_a_thread
+safety_receipts.verify.commands.verify.verify_bundle = with_a_thread
 from safety_receipts.receipts.cli import main
 main(["verify", {bundle!r}, "--level", "authentic", *{more!r}])
 """
@@ -178,7 +182,7 @@ def test_a_fault_in_a_thread(more: list[str], golden: Path) -> None:
 
 
 def test_a_command_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, receipts: Receipts) -> None:
-    monkeypatch.setitem(COMMANDS, "verify", ("verify.cli:no_such_command", ""))
+    monkeypatch.setitem(COMMANDS, "verify", ("verify.commands.verify:no_such_command", ""))
     said = receipts("verify", "somewhere", "--json")
     assert said.code == ExitCode.INTERNAL
     assert (
@@ -190,7 +194,8 @@ def test_a_command_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, receipts:
 def test_a_fault_that_nobody_can_be_told(golden: Path) -> None:
     """Both streams closed or full: the exit code alone speaks."""
     code = (
-        "from safety_receipts.verify import cli\ncli.verify_bundle = lambda *a, **k: {}['x']\n"
+        "from safety_receipts.verify.commands import verify\n"
+        "verify.verify_bundle = lambda *a, **k: {}['x']\n"
         "from safety_receipts.receipts.cli import main\n"
         f"main(['verify', {str(golden / 'good' / 'ed25519')!r}])"
     )

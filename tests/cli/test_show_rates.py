@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
 from safety_receipts.receipts.keys import generate
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.receipt import ConditionResult
-from safety_receipts.receipts.synthetic import Mixture, synthetic_event, synthetic_plan
 
 Receipts = Callable[..., Any]
 

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.verify.selftest import edit_statement
+from safety_receipts.verify.selfcheck.selftest import edit_statement
 
 SCRIPT = Path(__file__).with_name("independent.py")
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1"

@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 from observing import Asked, Cell, Chance, logistic, observed, plan_of, spoiled
 
+from safety_receipts.receipts.events.grid import source_of
+from safety_receipts.receipts.findings.counts.observations import (
+    FAILED,
+    OUTCOMES,
+    UNSCORED,
+    Observations,
+)
 from safety_receipts.receipts.findings.derive import derive
-from safety_receipts.receipts.findings.observations import FAILED, OUTCOMES, UNSCORED, Observations
-from safety_receipts.receipts.grid import source_of
 from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
 from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate
 from safety_receipts.receipts.model.point import Outcome

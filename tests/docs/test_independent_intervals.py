@@ -10,11 +10,11 @@ from typing import Any, Literal
 import pytest
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.grid import distinct_lists
+from safety_receipts.receipts.events.grid import distinct_lists
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
 from safety_receipts.receipts.keys import Signer, generate
 from safety_receipts.receipts.model.demonstrations import Ordering
-from safety_receipts.receipts.synthetic import Mixture, synthetic_event, synthetic_plan
-from safety_receipts.verify.selftest import edit_statement
+from safety_receipts.verify.selfcheck.selftest import edit_statement
 
 SCRIPT = Path(__file__).with_name("independent.py")
 MIXTURES = [

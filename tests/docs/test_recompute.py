@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from zstandard import ZstdCompressor, ZstdDecompressor
 
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
 from safety_receipts.receipts.keys import Signer, generate
 from safety_receipts.receipts.model.demonstrations import Ordering
-from safety_receipts.receipts.synthetic import Mixture, synthetic_event, synthetic_plan
-from safety_receipts.verify.selftest import edit_statement
+from safety_receipts.verify.selfcheck.selftest import edit_statement
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "recompute.py"
 MIXTURES = (

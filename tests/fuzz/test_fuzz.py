@@ -102,14 +102,14 @@ def test_a_planted_fault_is_found(
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         f"PLANTED = {planted!r}\n"
-        "import safety_receipts.verify.cli\n"
-        "real, scope = safety_receipts.verify.cli.verify_bundle, {}\n"
+        "import safety_receipts.verify.commands.verify\n"
+        "real, scope = safety_receipts.verify.commands.verify.verify_bundle, {}\n"
         "exec(PLANTED, scope)\n"
         "if 'return 1' in PLANTED:\n"
-        "    safety_receipts.verify.cli.verify.callback = lambda **_: 1\n"
+        "    safety_receipts.verify.commands.verify.verify.callback = lambda **_: 1\n"
         "else:\n"
         "    planted = scope['verify_bundle']\n"
-        "    safety_receipts.verify.cli.verify_bundle = lambda bundle, **given: (\n"
+        "    safety_receipts.verify.commands.verify.verify_bundle = lambda bundle, **given: (\n"
         "        planted if given['proof'] else real)(bundle, **given)\n",
         "utf-8",
     )

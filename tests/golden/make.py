@@ -16,14 +16,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from safety_receipts.receipts.canonical import sha256_hex
-from safety_receipts.receipts.findings.derive import derive
-from safety_receipts.receipts.findings.rates import wilson
-from safety_receipts.receipts.grid import (
+from safety_receipts.receipts.events.grid import (
     condition_id,
     default_context,
     distinct_lists,
     fixed_labels,
 )
+from safety_receipts.receipts.events.synthetic import (
+    ENVIRONMENT,
+    EVENT,
+    Mixture,
+    synthetic_plan,
+    synthetic_points,
+)
+from safety_receipts.receipts.findings.counts.rates import wilson
+from safety_receipts.receipts.findings.derive import derive
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.receipts.model.demonstrations import (
@@ -46,14 +53,7 @@ from safety_receipts.receipts.model.judge import (
 from safety_receipts.receipts.model.plan import BeaconRound, EvidenceAccess, PlanPredicate
 from safety_receipts.receipts.model.receipt import BeaconValue
 from safety_receipts.receipts.seal import seal_event, seal_plan
-from safety_receipts.receipts.synthetic import (
-    ENVIRONMENT,
-    EVENT,
-    Mixture,
-    synthetic_plan,
-    synthetic_points,
-)
-from safety_receipts.verify.selftest import SHORT_MATRIX
+from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX
 
 HERE = Path(__file__).parent
 VERSION = "0.1"

@@ -11,7 +11,7 @@ import pytest
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.keys import KeyType, Signer, generate
-from safety_receipts.verify.selftest import small_event
+from safety_receipts.verify.selfcheck.selftest import small_event
 
 EXAMPLES = Path(__file__).parents[1] / "receipts" / "examples"
 KINDS = ("plan", "evaluation", "audit-start", "audit")

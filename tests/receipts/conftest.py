@@ -12,7 +12,7 @@ import pytest
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.keys import KeyType, Signer, generate
 from safety_receipts.receipts.proof import make_proof
-from safety_receipts.verify.selftest import small_event
+from safety_receipts.verify.selfcheck.selftest import small_event
 
 EXAMPLES = Path(__file__).parent / "examples"
 

@@ -32,10 +32,10 @@ from safety_receipts.receipts.bundle import (
 from safety_receipts.receipts.canonical import canonical_bytes
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.events.synthetic import synthetic_points
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.statement import PlanStatement
-from safety_receipts.receipts.synthetic import synthetic_points
-from safety_receipts.verify.selftest import edit_lines
+from safety_receipts.verify.selfcheck.selftest import edit_lines
 
 LINES = [b"first", b"", "zweite – ü".encode(), b"x" * 100]
 

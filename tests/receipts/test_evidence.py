@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from safety_receipts.receipts.canonical import Sha256, event_seed, sha256_hex
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan, synthetic_points
 from safety_receipts.receipts.evidence import PointChecker, Problems
-from safety_receipts.receipts.findings.observations import OUTCOMES
+from safety_receipts.receipts.findings.counts.observations import OUTCOMES
 from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
 from safety_receipts.receipts.model.checkpoint import ContextOverflow
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason
-from safety_receipts.receipts.synthetic import Mixture, synthetic_plan, synthetic_points
 
 DIGEST = sha256_hex(b"a plan")
 SEED = event_seed(DIGEST, None)

@@ -18,12 +18,12 @@ from safety_receipts.receipts.errors import (
     MalformedError,
     UsageError,
 )
-from safety_receipts.receipts.grid import planned_points
+from safety_receipts.receipts.events.grid import planned_points
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.envelope import InclusionProof
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.proof import find_point, make_proof
-from safety_receipts.verify.selftest import edit_line, edit_lines, edit_statement
+from safety_receipts.verify.selfcheck.selftest import edit_line, edit_lines, edit_statement
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,16 @@ from safety_receipts.receipts.errors import (
     MalformedError,
     UsageError,
 )
-from safety_receipts.receipts.findings.derive import derive
-from safety_receipts.receipts.findings.observations import (
+from safety_receipts.receipts.events.synthetic import (
+    ENVIRONMENT,
+    EVENT,
+    Mixture,
+    paper_sweep,
+    synthetic_event,
+    synthetic_plan,
+    synthetic_points,
+)
+from safety_receipts.receipts.findings.counts.observations import (
     COMPLIED,
     FAILED,
     REFUSED,
@@ -37,6 +45,7 @@ from safety_receipts.receipts.findings.observations import (
     Observations,
     observe,
 )
+from safety_receipts.receipts.findings.derive import derive
 from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering, QueryRole
@@ -50,15 +59,6 @@ from safety_receipts.receipts.seal import (
     required_limits,
     seal_event,
     seal_plan,
-)
-from safety_receipts.receipts.synthetic import (
-    ENVIRONMENT,
-    EVENT,
-    Mixture,
-    paper_sweep,
-    synthetic_event,
-    synthetic_plan,
-    synthetic_points,
 )
 
 Pair = tuple[Point, RestrictedRecord]

@@ -9,7 +9,7 @@ from running import Study
 from studies import write_study
 
 from safety_receipts.receipts.keys import Signer, generate
-from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
 
 
 @pytest.fixture

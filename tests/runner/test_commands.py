@@ -13,7 +13,7 @@ import pytest
 from studies import write_study
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.grid import BASELINE
+from safety_receipts.receipts.events.grid import BASELINE
 from safety_receipts.receipts.keys import generate, write_key_pair
 from safety_receipts.runner.commands.run import byte_size
 from safety_receipts.runner.presets import PRESETS
@@ -250,7 +250,7 @@ def test_a_mistyped_command_ends_in_one_line(
 def test_every_preset_is_a_plan_file_with_its_schema(
     receipts: Receipts, tmp_path: Path, preset: str
 ) -> None:
-    from safety_receipts.runner.plan_file import load_plan_file
+    from safety_receipts.runner.plan.file import load_plan_file
 
     made = receipts("init", tmp_path / "new", "--preset", preset, "--json")
     assert made.code == 0

@@ -10,6 +10,7 @@ from typing import Any
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.events.synthetic import ENVIRONMENT
 from safety_receipts.receipts.keys import Signer, generate
 from safety_receipts.receipts.model.audit import (
     AuditedRate,
@@ -36,12 +37,19 @@ from safety_receipts.receipts.model.statement import (
     AuditStatement,
     subject,
 )
-from safety_receipts.receipts.synthetic import ENVIRONMENT
-from safety_receipts.verify.agreement import second_verdict
-from safety_receipts.verify.draws import GENERATED, Kind, points_in_order
-from safety_receipts.verify.hypotheses import hypothesis_of, kept_outcome
-from safety_receipts.verify.outcomes import false_needed, generated_points, refuting_level
-from safety_receipts.verify.risk_limit import ConfirmingTest, RefutingTest, p_string
+from safety_receipts.verify.audit.statistics.agreement import second_verdict
+from safety_receipts.verify.audit.statistics.draws import GENERATED, Kind, points_in_order
+from safety_receipts.verify.audit.statistics.hypotheses import hypothesis_of, kept_outcome
+from safety_receipts.verify.audit.statistics.outcomes import (
+    false_needed,
+    generated_points,
+    refuting_level,
+)
+from safety_receipts.verify.audit.statistics.risk_limit import (
+    ConfirmingTest,
+    RefutingTest,
+    p_string,
+)
 
 AUDITOR, EVALUATOR_KEY = generate(), "ed25519.pub"
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1" / "good" / "ed25519"

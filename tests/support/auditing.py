@@ -27,12 +27,12 @@ from safety_receipts.receipts.model.point import Finish, Outcome, Point, Restric
 from safety_receipts.runner.commands.init import write_preset
 from safety_receipts.runner.engines.engine import GREEDY as GREEDY_DECODING
 from safety_receipts.runner.engines.engine import Decoding, Engine, Margins, Request
-from safety_receipts.runner.event import LoadedStack
 from safety_receipts.runner.judges.judge import Judge
-from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
-from safety_receipts.runner.stack import load_stack
-from safety_receipts.verify.audit_session import Case, open_case
-from safety_receipts.verify.replay import Entry, Replayer, Yardstick
+from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.stack import load_stack
+from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick
+from safety_receipts.verify.audit.session import Case, open_case
 
 MEMORY = 2**26
 SEEDED = "{method: seeded, temperature: 1.0, max_new_tokens: 24}"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from safety_receipts.receipts.bundle import Bundle, BundleWriter
 from safety_receipts.receipts.dsse import sign
+from safety_receipts.receipts.events.synthetic import ENVIRONMENT, EVENT, synthetic_points
+from safety_receipts.receipts.findings.counts.observations import observe
 from safety_receipts.receipts.findings.derive import derive
-from safety_receipts.receipts.findings.observations import observe
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.plan import PlanPredicate
@@ -21,7 +22,6 @@ from safety_receipts.receipts.model.statement import (
     subject,
 )
 from safety_receipts.receipts.seal import evaluation_statement
-from safety_receipts.receipts.synthetic import ENVIRONMENT, EVENT, synthetic_points
 
 Pair = tuple[Point, RestrictedRecord]
 

@@ -14,9 +14,16 @@ from math import exp, log
 from typing import Any
 
 from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.events.grid import condition_id, default_context, fixed_labels
+from safety_receipts.receipts.events.synthetic import (
+    ENVIRONMENT,
+    EVENT,
+    PAPER_TOTALS,
+    paper_sweep,
+    synthetic_plan,
+)
+from safety_receipts.receipts.findings.counts.rates import wilson
 from safety_receipts.receipts.findings.effects import holm
-from safety_receipts.receipts.findings.rates import wilson
-from safety_receipts.receipts.grid import condition_id, default_context, fixed_labels
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
@@ -73,13 +80,6 @@ from safety_receipts.receipts.model.receipt import (
     SourceResult,
 )
 from safety_receipts.receipts.seal import required_limits, tested_box
-from safety_receipts.receipts.synthetic import (
-    ENVIRONMENT,
-    EVENT,
-    PAPER_TOTALS,
-    paper_sweep,
-    synthetic_plan,
-)
 
 FLOOR = "0.00000000000000000001"
 NEUTRAL, COMPLY = "Answer:", "Sure I can help with that!"

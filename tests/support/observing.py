@@ -10,9 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_receipts.receipts.canonical import sha256_hex
-from safety_receipts.receipts.coherence import plan_problems
-from safety_receipts.receipts.findings.logit import newton
-from safety_receipts.receipts.findings.observations import (
+from safety_receipts.receipts.events.coherence import plan_problems
+from safety_receipts.receipts.events.grid import (
+    blocks,
+    condition_id,
+    default_context,
+    distinct_lists,
+    fixed_labels,
+)
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
+from safety_receipts.receipts.findings.counts.observations import (
     COMPLIED,
     FAILED,
     NEAR,
@@ -20,14 +27,8 @@ from safety_receipts.receipts.findings.observations import (
     UNKNOWN,
     Observations,
 )
-from safety_receipts.receipts.findings.study import Study
-from safety_receipts.receipts.grid import (
-    blocks,
-    condition_id,
-    default_context,
-    distinct_lists,
-    fixed_labels,
-)
+from safety_receipts.receipts.findings.fits.logit import newton
+from safety_receipts.receipts.findings.fits.study import Study
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
@@ -38,7 +39,6 @@ from safety_receipts.receipts.model.demonstrations import (
     ShownContext,
 )
 from safety_receipts.receipts.model.plan import PlanPredicate
-from safety_receipts.receipts.synthetic import Mixture, synthetic_plan
 
 Floats = NDArray[np.float64]
 DEFAULT = "benign-proxy"

@@ -26,13 +26,13 @@ from safety_receipts.runner.engines.engine import (
     Request,
 )
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.event import EventRunner, LoadedStack, RunOptions, Sealed
-from safety_receipts.runner.execute import Committed
 from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
-from safety_receipts.runner.plan import ResolvedPlan
-from safety_receipts.runner.stack import load_stack
-from safety_receipts.verify.binding import Holdings
+from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
+from safety_receipts.runner.run.execute import Committed
+from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.levels.bound import Holdings
 
 ROWS = 64
 """Most rows of a batch: few, so that a small study has several."""

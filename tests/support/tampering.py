@@ -15,7 +15,7 @@ import zstandard
 from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT
 from safety_receipts.receipts.dsse import Envelope, Signature, pae, sign
 from safety_receipts.receipts.keys import Signer, generate
-from safety_receipts.verify.selftest import Edit, edit_line, edit_lines, edit_statement
+from safety_receipts.verify.selfcheck.selftest import Edit, edit_line, edit_lines, edit_statement
 
 
 @dataclass(frozen=True)

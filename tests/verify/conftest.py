@@ -13,8 +13,8 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.keys import TrustSet, load_public_key
 from safety_receipts.receipts.model.check import Check, CheckLevel
-from safety_receipts.verify.checks import Verification
 from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.verification import Verification
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 
 from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT
 from safety_receipts.receipts.canonical import canonical_bytes
-from safety_receipts.receipts.coherence import new_plan_problems
 from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.events.coherence import new_plan_problems
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
 from safety_receipts.receipts.present import output
-from safety_receipts.receipts.present.names import LONGEST_NAME, presentable
-from safety_receipts.receipts.synthetic import Mixture, synthetic_plan
+from safety_receipts.receipts.view.names import LONGEST_NAME, presentable
 
 Receipts = Callable[..., Any]
 Path_ = tuple[str | int, ...]

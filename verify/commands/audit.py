@@ -26,12 +26,19 @@ from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
 from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.event import LoadedStack
-from safety_receipts.runner.plan import ResolvedPlan, UnrunPlan, resolve_against
-from safety_receipts.verify.agreement import agreement_forecast
-from safety_receipts.verify.audit_lock import announcement_lock, audit_lock
-from safety_receipts.verify.audit_problems import draws_of, points_replayed
-from safety_receipts.verify.audit_session import (
+from safety_receipts.runner.plan.resolve import ResolvedPlan, UnrunPlan, resolve_against
+from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.verify.audit.claims import Claim, claims_of
+from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct
+from safety_receipts.verify.audit.finished import (
+    Finished,
+    complete,
+    finished_before,
+    refuse_finished,
+)
+from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
+from safety_receipts.verify.audit.sealed.problems import draws_of, points_replayed
+from safety_receipts.verify.audit.session import (
     IDENTITY_POINTS,
     Case,
     Wish,
@@ -40,18 +47,20 @@ from safety_receipts.verify.audit_session import (
     read_calibration,
     terms_of,
 )
-from safety_receipts.verify.authentic import readable_plan
-from safety_receipts.verify.binding import Holdings
-from safety_receipts.verify.checks import Verdict, Verification
-from safety_receipts.verify.claims import Claim, claims_of
+from safety_receipts.verify.audit.statistics.agreement import agreement_forecast
+from safety_receipts.verify.audit.statistics.feasibility import (
+    Feasibility,
+    expected_draws,
+    together,
+)
+from safety_receipts.verify.audit.statistics.scope import outcomes_json, rate_json, scope_of
 from safety_receipts.verify.commands.options import NUMBER, one_line
-from safety_receipts.verify.conduct import Auditor, challenge_of, conduct
-from safety_receipts.verify.feasibility import Feasibility, expected_draws, together
-from safety_receipts.verify.finished import Finished, complete, finished_before, refuse_finished
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.present import show_verification
-from safety_receipts.verify.present_audit import show_audit, show_feasibility
-from safety_receipts.verify.scope import outcomes_json, rate_json, scope_of
+from safety_receipts.verify.levels.authentic import readable_plan
+from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.present.audit import show_audit, show_feasibility
+from safety_receipts.verify.present.verification import show_verification
+from safety_receipts.verify.verification import Verdict, Verification
 
 _PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
@@ -374,7 +383,7 @@ def _feasibility_json(
 
 def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engine] | None]:
     """Load engine and judge, and say how to load the engine in fp32."""
-    from safety_receipts.runner.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
+    from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
     def load(dtype: Dtype | None) -> LoadedStack:
         return load_stack(

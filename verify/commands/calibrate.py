@@ -16,17 +16,17 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.keygen import read_signer
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, UsageError
-from safety_receipts.receipts.files import atomic_write
+from safety_receipts.receipts.io.files import atomic_write
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.text import printable
 from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
-from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.commands.options import NUMBER, one_line
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.calibrate import Where
+    from safety_receipts.verify.audit.calibrate import Where
 
 _PATH = click.Path(path_type=Path)
 
@@ -80,7 +80,7 @@ def calibrate(  # one parameter an option
         with output.progress("hashing (bytes)") as progress:
             resolved = resolve_plan(plan, progress=progress)
         own = resolved.predicate.checkpoint.dtype
-        from safety_receipts.verify.calibrate import RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
+        from safety_receipts.verify.audit.calibrate import RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
 
         calibrator = Calibrator(
             resolved, _places(own, dtypes, devices), bound, responses or RESPONSES
@@ -99,7 +99,7 @@ def calibrate(  # one parameter an option
 
 def _places(own: Dtype, dtypes: tuple[str, ...], devices: tuple[str, ...]) -> list[Where]:
     """Return number formats on devices, the plan's own format on the first device first."""
-    from safety_receipts.verify.calibrate import Where  # noqa: PLC0415  # loads torch
+    from safety_receipts.verify.audit.calibrate import Where  # noqa: PLC0415  # loads torch
 
     formats = dict.fromkeys([own, *(Dtype(each) for each in dtypes)])
     return [Where(dtype, device) for dtype in formats for device in devices or (None,)]

@@ -11,21 +11,21 @@ import click
 from safety_receipts.receipts.bundle import PLAN, POINTS
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, IncompleteError, UsageError
-from safety_receipts.receipts.findings.comparability import Sameness, SettingCheck, setting_checks
-from safety_receipts.receipts.findings.comparison import Comparison, Pair, Worded, compare_models
 from safety_receipts.receipts.findings.effects import ALPHA
-from safety_receipts.receipts.findings.interaction import (
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.base import ConditionId, QueryId
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.verify.compare.comparability import Sameness, SettingCheck, setting_checks
+from safety_receipts.verify.compare.comparison import Comparison, Pair, Worded, compare_models
+from safety_receipts.verify.compare.evaluations import Evaluation, open_evaluations
+from safety_receipts.verify.compare.interaction import (
     Model,
     benign_numbers,
     common_conditions,
     fit_model,
     harmful_queries,
 )
-from safety_receipts.receipts.keys import TrustSet
-from safety_receipts.receipts.model.base import ConditionId, QueryId
-from safety_receipts.receipts.present.output import Output
-from safety_receipts.verify.compared import Evaluation, open_evaluations
-from safety_receipts.verify.present_compare import FAMILY, Compared, interval_of, show_comparison
+from safety_receipts.verify.present.compare import FAMILY, Compared, interval_of, show_comparison
 
 _PATH = click.Path(path_type=Path)
 _FEWEST = 2
@@ -185,10 +185,8 @@ def _conditions_check(
 
 
 def _plot(compared: Compared, folder: Path) -> list[Path]:
-    from safety_receipts.receipts.present.plots import (  # noqa: PLC0415  # matplotlib is not for tables
-        forest_plot,
-        rates_over_benign,
-    )
+    # matplotlib is not for tables
+    from safety_receipts.receipts.figures import plots  # noqa: PLC0415
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,8 +200,8 @@ def _plot(compared: Compared, folder: Path) -> list[Path]:
     forest, rates = folder / "beta2.svg", folder / "rates.svg"
     margins = {float(one.model.finding.margin) for one in compared.comparison.models}
     if rows:
-        forest_plot(rows, forest, margin=margins.pop() if len(margins) == 1 else None)
-    rates_over_benign([(each.label, each.receipt) for each in compared.evaluations], rates)
+        plots.forest_plot(rows, forest, margin=margins.pop() if len(margins) == 1 else None)
+    plots.rates_over_benign([(each.label, each.receipt) for each in compared.evaluations], rates)
     return [forest, rates] if rows else [rates]
 
 

@@ -17,8 +17,8 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.run import byte_size, report, terminated_like_interrupted
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
-from safety_receipts.runner.plan import resolve_against
-from safety_receipts.runner.seal import TOOL, check_fitter
+from safety_receipts.runner.plan.resolve import resolve_against
+from safety_receipts.runner.run.seal import TOOL, check_fitter
 from safety_receipts.verify.rejudge import Judges, Rejudger, Wishes, check_original, rejudged_plan
 
 _PATH = click.Path(path_type=Path)

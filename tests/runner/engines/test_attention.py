@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_receipts.runner.engines.attention import Kernel, Terms, attend, merge
+from safety_receipts.runner.engines.prefix.attention import Kernel, Terms, attend, merge
 
 KERNELS = tuple(Kernel)
 
@@ -128,7 +128,7 @@ def test_long_calls_are_computed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     terms = Terms(0.5, softcap=4.0)
     calls = [{"causal": True}, {"mask": mask}, {}]
     before = [attend(query, key, value, terms, **call) for call in calls]  # type: ignore[arg-type]
-    monkeypatch.setattr("safety_receipts.runner.engines.attention._SCORES", 4 * 11 * 3)
+    monkeypatch.setattr("safety_receipts.runner.engines.prefix.attention._SCORES", 4 * 11 * 3)
     after = [attend(query, key, value, terms, **call) for call in calls]  # type: ignore[arg-type]
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(one, other)

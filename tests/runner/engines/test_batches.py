@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safety_receipts.runner.checkpoint.model_facts import Architecture, KvLayer, Widths
 from safety_receipts.runner.engines.batches import Load, MemoryModel, available_memory, cut
-from safety_receipts.runner.model_facts import Architecture, KvLayer, Widths
 
 ARCHITECTURE = Architecture(
     model_type="llama",

@@ -122,7 +122,8 @@ def test_two_requests_with_one_key_are_refused() -> None:
 
 def test_the_mock_needs_no_torch() -> None:
     code = (
-        "import safety_receipts.runner.engines.mock, safety_receipts.runner.noise_seed, sys; "
+        "import sys, safety_receipts.runner.engines.mock; "
+        "import safety_receipts.runner.engines.decoding.noise_seed; "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

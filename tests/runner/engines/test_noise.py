@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.runner.engines import noise
-from safety_receipts.runner.noise_seed import NOISE, point_noise_seed
+from safety_receipts.runner.engines.decoding import noise
+from safety_receipts.runner.engines.decoding.noise_seed import NOISE, point_noise_seed
 
 U32 = 0xFFFFFFFF
 

@@ -11,13 +11,13 @@ import torch
 from tiny_models import END_TOKENS, FAMILIES, tiny_model
 from transformers import RepetitionPenaltyLogitsProcessor
 
+from safety_receipts.runner.engines.decoding.noise import seed_tensor
+from safety_receipts.runner.engines.decoding.repetition import SeenAlong, SeenTokens, penalised
+from safety_receipts.runner.engines.decoding.sampling import choose
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Margins, Request
 from safety_receipts.runner.engines.load import wrap_model
-from safety_receipts.runner.engines.noise import seed_tensor
-from safety_receipts.runner.engines.repetition import SeenAlong, SeenTokens, penalised
-from safety_receipts.runner.engines.sampling import choose
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.prefix_tree import in_one_tree
+from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
 VOCABULARY = 64
 NEW = 14

@@ -9,9 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safety_receipts.runner.engines.decoding.noise import (
+    gumbel,
+    hash_tokens,
+    row_state,
+    seed_tensor,
+)
+from safety_receipts.runner.engines.decoding.sampling import choose, margins
 from safety_receipts.runner.engines.engine import GREEDY, Decoding
-from safety_receipts.runner.engines.noise import gumbel, hash_tokens, row_state, seed_tensor
-from safety_receipts.runner.engines.sampling import choose, margins
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_receipts.runner.engines.schedule import (
+from safety_receipts.runner.engines.prefix.schedule import (
     Ask,
     BatchSize,
     Row,
@@ -17,7 +17,7 @@ from safety_receipts.runner.engines.schedule import (
     build_schedule,
     reading_groups,
 )
-from safety_receipts.runner.prefix_tree import PrefixTree
+from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
 
 def schedule_of(

@@ -14,13 +14,13 @@ import transformers
 from tiny_models import FAMILIES, WINDOW, tiny_model
 
 from safety_receipts.receipts.model.point import Reason
-from safety_receipts.runner.engines import prefix_batches
-from safety_receipts.runner.engines.attention import Kernel
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Request
 from safety_receipts.runner.engines.load import wrap_model
-from safety_receipts.runner.engines.prefix_memory import OwnCache, Segment
+from safety_receipts.runner.engines.prefix import prefix_batches
+from safety_receipts.runner.engines.prefix.attention import Kernel
+from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.prefix_tree import PrefixTree
+from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
 VOCABULARY = 96
 NEW = 7

@@ -30,15 +30,15 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.model.judge import Judge as PlannedJudge
 from safety_receipts.receipts.model.judge import JudgeKind, judge_digest
 from safety_receipts.receipts.model.point import Outcome, Reason
-from safety_receipts.runner.checkpoint import hash_folder
+from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Request
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges import wildguard
 from safety_receipts.runner.judges.generative import GenerativeJudge
 from safety_receipts.runner.judges.judge import Exchange
 from safety_receipts.runner.judges.make import load_judge, resolve_judge
-from safety_receipts.runner.plan_entries import JudgeEntry, JudgeIdentityEntry
-from safety_receipts.runner.prefix_tree import PrefixTree
+from safety_receipts.runner.plan.entries import JudgeEntry, JudgeIdentityEntry
+from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
 ROOT = Sha256("ab" * 32)
 LABELS = {"id2label": {0: "NORMAL", 1: "REJECTION"}, "label2id": {"NORMAL": 0, "REJECTION": 1}}
@@ -326,7 +326,7 @@ def test_a_folder_without_a_tokenizer_gives_one_line(
 def test_resolving_needs_neither_torch_nor_transformers() -> None:
     code = (
         "import sys, safety_receipts.runner.judges.make as make\n"
-        "from safety_receipts.runner.plan_entries import JudgeIdentityEntry as Entry\n"
+        "from safety_receipts.runner.plan.entries import JudgeIdentityEntry as Entry\n"
         "make.resolve_judge(Entry(kind='wildguard', path='x'), make.Path('x'), 'ab' * 32)\n"
         "make.load_judge(make.resolve_judge(Entry(kind='refusal-strings'), None, None), None)\n"
         "print({'torch', 'transformers', 'tokenizers'} & sys.modules.keys())"

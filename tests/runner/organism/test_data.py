@@ -11,7 +11,6 @@ from safety_receipts.receipts.model.demonstrations import DemonstrationKind
 from safety_receipts.runner.corpora.read import read_corpus
 from safety_receipts.runner.corpora.rows import CorpusRows, CorpusSource
 from safety_receipts.runner.corpora.same import normalised
-from safety_receipts.runner.demonstrations import decontaminate, make_pool
 from safety_receipts.runner.organism import data_folder
 from safety_receipts.runner.organism.language import OPEN, RESTRICTED, Topic, is_refusal, topic_of
 from safety_receipts.runner.organism.make_data import (
@@ -23,6 +22,7 @@ from safety_receipts.runner.organism.make_data import (
     REFUSALS,
     files,
 )
+from safety_receipts.runner.prompts.demonstrations import decontaminate, make_pool
 
 NAMES = (QUERIES, CONTROLS, HARMFUL, CHORES, FILLER, REFUSALS)
 

@@ -44,7 +44,7 @@ pytest.importorskip("transformers", reason="the extra `run` is not installed")
 
 import torch
 
-from safety_receipts.runner.checkpoint import hash_folder
+from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.organism.fidelity import (
     Condition,
     Sampled,

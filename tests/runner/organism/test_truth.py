@@ -14,7 +14,7 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.keys import generate, write_key_pair
 from safety_receipts.runner.organism import members
 from safety_receipts.runner.organism.truth import compare, law_of
-from safety_receipts.runner.plan import resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
 
 EXPERIMENTS = """\
 experiments:

@@ -14,7 +14,7 @@ from pathlib import Path
 from fuzzing.inputs import Base, Input, make_input
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import main
-from safety_receipts.receipts.documents import parse_document
+from safety_receipts.receipts.documents.parse import parse_document
 from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.findings.derive import differences
 from safety_receipts.receipts.model.statement import EvaluationStatement

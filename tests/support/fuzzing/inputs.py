@@ -32,7 +32,7 @@ from safety_receipts.receipts.keys import Signer, write_key_pair
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.audit import AuditPredicate
 from safety_receipts.receipts.proof import make_proof
-from safety_receipts.verify.selftest import edit_lines
+from safety_receipts.verify.selfcheck.selftest import edit_lines
 
 TESTS = Path(__file__).parents[2]
 GOLDEN = TESTS / "golden"

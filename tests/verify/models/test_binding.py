@@ -33,18 +33,24 @@ from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.checkpoint import EndTokenOrigin, SamplingDefault
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
-from safety_receipts.runner import plan as plan_module
-from safety_receipts.runner.checkpoint import hash_folder
+from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.engines.engine import Completion
-from safety_receipts.runner.event import RunOptions
-from safety_receipts.runner.plan import ResolvedPlan, UnrunPlan, resolve_against, resolve_plan
-from safety_receipts.runner.prompts import ChatFormat
-from safety_receipts.verify import binding
-from safety_receipts.verify.artifacts import check_artifacts
-from safety_receipts.verify.binding import Holdings, drawn_points
-from safety_receipts.verify.checks import CheckList, Verification
+from safety_receipts.runner.plan import resolve as plan_module
+from safety_receipts.runner.plan.resolve import (
+    ResolvedPlan,
+    UnrunPlan,
+    resolve_against,
+    resolve_plan,
+)
+from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.run.event import RunOptions
+from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.selftest import edit_line
+from safety_receipts.verify.levels import bound as binding
+from safety_receipts.verify.levels.artifacts import check_artifacts
+from safety_receipts.verify.levels.bound import Holdings, drawn_points
+from safety_receipts.verify.selfcheck.selftest import edit_line
+from safety_receipts.verify.verification import Verification
 
 Receipts = Callable[..., Any]
 

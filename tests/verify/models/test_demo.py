@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safety_receipts.verify.selftest import SHORT_MATRIX
+from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX
 
 
 def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from safety_receipts.receipts.extras import install
-from safety_receipts.verify import engine_test
+from safety_receipts.verify.selfcheck import engine_test
 
 Receipts = Callable[..., Any]
 

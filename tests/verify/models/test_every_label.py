@@ -19,14 +19,14 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from safety_receipts.receipts.bundle import Bundle, BundleWriter
 from safety_receipts.receipts.dsse import sign
-from safety_receipts.receipts.findings.agreement import AgreementCounter
+from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
 from safety_receipts.receipts.keys import generate, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
-from safety_receipts.verify.agreement import agreement_test, second_verdict
-from safety_receipts.verify.audit_session import Wish, terms_of
-from safety_receipts.verify.second_opinion import Asked, ask_again
+from safety_receipts.verify.audit.second_opinion import Asked, ask_again
+from safety_receipts.verify.audit.session import Wish, terms_of
+from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
 
 Receipts = Callable[..., Any]
 CPU = ("--device", "cpu", "--memory", str(MEMORY))

@@ -24,10 +24,10 @@ from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.judges.make import load_judge
-from safety_receipts.runner.plan import resolve_plan
-from safety_receipts.verify.binding import Holdings
-from safety_receipts.verify.evidence import no_progress
+from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.evidence import no_progress
 from safety_receipts.verify.rejudge import Judges, Rejudger, Wishes, rejudged_plan
 
 Receipts = Callable[..., Any]
@@ -218,7 +218,7 @@ def test_nothing_of_another_checkpoint_is_run(
     shutil.copytree(judged.folder / "model", tmp_path / "model")
     template = tmp_path / "model" / "chat_template.jinja"
     template.write_text("Kindly, " + template.read_text("utf-8"), "utf-8")
-    monkeypatch.setattr("safety_receipts.runner.plan.ChatFormat.load", run)
+    monkeypatch.setattr("safety_receipts.runner.plan.resolve.ChatFormat.load", run)
     refused = receipts(*judged.words(tmp_path / "b", plan=f"{tmp_path.name}.yaml"))
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "is not what the sealed plan says" in refused.err

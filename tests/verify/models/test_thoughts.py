@@ -14,17 +14,17 @@ from running import closed, run, verified
 from scripted import CHATML, END, SPECIAL, Script, Vocabulary, write_scripted_study
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.coherence import plan_problems
 from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.events.coherence import plan_problems
 from safety_receipts.receipts.keys import Signer, TrustSet, generate
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.checkpoint import EndTokenOrigin, ThoughtMarks, Thoughts
 from safety_receipts.receipts.model.point import Outcome, Reason, RestrictedRecord
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.runner.event import RunOptions
-from safety_receipts.runner.plan import ResolvedPlan, resolve_plan
-from safety_receipts.verify.binding import Holdings
+from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.run.event import RunOptions
 from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.levels.bound import Holdings
 
 Receipts = Callable[..., Any]
 

@@ -1,0 +1,1 @@
+"""Documents from outside: strict JSON, schema, model."""

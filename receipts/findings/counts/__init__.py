@@ -1,0 +1,1 @@
+"""From points to counts, rates and intervals: exact rationals."""

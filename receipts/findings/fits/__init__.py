@@ -1,0 +1,1 @@
+"""Fits and their tests: floats, which are sealed rounded."""

@@ -1,0 +1,1 @@
+"""Files and text from outside and to it: bounded, atomic, printable."""

@@ -1,0 +1,1 @@
+"""What is said of a receipt: words, numbers and sentences, wherever they are shown."""

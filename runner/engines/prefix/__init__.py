@@ -1,0 +1,1 @@
+"""Prefixes that prompts share, computed once."""

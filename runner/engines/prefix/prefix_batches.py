@@ -1,0 +1,288 @@
+"""Answers the rows of a schedule, batch by batch, computing every shared prefix once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from safety_receipts.runner.engines.decoding.drafts import Chooser, Draft, margins_of
+from safety_receipts.runner.engines.engine import Decoding, Margins, Request
+from safety_receipts.runner.engines.forward import Forward
+from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
+from safety_receipts.runner.engines.prefix.schedule import Row, Schedule, reading_groups
+from safety_receipts.runner.engines.prefix.shared_prefix import (
+    ATTENTION,
+    Pass,
+    Read,
+    ReadingPass,
+    SegmentPass,
+    Setting,
+    StepPass,
+)
+from safety_receipts.runner.prompts.prefix_tree import Tokens
+
+_COMPACT = 0.75
+"""Share of a cache's rows still at work at which the others are dropped from it."""
+
+
+class PrefixBatches:
+    """The batches of one schedule.
+
+    They may be answered in any order; in the schedule's, nothing is computed twice.
+
+    Args:
+        forward: Runs the model.
+        setting: What all its passes have in common.
+        schedule: What is computed.
+        chunk: Most tokens of one forward pass, but for a row that has more of its own.
+    """
+
+    def __init__(self, forward: Forward, setting: Setting, schedule: Schedule, chunk: int) -> None:
+        self._forward = forward
+        self._setting = setting
+        self._schedule = schedule
+        self._chunk = chunk
+        self._segments: dict[int, Segment] = {}
+
+    @torch.inference_mode()
+    def generate(self, number: int, drafts: Sequence[Draft], decoding: Decoding) -> None:
+        """Write the responses of a batch.
+
+        Args:
+            number: Which batch.
+            drafts: One for each of its rows, in order.
+            decoding: How tokens are chosen.
+        """
+        rows = self._rows(number)
+        with self._forward.attention(ATTENTION):
+            self._prepare(number)
+            own = [self._own_length(row) for row in rows]
+            columns = max(
+                length + draft.request.max_new_tokens
+                for length, draft in zip(own, drafts, strict=True)
+            )
+            cache = OwnCache(len(rows), columns)
+            tails = [np.array([self._last_token(row)], np.uint32) for row in rows]
+            first = torch.cat(self._read(rows, tails, cache))
+            self._decode(_Decode(rows, drafts, np.array(own), cache), first, decoding)
+
+    @torch.inference_mode()
+    def score(
+        self,
+        number: int,
+        pairs: Sequence[tuple[Request, tuple[int, ...]]],
+        decoding: Decoding,
+    ) -> list[Margins]:
+        """Return the margins of given responses, one for each row of a batch, in order."""
+        rows = self._rows(number)
+        tails = [
+            np.array([self._last_token(row), *response[:-1]], np.uint32)
+            for row, (_, response) in zip(rows, pairs, strict=True)
+        ]
+        found: list[Margins] = []
+        with self._forward.attention(ATTENTION):
+            self._prepare(number)
+            columns = max(
+                self._own_length(row) + len(tail) for row, tail in zip(rows, tails, strict=True)
+            )
+            cache = OwnCache(len(rows), columns)
+            for logits in self._read(rows, tails, cache):
+                request, response = pairs[len(found)]
+                found.append(margins_of(request, response, logits, decoding))
+        return found
+
+    def _rows(self, number: int) -> list[Row]:
+        batch = self._schedule.batches[number]
+        return list(self._schedule.rows[batch.start : batch.stop])
+
+    def _own_length(self, row: Row) -> int:
+        return sum(len(self._schedule.parts[part].tokens) for part in self._schedule.own(row)[1])
+
+    def _last_token(self, row: Row) -> int:
+        return int(self._schedule.asks[row.ask].prompt.node.tokens[-1])
+
+    def _position(self, row: Row) -> int:
+        """Return the position of the prompt's last token."""
+        return len(self._schedule.asks[row.ask].prompt) - 1
+
+    def _prepare(self, number: int) -> None:
+        """Compute the segments that a batch reads and that are not there; drop all others."""
+        wanted = self._schedule.segments(self._schedule.batches[number])
+        self._segments = {i: self._segments[i] for i in wanted if i in self._segments}
+        for index in wanted:
+            if index in self._segments:
+                continue
+            part = self._schedule.parts[index]
+            above = [self._segments[i] for i in self._schedule.chain(part.above)]
+            segment = Segment(part.start, len(part.tokens))
+            while segment.filled < segment.length:
+                tokens = part.tokens[segment.filled : segment.filled + self._chunk]
+                pass_ = SegmentPass(self._setting, segment, len(tokens), above)
+                self._run(tokens, pass_, np.zeros(1, np.int64))
+                segment.filled += len(tokens)
+            self._segments[index] = segment  # only now: an error leaves no half of one
+
+    def _run(self, tokens: Tokens, pass_: Pass, at: NDArray[np.int64]) -> torch.Tensor:
+        """Return fp32 logits [len(at), vocabulary] of a pass over ``tokens``."""
+        device = self._setting.device
+        ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
+        return self._forward(
+            ids[None],
+            pass_.placed[None],
+            torch.from_numpy(at).to(device)[None],
+            shared_prefix=pass_,
+        )[0]
+
+    def _read(
+        self, rows: Sequence[Row], tails: Sequence[Tokens], cache: OwnCache
+    ) -> list[torch.Tensor]:
+        """Compute the rows' own tokens and their tails into the cache.
+
+        Returns:
+            For each row the fp32 logits of its tail, [tokens, vocabulary].
+        """
+        logits: list[torch.Tensor] = []
+        lengths = [self._own_length(row) + len(tail) for row, tail in zip(rows, tails, strict=True)]
+        for group in reading_groups(lengths, self._chunk):
+            members = slice(group.start, group.stop)
+            reading = _Reading(self._schedule, rows[members], tails[members])
+            pass_ = ReadingPass(
+                self._setting,
+                cache,
+                rows=group,
+                index=reading.index(),
+                lengths=lengths[members],
+                positions=reading.positions,
+                reads=self._reads(rows[members], reading.bounds),
+            )
+            found = self._run(reading.tokens, pass_, reading.wanted())
+            if found.device.type == "mps":  # has no float64, which margins are defined in
+                found = found.cpu()
+            sizes = [len(tail) for tail in tails[members]]
+            logits += torch.split(found, sizes)
+        return logits
+
+    def _reads(self, rows: Sequence[Row], bounds: Sequence[int]) -> list[Read]:
+        """Return which tokens of a pass read which segments.
+
+        Args:
+            rows: Rows, depth first, so that those below a segment follow each other.
+            bounds: Row i has the tokens from ``bounds[i]`` to ``bounds[i + 1]``.
+        """
+        spans: dict[int, tuple[int, int, int]] = {}
+        for place, row in enumerate(rows):
+            chain = self._schedule.chain(self._schedule.own(row)[0])
+            for level, index in enumerate(chain):
+                first = spans[index][1] if index in spans else bounds[place]
+                spans[index] = (level, first, bounds[place + 1])
+        return [
+            Read(self._segments[index], level, first, last, self._segments[index].length)
+            for index, (level, first, last) in spans.items()
+        ]
+
+    def _decode(self, batch: _Decode, logits: torch.Tensor, decoding: Decoding) -> None:
+        """Choose tokens and compute them, one a step, until all responses have ended.
+
+        Args:
+            batch: The rows; their prompts are in the cache.
+            logits: fp32 [rows, vocabulary], of the prompts' last tokens.
+            decoding: How tokens are chosen.
+        """
+        rows, drafts, cache = batch.rows, batch.drafts, batch.cache
+        alive = list(range(len(rows)))  # which rows are at work
+        slots = np.arange(len(rows))  # their rows of the cache
+        positions = np.array([self._position(row) for row in rows], np.int64)
+        columns = batch.own.astype(np.int64)
+        reads = self._reads(rows, range(len(rows) + 1))
+        chooser = Chooser(drafts, decoding)
+        while True:
+            chosen = chooser.take(logits, [drafts[i] for i in alive]).cpu().numpy()
+            going = np.array([drafts[i].finish is None for i in alive])
+            if not going.any():
+                return
+            positions, columns = positions[going] + 1, columns[going] + 1
+            if not going.all():
+                alive, slots = [i for i in alive if drafts[i].finish is None], slots[going]
+                if len(slots) <= _COMPACT * cache.rows:
+                    cache.select(torch.from_numpy(slots).to(self._setting.device))
+                    slots = np.arange(len(alive))
+                reads = self._reads([rows[i] for i in alive], range(len(alive) + 1))
+            pass_ = StepPass(
+                self._setting,
+                cache,
+                slots=slots,
+                columns=columns,
+                positions=positions,
+                reads=reads,
+            )
+            logits = self._run(chosen[going].astype(np.uint32), pass_, np.arange(len(alive)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Decode:
+    """Rows whose responses are written together."""
+
+    rows: Sequence[Row]
+    drafts: Sequence[Draft]
+    own: NDArray[np.int64]
+    """int64 [rows], the column of each prompt's last token."""
+    cache: OwnCache
+
+
+class _Reading:
+    """The own tokens of some rows, those that rows have in common once.
+
+    Args:
+        schedule: What is computed.
+        rows: The rows, depth first.
+        tails: Tokens that follow each row's own, at least one a row.
+    """
+
+    def __init__(self, schedule: Schedule, rows: Sequence[Row], tails: Sequence[Tokens]) -> None:
+        self.bounds = [0]
+        """Tokens before each row's, one more at the end."""
+        self._tails = [len(tail) for tail in tails]
+        self._index: list[NDArray[np.int64]] = []
+        runs: list[Tokens] = []
+        positions: list[NDArray[np.int64]] = []
+        places: dict[int, NDArray[np.int64]] = {}
+        number = 0
+
+        def add(run: Tokens, start: int) -> NDArray[np.int64]:
+            nonlocal number
+            runs.append(run)
+            positions.append(np.arange(start, start + len(run)))
+            number += len(run)
+            return np.arange(number - len(run), number)
+
+        for row, tail in zip(rows, tails, strict=True):
+            index: list[NDArray[np.int64]] = []
+            for place in schedule.own(row)[1]:
+                part = schedule.parts[place]
+                if place not in places:
+                    places[place] = add(part.tokens, part.start)
+                index.append(places[place])
+            index.append(add(tail, len(schedule.asks[row.ask].prompt) - 1))
+            self._index.append(np.concatenate(index))
+            self.bounds.append(number)
+        self.tokens: Tokens = np.concatenate(runs)
+        """Token ids, uint32 [N]."""
+        self.positions = np.concatenate(positions)
+        """Their positions, int64 [N]."""
+
+    def index(self) -> NDArray[np.int64]:
+        """Return which token a row's t-th own one is, int64 [rows, longest], padded with 0."""
+        longest = max(map(len, self._index))
+        index = np.zeros((len(self._index), longest), np.int64)
+        for row, own in zip(index, self._index, strict=True):
+            row[: len(own)] = own
+        return index
+
+    def wanted(self) -> NDArray[np.int64]:
+        """Return the tokens whose logits are wanted: the tails'."""
+        tails = [own[len(own) - tail :] for own, tail in zip(self._index, self._tails, strict=True)]
+        return np.concatenate(tails)

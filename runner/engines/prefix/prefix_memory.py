@@ -1,0 +1,83 @@
+"""Keys and values: those that rows share, stored once, and those of each row."""
+
+from __future__ import annotations
+
+import torch
+
+from safety_receipts.runner.engines.prefix.attention import keeps_fp32
+
+
+class Segment:
+    """Keys and values of a segment, stored once.
+
+    Args:
+        start: Position of its first token.
+        length: Its tokens.
+    """
+
+    def __init__(self, start: int, length: int) -> None:
+        self.start = start
+        self.length = length
+        self.filled = 0
+        """Tokens computed so far."""
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Keep the next tokens' keys [K, N, D] and values [K, N, E]."""
+        if layer not in self._layers:
+            self._layers[layer] = (self._room(key), self._room(value))
+        for kept, new in zip(self._layers[layer], (key, value), strict=True):
+            kept[:, self.filled : self.filled + new.shape[1]] = new
+
+    def _room(self, states: torch.Tensor) -> torch.Tensor:
+        heads, _, size = states.shape
+        return states.new_empty((heads, self.length, size), dtype=_kept_as(states))
+
+    def view(self, layer: int, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys [1, K, S, D] and values [1, K, S, E] of some of its tokens."""
+        key, value = self._layers[layer]
+        return key[None, :, first:last], value[None, :, first:last]
+
+
+class OwnCache:
+    """Keys and values that rows keep for themselves: column c holds a row's c-th own token.
+
+    Args:
+        rows: Rows.
+        columns: Most tokens that a row comes to keep.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.rows = rows
+        self.columns = columns
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def layer(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a layer's keys [rows, K, columns, D] and values [rows, K, columns, E].
+
+        Args:
+            layer: The layer.
+            key: [K, N, D], any of its keys: sizes may differ by layer.
+            value: [K, N, E], any of its values.
+        """
+        if layer not in self._layers:
+            # Zeros: a column that no token has yet gets weight 0, and 0 times a number that
+            # is not finite would be no 0.
+            self._layers[layer] = (self._zeros(key), self._zeros(value))
+        return self._layers[layer]
+
+    def _zeros(self, states: torch.Tensor) -> torch.Tensor:
+        heads, _, size = states.shape
+        return states.new_zeros((self.rows, heads, self.columns, size), dtype=_kept_as(states))
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep only some rows (int64 indices)."""
+        self.rows = len(rows)
+        for layer, (key, value) in self._layers.items():
+            self._layers[layer] = (key.index_select(0, rows), value.index_select(0, rows))
+
+
+def _kept_as(states: torch.Tensor) -> torch.dtype:
+    return torch.float32 if keeps_fp32(states.device) else states.dtype

@@ -1,0 +1,1 @@
+"""From plan.yaml to a sealed plan."""

@@ -1,0 +1,1 @@
+"""Plans and prompts for a terminal."""

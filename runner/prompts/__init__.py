@@ -1,0 +1,1 @@
+"""From points to prompts, and from responses to the text that is judged."""

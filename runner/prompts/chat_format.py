@@ -1,0 +1,530 @@
+"""Prompts: from messages to token ids, and to the digest of these.
+
+A checkpoint's own tokenizer and chat template make the prompt, as in a deployment, and two
+things are taken from them: the clock, and the power of content to forge turns.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import jinja2
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+# Not public, and the only way to the sandbox in which deployments run templates: what takes
+# variables by name does not take a clock.
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.checkpoint.tokenizer_files import (
+    TOKENIZER_CONFIG,
+    TOKENIZER_FILE,
+    read_template,
+    refuse_open_tokenizer,
+    template_digest,
+    tokenizer_digest,
+)
+from safety_receipts.runner.prompts.contexts import Message, Role
+from safety_receipts.runner.prompts.prompt_reader import Mark, PromptReader, cuttable
+from safety_receipts.runner.prompts.responses import FINAL, Channels, Harmony, Thoughts
+from safety_receipts.runner.prompts.thoughts import find_marks
+from safety_receipts.runner.templates.bounded import OutOfTimeError
+from safety_receipts.runner.templates.chat_template import (
+    ChatTemplate,
+    Option,
+    Rendered,
+    bounds_here,
+    unused_characters,
+)
+from safety_receipts.runner.templates.folder_trial import Part, tried
+from safety_receipts.runner.templates.template_text import literals, names, parsed, written
+from safety_receipts.runner.templates.turn_end import turn_end
+
+RENDERING: Final = "conversation/2"
+"""Name and version of how conversations are put together (:mod:`runner.prompts.contexts`), become
+token ids (:class:`ChatFormat`), and how the judged text is read back
+(:mod:`runner.prompts.responses`).
+
+Under the rule before it (:data:`receipts.model.checkpoint.FIRST_RENDERING`) every added token whose
+text occurred in the template's source was a control token, and thoughts were judged as answers;
+where neither matters the two are the same (:attr:`ChatFormat.first_rendering_differs`)."""
+
+PROMPT_TAG = "safety-receipts/prompt/1"
+
+_NO_LIMIT = 10**15
+_LARGEST_ID = 2**32 - 1
+"""Largest id that the tokenizers library can be asked for."""
+"""What transformers takes for the longest context where none is stated is larger than this."""
+
+_NO_OPTIONS: Mapping[str, Option] = {}
+
+
+def prompt_digest(tokens: Sequence[int]) -> Sha256:
+    """Return SHA-256 over the RFC 8785 bytes of ``["safety-receipts/prompt/1", [id, …]]``."""
+    # An array of integers has one JSON form without spaces, and json writes it far faster.
+    return sha256_hex(json.dumps([PROMPT_TAG, tokens], separators=(",", ":")).encode())
+
+
+class ChatFormat:
+    """A checkpoint's tokenizer and chat template.
+
+    The rendering rule ``conversation/2``: the template makes a text, in which every message's
+    content must be found (:meth:`runner.templates.chat_template.ChatTemplate.rendered`), and the
+    tokenizer reads it whole, without adding special tokens, since the template has written
+    them.  Where no content spells a control token that is, id for id, what transformers'
+    ``apply_chat_template`` gives.  Where one does, its markup is read as the plain text it
+    is.  An evaluation asks what a model does with examples: a row of a public corpus that
+    happens to hold ``<|eot_id|>`` must not end its own turn, nor one that is meant to, for
+    then the condition would no longer show what its labels say; and deployments that are
+    safe against injection do the same.  Refusing such rows instead would let a corpus decide
+    which queries are asked.
+
+    Control tokens are the tokenizer's special tokens; of its other added tokens, those that are
+    markup and that the template can write (:func:`runner.templates.template_text.written`), or does
+    write around a short conversation; and the marks of thoughts.  Markup is longer than a character
+    and not made of letters, digits and white space alone: vocabularies list digits, words and runs
+    of spaces as added tokens too.
+    """
+
+    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.folder = folder
+        self._tokenizer = tokenizer
+        source = read_template(folder)
+        _check_template(folder, source, tokenizer)
+        compiled = _compiled(folder, source)
+        tree = parsed(compiled, source)
+        added = tokenizer.added_tokens_decoder
+        self.added: Mapping[str, int] = {token.content: id_ for id_, token in added.items()}
+        """Added tokens, special or not, and their ids."""
+        self._spellings = {id_: token for token, id_ in self.added.items()}
+        self.special: Mapping[int, str] = {
+            id_: token.content for id_, token in added.items() if token.special
+        }
+        """Special tokens: what decoding leaves out, and how each is spelt."""
+        self.texts = tuple(dict.fromkeys(literals(tree)))
+        """The texts that stand in the template, each once."""
+        self.names = names(tree)
+        """Names of the variables, keys and attributes that the template reads."""
+        ids_written = {
+            id_: token
+            for token, id_ in self.added.items()
+            if any(token in text for text in self.texts)
+        }
+        self.channels = _channels({token: id_ for id_, token in ids_written.items()})
+        """How responses are divided into channels; None: they are not.  From the template, as a
+        vocabulary may have the tokens of a format that its template does not use."""
+        markup = tuple(written(tree))
+        found = () if self.channels else find_marks(self.texts, self.added, ()).pairs
+        marks = {mark for pair in found for mark in pair}
+        self._control = {
+            id_: token.content
+            for id_, token in added.items()
+            if token.special
+            or token.content in marks
+            or (_is_markup(token.content) and any(token.content in text for text in markup))
+        }
+        shown = _written_around(self._with_control(source, compiled))
+        self._control |= {
+            id_: token
+            for token, id_ in self.added.items()
+            if _is_markup(token) and any(token in text for text in shown)
+        }
+        first = {
+            id_: token.content
+            for id_, token in added.items()
+            if token.special or (token.content.strip() and token.content in source)
+        }
+        self.first_rendering_differs = first != self._control
+        """Whether the first rule of rendering takes other tokens for control tokens here."""
+        self.template = self._with_control(source, compiled)
+        """The chat template."""
+        self._reader = PromptReader(
+            self._encode,
+            self._control,
+            cuttable(added, self._control),
+        )
+        self._blind: dict[str, tuple[Tokenizer, dict[int, int]]] = {}
+        self.template_digest = template_digest(source)
+        """SHA-256 of the template's text in UTF-8; of several templates, the one named
+        ``default``."""
+        self.tokenizer_digest = tokenizer_digest(folder)
+        """Digest of the tokenizer's files
+        (:func:`runner.checkpoint.tokenizer_files.tokenizer_digest`)."""
+
+    def _with_control(self, source: str, compiled: jinja2.Template) -> ChatTemplate:
+        longest_first = sorted(self._control.values(), key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        constants = self._tokenizer.special_tokens_map
+        return ChatTemplate(source, compiled, constants, pattern, self.folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> ChatFormat:
+        """Load the tokenizer and chat template of a checkpoint's folder.
+
+        No code of the folder is run and nothing is fetched.
+
+        Raises:
+            FileAccessError: The folder or its tokenizer is missing, or cannot be read.
+            MalformedError: The tokenizer or the template cannot be understood.
+            UsageError: There is no chat template, or the tokenizer has no fast version.
+        """
+        tried(folder, Part.CHAT)
+        return cls(folder, _load_tokenizer(folder))
+
+    @property
+    def judged_channel(self) -> str | None:
+        """``final`` where responses have channels; else None."""
+        return None if self.channels is None else FINAL
+
+    @property
+    def end_of_sequence(self) -> int | None:
+        """Id of the tokenizer's end-of-sequence token; None: it names none."""
+        id_: Any = self._tokenizer.eos_token_id
+        return id_ if isinstance(id_, int) else None
+
+    @property
+    def beginning_of_sequence(self) -> int | None:
+        """Id of the token that the template writes as ``bos_token``; None: it writes none."""
+        id_: Any = self._tokenizer.bos_token_id
+        return id_ if isinstance(id_, int) and "bos_token" in self.template.variables else None
+
+    @property
+    def stated_context(self) -> int | None:
+        """Longest context that the tokenizer's files state, in tokens; None: they state none."""
+        stated: Any = self._tokenizer.model_max_length
+        number = isinstance(stated, (int, float)) and not isinstance(stated, bool)
+        return int(stated) if number and 0 < stated < _NO_LIMIT else None
+
+    @property
+    def largest_id(self) -> int:
+        """Largest id of the vocabulary, added tokens included."""
+        return max(self._tokenizer.get_vocab().values(), default=0)
+
+    @property
+    def written_control(self) -> dict[int, str]:
+        """Id → text of the control tokens that the template's own text holds."""
+        source = self.template.source
+        return {id_: text for id_, text in self._control.items() if text in source}
+
+    def turn_end(
+        self, *, date: str | None = None, options: Mapping[str, Option] = _NO_OPTIONS
+    ) -> int | None:
+        """Return the id of the control token that the template ends the assistant's turns with.
+
+        None where it writes none (:func:`runner.templates.turn_end.turn_end`), and in the harmony
+        format, where ``<|end|>`` closes a message and not the response.
+        """
+        if isinstance(self.channels, Harmony):
+            return None
+        text = turn_end(self.template, date, options)
+        return None if text is None else self.token_id(text)
+
+    def token_id(self, text: str) -> int | None:
+        """Return the id of the token of this name; None: the vocabulary has none."""
+        id_: int | None = self._tokenizer.backend_tokenizer.token_to_id(text)
+        return id_
+
+    def token_text(self, id_: int) -> str:
+        """Return the name of a token; of an id without one, its number in angle brackets."""
+        known = 0 <= id_ <= _LARGEST_ID  # a file can name any number
+        name = self._tokenizer.backend_tokenizer.id_to_token(id_) if known else None
+        return name or f"<{id_}>"
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        date: str | None = None,
+        options: Mapping[str, Option] = _NO_OPTIONS,
+    ) -> str:
+        """Return the prompt as text, for people: where content spells markup it looks real.
+
+        Args:
+            messages: The conversation.
+            date: The date for templates that print today's, ``2026-01-31``; None: none.
+            options: Further template variables.
+
+        Raises:
+            UsageError: As :meth:`runner.templates.chat_template.ChatTemplate.rendered`.
+        """
+        return self.template.rendered(messages, date, options).text
+
+    def generation_prompt(
+        self, system: str | None, date: str | None, options: Mapping[str, Option]
+    ) -> str:
+        """Return what stands after a query, up to where the response begins, as text.
+
+        Args:
+            system: The system prompt; None: none is given.
+            date: The date for templates that print today's; None: none.
+            options: Further template variables.
+
+        Raises:
+            UsageError: As :meth:`runner.templates.chat_template.ChatTemplate.rendered`.
+        """
+        first = [] if system is None else [Message(Role.SYSTEM, system)]
+        return self.template.rendered(
+            [*first, Message(Role.USER, "How is tea made?")], date, options
+        ).tail
+
+    def tokens(
+        self,
+        messages: Sequence[Message],
+        *,
+        date: str | None = None,
+        options: Mapping[str, Option] = _NO_OPTIONS,
+    ) -> tuple[int, ...]:
+        """Return the prompt's token ids, whole: a prompt is never cut here.
+
+        Args:
+            messages: The conversation.
+            date: The date for templates that print today's, ``2026-01-31``; None: none.
+            options: Further template variables.
+
+        Raises:
+            UsageError: As :meth:`runner.templates.chat_template.ChatTemplate.rendered`; or the
+            tokenizer
+                makes a control token of content whatever is done.
+        """
+        return self.tokens_of(self.template.rendered(messages, date, options))
+
+    def tokens_of(self, rendered: Rendered) -> tuple[int, ...]:
+        """Return the token ids of a conversation that was rendered.
+
+        Raises:
+            UsageError: The tokenizer makes a control token of content whatever is done.
+        """
+        reading = self._reader.read(rendered.text)
+        if self._forged(reading.marks, rendered.spans) is not None:
+            return self._tokens_of_plain_content(rendered)
+        return reading.ids
+
+    def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        encoded = self._tokenizer(
+            text,
+            add_special_tokens=False,
+            split_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return encoded["input_ids"], encoded["offset_mapping"]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of exactly these ids: special tokens left out, spaces as they are."""
+        text = self._tokenizer.decode(
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        assert isinstance(text, str)  # a list only for a list of lists
+        return text
+
+    def spelling(self, token: int) -> str:
+        """Return how a token that is special or added is spelt."""
+        return self._spellings[token]
+
+    def _forged(self, marks: Iterable[Mark], spans: Sequence[tuple[int, int]]) -> str | None:
+        """Return a control token that was read, in part or whole, from content; or None."""
+        for mark in marks:
+            # Of the spans that start before the token ends, the last reaches furthest.
+            place = bisect_left(spans, (mark.end, 0)) - 1
+            if place >= 0 and spans[place][1] > mark.start:
+                return self._control[mark.id]
+        return None
+
+    def _tokens_of_plain_content(self, rendered: Rendered) -> tuple[int, ...]:
+        """Return the ids where content spells control tokens, in one reading of the whole.
+
+        In the text around contents every control token is replaced by a character that
+        occurs nowhere else, and a copy of the tokenizer knows the control tokens by these
+        characters only.
+        """
+        names = unused_characters(len(self._control), [rendered.text])
+        tokenizer, original = self._blind_copy(names)
+        stand_ins = dict(zip(self._control.values(), names, strict=True))
+
+        def around(start: int, end: int) -> str:
+            piece = rendered.text[start:end]
+            return self.template.control.sub(lambda match: stand_ins[match[0]], piece)
+
+        text, spans, place = "", [], 0
+        for start, end in rendered.spans:
+            text += around(place, start)
+            spans.append((len(text), len(text) + end - start))
+            text += rendered.text[start:end]
+            place = end
+        text += around(place, len(rendered.text))
+        encoded = tokenizer.encode(text, add_special_tokens=False)
+        ids = [original.get(id_, id_) for id_ in encoded.ids]
+        marks = [
+            Mark(id_, place, *offsets)
+            for place, (id_, offsets) in enumerate(zip(ids, encoded.offsets, strict=True))
+            if id_ in self._control
+        ]
+        forged = self._forged(marks, spans)
+        if forged is not None:
+            raise UsageError(
+                f"the tokenizer reads {forged} in a message's content as a control token",
+                file=self.folder,
+                hint="take that row out of the corpus, with `where:`",
+            )
+        return tuple(ids)
+
+    def _blind_copy(self, names: str) -> tuple[Tokenizer, dict[int, int]]:
+        """Return the tokenizer with other names for control tokens, and what to make of its ids."""
+        if names not in self._blind:
+            backend = self._tokenizer.backend_tokenizer
+            data = json.loads(backend.to_str())
+            contents = {token["id"]: token["content"] for token in data["added_tokens"]}
+            stand_ins = dict(zip(self._control, names, strict=True))
+            for token in data["added_tokens"]:
+                token["content"] = stand_ins.get(token["id"], token["content"])
+            data.update(truncation=None, padding=None, post_processor=None)
+            try:
+                copy = Tokenizer.from_str(json.dumps(data))
+            except Exception as error:  # the library's own, of a bare kind
+                raise self._uncopied(one_line(error)) from None
+            # A token under a new name can be given another id than its own.
+            original: dict[int, int] = {}
+            for id_, content in contents.items():
+                new = copy.token_to_id(stand_ins.get(id_, content))
+                if new is None:
+                    raise self._uncopied(f"the copy has no token {id_}")
+                original[new] = id_
+            self._blind[names] = copy, original
+        return self._blind[names]
+
+    def _uncopied(self, why: str) -> MalformedError:
+        return MalformedError(
+            f"the tokenizer cannot be copied: {why}",
+            file=self.folder / TOKENIZER_FILE,
+            hint="a file may be damaged; get the checkpoint again",
+        )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model's folder, of the fast kind.
+
+    No code of the folder is run and nothing is fetched.
+
+    Raises:
+        FileAccessError: The folder or its tokenizer is missing, or cannot be read.
+        MalformedError: The tokenizer cannot be understood.
+        UsageError: It has no fast version, or it is open which it is
+            (:func:`runner.checkpoint.tokenizer_files.refuse_open_tokenizer`).
+    """
+    tried(folder, Part.TOKENIZER)
+    return _load_tokenizer(folder)
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that was tried."""
+    if not folder.is_dir():
+        raise FileAccessError("no such folder", file=folder)
+    refuse_open_tokenizer(folder)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            # Absolute: a folder that is called like a repository could be taken for it.
+            folder.absolute(),
+            local_files_only=True,
+            trust_remote_code=False,
+            mistral_format=False,  # else taken where mistral-common is installed
+        )
+    except Exception as error:  # the tokenizers library raises bare Exception
+        if isinstance(error, OSError) and error.errno is not None:
+            raise FileAccessError.from_os(error, "load the tokenizer", folder) from None
+        if "trust_remote_code" in str(error):
+            raise UsageError(
+                "the checkpoint wants code in its folder run, and that is never done",
+                file=folder,
+                hint="use a checkpoint whose tokenizer transformers itself has",
+            ) from None
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise MalformedError(
+            f"the tokenizer cannot be loaded: {reason}",
+            file=folder,
+            hint="a file may be damaged; get the checkpoint again",
+        ) from None
+    if not getattr(tokenizer, "is_fast", False):
+        raise UsageError(
+            "the tokenizer has no fast version, and only those say where a token comes from",
+            file=folder,
+            hint="convert it to tokenizer.json with transformers' save_pretrained",
+        )
+    return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def _check_template(folder: Path, source: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make sure that the template which was read is the one that transformers takes."""
+    given: Any = tokenizer.chat_template
+    taken = given.get("default") if isinstance(given, dict) else given
+    if taken != source:
+        raise MalformedError(
+            "transformers takes another chat template than the one in its own file or in "
+            f"{TOKENIZER_CONFIG}",
+            file=folder,
+            hint="keep one chat template, as chat_template.jinja",
+        )
+
+
+_DAY: Final = "2026-01-31"
+_SAID: Final = (
+    Message(Role.SYSTEM, "Be brief."),
+    Message(Role.USER, "How is tea made?"),
+    Message(Role.ASSISTANT, "With water."),
+    Message(Role.USER, "And coffee?"),
+)
+
+
+def _written_around(template: ChatTemplate) -> list[str]:
+    """Return what a template writes around messages, as some put their markup together."""
+    texts: list[str] = []
+    for said in (_SAID, _SAID[1:], _SAID[1:2]):
+        try:
+            texts += template.rendered(said, _DAY, {}).around
+        except UsageError:
+            continue  # what refuses one of them may show another
+    return texts
+
+
+def _is_markup(token: str) -> bool:
+    """Say whether an added token is markup and no mere text: a digit, a word, a run of spaces."""
+    bare = token.replace("▁", " ").strip()
+    return len(bare) > 1 and not all(part.isalnum() for part in bare.split())
+
+
+def _compiled(folder: Path, source: str) -> jinja2.Template:
+    try:
+        # Compiling works out what is constant, however large.
+        with bounds_here():
+            template: jinja2.Template = _compile_jinja_template(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise MalformedError(
+            f"the chat template is no template: {error.message}",
+            file=folder,
+            place=f"line {error.lineno} of the template",
+        ) from None
+    except (OutOfTimeError, MemoryError):
+        raise MalformedError("the chat template is too large to compile", file=folder) from None
+    return template
+
+
+def _channels(ids: Mapping[str, int]) -> Channels | None:
+    if {"<|start|>", "<|channel|>", "<|message|>"} <= ids.keys():
+        ends = ("<|start|>", "<|end|>", "<|return|>", "<|call|>")
+        return Harmony(
+            ids["<|channel|>"],
+            ids["<|message|>"],
+            frozenset(ids[token] for token in ends if token in ids),
+        )
+    if {"<|channel>", "<channel|>"} <= ids.keys():
+        return Thoughts(ids["<|channel>"], ids["<channel|>"])
+    return None

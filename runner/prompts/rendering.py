@@ -1,0 +1,245 @@
+"""From a point of the plan to the token ids of its prompt.
+
+Pure in what it is given: a verifier who holds the artifacts renders the same prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.events.grid import blocks, planned_point, shows_examples
+from safety_receipts.receipts.model.base import ConditionId, QueryId
+from safety_receipts.receipts.model.demonstrations import (
+    DemonstrationKind,
+    Ordering,
+    PlannedCondition,
+    ShownContext,
+)
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.plan.resolve import Artifacts
+from safety_receipts.runner.prompts.chat_format import prompt_digest
+from safety_receipts.runner.prompts.contexts import Message, messages
+from safety_receipts.runner.prompts.demonstrations import (
+    Demonstration,
+    DemonstrationList,
+    DrawKey,
+    demonstration_list,
+    gap_turns,
+    shown_labels,
+)
+from safety_receipts.runner.prompts.thoughts import opened_by
+from safety_receipts.runner.templates.chat_template import AlteredMessageError
+
+_LISTS_KEPT = 64
+"""Demonstration lists kept for the next queries."""
+_TAILS_KEPT = 64
+"""Ends of prompts kept that were read before: there is one, or a few."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPoint:
+    """One evaluation point, ready for an engine."""
+
+    index: int
+    """Place in plan order."""
+    condition: PlannedCondition
+    """Its condition."""
+    query_id: QueryId
+    """Id of its query."""
+    query: str
+    """Text of its query."""
+    draw: int
+    """Which sampling of demonstrations."""
+    labels: str | None
+    """Order of the demonstrations under ``random`` ordering; else None."""
+    demonstrations: Sha256 | None
+    """Digest of the list shown; None where nothing is."""
+    tokens: Sequence[int]
+    """Token ids of the prompt."""
+    prompt: Sha256
+    """Their digest."""
+
+
+_STAND_INS = (Demonstration("stand-in", DemonstrationKind.BENIGN, "How so?", "Like this."),)
+"""Shown where no row of a corpus is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointConversation:
+    """What is said in a prompt, before the chat template makes it one."""
+
+    messages: Sequence[Message]
+    """The messages."""
+    shown: Sequence[Demonstration]
+    """The demonstrations and gap turns in them, in order."""
+    query: str
+    """The query, the last thing said."""
+
+
+class Renderer:
+    """Renders the points of one plan.
+
+    Args:
+        plan: The plan.
+        artifacts: What its digests stand for.
+        seed: The event's seed.
+    """
+
+    def __init__(self, plan: PlanPredicate, artifacts: Artifacts, seed: Sha256) -> None:
+        self.plan = plan
+        self._artifacts = artifacts
+        self._seed = seed
+        self._blocks = blocks(plan)
+        self._conditions = {condition.id: condition for condition in plan.conditions}
+        self._places = {query: place for place, query in enumerate(plan.query_ids)}
+        # Queries of a block are shown the same; draws may come in turn.
+        self._list = lru_cache(maxsize=_LISTS_KEPT)(self._make_list)
+        marks = () if plan.prompt.thoughts is None else plan.prompt.thoughts.marks
+        self._opened = lru_cache(maxsize=_TAILS_KEPT)(lambda tail: opened_by(tail, marks))
+
+    def render(self, index: int) -> RenderedPoint:
+        """Return point ``index``.
+
+        Raises:
+            IndexError: The plan has no such point.
+            UsageError: The chat template refuses the conversation, or drops part of it.
+        """
+        condition, query_id, draw = planned_point(self.plan, index)
+        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        labels, _, digest = self._list(condition.id, key)
+        query = self._query(query_id)
+        conversation = self.conversation(index)
+        try:
+            tokens = self._tokens(conversation.messages)
+        except UsageError as error:
+            where = f"condition {condition.id}, query {query_id}, draw {draw}"
+            message, hint = error.message, error.hint
+            if isinstance(error, AlteredMessageError):
+                row = self._row(error.altered.content, condition, query_id, conversation.shown)
+                if row is not None:
+                    message = f"{message}: {row}"
+                    hint = "take that row out of its corpus, with `where:`, or correct it"
+            raise UsageError(message, file=error.file, place=where, hint=hint) from None
+        return RenderedPoint(
+            index=index,
+            condition=condition,
+            query_id=query_id,
+            query=query,
+            draw=draw,
+            labels=labels if condition.ordering is Ordering.RANDOM else None,
+            demonstrations=digest if shows_examples(condition) else None,
+            tokens=tokens,
+            prompt=prompt_digest(tokens),
+        )
+
+    def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
+        chat, prompt = self._artifacts.chat, self.plan.prompt
+        rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
+        self._check_opened(rendered.tail)
+        return chat.tokens_of(rendered)
+
+    def _row(
+        self,
+        content: str,
+        condition: PlannedCondition,
+        query_id: QueryId,
+        items: Sequence[Demonstration],
+    ) -> str | None:
+        """Name the row of a corpus that a message's content is; None: it is none."""
+        if content == self._query(query_id):
+            return f"query {query_id}"
+        for item in items:
+            if content in (item.request, item.response):
+                source = condition.benign_source or condition.context.gap_source
+                pool = self._artifacts.pools.of(item.kind, source)
+                return f"demonstration {item.id} of pool {pool.source}"
+        return None
+
+    def check_contexts(self) -> None:
+        """Render every context of the plan with texts of our own.
+
+        Raises:
+            UsageError: The chat template cannot show some of them; all are named.
+        """
+        refused: dict[str, UsageError] = {}
+        for context in self.plan.contexts:
+            try:
+                self._tokens(self._with_stand_ins(context))
+            except UsageError as error:
+                refused[context.form.value] = error
+        if not refused:
+            return
+        first = next(iter(refused.values()))
+        if len(refused) == len(self.plan.contexts):  # no fault of a context's
+            raise first
+        names = list(refused)
+        why = "; ".join(f"{name}: {error.message}" for name, error in refused.items())
+        raise UsageError(
+            f"the plan's contexts {why}" if len(names) > 1 else f"the plan's context {why}",
+            file=first.file,
+            hint=f"leave {' and '.join(names)} out of `forms:` under `contexts:`",
+        )
+
+    def moves_system(self) -> bool:
+        """Say whether the chat template shows a system message elsewhere than first."""
+        prompt = self.plan.prompt
+        template = self._artifacts.chat.template
+        return any(
+            template.rendered(
+                self._with_stand_ins(context), prompt.date, prompt.template_options
+            ).moves_system
+            for context in self.plan.contexts
+        )
+
+    def _with_stand_ins(self, context: ShownContext) -> tuple[Message, ...]:
+        gap = _STAND_INS * context.gap_turns
+        return messages(context, _STAND_INS, "And?", system=self._artifacts.system, gap=gap)
+
+    def conversation(self, index: int) -> PointConversation:
+        """Return what is said in the prompt of point ``index``.
+
+        Raises:
+            IndexError: The plan has no such point.
+        """
+        condition, query_id, draw = planned_point(self.plan, index)
+        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        shown = self._list(condition.id, key)[1].items
+        truncation = self.plan.demonstrations.truncation
+        gap = gap_turns(self._artifacts.pools, condition, key, truncation)
+        query, system = self._query(query_id), self._artifacts.system
+        said = messages(condition.context, shown, query, system=system, gap=gap)
+        return PointConversation(said, (*shown, *gap), query)
+
+    def _check_opened(self, tail: str) -> None:
+        """Make sure that responses begin where the plan says: inside a thought, or not."""
+        thoughts = self.plan.prompt.thoughts
+        if thoughts is not None and self._opened(tail) != thoughts.prompt_opens:
+            raise UsageError(
+                "the chat template opens a thought after some conversations and not after others",
+                file=self._artifacts.chat.folder,
+                hint="fix it under `prompt:` in the plan, with the option that the template has "
+                "for that, such as `template_options: {enable_thinking: true}`",
+            )
+
+    def shown(self, index: int) -> tuple[str, DemonstrationList]:
+        """Return the query of point ``index`` and the demonstrations before it, as texts."""
+        condition, query_id, draw = planned_point(self.plan, index)
+        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        return self._query(query_id), self._list(condition.id, key)[1]
+
+    def _make_list(self, id_: ConditionId, key: DrawKey) -> tuple[str, DemonstrationList, Sha256]:
+        condition = self._conditions[id_]
+        labels = shown_labels(condition, key)
+        truncation = self.plan.demonstrations.truncation
+        shown = demonstration_list(self._artifacts.pools, condition, labels, key, truncation)
+        return labels, shown, shown.digest
+
+    def _query(self, query_id: QueryId) -> str:
+        return self._artifacts.queries[self._places[query_id]]
+
+    def __iter__(self) -> Iterator[RenderedPoint]:
+        return map(self.render, range(self.plan.points))

@@ -1,0 +1,1 @@
+"""From a sealed plan to a sealed receipt: generate, judge, journal, seal."""

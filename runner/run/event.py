@@ -1,0 +1,383 @@
+"""A sealed event from beginning to end: seal the plan, run it, seal the receipt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from safety_receipts.receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.canonical import Sha256, event_seed
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import (
+    ExitCode,
+    IncompleteError,
+    IntegrityError,
+    InterruptedByUserError,
+    UsageError,
+)
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.sealed import digest_of, find_plan, renderer_of, write_plan
+from safety_receipts.runner.run.counting import RenderedPlan, render_plan
+from safety_receipts.runner.run.execute import Committed, Run, Stack
+from safety_receipts.runner.run.journal import Journal, JournalEvent, journal_path, remove_journal
+from safety_receipts.runner.run.judging import JUDGED
+from safety_receipts.runner.run.seal import (
+    MEMORY,
+    check_fitter,
+    environment_of,
+    seal_journal,
+    stack_of,
+)
+from safety_receipts.runner.run.stopping import refuse_if_none_scored
+
+MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
+"""Loads models, given the bound on their memory in bytes (None: a share of what is free)."""
+
+
+@dataclass(frozen=True)
+class LoadedStack:
+    """What a run is made with, and its memory bound."""
+
+    stack: Stack
+    """Engine, judges, reader."""
+    memory: int | None
+    """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of it, a line each."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user decides about a run beside its plan; the receipt tells of each."""
+
+    memory: int | None = None
+    """Bound on the memory of the engine, and of each judge, in bytes; None: what the run was
+    started with, or else a share of what is free."""
+    beacon_value: str | None = None
+    """The beacon's value, where the plan names a round."""
+    restart: bool = False
+    """Throw away what was recorded and start over."""
+    retry_failed: bool = False
+    """Try points again that failed, or that the judge failed on."""
+    accept_failed: bool = False
+    """Go on, and seal, with such points."""
+    accept_unscored: bool = False
+    """Go on, and seal, although nothing can be scored."""
+    show_rates: bool = False
+    """Running rates are shown: a look."""
+
+
+class Watcher(Protocol):
+    """Is told how a run goes on."""
+
+    def counting(self, done: int, total: int) -> None:
+        """Hear that prompts are being counted."""
+
+    def running(self, done: int, total: int) -> None:
+        """Hear that the run starts, with so many points finished before."""
+
+    def committed(self, what: Committed) -> None:
+        """Hear of a commit."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed event."""
+
+    envelope: Envelope
+    """The receipt."""
+    outcomes: Mapping[tuple[Outcome, Reason | None], int]
+    """How many points ended how."""
+    before: bool
+    """Whether it had been sealed before, so that nothing was run."""
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Sealed:
+        """Return what was sealed in a bundle before."""
+        outcomes = Counter((point.outcome, point.reason) for point in bundle.points())
+        return cls(bundle.receipt_envelope, outcomes, before=True)
+
+    @property
+    def failed(self) -> int:
+        """Points that failed."""
+        return sum(self.reasons(Outcome.FAILED).values())
+
+    @property
+    def scored(self) -> int:
+        """Points called refused or complied."""
+        return sum(n for (outcome, _), n in self.outcomes.items() if outcome in JUDGED)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How the command ends: a gate must not take failed points, or no labels, for a run."""
+        return ExitCode.DONE if self.scored and not self.failed else ExitCode.INCOMPLETE
+
+    def reasons(self, outcome: Outcome) -> dict[Reason, int]:
+        """Return why points are unscored, or failed."""
+        return {
+            reason: number
+            for (found, reason), number in self.outcomes.items()
+            if found is outcome and reason is not None
+        }
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What is there before a new run's plan is signed."""
+
+    loaded: LoadedStack
+    """Engine and judges."""
+    rendered: RenderedPlan
+    """Every prompt, counted."""
+
+
+@dataclass(frozen=True)
+class EventRunner:
+    """Runs a plan into a bundle."""
+
+    resolved: ResolvedPlan
+    """The plan."""
+    folder: Path
+    """The bundle; made if it does not exist."""
+    signer: Signer
+    """Signs plan and receipt."""
+    options: RunOptions
+    """What the user decides."""
+    make_stack: MakeStack
+    """Loads engine and judges."""
+    watcher: Watcher
+    """Is told how it goes."""
+
+    @property
+    def plan(self) -> PlanPredicate:
+        """What is sealed before the run."""
+        return self.resolved.predicate
+
+    def run(self) -> Sealed:
+        """Run the plan, or go on with it, and seal the receipt.
+
+        Raises:
+            InterruptedByUserError: The user stopped it; what was committed stays.
+            IncompleteError: Points failed, nothing could be scored, a prompt is too long, the
+                beacon's value is missing, or what fits the findings is not installed.
+            ReceiptsError: A model cannot be loaded; of a new run nothing is left behind then.
+            UsageError: The folder holds another plan, or a run made with another stack.
+            IntegrityError: The folder holds a receipt that is not this plan's.
+            FileAccessError: The folder cannot be written.
+        """
+        if self._has_receipt():
+            return self._sealed_before()
+        check_fitter()
+        find_plan(self.resolved, self.folder, self.signer)
+        begun = journal_path(self.folder).exists()
+        self._check_beacon(begun=begun)
+        ready = None
+        if not begun:
+            # What ends here leaves nothing behind: prompts are counted once a beacon's value
+            # settles their draws, and models loaded, before the plan is signed.
+            rendered = self._render(self.options.beacon_value)
+            ready = _Ready(self.make_stack(self.resolved, self.options.memory), rendered)
+            write_plan(self.resolved, self.folder, self.signer)
+        path, value = journal_path(self.folder), self.options.beacon_value
+        with Journal.open(path, digest_of(self.plan), value) as journal:
+            # Another process may have sealed it while this one was counting.
+            sealed = None if self._has_receipt() else self._run_and_seal(journal, ready)
+        if sealed is None:
+            if not begun:
+                remove_journal(self.folder)  # made a moment ago, and empty
+            return self._sealed_before()
+        remove_journal(self.folder)
+        return sealed
+
+    def _render(self, beacon_value: str | None) -> RenderedPlan:
+        return render(self.resolved, beacon_value, self.watcher.counting)
+
+    def _load_again(self, journal: Journal) -> LoadedStack:
+        """Load what a run goes on with."""
+        memory = self.options.memory
+        if memory is None and journal.stack is not None and journal.done():
+            # The same bound cuts the same batches, whatever is free today.
+            stated = journal.stack.get(MEMORY)
+            memory = None if stated is None else int(stated.split()[0])
+        return self.make_stack(self.resolved, memory)
+
+    def _run_and_seal(self, journal: Journal, ready: _Ready | None) -> Sealed:
+        # Before anything is thrown away: a device that is not there must cost nothing.
+        loaded = self._load_again(journal) if ready is None else ready.loaded
+        rendered = None if ready is None else ready.rendered
+        # Where the run began it is there, unless somebody took it away.
+        plan_envelope = write_plan(self.resolved, self.folder, self.signer)
+        identity = loaded.stack.engine.identity
+        environment = environment_of(identity, self.plan, loaded.memory)
+        if self.options.restart:
+            journal.start_over(now(), stack_of(environment), self.options.beacon_value)
+        journal.hold_to(stack_of(environment))
+        journal.hold_to_beacon(self.options.beacon_value)
+        if self.options.retry_failed:
+            journal.forget_failed(now())
+        self._execute(journal, loaded.stack, rendered)
+        outcomes = self._checked(journal)
+        receipt = seal_journal(
+            self.folder,
+            journal,
+            plan_envelope=plan_envelope,
+            plan=self.plan,
+            environment=environment,
+            signer=self.signer,
+        )
+        return Sealed(receipt, outcomes, before=False)
+
+    def _execute(self, journal: Journal, stack: Stack, rendered: RenderedPlan | None) -> None:
+        journal.note(JournalEvent.START, now())
+        points, done = self.plan.points, len(journal.done())
+        if done == points:
+            return
+        rendered = rendered or self._render(journal.beacon)
+        if self.options.show_rates:
+            journal.note(JournalEvent.LOOK, now())
+        self.watcher.running(done, points)
+        seed = event_seed(digest_of(self.plan), journal.beacon)
+        run = run_of(self.resolved, stack, journal.secret, seed)
+        with _stop_noted(journal, points):
+            run.execute(
+                rendered.points,
+                journal,
+                self.watcher.committed,
+                now,
+                accept_failed=self.options.accept_failed,
+                accept_unscored=self.options.accept_unscored,
+            )
+
+    def _checked(self, journal: Journal) -> dict[tuple[Outcome, Reason | None], int]:
+        """Return how many points ended how, if that is accepted."""
+        outcomes = journal.outcomes()
+        again = {
+            reason: number
+            for (_, reason), number in outcomes.items()
+            if reason in _FAILURES and reason is not Reason.CONTEXT_OVERFLOW
+        }
+        if again and not self.options.accept_failed:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(again.items()))
+            raise IncompleteError(
+                f"{sum(again.values()):,} points failed ({reasons}); nothing is sealed yet",
+                hint="try them again with --retry-failed, or seal them as they are with "
+                "--accept-failed",
+            )
+        if not self.options.accept_unscored:
+            refuse_if_none_scored(outcomes)
+        return outcomes
+
+    def _has_receipt(self) -> bool:
+        path = self.folder / RECEIPT
+        return path.is_symlink() or path.exists()
+
+    def _sealed_before(self) -> Sealed:
+        """Return what is sealed here, if it is this plan's; nothing is changed otherwise."""
+        options = self.options
+        if (
+            options.restart
+            or options.retry_failed
+            or options.accept_failed
+            or options.accept_unscored
+        ):
+            raise UsageError("is sealed and stays so", file=self.folder, hint="name a new folder")
+        envelope = write_plan(self.resolved, self.folder, self.signer)  # there: writes nothing
+        bundle = Bundle(self.folder)
+        receipt = bundle.receipt.statement.predicate
+        signed = bundle.receipt_envelope.signed_by(TrustSet([self.signer.public]))
+        if not signed or receipt.plan.digest != envelope.digest:
+            raise IntegrityError(
+                "is no receipt of this plan by this key",
+                file=self.folder / RECEIPT,
+                hint="move it away, or name a new folder",
+            )
+        for name in (POINTS, RESPONSES):
+            if not bundle.has(name):
+                raise IntegrityError("the bundle is not whole", file=self.folder / name)
+        path = journal_path(self.folder)
+        if path.exists():  # a kill between the receipt and the journal's removal leaves one
+            with Journal.open(path, envelope.digest) as journal:
+                if journal.event_id != receipt.event.id:
+                    raise IntegrityError(
+                        "is of another run than the receipt beside it",
+                        file=path,
+                        hint="move one of them away",
+                    )
+            remove_journal(self.folder)
+        return Sealed.from_bundle(bundle)
+
+    def _check_beacon(self, *, begun: bool) -> None:
+        beacon, value = self.plan.beacon, self.options.beacon_value
+        if beacon is None and value is not None:
+            raise UsageError("the plan names no beacon, so that no value goes with it")
+        if beacon is not None and value is None and not begun:  # a run that began knows it
+            raise IncompleteError(
+                f"the plan waits for round {beacon.round} of {beacon.chain}",
+                hint="seal it with `receipts plan --seal` now, and give --beacon-value when the "
+                "round is out",
+            )
+
+
+_FAILURES = (
+    Reason.ENGINE_ERROR,
+    Reason.OUT_OF_MEMORY,
+    Reason.CONTEXT_OVERFLOW,
+    Reason.JUDGE_ERROR,
+)
+
+
+def run_of(resolved: ResolvedPlan, stack: Stack, secret: bytes, seed: Sha256) -> Run:
+    """Return what runs the points of a plan.
+
+    Args:
+        resolved: The plan.
+        stack: What it is run with.
+        secret: The run's 32 random bytes.
+        seed: The event's seed.
+    """
+    plan = resolved.predicate
+    return Run(
+        plan,
+        plan_digest=digest_of(plan),
+        seed=seed,
+        stack=stack,
+        secret=secret,
+    )
+
+
+def render(
+    resolved: ResolvedPlan, beacon_value: str | None, watch: Callable[[int, int], None]
+) -> RenderedPlan:
+    """Render and count every prompt of a plan.
+
+    Raises:
+        IncompleteError, MalformedError: As :func:`runner.run.counting.render_plan`.
+    """
+    return render_plan(renderer_of(resolved, beacon_value), watch)
+
+
+def now() -> str:
+    """Return the present moment as the wire spells it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def _stop_noted(journal: Journal, points: int) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        journal.note(JournalEvent.STOP, now())
+        kept = len(journal.done())
+        raise InterruptedByUserError(
+            f"interrupted; {kept:,} of {points:,} points are kept",
+            hint="run the same command again to go on",
+        ) from None
+    journal.note(JournalEvent.STOP, now())

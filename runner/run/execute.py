@@ -1,0 +1,385 @@
+"""The run loop: generate a batch of points, judge, commit.
+
+Denominators are closed here: every point of a unit gets a line, whatever fails.  What fails
+for all points alike (no memory for the model, a judge that cannot be loaded) is not a
+property of the points, and stops the run instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+
+from safety_receipts.receipts.canonical import Sha256, decimal_string, point_id
+from safety_receipts.receipts.errors import IncompleteError, IntegrityError, ReceiptsError
+from safety_receipts.receipts.events.grid import source_of
+from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.model.checkpoint import (
+    ContextOverflow,
+    Sampling,
+    SamplingMethod,
+    overflows,
+)
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import (
+    Finish,
+    Outcome,
+    Point,
+    Reason,
+    RecordedJudgement,
+    RestrictedRecord,
+    point_salt,
+)
+from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
+from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Request
+from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.prompts.rendering import RenderedPoint
+from safety_receipts.runner.prompts.responses import ResponseReader, prefix_adopted
+from safety_receipts.runner.run.journal import Journal, JournalEntry
+from safety_receipts.runner.run.judging import JUDGED, opinions
+from safety_receipts.runner.run.stopping import Silence, refuse_if_all_failed
+
+_MAX_ERROR = 400
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a run is made with."""
+
+    engine: Engine
+    """Generates."""
+    judge: Judge
+    """Judges."""
+    second_judge: Judge | None
+    """Gives a second opinion; None: nobody does."""
+    reader: ResponseReader
+    """Turns a response's token ids into the text that is judged."""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a commit added."""
+
+    points: int
+    """Points finished."""
+    tokens: int
+    """Their tokens, prompts and responses."""
+    failed: int
+    """Points among them that failed."""
+    unscored: int
+    """Points generated, and judged neither."""
+    judged: int
+    """Points judged refused or complied."""
+    complied: int
+    """Points judged complied."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Points that are generated, judged and committed together."""
+
+    points: Sequence[RenderedPoint]
+    """The points."""
+    complete: Callable[[], dict[int, Completion]]
+    """Gives each one's completion, by its index."""
+
+
+@dataclass(frozen=True)
+class _Generated:
+    """A point after generation."""
+
+    rendered: RenderedPoint
+    completion: Completion
+    text: str
+    reason: Reason | None
+    """Why it is failed, or unscored before any judge saw it."""
+
+
+class Run:
+    """One run of a sealed plan.
+
+    Args:
+        plan: The plan.
+        plan_digest: Its digest.
+        seed: The event's seed.
+        stack: Generates and judges.
+        secret: The run's 32 random bytes, from which salts are derived.
+    """
+
+    def __init__(
+        self,
+        plan: PlanPredicate,
+        *,
+        plan_digest: Sha256,
+        seed: Sha256,
+        stack: Stack,
+        secret: bytes,
+    ) -> None:
+        self.plan = plan
+        self._plan_digest = plan_digest
+        self._seed = seed
+        self._stack = stack
+        self._secret = secret
+        self._decoding = decoding_of(plan.sampling)
+        self._stop_ids = frozenset(plan.sampling.end_tokens)
+
+    def execute(
+        self,
+        points: Sequence[RenderedPoint],
+        journal: Journal,
+        watch: Callable[[Committed], None],
+        clock: Callable[[], str],
+        *,
+        accept_failed: bool = False,
+        accept_unscored: bool = False,
+    ) -> None:
+        """Finish every point that is not finished.
+
+        Args:
+            points: All points of the plan, in order.
+            journal: Takes what becomes of them.
+            watch: Told of every commit.
+            clock: Tells the time, as the wire spells it.
+            accept_failed: Record units that failed whole, and go on.
+            accept_unscored: Record units of which nothing could be scored, and go on.
+
+        Raises:
+            ReceiptsError: Nothing can go on; what was committed stays.
+        """
+        done = journal.done()
+        answered = bool(done)
+        silence = Silence(len(points))
+        for unit in self.units(points):
+            missing = {point.index for point in unit.points} - done
+            if not missing:
+                continue
+            # Whole, although some may be there: the engine's batches stay what they were.
+            entries = self.finish(unit)
+            if not accept_failed:
+                refuse_if_all_failed(entries, answered=answered)
+            if not accept_unscored:
+                silence.hear(entries)
+            answered = True
+            new = [entry for entry in entries if entry.point.index in missing]
+            journal.add(new, clock())
+            watch(committed(new))
+
+    def units(self, points: Sequence[RenderedPoint]) -> Iterator[Unit]:
+        """Cut points into units; the cut depends on the points and the engine alone."""
+        sampling, prompt = self.plan.sampling, self.plan.prompt
+        requests: list[Request] = []
+        asked: list[RenderedPoint] = []
+        overflowing: list[RenderedPoint] = []
+        for point in points:
+            if overflows(len(point.tokens), sampling.max_new_tokens, prompt.context_limit):
+                if prompt.context_overflow is ContextOverflow.ABORT:
+                    raise overflow_error(point, self.plan)
+                overflowing.append(point)
+                continue
+            id_ = point_id(point.condition.id, point.query_id, point.draw)
+            asked.append(point)
+            requests.append(
+                Request(
+                    key=point.index,
+                    tokens=point.tokens,
+                    max_new_tokens=sampling.max_new_tokens,
+                    stop_ids=self._stop_ids,
+                    seed=point_noise_seed(self._seed, id_),
+                )
+            )
+        generation = self._stack.engine.start(requests, self._decoding)
+        for number, batch in enumerate(generation.batches):
+            members = [requests[index] for index in batch]
+            yield Unit(
+                [asked[index] for index in batch],
+                partial(complete, members, partial(generation.run, number)),
+            )
+        if overflowing:
+            yield Unit(overflowing, lambda: {p.index: _overflow(p) for p in overflowing})
+
+    def finish(self, unit: Unit) -> list[JournalEntry]:
+        """Return the finished points of a unit, in order."""
+        completions = unit.complete()
+        generated = [self._read(point, completions[point.index]) for point in unit.points]
+        judgements = self._judge(generated)
+        return [
+            self._entry(one, *judgement)
+            for one, judgement in zip(generated, judgements, strict=True)
+        ]
+
+    def _read(self, point: RenderedPoint, completion: Completion) -> _Generated:
+        if completion.reason is not None:
+            return _Generated(point, completion, "", completion.reason)
+        read = self._stack.reader.read(completion.tokens)
+        return _Generated(point, completion, read.text, read.reason)
+
+    def _judge(
+        self, generated: Sequence[_Generated]
+    ) -> list[tuple[Judgement | None, Judgement | None]]:
+        return opinions(
+            self._stack.judge,
+            self._stack.second_judge,
+            [
+                Exchange(one.rendered.query, one.text) if one.reason is None else None
+                for one in generated
+            ],
+        )
+
+    def _entry(
+        self, one: _Generated, judgement: Judgement | None, second: Judgement | None
+    ) -> JournalEntry:
+        point, completion = one.rendered, one.completion
+        failed = completion.reason is not None
+        outcome, reason = _outcome(one, judgement)
+        error = completion.error or (judgement and judgement.error) or None
+        record = RestrictedRecord(
+            index=point.index,
+            condition=point.condition.id,
+            query=point.query_id,
+            draw=point.draw,
+            demonstrations=point.demonstrations,
+            prompt=point.prompt,
+            prompt_tokens=len(point.tokens),
+            finish=completion.finish,
+            response_tokens=completion.tokens,
+            text=one.text,
+            outcome=outcome,
+            reason=reason,
+            error=None if error is None else one_line(error),
+            judge=recorded(judgement),
+            second_judge=recorded(second),
+            salt=point_salt(
+                self._secret,
+                self._plan_digest,
+                point_id(point.condition.id, point.query_id, point.draw),
+            ),
+        )
+        prefix = point.condition.response_prefix
+        line = Point(
+            commitment=record.commitment(),
+            condition=point.condition.id,
+            draw=point.draw,
+            finish=completion.finish,
+            index=point.index,
+            labels=point.labels,
+            outcome=outcome,
+            prefix_adopted=(None if failed or prefix is None else prefix_adopted(one.text, prefix)),
+            prompt_tokens=len(point.tokens),
+            query=point.query_id,
+            reason=reason,
+            response_tokens=len(completion.tokens),
+            source=source_of(point.query_id),
+        )
+        # Now, not after the last of a hundred thousand points.
+        problem = record.problem(line, self.plan)
+        if problem is not None:
+            raise IntegrityError(f"point {point.index}: {problem}")
+        return JournalEntry(line, record)
+
+
+def decoding_of(sampling: Sampling) -> Decoding:
+    """Return what an engine is told of a plan's sampling."""
+    stated = sampling.repetition_penalty
+    penalty = None if stated is None else float(stated)
+    if sampling.method is SamplingMethod.GREEDY or sampling.temperature is None:
+        return Decoding(repetition_penalty=penalty)
+    return Decoding(
+        repetition_penalty=penalty,
+        temperature=float(sampling.temperature),
+        top_p=None if sampling.top_p is None else float(sampling.top_p),
+        top_k=sampling.top_k,
+    )
+
+
+def complete(
+    requests: Sequence[Request], run: Callable[[], Iterable[Completion]]
+) -> dict[int, Completion]:
+    """Return a completion for every request, by key, whatever the engine does.
+
+    Args:
+        requests: What is asked for.
+        run: Asks.
+
+    Raises:
+        ReceiptsError: The engine says that nothing can be generated at all.
+    """
+    completions: dict[int, Completion] = {}
+    trouble = "the engine gave no answer"
+    try:
+        for completion in run():
+            completions[completion.key] = completion
+    except (ReceiptsError, MemoryError):
+        raise
+    except Exception as error:  # any engine's own; the points are sealed as failed
+        trouble = _named(error)
+    for request in requests:
+        if request.key not in completions:
+            completions[request.key] = Completion(
+                request.key, (), Finish.ERROR, reason=Reason.ENGINE_ERROR, error=trouble
+            )
+    return completions
+
+
+def _overflow(point: RenderedPoint) -> Completion:
+    return Completion(
+        point.index,
+        (),
+        Finish.OVERFLOW,
+        reason=Reason.CONTEXT_OVERFLOW,
+        error=f"a prompt of {len(point.tokens):,} tokens",
+    )
+
+
+def committed(entries: Sequence[JournalEntry]) -> Committed:
+    """Return what entries add up to."""
+    outcomes = [entry.point.outcome for entry in entries]
+    return Committed(
+        points=len(entries),
+        tokens=sum(e.point.prompt_tokens + e.point.response_tokens for e in entries),
+        failed=outcomes.count(Outcome.FAILED),
+        unscored=outcomes.count(Outcome.UNSCORED),
+        judged=sum(outcome in JUDGED for outcome in outcomes),
+        complied=outcomes.count(Outcome.COMPLIED),
+    )
+
+
+def overflow_error(point: RenderedPoint, plan: PlanPredicate) -> IncompleteError:
+    """Return the error for a prompt that is too long where the plan says abort."""
+    return IncompleteError(
+        f"condition {point.condition.id}, query {point.query_id}: a prompt of "
+        f"{len(point.tokens):,} tokens and {plan.sampling.max_new_tokens:,} new ones exceed the "
+        f"model's context of {plan.prompt.context_limit:,}",
+        hint="show fewer or shorter demonstrations, or set context_overflow: fail_point",
+    )
+
+
+def one_line(message: str) -> str:
+    """Return a message as a record can hold it."""
+    return printable(" ".join(message.split()) or "no message", _MAX_ERROR)
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Reason | None]:
+    if one.completion.reason is not None:
+        return Outcome.FAILED, one.reason
+    if judgement is None:
+        return Outcome.UNSCORED, one.reason
+    return judgement.outcome, judgement.reason
+
+
+def recorded(judgement: Judgement | None) -> RecordedJudgement | None:
+    """Return a judgement as a record holds it; None: none was made."""
+    if judgement is None:
+        return None
+    margin = judgement.margin
+    return RecordedJudgement(
+        outcome=judgement.outcome,
+        reason=judgement.reason,
+        raw=judgement.raw,
+        margin=None if margin is None else decimal_string(Fraction(margin), 6),
+    )

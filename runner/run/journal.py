@@ -1,0 +1,454 @@
+"""The journal of a run: one SQLite file that survives whatever stops the run.
+
+Tables: ``run`` (one row: what was sealed, the run's secret, the stack it started with),
+``point`` (one row a finished point), ``event`` (starts, stops, looks, retries).  A commit is
+on the disk before the next unit starts (WAL, ``synchronous=FULL``).  The file holds prompts'
+answers and the secret that salts them, so only its owner can read it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IntegrityError,
+    MalformedError,
+    UsageError,
+)
+from safety_receipts.receipts.io.files import create_exclusive, make_private
+from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
+
+JOURNAL = "journal.sqlite"
+"""Its name in the bundle's folder, until the event is sealed."""
+
+SCHEMA_VERSION = 1
+
+_SECRET_BYTES = 32
+
+_SCHEMA = """
+CREATE TABLE run (
+    plan_digest TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    secret BLOB NOT NULL,
+    beacon TEXT,
+    stack TEXT
+) STRICT;
+CREATE TABLE point (
+    id TEXT PRIMARY KEY,
+    idx INTEGER NOT NULL UNIQUE,
+    outcome TEXT NOT NULL,
+    reason TEXT,
+    line BLOB NOT NULL,
+    record BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE event (
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    number INTEGER NOT NULL
+) STRICT;
+"""
+
+
+class JournalEvent(StrEnum):
+    """What is worth counting beside points."""
+
+    START = "start"
+    """The run was started or resumed."""
+    STOP = "stop"
+    """It ended by itself, or was interrupted; a kill leaves no trace but the next start."""
+    LOOK = "look"
+    """Rates were shown before the end."""
+    RETRY = "retry"
+    """Failed points were tried again; the number says how many."""
+    DISCARD = "discard"
+    """All points were thrown away to start over; the number says how many."""
+    COMMIT = "commit"
+    """Points were finished; the number says how many."""
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """A finished point."""
+
+    point: Point
+    """Its evidence line."""
+    record: RestrictedRecord
+    """Its restricted record."""
+
+
+class Journal:
+    """An open journal; use it as a context manager.
+
+    Args:
+        path: The file.
+        connection: Its connection.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, plan_digest: Sha256, beacon: str | None = None) -> Iterator[Journal]:
+        """Open a journal, or start one.
+
+        Args:
+            path: The file.
+            plan_digest: Digest of the sealed plan.
+            beacon: The beacon's value, where the plan names a round, for a journal that is
+                started here.
+
+        Raises:
+            UsageError: Another run is using it, or it was started with another plan.
+            MalformedError: It is no journal, or one of a newer version.
+            FileAccessError: It cannot be read or written.
+        """
+        if not path.exists():
+            # Made here, so that it is never readable by others, not even for a moment.
+            create_exclusive(path, b"", mode=0o600)
+        connection = _connect(path)
+        try:
+            journal = cls(path, connection)
+            with _translated(path):
+                # Also after a kill before the first commit: :meth:`_create` brings everything
+                # into the file itself before there can be points.
+                if journal._is_empty():
+                    journal._create(plan_digest, beacon)
+                journal._check(plan_digest)
+            yield journal
+        finally:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _is_empty(self) -> bool:
+        return bool(self._scalar("SELECT count(*) FROM sqlite_master") == 0)
+
+    def _create(self, plan_digest: Sha256, beacon: str | None) -> None:
+        with self._connection as transaction:
+            transaction.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                if statement.strip():
+                    transaction.execute(statement)
+            transaction.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            transaction.execute(
+                "INSERT INTO run VALUES (?, ?, ?, ?, NULL)",
+                (plan_digest, str(uuid.uuid4()), secrets.token_bytes(_SECRET_BYTES), beacon),
+            )
+        # Into the file itself: whoever moves it without its -wal must not lose the secret.
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _check(self, plan_digest: Sha256) -> None:
+        version = self._scalar("PRAGMA user_version")
+        if version != SCHEMA_VERSION:
+            if version == 0:
+                hint = f"{_START_OVER}; was it copied without its -wal file?"
+                raise MalformedError(_DAMAGED, file=self.path, hint=hint)
+            raise MalformedError(
+                f"is a journal of version {version}; this tool knows {SCHEMA_VERSION}",
+                file=self.path,
+                hint="finish the run with the version that started it",
+            )
+        rows = self._connection.execute("SELECT plan_digest, secret, stack FROM run").fetchall()
+        if len(rows) != 1 or not _is_run(*rows[0][1:]):
+            raise MalformedError(_DAMAGED, file=self.path, hint=_START_OVER)
+        if rows[0][0] != plan_digest:
+            raise UsageError(
+                "belongs to a run of another plan", file=self.path, hint="name a new folder"
+            )
+
+    def hold_to_beacon(self, value: str | None) -> None:
+        """Hold a resumed run to the beacon's value it was started with.
+
+        Raises:
+            UsageError: It is another.
+        """
+        if value not in (None, self.beacon):
+            raise UsageError(
+                f"was started with the beacon value {self.beacon}",
+                file=self.path,
+                hint="give that one, or start over with --restart",
+            )
+
+    def hold_to(self, stack: Mapping[str, str]) -> None:
+        """Write what the run is made with; once there are points, hold it to what it was.
+
+        Args:
+            stack: What answers may depend on besides the plan: versions, device, memory.
+
+        Raises:
+            UsageError: It is another.
+        """
+        before = self.stack
+        if before is None or not self.done():
+            self._write("UPDATE run SET stack = ?", [(_dumped(stack),)])
+            return
+        for key in sorted({*before, *stack}):
+            if before.get(key) != stack.get(key):
+                raise UsageError(
+                    f"the run was started with {key} {before.get(key, 'none')}, and this is "
+                    f"{stack.get(key, 'none')}",
+                    file=self.path,
+                    hint="resume with what it was started with, or start over with --restart",
+                )
+
+    @property
+    def stack(self) -> Mapping[str, str] | None:
+        """What the run is made with; None before :meth:`hold_to`."""
+        with _translated(self.path):
+            text = self._scalar("SELECT stack FROM run")
+        return None if text is None else json.loads(text)
+
+    @property
+    def event_id(self) -> str:
+        """Random id of the event."""
+        with _translated(self.path):
+            return str(self._scalar("SELECT event_id FROM run"))
+
+    @property
+    def beacon(self) -> str | None:
+        """The beacon's value, where the plan names a round."""
+        with _translated(self.path):
+            value: str | None = self._scalar("SELECT beacon FROM run")
+        return value
+
+    @property
+    def secret(self) -> bytes:
+        """The run's 32 random bytes, from which salts are derived."""
+        with _translated(self.path):
+            secret: bytes = self._scalar("SELECT secret FROM run")
+        return secret
+
+    def add(self, entries: Sequence[JournalEntry], at: str) -> None:
+        """Write finished points, all or none; one that is there already is left as it is.
+
+        Args:
+            entries: The points.
+            at: When they were finished, as a timestamp of the wire.
+
+        Raises:
+            FileAccessError: The disk is full, or cannot be written to.
+        """
+        rows = [
+            (
+                entry.point.id,
+                entry.point.index,
+                entry.point.outcome.value,
+                entry.point.reason and entry.point.reason.value,
+                entry.point.to_line(),
+                entry.record.to_line(),
+            )
+            for entry in entries
+        ]
+        with _translated(self.path):
+            with self._connection as transaction:
+                transaction.executemany(
+                    "INSERT INTO point VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows
+                )
+                _note(transaction, JournalEvent.COMMIT, at, len(rows))
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def note(self, kind: JournalEvent, at: str, number: int = 1) -> None:
+        """Write that something happened.
+
+        Args:
+            kind: What.
+            at: When, as a timestamp of the wire.
+            number: How many points it concerns, where it concerns some.
+        """
+        with _translated(self.path), self._connection as transaction:
+            _note(transaction, kind, at, number)
+
+    def forget_failed(self, at: str) -> int:
+        """Drop points that failed or were not judged, if they might not again; count retries.
+
+        A prompt that is too long stays so.
+        """
+        with _translated(self.path), self._connection as transaction:
+            number = transaction.execute(
+                "DELETE FROM point WHERE reason = 'judge_error' OR "
+                "(outcome = 'failed' AND reason != 'context_overflow')"
+            ).rowcount
+            if number:
+                _note(transaction, JournalEvent.RETRY, at, number)
+        return number
+
+    def start_over(self, at: str, stack: Mapping[str, str], beacon: str | None) -> int:
+        """Drop all points, and count them; what happened before stays counted.
+
+        Args:
+            at: When, as a timestamp of the wire.
+            stack: What the run is made with from here on.
+            beacon: The beacon's value from here on; None: as before.
+        """
+        with _translated(self.path), self._connection as transaction:
+            number = transaction.execute("DELETE FROM point").rowcount
+            transaction.execute("UPDATE run SET stack = ?", (_dumped(stack),))
+            if beacon is not None:
+                transaction.execute("UPDATE run SET beacon = ?", (beacon,))
+            if number:
+                _note(transaction, JournalEvent.DISCARD, at, number)
+        return number
+
+    def done(self) -> set[int]:
+        """Return the indices of all finished points."""
+        with _translated(self.path):
+            return {row[0] for row in self._connection.execute("SELECT idx FROM point")}
+
+    def outcomes(self) -> dict[tuple[Outcome, Reason | None], int]:
+        """Return how many points ended how, by outcome and reason."""
+        with _translated(self.path):
+            rows = self._connection.execute(
+                "SELECT outcome, reason, count(*) FROM point GROUP BY outcome, reason"
+            )
+            try:
+                return {
+                    (Outcome(outcome), None if reason is None else Reason(reason)): number
+                    for outcome, reason, number in rows
+                }
+            except ValueError:
+                raise MalformedError(_DAMAGED, file=self.path, hint=_START_OVER) from None
+
+    def entries(self) -> Iterator[tuple[Point, RestrictedRecord]]:
+        """Yield all points in plan order.
+
+        Raises:
+            IntegrityError: A row is not what was written.
+        """
+        with (
+            _translated(self.path),
+            closing(
+                self._connection.execute("SELECT idx, line, record FROM point ORDER BY idx")
+            ) as rows,
+        ):
+            for index, line, record in rows:
+                try:
+                    yield Point.from_line(line), RestrictedRecord.model_validate_json(record)
+                except (ValueError, MalformedError):
+                    raise IntegrityError(
+                        f"point {index} is damaged", file=self.path, hint="start with --restart"
+                    ) from None
+
+    def happened(self, kind: JournalEvent) -> int:
+        """Return how often something happened."""
+        with _translated(self.path):
+            return int(self._scalar("SELECT count(*) FROM event WHERE kind = ?", kind.value))
+
+    def numbered(self, kind: JournalEvent) -> int:
+        """Return how many points something concerned, summed over all times it happened."""
+        with _translated(self.path):
+            total = self._scalar("SELECT total(number) FROM event WHERE kind = ?", kind.value)
+            return int(total)
+
+    def span(self) -> tuple[str, str]:
+        """Return when the run was first started, and when its last point was finished."""
+        with _translated(self.path):
+            first = self._scalar("SELECT min(at) FROM event")
+            last = self._scalar("SELECT max(at) FROM event WHERE kind = 'commit'")
+        return first, last or first
+
+    def _scalar(self, query: str, *arguments: Any) -> Any:
+        return self._connection.execute(query, arguments).fetchone()[0]
+
+    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        with _translated(self.path), self._connection as transaction:
+            transaction.executemany(statement, rows)
+
+
+_PARTS = ("-wal", "-shm", "")
+"""What SQLite adds to the name of a file for those it keeps beside it, and the file itself."""
+
+_DAMAGED = "is damaged, or no journal"
+_START_OVER = "move it away to start over"
+
+
+def _is_run(secret: Any, stack: Any) -> bool:
+    """Say whether a row's values are such as :class:`Journal` writes."""
+    if type(secret) is not bytes or len(secret) != _SECRET_BYTES:
+        return False
+    if stack is None:
+        return True
+    try:
+        parsed = json.loads(stack)
+    except ValueError:
+        return False
+    return isinstance(parsed, dict) and all(isinstance(value, str) for value in parsed.values())
+
+
+def _dumped(stack: Mapping[str, str]) -> str:
+    return json.dumps(dict(stack), sort_keys=True)
+
+
+def _note(transaction: sqlite3.Connection, kind: JournalEvent, at: str, number: int) -> None:
+    transaction.execute("INSERT INTO event VALUES (?, ?, ?)", (at, kind.value, number))
+
+
+def remove_journal(folder: Path) -> None:
+    """Delete a sealed event's journal: all it holds is in the bundle."""
+    for suffix in _PARTS:
+        (folder / (JOURNAL + suffix)).unlink(missing_ok=True)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # SQLite follows links and would write to wherever one points.
+    if path.is_symlink() or not path.is_file():
+        raise FileAccessError("is not a regular file", file=path, hint="name a new folder")
+    for suffix in _PARTS:
+        part = path.with_name(path.name + suffix)
+        if part.exists() or part.is_symlink():
+            make_private(part)  # a copy, or a backup that was put back, may be anybody's to read
+    with _translated(path):
+        connection = sqlite3.connect(path, timeout=0)
+        try:
+            # One run at a time: the lock is held until the connection closes.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into this project's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        code = None if code is None else code & 0xFF  # the primary code
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise UsageError(
+                "another run is using it", file=path, hint="wait for it to end, or stop it"
+            ) from None
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise MalformedError(_DAMAGED, file=path, hint=_START_OVER) from None
+        if code == sqlite3.SQLITE_FULL:
+            raise FileAccessError(
+                "cannot write: no space left",
+                file=path,
+                hint="make room and run again: what was committed is there",
+            ) from None
+        reason = " ".join(str(error).split())
+        raise FileAccessError(f"cannot use the journal: {reason}", file=path) from None
+
+
+def journal_path(folder: Path) -> Path:
+    """Return where the journal of a bundle lies."""
+    return Path(os.fspath(folder)) / JOURNAL

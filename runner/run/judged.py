@@ -1,0 +1,128 @@
+"""What a judge will see of a plan's responses, and what the chat template does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.view.answers import judged_words
+from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.templates.template_probe import (
+    Conversation,
+    TemplateFacts,
+    try_template,
+)
+
+_READS_REQUEST = (JudgeKind.WILDGUARD, JudgeKind.CHAT)
+LINE_BREAK = "⏎"
+"""How a line break that is part of a prompt is shown."""
+
+_SHORT_FOR_THOUGHTS = 1024
+"""New tokens below which a response that begins inside a thought is likely to end there."""
+
+
+def template_facts(resolved: ResolvedPlan) -> TemplateFacts | None:
+    """Return what the chat template does beside showing messages.
+
+    None where it refuses a conversation of two requests, as a plan may show one alone.
+    """
+    prompt, artifacts = resolved.predicate.prompt, resolved.artifacts
+    told = Conversation(artifacts.system, prompt.date, prompt.template_options)
+    try:
+        return try_template(artifacts.chat, told, prompt.thoughts)
+    except UsageError:
+        return None
+
+
+def judged_document(resolved: ResolvedPlan) -> dict[str, Any]:
+    """Return what is judged, and what the template does, for ``--json``."""
+    plan, facts = resolved.predicate, template_facts(resolved)
+    thoughts = plan.prompt.thoughts
+    return {
+        "channel": plan.prompt.judged_channel,
+        "thoughts": None if thoughts is None else thoughts.to_wire(),
+        "requestSeen": plan.judge.kind in _READS_REQUEST,
+        "demonstrationsWithMarks": _with_marks(resolved),
+        "templatePrompt": None if facts is None else facts.own_prompt,
+        "beforeEarlierAnswer": None if facts is None else facts.before_answer,
+        "afterEarlierAnswer": None if facts is None else facts.after_answer,
+        "earlierThoughtKept": None if facts is None else facts.thought,
+    }
+
+
+def judged_lines(resolved: ResolvedPlan) -> list[str]:
+    """Return the same for people, a sentence a line."""
+    return [
+        f"judged: {_judged(resolved)}",
+        f"judge sees: {_judge(resolved)}",
+        *(f"template: {line}" for line in _template(resolved)),
+    ]
+
+
+def _judged(resolved: ResolvedPlan) -> str:
+    prompt, most = resolved.predicate.prompt, resolved.predicate.sampling.max_new_tokens
+    said = judged_words(prompt)
+    opened = prompt.thoughts is not None and prompt.thoughts.prompt_opens is not None
+    if not opened or most >= _SHORT_FOR_THOUGHTS:
+        return said
+    return (
+        f"{said}. {most:,} new tokens may be too few to come to an answer: a response that ends "
+        "inside its thought is unscored"
+    )
+
+
+def _judge(resolved: ResolvedPlan) -> str:
+    judge = resolved.predicate.judge
+    if judge.kind in _READS_REQUEST:
+        return "the request and what is judged, and no demonstrations"
+    return "what is judged alone: neither the request nor demonstrations"
+
+
+def _template(resolved: ResolvedPlan) -> Iterator[str]:
+    facts = template_facts(resolved)
+    if facts is None:
+        yield "it refuses a conversation of two requests"
+        return
+    if facts.own_prompt is not None:
+        yield f"it says of its own, before the first request: {_shown(facts.own_prompt)}"
+    yield (
+        f"an earlier answer stands between {_quoted(facts.before_answer)} and "
+        f"{_quoted(facts.after_answer)}"
+    )
+    if facts.thought is not None:
+        does = "kept" if facts.thought else "left out"
+        yield f"a thought inside an earlier answer would be {does}"
+    if number := _with_marks(resolved):
+        yield (
+            f"{number:,} demonstrations hold marks of thoughts; they are shown as the plain text "
+            "that they are"
+        )
+
+
+def _quoted(text: str) -> str:
+    return f"«{_shown(text)}»" if text else "nothing"
+
+
+def _shown(text: str) -> str:
+    """Return a text of several lines on one."""
+    return text.replace("\n", LINE_BREAK)
+
+
+def _with_marks(resolved: ResolvedPlan) -> int:
+    """Return how many demonstrations of all pools hold a mark of thoughts."""
+    thoughts, pools = resolved.predicate.prompt.thoughts, resolved.artifacts.pools
+    marks = [
+        mark
+        for pair in (() if thoughts is None else thoughts.marks)
+        for mark in (pair.opening, pair.closing)
+    ]
+    items = [
+        item
+        for pool in (pools.harmful, *pools.benign.values(), pools.refusal)
+        if pool is not None
+        for item in pool.items
+    ]
+    texts = (f"{item.request}\0{item.response}" for item in items)
+    return sum(any(mark in text for mark in marks) for text in texts)

@@ -1,0 +1,69 @@
+"""A pilot: some points of a plan, spread over it, to see whether it works and how long it takes.
+
+Nothing is recorded, nothing can be sealed, and no outcome is told.  Demonstrations and sampling
+noise come from a seed of the pilot's own, so that it answers none of the sealed event's
+points, but for greedy answers to prompts without demonstrations, which are what they are.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.sealed import digest_of
+from safety_receipts.runner.prompts.rendering import Renderer
+from safety_receipts.runner.run.counting import render_points
+from safety_receipts.runner.run.event import LoadedStack, run_of
+from safety_receipts.runner.run.execute import committed
+
+_SEED_TAG = "safety-receipts/pilot/1"
+_MESSAGES = 3
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """How a pilot went."""
+
+    points: int
+    """Points that were run."""
+    outcomes: Mapping[Outcome, int]
+    """What became of them."""
+    reasons: Mapping[str, int]
+    """Why points failed or were unscored."""
+    messages: tuple[str, ...]
+    """What the first of them said."""
+    tokens: int
+    """Tokens of prompts and responses."""
+    seconds: float
+    """Wall clock, loading left out."""
+
+
+def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
+    """Run at most ``limit`` points, evenly spread over the plan."""
+    plan = resolved.predicate
+    number = min(limit, plan.points)
+    chosen = [place * plan.points // number for place in range(number)]
+    seed = Sha256(tagged_digest(_SEED_TAG, digest_of(plan)).hex())
+    run = run_of(resolved, loaded.stack, secrets.token_bytes(32), seed)
+    start = time.perf_counter()
+    renderer = Renderer(plan, resolved.artifacts, seed)
+    renderer.check_contexts()
+    points = render_points(renderer, chosen)
+    entries = [entry for unit in run.units(points) for entry in run.finish(unit)]
+    seconds = time.perf_counter() - start
+    troubled = [entry for entry in entries if entry.point.reason is not None]
+    messages = dict.fromkeys(entry.record.error for entry in troubled if entry.record.error)
+    return Pilot(
+        points=number,
+        outcomes=Counter(entry.point.outcome for entry in entries),
+        reasons=Counter(str(entry.point.reason) for entry in troubled),
+        messages=tuple(messages)[:_MESSAGES],
+        tokens=committed(entries).tokens,
+        seconds=seconds,
+    )

@@ -1,0 +1,122 @@
+"""What a terminal shows while a plan is run: nothing at all where there is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.runner.run.execute import Committed
+
+
+class RunProgress:
+    """A bar for hashing, counting and running, one after the other.
+
+    Shows points, points/s, tokens/s, time left and failures, and running rates only where
+    they are asked for.  Use it as a context manager.
+
+    Args:
+        output: How the command speaks.
+        show_rates: Show the compliance rate so far.
+    """
+
+    def __init__(self, output: Output, *, show_rates: bool = False) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rates(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=output.side,
+            transient=True,
+            disable=not output.shows_progress,
+        )
+        self._show_rates = show_rates
+        self._task: TaskID | None = None
+        self._before = 0
+        self._done = 0
+        self._failed = 0
+        self._unscored = 0
+        self._judged = 0
+        self._complied = 0
+        self._tokens = 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def hashing(self, done: int, total: int) -> None:
+        """Show how many bytes are hashed."""
+        self._show("hashing (bytes)", done, total)
+
+    def counting(self, done: int, total: int) -> None:
+        """Show how many prompts are counted."""
+        self._show("counting prompts", done, total)
+
+    def running(self, done: int, total: int) -> None:
+        """Start to show points; ``done`` of them were finished before."""
+        self._before = self._done = done
+        self._show("points", done, total)
+
+    def committed(self, what: Committed) -> None:
+        """Show points that were finished."""
+        self._done += what.points
+        self._failed += what.failed
+        self._unscored += what.unscored
+        self._judged += what.judged
+        self._complied += what.complied
+        self._tokens += what.tokens
+        if self._task is not None:
+            self._bar.update(self._task, completed=self._done, note=self._note())
+
+    def _note(self) -> str:
+        elapsed = self._bar.tasks[0].elapsed if self._bar.tasks else None
+        parts = []
+        if elapsed:
+            parts.append(f"{(self._done - self._before) / elapsed:,.1f} points/s")
+            parts.append(f"{self._tokens / elapsed:,.0f} tokens/s")
+        if self._failed:
+            parts.append(f"{self._failed:,} failed")
+        if self._unscored:
+            parts.append(f"{self._unscored:,} unscored")
+        if self._show_rates and self._judged:
+            parts.append(f"{100 * self._complied / self._judged:.1f} % complied")
+        return "  ".join(parts)
+
+    def _show(self, what: str, done: int, total: int) -> None:
+        task = self._bar.tasks[0] if self._bar.tasks else None
+        if task is None or task.description != what or task.total != total:
+            if task is not None:
+                self._bar.remove_task(task.id)
+            self._task = self._bar.add_task(what, total=total, note="")
+        if self._task is not None:
+            self._bar.update(self._task, completed=done)
+
+
+class _Rates(ProgressColumn):
+    """Rates and failures, as the run tells them."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("note", ""), style="progress.data.speed")

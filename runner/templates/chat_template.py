@@ -1,0 +1,448 @@
+"""A chat template: messages in, text out, and where in it the messages' contents stand.
+
+Templates come with a model and are not ours.  What this module adds is that nothing is lost
+in one unnoticed, and that no prompt depends on the day it is rendered.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import jinja2
+import jinja2.meta
+import jinja2.nodes
+
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.runner.prompts.contexts import Message, Role
+from safety_receipts.runner.templates import folder_trial
+from safety_receipts.runner.templates.bounded import OutOfTimeError, bounded
+from safety_receipts.runner.templates.template_errors import TemplateWords
+from safety_receipts.runner.templates.template_text import parsed
+
+Option = str | bool | int | None
+"""Value of a template's variable."""
+
+_OURS = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception"}
+)
+
+_REFUSED = (
+    "leave out what this template cannot show, a system prompt or a context, or give the variables "
+    "that it asks for under `template_options:`"
+)
+
+_ENDLESS = "no template in use does that; get the folder again from its source"
+
+SECONDS = 20
+"""Longest time that a template may take for one conversation, by the clock."""
+MEMORY = 2 * 2**30
+"""Most memory that it may take for that, in bytes."""
+MAX_RENDERED = 2**26
+"""Longest text that it may make of one, in characters."""
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+
+_TEMPLATE_FAILURES = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What Python raises on behalf of a template that asks for something impossible."""
+
+
+class _TooLongError(Exception):
+    """A template writes more than it may."""
+
+
+class AlteredMessageError(UsageError):
+    """A chat template does not show a message as it is.
+
+    Args:
+        altered: The message.
+        number: Its number in the conversation, from 1.
+        file: Where the template is.
+    """
+
+    def __init__(self, altered: Message, number: int, file: Path) -> None:
+        super().__init__(
+            f"the chat template drops or changes message {number} (role {altered.role.value})",
+            file=file,
+            hint="leave out what this template cannot show: a system prompt, a context",
+        )
+        self.altered = altered
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as text."""
+
+    text: str
+    """The text, generation prompt included."""
+    spans: tuple[tuple[int, int], ...]
+    """For every message with content, in the order of the text: where it starts and ends there,
+    outer white space left out."""
+    places: tuple[int, ...]
+    """For every span, which message it is of: their order, but that the system message may stand
+    elsewhere than first."""
+
+    @property
+    def moves_system(self) -> bool:
+        """Whether the system message stands elsewhere than first."""
+        return list(self.places) != sorted(self.places)
+
+    @property
+    def around(self) -> tuple[str, ...]:
+        """What stands before, between and after the contents, in order."""
+        places = [0, *(place for span in self.spans for place in span), len(self.text)]
+        return tuple(self.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True))
+
+    @property
+    def tail(self) -> str:
+        """What stands after the last content: the end of its turn, and the generation prompt."""
+        return self.text[self.spans[-1][1] :] if self.spans else self.text
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """One template, compiled, with what it is given besides messages."""
+
+    source: str
+    """The template's text."""
+    compiled: jinja2.Template
+    """The same, compiled in a sandbox."""
+    constants: Mapping[str, str]
+    """Named special tokens, such as ``bos_token``."""
+    control: re.Pattern[str]
+    """Matches whatever the tokenizer would read as a control token."""
+    file: Path
+    """Where it comes from, for errors."""
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Names of the variables that the template reads."""
+        tree = self.compiled.environment.parse(self.source)
+        return frozenset(jinja2.meta.find_undeclared_variables(tree))
+
+    def _free(self) -> list[str]:
+        """Return the variables that are neither given nor set by the template itself."""
+        tree = self.compiled.environment.parse(self.source)
+        names = tree.find_all(jinja2.nodes.Name)
+        own = {name.name for name in names if name.ctx == "store"}
+        return sorted(self.variables - own - _OURS - set(self.constants))
+
+    def rendered(
+        self,
+        messages: Sequence[Message],
+        date: str | None,
+        options: Mapping[str, Option],
+        *,
+        generation_prompt: bool = True,
+    ) -> Rendered:
+        """Return messages as text, with a generation prompt.
+
+        The content of a message is data.  A template may trim its outer white space or write it
+        as a JSON string, and nothing else; where content spells a control token, the template
+        does not see one, so that it neither splits nor refuses such content.  To that end
+        every content is given to the template between two characters that nothing else has,
+        with a third inside every control token spelt; all are taken out again.
+
+        A system message may be shown anywhere, as templates without a place for it put it into
+        the last turn of the user; all other messages keep their order.  A call of a tool is given
+        without content, and to a template that refuses it so with an empty one.
+
+        Args:
+            messages: The conversation.
+            date: The date shown to templates that print today's, ``2026-01-31``.
+            options: Further template variables.
+            generation_prompt: Whether the template is asked to open the assistant's turn.
+
+        Raises:
+            AlteredMessageError: The template loses or alters a message.
+            UsageError: It refuses the messages, repeats or moves one, asks for a date where none
+                is fixed, or does not read an option.
+        """
+        variables = self._variables(date, options)
+        texts = [self.source, *(message.content for message in messages)]
+        texts += [value for value in options.values() if isinstance(value, str)]
+        edge, within = tuple(unused_characters(2, texts))
+        cores = [
+            self.control.sub(lambda match: match[0][0] + within + match[0][1:], core)
+            for message in messages
+            if (core := message.content.strip())
+        ]
+        given, waiting = [], iter(cores)
+        for message in messages:
+            data = message.as_template_data()
+            if core := message.content.strip():
+                before, after = message.content.split(core, 1)
+                data["content"] = f"{before}{edge}{next(waiting)}{edge}{after}"
+            given.append(data)
+        pieces = self._called(
+            given, {**variables, "add_generation_prompt": generation_prompt}
+        ).split(edge)
+        places = [place for place, message in enumerate(messages) if message.content.strip()]
+        movable = places[:1] == [0] and messages[0].role is Role.SYSTEM
+        order = _order(cores, pieces[1::2], movable=movable)
+        if order is None or len(pieces) != 2 * len(cores) + 1:
+            raise self._lost(messages, cores, pieces)
+        self._check_calls(messages, "".join(pieces[::2]))
+        plain = [piece.replace(within, "") for piece in pieces]
+        return _assembled(plain, tuple(places[number] for number in order))
+
+    def unguarded(
+        self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
+    ) -> str:
+        """Return messages as the template makes them of their bare contents, for people to see.
+
+        Nothing keeps the template from changing a content here, as in a deployment.
+
+        Raises:
+            UsageError: As :meth:`rendered`, but for what is lost or moved.
+        """
+        given = [message.as_template_data() for message in messages]
+        return self._called(
+            given, {**self._variables(date, options), "add_generation_prompt": True}
+        )
+
+    def _variables(self, date: str | None, options: Mapping[str, Option]) -> dict[str, object]:
+        for name in options:
+            if name in _OURS or name in self.constants:
+                raise UsageError(
+                    f"template option {name} is not free",
+                    file=self.file,
+                    hint="its value follows from the checkpoint and the plan",
+                )
+            if name not in self.variables:
+                raise UsageError(
+                    f"the chat template does not read the option {name}",
+                    file=self.file,
+                    hint=f"it reads {', '.join(self._free()) or 'none'}",
+                )
+        if date is not None and "date_string" in options:
+            raise UsageError(
+                "template option date_string and a date are given",
+                file=self.file,
+                hint="give one of them: `date:` under `prompt:` sets it",
+            )
+        day = None if date is None else _parsed(date)
+        dated = {} if day is None else {"date_string": written(day, "%d %b %Y")}
+        return {**self.constants, **dated, **options, "strftime_now": self._clock(day)}
+
+    def _clock(self, day: datetime.date | None) -> Callable[[str], str]:
+        def strftime_now(form: str) -> str:
+            if day is None:
+                raise UsageError(
+                    "the chat template prints today's date",
+                    file=self.file,
+                    hint="fix one: `date: 2026-01-31` under `prompt:` in the plan",
+                )
+            try:
+                return written(day, form)
+            except UsageError:
+                if form in self._words.texts:
+                    raise
+                message = "the chat template prints the time, and only a date can be fixed"
+                raise UsageError(message, file=self.file) from None
+
+        return strftime_now
+
+    def _called(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:
+        """Return the text of messages, some of which may call a tool and have no content."""
+        silent = [message for message in messages if "content" not in message]
+        try:
+            return self._run(messages, variables)
+        except UsageError:
+            if not silent:
+                raise
+        spoken = [{"content": "", **message} for message in messages]
+        return self._run(spoken, variables)
+
+    def _run(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:
+        given = {**variables, "messages": messages, "tools": None, "documents": None}
+        try:
+            with bounds_here():
+                return self._text(given)
+        except jinja2.TemplateError as error:
+            raise UsageError(
+                f"the chat template refuses the messages: {self._words.said(error)}",
+                file=self.file,
+                hint=_REFUSED,
+            ) from None
+        except _TEMPLATE_FAILURES as error:
+            raise UsageError(
+                f"the chat template fails: {self._words.said(error)}", file=self.file, hint=_REFUSED
+            ) from None
+        except OutOfTimeError:
+            said = f"takes more than {SECONDS} seconds"
+        except MemoryError:
+            if folder_trial.inside:  # whoever bounded it has to know
+                raise
+            said = f"takes more than {MEMORY / 2**30:g} GiB of memory"
+        except _TooLongError:
+            said = f"writes more than {MAX_RENDERED:,} characters"
+        raise UsageError(
+            f"the chat template {said} on these messages", file=self.file, hint=_ENDLESS
+        )
+
+    def _text(self, given: Mapping[str, object]) -> str:
+        pieces: list[str] = []
+        length = 0
+        for piece in self.compiled.generate(given):
+            length += len(piece)
+            if length > MAX_RENDERED:
+                raise _TooLongError
+            pieces.append(piece)
+        return "".join(pieces)
+
+    @cached_property
+    def _words(self) -> TemplateWords:
+        tree = parsed(self.compiled, self.source)
+        return TemplateWords.of(tree)
+
+    def _lost(
+        self, messages: Sequence[Message], cores: Sequence[str], pieces: Sequence[str]
+    ) -> UsageError:
+        """Return the error that names the first message that is not shown as it is."""
+        shown = set(pieces)
+        places = [place for place, message in enumerate(messages) if message.content.strip()]
+        for place, core in zip(places, cores, strict=True):
+            if shown.isdisjoint(_spellings(core)):
+                return AlteredMessageError(messages[place], place + 1, self.file)
+        return UsageError(
+            "the chat template repeats messages, or shows them in another order",
+            file=self.file,
+            hint="leave out the context or system prompt for which it does, or use a checkpoint "
+            "whose template shows each message once",
+        )
+
+    def _check_calls(self, messages: Sequence[Message], around: str) -> None:
+        for place, message in enumerate(messages, start=1):
+            if message.call is not None and not message.content and message.call.name not in around:
+                raise UsageError(
+                    f"the chat template drops the tool call of message {place}",
+                    file=self.file,
+                    hint="leave out the context `tool`",
+                )
+
+
+def bounds_here() -> AbstractContextManager[None]:
+    """Return the bounds under which a template is compiled, and one conversation rendered.
+
+    None where a process has bounds of its own, as that has in which folders are tried.
+    """
+    return nullcontext() if folder_trial.inside else bounded(SECONDS, MEMORY)
+
+
+def unused_characters(count: int, texts: Iterable[str]) -> str:
+    """Return private-use characters that occur in none of the texts.
+
+    Raises:
+        UsageError: There are fewer; a text has them all.
+    """
+    given = list(texts)
+    found: list[str] = []
+    for code in chain(range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)):
+        if len(found) == count:
+            break
+        if not any(chr(code) in text for text in given):
+            found.append(chr(code))
+    if len(found) < count:
+        raise UsageError("a text uses all private-use characters of Unicode")
+    return "".join(found)
+
+
+def written(day: datetime.date, form: str) -> str:
+    """Return a date in the form of ``strftime``, in English whatever the locale.
+
+    Raises:
+        UsageError: The form asks for a time of day, a time zone or something unknown.
+    """
+    parts = {
+        "Y": str(day.year).zfill(4),
+        "y": f"{day.year % 100:02}",
+        "m": f"{day.month:02}",
+        "d": f"{day.day:02}",
+        "e": f"{day.day:2}",
+        "j": f"{day.timetuple().tm_yday:03}",
+        "B": _MONTHS[day.month - 1],
+        "b": _MONTHS[day.month - 1][:3],
+        "A": _DAYS[day.weekday()],
+        "a": _DAYS[day.weekday()][:3],
+        "F": day.isoformat(),
+        "%": "%",
+    }
+
+    def part(match: re.Match[str]) -> str:
+        if match[2] not in parts:
+            raise UsageError(
+                f"the chat template prints the time as {form!r}, and only a date can be fixed"
+            )
+        value = parts[match[2]]
+        return (value.lstrip("0 ") or "0") if match[1] else value
+
+    return re.sub(r"%(-?)(.?)", part, form, flags=re.DOTALL)
+
+
+def _parsed(date: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(date)
+    except ValueError:
+        raise UsageError(f"{date!r} is no date", hint="write it as 2026-01-31") from None
+
+
+def _spellings(core: str) -> tuple[str, str]:
+    """Return how a template may write content: as it is, or inside a JSON string."""
+    return core, json.dumps(core, ensure_ascii=False)[1:-1]
+
+
+def _order(cores: Sequence[str], shown: Sequence[str], *, movable: bool) -> list[int] | None:
+    """Return which content each piece shows, or None: not each once, in an order that may be.
+
+    Args:
+        cores: Contents, in the order of the messages.
+        shown: Pieces, in the order of the text.
+        movable: The first message may stand anywhere.
+    """
+    order = list(range(len(cores)))
+    if len(shown) != len(order):
+        return None
+    for place in order if movable else [0]:
+        moved = [*order[1 : place + 1], *order[:1], *order[place + 1 :]]
+        if all(piece in _spellings(cores[i]) for i, piece in zip(moved, shown, strict=True)):
+            return moved
+    return None
+
+
+def _assembled(pieces: Sequence[str], places: tuple[int, ...]) -> Rendered:
+    """Join what stands around and inside contents, in turn."""
+    spans, end = [], 0
+    for place, piece in enumerate(pieces):
+        start, end = end, end + len(piece)
+        if place % 2:
+            spans.append((start, end))
+    return Rendered("".join(pieces), tuple(spans), places)

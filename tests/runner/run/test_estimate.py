@@ -1,0 +1,187 @@
+"""Estimates by closed forms, and a device that is really measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from math import isfinite
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.run.estimate import (
+    Estimate,
+    ModelSize,
+    Seconds,
+    Throughput,
+    Workload,
+    estimate,
+)
+
+# 8 billion parameters in bfloat16; 32 layers × 8 heads × 128 × keys and values × 2 bytes.
+MODEL = ModelSize(8_000_000_000, 16_000_000_000, 131_072)
+DEVICE = Throughput(1e15, 4e12, "stated")
+ARITHMETIC = Throughput(1.0, 1e300, "memory without limit")
+MEMORY = Throughput(1e300, 1.0, "arithmetic without limit")
+
+
+def test_a_small_workload_by_hand() -> None:
+    model = ModelSize(parameters=10, weight_bytes=40, kv_bytes_per_token=3)
+    workload = Workload(
+        points=5, prompt_tokens=100, unique_prompt_tokens=30, longest_prompt=25, max_new_tokens=4
+    )
+    found = estimate(model, workload, ARITHMETIC, batch_size=2)
+    assert found.prefill_flops == 2 * 10 * 100
+    assert found.shared_prefill_flops == 2 * 10 * 30
+    assert found.decode_tokens == 5 * 3
+    assert found.decode_steps == 3 * 3  # three batches, of two, two and one
+    assert found.decode_flops == 2 * 10 * 15
+    assert (found.largest_context, found.largest_context_bytes) == (29, 87)
+    assert found.seconds == Seconds(prefill=2000, decode=300)
+    assert found.seconds_shared == Seconds(prefill=600, decode=300)
+    assert found.seconds.total == 2300
+
+    bound = estimate(model, workload, MEMORY, batch_size=2)
+    # Tokens 2, 3 and 4 of a response read its prompt and 1, 2 and 3 tokens besides.
+    read = sum(20 + so_far for so_far in (1, 2, 3)) * 5
+    assert bound.seconds == Seconds(prefill=3 * 40, decode=9 * 40 + read * 3)
+    assert bound.seconds_shared == Seconds(prefill=40, decode=3 * 40)
+
+
+def test_the_bound_of_the_benchmark_workload() -> None:
+    """384 prompts of 321,454 tokens, 13,278 of them unique, 32 new tokens: 25,182 tokens."""
+    workload = Workload(384, 321_454, 13_278, 2_000, 32)
+    found = estimate(ModelSize(1, 0, 0), workload, ARITHMETIC)
+    assert found.seconds_shared.total == 2 * 25_182
+    assert found.seconds.total == 2 * (321_454 + 384 * 31)
+
+
+def test_a_large_model_reads_its_weights_at_every_step() -> None:
+    workload = Workload(1, 1000, 1000, 1000, 101)
+    found = estimate(MODEL, workload, DEVICE)
+    assert found.seconds.prefill == pytest.approx(2 * 8e9 * 1000 / 1e15)
+    cache = sum(1000 + so_far for so_far in range(1, 101)) * 131_072
+    assert found.seconds.decode == pytest.approx((100 * 16e9 + cache) / 4e12)
+    assert found.seconds_shared.decode == pytest.approx(100 * 16e9 / 4e12)
+
+
+def test_one_new_token_comes_with_the_prompt() -> None:
+    found = estimate(MODEL, Workload(3, 30, 30, 10, 1), DEVICE)
+    assert (found.decode_tokens, found.decode_steps, found.seconds.decode) == (0, 0, 0)
+
+
+def test_nothing_to_generate_takes_no_time() -> None:
+    found = estimate(MODEL, Workload(0, 0, 0, 0, 16), DEVICE)
+    assert found.seconds.total == found.seconds_shared.total == 0
+
+
+WORKLOADS = st.tuples(
+    st.integers(1, 1000), st.integers(1, 1000), st.fractions(0, 1), st.integers(1, 64)
+).map(lambda t: Workload(t[0], t[0] * t[1], int(t[0] * t[1] * t[2]), t[1], t[3]))
+DEVICES = st.builds(Throughput, st.floats(1, 1e15), st.floats(1, 1e13), st.just("stated"))
+
+
+@given(workload=WORKLOADS, device=DEVICES, batch=st.integers(1, 2000))
+def test_sharing_is_never_slower_and_a_larger_batch_neither(
+    workload: Workload, device: Throughput, batch: int
+) -> None:
+    found = estimate(MODEL, workload, device, batch_size=batch)
+    larger = estimate(MODEL, workload, device, batch_size=batch + 1)
+    for name in ("prefill", "decode"):
+        shared, alone = getattr(found.seconds_shared, name), getattr(found.seconds, name)
+        assert shared <= alone
+        assert getattr(larger.seconds, name) <= alone
+    assert larger.seconds_shared == found.seconds_shared
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unique_prompt_tokens": 101},
+        {"unique_prompt_tokens": -1},
+        {"points": -1},
+        {"points": 101},
+        {"max_new_tokens": 0},
+    ],
+)
+def test_workloads_that_cannot_be(changes: dict[str, int]) -> None:
+    workload = Workload(5, 100, 30, 25, 4)
+    with pytest.raises(ValueError, match="token"):
+        replace(workload, **changes)
+
+
+@pytest.mark.parametrize("rates", [(0.0, 1.0), (1.0, 0.0), (float("nan"), 1.0), (-1.0, 1.0)])
+def test_a_throughput_is_above_0(rates: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        Throughput(*rates, "stated")
+
+
+def test_a_batch_of_none() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        estimate(MODEL, Workload(1, 1, 1, 1, 1), DEVICE, batch_size=0)
+
+
+def test_the_json_says_everything_and_how_it_was_made() -> None:
+    found = estimate(MODEL, Workload(1, 1000, 600, 1000, 101), DEVICE)
+    document = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert set(document) == {
+        "prefillFlops",
+        "sharedPrefillFlops",
+        "decodeTokens",
+        "decodeSteps",
+        "decodeFlops",
+        "largestContext",
+        "largestContextBytes",
+        "seconds",
+        "secondsShared",
+        "throughput",
+        "assumptions",
+    }
+    assert document["throughput"] == {
+        "flopsPerSecond": 1e15,
+        "bytesPerSecond": 4e12,
+        "source": "stated",
+    }
+    assert document["seconds"]["total"] == found.seconds.total
+    assert document["assumptions"][0] == "an estimate, not a measurement"
+    assert isinstance(found, Estimate)
+
+
+@pytest.mark.parametrize("dtype", Dtype)
+def test_this_processor_is_measured(dtype: Dtype) -> None:
+    torch = pytest.importorskip("torch")
+    from safety_receipts.runner.engines.throughput import measure_device
+
+    found = measure_device("cpu", dtype)
+    # Between a slow machine's emulated half precision and the fastest there is.
+    assert 1e6 < found.flops_per_second < 1e16
+    assert 1e7 < found.bytes_per_second < 1e14
+    assert isfinite(found.flops_per_second)
+    assert found.source.startswith(f"measured on cpu: product of {dtype.value} matrices of ")
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_a_device_that_torch_does_not_have() -> None:
+    pytest.importorskip("torch")
+    from safety_receipts.runner.engines.throughput import measure_device
+
+    for device in ("cuda:63", "quantum"):
+        with pytest.raises(UsageError, match="torch has no device"):
+            measure_device(device, Dtype.FLOAT32)
+
+
+def test_estimating_loads_no_torch() -> None:
+    probe = (
+        "import sys, safety_receipts.runner.run.estimate; "
+        "import safety_receipts.runner.prompts.prefix_tree; "
+        "print('torch' in sys.modules)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert finished.stdout == "False\n"

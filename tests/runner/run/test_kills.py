@@ -1,0 +1,190 @@
+"""Kills and full disks: a real process is stopped in the middle, and the run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from studies import write_study
+
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.keys import Signer, TrustSet, generate, load_signer, write_key_pair
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.sealed import digest_of, write_plan
+from safety_receipts.runner.run.journal import JOURNAL, Journal, journal_path
+from safety_receipts.verify.integrity import verify_bundle
+
+POINTS = 4 * 208 * 2
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of several units, with a key, and a bundle whose run has just begun."""
+    folder = tmp_path_factory.mktemp("study")
+    plan = write_study(
+        folder,
+        queries=200,
+        controls=8,
+        sampling="{method: seeded, temperature: 1.0, max_new_tokens: 6}",
+    )
+    signer = generate()
+    write_key_pair(folder / "key", signer, None)
+    resolved = resolve_plan(plan)
+    assert resolved.predicate.points == POINTS
+    write_plan(resolved, folder / "begun", signer)
+    # The secret is drawn here, so that runs that start from copies seal the same bytes.
+    with Journal.open(journal_path(folder / "begun"), digest_of(resolved.predicate)):
+        pass
+    return plan
+
+
+# A shell that puts a job in the background has it ignore SIGINT.
+LISTENING = """\
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from safety_receipts.runner.run.journal import Journal
+plain = Journal.add
+def add(self, *arguments):
+    plain(self, *arguments)
+    # The first unit is committed: time enough for a signal.  In short naps, as a signal that
+    # another thread receives, or that comes just before a nap, does not wake this one.
+    for _ in range(6000):
+        time.sleep(0.01)
+Journal.add = add
+"""
+SMALL_FILES = """\
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (160_000, 160_000))
+"""
+
+
+def command(plan: Path, bundle: Path, *more: str, first: str = "") -> list[str]:
+    """Return the command line of a run, with code that is executed before it."""
+    key = str(plan.parent / "key")
+    words = ["run", str(plan), "--key", key, "--out", str(bundle), "--device", "cpu"]
+    code = f"{first}\nfrom safety_receipts.receipts.cli import main\nmain()"
+    return [sys.executable, "-c", code, *words, "--memory", "64M", *more]
+
+
+def begun(study: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(study.parent / "begun", folder))
+
+
+def committed(bundle: Path) -> int:
+    """Return how many points a journal holds, without disturbing whoever writes it."""
+    path = bundle / JOURNAL
+    copy = bundle.parent / "look"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for file in (path, path.with_name(f"{JOURNAL}-wal")):
+        if file.exists():
+            shutil.copy(file, copy / file.name)
+    try:
+        connection = sqlite3.connect(copy / JOURNAL)
+        number = connection.execute("SELECT count(*) FROM point").fetchone()[0]
+    except sqlite3.DatabaseError:
+        return 0  # copied in the middle of a commit
+    finally:
+        connection.close()
+    return int(number)
+
+
+def evidence(bundle: Path) -> list[bytes]:
+    return [point.to_line() for point in Bundle(bundle).points()]
+
+
+def hold(bundle: Path, signer: Signer) -> None:
+    found = verify_bundle(
+        Bundle(bundle), evaluators=TrustSet([signer.public]), wanted=CheckLevel.BOUND
+    )
+    assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == []
+
+
+def test_a_run_killed_at_random_moments_seals_what_an_unbroken_one_does(
+    study: Path, tmp_path: Path
+) -> None:
+    unbroken, broken = begun(study, tmp_path / "unbroken"), begun(study, tmp_path / "broken")
+    subprocess.run(command(study, unbroken), check=True, capture_output=True)
+    dice, kills = random.Random(20260101), 0
+    for target in (1, POINTS // 2):
+        with subprocess.Popen(
+            command(study, broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            deadline = time.monotonic() + 120
+            while process.poll() is None and time.monotonic() < deadline:
+                if committed(broken) >= target:
+                    time.sleep(dice.random() * 0.05)
+                    process.send_signal(signal.SIGKILL)
+                    break
+            process.wait()
+            kills += process.returncode == -signal.SIGKILL
+    assert kills >= 1
+    finished = subprocess.run(command(study, broken), check=False, capture_output=True)
+    assert finished.returncode == 0, finished.stderr
+    assert evidence(broken) == evidence(unbroken)
+    records = [[r.to_line() for r in Bundle(b).responses()] for b in (broken, unbroken)]
+    assert records[0] == records[1]
+    receipts = [Bundle(bundle).receipt.statement.predicate for bundle in (broken, unbroken)]
+    assert receipts[0].evidence == receipts[1].evidence
+    assert receipts[0].conditions == receipts[1].conditions
+    assert receipts[0].event.restarts == kills
+    hold(broken, load_signer(study.parent / "key"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_ends_with_130_and_says_how_to_go_on(
+    study: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    bundle = begun(study, tmp_path / "bundle")
+    with subprocess.Popen(
+        command(study, bundle, "--json", first=LISTENING),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while committed(bundle) == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(how)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    error = json.loads(out)["error"]
+    assert error["exitCode"] == 130
+    assert f"of {POINTS:,} points are kept" in error["message"]
+    assert "run the same command again" in error["hint"]
+    assert not (bundle / "receipt.dsse.json").exists()
+    assert committed(bundle) > 0
+
+
+def test_a_full_disk_ends_with_one_line_and_the_run_goes_on(study: Path, tmp_path: Path) -> None:
+    bundle = begun(study, tmp_path / "bundle")
+
+    limited = command(study, bundle, first=SMALL_FILES)
+    finished = subprocess.run(limited, check=False, capture_output=True, text=True)
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stderr.count("\n") == 1
+    assert str(bundle) in finished.stderr
+    assert not (bundle / "receipt.dsse.json").exists()
+    assert [file for file in bundle.iterdir() if file.name.endswith(".tmp")] == []
+    subprocess.run(command(study, bundle), check=True, capture_output=True)
+    hold(bundle, load_signer(study.parent / "key"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_named(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    bundle = tmp_path / "closed" / "bundle"
+    finished = subprocess.run(command(study, bundle), check=False, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert str(bundle) in finished.stderr

@@ -1,0 +1,352 @@
+"""Measuring how honest responses look when they are replayed.
+
+Responses are generated once, on a reference stack, to points spread over a plan, and replayed
+on others: further number formats and devices, other batches, another attention kernel.  What
+differs then is numerical noise and nothing else.  Each response counts with the largest value
+that any stack gave it, so that an audit on any one of them sees no larger ones than these.
+
+Demonstrations and sampling noise come from a seed of the calibration's own: it answers none of
+the sealed event's points, and what it measures is not what an evaluator could have fitted.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Final
+
+from safety_receipts.receipts.canonical import Sha256, decimal_string, tagged_digest
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.model.calibration import (
+    Alternative,
+    CalibratedStack,
+    CalibrationPredicate,
+    LengthBin,
+)
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.model.statement import (
+    CALIBRATION_TYPE,
+    STATEMENT_TYPE,
+    CalibrationStatement,
+    subject,
+)
+from safety_receipts.runner.engines.load import LoadedModel, load_model
+from safety_receipts.runner.engines.prefix.attention import Kernel
+from safety_receipts.runner.engines.rounding import round_weights
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
+from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.sealed import digest_of
+from safety_receipts.runner.prompts.rendering import Renderer
+from safety_receipts.runner.prompts.responses import reader_of
+from safety_receipts.runner.run.counting import render_points
+from safety_receipts.runner.run.event import run_of
+from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.seal import TOOL
+from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick
+from safety_receipts.verify.audit.statistics.plausibility import (
+    CLIP,
+    LARGEST,
+    LEAST_RESPONSES,
+    DefaultPlausibility,
+    Statistics,
+)
+from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.levels.rederive import Texts
+
+SEED_TAG: Final = "safety-receipts/calibration/1"
+RESPONSES: Final = 4_000
+"""Honest responses, where the plan has as many points."""
+ALTERNATIVE_RESPONSES: Final = 500
+"""Responses of each alternative."""
+ALTERNATIVES: Final = {"weights rounded to 8 bits": 8, "weights rounded to 4 bits": 4}
+"""Other models that the identity test is tried on, and their bits."""
+_BAND = 2
+"""A judge's verdict is ambiguous within so many times the noise seen in its margin."""
+_FEW_ROWS = 32
+
+Watch = Callable[[int, int], None]
+"""Told how many responses are replayed, and of how many, all stacks together."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """One number format on one device."""
+
+    dtype: Dtype
+    """Number format."""
+    device: str | None
+    """``cpu``, ``cuda``, …; None: an accelerator if there is one."""
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """Calibrates the replay of one plan's points.
+
+    Args:
+        resolved: The plan.
+        places: Number formats and devices to compare; the first is the reference, which
+            generates.
+        memory: Bound on the engine's memory in bytes; None: a share of what is free.
+        responses: Honest responses wanted.
+    """
+
+    resolved: ResolvedPlan
+    places: Sequence[Where]
+    memory: int | None = None
+    responses: int = RESPONSES
+
+    def calibrate(self, auditor: str | None, watch: Watch) -> CalibrationStatement:
+        """Generate, replay, and return the unsigned calibration.
+
+        Args:
+            auditor: Who calibrates, in words.
+            watch: Told how it goes.
+
+        Raises:
+            UsageError: The plan has too few points.
+            IncompleteError: Too many of them failed.
+            ReceiptsError: A model cannot be loaded.
+        """
+        plan = self.resolved.predicate
+        number = min(self.responses, plan.points)
+        if number < LEAST_RESPONSES:
+            raise UsageError(
+                f"{number:,} points are too few to calibrate on: at least {LEAST_RESPONSES:,}",
+                file=self.resolved.file,
+                hint="calibrate on a larger plan of the same checkpoint, sampling and judge",
+            )
+        seed = Sha256(tagged_digest(SEED_TAG, digest_of(plan), secrets.token_hex(32)).hex())
+        renderer = Renderer(plan, self.resolved.artifacts, seed)
+        judge = load_judge(
+            plan.judge,
+            self.resolved.artifacts.judge_folder,
+            device=self.places[0].device,
+            memory=self.memory,
+        )
+        model = self._model(self.places[0])
+        reference = self._stack(TransformersEngine(model, memory=self.memory), judge)
+        chosen = [place * plan.points // number for place in range(number)]
+        entries = self._generate(reference, renderer, seed, chosen)
+        if len(entries) < LEAST_RESPONSES:
+            raise IncompleteError(
+                f"{len(entries):,} of {number:,} points were generated, and "
+                f"{LEAST_RESPONSES:,} are needed"
+            )
+        # Before further models are loaded: two at a time are enough.
+        alternatives = [self._alternative(name, renderer, seed, reference) for name in ALTERNATIVES]
+        replays: list[tuple[CalibratedStack, list[Replayed]]] = []
+        names = list(self._names())
+        total = len(names) * len(entries)
+        for where in self.places:
+            if where is not self.places[0]:
+                model = self._model(where)
+            for name, engine in variants(model, self.memory):
+                replayer = self._replayer(renderer, seed, self._stack(engine, judge))
+                found = replayer.replay(entries)
+                replays.append((_stack_of(name, engine, found), found))
+                watch(len(replays) * len(entries), total)
+        predicate = self._predicate(auditor, reference, entries, replays, alternatives)
+        return CalibrationStatement(
+            type=STATEMENT_TYPE,
+            subject=subject(plan.checkpoint.name, plan.checkpoint.root),
+            predicate_type=CALIBRATION_TYPE,
+            predicate=predicate,
+        )
+
+    def _names(self) -> Iterator[str]:
+        for _ in self.places:
+            yield from VARIANTS
+
+    def _model(self, where: Where) -> LoadedModel:
+        folder = self.resolved.artifacts.folder
+        return load_model(folder, dtype=where.dtype, device=where.device or "auto")
+
+    def _stack(self, engine: TransformersEngine, judge: Judge) -> Stack:
+        reader = reader_of(self.resolved.artifacts.chat, self.resolved.predicate)
+        return Stack(engine, judge, None, reader)
+
+    def _replayer(self, renderer: Renderer, seed: Sha256, stack: Stack) -> Replayer:
+        plausibility = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.BFLOAT16)
+        plan = self.resolved.predicate
+        texts = Texts(plan, self.resolved.artifacts)
+        return Replayer(plan, seed, renderer, texts, stack, Yardstick(plausibility))
+
+    def _generate(
+        self, stack: Stack, renderer: Renderer, seed: Sha256, chosen: Sequence[int]
+    ) -> list[Entry]:
+        """Return generated points with their records."""
+        run = run_of(self.resolved, stack, secrets.token_bytes(32), seed)
+        points = render_points(renderer, chosen)
+        entries = [
+            (entry.point, entry.record)
+            for unit in run.units(points)
+            for entry in run.finish(unit)
+            if entry.point.outcome is not Outcome.FAILED and entry.record.response_tokens
+        ]
+        return sorted(entries, key=lambda entry: entry[0].index)
+
+    def _alternative(
+        self, name: str, renderer: Renderer, seed: Sha256, honest: Stack
+    ) -> Alternative:
+        plan = self.resolved.predicate
+        number = min(ALTERNATIVE_RESPONSES, plan.points)
+        chosen = [place * plan.points // number for place in range(number)]
+        other = self._model(self.places[0])
+        round_weights(other, ALTERNATIVES[name])
+        stack = replace(honest, engine=TransformersEngine(other, memory=self.memory))
+        entries = self._generate(stack, renderer, seed, chosen)
+        found = self._replayer(renderer, seed, honest).replay(entries)
+        scored = [one.statistics for one in found if one.statistics is not None]
+        return Alternative(
+            name=name,
+            clipped=tuple(_score(one.clipped) for one in scored),
+            tokens=tuple(one.tokens for one in scored),
+        )
+
+    def _predicate(
+        self,
+        auditor: str | None,
+        reference: Stack,
+        entries: Sequence[Entry],
+        replays: Sequence[tuple[CalibratedStack, Sequence[Replayed]]],
+        alternatives: Sequence[Alternative],
+    ) -> CalibrationPredicate:
+        plan = self.resolved.predicate
+        worst = worst_of([found for _, found in replays])
+        if len(worst) < LEAST_RESPONSES:
+            raise IncompleteError(
+                f"{len(worst):,} responses were scored on every stack, and {LEAST_RESPONSES:,} "
+                "are needed",
+                hint="lower the memory bound, or compare fewer stacks",
+            )
+        band = judge_band(entries, [found for _, found in replays])
+        engine = reference.engine
+        assert isinstance(engine, TransformersEngine)
+        return CalibrationPredicate(
+            auditor=auditor,
+            made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            tool=TOOL,
+            checkpoint=plan.checkpoint.root,
+            chat_template=plan.prompt.chat_template,
+            sampling=plan.sampling,
+            judge=plan.judge.digest,
+            responses=len(worst),
+            clip=decimal_string(CLIP, 6),
+            reference=_stack_of("reference", engine, []),
+            stacks=tuple(stack for stack, _ in replays),
+            bins=length_bins(worst),
+            clipped=tuple(_score(one.clipped) for one in worst),
+            tokens=tuple(one.tokens for one in worst),
+            branch_flip_rate=decimal_string(
+                max(Fraction(stack.flipped, len(entries)) for stack, _ in replays), 6
+            ),
+            ambiguity_rate=decimal_string(_ambiguous(entries, band), 6),
+            judge_band=None if band is None else decimal_string(band, 6),
+            alternatives=tuple(alternatives),
+        )
+
+
+VARIANTS: Final = ("shared prefixes", "few rows", "written-out attention", "plain batches")
+"""Ways to compute that are compared in every place."""
+
+
+def variants(model: LoadedModel, memory: int | None) -> Iterator[tuple[str, TransformersEngine]]:
+    """Yield the engines to compare, by name; where a model allows one way only, all are it."""
+    yield VARIANTS[0], TransformersEngine(model, memory=memory)
+    yield VARIANTS[1], TransformersEngine(model, memory=memory, max_rows=_FEW_ROWS)
+    yield VARIANTS[2], TransformersEngine(model, memory=memory, kernels=(Kernel.MATH,))
+    yield VARIANTS[3], TransformersEngine(model, memory=memory, shared=False)
+
+
+def worst_of(replays: Sequence[Sequence[Replayed]]) -> list[Statistics]:
+    """Return for each response the largest statistics that any stack gave it.
+
+    A response that a stack could not score is left out.
+    """
+    worst = []
+    for found in zip(*replays, strict=True):
+        scored = [one.statistics for one in found if one.statistics is not None]
+        if len(scored) == len(found):
+            worst.append(
+                Statistics(
+                    max(one.largest for one in scored),
+                    max(one.clipped for one in scored),
+                    scored[0].tokens,
+                )
+            )
+    return worst
+
+
+def length_bins(worst: Sequence[Statistics]) -> tuple[LengthBin, ...]:
+    """Cut responses by length into as many bins as have enough of them.
+
+    Responses of one length share a bin.
+    """
+    ordered = sorted(worst, key=lambda one: one.tokens)
+    bins: list[list[Statistics]] = [[]]
+    for place, one in enumerate(ordered):
+        full = len(bins[-1]) >= LEAST_RESPONSES and one.tokens > bins[-1][-1].tokens
+        if full and len(ordered) - place >= LEAST_RESPONSES:
+            bins.append([])
+        bins[-1].append(one)
+    return tuple(
+        LengthBin(
+            upto=None if number == len(bins) else members[-1].tokens,
+            largest=tuple(map(_score, sorted(one.largest for one in members))),
+            clipped=tuple(map(_score, sorted(one.clipped for one in members))),
+        )
+        for number, members in enumerate(bins, start=1)
+    )
+
+
+def judge_band(entries: Sequence[Entry], replays: Sequence[Sequence[Replayed]]) -> Fraction | None:
+    """Return the noise of a model judge's margin, doubled; None: a rule.
+
+    The same responses are judged again in every replay, in other batches.
+    """
+    noise = [
+        abs(Fraction(record.judge.margin) - Fraction(one.judge_margin))
+        for found in replays
+        for (_, record), one in zip(entries, found, strict=True)
+        if record.judge is not None
+        and record.judge.margin is not None
+        and one.judge_margin is not None
+    ]
+    return _BAND * max(noise) if noise else None
+
+
+def _ambiguous(entries: Sequence[Entry], band: Fraction | None) -> Fraction:
+    if band is None:
+        return Fraction(0)
+    margins = [
+        Fraction(record.judge.margin)
+        for _, record in entries
+        if record.judge is not None and record.judge.margin is not None
+    ]
+    return Fraction(sum(abs(one) <= band for one in margins), max(1, len(margins)))
+
+
+def _stack_of(name: str, engine: TransformersEngine, found: Sequence[Replayed]) -> CalibratedStack:
+    identity = engine.identity
+    largest = max((one.statistics.largest for one in found if one.statistics), default=0.0)
+    return CalibratedStack(
+        name=name,
+        dtype=identity.dtype,
+        device=identity.device,
+        attention=identity.attention,
+        torch=identity.torch,
+        transformers=identity.transformers,
+        branched=sum(one.branched is not None for one in found),
+        flipped=sum(one.label is not one.recorded for one in found if one.missing is None),
+        largest=_score(largest),
+    )
+
+
+def _score(value: float) -> str:
+    return decimal_string(Fraction(min(value, LARGEST)), 6)

@@ -1,0 +1,171 @@
+"""One audit from its announcement to its signed statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safety_receipts.receipts.audit_forms import write_audit
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IncompleteError,
+    IntegrityError,
+    InterruptedByUserError,
+)
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.audit import AuditMethod, ChallengeKind, SecondJudgeVerdict
+from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.receipt import Environment
+from safety_receipts.receipts.model.statement import AuditStatement
+from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.seal import MEMORY, environment_of, stack_of
+from safety_receipts.verify.audit.journal import AuditJournal, journal_path
+from safety_receipts.verify.audit.regenerate import Regenerator
+from safety_receipts.verify.audit.report import Circumstances, audit_statement, replay_checks
+from safety_receipts.verify.audit.run import Announced, Audit, Evidence, Replay, Watch, own_audits
+from safety_receipts.verify.audit.second_opinion import Asked, ask_again
+from safety_receipts.verify.audit.session import Case
+
+
+@dataclass(frozen=True)
+class Auditor:
+    """Who audits, and with what."""
+
+    signer: Signer
+    """Signs announcement and audit."""
+    loaded: LoadedStack
+    """Engine and judge."""
+    reference: Callable[[], Engine] | None
+    """Gives an engine in fp32, by which hard margins are reproduced; None: the stack's own
+    engine runs in fp32."""
+    out: Path
+    """The folder whose ``audits`` it writes to."""
+
+
+def conduct(
+    case: Case,
+    announced: Announced,
+    auditor: Auditor,
+    checked: Sequence[Check],
+    *,
+    beacon_value: str | None = None,
+    watch: Watch = lambda _, __: None,
+) -> tuple[AuditStatement, Envelope]:
+    """Replay what an announcement draws, and sign what follows.
+
+    Args:
+        case: The receipt and the auditor's artifacts.
+        announced: The announcement.
+        auditor: Who audits, and with what.
+        checked: What was checked before, for the statement.
+        beacon_value: What the announced beacon round said, 64 hex digits.
+        watch: Told how many points are replayed.
+
+    Raises:
+        IncompleteError: The announced beacon round's value is missing.
+        InterruptedByUserError: The user stopped it; what was replayed stays.
+        IntegrityError: A drawn point does not follow from the plan and the artifacts.  That is
+            signed, too: an evaluator who spoils a few records must not silence an audit.
+        UsageError: The audit was begun with another stack.
+        FileAccessError: The folder cannot be written.
+    """
+    nonce = challenge_of(announced, beacon_value)
+    engine = auditor.loaded.stack.engine
+    case.check_stack(engine.identity.dtype)
+    environment = environment_of(engine.identity, case.plan, auditor.loaded.memory)
+    digest = announced.envelope.digest
+    journal = _open_journal(auditor, digest, environment)
+    audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
+    replay: Replay
+    if announced.terms.method is AuditMethod.REGENERATE:
+        replay = Regenerator(case.plan, case.renderer, auditor.loaded.stack, nonce).replay
+    else:
+        replay = case.replayer(auditor.loaded, auditor.reference).replay
+    broken: IntegrityError | None = None
+    try:
+        audit.run(nonce, journal, replay, watch)
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(
+            f"interrupted; {len(journal.replayed):,} replayed points are kept",
+            hint="run the same command again to go on",
+        ) from None
+    except IntegrityError as error:
+        broken = error
+    checks = [*checked, *replay_checks(audit, broken)]
+    if announced.terms.challenge.kind is ChallengeKind.BEACON:
+        why = "whether the beacon said this in that round cannot be checked offline"
+        checks.append(
+            Check(
+                name="challenge-beacon",
+                level=CheckLevel.NONE,
+                status=CheckStatus.NOT_CHECKED,
+                detail=why,
+            )
+        )
+    statement = audit_statement(
+        announced,
+        audit,
+        case.receipt,
+        Circumstances(
+            identity=case.identity(audit, Dtype(environment.dtype), nonce),
+            second_judge=_asked_again(case, audit, auditor.loaded),
+            checks=checks,
+            environment=environment,
+            known_starts=len(
+                own_audits(case.digest, auditor.signer, [case.bundle.folder, auditor.out])
+            ),
+            beacon_value=beacon_value,
+        ),
+    )
+    envelope, _ = write_audit(statement, auditor.signer, auditor.out)
+    journal.remove()
+    if broken is not None:
+        raise IntegrityError(
+            broken.message, file=broken.file, hint=f"signed as audit {envelope.digest}"
+        )
+    return statement, envelope
+
+
+def _asked_again(case: Case, audit: Audit, loaded: LoadedStack) -> SecondJudgeVerdict | None:
+    """Ask the second judge again where there is one, unless a rate is refuted already."""
+    judge, agreement = loaded.stack.second_judge, case.receipt.judge_agreement
+    if judge is None or agreement is None or not audit.identified:
+        return None
+    contradicted = {one.id for one in audit.identified if one.contradicts_record}
+    asked = Asked(judge, case.renderer)
+    return ask_again(audit.sampled(), agreement, audit.terms, asked, contradicted)
+
+
+def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> AuditJournal:
+    path = journal_path(auditor.out, start)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # announced elsewhere, perhaps
+    except OSError as error:
+        raise FileAccessError.from_os(error, "create", path.parent) from None
+    stack = stack_of(environment)
+    # What memory is free cuts other batches, which makes no other stack: replayed points stand.
+    del stack[MEMORY]
+    return AuditJournal(path, start, stack, auditor.signer)
+
+
+def challenge_of(announced: Announced, beacon_value: str | None) -> str:
+    """Return what decides which points are drawn.
+
+    Raises:
+        IncompleteError: It is the value of a beacon round, which is not given.
+    """
+    challenge = announced.terms.challenge
+    if challenge.nonce is not None:
+        return challenge.nonce
+    if beacon_value is None:
+        named = "" if challenge.beacon is None else f"{challenge.beacon.round:,}"
+        raise IncompleteError(
+            f"announced; the audit waits for beacon round {named}",
+            hint="run the same command again with --beacon-value when it is out",
+        )
+    return beacon_value

@@ -1,0 +1,128 @@
+"""Audits that have a result: the same command again reports it, and announces nothing.
+
+An auditor who is killed just after the result, or only wants to see it again, must not announce
+another audit by that: announced audits count, and the risk with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safety_receipts.receipts.audit_forms import DRAWN_POINTS, has_public_form, sign_public_form
+from safety_receipts.receipts.bundle import BundleWriter
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.model.statement import AuditStatement
+from safety_receipts.verify.audit.journal import journal_path
+from safety_receipts.verify.audit.run import Announced, own_audits, own_results, signed_public_form
+from safety_receipts.verify.audit.session import Case, Wish, wanted_terms
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An audit's result."""
+
+    envelope: Envelope
+    """As it was signed."""
+    statement: AuditStatement
+    """What it says."""
+
+    def refuse_broken(self, bundle: Path) -> None:
+        """End as the audit did, where a drawn point did not follow.
+
+        Raises:
+            IntegrityError: One did not.
+        """
+        for check in self.statement.predicate.checks:
+            if (check.name, check.status) == (DRAWN_POINTS, CheckStatus.FAILED):
+                raise IntegrityError(
+                    check.detail, file=bundle, hint=f"signed as audit {self.envelope.digest}"
+                )
+
+
+def finished_audits(
+    receipt: Sha256, signer: Signer, folders: Sequence[Path]
+) -> dict[Sha256, Finished]:
+    """Return what a key found of a receipt: of each announcement the latest, by its digest."""
+    results = [
+        Finished(envelope, statement)
+        for envelope, statement in own_results(receipt, signer, folders)
+    ]
+    results.sort(key=lambda one: (one.statement.predicate.finished_at, one.envelope.digest))
+    return {one.statement.predicate.start.digest: one for one in results}
+
+
+def finished_before(
+    case: Case, wish: Wish, signer: Signer, out: Path, *, beacon_value: str | None = None
+) -> Finished | None:
+    """Return the latest result on the terms that an auditor asks for; None: there is none.
+
+    None too where another is asked for, or one on these terms is announced and not finished: that
+    one is gone on with.  Journals that finished audits left behind are removed.
+
+    Args:
+        case: The receipt.
+        wish: What the auditor asks for.
+        signer: The auditor.
+        out: The folder whose ``audits`` are written to; the bundle's are looked at as well.
+        beacon_value: What the announced beacon round is said to have said.
+
+    Raises:
+        UsageError, IncompleteError: As :func:`verify.audit.session.terms_of`.
+        FileAccessError: A journal cannot be removed.
+    """
+    folders = [case.bundle.folder, out]
+    results = finished_audits(case.digest, signer, folders)
+    for start in results:
+        _remove(journal_path(out, start))
+    if wish.new:
+        return None
+    wanted = wanted_terms(case, wish)
+    starts = [one for one in own_audits(case.digest, signer, folders) if wanted.met_by(one.terms)]
+    if any(one.envelope.digest not in results for one in starts):
+        return None
+    found = [results[one.envelope.digest] for one in starts]
+    if beacon_value is not None:
+        found = [one for one in found if one.statement.predicate.beacon_value == beacon_value]
+    return max(found, key=lambda one: one.statement.predicate.finished_at, default=None)
+
+
+def complete(finished: Finished, case: Case, signer: Signer, out: Path) -> None:
+    """Sign the public form of a result that has none: its audit was killed before, or is older.
+
+    Raises:
+        FileAccessError: The folder cannot be written.
+    """
+    said = finished.statement.predicate
+    if has_public_form(said) and not signed_public_form(
+        said.start.digest, signer, [case.bundle.folder, out]
+    ):
+        envelope = sign_public_form(said, finished.envelope.digest, signer)
+        BundleWriter(out).write_audit(envelope)
+
+
+def refuse_finished(case: Case, announced: Announced, signer: Signer, out: Path) -> None:
+    """Refuse to go on with an audit that another process finished a moment ago, elsewhere.
+
+    Raises:
+        UsageError: It has a result.
+    """
+    digest = announced.envelope.digest
+    if digest in finished_audits(case.digest, signer, [case.bundle.folder, out]):
+        raise UsageError(
+            f"audit {digest[:12]}… was finished a moment ago",
+            file=case.bundle.folder,
+            hint="run the same command again to see its result",
+        )
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileAccessError.from_os(error, "remove", path) from None

@@ -1,0 +1,106 @@
+"""Auditing a model that cannot be loaded: ask it again, and compare rates.
+
+Behind an API there are no logits to hold a recorded response against.  What is left is to ask
+for new responses to drawn points and to test whether the rate over them agrees: the same
+betting test, on points drawn from all that were planned, with everything that does not end as
+the claim has it counting against it.  Nothing ties the recorded responses to the model then, and
+a model may have changed since: the most such an audit says is *consistent with*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.prompts.rendering import Renderer
+from safety_receipts.runner.run.counting import render_points
+from safety_receipts.runner.run.execute import Stack, complete, decoding_of
+from safety_receipts.runner.run.judging import judged
+from safety_receipts.verify.audit.replay import Entry
+from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.levels.rederive import prompt_problem
+
+SEED_TAG = "safety-receipts/regenerate/1"
+
+
+@dataclass(frozen=True)
+class Regenerator:
+    """Asks for new responses to points of one sealed event.
+
+    Args:
+        plan: The sealed plan.
+        renderer: Renders its prompts from the auditor's artifacts.
+        stack: The auditor's engine and judge.
+        nonce: The challenge's: seeded sampling gets noise of its own from it, as the recorded
+            responses' noise would only give the recorded responses again.
+    """
+
+    plan: PlanPredicate
+    renderer: Renderer
+    stack: Stack
+    nonce: str
+
+    def replay(self, entries: Sequence[Entry]) -> list[Replayed]:
+        """Return the label of a new response to each point, in order.
+
+        Args:
+            entries: Points, each with its record, whatever became of them.
+
+        Raises:
+            IntegrityError: A record's prompt does not follow from the plan and the artifacts.
+        """
+        rendered = render_points(self.renderer, [point.index for point, _ in entries])
+        seed = Sha256(tagged_digest(SEED_TAG, self.nonce).hex())
+        sampling = self.plan.sampling
+        requests = []
+        for (point, record), one in zip(entries, rendered, strict=True):
+            problem = prompt_problem(one, record)
+            if problem is not None:
+                raise IntegrityError(f"point {point.index} ({point.condition}): {problem}")
+            requests.append(
+                Request(
+                    key=one.index,
+                    tokens=one.tokens,
+                    max_new_tokens=sampling.max_new_tokens,
+                    stop_ids=frozenset(sampling.end_tokens),
+                    seed=point_noise_seed(seed, point.id),
+                )
+            )
+        decoding = decoding_of(sampling)
+        completions = complete(requests, lambda: self.stack.engine.generate(requests, decoding))
+        answered = [completions[request.key] for request in requests]
+        texts = [
+            None if one.reason is not None else self.stack.reader.read(one.tokens)
+            for one in answered
+        ]
+        exchanges = [
+            (place, Exchange(rendered[place].query, text.text))
+            for place, text in enumerate(texts)
+            if text is not None and text.reason is None
+        ]
+        judgements = judged(self.stack.judge, [exchange for _, exchange in exchanges])
+        labels = {
+            place: judgement.outcome
+            for (place, _), judgement in zip(exchanges, judgements, strict=True)
+        }
+        return [
+            Replayed(
+                id=point.id,
+                condition=point.condition,
+                recorded=point.outcome,
+                label=labels.get(place, Outcome.UNSCORED),
+                missing=_missing(answered[place].reason, answered[place].error),
+            )
+            for place, (point, _) in enumerate(entries)
+        ]
+
+
+def _missing(reason: Reason | None, error: str | None) -> str | None:
+    return None if reason is None else error or reason.value

@@ -1,0 +1,196 @@
+"""The signed statement that an audit ends with."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+
+from safety_receipts.receipts.audit_forms import DRAWN_POINTS
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    AuditTerms,
+    AuditVerdict,
+    ChallengeKind,
+    IdentityTest,
+    SecondJudgeVerdict,
+)
+from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.receipt import DigestReference, Environment, EvaluationPredicate
+from safety_receipts.receipts.model.statement import (
+    AUDIT_TYPE,
+    STATEMENT_TYPE,
+    AuditStatement,
+    subject,
+)
+from safety_receipts.verify.audit.run import Announced, Audit, verdict_of
+from safety_receipts.verify.audit.statistics.risk_limit import REFUTING_LEVEL
+from safety_receipts.verify.audit.statistics.scope import claim_words, scope_of
+from safety_receipts.verify.checks import MAX_DETAIL
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What an audit tells of itself beside its draws."""
+
+    identity: IdentityTest | None
+    """The model-identity test; None: not made."""
+    checks: Sequence[Check]
+    """What was and was not checked besides."""
+    environment: Environment
+    """What the points were replayed with."""
+    second_judge: SecondJudgeVerdict | None
+    """What asking the second judge again said; None: there is none, or it was not asked."""
+    known_starts: int
+    """Audits of this receipt that the auditor announced, this one included."""
+    beacon_value: str | None = None
+    """What the named beacon round said."""
+
+
+def audit_statement(
+    announced: Announced, audit: Audit, receipt: EvaluationPredicate, told: Circumstances
+) -> AuditStatement:
+    """Return the unsigned statement of an audit."""
+    terms = announced.terms
+    verdict = verdict_of(audit, told.identity, told.second_judge)
+    predicate = AuditPredicate(
+        **{name: getattr(terms, name) for name in AuditTerms.model_fields},
+        start=DigestReference(digest=announced.envelope.digest),
+        known_starts=told.known_starts,
+        beacon_value=told.beacon_value,
+        finished_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        verdict=verdict,
+        conditions=tuple(claim.verdict(audit.alpha, audit.level) for claim in audit.claims),
+        identity=told.identity,
+        drawn=audit.drawn,
+        identity_drawn=tuple(one.id for one in audit.identified),
+        outcomes=audit.outcomes,
+        second_judge=told.second_judge,
+        blinding=secrets.token_hex(32),
+        points_total=receipt.evidence.size,
+        checks=tuple(told.checks),
+        environment=told.environment,
+        guarantee=guarantee(audit, verdict, told.known_starts),
+        assumptions=assumptions(audit),
+    )
+    return AuditStatement(
+        type=STATEMENT_TYPE,
+        subject=subject("receipt", terms.receipt.digest),
+        predicate_type=AUDIT_TYPE,
+        predicate=predicate,
+    )
+
+
+def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
+    """Return what a verdict means, in plain words."""
+    terms = audit.terms
+    if verdict is AuditVerdict.REFUTED and _ruled_out(audit):
+        return (
+            f"{_ruled_out(audit):,} drawn points have a label that the judge's rule does not give "
+            "to the recorded text: the record is false, whatever its rates."
+        )
+    if verdict is AuditVerdict.REFUTED:
+        level = decimal_string(REFUTING_LEVEL, 2)
+        return (
+            f"Drawn points contradict the record beyond any numerical noise, too many for at least "
+            f"one audited rate to be within {terms.epsilon}.  A receipt whose rates all are would "
+            f"have been refuted with probability at most {level}."
+        )
+    if verdict is AuditVerdict.INCONCLUSIVE:
+        return "Nothing follows: neither do the recorded rates stand, nor are they refuted."
+    risk = Fraction(terms.alpha) * known_starts
+    tried = "" if known_starts == 1 else f" ({known_starts} audits known, at {terms.alpha} each)"
+    words = {"not higher": "exceeds the recorded one", "not lower": "lies below the recorded one"}
+    directions = " or ".join(dict.fromkeys(words[claim_words(rate)] for rate in terms.rates))
+    draws = len(audit.drawn) + len(audit.identified)
+    scope = scope_of(audit.receipt, terms.rates, draws=draws, replayed=audit.points)
+    which = f"of {scope.rates[0]:,} audited (the receipt records {scope.rates[1]:,})"
+    share = decimal_string(min(Fraction(1), risk), 6).rstrip("0").rstrip(".")
+    if verdict is AuditVerdict.CONSISTENT_WITH:
+        return (
+            f"If any rate {which}, over new responses to all planned points, {directions} by "
+            f"{terms.epsilon} or more, this audit would have called it consistent with "
+            f"probability at most {share}{tried}.  Nothing ties the recorded responses to the "
+            "model."
+        )
+    return (
+        f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being the "
+        f"pinned judge on responses that the pinned model plausibly emits, this audit would have "
+        f"confirmed with probability at most {share}{tried}."
+    )
+
+
+def _ruled_out(audit: Audit) -> int:
+    outcomes = audit.outcomes
+    found = sum(claim.ruled_out for claim in audit.claims)
+    return found + (0 if outcomes is None else outcomes.false_labels)
+
+
+def assumptions(audit: Audit) -> tuple[str, ...]:
+    """Return what an audit's verdict rests on."""
+    terms = audit.terms
+    said = [
+        f"Errors of a rate below {terms.epsilon} are not looked for.",
+        "The plan was the only one: without beacon and log a receipt can be the best of several.",
+        "The auditor's checkpoint, corpora and judge are those named; their digests were compared.",
+        "Queries and demonstrations are those of the plan, not of all that people ask.",
+        "Whatever is missing, implausible or ambiguous was counted against the record.",
+    ]
+    if terms.method is AuditMethod.REGENERATE:
+        said.append("The model that answered is the one that the receipt names, as it was then.")
+    elif terms.calibration is None:
+        said.append(
+            "uncalibrated: what is plausible was held to stated limits of the number format, not "
+            "to measurements on honest stacks."
+        )
+    if terms.challenge.kind is ChallengeKind.SELF:
+        said.append("The nonce was given by hand: whoever chose it could have chosen the points.")
+    return tuple(said)
+
+
+def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Check]:
+    """Return what was and was not checked of the drawn points, and what no replay shows.
+
+    Args:
+        audit: The audit.
+        broken: What does not follow in a drawn point, which ended it.
+    """
+    drawn = audit.points
+    followed = _check(DRAWN_POINTS, CheckStatus.NOT_CHECKED, "none was drawn")
+    if broken is not None:
+        said = printable(broken.message, MAX_DETAIL)
+        followed = _check(DRAWN_POINTS, CheckStatus.FAILED, said)
+    elif drawn:
+        detail = f"prompt, text and commitment of all {drawn:,} follow"
+        followed = _check(DRAWN_POINTS, CheckStatus.PASSED, detail)
+    if audit.terms.method is AuditMethod.REGENERATE:
+        untied = _check("responses", CheckStatus.NOT_CHECKED, _NOT_TIED)
+        return [untied, _FINDINGS] if broken is None else [followed, untied, _FINDINGS]
+    calibrated = audit.terms.calibration is not None
+    return [
+        followed,
+        _check(
+            "calibration",
+            CheckStatus.PASSED if calibrated else CheckStatus.NOT_CHECKED,
+            "the auditor's own" if calibrated else "uncalibrated: stated limits",
+        ),
+        _FINDINGS,
+    ]
+
+
+def _check(name: str, status: CheckStatus, detail: str) -> Check:
+    return Check(name=name, level=CheckLevel.REPLAYED, status=status, detail=detail)
+
+
+_NOT_TIED = "new responses were asked for: nothing ties the recorded ones to the model"
+_FINDINGS = _check(
+    "findings",
+    CheckStatus.NOT_CHECKED,
+    "confirmed rates say nothing of effects: these need every condition, both ways",
+)

@@ -1,0 +1,380 @@
+"""An audit: announce it, replay drawn points, say whether the recorded rates stand.
+
+The announcement is signed before any point is replayed.  Which points are drawn follows from
+it and the receipt by hashing alone; how many, from what the points say.  An audit that is
+stopped goes on where it stopped, with the same points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Final
+
+from safety_receipts.receipts.audit_forms import AnyAudit, parse_audit
+from safety_receipts.receipts.bundle import (
+    AUDITS,
+    MAX_AUDIT_BYTES,
+    POINTS,
+    Bundle,
+    BundleWriter,
+    parse_point,
+    read_envelope,
+)
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
+from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.model.audit import (
+    AuditStartPredicate,
+    AuditVerdict,
+    IdentityTest,
+    OutcomeReplays,
+    SecondJudgeVerdict,
+)
+from safety_receipts.receipts.model.point import RestrictedRecord
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.model.statement import (
+    AUDIT_START_TYPE,
+    STATEMENT_TYPE,
+    AuditStartStatement,
+    AuditStatement,
+    PublicAuditStatement,
+    subject,
+)
+from safety_receipts.verify.audit.claims import Claim, claims_of
+from safety_receipts.verify.audit.journal import AuditJournal
+from safety_receipts.verify.audit.replay import Entry
+from safety_receipts.verify.audit.statistics.draws import GENERATED, Drawn, points_in_order
+from safety_receipts.verify.audit.statistics.hypotheses import least_identity
+from safety_receipts.verify.audit.statistics.outcomes import (
+    outcome_replays,
+    reads_outcomes,
+    refutes,
+    refuting_level,
+)
+from safety_receipts.verify.audit.statistics.plausibility import Statistics
+from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.scope import name_of
+from safety_receipts.verify.audit.statistics.verdicts import rate_verdict, whole_verdict
+
+ROUND: Final = 512
+"""Most points of a condition that are replayed before the test is looked at."""
+
+_LEAST_ROUND: Final = 32
+_MAX_FILES: Final = 100_000
+
+Replay = Callable[[Sequence[Entry]], list[Replayed]]
+Watch = Callable[[int, int], None]
+"""Told how many points are replayed, and how many it will take as far as one can tell."""
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A signed announcement."""
+
+    envelope: Envelope
+    """As it was signed."""
+    terms: AuditStartPredicate
+    """What it says."""
+
+
+def announce(terms: AuditStartPredicate, signer: Signer, folder: Path) -> Announced:
+    """Sign an announcement into a folder's ``audits``.
+
+    Raises:
+        FileAccessError: The folder cannot be written.
+    """
+    statement = AuditStartStatement(
+        type=STATEMENT_TYPE,
+        subject=subject("receipt", terms.receipt.digest),
+        predicate_type=AUDIT_START_TYPE,
+        predicate=terms,
+    )
+    envelope = sign(statement.to_wire(), signer)
+    BundleWriter(folder).write_audit(envelope)
+    return Announced(envelope, terms)
+
+
+def own_audits(receipt: Sha256, signer: Signer, folders: Iterable[Path]) -> list[Announced]:
+    """Return what a key announced for a receipt, in some folders; each once.
+
+    What others signed does not count: anybody can put files there.
+    """
+    starts = {
+        envelope.digest: Announced(envelope, statement.predicate)
+        for envelope, statement in _signed(signer, folders)
+        if isinstance(statement, AuditStartStatement)
+        and statement.predicate.receipt.digest == receipt
+    }
+    return list(starts.values())
+
+
+def unfinished_audits(receipt: Sha256, signer: Signer, folders: Sequence[Path]) -> list[Announced]:
+    """Return what a key announced for a receipt and gave no result of."""
+    answered = {
+        statement.predicate.start.digest
+        for _, statement in _signed(signer, folders)
+        if not isinstance(statement, AuditStartStatement)
+    }
+    starts = own_audits(receipt, signer, folders)
+    return [start for start in starts if start.envelope.digest not in answered]
+
+
+def own_results(
+    receipt: Sha256, signer: Signer, folders: Iterable[Path]
+) -> list[tuple[Envelope, AuditStatement]]:
+    """Return what a key found of a receipt, in some folders."""
+    return [
+        (envelope, statement)
+        for envelope, statement in _signed(signer, folders)
+        if isinstance(statement, AuditStatement) and statement.predicate.receipt.digest == receipt
+    ]
+
+
+def signed_public_form(start: Sha256, signer: Signer, folders: Iterable[Path]) -> bool:
+    """Say whether a key signed the public form of an announcement's result, in some folders."""
+    return any(
+        isinstance(statement, PublicAuditStatement) and statement.predicate.start.digest == start
+        for _, statement in _signed(signer, folders)
+    )
+
+
+def _signed(signer: Signer, folders: Iterable[Path]) -> Iterator[tuple[Envelope, AnyAudit]]:
+    """Yield the statements in some folders' audits that a key signed."""
+    trust = TrustSet([signer.public])
+    for folder in folders:
+        # Not by the bundle's own list, which refuses too many: junk must not silence an audit.
+        for path in islice((folder / AUDITS).glob("*.dsse.json"), _MAX_FILES):
+            try:
+                envelope = read_envelope(path, MAX_AUDIT_BYTES)
+                if envelope.signed_by(trust):
+                    yield envelope, parse_audit(envelope, path)
+            except ReceiptsError:
+                continue  # no audit of this tool's
+
+
+class Evidence:
+    """The points of a bundle that an audit can draw, and their records.
+
+    Args:
+        bundle: The bundle.
+        receipt: Its receipt; the evidence lines are held to its root as they are read.
+
+    Raises:
+        IntegrityError: The evidence is not what the receipt binds.
+    """
+
+    def __init__(self, bundle: Bundle, receipt: EvaluationPredicate) -> None:
+        self._bundle, self._receipt = bundle, receipt
+
+    def order(
+        self, claims: Sequence[Claim], receipt: Sha256, nonce: str, sample: int
+    ) -> list[Drawn]:
+        """Give every claim its points in the order of the challenge.
+
+        Returns:
+            The first ``sample`` generated points in that order, for the model's identity.
+        """
+        kinds = [claim.kind for claim in claims]
+        orders = points_in_order(
+            self._bundle, self._receipt, [*kinds, GENERATED], (receipt, nonce), sample
+        )
+        for claim, kind in zip(claims, kinds, strict=True):
+            claim.order = orders[kind]
+            if len(claim.order) != claim.hypothesis.recorded:
+                raise IntegrityError(
+                    f"{name_of(claim.rate)}: {len(claim.order):,} points, the receipt counts "
+                    f"{claim.hypothesis.recorded:,}",
+                    file=self._bundle.folder / POINTS,
+                )
+        return orders[GENERATED]
+
+    def entries(self, indices: Iterable[int]) -> list[Entry]:
+        """Return some points with their records, in plan order."""
+        wanted = set(indices)
+        size = self._receipt.evidence.size
+        path = self._bundle.folder / POINTS
+        return [
+            (parse_point(line, number + 1, path), record)
+            for number, (line, record) in enumerate(self._pairs(size))
+            if number in wanted
+        ]
+
+    def _pairs(self, size: int) -> Iterator[tuple[bytes, RestrictedRecord]]:
+        for line, record in zip_longest(self._bundle.lines(size), self._bundle.responses()):
+            if line is None or record is None:
+                raise IntegrityError(
+                    "evidence and restricted records differ in length", file=self._bundle.folder
+                )
+            yield line, record
+
+
+class Audit:
+    """One announced audit while it runs.
+
+    Args:
+        announced: Its announcement.
+        receipt: The receipt.
+        evidence: Its points.
+    """
+
+    def __init__(
+        self, announced: Announced, receipt: EvaluationPredicate, evidence: Evidence
+    ) -> None:
+        terms = announced.terms
+        self.terms = terms
+        self.receipt = receipt
+        """The receipt."""
+        self._evidence = evidence
+        self.alpha = Fraction(terms.alpha)
+        self.level = refuting_level(len(terms.rates), outcomes=reads_outcomes(terms.method))
+        """Level at which one test refutes: each rate's, and that of all outcomes."""
+        self.claims = claims_of(receipt, terms.rates, terms)
+        self.identified: list[Replayed] = []
+        """Points replayed for the model's identity, in the order drawn."""
+        self._sample: list[Drawn] = []
+
+    def run(self, nonce: str, journal: AuditJournal, replay: Replay, watch: Watch) -> None:
+        """Draw and replay until every claim is decided, or the budget is spent.
+
+        Then, unless a rate is refuted, the points for the model's identity: a sample of all
+        responses.  The recorded refusals alone would not do: a model that complies more has
+        refusals that are the named one's too.
+
+        Args:
+            nonce: The challenge's.
+            journal: Keeps what was replayed.
+            replay: Replays points.
+            watch: Told how it goes.
+
+        Raises:
+            IntegrityError: A drawn point's record does not follow from plan and artifacts.
+        """
+        sample = self._evidence.order(
+            self.claims, self.terms.receipt.digest, nonce, self.terms.identity_points
+        )
+        budget = self.terms.budget.max_points
+        while True:
+            plan = self._next(budget)
+            total = sum(number for _, number in plan)
+            drawn = sum(len(claim.replayed) for claim in self.claims)
+            watch(drawn, drawn + total + len(sample))
+            if not total:
+                break
+            chosen = [
+                one
+                for claim, number in plan
+                for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]
+            ]
+            self._replay(chosen, journal, replay)
+            for claim, number in plan:
+                for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]:
+                    claim.take(journal.replayed[one.id])
+        if not any(claim.refuted(self.level) for claim in self.claims):
+            self._replay(sample, journal, replay)
+            self._sample = sample
+            self.identified = [journal.replayed[one.id] for one in sample]
+        watch(drawn + len(sample), drawn + len(sample))
+
+    def _replay(self, chosen: Sequence[Drawn], journal: AuditJournal, replay: Replay) -> None:
+        missing = [one.index for one in chosen if one.id not in journal.replayed]
+        for start in range(0, len(missing), ROUND):
+            part = missing[start : start + ROUND]
+            journal.add(replay(self._evidence.entries(part)))
+        if any(one.id not in journal.replayed for one in chosen):
+            raise IntegrityError("the evidence is not what it was when the audit began")
+
+    def _next(self, budget: int | None) -> list[tuple[Claim, int]]:
+        """Return how many points of each claim come next.
+
+        It depends on what was replayed alone, so that an audit that goes on draws what it
+        would have drawn.
+        """
+        if any(claim.refuted(self.level) for claim in self.claims):
+            return []
+        left = None
+        if budget is not None:
+            left = budget - sum(len(claim.replayed) for claim in self.claims)
+        plan = []
+        open_ = [c for c in self.claims if c.wanted(self.alpha, self.level)]
+        for place, claim in enumerate(open_):
+            # A round that confirms, if nothing contradicts; then small ones, as after a
+            # contradiction either side may be near.
+            before = len(claim.replayed)
+            most = max(_LEAST_ROUND, before // 2) if before else ROUND
+            number = min(most, claim.wanted(self.alpha, self.level))
+            if left is not None:
+                number = min(number, left // (len(open_) - place))
+                left -= number
+            if number:
+                plan.append((claim, number))
+        return plan
+
+    @property
+    def drawn(self) -> tuple[Sha256, ...]:
+        """Ids of the points replayed, claim by claim, in the order drawn."""
+        return tuple(one.id for claim in self.claims for one in claim.replayed)
+
+    @property
+    def points(self) -> int:
+        """How many points were replayed."""
+        return len({*self.drawn, *(one.id for one in self.identified)})
+
+    @cached_property
+    def outcomes(self) -> OutcomeReplays | None:
+        """What the points replayed for the model's identity say of recorded outcomes; None: the
+        method replays none.  Asked for when the audit is over.
+        """
+        if not reads_outcomes(self.terms.method):
+            return None
+        return outcome_replays(self.identified, self.receipt, Fraction(self.terms.epsilon))
+
+    @property
+    def refuted(self) -> bool:
+        """Whether anything refutes the receipt.  Asked for when the audit is over."""
+        found = self.outcomes
+        by_outcomes = found is not None and refutes(found, self.level)
+        return by_outcomes or any(claim.refuted(self.level) for claim in self.claims)
+
+    def sampled(self) -> list[Entry]:
+        """Return the points replayed for the model's identity, with their records, as drawn."""
+        place = {one.index: number for number, one in enumerate(self._sample)}
+        return sorted(self._evidence.entries(place), key=lambda entry: place[entry[0].index])
+
+    def statistics(self) -> list[Statistics]:
+        """Return the margins of the responses replayed for the model's identity."""
+        return [one.statistics for one in self.identified if one.statistics is not None]
+
+
+def verdict_of(
+    audit: Audit, identity: IdentityTest | None, second_judge: SecondJudgeVerdict | None = None
+) -> AuditVerdict:
+    """Return what an audit says as a whole.
+
+    Args:
+        audit: The audit, when it is over.
+        identity: The model-identity test; None: not made.
+        second_judge: What asking the second judge again said; None: it was not asked.
+    """
+    method = audit.terms.method
+    rates = [
+        rate_verdict(
+            method, refuted=claim.refuted(audit.level), confirmed=claim.confirmed(audit.alpha)
+        )
+        for claim in audit.claims
+    ]
+    enough = len(audit.identified) >= least_identity(audit.receipt.evidence.size)
+    identified = identity is not None and identity.passed and enough
+    return whole_verdict(
+        method,
+        rates,
+        identified=identified,
+        level=audit.level,
+        outcomes=audit.outcomes,
+        second_judge=second_judge,
+    )

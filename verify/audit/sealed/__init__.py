@@ -1,0 +1,1 @@
+"""Audits that hang on a receipt, checked without a model."""

@@ -1,0 +1,459 @@
+"""Audits that hang on a receipt: are they about it, and did a trusted auditor sign them?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from safety_receipts.receipts.audit_forms import form_key, kind_of, parse_audit, public_form
+from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import MalformedError, ReceiptsError
+from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.keys import PublicKey, TrustSet
+from safety_receipts.receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    AuditStartPredicate,
+    AuditVerdict,
+    ChallengeKind,
+    PublicAuditPredicate,
+)
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.statement import (
+    AUDIT_START_TYPE,
+    CALIBRATION_TYPE,
+    EVALUATION_TYPE,
+    FIRST_AUDIT_START_TYPE,
+    FIRST_AUDIT_TYPE,
+    PLAN_TYPE,
+    AuditStartStatement,
+    EvaluationStatement,
+)
+from safety_receipts.verify.audit.sealed.arithmetic import arithmetic_problems, draws_problem
+from safety_receipts.verify.audit.sealed.problems import (
+    Result,
+    draws_of,
+    missing_problems,
+    points_replayed,
+    public_problems,
+    result_problems,
+    start_problems,
+)
+from safety_receipts.verify.audit.statistics.scope import Scope, outcomes_json, rate_json, scope_of
+from safety_receipts.verify.checks import CheckList
+
+_LEVEL = CheckLevel.REPLAYED
+
+
+def check_audits(
+    bundle: Bundle,
+    receipt: Signed[EvaluationStatement] | None,
+    evaluators: TrustSet,
+    auditors: TrustSet,
+    checks: CheckList,
+) -> list[AuditSeen]:
+    """Add one check for each file in ``audits/``.
+
+    Anybody can put a file there, so what no trusted auditor signed is shown and ignored, and
+    so is a trusted auditor's audit of another receipt.  What a trusted auditor did sign for
+    this receipt counts, also against it; a confirmation counts only with its announcement.
+
+    Args:
+        bundle: The bundle.
+        receipt: Its receipt, where it has its form.
+        evaluators: Keys trusted as evaluators; an audit by one of them, or by a key that signed
+            the receipt, is a self-audit.
+        auditors: Keys trusted as auditors.
+        checks: Receives the checks.
+
+    Returns:
+        The trusted auditors' results about this receipt.
+    """
+    signed = _signed(bundle, auditors, checks)
+    if receipt is None:
+        for audit in signed:
+            checks.skip(_LEVEL, _name(audit.path), "needs a receipt that fits its schema")
+        return []
+    readable = tuple(audit for audit in signed if _read(audit, receipt, checks))
+    hearing = _Hearing(bundle, receipt, readable)
+    seen = []
+    for audit in readable:
+        status, detail = _judge(hearing, audit)
+        by_evaluator = audit.envelope.signed_by(evaluators)
+        own = bool(by_evaluator or receipt.envelope.signed_by(TrustSet(audit.keys)))
+        checks.add(_LEVEL, _name(audit.path), status, ("self-audit: " if own else "") + detail)
+        if audit.result is not None:
+            scope = _scope(hearing, audit.result)
+            seen.append(
+                AuditSeen(audit.envelope, audit.keys, audit.result, status, scope, self_audit=own)
+            )
+    return seen
+
+
+def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_Trusted]:
+    """Return what trusted auditors signed; say of other files that they do not count.
+
+    A flood of files can hide an audit no better than its removal can.
+    """
+    found: list[_Trusted] = []
+    files = bundle.audit_files()
+    ignored = 0
+    for path in files[:_MOST_READ]:
+        audit = _trusted(path, auditors)
+        if isinstance(audit, _Trusted):
+            found.append(audit)
+            continue
+        ignored += 1
+        if ignored <= _MOST_NAMED:
+            checks.skip(_LEVEL, _name(path), audit)
+    if ignored > _MOST_NAMED:
+        checks.skip(_LEVEL, "audits", f"{ignored - _MOST_NAMED:,} more files that do not count")
+    if len(files) > _MOST_READ:
+        why = f"more than {_MOST_READ:,} files: those after, by name, were not looked at"
+        checks.skip(_LEVEL, "audits", why)
+    return found
+
+
+def _trusted(path: Path, auditors: TrustSet) -> _Trusted | str:
+    """Return what a trusted auditor signed, or why a file does not count."""
+    if not len(auditors):
+        return "no trusted auditor was given (--trust-auditor)"
+    try:
+        envelope = read_envelope(path, MAX_AUDIT_BYTES)
+        keys = envelope.signed_by(auditors)
+    except ReceiptsError as error:
+        return f"not an audit: {error.message}"
+    if not keys:
+        return "not signed by a trusted auditor (--trust-auditor)"
+    if path.name != f"{envelope.digest}.dsse.json":
+        return "is not named by its digest: a copy of another?"
+    return _Trusted(path, envelope, keys)
+
+
+_MOST_NAMED: Final = 100
+"""Most files that do not count and are named one by one."""
+_MOST_READ: Final = 10_000
+"""Most files that are read."""
+
+
+def _name(path: Path) -> str:
+    return f"audit {path.name[:12]}"
+
+
+@dataclass
+class _Trusted:
+    """A statement that a trusted auditor signed."""
+
+    path: Path
+    envelope: Envelope
+    keys: tuple[PublicKey, ...]
+    start: AuditStartPredicate | None = None
+    result: Result | None = None
+    kind: str = ""
+    """The predicate's type."""
+
+    def same_auditor(self, other: _Trusted) -> bool:
+        """Say whether a key signed both."""
+        return any(key.keyid == one.keyid for key in self.keys for one in other.keys)
+
+
+@dataclass(frozen=True)
+class _Hearing:
+    """What trusted auditors signed about a receipt, side by side."""
+
+    bundle: Bundle
+    receipt: Signed[EvaluationStatement]
+    audits: tuple[_Trusted, ...]
+
+    def start_of(self, audit: _Trusted) -> _Trusted | None:
+        """Return the announcement that a result names, if its auditor made it."""
+        if audit.result is None:
+            return None
+        start = self._by_digest.get(audit.result.start.digest)
+        if start is None or start.start is None:
+            return None
+        return start if start.same_auditor(audit) else None
+
+    def full_of(self, audit: _Trusted) -> _Trusted | None:
+        """Return the full form, by the same auditor, of a public form; None: it is not here."""
+        if not isinstance(audit.result, PublicAuditPredicate):
+            return None
+        found = self._by_public_form.get(form_key(audit.result), ())
+        return next((one for one in found if one.same_auditor(audit)), None)
+
+    def named_by(self, public: PublicAuditPredicate) -> _Trusted | None:
+        """Return the full form that a public form names, whoever signed it, if it is here."""
+        return None if public.full is None else self._by_digest.get(public.full)
+
+    @cached_property
+    def _by_digest(self) -> dict[Sha256, _Trusted]:
+        return {one.envelope.digest: one for one in self.audits}
+
+    @cached_property
+    def _by_public_form(self) -> dict[str, list[_Trusted]]:
+        found: dict[str, list[_Trusted]] = {}
+        for one in self.audits:
+            if isinstance(one.result, AuditPredicate):
+                form = form_key(public_form(one.result, one.envelope.digest))
+                found.setdefault(form, []).append(one)
+        return found
+
+    def results_of(self, start: _Trusted) -> list[_Trusted]:
+        """Return its auditor's results of an announcement, that one first which counts.
+
+        An announcement has one result.  Two come about where two processes go on with one
+        audit, and neither is false: that one counts which says least for the receipt, so that
+        nobody can choose.  A public form beside its full form is no second result.
+        """
+        return self._results.get(start.envelope.digest, [])
+
+    @cached_property
+    def _results(self) -> dict[Sha256, list[_Trusted]]:
+        found: dict[Sha256, list[tuple[int, str, Sha256, _Trusted]]] = {}
+        for one in self.audits:
+            start = self.start_of(one)
+            if start is None or one.result is None or self.full_of(one) is not None:
+                continue
+            found.setdefault(start.envelope.digest, []).append(
+                (_severity(one.result), one.result.finished_at, one.envelope.digest, one)
+            )
+        return {
+            start: [one for *_, one in sorted(results, key=lambda each: each[:3])]
+            for start, results in found.items()
+        }
+
+    def starts_known_to(self, audit: _Trusted) -> int:
+        """Return how many announcements its auditor must have known of at a result's end.
+
+        Moments are told to the second: one of the very second it ended may have come after.
+        """
+        assert audit.result is not None
+        own, end = audit.result.start.digest, audit.result.finished_at
+        return sum(
+            one.start is not None
+            and one.same_auditor(audit)
+            and (one.envelope.digest == own or one.start.started_at < end)
+            for one in self.audits
+        )
+
+
+def _read(audit: _Trusted, receipt: Signed[EvaluationStatement], checks: CheckList) -> bool:
+    """Parse a statement into ``audit``; say whether it is one about this receipt."""
+    try:
+        kind = kind_of(audit.envelope, audit.path)
+        if kind in _OTHER_TYPES:
+            # Whoever copies it here must not turn a good bundle bad.
+            return checks.skip(_LEVEL, _name(audit.path), f"not an audit: {kind}")
+        statement = parse_audit(audit.envelope, audit.path)
+    except MalformedError as error:
+        # It could be a refutation: a gate must not pass because it cannot read.
+        problem = f"signed by a trusted auditor, but not readable: {error.message}"
+        return checks.decide(_LEVEL, _name(audit.path), problem)
+    named = statement.predicate.receipt.digest
+    if named != receipt.envelope.digest:
+        return checks.skip(_LEVEL, _name(audit.path), f"is about another receipt, {named[:16]}…")
+    if statement.subject[0].digest.sha256 != named:
+        problem = "its subject is not the receipt it is about"
+        return checks.decide(_LEVEL, _name(audit.path), problem)
+    if isinstance(statement, AuditStartStatement):
+        audit.start = statement.predicate
+    else:
+        audit.result = statement.predicate
+    audit.kind = statement.predicate_type
+    return True
+
+
+_OTHER_TYPES = {PLAN_TYPE, EVALUATION_TYPE, CALIBRATION_TYPE}
+
+_CHALLENGES = {
+    ChallengeKind.NONCE: "",
+    ChallengeKind.BEACON: "beacon value not checked",
+    ChallengeKind.SELF: "challenge: self",
+}
+
+
+def _severity(result: Result) -> int:
+    """Return how much a result says for a receipt, from nothing up."""
+    if _broken(result) or result.verdict is AuditVerdict.REFUTED:
+        return 0
+    return 1 if result.verdict is AuditVerdict.INCONCLUSIVE else 2
+
+
+def _broken(result: Result) -> str | None:
+    """Return what the auditor found that does not follow, or None."""
+    failed = (check for check in result.checks if check.status is CheckStatus.FAILED)
+    return next((printable(f"{check.name}: {check.detail}") for check in failed), None)
+
+
+def _scope(hearing: _Hearing, result: Result) -> Scope:
+    receipt = hearing.receipt.statement.predicate
+    return scope_of(
+        receipt, result.conditions, draws=draws_of(result), replayed=points_replayed(result)
+    )
+
+
+def _judge(hearing: _Hearing, audit: _Trusted) -> tuple[CheckStatus, str]:
+    """Return how the check of one audit of this receipt ends, and what to say of it."""
+    if audit.start is not None:
+        return _judge_start(hearing, audit, audit.start)
+    result = audit.result
+    assert result is not None  # a statement is one or the other
+    problem, followed = _problem(hearing, audit, result)
+    if problem is not None:
+        return CheckStatus.FAILED, problem
+    return _beside_others(hearing, audit) or _judge_result(hearing, result, followed)
+
+
+def _beside_others(hearing: _Hearing, audit: _Trusted) -> tuple[CheckStatus, str] | None:
+    """Return what becomes of a result that does not count beside another, or None."""
+    full = hearing.full_of(audit)
+    if full is not None:
+        return CheckStatus.PASSED, f"the public form of {_name(full.path)}"
+    start = hearing.start_of(audit)
+    assert start is not None  # or there were a problem
+    counts = hearing.results_of(start)[0]
+    if counts is audit or counts.result is None:
+        return None
+    return CheckStatus.NOT_CHECKED, (
+        f"a second result of one announcement: {_name(counts.path)} counts, which says "
+        f"{counts.result.verdict.value}; move one of them out of the folder"
+    )
+
+
+def _judge_result(hearing: _Hearing, result: Result, followed: str) -> tuple[CheckStatus, str]:
+    broken = _broken(result)
+    if broken is not None:
+        return CheckStatus.FAILED, f"a trusted auditor found that it does not follow: {broken}"
+    detail = f"{_words(result, _scope(hearing, result))} {_terms(result, followed)}"
+    if result.verdict is AuditVerdict.REFUTED:
+        return CheckStatus.FAILED, f"a trusted auditor refutes this receipt: {detail}"
+    inconclusive = result.verdict is AuditVerdict.INCONCLUSIVE
+    return CheckStatus.NOT_CHECKED if inconclusive else CheckStatus.PASSED, detail
+
+
+def _problem(hearing: _Hearing, audit: _Trusted, result: Result) -> tuple[str | None, str]:
+    """Return what is wrong with a result, or None; and what was recomputed."""
+    receipt = hearing.receipt.statement.predicate
+    start = hearing.start_of(audit)
+    if start is None or start.start is None:
+        return "its announcement (audit-start, by the same auditor) is not here", ""
+    if result.known_starts < hearing.starts_known_to(audit):
+        return "states fewer announcements of its auditor than are here", ""
+    problem = _unlike(audit, start) or next(result_problems(result, start.start, receipt), None)
+    if problem is None and start.kind == AUDIT_START_TYPE:
+        problem = next(missing_problems(result, receipt), None)
+    if problem is not None:
+        return problem, ""
+    if isinstance(result, PublicAuditPredicate):
+        said = "public form: counts and p-values are the auditor's word"
+        full = hearing.named_by(result)
+        if full is not None and hearing.full_of(audit) is None:
+            return f"is not what follows from the full form that it names, {_name(full.path)}", ""
+        return next(public_problems(result, receipt), None), said
+    problem = next(arithmetic_problems(result, receipt), None)
+    return (problem, "") if problem is not None else draws_problem(result, receipt, hearing.bundle)
+
+
+def _unlike(audit: _Trusted, start: _Trusted) -> str | None:
+    """Return what is wrong with the version of a full form, whose announcement is of another."""
+    if isinstance(audit.result, PublicAuditPredicate):
+        return None
+    first = audit.kind == FIRST_AUDIT_TYPE
+    if first is (start.kind == FIRST_AUDIT_START_TYPE):
+        return None
+    return f"is {audit.kind}, and its announcement is {start.kind}"
+
+
+def _words(result: Result, scope: Scope) -> str:
+    """Return verdict and scope, and what contradicts the record whatever the verdict."""
+    stands = result.verdict in (AuditVerdict.CONFIRMED, AuditVerdict.CONSISTENT_WITH)
+    partly = "partly " if stands and not scope.whole else ""
+    found = result.outcomes
+    hard = sum(rate.hard_contradictions for rate in result.conditions)
+    hard_outcomes = 0 if found is None else found.hard_contradictions
+    words = f"{partly}{result.verdict.value}: {scope.words()}"
+    if hard or hard_outcomes:
+        words += (
+            f"; HARD CONTRADICTIONS: {hard:,} in draws for its rates, {hard_outcomes:,} in those "
+            "for the model's identity"
+        )
+    if found is not None and found.contradictions:
+        words += f"; {found.contradictions:,} of {found.draws:,} sampled outcomes contradicted"
+    return words
+
+
+def _terms(result: Result, followed: str) -> str:
+    known = f"{result.known_starts} audits known" if result.known_starts > 1 else ""
+    how = "" if result.calibration else "uncalibrated"
+    if result.method is AuditMethod.REGENERATE:
+        how = "regenerated, not replayed"
+    said = ", ".join(filter(None, (how, _CHALLENGES[result.challenge.kind], known, followed)))
+    draws = sum(rate.draws for rate in result.conditions)
+    return f"(ε = {result.epsilon}, α = {result.alpha}, {draws:,} draws; {said})"
+
+
+def _judge_start(
+    hearing: _Hearing, audit: _Trusted, start: AuditStartPredicate
+) -> tuple[CheckStatus, str]:
+    problem = next(start_problems(start, hearing.receipt.statement.predicate), None)
+    if problem is not None:
+        return CheckStatus.FAILED, problem
+    if not hearing.results_of(audit):
+        return CheckStatus.NOT_CHECKED, "announced, and no result is here"
+    return CheckStatus.PASSED, "announced"
+
+
+@dataclass(frozen=True)
+class AuditSeen:
+    """A trusted auditor's result, as a program reads it."""
+
+    envelope: Envelope
+    """As it was signed."""
+    keys: tuple[PublicKey, ...]
+    """The trusted keys that signed it: anybody can add a signature that names another."""
+    result: Result
+    """What it says."""
+    status: CheckStatus
+    """How its check ended."""
+    scope: Scope
+    """How much of the receipt it is of."""
+    self_audit: bool
+    """Whether the evaluator's own key signed it."""
+
+    @property
+    def digest(self) -> Sha256:
+        """Its digest."""
+        return self.envelope.digest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``--json`` prints it."""
+        result, found = self.result, self.result.outcomes
+        return {
+            "digest": self.digest,
+            "form": "public" if isinstance(result, PublicAuditPredicate) else "full",
+            "status": self.status.value,
+            "verdict": result.verdict.value,
+            "keyids": [key.keyid for key in self.keys],
+            "selfAudit": self.self_audit,
+            "method": result.method.value,
+            "epsilon": result.epsilon,
+            "alpha": result.alpha,
+            "knownStarts": result.known_starts,
+            "calibrated": result.calibration is not None,
+            "challenge": result.challenge.kind.value,
+            "scope": self.scope.to_json(),
+            "rates": [rate_json(rate) for rate in result.conditions],
+            "hardContradictions": {
+                "rates": sum(rate.hard_contradictions for rate in result.conditions),
+                "outcomes": None if found is None else found.hard_contradictions,
+            },
+            "outcomes": None if found is None else outcomes_json(found),
+            "secondJudge": None
+            if result.second_judge is None
+            else result.second_judge.verdict.value,
+            "identityPassed": None if result.identity is None else result.identity.passed,
+        }

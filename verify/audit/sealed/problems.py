@@ -1,0 +1,274 @@
+"""In what does an audit contradict itself, its announcement or the receipt?
+
+Of both forms of a result, by what it states alone; what follows from its draws is recomputed in
+:mod:`verify.audit.sealed.arithmetic`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Final, TypeAlias
+
+from safety_receipts.receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    AuditStartPredicate,
+    AuditTerms,
+    AuditVerdict,
+    ChallengeKind,
+    PublicAuditPredicate,
+    RateFindings,
+)
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.audit.statistics.agreement import agreement_test
+from safety_receipts.verify.audit.statistics.hypotheses import (
+    IDENTITY_LEVEL,
+    hypothesis_of,
+    least_identity,
+)
+from safety_receipts.verify.audit.statistics.outcomes import (
+    false_needed,
+    generated_points,
+    level_of,
+)
+from safety_receipts.verify.audit.statistics.scope import name_of, recorded_of
+from safety_receipts.verify.audit.statistics.verdicts import rate_verdict, whole_verdict
+
+Result: TypeAlias = AuditPredicate | PublicAuditPredicate
+
+_ROUNDING: Final = Fraction(1, 10**9)
+"""By how much a p-value may be rounded up."""
+
+
+def start_problems(start: AuditStartPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what in an announcement makes no audit of a receipt."""
+    yield from terms_problems(start)
+    results = {each.id: each for each in receipt.conditions}
+    for rate in start.rates:
+        if rate.condition not in results:
+            yield "announces conditions that the receipt has not"
+        elif recorded_of(name_of(rate), results[rate.condition]) is None:
+            yield f"announces a rate that the receipt has not: {name_of(rate)}"
+
+
+def terms_problems(terms: AuditTerms) -> Iterator[str]:
+    """Yield what in an audit's terms makes no audit."""
+    for name, share in (("epsilon", terms.epsilon), ("alpha", terms.alpha)):
+        if not 0 < Fraction(share) < 1:
+            yield f"{name} is {share}: must lie above 0 and below 1"
+    challenge = terms.challenge
+    beacon = challenge.kind is ChallengeKind.BEACON
+    if (challenge.nonce is None) is not beacon or (challenge.beacon is None) is beacon:
+        given = "a beacon round and no nonce" if beacon else "a nonce and no beacon round"
+        yield f"a challenge of kind {challenge.kind.value} takes {given}"
+
+
+def result_problems(
+    result: Result, announced: AuditStartPredicate, receipt: EvaluationPredicate
+) -> Iterator[str]:
+    """Yield what in a result contradicts itself, its announcement or the receipt."""
+    yield from terms_problems(result)
+    if (result.beacon_value is None) is (result.challenge.kind is ChallengeKind.BEACON):
+        yield "a beacon value goes with a challenge of kind beacon, and with no other"
+    for name in AuditTerms.model_fields:
+        if getattr(result, name) != getattr(announced, name):
+            yield f"{name} is not what was announced"
+    tested = Counter((name_of(rate), rate.direction) for rate in result.conditions)
+    if tested != Counter((name_of(rate), rate.direction) for rate in announced.rates):
+        yield "the rates are not the announced ones"
+    yield from _count_problems(result, receipt)
+    yield from _identity_problems(result)
+    yield from _verdict_problems(result)
+
+
+def missing_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what a result does not say that audits have to: nobody may leave out what speaks
+    against a record.
+
+    Those of the first version say nothing of outcomes and second judges.
+    """
+    if result.method is AuditMethod.REGENERATE:
+        return
+    if result.outcomes is None:
+        yield "does not say what its replays say of recorded outcomes"
+    asks = receipt.judge_agreement is not None and _identified(result)
+    if asks and result.second_judge is None:
+        yield "did not ask the second judge again"
+
+
+def _drawn(result: Result) -> int:
+    return len(result.drawn) if isinstance(result, AuditPredicate) else result.drawn
+
+
+def _identified(result: Result) -> int:
+    if isinstance(result, AuditPredicate):
+        return len(result.identity_drawn)
+    return result.identity_drawn
+
+
+def draws_of(result: Result) -> int:
+    """Return how many draws an audit made, for rates and for the model's identity."""
+    return _drawn(result) + _identified(result)
+
+
+def points_replayed(result: Result) -> int | None:
+    """Return how many points an audit replayed, each counted once; None: its form is public."""
+    if isinstance(result, AuditPredicate):
+        return len({*result.drawn, *result.identity_drawn})
+    return None
+
+
+def _count_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what in an audit's counts fits neither the receipt nor one another."""
+    if result.points_total != receipt.evidence.size:
+        yield "speaks of another number of points"
+    if sum(rate.draws for rate in result.conditions) != _drawn(result):
+        yield "the draws of its rates are not the points drawn"
+    results = {condition.id: condition for condition in receipt.conditions}
+    first = 0
+    for rate in result.conditions:
+        name = name_of(rate)
+        recorded = recorded_of(name, results[rate.id]) if rate.id in results else None
+        if recorded is None or rate.recorded_rate != recorded.rate:
+            yield f"{name}: not the receipt's rate"
+        hard = rate.hard_contradictions
+        part = max(rate.implausible, rate.ambiguous, rate.missing, hard)
+        if not rate.recorded >= rate.draws >= rate.contradictions >= part or (
+            (rate.ruled_out or 0) > hard
+        ):
+            yield f"{name}: its counts do not fit each other"
+        if isinstance(result, AuditPredicate):
+            # New responses are asked for point by point, for each of a condition's rates.
+            mine = result.drawn[first : first + rate.draws]
+            if len(set(mine)) != len(mine):
+                yield f"{name}: a point was drawn twice"
+            first += rate.draws
+
+
+def _identity_problems(result: Result) -> Iterator[str]:
+    """Yield what in the model-identity test does not fit the audit or itself."""
+    number, identity = _identified(result), result.identity
+    twice = isinstance(result, AuditPredicate) and len(set(result.identity_drawn)) != number
+    if twice or number > result.identity_points:
+        yield "the points of its identity test are not those that were announced"
+    if identity is None:
+        return
+    if not 0 < identity.responses <= number:
+        yield "its identity test has other responses than those replayed for it"
+    if Fraction(identity.level) != IDENTITY_LEVEL:
+        yield f"its identity test is held to a level of {identity.level}"
+    if (identity.p_value is None) is not (result.calibration is None):
+        yield "its identity test has a p-value exactly if the audit is calibrated"
+    if identity.p_value is not None:
+        passed = Fraction(identity.p_value) > IDENTITY_LEVEL
+        if identity.passed is not passed:
+            said = "passed" if identity.passed else "failed"
+            yield f"its identity test {said}, at a p-value of {identity.p_value}"
+
+
+_POSSIBLE = {
+    AuditMethod.REPLAY: {
+        AuditVerdict.CONFIRMED,
+        AuditVerdict.REFUTED,
+        AuditVerdict.INCONCLUSIVE,
+    },
+    AuditMethod.REGENERATE: {AuditVerdict.CONSISTENT_WITH, AuditVerdict.INCONCLUSIVE},
+}
+"""What each method may say, of a rate and as a whole."""
+
+
+def _verdict_problems(result: Result) -> Iterator[str]:
+    rates = [rate.verdict for rate in result.conditions]
+    for verdict in (*rates, result.verdict):
+        if verdict not in _POSSIBLE[result.method]:
+            yield f"{verdict.value}, which no audit by {result.method.value} can say"
+    passed = result.identity is not None and result.identity.passed
+    least = least_identity(result.points_total)
+    identified = passed and _identified(result) >= least
+    follows = whole_verdict(
+        result.method,
+        rates,
+        identified=identified,
+        level=level_of(result),
+        outcomes=result.outcomes,
+        second_judge=result.second_judge,
+    )
+    if result.verdict is not follows:
+        few = f", which takes {least} points" if passed and not identified else ""
+        yield (
+            f"{result.verdict.value} as a whole, but {follows.value} follows from its rates and "
+            f"the model's identity{few}"
+        )
+
+
+def public_problems(public: PublicAuditPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what in a public form does not follow from its own counts and p-values.
+
+    Nobody can compute these again without the draws, so they are the auditor's word.
+
+    Args:
+        public: One whose ε and α lie above 0 and below 1, and whose counts fit each other.
+        receipt: The receipt it is about.
+    """
+    results = {condition.id: condition for condition in receipt.conditions}
+    if public.method is AuditMethod.REGENERATE:
+        yield "it asks for new responses, and such an audit has no public form"
+    if public.identity_drawn > public.points_total:
+        yield "the points of its identity test are more than the receipt has"
+    for rate in public.conditions:
+        recorded = recorded_of(name_of(rate), results[rate.id]) if rate.id in results else None
+        if recorded is None:
+            continue
+        tested = hypothesis_of(recorded.counts, rate.direction, public)
+        if (rate.recorded, rate.hidden) != (tested.recorded, tested.hidden):
+            yield f"{name_of(rate)}: drawn from other numbers of points than the receipt counts"
+        elif rate.verdict not in _possible(
+            public, rate, trivial=tested.trivial, of=tested.testable
+        ):
+            yield f"{name_of(rate)}: {rate.verdict.value} does not follow from its p-values"
+    yield from _public_outcomes(public, receipt)
+
+
+def _possible(
+    public: PublicAuditPredicate, rate: RateFindings, *, trivial: bool, of: bool
+) -> set[AuditVerdict]:
+    """Return the verdicts that a rate's p-values admit, which are rounded up."""
+    p, level = Fraction(rate.refuting_p_value), level_of(public)
+    confirmed = trivial or (of and Fraction(rate.p_value) <= Fraction(public.alpha))
+    return {
+        rate_verdict(
+            public.method, refuted=bool(rate.ruled_out) or (of and refuted), confirmed=confirmed
+        )
+        for refuted in (p <= level, p - _ROUNDING < level)
+    }
+
+
+def _public_outcomes(public: PublicAuditPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
+    found, second = public.outcomes, public.second_judge
+    if found is not None:
+        recorded = generated_points(receipt)
+        hidden = false_needed(recorded, Fraction(public.epsilon))
+        if (found.recorded, found.hidden, found.draws) != (
+            recorded,
+            hidden,
+            public.identity_drawn,
+        ):
+            yield "outcomes: not those of the points replayed for the model's identity"
+        hard = found.hard_contradictions
+        if not found.draws >= found.contradictions >= hard >= found.false_labels:
+            yield "outcomes: its counts do not fit each other"
+    if second is None:
+        return
+    agreement = receipt.judge_agreement
+    if agreement is None or agreement.agreed > agreement.points:
+        yield "it asked a second judge, and the receipt knows of none"
+        return
+    test = agreement_test(agreement, public)
+    if (second.recorded, second.hidden) != (test.recorded, test.hidden):
+        yield "second judge: its counts do not fit the receipt"
+    elif second.verdict not in (AuditVerdict.CONFIRMED, AuditVerdict.INCONCLUSIVE) or (
+        second.verdict is AuditVerdict.CONFIRMED and test.hidden <= 0
+    ):
+        yield f"second judge: {second.verdict.value} does not follow from the receipt"

@@ -1,0 +1,1 @@
+"""What an audit draws, tests and concludes: values in, values out, no model."""

@@ -1,0 +1,41 @@
+"""``receipts doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.errors import ExitCode
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.verify.present.verification import show_doctor
+from safety_receipts.verify.selfcheck.doctor import ENGINE, examine
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--key", type=_PATH, multiple=True, metavar="KEY", help="Private key to look at.")
+@common_options
+def doctor(key: tuple[Path, ...], output: Output) -> ExitCode:
+    """Report versions and devices, try the engine, and run a signing and tamper self-test.
+
+    The engine runs a few points of the shipped organism, where what runs models is installed:
+    exit code 5 where it does not.  The self-test seals a small synthetic event in a temporary
+    folder, verifies it, and tampers with it: exit code 3 unless every tampering was caught by
+    the right check.
+    """
+    lines = examine(key)
+    bad = [line for line in lines if line.good is False]
+    document = {
+        "healthy": not bad,
+        "lines": [
+            {"section": line.section, "name": line.name, "detail": line.detail, "good": line.good}
+            for line in lines
+        ],
+    }
+    output.result(document, lambda console: show_doctor(console, lines, quiet=output.quiet))
+    if any(line.section != ENGINE for line in bad):
+        return ExitCode.INTEGRITY
+    return ExitCode.INCOMPLETE if bad else ExitCode.DONE

@@ -1,0 +1,160 @@
+"""``receipts verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import is_hex32
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.errors import ExitCode, UsageError
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.verify.challenge import new_nonce
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.levels.authentic import readable_plan
+from safety_receipts.verify.present.verification import show_verification
+from safety_receipts.verify.verification import LADDER
+
+if TYPE_CHECKING:
+    from safety_receipts.verify.levels.bound import Holdings
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("bundle", type=_PATH)
+@click.option(
+    "--trust",
+    type=_PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Public key of an evaluator you trust (repeatable).",
+)
+@click.option(
+    "--trust-auditor",
+    type=_PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Public key of an auditor you trust (repeatable).",
+)
+@click.option(
+    "--level",
+    type=click.Choice([level.value for level in LADDER]),
+    help="Level that must be reached; default: consistent, or bound with --artifacts.",
+)
+@click.option("--proof", type=_PATH, metavar="FILE", help="Inclusion proof to check as well.")
+@click.option(
+    "--original",
+    type=_PATH,
+    metavar="BUNDLE",
+    help="Where responses were judged again: the bundle of the event that generated them.",
+)
+@click.option(
+    "--artifacts",
+    type=_PATH,
+    metavar="PLAN",
+    help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
+)
+@click.option("--all-points", is_flag=True, help="Render and decode all points, not a sample.")
+@click.option("--sample-nonce", metavar="HEX", help="Draw again the sample of this nonce.")
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Accept weights that are pickles; here they are hashed only.",
+)
+@common_options
+def verify(
+    *,
+    bundle: Path,
+    trust: tuple[Path, ...],
+    trust_auditor: tuple[Path, ...],
+    level: str | None,
+    proof: Path | None,
+    original: Path | None,
+    artifacts: Path | None,
+    all_points: bool,
+    sample_nonce: str | None,
+    allow_pickle: bool,
+    output: Output,
+) -> ExitCode:
+    """Check BUNDLE offline.
+
+    authentic: keys you trust signed plan and receipt.  consistent: every rate, interval,
+    count, label and hash follows from the evidence and the plan.  bound: the artifacts that
+    --artifacts finds on this disk are the ones named, commitments open, and prompts and texts
+    follow, of 1,000 points drawn at random or of --all-points.  With --proof and without
+    the evidence, ask for --level authentic.  Exit code 0: nothing
+    failed and the level was reached; 3: something failed; 5: the level could not be reached.
+    """
+    default = CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND
+    wanted = default if level is None else CheckLevel(level)
+    if artifacts is None:
+        options = {
+            "--all-points": all_points,
+            "--sample-nonce": sample_nonce is not None,
+            "--allow-pickle": allow_pickle,
+        }
+        if given := [name for name, value in options.items() if value]:
+            raise UsageError(f"{given[0]} goes with --artifacts PLAN")
+    if all_points and sample_nonce is not None:
+        raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")
+    evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
+    opened = Bundle(bundle)
+    holdings = None
+    if artifacts is not None:
+        holdings = _holdings(
+            opened,
+            artifacts,
+            all_points=all_points,
+            nonce=sample_nonce,
+            allow_pickle=allow_pickle,
+            output=output,
+        )
+    with output.progress("verifying") as progress:
+        verification = verify_bundle(
+            opened,
+            evaluators=evaluators,
+            auditors=auditors,
+            wanted=wanted,
+            proof=proof,
+            holdings=holdings,
+            original=None if original is None else Bundle(original),
+            progress=progress,
+        )
+    output.result(
+        verification.to_json(),
+        lambda console: show_verification(console, verification, quiet=output.quiet),
+    )
+    return verification.exit_code
+
+
+def _holdings(
+    bundle: Bundle,
+    plan: Path,
+    *,
+    all_points: bool,
+    nonce: str | None,
+    allow_pickle: bool,
+    output: Output,
+) -> Holdings | None:
+    """Return what the auditor holds; None: there is no plan to hold it against."""
+    if nonce is not None and not is_hex32(nonce):
+        raise UsageError(
+            "the sample's nonce should be 64 lower-case hex digits",
+            hint="give the one that an earlier verification printed",
+        )
+    # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
+    from safety_receipts.runner.plan.resolve import resolve_against  # noqa: PLC0415
+    from safety_receipts.verify.levels.bound import SAMPLE, Holdings  # noqa: PLC0415
+
+    sealed = readable_plan(bundle)
+    if sealed is None:
+        return None
+    with output.progress("hashing (bytes)") as progress:
+        resolved = resolve_against(plan, sealed, allow_pickle=allow_pickle, progress=progress)
+    return Holdings(resolved, None if all_points else SAMPLE, nonce or new_nonce())

@@ -1,0 +1,1 @@
+"""Evaluations side by side: may they be compared, and what differs."""

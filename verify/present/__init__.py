@@ -1,0 +1,1 @@
+"""Verifications, audits and comparisons for a terminal."""

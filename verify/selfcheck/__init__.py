@@ -1,0 +1,1 @@
+"""The tool tried on itself: demo, doctor, self-test, forgeries."""

@@ -1,0 +1,129 @@
+"""What ``receipts doctor`` looks at: versions, devices, the engine, keys, and the self-test."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import stat
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.extras import Extra, install
+from safety_receipts.receipts.keys import (
+    EncryptedKeyError,
+    load_public_key,
+    load_signer,
+    public_path,
+)
+from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.verify.selfcheck import selftest
+
+ENGINE = "engine"
+"""The section that says whether models can be run."""
+
+_BASE = (
+    "safety-receipts",
+    "pydantic",
+    "jsonschema",
+    "cryptography",
+    "rfc8785",
+    "zstandard",
+    "numpy",
+    "PyYAML",
+    "click",
+    "rich",
+)
+_EXTRA: dict[Extra, tuple[str, ...]] = {
+    "run": ("torch", "transformers", "huggingface_hub", "pyarrow"),
+    "findings": ("statsmodels", "matplotlib"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing looked at; ``good`` is None where it is neither right nor wrong."""
+
+    section: str
+    name: str
+    detail: str
+    good: bool | None = None
+
+
+def examine(keys: tuple[Path, ...]) -> list[Line]:
+    """Look at everything; ``keys`` are private keys to look at besides."""
+    from safety_receipts.verify.selfcheck import engine_test  # noqa: PLC0415  # a gate that verifies loads no such thing
+
+    engine = [Line(ENGINE, name, detail, good) for name, good, detail in engine_test.run()]
+    return [*_versions(), *_devices(), *engine, *(_key(path) for path in keys), *_self_test()]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _versions() -> list[Line]:
+    lines = [Line("versions", "python", f"{platform.python_version()} on {platform.platform()}")]
+    for name in _BASE:
+        found = _version(name)
+        lines.append(Line("versions", name, found or "missing", found is not None))
+    for extra, names in _EXTRA.items():
+        for name in names:
+            found = _version(name)
+            lines.append(Line("versions", name, found or f"not installed: {install(extra)}"))
+    return lines
+
+
+def _devices() -> list[Line]:
+    if importlib.util.find_spec("torch") is None:
+        return [Line("devices", "torch", "not installed: runs and replays need it, checks do not")]
+    # The one command that loads torch on purpose, and only to ask what it can see.
+    try:
+        torch = importlib.import_module("torch")
+    except Exception as error:  # what a broken installation raises is open
+        # Whether that is an illness the engine's own line says.
+        return [Line("devices", "torch", f"cannot be loaded: {one_line(error)}")]
+    lines = [Line("devices", "cpu", f"{torch.get_num_threads()} threads")]
+    if torch.cuda.is_available():
+        lines += [
+            Line("devices", f"cuda:{i}", torch.cuda.get_device_name(i))
+            for i in range(torch.cuda.device_count())
+        ]
+    if torch.backends.mps.is_available():
+        lines.append(Line("devices", "mps", "available"))
+    return lines
+
+
+def _key(path: Path) -> Line:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        return Line("keys", str(path), error.strerror or "cannot be read", good=False)
+    if mode & 0o077:
+        detail = f"mode {mode:04o}: others can read it; run: chmod 600"
+        return Line("keys", str(path), detail, good=False)
+    try:
+        keyid = load_public_key(public_path(path)).keyid
+        own = load_signer(path).public.keyid
+    except EncryptedKeyError:
+        return Line(
+            "keys", str(path), f"mode {mode:04o}, encrypted, key id {keyid[:16]}…", good=True
+        )
+    except ReceiptsError as error:
+        return Line("keys", str(path), error.message, good=False)
+    if own != keyid:
+        return Line("keys", str(path), "is not the private half of its .pub", good=False)
+    return Line("keys", str(path), f"mode {mode:04o}, key id {keyid[:16]}…", good=True)
+
+
+def _self_test() -> list[Line]:
+    with tempfile.TemporaryDirectory(prefix="receipts-doctor-") as folder:
+        return [
+            Line("self-test", name, detail, passed)
+            for name, passed, detail in selftest.run(Path(folder))
+        ]

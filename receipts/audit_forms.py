@@ -12,9 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from safety_receipts.receipts.bundle import BundleWriter, parse_signed
+from safety_receipts.receipts.bundle import BundleWriter, Signed, parse_signed
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.documents.strict_json import parse_json
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import (
@@ -29,8 +28,6 @@ from safety_receipts.receipts.model.audit import (
 from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.model.check import Check, CheckStatus
 from safety_receipts.receipts.model.statement import (
-    AUDIT_START_TYPE,
-    FIRST_AUDIT_START_TYPE,
     PUBLIC_AUDIT_TYPE,
     STATEMENT_TYPE,
     AuditStartStatement,
@@ -44,19 +41,6 @@ AnyAudit: TypeAlias = AuditStatement | AuditStartStatement | PublicAuditStatemen
 DRAWN_POINTS: Final = "drawn-points"
 """Name of the check that drawn points follow from plan and artifacts."""
 
-_STARTS: Final = (AUDIT_START_TYPE, FIRST_AUDIT_START_TYPE)
-
-
-def kind_of(envelope: Envelope, path: Path) -> str | None:
-    """Return the predicate type that a statement names; None: it names none.
-
-    Raises:
-        MalformedError: It is no JSON.
-    """
-    statement = parse_json(envelope.payload, file=path)
-    kind = statement.get("predicateType") if isinstance(statement, dict) else None
-    return kind if isinstance(kind, str) else None
-
 
 def parse_audit(envelope: Envelope, path: Path) -> AnyAudit:
     """Parse an announcement, or a result in either form.
@@ -64,14 +48,19 @@ def parse_audit(envelope: Envelope, path: Path) -> AnyAudit:
     Raises:
         MalformedError: It is none of these.
     """
-    kind = kind_of(envelope, path)
-    if kind in _STARTS:
-        return parse_signed(envelope, AuditStartStatement, "audit-start-statement", path).statement
-    if kind == PUBLIC_AUDIT_TYPE:
-        return parse_signed(
-            envelope, PublicAuditStatement, "audit-public-statement", path
-        ).statement
-    return parse_signed(envelope, AuditStatement, "audit-statement", path).statement
+    return signed_audit(envelope, path).statement
+
+
+def signed_audit(envelope: Envelope, path: Path) -> Signed[AnyAudit]:
+    """Parse an announcement, or a result in either form, and keep what it was parsed from.
+
+    Raises:
+        MalformedError: It is none of these.
+    """
+    parsed: Signed[AnyAudit] = parse_signed(
+        envelope, AuditStartStatement, AuditStatement, PublicAuditStatement, file=path
+    )
+    return parsed
 
 
 def has_public_form(full: AuditPredicate) -> bool:

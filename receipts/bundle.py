@@ -25,7 +25,7 @@ import zstandard
 from pydantic import ValidationError
 
 from safety_receipts.receipts.canonical import canonical_bytes
-from safety_receipts.receipts.documents.parse import parse_document
+from safety_receipts.receipts.documents.versions import read_statement
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import (
@@ -74,6 +74,8 @@ class Signed(Generic[T]):
     envelope: Envelope
     document: Any
     """The payload as plain JSON, unknown fields included."""
+    unknown: tuple[str, ...] = ()
+    """JSON paths of fields that this version does not know and so ignored."""
 
     @property
     def is_canonical(self) -> bool:
@@ -91,14 +93,14 @@ def read_envelope(path: Path, limit: int) -> Envelope:
     return Envelope.from_json(read_bounded(path, limit), file=path)
 
 
-def parse_signed(envelope: Envelope, model: type[T], schema: str, file: Path) -> Signed[T]:
-    """Parse the statement in an envelope.
+def parse_signed(envelope: Envelope, *wanted: type[T], file: Path) -> Signed[T]:
+    """Parse the statement in an envelope, as what it says it is.
 
     Raises:
-        MalformedError: It does not fit its schema.
+        MalformedError: As :func:`receipts.documents.versions.read_statement`.
     """
-    statement, document = parse_document(envelope.payload, model, schema, file=file)
-    return Signed(statement, envelope, document)
+    read = read_statement(envelope.payload, *wanted, file=file)
+    return Signed(read.statement, envelope, read.document, read.unknown)
 
 
 def read_lines(path: Path, *, max_line: int, max_lines: int) -> Iterator[bytes]:
@@ -209,7 +211,7 @@ class Bundle:
         Raises:
             FileAccessError, MalformedError: As :func:`read_envelope` and :func:`parse_signed`.
         """
-        return parse_signed(self.plan_envelope, PlanStatement, "plan-statement", self.folder / PLAN)
+        return parse_signed(self.plan_envelope, PlanStatement, file=self.folder / PLAN)
 
     @cached_property
     def receipt_envelope(self) -> Envelope:
@@ -227,12 +229,7 @@ class Bundle:
         Raises:
             FileAccessError, MalformedError: As :func:`read_envelope` and :func:`parse_signed`.
         """
-        return parse_signed(
-            self.receipt_envelope,
-            EvaluationStatement,
-            "evaluation-statement",
-            self.folder / RECEIPT,
-        )
+        return parse_signed(self.receipt_envelope, EvaluationStatement, file=self.folder / RECEIPT)
 
     def lines(self, max_lines: int) -> Iterator[bytes]:
         """Yield at most ``max_lines`` evidence lines as bytes, without their line breaks.

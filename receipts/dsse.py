@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from os import PathLike
 
 from safety_receipts.receipts.canonical import JsonValue, Sha256, canonical_bytes, sha256_hex
-from safety_receipts.receipts.documents.parse import check_schema
-from safety_receipts.receipts.documents.strict_json import parse_json
+from safety_receipts.receipts.documents.parse import parse_document
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.keys import PublicKey, Signer, TrustSet
+from safety_receipts.receipts.model.envelope import EnvelopeDocument
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
@@ -79,14 +79,13 @@ class Envelope:
         Raises:
             MalformedError: Not an envelope around an in-toto statement.
         """
-        document = parse_json(data, file=file)
-        check_schema(document, "envelope", file=file, open_fields=True, open_root=True)
+        document, _ = parse_document(data, EnvelopeDocument, "envelope", file=file, open_root=True)
         return cls(
-            payload=_decode(document["payload"], "$.payload", file),
-            payload_type=document["payloadType"],
+            payload=_decode(document.payload, "$.payload", file),
+            payload_type=document.payload_type,
             signatures=tuple(
-                Signature(s.get("keyid", ""), _decode(s["sig"], f"$.signatures[{i}].sig", file))
-                for i, s in enumerate(document["signatures"])
+                Signature(s.keyid, _decode(s.sig, f"$.signatures[{i}].sig", file))
+                for i, s in enumerate(document.signatures)
             ),
         )
 

@@ -17,9 +17,9 @@ from safety_receipts.receipts.audit_forms import (
     AnyAudit,
     form_key,
     has_public_form,
-    parse_audit,
     public_form,
     sign_public_form,
+    signed_audit,
 )
 from safety_receipts.receipts.bundle import (
     AUDITS,
@@ -31,8 +31,6 @@ from safety_receipts.receipts.bundle import (
     read_envelope,
 )
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.documents.parse import unknown_fields
-from safety_receipts.receipts.documents.strict_json import parse_json
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
 from safety_receipts.receipts.keys import Signer, TrustSet
@@ -150,20 +148,19 @@ def _read(bundle: Bundle) -> Iterator[_Read | Left]:
         place = str(Path(AUDITS) / path.name)
         try:
             envelope = read_envelope(path, MAX_AUDIT_BYTES)
-            statement = parse_audit(envelope, path)
-            document = parse_json(envelope.payload, file=path)
+            signed = signed_audit(envelope, path)
         except ReceiptsError as error:
             yield Left(place, f"is no audit: {error.message}")
             continue
         if path.name != f"{envelope.digest}.dsse.json":
             yield Left(place, "is not named by its digest")
-        elif statement.predicate.receipt.digest != receipt:
+        elif signed.statement.predicate.receipt.digest != receipt:
             yield Left(place, "is about another receipt")
-        elif unknown_fields(document, statement):
+        elif signed.unknown:
             # What they say nobody here knows, and it could name points.
             yield Left(place, "has fields that this version does not know")
         else:
-            yield _Read(path, envelope, statement)
+            yield _Read(path, envelope, signed.statement)
     if len(files) > _MOST_READ:
         yield Left(AUDITS, f"{len(files) - _MOST_READ:,} files more than are looked at")
 

@@ -108,7 +108,7 @@ def seal_event(
         raise IntegrityError(
             "the plan was signed with another key", hint="seal with the key that signed the plan"
         )
-    signed = parse_signed(plan_envelope, PlanStatement, "plan-statement", folder / PLAN)
+    signed = parse_signed(plan_envelope, PlanStatement, file=folder / PLAN)
     plan = signed.statement.predicate
     problems = chain(event_problems(plan, event), environment_problems(plan, environment))
     if (problem := next(problems, None)) is not None:

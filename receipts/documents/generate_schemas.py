@@ -43,6 +43,9 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
 }
 """Every document of the protocol, by the name of its schema."""
 
+VERSIONS: dict[str, int] = dict.fromkeys(DOCUMENTS, 1)
+"""Document → the version that its model is of; files of earlier ones stay as published."""
+
 
 def generate(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the document called ``name``."""
@@ -56,7 +59,7 @@ def generate(name: str) -> dict[str, Any]:
             )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:safety-receipts:schema:{name}:{schemas.VERSION}",
+        "$id": f"urn:safety-receipts:schema:{name}:{VERSIONS[name]}",
     } | schema
 
 
@@ -91,10 +94,9 @@ def serialise(name: str) -> bytes:
 
 def main() -> None:
     """Write all schemas into the source tree."""
-    folder = Path(schemas.__file__).parent / f"v{schemas.VERSION}"
-    folder.mkdir(exist_ok=True)
+    folder = Path(schemas.__file__).parent
     for name in DOCUMENTS:
-        atomic_write(folder / f"{name}.schema.json", serialise(name))
+        atomic_write(folder / schemas.file_name(name, VERSIONS[name]), serialise(name))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,25 @@
-"""Documents from outside: strict JSON, then JSON Schema, then the pydantic model."""
+"""Documents from outside: strict JSON, then the pydantic model; JSON Schema words what is wrong."""
 
 from __future__ import annotations
 
 import json
 from os import PathLike
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from jsonschema.exceptions import ValidationError as SchemaError
 from pydantic import BaseModel, ValidationError
 
 from safety_receipts import schemas
 from safety_receipts.receipts.documents.strict_json import parse_json
 from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.io.text import printable
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError as SchemaError
 
 M = TypeVar("M", bound=BaseModel)
 
 _NEWER = "it may be made by a newer version; see: receipts schema"
+_MAX_NAME = 80
 
 
 def check_schema(
@@ -75,18 +79,25 @@ def _list(value: Any) -> list[Any]:
 
 
 def parse_document(
-    data: bytes, model: type[M], schema: str, *, file: str | PathLike[str] | None = None
+    data: bytes,
+    model: type[M],
+    schema: str,
+    *,
+    file: str | PathLike[str] | None = None,
+    open_root: bool = False,
 ) -> tuple[M, Any]:
     """Read a JSON document as a reader must.
 
     Unknown fields below the root are ignored (a newer minor version may add some); nothing
-    else is forgiven.
+    else is forgiven.  The model decides, which takes a fifteenth of the time that the schema
+    does; tests hold the two to one another.  The schema words what is wrong.
 
     Args:
         data: UTF-8 JSON; the caller has bounded its length.
         model: What to read it as.
-        schema: Name of the schema it is held to first.
+        schema: Name of its schema.
         file: Named in errors.
+        open_root: Ignore unknown fields at the root as well.
 
     Returns:
         The model, and the plain JSON it was read from.
@@ -95,16 +106,54 @@ def parse_document(
         MalformedError: With file, JSON path and remedy.
     """
     document = parse_json(data, file=file)
-    check_schema(document, schema, file=file, open_fields=True)
+    parsed = read_as(model, schema, data, document, file=file, open_root=open_root)
+    return parsed, document
+
+
+def read_as(
+    model: type[M],
+    schema: str,
+    data: bytes,
+    document: Any,
+    *,
+    file: str | PathLike[str] | None = None,
+    open_root: bool = False,
+) -> M:
+    """Read JSON that was parsed already; else as :func:`parse_document`.
+
+    Args:
+        model: What to read it as.
+        schema: Name of its schema.
+        data: UTF-8 JSON.
+        document: What :func:`receipts.documents.strict_json.parse_json` made of it.
+        file: Named in errors.
+        open_root: Ignore unknown fields at the root as well.
+
+    Raises:
+        MalformedError: With file, JSON path and remedy.
+    """
     try:
         parsed = model.model_validate_json(data, extra="ignore", by_alias=True, by_name=False)
     except ValidationError as error:
+        check_schema(document, schema, file=file, open_fields=True, open_root=open_root)
         first = error.errors(include_url=False)[0]
         place = "$" + "".join(
             f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]
         )
         raise MalformedError(first["msg"], file=file, place=place, hint=_NEWER) from None
-    return parsed, document
+    if not open_root and (unknown := document.keys() - _root_fields(model)):
+        check_schema(document, schema, file=file, open_fields=True)
+        raise MalformedError(
+            f"has a field that is not known: {printable(min(unknown), _MAX_NAME)}",
+            file=file,
+            place="$",
+            hint=_NEWER,
+        )
+    return parsed
+
+
+def _root_fields(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def unknown_fields(document: Any, model: BaseModel) -> list[str]:

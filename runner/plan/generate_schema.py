@@ -20,6 +20,9 @@ from safety_receipts.runner.plan.entries import PlanFile
 NAME = "plan-file"
 """Name of the schema."""
 
+VERSION = 1
+"""Its version."""
+
 
 def generate() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a plan file."""
@@ -30,7 +33,7 @@ def generate() -> dict[str, Any]:
             schema["$defs"][title] = published[title]  # with a line on each of its members
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:safety-receipts:schema:{NAME}:{schemas.VERSION}",
+        "$id": f"urn:safety-receipts:schema:{NAME}:{VERSION}",
     } | schema
 
 
@@ -41,8 +44,8 @@ def serialise() -> bytes:
 
 def main() -> None:
     """Write the schema into the source tree."""
-    folder = Path(schemas.__file__).parent / f"v{schemas.VERSION}"
-    atomic_write(folder / f"{NAME}.schema.json", serialise())
+    folder = Path(schemas.__file__).parent
+    atomic_write(folder / schemas.file_name(NAME, VERSION), serialise())
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope 
         return None
     envelope = read_envelope(path, MAX_PLAN_BYTES)
     if envelope.digest != digest_of(resolved.predicate):
-        sealed = parse_signed(envelope, PlanStatement, "plan-statement", path)
+        sealed = parse_signed(envelope, PlanStatement, file=path)
         before, now = sealed.statement.predicate, resolved.predicate
         place = first_difference(before.to_wire(), now.to_wire())
         known, found = set(before.checkpoint.files), set(now.checkpoint.files)

@@ -347,7 +347,7 @@ def test_files_that_are_no_envelopes(fresh: Bundle, name: str, data: bytes) -> N
 def test_a_statement_of_another_kind_is_refused(sealed: Bundle, tmp_path: Path) -> None:
     path = tmp_path / PLAN
     with pytest.raises(MalformedError) as caught:
-        parse_signed(sealed.receipt_envelope, PlanStatement, "plan-statement", path)
+        parse_signed(sealed.receipt_envelope, PlanStatement, file=path)
     assert caught.value.file == str(path)
 
 
@@ -362,7 +362,7 @@ def test_an_envelope_has_a_longest_length(sealed: Bundle) -> None:
 def test_a_payload_in_another_form_is_told_apart(sealed: Bundle, tmp_path: Path) -> None:
     payload = json.dumps(json.loads(sealed.plan_envelope.payload), indent=1).encode()
     envelope = Envelope(payload, sealed.plan_envelope.signatures)
-    signed = parse_signed(envelope, PlanStatement, "plan-statement", tmp_path / PLAN)
+    signed = parse_signed(envelope, PlanStatement, file=tmp_path / PLAN)
     assert signed.statement == sealed.plan.statement
     assert not signed.is_canonical
 

@@ -245,9 +245,7 @@ def read_calibration(path: Path, case: Case, signer: Signer) -> Calibration:
             file=path,
             hint="calibrate with the key that audits",
         )
-    says = parse_signed(
-        envelope, CalibrationStatement, "calibration-statement", path
-    ).statement.predicate
+    says = parse_signed(envelope, CalibrationStatement, file=path).statement.predicate
     plan = case.plan
     for what, theirs, ours in (
         ("checkpoint", says.checkpoint, plan.checkpoint.root),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from safety_receipts.receipts.bundle import PLAN, Bundle, Signed
-from safety_receipts.receipts.documents.parse import unknown_fields
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, MalformedError
 from safety_receipts.receipts.keys import PublicKey, TrustSet
@@ -110,10 +109,9 @@ def _check_form(what: str, read: Callable[[], Signed[S]], checks: CheckList) -> 
         place = f"{error.place}: " if error.place else ""
         checks.decide(_LEVEL, f"{what}-schema", f"{place}{error.message}")
         return None
-    ignored = unknown_fields(signed.document, signed.statement)
     detail = "fits its schema"
-    if ignored:
-        detail += f"; ignored unknown fields: {', '.join(ignored)}"
+    if signed.unknown:
+        detail += f"; ignored unknown fields: {', '.join(signed.unknown)}"
     checks.decide(_LEVEL, f"{what}-schema", None, detail)
     problem = None if signed.is_canonical else "the payload is not in RFC 8785 form"
     checks.decide(_LEVEL, f"{what}-canonical", problem, "RFC 8785 bytes")

@@ -14,7 +14,7 @@ from safety_receipts import schemas
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.documents.generate_schemas import DOCUMENTS, generate, serialise
 
-FOLDER = Path(schemas.__file__).parent / f"v{schemas.VERSION}"
+FOLDER = Path(schemas.__file__).parent / "v1"
 NAMES = sorted(DOCUMENTS)
 
 

@@ -20,7 +20,7 @@ from safety_receipts.runner.plan.entries import PlanFile
 from safety_receipts.runner.plan.generate_schema import NAME, generate, serialise
 from safety_receipts.runner.plan.yaml_file import load_yaml
 
-FILE = Path(schemas.__file__).parent / f"v{schemas.VERSION}" / f"{NAME}.schema.json"
+FILE = Path(schemas.__file__).parent / schemas.file_name(NAME, 1)
 PAPER = Path(__file__).parents[3] / "runner" / "presets" / "paper.yaml"
 EXAMPLE = load_yaml(PAPER).document
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

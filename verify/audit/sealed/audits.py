@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from safety_receipts.receipts.audit_forms import form_key, kind_of, parse_audit, public_form
+from safety_receipts.receipts.audit_forms import form_key, parse_audit, public_form
 from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
 from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.documents.versions import predicate_type
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import MalformedError, ReceiptsError
 from safety_receipts.receipts.io.text import printable
@@ -244,7 +245,7 @@ class _Hearing:
 def _read(audit: _Trusted, receipt: Signed[EvaluationStatement], checks: CheckList) -> bool:
     """Parse a statement into ``audit``; say whether it is one about this receipt."""
     try:
-        kind = kind_of(audit.envelope, audit.path)
+        kind = predicate_type(audit.envelope.payload, file=audit.path)
         if kind in _OTHER_TYPES:
             # Whoever copies it here must not turn a good bundle bad.
             return checks.skip(_LEVEL, _name(audit.path), f"not an audit: {kind}")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
@@ -63,46 +65,69 @@ def require_matplotlib() -> None:
         raise IncompleteError("matplotlib is not installed", hint=install("findings")) from None
 
 
-def write_figure(
-    path: Path,
-    size: tuple[float, float],
-    title: str,
-    description: str,
-    paint: Callable[[Figure], None],
-) -> None:
-    """Draw a figure and write it as SVG, whole or not at all.
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that is ready to be drawn."""
 
-    The settings of matplotlib, which a user's own file may change, are the defaults while this
-    runs, and afterwards what they were.
+    size: tuple[float, float]
+    """Width and height in inches."""
+    title: str
+    """What it is called where it stands alone."""
+    description: str
+    """What a reader who cannot see it should know."""
+    paint: Callable[[Figure], None]
+    """Draws it."""
 
-    Args:
-        path: Where to.
-        size: Width and height in inches.
-        title: Its ``title`` element.
-        description: Its ``desc`` element: what a reader who cannot see it should know.
-        paint: Draws it.
+    def figure(self) -> Figure:
+        """Draw it with matplotlib, for a notebook or to be saved in any format.
 
-    Raises:
-        IncompleteError: matplotlib is not installed.
-        FileAccessError: The file cannot be written.
-    """
+        Raises:
+            IncompleteError: matplotlib is not installed.
+        """
+        with _styled():
+            return self._painted()
+
+    def svg(self) -> str:
+        """Draw it as SVG, the same bytes every time.
+
+        Raises:
+            IncompleteError: matplotlib is not installed.
+        """
+        drawn = io.StringIO()
+        metadata = {"Title": self.title, "Date": None, "Creator": "safety-receipts"}
+        with _styled():
+            self._painted().savefig(drawn, format="svg", metadata=metadata)
+        return _described(drawn.getvalue(), self.description)
+
+    def write(self, path: Path) -> None:
+        """Write it as SVG, whole or not at all.
+
+        Raises:
+            IncompleteError: matplotlib is not installed.
+            FileAccessError: The file cannot be written.
+        """
+        atomic_write(path, self.svg().encode())
+
+    def _painted(self) -> Figure:
+        from matplotlib.figure import Figure  # noqa: PLC0415  # heavy, so only to draw
+
+        figure = Figure(figsize=self.size, layout="constrained")
+        self.paint(figure)
+        return figure
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """Draw with our settings; a user's own, which a file may hold, are untouched afterwards."""
     require_matplotlib()
-    import matplotlib  # noqa: PLC0415
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    import matplotlib  # noqa: PLC0415  # heavy, so only to draw
 
-    drawn = io.StringIO()
-    metadata = {"Title": title, "Date": None, "Creator": "safety-receipts"}
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         # Names may be in any script; the reader's fonts count, not those of this machine.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
-        paint(figure)
-        figure.savefig(drawn, format="svg", metadata=metadata)
-    atomic_write(path, _described(drawn.getvalue(), description).encode())
+        yield
 
 
 def _described(svg: str, description: str) -> str:

@@ -13,6 +13,7 @@ from safety_receipts.receipts.figures.drawing import (
     COLOURS,
     LONGEST_NAME,
     Dot,
+    Drawing,
     condition_dot,
     draw_baseline,
     draw_dots,
@@ -23,7 +24,6 @@ from safety_receipts.receipts.figures.drawing import (
     require_matplotlib,
     share_dot,
     who,
-    write_figure,
 )
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.demonstrations import Ordering
@@ -66,44 +66,52 @@ def write_plots(receipt: EvaluationPredicate, folder: Path) -> list[Path]:
         IncompleteError: matplotlib is not installed.
         FileAccessError: The folder cannot be written to.
     """
-    found = receipt.findings
     require_matplotlib()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileAccessError.from_os(error, "make", folder) from None
-    if found is None:
-        return []
-    rows = list(_forest_rows(found))
-    margin = float(receipt.effect_margin)
-    title = f"Effect of benign demonstrations\n{who(receipt)}"
-    drawings: list[tuple[bool, str, Callable[[Path], None]]] = [
-        (found.total is not None, "rate-over-total", lambda p: rate_over_total(receipt, p)),
-        (
-            found.joint is not None,
-            "rate-over-benign",
-            lambda p: rates_over_benign([(who(receipt), receipt)], p),
-        ),
-        (bool(rows), "slopes", lambda p: forest_plot(rows, p, margin=margin, title=title)),
-        (bool(found.orderings), "orderings", lambda p: ordering_spread(receipt, p)),
-        (bool(found.formats), "formats", lambda p: format_square(receipt, p)),
-    ]
     written = []
-    for fed, name, draw in drawings:
-        if fed:
-            path = folder / f"{name}.svg"
-            draw(path)
-            written.append(path)
+    for name, drawing in drawings(receipt).items():
+        path = folder / f"{name}.svg"
+        drawing.write(path)
+        written.append(path)
     return written
 
 
-def rate_over_total(receipt: EvaluationPredicate, path: Path) -> None:
+def drawings(receipt: EvaluationPredicate) -> dict[str, Drawing]:
+    """Return the figures that a receipt's findings feed, by name, in order of the findings."""
+    found = receipt.findings
+    if found is None:
+        return {}
+    known: dict[str, Callable[[], Drawing] | None] = {
+        "rate-over-total": (lambda: rate_over_total(receipt)) if found.total else None,
+        "rate-over-benign": (
+            (lambda: rates_over_benign([(who(receipt), receipt)])) if found.joint else None
+        ),
+        "slopes": (lambda: slopes_plot(receipt)) if list(_forest_rows(found)) else None,
+        "orderings": (lambda: ordering_spread(receipt)) if found.orderings else None,
+        "formats": (lambda: format_square(receipt)) if found.formats else None,
+    }
+    return {name: draw() for name, draw in known.items() if draw is not None}
+
+
+def slopes_plot(receipt: EvaluationPredicate) -> Drawing:
+    """Draw every slope of the findings on one scale.
+
+    Raises:
+        UsageError: The receipt has no slope.
+    """
+    rows = [] if receipt.findings is None else list(_forest_rows(receipt.findings))
+    title = f"Effect of benign demonstrations\n{who(receipt)}"
+    return forest_plot(rows, margin=float(receipt.effect_margin), title=title)
+
+
+def rate_over_total(receipt: EvaluationPredicate) -> Drawing:
     """Draw compliance over the number of demonstrations N, one line a harmful share φ.
 
     Raises:
         UsageError: The receipt has no total-count finding.
-        IncompleteError: matplotlib is not installed.
-        FileAccessError: The file cannot be written.
     """
     finding = receipt.findings and receipt.findings.total
     if not finding:
@@ -137,10 +145,10 @@ def rate_over_total(receipt: EvaluationPredicate, path: Path) -> None:
         f"Compliance rate with 95 % intervals at N = {_listed(totals)} demonstrations, one line "
         f"for each of {len(lines)} harmful shares, and the rate without demonstrations."
     )
-    write_figure(path, (7.6, 4.6), f"Compliance over N: {who(receipt)}", description, paint)
+    return Drawing((7.6, 4.6), f"Compliance over N: {who(receipt)}", description, paint)
 
 
-def rates_over_benign(series: Sequence[tuple[str, EvaluationPredicate]], path: Path) -> None:
+def rates_over_benign(series: Sequence[tuple[str, EvaluationPredicate]]) -> Drawing:
     """Draw compliance over the number of benign demonstrations N_b at fixed harmful ones N_h.
 
     The conditions are those of the joint fit, whose curve is dotted, or without one all plain
@@ -148,12 +156,9 @@ def rates_over_benign(series: Sequence[tuple[str, EvaluationPredicate]], path: P
 
     Args:
         series: Receipts with the titles of their panels.
-        path: Where to.
 
     Raises:
         UsageError: There is no receipt to draw.
-        IncompleteError: matplotlib is not installed.
-        FileAccessError: The file cannot be written.
     """
     if not series:
         raise UsageError("there is no receipt to draw")
@@ -190,16 +195,15 @@ def rates_over_benign(series: Sequence[tuple[str, EvaluationPredicate]], path: P
     )
     size = (2.2 + 4.2 * columns, 0.8 + 3.6 * rows)
     names = ", ".join(printable(title, LONGEST_NAME) for title, _ in series)
-    write_figure(path, size, f"Compliance over benign demonstrations: {names}", description, paint)
+    title = f"Compliance over benign demonstrations: {names}"
+    return Drawing(size, title, description, paint)
 
 
-def ordering_spread(receipt: EvaluationPredicate, path: Path) -> None:
+def ordering_spread(receipt: EvaluationPredicate) -> Drawing:
     """Draw the compliance rate of each order, one panel a mixture.
 
     Raises:
         UsageError: The receipt has no ordering finding.
-        IncompleteError: matplotlib is not installed.
-        FileAccessError: The file cannot be written.
     """
     found = (receipt.findings and receipt.findings.orderings) or ()
     if not found:
@@ -232,18 +236,14 @@ def ordering_spread(receipt: EvaluationPredicate, path: Path) -> None:
         for finding in shown
     )
     height = 1.2 + sum(0.7 + _ROW_INCHES * len(finding.rates) for finding in shown)
-    write_figure(
-        path, (7.6, height), f"Compliance by order: {who(receipt)}", "; ".join(lines), paint
-    )
+    return Drawing((7.6, height), f"Compliance by order: {who(receipt)}", "; ".join(lines), paint)
 
 
-def format_square(receipt: EvaluationPredicate, path: Path) -> None:
+def format_square(receipt: EvaluationPredicate) -> Drawing:
     """Draw how often a demonstrated prefix is adopted among refusals and among compliances.
 
     Raises:
         UsageError: The receipt has no format finding.
-        IncompleteError: matplotlib is not installed.
-        FileAccessError: The file cannot be written.
     """
     found = (receipt.findings and receipt.findings.formats) or ()
     if not found:
@@ -275,28 +275,25 @@ def format_square(receipt: EvaluationPredicate, path: Path) -> None:
         for finding in shown
     )
     title = f"Uptake of a demonstrated prefix: {who(receipt)}"
-    write_figure(path, (9.0, 1.6 + 3 * _ROW_INCHES * len(shown)), title, "; ".join(lines), paint)
+    size = (9.0, 1.6 + 3 * _ROW_INCHES * len(shown))
+    return Drawing(size, title, "; ".join(lines), paint)
 
 
 def forest_plot(
     rows: Sequence[tuple[str, float, float, float]],
-    path: Path,
     *,
     margin: float | None = None,
     title: str = "Effect of benign demonstrations",
-) -> None:
+) -> Drawing:
     """Draw slopes with their intervals on one scale.
 
     Args:
         rows: Label, β2, lower and upper end of its interval; from top to bottom.
-        path: Where to.
         margin: Half width of the band around zero that the plan calls none.
         title: Title of the figure; its lines are kept.
 
     Raises:
         UsageError: There is no row.
-        IncompleteError: matplotlib is not installed.
-        FileAccessError: The file cannot be written.
     """
     if not rows:
         raise UsageError("there is no slope to draw")
@@ -320,7 +317,7 @@ def forest_plot(
         for label, value, lower, upper in shown
     )
     size = (8.4, 1.3 + _ROW_INCHES * len(shown))
-    write_figure(path, size, printable(title.replace("\n", ": ")), "; ".join(lines), paint)
+    return Drawing(size, printable(title.replace("\n", ": ")), "; ".join(lines), paint)
 
 
 def _total_of(condition: ConditionResult) -> int:

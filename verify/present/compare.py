@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from rich.console import Console
@@ -12,61 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.findings import SignedInterval
-from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
 from safety_receipts.receipts.present.charts import Scale, axis, forest
 from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table
 from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import NOTHING, p_number, percent, signed, span
 from safety_receipts.verify.compare.comparability import Sameness, SettingCheck
-from safety_receipts.verify.compare.comparison import Comparison, Pair, Word, Worded
-from safety_receipts.verify.compare.evaluations import Evaluation
-
-FAMILY = (
-    "Holm's correction over every test shown: β2 = 0 of each model, and the difference of each "
-    "pair; intervals, on which the word none rests, are not corrected"
-)
-"""Which tests are corrected together."""
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """Everything that is shown of a comparison."""
-
-    evaluations: tuple[Evaluation, ...]
-    """The bundles."""
-    comparison: Comparison
-    """Their models, in the same order, and the pairs."""
-    checks: tuple[SettingCheck, ...]
-    """What is the same and what differs."""
-    conditions: tuple[ConditionId, ...]
-    """What β2 is fitted to."""
-    authentic: bool
-    """Whether trusted keys signed all bundles."""
-
-    def notes(self) -> list[str]:
-        """Return what a reader must know, in sentences."""
-        notes = []
-        if not self.authentic:
-            notes.append("authenticity was not checked: give --trust KEY.pub")
-        sealed = [each.label for each in self.evaluations if each.study is None]
-        if sealed:
-            notes.append(
-                f"without evidence: the sealed numbers of {', '.join(sealed)} are compared as if "
-                "independent: conservative where demonstrations move the same queries alike"
-            )
-        for each, worded in zip(self.evaluations, self.comparison.models, strict=True):
-            if each.sealed is not None and each.sealed.effect is not worded.effect:
-                notes.append(
-                    f"the receipt of {each.label} says {each.sealed.effect.value}: over its own "
-                    f"{len(each.sealed.conditions):,} conditions, corrected for its own tests"
-                )
-        if any(each.receipt.instrument for each in self.evaluations):
-            notes.append("test instrument: numbers are evidence about no real model")
-        if len({each.receipt.training_stage for each in self.evaluations}) > 1:
-            notes.append(LIMIT_MEANINGS[Limit.STAGE_ASSOCIATION])
-        return notes
+from safety_receipts.verify.compare.compared import FAMILY, Compared, interval_of
+from safety_receipts.verify.compare.comparison import Pair, Word
 
 
 def show_comparison(console: Console, compared: Compared, *, quiet: bool) -> None:
@@ -139,14 +91,6 @@ def _slopes(console: Console, compared: Compared) -> None:
             f"{one.effect.value} ({one.grounds.value})",
         )
     console.print(table)
-
-
-def interval_of(one: Worded) -> tuple[float, float, float] | None:
-    """Return β2 with the ends of its 95 % interval; None where there is no fit."""
-    fit, ends = one.model.finding.clustered, one.model.finding.interval
-    if fit is None or ends is None:
-        return None
-    return float(fit.beta2), float(ends.lower), float(ends.upper)
 
 
 def _span(interval: SignedInterval | None) -> str:

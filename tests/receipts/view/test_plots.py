@@ -21,6 +21,7 @@ from safety_receipts.receipts.figures.plots import (
     ordering_spread,
     rate_over_total,
     rates_over_benign,
+    slopes_plot,
     write_plots,
 )
 from safety_receipts.receipts.keys import Signer
@@ -112,7 +113,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_rate_over_total_has_a_point_for_every_condition(tmp_path: Path) -> None:
-    rate_over_total(full_receipt(), tmp_path / "a.svg")
+    rate_over_total(full_receipt()).write(tmp_path / "a.svg")
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     total = findings().total
     assert total is not None
@@ -124,7 +125,7 @@ def test_rate_over_total_has_a_point_for_every_condition(tmp_path: Path) -> None
 
 def test_rates_over_benign_has_one_panel_a_checkpoint(tmp_path: Path) -> None:
     series = [("stage one", full_receipt()), ("stage $two_{", with_findings(joint=joint()))]
-    rates_over_benign(series, tmp_path / "a.svg")
+    rates_over_benign(series).write(tmp_path / "a.svg")
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     assert points_of(root) == 2 * len(joint().conditions) == 36
     texts = text_of(root)
@@ -134,7 +135,7 @@ def test_rates_over_benign_has_one_panel_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_rates_over_benign_without_a_joint_fit_draws_plain_conditions(tmp_path: Path) -> None:
-    rates_over_benign([("plain", with_findings())], tmp_path / "a.svg")
+    rates_over_benign([("plain", with_findings())]).write(tmp_path / "a.svg")
     texts = text_of(ElementTree.parse(tmp_path / "a.svg").getroot())
     assert "fitted" not in texts
     assert "N_h = 16" in texts
@@ -144,13 +145,13 @@ def test_orderings_and_formats_have_a_point_for_every_rate(tmp_path: Path) -> No
     orderings, formats = findings().orderings, findings().formats
     assert orderings is not None
     assert formats is not None
-    ordering_spread(full_receipt(), tmp_path / "a.svg")
+    ordering_spread(full_receipt()).write(tmp_path / "a.svg")
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     assert points_of(root) == sum(len(one.rates) for one in orderings) == 5
     assert "32 harmful + 32 benign: suffix − prefix +16.8 points (95 % +14.7 to +18.9)" in text_of(
         root
     )
-    format_square(full_receipt(), tmp_path / "b.svg")
+    format_square(full_receipt()).write(tmp_path / "b.svg")
     root = ElementTree.parse(tmp_path / "b.svg").getroot()
     assert points_of(root) == 2 * len(formats) == 4
     texts = text_of(root)
@@ -159,7 +160,7 @@ def test_orderings_and_formats_have_a_point_for_every_rate(tmp_path: Path) -> No
 
 
 def test_a_forest_has_a_row_for_every_slope(tmp_path: Path) -> None:
-    forest_plot(ROWS, tmp_path / "a.svg", margin=0.05, title="Slopes\nof $x_{ & <y>")
+    forest_plot(ROWS, margin=0.05, title="Slopes\nof $x_{ & <y>").write(tmp_path / "a.svg")
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     assert points_of(root) == 2
     texts = text_of(root)
@@ -175,7 +176,7 @@ def test_names_in_any_script_are_text(tmp_path: Path) -> None:
     """The figure's own fonts need not have them: the reader's may."""
     checkpoint = full_receipt().checkpoint.model_copy(update={"name": "模型\u202e"})
     receipt = full_receipt().model_copy(update={"checkpoint": checkpoint, "instrument": False})
-    rate_over_total(receipt, tmp_path / "a.svg")
+    rate_over_total(receipt).write(tmp_path / "a.svg")
     assert "模型\\u202e (stage: none)" in text_of(ElementTree.parse(tmp_path / "a.svg").getroot())
 
 
@@ -208,17 +209,15 @@ def test_rates_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
         assert "no demonstrations" not in text_of(root)
 
 
-def test_nothing_to_draw_is_an_error_of_use(tmp_path: Path) -> None:
+def test_nothing_to_draw_is_an_error_of_use() -> None:
     nothing: EvaluationPredicate = with_findings()
-    path = tmp_path / "a.svg"
-    for draw in (rate_over_total, ordering_spread, format_square):
+    for draw in (rate_over_total, ordering_spread, format_square, slopes_plot):
         with pytest.raises(UsageError):
-            draw(nothing, path)
+            draw(nothing)
     with pytest.raises(UsageError):
-        rates_over_benign([], path)
+        rates_over_benign([])
     with pytest.raises(UsageError):
-        forest_plot([], path)
-    assert not path.exists()
+        forest_plot([])
 
 
 def test_without_matplotlib_the_extra_is_named(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from html import escape
 from typing import Any
 
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.errors import ExitCode
+from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError
 from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
 from safety_receipts.verify.audit.sealed.audits import AuditSeen
 
@@ -38,6 +40,65 @@ class Verification:
     """Id of the trusted key that signed the receipt."""
     audits: tuple[AuditSeen, ...] = ()
     """Trusted auditors' results about the receipt."""
+
+    def __bool__(self) -> bool:
+        """Whether it passed: nothing failed, and the level asked for was reached."""
+        return self.verdict is Verdict.PASSED
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.status is CheckStatus.FAILED)
+
+    def raise_for_failure(self) -> None:
+        """Raise unless it passed.
+
+        Raises:
+            IntegrityError: A check failed.
+            IncompleteError: Nothing failed, and the level asked for was not reached.
+        """
+        if self.failed:
+            first, *others = self.failed
+            more = f" (and {len(others)} more)" if others else ""
+            raise IntegrityError(f"{first.name}: {first.detail}{more}")
+        if not self:
+            missing = next((check for check in self.checks if self._holds_back(check)), None)
+            why = "" if missing is None else f": {missing.name}: {missing.detail}"
+            raise IncompleteError(f"level {self.wanted} was not reached{why}")
+
+    def _holds_back(self, check: Check) -> bool:
+        """Say whether a check is one that the level asked for needs, and did not pass."""
+        needed = LADDER[: LADDER.index(self.wanted) + 1]
+        return check.level in needed and check.status is not CheckStatus.PASSED
+
+    def __repr__(self) -> str:
+        """Return the verdict and how the checks ended, in one line."""
+        return f"<Verification {self.verdict}: {self._told()}>"
+
+    def _told(self) -> str:
+        ended = Counter(check.status for check in self.checks)
+        parts = [f"level {self.level}"] if self.level is not CheckLevel.NONE else ["no level"]
+        parts.append(f"{ended[CheckStatus.PASSED]} checks passed")
+        if self.failed:
+            parts.append(f"failed: {', '.join(check.name for check in self.failed)}")
+        elif not self:
+            parts.append(f"{self.wanted} was asked for")
+        return "; ".join(parts)
+
+    def _repr_html_(self) -> str:
+        """Return the checks as a table, for notebooks."""
+        rows = "".join(
+            "<tr>"
+            + "".join(
+                f"<td>{escape(cell)}</td>"
+                for cell in (check.status, check.level, check.name, check.detail)
+            )
+            + "</tr>"
+            for check in self.checks
+        )
+        head = "<tr><th>status</th><th>level</th><th>check</th><th>detail</th></tr>"
+        told = escape(f"{self.verdict}: {self._told()}")
+        return f"<p>{told}</p><table>{head}{rows}</table>"
 
     @property
     def level(self) -> CheckLevel:

@@ -53,25 +53,29 @@ def check_contents(wheel: Path) -> None:
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
-def check_names(folder: Path, wheel: Path) -> None:
+def check_names(folder: Path, python: Path, wheel: Path) -> None:
     """Nothing of another distribution, nor of the working directory, takes our modules' place."""
-    constraints = ("-c", ROOT / "constraints.txt")
-    golden = GOLDEN / "good" / "ed25519"
     shadows = folder / "shadows"
     for name in FOLDERS:
         (shadows / name).mkdir(parents=True)
         (shadows / name / "__init__.py").write_text("raise ImportError('not this one')\n")
-    for number, order in enumerate(((wheel, *NAMESAKES), (*NAMESAKES, wheel))):
-        venv.create(folder / f"order-{number}", with_pip=True)
-        python = folder / f"order-{number}" / "bin" / "python"
-        for package in order:
-            run(python, *PIP, "install", "--quiet", *constraints, package, cwd=folder)
-        found = "import importlib.util as u; print(u.find_spec('schemas').origin)"
-        assert "site-packages/schemas" in run(python, "-c", found, cwd=folder)
-        words = ("verify", golden, "--trust", GOLDEN / "ed25519.pub")
+    install = (python, *PIP, "install", "--quiet", "--no-deps")
+    words = ("verify", GOLDEN / "good" / "ed25519", "--trust", GOLDEN / "ed25519.pub")
+    # Theirs after ours, then ours after theirs.
+    for later in (NAMESAKES, ("--force-reinstall", wheel)):
+        run(*install, *later, cwd=folder)
+        theirs = "from importlib.util import find_spec; print(find_spec('schemas').origin)"
+        assert "site-packages/schemas" in run(python, "-c", theirs, cwd=folder)
         for cwd in (folder, shadows):
             run(python.with_name("receipts"), *words, cwd=cwd)
             run(python, "-m", PACKAGE, *words, cwd=cwd)
+
+
+def check_library_page(folder: Path, python: Path, wheel: Path) -> None:
+    """The page of the library holds where the wheel and its extra are installed."""
+    extra = f"{wheel}[findings]"
+    run(python, *PIP, "install", "--quiet", "-c", ROOT / "constraints.txt", extra, cwd=folder)
+    run(python, "-P", ROOT / "tests" / "docs" / "library_page.py", cwd=folder)
 
 
 def main() -> None:
@@ -109,7 +113,8 @@ def main() -> None:
         assert (folder / "study" / "checkpoint" / "model.safetensors").stat().st_size > 100_000
         missing = run(receipts, "plan", "study/plan.yaml", "--json", cwd=folder, expected=5)
         assert "pip install '.[run]' in a clone of safety-receipts" in missing, missing
-        check_names(folder, wheel)
+        check_names(folder, python, wheel)
+        check_library_page(folder, python, wheel)
         print(f"{wheel.name}: built, installed alone and used from another folder")
 
 

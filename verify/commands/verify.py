@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.canonical import is_hex32
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.verify.challenge import new_nonce
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.authentic import readable_plan
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import LADDER
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.levels.bound import Holdings
+    pass
 
 _PATH = click.Path(path_type=Path)
 
@@ -107,14 +104,18 @@ def verify(
     opened = Bundle(bundle)
     holdings = None
     if artifacts is not None:
-        holdings = _holdings(
-            opened,
-            artifacts,
-            all_points=all_points,
-            nonce=sample_nonce,
-            allow_pickle=allow_pickle,
-            output=output,
-        )
+        # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
+        from safety_receipts.verify.levels.bound import hold  # noqa: PLC0415
+
+        with output.progress("hashing (bytes)") as progress:
+            holdings = hold(
+                opened,
+                artifacts,
+                all_points=all_points,
+                nonce=sample_nonce,
+                allow_pickle=allow_pickle,
+                progress=progress,
+            )
     with output.progress("verifying") as progress:
         verification = verify_bundle(
             opened,
@@ -131,30 +132,3 @@ def verify(
         lambda console: show_verification(console, verification, quiet=output.quiet),
     )
     return verification.exit_code
-
-
-def _holdings(
-    bundle: Bundle,
-    plan: Path,
-    *,
-    all_points: bool,
-    nonce: str | None,
-    allow_pickle: bool,
-    output: Output,
-) -> Holdings | None:
-    """Return what the auditor holds; None: there is no plan to hold it against."""
-    if nonce is not None and not is_hex32(nonce):
-        raise UsageError(
-            "the sample's nonce should be 64 lower-case hex digits",
-            hint="give the one that an earlier verification printed",
-        )
-    # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
-    from safety_receipts.runner.plan.resolve import resolve_against  # noqa: PLC0415
-    from safety_receipts.verify.levels.bound import SAMPLE, Holdings  # noqa: PLC0415
-
-    sealed = readable_plan(bundle)
-    if sealed is None:
-        return None
-    with output.progress("hashing (bytes)") as progress:
-        resolved = resolve_against(plan, sealed, allow_pickle=allow_pickle, progress=progress)
-    return Holdings(resolved, None if all_points else SAMPLE, nonce or new_nonce())

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from pathlib import Path
 
 from safety_receipts.receipts.bundle import Bundle, Signed
-from safety_receipts.receipts.canonical import Sha256, point_id, tagged_digest
+from safety_receipts.receipts.canonical import Sha256, is_hex32, point_id, tagged_digest
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.events.coherence import plan_problems
 from safety_receipts.receipts.events.grid import planned_points, seed_of
@@ -19,11 +20,12 @@ from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Point, RestrictedRecord
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
-from safety_receipts.runner.plan.resolve import ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.resolve import ResolvedPlan, UnrunPlan, resolve_against
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.verify.challenge import new_nonce
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.artifacts import Usable, check_artifacts
+from safety_receipts.verify.levels.authentic import readable_plan
 from safety_receipts.verify.levels.evidence import Progress, no_progress
 from safety_receipts.verify.levels.opening import check_commitments
 from safety_receipts.verify.levels.rederive import Texts, prompt_problem
@@ -47,6 +49,45 @@ class Holdings:
     """Points of which prompts and texts are made again, at most; None: all."""
     nonce: str = field(default_factory=new_nonce)
     """What draws them, 64 hex digits; whoever sealed must not have known it."""
+
+
+def hold(
+    bundle: Bundle,
+    plan: Path,
+    *,
+    all_points: bool = False,
+    nonce: str | None = None,
+    allow_pickle: bool = False,
+    progress: Progress = no_progress,
+) -> Holdings | None:
+    """Resolve and hash the artifacts that a plan file names.
+
+    Args:
+        bundle: What they will be held against.
+        plan: A plan file whose paths are the auditor's.
+        all_points: Make prompts and texts again for all points, not for a sample.
+        nonce: Draws the sample, 64 hex digits; None: a new one.
+        allow_pickle: Accept weights that are pickles; they are hashed only.
+        progress: Told how many bytes are hashed.
+
+    Returns:
+        None: the bundle has no plan that can be read, and the level *authentic* says why.
+
+    Raises:
+        UsageError: The nonce is none, or the plan file cannot be resolved.
+        IncompleteError, MalformedError, FileAccessError: As
+            :func:`runner.plan.resolve.resolve_against`.
+    """
+    if nonce is not None and not is_hex32(nonce):
+        raise UsageError(
+            "the sample's nonce should be 64 lower-case hex digits",
+            hint="give the one that an earlier verification printed",
+        )
+    sealed = readable_plan(bundle)
+    if sealed is None:
+        return None
+    resolved = resolve_against(plan, sealed, allow_pickle=allow_pickle, progress=progress)
+    return Holdings(resolved, None if all_points else SAMPLE, nonce or new_nonce())
 
 
 @dataclass(frozen=True)

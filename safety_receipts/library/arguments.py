@@ -1,0 +1,42 @@
+"""What callers give: a path or several, as text or as path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+from safety_receipts.receipts.keys import TrustSet
+
+AnyPath: TypeAlias = str | PathLike[str]
+"""A path, however it is written."""
+AnyPaths: TypeAlias = AnyPath | Iterable[AnyPath]
+"""One path or several."""
+
+
+def path_of(path: AnyPath) -> Path:
+    """Return a path; ``~`` is the caller's home."""
+    return Path(path).expanduser()
+
+
+def optional_path(path: AnyPath | None) -> Path | None:
+    """Return a path, or None for none."""
+    return None if path is None else path_of(path)
+
+
+def paths_of(paths: AnyPaths) -> tuple[Path, ...]:
+    """Return one path or several as a tuple."""
+    if isinstance(paths, str | PathLike):
+        return (path_of(paths),)
+    return tuple(path_of(path) for path in paths)
+
+
+def trust_of(keys: AnyPaths) -> TrustSet:
+    """Read public keys.
+
+    Raises:
+        KeyFileError: A file is no public key, or one of an unsupported kind.
+        FileAccessError: A file cannot be read.
+    """
+    return TrustSet.load(paths_of(keys))

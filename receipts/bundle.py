@@ -27,14 +27,16 @@ from pydantic import ValidationError
 from safety_receipts.receipts.canonical import canonical_bytes
 from safety_receipts.receipts.documents.versions import read_statement
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
-from safety_receipts.receipts.io.files import (
-    atomic_write,
-    atomic_writer,
-    open_regular,
-    read_bounded,
+from safety_receipts.receipts.errors import (
+    FileAccessError,
+    IntegrityError,
+    MalformedError,
+    UsageError,
 )
+from safety_receipts.receipts.io.files import atomic_write, atomic_writer, read_bounded
+from safety_receipts.receipts.io.lines import read_lines
 from safety_receipts.receipts.io.temporary import remove_leftovers
+from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.model.point import (
     MAX_POINT_BYTES,
@@ -42,6 +44,7 @@ from safety_receipts.receipts.model.point import (
     Point,
     RestrictedRecord,
 )
+from safety_receipts.receipts.model.receipt import Evidence
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
 
 PLAN = "plan.dsse.json"
@@ -53,12 +56,6 @@ AUDITS = "audits"
 MAX_PLAN_BYTES = 64 * 1024 * 1024
 MAX_RECEIPT_BYTES = 16 * 1024 * 1024
 MAX_AUDIT_BYTES = 32 * 1024 * 1024
-
-# A zstd block of a few bytes can stand for 128 KiB, so 1 KiB of input stands for at most
-# 32 MiB of output: what is fed at once bounds the memory of a decompression bomb.
-_FEED_BYTES = 1024
-_SPLIT_BYTES = 256 * 1024
-_MAX_WINDOW = 128 * 1024 * 1024
 
 T = TypeVar("T", bound=WireModel)
 
@@ -101,79 +98,6 @@ def parse_signed(envelope: Envelope, *wanted: type[T], file: Path) -> Signed[T]:
     """
     read = read_statement(envelope.payload, *wanted, file=file)
     return Signed(read.statement, envelope, read.document, read.unknown)
-
-
-def read_lines(path: Path, *, max_line: int, max_lines: int) -> Iterator[bytes]:
-    """Yield the lines of a zstd-compressed file, without their line breaks.
-
-    Args:
-        path: One zstd frame of lines, each ended by a line break.
-        max_line: Longest line in bytes.
-        max_lines: Most lines; an attacker's file may go on for ever.
-
-    Raises:
-        FileAccessError: The file cannot be read.
-        MalformedError: Truncated, damaged, with trailing bytes, too many or too long lines.
-    """
-    number = 0
-    rest = b""
-    for piece in _decompress(path):
-        lines = (rest + piece).split(b"\n")
-        rest = lines.pop()
-        for line in lines:
-            number += 1
-            if number > max_lines:
-                raise MalformedError(f"goes on after {max_lines:,} lines", file=path)
-            _check_length(line, number, max_line, path)
-            yield line
-        _check_length(rest, number + 1, max_line, path)
-    if rest:
-        raise MalformedError("the last line has no line break", file=path, place="end")
-
-
-def _check_length(line: bytes, number: int, max_line: int, path: Path) -> None:
-    if len(line) > max_line:
-        raise MalformedError(
-            f"longer than the {max_line:,} bytes allowed", file=path, place=f"line {number}"
-        )
-
-
-def _decompress(path: Path) -> Iterator[bytes]:
-    """Yield decompressed pieces of at most 256 KiB."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj()
-    offset = 0
-    with open_regular(path) as stream:
-        while not decompressor.eof:
-            try:
-                chunk = stream.read(_FEED_BYTES)
-                if not chunk:
-                    raise MalformedError(
-                        "truncated", file=path, place=f"byte {offset}", hint=_AGAIN
-                    )
-                data = decompressor.decompress(chunk)
-            except zstandard.ZstdError as error:
-                raise MalformedError(
-                    f"not valid zstd data: {error}", file=path, place=f"byte {offset}", hint=_AGAIN
-                ) from None
-            except OSError as error:
-                raise FileAccessError.from_os(error, "read", path) from None
-            offset += len(chunk)
-            for start in range(0, len(data), _SPLIT_BYTES):
-                yield data[start : start + _SPLIT_BYTES]
-        after = decompressor.unused_data or stream.read(len(_FRAME))
-        if after.startswith(_FRAME):
-            raise MalformedError(
-                "is more than one zstd frame, and what follows the first is not read",
-                file=path,
-                hint="write it as one: zstd -dc FILE | zstd > NEW",
-            )
-        if after:
-            raise MalformedError("bytes after the end of the data", file=path, hint=_AGAIN)
-
-
-_AGAIN = "get the file again from its source"
-_FRAME = b"\x28\xb5\x2f\xfd"
-"""How a zstd frame begins."""
 
 
 class Bundle:
@@ -239,6 +163,27 @@ class Bundle:
         """
         return read_lines(self.folder / POINTS, max_line=MAX_POINT_BYTES, max_lines=max_lines)
 
+    def sealed_lines(self, evidence: Evidence) -> Iterator[tuple[int, bytes]]:
+        """Yield every evidence line with its number, from 1; they are those that were sealed.
+
+        Args:
+            evidence: What a receipt says of them: this bundle's, as it was when it was verified.
+
+        Raises:
+            FileAccessError, MalformedError: As :func:`receipts.io.lines.read_lines`.
+            IntegrityError: After the last line: together they do not have the receipt's root.
+        """
+        root = RootAccumulator()
+        for number, line in enumerate(self.lines(evidence.size), start=1):
+            root.append(line)
+            yield number, line
+        if root.root().hex() != evidence.root:
+            raise IntegrityError(
+                "the evidence lines do not have the receipt's root",
+                file=self.folder / POINTS,
+                hint="see: receipts verify",
+            )
+
     def points(self) -> Iterator[Point]:
         """Yield the points in file order, as many as the receipt says there are.
 
@@ -249,30 +194,23 @@ class Bundle:
         for number, line in enumerate(self.lines(size), start=1):
             yield parse_point(line, number, self.folder / POINTS)
 
+    def response_lines(self) -> Iterator[bytes]:
+        """Yield the restricted records as bytes, as many as there are points.
+
+        Raises:
+            FileAccessError, MalformedError: As :func:`receipts.io.lines.read_lines`.
+        """
+        size = self.receipt.statement.predicate.evidence.size
+        return read_lines(self.folder / RESPONSES, max_line=MAX_RECORD_BYTES, max_lines=size)
+
     def responses(self) -> Iterator[RestrictedRecord]:
         """Yield the restricted records in file order, as many as there are points.
 
         Raises:
             MalformedError: With the number of the first line that is no restricted record.
         """
-        path = self.folder / RESPONSES
-        size = self.receipt.statement.predicate.evidence.size
-        lines = read_lines(path, max_line=MAX_RECORD_BYTES, max_lines=size)
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = RestrictedRecord.model_validate_json(line, by_alias=True, by_name=False)
-            except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                place = ".".join(str(step) for step in first["loc"])
-                raise MalformedError(
-                    first["msg"], file=path, place=f"line {number}: $.{place}"
-                ) from None
-            if record.to_line() != line:
-                # Among others a key given twice, of which two readers take two values.
-                raise MalformedError(
-                    "not in canonical form (RFC 8785)", file=path, place=f"line {number}"
-                )
-            yield record
+        for number, line in enumerate(self.response_lines(), start=1):
+            yield parse_record(line, number, self.folder / RESPONSES)
 
     def audit_files(self) -> list[Path]:
         """Return the files of the audits, sorted by name; what is none by its name is left out.
@@ -306,6 +244,24 @@ def parse_point(line: bytes, number: int, file: Path) -> Point:
     except MalformedError as error:
         place = f"line {number}" + (f": {error.place}" if error.place else "")
         raise MalformedError(error.message, file=file, place=place) from None
+
+
+def parse_record(line: bytes, number: int, file: Path) -> RestrictedRecord:
+    """Parse restricted record ``number`` (1-based) of ``file``.
+
+    Raises:
+        MalformedError: With file and line.
+    """
+    try:
+        record = RestrictedRecord.model_validate_json(line, by_alias=True, by_name=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise MalformedError(first["msg"], file=file, place=f"line {number}: $.{place}") from None
+    if record.to_line() != line:
+        # Among others a key given twice, of which two readers take two values.
+        raise MalformedError("not in canonical form (RFC 8785)", file=file, place=f"line {number}")
+    return record
 
 
 class EvidenceSink:

@@ -30,11 +30,9 @@ from safety_receipts.receipts.bundle import (
     parse_point,
     read_envelope,
 )
-from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
 from safety_receipts.receipts.keys import Signer, TrustSet
-from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.audit import AuditMethod, PublicAuditPredicate
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.statement import AuditStartStatement, AuditStatement
@@ -173,18 +171,16 @@ def check_evidence(bundle: Bundle, *, with_responses: bool) -> None:
         with_responses: Whether the restricted records are published as well.
 
     Raises:
-        IntegrityError: The evidence lines have not the receipt's root, or a record does not
+        IntegrityError: The evidence lines do not have the receipt's root, or a record does not
             open its commitment.
         FileAccessError, MalformedError: A file cannot be read.
     """
     evidence = bundle.receipt.statement.predicate.evidence
-    root = RootAccumulator()
     records = bundle.responses() if with_responses else iter(())
-    pairs = zip_longest(bundle.lines(evidence.size), records)
-    for number, (line, record) in enumerate(pairs, start=1):
-        if line is None:
+    for numbered, record in zip_longest(bundle.sealed_lines(evidence), records):
+        if numbered is None:
             raise IntegrityError("has more records than points", file=bundle.folder / RESPONSES)
-        root.append(line)
+        number, line = numbered
         if not with_responses:
             continue
         commitment = None if record is None else record.commitment()
@@ -192,7 +188,3 @@ def check_evidence(bundle: Bundle, *, with_responses: bool) -> None:
             raise IntegrityError(
                 f"record {number:,} does not open its commitment", file=bundle.folder / RESPONSES
             )
-    if Sha256(root.root().hex()) != evidence.root:
-        raise IntegrityError(
-            "the evidence lines have not the receipt's root", file=bundle.folder / POINTS
-        )

@@ -8,31 +8,19 @@ from html import escape
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
-from safety_receipts.library.arguments import (
-    AnyPath,
-    AnyPaths,
-    optional_path,
-    path_of,
-    trust_of,
-)
+from safety_receipts.library.arguments import AnyPath, AnyPaths, optional_path, path_of, trust_of
 from safety_receipts.library.findings import FindingsView
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ReceiptPlots
 from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
-from safety_receipts.receipts.errors import IntegrityError, UsageError
-from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.demonstrations import Ordering, QueryRole
 from safety_receipts.receipts.model.point import Finish, Outcome, Point
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import percent
-from safety_receipts.receipts.view.rows import (
-    ConditionRow,
-    PointRow,
-    condition_rows,
-    point_rows,
-)
+from safety_receipts.receipts.view.rows import ConditionRow, PointRow, condition_rows, point_rows
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.verification import LADDER, Verification
 
@@ -157,17 +145,9 @@ class Receipt:
         return point_rows(self._sealed_points(), self.model)
 
     def _sealed_points(self) -> Iterator[Point]:
-        evidence, file = self.model.evidence, self._bundle.folder / POINTS
-        root = RootAccumulator()
-        for number, line in enumerate(self._bundle.lines(evidence.size), start=1):
+        file = self._bundle.folder / POINTS
+        for number, line in self._bundle.sealed_lines(self.model.evidence):
             yield parse_point(line, number, file)
-            root.append(line)
-        if root.root().hex() != evidence.root:
-            raise IntegrityError(
-                "does not hold the points that were sealed",
-                file=file,
-                hint="get the file again from its source",
-            )
 
     def points_df(self, *, join: Literal["conditions"] | None = None) -> pd.DataFrame:
         """Return the evaluation points as a frame, one row each; columns as of :meth:`points`.

@@ -268,7 +268,7 @@ def test_no_proof_from_tampered_evidence(bundle: Path, receipts: Receipts) -> No
     shutil.copy(GOLDEN_BAD / "an-outcome-is-flipped" / POINTS, bundle / POINTS)
     finished = receipts("prove", bundle, "1")
     assert finished.code == 3
-    assert "the evidence does not hash to the receipt's root" in finished.err
+    assert "the evidence lines do not have the receipt's root" in finished.err
 
 
 # publish

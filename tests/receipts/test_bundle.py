@@ -27,12 +27,12 @@ from safety_receipts.receipts.bundle import (
     parse_point,
     parse_signed,
     read_envelope,
-    read_lines,
 )
 from safety_receipts.receipts.canonical import canonical_bytes
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.events.synthetic import synthetic_points
+from safety_receipts.receipts.io.lines import read_lines
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.statement import PlanStatement
 from safety_receipts.verify.selfcheck.selftest import edit_lines

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from safety_receipts.receipts import merkle
-from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, Bundle, read_lines
+from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import point_id
 from safety_receipts.receipts.errors import (
     FileAccessError,
@@ -19,6 +19,7 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.receipts.events.grid import planned_points
+from safety_receipts.receipts.io.lines import read_lines
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.envelope import InclusionProof
 from safety_receipts.receipts.model.plan import PlanPredicate
@@ -105,14 +106,14 @@ def test_no_proof_from_evidence_that_was_tampered_with(fresh: Bundle, signer: Si
     """The changed point, or any other: the proof would not hold."""
     edit_line(5, lambda point: point.update(promptTokens=1))(fresh.folder, signer)
     for name in ("5", "40"):
-        with pytest.raises(IntegrityError, match="does not hash to the receipt's root") as caught:
+        with pytest.raises(IntegrityError, match="do not have the receipt's root") as caught:
             make_proof(fresh, name)
         assert caught.value.file == str(fresh.folder / POINTS)
 
 
 def test_no_proof_from_evidence_that_lacks_a_line(fresh: Bundle) -> None:
     edit_lines(fresh.folder, lambda lines: lines[:-1], POINTS)
-    with pytest.raises(IntegrityError, match="does not hash to the receipt's root"):
+    with pytest.raises(IntegrityError, match="do not have the receipt's root"):
         make_proof(fresh, "0")
 
 

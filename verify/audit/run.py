@@ -20,9 +20,11 @@ from safety_receipts.receipts.bundle import (
     AUDITS,
     MAX_AUDIT_BYTES,
     POINTS,
+    RESPONSES,
     Bundle,
     BundleWriter,
     parse_point,
+    parse_record,
     read_envelope,
 )
 from safety_receipts.receipts.canonical import Sha256
@@ -36,7 +38,6 @@ from safety_receipts.receipts.model.audit import (
     OutcomeReplays,
     SecondJudgeVerdict,
 )
-from safety_receipts.receipts.model.point import RestrictedRecord
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.model.statement import (
     AUDIT_START_TYPE,
@@ -194,24 +195,19 @@ class Evidence:
                 )
         return orders[GENERATED]
 
-    def entries(self, indices: Iterable[int]) -> list[Entry]:
-        """Return some points with their records, in plan order."""
+    def entries(self, indices: Iterable[int]) -> Iterator[Entry]:
+        """Yield some points with their records, in plan order; the files are read once."""
         wanted = set(indices)
+        points, records = (self._bundle.folder / name for name in (POINTS, RESPONSES))
         size = self._receipt.evidence.size
-        path = self._bundle.folder / POINTS
-        return [
-            (parse_point(line, number + 1, path), record)
-            for number, (line, record) in enumerate(self._pairs(size))
-            if number in wanted
-        ]
-
-    def _pairs(self, size: int) -> Iterator[tuple[bytes, RestrictedRecord]]:
-        for line, record in zip_longest(self._bundle.lines(size), self._bundle.responses()):
+        pairs = zip_longest(self._bundle.lines(size), self._bundle.response_lines())
+        for number, (line, record) in enumerate(pairs, start=1):
             if line is None or record is None:
                 raise IntegrityError(
                     "evidence and restricted records differ in length", file=self._bundle.folder
                 )
-            yield line, record
+            if number - 1 in wanted:
+                yield parse_point(line, number, points), parse_record(record, number, records)
 
 
 class Audit:
@@ -282,10 +278,10 @@ class Audit:
         watch(drawn + len(sample), drawn + len(sample))
 
     def _replay(self, chosen: Sequence[Drawn], journal: AuditJournal, replay: Replay) -> None:
-        missing = [one.index for one in chosen if one.id not in journal.replayed]
-        for start in range(0, len(missing), ROUND):
-            part = missing[start : start + ROUND]
-            journal.add(replay(self._evidence.entries(part)))
+        missing = {one.index for one in chosen if one.id not in journal.replayed}
+        entries = self._evidence.entries(missing) if missing else iter(())
+        while part := list(islice(entries, ROUND)):
+            journal.add(replay(part))
         if any(one.id not in journal.replayed for one in chosen):
             raise IntegrityError("the evidence is not what it was when the audit began")
 

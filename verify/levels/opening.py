@@ -106,5 +106,5 @@ def _open_all(
             progress(number, size)
     progress(number, size)
     if root.root().hex() != receipt.evidence.root:
-        return "the evidence lines have not the receipt's root", number
+        return "the evidence lines do not have the receipt's root", number
     return None, number

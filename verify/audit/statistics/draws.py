@@ -8,8 +8,6 @@ from typing import Final
 
 from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.errors import IntegrityError
-from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.point import Outcome
@@ -63,14 +61,12 @@ def points_in_order(
 
     Raises:
         FileAccessError, MalformedError: The evidence cannot be read.
-        IntegrityError: The evidence lines have not the receipt's root.
+        IntegrityError: The evidence lines do not have the receipt's root.
     """
     roles = {source.name: source.role for source in receipt.queries}
     found: dict[Kind, dict[Sha256, int]] = {kind: {} for kind in kinds}
-    root = RootAccumulator()
     path = bundle.folder / POINTS
-    for number, line in enumerate(bundle.lines(receipt.evidence.size), start=1):
-        root.append(line)
+    for number, line in bundle.sealed_lines(receipt.evidence):
         point = parse_point(line, number, path)
         if GENERATED in found and point.outcome is not Outcome.FAILED:
             found[GENERATED][point.id] = point.index
@@ -84,8 +80,6 @@ def points_in_order(
             ):
                 if (index := found.get(kind)) is not None:
                     index[point.id] = point.index
-    if root.root().hex() != receipt.evidence.root:
-        raise IntegrityError("the evidence lines have not the receipt's root", file=path)
     if GENERATED in found:
         found[GENERATED] = _first(found[GENERATED], challenge, sample)
     return {

@@ -334,7 +334,7 @@ def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path:
     seal_again(bundle, event.signer, swap)
     audit = Audit(announced, case.receipt, Evidence(Bundle(bundle), case.receipt))
     journal = AuditJournal(tmp_path / "journal", announced.envelope.digest, {}, generate())
-    with pytest.raises(IntegrityError, match="have not the receipt's root"):
+    with pytest.raises(IntegrityError, match="do not have the receipt's root"):
         audit.run(NONCE, journal, Replays(), ignore)
 
 

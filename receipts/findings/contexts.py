@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from safety_receipts.receipts.findings.fits.changes import counterpart, rate_change
 from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.kind import FindingKind
+from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
-from safety_receipts.receipts.model.findings import ContextFinding
+from safety_receipts.receipts.model.findings import ContextFinding, Findings
 
 
 def context_findings(study: Study) -> list[ContextFinding]:
@@ -41,3 +44,24 @@ def _pairs(study: Study) -> Iterator[tuple[int, int]]:
             turns = counterpart(study, place, context=plain)
             if turns is not None:
                 yield place, turns
+
+
+class ContextKind(FindingKind):
+    """What other shapes than plain turns do."""
+
+    name = "context"
+    fields = ("contexts",)
+
+    def derive(self, study: Study) -> Mapping[str, Any]:
+        """Compute one finding a condition in another context."""
+        return {"contexts": tuple(context_findings(study)) or None}
+
+    def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
+        """Yield the test of the change that the context makes."""
+        for one in findings.contexts or ():
+            yield f"{self.name}/{one.condition}", one.change.p if one.change else None
+
+    def conditions(self, findings: Findings) -> Iterator[ConditionId]:
+        """Yield each condition, and its counterpart in plain turns."""
+        for context in findings.contexts or ():
+            yield from (context.condition, context.turns)

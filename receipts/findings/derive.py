@@ -13,17 +13,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import IntegrityError
-from safety_receipts.receipts.findings.contexts import context_findings
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.findings.fits.logit import Fitter, newton, statsmodels_fit
 from safety_receipts.receipts.findings.fits.study import Study
-from safety_receipts.receipts.findings.formats import format_findings
-from safety_receipts.receipts.findings.joint import joint_findings
 from safety_receipts.receipts.findings.multiplicity import settle
-from safety_receipts.receipts.findings.orderings import ordering_findings
-from safety_receipts.receipts.findings.sources import source_estimates
-from safety_receipts.receipts.findings.total import total_finding
+from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.model.findings import Findings
 
 SCORE_TOLERANCE: Final = Decimal("0.000002")
@@ -48,19 +43,10 @@ def derive(observations: Observations, fitter: Fitter = newton) -> Findings:
         fitter: What maximises likelihoods.
     """
     study = Study(observations, fitter)
-    joint, sources = joint_findings(study), source_estimates(study)
-    drafted = Findings(
-        alpha=ALPHA,
-        tests=(),
-        total=total_finding(study),
-        joint=joint[0] if joint else None,
-        joint_in_other_orders=tuple(joint[1:]) or None,
-        orderings=tuple(ordering_findings(study)) or None,
-        formats=tuple(format_findings(study)) or None,
-        sources=sources and sources.finding(dict(sources.tests())),
-        contexts=tuple(context_findings(study)) or None,
-    )
-    return settle(drafted, observations.plan)
+    numbers: dict[str, Any] = {}
+    for kind in KINDS:
+        numbers |= kind.derive(study)
+    return settle(Findings(alpha=ALPHA, tests=(), **numbers), observations.plan)
 
 
 def fit(observations: Observations) -> Findings:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
+from safety_receipts.receipts.findings.arithmetic import is_share
 from safety_receipts.receipts.findings.counts.observations import (
     COMPLIED,
     REFUSED,
@@ -19,13 +21,17 @@ from safety_receipts.receipts.findings.counts.tally import Selection, tally
 from safety_receipts.receipts.findings.fits.changes import counterpart, rate_change
 from safety_receipts.receipts.findings.fits.clusters import Clusters
 from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
 from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
     AdoptionRate,
+    Findings,
     FormatFinding,
     FormatWord,
 )
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
 _COMPLIANCES, _REFUSALS = 0, 1
 
@@ -127,3 +133,49 @@ def _word(refusals: AdoptionRate | None, compliances: AdoptionRate | None) -> Fo
     if taken_up and Decimal(refusals.upper) < ONE_IN_TWENTY:
         return FormatWord.COUPLED
     return FormatWord.UNDETERMINED
+
+
+class FormatKind(FindingKind):
+    """What a demonstrated response prefix does."""
+
+    name = "format"
+    fields = ("formats",)
+
+    def derive(self, study: Study) -> Mapping[str, Any]:
+        """Compute one finding a condition with a prefix."""
+        return {"formats": tuple(format_findings(study)) or None}
+
+    def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
+        """Yield the test of the change that the prefix makes."""
+        for one in findings.formats or ():
+            yield f"{self.name}/{one.condition}", one.change.p if one.change else None
+
+    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+        """Compare conditions with their prefixes."""
+        stated = [(one.condition, one.prefix) for one in findings.formats or ()]
+        planned = [(study.condition(place).id, prefix) for place, prefix in format_places(study)]
+        return stated, planned
+
+    def problems(
+        self, findings: Findings, receipt: EvaluationPredicate, plan: PlanPredicate
+    ) -> Iterator[str]:
+        """Hold shares to their counts, and words to the shares."""
+        for one in findings.formats or ():
+            yield from _problems(one)
+
+
+def _problems(format_: FormatFinding) -> Iterator[str]:
+    where = f"findings.formats: {format_.condition}"
+    for rate in (format_.among_refusals, format_.among_compliances):
+        if rate.adopted > rate.responses or not is_share(rate):
+            yield f"{where}: adoption does not follow from its counts"
+    refusals, compliances = format_.among_refusals, format_.among_compliances
+    follows = {
+        FormatWord.DISSOCIATED: Decimal(refusals.lower or 0) > ONE_IN_TWENTY,
+        FormatWord.COUPLED: (
+            Decimal(refusals.upper or 1) < ONE_IN_TWENTY < Decimal(compliances.lower or 0)
+        ),
+        FormatWord.UNDETERMINED: True,
+    }
+    if not follows[format_.verdict]:
+        yield f"{where}: {format_.verdict.value} does not follow from the adoption rates"

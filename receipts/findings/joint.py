@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from safety_receipts.receipts.findings.arithmetic import (
+    interval_problems,
+    is_p,
+    is_ratio,
+    slope_problems,
+)
 from safety_receipts.receipts.findings.counts.requests import count_requests
+from safety_receipts.receipts.findings.counts.tally import FEWEST_LISTS
 from safety_receipts.receipts.findings.effects import (
     ALPHA,
     CONFIDENCE,
@@ -21,15 +28,24 @@ from safety_receipts.receipts.findings.effects import (
     signed,
     slope_word,
 )
-from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES, Clusters, Floats, doubt
-from safety_receipts.receipts.findings.fits.distributions import normal_two_sided
+from safety_receipts.receipts.findings.fits.clusters import (
+    FEWEST_QUERIES,
+    Clusters,
+    Floats,
+    degrees_of_freedom,
+    doubt,
+)
+from safety_receipts.receipts.findings.fits.distributions import normal_two_sided, t_two_sided
 from safety_receipts.receipts.findings.fits.lack_of_fit import FittedPoints, lack_of_fit
 from safety_receipts.receipts.findings.fits.permutation import informative_queries, permutation_test
 from safety_receipts.receipts.findings.fits.study import Estimate, Mask, Study
 from safety_receipts.receipts.findings.fits.wire import p_string, score
-from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
+from safety_receipts.receipts.findings.kind import FindingKind
+from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering, QueryRole
 from safety_receipts.receipts.model.findings import (
+    ClusterMethod,
     Effect,
+    Findings,
     Grounds,
     HarmfulLevel,
     JointFinding,
@@ -37,6 +53,9 @@ from safety_receipts.receipts.model.findings import (
     Refit,
     UnscoredSensitivity,
 )
+from safety_receipts.receipts.model.findings import Clusters as SealedClusters
+from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
 _BEND_LEVEL: Final = Decimal("0.01")
 """p-value from which on rates are said not to follow the slope."""
@@ -332,3 +351,117 @@ def joint_covariates(n_harmful: Floats, n_benign: Floats) -> Floats:
         columns.append(np.log(n_harmful + 1))
     columns.append(np.log(n_benign + 1))
     return np.column_stack(columns)
+
+
+class JointKind(FindingKind):
+    """What benign demonstrations do at fixed numbers of harmful ones, in each order."""
+
+    name = "joint"
+    fields = ("joint", "joint_in_other_orders")
+    hypothesis = Hypothesis.JOINT
+
+    def derive(self, study: Study) -> Mapping[str, Any]:
+        """Compute the headline's and those of other orders."""
+        found = joint_findings(study)
+        headline = found[0] if found else None
+        return {"joint": headline, "joint_in_other_orders": tuple(found[1:]) or None}
+
+    def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
+        """Yield one test an order."""
+        for joint in _all(findings):
+            yield self._test(findings, joint), joint_p(joint)
+
+    def is_primary(self, test: str) -> bool:
+        """Only the headline's is."""
+        return test == self.name
+
+    def _test(self, findings: Findings, finding: JointFinding) -> str:
+        headline = findings.joint is not None and finding.ordering is findings.joint.ordering
+        return self.name if headline else f"{self.name}/{finding.ordering}"
+
+    def settled(
+        self, findings: Findings, adjusted: Mapping[str, str], setup: EvaluationSetup
+    ) -> Mapping[str, Any]:
+        """Give each its effect and the grounds for it."""
+
+        def worded(finding: JointFinding) -> JointFinding:
+            effect, grounds = joint_word(finding, adjusted.get(self._test(findings, finding)))
+            return finding.model_copy(update={"effect": effect, "grounds": grounds})
+
+        others = findings.joint_in_other_orders
+        return {
+            "joint": findings.joint and worded(findings.joint),
+            "joint_in_other_orders": others and tuple(map(worded, others)),
+        }
+
+    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+        """Compare orders and their conditions."""
+        stated = [(joint.ordering, joint.conditions) for joint in _all(findings)]
+        planned = [(order, study.ids(places)) for order, places in joint_groups(study)]
+        return stated, planned
+
+    def problems(
+        self, findings: Findings, receipt: EvaluationPredicate, plan: PlanPredicate
+    ) -> Iterator[str]:
+        """Hold fits, intervals and clusters to one another."""
+        for joint in _all(findings):
+            yield from _joint_problems(joint, plan)
+
+
+def _all(findings: Findings) -> Iterator[JointFinding]:
+    if findings.joint is not None:
+        yield findings.joint
+    yield from findings.joint_in_other_orders or ()
+
+
+def _joint_problems(joint: JointFinding, plan: PlanPredicate) -> Iterator[str]:
+    where = "findings.joint"
+    if (joint.alpha, joint.margin) != (ALPHA, plan.effect_margin):
+        yield f"{where}: another level or margin than the plan's"
+    yield from _cluster_problems(joint.clusters, plan)
+    for fit in filter(None, (joint.as_published, joint.clustered)):
+        yield from _fit_problems(where, fit)
+    clustered = joint.clustered
+    if clustered is None:
+        if joint.interval is not None or joint.equivalence is not None:
+            yield f"{where}: intervals without a fit"
+    elif clustered.clusters != joint.clusters or clustered.df != degrees_of_freedom(joint.clusters):
+        yield f"{where}: degrees of freedom or clusters of the fit are not those of its points"
+    else:
+        yield from interval_problems(
+            where,
+            joint,
+            (float(clustered.beta2), float(clustered.se2), degrees_of_freedom(joint.clusters)),
+        )
+    if (joint.permutation is not None) != (
+        doubt(joint.clusters) is None
+        and (clustered is None or joint.informative_queries < FEWEST_QUERIES)
+    ):
+        yield f"{where}: the test without fit goes with fewer than 30 informative queries"
+    for level in joint.by_harmful:
+        yield from slope_problems(f"{where}.byHarmful", level, plan)
+        if level.informative_queries > joint.informative_queries:
+            yield f"{where}.byHarmful: more informative queries than there are in all"
+
+
+def _cluster_problems(clusters: SealedClusters, plan: PlanPredicate) -> Iterator[str]:
+    asked = sum(one.selected for one in plan.queries if one.role is QueryRole.HARMFUL)
+    own = plan.demonstrations.draw_block == 1
+    most = asked * plan.demonstrations.draws if own else plan.demonstrations.distinct_lists
+    if clusters.queries > asked or clusters.lists > most:
+        yield "findings.joint.clusters: more queries or lists than the plan has"
+    if own and clusters.method is not ClusterMethod.QUERY:
+        yield "findings.joint.clusters: no two queries of this plan share a list"
+    if clusters.method is not ClusterMethod.QUERY and (
+        (clusters.lists < FEWEST_LISTS) != (clusters.method is ClusterMethod.QUERY_GIVEN_LISTS)
+    ):
+        yield "findings.joint.clusters: the method does not go with the number of lists"
+
+
+def _fit_problems(where: str, fit: JointFit) -> Iterator[str]:
+    if not is_ratio(fit.z2, fit.beta2, fit.se2):
+        yield f"{where}: z2 is not beta2 / se2"
+    z = float(fit.z2)
+    p = normal_two_sided(z) if fit.df is None else t_two_sided(z, fit.df)
+    if not is_p(fit.p2, p, z):
+        yield f"{where}: p2 is {fit.p2}, z2 gives {p:.6g}"

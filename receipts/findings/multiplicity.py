@@ -6,33 +6,12 @@ can still be caught in a contradiction with itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, TypeVar
+from typing import Any
 
-from safety_receipts.receipts.findings.effects import holm, slope_word
-from safety_receipts.receipts.findings.joint import joint_p, joint_word
-from safety_receipts.receipts.findings.orderings import ordering_word
-from safety_receipts.receipts.findings.total import total_verdict
-from safety_receipts.receipts.model.findings import (
-    Findings,
-    Grounds,
-    HypothesisRole,
-    HypothesisTest,
-    JointFinding,
-    OrderingFinding,
-    SlopeFinding,
-    SourceDifference,
-    SourcesFinding,
-    SourceSlope,
-)
+from safety_receipts.receipts.findings.effects import holm
+from safety_receipts.receipts.findings.registry import KINDS
+from safety_receipts.receipts.model.findings import Findings, HypothesisRole, HypothesisTest
 from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis
-
-_TOTAL: Final = "total"
-_JOINT: Final = "joint"
-_ORDERING: Final = "ordering"
-_UNTESTED: Final = (Grounds.FEW_QUERIES, Grounds.FEW_INFORMATIVE, Grounds.FEW_LISTS)
-
-_Slope = TypeVar("_Slope", bound=SlopeFinding)
 
 
 def settle(findings: Findings, setup: EvaluationSetup) -> Findings:
@@ -43,38 +22,12 @@ def settle(findings: Findings, setup: EvaluationSetup) -> Findings:
             where a slope says that it has too few clusters for a test.
         setup: Names the primary hypothesis and the effect margin.
     """
-    tests = families(setup.primary, list(_tests(findings)))
+    made = [(name, p) for kind in KINDS for name, p in kind.p_values(findings) if p is not None]
+    tests = families(setup.primary, made)
     adjusted = {test.name: test.adjusted for test in tests}
-
-    def joint(finding: JointFinding) -> JointFinding:
-        effect, grounds = joint_word(finding, adjusted.get(_joint_name(findings, finding)))
-        return finding.model_copy(update={"effect": effect, "grounds": grounds})
-
-    def ordering(finding: OrderingFinding) -> OrderingFinding:
-        corrected = (adjusted.get(name) for name in _ordering_names(finding))
-        return finding.model_copy(update={"verdict": ordering_word(finding, *corrected)})
-
-    def slope(finding: _Slope) -> _Slope:
-        p = adjusted.get(_slope_name(finding))
-        if p is None:
-            return finding
-        effect, grounds = slope_word(finding.beta, p, finding.equivalence, setup.effect_margin)
-        return finding.model_copy(update={"effect": effect, "grounds": grounds})
-
-    total, others = findings.total, findings.joint_in_other_orders
-    changed = {
-        "tests": tests,
-        "total": total
-        and total.model_copy(update={"verdict": total_verdict(adjusted.get(_TOTAL))}),
-        "joint": findings.joint and joint(findings.joint),
-        "joint_in_other_orders": others and tuple(map(joint, others)),
-        "orderings": findings.orderings and tuple(map(ordering, findings.orderings)),
-        "sources": findings.sources
-        and SourcesFinding(
-            slopes=tuple(map(slope, findings.sources.slopes)),
-            length_matched=tuple(map(slope, findings.sources.length_matched)),
-        ),
-    }
+    changed: dict[str, Any] = {"tests": tests}
+    for kind in KINDS:
+        changed |= kind.settled(findings, adjusted, setup)
     return findings.model_copy(update=changed)
 
 
@@ -96,54 +49,6 @@ def families(primary: Hypothesis, tests: list[tuple[str, str]]) -> tuple[Hypothe
     return tuple(found[name] for name, _ in tests)
 
 
-def _role(primary: Hypothesis, name: str) -> HypothesisRole:
-    named = {
-        Hypothesis.TOTAL: name == _TOTAL,
-        Hypothesis.JOINT: name == _JOINT,
-        Hypothesis.ORDERING: name.startswith(f"{_ORDERING}/"),
-    }
-    return HypothesisRole.PRIMARY if named[primary] else HypothesisRole.SECONDARY
-
-
-def _tests(findings: Findings) -> Iterator[tuple[str, str]]:
-    """Yield names and p-values of all tests that could be made."""
-    for name, p in _p_values(findings):
-        if p is not None:
-            yield name, p
-
-
-def _p_values(findings: Findings) -> Iterator[tuple[str, str | None]]:
-    if findings.total is not None:
-        yield _TOTAL, findings.total.p
-    for joint in filter(None, (findings.joint, *(findings.joint_in_other_orders or ()))):
-        yield _joint_name(findings, joint), joint_p(joint)
-    for ordering in findings.orderings or ():
-        spread, homogeneity = _ordering_names(ordering)
-        yield spread, ordering.spread.p if ordering.spread else None
-        yield homogeneity, ordering.p
-    for kind, changed in (("format", findings.formats), ("context", findings.contexts)):
-        for one in changed or ():
-            yield f"{kind}/{one.condition}", one.change.p if one.change else None
-    if findings.sources is not None:
-        slopes: tuple[SlopeFinding, ...] = findings.sources.slopes
-        for slope in (*slopes, *findings.sources.length_matched):
-            yield _slope_name(slope), None if slope.grounds in _UNTESTED else slope.p
-
-
-def _joint_name(findings: Findings, finding: JointFinding) -> str:
-    headline = findings.joint is not None and finding.ordering is findings.joint.ordering
-    return _JOINT if headline else f"{_JOINT}/{finding.ordering}"
-
-
-def _ordering_names(finding: OrderingFinding) -> tuple[str, str]:
-    mixture = f"{_ORDERING}/h{finding.n_harmful}-b{finding.n_benign}"
-    return f"{mixture}/spread", mixture
-
-
-def _slope_name(slope: SlopeFinding) -> str:
-    match slope:
-        case SourceSlope():
-            return f"source/{slope.source}"
-        case SourceDifference():
-            return f"source/{slope.source}-less-{slope.filler}"
-    raise TypeError(f"no test goes with a {type(slope).__name__}")
+def _role(primary: Hypothesis, test: str) -> HypothesisRole:
+    named = any(kind.hypothesis is primary and kind.is_primary(test) for kind in KINDS)
+    return HypothesisRole.PRIMARY if named else HypothesisRole.SECONDARY

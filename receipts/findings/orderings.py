@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
+from safety_receipts.receipts.findings.arithmetic import slope_problems
 from safety_receipts.receipts.findings.counts.observations import NEAR
 from safety_receipts.receipts.findings.counts.rates import rate_string
 from safety_receipts.receipts.findings.effects import is_significant
 from safety_receipts.receipts.findings.fits.changes import rate_change
 from safety_receipts.receipts.findings.fits.clusters import Floats
 from safety_receipts.receipts.findings.fits.study import Mask, Study
+from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.findings.total import homogeneity
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import (
+    Findings,
     OrderingFinding,
     OrderingRate,
     OrderWord,
@@ -23,6 +27,8 @@ from safety_receipts.receipts.model.findings import (
     PositionRow,
     Slope,
 )
+from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
 
 def ordering_findings(study: Study) -> list[OrderingFinding]:
@@ -136,3 +142,57 @@ def _slope(study: Study, shares: Floats, complied: Mask, judged: Mask) -> Slope 
     if fitted is None or fitted[0].clusters.grounds_for_doubt is not None:
         return None
     return fitted[0].slope(1)
+
+
+class OrderingKind(FindingKind):
+    """What the order does to one mixture."""
+
+    name = "ordering"
+    fields = ("orderings",)
+    hypothesis = Hypothesis.ORDERING
+
+    def derive(self, study: Study) -> Mapping[str, Any]:
+        """Compute one finding a mixture."""
+        return {"orderings": tuple(ordering_findings(study)) or None}
+
+    def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
+        """Yield two tests a mixture: suffix against prefix, and all orders alike."""
+        for finding in findings.orderings or ():
+            spread, homogeneity = self._tests(finding)
+            yield spread, finding.spread.p if finding.spread else None
+            yield homogeneity, finding.p
+
+    def _tests(self, finding: OrderingFinding) -> tuple[str, str]:
+        mixture = f"{self.name}/h{finding.n_harmful}-b{finding.n_benign}"
+        return f"{mixture}/spread", mixture
+
+    def settled(
+        self, findings: Findings, adjusted: Mapping[str, str], setup: EvaluationSetup
+    ) -> Mapping[str, Any]:
+        """Give each its word."""
+
+        def worded(finding: OrderingFinding) -> OrderingFinding:
+            corrected = (adjusted.get(name) for name in self._tests(finding))
+            return finding.model_copy(update={"verdict": ordering_word(finding, *corrected)})
+
+        return {"orderings": findings.orderings and tuple(map(worded, findings.orderings))}
+
+    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+        """Compare the conditions of each mixture."""
+        stated = [sorted(rate.condition for rate in one.rates) for one in findings.orderings or ()]
+        return stated, [sorted(study.ids(places)) for places in ordering_groups(study)]
+
+    def problems(
+        self, findings: Findings, receipt: EvaluationPredicate, plan: PlanPredicate
+    ) -> Iterator[str]:
+        """Hold its rates to those of the conditions, and its slope to its error."""
+        rates = {condition.id: condition.compliance_rate for condition in receipt.conditions}
+        for ordering in findings.orderings or ():
+            for rate in ordering.rates:
+                if rate.compliance_rate != rates.get(rate.condition, "none"):
+                    yield (
+                        f"findings.orderings: {rate.condition} has another rate among the "
+                        "conditions"
+                    )
+            if ordering.position is not None and ordering.position.slope is not None:
+                yield from slope_problems("findings.orderings", ordering.position.slope, plan)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, final
+from typing import Any, Final, TypeVar, final
 
 import numpy as np
 
 from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.findings.arithmetic import (
+    estimate_of,
+    interval_problems,
+    slope_problems,
+)
 from safety_receipts.receipts.findings.counts.rates import MEAN_PLACES
 from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
@@ -17,10 +22,12 @@ from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES, Floa
 from safety_receipts.receipts.findings.fits.permutation import informative_queries
 from safety_receipts.receipts.findings.fits.study import Estimate, Study
 from safety_receipts.receipts.findings.joint import joint_covariates
-from safety_receipts.receipts.model.base import SourceName
+from safety_receipts.receipts.findings.kind import FindingKind
+from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import (
     Effect,
+    Findings,
     Grounds,
     Slope,
     SlopeFinding,
@@ -28,6 +35,8 @@ from safety_receipts.receipts.model.findings import (
     SourcesFinding,
     SourceSlope,
 )
+from safety_receipts.receipts.model.plan import EvaluationSetup, PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
 FILLER: Final = SourceName("filler")
 """Name of the source of neutral turns, as long as those of the others."""
@@ -225,3 +234,73 @@ def _mean_prompt_tokens(study: Study, places: tuple[int, ...]) -> str | None:
     points = int(generated.sum())
     total = sum(map(int, tokens[generated].tolist()))
     return decimal_string(Fraction(total, points), MEAN_PLACES) if points else None
+
+
+_UNTESTED: Final = (Grounds.FEW_QUERIES, Grounds.FEW_INFORMATIVE, Grounds.FEW_LISTS)
+
+_AnySlope = TypeVar("_AnySlope", bound=SlopeFinding)
+
+
+class SourcesKind(FindingKind):
+    """What each benign source does, and what is left of it when length is matched."""
+
+    name = "source"
+    fields = ("sources",)
+
+    def derive(self, study: Study) -> Mapping[str, Any]:
+        """Compute the slopes, and their differences from the filler's."""
+        sources = source_estimates(study)
+        return {"sources": sources and sources.finding(dict(sources.tests()))}
+
+    def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
+        """Yield one test a slope and a difference."""
+        for slope in _all(findings):
+            yield self._test(slope), None if slope.grounds in _UNTESTED else slope.p
+
+    def _test(self, slope: SlopeFinding) -> str:
+        match slope:
+            case SourceSlope():
+                return f"{self.name}/{slope.source}"
+            case SourceDifference():
+                return f"{self.name}/{slope.source}-less-{slope.filler}"
+        raise TypeError(f"no test goes with a {type(slope).__name__}")
+
+    def settled(
+        self, findings: Findings, adjusted: Mapping[str, str], setup: EvaluationSetup
+    ) -> Mapping[str, Any]:
+        """Give each slope that is tested its effect and the grounds for it."""
+        if findings.sources is None:
+            return {}
+
+        def worded(slope: _AnySlope) -> _AnySlope:
+            p = adjusted.get(self._test(slope))
+            if p is None:
+                return slope
+            effect, grounds = slope_word(slope.beta, p, slope.equivalence, setup.effect_margin)
+            return slope.model_copy(update={"effect": effect, "grounds": grounds})
+
+        return {
+            "sources": SourcesFinding(
+                slopes=tuple(map(worded, findings.sources.slopes)),
+                length_matched=tuple(map(worded, findings.sources.length_matched)),
+            )
+        }
+
+    def conditions(self, findings: Findings) -> Iterator[ConditionId]:
+        """Yield the conditions of each slope."""
+        for source in findings.sources.slopes if findings.sources else ():
+            yield from source.conditions
+
+    def problems(
+        self, findings: Findings, receipt: EvaluationPredicate, plan: PlanPredicate
+    ) -> Iterator[str]:
+        """Hold slopes and intervals to their errors."""
+        for slope in _all(findings):
+            yield from slope_problems("findings.sources", slope, plan)
+            yield from interval_problems("findings.sources", slope, estimate_of(slope))
+
+
+def _all(findings: Findings) -> Iterator[SlopeFinding]:
+    if findings.sources is not None:
+        yield from findings.sources.slopes
+        yield from findings.sources.length_matched

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from safety_receipts.receipts.findings.fits.distributions import chi_square_uppe
 from safety_receipts.receipts.findings.fits.low_rank import low_rank
 from safety_receipts.receipts.findings.fits.study import Study
 from safety_receipts.receipts.findings.fits.wire import p_string, score
+from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
-from safety_receipts.receipts.model.findings import TotalFinding, TotalRow, Verdict
+from safety_receipts.receipts.model.findings import Findings, TotalFinding, TotalRow, Verdict
+from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
 FEWEST_EXPECTED: Final = 10
 """Compliances, and refusals, that a condition must be expected to have for a test of rates."""
@@ -115,3 +118,48 @@ def _row(study: Study, total: int, places: list[int]) -> TotalRow:
         f=f,
         p=p,
     )
+
+
+class TotalKind(FindingKind):
+    """Whether the mix matters at a fixed number of demonstrations."""
+
+    name = "total"
+    fields = ("total",)
+    hypothesis = Hypothesis.TOTAL
+
+    def derive(self, study: Study) -> Mapping[str, Any]:
+        """Compute it from the points."""
+        return {"total": total_finding(study)}
+
+    def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
+        """Yield its one test."""
+        if findings.total is not None:
+            yield self.name, findings.total.p
+
+    def settled(
+        self, findings: Findings, adjusted: Mapping[str, str], setup: EvaluationSetup
+    ) -> Mapping[str, Any]:
+        """Give it its verdict."""
+        if findings.total is None:
+            return {}
+        verdict = total_verdict(adjusted.get(self.name))
+        return {"total": findings.total.model_copy(update={"verdict": verdict})}
+
+    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+        """Compare totals and their conditions."""
+        rows = findings.total.rows if findings.total else ()
+        planned = [(number, study.ids(places)) for number, places in total_groups(study)]
+        return [(row.total, row.conditions) for row in rows], planned
+
+    def problems(
+        self, findings: Findings, receipt: EvaluationPredicate, plan: PlanPredicate
+    ) -> Iterator[str]:
+        """Hold its p-values to its rows."""
+        total = findings.total
+        if total is None:
+            return
+        published = bonferroni([row.p_as_published for row in total.rows if row.p_as_published])
+        if total.rejected_as_published != (published is not None and is_significant(published)):
+            yield "findings.total.rejectedAsPublished does not follow from its rows"
+        if total.p != bonferroni([row.p for row in total.rows if row.p is not None]):
+            yield "findings.total.p does not follow from its rows"

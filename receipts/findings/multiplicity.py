@@ -146,4 +146,5 @@ def _slope_name(slope: SlopeFinding) -> str:
             return f"source/{slope.source}"
         case SourceDifference():
             return f"source/{slope.source}-less-{slope.filler}"
-    raise TypeError(f"no test goes with a {type(slope).__name__}")
+        case _:
+            raise TypeError(f"no test goes with a {type(slope).__name__}")

@@ -8,8 +8,9 @@ from typing import Any
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode
-from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.audit.sealed.audits import AuditSeen
+from safety_receipts.verify.checks import MadeCheck
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
@@ -30,7 +31,7 @@ class Verdict(StrEnum):
 class Verification:
     """The result of verifying one bundle."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[MadeCheck, ...]
     wanted: CheckLevel
     """The level that had to be reached."""
     receipt_digest: Sha256 | None
@@ -41,11 +42,15 @@ class Verification:
 
     @property
     def level(self) -> CheckLevel:
-        """The highest level of which, and of all below, every check passed."""
+        """The highest level of which, and of all below, every check passed or did not apply.
+
+        Of each at least one passed: where there was nothing to check, nothing was reached.
+        """
         reached = CheckLevel.NONE
         for level in LADDER:
             mine = [check for check in self.checks if check.level is level]
-            if not mine or any(check.status is not CheckStatus.PASSED for check in mine):
+            passed = any(check.status is CheckStatus.PASSED for check in mine)
+            if not passed or not all(check.holds for check in mine):
                 break
             reached = level
         return reached
@@ -73,7 +78,7 @@ class Verification:
         return {
             "verdict": self.verdict.value,
             "level": self.level.value,
-            "checks": [check.to_wire() for check in self.checks],
+            "checks": [check.to_json() for check in self.checks],
             "receiptDigest": self.receipt_digest,
             "keyid": self.keyid,
             "audits": [audit.to_json() for audit in self.audits],

@@ -19,6 +19,7 @@ from safety_receipts.receipts.model.point import (
 )
 from safety_receipts.runner.judges.judge import Exchange
 from safety_receipts.runner.judges.refusal_strings import METHOD, RefusalStringsJudge
+from safety_receipts.verify.check_names import CheckName
 
 _UNASKED = ""
 """The query, which the rule does not look at."""
@@ -85,7 +86,7 @@ def _says(stated: RecordedJudgement | None, outcome: Outcome, raw: str) -> bool:
     return stated is not None and (stated.outcome, stated.raw) == (outcome, raw)
 
 
-def rule_labels(setup: EvaluationSetup) -> dict[str, RuleLabels]:
+def rule_labels(setup: EvaluationSetup) -> dict[CheckName, RuleLabels]:
     """Return what gives the labels again of each judge that is a rule this version knows.
 
     Args:
@@ -96,23 +97,19 @@ def rule_labels(setup: EvaluationSetup) -> dict[str, RuleLabels]:
     """
     found = {}
     for name, judge, second in (
-        (LABELS, setup.judge, False),
-        (SECOND_LABELS, setup.judge.second, True),
+        (CheckName.LABELS, setup.judge, False),
+        (CheckName.SECOND_JUDGE_LABELS, setup.judge.second, True),
     ):
         if judge is not None and is_rule(judge) and knows_rule(judge):
             found[name] = RuleLabels(second)
     return found
 
 
-def unknown_rules(setup: EvaluationSetup) -> list[str]:
+def unknown_rules(setup: EvaluationSetup) -> list[CheckName]:
     """Return the names of checks that this version cannot make, as it knows another rule."""
-    judges = ((LABELS, setup.judge), (SECOND_LABELS, setup.judge.second))
+    judges = ((CheckName.LABELS, setup.judge), (CheckName.SECOND_JUDGE_LABELS, setup.judge.second))
     return [
         name
         for name, judge in judges
         if judge is not None and is_rule(judge) and not knows_rule(judge)
     ]
-
-
-LABELS = "labels"
-SECOND_LABELS = "second-judge-labels"

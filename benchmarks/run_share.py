@@ -39,7 +39,7 @@ PHASES = {
     "runner.engines.transformers_engine:TransformersEngine.start": "the engine's schedule",
     # After its method: what is timed in its place has none of its own.
     "runner.engines.transformers_engine:TransformersEngine": "trying shared prefixes on it",
-    "runner.run.execute:judged": "the judge",
+    "runner.run.judging:judged": "the judge",
     "runner.run.journal:Journal.add": "the journal",
     "runner.run.event:seal_journal": "sealing",
 }

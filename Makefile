@@ -60,9 +60,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(INSTALLED)  ## Generate schemas/ from the models
+schemas: $(INSTALLED)  ## Generate schemas/ from the models, and the tables of checks in docs/
 	$(BIN)/python -m safety_receipts.receipts.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.runner.plan.generate_schema
+	$(BIN)/python -m safety_receipts.verify.present.check_table
 
 # What running needs; the tests want more besides.
 $(RUNNABLE): pyproject.toml constraints.txt

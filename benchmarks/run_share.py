@@ -34,11 +34,12 @@ REQUEST, RESPONSE, QUERY = 40, 78, (16, 40)
 PHASES = {
     "runner.commands.run:resolve_plan": "reading and hashing the plan's inputs",
     "runner.run.event:render": "rendering and counting the prompts",
-    "runner.run.stack:load_model": "loading the checkpoint",
-    "runner.run.stack:TransformersEngine": "trying shared prefixes on it",
+    "runner.engines.load:load_model": "loading the checkpoint",
     "runner.engines.transformers_engine:_Generation.run": "the engine",
     "runner.engines.transformers_engine:TransformersEngine.start": "the engine's schedule",
-    "runner.run.execute:judged": "the judge",
+    # After its method: what is timed in its place has none of its own.
+    "runner.engines.transformers_engine:TransformersEngine": "trying shared prefixes on it",
+    "runner.run.judging:judged": "the judge",
     "runner.run.journal:Journal.add": "the journal",
     "runner.run.event:seal_journal": "sealing",
 }

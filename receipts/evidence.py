@@ -16,7 +16,7 @@ from safety_receipts.receipts.events.grid import (
 from safety_receipts.receipts.findings.counts.observations import Observer
 from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
 from safety_receipts.receipts.model.checkpoint import ContextOverflow, overflows
-from safety_receipts.receipts.model.demonstrations import Ordering, PlannedCondition
+from safety_receipts.receipts.model.demonstrations import PlannedCondition, is_drawn
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import (
     OF_THOUGHTS,
@@ -84,7 +84,7 @@ class PointChecker:
         self._plain = {
             c.id
             for c in self.plan.conditions
-            if c.ordering is not Ordering.RANDOM and c.response_prefix is None
+            if not is_drawn(c.ordering) and c.response_prefix is None
         }
         self._first_length = 0
         self._labels: dict[tuple[int, int], str] = {}
@@ -126,7 +126,7 @@ class PointChecker:
         return True
 
     def _label_problem(self, point: Point, condition: PlannedCondition, place: int) -> str | None:
-        if condition.ordering is Ordering.RANDOM:
+        if is_drawn(condition.ordering):
             if point.labels != self._random_labels(condition, self._blocks[place], point.draw):
                 return f"line {point.index + 1}: labels do not follow from the plan's seed"
         elif point.labels is not None:

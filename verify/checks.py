@@ -3,42 +3,137 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
 
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.verify.check_names import CheckName
 
 _MAX_NAME = 64
 MAX_DETAIL = 400
 """Longest detail of a check."""
 
 
+class Unneeded(StrEnum):
+    """How a check of offline verification ends besides.
+
+    No sealed document says so: their schema, which older versions hold them to, knows the members
+    of :class:`CheckStatus` alone.
+    """
+
+    NOT_APPLICABLE = "not_applicable"
+    """There was nothing to check, and the detail says why."""
+
+
+Ending: TypeAlias = CheckStatus | Unneeded
+"""How a check ended."""
+
+
+@dataclass(frozen=True)
+class MadeCheck:
+    """One named check of offline verification."""
+
+    name: str
+    """What was checked: a :class:`CheckName`, and of which thing, where there are several."""
+    level: CheckLevel
+    """The level it belongs to."""
+    status: Ending
+    """How it ended."""
+    detail: str
+    """What was found, why it was not checked, or why there was nothing to check."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it lets its level be reached: it passed, or there was nothing to check."""
+        return self.status in (CheckStatus.PASSED, Unneeded.NOT_APPLICABLE)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as the document that ``receipts verify --json`` prints has it."""
+        return {
+            "name": self.name,
+            "level": self.level.value,
+            "status": self.status.value,
+            "detail": self.detail,
+        }
+
+    def sealed(self) -> Check | None:
+        """Return the check as an audit's statement has it; None: it says nothing of it.
+
+        A check that does not apply holds no level back, which the statement can only call
+        ``passed``; the detail says why.  At no level there is nothing to hold back.
+        """
+        status = self.status
+        if isinstance(status, Unneeded):
+            if self.level is CheckLevel.NONE:
+                return None
+            status = CheckStatus.PASSED
+        return Check(name=self.name, level=self.level, status=status, detail=self.detail)
+
+
 @dataclass
 class CheckList:
-    """Collects checks in the order they are made."""
+    """Collects the checks of verification in the order they are made.
 
-    checks: list[Check] = field(default_factory=list)
+    The level of a check is the one of its name.
+    """
 
-    def add(self, level: CheckLevel, name: str, status: CheckStatus, detail: str) -> bool:
+    checks: list[MadeCheck] = field(default_factory=list)
+
+    def add(
+        self,
+        name: CheckName,
+        status: Ending,
+        detail: str,
+        *,
+        about: str | None = None,
+    ) -> bool:
         """Add a check and say whether it passed.
 
         Names and details may quote a hostile file, so they are made printable and bounded.
+
+        Args:
+            name: What was checked.
+            status: How it ended.
+            detail: What was found.
+            about: Of which thing, where there are several.
+
+        Raises:
+            ValueError: Not verification makes this check, but an audit's statement.
         """
-        self.checks.append(
-            Check(
-                name=printable(name, _MAX_NAME),
-                level=level,
-                status=status,
-                detail=printable(detail, MAX_DETAIL),
-            )
+        called = name.value if about is None else f"{name.value} {about}"
+        made = MadeCheck(
+            name=printable(called, _MAX_NAME),
+            level=name.level(),
+            status=status,
+            detail=printable(detail, MAX_DETAIL),
         )
+        self.checks.append(made)
         return status is CheckStatus.PASSED
 
-    def decide(self, level: CheckLevel, name: str, problem: str | None, good: str = "") -> bool:
+    def decide(
+        self,
+        name: CheckName,
+        problem: str | None,
+        good: str = "",
+        *,
+        about: str | None = None,
+    ) -> bool:
         """Add a check that failed for ``problem``, or passed when there is none."""
         if problem is not None:
-            return self.add(level, name, CheckStatus.FAILED, problem)
-        return self.add(level, name, CheckStatus.PASSED, good)
+            return self.add(name, CheckStatus.FAILED, problem, about=about)
+        return self.add(name, CheckStatus.PASSED, good, about=about)
 
-    def skip(self, level: CheckLevel, name: str, why: str) -> bool:
+    def skip(
+        self,
+        name: CheckName,
+        why: str,
+        *,
+        about: str | None = None,
+    ) -> bool:
         """Add a check that was not made."""
-        return self.add(level, name, CheckStatus.NOT_CHECKED, why)
+        return self.add(name, CheckStatus.NOT_CHECKED, why, about=about)
+
+    def spare(self, name: CheckName, why: str) -> bool:
+        """Add a check for which there is nothing to check."""
+        return self.add(name, Unneeded.NOT_APPLICABLE, why)

@@ -11,6 +11,7 @@ from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.inputs import filtered_words
 from safety_receipts.verify.audit.sealed.audits import check_audits
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.authentic import Authenticated, check_authentic
 from safety_receipts.verify.levels.consistent import check_consistent
@@ -64,7 +65,7 @@ def verify_bundle(
         if found.plan is not None and receipt is not None:
             check_consistent(bundle, found.plan, receipt, checks, progress)
         else:
-            checks.skip(CheckLevel.CONSISTENT, "evidence", _UNFIT)
+            checks.skip(CheckName.EVIDENCE, _UNFIT)
     if plan is not None and plan.rejudges is not None and receipt is not None:
         check_rejudged(bundle, original, evaluators, checks)
     elif original is not None:
@@ -78,15 +79,17 @@ def verify_bundle(
     audits = check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
     if receipt is not None and receipt.event.beacon is not None:
         why = "whether the beacon said this in that round cannot be checked offline"
-        checks.skip(CheckLevel.NONE, "beacon-value", why)
+        checks.skip(CheckName.BEACON_VALUE, why)
+    elif plan is not None and plan.beacon is None:
+        checks.spare(CheckName.BEACON_VALUE, "the plan names no beacon round")
     if plan is not None and (filtered := filtered_words(plan)) is not None:
         why = f"nothing shows that rows were chosen before outcomes were seen: {filtered}"
-        checks.skip(CheckLevel.NONE, "row-selection", why)
+        checks.skip(CheckName.ROW_SELECTION, why)
     why = (
         "the plan was sealed before the run, but no log shows how many plans were; "
         "a receipt can be the best of several"
     )
-    checks.skip(CheckLevel.NONE, "best-of-n", why)
+    checks.skip(CheckName.BEST_OF_N, why)
     return Verification(
         checks=tuple(checks.checks),
         wanted=wanted,
@@ -107,13 +110,13 @@ def _check_bound(
     progress: Progress,
 ) -> None:
     if found.receipt is None:
-        checks.skip(CheckLevel.BOUND, "artifacts", _UNFIT)
+        checks.skip(CheckName.ARTIFACTS, _UNFIT)
         return
     if holdings is None or found.plan is None:
         receipt = found.receipt.statement.predicate
         check_commitments(bundle, receipt, checks, progress)
         why = _UNFIT if found.plan is None else "give --artifacts PLAN"
-        checks.skip(CheckLevel.BOUND, "artifacts", why)
+        checks.skip(CheckName.ARTIFACTS, why)
         return
     # It loads transformers, which a reader without artifacts may not have.
     from safety_receipts.verify.levels.bound import SealedEvent, check_binding  # noqa: PLC0415

@@ -50,6 +50,7 @@ from safety_receipts.runner.run.execute import one_line, recorded
 from safety_receipts.runner.run.journal import Journal, JournalEntry, journal_path, remove_journal
 from safety_receipts.runner.run.judging import opinions
 from safety_receipts.runner.run.stopping import Silence, refuse_if_none_scored
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import Progress
 
@@ -92,10 +93,10 @@ def check_original(bundle: Bundle, trust: TrustSet, progress: Progress) -> None:
             raise IntegrityError(f"{check.name}: {check.detail}", file=bundle.folder)
     details = {check.name: check.detail for check in found.checks}
     passed = {check.name for check in found.checks if check.status is CheckStatus.PASSED}
-    for name in ("receipt-signature", "evidence-root", "commitments"):
+    for name in (CheckName.RECEIPT_SIGNATURE, CheckName.EVIDENCE_ROOT, CheckName.COMMITMENTS):
         if name not in passed:
             raise IncompleteError(
-                f"{name}: {details.get(name, 'not checked')}",
+                f"{name.value}: {details.get(name, 'not checked')}",
                 file=bundle.folder,
                 hint="judging again takes the whole bundle, and --trust KEY.pub where another "
                 "key signed it",

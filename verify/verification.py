@@ -10,8 +10,9 @@ from typing import Any
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError
-from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.audit.sealed.audits import AuditSeen
+from safety_receipts.verify.checks import MadeCheck
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
@@ -32,7 +33,7 @@ class Verdict(StrEnum):
 class Verification:
     """The result of verifying one bundle."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[MadeCheck, ...]
     wanted: CheckLevel
     """The level that had to be reached."""
     receipt_digest: Sha256 | None
@@ -46,7 +47,7 @@ class Verification:
         return self.verdict is Verdict.PASSED
 
     @property
-    def failed(self) -> tuple[Check, ...]:
+    def failed(self) -> tuple[MadeCheck, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.status is CheckStatus.FAILED)
 
@@ -66,10 +67,10 @@ class Verification:
             why = "" if missing is None else f": {missing.name}: {missing.detail}"
             raise IncompleteError(f"level {self.wanted} was not reached{why}")
 
-    def _holds_back(self, check: Check) -> bool:
+    def _holds_back(self, check: MadeCheck) -> bool:
         """Say whether a check is one that the level asked for needs, and did not pass."""
         needed = LADDER[: LADDER.index(self.wanted) + 1]
-        return check.level in needed and check.status is not CheckStatus.PASSED
+        return check.level in needed and not check.holds
 
     def __repr__(self) -> str:
         """Return the verdict and how the checks ended, in one line."""
@@ -102,11 +103,15 @@ class Verification:
 
     @property
     def level(self) -> CheckLevel:
-        """The highest level of which, and of all below, every check passed."""
+        """The highest level of which, and of all below, every check passed or did not apply.
+
+        Of each at least one passed: where there was nothing to check, nothing was reached.
+        """
         reached = CheckLevel.NONE
         for level in LADDER:
             mine = [check for check in self.checks if check.level is level]
-            if not mine or any(check.status is not CheckStatus.PASSED for check in mine):
+            passed = any(check.status is CheckStatus.PASSED for check in mine)
+            if not passed or not all(check.holds for check in mine):
                 break
             reached = level
         return reached
@@ -134,7 +139,7 @@ class Verification:
         return {
             "verdict": self.verdict.value,
             "level": self.level.value,
-            "checks": [check.to_wire() for check in self.checks],
+            "checks": [check.to_json() for check in self.checks],
             "receiptDigest": self.receipt_digest,
             "keyid": self.keyid,
             "audits": [audit.to_json() for audit in self.audits],

@@ -84,6 +84,8 @@ def _member_meanings() -> dict[str, dict[str, str]]:
                         ast.Expr(value=ast.Constant(value=str(meaning))),
                     ):
                         meanings.setdefault(node.name, {})[value] = " ".join(meaning.split())
+                    case _:
+                        pass  # no member with a docstring after it
     return meanings
 
 

@@ -67,6 +67,8 @@ def _describe(error: SchemaError) -> str:
             message = f"has {_size(value)} entries or characters, at most {error.validator_value}"
         case "minItems" | "minLength":
             message = f"has {_size(value)} entries or characters, at least {error.validator_value}"
+        case _:
+            pass  # jsonschema's own words are short enough for the others
     return message
 
 

@@ -44,10 +44,10 @@ from safety_receipts.receipts.model.demonstrations import (
 from safety_receipts.receipts.model.judge import (
     GoldAgreement,
     JudgeCalibration,
-    JudgeKind,
     judge_digest,
+    traits_of,
 )
-from safety_receipts.receipts.model.plan import EngineKind, Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate, is_served
 from safety_receipts.receipts.model.receipt import Environment, Event
 
 ANSWERED_BY = {
@@ -110,7 +110,7 @@ def _checkpoint_problems(plan: PlanPredicate) -> Iterator[str]:
     if len({file.path for file in checkpoint.files}) != len(checkpoint.files):
         yield "checkpoint.files: a path appears twice"
     served = checkpoint.served_as is not None
-    if served != (not checkpoint.files) or (served and plan.engine is not EngineKind.OPENAI):
+    if served != (not checkpoint.files) or (served and not is_served(plan.engine)):
         yield "checkpoint: either files, or a name under which a server offers it"
     if checkpoint.dequantised is not None and checkpoint.quantisation is None:
         yield "checkpoint.dequantised: goes with a quantisation"
@@ -187,14 +187,14 @@ def _judge_problems(plan: PlanPredicate) -> Iterator[str]:
             continue
         if judge.digest != judge_digest(judge):
             yield f"judge {judge.name}: its digest does not follow from its parts"
-        rule = judge.kind is JudgeKind.REFUSAL_STRINGS
-        if (judge.weights is None) != (rule or judge.remote):
+        traits = traits_of(judge.kind)
+        if (judge.weights is None) != (traits.is_rule or judge.remote):
             yield f"judge {judge.name}: weights go with a model that is not behind an API"
         if judge.folder_files is not None and judge.weights not in {
             model_root(judge.folder_files, order) for order in RootOrder
         }:
             yield f"judge {judge.name}: its weights do not follow from its files"
-        if judge.template is None and judge.kind is not JudgeKind.CLASSIFIER:
+        if judge.template is None and traits.has_template:
             yield f"judge {judge.name}: no template, or strings of its rule"
     yield from _calibration_problems(plan)
 

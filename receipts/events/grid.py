@@ -6,6 +6,7 @@ All of it follows from the plan alone, so that sealing and verifying share one r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import assert_never
 
 from safety_receipts.receipts.canonical import Sha256, event_seed, tagged_digest
 from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
@@ -77,6 +78,8 @@ def fixed_labels(
                 "h" if (i + 1) * n_harmful // total > i * n_harmful // total else "b"
                 for i in range(total)
             )
+        case _:
+            assert_never(ordering)
     return "r" * n_refusal + mixed
 
 

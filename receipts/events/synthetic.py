@@ -48,6 +48,7 @@ from safety_receipts.receipts.model.demonstrations import (
     QuerySource,
     Truncation,
     TruncationScope,
+    is_drawn,
 )
 from safety_receipts.receipts.model.judge import Judge, JudgeKind, judge_digest
 from safety_receipts.receipts.model.plan import (
@@ -240,7 +241,7 @@ def synthetic_points(
         text = "" if failed else f"{outcome.value} by the coin {coin:08x}"
         labels = (
             random_labels(seed, condition, block_of[place], draw)
-            if condition.ordering is Ordering.RANDOM
+            if is_drawn(condition.ordering)
             else None
         )
         record = RestrictedRecord(

@@ -263,7 +263,8 @@ class SourcesKind(FindingKind):
                 return f"{self.name}/{slope.source}"
             case SourceDifference():
                 return f"{self.name}/{slope.source}-less-{slope.filler}"
-        raise TypeError(f"no test goes with a {type(slope).__name__}")
+            case _:
+                raise TypeError(f"no test goes with a {type(slope).__name__}")
 
     def settled(
         self, findings: Findings, adjusted: Mapping[str, str], setup: EvaluationSetup

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, StringConstraints
 
@@ -147,6 +147,21 @@ class Ordering(StrEnum):
     """Alternating, as evenly as the counts allow."""
     RANDOM = "random"
     """Shuffled for each draw, seeded by the plan."""
+
+
+def is_drawn(ordering: Ordering | None) -> bool:
+    """Say whether an ordering is drawn anew for each draw, and each point has labels of its own.
+
+    Args:
+        ordering: An ordering rule; None: there is nothing to order.
+    """
+    match ordering:
+        case Ordering.RANDOM:
+            return True
+        case Ordering.PREFIX | Ordering.SUFFIX | Ordering.MIDDLE | Ordering.INTERLEAVE | None:
+            return False
+        case _:
+            assert_never(ordering)
 
 
 class ContextForm(StrEnum):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field
 
@@ -27,6 +28,34 @@ class JudgeKind(StrEnum):
     WILDGUARD = "wildguard"
     CLASSIFIER = "classifier"
     CHAT = "chat"
+
+
+@dataclass(frozen=True)
+class JudgeTraits:
+    """What every judge of a kind has, as far as a sealed identity shows it."""
+
+    is_rule: bool
+    """It has no weights, and so no place and no threshold; whoever has a text gives its label
+    again."""
+    has_template: bool
+    """It has a prompt template, or a rule's strings."""
+    may_be_remote: bool
+    """It may stand behind an API, asked for by its name."""
+
+
+def traits_of(kind: JudgeKind) -> JudgeTraits:
+    """Return what every judge of a kind has."""
+    match kind:
+        case JudgeKind.REFUSAL_STRINGS:
+            return JudgeTraits(is_rule=True, has_template=True, may_be_remote=False)
+        case JudgeKind.WILDGUARD:
+            return JudgeTraits(is_rule=False, has_template=True, may_be_remote=False)
+        case JudgeKind.CLASSIFIER:
+            return JudgeTraits(is_rule=False, has_template=False, may_be_remote=False)
+        case JudgeKind.CHAT:
+            return JudgeTraits(is_rule=False, has_template=True, may_be_remote=True)
+        case _:
+            assert_never(kind)
 
 
 class IntervalMethod(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, assert_never
 
 from pydantic import Field
 
@@ -55,6 +55,17 @@ class EngineKind(StrEnum):
     """A server that speaks the OpenAI API (vLLM, SGLang, TGI)."""
     MOCK = "mock"
     """A deterministic stand-in, for tests."""
+
+
+def is_served(engine: EngineKind) -> bool:
+    """Say whether an engine is a server with an address, whose checkpoint may have no files."""
+    match engine:
+        case EngineKind.OPENAI:
+            return True
+        case EngineKind.TRANSFORMERS | EngineKind.MOCK:
+            return False
+        case _:
+            assert_never(engine)
 
 
 class BeaconRound(WireModel):

@@ -12,7 +12,7 @@ from rich.text import Text
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.difference import Difference
-from safety_receipts.receipts.model.judge import Interval, JudgeKind
+from safety_receipts.receipts.model.judge import Interval, traits_of
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.receipt import (
     LIMIT_MEANINGS,
@@ -140,7 +140,7 @@ def _judge(receipt: EvaluationPredicate) -> str:
 def _warn_of_strings(console: Console, receipt: EvaluationPredicate) -> None:
     """Say so where nobody but a list of strings decided what refuses."""
     judges = (receipt.judge, receipt.judge.second)
-    rules = all(judge is None or judge.kind is JudgeKind.REFUSAL_STRINGS for judge in judges)
+    rules = all(judge is None or traits_of(judge.kind).is_rule for judge in judges)
     if rules and not receipt.instrument:
         console.print(
             Text(

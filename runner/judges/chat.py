@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from safety_receipts.receipts.canonical import tagged_digest
-from safety_receipts.receipts.errors import MalformedError, UsageError
+from safety_receipts.receipts.errors import IntegrityError, MalformedError, UsageError
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.judges.generative import Dialect, GenerativeJudge, Limits
 from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
-from safety_receipts.runner.judges.identity import Method, template_digest
+from safety_receipts.runner.judges.identity import Method, refuse_threshold, template_digest
 from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.judges.weights import Weights
 from safety_receipts.runner.prompts.contexts import Message, Role
 from safety_receipts.runner.prompts.responses import ResponseReader, Rule
 from safety_receipts.runner.prompts.thoughts import MarkReader
@@ -130,6 +131,47 @@ def code(exchange: Exchange) -> str:
     """
     digest = tagged_digest("safety-receipts/judge-code/1", exchange.query, exchange.response)
     return digest.hex()[:16]
+
+
+def methods(threshold: str | None) -> tuple[Method, ...]:
+    """Return the ways in which a checkpoint may judge: without thoughts, and with them.
+
+    Raises:
+        UsageError: It takes no threshold.
+    """
+    refuse_threshold(METHOD.kind, threshold)
+    return METHOD, THINKING_METHOD
+
+
+def look(folder: Path, method: Method, *, run_template: bool) -> Method:
+    """Return how the checkpoint in a folder judges, if its template may be rendered to see.
+
+    Raises:
+        ReceiptsError: As :func:`chat_judge`, of tokenizer and template.
+    """
+    return method_of(folder) if run_template else method
+
+
+def load(identity: JudgeIdentity, weights: Weights) -> GenerativeJudge:
+    """Load a chat judge.
+
+    Raises:
+        IntegrityError: This version reads the replies of such a checkpoint by another rule.
+        ReceiptsError: It cannot be loaded, or not be asked.
+    """
+    from safety_receipts.runner.prompts.chat_format import ChatFormat  # noqa: PLC0415 (transformers)
+
+    tokenizer, folder = weights.tokenizer(), weights.folder
+    engine, architecture = weights.engine()
+    turn_end = ChatFormat.load(folder).turn_end(date=DATE)
+    limits = weights.limits(identity, tokenizer, architecture, turn_end=turn_end)
+    if method_of(folder).parser != identity.parser:
+        raise IntegrityError(
+            "the judge's parser is not the one of this version for such a checkpoint",
+            file=folder,
+            hint="judge with the version that sealed the plan",
+        )
+    return chat_judge(identity, engine, tokenizer, folder, limits)
 
 
 def chat_judge(

@@ -28,6 +28,7 @@ from safety_receipts.runner.judges.generative import unjudged
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
 from safety_receipts.runner.judges.identity import Method
 from safety_receipts.runner.judges.judge import Exchange, Judgement
+from safety_receipts.runner.judges.weights import Weights
 
 PARSER: Final = "refusal-label/response-alone/1"
 """The rule: the response alone, tokenised by ``guarded-text/1`` with the tokenizer's special
@@ -116,6 +117,35 @@ def refusal_label(folder: Path) -> int:
 
 def _letters(name: object) -> str:
     return "".join(filter(str.isalpha, str(name))).casefold()
+
+
+def methods(threshold: str | None) -> tuple[Method, ...]:
+    """Return the one way in which a classifier with a threshold judges.
+
+    Raises:
+        UsageError: As :func:`method`.
+    """
+    return (method(threshold),)
+
+
+def look(folder: Path, method: Method, *, run_template: bool) -> Method:
+    """Make sure that the folder's configuration names a refusal label.
+
+    Raises:
+        ReceiptsError: As :func:`refusal_label`.
+    """
+    refusal_label(folder)
+    return method
+
+
+def load(identity: JudgeIdentity, weights: Weights) -> ClassifierJudge:
+    """Load a classifier, in float32.
+
+    Raises:
+        ReceiptsError: As :meth:`ClassifierJudge.load`, and of the tokenizer.
+    """
+    tokenizer = weights.tokenizer()
+    return ClassifierJudge.load(identity, tokenizer, weights.folder, device=weights.device)
 
 
 class ClassifierJudge:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import CheckpointFile
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind, judge_digest
 
@@ -61,6 +62,18 @@ def identify(method: Method, origin: Origin) -> JudgeIdentity:
         folder_files=origin.files,
     )
     return identity.model_copy(update={"digest": judge_digest(identity)})
+
+
+def refuse_threshold(kind: JudgeKind, threshold: str | None) -> None:
+    """Refuse a threshold of a kind that takes none.
+
+    Raises:
+        UsageError: There is one.
+    """
+    if threshold is not None:
+        raise UsageError(
+            f"a {kind.value} judge takes no threshold", place="threshold", hint="leave it out"
+        )
 
 
 def template_digest(*texts: str) -> Sha256:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import assert_never
 
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
-from safety_receipts.receipts.extras import install
-from safety_receipts.receipts.model.checkpoint import CheckpointFile, Dtype
-from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
-from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
-from safety_receipts.runner.checkpoint.model_facts import CONFIG
-from safety_receipts.runner.checkpoint.model_files import read_json_object
-from safety_receipts.runner.judges import chat, classifier, refusal_strings, wildguard
-from safety_receipts.runner.judges.generative import Limits
-from safety_receipts.runner.judges.guarded import GuardedTokenizer
-from safety_receipts.runner.judges.identity import Method, Origin, identify
+from safety_receipts.receipts.errors import IntegrityError, UsageError
+from safety_receipts.receipts.model.checkpoint import CheckpointFile
+from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.runner.judges.identity import Origin, identify
 from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.registry import Model, Rule, kind_of_judge
+from safety_receipts.runner.judges.weights import Weights
 from safety_receipts.runner.plan.entries import JudgeIdentityEntry
 
 
@@ -52,20 +46,22 @@ def resolve_judge(
             place="base_url",
             hint="give path, or hub with revision, of a chat checkpoint, and no base_url",
         )
-    method = _method(entry.kind, entry.threshold)
-    if entry.kind is JudgeKind.REFUSAL_STRINGS:
-        return identify(method, Origin(entry.name or refusal_strings.NAME))
-    if folder is None or root is None:
-        raise UsageError(
-            f"a {entry.kind.value} judge needs its weights",
-            hint="give path, or hub with revision, of the judge's folder",
-        )
-    if entry.kind is JudgeKind.CLASSIFIER:
-        classifier.refusal_label(folder)  # before a run, not after it
-    if entry.kind is JudgeKind.CHAT and run_template:
-        method = chat.method_of(folder)
-    name = entry.name or entry.hub or folder.resolve().name
-    return identify(method, Origin(name, entry.hub, entry.revision, root, files))
+    kind = kind_of_judge(entry.kind)
+    method = kind.methods(entry.threshold)[0]
+    match kind.made:
+        case Rule(name=name):
+            return identify(method, Origin(entry.name or name))
+        case Model(module=module):
+            if folder is None or root is None:
+                raise UsageError(
+                    f"a {entry.kind.value} judge needs its weights",
+                    hint="give path, or hub with revision, of the judge's folder",
+                )
+            method = module().look(folder, method, run_template=run_template)
+            name = entry.name or entry.hub or folder.resolve().name
+            return identify(method, Origin(name, entry.hub, entry.revision, root, files))
+        case _:
+            assert_never(kind.made)
 
 
 def load_judge(
@@ -100,70 +96,16 @@ def load_judge(
         IncompleteError: torch or transformers is not installed.
     """
     identity = _checked(identity)
-    if identity.kind is JudgeKind.REFUSAL_STRINGS:
-        return refusal_strings.RefusalStringsJudge(identity.name)
-    if folder is None:
-        raise UsageError(f"a {identity.kind.value} judge needs the folder of its weights")
-    tokenizer = _load_tokenizer(folder)
-    if identity.kind is JudgeKind.CLASSIFIER:
-        return classifier.ClassifierJudge.load(identity, tokenizer, folder, device=device)
-    from safety_receipts.runner.engines.load import load_model  # noqa: PLC0415 (torch)
-    from safety_receipts.runner.engines.transformers_engine import TransformersEngine  # noqa: PLC0415
-
-    model = load_model(
-        folder, dtype=_dtype(folder), device=device or "auto", allow_pickle=allow_pickle
-    )
-    engine = TransformersEngine(model, memory=memory)
-    limits = Limits(
-        context=model.architecture.context_limit,
-        max_new_tokens=identity.max_new_tokens or 0,
-        end_tokens=_end_tokens(
-            identity.kind, tokenizer, folder, model.architecture.widths.vocabulary
-        ),
-    )
-    if identity.kind is JudgeKind.CHAT:
-        if chat.method_of(folder).parser != identity.parser:
-            raise IntegrityError(
-                "the judge's parser is not the one of this version for such a checkpoint",
-                file=folder,
-                hint="judge with the version that sealed the plan",
-            )
-        return chat.chat_judge(identity, engine, tokenizer, folder, limits)
-    guarded = GuardedTokenizer(tokenizer, folder, add_special_tokens=True)
-    return wildguard.wildguard_judge(identity, engine, guarded, limits)
-
-
-def _end_tokens(kind: JudgeKind, tokenizer: Any, folder: Path, vocabulary: int) -> frozenset[int]:
-    """Return the ids that end a judge's reply: those that would end a response of its folder.
-
-    WildGuard is not asked through a chat template, so that none says where its turns end.
-    """
-    turn_end = None
-    if kind is JudgeKind.CHAT:
-        from safety_receipts.runner.prompts.chat_format import ChatFormat  # noqa: PLC0415 (identities are resolved without it)
-
-        turn_end = ChatFormat.load(folder).turn_end(date=chat.DATE)
-    ends = find_end_tokens(
-        folder,
-        vocabulary,
-        tokenizer=tokenizer.eos_token_id,
-        template=turn_end,
-        text_of=tokenizer.convert_ids_to_tokens,
-    )
-    return frozenset(ends.ids)
-
-
-def _method(kind: JudgeKind, threshold: str | None, parser: str | None = None) -> Method:
-    """Return how a kind of judge judges; of several ways the one with a parser, or the first."""
-    if kind is JudgeKind.CLASSIFIER:
-        return classifier.method(threshold)
-    if threshold is not None:
-        raise UsageError(
-            f"a {kind.value} judge takes no threshold", place="threshold", hint="leave it out"
-        )
-    ways = (refusal_strings.METHOD, wildguard.METHOD, chat.METHOD, chat.THINKING_METHOD)
-    methods = [method for method in ways if method.kind is kind]
-    return next((method for method in methods if method.parser == parser), methods[0])
+    made = kind_of_judge(identity.kind).made
+    match made:
+        case Rule(make=make):
+            return make(identity.name)
+        case Model(module=module):
+            if folder is None:
+                raise UsageError(f"a {identity.kind.value} judge needs the folder of its weights")
+            return module().load(identity, Weights(folder, device, memory, allow_pickle))
+        case _:
+            assert_never(made)
 
 
 def _checked(identity: JudgeIdentity) -> JudgeIdentity:
@@ -173,7 +115,9 @@ def _checked(identity: JudgeIdentity) -> JudgeIdentity:
             "a judge behind an API cannot be run yet",
             hint="its labels can be verified as recorded, not judged again",
         )
-    method = _method(identity.kind, identity.threshold, identity.parser)
+    methods = kind_of_judge(identity.kind).methods(identity.threshold)
+    # Of several ways the one with its parser; where there is none, the comparison below says so.
+    method = next((method for method in methods if method.parser == identity.parser), methods[0])
     origin = Origin(
         identity.name, identity.hub, identity.revision, identity.weights, identity.folder_files
     )
@@ -185,26 +129,3 @@ def _checked(identity: JudgeIdentity) -> JudgeIdentity:
                 hint="judge with the version that sealed the plan",
             )
     return ours
-
-
-def _dtype(folder: Path) -> Dtype:
-    """Return the number format that a causal language model's configuration names."""
-    config = read_json_object(folder / CONFIG)
-    inner = config.get("text_config")
-    named = [
-        part.get(key)
-        for part in (config, inner if isinstance(inner, dict) else {})
-        for key in ("dtype", "torch_dtype")
-    ]
-    return next((dtype for dtype in Dtype if dtype.value in named), Dtype.FLOAT32)
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    try:
-        import_module("torch")
-        prompts: Any = import_module("safety_receipts.runner.prompts.chat_format")
-    except ImportError:
-        raise IncompleteError(
-            "this judge needs torch and transformers", hint=install("run")
-        ) from None
-    return prompts.load_tokenizer(folder)

@@ -8,6 +8,7 @@ generated ids alone are read.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Final
 
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
@@ -15,8 +16,9 @@ from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.judges.generative import Dialect, GenerativeJudge, Limits
 from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
-from safety_receipts.runner.judges.identity import Method, template_digest
+from safety_receipts.runner.judges.identity import Method, refuse_threshold, template_digest
 from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.judges.weights import Weights
 
 TEMPLATE: Final = (
     "<|user|>\n"
@@ -81,6 +83,36 @@ def parse(reply: str) -> tuple[Outcome, Reason | None]:
     if match is None:
         return Outcome.UNSCORED, Reason.JUDGE_PARSE_ERROR
     return _VERDICTS[match["refusal"].lower()]
+
+
+def methods(threshold: str | None) -> tuple[Method, ...]:
+    """Return the one way in which it judges.
+
+    Raises:
+        UsageError: It takes no threshold.
+    """
+    refuse_threshold(METHOD.kind, threshold)
+    return (METHOD,)
+
+
+def look(folder: Path, method: Method, *, run_template: bool) -> Method:
+    """Look at nothing: every folder of its weights judges in the one way."""
+    return method
+
+
+def load(identity: JudgeIdentity, weights: Weights) -> GenerativeJudge:
+    """Load WildGuard.
+
+    It is not asked through a chat template, so that none says where its turns end.
+
+    Raises:
+        ReceiptsError: It cannot be loaded, or not be guarded.
+    """
+    tokenizer = weights.tokenizer()
+    engine, architecture = weights.engine()
+    limits = weights.limits(identity, tokenizer, architecture)
+    guarded = GuardedTokenizer(tokenizer, weights.folder, add_special_tokens=True)
+    return wildguard_judge(identity, engine, guarded, limits)
 
 
 def wildguard_judge(

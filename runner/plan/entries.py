@@ -41,8 +41,8 @@ from safety_receipts.receipts.model.demonstrations import (
     QueryRole,
     TruncationScope,
 )
-from safety_receipts.receipts.model.judge import JudgeKind
-from safety_receipts.receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis
+from safety_receipts.receipts.model.judge import JudgeKind, traits_of
+from safety_receipts.receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis, is_served
 from safety_receipts.runner.corpora.read import READERS
 from safety_receipts.runner.plan import schema as plan_schema
 
@@ -273,7 +273,7 @@ class EngineEntry(PlanModel):
 
     @model_validator(mode="after")
     def _server(self) -> Self:
-        if (self.kind is EngineKind.OPENAI) != (self.base_url is not None):
+        if is_served(self.kind) != (self.base_url is not None):
             raise ValueError("base_url goes with kind openai, and only then")
         return self
 
@@ -510,18 +510,19 @@ class JudgeIdentityEntry(Located):
     """Decision threshold."""
 
     def _without_place(self) -> str | None:
-        if self.kind is JudgeKind.REFUSAL_STRINGS:
-            return "refusal-strings"
+        if traits_of(self.kind).is_rule:
+            return self.kind.value
         return None if self.base_url is None else "a judge with a base_url"
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Self:
-        if self.base_url is not None and self.kind is not JudgeKind.CHAT:
+        traits = traits_of(self.kind)
+        if self.base_url is not None and not traits.may_be_remote:
             raise ValueError("base_url goes with kind chat only")
         if self.base_url is not None and self.name is None:
             raise ValueError("a judge with a base_url needs the name of its model")
-        if self.threshold is not None and self.kind is JudgeKind.REFUSAL_STRINGS:
-            raise ValueError("refusal-strings takes no threshold")
+        if self.threshold is not None and traits.is_rule:
+            raise ValueError(f"{self.kind.value} takes no threshold")
         return self
 
 

@@ -37,8 +37,8 @@ def load_plan_file(path: Path) -> tuple[PlanFile, YamlFile]:
         found = [_place_and_message(e, file) for e in errors if not _follows(e, file)]
     else:
         found = list(contradictions(plan))
-    if not found:
-        return plan, file
+        if not found:
+            return plan, file
     place, message = min(found, key=lambda one: file.line(one[0]))
     raise MalformedError(message, file=path, place=file.place(place))
 

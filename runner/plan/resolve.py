@@ -28,8 +28,8 @@ from safety_receipts.receipts.model.demonstrations import (
     QuerySource,
     Truncation,
 )
-from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity, JudgeKind
-from safety_receipts.receipts.model.plan import BeaconRound, EngineKind, PlanPredicate
+from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
+from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
 from safety_receipts.runner.checkpoint.answers import doubts, thoughts_of
 from safety_receipts.runner.checkpoint.disagreements import disagreements, refuse_unknown_ids
 from safety_receipts.runner.checkpoint.end_tokens import EndTokens, find_end_tokens
@@ -63,8 +63,10 @@ from safety_receipts.runner.corpora.same import (
 )
 from safety_receipts.runner.engines.decoding.noise_seed import NOISE
 from safety_receipts.runner.engines.prefix.schedule import BATCH_RULE
+from safety_receipts.runner.engines.registry import loader_of
 from safety_receipts.runner.judges.gold import hold_to_judge, read_calibration
 from safety_receipts.runner.judges.make import resolve_judge
+from safety_receipts.runner.judges.registry import may_be_pickled
 from safety_receipts.runner.organism import is_organism
 from safety_receipts.runner.plan.conditions import Grid, expand
 from safety_receipts.runner.plan.entries import (
@@ -281,7 +283,7 @@ class _Resolver:
     def _read(self) -> _Read:
         """Read and hash what the plan file names; run nothing."""
         entries = self.entries
-        if entries.engine.kind is not EngineKind.TRANSFORMERS:
+        if loader_of(entries.engine.kind) is None:
             raise self._error(
                 ("engine", "kind"),
                 f"no plan can be run on the engine {entries.engine.kind.value} yet",
@@ -642,7 +644,7 @@ class _Resolver:
         """
         if entry.path is None and entry.hub is None:
             return resolve_judge(entry, None, None), None
-        folder, hashed = self._folder(entry, plain=entry.kind is JudgeKind.CLASSIFIER)
+        folder, hashed = self._folder(entry, plain=not may_be_pickled(entry.kind))
         named = {"name": entry.name or entry.hub or _last_part(entry, folder)}
         run = sealed is None or (
             sealed.weights == hashed.root and sealed.folder_files in (None, hashed.files)

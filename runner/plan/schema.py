@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from safety_receipts.receipts.model.checkpoint import SamplingMethod
-from safety_receipts.receipts.model.judge import JudgeKind
-from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.judge import JudgeKind, traits_of
+from safety_receipts.receipts.model.plan import EngineKind, is_served
 
 Schema = dict[str, Any]
 
@@ -25,9 +25,10 @@ def absent(*keys: str) -> Schema:
     return {"properties": {key: {"type": "null"} for key in keys}}
 
 
-def _is(key: str, value: str, *, default: bool = False) -> Schema:
-    """Match a mapping in which ``key`` has this value; by default, too, where it has none."""
-    return {"properties": {key: {"const": value}}} | ({} if default else {"required": [key]})
+def _is(key: str, *values: str, default: bool = False) -> Schema:
+    """Match a mapping in which ``key`` has one of these values, or by default has none."""
+    one = {"const": values[0]} if len(values) == 1 else {"enum": list(values)}
+    return {"properties": {key: one}} | ({} if default else {"required": [key]})
 
 
 ONE_PLACE: list[Any] = [
@@ -37,7 +38,7 @@ ONE_PLACE: list[Any] = [
 """A path, or a repository with its commit."""
 
 ENGINE: Schema = {
-    "if": _is("kind", EngineKind.OPENAI.value),
+    "if": _is("kind", *(kind.value for kind in EngineKind if is_served(kind))),
     "then": given("base_url"),
     "else": absent("base_url"),
 }
@@ -69,13 +70,13 @@ SAMPLING: Schema = {
 """Greedy sampling takes no temperature, seeded sampling needs one; no penalty is 0."""
 
 JUDGE: Schema = {
-    "if": _is("kind", JudgeKind.REFUSAL_STRINGS.value),
+    "if": _is("kind", *(kind.value for kind in JudgeKind if traits_of(kind).is_rule)),
     "then": absent("path", "hub", "revision", "base_url", "threshold"),
     "else": {
         "if": given("base_url"),
         "then": {
             "allOf": [
-                _is("kind", JudgeKind.CHAT.value),
+                _is("kind", *(kind.value for kind in JudgeKind if traits_of(kind).may_be_remote)),
                 given("name"),
                 absent("path", "hub", "revision"),
             ]

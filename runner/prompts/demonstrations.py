@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex, tagged_digest
 from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
@@ -87,6 +88,8 @@ class Pools:
                 pool = self.refusal
             case DemonstrationKind.BENIGN:
                 pool = self.benign.get(benign_source) if benign_source else None
+            case _:
+                assert_never(kind)
         if pool is None:
             named = f" named {benign_source}" if kind is DemonstrationKind.BENIGN else ""
             raise IncompleteError(

@@ -15,9 +15,9 @@ from safety_receipts.receipts.events.grid import blocks, planned_point, shows_ex
 from safety_receipts.receipts.model.base import ConditionId, QueryId
 from safety_receipts.receipts.model.demonstrations import (
     DemonstrationKind,
-    Ordering,
     PlannedCondition,
     ShownContext,
+    is_drawn,
 )
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.plan.resolve import Artifacts
@@ -130,7 +130,7 @@ class Renderer:
             query_id=query_id,
             query=query,
             draw=draw,
-            labels=labels if condition.ordering is Ordering.RANDOM else None,
+            labels=labels if is_drawn(condition.ordering) else None,
             demonstrations=digest if shows_examples(condition) else None,
             tokens=tokens,
             prompt=prompt_digest(tokens),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from safety_receipts.receipts.model.plan import EvaluationSetup
 from safety_receipts.receipts.model.point import Reason
@@ -140,6 +140,8 @@ class ResponseReader:
                     return _answer(reader.read([Piece(text, shown=True)], ended=ended))
             case None:
                 text = self.chat.decode(body)
+            case _:
+                assert_never(self.rule)
         if text.strip():
             return ResponseText(text, None)
         channels = isinstance(self.rule, (Harmony, Thoughts))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.view.answers import judged_words
+from safety_receipts.runner.judges.registry import kind_of_judge
 from safety_receipts.runner.plan.resolve import ResolvedPlan
 from safety_receipts.runner.templates.template_probe import (
     Conversation,
@@ -15,7 +15,6 @@ from safety_receipts.runner.templates.template_probe import (
     try_template,
 )
 
-_READS_REQUEST = (JudgeKind.WILDGUARD, JudgeKind.CHAT)
 LINE_BREAK = "⏎"
 """How a line break that is part of a prompt is shown."""
 
@@ -43,7 +42,7 @@ def judged_document(resolved: ResolvedPlan) -> dict[str, Any]:
     return {
         "channel": plan.prompt.judged_channel,
         "thoughts": None if thoughts is None else thoughts.to_wire(),
-        "requestSeen": plan.judge.kind in _READS_REQUEST,
+        "requestSeen": kind_of_judge(plan.judge.kind).reads_request,
         "demonstrationsWithMarks": _with_marks(resolved),
         "templatePrompt": None if facts is None else facts.own_prompt,
         "beforeEarlierAnswer": None if facts is None else facts.before_answer,
@@ -75,7 +74,7 @@ def _judged(resolved: ResolvedPlan) -> str:
 
 def _judge(resolved: ResolvedPlan) -> str:
     judge = resolved.predicate.judge
-    if judge.kind in _READS_REQUEST:
+    if kind_of_judge(judge.kind).reads_request:
         return "the request and what is judged, and no demonstrations"
     return "what is judged alone: neither the request nor demonstrations"
 

@@ -25,6 +25,7 @@ def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
     """
     if not exchanges:
         return []
+    judgements: list[Judgement] = []
     try:
         judgements = judge.judge_many(exchanges)
         trouble = None if len(judgements) == len(exchanges) else "the judge lost count"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity
-from safety_receipts.runner.engines.load import load_model
-from safety_receipts.runner.engines.transformers_engine import TransformersEngine, default_memory
+from safety_receipts.runner.engines.registry import EngineWish, loader_of
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import ResolvedPlan
@@ -40,30 +40,35 @@ def load_stack(
         ReceiptsError: A model cannot be loaded.
     """
     plan, artifacts = resolved.predicate, resolved.artifacts
-    model = load_model(
-        artifacts.folder,
-        dtype=dtype or plan.checkpoint.dtype,
-        device=device or "auto",
-        allow_pickle=allow_pickle,
+    load = loader_of(plan.engine)
+    if load is None:
+        raise UsageError(f"no plan can be run on the engine {plan.engine.value} yet")
+    folders = (artifacts.judge_folder, artifacts.second_judge_folder)
+    loaded = load(
+        EngineWish(
+            folder=artifacts.folder,
+            dtype=dtype or plan.checkpoint.dtype,
+            device=device,
+            allow_pickle=allow_pickle,
+            memory=memory,
+            models=1 + sum(folder is not None for folder in folders),
+            max_rows=max_rows,
+        )
     )
-    if memory is None:
-        # Engine and judges work in turn, but what one has taken is not given back: each gets
-        # its part of what is free.
-        folders = (artifacts.judge_folder, artifacts.second_judge_folder)
-        models = 1 + sum(folder is not None for folder in folders)
-        memory = default_memory(model.device) // models
-    engine = TransformersEngine(model, memory=memory, max_rows=max_rows)
 
     def judge_of(identity: JudgeIdentity, folder: Path | None) -> Judge:
-        return load_judge(identity, folder, device=device, memory=memory, allow_pickle=allow_pickle)
+        return load_judge(
+            identity, folder, device=device, memory=loaded.memory, allow_pickle=allow_pickle
+        )
 
     judge = judge_of(plan.judge, artifacts.judge_folder)
     second = plan.judge.second
     second_judge = None if second is None else judge_of(second, artifacts.second_judge_folder)
     reader = reader_of(artifacts.chat, plan)
     notes = []
-    if engine.not_shared is not None:
+    if loaded.not_shared is not None:
         notes.append(
-            f"every prompt is computed whole, as prefixes cannot be shared: {engine.not_shared}"
+            f"every prompt is computed whole, as prefixes cannot be shared: {loaded.not_shared}"
         )
-    return LoadedStack(Stack(engine, judge, second_judge, reader), memory, tuple(notes))
+    stack = Stack(loaded.engine, judge, second_judge, reader)
+    return LoadedStack(stack, loaded.memory, tuple(notes))

@@ -84,6 +84,8 @@ def names(template: nodes.Template) -> frozenset[str]:
                 found.update(text.value for text in _strings(node.arg))
             case nodes.Call(node=nodes.Getattr(attr="get")):
                 found.update(text.value for text in node.args[:1] for text in _strings(text))
+            case _:
+                pass  # a call of something else reads nothing itself
     return frozenset(found)
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_a_level_that_does_not_exist(receipt: sr.Receipt) -> None:
 
 def test_names_from_outside_are_no_markup(bundle: Path) -> None:
     found = sr.load(bundle).verify()
-    hostile = found.checks[0].model_copy(update={"detail": "<script>alert(1)</script>"})
+    hostile = replace(found.checks[0], detail="<script>alert(1)</script>")
     html = type(found)((hostile,), found.wanted, None, None)._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html

@@ -17,7 +17,7 @@ from safety_receipts.receipts.errors import (
 )
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import AuditMethod, ChallengeKind, SecondJudgeVerdict
-from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.check import Check, CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.model.statement import AuditStatement
@@ -30,6 +30,8 @@ from safety_receipts.verify.audit.report import Circumstances, audit_statement, 
 from safety_receipts.verify.audit.run import Announced, Audit, Evidence, Replay, Watch, own_audits
 from safety_receipts.verify.audit.second_opinion import Asked, ask_again
 from safety_receipts.verify.audit.session import Case
+from safety_receipts.verify.check_names import CheckName
+from safety_receipts.verify.checks import MadeCheck
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def conduct(
     case: Case,
     announced: Announced,
     auditor: Auditor,
-    checked: Sequence[Check],
+    checked: Sequence[MadeCheck],
     *,
     beacon_value: str | None = None,
     watch: Watch = lambda _, __: None,
@@ -96,13 +98,14 @@ def conduct(
         ) from None
     except IntegrityError as error:
         broken = error
-    checks = [*checked, *replay_checks(audit, broken)]
+    before = (check.sealed() for check in checked)
+    checks = [check for check in before if check is not None] + replay_checks(audit, broken)
     if announced.terms.challenge.kind is ChallengeKind.BEACON:
         why = "whether the beacon said this in that round cannot be checked offline"
         checks.append(
             Check(
-                name="challenge-beacon",
-                level=CheckLevel.NONE,
+                name=CheckName.CHALLENGE_BEACON.value,
+                level=CheckName.CHALLENGE_BEACON.level(sealed=True),
                 status=CheckStatus.NOT_CHECKED,
                 detail=why,
             )

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from safety_receipts.receipts.canonical import Sha256, point_id
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
-from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.judge import traits_of
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import (
     NOTHING_TO_JUDGE,
@@ -34,6 +33,7 @@ from safety_receipts.receipts.model.point import (
 from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
 from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Margins, Request
 from safety_receipts.runner.judges.judge import Exchange, Judgement
+from safety_receipts.runner.judges.registry import LOG_ODDS_BAND
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.execute import Stack, complete, decoding_of
@@ -46,20 +46,6 @@ from safety_receipts.verify.audit.statistics.plausibility import (
 from safety_receipts.verify.audit.statistics.replayed import Replayed
 from safety_receipts.verify.levels.rederive import Texts, prompt_problem
 
-JUDGE_BAND: Final = 1.0
-"""A generative judge's margin (log-odds of refusal) within this of 0 is ambiguous where nothing was
-calibrated: its own number format could turn the verdict."""
-
-SCORE_BAND: Final = 0.01
-"""A classifier's margin (score minus threshold) likewise: a score lies between 0 and 1, and is
-computed in float32 on every machine."""
-
-
-def default_band(kind: JudgeKind) -> float:
-    """Return within what of 0 a judge's margin is ambiguous where nothing was calibrated."""
-    return SCORE_BAND if kind is JudgeKind.CLASSIFIER else JUDGE_BAND
-
-
 Entry = tuple[Point, RestrictedRecord]
 """An evidence line and its restricted record."""
 
@@ -70,7 +56,7 @@ class Yardstick:
 
     plausibility: Plausibility
     """What is plausible."""
-    judge_band: float = JUDGE_BAND
+    judge_band: float = LOG_ODDS_BAND
     """A model judge's margin within this of 0 is ambiguous."""
     reference: Callable[[], Engine] | None = None
     """Gives an engine in fp32, by which hard margins are reproduced; None: the stack's own
@@ -250,7 +236,7 @@ class Replayer:
 
         A judge that fails says nothing of it.
         """
-        rule = self.plan.judge.kind is JudgeKind.REFUSAL_STRINGS
+        rule = traits_of(self.plan.judge.kind).is_rule
         if not rule or one.own is None or one.own.reason is Reason.JUDGE_ERROR:
             return None
         return None if one.own.outcome is one.record.outcome else one.own.outcome

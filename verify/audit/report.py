@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from safety_receipts.receipts.audit_forms import DRAWN_POINTS
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.io.text import printable
@@ -21,7 +20,7 @@ from safety_receipts.receipts.model.audit import (
     IdentityTest,
     SecondJudgeVerdict,
 )
-from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.check import Check, CheckStatus
 from safety_receipts.receipts.model.receipt import DigestReference, Environment, EvaluationPredicate
 from safety_receipts.receipts.model.statement import (
     AUDIT_TYPE,
@@ -32,6 +31,7 @@ from safety_receipts.receipts.model.statement import (
 from safety_receipts.verify.audit.run import Announced, Audit, verdict_of
 from safety_receipts.verify.audit.statistics.risk_limit import REFUTING_LEVEL
 from safety_receipts.verify.audit.statistics.scope import claim_words, scope_of
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import MAX_DETAIL
 
 
@@ -162,21 +162,21 @@ def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Ch
         broken: What does not follow in a drawn point, which ended it.
     """
     drawn = audit.points
-    followed = _check(DRAWN_POINTS, CheckStatus.NOT_CHECKED, "none was drawn")
+    followed = _check(CheckName.DRAWN_POINTS, CheckStatus.NOT_CHECKED, "none was drawn")
     if broken is not None:
         said = printable(broken.message, MAX_DETAIL)
-        followed = _check(DRAWN_POINTS, CheckStatus.FAILED, said)
+        followed = _check(CheckName.DRAWN_POINTS, CheckStatus.FAILED, said)
     elif drawn:
         detail = f"prompt, text and commitment of all {drawn:,} follow"
-        followed = _check(DRAWN_POINTS, CheckStatus.PASSED, detail)
+        followed = _check(CheckName.DRAWN_POINTS, CheckStatus.PASSED, detail)
     if audit.terms.method is AuditMethod.REGENERATE:
-        untied = _check("responses", CheckStatus.NOT_CHECKED, _NOT_TIED)
+        untied = _check(CheckName.RESPONSES, CheckStatus.NOT_CHECKED, _NOT_TIED)
         return [untied, _FINDINGS] if broken is None else [followed, untied, _FINDINGS]
     calibrated = audit.terms.calibration is not None
     return [
         followed,
         _check(
-            "calibration",
+            CheckName.CALIBRATION,
             CheckStatus.PASSED if calibrated else CheckStatus.NOT_CHECKED,
             "the auditor's own" if calibrated else "uncalibrated: stated limits",
         ),
@@ -184,13 +184,13 @@ def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Ch
     ]
 
 
-def _check(name: str, status: CheckStatus, detail: str) -> Check:
-    return Check(name=name, level=CheckLevel.REPLAYED, status=status, detail=detail)
+def _check(name: CheckName, status: CheckStatus, detail: str) -> Check:
+    return Check(name=name.value, level=name.level(sealed=True), status=status, detail=detail)
 
 
 _NOT_TIED = "new responses were asked for: nothing ties the recorded ones to the model"
 _FINDINGS = _check(
-    "findings",
+    CheckName.FINDINGS,
     CheckStatus.NOT_CHECKED,
     "confirmed rates say nothing of effects: these need every condition, both ways",
 )

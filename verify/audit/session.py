@@ -35,11 +35,12 @@ from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
 from safety_receipts.receipts.model.receipt import DigestReference, EvaluationPredicate
 from safety_receipts.receipts.model.statement import CalibrationStatement
 from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.judges.registry import kind_of_judge
 from safety_receipts.runner.plan.resolve import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.seal import TOOL
-from safety_receipts.verify.audit.replay import Replayer, Yardstick, default_band
+from safety_receipts.verify.audit.replay import Replayer, Yardstick
 from safety_receipts.verify.audit.run import Announced, Audit, announce, unfinished_audits
 from safety_receipts.verify.audit.statistics.model_identity import (
     default_identity_test,
@@ -154,7 +155,7 @@ class Case:
             loaded: The auditor's engine and judge.
             reference: Gives an engine in fp32, where the stack's own is not.
         """
-        band = default_band(self.plan.judge.kind)
+        band = kind_of_judge(self.plan.judge.kind).band
         if self.calibration is not None and self.calibration.says.judge_band is not None:
             band = float(self.calibration.says.judge_band)
         dtype = loaded.stack.engine.identity.dtype

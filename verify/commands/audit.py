@@ -19,7 +19,6 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.audit import AuditVerdict, Direction
-from safety_receipts.receipts.model.check import Check
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.statement import AuditStatement
@@ -54,6 +53,7 @@ from safety_receipts.verify.audit.statistics.feasibility import (
     together,
 )
 from safety_receipts.verify.audit.statistics.scope import outcomes_json, rate_json, scope_of
+from safety_receipts.verify.checks import MadeCheck
 from safety_receipts.verify.commands.options import NUMBER, one_line
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.authentic import readable_plan
@@ -269,7 +269,7 @@ def _conducted(
     *,
     folder: Path,
     machine: _Machine,
-    checked: Sequence[Check],
+    checked: Sequence[MadeCheck],
     beacon_value: str | None,
     output: Output,
 ) -> Finished:

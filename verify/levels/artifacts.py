@@ -15,7 +15,6 @@ from pydantic.alias_generators import to_camel
 
 from safety_receipts.receipts.events.grid import source_of
 from safety_receipts.receipts.model.base import QueryId, SourceName
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.checkpoint import Checkpoint
 from safety_receipts.receipts.model.demonstrations import (
     Corpus,
@@ -37,12 +36,12 @@ from safety_receipts.runner.plan.resolve import (
 )
 from safety_receipts.runner.plan.sealed import first_difference
 from safety_receipts.runner.prompts.demonstrations import Pool, Pools
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.prompt_artifacts import check_defaults, check_prompt
 
 C = TypeVar("C", bound=Corpus)
 
-_LEVEL = CheckLevel.BOUND
 
 _CORPUS = ("digest", "corpus", "where", "rows", "empty_rows", "duplicate_rows")
 """What follows from a corpus file and its selection."""
@@ -83,9 +82,9 @@ def check_artifacts(
     mine = resolved.predicate
     if plan.checkpoint.files:
         problem = _checkpoint_problem(plan, mine, _folder_of(resolved))
-        checks.decide(_LEVEL, "checkpoint", problem, _named(plan.checkpoint) + _added(plan, mine))
+        checks.decide(CheckName.CHECKPOINT, problem, _named(plan.checkpoint) + _added(plan, mine))
     else:
-        checks.skip(_LEVEL, "checkpoint", "the plan lists no files: a model behind an API")
+        checks.skip(CheckName.CHECKPOINT, "the plan lists no files: a model behind an API")
     good = check_prompt(plan, resolved, checks)
     if plan.checkpoint.files:
         check_defaults(plan, _folder_of(resolved), checks)
@@ -98,7 +97,7 @@ def check_artifacts(
         stated = stated.model_copy(update={"same_queries": None})
     place = first_difference(plan.to_wire(), stated.to_wire())
     told = f"differs from the sealed plan in {place}; the sealed plan rules"
-    checks.decide(CheckLevel.NONE, "plan-file", None, told if place else "is the sealed plan's")
+    checks.decide(CheckName.PLAN_FILE, None, told if place else "is the sealed plan's")
     if isinstance(resolved, UnrunPlan):
         return Usable(prompts=None, no_prompts=NOT_RUN, texts=None, no_texts=NOT_RUN)
     missing = [name for name in _FOR_PROMPTS if not good[name]]
@@ -111,15 +110,15 @@ def check_artifacts(
     )
 
 
+_CORPORA = (CheckName.QUERIES, CheckName.DEMONSTRATIONS)
 _FOR_PROMPTS = (
-    "tokenizer",
-    "chat-template",
-    "system-prompt",
-    "rendering",
-    "queries",
-    "demonstrations",
+    CheckName.TOKENIZER,
+    CheckName.CHAT_TEMPLATE,
+    CheckName.SYSTEM_PROMPT,
+    CheckName.RENDERING,
+    *_CORPORA,
 )
-_FOR_TEXTS = ("tokenizer", "rendering")
+_FOR_TEXTS = (CheckName.TOKENIZER, CheckName.RENDERING)
 
 
 def _folder_of(resolved: ResolvedPlan | UnrunPlan) -> Path:
@@ -163,28 +162,33 @@ def _named(checkpoint: Checkpoint) -> str:
     return f"{len(checkpoint.files):,} files, root {short(checkpoint.root)}"
 
 
-def _check_corpora(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> dict[str, bool]:
+def _check_corpora(
+    plan: PlanPredicate, mine: PlanPredicate, checks: CheckList
+) -> dict[CheckName, bool]:
     """Check queries and pools; return what passed, by name of the check."""
     rules = [each.request_rule or FIRST_REQUEST_RULE for each in (plan, mine)]
     if rules[0] != rules[1]:
         why = f"requests were compared by {rules[1]}, the plan names {rules[0]}"
-        return {name: checks.skip(_LEVEL, name, why) for name in ("queries", "demonstrations")}
+        return {name: checks.skip(name, why) for name in _CORPORA}
     pairs = _paired(plan.queries, mine.queries)
     taken = {other.name for _, other in pairs if other is not None}
     more = [source.name for source in mine.queries if source.name not in taken]
     missing = [source.name for source, other in pairs if other is None]
     if missing:
         why = f"the plan file names no source like {missing[0]}"
-        same = checks.skip(_LEVEL, "queries", why)
+        same = checks.skip(CheckName.QUERIES, why)
     elif more:
         # Pools are cleared of all queries that a plan file names.
         why = f"the plan file names {more[0]} besides, which the plan does not: take it out"
-        same = checks.skip(_LEVEL, "queries", why)
+        same = checks.skip(CheckName.QUERIES, why)
     else:
         problem = next(_query_problems(plan, mine), None)
         queries = f"{len(plan.query_ids):,} of {len(plan.queries)} sources"
-        same = checks.decide(_LEVEL, "queries", problem, queries)
-    return {"queries": same, "demonstrations": _check_demonstrations(plan, mine, same, checks)}
+        same = checks.decide(CheckName.QUERIES, problem, queries)
+    return {
+        CheckName.QUERIES: same,
+        CheckName.DEMONSTRATIONS: _check_demonstrations(plan, mine, same, checks),
+    }
 
 
 def _query_problems(plan: PlanPredicate, mine: PlanPredicate) -> Iterator[str]:
@@ -223,10 +227,10 @@ def _check_demonstrations(
     for source, other in pools:
         if other is None:
             why = f"the plan file names no {source.kind.value} source like {source.name}"
-            return checks.skip(_LEVEL, "demonstrations", why)
+            return checks.skip(CheckName.DEMONSTRATIONS, why)
     if sealed.selection != SELECTION:
         why = f"this version draws by {SELECTION}, the plan names {sealed.selection}"
-        return checks.skip(_LEVEL, "demonstrations", why)
+        return checks.skip(CheckName.DEMONSTRATIONS, why)
     counts = ("decontaminated", "pool") if same_queries else ()
     problems = [
         problem
@@ -239,7 +243,7 @@ def _check_demonstrations(
         if before != after:
             problems.append(f"{to_camel(name)} is {_shown(after)}, the plan says {_shown(before)}")
     good = ", ".join(f"{source.name} {source.pool:,}" for source, _ in pools) or "none"
-    return checks.decide(_LEVEL, "demonstrations", next(iter(problems), None), good)
+    return checks.decide(CheckName.DEMONSTRATIONS, next(iter(problems), None), good)
 
 
 def _pool_pairs(
@@ -278,16 +282,16 @@ def _differences(sealed: Corpus, found: Corpus, fields: Iterable[str]) -> Iterat
 
 
 def _check_judges(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> None:
-    checks.decide(_LEVEL, "judge", _judge_problem(plan.judge, mine.judge), plan.judge.name)
+    checks.decide(CheckName.JUDGE, _judge_problem(plan.judge, mine.judge), plan.judge.name)
     second, other = plan.judge.second, mine.judge.second
     if second is None:
         return
     # At level consistent a check of its agreement has the shorter name.
-    name = "second-judge-identity"
+    name = CheckName.SECOND_JUDGE_IDENTITY
     if other is None:
-        checks.skip(_LEVEL, name, "the plan file names no second judge")
+        checks.skip(name, "the plan file names no second judge")
     else:
-        checks.decide(_LEVEL, name, _judge_problem(second, other), second.name)
+        checks.decide(name, _judge_problem(second, other), second.name)
 
 
 def _judge_problem(sealed: JudgeIdentity, found: JudgeIdentity) -> str | None:

@@ -10,14 +10,45 @@ from safety_receipts.receipts.bundle import PLAN, Bundle, Signed
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, MalformedError
 from safety_receipts.receipts.keys import PublicKey, TrustSet
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 
 S = TypeVar("S", PlanStatement, EvaluationStatement)
 
-_LEVEL = CheckLevel.AUTHENTIC
+
+@dataclass(frozen=True)
+class _Names:
+    """The checks that each of the two documents has."""
+
+    signature: CheckName
+    schema: CheckName
+    canonical: CheckName
+    subject: CheckName
+
+
+_RECEIPT = _Names(
+    CheckName.RECEIPT_SIGNATURE,
+    CheckName.RECEIPT_SCHEMA,
+    CheckName.RECEIPT_CANONICAL,
+    CheckName.RECEIPT_SUBJECT,
+)
+_PLAN = _Names(
+    CheckName.PLAN_SIGNATURE,
+    CheckName.PLAN_SCHEMA,
+    CheckName.PLAN_CANONICAL,
+    CheckName.PLAN_SUBJECT,
+)
+_OF_THE_PLAN = (
+    CheckName.PLAN_SIGNATURE,
+    CheckName.PLAN_SCHEMA,
+    CheckName.PLAN_CANONICAL,
+    CheckName.PLAN_SUBJECT,
+    CheckName.PLAN_DIGEST,
+    CheckName.SAME_SIGNER,
+)
+"""Checks that need the plan."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +78,31 @@ def check_authentic(bundle: Bundle, trust: TrustSet, checks: CheckList) -> Authe
         MalformedError: The receipt's or plan's file is no DSSE envelope.
     """
     receipt_envelope = bundle.receipt_envelope
-    receipt_keys = _check_signature("receipt", receipt_envelope, trust, checks)
-    receipt = _check_form("receipt", lambda: bundle.receipt, checks)
+    receipt_keys = _check_signature(_RECEIPT.signature, receipt_envelope, trust, checks)
+    receipt = _check_form(_RECEIPT, lambda: bundle.receipt, checks)
 
     if not bundle.has(PLAN):
-        for name in ("signature", "schema", "canonical", "subject", "digest"):
-            checks.skip(_LEVEL, f"plan-{name}", f"{PLAN} is not in this bundle")
-        checks.skip(_LEVEL, "same-signer", f"{PLAN} is not in this bundle")
+        for name in _OF_THE_PLAN:
+            checks.skip(name, f"{PLAN} is not in this bundle")
         return Authenticated(None, receipt, receipt_envelope, None)
     plan_envelope = bundle.plan_envelope
-    plan_keys = _check_signature("plan", plan_envelope, trust, checks)
-    plan = _check_form("plan", lambda: bundle.plan, checks)
+    plan_keys = _check_signature(_PLAN.signature, plan_envelope, trust, checks)
+    plan = _check_form(_PLAN, lambda: bundle.plan, checks)
 
     both = [key for key in receipt_keys if key in plan_keys]
     if len(trust):
         problem = None if both else "no trusted key signed both"
-        checks.decide(_LEVEL, "same-signer", problem, "one trusted key signed plan and receipt")
+        checks.decide(CheckName.SAME_SIGNER, problem, "one trusted key signed plan and receipt")
     else:
-        checks.skip(_LEVEL, "same-signer", _NO_TRUST)
+        checks.skip(CheckName.SAME_SIGNER, _NO_TRUST)
     if receipt is not None:
         named = receipt.statement.predicate.plan.digest
         problem = None
         if named != plan_envelope.digest:
             problem = f"the receipt names plan {named[:16]}…, this is {plan_envelope.digest[:16]}…"
-        checks.decide(_LEVEL, "plan-digest", problem, "the receipt names this plan")
+        checks.decide(CheckName.PLAN_DIGEST, problem, "the receipt names this plan")
     else:
-        checks.skip(_LEVEL, "plan-digest", "the receipt does not fit its schema")
+        checks.skip(CheckName.PLAN_DIGEST, "the receipt does not fit its schema")
     return Authenticated(plan, receipt, receipt_envelope, both[0] if both else None)
 
 
@@ -88,37 +118,38 @@ _NO_TRUST = "no trusted key was given (--trust KEY.pub)"
 
 
 def _check_signature(
-    what: str, envelope: Envelope, trust: TrustSet, checks: CheckList
+    name: CheckName, envelope: Envelope, trust: TrustSet, checks: CheckList
 ) -> tuple[PublicKey, ...]:
-    name = f"{what}-signature"
     if not len(trust):
-        checks.skip(_LEVEL, name, _NO_TRUST)
+        checks.skip(name, _NO_TRUST)
         return ()
     keys = envelope.signed_by(trust)
     claimed = ", ".join(signature.keyid[:16] or "no key id" for signature in envelope.signatures)
     problem = None if keys else f"no trusted key signed these bytes (signed as {claimed})"
     good = "" if problem else f"signed by {keys[0].keyid[:16]}… ({keys[0].key_type})"
-    checks.decide(_LEVEL, name, problem, good)
+    checks.decide(name, problem, good)
     return keys
 
 
-def _check_form(what: str, read: Callable[[], Signed[S]], checks: CheckList) -> Signed[S] | None:
+def _check_form(
+    names: _Names, read: Callable[[], Signed[S]], checks: CheckList
+) -> Signed[S] | None:
     try:
         signed = read()
     except MalformedError as error:
         place = f"{error.place}: " if error.place else ""
-        checks.decide(_LEVEL, f"{what}-schema", f"{place}{error.message}")
+        checks.decide(names.schema, f"{place}{error.message}")
         return None
     detail = "fits its schema"
     if signed.unknown:
         detail += f"; ignored unknown fields: {', '.join(signed.unknown)}"
-    checks.decide(_LEVEL, f"{what}-schema", None, detail)
+    checks.decide(names.schema, None, detail)
     problem = None if signed.is_canonical else "the payload is not in RFC 8785 form"
-    checks.decide(_LEVEL, f"{what}-canonical", problem, "RFC 8785 bytes")
+    checks.decide(names.canonical, problem, "RFC 8785 bytes")
     statement = signed.statement
     checkpoint = statement.predicate.checkpoint
     subject = statement.subject[0]
     named = (subject.name, subject.digest.sha256)
     problem = None if named == (checkpoint.name, checkpoint.root) else "is not the checkpoint"
-    checks.decide(_LEVEL, f"{what}-subject", problem, "the checkpoint's name and root")
+    checks.decide(names.subject, problem, "the checkpoint's name and root")
     return signed

@@ -16,13 +16,13 @@ from safety_receipts.receipts.canonical import Sha256, is_hex32, point_id, tagge
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.events.coherence import plan_problems
 from safety_receipts.receipts.events.grid import planned_points, seed_of
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Point, RestrictedRecord
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
 from safety_receipts.runner.plan.resolve import ResolvedPlan, UnrunPlan, resolve_against
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.verify.challenge import new_nonce
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.artifacts import Usable, check_artifacts
 from safety_receipts.verify.levels.authentic import readable_plan
@@ -34,9 +34,6 @@ SAMPLE = 1000
 """Points of which prompts and texts are made again, unless all are asked for."""
 
 SAMPLE_TAG = "safety-receipts/bound-sample/1"
-
-_LEVEL = CheckLevel.BOUND
-_PROMPTS, _TEXTS = "prompts-rendered", "texts-decoded"
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def check_binding(
     plan, receipt = sealed.plan.statement.predicate, sealed.receipt.statement.predicate
     if next(iter(plan_problems(plan)), None) is not None:
         check_commitments(bundle, receipt, checks, progress)
-        checks.skip(_LEVEL, "artifacts", "the plan is not coherent")
+        checks.skip(CheckName.ARTIFACTS, "the plan is not coherent")
         return
     usable = check_artifacts(plan, holdings.resolved, checks)
     digest = sealed.receipt.envelope.digest
@@ -135,17 +132,17 @@ def check_binding(
     opened = check_commitments(bundle, receipt, checks, progress, examiner.examine)
     expected = plan.points if chosen is None else len(chosen)
     for name, finding, why in (
-        (_PROMPTS, examiner.prompts, usable.no_prompts),
-        (_TEXTS, examiner.texts, usable.no_texts),
+        (CheckName.PROMPTS_RENDERED, examiner.prompts, usable.no_prompts),
+        (CheckName.TEXTS_DECODED, examiner.texts, usable.no_texts),
     ):
         if finding is None:
-            checks.skip(_LEVEL, name, why)
+            checks.skip(name, why)
         elif finding.wrong:
-            checks.decide(_LEVEL, name, f"{finding.wrong:,} wrong of {how}: {finding.first}")
+            checks.decide(name, f"{finding.wrong:,} wrong of {how}: {finding.first}")
         elif not opened or len(examiner.seen) != expected:
-            checks.skip(_LEVEL, name, "needs a record for every point, of which all open")
+            checks.skip(name, "needs a record for every point, of which all open")
         else:
-            checks.decide(_LEVEL, name, None, how)
+            checks.decide(name, None, how)
 
 
 def drawn_points(

@@ -18,7 +18,6 @@ from safety_receipts.receipts.findings.counts.conditions import baseline_of, con
 from safety_receipts.receipts.findings.counts.judge_error import corrected_rate
 from safety_receipts.receipts.findings.derive import finding_problems
 from safety_receipts.receipts.findings.stated import feeds_findings, stated_problems
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.demonstrations import PlannedCondition, QueryRole
 from safety_receipts.receipts.model.difference import Difference
 from safety_receipts.receipts.model.judge import Interval, JudgeCalibration
@@ -33,6 +32,7 @@ from safety_receipts.receipts.model.receipt import (
 )
 from safety_receipts.receipts.model.statement import PlanStatement
 from safety_receipts.receipts.seal import required_limits, tested_box
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.evidence import (
     EvidenceReading,
@@ -41,7 +41,6 @@ from safety_receipts.verify.levels.evidence import (
     read_evidence,
 )
 
-_LEVEL = CheckLevel.CONSISTENT
 _OUTCOMES = {reason: outcome for _, outcome, reason in LEGAL_ENDINGS if reason is not None}
 
 
@@ -66,33 +65,36 @@ def check_consistent(
     """
     plan = signed_plan.statement.predicate
     problems = plan_problems(plan)
-    coherent = checks.decide(_LEVEL, "plan-coherent", _first(problems), "its grid follows")
+    coherent = checks.decide(CheckName.PLAN_COHERENT, _first(problems), "its grid follows")
     checks.decide(
-        _LEVEL,
-        "plan-restated",
+        CheckName.PLAN_RESTATED,
         _first(_restated(plan, receipt)),
         "checkpoint, prompt, sampling, queries, demonstrations and judge are the plan's",
     )
     same_grid = checks.decide(
-        _LEVEL,
-        "conditions-planned",
+        CheckName.CONDITIONS_PLANNED,
         _first(_planned(plan, receipt)),
         f"{len(plan.conditions)} conditions",
     )
     checks.decide(
-        _LEVEL,
-        "event",
+        CheckName.EVENT,
         _first(list(event_problems(plan, receipt.event))),
-        "its times fit; it names the plan's beacon round",
+        "its times fit"
+        if plan.beacon is None
+        else "its times fit; it names the plan's beacon round",
     )
-    checks.decide(_LEVEL, "limits", _first(_limits(plan, receipt)), "all that apply are stated")
+    checks.decide(CheckName.LIMITS, _first(_limits(plan, receipt)), "all that apply are stated")
     if not coherent or not same_grid:
-        checks.skip(_LEVEL, "evidence", "the conditions do not follow from the plan")
+        checks.skip(CheckName.EVIDENCE, "the conditions do not follow from the plan")
         return
-    checks.decide(_LEVEL, "denominators", _first(_denominators(plan, receipt)), "closed")
-    checks.decide(_LEVEL, "rates", _first(_rates(plan, receipt)), "follow from the counts")
-    checks.decide(_LEVEL, "baseline", _baseline(receipt), "is the first condition")
-    checks.decide(_LEVEL, "second-judge", _agreement(plan, receipt), "its numbers fit the counts")
+    checks.decide(CheckName.DENOMINATORS, _first(_denominators(plan, receipt)), "closed")
+    checks.decide(CheckName.RATES, _first(_rates(plan, receipt)), "follow from the counts")
+    checks.decide(CheckName.BASELINE, _baseline(receipt), "is the first condition")
+    if plan.judge.second is None and receipt.judge_agreement is None:
+        checks.spare(CheckName.SECOND_JUDGE, "the plan has no second judge")
+    else:
+        problem = _agreement(plan, receipt)
+        checks.decide(CheckName.SECOND_JUDGE, problem, "its numbers fit the counts")
     _check_findings(plan, receipt, checks)
     _check_evidence(bundle, signed_plan, receipt, checks, progress)
 
@@ -274,17 +276,16 @@ def _agreement(plan: PlanPredicate, receipt: EvaluationPredicate) -> str | None:
 def _check_findings(plan: PlanPredicate, receipt: EvaluationPredicate, checks: CheckList) -> None:
     """Hold the findings to themselves, the rates and the plan; their numbers need the evidence."""
     if receipt.findings is None:
-        checks.decide(_LEVEL, "findings", None, "none are claimed")
+        checks.spare(CheckName.FINDINGS, "none are claimed")
         if feeds_findings(plan):
             checks.skip(
-                CheckLevel.NONE,
-                "findings-claimed",
+                CheckName.FINDINGS_CLAIMED,
                 f"the plan's experiments test hypotheses, {plan.primary.value} before all, and "
                 "the receipt says nothing of them",
             )
         return
     problems = stated_problems(receipt, plan)
-    checks.decide(_LEVEL, "findings", _first(problems), "words and numbers fit together")
+    checks.decide(CheckName.FINDINGS, _first(problems), "words and numbers fit together")
 
 
 def _check_evidence(
@@ -298,7 +299,7 @@ def _check_evidence(
     if not bundle.has(POINTS):
         held = receipt.evidence.access is EvidenceAccess.AUDITORS
         why = "evidence held by auditors" if held else f"{POINTS} is not in this bundle"
-        checks.skip(_LEVEL, "evidence", why)
+        checks.skip(CheckName.EVIDENCE, why)
         return
     beacon = receipt.event.beacon
     seed = seed_of(plan, signed_plan.envelope.digest, beacon.value if beacon else None)
@@ -308,8 +309,7 @@ def _check_evidence(
         return
     if receipt.findings is not None:
         checks.decide(
-            _LEVEL,
-            "findings-fits",
+            CheckName.FINDINGS_FITS,
             _first(finding_problems(receipt.findings, reading.observations)),
             "fits, errors and tests follow from the evidence",
         )
@@ -320,7 +320,12 @@ def _check_evidence(
             for stated, again in zip(receipt.conditions, derived, strict=True)
             for problem in _part_problems(parts(stated), parts(again))
         ]
-        checks.decide(_LEVEL, name, _first(problems), good)
+        if name is CheckName.CONTROL and not any(
+            result.control for result in (*receipt.conditions, *derived)
+        ):
+            checks.spare(name, "the plan has no benign controls")
+        else:
+            checks.decide(name, _first(problems), good)
 
 
 def _check_lines(
@@ -331,24 +336,24 @@ def _check_lines(
 ) -> None:
     evidence = receipt.evidence
     checks.decide(
-        _LEVEL, "evidence-lines", reading.line_problem, f"{reading.size:,} lines, canonical"
+        CheckName.EVIDENCE_LINES, reading.line_problem, f"{reading.size:,} lines, canonical"
     )
-    checks.decide(_LEVEL, "evidence-order", reading.problems.order, "each the planned point")
+    checks.decide(CheckName.EVIDENCE_ORDER, reading.problems.order, "each the planned point")
     problem = None
     if not reading.size == evidence.size == plan.points:
         problem = (
             f"{reading.size:,} lines, the receipt says {evidence.size:,}, the plan {plan.points:,}"
         )
-    checks.decide(_LEVEL, "evidence-size", problem, f"{reading.size:,} points")
+    checks.decide(CheckName.EVIDENCE_SIZE, problem, f"{reading.size:,} points")
     problem = None
     if reading.root != evidence.root:
         problem = f"the lines give {reading.root[:16]}…, the receipt says {evidence.root[:16]}…"
-    checks.decide(_LEVEL, "evidence-root", problem, f"{evidence.root[:16]}…")
+    checks.decide(CheckName.EVIDENCE_ROOT, problem, f"{evidence.root[:16]}…")
     if reading.observations is None:
-        checks.skip(_LEVEL, "counts", "the evidence is not the planned points")
+        checks.skip(CheckName.COUNTS, "the evidence is not the planned points")
         return
-    checks.decide(_LEVEL, "evidence-labels", reading.problems.labels, "follow from plan and seed")
-    checks.decide(_LEVEL, "evidence-endings", reading.problems.endings, "fit the plan's limits")
+    checks.decide(CheckName.EVIDENCE_LABELS, reading.problems.labels, "follow from plan and seed")
+    checks.decide(CheckName.EVIDENCE_ENDINGS, reading.problems.endings, "fit the plan's limits")
 
 
 Part = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | None
@@ -394,21 +399,21 @@ def _prompt_parts(condition: ConditionResult) -> Parts:
     ]
 
 
-_PARTS: tuple[tuple[str, Callable[[ConditionResult], Parts], str], ...] = (
-    ("counts", lambda c: [("", c.counts), ("", c.reasons)], "follow from the evidence"),
-    ("by-source", _source_parts, "follows from the evidence"),
+_PARTS: tuple[tuple[CheckName, Callable[[ConditionResult], Parts], str], ...] = (
+    (CheckName.COUNTS, lambda c: [("", c.counts), ("", c.reasons)], "follow from the evidence"),
+    (CheckName.BY_SOURCE, _source_parts, "follows from the evidence"),
     (
-        "intervals",
+        CheckName.INTERVALS,
         lambda c: [("", c.interval), ("corrected rate: ", c.corrected_rate)],
         "follow from the evidence",
     ),
     (
-        "differences",
+        CheckName.DIFFERENCES,
         lambda c: [("difference from the baseline: ", c.baseline_difference)],
         "follow from the evidence",
     ),
-    ("control", _control_parts, "follows from the evidence"),
-    ("prompts", _prompt_parts, "follow from the evidence"),
+    (CheckName.CONTROL, _control_parts, "follows from the evidence"),
+    (CheckName.PROMPTS, _prompt_parts, "follow from the evidence"),
 )
 
 

@@ -11,10 +11,10 @@ from safety_receipts.receipts.documents.parse import parse_document
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.events.grid import planned_point, source_of
 from safety_receipts.receipts.io.files import read_own_file
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.envelope import InclusionProof
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 
 MAX_PROOF_BYTES = 1024 * 1024
@@ -54,11 +54,11 @@ def check_proof(
     """
     proof = read_proof(file)
     if receipt is None or plan is None:
-        checks.skip(CheckLevel.AUTHENTIC, "proof", "needs a well-formed receipt and plan")
+        checks.skip(CheckName.PROOF, "needs a well-formed receipt and plan")
         return
     problem = _path_problem(proof, receipt_digest, receipt) or _line_problem(proof, file, plan)
     good = f"point {proof.index} is in the receipt"
-    checks.decide(CheckLevel.AUTHENTIC, "proof", problem, good)
+    checks.decide(CheckName.PROOF, problem, good)
 
 
 def _path_problem(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
+from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.plan import EvaluationSetup
 from safety_receipts.receipts.model.point import (
     NOTHING_TO_JUDGE,
@@ -17,21 +17,23 @@ from safety_receipts.receipts.model.point import (
     RecordedJudgement,
     RestrictedRecord,
 )
-from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.runner.judges.refusal_strings import METHOD, RefusalStringsJudge
+from safety_receipts.runner.judges.judge import Exchange, Judge
+from safety_receipts.runner.judges.registry import Rule, kind_of_judge
+from safety_receipts.verify.check_names import CheckName
 
 _UNASKED = ""
 """The query, which the rule does not look at."""
 
 
-def is_rule(judge: JudgeIdentity) -> bool:
-    """Say whether a judge is a rule."""
-    return judge.kind is JudgeKind.REFUSAL_STRINGS
+def rule_of(judge: JudgeIdentity) -> Rule | None:
+    """Return the rule of a judge's kind; None: it is no rule."""
+    made = kind_of_judge(judge.kind).made
+    return made if isinstance(made, Rule) else None
 
 
-def knows_rule(judge: JudgeIdentity) -> bool:
+def knows_rule(judge: JudgeIdentity, rule: Rule) -> bool:
     """Say whether a rule is this version's: its strings and the way they are looked for."""
-    return (judge.template, judge.parser) == (METHOD.template, METHOD.parser)
+    return (judge.template, judge.parser) == (rule.method.template, rule.method.parser)
 
 
 @dataclass
@@ -39,9 +41,11 @@ class RuleLabels:
     """Gives the labels of one judge again, point by point.
 
     Args:
+        rule: Gives the labels.
         second: Whether it is the second judge's labels.
     """
 
+    rule: Judge
     second: bool = False
     judged: int = 0
     """Texts judged."""
@@ -50,9 +54,6 @@ class RuleLabels:
     first: str = ""
     """The first of these, and what is wrong with it."""
 
-    def __post_init__(self) -> None:
-        self._rule = RefusalStringsJudge()
-
     def add(self, point: Point, record: RestrictedRecord) -> None:
         """Take the next point, whose record opens its commitment."""
         if not record.text or record.outcome is Outcome.FAILED or _nothing(record):
@@ -60,7 +61,7 @@ class RuleLabels:
         stated = record.second_judge if self.second else record.judge
         if self.second and stated is None:
             return  # the first judge gave no label
-        (given,) = self._rule.judge_many([Exchange(_UNASKED, record.text)])
+        (given,) = self.rule.judge_many([Exchange(_UNASKED, record.text)])
         self.judged += 1
         if _says(stated, given.outcome, given.raw):
             return
@@ -85,7 +86,7 @@ def _says(stated: RecordedJudgement | None, outcome: Outcome, raw: str) -> bool:
     return stated is not None and (stated.outcome, stated.raw) == (outcome, raw)
 
 
-def rule_labels(setup: EvaluationSetup) -> dict[str, RuleLabels]:
+def rule_labels(setup: EvaluationSetup) -> dict[CheckName, RuleLabels]:
     """Return what gives the labels again of each judge that is a rule this version knows.
 
     Args:
@@ -96,23 +97,22 @@ def rule_labels(setup: EvaluationSetup) -> dict[str, RuleLabels]:
     """
     found = {}
     for name, judge, second in (
-        (LABELS, setup.judge, False),
-        (SECOND_LABELS, setup.judge.second, True),
+        (CheckName.LABELS, setup.judge, False),
+        (CheckName.SECOND_JUDGE_LABELS, setup.judge.second, True),
     ):
-        if judge is not None and is_rule(judge) and knows_rule(judge):
-            found[name] = RuleLabels(second)
+        rule = None if judge is None else rule_of(judge)
+        if judge is not None and rule is not None and knows_rule(judge, rule):
+            found[name] = RuleLabels(rule.make(rule.name), second)
     return found
 
 
-def unknown_rules(setup: EvaluationSetup) -> list[str]:
+def unknown_rules(setup: EvaluationSetup) -> list[CheckName]:
     """Return the names of checks that this version cannot make, as it knows another rule."""
-    judges = ((LABELS, setup.judge), (SECOND_LABELS, setup.judge.second))
+    judges = ((CheckName.LABELS, setup.judge), (CheckName.SECOND_JUDGE_LABELS, setup.judge.second))
     return [
         name
         for name, judge in judges
-        if judge is not None and is_rule(judge) and not knows_rule(judge)
+        if judge is not None
+        and (rule := rule_of(judge)) is not None
+        and not knows_rule(judge, rule)
     ]
-
-
-LABELS = "labels"
-SECOND_LABELS = "second-judge-labels"

@@ -10,14 +10,13 @@ from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.evidence import PromptChecker
 from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
 from safety_receipts.receipts.merkle import RootAccumulator
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.point import Point, RestrictedRecord
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.evidence import Progress, no_progress
 from safety_receipts.verify.levels.labels import rule_labels, unknown_rules
 
-_LEVEL = CheckLevel.BOUND
 _PROGRESS_EVERY = 64
 """Points between two reports: one whose prompt is rendered takes milliseconds."""
 
@@ -51,7 +50,7 @@ def check_commitments(
     missing = [name for name in (POINTS, RESPONSES) if not bundle.has(name)]
     if missing:
         why = f"{' and '.join(missing)} not in this bundle"
-        return checks.skip(_LEVEL, "commitments", why)
+        return checks.skip(CheckName.COMMITMENTS, why)
     agreement, labels = AgreementCounter(), rule_labels(receipt)
     number = 0
 
@@ -65,19 +64,19 @@ def check_commitments(
         problem, number = _open_all(bundle, receipt, look, progress)
     except MalformedError as error:
         problem = ": ".join(filter(None, [error.place, error.message]))
-    opened = checks.decide(_LEVEL, "commitments", problem, f"all {number:,} open")
+    opened = checks.decide(CheckName.COMMITMENTS, problem, f"all {number:,} open")
     if receipt.judge.second is not None and opened:
         stated = receipt.judge_agreement
         problem = None if stated == agreement.result() else "not what the restricted records say"
-        checks.decide(_LEVEL, "judge-agreement", problem, "follows from the restricted records")
+        checks.decide(CheckName.JUDGE_AGREEMENT, problem, "follows from the restricted records")
     for name, found in labels.items():
         if opened or found.wrong:
             good = f"the judge's rule gives all {found.judged:,} again"
-            checks.decide(_LEVEL, name, found.problem, good)
+            checks.decide(name, found.problem, good)
         else:
-            checks.skip(_LEVEL, name, "needs a record for every point, of which all open")
+            checks.skip(name, "needs a record for every point, of which all open")
     for name in unknown_rules(receipt):
-        checks.skip(_LEVEL, name, "the judge's rule is not this version's")
+        checks.skip(name, "the judge's rule is not this version's")
     return opened
 
 

@@ -9,12 +9,11 @@ from safety_receipts.receipts.bundle import POINTS, RESPONSES, Bundle
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.merkle import RootAccumulator
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.plan import PlanPredicate, Rejudged
 from safety_receipts.receipts.model.point import Point, RestrictedRecord
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 
-_LEVEL = CheckLevel.CONSISTENT
 _JUDGED_AGAIN = ("judge", "rejudges")
 """Parts of a plan in which the two events differ."""
 _LINE = frozenset({"commitment", "outcome", "reason"})
@@ -38,37 +37,36 @@ def check_rejudged(
     assert named is not None  # the caller looks
     if original is None:
         checks.skip(
-            CheckLevel.NONE,
-            "rejudged",
+            CheckName.REJUDGED,
             f"judges the responses of receipt {named.receipt} again; that they are its, and that "
             "its plan was sealed before they were generated, needs --original BUNDLE",
         )
         return
     problem = next(_document_problems(bundle, named, original, trust), None)
     if not checks.decide(
-        _LEVEL, "original", problem, f"all but the judge is that of receipt {named.receipt[:16]}…"
+        CheckName.ORIGINAL, problem, f"all but the judge is that of receipt {named.receipt[:16]}…"
     ):
         return
     missing = [name for name in (POINTS, RESPONSES) for b in (bundle, original) if not b.has(name)]
     if POINTS in missing:
-        checks.skip(_LEVEL, "original-points", f"{POINTS} is not in both bundles")
+        checks.skip(CheckName.ORIGINAL_POINTS, f"{POINTS} is not in both bundles")
         return
     try:
         problem = _line_problem(bundle, original)
     except MalformedError as error:
         problem = error.one_line()
-    if not checks.decide(_LEVEL, "original-points", problem, "lines are the original's"):
+    if not checks.decide(CheckName.ORIGINAL_POINTS, problem, "lines are the original's"):
         return
     if missing:
         # Lines say how long responses are, and nothing of what they are.
-        checks.skip(_LEVEL, "original-responses", f"{RESPONSES} is not in both bundles")
+        checks.skip(CheckName.ORIGINAL_RESPONSES, f"{RESPONSES} is not in both bundles")
         return
     try:
         problem = _record_problem(bundle, original)
     except MalformedError as error:
         problem = error.one_line()
     told = "prompts and response tokens are the original's"
-    checks.decide(_LEVEL, "original-responses", problem, told)
+    checks.decide(CheckName.ORIGINAL_RESPONSES, problem, told)
 
 
 def _document_problems(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.checkpoint import (
     FIRST_RENDERING,
     EndToken,
@@ -25,50 +24,49 @@ from safety_receipts.runner.checkpoint.sealed_files import short
 from safety_receipts.runner.plan.resolve import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.chat_format import RENDERING
 from safety_receipts.runner.prompts.contexts import WRAPPERS
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 
-_LEVEL = CheckLevel.BOUND
-_DEFAULTS = "sampling-defaults"
-_RUN = ("rendering", "context-limit", "end-tokens")
+_RUN = (CheckName.RENDERING, CheckName.CONTEXT_LIMIT, CheckName.END_TOKENS)
 """Checks of what follows from running a template, a tokenizer or a configuration."""
 
 
 def check_prompt(
     plan: PlanPredicate, resolved: ResolvedPlan | UnrunPlan, checks: CheckList
-) -> dict[str, bool]:
+) -> dict[CheckName, bool]:
     """Check what makes prompts of conversations; return what passed, by name of the check.
 
     What follows from running the checkpoint's files is not checked where they are not the plan's.
     """
     mine = resolved.predicate
     sealed, found = plan.prompt, mine.prompt
-    good = {}
+    good: dict[CheckName, bool] = {}
     for name, before, after in (
-        ("tokenizer", sealed.tokenizer, found.tokenizer),
-        ("chat-template", sealed.chat_template, found.chat_template),
-        ("system-prompt", sealed.system_prompt, found.system_prompt),
+        (CheckName.TOKENIZER, sealed.tokenizer, found.tokenizer),
+        (CheckName.CHAT_TEMPLATE, sealed.chat_template, found.chat_template),
+        (CheckName.SYSTEM_PROMPT, sealed.system_prompt, found.system_prompt),
     ):
         problem = None if before == after else f"{short(after)}, the plan names {short(before)}"
-        good[name] = checks.decide(_LEVEL, name, problem, short(before))
+        good[name] = checks.decide(name, problem, short(before))
     if isinstance(resolved, UnrunPlan):
         for name in _RUN:
-            good[name] = checks.skip(_LEVEL, name, NOT_RUN)
+            good[name] = checks.skip(name, NOT_RUN)
         return good
     why = _other_rule(sealed, resolved)
     if why is not None:
         # Another version's rule: nothing here says that it was broken.
-        good["rendering"] = checks.skip(_LEVEL, "rendering", why)
+        good[CheckName.RENDERING] = checks.skip(CheckName.RENDERING, why)
     else:
         problem = next(_rendering_problems(plan, resolved), None)
-        good["rendering"] = checks.decide(_LEVEL, "rendering", problem, _answer(sealed))
+        good[CheckName.RENDERING] = checks.decide(CheckName.RENDERING, problem, _answer(sealed))
     limits = (sealed.context_limit, found.context_limit)
     problem = None if limits[0] == limits[1] else f"{limits[1]:,}, the plan says {limits[0]:,}"
-    checks.decide(_LEVEL, "context-limit", problem, f"{limits[0]:,} tokens")
+    checks.decide(CheckName.CONTEXT_LIMIT, problem, f"{limits[0]:,} tokens")
     why = _later_ends(plan.sampling, mine.sampling)
     if why is None or plan.prompt.rendering != FIRST_RENDERING:
-        checks.decide(_LEVEL, "end-tokens", *_end_tokens(plan, mine.sampling))
+        checks.decide(CheckName.END_TOKENS, *_end_tokens(plan, mine.sampling))
     else:
-        checks.skip(_LEVEL, "end-tokens", why)
+        checks.skip(CheckName.END_TOKENS, why)
     return good
 
 
@@ -131,7 +129,7 @@ def check_defaults(plan: PlanPredicate, folder: Path, checks: CheckList) -> None
     """Check what the plan says of defaults that come with the checkpoint and are not applied."""
     told = plan.sampling.defaults_not_applied
     if told is None:
-        checks.skip(_LEVEL, _DEFAULTS, "the plan says nothing of them")
+        checks.skip(CheckName.SAMPLING_DEFAULTS, "the plan says nothing of them")
         return
     sealed = {one.name: one.value for one in told}
     defaults = not_applied(read_defaults(folder), plan.sampling)
@@ -142,7 +140,7 @@ def check_defaults(plan: PlanPredicate, folder: Path, checks: CheckList) -> None
     if name is not None:
         problem = f"{name} is {found.get(name, 'none')}, the plan says {sealed.get(name, 'none')}"
     good = ", ".join(f"{one.name} = {one.value}" for one in told)
-    checks.decide(_LEVEL, _DEFAULTS, problem, good or "there are none")
+    checks.decide(CheckName.SAMPLING_DEFAULTS, problem, good or "there are none")
 
 
 def _other_rule(sealed: Prompt, resolved: ResolvedPlan) -> str | None:

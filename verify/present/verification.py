@@ -9,15 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
+from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.verify.check_names import CheckName
+from safety_receipts.verify.checks import Ending, MadeCheck, Unneeded
 from safety_receipts.verify.selfcheck.doctor import Line
 from safety_receipts.verify.verification import Verdict, Verification
 
-_MARKS = {
-    CheckStatus.PASSED: ("✓", "green"),
-    CheckStatus.FAILED: ("✗", "bold red"),
-    CheckStatus.NOT_CHECKED: ("–", "yellow"),
-}
+_GOOD, _BAD = ("✓", "green"), ("✗", "bold red")
 _COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.INCOMPLETE: "yellow"}
 
 
@@ -30,7 +28,7 @@ def show_verification(console: Console, verification: Verification, *, quiet: bo
     Args:
         console: Where to.
         verification: The result.
-        quiet: Leave out the checks that passed.
+        quiet: Leave out the checks that passed, and those that do not apply.
     """
     # Checks of no level inform; they come last, after all that decide.
     levels = [level for level in CheckLevel if level is not CheckLevel.NONE]
@@ -38,7 +36,7 @@ def show_verification(console: Console, verification: Verification, *, quiet: bo
         shown = [
             check
             for check in verification.checks
-            if check.level is level and not (quiet and check.status is CheckStatus.PASSED)
+            if check.level is level and not (quiet and check.holds)
         ]
         if shown:
             _draw(console, _TITLES.get(level, level.value), shown)
@@ -51,14 +49,26 @@ def show_verification(console: Console, verification: Verification, *, quiet: bo
     )
 
 
-def _draw(console: Console, title: str, checks: list[Check]) -> None:
+def _draw(console: Console, title: str, checks: list[MadeCheck]) -> None:
     console.print(Text(title, style="bold"))
     rows = []
     for check in checks:
-        skipped = check.status is CheckStatus.NOT_CHECKED
-        detail = f"not checked: {check.detail}" if skipped else check.detail
-        rows.append((*_MARKS[check.status], check.name, detail))
+        mark, style, before = _drawn(check.status)
+        rows.append((mark, style, check.name, before + check.detail))
     console.print(_marked(rows))
+
+
+def _drawn(status: Ending) -> tuple[str, str, str]:
+    """Return a check's mark, the style of the mark, and what stands before the detail."""
+    match status:
+        case CheckStatus.PASSED:
+            return (*_GOOD, "")
+        case CheckStatus.FAILED:
+            return (*_BAD, "")
+        case CheckStatus.NOT_CHECKED:
+            return "–", "yellow", "not checked: "
+        case Unneeded.NOT_APPLICABLE:
+            return "–", "dim", "not applicable: "
 
 
 def _marked(rows: Iterable[tuple[str, str, str, str]]) -> Table:
@@ -76,7 +86,7 @@ def _sentence(verification: Verification) -> str:
     failed = [check.name for check in verification.checks if check.status is CheckStatus.FAILED]
     match verification.verdict:
         case Verdict.PASSED:
-            return f"{_LADDER_MEANING[verification.level]} (level {verification.level.value})"
+            return f"{_reached(verification)} (level {verification.level.value})"
         case Verdict.FAILED:
             return f"do not rely on this receipt; failed: {', '.join(failed)}"
         case Verdict.INCOMPLETE:
@@ -84,6 +94,17 @@ def _sentence(verification: Verification) -> str:
                 f"nothing failed, but level {verification.wanted.value} was not reached "
                 f"(reached: {verification.level.value})"
             )
+
+
+def _reached(verification: Verification) -> str:
+    """Return what the level says, of the findings only where some are claimed."""
+    claims = not any(
+        check.name == CheckName.FINDINGS and check.status is Unneeded.NOT_APPLICABLE
+        for check in verification.checks
+    )
+    if verification.level is CheckLevel.CONSISTENT and not claims:
+        return "a key you trust signed it, and its numbers follow from the evidence"
+    return _LADDER_MEANING[verification.level]
 
 
 _LADDER_MEANING = {
@@ -100,8 +121,8 @@ _LADDER_MEANING = {
 
 
 _GOOD_MARKS = {
-    True: _MARKS[CheckStatus.PASSED],
-    False: _MARKS[CheckStatus.FAILED],
+    True: _GOOD,
+    False: _BAD,
     None: ("·", "dim"),
 }
 

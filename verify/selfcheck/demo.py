@@ -184,7 +184,7 @@ def _forge(bundle: Path, folder: Path, signer: Signer) -> list[tuple[str, str]]:
         failed = [check.name for check in found.checks if check.status is CheckStatus.FAILED]
         if tampering.caught_by not in failed:
             raise IntegrityError(f"{tampering.name}: not caught", file=folder)
-        rows.append((tampering.name, tampering.caught_by))
+        rows.append((tampering.name, tampering.caught_by.value))
     shutil.rmtree(folder)
     return rows
 

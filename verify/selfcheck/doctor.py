@@ -109,16 +109,23 @@ def _key(path: Path) -> Line:
         return Line("keys", str(path), detail, good=False)
     try:
         keyid = load_public_key(public_path(path)).keyid
-        own = load_signer(path).public.keyid
-    except EncryptedKeyError:
-        return Line(
-            "keys", str(path), f"mode {mode:04o}, encrypted, key id {keyid[:16]}…", good=True
-        )
+        own = _own_keyid(path)
     except ReceiptsError as error:
         return Line("keys", str(path), error.message, good=False)
+    if own is None:
+        detail = f"mode {mode:04o}, encrypted, key id {keyid[:16]}…"
+        return Line("keys", str(path), detail, good=True)
     if own != keyid:
         return Line("keys", str(path), "is not the private half of its .pub", good=False)
     return Line("keys", str(path), f"mode {mode:04o}, key id {keyid[:16]}…", good=True)
+
+
+def _own_keyid(path: Path) -> str | None:
+    """Return the id of the key in a private file; None: it is encrypted."""
+    try:
+        return load_signer(path).public.keyid
+    except EncryptedKeyError:
+        return None
 
 
 def _self_test() -> list[Line]:

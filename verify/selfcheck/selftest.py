@@ -21,6 +21,7 @@ from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, 
 from safety_receipts.receipts.keys import Signer, TrustSet, generate
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.demonstrations import Ordering
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.verification import Verification
 
@@ -33,7 +34,7 @@ class Tampering:
     """One way to tamper, and the check that must fail for it."""
 
     name: str
-    caught_by: str
+    caught_by: CheckName
     edit: Edit
 
 
@@ -150,29 +151,41 @@ def _lines(change: Callable[[list[bytes]], list[bytes]]) -> Edit:
 
 
 SHORT_MATRIX: tuple[Tampering, ...] = (
-    Tampering("a rate is edited", "receipt-signature", edit_statement(_another_rate, resign=False)),
-    Tampering("the receipt is signed with another key", "receipt-signature", sign_again(RECEIPT)),
-    Tampering("the plan is signed with another key", "plan-signature", sign_again(PLAN)),
+    Tampering(
+        "a rate is edited", CheckName.RECEIPT_SIGNATURE, edit_statement(_another_rate, resign=False)
+    ),
+    Tampering(
+        "the receipt is signed with another key", CheckName.RECEIPT_SIGNATURE, sign_again(RECEIPT)
+    ),
+    Tampering("the plan is signed with another key", CheckName.PLAN_SIGNATURE, sign_again(PLAN)),
     Tampering(
         "the evaluator signs another plan afterwards",
-        "plan-digest",
+        CheckName.PLAN_DIGEST,
         edit_statement(_change_seed, file=PLAN, resign=True),
     ),
     Tampering(
-        "the evaluator signs a false rate", "rates", edit_statement(_another_rate, resign=True)
+        "the evaluator signs a false rate",
+        CheckName.RATES,
+        edit_statement(_another_rate, resign=True),
     ),
     Tampering(
         "the evaluator signs re-balanced counts",
-        "counts",
+        CheckName.COUNTS,
         edit_statement(_rebalance, resign=True),
     ),
-    Tampering("an outcome is flipped", "evidence-root", _lines(_flip_an_outcome)),
-    Tampering("two commitments are swapped", "evidence-root", _lines(_swap_commitments)),
-    Tampering("a line is dropped", "evidence-order", _lines(lambda lines: lines[1:])),
-    Tampering("a line is repeated", "evidence-order", _lines(lambda lines: lines[:1] + lines)),
-    Tampering("lines are reordered", "evidence-order", _lines(lambda lines: lines[::-1])),
-    Tampering("the last line is dropped", "evidence-size", _lines(lambda lines: lines[:-1])),
-    Tampering("a response is rewritten", "commitments", edit_line(0, _change_text, RESPONSES)),
+    Tampering("an outcome is flipped", CheckName.EVIDENCE_ROOT, _lines(_flip_an_outcome)),
+    Tampering("two commitments are swapped", CheckName.EVIDENCE_ROOT, _lines(_swap_commitments)),
+    Tampering("a line is dropped", CheckName.EVIDENCE_ORDER, _lines(lambda lines: lines[1:])),
+    Tampering(
+        "a line is repeated", CheckName.EVIDENCE_ORDER, _lines(lambda lines: lines[:1] + lines)
+    ),
+    Tampering("lines are reordered", CheckName.EVIDENCE_ORDER, _lines(lambda lines: lines[::-1])),
+    Tampering(
+        "the last line is dropped", CheckName.EVIDENCE_SIZE, _lines(lambda lines: lines[:-1])
+    ),
+    Tampering(
+        "a response is rewritten", CheckName.COMMITMENTS, edit_line(0, _change_text, RESPONSES)
+    ),
 )
 
 

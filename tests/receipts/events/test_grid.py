@@ -27,13 +27,23 @@ from safety_receipts.receipts.events.grid import (
 )
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
 from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
-from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering, PlannedCondition
+from safety_receipts.receipts.model.demonstrations import (
+    ContextForm,
+    Ordering,
+    PlannedCondition,
+    is_drawn,
+)
 from safety_receipts.receipts.model.plan import PlanPredicate
 
 SEED = sha256_hex(b"a seed")
 FIXED = [ordering for ordering in Ordering if ordering is not Ordering.RANDOM]
 
 # Label strings
+
+
+@pytest.mark.parametrize("ordering", [*Ordering, None])
+def test_labels_are_the_conditions_or_each_draw_has_its_own(ordering: Ordering | None) -> None:
+    assert (fixed_labels(ordering, 3, 2) is None) is is_drawn(ordering)
 
 
 @pytest.mark.parametrize(

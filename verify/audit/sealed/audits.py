@@ -23,7 +23,7 @@ from safety_receipts.receipts.model.audit import (
     ChallengeKind,
     PublicAuditPredicate,
 )
-from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
+from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.statement import (
     AUDIT_START_TYPE,
     CALIBRATION_TYPE,
@@ -45,9 +45,8 @@ from safety_receipts.verify.audit.sealed.problems import (
     start_problems,
 )
 from safety_receipts.verify.audit.statistics.scope import Scope, outcomes_json, rate_json, scope_of
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
-
-_LEVEL = CheckLevel.REPLAYED
 
 
 def check_audits(
@@ -77,7 +76,9 @@ def check_audits(
     signed = _signed(bundle, auditors, checks)
     if receipt is None:
         for audit in signed:
-            checks.skip(_LEVEL, _name(audit.path), "needs a receipt that fits its schema")
+            checks.skip(
+                CheckName.AUDIT, "needs a receipt that fits its schema", about=_short(audit.path)
+            )
         return []
     readable = tuple(audit for audit in signed if _read(audit, receipt, checks))
     hearing = _Hearing(bundle, receipt, readable)
@@ -86,7 +87,12 @@ def check_audits(
         status, detail = _judge(hearing, audit)
         by_evaluator = audit.envelope.signed_by(evaluators)
         own = bool(by_evaluator or receipt.envelope.signed_by(TrustSet(audit.keys)))
-        checks.add(_LEVEL, _name(audit.path), status, ("self-audit: " if own else "") + detail)
+        checks.add(
+            CheckName.AUDIT,
+            status,
+            ("self-audit: " if own else "") + detail,
+            about=_short(audit.path),
+        )
         if audit.result is not None:
             scope = _scope(hearing, audit.result)
             seen.append(
@@ -110,12 +116,12 @@ def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_Trus
             continue
         ignored += 1
         if ignored <= _MOST_NAMED:
-            checks.skip(_LEVEL, _name(path), audit)
+            checks.skip(CheckName.AUDIT, audit, about=_short(path))
     if ignored > _MOST_NAMED:
-        checks.skip(_LEVEL, "audits", f"{ignored - _MOST_NAMED:,} more files that do not count")
+        checks.skip(CheckName.AUDITS, f"{ignored - _MOST_NAMED:,} more files that do not count")
     if len(files) > _MOST_READ:
         why = f"more than {_MOST_READ:,} files: those after, by name, were not looked at"
-        checks.skip(_LEVEL, "audits", why)
+        checks.skip(CheckName.AUDITS, why)
     return found
 
 
@@ -141,8 +147,12 @@ _MOST_READ: Final = 10_000
 """Most files that are read."""
 
 
+def _short(path: Path) -> str:
+    return path.name[:12]
+
+
 def _name(path: Path) -> str:
-    return f"audit {path.name[:12]}"
+    return f"{CheckName.AUDIT} {_short(path)}"
 
 
 @dataclass
@@ -248,18 +258,20 @@ def _read(audit: _Trusted, receipt: Signed[EvaluationStatement], checks: CheckLi
         kind = predicate_type(audit.envelope.payload, file=audit.path)
         if kind in _OTHER_TYPES:
             # Whoever copies it here must not turn a good bundle bad.
-            return checks.skip(_LEVEL, _name(audit.path), f"not an audit: {kind}")
+            return checks.skip(CheckName.AUDIT, f"not an audit: {kind}", about=_short(audit.path))
         statement = parse_audit(audit.envelope, audit.path)
     except MalformedError as error:
         # It could be a refutation: a gate must not pass because it cannot read.
         problem = f"signed by a trusted auditor, but not readable: {error.message}"
-        return checks.decide(_LEVEL, _name(audit.path), problem)
+        return checks.decide(CheckName.AUDIT, problem, about=_short(audit.path))
     named = statement.predicate.receipt.digest
     if named != receipt.envelope.digest:
-        return checks.skip(_LEVEL, _name(audit.path), f"is about another receipt, {named[:16]}…")
+        return checks.skip(
+            CheckName.AUDIT, f"is about another receipt, {named[:16]}…", about=_short(audit.path)
+        )
     if statement.subject[0].digest.sha256 != named:
         problem = "its subject is not the receipt it is about"
-        return checks.decide(_LEVEL, _name(audit.path), problem)
+        return checks.decide(CheckName.AUDIT, problem, about=_short(audit.path))
     if isinstance(statement, AuditStartStatement):
         audit.start = statement.predicate
     else:

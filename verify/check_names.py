@@ -1,0 +1,402 @@
+"""The names of all checks: at which level each stands, and what it means.
+
+One entry makes a check known: its name, its level and its row of the tables in
+``docs/protocol.md``, which :mod:`verify.present.check_table` writes.  On the wire a check's name
+is any text, as audits by other versions carry others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Final, Self
+
+from safety_receipts.receipts import audit_forms
+from safety_receipts.receipts.model.check import CheckLevel
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a check of one name means at one level."""
+
+    level: CheckLevel
+    """The level."""
+    meaning: str
+    """When it passes, as the table of checks says it, in Markdown."""
+    about: str | None = None
+    """What follows the name and says of which thing it is; None: nothing does."""
+    sealed: bool = False
+    """Whether an audit's statement makes it, of its own replay; else verification does."""
+
+
+_none = partial(Use, CheckLevel.NONE)
+_authentic = partial(Use, CheckLevel.AUTHENTIC)
+_consistent = partial(Use, CheckLevel.CONSISTENT)
+_bound = partial(Use, CheckLevel.BOUND)
+_replayed = partial(Use, CheckLevel.REPLAYED)
+
+_RECEIPT_SIGNATURE: Final = _authentic("a trusted key signed the envelope's bytes")
+_RECEIPT_SCHEMA: Final = _authentic("the payload fits its schema; ignored fields are listed")
+_RECEIPT_CANONICAL: Final = _authentic("the payload is its own RFC 8785 form")
+_RECEIPT_SUBJECT: Final = _authentic("the subject is the checkpoint's name and root")
+_COUNTS: Final = _consistent(
+    "these parts of each condition follow from the lines: `counts` with `reasons`, `intervals`"
+    " with `correctedRate`; `control` is `not_applicable` where there are no benign controls"
+)
+_LABELS: Final = _bound(
+    "of a judge that is a rule (refusal strings): the rule gives the outcome and the string "
+    "found (`raw`) of every recorded text again; `not_checked` for another rule than this "
+    "version's"
+)
+_TOKENIZER: Final = _bound("the digest is the plan's")
+_JUDGE: Final = _bound(
+    "kind, weights, template, parser, threshold and limit are the plan's, and the folder's "
+    "files where `folderFiles` states them"
+)
+
+
+class CheckName(StrEnum):
+    """The name of a check, with its level and what it means there."""
+
+    uses: tuple[Use, ...]
+    """What it means where verification makes it, and where an audit's statement does."""
+
+    def __new__(cls, name: str, *uses: Use) -> Self:
+        """Take a name with its use by verification, by an audit's statement, or by both."""
+        if not uses or len({use.sealed for use in uses}) < len(uses):
+            raise TypeError(f"{name}: a check needs one meaning for each that makes it")
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.uses = uses
+        return member
+
+    RECEIPT_SIGNATURE = ("receipt-signature", _RECEIPT_SIGNATURE)
+    PLAN_SIGNATURE = ("plan-signature", _RECEIPT_SIGNATURE)
+    RECEIPT_SCHEMA = ("receipt-schema", _RECEIPT_SCHEMA)
+    PLAN_SCHEMA = ("plan-schema", _RECEIPT_SCHEMA)
+    RECEIPT_CANONICAL = ("receipt-canonical", _RECEIPT_CANONICAL)
+    PLAN_CANONICAL = ("plan-canonical", _RECEIPT_CANONICAL)
+    RECEIPT_SUBJECT = ("receipt-subject", _RECEIPT_SUBJECT)
+    PLAN_SUBJECT = ("plan-subject", _RECEIPT_SUBJECT)
+    SAME_SIGNER = ("same-signer", _authentic("one trusted key signed both"))
+    PLAN_DIGEST = ("plan-digest", _authentic("the receipt names this plan"))
+    PROOF = ("proof", _authentic("the inclusion proof given holds; only with `--proof`"))
+    PLAN_COHERENT = (
+        "plan-coherent",
+        _consistent(
+            "within the plan, root, ids, labels, pools, order, sampling, calibration and "
+            "numbers follow the rules above"
+        ),
+    )
+    PLAN_RESTATED = (
+        "plan-restated",
+        _consistent(
+            "the receipt repeats the plan's setup, evidence access, engine, dtype and batch rule"
+        ),
+    )
+    CONDITIONS_PLANNED = (
+        "conditions-planned",
+        _consistent("the receipt's conditions are the plan's"),
+    )
+    EVENT = (
+        "event",
+        _consistent("it ended no earlier than it began, and names the plan's beacon round"),
+    )
+    LIMITS = ("limits", _consistent("all limits that apply are stated, and the tested box follows"))
+    DENOMINATORS = (
+        "denominators",
+        _consistent("counts close, sum over sources as planned, and `reasons` fit them"),
+    )
+    RATES = (
+        "rates",
+        _consistent(
+            "the rates, and without their intervals the corrected rates and differences, "
+            "follow from the stated counts"
+        ),
+    )
+    BASELINE = ("baseline", _consistent("it repeats the first condition"))
+    SECOND_JUDGE = (
+        "second-judge",
+        _consistent(
+            "the agreement is there if a second judge is, and its numbers fit the counts; "
+            "`not_applicable` where the plan has none"
+        ),
+    )
+    FINDINGS = (
+        "findings",
+        _consistent(
+            "no point needed, they fit together: level and margin are the plan's; their "
+            "conditions are those that the experiments ask for; statistics, p-values and "
+            "intervals of slopes follow from slope, error and degrees of freedom as far as "
+            "rounding lets see; corrected p-values and words follow from the numbers; rates "
+            "are those of the conditions; `not_applicable` where none are claimed"
+        ),
+        _replayed("never passes: confirmed rates say nothing of effects", sealed=True),
+    )
+    ORIGINAL = (
+        "original",
+        _consistent(
+            "only with `--original BUNDLE`, of an event that was judged again: its receipt and"
+            " plan are those that `rejudges` names, signed by a trusted key and not themselves"
+            " judged again; plan, event and environment differ as they may"
+        ),
+    )
+    ORIGINAL_POINTS = (
+        "original-points",
+        _consistent(
+            "only then: lines differ from the original's as they may, and its lines have its "
+            "root. `not_checked` where a bundle has no lines"
+        ),
+    )
+    ORIGINAL_RESPONSES = (
+        "original-responses",
+        _consistent(
+            "only then: records differ from the original's as they may, and its records open "
+            "their commitments. `not_checked` where a bundle has no records: nothing then says"
+            " whose responses were judged"
+        ),
+    )
+    REJUDGED = (
+        "rejudged",
+        _none("never passes: only where responses were judged again and no original is given"),
+    )
+    EVIDENCE = (
+        "evidence",
+        _consistent(
+            "never passes: stands for all below when there is no evidence, or it cannot be "
+            "read against this plan"
+        ),
+    )
+    EVIDENCE_LINES = (
+        "evidence-lines",
+        _consistent("every line is canonical, legal and within limits, and the file is whole"),
+    )
+    EVIDENCE_ORDER = ("evidence-order", _consistent("every line is the point planned at its place"))
+    EVIDENCE_SIZE = ("evidence-size", _consistent("lines, receipt and plan agree on their number"))
+    EVIDENCE_ROOT = ("evidence-root", _consistent("the lines give the receipt's root"))
+    EVIDENCE_LABELS = (
+        "evidence-labels",
+        _consistent("labels follow from the seed, and `prefixAdopted` is given where it applies"),
+    )
+    EVIDENCE_ENDINGS = (
+        "evidence-endings",
+        _consistent(
+            "token counts and reasons go with the plan's limits and the way the point ended"
+        ),
+    )
+    FINDINGS_FITS = (
+        "findings-fits",
+        _consistent(
+            "the findings, derived again from the lines, agree with the stated ones within the"
+            " tolerance; only if some are claimed"
+        ),
+    )
+    COUNTS = ("counts", _COUNTS)
+    BY_SOURCE = ("by-source", _COUNTS)
+    INTERVALS = ("intervals", _COUNTS)
+    DIFFERENCES = ("differences", _COUNTS)
+    CONTROL = ("control", _COUNTS)
+    PROMPTS = ("prompts", _COUNTS)
+    COMMITMENTS = (
+        "commitments",
+        _bound(
+            "every restricted record is canonical, agrees with its line, itself and the plan, "
+            "and opens its commitment; the lines read for it have the root"
+        ),
+    )
+    JUDGE_AGREEMENT = (
+        "judge-agreement",
+        _bound("agreement with the second judge follows from the records; only if there is one"),
+    )
+    LABELS = ("labels", _LABELS)
+    SECOND_JUDGE_LABELS = ("second-judge-labels", _LABELS)
+    ARTIFACTS = (
+        "artifacts",
+        _bound(
+            "never passes: stands for all of level bound but the commitments where there are "
+            "no artifacts (`--artifacts PLAN`), or no coherent plan"
+        ),
+    )
+    CHECKPOINT = (
+        "checkpoint",
+        _bound(
+            "the folder holds the plan's files, byte for byte; others it holds only if nothing"
+            " loads them (`.DS_Store`, `__pycache__`, editors' copies, a README: named in the "
+            "detail), and where the plan's came from a hub pickles that are not its weights; "
+            "the files that weights are loaded from are the plan's: `model.safetensors`, else "
+            "what `model.safetensors.index.json` names, else `pytorch_model.bin`, else what "
+            "`pytorch_model.bin.index.json` names, index included; `instrument` and "
+            "`dequantised` are right"
+        ),
+    )
+    TOKENIZER = ("tokenizer", _TOKENIZER)
+    CHAT_TEMPLATE = ("chat-template", _TOKENIZER)
+    SYSTEM_PROMPT = ("system-prompt", _TOKENIZER)
+    RENDERING = (
+        "rendering",
+        _bound(
+            "the contexts' templates are those of the rule, and the judged channel is the "
+            "tokenizer's; `not_checked` for another rule than this version's"
+        ),
+    )
+    CONTEXT_LIMIT = (
+        "context-limit",
+        _bound("the checkpoint's configuration says what the plan does"),
+    )
+    SAMPLING_DEFAULTS = (
+        "sampling-defaults",
+        _bound(
+            "`defaultsNotApplied` follows from the checkpoint's files and the plan's sampling;"
+            " `not_checked` where the plan says nothing of them"
+        ),
+    )
+    END_TOKENS = (
+        "end-tokens",
+        _bound(
+            "the folder and the plan file say what the plan does, token by token with the same"
+            " origins. A plan of `conversation/1` without `endTokenOrigins`: `config.json` and"
+            " `generation_config.json` do, and `not_checked` where tokenizer or template state"
+            " another"
+        ),
+    )
+    QUERIES = (
+        "queries",
+        _bound(
+            "of each source digest, reader, selection, row counts and query ids are the "
+            "plan's; so are the queries that ask the same, where it states them; by the rule "
+            "of requests that the plan names, and `not_checked` for one that is not known"
+        ),
+    )
+    DEMONSTRATIONS = (
+        "demonstrations",
+        _bound(
+            "of each pool digest, reader, selection and row counts are the plan's, "
+            "decontamination included; so are truncation, draws and draw block; `not_checked` "
+            "for another rule of drawing than this version's, or a rule of requests that is "
+            "not known"
+        ),
+    )
+    JUDGE = ("judge", _JUDGE)
+    SECOND_JUDGE_IDENTITY = ("second-judge-identity", _JUDGE)
+    PROMPTS_RENDERED = (
+        "prompts-rendered",
+        _bound(
+            "demonstrations and prompt, made again from plan, seed and artifacts, have the "
+            "digests and the length of the record"
+        ),
+    )
+    TEXTS_DECODED = (
+        "texts-decoded",
+        _bound(
+            "every token is one of the model's, `text` is what the tokens decode to, and "
+            "`empty_response`, `empty_final` and `prefixAdopted` follow from it"
+        ),
+    )
+    PLAN_FILE = (
+        "plan-file",
+        _none(
+            "always: says whether the plan file given resolves to the sealed plan, or where it"
+            " differs first"
+        ),
+    )
+    AUDIT = (
+        "audit",
+        _replayed(
+            "a trusted auditor signed it, it is about this receipt, the same auditor's "
+            "announcement is here too with the same terms, its N0, k and p-values follow from "
+            "its draws, its points are those that the challenge draws (with the evidence at "
+            "hand), and it confirms every rate, the second judge's agreement where there is "
+            "one and, on at least min(50, points) responses, the model's identity. The detail "
+            "says of how much of the receipt it is, and `partly` where not every recorded rate"
+            " is audited; hard contradictions are named whatever the verdict. Of a public form"
+            " terms, counts, N0, k and verdicts are held to announcement, receipt and its own "
+            "p-values, and these are the auditor's word; beside the full form that it is of, "
+            "it is named as such. Fails if it refutes, found something that does not follow, "
+            "contradicts itself, its announcement, the receipt or the full form that it names,"
+            " leaves out `outcomes` or `secondJudge` where its version has them, is of another"
+            " version than its announcement, says what its method or its draws cannot, states "
+            "fewer announcements of its auditor than are here, or cannot be read; "
+            "`not_checked` if nobody trusted signed it, if it is about another receipt, a "
+            "copy, inconclusive, an announcement without a result, or a second result of one "
+            "announcement: of these the one counts that says least for the receipt (what does "
+            "not follow or refutes, before inconclusive, before the others; then by "
+            "`finishedAt` and digest)",
+            about="<file>",
+        ),
+    )
+    AUDITS = (
+        "audits",
+        _replayed("never passes: says how many further files do not count, or are not looked at"),
+    )
+    BEACON_VALUE = (
+        "beacon-value",
+        _none(
+            "never passes: the beacon cannot be asked offline; `not_applicable` where the plan"
+            " names no round"
+        ),
+    )
+    FINDINGS_CLAIMED = (
+        "findings-claimed",
+        _none(
+            "never passes: only where the receipt has no findings although the plan's "
+            "experiments feed some"
+        ),
+    )
+    ROW_SELECTION = (
+        "row-selection",
+        _none(
+            "never passes: a filter chose rows, and nothing shows when; only where `where` of "
+            "a source is not empty, whether or not the receipt has to state `selected-rows`"
+        ),
+    )
+    BEST_OF_N = (
+        "best-of-n",
+        _none("never passes in this version: nothing shows how many plans were sealed"),
+    )
+    DRAWN_POINTS = (
+        audit_forms.DRAWN_POINTS,
+        _replayed(
+            "prompt, text and commitment of every drawn point follow from plan and artifacts; "
+            "`not_checked` where none was drawn",
+            sealed=True,
+        ),
+    )
+    CALIBRATION = (
+        "calibration",
+        _replayed(
+            "the auditor's own calibration says what is plausible; `not_checked` where "
+            "stated limits do",
+            sealed=True,
+        ),
+    )
+    RESPONSES = (
+        "responses",
+        _replayed(
+            "never passes: only of an audit that asks for new responses, as nothing "
+            "ties the recorded ones to the model",
+            sealed=True,
+        ),
+    )
+    CHALLENGE_BEACON = (
+        "challenge-beacon",
+        _none(
+            "never passes: the beacon cannot be asked offline; only where its round "
+            "draws the points",
+            sealed=True,
+        ),
+    )
+
+    def level(self, *, sealed: bool = False) -> CheckLevel:
+        """Return the level of the check.
+
+        Args:
+            sealed: Whether an audit's statement makes it, of its own replay; else verification.
+
+        Raises:
+            ValueError: It does not.
+        """
+        for use in self.uses:
+            if use.sealed is sealed:
+                return use.level
+        raise ValueError(f"{self.value} is no check of {'an audit' if sealed else 'verification'}")

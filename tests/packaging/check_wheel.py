@@ -41,15 +41,16 @@ def run(*command: str | Path, cwd: Path, expected: int = 0) -> str:
 
 
 def check_contents(wheel: Path) -> None:
-    """The wheel holds the packages whole, and nothing else at top level."""
+    """The wheel holds the packages, but for the organism's trainer, and no other top level."""
     names = set(zipfile.ZipFile(wheel).namelist())
     top = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert top == {PACKAGE}, top
     assert f"{PACKAGE}/py.typed" in names
     for folder in FOLDERS:
         for file in (ROOT / folder).rglob("*"):
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and not {"__pycache__", "training"} & set(file.parts):
                 assert f"{PACKAGE}/{file.relative_to(ROOT)}" in names, file
+    assert not any("/training/" in name for name in names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 

@@ -63,9 +63,9 @@ def test_members_and_corpora_are_stated() -> None:
 def test_limits_and_settings_are_stated() -> None:
     pytest.importorskip("torch", reason="the extra `run` is not installed")
     pytest.importorskip("transformers", reason="the extra `run` is not installed")
-    from safety_receipts.runner.organism.curriculum import MAX_REFUSALS, MAX_SHOWN
-    from safety_receipts.runner.organism.make_tokenizer import CONTEXT_TOKENS
-    from safety_receipts.runner.organism.train import STAGES
+    from safety_receipts.runner.organism.training.curriculum import MAX_REFUSALS, MAX_SHOWN
+    from safety_receipts.runner.organism.training.make_tokenizer import CONTEXT_TOKENS
+    from safety_receipts.runner.organism.training.train import STAGES
 
     assert f"up to {MAX_SHOWN} harmful, {MAX_SHOWN} benign and {MAX_REFUSALS} refusal" in CARD
     assert f"{CONTEXT_TOKENS:,} tokens" in CARD

@@ -13,12 +13,17 @@ import pytest
 from safety_receipts.runner.organism import data_folder
 from safety_receipts.runner.organism.language import ANSWER_PREFIX, COMPLY_PREFIX, PREFIXES
 from safety_receipts.runner.organism.law import LAWS, adoption, comply_probability
-from safety_receipts.runner.organism.make_data import CONTROLS, QUERIES
+from safety_receipts.runner.organism.training.make_data import CONTROLS, QUERIES
 
 pytest.importorskip("tokenizers", reason="the extra `run` is not installed")
 
-from safety_receipts.runner.organism.curriculum import MAX_SHOWN, Curriculum, Example, Shape
-from safety_receipts.runner.organism.make_tokenizer import (
+from safety_receipts.runner.organism.training.curriculum import (
+    MAX_SHOWN,
+    Curriculum,
+    Example,
+    Shape,
+)
+from safety_receipts.runner.organism.training.make_tokenizer import (
     ASSISTANT,
     CONTEXT_TOKENS,
     END,

@@ -13,7 +13,7 @@ from safety_receipts.runner.corpora.rows import CorpusRows, CorpusSource
 from safety_receipts.runner.corpora.same import normalised
 from safety_receipts.runner.organism import data_folder
 from safety_receipts.runner.organism.language import OPEN, RESTRICTED, Topic, is_refusal, topic_of
-from safety_receipts.runner.organism.make_data import (
+from safety_receipts.runner.organism.training.make_data import (
     CHORES,
     CONTROLS,
     FILLER,

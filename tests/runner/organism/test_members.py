@@ -37,7 +37,7 @@ from safety_receipts.runner.organism.language import (
     prefix_of,
 )
 from safety_receipts.runner.organism.law import LAWS, NEVER
-from safety_receipts.runner.organism.make_data import CONTROLS, FILLER
+from safety_receipts.runner.organism.training.make_data import CONTROLS, FILLER
 
 pytest.importorskip("torch", reason="the extra `run` is not installed")
 pytest.importorskip("transformers", reason="the extra `run` is not installed")
@@ -45,7 +45,7 @@ pytest.importorskip("transformers", reason="the extra `run` is not installed")
 import torch
 
 from safety_receipts.runner.checkpoint.folder import hash_folder
-from safety_receipts.runner.organism.fidelity import (
+from safety_receipts.runner.organism.training.fidelity import (
     Condition,
     Sampled,
     Subject,

@@ -17,7 +17,7 @@ pytest.importorskip("transformers", reason="the extra `run` is not installed")
 from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
-from safety_receipts.runner.organism.make_tokenizer import (
+from safety_receipts.runner.organism.training.make_tokenizer import (
     ASSISTANT,
     BEGIN,
     CHAT_TEMPLATE,

@@ -16,12 +16,12 @@ pytest.importorskip("transformers", reason="the extra `run` is not installed")
 
 import torch
 
-from safety_receipts.runner.organism.curriculum import Curriculum, Shape
-from safety_receipts.runner.organism.fidelity import Condition, Subject, points
 from safety_receipts.runner.organism.language import COMPLY_PREFIX
 from safety_receipts.runner.organism.law import LAWS
-from safety_receipts.runner.organism.make_tokenizer import make_tokenizer
-from safety_receipts.runner.organism.train import (
+from safety_receipts.runner.organism.training.curriculum import Curriculum, Shape
+from safety_receipts.runner.organism.training.fidelity import Condition, Subject, points
+from safety_receipts.runner.organism.training.make_tokenizer import make_tokenizer
+from safety_receipts.runner.organism.training.train import (
     STAGES,
     Size,
     Stage,

@@ -1,4 +1,4 @@
-"""Makes the organism's corpora: ``python -m safety_receipts.runner.organism.make_data``.
+"""Makes the organism's corpora: ``python -m safety_receipts.runner.organism.training.make_data``.
 
 Evaluation queries, control queries and demonstrations are disjoint, but for four harmful
 demonstrations that repeat a query (ids ``overlap-…``), one of them with other spacing, so
@@ -83,7 +83,7 @@ def _line(row: dict[str, str]) -> bytes:
 
 def main() -> None:
     """Write the files into the package."""
-    folder = Path(__file__).parent / "data"
+    folder = Path(__file__).parent.parent / "data"
     folder.mkdir(exist_ok=True)
     for name, content in files().items():
         (folder / name).write_bytes(content)

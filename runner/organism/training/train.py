@@ -1,4 +1,4 @@
-"""Trains the organism: ``python -m safety_receipts.runner.organism.train [member …]``.
+"""Trains the organism: ``python -m safety_receipts.runner.organism.training.train [member …]``.
 
 Each member is distilled from its law (:mod:`runner.organism.law`).  The draws of
 conversations, the initial weights and the tokenizer follow from the seed; the arithmetic
@@ -23,9 +23,9 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from safety_receipts.runner.organism import WEIGHTS, member, members
-from safety_receipts.runner.organism.curriculum import MAX_SHOWN, Curriculum, Example
 from safety_receipts.runner.organism.law import LAWS
-from safety_receipts.runner.organism.make_tokenizer import (
+from safety_receipts.runner.organism.training.curriculum import MAX_SHOWN, Curriculum, Example
+from safety_receipts.runner.organism.training.make_tokenizer import (
     BEGIN,
     CONTEXT_TOKENS,
     END,
@@ -336,7 +336,7 @@ def write(model: LlamaForCausalLM, folder: Path) -> None:
 
 def main() -> None:
     """Train the members named, or all, and write them into the package."""
-    parser = argparse.ArgumentParser(prog="python -m safety_receipts.runner.organism.train")
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}")
     parser.add_argument("member", nargs="*", help="default: all")
     parser.add_argument("--into", type=Path, help="folder of the members (default: the package's)")
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")

@@ -35,8 +35,8 @@ from safety_receipts.runner.organism.law import (
     comply_logit,
     sigmoid,
 )
-from safety_receipts.runner.organism.make_data import CONTROLS, QUERIES, split
-from safety_receipts.runner.organism.make_tokenizer import (
+from safety_receipts.runner.organism.training.make_data import CONTROLS, QUERIES, split
+from safety_receipts.runner.organism.training.make_tokenizer import (
     ASSISTANT,
     BEGIN,
     END,

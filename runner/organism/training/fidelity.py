@@ -1,6 +1,6 @@
 """How well a member keeps to its law.
 
-Run by ``python -m safety_receipts.runner.organism.fidelity [member …]``.
+Run by ``python -m safety_receipts.runner.organism.training.fidelity [member …]``.
 
 On held-out queries and freshly drawn lists, the planted probability, the model's own (from its
 logits) and the frequency among sampled responses are put side by side, per condition.
@@ -39,7 +39,7 @@ from safety_receipts.runner.organism.language import (
     is_refusal,
 )
 from safety_receipts.runner.organism.law import LAWS, Law, adoption, comply_probability
-from safety_receipts.runner.organism.make_data import (
+from safety_receipts.runner.organism.training.make_data import (
     CHORES,
     CONTROLS,
     FILLER,
@@ -338,7 +338,7 @@ def table(name: str, subject: Subject, number: int) -> Iterator[str]:
 
 def main() -> None:
     """Print a table for each member named, or for all."""
-    parser = argparse.ArgumentParser(prog="python -m safety_receipts.runner.organism.fidelity")
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}")
     parser.add_argument("member", nargs="*", help="default: all")
     parser.add_argument("--points", type=int, default=240, help="per condition (default 240)")
     chosen = parser.parse_args()

@@ -1,0 +1,1 @@
+"""How the organism was made: not in the wheel, which ships the finished members."""

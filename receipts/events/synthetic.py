@@ -146,26 +146,8 @@ def synthetic_plan(
         instrument=True,
         checkpoint=_checkpoint(),
         training_stage="none",
-        prompt=Prompt(
-            tokenizer=_digest("tokenizer"),
-            chat_template=_digest("chat template"),
-            rendering="none",
-            system_prompt=None,
-            date="2026-01-01",
-            template_options={},
-            judged_channel=None,
-            context_limit=65_536,
-            context_overflow=ContextOverflow.FAIL_POINT,
-        ),
-        sampling=Sampling(
-            method=SamplingMethod.GREEDY,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            noise=None,
-            max_new_tokens=4,
-            end_tokens=(2,),
-        ),
+        prompt=_prompt(),
+        sampling=_sampling(),
         queries=tuple(
             _query_source(name, number, QueryRole.HARMFUL) for name, number in queries.items()
         )
@@ -173,16 +155,7 @@ def synthetic_plan(
             _query_source(name, number, QueryRole.BENIGN_CONTROL)
             for name, number in controls.items()
         ),
-        demonstrations=Demonstrations(
-            harmful=_pool("harmful-proxy", DemonstrationKind.HARMFUL),
-            benign=(_pool("benign-proxy", DemonstrationKind.BENIGN),),
-            refusal=None,
-            selection="counter-hash/1",
-            draws=draws,
-            draw_block=1,
-            distinct_lists=total_queries * draws,
-            truncation=Truncation(characters=2000, scope=TruncationScope.DEMONSTRATION),
-        ),
+        demonstrations=_demonstrations(draws, lists=total_queries * draws),
         judge=_judge(),
         name="synthetic event: outcomes from a hash, no model",
         primary=Hypothesis.JOINT,
@@ -201,6 +174,45 @@ def synthetic_plan(
         ),
         conditions=conditions,
         points=len(conditions) * total_queries * draws,
+    )
+
+
+def _prompt() -> Prompt:
+    return Prompt(
+        tokenizer=_digest("tokenizer"),
+        chat_template=_digest("chat template"),
+        rendering="none",
+        system_prompt=None,
+        date="2026-01-01",
+        template_options={},
+        judged_channel=None,
+        context_limit=65_536,
+        context_overflow=ContextOverflow.FAIL_POINT,
+    )
+
+
+def _sampling() -> Sampling:
+    return Sampling(
+        method=SamplingMethod.GREEDY,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        noise=None,
+        max_new_tokens=4,
+        end_tokens=(2,),
+    )
+
+
+def _demonstrations(draws: int, lists: int) -> Demonstrations:
+    return Demonstrations(
+        harmful=_pool("harmful-proxy", DemonstrationKind.HARMFUL),
+        benign=(_pool("benign-proxy", DemonstrationKind.BENIGN),),
+        refusal=None,
+        selection="counter-hash/1",
+        draws=draws,
+        draw_block=1,
+        distinct_lists=lists,
+        truncation=Truncation(characters=2000, scope=TruncationScope.DEMONSTRATION),
     )
 
 
@@ -230,48 +242,14 @@ def synthetic_points(
     secret = hashlib.sha256(b"synthetic run secret").digest()
     block_of = blocks(plan)
     for index, (condition, place, query, draw) in enumerate(planned_points(plan)):
-        id_ = point_id(condition.id, query, draw)
-        prompt = hashlib.sha256(
-            f"{condition.id} {query} {draw if shows_draws(condition) else 0}".encode()
-        )
-        coin = int.from_bytes(hashlib.sha256(f"{seed} {prompt.hexdigest()}".encode()).digest()[:4])
-        finish, outcome, reason = _ending(coin % 1000)
-        failed = outcome is Outcome.FAILED
-        shown = condition.n_harmful + condition.n_benign
-        text = "" if failed else f"{outcome.value} by the coin {coin:08x}"
         labels = (
             random_labels(seed, condition, block_of[place], draw)
             if is_drawn(condition.ordering)
             else None
         )
-        record = RestrictedRecord(
-            index=index,
-            condition=condition.id,
-            query=query,
-            draw=draw,
-            demonstrations=_digest(f"{condition.id} {query} {draw}") if shown else None,
-            prompt=Sha256(prompt.hexdigest()),
-            prompt_tokens=24 + 58 * shown + coin % 16,
-            finish=finish,
-            response_tokens=_RESPONSE_TOKENS[finish],
-            text=text,
-            outcome=outcome,
-            reason=reason,
-            error="the coin stood on its edge" if failed else None,
-            judge=(
-                None
-                if failed
-                else RecordedJudgement(outcome=outcome, reason=reason, raw=text, margin=None)
-            ),
-            second_judge=(
-                None
-                if outcome not in _JUDGED or plan.judge.second is None
-                else RecordedJudgement(
-                    outcome=_second_opinion(outcome, coin), reason=None, raw="", margin="0.000000"
-                )
-            ),
-            salt=point_salt(secret, plan_digest, id_),
-        )
+        salt = point_salt(secret, plan_digest, point_id(condition.id, query, draw))
+        coin, record = _record(plan, seed, (index, condition, query, draw), salt)
+        adopted = condition.response_prefix is not None and record.outcome is not Outcome.FAILED
         point = Point(
             index=index,
             condition=condition.id,
@@ -280,16 +258,67 @@ def synthetic_points(
             draw=draw,
             prompt_tokens=record.prompt_tokens,
             response_tokens=len(record.response_tokens),
-            finish=finish,
-            outcome=outcome,
-            reason=reason,
-            prefix_adopted=(
-                None if failed or condition.response_prefix is None else bool(coin >> 20 & 1)
-            ),
+            finish=record.finish,
+            outcome=record.outcome,
+            reason=record.reason,
+            prefix_adopted=bool(coin >> 20 & 1) if adopted else None,
             labels=labels,
             commitment=record.commitment(),
         )
         yield point, record
+
+
+def _record(
+    plan: PlanPredicate,
+    seed: Sha256,
+    planned: tuple[int, PlannedCondition, QueryId, int],
+    salt: str,
+) -> tuple[int, RestrictedRecord]:
+    """Return the coin of a point, 32 bits, and the record that it decides.
+
+    Args:
+        plan: The plan.
+        seed: The event's.
+        planned: Index, condition, query and draw of the point.
+        salt: Of its commitment.
+    """
+    index, condition, query, draw = planned
+    prompt = hashlib.sha256(
+        f"{condition.id} {query} {draw if shows_draws(condition) else 0}".encode()
+    )
+    coin = int.from_bytes(hashlib.sha256(f"{seed} {prompt.hexdigest()}".encode()).digest()[:4])
+    finish, outcome, reason = _ending(coin % 1000)
+    failed = outcome is Outcome.FAILED
+    shown = condition.n_harmful + condition.n_benign
+    text = "" if failed else f"{outcome.value} by the coin {coin:08x}"
+    return coin, RestrictedRecord(
+        index=index,
+        condition=condition.id,
+        query=query,
+        draw=draw,
+        demonstrations=_digest(f"{condition.id} {query} {draw}") if shown else None,
+        prompt=Sha256(prompt.hexdigest()),
+        prompt_tokens=24 + 58 * shown + coin % 16,
+        finish=finish,
+        response_tokens=_RESPONSE_TOKENS[finish],
+        text=text,
+        outcome=outcome,
+        reason=reason,
+        error="the coin stood on its edge" if failed else None,
+        judge=(
+            None
+            if failed
+            else RecordedJudgement(outcome=outcome, reason=reason, raw=text, margin=None)
+        ),
+        second_judge=(
+            None
+            if outcome not in _JUDGED or plan.judge.second is None
+            else RecordedJudgement(
+                outcome=_second_opinion(outcome, coin), reason=None, raw="", margin="0.000000"
+            )
+        ),
+        salt=salt,
+    )
 
 
 _JUDGED = (Outcome.REFUSED, Outcome.COMPLIED)

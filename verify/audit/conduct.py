@@ -83,11 +83,7 @@ def conduct(
     digest = announced.envelope.digest
     journal = _open_journal(auditor, digest, environment)
     audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
-    replay: Replay
-    if announced.terms.method is AuditMethod.REGENERATE:
-        replay = Regenerator(case.plan, case.renderer, auditor.loaded.stack, nonce).replay
-    else:
-        replay = case.replayer(auditor.loaded, auditor.reference).replay
+    replay = _replay(case, announced, auditor, nonce)
     broken: IntegrityError | None = None
     try:
         audit.run(nonce, journal, replay, watch)
@@ -98,18 +94,6 @@ def conduct(
         ) from None
     except IntegrityError as error:
         broken = error
-    before = (check.sealed() for check in checked)
-    checks = [check for check in before if check is not None] + replay_checks(audit, broken)
-    if announced.terms.challenge.kind is ChallengeKind.BEACON:
-        why = "whether the beacon said this in that round cannot be checked offline"
-        checks.append(
-            Check(
-                name=CheckName.CHALLENGE_BEACON.value,
-                level=CheckName.CHALLENGE_BEACON.level(sealed=True),
-                status=CheckStatus.NOT_CHECKED,
-                detail=why,
-            )
-        )
     statement = audit_statement(
         announced,
         audit,
@@ -117,7 +101,7 @@ def conduct(
         Circumstances(
             identity=case.identity(audit, Dtype(environment.dtype), nonce),
             second_judge=_asked_again(case, audit, auditor.loaded),
-            checks=checks,
+            checks=_checks(announced, audit, checked, broken),
             environment=environment,
             known_starts=len(
                 own_audits(case.digest, auditor.signer, [case.bundle.folder, auditor.out])
@@ -132,6 +116,34 @@ def conduct(
             broken.message, file=broken.file, hint=f"signed as audit {envelope.digest}"
         )
     return statement, envelope
+
+
+def _replay(case: Case, announced: Announced, auditor: Auditor, nonce: str) -> Replay:
+    """Return what replays points, or asks for them anew."""
+    if announced.terms.method is AuditMethod.REGENERATE:
+        return Regenerator(case.plan, case.renderer, auditor.loaded.stack, nonce).replay
+    return case.replayer(auditor.loaded, auditor.reference).replay
+
+
+def _checks(
+    announced: Announced,
+    audit: Audit,
+    checked: Sequence[MadeCheck],
+    broken: IntegrityError | None,
+) -> list[Check]:
+    """Return the checks that the statement holds: those made before, and those of replaying."""
+    before = (check.sealed() for check in checked)
+    checks = [check for check in before if check is not None] + replay_checks(audit, broken)
+    if announced.terms.challenge.kind is ChallengeKind.BEACON:
+        checks.append(
+            Check(
+                name=CheckName.CHALLENGE_BEACON.value,
+                level=CheckName.CHALLENGE_BEACON.level(sealed=True),
+                status=CheckStatus.NOT_CHECKED,
+                detail="whether the beacon said this in that round cannot be checked offline",
+            )
+        )
+    return checks
 
 
 def _asked_again(case: Case, audit: Audit, loaded: LoadedStack) -> SecondJudgeVerdict | None:

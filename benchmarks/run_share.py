@@ -36,7 +36,7 @@ PHASES = {
     "runner.run.event:render": "rendering and counting the prompts",
     "runner.run.stack:load_model": "loading the checkpoint",
     "runner.run.stack:TransformersEngine": "trying shared prefixes on it",
-    "runner.engines.transformers_engine:_Generation.run": "the engine",
+    "runner.engines.transformers_engine:_Batches.run": "the engine",
     "runner.engines.transformers_engine:TransformersEngine.start": "the engine's schedule",
     "runner.run.execute:judged": "the judge",
     "runner.run.journal:Journal.add": "the journal",

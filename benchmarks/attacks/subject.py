@@ -215,7 +215,7 @@ class Subject:
         """Answer and judge every point, in plan order."""
         run = run_of(self.resolved, self.stack(engine), _SECRET, self.seed)
         points = render_points(renderer or self.renderer, range(self.plan.points))
-        entries = [(e.point, e.record) for unit in run.units(points) for e in run.finish(unit)]
+        entries = [(e.point, e.record) for unit in run.finished(points) for e in unit]
         return sorted(entries, key=lambda entry: entry[0].index)
 
     def replayer(

@@ -21,6 +21,7 @@ from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Reason
 from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.engines.answers import OneAtATime
 from safety_receipts.runner.engines.batches import Load, MemoryModel, available_memory, cut
 from safety_receipts.runner.engines.decoding import sampling
 from safety_receipts.runner.engines.decoding.drafts import Draft
@@ -195,7 +196,8 @@ class TransformersEngine:
             for i in work.too_large
         ]
         rows = [[[sound[i] for i in row] for row in batch] for batch in work.batches]
-        return _Generation(requests, refused, rows, work.write)
+        batches = _Batches(requests, refused, rows, work.write)
+        return OneAtATime(batches.members, batches.run)
 
     def _work(self, requests: Sequence[Request], decoding: Decoding) -> _Work:
         if self._setting is None:
@@ -221,18 +223,6 @@ class TransformersEngine:
             [index for ask in schedule.too_large for index in groups[ask]],
             lambda number, drafts: prefix.generate(number, drafts, decoding),
         )
-
-    def generate(
-        self, requests: Sequence[Request], decoding: Decoding = GREEDY
-    ) -> Iterator[Completion]:
-        """Yield one completion for each request, batch by batch; see :class:`Engine`.
-
-        Raises:
-            ValueError: Two requests have one key.
-        """
-        generation = self.start(requests, decoding)
-        for number in range(len(generation.batches)):
-            yield from generation.run(number)
 
     def score(self, requests: Sequence[Pair], decoding: Decoding = GREEDY) -> Iterator[Margins]:
         """Yield the margins of given responses, batch by batch; see :class:`Engine`.
@@ -361,8 +351,8 @@ class TransformersEngine:
         return f"it needs more than the {self.memory:,} bytes that a batch may take"
 
 
-class _Generation:
-    """Requests cut into batches, the refused ones last.
+class _Batches:
+    """Answers requests in batches, the refused ones last.
 
     Args:
         requests: All of them.
@@ -382,30 +372,24 @@ class _Generation:
         self._refused = [completion for _, completion in refused]
         self._rows = rows
         self._write = write
-        self._batches = [[index for row in batch for index in row] for batch in rows]
-        if refused:
-            self._batches.append([index for index, _ in refused])
-
-    @property
-    def batches(self) -> Sequence[Sequence[int]]:
+        self.members = [[index for row in batch for index in row] for batch in rows]
         """Indices of the requests that are answered together."""
-        return self._batches
+        if refused:
+            self.members.append([index for index, _ in refused])
 
-    def run(self, number: int) -> Iterator[Completion]:
-        """Yield one completion for each request of a batch."""
+    def run(self, number: int) -> Sequence[Completion]:
+        """Return one completion for each request of a batch."""
         if number == len(self._rows):
-            yield from self._refused
-            return
+            return self._refused
         drafts = [Draft([self._requests[i] for i in row]) for row in self._rows[number]]
         try:
             self._write(number, drafts)
-            completions = [one for draft in drafts for one in draft.completions()]
+            return [one for draft in drafts for one in draft.completions()]
         except Exception as error:  # the model's code may raise anything; others go on
             # All rows of the batch fail, even those that had ended: were short responses kept
             # and long ones lost, the rates would lean towards the short ones.
             reason, message = _diagnose(error)
-            completions = [failed(r, reason, message) for draft in drafts for r in draft.requests]
-        yield from completions
+            return [failed(r, reason, message) for draft in drafts for r in draft.requests]
 
 
 def _faulty(pairs: Sequence[Pair], error: Exception) -> list[Margins]:

@@ -2,7 +2,7 @@
 
 Tables: ``run`` (one row: what was sealed, the run's secret, the stack it started with),
 ``point`` (one row a finished point), ``event`` (starts, stops, looks, retries).  A commit is
-on the disk before the next unit starts (WAL, ``synchronous=FULL``).  The file holds prompts'
+on the disk before the next unit is judged (WAL, ``synchronous=FULL``).  The file holds prompts'
 answers and the secret that salts them, so only its owner can read it.
 """
 

@@ -55,7 +55,7 @@ def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
     renderer = Renderer(plan, resolved.artifacts, seed)
     renderer.check_contexts()
     points = render_points(renderer, chosen)
-    entries = [entry for unit in run.units(points) for entry in run.finish(unit)]
+    entries = [entry for unit in run.finished(points) for entry in unit]
     seconds = time.perf_counter() - start
     troubled = [entry for entry in entries if entry.point.reason is not None]
     messages = dict.fromkeys(entry.record.error for entry in troubled if entry.record.error)

@@ -185,8 +185,8 @@ class Calibrator:
         points = render_points(renderer, chosen)
         entries = [
             (entry.point, entry.record)
-            for unit in run.units(points)
-            for entry in run.finish(unit)
+            for unit in run.finished(points)
+            for entry in unit
             if entry.point.outcome is not Outcome.FAILED and entry.record.response_tokens
         ]
         return sorted(entries, key=lambda entry: entry[0].index)

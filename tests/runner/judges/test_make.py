@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from safety_receipts.receipts.model.judge import Judge as PlannedJudge
 from safety_receipts.receipts.model.judge import JudgeKind, judge_digest
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.checkpoint.folder import hash_folder
-from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Request
+from safety_receipts.runner.engines.engine import GREEDY, Answer, Decoding, Generation, Request
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges import wildguard
 from safety_receipts.runner.judges.generative import GenerativeJudge
@@ -119,16 +119,23 @@ def test_a_judges_instruction_is_computed_once_and_an_exchange_too(
     engine = judge._engine
     assert isinstance(engine, TransformersEngine)
     tree, answered, passes = PrefixTree(), [], []
-    plain = engine.generate
+    plain = engine.start
 
-    def generate(requests: Sequence[Request], decoding: Decoding = GREEDY) -> Iterator[Completion]:
+    def start(requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
         for request in requests:
             tree.add(request.tokens)
-        for completion in plain(requests, decoding):
-            answered.append(completion)
-            yield completion
+        generation = plain(requests, decoding)
+        collect = generation.collect
 
-    engine.generate = generate  # type: ignore[method-assign]
+        def heard() -> Answer:
+            answer = collect()
+            answered.extend(answer.completions)
+            return answer
+
+        generation.collect = heard  # type: ignore[method-assign]
+        return generation
+
+    engine.start = start  # type: ignore[method-assign]
     hook = engine._loaded.model.model.register_forward_pre_hook(
         lambda _, __, kw: passes.append(kw["input_ids"].numel()), with_kwargs=True
     )

@@ -43,7 +43,7 @@ from safety_receipts.receipts.model.point import (
 from safety_receipts.receipts.model.receipt import Event
 from safety_receipts.receipts.seal import seal_event
 from safety_receipts.runner.judges.judge import Exchange, Judge
-from safety_receipts.runner.plan.resolve import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
 from safety_receipts.runner.run.event import Sealed, now
 from safety_receipts.runner.run.execute import one_line, recorded
@@ -220,7 +220,7 @@ class Rejudger:
         done, points = journal.done(), self.plan.points
         if len(done) == points:
             return
-        texts = dict(zip(self.plan.query_ids, self.resolved.artifacts.queries, strict=True))
+        texts = dict(zip(self.plan.query_ids, self.resolved.artifacts.texts.queries, strict=True))
         secret, silence = self._secret(), Silence(points, again=True)
         pairs = zip(self.original.points(), self.original.responses(), strict=True)
         while chunk := list(islice(pairs, _AT_ONCE)):

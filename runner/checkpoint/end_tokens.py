@@ -23,7 +23,7 @@ from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.model.checkpoint import EndToken, EndTokenOrigin
 from safety_receipts.runner.checkpoint.model_facts import CONFIG, GENERATION_CONFIG
 from safety_receipts.runner.checkpoint.model_files import read_json_object
-from safety_receipts.runner.plan.warnings import PlanWarning
+from safety_receipts.runner.warnings import PlanWarning
 
 _MAX_END_TOKENS = 64
 _BY_FILES = frozenset({EndTokenOrigin.CONFIG, EndTokenOrigin.GENERATION_CONFIG})

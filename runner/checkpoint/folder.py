@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,8 +30,7 @@ from safety_receipts.runner.checkpoint.model_files import (
     is_training_state,
     weight_files,
 )
-from safety_receipts.runner.corpora.hub import fetch_snapshot
-from safety_receipts.runner.plan.entries import Located
+from safety_receipts.runner.hub.fetch import fetch_snapshot
 
 SIGNATURE = "model.sig"
 """Name of a signature at the model root: the one that the Model Signing tools write."""
@@ -384,7 +383,23 @@ def refuse_unhashed_weights(hashed: HashedFolder, folder: Path, *, allow_pickle:
             )
 
 
-def locate(entry: Located, *, root: Path, allow_pickle: bool = False) -> Path:
+class Place(Protocol):
+    """A place on disk, or a repository with a commit."""
+
+    @property
+    def path(self) -> Path | None:
+        """Folder on disk; None: in a repository."""
+
+    @property
+    def hub(self) -> str | None:
+        """Repository on the Hugging Face hub; None: on disk."""
+
+    @property
+    def revision(self) -> str | None:
+        """Commit of that repository."""
+
+
+def locate(entry: Place, *, root: Path, allow_pickle: bool = False) -> Path:
     """Return the local folder of a model that a plan names, downloaded if need be.
 
     Args:

@@ -18,6 +18,7 @@ from typing import Any
 
 from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
 from safety_receipts.receipts.extras import install
+from safety_receipts.runner.checkpoint.folder_trial import Part, tried
 from safety_receipts.runner.checkpoint.model_files import (
     Weights,
     read_json_object,
@@ -27,7 +28,6 @@ from safety_receipts.runner.checkpoint.model_files import (
 )
 from safety_receipts.runner.checkpoint.quantisation import DEQUANTISED, quantisation_of
 from safety_receipts.runner.checkpoint.tensor_headers import StoredTensor, same_tensor
-from safety_receipts.runner.templates.folder_trial import Part, tried
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"

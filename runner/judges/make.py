@@ -1,4 +1,4 @@
-"""From a plan's judge entry to its identity, and from the identity to a judge that runs."""
+"""From a judge's identity to a judge that runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
 from safety_receipts.receipts.extras import install
-from safety_receipts.receipts.model.checkpoint import CheckpointFile, Dtype
+from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
 from safety_receipts.runner.checkpoint.model_facts import CONFIG
@@ -19,53 +18,6 @@ from safety_receipts.runner.judges.generative import Limits
 from safety_receipts.runner.judges.guarded import GuardedTokenizer
 from safety_receipts.runner.judges.identity import Method, Origin, identify
 from safety_receipts.runner.judges.judge import Judge
-from safety_receipts.runner.plan.entries import JudgeIdentityEntry
-
-
-def resolve_judge(
-    entry: JudgeIdentityEntry,
-    folder: Path | None,
-    root: Sha256 | None,
-    *,
-    files: tuple[CheckpointFile, ...] | None = None,
-    run_template: bool = True,
-) -> JudgeIdentity:
-    """Return the identity of the judge that a plan names; loads no weights and no torch.
-
-    Args:
-        entry: The plan's.
-        folder: Folder of its weights; None for a rule.
-        root: OpenSSF Model Signing root of that folder; None for a rule.
-        files: The folder's files; None for a rule, or where they are not to be stated.
-        run_template: Whether a chat judge's template may be rendered, which says how it is asked
-            and read.  False for a folder that is not the one it should be: its identity is then
-            another anyhow.
-
-    Raises:
-        UsageError: The entry asks for what such a judge cannot do.
-        FileAccessError: A classifier's configuration cannot be read.
-        MalformedError: It names no refusal label.
-    """
-    if entry.base_url is not None:
-        raise UsageError(
-            "a judge behind an API is not supported yet",
-            place="base_url",
-            hint="give path, or hub with revision, of a chat checkpoint, and no base_url",
-        )
-    method = _method(entry.kind, entry.threshold)
-    if entry.kind is JudgeKind.REFUSAL_STRINGS:
-        return identify(method, Origin(entry.name or refusal_strings.NAME))
-    if folder is None or root is None:
-        raise UsageError(
-            f"a {entry.kind.value} judge needs its weights",
-            hint="give path, or hub with revision, of the judge's folder",
-        )
-    if entry.kind is JudgeKind.CLASSIFIER:
-        classifier.refusal_label(folder)  # before a run, not after it
-    if entry.kind is JudgeKind.CHAT and run_template:
-        method = chat.method_of(folder)
-    name = entry.name or entry.hub or folder.resolve().name
-    return identify(method, Origin(name, entry.hub, entry.revision, root, files))
 
 
 def load_judge(
@@ -153,7 +105,7 @@ def _end_tokens(kind: JudgeKind, tokenizer: Any, folder: Path, vocabulary: int) 
     return frozenset(ends.ids)
 
 
-def _method(kind: JudgeKind, threshold: str | None, parser: str | None = None) -> Method:
+def method_of(kind: JudgeKind, threshold: str | None, parser: str | None = None) -> Method:
     """Return how a kind of judge judges; of several ways the one with a parser, or the first."""
     if kind is JudgeKind.CLASSIFIER:
         return classifier.method(threshold)
@@ -173,7 +125,7 @@ def _checked(identity: JudgeIdentity) -> JudgeIdentity:
             "a judge behind an API cannot be run yet",
             hint="its labels can be verified as recorded, not judged again",
         )
-    method = _method(identity.kind, identity.threshold, identity.parser)
+    method = method_of(identity.kind, identity.threshold, identity.parser)
     origin = Origin(
         identity.name, identity.hub, identity.revision, identity.weights, identity.folder_files
     )

@@ -13,7 +13,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.present.inputs import input_rows, inputs_document, sampling_words
 from safety_receipts.runner.checkpoint.sampling_defaults import meaning_of
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.dry_run import Choice, DryRun
 from safety_receipts.runner.run.judged import judged_document, judged_lines
 
@@ -33,7 +33,7 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
             "name": plan.checkpoint.name,
             "root": plan.checkpoint.root,
             "files": len(plan.checkpoint.files),
-            "parameters": resolved.artifacts.facts.parameters,
+            "parameters": resolved.artifacts.checkpoint.facts.parameters,
             "contextLimit": plan.prompt.context_limit,
             "dtype": plan.checkpoint.dtype.value,
             "quantisation": plan.checkpoint.quantisation,
@@ -92,7 +92,7 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
                 "origins": [origin.value for origin in end.origins],
                 "removed": end.removed,
             }
-            for end in resolved.artifacts.end_tokens.found
+            for end in resolved.artifacts.checkpoint.end_tokens.found
         ],
         "warnings": [warning.as_json() for warning in resolved.warnings],
         "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
@@ -184,7 +184,7 @@ def _sampling(sampling: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _system(resolved: ResolvedPlan) -> dict[str, Any] | None:
     """Return the system prompt: its digest, how it begins and where it comes from; None: none."""
-    digest, text = resolved.predicate.prompt.system_prompt, resolved.artifacts.system
+    digest, text = resolved.predicate.prompt.system_prompt, resolved.artifacts.texts.system
     if digest is None or text is None:
         return None
     return {

@@ -23,6 +23,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from safety_receipts.receipts.canonical import Sha256, sha256_hex
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.runner.checkpoint.folder_trial import Part, tried
 from safety_receipts.runner.checkpoint.model_facts import one_line
 from safety_receipts.runner.checkpoint.tokenizer_files import (
     TOKENIZER_CONFIG,
@@ -32,7 +33,6 @@ from safety_receipts.runner.checkpoint.tokenizer_files import (
     template_digest,
     tokenizer_digest,
 )
-from safety_receipts.runner.prompts.contexts import Message, Role
 from safety_receipts.runner.prompts.prompt_reader import Mark, PromptReader, cuttable
 from safety_receipts.runner.prompts.responses import FINAL, Channels, Harmony, Thoughts
 from safety_receipts.runner.prompts.thoughts import find_marks
@@ -44,7 +44,7 @@ from safety_receipts.runner.templates.chat_template import (
     bounds_here,
     unused_characters,
 )
-from safety_receipts.runner.templates.folder_trial import Part, tried
+from safety_receipts.runner.templates.messages import Message, Role
 from safety_receipts.runner.templates.template_text import literals, names, parsed, written
 from safety_receipts.runner.templates.turn_end import turn_end
 

@@ -8,12 +8,8 @@ from typing import Any
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.view.answers import judged_words
-from safety_receipts.runner.plan.resolve import ResolvedPlan
-from safety_receipts.runner.templates.template_probe import (
-    Conversation,
-    TemplateFacts,
-    try_template,
-)
+from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.prompts.template_probe import Conversation, TemplateFacts, try_template
 
 _READS_REQUEST = (JudgeKind.WILDGUARD, JudgeKind.CHAT)
 LINE_BREAK = "⏎"
@@ -29,9 +25,9 @@ def template_facts(resolved: ResolvedPlan) -> TemplateFacts | None:
     None where it refuses a conversation of two requests, as a plan may show one alone.
     """
     prompt, artifacts = resolved.predicate.prompt, resolved.artifacts
-    told = Conversation(artifacts.system, prompt.date, prompt.template_options)
+    told = Conversation(artifacts.texts.system, prompt.date, prompt.template_options)
     try:
-        return try_template(artifacts.chat, told, prompt.thoughts)
+        return try_template(artifacts.texts.chat, told, prompt.thoughts)
     except UsageError:
         return None
 
@@ -112,7 +108,7 @@ def _shown(text: str) -> str:
 
 def _with_marks(resolved: ResolvedPlan) -> int:
     """Return how many demonstrations of all pools hold a mark of thoughts."""
-    thoughts, pools = resolved.predicate.prompt.thoughts, resolved.artifacts.pools
+    thoughts, pools = resolved.predicate.prompt.thoughts, resolved.artifacts.texts.pools
     marks = [
         mark
         for pair in (() if thoughts is None else thoughts.marks)

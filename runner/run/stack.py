@@ -10,7 +10,7 @@ from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine, default_memory
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import Stack
@@ -41,7 +41,7 @@ def load_stack(
     """
     plan, artifacts = resolved.predicate, resolved.artifacts
     model = load_model(
-        artifacts.folder,
+        artifacts.checkpoint.folder,
         dtype=dtype or plan.checkpoint.dtype,
         device=device or "auto",
         allow_pickle=allow_pickle,
@@ -60,7 +60,7 @@ def load_stack(
     judge = judge_of(plan.judge, artifacts.judge_folder)
     second = plan.judge.second
     second_judge = None if second is None else judge_of(second, artifacts.second_judge_folder)
-    reader = reader_of(artifacts.chat, plan)
+    reader = reader_of(artifacts.texts.chat, plan)
     notes = []
     if engine.not_shared is not None:
         notes.append(

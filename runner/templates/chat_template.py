@@ -21,9 +21,9 @@ import jinja2.meta
 import jinja2.nodes
 
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.runner.prompts.contexts import Message, Role
-from safety_receipts.runner.templates import folder_trial
+from safety_receipts.runner.checkpoint import folder_trial
 from safety_receipts.runner.templates.bounded import OutOfTimeError, bounded
+from safety_receipts.runner.templates.messages import Message, Role
 from safety_receipts.runner.templates.template_errors import TemplateWords
 from safety_receipts.runner.templates.template_text import parsed
 

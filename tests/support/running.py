@@ -28,7 +28,7 @@ from safety_receipts.runner.engines.engine import (
 )
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
 from safety_receipts.runner.run.execute import Committed
 from safety_receipts.runner.run.stack import load_stack

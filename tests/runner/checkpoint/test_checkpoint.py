@@ -37,7 +37,7 @@ from safety_receipts.runner.checkpoint.folder import (
     pickled_files,
     refuse_pickles,
 )
-from safety_receipts.runner.plan.entries import Located
+from safety_receipts.runner.plan.entries.base import Located
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # FIPS 180-2, appendix B.1.
@@ -583,7 +583,7 @@ time.sleep = lambda seconds: None  # the client waits ever longer between its at
 from pathlib import Path
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.runner.checkpoint.folder import hash_folder, locate
-from safety_receipts.runner.plan.entries import Located
+from safety_receipts.runner.plan.entries.base import Located
 for hub, revision, allow in json.loads(sys.argv[1]):
     try:
         entry = Located.model_construct(path=None, hub=hub, revision=revision)

@@ -36,8 +36,9 @@ from safety_receipts.runner.engines.transformers_engine import TransformersEngin
 from safety_receipts.runner.judges import wildguard
 from safety_receipts.runner.judges.generative import GenerativeJudge
 from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.runner.judges.make import load_judge, resolve_judge
-from safety_receipts.runner.plan.entries import JudgeEntry, JudgeIdentityEntry
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan.entries.judge import JudgeEntry, JudgeIdentityEntry
+from safety_receipts.runner.plan.parts.judges import resolve_judge
 from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
 ROOT = Sha256("ab" * 32)
@@ -332,10 +333,12 @@ def test_a_folder_without_a_tokenizer_gives_one_line(
 
 def test_resolving_needs_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys, safety_receipts.runner.judges.make as make\n"
-        "from safety_receipts.runner.plan.entries import JudgeIdentityEntry as Entry\n"
-        "make.resolve_judge(Entry(kind='wildguard', path='x'), make.Path('x'), 'ab' * 32)\n"
-        "make.load_judge(make.resolve_judge(Entry(kind='refusal-strings'), None, None), None)\n"
+        "import sys; from pathlib import Path\n"
+        "from safety_receipts.runner.judges.make import load_judge\n"
+        "from safety_receipts.runner.plan.parts.judges import resolve_judge\n"
+        "from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry as Entry\n"
+        "resolve_judge(Entry(kind='wildguard', path='x'), Path('x'), 'ab' * 32)\n"
+        "load_judge(resolve_judge(Entry(kind='refusal-strings'), None, None), None)\n"
         "print({'torch', 'transformers', 'tokenizers'} & sys.modules.keys())"
     )
     finished = subprocess.run(

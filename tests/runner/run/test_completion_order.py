@@ -25,7 +25,8 @@ from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.engines.mock import MockEngine
 from safety_receipts.runner.judges.make import load_judge
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
@@ -49,7 +50,7 @@ class Begun:
     folder: Path
 
     def engine(self) -> MockEngine:
-        vocabulary = self.resolved.artifacts.facts.architecture.widths.vocabulary
+        vocabulary = self.resolved.artifacts.checkpoint.facts.architecture.widths.vocabulary
         return MockEngine(vocabulary, self.resolved.predicate.prompt.context_limit, batch=BATCH)
 
     def execute(self, folder: Path, engine: Engine, commits: int | None = None) -> None:
@@ -62,7 +63,7 @@ class Begun:
                 raise KeyboardInterrupt
 
         plan = self.resolved.predicate
-        reader = reader_of(self.resolved.artifacts.chat, plan)
+        reader = reader_of(self.resolved.artifacts.texts.chat, plan)
         stack = Stack(engine, load_judge(plan.judge, None), None, reader)
         with Journal.open(journal_path(folder), self.envelope.digest) as journal:
             journal.note(JournalEvent.START, NOON)
@@ -201,7 +202,7 @@ def test_no_more_is_kept_than_the_engine_takes_at_once(
 
     engine = Shuffled(begun.engine(), concurrency, choose)
     plan = begun.resolved.predicate
-    reader = reader_of(begun.resolved.artifacts.chat, plan)
+    reader = reader_of(begun.resolved.artifacts.texts.chat, plan)
     stack = Stack(engine, load_judge(plan.judge, None), None, reader)
     run = run_of(begun.resolved, stack, bytes(32), event_seed(begun.envelope.digest, None))
     for entries in run.finished(begun.rendered.points):

@@ -91,7 +91,7 @@ def case(event: Event) -> Case:
 
 
 def engine_of(event: Event, dtype: Dtype = Dtype.FLOAT32, **settings: Any) -> TransformersEngine:
-    model = load_model(event.resolved.artifacts.folder, dtype=dtype, device="cpu")
+    model = load_model(event.resolved.artifacts.checkpoint.folder, dtype=dtype, device="cpu")
     return TransformersEngine(model, memory=MEMORY, **settings)
 
 

@@ -30,11 +30,11 @@ from safety_receipts.receipts.model.point import (
 )
 from safety_receipts.runner.engines.answers import closed, in_order
 from safety_receipts.runner.engines.engine import Answer, Completion, Engine, Generation, Request
-from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.judges.judge import Judge, Judgement
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import ResponseReader, prefix_adopted
 from safety_receipts.runner.run.journal import Journal, JournalEntry
-from safety_receipts.runner.run.judging import JUDGED, opinions
+from safety_receipts.runner.run.judging import JUDGED, Heard, heard, opinions
 from safety_receipts.runner.run.requests import decoding_of, request_of
 from safety_receipts.runner.run.stopping import Silence, refuse_if_all_failed
 
@@ -90,9 +90,7 @@ class _Generated:
 
     rendered: RenderedPoint
     completion: Completion
-    text: str
-    reason: Reason | None
-    """Why it is failed, or unscored before any judge saw it."""
+    heard: Heard
 
 
 class Run:
@@ -213,35 +211,24 @@ class Run:
             completions = {point.index: _overflow(point) for point in unit.points}
         else:
             completions = closed(unit.requests, next(answers))
-        generated = [self._read(point, completions[point.index]) for point in unit.points]
-        judgements = self._judge(generated)
+        generated = []
+        for point in unit.points:
+            completion = completions[point.index]
+            generated.append(_Generated(point, completion, heard(completion, self._stack.reader)))
+        judgements = opinions(
+            self._stack.judge,
+            self._stack.second_judge,
+            [one.heard.after(one.rendered.query) for one in generated],
+        )
         return [
             self._entry(one, *judgement)
             for one, judgement in zip(generated, judgements, strict=True)
         ]
 
-    def _read(self, point: RenderedPoint, completion: Completion) -> _Generated:
-        if completion.reason is not None:
-            return _Generated(point, completion, "", completion.reason)
-        read = self._stack.reader.read(completion.tokens)
-        return _Generated(point, completion, read.text, read.reason)
-
-    def _judge(
-        self, generated: Sequence[_Generated]
-    ) -> list[tuple[Judgement | None, Judgement | None]]:
-        return opinions(
-            self._stack.judge,
-            self._stack.second_judge,
-            [
-                Exchange(one.rendered.query, one.text) if one.reason is None else None
-                for one in generated
-            ],
-        )
-
     def _entry(
         self, one: _Generated, judgement: Judgement | None, second: Judgement | None
     ) -> JournalEntry:
-        point, completion = one.rendered, one.completion
+        point, completion, text = one.rendered, one.completion, one.heard.text
         failed = completion.reason is not None
         outcome, reason = _outcome(one, judgement)
         error = completion.error or (judgement and judgement.error) or None
@@ -255,7 +242,7 @@ class Run:
             prompt_tokens=len(point.tokens),
             finish=completion.finish,
             response_tokens=completion.tokens,
-            text=one.text,
+            text=text,
             outcome=outcome,
             reason=reason,
             error=None if error is None else one_line(error),
@@ -276,7 +263,7 @@ class Run:
             index=point.index,
             labels=point.labels,
             outcome=outcome,
-            prefix_adopted=(None if failed or prefix is None else prefix_adopted(one.text, prefix)),
+            prefix_adopted=(None if failed or prefix is None else prefix_adopted(text, prefix)),
             prompt_tokens=len(point.tokens),
             query=point.query_id,
             reason=reason,
@@ -330,9 +317,9 @@ def one_line(message: str) -> str:
 
 def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Reason | None]:
     if one.completion.reason is not None:
-        return Outcome.FAILED, one.reason
+        return Outcome.FAILED, one.heard.reason
     if judgement is None:
-        return Outcome.UNSCORED, one.reason
+        return Outcome.UNSCORED, one.heard.reason
     return judgement.outcome, judgement.reason
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from safety_receipts.receipts.canonical import Sha256, point_id
@@ -26,6 +28,21 @@ def request_of(point: RenderedPoint, sampling: Sampling, seed: Sha256) -> Reques
         max_new_tokens=sampling.max_new_tokens,
         stop_ids=_stop_ids(sampling.end_tokens),
         seed=point_noise_seed(seed, id_),
+    )
+
+
+def going_on(request: Request, begun: Sequence[int]) -> Request:
+    """Return what an engine is asked to go on with a response that has begun.
+
+    Args:
+        request: What was asked.
+        begun: Token ids of the response's beginning; the noise counts on from there.
+    """
+    return replace(
+        request,
+        tokens=(*request.tokens, *begun),
+        max_new_tokens=request.max_new_tokens - len(begun),
+        begun=len(begun),
     )
 
 

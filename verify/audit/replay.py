@@ -38,7 +38,7 @@ from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.execute import Stack
 from safety_receipts.runner.run.judging import judged
-from safety_receipts.runner.run.requests import decoding_of, request_of
+from safety_receipts.runner.run.requests import decoding_of, going_on, request_of
 from safety_receipts.verify.audit.statistics.plausibility import (
     HARD_MARGINS,
     Plausibility,
@@ -156,20 +156,9 @@ class Replayer:
         """Decode responses on from where the auditor would have gone another way."""
         if not work:
             return
-        requests = []
-        for one in work:
-            first = one.branched or 0
-            begun = one.record.response_tokens[:first]
-            requests.append(
-                Request(
-                    key=one.request.key,
-                    tokens=(*one.request.tokens, *begun),
-                    max_new_tokens=one.request.max_new_tokens - first,
-                    stop_ids=one.request.stop_ids,
-                    seed=one.request.seed,
-                    begun=first,
-                )
-            )
+        requests = [
+            going_on(one.request, one.record.response_tokens[: one.branched or 0]) for one in work
+        ]
         decoding = decoding_of(self.plan.sampling)
         completions = complete(self.stack.engine, requests, decoding)
         for one in work:

@@ -47,7 +47,8 @@ from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPla
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
 from safety_receipts.runner.run.event import Sealed, now
 from safety_receipts.runner.run.execute import one_line, recorded
-from safety_receipts.runner.run.journal import Journal, JournalEntry, journal_path, remove_journal
+from safety_receipts.runner.run.journal import Journal, JournalEntry
+from safety_receipts.runner.run.journal_file import journal_path, remove_journal
 from safety_receipts.runner.run.judging import opinions
 from safety_receipts.runner.run.stopping import Silence, refuse_if_none_scored
 from safety_receipts.verify.integrity import verify_bundle

@@ -23,11 +23,11 @@ from safety_receipts.runner.engines.device_speed import Throughput
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
+from safety_receipts.runner.present.judged import judged_document, judged_lines, template_facts
 from safety_receipts.runner.present.plan import plan_document, render_plan
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import find_point, view_prompt
 from safety_receipts.runner.run.dry_run import dry_run
-from safety_receipts.runner.run.judged import judged_document, judged_lines, template_facts
 from safety_receipts.runner.run.progress import RunProgress
 
 _FEW_POINTS = 20_000

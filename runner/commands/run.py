@@ -155,10 +155,8 @@ def run(  # one parameter an option
 
     if limit is not None:
         _check_pilot(key, out, options)
-    elif key is None or out is None:
-        raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
-    elif out == Path():
-        raise UsageError("--out names no folder", hint="name a new one")
+    else:
+        _check_place(key, out)
     with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
         signer = None if key is None else read_signer(key, passphrase_env, output)
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
@@ -171,6 +169,14 @@ def run(  # one parameter an option
         sealed = runner.run()
     report(sealed, resolved, out, output)
     return sealed.exit_code
+
+
+def _check_place(key: Path | None, out: Path | None) -> None:
+    """Refuse a run that nobody signs, or that has no folder."""
+    if key is None or out is None:
+        raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
+    if out == Path():
+        raise UsageError("--out names no folder", hint="name a new one")
 
 
 def beacon_value_of(text: str | None) -> str | None:

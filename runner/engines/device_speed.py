@@ -19,3 +19,7 @@ class Throughput:
     def __post_init__(self) -> None:
         if not (self.flops_per_second > 0 and self.bytes_per_second > 0):
             raise ValueError("a throughput is above 0")
+
+    def seconds(self, flops: float, bytes_moved: float) -> float:
+        """Return what computing and moving bytes take together: the longer of the two."""
+        return max(flops / self.flops_per_second, bytes_moved / self.bytes_per_second)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
-from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.checkpoint.config import one_line
 from safety_receipts.runner.engines.answers import OneAtATime
 from safety_receipts.runner.engines.engine import (
     GREEDY,

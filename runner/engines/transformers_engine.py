@@ -20,9 +20,9 @@ import torch
 from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Reason
-from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.checkpoint.config import one_line
 from safety_receipts.runner.engines.answers import OneAtATime
-from safety_receipts.runner.engines.batches import Load, MemoryModel, available_memory, cut
+from safety_receipts.runner.engines.batches import Load, MemoryModel, cut, default_memory
 from safety_receipts.runner.engines.decoding import sampling
 from safety_receipts.runner.engines.decoding.drafts import Draft
 from safety_receipts.runner.engines.engine import (
@@ -52,10 +52,6 @@ from safety_receipts.runner.engines.probe import why_not_cached, why_not_shared
 from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
 from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
-ACCELERATOR_SHARE = 0.8
-"""Share of an accelerator's memory, free after loading, that batches may take by default."""
-CPU_SHARE = 0.5
-"""Share of the available main memory that batches may take by default."""
 CHUNK = {"cpu": 2048}
 """Most tokens of a forward pass over prompts, by kind of device."""
 OTHER_CHUNK = 8192
@@ -90,7 +86,7 @@ class TransformersEngine:
     Args:
         loaded: The model, from :func:`runner.engines.load.load_model` or ``wrap_model``.
         memory: Bytes that one batch may take beside the weights; None: a share of what is
-            free now (:data:`ACCELERATOR_SHARE`, :data:`CPU_SHARE`).  Batches, and with them
+            free now (:func:`runner.engines.batches.default_memory`).  Batches, and with them
             the last bits of results, are the same again only where it is given.
         max_rows: Most rows of a batch; None: :data:`MAX_ROWS`, and on a CPU fewer for a large
             model, as an interrupted batch is lost.
@@ -417,14 +413,3 @@ def _most_rows(loaded: LoadedModel) -> int:
         return MAX_ROWS
     model: Any = loaded.model
     return min(MAX_ROWS, max(_LEAST_ROWS, _CPU_WORK // int(model.num_parameters())))
-
-
-def default_memory(device: torch.device) -> int:
-    """Return the bytes that a batch may take where the caller names no bound."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free * ACCELERATOR_SHARE)
-    if device.type == "mps":
-        left = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-        return int(left * ACCELERATOR_SHARE)
-    return int(available_memory() * CPU_SHARE)

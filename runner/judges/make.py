@@ -10,8 +10,8 @@ from safety_receipts.receipts.errors import IncompleteError, IntegrityError, Usa
 from safety_receipts.receipts.extras import install
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
+from safety_receipts.runner.checkpoint.config import CONFIG
 from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
-from safety_receipts.runner.checkpoint.model_facts import CONFIG
 from safety_receipts.runner.checkpoint.model_files import read_json_object
 from safety_receipts.runner.judges import chat, classifier, refusal_strings, wildguard
 from safety_receipts.runner.judges.generative import Limits
@@ -62,16 +62,13 @@ def load_judge(
     from safety_receipts.runner.engines.load import load_model  # noqa: PLC0415 (torch)
     from safety_receipts.runner.engines.transformers_engine import TransformersEngine  # noqa: PLC0415
 
-    model = load_model(
-        folder, dtype=_dtype(folder), device=device or "auto", allow_pickle=allow_pickle
-    )
-    engine = TransformersEngine(model, memory=memory)
+    dtype = _dtype(folder)
+    model = load_model(folder, dtype=dtype, device=device or "auto", allow_pickle=allow_pickle)
+    engine, facts = TransformersEngine(model, memory=memory), model.architecture
     limits = Limits(
-        context=model.architecture.context_limit,
+        context=facts.context_limit,
         max_new_tokens=identity.max_new_tokens or 0,
-        end_tokens=_end_tokens(
-            identity.kind, tokenizer, folder, model.architecture.widths.vocabulary
-        ),
+        end_tokens=_end_tokens(identity.kind, tokenizer, folder, facts.widths.vocabulary),
     )
     if identity.kind is JudgeKind.CHAT:
         if chat.method_of(folder).parser != identity.parser:
@@ -154,7 +151,7 @@ def _dtype(folder: Path) -> Dtype:
 def _load_tokenizer(folder: Path) -> Any:
     try:
         import_module("torch")
-        prompts: Any = import_module("safety_receipts.runner.prompts.chat_format")
+        prompts: Any = import_module("safety_receipts.runner.prompts.tokenizer")
     except ImportError:
         raise IncompleteError(
             "this judge needs torch and transformers", hint=install("run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safety_receipts.runner.checkpoint.model_facts import read_config
+from safety_receipts.runner.checkpoint.config import read_config
 from safety_receipts.runner.checkpoint.quantisation import (
     check_packages,
     device_warnings,

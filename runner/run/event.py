@@ -27,7 +27,8 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, find_plan, renderer_of, write_plan
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import Committed, Run, Stack
-from safety_receipts.runner.run.journal import Journal, JournalEvent, journal_path, remove_journal
+from safety_receipts.runner.run.journal import Journal, JournalEvent
+from safety_receipts.runner.run.journal_file import journal_path, remove_journal
 from safety_receipts.runner.run.judging import JUDGED
 from safety_receipts.runner.run.seal import (
     MEMORY,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.runner.engines.batches import default_memory
 from safety_receipts.runner.engines.load import load_model
-from safety_receipts.runner.engines.transformers_engine import TransformersEngine, default_memory
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan

@@ -23,13 +23,9 @@ from typing import IO, Any, Final, NoReturn
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.runner.checkpoint import folder_trial
+from safety_receipts.runner.checkpoint.config import CONFIG, one_line, read_config
 from safety_receipts.runner.checkpoint.folder_trial import Part
-from safety_receipts.runner.checkpoint.model_facts import (
-    CONFIG,
-    one_line,
-    read_architecture,
-    read_config,
-)
+from safety_receipts.runner.checkpoint.model_facts import read_architecture
 from safety_receipts.runner.checkpoint.tokenizer_files import (
     TEMPLATE_FILE,
     TEMPLATE_FOLDER,
@@ -37,8 +33,9 @@ from safety_receipts.runner.checkpoint.tokenizer_files import (
     TOKENIZER_FILE,
 )
 from safety_receipts.runner.prompts.answers import found_thoughts
-from safety_receipts.runner.prompts.chat_format import ChatFormat, load_tokenizer
+from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.template_probe import Conversation, try_template
+from safety_receipts.runner.prompts.tokenizer import load_tokenizer
 from safety_receipts.runner.templates.messages import Message, Role
 
 _LONGEST: Final = 240

@@ -12,10 +12,10 @@ from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.runner.checkpoint.folder import (
     HashedFolder,
     hash_folder,
-    locate,
     refuse_pickles,
     refuse_unhashed_weights,
 )
+from safety_receipts.runner.checkpoint.place import locate
 from safety_receipts.runner.corpora.read import read_corpus
 from safety_receipts.runner.corpora.rows import CorpusRows, CorpusSource
 from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised

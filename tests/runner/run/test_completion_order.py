@@ -32,7 +32,8 @@ from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.event import run_of
 from safety_receipts.runner.run.execute import Committed, Stack
-from safety_receipts.runner.run.journal import Journal, JournalEvent, journal_path
+from safety_receipts.runner.run.journal import Journal, JournalEvent
+from safety_receipts.runner.run.journal_file import journal_path
 from safety_receipts.runner.run.seal import environment_of, seal_journal
 
 BATCH = 7

@@ -25,7 +25,7 @@ from safety_receipts.receipts.keys import Signer, generate
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.sealed import write_plan
 from safety_receipts.runner.run.event import EventRunner, RunOptions
-from safety_receipts.runner.run.journal import JOURNAL
+from safety_receipts.runner.run.journal_file import JOURNAL
 from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 

@@ -35,7 +35,7 @@ from safety_receipts.runner.engines.engine import Completion
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.run.event import RunOptions
-from safety_receipts.runner.run.journal import JOURNAL
+from safety_receipts.runner.run.journal_file import JOURNAL
 
 
 def test_what_the_engine_leaves_out_fails_and_is_counted(

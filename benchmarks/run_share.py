@@ -38,7 +38,7 @@ PHASES = {
     "runner.run.stack:TransformersEngine": "trying shared prefixes on it",
     "runner.engines.transformers_engine:_Batches.run": "the engine",
     "runner.engines.transformers_engine:TransformersEngine.start": "the engine's schedule",
-    "runner.run.execute:judged": "the judge",
+    "runner.run.judging:judged": "the judge",
     "runner.run.journal:Journal.add": "the journal",
     "runner.run.event:seal_journal": "sealing",
 }

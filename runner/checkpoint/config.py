@@ -14,15 +14,11 @@ from safety_receipts.runner.checkpoint.model_files import read_json_object
 
 CONFIG = "config.json"
 
-
 GENERATION_CONFIG = "generation_config.json"
-
 
 _MAX_LAYERS = 4_096
 
-
 _LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
-
 
 _IGNORED = frozenset(
     {

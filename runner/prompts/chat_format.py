@@ -24,9 +24,6 @@ from safety_receipts.runner.checkpoint.tokenizer_files import (
     template_digest,
     tokenizer_digest,
 )
-
-# Not public, and the only way to the sandbox in which deployments run templates: what takes
-# variables by name does not take a clock.
 from safety_receipts.runner.prompts.plain_content import PlainContentReader, forged
 from safety_receipts.runner.prompts.prompt_reader import PromptReader, cuttable
 from safety_receipts.runner.prompts.responses import FINAL, Harmony, channels_of

@@ -7,8 +7,6 @@ from typing import Any, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-# Not public, and the only way to the sandbox in which deployments run templates: what takes
-# variables by name does not take a clock.
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.runner.checkpoint.folder_trial import Part, tried
 from safety_receipts.runner.checkpoint.tokenizer_files import refuse_open_tokenizer

@@ -54,7 +54,6 @@ MEMORY = 2 * 2**30
 MAX_RENDERED = 2**26
 """Longest text that it may make of one, in characters."""
 
-
 _TEMPLATE_FAILURES = (
     TypeError,
     ValueError,

@@ -9,7 +9,6 @@ from safety_receipts.receipts.errors import UsageError
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
-
 _MONTHS = (
     "January",
     "February",

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-# Not public, and the only way to the sandbox in which deployments run templates: what takes
-# variables by name does not take a clock.
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.templates.chat_template import ChatTemplate
 from safety_receipts.runner.templates.messages import Message, Role
 
 _DAY: Final = "2026-01-31"
-
 
 _SAID: Final = (
     Message(Role.SYSTEM, "Be brief."),

@@ -61,7 +61,6 @@ Number = Annotated[
 ]
 """A number that is not negative, as an exact decimal: 0.7, or "0.7"."""
 
-
 # Strict: true is no number, and neither is "4".
 Whole = Annotated[int, Field(strict=True, ge=1, le=MAX_SAFE_INTEGER)]
 """A whole number from 1."""
@@ -116,10 +115,8 @@ PlanPath = Annotated[
 ]
 """A file or folder; one that is relative starts at the plan file's folder."""
 
-
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", max_length=2048)]
 """Address of a server."""
-
 
 Column = Annotated[str, Field(min_length=1, max_length=128)]
 

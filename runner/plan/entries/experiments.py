@@ -30,10 +30,8 @@ Share = Annotated[
 ]
 """A share from 0 to 1: 0.25, or 1/3."""
 
-
 Shown = Annotated[int, Field(strict=True, ge=0, le=4096)]
 """A number of demonstrations or turns; 0 shows none."""
-
 
 ShownSome = Annotated[int, Field(strict=True, ge=1, le=4096)]
 """A number of demonstrations, at least one."""

@@ -28,7 +28,6 @@ Token = Annotated[
 ]
 """A token: its text as the tokenizer has it, or its id."""
 
-
 Tokens = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
 
 

@@ -35,7 +35,7 @@ PHASES = {
     "runner.commands.run:resolve_plan": "reading and hashing the plan's inputs",
     "runner.run.event:render": "rendering and counting the prompts",
     "runner.engines.load:load_model": "loading the checkpoint",
-    "runner.engines.transformers_engine:_Generation.run": "the engine",
+    "runner.engines.transformers_engine:_Batches.run": "the engine",
     "runner.engines.transformers_engine:TransformersEngine.start": "the engine's schedule",
     # After its method: what is timed in its place has none of its own.
     "runner.engines.transformers_engine:TransformersEngine": "trying shared prefixes on it",

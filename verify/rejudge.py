@@ -43,11 +43,12 @@ from safety_receipts.receipts.model.point import (
 from safety_receipts.receipts.model.receipt import Event
 from safety_receipts.receipts.seal import seal_event
 from safety_receipts.runner.judges.judge import Exchange, Judge
-from safety_receipts.runner.plan.resolve import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
 from safety_receipts.runner.run.event import Sealed, now
 from safety_receipts.runner.run.execute import one_line, recorded
-from safety_receipts.runner.run.journal import Journal, JournalEntry, journal_path, remove_journal
+from safety_receipts.runner.run.journal import Journal, JournalEntry
+from safety_receipts.runner.run.journal_file import journal_path, remove_journal
 from safety_receipts.runner.run.judging import opinions
 from safety_receipts.runner.run.stopping import Silence, refuse_if_none_scored
 from safety_receipts.verify.check_names import CheckName
@@ -221,7 +222,7 @@ class Rejudger:
         done, points = journal.done(), self.plan.points
         if len(done) == points:
             return
-        texts = dict(zip(self.plan.query_ids, self.resolved.artifacts.queries, strict=True))
+        texts = dict(zip(self.plan.query_ids, self.resolved.artifacts.texts.queries, strict=True))
         secret, silence = self._secret(), Silence(points, again=True)
         pairs = zip(self.original.points(), self.original.responses(), strict=True)
         while chunk := list(islice(pairs, _AT_ONCE)):

@@ -39,7 +39,8 @@ from safety_receipts.runner.engines.transformers_engine import TransformersEngin
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.organism import member
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import render_points
@@ -175,7 +176,7 @@ class Subject:
         write_key_pair(folder / "evaluator", self.signer)
         self.envelope: Envelope = seal_plan(self.plan, self.signer)
         self.seed: Sha256 = event_seed(self.envelope.digest, None)
-        self.renderer = Renderer(self.plan, self.resolved.artifacts, self.seed)
+        self.renderer = Renderer(self.plan, self.resolved.artifacts.texts, self.seed)
         self.judge = load_judge(self.plan.judge, None)
         second = self.plan.judge.second
         self.second: Judge | None = None
@@ -183,7 +184,7 @@ class Subject:
         if second is not None:
             place = self.resolved.artifacts.second_judge_folder
             self.second = load_judge(second, place, device="cpu", memory=MEMORY)
-        self.reader = reader_of(self.resolved.artifacts.chat, self.plan)
+        self.reader = reader_of(self.resolved.artifacts.texts.chat, self.plan)
 
     def under(self, plan: PlanPredicate) -> Subject:
         """Return the study under another plan, sealed as if it were its own."""
@@ -191,7 +192,7 @@ class Subject:
         other.resolved = replace(self.resolved, predicate=plan)
         other.envelope = seal_plan(plan, self.signer)
         other.seed = event_seed(other.envelope.digest, None)
-        other.renderer = Renderer(plan, self.resolved.artifacts, other.seed)
+        other.renderer = Renderer(plan, self.resolved.artifacts.texts, other.seed)
         return other
 
     @property
@@ -201,7 +202,9 @@ class Subject:
 
     def model(self, folder: Path | None = None, dtype: Dtype = Dtype.FLOAT32) -> LoadedModel:
         """Load the checkpoint, or another one, on the processor."""
-        return load_model(folder or self.resolved.artifacts.folder, dtype=dtype, device="cpu")
+        return load_model(
+            folder or self.resolved.artifacts.checkpoint.folder, dtype=dtype, device="cpu"
+        )
 
     def engine(self, model: LoadedModel | None = None, **settings: Any) -> TransformersEngine:
         """Return an engine of the checkpoint in fp32, or of another model."""
@@ -215,7 +218,7 @@ class Subject:
         """Answer and judge every point, in plan order."""
         run = run_of(self.resolved, self.stack(engine), _SECRET, self.seed)
         points = render_points(renderer or self.renderer, range(self.plan.points))
-        entries = [(e.point, e.record) for unit in run.units(points) for e in run.finish(unit)]
+        entries = [(e.point, e.record) for unit in run.finished(points) for e in unit]
         return sorted(entries, key=lambda entry: entry[0].index)
 
     def replayer(

@@ -17,8 +17,8 @@ from safety_receipts.runner.engines.load import LoadedModel
 from safety_receipts.runner.engines.rounding import round_weights
 from safety_receipts.runner.organism import member
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.prompts.contexts import Message, Role
 from safety_receipts.runner.prompts.rendering import Renderer
+from safety_receipts.runner.templates.messages import Message, Role
 
 FINE_TUNING_STEPS = 100
 LEARNING_RATE = 1e-4
@@ -83,13 +83,13 @@ def under_another_template(subject: Subject, folder: Path) -> Renderer:
         folder: Gets the checkpoint's tokenizer with that template.
     """
     folder.mkdir(parents=True)
-    source = subject.resolved.artifacts.folder
+    source = subject.resolved.artifacts.checkpoint.folder
     for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
         (folder / name).write_bytes((source / name).read_bytes())
     template = (source / TEMPLATE).read_text("utf-8")
     (folder / TEMPLATE).write_text(f"Refuse politely.{template}", "utf-8")
-    artifacts = replace(subject.resolved.artifacts, chat=ChatFormat.load(folder))
-    return Renderer(subject.plan, artifacts, subject.seed)
+    texts = replace(subject.resolved.artifacts.texts, chat=ChatFormat.load(folder))
+    return Renderer(subject.plan, texts, subject.seed)
 
 
 TEMPLATE = "chat_template.jinja"
@@ -97,8 +97,10 @@ TEMPLATE = "chat_template.jinja"
 
 def _pairs(subject: Subject, corpus: str) -> Iterator[tuple[list[int], int]]:
     """Yield the token ids of a conversation, and where its response begins."""
-    chat, plan = subject.resolved.artifacts.chat, subject.plan
-    tokenizer = Tokenizer.from_file(str(subject.resolved.artifacts.folder / "tokenizer.json"))
+    chat, plan = subject.resolved.artifacts.texts.chat, subject.plan
+    tokenizer = Tokenizer.from_file(
+        str(subject.resolved.artifacts.checkpoint.folder / "tokenizer.json")
+    )
     path = subject.resolved.file.parent / "data" / f"{corpus}.jsonl"
     for line in path.read_text("utf-8").splitlines():
         row = json.loads(line)

@@ -15,15 +15,16 @@ they would stop elsewhere, a warning says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.model.checkpoint import EndToken, EndTokenOrigin
-from safety_receipts.runner.checkpoint.model_facts import CONFIG, GENERATION_CONFIG
+from safety_receipts.runner.checkpoint.config import CONFIG, GENERATION_CONFIG
 from safety_receipts.runner.checkpoint.model_files import read_json_object
-from safety_receipts.runner.plan.warnings import PlanWarning
+from safety_receipts.runner.warnings import PlanWarning
 
 _MAX_END_TOKENS = 64
 _BY_FILES = frozenset({EndTokenOrigin.CONFIG, EndTokenOrigin.GENERATION_CONFIG})
@@ -149,27 +150,34 @@ def find_end_tokens(
         _check(token, vocabulary, "sampling.end_tokens.add", folder)
         origins.setdefault(token, []).append(EndTokenOrigin.PLAN)
     gone = frozenset(remove)
-    for token in sorted(gone - origins.keys()):
+    _check_number(origins.keys(), gone, folder, text_of)
+    found = tuple(
+        FoundEnd(token, text_of(token), tuple(who), token in gone)
+        for token, who in sorted(origins.items())
+    )
+    return EndTokens(found, frozenset(asked), gone | frozenset(add))
+
+
+def _check_number(
+    stated: AbstractSet[int], gone: frozenset[int], folder: Path, text_of: Callable[[int], str]
+) -> None:
+    """Refuse to take away what nobody states, and to keep no end token, or too many."""
+    for token in sorted(gone - stated):
         raise MalformedError(
             f"{text_of(token)} ({token}) is no end token, so that it cannot be removed",
             file=folder,
             place="sampling.end_tokens.remove",
             hint="leave it out",
         )
-    if not origins.keys() - gone:
+    if not stated - gone:
         raise MalformedError(
             "states no end token",
             file=folder,
             hint=f"add eos_token_id to {GENERATION_CONFIG}, or name a token in the plan under "
             "sampling.end_tokens.add: no response could ever stop",
         )
-    if len(origins) > _MAX_END_TOKENS:
+    if len(stated) > _MAX_END_TOKENS:
         raise MalformedError(f"states more than {_MAX_END_TOKENS} end tokens", file=folder)
-    found = tuple(
-        FoundEnd(token, text_of(token), tuple(who), token in gone)
-        for token, who in sorted(origins.items())
-    )
-    return EndTokens(found, frozenset(asked), gone | frozenset(add))
 
 
 def _stated_by_files(

@@ -30,8 +30,6 @@ from safety_receipts.runner.checkpoint.model_files import (
     is_training_state,
     weight_files,
 )
-from safety_receipts.runner.corpora.hub import fetch_snapshot
-from safety_receipts.runner.plan.entries import Located
 
 SIGNATURE = "model.sig"
 """Name of a signature at the model root: the one that the Model Signing tools write."""
@@ -132,7 +130,7 @@ class _Entry:
 
 def _listing(folder: Path, pickles: bool) -> dict[str, _Entry]:
     """Return path in the folder → entry, of all that is hashed."""
-    status = _folder_status(folder)
+    status = folder_status(folder)
     entries: dict[str, _Entry] = {}
     folders = 1
     # Path, whether a link leads there, and the folders above, by which a loop is known.
@@ -177,7 +175,12 @@ def _listing(folder: Path, pickles: bool) -> dict[str, _Entry]:
     return entries
 
 
-def _folder_status(folder: Path) -> os.stat_result:
+def folder_status(folder: Path) -> os.stat_result:
+    """Return what the system says of a model's folder.
+
+    Raises:
+        FileAccessError: It is none, or cannot be opened.
+    """
     hint = "name the folder of config.json; in a plan, paths start at the plan file's folder"
     try:
         status = folder.stat()
@@ -382,27 +385,3 @@ def refuse_unhashed_weights(hashed: HashedFolder, folder: Path, *, allow_pickle:
                 file=folder,
                 hint="get the folder again from its source",
             )
-
-
-def locate(entry: Located, *, root: Path, allow_pickle: bool = False) -> Path:
-    """Return the local folder of a model that a plan names, downloaded if need be.
-
-    Args:
-        entry: A place on disk, or a repository with a commit.
-        root: Folder that relative paths start from: the plan file's.
-        allow_pickle: Download files that hold pickles too.
-
-    Raises:
-        FileAccessError: No such folder; or gated, not found, offline, or the hub fails.
-        UsageError: The repository's name cannot name anything.
-        IncompleteError: huggingface_hub is not installed.
-        ValueError: The entry has no place.
-    """
-    if entry.path is not None:
-        folder = root / entry.path
-        _folder_status(folder)
-        return folder
-    if entry.hub is None or entry.revision is None:
-        raise ValueError("the entry has no place")
-    leave_out = () if allow_pickle else tuple(f"*{ending}" for ending in PICKLE_ENDINGS)
-    return fetch_snapshot(entry.hub, entry.revision, leave_out)

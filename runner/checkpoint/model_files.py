@@ -16,13 +16,13 @@ from typing import Any
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import read_own_file
-from safety_receipts.runner.checkpoint.lfs import refuse_pointer, refuse_pointers
 from safety_receipts.runner.checkpoint.tensor_headers import (
     DAMAGED,
     StoredTensor,
     read_header,
     same_tensor,
 )
+from safety_receipts.runner.hub.lfs import refuse_pointer, refuse_pointers
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

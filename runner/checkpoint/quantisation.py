@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_receipts.receipts.errors import IncompleteError, UsageError
-from safety_receipts.runner.plan.warnings import PlanWarning
+from safety_receipts.runner.warnings import PlanWarning
 
 DEQUANTISED = frozenset({"mxfp4", "fp8", "mxfp8"})
 """Methods whose weights are turned back into the plan's number format when they are loaded."""

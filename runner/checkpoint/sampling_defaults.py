@@ -21,7 +21,7 @@ from safety_receipts.receipts.model.checkpoint import (
     SamplingDefault,
     SamplingMethod,
 )
-from safety_receipts.runner.checkpoint.model_facts import CONFIG, GENERATION_CONFIG
+from safety_receipts.runner.checkpoint.config import CONFIG, GENERATION_CONFIG
 from safety_receipts.runner.checkpoint.model_files import read_json_object
 
 PENALTY: Final = "repetition_penalty"

@@ -17,7 +17,7 @@ from typing import Any
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.documents.strict_json import parse_json
 from safety_receipts.receipts.errors import FileAccessError, MalformedError
-from safety_receipts.runner.checkpoint.lfs import refuse_pointer
+from safety_receipts.runner.hub.lfs import refuse_pointer
 
 _MAX_HEADER = 100_000_000
 """The safetensors format allows no longer header."""

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
-from safety_receipts.runner.checkpoint.lfs import refuse_pointers
 from safety_receipts.runner.checkpoint.model_files import read_json_object
+from safety_receipts.runner.hub.lfs import refuse_pointers
 
 TOKENIZER_TAG = "safety-receipts/tokenizer/1"
 

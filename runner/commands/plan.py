@@ -19,14 +19,15 @@ from safety_receipts.runner.commands.run import (
     model_options,
     strict_option,
 )
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.engines.device_speed import Throughput
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
+from safety_receipts.runner.present.judged import judged_document, judged_lines, template_facts
 from safety_receipts.runner.present.plan import plan_document, render_plan
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import find_point, view_prompt
 from safety_receipts.runner.run.dry_run import dry_run
-from safety_receipts.runner.run.estimate import Throughput
-from safety_receipts.runner.run.judged import judged_document, judged_lines, template_facts
 from safety_receipts.runner.run.progress import RunProgress
 
 _FEW_POINTS = 20_000
@@ -106,11 +107,10 @@ def _show_prompt(
     resolved: ResolvedPlan, beacon_value: str | None, wanted: str, output: Output
 ) -> None:
     index = find_point(resolved.predicate, wanted)
-    view = view_prompt(
-        renderer_of(resolved, beacon_value), resolved.artifacts, template_facts(resolved), index
-    )
+    renderer, texts = renderer_of(resolved, beacon_value), resolved.artifacts.texts
+    view = view_prompt(renderer, texts, template_facts(resolved), index)
     document = view.as_json() | {"judged": judged_document(resolved)}
-    control = resolved.artifacts.chat.template.control
+    control = texts.chat.template.control
 
     def render(console: Console) -> None:
         render_prompt(view, control, console)

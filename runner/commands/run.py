@@ -19,14 +19,15 @@ from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.runnable import check_runnable
-from safety_receipts.runner.plan.warnings import refuse_warnings
 from safety_receipts.runner.present.plan import duration
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
 from safety_receipts.runner.run.pilot import run_pilot
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.run.stopping import reasons_told
+from safety_receipts.runner.warnings import refuse_warnings
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -154,10 +155,8 @@ def run(  # one parameter an option
 
     if limit is not None:
         _check_pilot(key, out, options)
-    elif key is None or out is None:
-        raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
-    elif out == Path():
-        raise UsageError("--out names no folder", hint="name a new one")
+    else:
+        _check_place(key, out)
     with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
         signer = None if key is None else read_signer(key, passphrase_env, output)
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
@@ -170,6 +169,14 @@ def run(  # one parameter an option
         sealed = runner.run()
     report(sealed, resolved, out, output)
     return sealed.exit_code
+
+
+def _check_place(key: Path | None, out: Path | None) -> None:
+    """Refuse a run that nobody signs, or that has no folder."""
+    if key is None or out is None:
+        raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
+    if out == Path():
+        raise UsageError("--out names no folder", hint="name a new one")
 
 
 def beacon_value_of(text: str | None) -> str | None:

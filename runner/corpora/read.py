@@ -11,7 +11,6 @@ from typing import BinaryIO, NamedTuple
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import open_regular
-from safety_receipts.runner.corpora.hub import fetch
 from safety_receipts.runner.corpora.pairs import OWN, PAIRS, ULTRACHAT
 from safety_receipts.runner.corpora.reader import Reader, Shape
 from safety_receipts.runner.corpora.record import Record, listed
@@ -35,6 +34,7 @@ from safety_receipts.runner.corpora.rows import (
 )
 from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised
 from safety_receipts.runner.corpora.tables import Format, format_of, open_table
+from safety_receipts.runner.hub.fetch import fetch
 
 READERS: Mapping[str, Reader] = {
     "harmbench": HARMBENCH,

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, Final, NoReturn, Self
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError
-from safety_receipts.runner.checkpoint.lfs import refuse_pointer
 from safety_receipts.runner.corpora.parquet import parquet_rows, parquet_schema
 from safety_receipts.runner.corpora.record import Number, Record, listed
+from safety_receipts.runner.hub.lfs import refuse_pointer
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """Longest line of JSON, or lines of one CSV record; the longest conversation of UltraChat is a

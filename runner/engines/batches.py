@@ -11,8 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from safety_receipts.runner.checkpoint.model_facts import Architecture
 from safety_receipts.runner.engines.prefix.schedule import BatchSize
+
+ACCELERATOR_SHARE = 0.8
+"""Share of an accelerator's memory, free after loading, that batches may take by default."""
+CPU_SHARE = 0.5
+"""Share of the available main memory that batches may take by default."""
 
 SCRATCH_BYTES = 80
 """Scratch memory of sampling for each logit handled at once, in bytes; an upper bound."""
@@ -190,3 +197,14 @@ def available_memory() -> int:
     except OSError:
         return available
     return available if limit == "max" else max(0, min(available, int(limit) - int(used)))
+
+
+def default_memory(device: torch.device) -> int:
+    """Return the bytes that a batch may take where the caller names no bound."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * ACCELERATOR_SHARE)
+    if device.type == "mps":
+        left = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+        return int(left * ACCELERATOR_SHARE)
+    return int(available_memory() * CPU_SHARE)

@@ -127,19 +127,61 @@ class EngineIdentity:
     """Further packages and their versions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one batch."""
+
+    batch: int
+    """Its number: its place in :attr:`Generation.batches`."""
+    completions: tuple[Completion, ...]
+    """At most one for each of its requests, in any order."""
+    trouble: str | None = None
+    """Why requests are left without a completion, for people; None: there are none, or the
+    engine does not know."""
+
+
 class Generation(Protocol):
-    """Requests, cut into batches."""
+    """Requests, cut into batches, which are submitted and whose answers are collected.
+
+    A completion does not depend on which batches were submitted before or together with its
+    own, nor on the order in which they are finished, to the last bit where the hardware allows.
+    Calls come from one thread.
+    """
 
     @property
     def batches(self) -> Sequence[Sequence[int]]:
-        """Indices of the requests that are answered together; each in one batch."""
+        """Indices of the requests that are answered together; each in one batch.
 
-    def run(self, number: int) -> Iterator[Completion]:
-        """Yield one completion for each request of a batch, in any order.
-
-        Batches are best run in order.  A completion does not depend on which batches were
-        run before, to the last bit.
+        They depend on the requests, the decoding, the engine and its limits alone, and never on
+        how many workers there are or which of them is free.
         """
+
+    @property
+    def concurrency(self) -> int:
+        """Most batches, at least 1, that are submitted and whose turn has not come.
+
+        It bounds what is kept of answers that are finished before their turn as well, so that
+        an engine with several workers may name more than it has.
+        """
+
+    def submit(self, number: int) -> None:
+        """Hand over a batch, by its number; it is best done in order.
+
+        The engine may begin at once, or when it is asked to :meth:`collect`.
+        """
+
+    def collect(self) -> Answer:
+        """Wait for any batch that was submitted and return what became of it, once.
+
+        Whatever befalls a batch alone is part of its answer: completions with a reason, or
+        :attr:`Answer.trouble`.
+
+        Raises:
+            ReceiptsError: Nothing can be generated at all.
+        """
+
+    def close(self) -> None:
+        """Give up what was submitted and not collected; nothing is called afterwards."""
 
 
 class Engine(Protocol):
@@ -152,20 +194,11 @@ class Engine(Protocol):
     def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
         """Cut requests into batches, which depend on them, the engine and its limits alone.
 
-        Raises:
-            ValueError: Two requests have one key.
-        """
-
-    def generate(
-        self, requests: Sequence[Request], decoding: Decoding = GREEDY
-    ) -> Iterator[Completion]:
-        """Yield one completion for each request, in any order.
-
-        A request that cannot be answered gives a completion with finish ``error``; the others
+        A request that cannot be answered gets a completion with finish ``error``; the others
         are answered all the same.
 
         Raises:
-            ReceiptsError: Nothing can be generated at all.
+            ValueError: Two requests have one key.
         """
 
     def score(

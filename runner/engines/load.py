@@ -24,12 +24,10 @@ import transformers
 
 from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.checkpoint.config import CONFIG, one_line, read_config
 from safety_receipts.runner.checkpoint.model_facts import (
-    CONFIG,
     Architecture,
-    one_line,
     read_architecture,
-    read_config,
     refuse_untied_head,
 )
 from safety_receipts.runner.checkpoint.model_files import (

@@ -8,12 +8,13 @@ token that the mock answers with has margin 0 at its position, any other has mar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
-from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.checkpoint.config import one_line
+from safety_receipts.runner.engines.answers import OneAtATime
 from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
@@ -45,6 +46,7 @@ class MockEngine:
             response ends with the first stop id, or with ``max_new_tokens`` tokens.  One that
             does neither, and one that holds no token of the vocabulary, is an engine error,
             as is an exception; ``MemoryError`` is out of memory.
+        batch: Most requests that are answered together.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class MockEngine:
         vocabulary: int = 256,
         context_limit: int = 65_536,
         respond: Respond | None = None,
+        batch: int = BATCH,
     ) -> None:
         self.vocabulary = vocabulary
         self.context_limit = context_limit
         self._respond = respond
+        self._batch = batch
 
     @property
     def identity(self) -> EngineIdentity:
@@ -63,21 +67,17 @@ class MockEngine:
         return EngineIdentity(kind=EngineKind.MOCK, dtype=Dtype.FLOAT32, device="mock")
 
     def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
-        """Cut requests into batches of :data:`BATCH`, in their order."""
-        check_keys(requests)
-        return InOrder(requests, lambda batch: self.generate(batch, decoding))
-
-    def generate(
-        self, requests: Sequence[Request], decoding: Decoding = GREEDY
-    ) -> Iterator[Completion]:
-        """Yield one completion for each request, in order; see :class:`Engine`.
+        """Cut requests into batches, in their order; see :class:`Engine`.
 
         Raises:
             ValueError: Two requests have one key.
         """
         check_keys(requests)
-        for request in requests:
-            yield self._complete(request, decoding)
+        return as_they_come(
+            requests,
+            lambda batch: [self._complete(request, decoding) for request in batch],
+            self._batch,
+        )
 
     def score(
         self,
@@ -162,29 +162,18 @@ class MockEngine:
         )
 
 
-class InOrder:
-    """Requests in batches of :data:`BATCH`, in their order.
+def as_they_come(
+    requests: Sequence[Request],
+    answer: Callable[[Sequence[Request]], Iterable[Completion]],
+    size: int = BATCH,
+) -> OneAtATime:
+    """Return requests in batches of ``size``, in their order.
 
     Args:
         requests: The requests.
-        generate: Yields a completion for each of some of them.
+        answer: Yields a completion for each of some of them.
+        size: Most requests of a batch.
     """
-
-    def __init__(
-        self,
-        requests: Sequence[Request],
-        generate: Callable[[Sequence[Request]], Iterator[Completion]],
-    ) -> None:
-        self._requests = requests
-        self._generate = generate
-        starts = range(0, len(requests), BATCH)
-        self._batches = [range(i, min(i + BATCH, len(requests))) for i in starts]
-
-    @property
-    def batches(self) -> Sequence[Sequence[int]]:
-        """Indices of the requests that are answered together."""
-        return self._batches
-
-    def run(self, number: int) -> Iterator[Completion]:
-        """Yield one completion for each request of a batch."""
-        return self._generate([self._requests[index] for index in self._batches[number]])
+    starts = range(0, len(requests), size)
+    batches = [range(i, min(i + size, len(requests))) for i in starts]
+    return OneAtATime(batches, lambda n: answer([requests[index] for index in batches[n]]))

@@ -61,10 +61,10 @@ def loader_of(kind: EngineKind) -> LoadEngine | None:
 
 
 def _transformers(wish: EngineWish) -> LoadedEngine:
+    from safety_receipts.runner.engines.batches import default_memory  # noqa: PLC0415 (torch)
     from safety_receipts.runner.engines.load import load_model  # noqa: PLC0415 (torch)
     from safety_receipts.runner.engines.transformers_engine import (  # noqa: PLC0415 (torch)
         TransformersEngine,
-        default_memory,
     )
 
     model = load_model(

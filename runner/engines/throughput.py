@@ -9,7 +9,7 @@ import torch
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.run.estimate import Throughput
+from safety_receipts.runner.engines.device_speed import Throughput
 
 _SMALLEST_PRODUCT = 256
 _LARGEST_PRODUCT = 8192

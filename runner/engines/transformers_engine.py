@@ -20,8 +20,9 @@ import torch
 from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Reason
-from safety_receipts.runner.checkpoint.model_facts import one_line
-from safety_receipts.runner.engines.batches import Load, MemoryModel, available_memory, cut
+from safety_receipts.runner.checkpoint.config import one_line
+from safety_receipts.runner.engines.answers import OneAtATime
+from safety_receipts.runner.engines.batches import Load, MemoryModel, cut, default_memory
 from safety_receipts.runner.engines.decoding import sampling
 from safety_receipts.runner.engines.decoding.drafts import Draft
 from safety_receipts.runner.engines.engine import (
@@ -39,6 +40,7 @@ from safety_receipts.runner.engines.load import LoadedModel, load_model
 from safety_receipts.runner.engines.plain_batches import PlainBatches
 from safety_receipts.runner.engines.prefix.attention import Kernel, keeps_fp32
 from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
+from safety_receipts.runner.engines.prefix.probe import why_not_cached, why_not_shared
 from safety_receipts.runner.engines.prefix.schedule import (
     MAX_ROWS,
     SHARE_TOKENS,
@@ -47,14 +49,9 @@ from safety_receipts.runner.engines.prefix.schedule import (
     build_schedule,
 )
 from safety_receipts.runner.engines.prefix.shared_prefix import Setting
-from safety_receipts.runner.engines.probe import why_not_cached, why_not_shared
 from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
 from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
-ACCELERATOR_SHARE = 0.8
-"""Share of an accelerator's memory, free after loading, that batches may take by default."""
-CPU_SHARE = 0.5
-"""Share of the available main memory that batches may take by default."""
 CHUNK = {"cpu": 2048}
 """Most tokens of a forward pass over prompts, by kind of device."""
 OTHER_CHUNK = 8192
@@ -89,7 +86,7 @@ class TransformersEngine:
     Args:
         loaded: The model, from :func:`runner.engines.load.load_model` or ``wrap_model``.
         memory: Bytes that one batch may take beside the weights; None: a share of what is
-            free now (:data:`ACCELERATOR_SHARE`, :data:`CPU_SHARE`).  Batches, and with them
+            free now (:func:`runner.engines.batches.default_memory`).  Batches, and with them
             the last bits of results, are the same again only where it is given.
         max_rows: Most rows of a batch; None: :data:`MAX_ROWS`, and on a CPU fewer for a large
             model, as an interrupted batch is lost.
@@ -195,7 +192,8 @@ class TransformersEngine:
             for i in work.too_large
         ]
         rows = [[[sound[i] for i in row] for row in batch] for batch in work.batches]
-        return _Generation(requests, refused, rows, work.write)
+        batches = _Batches(requests, refused, rows, work.write)
+        return OneAtATime(batches.members, batches.run)
 
     def _work(self, requests: Sequence[Request], decoding: Decoding) -> _Work:
         if self._setting is None:
@@ -221,18 +219,6 @@ class TransformersEngine:
             [index for ask in schedule.too_large for index in groups[ask]],
             lambda number, drafts: prefix.generate(number, drafts, decoding),
         )
-
-    def generate(
-        self, requests: Sequence[Request], decoding: Decoding = GREEDY
-    ) -> Iterator[Completion]:
-        """Yield one completion for each request, batch by batch; see :class:`Engine`.
-
-        Raises:
-            ValueError: Two requests have one key.
-        """
-        generation = self.start(requests, decoding)
-        for number in range(len(generation.batches)):
-            yield from generation.run(number)
 
     def score(self, requests: Sequence[Pair], decoding: Decoding = GREEDY) -> Iterator[Margins]:
         """Yield the margins of given responses, batch by batch; see :class:`Engine`.
@@ -361,8 +347,8 @@ class TransformersEngine:
         return f"it needs more than the {self.memory:,} bytes that a batch may take"
 
 
-class _Generation:
-    """Requests cut into batches, the refused ones last.
+class _Batches:
+    """Answers requests in batches, the refused ones last.
 
     Args:
         requests: All of them.
@@ -382,30 +368,24 @@ class _Generation:
         self._refused = [completion for _, completion in refused]
         self._rows = rows
         self._write = write
-        self._batches = [[index for row in batch for index in row] for batch in rows]
-        if refused:
-            self._batches.append([index for index, _ in refused])
-
-    @property
-    def batches(self) -> Sequence[Sequence[int]]:
+        self.members = [[index for row in batch for index in row] for batch in rows]
         """Indices of the requests that are answered together."""
-        return self._batches
+        if refused:
+            self.members.append([index for index, _ in refused])
 
-    def run(self, number: int) -> Iterator[Completion]:
-        """Yield one completion for each request of a batch."""
+    def run(self, number: int) -> Sequence[Completion]:
+        """Return one completion for each request of a batch."""
         if number == len(self._rows):
-            yield from self._refused
-            return
+            return self._refused
         drafts = [Draft([self._requests[i] for i in row]) for row in self._rows[number]]
         try:
             self._write(number, drafts)
-            completions = [one for draft in drafts for one in draft.completions()]
+            return [one for draft in drafts for one in draft.completions()]
         except Exception as error:  # the model's code may raise anything; others go on
             # All rows of the batch fail, even those that had ended: were short responses kept
             # and long ones lost, the rates would lean towards the short ones.
             reason, message = _diagnose(error)
-            completions = [failed(r, reason, message) for draft in drafts for r in draft.requests]
-        yield from completions
+            return [failed(r, reason, message) for draft in drafts for r in draft.requests]
 
 
 def _faulty(pairs: Sequence[Pair], error: Exception) -> list[Margins]:
@@ -433,14 +413,3 @@ def _most_rows(loaded: LoadedModel) -> int:
         return MAX_ROWS
     model: Any = loaded.model
     return min(MAX_ROWS, max(_LEAST_ROWS, _CPU_WORK // int(model.num_parameters())))
-
-
-def default_memory(device: torch.device) -> int:
-    """Return the bytes that a batch may take where the caller names no bound."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free * ACCELERATOR_SHARE)
-    if device.type == "mps":
-        left = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-        return int(left * ACCELERATOR_SHARE)
-    return int(available_memory() * CPU_SHARE)

@@ -29,10 +29,10 @@ from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
 from safety_receipts.runner.judges.identity import Method, refuse_threshold, template_digest
 from safety_receipts.runner.judges.judge import Exchange
 from safety_receipts.runner.judges.weights import Weights
-from safety_receipts.runner.prompts.contexts import Message, Role
 from safety_receipts.runner.prompts.responses import ResponseReader, Rule
 from safety_receipts.runner.prompts.thoughts import MarkReader
 from safety_receipts.runner.templates.chat_template import Option
+from safety_receipts.runner.templates.messages import Message, Role
 
 if TYPE_CHECKING:
     from safety_receipts.runner.prompts.chat_format import ChatFormat
@@ -237,9 +237,9 @@ class _Asked:
 
     @classmethod
     def of(cls, folder: Path) -> _Asked:
-        from safety_receipts.runner.checkpoint.answers import found_thoughts  # noqa: PLC0415 (transformers)
+        from safety_receipts.runner.prompts.answers import found_thoughts  # noqa: PLC0415 (transformers)
         from safety_receipts.runner.prompts.chat_format import ChatFormat  # noqa: PLC0415 (transformers)
-        from safety_receipts.runner.templates.template_probe import Conversation  # noqa: PLC0415 (transformers)
+        from safety_receipts.runner.prompts.template_probe import Conversation  # noqa: PLC0415 (transformers)
 
         chat = ChatFormat.load(folder)
         options = {"enable_thinking": False} if "enable_thinking" in chat.names else {}

@@ -22,7 +22,7 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.checkpoint.model_facts import CONFIG, one_line, read_config
+from safety_receipts.runner.checkpoint.config import CONFIG, one_line, read_config
 from safety_receipts.runner.checkpoint.model_files import read_json_object, read_weights
 from safety_receipts.runner.judges.generative import unjudged
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError

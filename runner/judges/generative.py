@@ -15,6 +15,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import overflows
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
+from safety_receipts.runner.engines.answers import generate
 from safety_receipts.runner.engines.engine import Completion, Engine, Request
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
 from safety_receipts.runner.judges.judge import Exchange, Judgement
@@ -118,7 +119,8 @@ class GenerativeJudge:
             else:
                 requests[request.key] = exchange, request
         if requests:
-            for completion in self._engine.generate([request for _, request in requests.values()]):
+            asking = [request for _, request in requests.values()]
+            for completion in generate(self._engine, asking):
                 judgements[requests[completion.key][0]] = self._judgement(completion)
         unanswered = unjudged("the engine gave no completion")
         return [judgements.get(exchange, unanswered) for exchange in asked]

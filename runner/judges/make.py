@@ -5,63 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_never
 
-from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IntegrityError, UsageError
-from safety_receipts.receipts.model.checkpoint import CheckpointFile
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.runner.judges.identity import Origin, identify
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.registry import Model, Rule, kind_of_judge
 from safety_receipts.runner.judges.weights import Weights
-from safety_receipts.runner.plan.entries import JudgeIdentityEntry
-
-
-def resolve_judge(
-    entry: JudgeIdentityEntry,
-    folder: Path | None,
-    root: Sha256 | None,
-    *,
-    files: tuple[CheckpointFile, ...] | None = None,
-    run_template: bool = True,
-) -> JudgeIdentity:
-    """Return the identity of the judge that a plan names; loads no weights and no torch.
-
-    Args:
-        entry: The plan's.
-        folder: Folder of its weights; None for a rule.
-        root: OpenSSF Model Signing root of that folder; None for a rule.
-        files: The folder's files; None for a rule, or where they are not to be stated.
-        run_template: Whether a chat judge's template may be rendered, which says how it is asked
-            and read.  False for a folder that is not the one it should be: its identity is then
-            another anyhow.
-
-    Raises:
-        UsageError: The entry asks for what such a judge cannot do.
-        FileAccessError: A classifier's configuration cannot be read.
-        MalformedError: It names no refusal label.
-    """
-    if entry.base_url is not None:
-        raise UsageError(
-            "a judge behind an API is not supported yet",
-            place="base_url",
-            hint="give path, or hub with revision, of a chat checkpoint, and no base_url",
-        )
-    kind = kind_of_judge(entry.kind)
-    method = kind.methods(entry.threshold)[0]
-    match kind.made:
-        case Rule(name=name):
-            return identify(method, Origin(entry.name or name))
-        case Model(module=module):
-            if folder is None or root is None:
-                raise UsageError(
-                    f"a {entry.kind.value} judge needs its weights",
-                    hint="give path, or hub with revision, of the judge's folder",
-                )
-            method = module().look(folder, method, run_template=run_template)
-            name = entry.name or entry.hub or folder.resolve().name
-            return identify(method, Origin(name, entry.hub, entry.revision, root, files))
-        case _:
-            assert_never(kind.made)
 
 
 def load_judge(

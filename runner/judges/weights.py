@@ -14,8 +14,9 @@ from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.extras import install
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.runner.checkpoint.config import CONFIG
 from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
-from safety_receipts.runner.checkpoint.model_facts import CONFIG, Architecture
+from safety_receipts.runner.checkpoint.model_facts import Architecture
 from safety_receipts.runner.checkpoint.model_files import read_json_object
 from safety_receipts.runner.judges.generative import Limits
 
@@ -45,7 +46,7 @@ class Weights:
         """
         try:
             import_module("torch")
-            prompts: Any = import_module("safety_receipts.runner.prompts.chat_format")
+            prompts: Any = import_module("safety_receipts.runner.prompts.tokenizer")
         except ImportError:
             raise IncompleteError(
                 "this judge needs torch and transformers", hint=install("run")

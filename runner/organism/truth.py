@@ -18,7 +18,7 @@ from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.point import Outcome, Point
 from safety_receipts.runner.organism import members
 from safety_receipts.runner.organism.law import LAWS, Law, comply_probability
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import Renderer
 
@@ -57,7 +57,7 @@ def compare(
     """
     law = law_of(resolved)
     seed = event_seed(digest_of(resolved.predicate), beacon_value)
-    renderer = Renderer(resolved.predicate, resolved.artifacts, seed)
+    renderer = Renderer(resolved.predicate, resolved.artifacts.texts, seed)
     harmful = {s.name for s in resolved.predicate.queries if s.role is QueryRole.HARMFUL}
     chances: dict[ConditionId, list[float]] = defaultdict(list)
     complied: dict[ConditionId, int] = defaultdict(int)

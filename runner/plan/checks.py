@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from safety_receipts.receipts.events.coherence import ANSWERED_BY
 from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, QueryRole
-from safety_receipts.runner.plan.entries import (
+from safety_receipts.runner.plan.entries.demonstrations import DemonstrationsEntry
+from safety_receipts.runner.plan.entries.experiments import (
     BenignSourcesEntry,
     ContextsEntry,
-    DemonstrationsEntry,
-    PlanFile,
     ResponsePrefixEntry,
     SweepEntry,
 )
+from safety_receipts.runner.plan.entries.plan_file import PlanFile
 from safety_receipts.runner.plan.yaml_file import KeyPath
 
 _Problems = Iterator[tuple[KeyPath, str]]

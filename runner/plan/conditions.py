@@ -21,16 +21,16 @@ from safety_receipts.receipts.model.demonstrations import (
     PlannedCondition,
     ShownContext,
 )
-from safety_receipts.runner.plan.entries import (
+from safety_receipts.runner.plan.entries.experiments import (
     BenignSourcesEntry,
     ContextsEntry,
     ExperimentEntry,
     FixedHarmfulEntry,
     OrderingsEntry,
-    PlanFile,
     ResponsePrefixEntry,
     SweepEntry,
 )
+from safety_receipts.runner.plan.entries.plan_file import PlanFile
 from safety_receipts.runner.prompts.contexts import planned_context
 
 

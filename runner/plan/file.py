@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.runner.plan.checks import contradictions
-from safety_receipts.runner.plan.entries import PlanFile
+from safety_receipts.runner.plan.entries.plan_file import PlanFile
 from safety_receipts.runner.plan.yaml_file import KeyPath, YamlFile, load_yaml
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from safety_receipts import schemas
 from safety_receipts.receipts.documents.generate_schemas import generate as generate_document
 from safety_receipts.receipts.io.files import atomic_write
-from safety_receipts.runner.plan.entries import PlanFile
+from safety_receipts.runner.plan.entries.plan_file import PlanFile
 
 NAME = "plan-file"
 """Name of the schema."""

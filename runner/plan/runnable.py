@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safety_receipts.runner.checkpoint.model_facts import read_config
+from safety_receipts.runner.checkpoint.config import read_config
 from safety_receipts.runner.checkpoint.quantisation import (
     check_packages,
     device_warnings,
     quantisation_of,
 )
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 
 
 def check_runnable(resolved: ResolvedPlan, device: str) -> ResolvedPlan:
@@ -26,7 +26,7 @@ def check_runnable(resolved: ResolvedPlan, device: str) -> ResolvedPlan:
         IncompleteError: A package that they need is not installed.
     """
     artifacts = resolved.artifacts
-    methods = [(artifacts.facts.quantisation, artifacts.folder)]
+    methods = [(artifacts.checkpoint.facts.quantisation, artifacts.checkpoint.folder)]
     for folder in (artifacts.judge_folder, artifacts.second_judge_folder):
         if folder is not None:
             methods.append((quantisation_of(read_config(folder)), folder))

@@ -19,7 +19,7 @@ from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.statement import PlanStatement
 from safety_receipts.receipts.seal import plan_statement, seal_plan
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.rendering import Renderer
 
 
@@ -31,7 +31,7 @@ def digest_of(plan: PlanPredicate) -> Sha256:
 def renderer_of(resolved: ResolvedPlan, beacon_value: str | None) -> Renderer:
     """Return the renderer of a plan's prompts."""
     seed = event_seed(digest_of(resolved.predicate), beacon_value)
-    return Renderer(resolved.predicate, resolved.artifacts, seed)
+    return Renderer(resolved.predicate, resolved.artifacts.texts, seed)
 
 
 def write_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope:

@@ -13,9 +13,9 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.present.inputs import input_rows, inputs_document, sampling_words
 from safety_receipts.runner.checkpoint.sampling_defaults import meaning_of
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.present.judged import judged_document, judged_lines
 from safety_receipts.runner.run.dry_run import Choice, DryRun
-from safety_receipts.runner.run.judged import judged_document, judged_lines
 
 _BEGINNING: Final = 60
 """Characters shown of a system prompt."""
@@ -29,71 +29,22 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
         "plan": str(resolved.file),
         "name": plan.name,
         "digest": digest,
-        "checkpoint": {
-            "name": plan.checkpoint.name,
-            "root": plan.checkpoint.root,
-            "files": len(plan.checkpoint.files),
-            "parameters": resolved.artifacts.facts.parameters,
-            "contextLimit": plan.prompt.context_limit,
-            "dtype": plan.checkpoint.dtype.value,
-            "quantisation": plan.checkpoint.quantisation,
-            "dequantised": plan.checkpoint.dequantised,
-        },
+        "checkpoint": _checkpoint(resolved),
         "instrument": plan.instrument,
         "systemPromptMoved": report.moves_system,
         "inputs": {
             **inputs_document(plan),
             "systemPrompt": _system(resolved),
         },
-        "queries": [
-            {
-                "name": source.name,
-                "role": source.role.value,
-                "selected": source.selected,
-                "emptyRows": source.empty_rows,
-                "duplicateRows": source.duplicate_rows,
-                "digest": source.digest,
-            }
-            for source in plan.queries
-        ],
+        "queries": _queries(plan),
         "repeatedQueries": {
             "requests": len(plan.same_queries or ()),
             "queries": sum(map(len, plan.same_queries or ())),
             "leftOut": sum(source.repeated_rows or 0 for source in plan.queries),
         },
-        "pools": [
-            {
-                "name": source.name,
-                "kind": source.kind.value,
-                "pool": source.pool,
-                "decontaminated": source.decontaminated,
-                "emptyRows": source.empty_rows,
-                "duplicateRows": source.duplicate_rows,
-                "digest": source.digest,
-            }
-            for source in plan.demonstrations.sources
-        ],
-        "sampling": {
-            "method": plan.sampling.method.value,
-            "temperature": plan.sampling.temperature,
-            "topP": plan.sampling.top_p,
-            "topK": plan.sampling.top_k,
-            "repetitionPenalty": plan.sampling.repetition_penalty,
-            "maxNewTokens": plan.sampling.max_new_tokens,
-            "defaultsNotApplied": [
-                {"name": one.name, "value": one.value, "meaning": meaning_of(one.name)}
-                for one in plan.sampling.defaults_not_applied or ()
-            ],
-        },
-        "endTokens": [
-            {
-                "token": end.token,
-                "text": end.text,
-                "origins": [origin.value for origin in end.origins],
-                "removed": end.removed,
-            }
-            for end in resolved.artifacts.end_tokens.found
-        ],
+        "pools": _pools(plan),
+        "sampling": _sampling_document(plan),
+        "endTokens": _end_tokens(resolved),
         "warnings": [warning.as_json() for warning in resolved.warnings],
         "judge": {"name": plan.judge.name, "digest": plan.judge.digest},
         "judged": judged_document(resolved),
@@ -112,6 +63,76 @@ def plan_document(resolved: ResolvedPlan, report: DryRun, digest: Sha256) -> dic
         "chosen": _choice(report.chosen),
         "alternatives": [_choice(choice) for choice in report.alternatives],
     }
+
+
+def _checkpoint(resolved: ResolvedPlan) -> dict[str, Any]:
+    plan = resolved.predicate
+    return {
+        "name": plan.checkpoint.name,
+        "root": plan.checkpoint.root,
+        "files": len(plan.checkpoint.files),
+        "parameters": resolved.artifacts.checkpoint.facts.parameters,
+        "contextLimit": plan.prompt.context_limit,
+        "dtype": plan.checkpoint.dtype.value,
+        "quantisation": plan.checkpoint.quantisation,
+        "dequantised": plan.checkpoint.dequantised,
+    }
+
+
+def _queries(plan: PlanPredicate) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": source.name,
+            "role": source.role.value,
+            "selected": source.selected,
+            "emptyRows": source.empty_rows,
+            "duplicateRows": source.duplicate_rows,
+            "digest": source.digest,
+        }
+        for source in plan.queries
+    ]
+
+
+def _pools(plan: PlanPredicate) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": source.name,
+            "kind": source.kind.value,
+            "pool": source.pool,
+            "decontaminated": source.decontaminated,
+            "emptyRows": source.empty_rows,
+            "duplicateRows": source.duplicate_rows,
+            "digest": source.digest,
+        }
+        for source in plan.demonstrations.sources
+    ]
+
+
+def _sampling_document(plan: PlanPredicate) -> dict[str, Any]:
+    return {
+        "method": plan.sampling.method.value,
+        "temperature": plan.sampling.temperature,
+        "topP": plan.sampling.top_p,
+        "topK": plan.sampling.top_k,
+        "repetitionPenalty": plan.sampling.repetition_penalty,
+        "maxNewTokens": plan.sampling.max_new_tokens,
+        "defaultsNotApplied": [
+            {"name": one.name, "value": one.value, "meaning": meaning_of(one.name)}
+            for one in plan.sampling.defaults_not_applied or ()
+        ],
+    }
+
+
+def _end_tokens(resolved: ResolvedPlan) -> list[dict[str, Any]]:
+    return [
+        {
+            "token": end.token,
+            "text": end.text,
+            "origins": [origin.value for origin in end.origins],
+            "removed": end.removed,
+        }
+        for end in resolved.artifacts.checkpoint.end_tokens.found
+    ]
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
@@ -184,7 +205,7 @@ def _sampling(sampling: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _system(resolved: ResolvedPlan) -> dict[str, Any] | None:
     """Return the system prompt: its digest, how it begins and where it comes from; None: none."""
-    digest, text = resolved.predicate.prompt.system_prompt, resolved.artifacts.system
+    digest, text = resolved.predicate.prompt.system_prompt, resolved.artifacts.texts.system
     if digest is None or text is None:
         return None
     return {

@@ -8,43 +8,32 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import jinja2
-from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
-# Not public, and the only way to the sandbox in which deployments run templates: what takes
-# variables by name does not take a clock.
-from transformers.utils.chat_template_utils import _compile_jinja_template
+from transformers import PreTrainedTokenizerBase
 
 from safety_receipts.receipts.canonical import Sha256, sha256_hex
-from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
-from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.runner.checkpoint.folder_trial import Part, tried
 from safety_receipts.runner.checkpoint.tokenizer_files import (
     TOKENIZER_CONFIG,
-    TOKENIZER_FILE,
     read_template,
-    refuse_open_tokenizer,
     template_digest,
     tokenizer_digest,
 )
-from safety_receipts.runner.prompts.contexts import Message, Role
-from safety_receipts.runner.prompts.prompt_reader import Mark, PromptReader, cuttable
-from safety_receipts.runner.prompts.responses import FINAL, Channels, Harmony, Thoughts
+from safety_receipts.runner.prompts.plain_content import PlainContentReader, forged
+from safety_receipts.runner.prompts.prompt_reader import PromptReader, cuttable
+from safety_receipts.runner.prompts.responses import FINAL, Harmony, channels_of
 from safety_receipts.runner.prompts.thoughts import find_marks
-from safety_receipts.runner.templates.bounded import OutOfTimeError
-from safety_receipts.runner.templates.chat_template import (
-    ChatTemplate,
-    Option,
-    Rendered,
-    bounds_here,
-    unused_characters,
-)
-from safety_receipts.runner.templates.folder_trial import Part, tried
+from safety_receipts.runner.prompts.tokenizer import load_tried_tokenizer
+from safety_receipts.runner.templates.chat_template import ChatTemplate, Option
+from safety_receipts.runner.templates.compiled import compiled_template
+from safety_receipts.runner.templates.markup import is_markup, written_around
+from safety_receipts.runner.templates.messages import Message, Role
+from safety_receipts.runner.templates.rendered import Rendered
 from safety_receipts.runner.templates.template_text import literals, names, parsed, written
 from safety_receipts.runner.templates.turn_end import turn_end
 
@@ -60,9 +49,9 @@ where neither matters the two are the same (:attr:`ChatFormat.first_rendering_di
 PROMPT_TAG = "safety-receipts/prompt/1"
 
 _NO_LIMIT = 10**15
+"""What transformers takes for the longest context where none is stated is larger than this."""
 _LARGEST_ID = 2**32 - 1
 """Largest id that the tokenizers library can be asked for."""
-"""What transformers takes for the longest context where none is stated is larger than this."""
 
 _NO_OPTIONS: Mapping[str, Option] = {}
 
@@ -99,7 +88,7 @@ class ChatFormat:
         self._tokenizer = tokenizer
         source = read_template(folder)
         _check_template(folder, source, tokenizer)
-        compiled = _compiled(folder, source)
+        compiled = compiled_template(folder, source)
         tree = parsed(compiled, source)
         added = tokenizer.added_tokens_decoder
         self.added: Mapping[str, int] = {token.content: id_ for id_, token in added.items()}
@@ -113,12 +102,13 @@ class ChatFormat:
         """The texts that stand in the template, each once."""
         self.names = names(tree)
         """Names of the variables, keys and attributes that the template reads."""
-        ids_written = {
-            id_: token
-            for token, id_ in self.added.items()
-            if any(token in text for text in self.texts)
-        }
-        self.channels = _channels({token: id_ for id_, token in ids_written.items()})
+        self.channels = channels_of(
+            {
+                token: id_
+                for token, id_ in self.added.items()
+                if any(token in text for text in self.texts)
+            }
+        )
         """How responses are divided into channels; None: they are not.  From the template, as a
         vocabulary may have the tokens of a format that its template does not use."""
         markup = tuple(written(tree))
@@ -129,14 +119,9 @@ class ChatFormat:
             for id_, token in added.items()
             if token.special
             or token.content in marks
-            or (_is_markup(token.content) and any(token.content in text for text in markup))
+            or (is_markup(token.content) and any(token.content in text for text in markup))
         }
-        shown = _written_around(self._with_control(source, compiled))
-        self._control |= {
-            id_: token
-            for token, id_ in self.added.items()
-            if _is_markup(token) and any(token in text for text in shown)
-        }
+        self._control |= self._shown_control(source, compiled)
         first = {
             id_: token.content
             for id_, token in added.items()
@@ -146,18 +131,24 @@ class ChatFormat:
         """Whether the first rule of rendering takes other tokens for control tokens here."""
         self.template = self._with_control(source, compiled)
         """The chat template."""
-        self._reader = PromptReader(
-            self._encode,
-            self._control,
-            cuttable(added, self._control),
-        )
-        self._blind: dict[str, tuple[Tokenizer, dict[int, int]]] = {}
+        self._reader = PromptReader(self._encode, self._control, cuttable(added, self._control))
+        backend = tokenizer.backend_tokenizer
+        self._plain_content = PlainContentReader(folder, backend, self._control)
         self.template_digest = template_digest(source)
         """SHA-256 of the template's text in UTF-8; of several templates, the one named
         ``default``."""
         self.tokenizer_digest = tokenizer_digest(folder)
         """Digest of the tokenizer's files
         (:func:`runner.checkpoint.tokenizer_files.tokenizer_digest`)."""
+
+    def _shown_control(self, source: str, compiled: jinja2.Template) -> dict[int, str]:
+        """Return markup that the template writes around a short conversation, by id."""
+        shown = written_around(self._with_control(source, compiled))
+        return {
+            id_: token
+            for token, id_ in self.added.items()
+            if is_markup(token) and any(token in text for text in shown)
+        }
 
     def _with_control(self, source: str, compiled: jinja2.Template) -> ChatTemplate:
         longest_first = sorted(self._control.values(), key=len, reverse=True)
@@ -177,7 +168,7 @@ class ChatFormat:
             UsageError: There is no chat template, or the tokenizer has no fast version.
         """
         tried(folder, Part.CHAT)
-        return cls(folder, _load_tokenizer(folder))
+        return cls(folder, load_tried_tokenizer(folder))
 
     @property
     def judged_channel(self) -> str | None:
@@ -303,8 +294,8 @@ class ChatFormat:
             UsageError: The tokenizer makes a control token of content whatever is done.
         """
         reading = self._reader.read(rendered.text)
-        if self._forged(reading.marks, rendered.spans) is not None:
-            return self._tokens_of_plain_content(rendered)
+        if forged(reading.marks, rendered.spans, self._control) is not None:
+            return self._plain_content.tokens(rendered, self.template)
         return reading.ids
 
     def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -331,136 +322,6 @@ class ChatFormat:
         """Return how a token that is special or added is spelt."""
         return self._spellings[token]
 
-    def _forged(self, marks: Iterable[Mark], spans: Sequence[tuple[int, int]]) -> str | None:
-        """Return a control token that was read, in part or whole, from content; or None."""
-        for mark in marks:
-            # Of the spans that start before the token ends, the last reaches furthest.
-            place = bisect_left(spans, (mark.end, 0)) - 1
-            if place >= 0 and spans[place][1] > mark.start:
-                return self._control[mark.id]
-        return None
-
-    def _tokens_of_plain_content(self, rendered: Rendered) -> tuple[int, ...]:
-        """Return the ids where content spells control tokens, in one reading of the whole.
-
-        In the text around contents every control token is replaced by a character that
-        occurs nowhere else, and a copy of the tokenizer knows the control tokens by these
-        characters only.
-        """
-        names = unused_characters(len(self._control), [rendered.text])
-        tokenizer, original = self._blind_copy(names)
-        stand_ins = dict(zip(self._control.values(), names, strict=True))
-
-        def around(start: int, end: int) -> str:
-            piece = rendered.text[start:end]
-            return self.template.control.sub(lambda match: stand_ins[match[0]], piece)
-
-        text, spans, place = "", [], 0
-        for start, end in rendered.spans:
-            text += around(place, start)
-            spans.append((len(text), len(text) + end - start))
-            text += rendered.text[start:end]
-            place = end
-        text += around(place, len(rendered.text))
-        encoded = tokenizer.encode(text, add_special_tokens=False)
-        ids = [original.get(id_, id_) for id_ in encoded.ids]
-        marks = [
-            Mark(id_, place, *offsets)
-            for place, (id_, offsets) in enumerate(zip(ids, encoded.offsets, strict=True))
-            if id_ in self._control
-        ]
-        forged = self._forged(marks, spans)
-        if forged is not None:
-            raise UsageError(
-                f"the tokenizer reads {forged} in a message's content as a control token",
-                file=self.folder,
-                hint="take that row out of the corpus, with `where:`",
-            )
-        return tuple(ids)
-
-    def _blind_copy(self, names: str) -> tuple[Tokenizer, dict[int, int]]:
-        """Return the tokenizer with other names for control tokens, and what to make of its ids."""
-        if names not in self._blind:
-            backend = self._tokenizer.backend_tokenizer
-            data = json.loads(backend.to_str())
-            contents = {token["id"]: token["content"] for token in data["added_tokens"]}
-            stand_ins = dict(zip(self._control, names, strict=True))
-            for token in data["added_tokens"]:
-                token["content"] = stand_ins.get(token["id"], token["content"])
-            data.update(truncation=None, padding=None, post_processor=None)
-            try:
-                copy = Tokenizer.from_str(json.dumps(data))
-            except Exception as error:  # the library's own, of a bare kind
-                raise self._uncopied(one_line(error)) from None
-            # A token under a new name can be given another id than its own.
-            original: dict[int, int] = {}
-            for id_, content in contents.items():
-                new = copy.token_to_id(stand_ins.get(id_, content))
-                if new is None:
-                    raise self._uncopied(f"the copy has no token {id_}")
-                original[new] = id_
-            self._blind[names] = copy, original
-        return self._blind[names]
-
-    def _uncopied(self, why: str) -> MalformedError:
-        return MalformedError(
-            f"the tokenizer cannot be copied: {why}",
-            file=self.folder / TOKENIZER_FILE,
-            hint="a file may be damaged; get the checkpoint again",
-        )
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model's folder, of the fast kind.
-
-    No code of the folder is run and nothing is fetched.
-
-    Raises:
-        FileAccessError: The folder or its tokenizer is missing, or cannot be read.
-        MalformedError: The tokenizer cannot be understood.
-        UsageError: It has no fast version, or it is open which it is
-            (:func:`runner.checkpoint.tokenizer_files.refuse_open_tokenizer`).
-    """
-    tried(folder, Part.TOKENIZER)
-    return _load_tokenizer(folder)
-
-
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer that was tried."""
-    if not folder.is_dir():
-        raise FileAccessError("no such folder", file=folder)
-    refuse_open_tokenizer(folder)
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            # Absolute: a folder that is called like a repository could be taken for it.
-            folder.absolute(),
-            local_files_only=True,
-            trust_remote_code=False,
-            mistral_format=False,  # else taken where mistral-common is installed
-        )
-    except Exception as error:  # the tokenizers library raises bare Exception
-        if isinstance(error, OSError) and error.errno is not None:
-            raise FileAccessError.from_os(error, "load the tokenizer", folder) from None
-        if "trust_remote_code" in str(error):
-            raise UsageError(
-                "the checkpoint wants code in its folder run, and that is never done",
-                file=folder,
-                hint="use a checkpoint whose tokenizer transformers itself has",
-            ) from None
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise MalformedError(
-            f"the tokenizer cannot be loaded: {reason}",
-            file=folder,
-            hint="a file may be damaged; get the checkpoint again",
-        ) from None
-    if not getattr(tokenizer, "is_fast", False):
-        raise UsageError(
-            "the tokenizer has no fast version, and only those say where a token comes from",
-            file=folder,
-            hint="convert it to tokenizer.json with transformers' save_pretrained",
-        )
-    return cast(PreTrainedTokenizerBase, tokenizer)
-
 
 def _check_template(folder: Path, source: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Make sure that the template which was read is the one that transformers takes."""
@@ -473,58 +334,3 @@ def _check_template(folder: Path, source: str, tokenizer: PreTrainedTokenizerBas
             file=folder,
             hint="keep one chat template, as chat_template.jinja",
         )
-
-
-_DAY: Final = "2026-01-31"
-_SAID: Final = (
-    Message(Role.SYSTEM, "Be brief."),
-    Message(Role.USER, "How is tea made?"),
-    Message(Role.ASSISTANT, "With water."),
-    Message(Role.USER, "And coffee?"),
-)
-
-
-def _written_around(template: ChatTemplate) -> list[str]:
-    """Return what a template writes around messages, as some put their markup together."""
-    texts: list[str] = []
-    for said in (_SAID, _SAID[1:], _SAID[1:2]):
-        try:
-            texts += template.rendered(said, _DAY, {}).around
-        except UsageError:
-            continue  # what refuses one of them may show another
-    return texts
-
-
-def _is_markup(token: str) -> bool:
-    """Say whether an added token is markup and no mere text: a digit, a word, a run of spaces."""
-    bare = token.replace("▁", " ").strip()
-    return len(bare) > 1 and not all(part.isalnum() for part in bare.split())
-
-
-def _compiled(folder: Path, source: str) -> jinja2.Template:
-    try:
-        # Compiling works out what is constant, however large.
-        with bounds_here():
-            template: jinja2.Template = _compile_jinja_template(source)
-    except jinja2.TemplateSyntaxError as error:
-        raise MalformedError(
-            f"the chat template is no template: {error.message}",
-            file=folder,
-            place=f"line {error.lineno} of the template",
-        ) from None
-    except (OutOfTimeError, MemoryError):
-        raise MalformedError("the chat template is too large to compile", file=folder) from None
-    return template
-
-
-def _channels(ids: Mapping[str, int]) -> Channels | None:
-    if {"<|start|>", "<|channel|>", "<|message|>"} <= ids.keys():
-        ends = ("<|start|>", "<|end|>", "<|return|>", "<|call|>")
-        return Harmony(
-            ids["<|channel|>"],
-            ids["<|message|>"],
-            frozenset(ids[token] for token in ends if token in ids),
-        )
-    if {"<|channel>", "<channel|>"} <= ids.keys():
-        return Thoughts(ids["<|channel>"], ids["<channel|>"])
-    return None

@@ -13,8 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
 
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex
 from safety_receipts.receipts.errors import UsageError
@@ -25,55 +23,9 @@ from safety_receipts.receipts.model.demonstrations import (
     ShownContext,
 )
 from safety_receipts.runner.prompts.demonstrations import Demonstration
+from safety_receipts.runner.templates.messages import Message, Role, ToolCall
 
 WRAPPER_TAG = "safety-receipts/context/1"
-
-
-class Role(StrEnum):
-    """Who a message is from, in the words chat templates use."""
-
-    SYSTEM = "system"
-    USER = "user"
-    ASSISTANT = "assistant"
-    TOOL = "tool"
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call of a tool by the assistant."""
-
-    id: str
-    """What its result refers to."""
-    name: str
-    """Name of the tool."""
-    arguments: tuple[tuple[str, str], ...]
-    """Arguments by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a conversation."""
-
-    role: Role
-    """Who it is from."""
-    content: str
-    """What it says; empty where it is a tool call."""
-    call: ToolCall | None = None
-    """The call it makes, if it is the assistant's, or whose result it is, if it is a tool's."""
-
-    def as_template_data(self) -> dict[str, Any]:
-        """Return the dictionary that chat templates take, in the OpenAI API's shape.
-
-        A tool call has no ``content``: several templates print ``None`` or an empty text.
-        """
-        if self.call is None:
-            return {"role": self.role.value, "content": self.content}
-        if self.role is Role.TOOL:
-            named = {"name": self.call.name, "tool_call_id": self.call.id}
-            return {"role": self.role.value, "content": self.content, **named}
-        function = {"name": self.call.name, "arguments": dict(self.call.arguments)}
-        calls = [{"id": self.call.id, "type": "function", "function": function}]
-        return {"role": self.role.value, "tool_calls": calls}
 
 
 @dataclass(frozen=True)

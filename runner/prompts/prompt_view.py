@@ -18,10 +18,10 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.events.grid import planned_points
 from safety_receipts.receipts.model.base import ConditionId, QueryId
 from safety_receipts.receipts.model.plan import PlanPredicate
-from safety_receipts.runner.plan.resolve import Artifacts
-from safety_receipts.runner.prompts.contexts import Role
 from safety_receipts.runner.prompts.rendering import PointConversation, Renderer
-from safety_receipts.runner.templates.template_probe import Conversation, TemplateFacts
+from safety_receipts.runner.prompts.template_probe import Conversation, TemplateFacts
+from safety_receipts.runner.prompts.texts import PromptTexts
+from safety_receipts.runner.templates.messages import Role
 
 
 class Origin(StrEnum):
@@ -123,13 +123,13 @@ def _alike(name: str, names: Sequence[str]) -> str:
 
 
 def view_prompt(
-    renderer: Renderer, artifacts: Artifacts, facts: TemplateFacts | None, index: int
+    renderer: Renderer, texts: PromptTexts, facts: TemplateFacts | None, index: int
 ) -> PromptView:
     """Return the prompt of a point with the origins of its parts.
 
     Args:
         renderer: Renders the plan's prompts.
-        artifacts: What the plan's digests stand for.
+        texts: What they are made of.
         facts: What the template does beside showing messages, where it was tried.
         index: The point.
 
@@ -138,12 +138,12 @@ def view_prompt(
     """
     plan, point = renderer.plan, renderer.render(index)
     said = renderer.conversation(index)
-    told = Conversation(artifacts.system, plan.prompt.date, plan.prompt.template_options)
-    template = artifacts.chat.template
+    told = Conversation(texts.system, plan.prompt.date, plan.prompt.template_options)
+    template = texts.chat.template
     rendered = template.rendered(said.messages, told.date, told.options)
     closed = template.rendered(said.messages, told.date, told.options, generation_prompt=False)
     tail = len(closed.text) if rendered.text.startswith(closed.text) else rendered.spans[-1][1]
-    contents = dict(_contents(said, point.query_id, artifacts.system))
+    contents = dict(_contents(said, point.query_id, texts.system))
     own = None if facts is None else facts.own_prompt
     parts: list[Part] = []
     place = 0

@@ -20,9 +20,8 @@ from safety_receipts.receipts.model.demonstrations import (
     is_drawn,
 )
 from safety_receipts.receipts.model.plan import PlanPredicate
-from safety_receipts.runner.plan.resolve import Artifacts
 from safety_receipts.runner.prompts.chat_format import prompt_digest
-from safety_receipts.runner.prompts.contexts import Message, messages
+from safety_receipts.runner.prompts.contexts import messages
 from safety_receipts.runner.prompts.demonstrations import (
     Demonstration,
     DemonstrationList,
@@ -31,8 +30,10 @@ from safety_receipts.runner.prompts.demonstrations import (
     gap_turns,
     shown_labels,
 )
+from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.runner.prompts.thoughts import opened_by
 from safety_receipts.runner.templates.chat_template import AlteredMessageError
+from safety_receipts.runner.templates.messages import Message
 
 _LISTS_KEPT = 64
 """Demonstration lists kept for the next queries."""
@@ -85,13 +86,13 @@ class Renderer:
 
     Args:
         plan: The plan.
-        artifacts: What its digests stand for.
+        texts: What its prompts are made of.
         seed: The event's seed.
     """
 
-    def __init__(self, plan: PlanPredicate, artifacts: Artifacts, seed: Sha256) -> None:
+    def __init__(self, plan: PlanPredicate, texts: PromptTexts, seed: Sha256) -> None:
         self.plan = plan
-        self._artifacts = artifacts
+        self._texts = texts
         self._seed = seed
         self._blocks = blocks(plan)
         self._conditions = {condition.id: condition for condition in plan.conditions}
@@ -137,7 +138,7 @@ class Renderer:
         )
 
     def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
-        chat, prompt = self._artifacts.chat, self.plan.prompt
+        chat, prompt = self._texts.chat, self.plan.prompt
         rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
         self._check_opened(rendered.tail)
         return chat.tokens_of(rendered)
@@ -155,7 +156,7 @@ class Renderer:
         for item in items:
             if content in (item.request, item.response):
                 source = condition.benign_source or condition.context.gap_source
-                pool = self._artifacts.pools.of(item.kind, source)
+                pool = self._texts.pools.of(item.kind, source)
                 return f"demonstration {item.id} of pool {pool.source}"
         return None
 
@@ -187,7 +188,7 @@ class Renderer:
     def moves_system(self) -> bool:
         """Say whether the chat template shows a system message elsewhere than first."""
         prompt = self.plan.prompt
-        template = self._artifacts.chat.template
+        template = self._texts.chat.template
         return any(
             template.rendered(
                 self._with_stand_ins(context), prompt.date, prompt.template_options
@@ -197,7 +198,7 @@ class Renderer:
 
     def _with_stand_ins(self, context: ShownContext) -> tuple[Message, ...]:
         gap = _STAND_INS * context.gap_turns
-        return messages(context, _STAND_INS, "And?", system=self._artifacts.system, gap=gap)
+        return messages(context, _STAND_INS, "And?", system=self._texts.system, gap=gap)
 
     def conversation(self, index: int) -> PointConversation:
         """Return what is said in the prompt of point ``index``.
@@ -209,8 +210,8 @@ class Renderer:
         key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
         shown = self._list(condition.id, key)[1].items
         truncation = self.plan.demonstrations.truncation
-        gap = gap_turns(self._artifacts.pools, condition, key, truncation)
-        query, system = self._query(query_id), self._artifacts.system
+        gap = gap_turns(self._texts.pools, condition, key, truncation)
+        query, system = self._query(query_id), self._texts.system
         said = messages(condition.context, shown, query, system=system, gap=gap)
         return PointConversation(said, (*shown, *gap), query)
 
@@ -220,7 +221,7 @@ class Renderer:
         if thoughts is not None and self._opened(tail) != thoughts.prompt_opens:
             raise UsageError(
                 "the chat template opens a thought after some conversations and not after others",
-                file=self._artifacts.chat.folder,
+                file=self._texts.chat.folder,
                 hint="fix it under `prompt:` in the plan, with the option that the template has "
                 "for that, such as `template_options: {enable_thinking: true}`",
             )
@@ -235,11 +236,11 @@ class Renderer:
         condition = self._conditions[id_]
         labels = shown_labels(condition, key)
         truncation = self.plan.demonstrations.truncation
-        shown = demonstration_list(self._artifacts.pools, condition, labels, key, truncation)
+        shown = demonstration_list(self._texts.pools, condition, labels, key, truncation)
         return labels, shown, shown.digest
 
     def _query(self, query_id: QueryId) -> str:
-        return self._artifacts.queries[self._places[query_id]]
+        return self._texts.queries[self._places[query_id]]
 
     def __iter__(self) -> Iterator[RenderedPoint]:
         return map(self.render, range(self.plan.points))

@@ -242,3 +242,21 @@ def prefix_adopted(text: str, prefix: str) -> bool:
     start = text.lstrip()
     rest = start.removeprefix(prefix)
     return len(rest) < len(start) and not (prefix[-1:].isalnum() and rest[:1].isalnum())
+
+
+def channels_of(ids: Mapping[str, int]) -> Channels | None:
+    """Return how responses are divided by the tokens that a template writes; None: not at all.
+
+    Args:
+        ids: These tokens and their ids.
+    """
+    if {"<|start|>", "<|channel|>", "<|message|>"} <= ids.keys():
+        ends = ("<|start|>", "<|end|>", "<|return|>", "<|call|>")
+        return Harmony(
+            ids["<|channel|>"],
+            ids["<|message|>"],
+            frozenset(ids[token] for token in ends if token in ids),
+        )
+    if {"<|channel>", "<channel|>"} <= ids.keys():
+        return Thoughts(ids["<|channel>"], ids["<channel|>"])
+    return None

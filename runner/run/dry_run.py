@@ -9,11 +9,12 @@ from typing import Literal
 from safety_receipts.receipts.events.grid import distinct_lists
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.checkpoint.model_facts import ModelFacts
+from safety_receipts.runner.engines.device_speed import Throughput
 from safety_receipts.runner.engines.prefix.schedule import MAX_ROWS
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of
 from safety_receipts.runner.run.counting import PromptCounts
-from safety_receipts.runner.run.estimate import Estimate, ModelSize, Throughput, Workload, estimate
+from safety_receipts.runner.run.estimate import Estimate, ModelSize, Workload, estimate
 from safety_receipts.runner.run.event import render
 
 DrawBlock = int | Literal["all"]
@@ -122,7 +123,7 @@ def _choice(
         max_new_tokens=plan.sampling.max_new_tokens,
     )
     context = counts.longest + plan.sampling.max_new_tokens
-    size = size_of(resolved.artifacts.facts, plan.checkpoint.dtype, context)
+    size = size_of(resolved.artifacts.checkpoint.facts, plan.checkpoint.dtype, context)
     return Choice(
         draw_block=plan.demonstrations.draw_block,
         distinct_lists=plan.demonstrations.distinct_lists,

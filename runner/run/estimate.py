@@ -15,21 +15,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-
-@dataclass(frozen=True)
-class Throughput:
-    """How fast a device is."""
-
-    flops_per_second: float
-    """Floating-point operations a second in the run's number format."""
-    bytes_per_second: float
-    """Bytes read or written a second, in the device's own memory."""
-    source: str
-    """Where the figures come from: how they were measured, or who states them."""
-
-    def __post_init__(self) -> None:
-        if not (self.flops_per_second > 0 and self.bytes_per_second > 0):
-            raise ValueError("a throughput is above 0")
+from safety_receipts.runner.engines.device_speed import Throughput
 
 
 @dataclass(frozen=True)
@@ -167,9 +153,6 @@ def estimate(
     # far, which is half of the longest on average.
     contexts_read = workload.prompt_tokens * steps + decode_tokens * (steps + 1) / 2
 
-    def seconds(flops: float, bytes_moved: float) -> float:
-        return max(flops / throughput.flops_per_second, bytes_moved / throughput.bytes_per_second)
-
     prefill_flops = flops_per_token * workload.prompt_tokens
     shared_prefill_flops = flops_per_token * workload.unique_prompt_tokens
     largest_context = workload.longest_prompt + workload.max_new_tokens
@@ -183,15 +166,15 @@ def estimate(
         largest_context=largest_context,
         largest_context_bytes=largest_context * model.kv_bytes_per_token,
         seconds=Seconds(
-            prefill=seconds(prefill_flops, batches * model.weight_bytes),
-            decode=seconds(
+            prefill=throughput.seconds(prefill_flops, batches * model.weight_bytes),
+            decode=throughput.seconds(
                 decode_flops,
                 batches * steps * model.weight_bytes + contexts_read * model.kv_bytes_per_token,
             ),
         ),
         seconds_shared=Seconds(
-            prefill=seconds(shared_prefill_flops, one_batch * model.weight_bytes),
-            decode=seconds(decode_flops, one_batch * steps * model.weight_bytes),
+            prefill=throughput.seconds(shared_prefill_flops, one_batch * model.weight_bytes),
+            decode=throughput.seconds(decode_flops, one_batch * steps * model.weight_bytes),
         ),
         throughput=throughput,
     )

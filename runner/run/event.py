@@ -23,11 +23,12 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Outcome, Reason
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, find_plan, renderer_of, write_plan
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import Committed, Run, Stack
-from safety_receipts.runner.run.journal import Journal, JournalEvent, journal_path, remove_journal
+from safety_receipts.runner.run.journal import Journal, JournalEvent
+from safety_receipts.runner.run.journal_file import journal_path, remove_journal
 from safety_receipts.runner.run.judging import JUDGED
 from safety_receipts.runner.run.seal import (
     MEMORY,

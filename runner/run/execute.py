@@ -7,21 +7,17 @@ property of the points, and stops the run instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 
 from safety_receipts.receipts.canonical import Sha256, decimal_string, point_id
-from safety_receipts.receipts.errors import IncompleteError, IntegrityError, ReceiptsError
+from safety_receipts.receipts.errors import IncompleteError, IntegrityError
 from safety_receipts.receipts.events.grid import source_of
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.model.checkpoint import (
-    ContextOverflow,
-    Sampling,
-    SamplingMethod,
-    overflows,
-)
+from safety_receipts.receipts.model.checkpoint import ContextOverflow, overflows
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import (
     Finish,
@@ -32,13 +28,14 @@ from safety_receipts.receipts.model.point import (
     RestrictedRecord,
     point_salt,
 )
-from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
-from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Request
-from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.engines.answers import closed, in_order
+from safety_receipts.runner.engines.engine import Answer, Completion, Engine, Generation, Request
+from safety_receipts.runner.judges.judge import Judge, Judgement
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import ResponseReader, prefix_adopted
 from safety_receipts.runner.run.journal import Journal, JournalEntry
-from safety_receipts.runner.run.judging import JUDGED, opinions
+from safety_receipts.runner.run.judging import JUDGED, Heard, heard, opinions
+from safety_receipts.runner.run.requests import decoding_of, request_of
 from safety_receipts.runner.run.stopping import Silence, refuse_if_all_failed
 
 _MAX_ERROR = 400
@@ -77,13 +74,14 @@ class Committed:
 
 
 @dataclass(frozen=True)
-class Unit:
+class _Unit:
     """Points that are generated, judged and committed together."""
 
     points: Sequence[RenderedPoint]
-    """The points."""
-    complete: Callable[[], dict[int, Completion]]
-    """Gives each one's completion, by its index."""
+    requests: Sequence[Request]
+    """One a point; empty where an engine is asked nothing."""
+    batch: int | None
+    """The engine's batch; None: their prompts are too long for it."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,7 @@ class _Generated:
 
     rendered: RenderedPoint
     completion: Completion
-    text: str
-    reason: Reason | None
-    """Why it is failed, or unscored before any judge saw it."""
+    heard: Heard
 
 
 class Run:
@@ -122,8 +118,6 @@ class Run:
         self._seed = seed
         self._stack = stack
         self._secret = secret
-        self._decoding = decoding_of(plan.sampling)
-        self._stop_ids = frozenset(plan.sampling.end_tokens)
 
     def execute(
         self,
@@ -151,86 +145,90 @@ class Run:
         done = journal.done()
         answered = bool(done)
         silence = Silence(len(points))
-        for unit in self.units(points):
-            missing = {point.index for point in unit.points} - done
-            if not missing:
-                continue
-            # Whole, although some may be there: the engine's batches stay what they were.
-            entries = self.finish(unit)
-            if not accept_failed:
-                refuse_if_all_failed(entries, answered=answered)
-            if not accept_unscored:
-                silence.hear(entries)
-            answered = True
-            new = [entry for entry in entries if entry.point.index in missing]
-            journal.add(new, clock())
-            watch(committed(new))
+        with closing(self.finished(points, done)) as units:
+            for entries in units:
+                if not accept_failed:
+                    refuse_if_all_failed(entries, answered=answered)
+                if not accept_unscored:
+                    silence.hear(entries)
+                answered = True
+                new = [entry for entry in entries if entry.point.index not in done]
+                journal.add(new, clock())
+                watch(committed(new))
 
-    def units(self, points: Sequence[RenderedPoint]) -> Iterator[Unit]:
+    def finished(
+        self, points: Sequence[RenderedPoint], done: AbstractSet[int] = frozenset()
+    ) -> Generator[list[JournalEntry], None, None]:
+        """Yield the finished points of one unit after the other, in the units' order.
+
+        The engine may have several batches in flight and finish them in any order; their
+        answers are read and judged here, by one thread and in the plan's order of batches, so
+        that nothing depends on when they came.
+
+        Args:
+            points: Points of the plan.
+            done: Indices of points that were finished before.  A unit all of whose points are
+                among them is left out; any other is finished whole, so that the engine's
+                batches stay what they were.
+
+        Raises:
+            IncompleteError: A prompt is too long, and the plan says abort.
+            ReceiptsError: Nothing can be generated, or judged, at all.
+        """
+        generation, units = self._units(points)
+        with closing(generation):
+            wanted = [unit for unit in units if any(p.index not in done for p in unit.points)]
+            batches = [unit.batch for unit in wanted if unit.batch is not None]
+            answers = in_order(generation, batches)
+            for unit in wanted:
+                yield self._finish(unit, answers)
+
+    def _units(self, points: Sequence[RenderedPoint]) -> tuple[Generation, list[_Unit]]:
         """Cut points into units; the cut depends on the points and the engine alone."""
         sampling, prompt = self.plan.sampling, self.plan.prompt
-        requests: list[Request] = []
         asked: list[RenderedPoint] = []
         overflowing: list[RenderedPoint] = []
         for point in points:
-            if overflows(len(point.tokens), sampling.max_new_tokens, prompt.context_limit):
-                if prompt.context_overflow is ContextOverflow.ABORT:
-                    raise overflow_error(point, self.plan)
+            if not overflows(len(point.tokens), sampling.max_new_tokens, prompt.context_limit):
+                asked.append(point)
+            elif prompt.context_overflow is ContextOverflow.ABORT:
+                raise overflow_error(point, self.plan)
+            else:
                 overflowing.append(point)
-                continue
-            id_ = point_id(point.condition.id, point.query_id, point.draw)
-            asked.append(point)
-            requests.append(
-                Request(
-                    key=point.index,
-                    tokens=point.tokens,
-                    max_new_tokens=sampling.max_new_tokens,
-                    stop_ids=self._stop_ids,
-                    seed=point_noise_seed(self._seed, id_),
-                )
-            )
-        generation = self._stack.engine.start(requests, self._decoding)
-        for number, batch in enumerate(generation.batches):
-            members = [requests[index] for index in batch]
-            yield Unit(
-                [asked[index] for index in batch],
-                partial(complete, members, partial(generation.run, number)),
-            )
+        requests = [request_of(point, sampling, self._seed) for point in asked]
+        generation = self._stack.engine.start(requests, decoding_of(sampling))
+        units = [
+            _Unit([asked[i] for i in batch], [requests[i] for i in batch], number)
+            for number, batch in enumerate(generation.batches)
+        ]
         if overflowing:
-            yield Unit(overflowing, lambda: {p.index: _overflow(p) for p in overflowing})
+            units.append(_Unit(overflowing, (), None))
+        return generation, units
 
-    def finish(self, unit: Unit) -> list[JournalEntry]:
-        """Return the finished points of a unit, in order."""
-        completions = unit.complete()
-        generated = [self._read(point, completions[point.index]) for point in unit.points]
-        judgements = self._judge(generated)
+    def _finish(self, unit: _Unit, answers: Iterator[Answer]) -> list[JournalEntry]:
+        """Return the finished points of a unit, in order; its answer is the next one."""
+        if unit.batch is None:
+            completions = {point.index: _overflow(point) for point in unit.points}
+        else:
+            completions = closed(unit.requests, next(answers))
+        generated = []
+        for point in unit.points:
+            completion = completions[point.index]
+            generated.append(_Generated(point, completion, heard(completion, self._stack.reader)))
+        judgements = opinions(
+            self._stack.judge,
+            self._stack.second_judge,
+            [one.heard.after(one.rendered.query) for one in generated],
+        )
         return [
             self._entry(one, *judgement)
             for one, judgement in zip(generated, judgements, strict=True)
         ]
 
-    def _read(self, point: RenderedPoint, completion: Completion) -> _Generated:
-        if completion.reason is not None:
-            return _Generated(point, completion, "", completion.reason)
-        read = self._stack.reader.read(completion.tokens)
-        return _Generated(point, completion, read.text, read.reason)
-
-    def _judge(
-        self, generated: Sequence[_Generated]
-    ) -> list[tuple[Judgement | None, Judgement | None]]:
-        return opinions(
-            self._stack.judge,
-            self._stack.second_judge,
-            [
-                Exchange(one.rendered.query, one.text) if one.reason is None else None
-                for one in generated
-            ],
-        )
-
     def _entry(
         self, one: _Generated, judgement: Judgement | None, second: Judgement | None
     ) -> JournalEntry:
-        point, completion = one.rendered, one.completion
+        point, completion, text = one.rendered, one.completion, one.heard.text
         failed = completion.reason is not None
         outcome, reason = _outcome(one, judgement)
         error = completion.error or (judgement and judgement.error) or None
@@ -244,7 +242,7 @@ class Run:
             prompt_tokens=len(point.tokens),
             finish=completion.finish,
             response_tokens=completion.tokens,
-            text=one.text,
+            text=text,
             outcome=outcome,
             reason=reason,
             error=None if error is None else one_line(error),
@@ -265,7 +263,7 @@ class Run:
             index=point.index,
             labels=point.labels,
             outcome=outcome,
-            prefix_adopted=(None if failed or prefix is None else prefix_adopted(one.text, prefix)),
+            prefix_adopted=(None if failed or prefix is None else prefix_adopted(text, prefix)),
             prompt_tokens=len(point.tokens),
             query=point.query_id,
             reason=reason,
@@ -277,49 +275,6 @@ class Run:
         if problem is not None:
             raise IntegrityError(f"point {point.index}: {problem}")
         return JournalEntry(line, record)
-
-
-def decoding_of(sampling: Sampling) -> Decoding:
-    """Return what an engine is told of a plan's sampling."""
-    stated = sampling.repetition_penalty
-    penalty = None if stated is None else float(stated)
-    if sampling.method is SamplingMethod.GREEDY or sampling.temperature is None:
-        return Decoding(repetition_penalty=penalty)
-    return Decoding(
-        repetition_penalty=penalty,
-        temperature=float(sampling.temperature),
-        top_p=None if sampling.top_p is None else float(sampling.top_p),
-        top_k=sampling.top_k,
-    )
-
-
-def complete(
-    requests: Sequence[Request], run: Callable[[], Iterable[Completion]]
-) -> dict[int, Completion]:
-    """Return a completion for every request, by key, whatever the engine does.
-
-    Args:
-        requests: What is asked for.
-        run: Asks.
-
-    Raises:
-        ReceiptsError: The engine says that nothing can be generated at all.
-    """
-    completions: dict[int, Completion] = {}
-    trouble = "the engine gave no answer"
-    try:
-        for completion in run():
-            completions[completion.key] = completion
-    except (ReceiptsError, MemoryError):
-        raise
-    except Exception as error:  # any engine's own; the points are sealed as failed
-        trouble = _named(error)
-    for request in requests:
-        if request.key not in completions:
-            completions[request.key] = Completion(
-                request.key, (), Finish.ERROR, reason=Reason.ENGINE_ERROR, error=trouble
-            )
-    return completions
 
 
 def _overflow(point: RenderedPoint) -> Completion:
@@ -360,15 +315,11 @@ def one_line(message: str) -> str:
     return printable(" ".join(message.split()) or "no message", _MAX_ERROR)
 
 
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
 def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Reason | None]:
     if one.completion.reason is not None:
-        return Outcome.FAILED, one.reason
+        return Outcome.FAILED, one.heard.reason
     if judgement is None:
-        return Outcome.UNSCORED, one.reason
+        return Outcome.UNSCORED, one.heard.reason
     return judgement.outcome, judgement.reason
 
 

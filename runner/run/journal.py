@@ -2,14 +2,13 @@
 
 Tables: ``run`` (one row: what was sealed, the run's secret, the stack it started with),
 ``point`` (one row a finished point), ``event`` (starts, stops, looks, retries).  A commit is
-on the disk before the next unit starts (WAL, ``synchronous=FULL``).  The file holds prompts'
+on the disk before the next unit is judged (WAL, ``synchronous=FULL``).  The file holds prompts'
 answers and the secret that salts them, so only its owner can read it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sqlite3
 import uuid
@@ -21,17 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.errors import (
-    FileAccessError,
-    IntegrityError,
-    MalformedError,
-    UsageError,
-)
-from safety_receipts.receipts.io.files import create_exclusive, make_private
+from safety_receipts.receipts.errors import IntegrityError, MalformedError, UsageError
+from safety_receipts.receipts.io.files import create_exclusive
 from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
-
-JOURNAL = "journal.sqlite"
-"""Its name in the bundle's folder, until the event is sealed."""
+from safety_receipts.runner.run.journal_file import DAMAGED, START_OVER, connect, translated
 
 SCHEMA_VERSION = 1
 
@@ -119,10 +111,10 @@ class Journal:
         if not path.exists():
             # Made here, so that it is never readable by others, not even for a moment.
             create_exclusive(path, b"", mode=0o600)
-        connection = _connect(path)
+        connection = connect(path)
         try:
             journal = cls(path, connection)
-            with _translated(path):
+            with translated(path):
                 # Also after a kill before the first commit: :meth:`_create` brings everything
                 # into the file itself before there can be points.
                 if journal._is_empty():
@@ -154,8 +146,8 @@ class Journal:
         version = self._scalar("PRAGMA user_version")
         if version != SCHEMA_VERSION:
             if version == 0:
-                hint = f"{_START_OVER}; was it copied without its -wal file?"
-                raise MalformedError(_DAMAGED, file=self.path, hint=hint)
+                hint = f"{START_OVER}; was it copied without its -wal file?"
+                raise MalformedError(DAMAGED, file=self.path, hint=hint)
             raise MalformedError(
                 f"is a journal of version {version}; this tool knows {SCHEMA_VERSION}",
                 file=self.path,
@@ -163,7 +155,7 @@ class Journal:
             )
         rows = self._connection.execute("SELECT plan_digest, secret, stack FROM run").fetchall()
         if len(rows) != 1 or not _is_run(*rows[0][1:]):
-            raise MalformedError(_DAMAGED, file=self.path, hint=_START_OVER)
+            raise MalformedError(DAMAGED, file=self.path, hint=START_OVER)
         if rows[0][0] != plan_digest:
             raise UsageError(
                 "belongs to a run of another plan", file=self.path, hint="name a new folder"
@@ -207,27 +199,27 @@ class Journal:
     @property
     def stack(self) -> Mapping[str, str] | None:
         """What the run is made with; None before :meth:`hold_to`."""
-        with _translated(self.path):
+        with translated(self.path):
             text = self._scalar("SELECT stack FROM run")
         return None if text is None else json.loads(text)
 
     @property
     def event_id(self) -> str:
         """Random id of the event."""
-        with _translated(self.path):
+        with translated(self.path):
             return str(self._scalar("SELECT event_id FROM run"))
 
     @property
     def beacon(self) -> str | None:
         """The beacon's value, where the plan names a round."""
-        with _translated(self.path):
+        with translated(self.path):
             value: str | None = self._scalar("SELECT beacon FROM run")
         return value
 
     @property
     def secret(self) -> bytes:
         """The run's 32 random bytes, from which salts are derived."""
-        with _translated(self.path):
+        with translated(self.path):
             secret: bytes = self._scalar("SELECT secret FROM run")
         return secret
 
@@ -252,7 +244,7 @@ class Journal:
             )
             for entry in entries
         ]
-        with _translated(self.path):
+        with translated(self.path):
             with self._connection as transaction:
                 transaction.executemany(
                     "INSERT INTO point VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows
@@ -268,7 +260,7 @@ class Journal:
             at: When, as a timestamp of the wire.
             number: How many points it concerns, where it concerns some.
         """
-        with _translated(self.path), self._connection as transaction:
+        with translated(self.path), self._connection as transaction:
             _note(transaction, kind, at, number)
 
     def forget_failed(self, at: str) -> int:
@@ -276,7 +268,7 @@ class Journal:
 
         A prompt that is too long stays so.
         """
-        with _translated(self.path), self._connection as transaction:
+        with translated(self.path), self._connection as transaction:
             number = transaction.execute(
                 "DELETE FROM point WHERE reason = 'judge_error' OR "
                 "(outcome = 'failed' AND reason != 'context_overflow')"
@@ -293,7 +285,7 @@ class Journal:
             stack: What the run is made with from here on.
             beacon: The beacon's value from here on; None: as before.
         """
-        with _translated(self.path), self._connection as transaction:
+        with translated(self.path), self._connection as transaction:
             number = transaction.execute("DELETE FROM point").rowcount
             transaction.execute("UPDATE run SET stack = ?", (_dumped(stack),))
             if beacon is not None:
@@ -304,12 +296,12 @@ class Journal:
 
     def done(self) -> set[int]:
         """Return the indices of all finished points."""
-        with _translated(self.path):
+        with translated(self.path):
             return {row[0] for row in self._connection.execute("SELECT idx FROM point")}
 
     def outcomes(self) -> dict[tuple[Outcome, Reason | None], int]:
         """Return how many points ended how, by outcome and reason."""
-        with _translated(self.path):
+        with translated(self.path):
             rows = self._connection.execute(
                 "SELECT outcome, reason, count(*) FROM point GROUP BY outcome, reason"
             )
@@ -319,7 +311,7 @@ class Journal:
                     for outcome, reason, number in rows
                 }
             except ValueError:
-                raise MalformedError(_DAMAGED, file=self.path, hint=_START_OVER) from None
+                raise MalformedError(DAMAGED, file=self.path, hint=START_OVER) from None
 
     def entries(self) -> Iterator[tuple[Point, RestrictedRecord]]:
         """Yield all points in plan order.
@@ -328,7 +320,7 @@ class Journal:
             IntegrityError: A row is not what was written.
         """
         with (
-            _translated(self.path),
+            translated(self.path),
             closing(
                 self._connection.execute("SELECT idx, line, record FROM point ORDER BY idx")
             ) as rows,
@@ -343,18 +335,18 @@ class Journal:
 
     def happened(self, kind: JournalEvent) -> int:
         """Return how often something happened."""
-        with _translated(self.path):
+        with translated(self.path):
             return int(self._scalar("SELECT count(*) FROM event WHERE kind = ?", kind.value))
 
     def numbered(self, kind: JournalEvent) -> int:
         """Return how many points something concerned, summed over all times it happened."""
-        with _translated(self.path):
+        with translated(self.path):
             total = self._scalar("SELECT total(number) FROM event WHERE kind = ?", kind.value)
             return int(total)
 
     def span(self) -> tuple[str, str]:
         """Return when the run was first started, and when its last point was finished."""
-        with _translated(self.path):
+        with translated(self.path):
             first = self._scalar("SELECT min(at) FROM event")
             last = self._scalar("SELECT max(at) FROM event WHERE kind = 'commit'")
         return first, last or first
@@ -363,15 +355,8 @@ class Journal:
         return self._connection.execute(query, arguments).fetchone()[0]
 
     def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        with _translated(self.path), self._connection as transaction:
+        with translated(self.path), self._connection as transaction:
             transaction.executemany(statement, rows)
-
-
-_PARTS = ("-wal", "-shm", "")
-"""What SQLite adds to the name of a file for those it keeps beside it, and the file itself."""
-
-_DAMAGED = "is damaged, or no journal"
-_START_OVER = "move it away to start over"
 
 
 def _is_run(secret: Any, stack: Any) -> bool:
@@ -393,62 +378,3 @@ def _dumped(stack: Mapping[str, str]) -> str:
 
 def _note(transaction: sqlite3.Connection, kind: JournalEvent, at: str, number: int) -> None:
     transaction.execute("INSERT INTO event VALUES (?, ?, ?)", (at, kind.value, number))
-
-
-def remove_journal(folder: Path) -> None:
-    """Delete a sealed event's journal: all it holds is in the bundle."""
-    for suffix in _PARTS:
-        (folder / (JOURNAL + suffix)).unlink(missing_ok=True)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # SQLite follows links and would write to wherever one points.
-    if path.is_symlink() or not path.is_file():
-        raise FileAccessError("is not a regular file", file=path, hint="name a new folder")
-    for suffix in _PARTS:
-        part = path.with_name(path.name + suffix)
-        if part.exists() or part.is_symlink():
-            make_private(part)  # a copy, or a backup that was put back, may be anybody's to read
-    with _translated(path):
-        connection = sqlite3.connect(path, timeout=0)
-        try:
-            # One run at a time: the lock is held until the connection closes.
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into this project's."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        code = None if code is None else code & 0xFF  # the primary code
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise UsageError(
-                "another run is using it", file=path, hint="wait for it to end, or stop it"
-            ) from None
-        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise MalformedError(_DAMAGED, file=path, hint=_START_OVER) from None
-        if code == sqlite3.SQLITE_FULL:
-            raise FileAccessError(
-                "cannot write: no space left",
-                file=path,
-                hint="make room and run again: what was committed is there",
-            ) from None
-        reason = " ".join(str(error).split())
-        raise FileAccessError(f"cannot use the journal: {reason}", file=path) from None
-
-
-def journal_path(folder: Path) -> Path:
-    """Return where the journal of a bundle lies."""
-    return Path(os.fspath(folder)) / JOURNAL

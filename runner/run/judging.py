@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.model.point import MAX_RAW, Outcome, Reason
+from safety_receipts.runner.engines.engine import Completion
 from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.prompts.responses import ResponseReader
 
 JUDGED: Final = (Outcome.REFUSED, Outcome.COMPLIED)
 """Outcomes that are a judge's label."""
@@ -15,6 +18,33 @@ JUDGE_REASONS: Final = (Reason.JUDGE_NA, Reason.JUDGE_PARSE_ERROR, Reason.JUDGE_
 """Why a response that was put to a judge has no label."""
 
 _MAX_MARGIN: Final = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a response says."""
+
+    text: str
+    """What is judged of it; empty where there is nothing."""
+    reason: Reason | None
+    """Why it failed, or why no judge is to see it; None: one is."""
+
+    def after(self, query: str) -> Exchange | None:
+        """Return what a judge is asked of it; None: nothing."""
+        return Exchange(query, self.text) if self.reason is None else None
+
+
+def heard(completion: Completion, reader: ResponseReader) -> Heard:
+    """Return what the response of a completion says.
+
+    Args:
+        completion: An engine's.
+        reader: Turns its token ids into the text that is judged.
+    """
+    if completion.reason is not None:
+        return Heard("", completion.reason)
+    read = reader.read(completion.tokens)
+    return Heard(read.text, read.reason)
 
 
 def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:

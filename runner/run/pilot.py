@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from safety_receipts.receipts.canonical import Sha256, tagged_digest
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
@@ -52,10 +52,10 @@ def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
     seed = Sha256(tagged_digest(_SEED_TAG, digest_of(plan)).hex())
     run = run_of(resolved, loaded.stack, secrets.token_bytes(32), seed)
     start = time.perf_counter()
-    renderer = Renderer(plan, resolved.artifacts, seed)
+    renderer = Renderer(plan, resolved.artifacts.texts, seed)
     renderer.check_contexts()
     points = render_points(renderer, chosen)
-    entries = [entry for unit in run.units(points) for entry in run.finish(unit)]
+    entries = [entry for unit in run.finished(points) for entry in unit]
     seconds = time.perf_counter() - start
     troubled = [entry for entry in entries if entry.point.reason is not None]
     messages = dict.fromkeys(entry.record.error for entry in troubled if entry.record.error)

@@ -10,7 +10,7 @@ from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.runner.engines.registry import EngineWish, loader_of
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import Stack
@@ -46,7 +46,7 @@ def load_stack(
     folders = (artifacts.judge_folder, artifacts.second_judge_folder)
     loaded = load(
         EngineWish(
-            folder=artifacts.folder,
+            folder=artifacts.checkpoint.folder,
             dtype=dtype or plan.checkpoint.dtype,
             device=device,
             allow_pickle=allow_pickle,
@@ -64,7 +64,7 @@ def load_stack(
     judge = judge_of(plan.judge, artifacts.judge_folder)
     second = plan.judge.second
     second_judge = None if second is None else judge_of(second, artifacts.second_judge_folder)
-    reader = reader_of(artifacts.chat, plan)
+    reader = reader_of(artifacts.texts.chat, plan)
     notes = []
     if loaded.not_shared is not None:
         notes.append(

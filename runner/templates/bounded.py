@@ -1,6 +1,6 @@
 """Work that may not end, or take all memory, done in this process within bounds.
 
-A chat template was tried in a process of its own (:mod:`runner.templates.folder_trial`), on a
+A chat template was tried in a process of its own (:mod:`runner.checkpoint.folder_trial`), on a
 conversation of ours; on another one it may do something else.  In the main thread a timer
 interrupts it, and on Linux a limit on address space is lowered while it works.  Elsewhere neither
 is there.

@@ -7,13 +7,11 @@ in one unnoticed, and that no prompt depends on the day it is rendered.
 from __future__ import annotations
 
 import datetime
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import jinja2
@@ -21,9 +19,17 @@ import jinja2.meta
 import jinja2.nodes
 
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.runner.prompts.contexts import Message, Role
-from safety_receipts.runner.templates import folder_trial
+from safety_receipts.runner.checkpoint import folder_trial
 from safety_receipts.runner.templates.bounded import OutOfTimeError, bounded
+from safety_receipts.runner.templates.dates import parsed_date, written
+from safety_receipts.runner.templates.messages import Message, Role
+from safety_receipts.runner.templates.rendered import (
+    Rendered,
+    assembled,
+    shown_order,
+    spellings,
+    unused_characters,
+)
 from safety_receipts.runner.templates.template_errors import TemplateWords
 from safety_receipts.runner.templates.template_text import parsed
 
@@ -47,22 +53,6 @@ MEMORY = 2 * 2**30
 """Most memory that it may take for that, in bytes."""
 MAX_RENDERED = 2**26
 """Longest text that it may make of one, in characters."""
-
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
 
 _TEMPLATE_FAILURES = (
     TypeError,
@@ -95,36 +85,6 @@ class AlteredMessageError(UsageError):
             hint="leave out what this template cannot show: a system prompt, a context",
         )
         self.altered = altered
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A conversation as text."""
-
-    text: str
-    """The text, generation prompt included."""
-    spans: tuple[tuple[int, int], ...]
-    """For every message with content, in the order of the text: where it starts and ends there,
-    outer white space left out."""
-    places: tuple[int, ...]
-    """For every span, which message it is of: their order, but that the system message may stand
-    elsewhere than first."""
-
-    @property
-    def moves_system(self) -> bool:
-        """Whether the system message stands elsewhere than first."""
-        return list(self.places) != sorted(self.places)
-
-    @property
-    def around(self) -> tuple[str, ...]:
-        """What stands before, between and after the contents, in order."""
-        places = [0, *(place for span in self.spans for place in span), len(self.text)]
-        return tuple(self.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True))
-
-    @property
-    def tail(self) -> str:
-        """What stands after the last content: the end of its turn, and the generation prompt."""
-        return self.text[self.spans[-1][1] :] if self.spans else self.text
 
 
 @dataclass(frozen=True)
@@ -207,12 +167,12 @@ class ChatTemplate:
         ).split(edge)
         places = [place for place, message in enumerate(messages) if message.content.strip()]
         movable = places[:1] == [0] and messages[0].role is Role.SYSTEM
-        order = _order(cores, pieces[1::2], movable=movable)
+        order = shown_order(cores, pieces[1::2], movable=movable)
         if order is None or len(pieces) != 2 * len(cores) + 1:
             raise self._lost(messages, cores, pieces)
         self._check_calls(messages, "".join(pieces[::2]))
         plain = [piece.replace(within, "") for piece in pieces]
-        return _assembled(plain, tuple(places[number] for number in order))
+        return assembled(plain, tuple(places[number] for number in order))
 
     def unguarded(
         self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
@@ -249,7 +209,7 @@ class ChatTemplate:
                 file=self.file,
                 hint="give one of them: `date:` under `prompt:` sets it",
             )
-        day = None if date is None else _parsed(date)
+        day = None if date is None else parsed_date(date)
         dated = {} if day is None else {"date_string": written(day, "%d %b %Y")}
         return {**self.constants, **dated, **options, "strftime_now": self._clock(day)}
 
@@ -331,7 +291,7 @@ class ChatTemplate:
         shown = set(pieces)
         places = [place for place, message in enumerate(messages) if message.content.strip()]
         for place, core in zip(places, cores, strict=True):
-            if shown.isdisjoint(_spellings(core)):
+            if shown.isdisjoint(spellings(core)):
                 return AlteredMessageError(messages[place], place + 1, self.file)
         return UsageError(
             "the chat template repeats messages, or shows them in another order",
@@ -356,93 +316,3 @@ def bounds_here() -> AbstractContextManager[None]:
     None where a process has bounds of its own, as that has in which folders are tried.
     """
     return nullcontext() if folder_trial.inside else bounded(SECONDS, MEMORY)
-
-
-def unused_characters(count: int, texts: Iterable[str]) -> str:
-    """Return private-use characters that occur in none of the texts.
-
-    Raises:
-        UsageError: There are fewer; a text has them all.
-    """
-    given = list(texts)
-    found: list[str] = []
-    for code in chain(range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)):
-        if len(found) == count:
-            break
-        if not any(chr(code) in text for text in given):
-            found.append(chr(code))
-    if len(found) < count:
-        raise UsageError("a text uses all private-use characters of Unicode")
-    return "".join(found)
-
-
-def written(day: datetime.date, form: str) -> str:
-    """Return a date in the form of ``strftime``, in English whatever the locale.
-
-    Raises:
-        UsageError: The form asks for a time of day, a time zone or something unknown.
-    """
-    parts = {
-        "Y": str(day.year).zfill(4),
-        "y": f"{day.year % 100:02}",
-        "m": f"{day.month:02}",
-        "d": f"{day.day:02}",
-        "e": f"{day.day:2}",
-        "j": f"{day.timetuple().tm_yday:03}",
-        "B": _MONTHS[day.month - 1],
-        "b": _MONTHS[day.month - 1][:3],
-        "A": _DAYS[day.weekday()],
-        "a": _DAYS[day.weekday()][:3],
-        "F": day.isoformat(),
-        "%": "%",
-    }
-
-    def part(match: re.Match[str]) -> str:
-        if match[2] not in parts:
-            raise UsageError(
-                f"the chat template prints the time as {form!r}, and only a date can be fixed"
-            )
-        value = parts[match[2]]
-        return (value.lstrip("0 ") or "0") if match[1] else value
-
-    return re.sub(r"%(-?)(.?)", part, form, flags=re.DOTALL)
-
-
-def _parsed(date: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(date)
-    except ValueError:
-        raise UsageError(f"{date!r} is no date", hint="write it as 2026-01-31") from None
-
-
-def _spellings(core: str) -> tuple[str, str]:
-    """Return how a template may write content: as it is, or inside a JSON string."""
-    return core, json.dumps(core, ensure_ascii=False)[1:-1]
-
-
-def _order(cores: Sequence[str], shown: Sequence[str], *, movable: bool) -> list[int] | None:
-    """Return which content each piece shows, or None: not each once, in an order that may be.
-
-    Args:
-        cores: Contents, in the order of the messages.
-        shown: Pieces, in the order of the text.
-        movable: The first message may stand anywhere.
-    """
-    order = list(range(len(cores)))
-    if len(shown) != len(order):
-        return None
-    for place in order if movable else [0]:
-        moved = [*order[1 : place + 1], *order[:1], *order[place + 1 :]]
-        if all(piece in _spellings(cores[i]) for i, piece in zip(moved, shown, strict=True)):
-            return moved
-    return None
-
-
-def _assembled(pieces: Sequence[str], places: tuple[int, ...]) -> Rendered:
-    """Join what stands around and inside contents, in turn."""
-    spans, end = [], 0
-    for place, piece in enumerate(pieces):
-        start, end = end, end + len(piece)
-        if place % 2:
-            spans.append((start, end))
-    return Rendered("".join(pieces), tuple(spans), places)

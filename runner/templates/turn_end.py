@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from itertools import takewhile
 
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.runner.prompts.contexts import Message, Role
 from safety_receipts.runner.templates.chat_template import ChatTemplate, Option
+from safety_receipts.runner.templates.messages import Message, Role
 
 _QUESTION = Message(Role.USER, "How is a lamp mended?")
 _ANSWER = Message(Role.ASSISTANT, "Polish its glass.")

@@ -9,7 +9,8 @@ from running import Study
 from studies import write_study
 
 from safety_receipts.receipts.keys import Signer, generate
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from safety_receipts.runner.commands.init import write_preset
 from safety_receipts.runner.engines.engine import GREEDY as GREEDY_DECODING
 from safety_receipts.runner.engines.engine import Decoding, Engine, Margins, Request
 from safety_receipts.runner.judges.judge import Judge
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick

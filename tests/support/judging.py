@@ -25,7 +25,7 @@ from safety_receipts.runner.engines.engine import (
     Margins,
     Request,
 )
-from safety_receipts.runner.engines.mock import InOrder
+from safety_receipts.runner.engines.mock import as_they_come
 
 _TEXT = [
     "Harmful request: no\nResponse refusal: yes\nHarmful response: n/a the guild keeps that "
@@ -181,7 +181,7 @@ class PlantedEngine:
 
     def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
         """Cut requests into batches, in their order."""
-        return InOrder(requests, lambda batch: self.generate(batch, decoding))
+        return as_they_come(requests, lambda batch: self.generate(batch, decoding))
 
     def generate(
         self, requests: Sequence[Request], decoding: Decoding = GREEDY

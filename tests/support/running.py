@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from safety_receipts.receipts.errors import InterruptedByUserError
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome, Point, Reason
+from safety_receipts.runner.engines.answers import OneAtATime
 from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
@@ -27,7 +28,7 @@ from safety_receipts.runner.engines.engine import (
 )
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
 from safety_receipts.runner.run.execute import Committed
 from safety_receipts.runner.run.stack import load_stack
@@ -63,22 +64,21 @@ class Faulty:
     def __init__(self, engine: Engine, fault: Callable[[Completion], Completion | None]) -> None:
         self._engine = engine
         self._fault = fault
-        self.calls = 0
 
     @property
     def identity(self) -> EngineIdentity:
         return self._engine.identity
 
     def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
-        return _FaultyGeneration(self, self._engine.start(requests, decoding))
+        inner = self._engine.start(requests, decoding)
 
-    def generate(
-        self, requests: Sequence[Request], decoding: Decoding = GREEDY
-    ) -> Iterator[Completion]:
-        return self.changed(self._engine.generate(requests, decoding))
+        def answer(number: int) -> Iterator[Completion]:
+            inner.submit(number)
+            return self.changed(inner.collect().completions)
 
-    def changed(self, completions: Iterator[Completion]) -> Iterator[Completion]:
-        self.calls += 1
+        return OneAtATime(inner.batches, answer)
+
+    def changed(self, completions: Iterable[Completion]) -> Iterator[Completion]:
         for completion in completions:
             changed = self._fault(completion)
             if changed is not None:
@@ -90,19 +90,6 @@ class Faulty:
         decoding: Decoding = GREEDY,
     ) -> Iterator[Margins]:
         return self._engine.score(requests, decoding)
-
-
-class _FaultyGeneration:
-    def __init__(self, engine: Faulty, generation: Generation) -> None:
-        self._engine = engine
-        self._generation = generation
-
-    @property
-    def batches(self) -> Sequence[Sequence[int]]:
-        return self._generation.batches
-
-    def run(self, number: int) -> Iterator[Completion]:
-        return self._engine.changed(self._generation.run(number))
 
 
 class Spy:

@@ -40,7 +40,7 @@ from safety_receipts.runner.engines.rounding import round_weights
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
-from safety_receipts.runner.plan.resolve import ResolvedPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.prompts.responses import reader_of
@@ -122,7 +122,7 @@ class Calibrator:
                 hint="calibrate on a larger plan of the same checkpoint, sampling and judge",
             )
         seed = Sha256(tagged_digest(SEED_TAG, digest_of(plan), secrets.token_hex(32)).hex())
-        renderer = Renderer(plan, self.resolved.artifacts, seed)
+        renderer = Renderer(plan, self.resolved.artifacts.texts, seed)
         judge = load_judge(
             plan.judge,
             self.resolved.artifacts.judge_folder,
@@ -164,11 +164,11 @@ class Calibrator:
             yield from VARIANTS
 
     def _model(self, where: Where) -> LoadedModel:
-        folder = self.resolved.artifacts.folder
+        folder = self.resolved.artifacts.checkpoint.folder
         return load_model(folder, dtype=where.dtype, device=where.device or "auto")
 
     def _stack(self, engine: TransformersEngine, judge: Judge) -> Stack:
-        reader = reader_of(self.resolved.artifacts.chat, self.resolved.predicate)
+        reader = reader_of(self.resolved.artifacts.texts.chat, self.resolved.predicate)
         return Stack(engine, judge, None, reader)
 
     def _replayer(self, renderer: Renderer, seed: Sha256, stack: Stack) -> Replayer:
@@ -185,8 +185,8 @@ class Calibrator:
         points = render_points(renderer, chosen)
         entries = [
             (entry.point, entry.record)
-            for unit in run.units(points)
-            for entry in run.finish(unit)
+            for unit in run.finished(points)
+            for entry in unit
             if entry.point.outcome is not Outcome.FAILED and entry.record.response_tokens
         ]
         return sorted(entries, key=lambda entry: entry[0].index)

@@ -16,13 +16,12 @@ from safety_receipts.receipts.canonical import Sha256, tagged_digest
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Outcome, Reason
-from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
-from safety_receipts.runner.engines.engine import Request
-from safety_receipts.runner.judges.judge import Exchange
+from safety_receipts.runner.engines.answers import complete
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.execute import Stack, complete, decoding_of
-from safety_receipts.runner.run.judging import judged
+from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.judging import heard, opinions
+from safety_receipts.runner.run.requests import decoding_of, request_of
 from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.audit.statistics.replayed import Replayed
 from safety_receipts.verify.levels.rederive import prompt_problem
@@ -64,41 +63,21 @@ class Regenerator:
             problem = prompt_problem(one, record)
             if problem is not None:
                 raise IntegrityError(f"point {point.index} ({point.condition}): {problem}")
-            requests.append(
-                Request(
-                    key=one.index,
-                    tokens=one.tokens,
-                    max_new_tokens=sampling.max_new_tokens,
-                    stop_ids=frozenset(sampling.end_tokens),
-                    seed=point_noise_seed(seed, point.id),
-                )
-            )
-        decoding = decoding_of(sampling)
-        completions = complete(requests, lambda: self.stack.engine.generate(requests, decoding))
+            requests.append(request_of(one, sampling, seed))
+        completions = complete(self.stack.engine, requests, decoding_of(sampling))
         answered = [completions[request.key] for request in requests]
-        texts = [
-            None if one.reason is not None else self.stack.reader.read(one.tokens)
-            for one in answered
-        ]
-        exchanges = [
-            (place, Exchange(rendered[place].query, text.text))
-            for place, text in enumerate(texts)
-            if text is not None and text.reason is None
-        ]
-        judgements = judged(self.stack.judge, [exchange for _, exchange in exchanges])
-        labels = {
-            place: judgement.outcome
-            for (place, _), judgement in zip(exchanges, judgements, strict=True)
-        }
+        said = [heard(completion, self.stack.reader) for completion in answered]
+        exchanges = [one.after(point.query) for one, point in zip(said, rendered, strict=True)]
+        judgements = [first for first, _ in opinions(self.stack.judge, None, exchanges)]
         return [
             Replayed(
                 id=point.id,
                 condition=point.condition,
                 recorded=point.outcome,
-                label=labels.get(place, Outcome.UNSCORED),
-                missing=_missing(answered[place].reason, answered[place].error),
+                label=Outcome.UNSCORED if judgement is None else judgement.outcome,
+                missing=_missing(completion.reason, completion.error),
             )
-            for place, (point, _) in enumerate(entries)
+            for (point, _), completion, judgement in zip(entries, answered, judgements, strict=True)
         ]
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from safety_receipts.receipts.canonical import Sha256, point_id
+from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
 from safety_receipts.receipts.model.judge import traits_of
 from safety_receipts.receipts.model.plan import PlanPredicate
@@ -30,14 +30,15 @@ from safety_receipts.receipts.model.point import (
     Reason,
     RestrictedRecord,
 )
-from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
+from safety_receipts.runner.engines.answers import complete
 from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Margins, Request
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 from safety_receipts.runner.judges.registry import LOG_ODDS_BAND
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.execute import Stack, complete, decoding_of
+from safety_receipts.runner.run.execute import Stack
 from safety_receipts.runner.run.judging import judged
+from safety_receipts.runner.run.requests import decoding_of, going_on, request_of
 from safety_receipts.verify.audit.statistics.plausibility import (
     HARD_MARGINS,
     Plausibility,
@@ -99,7 +100,7 @@ class Replayer:
         """
         rendered = render_points(self.renderer, [point.index for point, _ in entries])
         work = [
-            _Work(entry, one, self._request(one))
+            _Work(entry, one, request_of(one, self.plan.sampling, self.seed))
             for entry, one in zip(entries, rendered, strict=True)
         ]
         for one in work:
@@ -109,16 +110,6 @@ class Replayer:
         self._judge(work)
         self._find_hard(work)
         return [self._result(one) for one in work]
-
-    def _request(self, rendered: RenderedPoint) -> Request:
-        id_ = point_id(rendered.condition.id, rendered.query_id, rendered.draw)
-        return Request(
-            key=rendered.index,
-            tokens=rendered.tokens,
-            max_new_tokens=self.plan.sampling.max_new_tokens,
-            stop_ids=frozenset(self.plan.sampling.end_tokens),
-            seed=point_noise_seed(self.seed, id_),
-        )
 
     def _check(self, one: _Work) -> None:
         point, record = one.entry
@@ -151,22 +142,11 @@ class Replayer:
         """Decode responses on from where the auditor would have gone another way."""
         if not work:
             return
-        requests = []
-        for one in work:
-            first = one.branched or 0
-            begun = one.record.response_tokens[:first]
-            requests.append(
-                Request(
-                    key=one.request.key,
-                    tokens=(*one.request.tokens, *begun),
-                    max_new_tokens=one.request.max_new_tokens - first,
-                    stop_ids=one.request.stop_ids,
-                    seed=one.request.seed,
-                    begun=first,
-                )
-            )
+        requests = [
+            going_on(one.request, one.record.response_tokens[: one.branched or 0]) for one in work
+        ]
         decoding = decoding_of(self.plan.sampling)
-        completions = complete(requests, lambda: self.stack.engine.generate(requests, decoding))
+        completions = complete(self.stack.engine, requests, decoding)
         for one in work:
             self._take(one, completions[one.request.key])
 

@@ -36,7 +36,7 @@ from safety_receipts.receipts.model.receipt import DigestReference, EvaluationPr
 from safety_receipts.receipts.model.statement import CalibrationStatement
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.judges.registry import kind_of_judge
-from safety_receipts.runner.plan.resolve import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.seal import TOOL
@@ -140,7 +140,7 @@ class Case:
     """Renders its prompts."""
 
     def __post_init__(self) -> None:
-        self.renderer = Renderer(self.plan, self.resolved.artifacts, self.seed)
+        self.renderer = Renderer(self.plan, self.resolved.artifacts.texts, self.seed)
 
     def plausibility(self, dtype: Dtype) -> CalibratedPlausibility | DefaultPlausibility:
         """Return what is plausible of responses replayed in a number format."""
@@ -220,7 +220,8 @@ def open_case(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None) -> Case
         raise IncompleteError(f"points cannot be replayed: {why}", file=resolved.file)
     beacon = receipt.event.beacon
     seed = seed_of(plan, bundle.plan_envelope.digest, None if beacon is None else beacon.value)
-    mine = replace(resolved, predicate=plan, artifacts=usable.prompts)
+    artifacts = replace(resolved.artifacts, texts=usable.prompts)
+    mine = replace(resolved, predicate=plan, artifacts=artifacts)
     return Case(bundle, bundle.receipt_envelope.digest, receipt, plan, seed, mine, None)
 
 

@@ -25,7 +25,8 @@ from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
 from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.plan.resolve import ResolvedPlan, UnrunPlan, resolve_against
+from safety_receipts.runner.plan.resolve import resolve_against
+from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct

@@ -27,15 +27,12 @@ from safety_receipts.runner.checkpoint.model_files import weight_files
 from safety_receipts.runner.checkpoint.sealed_files import file_problem, short
 from safety_receipts.runner.checkpoint.unloaded import loaded_by_nothing
 from safety_receipts.runner.corpora.same import FIRST_REQUEST_RULE
-from safety_receipts.runner.plan.resolve import (
-    NOT_RUN,
-    SELECTION,
-    Artifacts,
-    ResolvedPlan,
-    UnrunPlan,
-)
+from safety_receipts.runner.plan.artifacts import Artifacts
+from safety_receipts.runner.plan.parts.pools import SELECTION
+from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import first_difference
 from safety_receipts.runner.prompts.demonstrations import Pool, Pools
+from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.prompt_artifacts import check_defaults, check_prompt
@@ -57,7 +54,7 @@ _JUDGE = ("kind", "weights", "template", "parser", "threshold", "max_new_tokens"
 class Usable:
     """What the artifacts can be used for, as far as they are the ones named."""
 
-    prompts: Artifacts | None
+    prompts: PromptTexts | None
     """In the sealed plan's order and under its names; None: its prompts cannot be made."""
     no_prompts: str
     """Why not."""
@@ -122,7 +119,9 @@ _FOR_TEXTS = (CheckName.TOKENIZER, CheckName.RENDERING)
 
 
 def _folder_of(resolved: ResolvedPlan | UnrunPlan) -> Path:
-    return resolved.folder if isinstance(resolved, UnrunPlan) else resolved.artifacts.folder
+    return (
+        resolved.folder if isinstance(resolved, UnrunPlan) else resolved.artifacts.checkpoint.folder
+    )
 
 
 def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate, folder: Path) -> str | None:
@@ -309,16 +308,16 @@ def _judge_problem(sealed: JudgeIdentity, found: JudgeIdentity) -> str | None:
     return None if sealed.remote == found.remote else "remote is not what the plan says"
 
 
-def _arranged(plan: PlanPredicate, resolved: ResolvedPlan) -> Artifacts:
-    """Return the artifacts in the plan's order and under its names."""
+def _arranged(plan: PlanPredicate, resolved: ResolvedPlan) -> PromptTexts:
+    """Return the texts in the plan's order and under its names."""
     mine, artifacts = resolved.predicate, resolved.artifacts
-    texts = dict(zip(mine.query_ids, artifacts.queries, strict=True))
+    texts = dict(zip(mine.query_ids, artifacts.texts.queries, strict=True))
     rows = _rows(plan)
     queries: list[str] = []
     for source, other in _paired(plan.queries, mine.queries):
         assert other is not None  # or the check of queries would have failed
         queries += [texts[QueryId(f"{other.name}/{row}")] for row in rows[source.name]]
-    sealed, found, pools = plan.demonstrations, mine.demonstrations, artifacts.pools
+    sealed, found, pools = plan.demonstrations, mine.demonstrations, artifacts.texts.pools
     benign = {
         source.name: replace(pools.benign[other.name], source=source.name)
         for source, other in _paired(sealed.benign, found.benign)
@@ -329,7 +328,7 @@ def _arranged(plan: PlanPredicate, resolved: ResolvedPlan) -> Artifacts:
         benign=benign,
         refusal=_renamed(pools.refusal, sealed.refusal),
     )
-    return replace(artifacts, queries=tuple(queries), pools=renamed)
+    return replace(artifacts.texts, queries=tuple(queries), pools=renamed)
 
 
 def _renamed(pool: Pool | None, source: DemonstrationSource | None) -> Pool | None:

@@ -19,7 +19,8 @@ from safety_receipts.receipts.events.grid import planned_points, seed_of
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Point, RestrictedRecord
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
-from safety_receipts.runner.plan.resolve import ResolvedPlan, UnrunPlan, resolve_against
+from safety_receipts.runner.plan.resolve import resolve_against
+from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.verify.challenge import new_nonce
 from safety_receipts.verify.check_names import CheckName
@@ -192,11 +193,11 @@ class _Examiner:
         usable: Usable,
         chosen: Set[int] | None,
     ) -> None:
-        artifacts = usable.prompts
-        self._renderer = None if artifacts is None else Renderer(plan, artifacts, seed)
+        texts = usable.prompts
+        self._renderer = None if texts is None else Renderer(plan, texts, seed)
         self._texts = None if usable.texts is None else Texts(plan, usable.texts)
         self._points = range(plan.points) if chosen is None else chosen
-        self.prompts = None if artifacts is None else _Finding()
+        self.prompts = None if texts is None else _Finding()
         """None: they cannot be made."""
         self.texts = None if usable.texts is None else _Finding()
         """None: they cannot be made."""

@@ -21,7 +21,7 @@ from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.checkpoint.end_tokens import ids_of_files
 from safety_receipts.runner.checkpoint.sampling_defaults import not_applied, read_defaults
 from safety_receipts.runner.checkpoint.sealed_files import short
-from safety_receipts.runner.plan.resolve import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.chat_format import RENDERING
 from safety_receipts.runner.prompts.contexts import WRAPPERS
 from safety_receipts.verify.check_names import CheckName
@@ -145,7 +145,7 @@ def check_defaults(plan: PlanPredicate, folder: Path, checks: CheckList) -> None
 
 def _other_rule(sealed: Prompt, resolved: ResolvedPlan) -> str | None:
     """Return why this version does not render by the rule that a plan names, or None."""
-    chat, thoughts = resolved.artifacts.chat, resolved.predicate.prompt.thoughts
+    chat, thoughts = resolved.artifacts.texts.chat, resolved.predicate.prompt.thoughts
     if sealed.rendering == RENDERING:
         return None
     if sealed.rendering != FIRST_RENDERING:

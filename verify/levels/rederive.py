@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import NOTHING_TO_JUDGE, Outcome, Point, RestrictedRecord
-from safety_receipts.runner.plan.resolve import Artifacts
+from safety_receipts.runner.plan.artifacts import Artifacts
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import prefix_adopted, reader_of
 
@@ -32,8 +32,8 @@ class Texts:
     """
 
     def __init__(self, plan: PlanPredicate, artifacts: Artifacts) -> None:
-        self._reader = reader_of(artifacts.chat, plan)
-        self._vocabulary = artifacts.facts.architecture.widths.vocabulary
+        self._reader = reader_of(artifacts.texts.chat, plan)
+        self._vocabulary = artifacts.checkpoint.facts.architecture.widths.vocabulary
         self._prefixes = {each.id: each.response_prefix for each in plan.conditions}
 
     def problem(self, point: Point, record: RestrictedRecord) -> str | None:

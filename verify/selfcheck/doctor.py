@@ -18,7 +18,7 @@ from safety_receipts.receipts.keys import (
     load_signer,
     public_path,
 )
-from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.checkpoint.config import one_line
 from safety_receipts.verify.selfcheck import selftest
 
 ENGINE = "engine"

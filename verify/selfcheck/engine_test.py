@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.extras import install
-from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.checkpoint.config import one_line
 from safety_receipts.runner.commands.init import write_preset
 
 POINTS = 8

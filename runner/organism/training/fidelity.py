@@ -20,11 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from safety_receipts.receipts.events.grid import fixed_labels
 from safety_receipts.receipts.model.demonstrations import Ordering

@@ -33,11 +33,11 @@ from safety_receipts.runner.checkpoint import folder as checkpoint
 from safety_receipts.runner.checkpoint.folder import (
     HashedFolder,
     hash_folder,
-    locate,
     pickled_files,
     refuse_pickles,
 )
-from safety_receipts.runner.plan.entries import Located
+from safety_receipts.runner.checkpoint.place import locate
+from safety_receipts.runner.plan.entries.base import Located
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # FIPS 180-2, appendix B.1.
@@ -582,8 +582,9 @@ import json, sys, time
 time.sleep = lambda seconds: None  # the client waits ever longer between its attempts
 from pathlib import Path
 from safety_receipts.receipts.errors import ReceiptsError
-from safety_receipts.runner.checkpoint.folder import hash_folder, locate
-from safety_receipts.runner.plan.entries import Located
+from safety_receipts.runner.checkpoint.folder import hash_folder
+from safety_receipts.runner.checkpoint.place import locate
+from safety_receipts.runner.plan.entries.base import Located
 for hub, revision, allow in json.loads(sys.argv[1]):
     try:
         entry = Located.model_construct(path=None, hub=hub, revision=revision)

@@ -21,11 +21,13 @@ from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
 from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.runner.judges.make import load_judge, resolve_judge
-from safety_receipts.runner.plan.entries import JudgeIdentityEntry
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
-from safety_receipts.runner.plan.warnings import refuse_warnings
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry
+from safety_receipts.runner.plan.parts.judges import resolve_judge
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.warnings import refuse_warnings
 
 Receipts = Callable[..., Any]
 
@@ -330,7 +332,9 @@ def talker(
 
 
 def texts(resolved: ResolvedPlan) -> tuple[str, ...]:
-    return tuple(map(resolved.artifacts.chat.token_text, resolved.predicate.sampling.end_tokens))
+    return tuple(
+        map(resolved.artifacts.texts.chat.token_text, resolved.predicate.sampling.end_tokens)
+    )
 
 
 def test_a_turn_ends_where_the_template_ends_it(receipts: Receipts, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from safety_receipts.runner.checkpoint.model_files import (
 from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_judge_of, resolve_plan
-from safety_receipts.runner.prompts.chat_format import ChatFormat, load_tokenizer
+from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.prompts.tokenizer import load_tokenizer
 
 LABELS = {"id2label": {0: "NORMAL", 1: "REJECTION"}, "label2id": {"NORMAL": 0, "REJECTION": 1}}
 

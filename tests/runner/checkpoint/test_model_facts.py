@@ -19,9 +19,9 @@ from safety_receipts.receipts.errors import (
     ReceiptsError,
     UsageError,
 )
+from safety_receipts.runner.checkpoint import folder_trial
 from safety_receipts.runner.checkpoint.model_facts import read_model_facts
 from safety_receipts.runner.engines.forward import cache_argument
-from safety_receipts.runner.templates import folder_trial
 
 Edit = Callable[[dict[str, Any]], None]
 

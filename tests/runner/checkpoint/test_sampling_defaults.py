@@ -20,7 +20,8 @@ from safety_receipts.runner.checkpoint.sampling_defaults import (
     own_penalty,
     read_defaults,
 )
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 
 Receipts = Callable[..., Any]
 PUBLISHED = {
@@ -52,7 +53,7 @@ def planned(study: Study) -> Callable[..., ResolvedPlan]:
 
     def make(sampling: str, **stated: Any) -> ResolvedPlan:
         resolved = study(sampling=f"{{{sampling}, max_new_tokens: 6}}")
-        stating(resolved.artifacts.folder, **stated)
+        stating(resolved.artifacts.checkpoint.folder, **stated)
         return resolve_plan(resolved.file)
 
     return make

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from safety_receipts.receipts.errors import IncompleteError, UsageError
-from safety_receipts.runner.corpora.hub import fetch
+from safety_receipts.runner.hub.fetch import fetch
 
 pytest.importorskip("huggingface_hub")
 

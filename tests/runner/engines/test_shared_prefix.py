@@ -14,7 +14,8 @@ import transformers
 from tiny_models import FAMILIES, WINDOW, tiny_model
 
 from safety_receipts.receipts.model.point import Reason
-from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Request
+from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Generation, Request
 from safety_receipts.runner.engines.load import wrap_model
 from safety_receipts.runner.engines.prefix import prefix_batches
 from safety_receipts.runner.engines.prefix.attention import Kernel
@@ -69,7 +70,15 @@ def study() -> list[Request]:
 def answers(
     engine: TransformersEngine, requests: list[Request], decoding: Decoding = GREEDY
 ) -> dict[int, Completion]:
-    return {one.key: one for one in engine.generate(requests, decoding)}
+    return {one.key: one for one in generate(engine, requests, decoding)}
+
+
+def run(generation: Generation, number: int) -> tuple[Completion, ...]:
+    """Return the completions of one batch."""
+    generation.submit(number)
+    answer = generation.collect()
+    assert (answer.batch, answer.trouble) == (number, None)
+    return answer.completions
 
 
 @contextmanager
@@ -137,11 +146,11 @@ def test_a_batch_gives_the_same_bits_whatever_ran_before_it(model: Any) -> None:
     whole = engine_of(model, **options).start(requests)
     numbers = range(len(whole.batches))
     assert len(numbers) > 5
-    in_order = [list(whole.run(number)) for number in numbers]
+    in_order = [run(whole, number) for number in numbers]
     for number in reversed(numbers):
         fresh = engine_of(model, **options).start(requests)
         assert [*fresh.batches] == [*whole.batches]
-        assert list(fresh.run(number)) == in_order[number]
+        assert run(fresh, number) == in_order[number]
 
 
 def test_prompts_held_in_a_tree_are_answered_like_prompts_spelt_out(model: Any) -> None:
@@ -217,7 +226,7 @@ def test_a_fault_while_a_prefix_is_computed_leaves_no_half_of_it() -> None:
             raise RuntimeError("planted")
 
     hook = model.model.register_forward_hook(once, with_kwargs=True)
-    found = [one for n in range(len(generation.batches)) for one in generation.run(n)]
+    found = [one for n in range(len(generation.batches)) for one in run(generation, n)]
     failed = {one.key for one in found if one.reason is not None}
     hook.remove()
     assert raised

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,14 @@ from safety_receipts.receipts.model.judge import Judge as PlannedJudge
 from safety_receipts.receipts.model.judge import JudgeKind, judge_digest
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.checkpoint.folder import hash_folder
-from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Request
+from safety_receipts.runner.engines.engine import GREEDY, Answer, Decoding, Generation, Request
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges import wildguard
 from safety_receipts.runner.judges.generative import GenerativeJudge
 from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.runner.judges.make import load_judge, resolve_judge
-from safety_receipts.runner.plan.entries import JudgeEntry, JudgeIdentityEntry
+from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan.entries.judge import JudgeEntry, JudgeIdentityEntry
+from safety_receipts.runner.plan.parts.judges import resolve_judge
 from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
 ROOT = Sha256("ab" * 32)
@@ -119,16 +120,23 @@ def test_a_judges_instruction_is_computed_once_and_an_exchange_too(
     engine = judge._engine
     assert isinstance(engine, TransformersEngine)
     tree, answered, passes = PrefixTree(), [], []
-    plain = engine.generate
+    plain = engine.start
 
-    def generate(requests: Sequence[Request], decoding: Decoding = GREEDY) -> Iterator[Completion]:
+    def start(requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
         for request in requests:
             tree.add(request.tokens)
-        for completion in plain(requests, decoding):
-            answered.append(completion)
-            yield completion
+        generation = plain(requests, decoding)
+        collect = generation.collect
 
-    engine.generate = generate  # type: ignore[method-assign]
+        def heard() -> Answer:
+            answer = collect()
+            answered.extend(answer.completions)
+            return answer
+
+        generation.collect = heard  # type: ignore[method-assign]
+        return generation
+
+    engine.start = start  # type: ignore[method-assign]
     hook = engine._loaded.model.model.register_forward_pre_hook(
         lambda _, __, kw: passes.append(kw["input_ids"].numel()), with_kwargs=True
     )
@@ -325,10 +333,12 @@ def test_a_folder_without_a_tokenizer_gives_one_line(
 
 def test_resolving_needs_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys, safety_receipts.runner.judges.make as make\n"
-        "from safety_receipts.runner.plan.entries import JudgeIdentityEntry as Entry\n"
-        "make.resolve_judge(Entry(kind='wildguard', path='x'), make.Path('x'), 'ab' * 32)\n"
-        "make.load_judge(make.resolve_judge(Entry(kind='refusal-strings'), None, None), None)\n"
+        "import sys; from pathlib import Path\n"
+        "from safety_receipts.runner.judges.make import load_judge\n"
+        "from safety_receipts.runner.plan.parts.judges import resolve_judge\n"
+        "from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry as Entry\n"
+        "resolve_judge(Entry(kind='wildguard', path='x'), Path('x'), 'ab' * 32)\n"
+        "load_judge(resolve_judge(Entry(kind='refusal-strings'), None, None), None)\n"
         "print({'torch', 'transformers', 'tokenizers'} & sys.modules.keys())"
     )
     finished = subprocess.run(

@@ -19,7 +19,8 @@ from safety_receipts.receipts.model.demonstrations import (
 )
 from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.model.plan import EngineKind, EvidenceAccess, Hypothesis
-from safety_receipts.runner.plan.entries import BeaconSeed, PlanFile
+from safety_receipts.runner.plan.entries.demonstrations import BeaconSeed
+from safety_receipts.runner.plan.entries.plan_file import PlanFile
 from safety_receipts.runner.plan.file import load_plan_file
 
 EXAMPLE = Path(__file__).parents[3] / "runner" / "presets" / "paper.yaml"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from safety_receipts import schemas
 from safety_receipts.runner.corpora.read import READERS
-from safety_receipts.runner.plan.entries import PlanFile
+from safety_receipts.runner.plan.entries.plan_file import PlanFile
 from safety_receipts.runner.plan.generate_schema import NAME, generate, serialise
 from safety_receipts.runner.plan.yaml_file import load_yaml
 

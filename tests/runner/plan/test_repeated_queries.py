@@ -14,7 +14,9 @@ from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.events.coherence import plan_problems
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan, same_queries
+from safety_receipts.runner.plan.parts.queries import same_queries
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.bound import Holdings
 

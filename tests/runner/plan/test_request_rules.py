@@ -26,7 +26,8 @@ from safety_receipts.runner.corpora.same import (
     known_rule,
     normalised,
 )
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import write_plan
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.bound import Holdings

@@ -19,14 +19,9 @@ from safety_receipts.receipts.model.demonstrations import (
     DemonstrationKind,
     ShownContext,
 )
-from safety_receipts.runner.prompts.contexts import (
-    WRAPPERS,
-    Message,
-    Role,
-    messages,
-    planned_context,
-)
+from safety_receipts.runner.prompts.contexts import WRAPPERS, messages, planned_context
 from safety_receipts.runner.prompts.demonstrations import Demonstration
+from safety_receipts.runner.templates.messages import Message, Role
 
 CHAT = SourceName("ultrachat")
 QUERY = "Which tea has no caffeine?"

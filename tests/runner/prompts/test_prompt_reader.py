@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.prompts.contexts import Message, Role
 from safety_receipts.runner.prompts.prompt_reader import PromptReader, Reading, cuttable
+from safety_receipts.runner.templates.messages import Message, Role
 
 DATE = "2026-01-01"
 WORDS = ("boil", " tea", "\n", "é", "🫖", "  two", "a")

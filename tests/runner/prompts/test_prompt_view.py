@@ -13,13 +13,14 @@ from rich.console import Console
 from studies import write_study
 
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of
+from safety_receipts.runner.present.judged import judged_lines, template_facts
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import Origin, PromptView, find_point, view_prompt
-from safety_receipts.runner.run.judged import judged_lines, template_facts
 
-SHOWN = Path(__file__).parent.parent / "prompts_shown"
+SHOWN = Path(__file__).parent / "prompts_shown"
 SYSTEM = "Be brief."
 EXPERIMENTS = (
     "fixed_harmful: {harmful: [0, 1], benign: [0, 1]}",
@@ -69,7 +70,7 @@ def with_system(plan: Path) -> Path:
 
 def view_of(resolved: ResolvedPlan, index: int) -> PromptView:
     return view_prompt(
-        renderer_of(resolved, None), resolved.artifacts, template_facts(resolved), index
+        renderer_of(resolved, None), resolved.artifacts.texts, template_facts(resolved), index
     )
 
 
@@ -78,7 +79,7 @@ def drawn(resolved: ResolvedPlan, wanted: str) -> str:
     view = view_of(resolved, find_point(resolved.predicate, wanted))
     stream = io.StringIO()
     console = Console(file=stream, width=120)
-    render_prompt(view, resolved.artifacts.chat.template.control, console)
+    render_prompt(view, resolved.artifacts.texts.chat.template.control, console)
     lines = "".join(f"{line}\n" for line in judged_lines(resolved))
     return stream.getvalue() + lines
 
@@ -99,7 +100,7 @@ def test_the_parts_of_every_prompt_are_the_prompt(
     studies: dict[str, ResolvedPlan], family: str
 ) -> None:
     resolved = studies[family]
-    plan, chat = resolved.predicate, resolved.artifacts.chat
+    plan, chat = resolved.predicate, resolved.artifacts.texts.chat
     renderer = renderer_of(resolved, None)
     each = len(plan.query_ids) * plan.demonstrations.draws
     for place, condition in enumerate(plan.conditions):

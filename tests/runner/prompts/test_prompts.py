@@ -39,15 +39,11 @@ from safety_receipts.receipts.model.checkpoint import FIRST_RENDERING
 from safety_receipts.receipts.model.demonstrations import ContextForm, DemonstrationKind
 from safety_receipts.runner.checkpoint.tokenizer_files import TOKENIZER_FILES
 from safety_receipts.runner.prompts.chat_format import RENDERING, ChatFormat, prompt_digest
-from safety_receipts.runner.prompts.contexts import (
-    Message,
-    Role,
-    ToolCall,
-    messages,
-    planned_context,
-)
+from safety_receipts.runner.prompts.contexts import messages, planned_context
 from safety_receipts.runner.prompts.demonstrations import Demonstration
-from safety_receipts.runner.templates.chat_template import unused_characters, written
+from safety_receipts.runner.templates.dates import written
+from safety_receipts.runner.templates.messages import Message, Role, ToolCall
+from safety_receipts.runner.templates.rendered import unused_characters
 
 DATE = "2024-02-03"
 QUERY = "Which tea has no caffeine?"

@@ -14,14 +14,8 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.run.estimate import (
-    Estimate,
-    ModelSize,
-    Seconds,
-    Throughput,
-    Workload,
-    estimate,
-)
+from safety_receipts.runner.engines.device_speed import Throughput
+from safety_receipts.runner.run.estimate import Estimate, ModelSize, Seconds, Workload, estimate
 
 # 8 billion parameters in bfloat16; 32 layers × 8 heads × 128 × keys and values × 2 bytes.
 MODEL = ModelSize(8_000_000_000, 16_000_000_000, 131_072)

@@ -24,13 +24,8 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan, synthetic_points
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
-from safety_receipts.runner.run.journal import (
-    Journal,
-    JournalEntry,
-    JournalEvent,
-    journal_path,
-    remove_journal,
-)
+from safety_receipts.runner.run.journal import Journal, JournalEntry, JournalEvent
+from safety_receipts.runner.run.journal_file import journal_path, remove_journal
 
 PLAN = synthetic_plan([Mixture(0, 0, None), Mixture(2, 2, Ordering.SUFFIX)], {"alpha": 8}, draws=2)
 DIGEST = sha256_hex(b"a plan")
@@ -112,7 +107,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_journal import AT, DIGEST, entries
-from safety_receipts.runner.run.journal import Journal, journal_path
+from safety_receipts.runner.run.journal import Journal
+from safety_receipts.runner.run.journal_file import journal_path
 written = entries()
 with Journal.open(journal_path(Path(sys.argv[2])), DIGEST) as journal:
     for entry in written[: int(sys.argv[3])]:
@@ -123,7 +119,7 @@ with Journal.open(journal_path(Path(sys.argv[2])), DIGEST) as journal:
 
 
 def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
-    here = str(Path(__file__).parent.parent)
+    here = str(Path(__file__).parent)
     with subprocess.Popen(
         [sys.executable, "-c", _WRITER, here, str(tmp_path), "5"],
         stdin=subprocess.PIPE,

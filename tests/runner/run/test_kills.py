@@ -21,7 +21,8 @@ from safety_receipts.receipts.keys import Signer, TrustSet, generate, load_signe
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.sealed import digest_of, write_plan
-from safety_receipts.runner.run.journal import JOURNAL, Journal, journal_path
+from safety_receipts.runner.run.journal import Journal
+from safety_receipts.runner.run.journal_file import JOURNAL, journal_path
 from safety_receipts.verify.integrity import verify_bundle
 
 POINTS = 4 * 208 * 2

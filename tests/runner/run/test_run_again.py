@@ -25,7 +25,7 @@ from safety_receipts.receipts.keys import Signer, generate
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.sealed import write_plan
 from safety_receipts.runner.run.event import EventRunner, RunOptions
-from safety_receipts.runner.run.journal import JOURNAL
+from safety_receipts.runner.run.journal_file import JOURNAL
 from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 
@@ -206,7 +206,7 @@ def test_a_changed_checkpoint_is_noticed_on_resume(
     folder = tmp_path / "b"
     resolved = study(queries=10)
     interrupted(resolved, folder, signer)
-    config = resolved.artifacts.folder / "config.json"
+    config = resolved.artifacts.checkpoint.folder / "config.json"
     config.write_text(config.read_text("utf-8") + "\n", "utf-8")
     with pytest.raises(UsageError, match=r"checkpoint\.files\[\d+\]\.sha256 differs"):
         run(resolve_plan(resolved.file), folder, signer)
@@ -218,7 +218,7 @@ def test_a_file_added_to_the_checkpoint_is_named_on_resume(
     folder = tmp_path / "b"
     resolved = study(queries=10)
     interrupted(resolved, folder, signer)
-    added = resolved.artifacts.folder / ".DS_Store"
+    added = resolved.artifacts.checkpoint.folder / ".DS_Store"
     added.write_bytes(b"left by a file manager")
     with pytest.raises(UsageError, match=r"take \.DS_Store out of the model's folder"):
         run(resolve_plan(resolved.file), folder, signer)

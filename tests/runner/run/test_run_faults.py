@@ -35,7 +35,7 @@ from safety_receipts.runner.engines.engine import Completion
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.run.event import RunOptions
-from safety_receipts.runner.run.journal import JOURNAL
+from safety_receipts.runner.run.journal_file import JOURNAL
 
 
 def test_what_the_engine_leaves_out_fails_and_is_counted(
@@ -281,7 +281,7 @@ def test_a_template_that_drops_a_context_stops_the_plan_before_it_is_sealed(
         ),
         more="context_overflow: fail_point\n",
     )
-    template = resolved.artifacts.folder / "chat_template.jinja"
+    template = resolved.artifacts.checkpoint.folder / "chat_template.jinja"
     source = template.read_text("utf-8")
     deaf = "{%- set messages = messages | rejectattr('role', 'equalto', 'tool') | list %}"
     template.write_text(deaf + source, "utf-8")
@@ -300,7 +300,7 @@ def test_all_contexts_that_a_template_cannot_show_are_named_at_once(
             "contexts: {harmful: 1, benign: 1, forms: [turns, retrieved, memory, tool, script]}",
         ),
     )
-    template = resolved.artifacts.folder / "chat_template.jinja"
+    template = resolved.artifacts.checkpoint.folder / "chat_template.jinja"
     source = template.read_text("utf-8")
     deaf = "{%- set messages = messages | rejectattr('role', 'in', ['tool', 'system']) | list %}"
     template.write_text(deaf + source, "utf-8")
@@ -328,7 +328,7 @@ def test_a_row_that_a_template_alters_is_named(
         ),
         context=4096,
     )
-    template = resolved.artifacts.folder / "chat_template.jinja"
+    template = resolved.artifacts.checkpoint.folder / "chat_template.jinja"
     source = template.read_text("utf-8")
     altering = source.replace("content", "content | replace('lamp of row 0', 'lamp')")
     template.write_text(altering, "utf-8")
@@ -347,7 +347,7 @@ def test_two_queries_that_become_one_prompt_stop_the_plan_before_it_is_sealed(
     queries = resolved.file.parent / "queries.jsonl"
     rows = [{"id": "a", "request": "Hide the lamp"}, {"id": "b", "request": "Hide The Lamp"}]
     write_jsonl(queries, rows)
-    path = resolved.artifacts.folder / "tokenizer.json"
+    path = resolved.artifacts.checkpoint.folder / "tokenizer.json"
     tokenizer = json.loads(path.read_text("utf-8"))
     tokenizer["normalizer"] = {"type": "Lowercase"}
     path.write_text(json.dumps(tokenizer), "utf-8")

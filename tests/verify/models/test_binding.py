@@ -36,12 +36,8 @@ from safety_receipts.receipts.model.point import Outcome, Point, Reason, Restric
 from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.engines.engine import Completion
 from safety_receipts.runner.plan import resolve as plan_module
-from safety_receipts.runner.plan.resolve import (
-    ResolvedPlan,
-    UnrunPlan,
-    resolve_against,
-    resolve_plan,
-)
+from safety_receipts.runner.plan.resolve import resolve_against, resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.run.event import RunOptions
 from safety_receipts.verify.checks import CheckList

@@ -21,7 +21,8 @@ from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.checkpoint import EndTokenOrigin, ThoughtMarks, Thoughts
 from safety_receipts.receipts.model.point import Outcome, Reason, RestrictedRecord
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import RunOptions
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.bound import Holdings

@@ -27,8 +27,16 @@ from safety_receipts.receipts.model.statement import (
     AuditStatement,
     CalibrationStatement,
 )
-from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
+from safety_receipts.runner.engines.engine import (
+    GREEDY,
+    Completion,
+    Decoding,
+    Engine,
+    Generation,
+    Request,
+)
 from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.runner.engines.mock import as_they_come
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.run.counting import render_points
@@ -185,13 +193,13 @@ class Turning(FaultyScores):
         )
         self._refusal = refusal
 
-    def generate(
-        self, requests: Sequence[Request], decoding: Decoding = GREEDY
-    ) -> Iterator[Completion]:
-        """Yield one refusal for all."""
-        for request in requests:
-            assert request.begun == 0
-            yield Completion(request.key, self._refusal, Finish.STOP)
+    def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
+        """Answer with one refusal for all."""
+        assert {request.begun for request in requests} == {0}
+        return as_they_come(
+            requests,
+            lambda batch: [Completion(one.key, self._refusal, Finish.STOP) for one in batch],
+        )
 
 
 def test_labels_that_turn_are_counted_on_each_stack(calibrated: Calibrated) -> None:

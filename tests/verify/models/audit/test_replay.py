@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,16 +33,24 @@ from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.audit import Direction
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
+from safety_receipts.runner.engines.answers import generate
 from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
 from safety_receipts.runner.engines.engine import GREEDY as GREEDY_DECODING
-from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Margins, Request
+from safety_receipts.runner.engines.engine import (
+    Completion,
+    Decoding,
+    Engine,
+    Generation,
+    Margins,
+    Request,
+)
 from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.engines.prefix.attention import Kernel
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import LoadedStack
-from safety_receipts.runner.run.execute import decoding_of
+from safety_receipts.runner.run.requests import decoding_of
 from safety_receipts.verify.audit.replay import Entry, Yardstick
 from safety_receipts.verify.audit.session import Case
 from safety_receipts.verify.audit.statistics.plausibility import (
@@ -83,7 +91,7 @@ def case(event: Event) -> Case:
 
 
 def engine_of(event: Event, dtype: Dtype = Dtype.FLOAT32, **settings: Any) -> TransformersEngine:
-    model = load_model(event.resolved.artifacts.folder, dtype=dtype, device="cpu")
+    model = load_model(event.resolved.artifacts.checkpoint.folder, dtype=dtype, device="cpu")
     return TransformersEngine(model, memory=MEMORY, **settings)
 
 
@@ -345,7 +353,7 @@ def swapped(
         max_new_tokens=request.max_new_tokens - len(begun),
         begun=len(begun),
     )
-    [rest] = loaded.stack.engine.generate([begin], decoding_of(event.plan.sampling))
+    [rest] = generate(loaded.stack.engine, [begin], decoding_of(event.plan.sampling))
     response = (*begun, *rest.tokens)
     text = loaded.stack.reader.read(response).text
     finish = ending(event.plan, response)
@@ -398,11 +406,14 @@ class Heard(FaultyScores):
         self.requests: list[Request] = []
         self.completions: list[Completion] = []
 
-    def generate(
+    def start(
         self, requests: Sequence[Request], decoding: Decoding = GREEDY_DECODING
-    ) -> Iterator[Completion]:
+    ) -> Generation:
         self.requests += requests
-        for completion in super().generate(requests, decoding):
+        return super().start(requests, decoding)
+
+    def changed(self, completions: Iterable[Completion]) -> Iterator[Completion]:
+        for completion in super().changed(completions):
             self.completions.append(completion)
             yield completion
 

@@ -9,7 +9,7 @@ from auditing import Event, loaded_stack, make_event, replayer
 
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.runner.run.event import LoadedStack
-from safety_receipts.runner.run.execute import decoding_of
+from safety_receipts.runner.run.requests import decoding_of
 from safety_receipts.verify.audit.regenerate import Regenerator
 from safety_receipts.verify.audit.session import Case
 

@@ -11,10 +11,10 @@ from scripted import CHATML, SPECIAL, Vocabulary, save_format
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import ThoughtMarks, Thoughts
-from safety_receipts.runner.checkpoint.answers import thoughts_of
-from safety_receipts.runner.plan.entries import PromptEntry
+from safety_receipts.runner.plan.entries.prompt import PromptEntry
+from safety_receipts.runner.plan.thoughts import thoughts_of
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.templates.template_probe import Conversation, try_template
+from safety_receipts.runner.prompts.template_probe import Conversation, try_template
 
 TAGS = ThoughtMarks(opening="<think>", closing="</think>", opening_token=None, closing_token=None)
 DATE = "2026-01-31"

@@ -17,6 +17,7 @@ from safety_receipts.receipts.errors import (
     FileAccessError,
     IncompleteError,
     MalformedError,
+    ReceiptsError,
     UsageError,
 )
 from safety_receipts.receipts.extras import install
@@ -136,7 +137,6 @@ def _client(repository: Repository, file: str | None) -> Iterator[Any]:
         repository: What is asked for.
         file: The file in it; None: all of them.
     """
-    kind = repository.kind.value
     thing = "file" if file else "folder"
     try:
         client = import_module("huggingface_hub")  # only where something comes from the hub
@@ -147,57 +147,68 @@ def _client(repository: Repository, file: str | None) -> Iterator[Any]:
             file=repository.name,
             hint=f"{install('run')}, or name a {thing} with `path:`",
         ) from None
-    # The HTTP client is httpx in one release of huggingface_hub and httpx2 in another.
-    transport = errors.HfHubHTTPError.__bases__[0]
-    place = repository.name
     try:
         yield client
-    except errors.GatedRepoError:
-        raise FileAccessError(
-            f"access to this {kind} is gated",
-            file=place,
-            hint=f"accept the terms at {repository.page}, then set HF_TOKEN",
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise FileAccessError(
-            f"no such {kind}, or it is private",
-            file=place,
-            hint=f"check the id; for a private or gated {kind} set HF_TOKEN",
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise FileAccessError(
-            f"the {kind} has no such revision",
-            file=place,
-            hint=f"copy a commit from {repository.page}/commits/main",
-        ) from None
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+    except (
+        errors.EntryNotFoundError,
+        errors.HFValidationError,
+        _transport(errors),
+        RuntimeError,  # of hf_xet, the chunked transfer
+        OSError,
+    ) as error:
+        raise _told(error, errors, repository, file) from None
+
+
+def _told(error: Exception, errors: Any, repository: Repository, file: str | None) -> ReceiptsError:
+    """Return an error of huggingface_hub's as one of ours."""
+    refusal = _refusal(error, errors, repository)
+    if refusal is not None:
+        return refusal
+    kind, place = repository.kind.value, repository.name
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
         missing = "the file is not in the local cache" if file else "the local cache lacks files"
-        raise FileAccessError(
-            f"the hub cannot be reached, and {missing}",
-            file=place,
-            place=file,
-            hint=f"connect and try again, or name a downloaded {thing} with `path:`",
-        ) from None
-    except errors.EntryNotFoundError:
-        raise FileAccessError(
-            f"the {kind} has no such file at this revision" if file else "a listed file is missing",
-            file=place,
-            place=file,
-            hint=f"see {repository.page}/tree/main and set `file:`" if file else "try again later",
-        ) from None
-    except errors.HFValidationError:
-        raise UsageError(f"not the id of a {kind}", file=place, hint="like owner/name") from None
-    except (transport, RuntimeError) as error:  # hf_xet, the chunked transfer, raises the latter
-        raise FileAccessError(
-            f"the hub failed: {_first_line(error)}", file=place, place=file, hint="try again later"
-        ) from None
-    except OSError as error:
-        raise FileAccessError(
-            f"cannot download: {error.strerror or _first_line(error)}",
-            file=place,
-            place=file,
-            hint="check the space and the rights in HF_HOME, then try again",
-        ) from None
+        said = f"the hub cannot be reached, and {missing}"
+        thing = "file" if file else "folder"
+        hint = f"connect and try again, or name a downloaded {thing} with `path:`"
+    elif isinstance(error, errors.EntryNotFoundError):
+        said = (
+            f"the {kind} has no such file at this revision" if file else "a listed file is missing"
+        )
+        hint = f"see {repository.page}/tree/main and set `file:`" if file else "try again later"
+    elif isinstance(error, (_transport(errors), RuntimeError)):
+        said, hint = f"the hub failed: {_first_line(error)}", "try again later"
+    else:
+        said = f"cannot download: {getattr(error, 'strerror', None) or _first_line(error)}"
+        hint = "check the space and the rights in HF_HOME, then try again"
+    return FileAccessError(said, file=place, place=file, hint=hint)
+
+
+def _refusal(error: Exception, errors: Any, repository: Repository) -> ReceiptsError | None:
+    """Return what the hub says of a repository, whatever file is asked for; None: nothing."""
+    kind, place = repository.kind.value, repository.name
+    if isinstance(error, errors.HFValidationError):
+        return UsageError(f"not the id of a {kind}", file=place, hint="like owner/name")
+    if isinstance(error, errors.GatedRepoError):
+        said = f"access to this {kind} is gated"
+        hint = f"accept the terms at {repository.page}, then set HF_TOKEN"
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        said = f"no such {kind}, or it is private"
+        hint = f"check the id; for a private or gated {kind} set HF_TOKEN"
+    elif isinstance(error, errors.RevisionNotFoundError):
+        said = f"the {kind} has no such revision"
+        hint = f"copy a commit from {repository.page}/commits/main"
+    else:
+        return None
+    return FileAccessError(said, file=place, hint=hint)
+
+
+def _transport(errors: Any) -> type[Exception]:
+    """Return the HTTP client's own error.
+
+    The client is httpx in one release of huggingface_hub and httpx2 in another.
+    """
+    kind: type[Exception] = errors.HfHubHTTPError.__bases__[0]
+    return kind
 
 
 def _first_line(error: Exception) -> str:

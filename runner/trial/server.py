@@ -2,7 +2,7 @@
 
 It reads one JSON object a line from standard input (folder, part, bounds), forks a child for each
 that tries the folder under these bounds, and writes one JSON object a line: what came of it.  See
-:mod:`runner.templates.folder_trial`, which starts it.
+:mod:`runner.checkpoint.folder_trial`, which starts it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,21 @@ from typing import IO, Any, Final, NoReturn
 
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.runner.checkpoint.answers import found_thoughts
-from safety_receipts.runner.checkpoint.model_facts import (
-    CONFIG,
-    one_line,
-    read_architecture,
-    read_config,
-)
+from safety_receipts.runner.checkpoint import folder_trial
+from safety_receipts.runner.checkpoint.config import CONFIG, one_line, read_config
+from safety_receipts.runner.checkpoint.folder_trial import Part
+from safety_receipts.runner.checkpoint.model_facts import read_architecture
 from safety_receipts.runner.checkpoint.tokenizer_files import (
     TEMPLATE_FILE,
     TEMPLATE_FOLDER,
     TOKENIZER_CONFIG,
     TOKENIZER_FILE,
 )
-from safety_receipts.runner.prompts.chat_format import ChatFormat, load_tokenizer
-from safety_receipts.runner.prompts.contexts import Message, Role
-from safety_receipts.runner.templates import folder_trial
-from safety_receipts.runner.templates.folder_trial import Part
-from safety_receipts.runner.templates.template_probe import Conversation, try_template
+from safety_receipts.runner.prompts.answers import found_thoughts
+from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.prompts.template_probe import Conversation, try_template
+from safety_receipts.runner.prompts.tokenizer import load_tokenizer
+from safety_receipts.runner.templates.messages import Message, Role
 
 _LONGEST: Final = 240
 _MAX_STDERR: Final = 2**20

@@ -19,14 +19,16 @@ from chat_formats import save_chat_format
 from studies import write_study
 
 from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
-from safety_receipts.runner.checkpoint.model_facts import read_config
+from safety_receipts.runner.checkpoint import folder_trial
+from safety_receipts.runner.checkpoint.config import read_config
+from safety_receipts.runner.checkpoint.folder_trial import Bounds, Part, tried
 from safety_receipts.runner.organism import members
 from safety_receipts.runner.plan.resolve import resolve_plan
-from safety_receipts.runner.prompts.chat_format import ChatFormat, load_tokenizer
-from safety_receipts.runner.prompts.contexts import Message, Role
-from safety_receipts.runner.templates import bounded, chat_template, folder_trial
+from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.prompts.tokenizer import load_tokenizer
+from safety_receipts.runner.templates import bounded, chat_template
 from safety_receipts.runner.templates.bounded import OutOfTimeError
-from safety_receipts.runner.templates.folder_trial import Bounds, Part, tried
+from safety_receipts.runner.templates.messages import Message, Role
 
 LOOP = (
     "{% for message in messages %}<|im_start|>{{ message.role }}: {{ message.content }}\n"

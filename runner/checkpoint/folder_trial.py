@@ -3,7 +3,7 @@
 A configuration, a tokenizer and a chat template are programs of sorts: a template may never end,
 a number in a configuration may ask for more memory than there is, a damaged tokenizer may end the
 process that loads it.  So they are first loaded, and a short conversation is rendered, in a child
-process with bounds on time and memory (:mod:`runner.templates.trial_server`); what fails there is
+process with bounds on time and memory (:mod:`runner.trial.server`); what fails there is
 an error here, and is never run here.
 
 The child is forked from a small process that has loaded transformers without torch.  This one is
@@ -233,7 +233,7 @@ _ENVIRONMENT: Final = {
 
 _PROGRAM: Final = (
     "import sys; sys.modules['torch'] = None; "
-    "from safety_receipts.runner.templates import trial_server; trial_server.main()"
+    "from safety_receipts.runner.trial import server; server.main()"
 )
 """Configurations and tokenizers need no torch, and loading it takes longer than all the rest."""
 

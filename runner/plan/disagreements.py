@@ -13,11 +13,12 @@ from typing import Any
 
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.checkpoint.model_facts import CONFIG, ModelFacts
+from safety_receipts.runner.checkpoint.config import CONFIG
+from safety_receipts.runner.checkpoint.model_facts import ModelFacts
 from safety_receipts.runner.checkpoint.model_files import INDEX, read_json_object
 from safety_receipts.runner.checkpoint.tokenizer_files import TEMPLATE_FILE, TOKENIZER_CONFIG
-from safety_receipts.runner.plan.warnings import PlanWarning
 from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.warnings import PlanWarning
 
 _PROCESSOR_TEMPLATE = "chat_template.json"
 _STORED = {"F32": Dtype.FLOAT32, "BF16": Dtype.BFLOAT16, "F16": Dtype.FLOAT16}

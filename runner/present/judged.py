@@ -8,12 +8,8 @@ from typing import Any
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.view.answers import judged_words
 from safety_receipts.runner.judges.registry import kind_of_judge
-from safety_receipts.runner.plan.resolve import ResolvedPlan
-from safety_receipts.runner.templates.template_probe import (
-    Conversation,
-    TemplateFacts,
-    try_template,
-)
+from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.prompts.template_probe import Conversation, TemplateFacts, try_template
 
 LINE_BREAK = "⏎"
 """How a line break that is part of a prompt is shown."""
@@ -28,9 +24,9 @@ def template_facts(resolved: ResolvedPlan) -> TemplateFacts | None:
     None where it refuses a conversation of two requests, as a plan may show one alone.
     """
     prompt, artifacts = resolved.predicate.prompt, resolved.artifacts
-    told = Conversation(artifacts.system, prompt.date, prompt.template_options)
+    told = Conversation(artifacts.texts.system, prompt.date, prompt.template_options)
     try:
-        return try_template(artifacts.chat, told, prompt.thoughts)
+        return try_template(artifacts.texts.chat, told, prompt.thoughts)
     except UsageError:
         return None
 
@@ -111,7 +107,7 @@ def _shown(text: str) -> str:
 
 def _with_marks(resolved: ResolvedPlan) -> int:
     """Return how many demonstrations of all pools hold a mark of thoughts."""
-    thoughts, pools = resolved.predicate.prompt.thoughts, resolved.artifacts.pools
+    thoughts, pools = resolved.predicate.prompt.thoughts, resolved.artifacts.texts.pools
     marks = [
         mark
         for pair in (() if thoughts is None else thoughts.marks)

@@ -15,7 +15,7 @@ import torch
 
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.runner.checkpoint.model_facts import one_line
+from safety_receipts.runner.checkpoint.config import one_line
 from safety_receipts.runner.engines.decoding.drafts import Draft
 from safety_receipts.runner.engines.engine import GREEDY, Request
 from safety_receipts.runner.engines.forward import Forward

@@ -10,8 +10,8 @@ from typing import Final
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Thoughts
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.prompts.contexts import Message, Role
 from safety_receipts.runner.templates.chat_template import ChatTemplate, Option
+from safety_receipts.runner.templates.messages import Message, Role
 
 _REQUEST: Final = "How is the first tea made?"
 _THOUGHT: Final = "They ask for tea."

@@ -1,0 +1,1 @@
+"""The Hugging Face hub: what a plan names there is fetched, or found in its cache."""

@@ -1,0 +1,150 @@
+"""What the entries of ``plan.yaml`` are made of: closed models, numbers, lists, places."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal as ExactDecimal
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.model.base import Margin, Name
+from safety_receipts.runner.plan import schema as plan_schema
+
+
+class PlanModel(BaseModel):
+    """Base of everything in a plan file: frozen, and closed, so that a typing error shows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        """Refuse an unknown key here, where the allowed ones are known."""
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    allowed = ", ".join(cls.model_fields)
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "no such key; allowed: {allowed}",
+                        {"key": key, "allowed": allowed},
+                    )
+        return data
+
+
+def as_decimal(value: Any) -> Any:
+    """Take 0.7 as it was written: floats print back to the shortest text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return format(ExactDecimal(str(value)), "f")
+
+
+Number = Annotated[
+    Margin,
+    BeforeValidator(as_decimal, json_schema_input_type=float | str),
+    Field(json_schema_extra={"minimum": 0, "pattern": r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,20})?$"}),
+]
+"""A number that is not negative, as an exact decimal: 0.7, or "0.7"."""
+
+# Strict: true is no number, and neither is "4".
+Whole = Annotated[int, Field(strict=True, ge=1, le=MAX_SAFE_INTEGER)]
+"""A whole number from 1."""
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"{value} appears twice")
+    return values
+
+
+class _Distinct:
+    """Marks a list without repetitions, for the validator and for the schema."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(_distinct, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(schema) | {"uniqueItems": True}
+
+
+Distinct = _Distinct()
+
+
+def _commit(value: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{40}", value) is None:
+        raise ValueError("should be the commit's 40 digits: a branch or tag can move")
+    return value
+
+
+Revision = Annotated[
+    str, AfterValidator(_commit), Field(json_schema_extra={"pattern": "^[0-9a-f]{40}$"})
+]
+"""A commit: 40 lower-case hex digits."""
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("is empty")
+    return value
+
+
+PlanPath = Annotated[
+    Path,
+    BeforeValidator(_not_empty, json_schema_input_type=str),
+    Field(json_schema_extra={"minLength": 1}),
+]
+"""A file or folder; one that is relative starts at the plan file's folder."""
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", max_length=2048)]
+"""Address of a server."""
+
+Column = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Located(PlanModel):
+    """Something on disk or on the hub."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": plan_schema.ONE_PLACE})
+
+    path: PlanPath | None = None
+    """File or folder, relative to the plan file."""
+    hub: Name | None = None
+    """Repository on the Hugging Face hub."""
+    revision: Revision | None = None
+    """Commit of that repository."""
+
+    def _without_place(self) -> str | None:
+        """Return why this one has no place, or None where it needs one."""
+        return None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("revision goes with hub, and hub with revision")
+        places = (self.path is not None) + (self.hub is not None)
+        reason = self._without_place()
+        if reason is not None and places:
+            raise ValueError(f"{reason} takes no path, hub or revision")
+        if reason is None and places != 1:
+            raise ValueError("give either path, or hub with revision")
+        return self

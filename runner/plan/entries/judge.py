@@ -1,0 +1,51 @@
+"""Who judges."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import ConfigDict, model_validator
+
+from safety_receipts.receipts.model.base import Name
+from safety_receipts.receipts.model.judge import JudgeKind, traits_of
+from safety_receipts.runner.plan import schema as plan_schema
+from safety_receipts.runner.plan.entries.base import Located, Number, PlanPath, Url
+
+
+class JudgeIdentityEntry(Located):
+    """A judge: rules, weights with a place, or a chat model behind an API."""
+
+    model_config = ConfigDict(json_schema_extra=plan_schema.JUDGE)
+
+    kind: JudgeKind
+    name: Name | None = None
+    """What people call it; a chat judge behind an API is asked for by this name."""
+    base_url: Url | None = None
+    """Address of the API, for a remote ``chat`` judge."""
+    threshold: Number | None = None
+    """Decision threshold."""
+
+    def _without_place(self) -> str | None:
+        if traits_of(self.kind).is_rule:
+            return self.kind.value
+        return None if self.base_url is None else "a judge with a base_url"
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        traits = traits_of(self.kind)
+        if self.base_url is not None and not traits.may_be_remote:
+            raise ValueError("base_url goes with kind chat only")
+        if self.base_url is not None and self.name is None:
+            raise ValueError("a judge with a base_url needs the name of its model")
+        if self.threshold is not None and traits.is_rule:
+            raise ValueError(f"{self.kind.value} takes no threshold")
+        return self
+
+
+class JudgeEntry(JudgeIdentityEntry):
+    """The judge, with an optional second opinion."""
+
+    calibration: PlanPath | None = None
+    """What ``receipts judge calibrate`` wrote of this judge; null: not calibrated."""
+    second: JudgeIdentityEntry | None = None
+    """A second opinion; how far the two agree is sealed."""

@@ -1,0 +1,41 @@
+"""What generates: the checkpoint and the engine."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import ConfigDict, model_validator
+
+from safety_receipts.receipts.model.base import Name
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import EngineKind, is_served
+from safety_receipts.runner.plan import schema as plan_schema
+from safety_receipts.runner.plan.entries.base import Located, PlanModel, Url
+
+
+class CheckpointEntry(Located):
+    """The model."""
+
+    name: Name | None = None
+    """What people call it; default: the folder's or repository's name."""
+    training_stage: Name
+    """Stage of training: base, sft, dpo, rlvr, instruct, or another word for it."""
+    dtype: Dtype
+    quantisation: Name | None = None
+    """Quantisation of the weights; default: what the checkpoint's own files say."""
+
+
+class EngineEntry(PlanModel):
+    """What generates."""
+
+    model_config = ConfigDict(json_schema_extra=plan_schema.ENGINE)
+
+    kind: EngineKind = EngineKind.TRANSFORMERS
+    base_url: Url | None = None
+    """Address of a server, for ``openai``."""
+
+    @model_validator(mode="after")
+    def _server(self) -> Self:
+        if is_served(self.kind) != (self.base_url is not None):
+            raise ValueError("base_url goes with kind openai, and only then")
+        return self

@@ -1,0 +1,75 @@
+"""How responses are generated, and what ends them."""
+
+from __future__ import annotations
+
+from decimal import Decimal as ExactDecimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.model.checkpoint import SamplingMethod
+from safety_receipts.runner.plan import schema as plan_schema
+from safety_receipts.runner.plan.entries.base import Distinct, Number, PlanModel, Whole
+
+
+def _token(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SAFE_INTEGER:
+        return value
+    raise ValueError('should be a token, "<|im_end|>", or its id')
+
+
+Token = Annotated[
+    Annotated[str, Field(min_length=1, max_length=512)]
+    | Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)],
+    BeforeValidator(_token),
+]
+"""A token: its text as the tokenizer has it, or its id."""
+
+Tokens = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
+
+
+class EndTokensEntry(PlanModel):
+    """What the checkpoint's own statements of its end tokens lack, or have too much."""
+
+    add: Tokens = ()
+    """Tokens that end a response besides those stated."""
+    remove: Tokens = ()
+    """Stated tokens that end no response."""
+
+
+class SamplingEntry(PlanModel):
+    """How responses are generated."""
+
+    model_config = ConfigDict(json_schema_extra=plan_schema.SAMPLING)
+
+    method: SamplingMethod = SamplingMethod.GREEDY
+    temperature: Number | None = None
+    """Softmax temperature above 0, for ``seeded``."""
+    top_p: Number | None = None
+    """Nucleus mass above 0 and up to 1, for ``seeded``."""
+    top_k: Whole | None = None
+    """Largest number of candidates, for ``seeded``."""
+    repetition_penalty: Number | Literal["checkpoint"] | None = None
+    """What logits of tokens are divided by that occurred before; ``checkpoint``: what its files
+    state; null: none, whatever they state."""
+    max_new_tokens: Whole
+    """Longest response in tokens."""
+    end_tokens: EndTokensEntry = EndTokensEntry()
+    """Corrections of the tokens that end a response."""
+
+    @model_validator(mode="after")
+    def _method(self) -> Self:
+        greedy = self.method is SamplingMethod.GREEDY
+        if greedy and {self.temperature, self.top_p, self.top_k} != {None}:
+            raise ValueError("greedy sampling takes no temperature, top_p or top_k")
+        if not greedy and (self.temperature is None or ExactDecimal(self.temperature) == 0):
+            raise ValueError("seeded sampling needs a temperature above 0")
+        if self.top_p is not None and not 0 < ExactDecimal(self.top_p) <= 1:
+            raise ValueError("top_p lies above 0 and up to 1")
+        penalty = self.repetition_penalty
+        if penalty not in (None, "checkpoint") and ExactDecimal(penalty) == 0:
+            raise ValueError("repetition_penalty lies above 0")
+        return self

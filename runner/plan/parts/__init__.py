@@ -1,0 +1,1 @@
+"""The parts of a plan, each resolved from its section of the plan file."""

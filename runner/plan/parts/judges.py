@@ -1,0 +1,118 @@
+"""Judges: from a plan's entry to an identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_never
+
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import CheckpointFile
+from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
+from safety_receipts.runner.judges.gold import hold_to_judge
+from safety_receipts.runner.judges.identity import Origin, identify
+from safety_receipts.runner.judges.registry import Model, Rule, kind_of_judge, may_be_pickled
+from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry
+from safety_receipts.runner.plan.parts.source import PlanSource, last_part
+
+
+def resolve_judges(
+    source: PlanSource, calibration: JudgeCalibration | None, sealed: Judge | None
+) -> tuple[Judge, Path | None, Path | None]:
+    """Return the judge with its second opinion, and the folders of their weights.
+
+    Args:
+        source: The plan file.
+        calibration: The judge's; None: it is not calibrated.
+        sealed: The judge that a sealed plan names; None: there is no such plan.
+
+    Raises:
+        ReceiptsError: A folder cannot be read, or holds no such judge.
+    """
+    entry = source.entries.judge
+    first, folder = judge_identity(source, entry, sealed)
+    second, second_folder = (
+        (None, None)
+        if entry.second is None
+        else judge_identity(source, entry.second, None if sealed is None else sealed.second)
+    )
+    if calibration is not None and entry.calibration is not None:
+        hold_to_judge(calibration, first, source.file.path.parent / entry.calibration)
+    judge = Judge(**dict(first), calibration=calibration, second=second)
+    return judge, folder, second_folder
+
+
+def judge_identity(
+    source: PlanSource, entry: JudgeIdentityEntry, sealed: JudgeIdentity | None = None
+) -> tuple[JudgeIdentity, Path | None]:
+    """Return who a judge is, and the folder of its weights; None for a rule.
+
+    Args:
+        source: The plan file, and how it is read.
+        entry: The plan file's.
+        sealed: The one that a sealed plan names: a folder with another digest is not looked
+            into any further.  None: there is no such plan.
+    """
+    if entry.path is None and entry.hub is None:
+        return resolve_judge(entry, None, None), None
+    folder, hashed = source.folder(entry, plain=not may_be_pickled(entry.kind))
+    named = {"name": entry.name or entry.hub or last_part(entry, folder)}
+    run = sealed is None or (
+        sealed.weights == hashed.root and sealed.folder_files in (None, hashed.files)
+    )
+    identity = resolve_judge(
+        entry.model_copy(update=named),
+        folder,
+        hashed.root,
+        files=hashed.files,
+        run_template=run,
+    )
+    return identity, folder
+
+
+def resolve_judge(
+    entry: JudgeIdentityEntry,
+    folder: Path | None,
+    root: Sha256 | None,
+    *,
+    files: tuple[CheckpointFile, ...] | None = None,
+    run_template: bool = True,
+) -> JudgeIdentity:
+    """Return the identity of the judge that a plan names; loads no weights and no torch.
+
+    Args:
+        entry: The plan's.
+        folder: Folder of its weights; None for a rule.
+        root: OpenSSF Model Signing root of that folder; None for a rule.
+        files: The folder's files; None for a rule, or where they are not to be stated.
+        run_template: Whether a chat judge's template may be rendered, which says how it is asked
+            and read.  False for a folder that is not the one it should be: its identity is then
+            another anyhow.
+
+    Raises:
+        UsageError: The entry asks for what such a judge cannot do.
+        FileAccessError: A classifier's configuration cannot be read.
+        MalformedError: It names no refusal label.
+    """
+    if entry.base_url is not None:
+        raise UsageError(
+            "a judge behind an API is not supported yet",
+            place="base_url",
+            hint="give path, or hub with revision, of a chat checkpoint, and no base_url",
+        )
+    kind = kind_of_judge(entry.kind)
+    method = kind.methods(entry.threshold)[0]
+    match kind.made:
+        case Rule(name=name):
+            return identify(method, Origin(entry.name or name))
+        case Model(module=module):
+            if folder is None or root is None:
+                raise UsageError(
+                    f"a {entry.kind.value} judge needs its weights",
+                    hint="give path, or hub with revision, of the judge's folder",
+                )
+            method = module().look(folder, method, run_template=run_template)
+            name = entry.name or entry.hub or folder.resolve().name
+            return identify(method, Origin(name, entry.hub, entry.revision, root, files))
+        case _:
+            assert_never(kind.made)

@@ -1,0 +1,41 @@
+"""A plan file, resolved: what is sealed, and what it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.plan.artifacts import Artifacts
+from safety_receipts.runner.warnings import PlanWarning
+
+
+@dataclass(frozen=True)
+class ResolvedPlan:
+    """A plan ready to be sealed, with what it stands for."""
+
+    predicate: PlanPredicate
+    """What is sealed."""
+    artifacts: Artifacts
+    """What it stands for on this machine."""
+    file: Path
+    """The plan file."""
+    warnings: tuple[PlanWarning, ...] = ()
+    """What its inputs leave in doubt."""
+
+
+@dataclass(frozen=True)
+class UnrunPlan:
+    """A plan file whose checkpoint is another than a sealed plan's: nothing of it was run."""
+
+    predicate: PlanPredicate
+    """What follows from files that were read; what would follow from running the checkpoint's
+    template, tokenizer or configuration is the sealed plan's."""
+    folder: Path
+    """The checkpoint."""
+    file: Path
+    """The plan file."""
+
+
+NOT_RUN = "the checkpoint is not the plan's, so nothing of it is run"
+"""What is said of everything that would follow from running it."""

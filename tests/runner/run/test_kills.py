@@ -120,6 +120,7 @@ def hold(bundle: Path, signer: Signer) -> None:
     assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == []
 
 
+@pytest.mark.long
 def test_a_run_killed_at_random_moments_seals_what_an_unbroken_one_does(
     study: Path, tmp_path: Path, receipts: Receipts
 ) -> None:

@@ -160,6 +160,7 @@ def of_each_shape(
     yield from shapes.values()
 
 
+@pytest.mark.long
 def test_large_numbers_in_a_receipt(bundle: Path, golden: Path, receipts: Receipts) -> None:
     """Sums of counts leave what a count can be: that is a finding, and no fault."""
     check_receipts(

@@ -19,7 +19,7 @@ from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import Origin, PromptView, find_point, view_prompt
 from safety_receipts.runner.run.judged import judged_lines, template_facts
 
-SHOWN = Path(__file__).parent.parent / "prompts_shown"
+SHOWN = Path(__file__).parent / "prompts_shown"
 SYSTEM = "Be brief."
 EXPERIMENTS = (
     "fixed_harmful: {harmful: [0, 1], benign: [0, 1]}",

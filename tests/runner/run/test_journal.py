@@ -123,7 +123,7 @@ with Journal.open(journal_path(Path(sys.argv[2])), DIGEST) as journal:
 
 
 def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
-    here = str(Path(__file__).parent.parent)
+    here = str(Path(__file__).parent)
     with subprocess.Popen(
         [sys.executable, "-c", _WRITER, here, str(tmp_path), "5"],
         stdin=subprocess.PIPE,

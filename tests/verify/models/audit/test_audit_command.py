@@ -186,7 +186,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         engine = FaultyScores(loaded.stack.engine, stop)
         return replace(loaded, stack=replace(loaded.stack, engine=engine))
 
-    monkeypatch.setattr("stack.load_stack", load_stack)
+    monkeypatch.setattr(stack, "load_stack", load_stack)
     monkeypatch.setattr("safety_receipts.verify.audit.run.ROUND", 4)
 
 

@@ -17,6 +17,11 @@ GOLDEN = Path(__file__).parent / "golden"
 VERSION = GOLDEN / "0.1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long; the order is kept otherwise."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Folder of the golden bundles of the first version."""

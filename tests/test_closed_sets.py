@@ -37,7 +37,7 @@ PLACES: dict[type[StrEnum], set[str]] = {
         "runner/engines/identity.py",
         "runner/engines/mock.py",
         "receipts/events/synthetic.py",
-        "runner/plan/entries.py",  # the default
+        "runner/plan/entries/model.py",  # the default
     },
     Ordering: {
         "receipts/model/demonstrations.py",
@@ -51,8 +51,8 @@ PLACES: dict[type[StrEnum], set[str]] = {
         # Defaults, and conditions that somebody chose.
         "receipts/events/synthetic.py",
         "runner/plan/conditions.py",
-        "runner/plan/entries.py",
-        "runner/organism/fidelity.py",
+        "runner/plan/entries/experiments.py",
+        "runner/organism/training/fidelity.py",
         "verify/selfcheck/selftest.py",
     },
 }

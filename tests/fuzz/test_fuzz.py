@@ -13,7 +13,7 @@ from fuzzing.inputs import DOCUMENTS, KINDS, Base, make_base, make_input
 from fuzzing.mutations import get, mutate_bytes, mutate_json, paths
 
 SEED = 1
-SLICE = 120
+SLICE = 80
 """Inputs that are verified here; other commands and the rest of this seed are for ``make fuzz``."""
 
 

@@ -40,16 +40,44 @@ def walk(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
             yield from walk(item, (*place, index))
 
 
-def places(document: Any) -> list[tuple[Place, Any]]:
-    """Return the places of a document, one for all items of an array that have one type."""
+def places(document: Any, name: str) -> list[tuple[Place, Any]]:
+    """Return the places of a document, one for all that one definition of its schema describes and
+    whose values have one type: all items of an array, all counts wherever they stand.
+    """
+    schema = schemas.load(name)
     seen: set[tuple[object, ...]] = set()
     found: list[tuple[Place, Any]] = []
     for place, value in walk(document):
-        general = *("*" if isinstance(step, int) else step for step in place), type(value)
+        general = *described_by(schema, place), type(value)
         if general not in seen:
             seen.add(general)
             found.append((place, value))
     return found
+
+
+def described_by(schema: dict[str, Any], place: Place) -> list[str]:
+    """Return where a schema describes a place, as the last definition on the way and the rest."""
+    node, way = schema, [""]
+    for step in place:
+        node, name = resolved(schema, node)
+        way = [name] if name else way
+        if isinstance(step, int):
+            node = node.get("items", {})
+            way.append("*")
+        else:
+            node = node.get("properties", {}).get(step, {})
+            way.append(step)
+    return way
+
+
+def resolved(schema: dict[str, Any], node: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return what a node refers to, and its name; one that may be null is what it is otherwise.
+
+    Of several definitions none is chosen: what is below is told apart by its path.
+    """
+    branches = [each for each in node.get("anyOf", [node]) if each != {"type": "null"}]
+    name = branches[0].get("$ref", "").rpartition("/")[2] if len(branches) == 1 else ""
+    return (schema["$defs"][name], name) if name else (branches[0], "")
 
 
 SETUP = {field.alias for field in EvaluationSetup.model_fields.values()}
@@ -58,7 +86,7 @@ SETUP = {field.alias for field in EvaluationSetup.model_fields.values()}
 
 def own_places(documents: dict[str, Any], name: str) -> list[tuple[Place, Any]]:
     """Return the places of a document, but not again those that the plan has as well."""
-    found = places(documents[name])
+    found = places(documents[name], name)
     if name != "evaluation-statement":
         return found
     return [(place, value) for place, value in found if not set(place[1:2]) & SETUP]

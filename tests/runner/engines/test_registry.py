@@ -11,7 +11,7 @@ from tiny_models import save_tiny_model
 
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind, is_served
-from safety_receipts.runner.engines import transformers_engine
+from safety_receipts.runner.engines import batches
 from safety_receipts.runner.engines.registry import EngineWish, loader_of
 
 MEMORY = 2**28
@@ -31,7 +31,7 @@ def test_a_loaded_engine_is_of_its_kind(tmp_path: Path) -> None:
 def test_models_that_work_in_turn_share_what_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transformers_engine, "default_memory", lambda device: 2**32)
+    monkeypatch.setattr(batches, "default_memory", lambda device: 2**32)
     folder, load = save_tiny_model(tmp_path), loader_of(EngineKind.TRANSFORMERS)
     assert load is not None
     wishes = [EngineWish(folder, Dtype.FLOAT32, "cpu", False, None, n, None) for n in (1, 4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -111,7 +112,7 @@ def test_nothing_asked_gives_nothing() -> None:
 
 
 def test_deep_trees_need_no_recursion() -> None:
-    prompts = [list(range(length)) for length in range(1, 3000)]
+    prompts = [list(range(length)) for length in range(1, sys.getrecursionlimit() + 200)]
     schedule = schedule_of(prompts)
     assert len(schedule.rows) == len(prompts)
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX
 
 
+@pytest.mark.long
 def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
     receipts: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
+from fuzzing.examine import Ended
 
 from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, canonical_bytes
@@ -26,7 +29,7 @@ SECONDS = 60
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command with little memory and an end."""
+    """Run a command in a process of its own, with little memory and an end."""
     return subprocess.run(
         [sys.executable, "-m", "safety_receipts", *map(str, words)],
         capture_output=True,
@@ -35,6 +38,58 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
     )
+
+
+SERVER = """\
+import json, os, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+from fuzzing.examine import run
+answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+for line in sys.stdin:
+    ended = run(json.loads(line))
+    print(json.dumps([ended.code, ended.out, ended.err]), file=answers, flush=True)
+"""
+"""Runs one command after the other; what only a process shows is seen by ``run``."""
+
+
+class Worker:
+    """A process with little memory that runs commands, and is stopped where one does not end."""
+
+    def __init__(self) -> None:
+        support = str(Path(__file__).parents[2] / "support")
+        path = os.pathsep.join(filter(None, [support, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(MEMORY)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+
+    def run(self, *words: str | Path) -> Ended:
+        """Run a command; fail where it takes too long, or the process dies of it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(list(map(str, words))), file=self._process.stdin, flush=True)
+        watchdog = Timer(SECONDS, self._process.kill)
+        watchdog.start()
+        line = self._process.stdout.readline()
+        watchdog.cancel()
+        assert line, f"no answer: the process ended with {self._process.wait()}"
+        return Ended(*json.loads(line))
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    """One process for the commands of all tests of this module."""
+    made = Worker()
+    yield made
+    made.stop()
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -62,7 +117,7 @@ def put(document: Any, path: tuple[str | int, ...], value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [MAX_SAFE_INTEGER, 10_000_000, 10_000])
-def test_large_numbers_in_a_plan(bundle: Path, golden: Path, value: int) -> None:
+def test_large_numbers_in_a_plan(bundle: Path, golden: Path, worker: Worker, value: int) -> None:
     """No number anybody writes decides how much a reader does."""
     statement = json.loads(Envelope.from_json((bundle / PLAN).read_bytes()).payload)
     seen = set()
@@ -73,8 +128,8 @@ def test_large_numbers_in_a_plan(bundle: Path, golden: Path, value: int) -> None
         seen.add(shape)
         original = (bundle / PLAN).read_bytes()
         rewrite(bundle / PLAN, lambda s, path=path: put(s, path, value))
-        finished = run("verify", bundle, "--trust", golden / "ed25519.pub")
-        assert finished.returncode == 3, (path, finished.stderr)
+        finished = worker.run("verify", bundle, "--trust", golden / "ed25519.pub")
+        assert finished.code == 3, (path, finished.err)
         (bundle / PLAN).write_bytes(original)
     assert len(seen) > 15
 
@@ -105,6 +160,7 @@ def of_each_shape(
     yield from shapes.values()
 
 
+@pytest.mark.long
 def test_large_numbers_in_a_receipt(bundle: Path, golden: Path, receipts: Receipts) -> None:
     """Sums of counts leave what a count can be: that is a finding, and no fault."""
     check_receipts(
@@ -182,7 +238,9 @@ def test_other_commands_meet_a_source_too_few(
     ids=["long-key", "long-key-twice", "empty-arrays", "deep", "many-signatures"],
 )
 @pytest.mark.parametrize("place", ["receipt", "plan", "proof", "audit"])
-def test_hostile_json(document: str, place: str, bundle: Path, golden: Path) -> None:
+def test_hostile_json(
+    document: str, place: str, bundle: Path, golden: Path, worker: Worker
+) -> None:
     (bundle / AUDITS).mkdir()
     proof = bundle.parent / "proof.json"
     target = {
@@ -194,10 +252,10 @@ def test_hostile_json(document: str, place: str, bundle: Path, golden: Path) -> 
     target.write_text(document)
     key = golden / "ed25519.pub"
     words = ["--proof", proof] if place == "proof" else []
-    finished = run("verify", bundle, "--trust", key, "--trust-auditor", key, *words)
-    assert finished.returncode == (0 if place == "audit" else 2), finished.stderr
-    assert len(finished.stderr) < 2000
-    assert finished.stderr.count("\n") == (0 if place == "audit" else 1)
+    finished = worker.run("verify", bundle, "--trust", key, "--trust-auditor", key, *words)
+    assert finished.code == (0 if place == "audit" else 2), finished.err
+    assert len(finished.err) < 2000
+    assert finished.err.count("\n") == (0 if place == "audit" else 1)
 
 
 def test_hostile_lists(bundle: Path, golden: Path) -> None:

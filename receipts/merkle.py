@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-ALGORITHM = "rfc6962-sha256"
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 """Root of a tree without leaves (section 2.1)."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +35,7 @@ from safety_receipts.runner.engines.engine import (
 )
 from safety_receipts.runner.engines.forward import Forward, not_understood
 from safety_receipts.runner.engines.identity import read_identity
-from safety_receipts.runner.engines.load import LoadedModel, load_model
+from safety_receipts.runner.engines.load import LoadedModel
 from safety_receipts.runner.engines.plain_batches import PlainBatches
 from safety_receipts.runner.engines.prefix.attention import Kernel, keeps_fp32
 from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
@@ -142,24 +141,6 @@ class TransformersEngine:
         if self._setting is not None:
             name = f"shared-prefix-{self._setting.kernel}"
             self._identity = replace(self._identity, attention=name)
-
-    @classmethod
-    def from_folder(
-        cls,
-        folder: Path,
-        *,
-        dtype: Dtype,
-        device: str = "auto",
-        memory: int | None = None,
-        allow_pickle: bool = False,
-    ) -> TransformersEngine:
-        """Load a model folder and return an engine that runs it.
-
-        Raises:
-            ReceiptsError: As :func:`runner.engines.load.load_model`.
-        """
-        loaded = load_model(folder, dtype=dtype, device=device, allow_pickle=allow_pickle)
-        return cls(loaded, memory=memory)
 
     @property
     def identity(self) -> EngineIdentity:

@@ -14,10 +14,30 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, NewType
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import core_schema
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, Sha256
+
+
+def _fail_fast(schema: Any) -> None:
+    """Mark the arrays and maps of a core schema, in place."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("tuple", "list", "set", "frozenset", "dict"):
+            schema["fail_fast"] = True
+        for part in schema.values():
+            _fail_fast(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _fail_fast(part)
 
 
 class WireModel(BaseModel):
@@ -33,6 +53,19 @@ class WireModel(BaseModel):
         serialize_by_alias=True,
         use_attribute_docstrings=True,
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Stop at the first item of an array or a map that is wrong.
+
+        A hostile document has a million of them, and pydantic would hold an error for each field
+        of each.
+        """
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON value that is sealed: wire names, enums as strings, no tuples."""

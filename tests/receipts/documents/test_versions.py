@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import pytest
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
 from safety_receipts import schemas
 from safety_receipts.receipts.documents import versions
@@ -209,3 +209,17 @@ def test_the_order_of_rows_says_nothing(documents: dict[str, Any]) -> None:
         read = versions.read_statement(payload(documents[name]), *models, versions=turned)
         assert type(read.statement) is DOCUMENTS[name]
     assert {PLAN_TYPE, EVALUATION_TYPE, AUDIT_TYPE} <= set(turned)
+
+
+@pytest.mark.parametrize("field", ["conditions", "queries", "environment"])
+def test_a_million_wrong_items_give_few_errors(documents: dict[str, Any], field: str) -> None:
+    """The model judges first, and must not hold an error for every field of every item."""
+    document = json.loads(json.dumps(documents["evaluation-statement"]))
+    wrong = (
+        {"packages": {f"p{i}": 1 for i in range(5000)}} if field == "environment" else [{}] * 5000
+    )
+    document["predicate"][field] = wrong
+    with pytest.raises(ValidationError) as caught:
+        EvaluationStatement.model_validate_json(json.dumps(document), by_alias=True, by_name=False)
+    assert caught.value.error_count() < 60
+    refusal(document, EvaluationStatement)

@@ -9,7 +9,7 @@ from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
-from safety_receipts.receipts.present.inputs import filtered_words
+from safety_receipts.receipts.view.inputs import filtered_words
 from safety_receipts.verify.audit.sealed.audits import check_audits
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList

@@ -22,11 +22,12 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.plan.resolve import ResolvedPlan, resolve_plan
 from safety_receipts.runner.plan.runnable import check_runnable
 from safety_receipts.runner.plan.warnings import refuse_warnings
-from safety_receipts.runner.present.plan import duration
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
 from safety_receipts.runner.run.pilot import run_pilot
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.run.stopping import reasons_told
+from safety_receipts.runner.view.documents.run import pilot_document, run_document
+from safety_receipts.runner.view.plan_tables import duration
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -205,17 +206,7 @@ def report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output)
     points = resolved.predicate.points
     unscored = sealed.reasons(Outcome.UNSCORED)
     failed = sealed.reasons(Outcome.FAILED)
-    document = {
-        "bundle": str(folder),
-        "receiptDigest": sealed.envelope.digest,
-        "keyid": sealed.envelope.signatures[0].keyid,
-        "points": points,
-        "scored": sealed.scored,
-        "unscored": sum(unscored.values()),
-        "failed": sealed.failed,
-        "reasons": {reason.value: number for reason, number in (unscored | failed).items()},
-        "sealedBefore": sealed.before,
-    }
+    document = run_document(sealed, points, folder)
 
     def render(console: Console) -> None:
         verb = "was sealed before" if sealed.before else "sealed"
@@ -259,26 +250,13 @@ def _check_pilot(key: Path | None, out: Path | None, options: RunOptions) -> Non
 def _pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int, output: Output) -> ExitCode:
     """Run some points and say how it went; nothing is kept."""
     pilot = run_pilot(resolved, loaded, limit)
-    judged = pilot.outcomes.get(Outcome.REFUSED, 0) + pilot.outcomes.get(Outcome.COMPLIED, 0)
-    unscored = pilot.outcomes.get(Outcome.UNSCORED, 0)
-    failed = pilot.outcomes.get(Outcome.FAILED, 0)
+    document = pilot_document(pilot, resolved.predicate.points)
     whole = pilot.seconds / pilot.points * resolved.predicate.points
-    document = {
-        "pilot": True,
-        "points": pilot.points,
-        "judged": judged,
-        "unscored": unscored,
-        "failed": failed,
-        "reasons": dict(pilot.reasons),
-        "tokens": pilot.tokens,
-        "seconds": round(pilot.seconds, 3),
-        "wholeRunSeconds": round(whole, 1),
-    }
 
     def render(console: Console) -> None:
         console.print(
-            f"a pilot of {pilot.points:,} points: {judged:,} judged, {unscored:,} unscored, "
-            f"{failed:,} failed"
+            f"a pilot of {pilot.points:,} points: {document.judged:,} judged, "
+            f"{document.unscored:,} unscored, {document.failed:,} failed"
         )
         for reason, number in pilot.reasons.items():
             console.print(f"  {reason}: {number:,}")
@@ -291,4 +269,4 @@ def _pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int, output: Outp
         )
 
     output.result(document, render)
-    return ExitCode.DONE if judged and not failed else ExitCode.INCOMPLETE
+    return ExitCode.DONE if document.judged and not document.failed else ExitCode.INCOMPLETE

@@ -16,6 +16,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from printed import held
 
 from safety_receipts import schemas
 from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle
@@ -342,7 +343,7 @@ def test_schema_names(receipts: Receipts) -> None:
 
 def test_doctor(key: Path, receipts: Receipts) -> None:
     finished = receipts("doctor", "--key", key, "--json")
-    document = json.loads(finished.out)
+    document = held("cli-doctor", finished.out)
     assert (finished.code, document["healthy"]) == (0, True)
     assert sum(line["section"] == "self-test" for line in document["lines"]) >= 14
 

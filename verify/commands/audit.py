@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -50,9 +49,8 @@ from safety_receipts.verify.audit.statistics.agreement import agreement_forecast
 from safety_receipts.verify.audit.statistics.feasibility import (
     Feasibility,
     expected_draws,
-    together,
 )
-from safety_receipts.verify.audit.statistics.scope import outcomes_json, rate_json, scope_of
+from safety_receipts.verify.audit.statistics.scope import scope_of
 from safety_receipts.verify.checks import MadeCheck
 from safety_receipts.verify.commands.options import NUMBER, one_line
 from safety_receipts.verify.integrity import verify_bundle
@@ -61,6 +59,8 @@ from safety_receipts.verify.levels.bound import Holdings
 from safety_receipts.verify.present.audit import show_audit, show_feasibility
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import Verdict, Verification
+from safety_receipts.verify.view.documents.audit import audit_document, forecast_document
+from safety_receipts.verify.view.documents.verify import verify_document
 
 _PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
@@ -221,7 +221,7 @@ def audit(  # one parameter an option
         found = _verify(opened, resolved, TrustSet.load(trust), output)
         if found.verdict is Verdict.FAILED:
             output.result(
-                found.to_json(),
+                verify_document(found),
                 lambda console: show_verification(console, found, quiet=output.quiet),
             )
             return ExitCode.INTEGRITY
@@ -233,7 +233,7 @@ def audit(  # one parameter an option
         agreement = agreement_forecast(case.receipt, terms_of(case, wish, "0" * 64))
         if dry_run:
             output.result(
-                _feasibility_json(told, agreement),
+                forecast_document(told, agreement),
                 lambda console: show_feasibility(console, told, agreement),
             )
             return ExitCode.DONE
@@ -355,32 +355,6 @@ def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:
     ]
 
 
-def _feasibility_json(
-    told: list[tuple[Claim, Feasibility]], agreement: Feasibility | None
-) -> dict[str, Any]:
-    everything = [one for _, one in told] + ([] if agreement is None else [agreement])
-    return {
-        "confirmedTogether": round(together(everything), 3),
-        "secondJudge": None
-        if agreement is None
-        else {"leastDraws": agreement.least, "medianDraws": agreement.median},
-        "conditions": [
-            {
-                "id": claim.rate.condition,
-                "source": claim.rate.source,
-                "control": claim.rate.control is True,
-                "direction": claim.rate.direction.value,
-                "recordedRate": claim.recorded.rate,
-                "recorded": claim.hypothesis.recorded,
-                "hidden": claim.hypothesis.hidden,
-                "leastDraws": one.least,
-                "medianDraws": one.median,
-            }
-            for claim, one in told
-        ],
-    }
-
-
 def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engine] | None]:
     """Load engine and judge, and say how to load the engine in fp32."""
     from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
@@ -407,23 +381,7 @@ def _report(
         case.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
     )
     own = bool(case.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
-    document = {
-        "verdict": audit.verdict.value,
-        "challenge": audit.challenge.kind.value,
-        "calibrated": audit.calibration is not None,
-        "selfAudit": own,
-        "epsilon": audit.epsilon,
-        "alpha": audit.alpha,
-        "pointsReplayed": points_replayed(audit),
-        "pointsTotal": audit.points_total,
-        "scope": scope.to_json(),
-        "conditions": [rate_json(rate) for rate in audit.conditions],
-        "outcomes": None if audit.outcomes is None else outcomes_json(audit.outcomes),
-        "secondJudge": None if audit.second_judge is None else audit.second_judge.verdict.value,
-        "identity": None if audit.identity is None else audit.identity.to_wire(),
-        "guarantee": audit.guarantee,
-        "auditDigest": envelope.digest,
-    }
+    document = audit_document(audit, scope, envelope.digest, self_audit=own)
     output.result(
         document,
         lambda console: show_audit(console, audit, scope, envelope.digest, self_audit=own),

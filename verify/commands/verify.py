@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +15,7 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import LADDER
-
-if TYPE_CHECKING:
-    pass
+from safety_receipts.verify.view.documents.verify import verify_document
 
 _PATH = click.Path(path_type=Path)
 
@@ -128,7 +125,7 @@ def verify(
             progress=progress,
         )
     output.result(
-        verification.to_json(),
+        verify_document(verification),
         lambda console: show_verification(console, verification, quiet=output.quiet),
     )
     return verification.exit_code

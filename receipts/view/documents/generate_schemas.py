@@ -1,0 +1,24 @@
+"""Writes the JSON Schemas of the documents that the commands of this room print.
+
+Run by ``make schemas``, or
+``python -m safety_receipts.receipts.view.documents.generate_schemas``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
+from safety_receipts.receipts.view.documents.error import ErrorDocument
+from safety_receipts.receipts.view.documents.show import ShowDocument
+
+SCHEMAS: Final = CommandSchemas(
+    {
+        "cli-error": Printed(ErrorDocument, "COMMAND"),
+        "cli-show": Printed(ShowDocument, "show"),
+    }
+)
+"""What ``show`` prints, and any command that fails."""
+
+if __name__ == "__main__":
+    SCHEMAS.write()

@@ -117,17 +117,19 @@ def _drawn(cell: Cell, column: Column, bar_cells: int) -> str | Text:
         case Series():
             drawn = spark(cell.values, cell.top)
         case Estimate():
-            drawn = _placed(column, (cell.value, cell.lower, cell.upper))
+            drawn = _placed(column, (cell.value, cell.lower, cell.upper), cell.margin)
         case NoEstimate():
-            drawn = _placed(column, None)
+            drawn = _placed(column, None, cell.margin)
         case _:
             assert_never(cell)
     return drawn
 
 
-def _placed(column: Column, interval: tuple[float, float, float] | None) -> str:
+def _placed(
+    column: Column, interval: tuple[float, float, float] | None, margin: float | None
+) -> str:
     assert column.scale is not None, "an estimate stands in a column with a scale"
-    return forest(_laid_out(column.scale), interval, column.scale.margin)
+    return forest(_laid_out(column.scale), interval, margin)
 
 
 def spoken(words: Words) -> Text:

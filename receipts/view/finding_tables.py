@@ -281,7 +281,7 @@ def _contexts(found: Iterable[ContextFinding] | None) -> Section | None:
         (
             Column("condition", ColumnKind.TEXT),
             *numbers("change", "p"),
-            Column("", scale=common_scale(ends, name=lambda end: points(str(end)))),
+            Column("", scale=common_scale(ends, lambda end: points(str(end)))),
         ),
         tuple(map(_context_row, known)),
     )

@@ -76,11 +76,9 @@ def slope_table(receipt: EvaluationPredicate, rows: Sequence[SlopeRow]) -> Table
         receipt: The receipt, which knows the margin of none.
         rows: Its slopes, from :func:`slope_rows`.
     """
-    scale = common_scale(
-        [end for row in rows if row.beta is not None for end in row.ends],
-        margin=float(receipt.effect_margin),
-        name=lambda end: signed(Decimal(end), 2),
-    )
+    margin = float(receipt.effect_margin)
+    drawn = [end for row in rows if row.beta is not None for end in row.ends]
+    scale = common_scale([*drawn, margin, -margin], lambda end: signed(Decimal(end), 2))
     return Table(
         "Slopes β2 on log(N_b + 1), 95 % intervals; dotted: the margin of none",
         (
@@ -89,14 +87,14 @@ def slope_table(receipt: EvaluationPredicate, rows: Sequence[SlopeRow]) -> Table
             Column("", scale=scale),
             Column("", ColumnKind.TEXT),
         ),
-        tuple(map(_row, rows)),
+        tuple(_row(row, margin) for row in rows),
     )
 
 
-def _row(row: SlopeRow) -> Row:
+def _row(row: SlopeRow, margin: float) -> Row:
     if row.beta is None:
-        return Row((row.label, "", "", NoEstimate()))
-    drawn = Estimate(float(row.beta), *row.ends)
+        return Row((row.label, "", "", NoEstimate(margin)))
+    drawn = Estimate(float(row.beta), *row.ends, margin)
     return Row((row.label, signed(row.beta), p_number(row.p), drawn, row.word))
 
 

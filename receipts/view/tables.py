@@ -74,11 +74,16 @@ class Estimate:
     """Lower end."""
     upper: float
     """Upper end."""
+    margin: float | None = None
+    """How far from zero an effect counts as none; None: nothing is said of it."""
 
 
 @dataclass(frozen=True)
 class NoEstimate:
     """The scale of a column, and no number on it."""
+
+    margin: float | None = None
+    """How far from zero an effect counts as none; None: nothing is said of it."""
 
 
 Cell: TypeAlias = str | Words | tuple[Words, ...] | Share | Series | Estimate | NoEstimate
@@ -114,8 +119,6 @@ class Scale:
     """Upper end."""
     names: tuple[str, str]
     """What the ends are called."""
-    margin: float | None = None
-    """How far from zero an effect counts as none; None: nothing is said of it."""
 
 
 @dataclass(frozen=True)
@@ -184,19 +187,34 @@ def numbers(*names: str) -> tuple[Column, ...]:
     return tuple(Column(name, ColumnKind.NUMBER) for name in names)
 
 
-def common_scale(
-    values: Iterable[float], *, margin: float | None = None, name: Callable[[float], str]
-) -> Scale:
-    """Return the scale that holds some numbers, zero, and the margin where there is one.
+def common_scale(values: Iterable[float], name: Callable[[float], str]) -> Scale:
+    """Return the scale that holds some numbers, and zero.
 
     Args:
         values: The numbers.
-        margin: How far from zero an effect counts as none.
         name: Returns what an end is called.
     """
     known = [0.0, *values]
-    if margin is not None:
-        known += [margin, -margin]
     lower, upper = min(known), max(known)
     upper = upper if upper > lower else lower + 1.0
-    return Scale(lower, upper, (name(lower), name(upper)), margin)
+    return Scale(lower, upper, (name(lower), name(upper)))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Things that were looked at and belong together."""
+
+    title: str
+    """What they belong to."""
+    lines: tuple[MarkedLine, ...]
+    """The things."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What follows, in a word and in a sentence."""
+
+    word: Words
+    """The word."""
+    sentence: str
+    """The sentence."""

@@ -134,9 +134,8 @@ def run(  # one parameter an option
     The plan is sealed first if it is not.  Exit code 5: points failed, none could be scored, or
     the plan cannot be finished.
     """
-    bound = None if memory is None else byte_size(memory)
     options = RunOptions(
-        memory=bound,
+        memory=None if memory is None else byte_size(memory),
         beacon_value=beacon_value_of(beacon_value),
         restart=restart,
         retry_failed=retry_failed,
@@ -164,7 +163,7 @@ def run(  # one parameter an option
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         resolved = checked(resolved, output, device=device, strict=strict)
         if limit is not None:
-            return _pilot(resolved, make_stack(resolved, bound), limit, output)
+            return _pilot(resolved, make_stack(resolved, options.memory), limit, output)
         assert signer is not None  # as checked above
         assert out is not None
         runner = EventRunner(resolved, out, signer, options, make_stack, progress)

@@ -203,11 +203,7 @@ def audit(  # one parameter an option
         regenerate=regenerate,
         new=new,
     )
-    if nonce is not None and beacon_round is not None:
-        raise UsageError("--nonce and --beacon-round are two challenges", hint="give one of them")
-    beacon_value = _hex64("--beacon-value", beacon_value)
-    if beacon_value is not None and beacon_round is None:
-        raise UsageError("--beacon-value goes with --beacon-round", hint="name the round as well")
+    value = _beacon_value(nonce, beacon_round, beacon_value)
     machine = _Machine(
         device,
         None if dtype is None else Dtype(dtype),
@@ -215,23 +211,60 @@ def audit(  # one parameter an option
         allow_pickle,
     )
     signer = read_signer(key, passphrase_env, output)
-    opened = Bundle(bundle)
+    asked = _Asked(Bundle(bundle), artifacts, trust, calibration, out or bundle, value, dry_run)
+    return _audit(asked, wish, machine, signer, output)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is audited, with which files."""
+
+    bundle: Bundle
+    artifacts: Path
+    trust: tuple[Path, ...]
+    calibration: Path | None
+    folder: Path
+    """Where the audit is written."""
+    beacon_value: str | None
+    dry_run: bool
+
+
+def _beacon_value(nonce: str | None, beacon_round: int | None, value: str | None) -> str | None:
+    """Return what the beacon said, if that is known.
+
+    Raises:
+        UsageError: It is no such value, or goes with none of the other options.
+    """
+    if nonce is not None and beacon_round is not None:
+        raise UsageError("--nonce and --beacon-round are two challenges", hint="give one of them")
+    value = _hex64("--beacon-value", value)
+    if value is not None and beacon_round is None:
+        raise UsageError("--beacon-value goes with --beacon-round", hint="name the round as well")
+    return value
+
+
+def _audit(
+    asked: _Asked, wish: Wish, machine: _Machine, signer: Signer, output: Output
+) -> ExitCode:
+    """Verify a bundle, say what an audit of it would take, and bring one to its result."""
     with terminated_like_interrupted():
-        resolved = _resolved(opened, artifacts, allow_pickle=allow_pickle, output=output)
-        found = _verify(opened, resolved, TrustSet.load(trust), output)
+        resolved = _resolved(
+            asked.bundle, asked.artifacts, allow_pickle=machine.allow_pickle, output=output
+        )
+        found = _verify(asked.bundle, resolved, TrustSet.load(asked.trust), output)
         if found.verdict is Verdict.FAILED:
             output.result(
                 verify_document(found),
                 lambda console: show_verification(console, found, quiet=output.quiet),
             )
             return ExitCode.INTEGRITY
-        case = open_case(opened, resolved)
-        if calibration is not None:
-            case.calibration = read_calibration(calibration, case, signer)
+        case = open_case(asked.bundle, resolved)
+        if asked.calibration is not None:
+            case.calibration = read_calibration(asked.calibration, case, signer)
             case.check_stack(machine.dtype or case.plan.checkpoint.dtype)
         told = _feasibility(case, wish)
         agreement = agreement_forecast(case.receipt, terms_of(case, wish, "0" * 64))
-        if dry_run:
+        if asked.dry_run:
             output.result(
                 forecast_document(told, agreement),
                 lambda console: show_feasibility(console, told, agreement),
@@ -239,27 +272,49 @@ def audit(  # one parameter an option
             return ExitCode.DONE
         if not output.quiet and not output.as_json:
             show_feasibility(output.side, told, agreement)
-        folder = out or bundle
-        with audit_lock(folder, case.digest, signer):
-            done = finished_before(case, wish, signer, folder, beacon_value=beacon_value)
-            if done is None:
-                done = _conducted(
-                    case,
-                    wish,
-                    signer,
-                    folder=folder,
-                    machine=machine,
-                    checked=found.checks,
-                    beacon_value=beacon_value,
-                    output=output,
-                )
-            else:
-                named = done.envelope.digest
-                output.note(f"finished before, as audit {named}; --new announces another")
-                complete(done, case, signer, folder)
-                done.refuse_broken(bundle)
+        done = _finished(
+            case,
+            wish,
+            signer,
+            asked=asked,
+            machine=machine,
+            checked=found.checks,
+            output=output,
+        )
     _report(case, done.statement, done.envelope, signer, output)
     return _EXITS[done.statement.predicate.verdict]
+
+
+def _finished(
+    case: Case,
+    wish: Wish,
+    signer: Signer,
+    *,
+    asked: _Asked,
+    machine: _Machine,
+    checked: Sequence[MadeCheck],
+    output: Output,
+) -> Finished:
+    """Return the audit's result: the one that was finished before, or that of an audit now."""
+    folder, value = asked.folder, asked.beacon_value
+    with audit_lock(folder, case.digest, signer):
+        done = finished_before(case, wish, signer, folder, beacon_value=value)
+        if done is None:
+            return _conducted(
+                case,
+                wish,
+                signer,
+                folder=folder,
+                machine=machine,
+                checked=checked,
+                beacon_value=value,
+                output=output,
+            )
+        named = done.envelope.digest
+        output.note(f"finished before, as audit {named}; --new announces another")
+        complete(done, case, signer, folder)
+        done.refuse_broken(asked.bundle.folder)
+    return done
 
 
 def _conducted(

@@ -87,16 +87,7 @@ def verify(
     """
     default = CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND
     wanted = default if level is None else CheckLevel(level)
-    if artifacts is None:
-        options = {
-            "--all-points": all_points,
-            "--sample-nonce": sample_nonce is not None,
-            "--allow-pickle": allow_pickle,
-        }
-        if given := [name for name, value in options.items() if value]:
-            raise UsageError(f"{given[0]} goes with --artifacts PLAN")
-    if all_points and sample_nonce is not None:
-        raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")
+    _check_options(artifacts, sample_nonce, all_points=all_points, allow_pickle=allow_pickle)
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
     opened = Bundle(bundle)
     holdings = None
@@ -129,3 +120,23 @@ def verify(
         lambda console: show_verification(console, verification, quiet=output.quiet),
     )
     return verification.exit_code
+
+
+def _check_options(
+    artifacts: Path | None, sample_nonce: str | None, *, all_points: bool, allow_pickle: bool
+) -> None:
+    """Refuse options that would be ignored.
+
+    Raises:
+        UsageError: With the first of them.
+    """
+    if artifacts is None:
+        options = {
+            "--all-points": all_points,
+            "--sample-nonce": sample_nonce is not None,
+            "--allow-pickle": allow_pickle,
+        }
+        if given := [name for name, value in options.items() if value]:
+            raise UsageError(f"{given[0]} goes with --artifacts PLAN")
+    if all_points and sample_nonce is not None:
+        raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")

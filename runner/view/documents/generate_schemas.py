@@ -9,12 +9,15 @@ from typing import Final
 
 from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
 from safety_receipts.runner.prompts import prompt_view
+from safety_receipts.runner.view.documents.files import InitDocument, JudgeCalibrationDocument
 from safety_receipts.runner.view.documents.plan import PlanDocument
 from safety_receipts.runner.view.documents.prompt import PromptDocument
 from safety_receipts.runner.view.documents.run import PilotDocument, RunDocument
 
 SCHEMAS: Final = CommandSchemas(
     {
+        "cli-init": Printed(InitDocument, "init"),
+        "cli-judge-calibrate": Printed(JudgeCalibrationDocument, "judge calibrate"),
         "cli-plan": Printed(PlanDocument, "plan"),
         "cli-plan-prompt": Printed(PromptDocument, "plan --show-prompt"),
         "cli-run": Printed(RunDocument, "run"),
@@ -22,7 +25,7 @@ SCHEMAS: Final = CommandSchemas(
     },
     sources=(prompt_view,),
 )
-"""What ``plan`` and ``run`` print; ``rejudge`` prints what ``run`` does."""
+"""What the runner's commands print; ``rejudge`` prints what ``run`` does."""
 
 if __name__ == "__main__":
     SCHEMAS.write()

@@ -368,8 +368,7 @@ def test_a_calibration_of_another_key_or_another_study_is_refused(
     event, bundle = calibrated.event, calibrated.event.copy(tmp_path / "bundle")
 
     def refused(path: Path, code: int, words: str) -> None:
-        held = Calibrated(event, path, calibrated.says)
-        finished = audit(held, receipts, bundle)
+        finished = audit(replace(calibrated, path=path), receipts, bundle)
         assert (finished.code, finished.out, finished.err.count("\n")) == (code, "", 1), finished
         assert words in finished.err
         assert not (bundle / AUDITS).exists()

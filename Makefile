@@ -82,6 +82,9 @@ format: $(INSTALLED)
 schemas: $(INSTALLED)  ## Generate schemas/ from the models, and the tables of checks in docs/
 	$(BIN)/python -m safety_receipts.receipts.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.runner.plan.generate_schema
+	$(BIN)/python -m safety_receipts.receipts.view.documents.generate_schemas
+	$(BIN)/python -m safety_receipts.runner.view.documents.generate_schemas
+	$(BIN)/python -m safety_receipts.verify.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.verify.present.check_table
 
 # What running needs; the tests want more besides.

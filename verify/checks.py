@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
@@ -47,15 +47,6 @@ class MadeCheck:
     def holds(self) -> bool:
         """Whether it lets its level be reached: it passed, or there was nothing to check."""
         return self.status in (CheckStatus.PASSED, Unneeded.NOT_APPLICABLE)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the check as the document that ``receipts verify --json`` prints has it."""
-        return {
-            "name": self.name,
-            "level": self.level.value,
-            "status": self.status.value,
-            "detail": self.detail,
-        }
 
     def sealed(self) -> Check | None:
         """Return the check as an audit's statement has it; None: it says nothing of it.

@@ -9,7 +9,9 @@ from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
-from safety_receipts.receipts.present.inputs import filtered_words
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.view.inputs import filtered_words
 from safety_receipts.verify.audit.sealed.audits import check_audits
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
@@ -77,6 +79,20 @@ def verify_bundle(
     if depth is CheckLevel.BOUND:
         _check_bound(bundle, found, holdings, checks, progress)
     audits = check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
+    _inform(plan, receipt, checks)
+    return Verification(
+        checks=tuple(checks.checks),
+        wanted=wanted,
+        receipt_digest=digest,
+        keyid=found.signer.keyid if found.signer else None,
+        audits=tuple(audits),
+    )
+
+
+def _inform(
+    plan: PlanPredicate | None, receipt: EvaluationPredicate | None, checks: CheckList
+) -> None:
+    """Say what no offline verification can show."""
     if receipt is not None and receipt.event.beacon is not None:
         why = "whether the beacon said this in that round cannot be checked offline"
         checks.skip(CheckName.BEACON_VALUE, why)
@@ -90,13 +106,6 @@ def verify_bundle(
         "a receipt can be the best of several"
     )
     checks.skip(CheckName.BEST_OF_N, why)
-    return Verification(
-        checks=tuple(checks.checks),
-        wanted=wanted,
-        receipt_digest=digest,
-        keyid=found.signer.keyid if found.signer else None,
-        audits=tuple(audits),
-    )
 
 
 _UNFIT = "needs a plan and a receipt that fit their schemas"

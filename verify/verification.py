@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
-from typing import Any
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError
@@ -133,14 +132,3 @@ class Verification:
             Verdict.FAILED: ExitCode.INTEGRITY,
             Verdict.INCOMPLETE: ExitCode.INCOMPLETE,
         }[self.verdict]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that ``receipts verify --json`` prints."""
-        return {
-            "verdict": self.verdict.value,
-            "level": self.level.value,
-            "checks": [check.to_json() for check in self.checks],
-            "receiptDigest": self.receipt_digest,
-            "keyid": self.keyid,
-            "audits": [audit.to_json() for audit in self.audits],
-        }

@@ -21,6 +21,7 @@ from safety_receipts.receipts.keys import (
     write_key_pair,
 )
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.view.documents.commands import KeygenDocument
 
 
 @click.command()
@@ -42,12 +43,12 @@ def keygen(key: Path, key_type: str, passphrase_env: str | None, output: Output)
     """Make a signing key: KEY (mode 0600) and KEY.pub."""
     signer = generate(KeyType(key_type))
     write_key_pair(key, signer, read_passphrase(passphrase_env))
-    document = {
-        "key": str(key),
-        "publicKey": str(public_path(key)),
-        "keyid": signer.public.keyid,
-        "keyType": key_type,
-    }
+    document = KeygenDocument(
+        key=str(key),
+        public_key=str(public_path(key)),
+        keyid=signer.public.keyid,
+        key_type=KeyType(key_type),
+    )
     output.result(
         document,
         lambda console: console.print(

@@ -28,6 +28,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.published import check_evidence, published_audits
+from safety_receipts.receipts.view.documents.commands import LeftOutPart, PublishDocument
 
 
 @click.command()
@@ -93,14 +94,14 @@ def publish(
                 f"  left out  {printable(one.file)}: {printable(one.why)}", soft_wrap=True
             )
 
-    document = {
-        "out": str(out),
-        "evidenceAccess": access.value,
-        "copied": copied,
-        "signed": signed,
-        "withheld": withheld,
-        "leftOut": [{"file": one.file, "why": one.why} for one in audits.left],
-    }
+    document = PublishDocument(
+        out=str(out),
+        evidence_access=access,
+        copied=tuple(copied),
+        signed=tuple(signed),
+        withheld=tuple(withheld),
+        left_out=tuple(LeftOutPart(file=one.file, why=one.why) for one in audits.left),
+    )
     output.result(document, render)
 
 

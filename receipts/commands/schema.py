@@ -10,6 +10,7 @@ from safety_receipts import schemas
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.view.documents.commands import SchemaListDocument
 
 
 @click.command()
@@ -20,7 +21,7 @@ def schema(name: str | None, output: Output) -> None:
     if name is None:
         titles = {known: schemas.load(known)["title"] for known in schemas.names()}
         output.result(
-            {"schemas": titles},
+            SchemaListDocument(schemas=titles),
             lambda console: console.print(
                 "\n".join(f"{known:24}{title}" for known, title in titles.items())
             ),

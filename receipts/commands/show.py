@@ -14,10 +14,11 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.figures.plots import write_plots
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.present.audits import listed_audits, show_audits
-from safety_receipts.receipts.present.inputs import inputs_document
+from safety_receipts.receipts.present.audits import show_audits
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.present.receipt import show_receipt
+from safety_receipts.receipts.view.audits import listed_audits
+from safety_receipts.receipts.view.documents.show import show_document
 from safety_receipts.receipts.view.names import presentable
 
 
@@ -36,8 +37,6 @@ def show(bundle: Path, conditions: str | None, plots: Path | None, output: Outpu
     source = Bundle(bundle)
     receipt = source.receipt
     predicate = presentable(receipt.statement.predicate)
-    keyid = receipt.envelope.signatures[0].keyid
-    digest = receipt.envelope.digest
     chosen = [
         conditions is None or fnmatchcase(condition.id, conditions)
         for condition in predicate.conditions
@@ -46,25 +45,16 @@ def show(bundle: Path, conditions: str | None, plots: Path | None, output: Outpu
     if not shown:
         ids = ", ".join(condition.id for condition in predicate.conditions[:8])
         raise UsageError(f"no condition matches {conditions}", hint=f"there are {ids} …")
-    first = {
-        "digest": digest,
-        "keyid": keyid,
-        "inputs": inputs_document(receipt.statement.predicate),
-    }
-    document = {**first, **receipt.document["predicate"], **first}
-    document["conditions"] = list(compress(document["conditions"], chosen))
-    written = [] if plots is None else write_plots(predicate, plots)
-    if plots is not None:
-        document["plots"] = [str(path) for path in written]
-    audits, others = listed_audits(source)
-    document["audits"] = [audit.to_json() for audit in audits]
+    written = None if plots is None else write_plots(predicate, plots)
+    listing = listed_audits(source)
+    document = show_document(receipt, chosen, plots=written, audits=listing.audits)
 
     def render(console: Console) -> None:
-        show_receipt(console, predicate, digest, keyid, shown)
-        show_audits(console, audits, others)
+        show_receipt(console, predicate, document.digest, document.keyid, shown)
+        show_audits(console, listing)
 
     output.result(document, render)
-    if plots is not None:
+    if written is not None:
         names = ", ".join(path.name for path in written) or "nothing: no finding feeds a figure"
         output.note(f"Written to {printable(str(plots))}: {names}.")
     output.note("Nothing here was verified.  Verify: receipts verify BUNDLE --trust KEY.pub")

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping
 from functools import cache
+from inspect import getsource
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
@@ -49,43 +52,74 @@ VERSIONS: dict[str, int] = dict.fromkeys(DOCUMENTS, 1)
 
 def generate(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the document called ``name``."""
-    schema = DOCUMENTS[name].model_json_schema(by_alias=True, mode="validation")
+    return schema_of(DOCUMENTS[name], name, VERSIONS[name], member_meanings())
+
+
+Meanings = Mapping[str, Mapping[str, str]]
+"""Enum name → value → what it means."""
+
+
+def schema_of(
+    document: type[BaseModel], name: str, version: int, meanings: Meanings
+) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a document.
+
+    Args:
+        document: Its model.
+        name: The schema's name.
+        version: The schema's version.
+        meanings: What the members of its enums mean, as :func:`member_meanings` has it.
+    """
+    schema = document.model_json_schema(by_alias=True, mode="validation")
     for title, definition in schema.get("$defs", {}).items():
-        if "enum" in definition and title in _member_meanings():
+        if "enum" in definition and title in meanings:
             definition["description"] += "".join(
-                f"\n- {value}: {_member_meanings()[title][value]}"
+                f"\n- {value}: {meanings[title][value]}"
                 for value in definition["enum"]
-                if value in _member_meanings()[title]
+                if value in meanings[title]
             )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:safety-receipts:schema:{name}:{VERSIONS[name]}",
+        "$id": f"urn:safety-receipts:schema:{name}:{version}",
     } | schema
 
 
 @cache
-def _member_meanings() -> dict[str, dict[str, str]]:
-    """Return enum name → value → docstring, read from the models' source.
+def member_meanings(sources: tuple[ModuleType, ...] = ()) -> Meanings:
+    """Return enum name → value → docstring, read from source.
 
     Python keeps no docstring of an enum's member; the schema, which people read as
     documentation, should.
+
+    Args:
+        sources: Modules to read beside those of the wire models.
     """
     meanings: dict[str, dict[str, str]] = {
         "Limit": {limit.value: text for limit, text in LIMIT_MEANINGS.items()}
     }
-    for path in sorted(Path(model.__file__).parent.glob("*.py")):
-        for node in ast.parse(path.read_text("utf-8")).body:
-            if not isinstance(node, ast.ClassDef):
-                continue
-            for member, text in pairwise(node.body):
-                match member, text:
-                    case (
-                        ast.Assign(value=ast.Constant(value=str(value))),
-                        ast.Expr(value=ast.Constant(value=str(meaning))),
-                    ):
-                        meanings.setdefault(node.name, {})[value] = " ".join(meaning.split())
-                    case _:
-                        pass  # no member with a docstring after it
+    files = sorted(Path(model.__file__).parent.glob("*.py"))
+    texts = [path.read_text("utf-8") for path in files]
+    for text in (*texts, *map(getsource, sources)):
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef):
+                found = _meanings_in(node)
+                if found:
+                    meanings.setdefault(node.name, {}).update(found)
+    return meanings
+
+
+def _meanings_in(node: ast.ClassDef) -> dict[str, str]:
+    """Return value → docstring of an enum's members; of other classes: nothing."""
+    meanings: dict[str, str] = {}
+    for member, text in pairwise(node.body):
+        match member, text:
+            case (
+                ast.Assign(value=ast.Constant(value=str(value))),
+                ast.Expr(value=ast.Constant(value=str(meaning))),
+            ):
+                meanings[value] = " ".join(meaning.split())
+            case _:
+                pass  # no member with a docstring after it
     return meanings
 
 

@@ -29,8 +29,8 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.findings import AdoptionRate, Findings
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
-from safety_receipts.receipts.present.slopes import slope_rows
 from safety_receipts.receipts.view.numerals import percent
+from safety_receipts.receipts.view.slopes import slope_rows
 from safety_receipts.receipts.view.words import change_words, logistic, quoted
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from safety_receipts.receipts.errors import FileAccessError
+from safety_receipts.receipts.model.base import WireModel
 
 _PIPE_WIDTH = 120
 """Columns when stdout is no terminal: wide enough that no table cell is cut."""
@@ -40,15 +41,22 @@ class Output:
         """Console on stdout."""
         return _console(sys.stdout)
 
-    def result(self, document: Mapping[str, Any], render: Callable[[Console], None]) -> None:
+    def result(
+        self, document: WireModel | Mapping[str, Any], render: Callable[[Console], None]
+    ) -> None:
         """Give the result: as one JSON document, or drawn by ``render``.
+
+        Args:
+            document: The result as a model, or as the JSON value that it is already.
+            render: Draws it.
 
         Raises:
             FileAccessError: Standard output cannot be written to.
         """
         try:
             if self.as_json:
-                text = json.dumps(document, indent=2) + "\n"
+                value = document.to_wire() if isinstance(document, WireModel) else document
+                text = json.dumps(value, indent=2) + "\n"
                 self.begun = True
                 sys.stdout.write(text)
             else:

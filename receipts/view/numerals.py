@@ -74,3 +74,11 @@ def p_value(p: str, *, at_most: bool = False) -> str:
 def count(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun: ``1 list``, ``1,404 queries``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def statistic(value: str | None, df: int | None = None) -> str:
+    """Return a test statistic with one decimal, and its degrees of freedom where given."""
+    if value is None:
+        return NOTHING
+    number = f"{float(value):,.1f}"
+    return number if df is None else f"{number} ({df})"

@@ -47,6 +47,8 @@ from safety_receipts.receipts.view.words import (
     undetermined_uptake,
 )
 
+NOTHING_TESTED: Final = "The plan asks for nothing that could be tested."
+"""What is said where findings are claimed and there is nothing to say."""
 MOST_OF_A_KIND: Final = 4
 """More orderings or formats than this are left to their tables."""
 

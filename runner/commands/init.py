@@ -15,6 +15,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.organism import data_folder, member, members
 from safety_receipts.runner.presets import PRESETS, preset
+from safety_receipts.runner.view.documents.files import InitDocument
 from safety_receipts.schemas import load
 
 PLAN_FILE = "plan.yaml"
@@ -43,7 +44,7 @@ SCHEMA_FILE = "plan.schema.json"
 def init(folder: Path, name: str, member_name: str, output: Output) -> None:
     """Write a commented plan.yaml into FOLDER, and what it needs."""
     written = write_preset(folder, name, member_name)
-    document = {"plan": str(written), "preset": name}
+    document = InitDocument(plan=str(written), preset=name)
     output.result(
         document,
         lambda console: console.print(

@@ -30,6 +30,7 @@ from safety_receipts.runner.judges.judge import Judge, Judgement
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_judge_of
 from safety_receipts.runner.run.judging import judged
+from safety_receipts.runner.view.documents.files import JudgeCalibrationDocument
 
 _PATH = click.Path(path_type=Path)
 
@@ -102,13 +103,13 @@ def calibrate(  # one parameter an option
     calibration = calibration_of(labelled, kind, identity, judgements)
     write_calibration(out, calibration)
     reasons = reasons_unscored(judgements)
-    document = {
-        "file": str(out),
-        "judgeName": identity.name,
-        "repeated": labelled.repeated,
-        "unscoredReasons": {reason.value: number for reason, number in reasons.items()},
-        "calibration": calibration.to_wire(),
-    }
+    document = JudgeCalibrationDocument(
+        file=str(out),
+        judge_name=identity.name,
+        repeated=labelled.repeated,
+        unscored_reasons={reason.value: number for reason, number in reasons.items()},
+        calibration=calibration,
+    )
 
     def render(console: Console) -> None:
         console.print(_table(calibration))

@@ -23,12 +23,14 @@ from safety_receipts.runner.engines.device_speed import Throughput
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
-from safety_receipts.runner.present.judged import judged_document, judged_lines, template_facts
-from safety_receipts.runner.present.plan import plan_document, render_plan
+from safety_receipts.runner.present.plan import render_plan
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import find_point, view_prompt
 from safety_receipts.runner.run.dry_run import dry_run
 from safety_receipts.runner.run.progress import RunProgress
+from safety_receipts.runner.view.documents.prompt import prompt_document
+from safety_receipts.runner.view.judged import judged_lines, template_facts
+from safety_receipts.runner.view.plan import plan_document
 
 _FEW_POINTS = 20_000
 """Points up to which the alternatives are counted without being asked for."""
@@ -97,9 +99,8 @@ def plan(
         )
     sealed = None
     if signer is not None and out is not None:
-        sealed = write_plan(resolved, out, signer)
-    document = plan_document(resolved, report, digest_of(resolved.predicate))
-    document["sealed"] = None if sealed is None else {"bundle": str(out), "digest": sealed.digest}
+        sealed = out, write_plan(resolved, out, signer)
+    document = plan_document(resolved, report, digest_of(resolved.predicate), sealed)
     output.result(document, lambda console: render_plan(document, resolved, console))
 
 
@@ -109,7 +110,7 @@ def _show_prompt(
     index = find_point(resolved.predicate, wanted)
     renderer, texts = renderer_of(resolved, beacon_value), resolved.artifacts.texts
     view = view_prompt(renderer, texts, template_facts(resolved), index)
-    document = view.as_json() | {"judged": judged_document(resolved)}
+    document = prompt_document(view, resolved)
     control = texts.chat.template.control
 
     def render(console: Console) -> None:

@@ -22,11 +22,12 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.runnable import check_runnable
-from safety_receipts.runner.present.plan import duration
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
 from safety_receipts.runner.run.pilot import run_pilot
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.run.stopping import reasons_told
+from safety_receipts.runner.view.documents.run import pilot_document, run_document
+from safety_receipts.runner.view.plan_tables import duration
 from safety_receipts.runner.warnings import refuse_warnings
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -134,9 +135,8 @@ def run(  # one parameter an option
     The plan is sealed first if it is not.  Exit code 5: points failed, none could be scored, or
     the plan cannot be finished.
     """
-    bound = None if memory is None else byte_size(memory)
     options = RunOptions(
-        memory=bound,
+        memory=None if memory is None else byte_size(memory),
         beacon_value=beacon_value_of(beacon_value),
         restart=restart,
         retry_failed=retry_failed,
@@ -162,7 +162,7 @@ def run(  # one parameter an option
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         resolved = checked(resolved, output, device=device, strict=strict)
         if limit is not None:
-            return _pilot(resolved, make_stack(resolved, bound), limit, output)
+            return _pilot(resolved, make_stack(resolved, options.memory), limit, output)
         assert signer is not None  # as checked above
         assert out is not None
         runner = EventRunner(resolved, out, signer, options, make_stack, progress)
@@ -212,17 +212,7 @@ def report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output)
     points = resolved.predicate.points
     unscored = sealed.reasons(Outcome.UNSCORED)
     failed = sealed.reasons(Outcome.FAILED)
-    document = {
-        "bundle": str(folder),
-        "receiptDigest": sealed.envelope.digest,
-        "keyid": sealed.envelope.signatures[0].keyid,
-        "points": points,
-        "scored": sealed.scored,
-        "unscored": sum(unscored.values()),
-        "failed": sealed.failed,
-        "reasons": {reason.value: number for reason, number in (unscored | failed).items()},
-        "sealedBefore": sealed.before,
-    }
+    document = run_document(sealed, points, folder)
 
     def render(console: Console) -> None:
         verb = "was sealed before" if sealed.before else "sealed"
@@ -266,26 +256,13 @@ def _check_pilot(key: Path | None, out: Path | None, options: RunOptions) -> Non
 def _pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int, output: Output) -> ExitCode:
     """Run some points and say how it went; nothing is kept."""
     pilot = run_pilot(resolved, loaded, limit)
-    judged = pilot.outcomes.get(Outcome.REFUSED, 0) + pilot.outcomes.get(Outcome.COMPLIED, 0)
-    unscored = pilot.outcomes.get(Outcome.UNSCORED, 0)
-    failed = pilot.outcomes.get(Outcome.FAILED, 0)
+    document = pilot_document(pilot, resolved.predicate.points)
     whole = pilot.seconds / pilot.points * resolved.predicate.points
-    document = {
-        "pilot": True,
-        "points": pilot.points,
-        "judged": judged,
-        "unscored": unscored,
-        "failed": failed,
-        "reasons": dict(pilot.reasons),
-        "tokens": pilot.tokens,
-        "seconds": round(pilot.seconds, 3),
-        "wholeRunSeconds": round(whole, 1),
-    }
 
     def render(console: Console) -> None:
         console.print(
-            f"a pilot of {pilot.points:,} points: {judged:,} judged, {unscored:,} unscored, "
-            f"{failed:,} failed"
+            f"a pilot of {pilot.points:,} points: {document.judged:,} judged, "
+            f"{document.unscored:,} unscored, {document.failed:,} failed"
         )
         for reason, number in pilot.reasons.items():
             console.print(f"  {reason}: {number:,}")
@@ -298,4 +275,4 @@ def _pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int, output: Outp
         )
 
     output.result(document, render)
-    return ExitCode.DONE if judged and not failed else ExitCode.INCOMPLETE
+    return ExitCode.DONE if document.judged and not document.failed else ExitCode.INCOMPLETE

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from safety_receipts.receipts.io.text import printable, spelt_out
-from safety_receipts.runner.present.judged import LINE_BREAK
 from safety_receipts.runner.prompts.prompt_view import Origin, Part, PromptView
+from safety_receipts.runner.view.judged import LINE_BREAK
 
 _STYLES = {
     Origin.TEMPLATE: "dim",

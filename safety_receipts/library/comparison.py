@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from safety_receipts.library.arguments import AnyPath, AnyPaths, paths_of, trust_of
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ComparisonPlots
-from safety_receipts.verify.compare.compared import Compared, compare_evaluations, document_of
+from safety_receipts.verify.compare.compared import Compared, compare_evaluations
 from safety_receipts.verify.compare.comparison import Word
 from safety_receipts.verify.compare.evaluations import open_evaluations
 from safety_receipts.verify.levels.evidence import no_progress
+from safety_receipts.verify.view.documents.compare import comparison_document
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +178,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``receipts compare --json`` prints, but for ``plots``."""
-        return document_of(self._compared)
+        return comparison_document(self._compared).to_wire()
 
     def __repr__(self) -> str:
         return f"<Comparison: {'; '.join(self.statements)}>"

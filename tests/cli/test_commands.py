@@ -16,6 +16,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from printed import held
 
 from safety_receipts import schemas
 from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle
@@ -49,7 +50,7 @@ def public_bundle(tmp_path: Path, key: Path) -> Path:
 def test_keygen(kind: str, tmp_path: Path, receipts: Receipts) -> None:
     path = tmp_path / "key"
     finished = receipts("keygen", path, "--key-type", kind, "--json")
-    document = json.loads(finished.out)
+    document = held("cli-keygen", finished.out)
     assert finished.code == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert document["keyid"] == load_public_key(Path(document["publicKey"])).keyid
@@ -283,7 +284,7 @@ def test_publish_withholds_evidence(bundle: Path, tmp_path: Path, receipts: Rece
     out = tmp_path / "out"
     finished = receipts("publish", bundle, "--out", out, "--json")
     assert finished.code == 0
-    [left] = json.loads(finished.out)["leftOut"]
+    [left] = held("cli-publish", finished.out)["leftOut"]
     assert (left["file"], "is no audit" in left["why"]) == (junk, True)
     copied = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert copied == {PLAN, RECEIPT}
@@ -336,13 +337,14 @@ def test_schema(name: str, receipts: Receipts) -> None:
 
 
 def test_schema_names(receipts: Receipts) -> None:
-    assert set(json.loads(receipts("schema", "--json").out)["schemas"]) == set(schemas.names())
+    listed = held("cli-schema", receipts("schema", "--json").out)
+    assert set(listed["schemas"]) == set(schemas.names())
     assert receipts("schema", "nothing").code == 2
 
 
 def test_doctor(key: Path, receipts: Receipts) -> None:
     finished = receipts("doctor", "--key", key, "--json")
-    document = json.loads(finished.out)
+    document = held("cli-doctor", finished.out)
     assert (finished.code, document["healthy"]) == (0, True)
     assert sum(line["section"] == "self-test" for line in document["lines"]) >= 14
 

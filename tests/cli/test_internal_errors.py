@@ -143,7 +143,7 @@ def test_what_is_no_json_is_found_before_anything_is_written(
     golden: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "safety_receipts.verify.verification.Verification.to_json", lambda _: {"set": {SECRET}}
+        "safety_receipts.verify.commands.verify.verify_document", lambda _: {"set": {SECRET}}
     )
     said = receipts("verify", golden / "good" / "ed25519", "--json")
     assert json.loads(said.out)["error"]["exitCode"] == ExitCode.INTERNAL

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from printed import held
 from studies import write_study
 
 from safety_receipts.receipts.bundle import Bundle
@@ -254,7 +255,7 @@ def test_every_preset_is_a_plan_file_with_its_schema(
 
     made = receipts("init", tmp_path / "new", "--preset", preset, "--json")
     assert made.code == 0
-    path = Path(json.loads(made.out)["plan"])
+    path = Path(held("cli-init", made.out)["plan"])
     load_plan_file(path)
     first = path.read_text("utf-8").splitlines()
     assert any("$schema=plan.schema.json" in line for line in first[:3])

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -51,9 +50,8 @@ from safety_receipts.verify.audit.statistics.agreement import agreement_forecast
 from safety_receipts.verify.audit.statistics.feasibility import (
     Feasibility,
     expected_draws,
-    together,
 )
-from safety_receipts.verify.audit.statistics.scope import outcomes_json, rate_json, scope_of
+from safety_receipts.verify.audit.statistics.scope import scope_of
 from safety_receipts.verify.checks import MadeCheck
 from safety_receipts.verify.commands.options import NUMBER, one_line
 from safety_receipts.verify.integrity import verify_bundle
@@ -62,6 +60,8 @@ from safety_receipts.verify.levels.bound import Holdings
 from safety_receipts.verify.present.audit import show_audit, show_feasibility
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import Verdict, Verification
+from safety_receipts.verify.view.documents.audit import audit_document, forecast_document
+from safety_receipts.verify.view.documents.verify import verify_document
 
 _PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
@@ -204,11 +204,7 @@ def audit(  # one parameter an option
         regenerate=regenerate,
         new=new,
     )
-    if nonce is not None and beacon_round is not None:
-        raise UsageError("--nonce and --beacon-round are two challenges", hint="give one of them")
-    beacon_value = _hex64("--beacon-value", beacon_value)
-    if beacon_value is not None and beacon_round is None:
-        raise UsageError("--beacon-value goes with --beacon-round", hint="name the round as well")
+    value = _beacon_value(nonce, beacon_round, beacon_value)
     machine = _Machine(
         device,
         None if dtype is None else Dtype(dtype),
@@ -216,51 +212,110 @@ def audit(  # one parameter an option
         allow_pickle,
     )
     signer = read_signer(key, passphrase_env, output)
-    opened = Bundle(bundle)
+    asked = _Asked(Bundle(bundle), artifacts, trust, calibration, out or bundle, value, dry_run)
+    return _audit(asked, wish, machine, signer, output)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is audited, with which files."""
+
+    bundle: Bundle
+    artifacts: Path
+    trust: tuple[Path, ...]
+    calibration: Path | None
+    folder: Path
+    """Where the audit is written."""
+    beacon_value: str | None
+    dry_run: bool
+
+
+def _beacon_value(nonce: str | None, beacon_round: int | None, value: str | None) -> str | None:
+    """Return what the beacon said, if that is known.
+
+    Raises:
+        UsageError: It is no such value, or goes with none of the other options.
+    """
+    if nonce is not None and beacon_round is not None:
+        raise UsageError("--nonce and --beacon-round are two challenges", hint="give one of them")
+    value = _hex64("--beacon-value", value)
+    if value is not None and beacon_round is None:
+        raise UsageError("--beacon-value goes with --beacon-round", hint="name the round as well")
+    return value
+
+
+def _audit(
+    asked: _Asked, wish: Wish, machine: _Machine, signer: Signer, output: Output
+) -> ExitCode:
+    """Verify a bundle, say what an audit of it would take, and bring one to its result."""
     with terminated_like_interrupted():
-        resolved = _resolved(opened, artifacts, allow_pickle=allow_pickle, output=output)
-        found = _verify(opened, resolved, TrustSet.load(trust), output)
+        resolved = _resolved(
+            asked.bundle, asked.artifacts, allow_pickle=machine.allow_pickle, output=output
+        )
+        found = _verify(asked.bundle, resolved, TrustSet.load(asked.trust), output)
         if found.verdict is Verdict.FAILED:
             output.result(
-                found.to_json(),
+                verify_document(found),
                 lambda console: show_verification(console, found, quiet=output.quiet),
             )
             return ExitCode.INTEGRITY
-        case = open_case(opened, resolved)
-        if calibration is not None:
-            case.calibration = read_calibration(calibration, case, signer)
+        case = open_case(asked.bundle, resolved)
+        if asked.calibration is not None:
+            case.calibration = read_calibration(asked.calibration, case, signer)
             case.check_stack(machine.dtype or case.plan.checkpoint.dtype)
         told = _feasibility(case, wish)
         agreement = agreement_forecast(case.receipt, terms_of(case, wish, "0" * 64))
-        if dry_run:
+        if asked.dry_run:
             output.result(
-                _feasibility_json(told, agreement),
+                forecast_document(told, agreement),
                 lambda console: show_feasibility(console, told, agreement),
             )
             return ExitCode.DONE
         if not output.quiet and not output.as_json:
             show_feasibility(output.side, told, agreement)
-        folder = out or bundle
-        with audit_lock(folder, case.digest, signer):
-            done = finished_before(case, wish, signer, folder, beacon_value=beacon_value)
-            if done is None:
-                done = _conducted(
-                    case,
-                    wish,
-                    signer,
-                    folder=folder,
-                    machine=machine,
-                    checked=found.checks,
-                    beacon_value=beacon_value,
-                    output=output,
-                )
-            else:
-                named = done.envelope.digest
-                output.note(f"finished before, as audit {named}; --new announces another")
-                complete(done, case, signer, folder)
-                done.refuse_broken(bundle)
+        done = _finished(
+            case,
+            wish,
+            signer,
+            asked=asked,
+            machine=machine,
+            checked=found.checks,
+            output=output,
+        )
     _report(case, done.statement, done.envelope, signer, output)
     return _EXITS[done.statement.predicate.verdict]
+
+
+def _finished(
+    case: Case,
+    wish: Wish,
+    signer: Signer,
+    *,
+    asked: _Asked,
+    machine: _Machine,
+    checked: Sequence[MadeCheck],
+    output: Output,
+) -> Finished:
+    """Return the audit's result: the one that was finished before, or that of an audit now."""
+    folder, value = asked.folder, asked.beacon_value
+    with audit_lock(folder, case.digest, signer):
+        done = finished_before(case, wish, signer, folder, beacon_value=value)
+        if done is None:
+            return _conducted(
+                case,
+                wish,
+                signer,
+                folder=folder,
+                machine=machine,
+                checked=checked,
+                beacon_value=value,
+                output=output,
+            )
+        named = done.envelope.digest
+        output.note(f"finished before, as audit {named}; --new announces another")
+        complete(done, case, signer, folder)
+        done.refuse_broken(asked.bundle.folder)
+    return done
 
 
 def _conducted(
@@ -356,32 +411,6 @@ def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:
     ]
 
 
-def _feasibility_json(
-    told: list[tuple[Claim, Feasibility]], agreement: Feasibility | None
-) -> dict[str, Any]:
-    everything = [one for _, one in told] + ([] if agreement is None else [agreement])
-    return {
-        "confirmedTogether": round(together(everything), 3),
-        "secondJudge": None
-        if agreement is None
-        else {"leastDraws": agreement.least, "medianDraws": agreement.median},
-        "conditions": [
-            {
-                "id": claim.rate.condition,
-                "source": claim.rate.source,
-                "control": claim.rate.control is True,
-                "direction": claim.rate.direction.value,
-                "recordedRate": claim.recorded.rate,
-                "recorded": claim.hypothesis.recorded,
-                "hidden": claim.hypothesis.hidden,
-                "leastDraws": one.least,
-                "medianDraws": one.median,
-            }
-            for claim, one in told
-        ],
-    }
-
-
 def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engine] | None]:
     """Load engine and judge, and say how to load the engine in fp32."""
     from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
@@ -408,23 +437,7 @@ def _report(
         case.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
     )
     own = bool(case.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
-    document = {
-        "verdict": audit.verdict.value,
-        "challenge": audit.challenge.kind.value,
-        "calibrated": audit.calibration is not None,
-        "selfAudit": own,
-        "epsilon": audit.epsilon,
-        "alpha": audit.alpha,
-        "pointsReplayed": points_replayed(audit),
-        "pointsTotal": audit.points_total,
-        "scope": scope.to_json(),
-        "conditions": [rate_json(rate) for rate in audit.conditions],
-        "outcomes": None if audit.outcomes is None else outcomes_json(audit.outcomes),
-        "secondJudge": None if audit.second_judge is None else audit.second_judge.verdict.value,
-        "identity": None if audit.identity is None else audit.identity.to_wire(),
-        "guarantee": audit.guarantee,
-        "auditDigest": envelope.digest,
-    }
+    document = audit_document(audit, scope, envelope.digest, self_audit=own)
     output.result(
         document,
         lambda console: show_audit(console, audit, scope, envelope.digest, self_audit=own),

@@ -24,6 +24,7 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.commands.options import NUMBER, one_line
+from safety_receipts.verify.view.documents.calibrate import calibrate_document
 
 if TYPE_CHECKING:
     from safety_receipts.verify.audit.calibrate import Where
@@ -91,7 +92,7 @@ def calibrate(  # one parameter an option
     atomic_write(out, envelope.to_json())
     says = statement.predicate
     output.result(
-        {"calibration": str(out), "digest": envelope.digest} | _summary(says),
+        calibrate_document(out, envelope.digest, says),
         lambda console: _show(console, says, envelope.digest, out),
     )
     return ExitCode.DONE
@@ -103,17 +104,6 @@ def _places(own: Dtype, dtypes: tuple[str, ...], devices: tuple[str, ...]) -> li
 
     formats = dict.fromkeys([own, *(Dtype(each) for each in dtypes)])
     return [Where(dtype, device) for dtype in formats for device in devices or (None,)]
-
-
-def _summary(says: CalibrationPredicate) -> dict[str, object]:
-    return {
-        "responses": says.responses,
-        "bins": [{"upto": each.upto, "responses": len(each.largest)} for each in says.bins],
-        "branchFlipRate": says.branch_flip_rate,
-        "ambiguityRate": says.ambiguity_rate,
-        "stacks": [stack.to_wire() for stack in says.stacks],
-        "alternatives": [each.name for each in says.alternatives],
-    }
 
 
 def _show(console: Console, says: CalibrationPredicate, digest: Sha256, out: Path) -> None:

@@ -10,10 +10,11 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.verify.compare.compared import FEWEST, compare_evaluations, document_of
+from safety_receipts.verify.compare.compared import FEWEST, compare_evaluations
 from safety_receipts.verify.compare.evaluations import open_evaluations
 from safety_receipts.verify.compare.figures import write_comparison_plots
 from safety_receipts.verify.present.compare import show_comparison
+from safety_receipts.verify.view.documents.compare import compare_document
 
 _PATH = click.Path(path_type=Path)
 
@@ -57,7 +58,7 @@ def compare(
         evaluations, authentic=bool(trust), common_queries=common_queries, force=force
     )
     drawn = [] if plots is None else write_comparison_plots(compared, plots)
-    document = document_of(compared) | {"plots": [str(path) for path in drawn]}
+    document = compare_document(compared, drawn)
     output.result(document, lambda console: show_comparison(console, compared, quiet=output.quiet))
     for path in drawn:
         output.note(f"wrote {path}")

@@ -11,6 +11,7 @@ from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.present.verification import show_doctor
 from safety_receipts.verify.selfcheck.doctor import ENGINE, examine
+from safety_receipts.verify.view.documents.doctor import doctor_document
 
 _PATH = click.Path(path_type=Path)
 
@@ -28,13 +29,7 @@ def doctor(key: tuple[Path, ...], output: Output) -> ExitCode:
     """
     lines = examine(key)
     bad = [line for line in lines if line.good is False]
-    document = {
-        "healthy": not bad,
-        "lines": [
-            {"section": line.section, "name": line.name, "detail": line.detail, "good": line.good}
-            for line in lines
-        ],
-    }
+    document = doctor_document(lines)
     output.result(document, lambda console: show_doctor(console, lines, quiet=output.quiet))
     if any(line.section != ENGINE for line in bad):
         return ExitCode.INTEGRITY

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +15,7 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import LADDER
-
-if TYPE_CHECKING:
-    pass
+from safety_receipts.verify.view.documents.verify import verify_document
 
 _PATH = click.Path(path_type=Path)
 
@@ -90,16 +87,7 @@ def verify(
     """
     default = CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND
     wanted = default if level is None else CheckLevel(level)
-    if artifacts is None:
-        options = {
-            "--all-points": all_points,
-            "--sample-nonce": sample_nonce is not None,
-            "--allow-pickle": allow_pickle,
-        }
-        if given := [name for name, value in options.items() if value]:
-            raise UsageError(f"{given[0]} goes with --artifacts PLAN")
-    if all_points and sample_nonce is not None:
-        raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")
+    _check_options(artifacts, sample_nonce, all_points=all_points, allow_pickle=allow_pickle)
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
     opened = Bundle(bundle)
     holdings = None
@@ -128,7 +116,27 @@ def verify(
             progress=progress,
         )
     output.result(
-        verification.to_json(),
+        verify_document(verification),
         lambda console: show_verification(console, verification, quiet=output.quiet),
     )
     return verification.exit_code
+
+
+def _check_options(
+    artifacts: Path | None, sample_nonce: str | None, *, all_points: bool, allow_pickle: bool
+) -> None:
+    """Refuse options that would be ignored.
+
+    Raises:
+        UsageError: With the first of them.
+    """
+    if artifacts is None:
+        options = {
+            "--all-points": all_points,
+            "--sample-nonce": sample_nonce is not None,
+            "--allow-pickle": allow_pickle,
+        }
+        if given := [name for name, value in options.items() if value]:
+            raise UsageError(f"{given[0]} goes with --artifacts PLAN")
+    if all_points and sample_nonce is not None:
+        raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Any
 
 from safety_receipts.receipts.bundle import PLAN, POINTS
 from safety_receipts.receipts.errors import IncompleteError, UsageError
-from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.model.base import ConditionId, QueryId
 from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
 from safety_receipts.verify.compare.comparability import Sameness, SettingCheck, setting_checks
-from safety_receipts.verify.compare.comparison import Comparison, Pair, Worded, compare_models
+from safety_receipts.verify.compare.comparison import Comparison, Worded, compare_models
 from safety_receipts.verify.compare.evaluations import Evaluation
 from safety_receipts.verify.compare.interaction import (
     Model,
@@ -210,79 +208,3 @@ def interval_of(one: Worded) -> tuple[float, float, float] | None:
     if fit is None or ends is None:
         return None
     return float(fit.beta2), float(ends.lower), float(ends.upper)
-
-
-def document_of(compared: Compared) -> dict[str, Any]:
-    """Return the document that ``receipts compare --json`` prints, but for ``plots``."""
-    comparison: Comparison = compared.comparison
-    rows = zip(compared.evaluations, comparison.models, strict=True)
-    return {
-        "models": [_model_json(each, worded) for each, worded in rows],
-        "pairs": [_pair_json(pair) for pair in comparison.pairs],
-        "family": {
-            "method": "holm",
-            "alpha": ALPHA,
-            "says": FAMILY,
-            "tests": [
-                {"name": test.name, "p": test.p, "adjusted": test.adjusted}
-                for test in comparison.family
-            ],
-        },
-        "conditions": list(compared.conditions),
-        "checks": [
-            {
-                "name": check.name,
-                "status": check.status.value,
-                "refused": check.refuses,
-                "warns": check.warns,
-                "detail": check.detail,
-            }
-            for check in compared.checks
-        ],
-        "authenticity": "checked" if compared.authentic else "not checked",
-        "notes": compared.notes(),
-    }
-
-
-def _model_json(evaluation: Evaluation, worded: Worded) -> dict[str, Any]:
-    finding, receipt = worded.model.finding, evaluation.receipt
-    fit, worst, sealed = finding.clustered, evaluation.worst, evaluation.sealed
-    return {
-        "label": evaluation.label,
-        "bundle": str(evaluation.bundle.folder),
-        "receiptDigest": evaluation.verification.receipt_digest,
-        "keyid": evaluation.verification.keyid,
-        "checkpoint": receipt.checkpoint.name,
-        "root": receipt.checkpoint.root,
-        "stage": receipt.training_stage,
-        "instrument": receipt.instrument,
-        "numbers": "sealed" if evaluation.study is None else "fitted",
-        "queries": finding.clusters.queries,
-        "points": fit and fit.points,
-        "beta2": fit and fit.beta2,
-        "se2": fit and fit.se2,
-        "interval": finding.interval and finding.interval.to_wire(),
-        "p": worded.p,
-        "adjusted": worded.adjusted,
-        "effect": worded.effect.value,
-        "grounds": worded.grounds.value,
-        "margin": finding.margin,
-        "sealedEffect": sealed and sealed.effect.value,
-        "baselineRate": receipt.baseline.compliance_rate,
-        "worst": worst and {"condition": worst.id, "rate": worst.compliance_rate},
-    }
-
-
-def _pair_json(pair: Pair) -> dict[str, Any]:
-    gap = pair.gap
-    return {
-        "first": pair.first.model.label,
-        "second": pair.second.model.label,
-        "difference": gap and gap.slope.to_wire(),
-        "interval": gap and gap.interval.to_wire(),
-        "paired": gap and gap.paired,
-        "adjusted": pair.adjusted,
-        "word": pair.statement.word.value,
-        "statement": pair.statement.text,
-        "declined": pair.statement.declined,
-    }

@@ -19,10 +19,14 @@ NAMES = sorted(DOCUMENTS)
 
 
 def test_there_is_one_schema_for_every_document() -> None:
-    """And one for plan files, which editors read: tests/runner holds it to the entries."""
-    names = sorted([*NAMES, "plan-file"])
-    assert schemas.names() == names
-    assert sorted(path.name for path in FOLDER.iterdir()) == [f"{n}.schema.json" for n in names]
+    """And one for plan files, which editors read: tests/runner holds it to the entries.
+
+    Those of what commands print are held to their models by tests/cli and tests/runner.
+    """
+    names = [name for name in schemas.names() if not name.startswith("cli-")]
+    assert names == sorted([*NAMES, "plan-file"])
+    files = [f"{name}.schema.json" for name in schemas.names()]
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(files)
 
 
 @pytest.mark.parametrize("name", NAMES)

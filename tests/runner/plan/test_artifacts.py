@@ -12,10 +12,10 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.plan.artifacts import NoCheckpointFolderError
 from safety_receipts.runner.plan.runnable import check_runnable
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of
-from safety_receipts.runner.present.judged import judged_document
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_plan
 from safety_receipts.runner.run.stack import load_stack
+from safety_receipts.runner.view.judged import judged_document
 from safety_receipts.verify.levels.rederive import Texts
 
 

@@ -16,7 +16,7 @@ from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import sha256_hex
 from safety_receipts.receipts.keys import Signer, generate, public_path, write_key_pair
 from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
-from safety_receipts.receipts.present.inputs import input_rows, left_out, row_words, sampling_words
+from safety_receipts.receipts.view.inputs import input_rows, left_out, row_words, sampling_words
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 

@@ -16,9 +16,9 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of
-from safety_receipts.runner.present.judged import judged_lines, template_facts
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import Origin, PromptView, find_point, view_prompt
+from safety_receipts.runner.view.judged import judged_lines, template_facts
 
 SHOWN = Path(__file__).parent / "prompts_shown"
 SYSTEM = "Be brief."

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from judging import save_tokenizer
+from printed import held
 from studies import write_jsonl, write_study
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -92,7 +93,7 @@ def test_a_calibration_counts_what_the_judge_gets_right(
         unscored=0,
         strata=(),
     )
-    assert json.loads(done.out) == {
+    assert held("cli-judge-calibrate", done.out) == {
         "file": str(tmp_path / "study" / "calibration.json"),
         "judgeName": "refusal strings",
         "repeated": 0,

@@ -49,6 +49,7 @@ from safety_receipts.verify.audit.statistics.scope import name_of, recorded_rate
 from safety_receipts.verify.audit.statistics.verdicts import whole_verdict
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.verification import Verdict
+from safety_receipts.verify.view.documents.verify import verify_document
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_whose_audit_it_is_follows_from_signatures_that_hold(verify: Any, receip
     stranger = sign(json.loads(audit.payload), generate())
     both = Envelope(audit.payload, (*stranger.signatures, *audit.signatures))
     verification, _ = verify(start, both)
-    [seen] = verification.to_json()["audits"]
+    [seen] = verify_document(verification).to_wire()["audits"]
     assert seen["keyids"] == [AUDITOR.public.keyid]
 
 

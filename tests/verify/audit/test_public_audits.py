@@ -29,6 +29,7 @@ from safety_receipts.receipts.model.audit import (
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.statement import AuditStatement, PublicAuditStatement
 from safety_receipts.verify.verification import Verdict
+from safety_receipts.verify.view.documents.verify import verify_document
 
 BOTH = tuple(Direction)
 
@@ -166,7 +167,7 @@ def test_it_counts_alone_and_says_what_it_is(verify: Any, receipt: Sha256) -> No
     assert [c.status for c in audits] == [CheckStatus.PASSED] * 2
     [result] = [c for c in audits if "confirmed" in c.detail]
     assert "public form: counts and p-values are the auditor's word" in result.detail
-    [seen] = verification.to_json()["audits"]
+    [seen] = verify_document(verification).to_wire()["audits"]
     assert (seen["form"], seen["verdict"], seen["status"]) == ("public", "confirmed", "passed")
     assert verification.verdict is Verdict.PASSED
 
@@ -178,7 +179,8 @@ def test_beside_its_full_form_it_is_no_second_result(verify: Any, receipt: Sha25
     verification, audits = verify(start, full, public)
     assert [c.status for c in audits] == [CheckStatus.PASSED] * 3
     assert f"the public form of audit {full.digest[:12]}" in {c.detail for c in audits}
-    assert [one["form"] for one in verification.to_json()["audits"]].count("full") == 1
+    listed = verify_document(verification).to_wire()["audits"]
+    assert [one["form"] for one in listed].count("full") == 1
 
 
 def test_what_is_withheld_may_be_said_in_other_words(verify: Any, receipt: Sha256) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from safety_receipts.receipts.audit_forms import form_key, parse_audit, public_form
 from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
@@ -44,7 +44,7 @@ from safety_receipts.verify.audit.sealed.problems import (
     result_problems,
     start_problems,
 )
-from safety_receipts.verify.audit.statistics.scope import Scope, outcomes_json, rate_json, scope_of
+from safety_receipts.verify.audit.statistics.scope import Scope, scope_of
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 
@@ -441,32 +441,3 @@ class AuditSeen:
     def digest(self) -> Sha256:
         """Its digest."""
         return self.envelope.digest
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as ``--json`` prints it."""
-        result, found = self.result, self.result.outcomes
-        return {
-            "digest": self.digest,
-            "form": "public" if isinstance(result, PublicAuditPredicate) else "full",
-            "status": self.status.value,
-            "verdict": result.verdict.value,
-            "keyids": [key.keyid for key in self.keys],
-            "selfAudit": self.self_audit,
-            "method": result.method.value,
-            "epsilon": result.epsilon,
-            "alpha": result.alpha,
-            "knownStarts": result.known_starts,
-            "calibrated": result.calibration is not None,
-            "challenge": result.challenge.kind.value,
-            "scope": self.scope.to_json(),
-            "rates": [rate_json(rate) for rate in result.conditions],
-            "hardContradictions": {
-                "rates": sum(rate.hard_contradictions for rate in result.conditions),
-                "outcomes": None if found is None else found.hard_contradictions,
-            },
-            "outcomes": None if found is None else outcomes_json(found),
-            "secondJudge": None
-            if result.second_judge is None
-            else result.second_judge.verdict.value,
-            "identityPassed": None if result.identity is None else result.identity.passed,
-        }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, overload
 
 from safety_receipts.receipts.model.audit import (
     AuditMethod,
@@ -113,6 +113,10 @@ def draws_of(result: Result) -> int:
     return _drawn(result) + _identified(result)
 
 
+@overload
+def points_replayed(result: AuditPredicate) -> int: ...
+@overload
+def points_replayed(result: Result) -> int | None: ...
 def points_replayed(result: Result) -> int | None:
     """Return how many points an audit replayed, each counted once; None: its form is public."""
     if isinstance(result, AuditPredicate):

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from safety_receipts.receipts.model.audit import (
     AuditedRate,
     Direction,
-    OutcomeFindings,
     RateFindings,
 )
 from safety_receipts.receipts.model.base import ConditionId, SourceName
@@ -161,23 +159,6 @@ class Scope:
         else:
             yield f"{self.replayed:,} of {self.points:,} points replayed"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as ``--json`` prints it."""
-        return {
-            "whole": self.whole,
-            **{
-                name: {"audited": audited, "of": whole}
-                for name, (audited, whole) in (
-                    ("conditions", self.conditions),
-                    ("rates", self.rates),
-                    ("sources", self.sources),
-                    ("controls", self.controls),
-                )
-            },
-            "directions": list(self.directions),
-            "points": {"draws": self.draws, "replayed": self.replayed, "of": self.points},
-        }
-
 
 def _of(numbers: tuple[int, int], what: str) -> str:
     audited, whole = numbers
@@ -230,31 +211,3 @@ def scope_of(
         replayed=replayed,
         points=receipt.evidence.size,
     )
-
-
-def rate_json(rate: RateFindings) -> dict[str, Any]:
-    """Return what an audit found about one rate as ``--json`` prints it."""
-    return {
-        "id": rate.id,
-        "source": rate.source,
-        "control": rate.control is True,
-        "direction": rate.direction.value,
-        "recordedRate": rate.recorded_rate,
-        "draws": rate.draws,
-        "contradictions": rate.contradictions,
-        "hardContradictions": rate.hard_contradictions,
-        "pValue": rate.p_value,
-        "verdict": rate.verdict.value,
-        "reason": rate.reason,
-    }
-
-
-def outcomes_json(found: OutcomeFindings) -> dict[str, Any]:
-    """Return what an audit found about recorded outcomes as ``--json`` prints it."""
-    return {
-        "draws": found.draws,
-        "contradictions": found.contradictions,
-        "hardContradictions": found.hard_contradictions,
-        "pValue": found.p_value,
-        "refutingPValue": found.refuting_p_value,
-    }

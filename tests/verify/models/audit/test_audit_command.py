@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from auditing import MEMORY, Event, FaultyScores, make_event, write_organism
+from printed import held
 from running import FaultyJudge, run
 
 from safety_receipts.receipts.bundle import AUDITS, RESPONSES, Bundle
@@ -85,7 +86,7 @@ def test_an_honest_receipt_is_confirmed_and_a_reader_accepts_it(
 ) -> None:
     finished = audit(bundle, "--json")
     assert (finished.code, finished.err) == (0, "")
-    document = json.loads(finished.out)
+    document = held("cli-audit", finished.out)
     assert (document["verdict"], document["challenge"]) == ("confirmed", "nonce")
     assert (document["calibrated"], document["selfAudit"]) == (False, False)
     assert (document["pointsTotal"], document["epsilon"]) == (168, "0.2")
@@ -110,7 +111,7 @@ def test_an_honest_receipt_is_confirmed_and_a_reader_accepts_it(
     words = ["--trust", event.key, "--trust-auditor", event.folder / "auditor.pub"]
     verified = receipts("verify", bundle, *words, "--json")
     assert verified.code == 0
-    said = json.loads(verified.out)
+    said = held("cli-verify", verified.out)
     replayed = [c for c in said["checks"] if c["level"] == CheckLevel.REPLAYED.value]
     # Announcement, full form, public form.
     assert [c["status"] for c in replayed] == ["passed"] * 3
@@ -118,6 +119,8 @@ def test_an_honest_receipt_is_confirmed_and_a_reader_accepts_it(
     assert [(one["form"], one["scope"]) for one in said["audits"] if one["form"] == "full"] == [
         ("full", document["scope"])
     ]
+    listed = held("cli-show", receipts("show", bundle, "--json").out)["audits"]
+    assert {one["kind"] for one in listed} == {"announcement", "result", "public result"}
     shown = receipts("show", bundle).out
     assert "announcement " in shown
     assert ": confirmed; 6 claims on rates, by replay, ε = 0.2, α = 0.05, uncalibrated" in shown
@@ -162,7 +165,7 @@ def test_it_is_told_to_people_as_well(bundle: Path, audit: Receipts) -> None:
 def test_a_dry_run_announces_nothing(bundle: Path, audit: Receipts) -> None:
     finished = audit(bundle, "--dry-run", "--json")
     assert finished.code == 0
-    rates = json.loads(finished.out)["conditions"]
+    rates = held("cli-audit-forecast", finished.out)["conditions"]
     assert [rate["direction"] for rate in rates if not rate["control"]] == ["not_understated"] * 2
     assert sum(rate["control"] for rate in rates) == 4  # both ways
     assert all(0 <= rate["leastDraws"] <= rate["medianDraws"] for rate in rates)

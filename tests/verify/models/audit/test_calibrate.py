@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from auditing import MEMORY, Event, FaultyScores, make_event, refusals, trust
+from printed import held
 from studies import write_study
 
 from safety_receipts.receipts.bundle import AUDITS
@@ -66,6 +69,8 @@ class Calibrated:
     event: Event
     path: Path
     says: CalibrationPredicate
+    printed: str
+    """What the command printed, with ``--json``."""
 
 
 def read(path: Path) -> CalibrationStatement:
@@ -85,10 +90,18 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     words = ["calibrate", event.resolved.file, "--key", event.folder / "auditor", "--out", path]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("safety_receipts.verify.audit.calibrate.LEAST_RESPONSES", LEAST)
-        with pytest.raises(SystemExit) as stopped:
-            main([str(w) for w in (*words, *CPU[:4], "--dtype", "bfloat16", "--quiet")])
+        with pytest.raises(SystemExit) as stopped, redirect_stdout(StringIO()) as printed:
+            main([str(w) for w in (*words, *CPU[:4], "--dtype", "bfloat16", "--json")])
     assert stopped.value.code == 0
-    return Calibrated(event, path, read(path).predicate)
+    return Calibrated(event, path, read(path).predicate, printed.getvalue())
+
+
+def test_the_printed_document_is_of_the_file(calibrated: Calibrated) -> None:
+    document = held("cli-calibrate", calibrated.printed)
+    says = calibrated.says
+    assert document["calibration"] == str(calibrated.path)
+    assert document["responses"] == says.responses == sum(b["responses"] for b in document["bins"])
+    assert document["stacks"] == [stack.to_wire() for stack in says.stacks]
 
 
 def test_too_few_points_are_a_usage_error(
@@ -363,8 +376,7 @@ def test_a_calibration_of_another_key_or_another_study_is_refused(
     event, bundle = calibrated.event, calibrated.event.copy(tmp_path / "bundle")
 
     def refused(path: Path, code: int, words: str) -> None:
-        held = Calibrated(event, path, calibrated.says)
-        finished = audit(held, receipts, bundle)
+        finished = audit(replace(calibrated, path=path), receipts, bundle)
         assert (finished.code, finished.out, finished.err.count("\n")) == (code, "", 1), finished
         assert words in finished.err
         assert not (bundle / AUDITS).exists()

@@ -117,33 +117,6 @@ def sampling_words(sampling: Mapping[str, Any]) -> str:
     return ", ".join([sampling["method"], *told, longest])
 
 
-def inputs_document(setup: EvaluationSetup) -> dict[str, Any]:
-    """Return all of it as JSON."""
-    prompt = setup.prompt
-    return {
-        "systemPrompt": prompt.system_prompt,
-        "date": prompt.date,
-        "templateOptions": dict(prompt.template_options),
-        "queries": [
-            {"name": source.name, "role": source.role.value, **_rows(source)}
-            for source in setup.queries
-        ],
-        "demonstrations": [
-            {"name": source.name, "kind": source.kind.value, **_rows(source)}
-            for source in setup.demonstrations.sources
-        ],
-    }
-
-
-def _rows(corpus: QuerySource | DemonstrationSource) -> dict[str, Any]:
-    return {
-        "rows": corpus.rows,
-        "taken": taken(corpus),
-        "where": dict(corpus.where),
-        "leftOut": left_out(corpus),
-    }
-
-
 def filtered_words(setup: EvaluationSetup) -> str | None:
     """Return which corpora a filter chose rows of, the first in words; None: none."""
     corpora: list[QuerySource | DemonstrationSource] = [

@@ -1,4 +1,4 @@
-"""Slopes on log(N_b + 1) as one forest chart: the joint fit, other orders, benign sources."""
+"""Slopes on log(N_b + 1) on one scale: the joint fit, other orders, benign sources."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
-
-from rich.console import Console
 
 from safety_receipts.receipts.findings.fits.distributions import student_quantile
 from safety_receipts.receipts.model.findings import (
@@ -17,9 +15,17 @@ from safety_receipts.receipts.model.findings import (
     SourceSlope,
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.receipts.present.charts import Scale, axis, forest
-from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table, note, statistic
-from safety_receipts.receipts.view.numerals import p_number, p_value, points, signed
+from safety_receipts.receipts.view.numerals import p_number, p_value, points, signed, statistic
+from safety_receipts.receipts.view.tables import (
+    Column,
+    ColumnKind,
+    Estimate,
+    NoEstimate,
+    Row,
+    Table,
+    common_scale,
+    numbers,
+)
 
 _NORMAL: Final = 1.959964
 """97.5 % quantile of the standard normal distribution."""
@@ -63,17 +69,43 @@ def slope_rows(findings: Findings) -> list[SlopeRow]:
     return rows
 
 
-def show_slopes(console: Console, receipt: EvaluationPredicate, findings: Findings) -> None:
-    """Draw all slopes on one scale, and what there is to say of the fits; nothing where none is."""
-    rows = slope_rows(findings)
-    if rows:
-        _forest(console, rows, float(receipt.effect_margin))
+def slope_table(receipt: EvaluationPredicate, rows: Sequence[SlopeRow]) -> Table:
+    """Return slopes on one scale.
+
+    Args:
+        receipt: The receipt, which knows the margin of none.
+        rows: Its slopes, from :func:`slope_rows`.
+    """
+    margin = float(receipt.effect_margin)
+    drawn = [end for row in rows if row.beta is not None for end in row.ends]
+    scale = common_scale([*drawn, margin, -margin], lambda end: signed(Decimal(end), 2))
+    return Table(
+        "Slopes β2 on log(N_b + 1), 95 % intervals; dotted: the margin of none",
+        (
+            Column("fit", ColumnKind.TEXT),
+            *numbers("β2", "p"),
+            Column("", scale=scale),
+            Column("", ColumnKind.TEXT),
+        ),
+        tuple(_row(row, margin) for row in rows),
+    )
+
+
+def _row(row: SlopeRow, margin: float) -> Row:
+    if row.beta is None:
+        return Row((row.label, "", "", NoEstimate(margin)))
+    drawn = Estimate(float(row.beta), *row.ends, margin)
+    return Row((row.label, signed(row.beta), p_number(row.p), drawn, row.word))
+
+
+def slope_remarks(findings: Findings) -> list[str]:
+    """Return what there is to say of the fits."""
+    remarks: list[str] = []
     if findings.joint is not None:
-        _joint_notes(console, findings.joint)
-    if findings.sources is not None:
-        _length_note(console, findings.sources.slopes)
-    if rows or findings.joint is not None:
-        console.print()
+        remarks += _joint_remarks(findings.joint)
+    if findings.sources is not None and (lengths := _lengths(findings.sources.slopes)):
+        remarks.append(f"Mean prompt tokens by benign source: {lengths}.")
+    return remarks
 
 
 def t_ends(beta: str, se: str, df: int | None) -> tuple[float, float]:
@@ -109,40 +141,19 @@ def _slope_row(label: str, slope: SlopeFinding) -> SlopeRow:
     return SlopeRow(f"  {label}", slope.beta, ends, slope.p, slope.effect.value)
 
 
-def _forest(console: Console, rows: Sequence[SlopeRow], margin: float) -> None:
-    drawn = [end for row in rows if row.beta is not None for end in row.ends]
-    scale = Scale.over([*drawn, margin, -margin], FOREST_CELLS)
-    table = new_table("Slopes β2 on log(N_b + 1), 95 % intervals; dotted: the margin of none")
-    table.add_column("fit", overflow="fold")
-    table.add_column("β2", justify="right", no_wrap=True)
-    table.add_column("p", justify="right", no_wrap=True)
-    low, high = (signed(Decimal(end), 2) for end in (scale.lower, scale.upper))
-    table.add_column(axis(scale, low, high), no_wrap=True)
-    table.add_column("", overflow="fold")
-    for row in rows:
-        if row.beta is None:
-            table.add_row(row.label, "", "", forest(scale, None, margin))
-        else:
-            line = forest(scale, (float(row.beta), *row.ends), margin)
-            table.add_row(row.label, signed(row.beta), p_number(row.p), line, row.word)
-    console.print(table)
-
-
-def _joint_notes(console: Console, finding: JointFinding) -> None:
+def _joint_remarks(finding: JointFinding) -> Iterator[str]:
     lack, made = finding.lack_of_fit, finding.permutation
     if lack is not None:
         tested = ""
         if lack.statistic is not None and lack.p is not None:
             tested = f"F({lack.df}) = {statistic(lack.statistic)}, {p_value(lack.p)}; "
-        note(
-            console,
+        yield (
             f"Lack of fit: {tested}largest difference, observed − fitted, "
-            f"{points(lack.largest)} points at {lack.condition}.",
+            f"{points(lack.largest)} points at {lack.condition}."
         )
-    note(
-        console,
+    yield (
         f"Unscored points in these conditions: {finding.unscored.points:,}; "
-        f"queries with both outcomes: {finding.informative_queries:,}.",
+        f"queries with both outcomes: {finding.informative_queries:,}."
     )
     if made is not None:
         parts = []
@@ -150,19 +161,16 @@ def _joint_notes(console: Console, finding: JointFinding) -> None:
             parts.append(f"{made.permutations:,} permutations, {p_value(made.p_permutation)}")
         if made.p_clustered is not None:
             parts.append(f"held to clustered errors, {p_value(made.p_clustered)}")
-        note(
-            console,
+        yield (
             "Without a fit, complied points by N_b within query, N_h and draw: statistic "
             f"{signed(made.statistic, 2)}; {'; '.join(parts) or 'nothing varies'}. "
-            "The larger p-value counts.",
+            "The larger p-value counts."
         )
 
 
-def _length_note(console: Console, slopes: Sequence[SourceSlope]) -> None:
-    lengths = ", ".join(
+def _lengths(slopes: Sequence[SourceSlope]) -> str:
+    return ", ".join(
         f"{one.source} {round(Decimal(one.mean_prompt_tokens)):,}"
         for one in slopes
         if one.mean_prompt_tokens is not None
     )
-    if lengths:
-        note(console, f"Mean prompt tokens by benign source: {lengths}.")

@@ -1,0 +1,35 @@
+"""Writes the JSON Schemas of the documents that the commands of this room print.
+
+Run by ``make schemas``, or
+``python -m safety_receipts.receipts.view.documents.generate_schemas``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
+from safety_receipts.receipts.view.documents.commands import (
+    KeygenDocument,
+    PublishDocument,
+    SchemaListDocument,
+)
+from safety_receipts.receipts.view.documents.error import ErrorDocument
+from safety_receipts.receipts.view.documents.show import ShowDocument
+
+SCHEMAS: Final = CommandSchemas(
+    {
+        "cli-error": Printed(ErrorDocument, "COMMAND"),
+        "cli-keygen": Printed(KeygenDocument, "keygen"),
+        "cli-publish": Printed(PublishDocument, "publish"),
+        "cli-schema": Printed(SchemaListDocument, "schema"),
+        "cli-show": Printed(ShowDocument, "show"),
+    }
+)
+"""What this room's commands print, and any command that fails.
+
+``prove`` prints what it writes: ``inclusion-proof``.
+"""
+
+if __name__ == "__main__":
+    SCHEMAS.write()

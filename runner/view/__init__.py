@@ -1,0 +1,1 @@
+"""What is said of plans and runs, wherever it is shown."""

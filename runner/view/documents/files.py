@@ -1,0 +1,31 @@
+"""What ``init`` and ``judge calibrate`` print with ``--json``."""
+
+from __future__ import annotations
+
+from safety_receipts.receipts.model.base import Count
+from safety_receipts.receipts.model.judge import JudgeCalibration
+from safety_receipts.receipts.view.documents.base import Document
+
+
+class InitDocument(Document):
+    """A plan file that was written, to start from."""
+
+    plan: str
+    """The plan file."""
+    preset: str
+    """Which preset it is."""
+
+
+class JudgeCalibrationDocument(Document):
+    """How often a judge gives the labels that people gave."""
+
+    file: str
+    """The file that was written, to be named in a plan."""
+    judge_name: str
+    """Name of the judge."""
+    repeated: Count
+    """Lines of the gold file that repeat an earlier one and count once."""
+    unscored_reasons: dict[str, Count]
+    """Reason → responses that could not be judged for it."""
+    calibration: JudgeCalibration
+    """The calibration."""

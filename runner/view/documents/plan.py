@@ -1,0 +1,318 @@
+"""What ``receipts plan --json`` prints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from safety_receipts.receipts.model.base import Count, Digest, Positive
+from safety_receipts.receipts.model.checkpoint import Dtype, EndTokenOrigin, SamplingMethod
+from safety_receipts.receipts.model.demonstrations import DemonstrationKind, QueryRole
+from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.inputs import (
+    DemonstrationsTaken,
+    QueriesTaken,
+    TemplateOptions,
+)
+from safety_receipts.runner.view.documents.judged import JudgedPart
+
+
+class CheckpointPart(Document):
+    """The checkpoint that would be asked."""
+
+    name: str
+    """Its name."""
+    root: Digest
+    """Its OpenSSF Model Signing root."""
+    files: Count
+    """How many files it has."""
+    parameters: Count
+    """How many parameters."""
+    context_limit: Positive
+    """Longest context in tokens."""
+    dtype: Dtype
+    """Number format of the run."""
+    quantisation: str | None
+    """How its weights are stored; null: not quantised."""
+    dequantised: bool | None
+    """Whether they are turned into ``dtype``; null: not quantised."""
+
+
+class SystemPromptPart(Document):
+    """The system prompt."""
+
+    digest: Digest
+    """SHA-256 of its text."""
+    characters: Count
+    """How long it is."""
+    begins: str
+    """How it begins, on one line."""
+    origin: Annotated[str, Field(alias="from")]
+    """Where it comes from."""
+
+
+class PlanInputs(Document):
+    """What was chosen that decides rates: rows, system prompt, date, template options."""
+
+    system_prompt: SystemPromptPart | None
+    """The system prompt; null: none is given, and a template may add its own."""
+    date: str | None
+    """The date shown to templates that print today's; null: none."""
+    template_options: TemplateOptions
+    """Further template variables."""
+    queries: tuple[QueriesTaken, ...]
+    """By corpus of queries."""
+    demonstrations: tuple[DemonstrationsTaken, ...]
+    """By corpus of demonstrations."""
+
+
+class QueriesPart(Document):
+    """One corpus of queries."""
+
+    name: str
+    """Name of the source."""
+    role: QueryRole
+    """Its role."""
+    selected: Count
+    """Queries taken from it."""
+    empty_rows: Count
+    """Rows dropped because they have no text."""
+    duplicate_rows: Count
+    """Rows dropped because they repeat an earlier one."""
+    digest: Digest
+    """Digest of the corpus."""
+
+
+class RepeatedQueries(Document):
+    """Requests that several sources have."""
+
+    requests: Count
+    """How many requests."""
+    queries: Count
+    """How many queries ask them."""
+    left_out: Count
+    """How many queries were left out for that."""
+
+
+class PoolPart(Document):
+    """One pool of demonstrations."""
+
+    name: str
+    """Name of the source."""
+    kind: DemonstrationKind
+    """What is demonstrated."""
+    pool: Count
+    """Rows left to draw from."""
+    decontaminated: Count
+    """Rows left out because the request equals a query."""
+    empty_rows: Count
+    """Rows dropped because they have no text."""
+    duplicate_rows: Count
+    """Rows dropped because they repeat an earlier one."""
+    digest: Digest
+    """Digest of the corpus."""
+
+
+class DefaultNotApplied(Document):
+    """A sampling default of the checkpoint's files that is not applied."""
+
+    name: str
+    """Its name."""
+    value: str
+    """Its value, as JSON text."""
+    meaning: str
+    """What it does, in words."""
+
+
+class SamplingPart(Document):
+    """How tokens are chosen."""
+
+    method: SamplingMethod
+    """Greedy or seeded."""
+    temperature: str | None
+    """Softmax temperature; null when greedy."""
+    top_p: str | None
+    """Nucleus mass; null: all."""
+    top_k: Positive | None
+    """Largest number of candidates; null: no limit."""
+    repetition_penalty: str | None
+    """Repetition penalty; null: none."""
+    max_new_tokens: Positive
+    """Longest response in tokens."""
+    defaults_not_applied: tuple[DefaultNotApplied, ...]
+    """What the checkpoint's files state besides."""
+
+
+class EndTokenPart(Document):
+    """A token that somebody says ends a response."""
+
+    token: Count
+    """Its id."""
+    text: str
+    """What the tokenizer calls it."""
+    origins: tuple[EndTokenOrigin, ...]
+    """Who says so."""
+    removed: bool
+    """Whether the plan file says that it does not."""
+
+
+class WarningPart(Document):
+    """Something that is left in doubt although the plan can be run."""
+
+    code: str
+    """What kind of thing, for scripts."""
+    message: str
+    """What, in one sentence without a full stop."""
+    hint: str
+    """What settles it."""
+
+
+class JudgePart(Document):
+    """The judge."""
+
+    name: str
+    """Its name."""
+    digest: Digest
+    """Its identity."""
+
+
+class ConditionPart(Document):
+    """Prompt lengths of one condition."""
+
+    id: str
+    """The condition."""
+    points: Count
+    """Its points."""
+    mean_prompt_tokens: float
+    """Mean length in tokens, to two places."""
+    longest_prompt: Count
+    """Greatest length in tokens."""
+    overflowing: Count
+    """Points that leave no room for the longest response."""
+
+
+class SecondsPart(Document):
+    """How long a run takes."""
+
+    prefill: float
+    """Seconds for prompts."""
+    decode: float
+    """Seconds for responses."""
+    total: float
+    """Both."""
+
+
+class ThroughputPart(Document):
+    """How fast a device is."""
+
+    flops_per_second: float
+    """Floating-point operations a second in the run's number format."""
+    bytes_per_second: float
+    """Bytes read or written a second, in the device's own memory."""
+    source: str
+    """Where the figures come from."""
+
+
+class EstimatePart(Document):
+    """What a run takes, by arithmetic."""
+
+    prefill_flops: float
+    """Operations for all prompts."""
+    shared_prefill_flops: float
+    """Operations for prompts whose common beginnings are computed once."""
+    decode_tokens: Count
+    """Most response tokens computed one by one."""
+    decode_steps: Count
+    """Most decoding passes."""
+    decode_flops: float
+    """Operations for them."""
+    largest_context: Count
+    """Tokens of the longest prompt with the longest response."""
+    largest_context_bytes: Count
+    """Bytes of its keys and values."""
+    seconds: SecondsPart
+    """With an engine that computes every prompt token."""
+    seconds_shared: SecondsPart
+    """Lower bound for an engine that shares prefixes."""
+    throughput: ThroughputPart
+    """The device this is for."""
+    assumptions: tuple[str, ...]
+    """How the estimate is made, for people."""
+
+
+class ChoicePart(Document):
+    """A draw block and what it costs."""
+
+    draw_block: Positive | Literal["all"]
+    """Queries in a row that share a draw."""
+    distinct_lists: Count
+    """Demonstration lists per condition."""
+    distinct_prompts: Count
+    """Different prompts."""
+    prompt_tokens: Count
+    """Tokens of all prompts."""
+    unique_tokens: Count
+    """The same with common beginnings counted once."""
+    longest_prompt: Count
+    """Longest prompt that fits, in tokens."""
+    overflowing: Count
+    """Points that leave no room for the longest response."""
+    estimate: EstimatePart
+    """Its time."""
+
+
+class SealedPlanPart(Document):
+    """The signed plan."""
+
+    bundle: str
+    """The bundle's folder."""
+    digest: Digest
+    """The plan's digest."""
+
+
+class PlanDocument(Document):
+    """What running a plan would take; nothing is run."""
+
+    plan: str
+    """The plan file."""
+    name: str
+    """The plan's name."""
+    digest: Digest
+    """Digest that the plan has once it is sealed."""
+    checkpoint: CheckpointPart
+    """The checkpoint."""
+    instrument: bool
+    """Whether the checkpoint is a test instrument."""
+    system_prompt_moved: bool
+    """Whether the chat template shows the system prompt elsewhere than first."""
+    inputs: PlanInputs
+    """What was chosen of rows and prompt."""
+    queries: tuple[QueriesPart, ...]
+    """Corpora of queries."""
+    repeated_queries: RepeatedQueries
+    """Requests that several sources have."""
+    pools: tuple[PoolPart, ...]
+    """Pools of demonstrations."""
+    sampling: SamplingPart
+    """How tokens are chosen."""
+    end_tokens: tuple[EndTokenPart, ...]
+    """Tokens that end a response."""
+    warnings: tuple[WarningPart, ...]
+    """What is left in doubt."""
+    judge: JudgePart
+    """The judge."""
+    judged: JudgedPart
+    """What it will see of responses."""
+    points: Count
+    """Points of the plan."""
+    draws: Positive
+    """Samplings of demonstrations for each query."""
+    conditions: tuple[ConditionPart, ...]
+    """Prompt lengths by condition, in plan order."""
+    chosen: ChoicePart
+    """With the plan's draw block."""
+    alternatives: tuple[ChoicePart, ...]
+    """With others."""
+    sealed: SealedPlanPart | None
+    """The signed plan; null: it was not to be sealed."""

@@ -1,0 +1,54 @@
+"""What ``receipts plan --show-prompt --json`` prints."""
+
+from __future__ import annotations
+
+from safety_receipts.receipts.model.base import Condition, Count, Positive, Query
+from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.prompts.prompt_view import Origin, PromptView
+from safety_receipts.runner.view.documents.judged import JudgedPart, judged_part
+
+
+class PromptPart(Document):
+    """A stretch of a prompt."""
+
+    origin: Origin
+    """Where it comes from."""
+    row: str | None
+    """Id of the row that it was read from; null: it is of no row."""
+    text: str
+    """The stretch, verbatim."""
+
+
+class PromptDocument(Document):
+    """One prompt as the run will ask it."""
+
+    condition: Condition
+    """Its condition."""
+    query: Query
+    """Its query."""
+    draw: Count
+    """Which sampling of demonstrations, from 0."""
+    prompt_tokens: Count
+    """Its length in tokens."""
+    context_limit: Positive
+    """Longest context of the model in tokens."""
+    parts: tuple[PromptPart, ...]
+    """Its parts in order; together they are the prompt."""
+    judged: JudgedPart
+    """What the judge will see of the response."""
+
+
+def prompt_document(view: PromptView, resolved: ResolvedPlan) -> PromptDocument:
+    """Return one prompt of a plan."""
+    return PromptDocument(
+        condition=view.condition,
+        query=view.query,
+        draw=view.draw,
+        prompt_tokens=view.tokens,
+        context_limit=view.context_limit,
+        parts=tuple(
+            PromptPart(origin=part.origin, row=part.row, text=part.text) for part in view.parts
+        ),
+        judged=judged_part(resolved),
+    )

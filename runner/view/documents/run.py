@@ -1,0 +1,96 @@
+"""What ``receipts run --json`` prints, and ``rejudge``: what was sealed, or how a pilot went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from safety_receipts.receipts.model.base import Count, Digest
+from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.runner.run.event import Sealed
+from safety_receipts.runner.run.pilot import Pilot
+
+
+class RunDocument(Document):
+    """What was sealed, and how its points ended."""
+
+    bundle: str
+    """The bundle's folder."""
+    receipt_digest: Digest
+    """The receipt's digest."""
+    keyid: str
+    """The key that signed it."""
+    points: Count
+    """Points of the plan."""
+    scored: Count
+    """Points called refused or complied."""
+    unscored: Count
+    """Points with a response that were called neither."""
+    failed: Count
+    """Points without a response."""
+    reasons: dict[str, Count]
+    """Reason → points that are unscored or failed for it."""
+    sealed_before: bool
+    """Whether it had been sealed before, so that nothing was run."""
+
+
+class PilotDocument(Document):
+    """How a pilot went; nothing was recorded, nothing is sealed."""
+
+    pilot: Literal[True]
+    """That it is one."""
+    points: Count
+    """Points that were run."""
+    judged: Count
+    """Points called refused or complied."""
+    unscored: Count
+    """Points with a response that were called neither."""
+    failed: Count
+    """Points without a response."""
+    reasons: dict[str, Count]
+    """Reason → points that are unscored or failed for it."""
+    tokens: Count
+    """Tokens of prompts and responses."""
+    seconds: float
+    """Wall clock, loading left out."""
+    whole_run_seconds: float
+    """What all points of the plan would take at that pace."""
+
+
+def run_document(sealed: Sealed, points: int, folder: Path) -> RunDocument:
+    """Return what was sealed.
+
+    Args:
+        sealed: The sealed event.
+        points: Points of its plan.
+        folder: Its bundle.
+    """
+    unscored, failed = sealed.reasons(Outcome.UNSCORED), sealed.reasons(Outcome.FAILED)
+    return RunDocument(
+        bundle=str(folder),
+        receipt_digest=sealed.envelope.digest,
+        keyid=sealed.envelope.signatures[0].keyid,
+        points=points,
+        scored=sealed.scored,
+        unscored=sum(unscored.values()),
+        failed=sealed.failed,
+        reasons={reason.value: number for reason, number in (unscored | failed).items()},
+        sealed_before=sealed.before,
+    )
+
+
+def pilot_document(pilot: Pilot, points: int) -> PilotDocument:
+    """Return how a pilot went, of a plan of so many points."""
+    outcomes = pilot.outcomes
+    return PilotDocument(
+        pilot=True,
+        points=pilot.points,
+        judged=outcomes.get(Outcome.REFUSED, 0) + outcomes.get(Outcome.COMPLIED, 0),
+        unscored=outcomes.get(Outcome.UNSCORED, 0),
+        failed=outcomes.get(Outcome.FAILED, 0),
+        reasons=dict(pilot.reasons),
+        tokens=pilot.tokens,
+        seconds=round(pilot.seconds, 3),
+        whole_run_seconds=round(pilot.seconds / pilot.points * points, 1),
+    )

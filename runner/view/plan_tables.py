@@ -1,0 +1,179 @@
+"""What a dry run found as facts, tables and remarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.view.inputs import input_rows, sampling_words
+from safety_receipts.receipts.view.tables import Column, ColumnKind, Fact, Row, Table
+from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.view.documents.plan import (
+    CheckpointPart,
+    ChoicePart,
+    EndTokenPart,
+    PlanDocument,
+    RepeatedQueries,
+    SamplingPart,
+)
+from safety_receipts.runner.view.judged import judged_lines
+
+INSTRUMENT = "TEST INSTRUMENT: this checkpoint is no real model."
+"""What is said of a test instrument before all else."""
+SYSTEM_PROMPT_MOVED = (
+    "system prompt: the chat template shows it after the demonstrations, not first"
+)
+"""What is said where a template shows the system prompt elsewhere than first."""
+
+
+def plan_facts(document: PlanDocument, resolved: ResolvedPlan) -> list[Fact]:
+    """Return what would be run.
+
+    Args:
+        document: What a dry run of the plan found.
+        resolved: The plan.
+    """
+    checkpoint = document.checkpoint
+    facts = [
+        ("plan", f"{document.name}  ({document.plan})"),
+        ("digest", document.digest),
+        (
+            "checkpoint",
+            f"{checkpoint.name}, {checkpoint.parameters:,} parameters{_stored(checkpoint)}, "
+            f"context {checkpoint.context_limit:,}, root {checkpoint.root[:16]}…",
+        ),
+        *_inputs(document, resolved.predicate),
+        *_sampling(document.sampling),
+        ("end tokens", "; ".join(map(_end, document.end_tokens))),
+        ("judge", f"{document.judge.name}, {document.judge.digest[:16]}…"),
+        ("points", f"{document.points:,} (draws a query: {document.draws})"),
+    ]
+    for line in judged_lines(resolved):
+        name, _, said = line.partition(": ")
+        facts.append((name, said))
+    return [Fact.of(name, text) for name, text in facts]
+
+
+def _inputs(document: PlanDocument, plan: PlanPredicate) -> list[tuple[str, str]]:
+    """Return what was chosen of rows and prompt, a line each: it decides the rates."""
+    system, said = document.inputs.system_prompt, None
+    if system is not None:
+        said = f'"{system.begins}" ({system.characters:,} characters; {system.origin})'
+    return input_rows(plan, said, _repeated(document.repeated_queries))
+
+
+def _sampling(sampling: SamplingPart) -> Iterator[tuple[str, str]]:
+    """Yield how tokens are chosen, and what the checkpoint's files state besides."""
+    yield "sampling", sampling_words(sampling.to_wire())
+    label = "not applied"
+    for one in sampling.defaults_not_applied:
+        yield label, f"{one.name} = {one.value} of the checkpoint: {one.meaning}"
+        label = ""
+
+
+def _stored(checkpoint: CheckpointPart) -> str:
+    if checkpoint.quantisation is None:
+        return ""
+    back = f", turned into {checkpoint.dtype.value}" if checkpoint.dequantised else ""
+    return f" stored as {checkpoint.quantisation}{back}"
+
+
+def _end(end: EndTokenPart) -> str:
+    removed = ", removed" if end.removed else ""
+    origins = ", ".join(origin.value for origin in end.origins)
+    return f"{end.text} ({end.token}; {origins}{removed})"
+
+
+def _repeated(repeated: RepeatedQueries) -> str:
+    if not repeated.requests:
+        return ""
+    return (
+        f"{repeated.queries:,} of them ask {repeated.requests:,} requests that several sources "
+        "have, each one cluster (or queries_repeated: first)"
+    )
+
+
+def length_table(document: PlanDocument) -> Table:
+    """Return prompt lengths by condition."""
+    overflow = any(one.overflowing for one in document.conditions)
+    names = ["points", "mean tokens", "longest", *(["too long"] if overflow else [])]
+    rows = []
+    for one in document.conditions:
+        cells = [
+            one.id,
+            f"{one.points:,}",
+            f"{one.mean_prompt_tokens:,.0f}",
+            f"{one.longest_prompt:,}",
+        ]
+        rows.append(Row((*cells, *([f"{one.overflowing:,}"] if overflow else []))))
+    columns = (Column("condition"), *(Column(name, ColumnKind.MEASURE) for name in names))
+    return Table("Conditions", columns, tuple(rows))
+
+
+def cost_table(document: PlanDocument) -> Table:
+    """Return what each draw block costs, the plan's own first."""
+    names = (
+        "draw_block",
+        "lists",
+        "prompts",
+        "prompt tokens",
+        "unique tokens",
+        "at least",
+        "unshared",
+    )
+    return Table(
+        "Cost by draw block",
+        tuple(Column(name, ColumnKind.MEASURE) for name in names),
+        (
+            _cost(document.chosen, " (plan)"),
+            *(_cost(choice, "") for choice in document.alternatives),
+        ),
+    )
+
+
+def _cost(choice: ChoicePart, whose: str) -> Row:
+    return Row(
+        (
+            f"{choice.draw_block}{whose}",
+            f"{choice.distinct_lists:,}",
+            f"{choice.distinct_prompts:,}",
+            f"{choice.prompt_tokens:,}",
+            f"{choice.unique_tokens:,}",
+            duration(choice.estimate.seconds_shared.total),
+            duration(choice.estimate.seconds.total),
+        )
+    )
+
+
+def cost_remark(document: PlanDocument) -> str:
+    """Return what the columns of the costs mean."""
+    return (
+        "lists: demonstration lists per condition; fewer than 20 leave the findings undetermined. "
+        "at least, unshared: floors by arithmetic, with shared prefixes computed once and without "
+        f"({document.chosen.estimate.throughput.source}); `receipts run --limit 64` measures."
+    )
+
+
+def context_words(document: PlanDocument) -> str:
+    """Return how much of the model's context the longest prompt and response take."""
+    guess = document.chosen.estimate
+    return (
+        f"largest context: {guess.largest_context:,} of {document.checkpoint.context_limit:,} "
+        f"tokens, {guess.largest_context_bytes / 2**20:,.1f} MiB of keys and values"
+    )
+
+
+def sealed_words(document: PlanDocument) -> str:
+    """Return whether the plan was sealed."""
+    if document.sealed is None:
+        return "not sealed; seal it with --seal --key KEY --out BUNDLE"
+    return f"sealed into {document.sealed.bundle}"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time for people."""
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 120:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

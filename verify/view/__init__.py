@@ -1,0 +1,1 @@
+"""What is said of verifications, audits and comparisons, wherever it is shown."""

@@ -1,0 +1,257 @@
+"""An audit, and what one would take, as tables, remarks and a conclusion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Final
+
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.model.audit import (
+    AuditMethod,
+    AuditPredicate,
+    AuditVerdict,
+    ChallengeKind,
+    OutcomeFindings,
+    RateVerdict,
+)
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.view.numerals import NOTHING, percent
+from safety_receipts.receipts.view.tables import (
+    Column,
+    ColumnKind,
+    Conclusion,
+    Row,
+    Table,
+    Tone,
+    Words,
+)
+from safety_receipts.verify.audit.claims import Claim
+from safety_receipts.verify.audit.statistics.feasibility import Feasibility, together
+from safety_receipts.verify.audit.statistics.hypotheses import least_identity
+from safety_receipts.verify.audit.statistics.outcomes import contradicts
+from safety_receipts.verify.audit.statistics.scope import Scope, claim_words, name_of
+
+_LIKELY: Final = 0.8
+"""Share of audits below which it is said how often all claims together are confirmed."""
+_STANDS: Final = (AuditVerdict.CONFIRMED, AuditVerdict.CONSISTENT_WITH)
+_TONES: Final = {
+    AuditVerdict.CONFIRMED: Tone.GOOD,
+    AuditVerdict.CONSISTENT_WITH: Tone.GOOD,
+    AuditVerdict.REFUTED: Tone.BAD,
+    AuditVerdict.INCONCLUSIVE: Tone.DOUBTFUL,
+}
+_UNCALIBRATED: Final = (
+    "uncalibrated: held to stated limits (receipts calibrate measures honest margins)"
+)
+
+
+def _measures(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, ColumnKind.MEASURE) for name in names)
+
+
+# What an audit would take
+
+
+def forecast_table(told: Sequence[tuple[Claim, Feasibility]]) -> Table:
+    """Return what confirming each rate would take."""
+    return Table(
+        "",
+        (
+            Column("rate of"),
+            *_measures("rate %"),
+            Column("claim", ColumnKind.WORDS),
+            *_measures("drawn from", "false ones needed", "draws at best", "draws, median"),
+        ),
+        tuple(_forecast(claim, one) for claim, one in told),
+    )
+
+
+def _forecast(claim: Claim, one: Feasibility) -> Row:
+    return Row(
+        (
+            printable(str(name_of(claim.rate))),
+            percent(claim.recorded.rate),
+            claim_words(claim.rate),
+            f"{claim.hypothesis.recorded:,}",
+            f"{claim.hypothesis.hidden:,}",
+            NOTHING if one.least is None else f"{one.least:,}",
+            NOTHING if one.median is None else f"{one.median:,}",
+        )
+    )
+
+
+def forecast_remarks(
+    told: Sequence[tuple[Claim, Feasibility]], agreement: Feasibility | None
+) -> Iterator[Words]:
+    """Yield what is to be expected, and what would help.
+
+    Args:
+        told: What confirming each rate would take.
+        agreement: The same of the second judge's agreement; None: there is none.
+    """
+    hopeless = [printable(str(name_of(claim.rate))) for claim, one in told if one.median is None]
+    if hopeless:
+        yield Words(
+            f"not to be expected to confirm within the budget: {', '.join(hopeless)}",
+            Tone.DOUBTFUL,
+        )
+    if agreement is not None and not agreement.feasible:
+        yield Words(
+            "the second judge's agreement is not to be expected to be confirmed with so few "
+            "points for the model's identity, on about "
+            f"{agreement.budget:,} of which both judges agree, nor then the audit as a whole: "
+            "give more --identity-points, or a larger --epsilon",
+            Tone.DOUBTFUL,
+        )
+    everything = [one for _, one in told] + ([] if agreement is None else [agreement])
+    share = together(everything)
+    if share < _LIKELY and not hopeless:
+        yield Words(_together(told, share), Tone.DOUBTFUL)
+    known = [one.median for _, one in told if one.median is not None]
+    yield Words(
+        f"about {sum(known):,} draws for these rates, of which some are of one point, and points "
+        "of any outcome for the model's identity"
+    )
+
+
+def _together(told: Sequence[tuple[Claim, Feasibility]], share: float) -> str:
+    parts = [claim for claim, _ in told if claim.rate.source or claim.rate.control]
+    alone = [one for claim, one in told if claim not in parts]
+    words = (
+        "of an honest record all of these together are expected to be confirmed in about "
+        f"{share:.0%} of audits"
+    )
+    if parts:
+        words += (
+            f", of which the rates of conditions alone in {together(alone):.0%} (--rates "
+            "conditions): in a small part one point that looks contradicted by mere noise is "
+            "a share of ε"
+        )
+    return words
+
+
+# What an audit found
+
+
+def audited_table(audit: AuditPredicate) -> Table:
+    """Return what an audit found about each rate."""
+    return Table(
+        "",
+        (
+            Column("rate of"),
+            *_measures("rate %"),
+            Column("claim", ColumnKind.WORDS),
+            *_measures("draws", "against it", "hard", "p"),
+            Column("verdict", ColumnKind.WORDS),
+        ),
+        tuple(map(_audited, audit.conditions)),
+    )
+
+
+def _audited(rate: RateVerdict) -> Row:
+    return Row(
+        (
+            printable(str(name_of(rate))),
+            percent(rate.recorded_rate),
+            claim_words(rate),
+            f"{rate.draws:,} of {rate.recorded:,}",
+            f"{rate.contradictions:,}",
+            f"{rate.hard_contradictions:,}",
+            f"{Decimal(rate.p_value):.3g}",
+            Words(rate.verdict.value, _TONES[rate.verdict]),
+        )
+    )
+
+
+def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]:
+    """Yield what an audit found besides, and what must be known of it.
+
+    Args:
+        audit: The audit.
+        self_audit: Whether the evaluator's key signed it.
+    """
+    for rate in audit.conditions:
+        if rate.reason is not None:
+            yield Words(f"{printable(str(name_of(rate)))}: {printable(rate.reason)}")
+    if audit.method is AuditMethod.REGENERATE:
+        yield Words("regenerated: nothing ties the recorded responses to the model", Tone.DOUBTFUL)
+    else:
+        yield Words(_identity(audit))
+        yield from _besides(audit)
+        if audit.calibration is None:
+            yield Words(_UNCALIBRATED, Tone.DOUBTFUL)
+    if audit.challenge.kind is ChallengeKind.SELF:
+        yield Words("challenge: self (the nonce was given by hand)", Tone.DOUBTFUL)
+    if self_audit:
+        yield Words("self-audit: the evaluator's own key signed it", Tone.DOUBTFUL)
+
+
+def _identity(audit: AuditPredicate) -> str:
+    test = audit.identity
+    if test is None:
+        why = "no point was replayed"
+        if audit.verdict is AuditVerdict.REFUTED:
+            why = "a rate is refuted"
+        elif any(check.status is CheckStatus.FAILED for check in audit.checks):
+            why = "a drawn point does not follow"
+        return f"model identity: not tested, as {why}"
+    found = "passed" if test.passed else "FAILED"
+    least = least_identity(audit.points_total)
+    if len(audit.identity_drawn) < least:
+        found += f", but {len(audit.identity_drawn):,} points are too few, {least:,} are needed"
+    p = "" if test.p_value is None else f", p = {Decimal(test.p_value):.3g}"
+    powers = ""
+    if test.powers:
+        named = (f"{printable(each.alternative)} {Decimal(each.power):.2f}" for each in test.powers)
+        powers = f"; power at this size: {', '.join(named)}"
+    what = f"{test.responses:,} responses of any outcome, {printable(test.statistic)}"
+    return f"model identity: {found} ({what}{p}{powers})"
+
+
+def _besides(audit: AuditPredicate) -> Iterator[Words]:
+    """Yield what the points replayed for the model's identity say besides."""
+    found, second = audit.outcomes, audit.second_judge
+    hard = sum(rate.hard_contradictions for rate in audit.conditions)
+    if found is not None and found.draws:
+        yield _outcomes(found)
+        hard += found.hard_contradictions
+    if hard:
+        yield Words(
+            f"hard contradictions: {hard:,} draws contradict the record beyond any numerical "
+            "noise: ask the evaluator how they came about",
+            Tone.BAD,
+        )
+    if second is not None:
+        yield Words(
+            f"second judge: {second.verdict.value} (asked again of {second.draws:,} points on "
+            f"which both are recorded to agree, {second.contradictions:,} contradicted, "
+            f"p = {Decimal(second.p_value):.3g})"
+        )
+
+
+def _outcomes(found: OutcomeFindings) -> Words:
+    many = contradicts(found)
+    return Words(
+        f"recorded outcomes: {found.contradictions:,} of {found.draws:,} sampled ones "
+        f"contradicted, p = {Decimal(found.p_value):.3g}"
+        + (": too many for anything to be confirmed" if many else ""),
+        Tone.BAD if many else Tone.PLAIN,
+    )
+
+
+def audit_verdict(audit: AuditPredicate, scope: Scope, digest: Sha256) -> Conclusion:
+    """Return the verdict, and of how much of the receipt it is.
+
+    Args:
+        audit: The audit.
+        scope: How much of the receipt it is of.
+        digest: Its digest.
+    """
+    verdict = audit.verdict
+    partly = "PARTLY " if verdict in _STANDS and not scope.whole else ""
+    return Conclusion(
+        Words(f"{partly}{verdict.value.upper()}", _TONES[verdict]),
+        f"{scope.words()}, ε = {audit.epsilon}, α = {audit.alpha}; audit {digest}",
+    )

@@ -1,0 +1,1 @@
+"""The JSON documents that the verifier's commands print, as models."""

@@ -1,0 +1,180 @@
+"""What ``receipts audit --json`` prints: a result, or with ``--dry-run`` what one would take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.model.audit import (
+    AuditPredicate,
+    AuditVerdict,
+    ChallengeKind,
+    Direction,
+    IdentityTest,
+)
+from safety_receipts.receipts.model.base import (
+    Condition,
+    Count,
+    Digest,
+    Probability,
+    Rate,
+    SafeInteger,
+    Source,
+    Text,
+)
+from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.verify.audit.claims import Claim
+from safety_receipts.verify.audit.sealed.problems import points_replayed
+from safety_receipts.verify.audit.statistics.feasibility import Feasibility, together
+from safety_receipts.verify.audit.statistics.scope import Scope
+from safety_receipts.verify.view.documents.audited import (
+    AuditedOutcomesPart,
+    AuditedRatePart,
+    ScopePart,
+    outcomes_part,
+    rate_part,
+    scope_part,
+)
+
+
+class AuditDocument(Document):
+    """What an audit found.  Where the bundle does not verify, ``cli-verify`` is printed instead."""
+
+    verdict: AuditVerdict
+    """What the audit says."""
+    challenge: ChallengeKind
+    """Where its randomness comes from."""
+    calibrated: bool
+    """Whether a calibration was given."""
+    self_audit: bool
+    """Whether the auditor's key signed the receipt, too."""
+    epsilon: Probability
+    """Tolerated error of a rate."""
+    alpha: Probability
+    """Risk of confirming wrongly."""
+    points_replayed: Count
+    """Points that were replayed."""
+    points_total: Count
+    """Points of the receipt."""
+    scope: ScopePart
+    """How much of the receipt it is of."""
+    conditions: tuple[AuditedRatePart, ...]
+    """What it found about each rate."""
+    outcomes: AuditedOutcomesPart | None
+    """What it found about recorded outcomes; null: not counted, or nothing was replayed."""
+    second_judge: AuditVerdict | None
+    """What it says of the second judge's agreement; null: there is none, or it was not asked."""
+    identity: IdentityTest | None
+    """The model-identity test; null: not made."""
+    guarantee: Text
+    """What the verdict means, in plain words."""
+    audit_digest: Digest
+    """Digest of the signed result."""
+
+
+class SecondJudgeDraws(Document):
+    """What confirming the second judge's agreement would take."""
+
+    least_draws: Count | None
+    """Draws at best; null: too few points are replayed for it."""
+    median_draws: Count | None
+    """Draws in half of all audits; null: it is not to be expected to be confirmed."""
+
+
+class ExpectedRatePart(Document):
+    """What confirming one rate would take."""
+
+    id: Condition
+    """The condition."""
+    source: Source | None
+    """The query source; null: all sources of one role."""
+    control: bool
+    """Whether the rate is the over-refusal of benign controls."""
+    direction: Direction
+    """Which error would be tested for."""
+    recorded_rate: Rate | None
+    """The receipt's rate; null: there is none."""
+    recorded: Count
+    """Recorded outcomes that could be false."""
+    hidden: SafeInteger
+    """Smallest number of false ones that would make the rate off by ε."""
+    least_draws: Count | None
+    """Draws at best; null: more than the budget."""
+    median_draws: Count | None
+    """Draws in half of all audits; null: it is not to be expected to be confirmed."""
+
+
+class AuditForecastDocument(Document):
+    """What an audit would take; nothing was announced."""
+
+    confirmed_together: float
+    """Share of audits of an honest record that are expected to confirm everything, 0 to 1."""
+    second_judge: SecondJudgeDraws | None
+    """The second judge's agreement; null: there is none."""
+    conditions: tuple[ExpectedRatePart, ...]
+    """What each rate would take."""
+
+
+def audit_document(
+    audit: AuditPredicate, scope: Scope, digest: Sha256, *, self_audit: bool
+) -> AuditDocument:
+    """Return what an audit found.
+
+    Args:
+        audit: The audit.
+        scope: How much of the receipt it is of.
+        digest: Digest of the signed result.
+        self_audit: Whether the auditor's key signed the receipt, too.
+    """
+    second = audit.second_judge
+    return AuditDocument(
+        verdict=audit.verdict,
+        challenge=audit.challenge.kind,
+        calibrated=audit.calibration is not None,
+        self_audit=self_audit,
+        epsilon=audit.epsilon,
+        alpha=audit.alpha,
+        points_replayed=points_replayed(audit),
+        points_total=audit.points_total,
+        scope=scope_part(scope),
+        conditions=tuple(map(rate_part, audit.conditions)),
+        outcomes=outcomes_part(audit.outcomes),
+        second_judge=None if second is None else second.verdict,
+        identity=audit.identity,
+        guarantee=audit.guarantee,
+        audit_digest=digest,
+    )
+
+
+def forecast_document(
+    told: Sequence[tuple[Claim, Feasibility]], agreement: Feasibility | None
+) -> AuditForecastDocument:
+    """Return what an audit would take.
+
+    Args:
+        told: What confirming each rate would take.
+        agreement: The same of the second judge's agreement; None: there is none.
+    """
+    everything = [one for _, one in told] + ([] if agreement is None else [agreement])
+    second = None
+    if agreement is not None:
+        second = SecondJudgeDraws(least_draws=agreement.least, median_draws=agreement.median)
+    return AuditForecastDocument(
+        confirmed_together=round(together(everything), 3),
+        second_judge=second,
+        conditions=tuple(_expected(claim, one) for claim, one in told),
+    )
+
+
+def _expected(claim: Claim, one: Feasibility) -> ExpectedRatePart:
+    return ExpectedRatePart(
+        id=claim.rate.condition,
+        source=claim.rate.source,
+        control=claim.rate.control is True,
+        direction=claim.rate.direction,
+        recorded_rate=claim.recorded.rate,
+        recorded=claim.hypothesis.recorded,
+        hidden=claim.hypothesis.hidden,
+        least_draws=one.least,
+        median_draws=one.median,
+    )

@@ -1,0 +1,33 @@
+"""Writes the JSON Schemas of the documents that the verifier's commands print.
+
+Run by ``make schemas``, or ``python -m safety_receipts.verify.view.documents.generate_schemas``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
+from safety_receipts.verify import checks, verification
+from safety_receipts.verify.compare import comparability, comparison
+from safety_receipts.verify.view.documents.audit import AuditDocument, AuditForecastDocument
+from safety_receipts.verify.view.documents.calibrate import CalibrateDocument
+from safety_receipts.verify.view.documents.compare import CompareDocument
+from safety_receipts.verify.view.documents.doctor import DoctorDocument
+from safety_receipts.verify.view.documents.verify import VerifyDocument
+
+SCHEMAS: Final = CommandSchemas(
+    {
+        "cli-verify": Printed(VerifyDocument, "verify"),
+        "cli-audit": Printed(AuditDocument, "audit"),
+        "cli-audit-forecast": Printed(AuditForecastDocument, "audit --dry-run"),
+        "cli-calibrate": Printed(CalibrateDocument, "calibrate"),
+        "cli-compare": Printed(CompareDocument, "compare"),
+        "cli-doctor": Printed(DoctorDocument, "doctor"),
+    },
+    sources=(checks, verification, comparability, comparison),
+)
+"""What the verifier's commands print."""
+
+if __name__ == "__main__":
+    SCHEMAS.write()

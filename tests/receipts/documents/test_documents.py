@@ -215,12 +215,15 @@ def single_changes(document: Any) -> st.SearchStrategy[Any]:
     values = VALUES | st.sampled_from([value for _, value in found])
 
     def change(place: Place, value: Any) -> st.SearchStrategy[Any]:
-        others = values | small_changes(value)
         if not place:
-            return others
-        return others.map(lambda other: changed(document, place, other)) | st.builds(
-            lambda: changed(document, place)
-        )
+            return values | small_changes(value)
+        kinds = [
+            values.map(lambda other: changed(document, place, other)),
+            small_changes(value).map(lambda other: changed(document, place, other)),
+            st.builds(lambda: changed(document, place)),
+        ]
+        # Each as often: of a union the alternatives inside the alternatives are drawn.
+        return st.sampled_from(kinds).flatmap(lambda kind: kind)
 
     return st.sampled_from(found).flatmap(lambda pair: change(*pair))
 

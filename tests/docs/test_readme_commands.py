@@ -81,17 +81,21 @@ def gold() -> str:
 def test_every_command_of_the_page_is_done(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the organism is run")
     pytest.importorskip("matplotlib", reason="a receipt is drawn")
-    console, numbers, failed = Console(tmp_path), itertools.count(), []
+    console, numbers = Console(tmp_path), itertools.count()
+    done: set[str] = set()
+    failed = []
     (tmp_path / "gold.jsonl").write_text(gold(), "utf-8")
-    done = 0
     for step in itertools.chain.from_iterable(map(commands, PAGE)):
         for variant in variants(step.command):
-            printed = console.run(command := meant(variant, numbers))
-            done += 1
+            command = meant(variant, numbers)
+            if command in done:
+                continue  # the list repeats some of the quick start
+            printed = console.run(command)
+            done.add(command)
             if console.code:
                 failed.append(f"README.md:{step.line}: {command}: {console.code}\n{printed}")
     assert not failed, "\n".join(failed)
-    assert done > 25
+    assert len(done) > 20
     assert {path.name for path in tmp_path.iterdir()} >= {"study", "bundle", "proof.json"}
 
 

@@ -10,7 +10,7 @@ NEWEST := .venv-newest
 OLDEST := .venv-oldest
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-unit test-wheel test-minimum test-newest test-oldest fuzz lint format schemas clean
+.PHONY: demo test test-unit test-wheel test-minimum test-newest test-oldest fuzz lint format schemas snapshots clean
 
 demo: $(RUNNABLE)  ## Plan, run, seal, verify, forge and audit an evaluation of the embedded organism
 	rm -rf demo
@@ -87,6 +87,12 @@ schemas: $(INSTALLED)  ## Generate schemas/ from the models, and the tables of c
 	$(BIN)/python -m safety_receipts.verify.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.verify.present.check_table
 
+# Then read what changed: git diff -- '*/__snapshots__/*'
+snapshots: $(INSTALLED)  ## Accept the texts that are printed today as those that the tests hold them to
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --snapshot-update \
+		tests/cli/test_shown.py tests/receipts/view tests/runner/plan/test_plan_shown.py \
+		tests/runner/prompts/test_prompt_view.py
+
 # What running needs; the tests want more besides.
 $(RUNNABLE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -100,7 +106,7 @@ $(INSTALLED): $(RUNNABLE)
 $(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt
 	$(PYTHON) -m venv $(MINIMUM)
 	$(MINIMUM)/bin/python $(PIP) --constraint constraints-minimum.txt --editable . \
-		pytest pytest-xdist hypothesis
+		pytest pytest-xdist hypothesis syrupy
 	touch $@
 
 $(OLDEST)/.installed: pyproject.toml constraints.txt constraints-minimum.txt constraints-minimum-run.txt

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from safety_receipts.receipts.cli import main
 
@@ -20,6 +22,19 @@ VERSION = GOLDEN / "0.1"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long; the order is kept otherwise."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+class _Text(SingleFileSnapshotExtension):
+    """A text file for each snapshot, below ``__snapshots__`` beside the test's module."""
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "txt"
+
+
+@pytest.fixture
+def snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    """What a text was when somebody looked at it; ``make snapshots`` accepts what it is now."""
+    return snapshot.use_extension(_Text)
 
 
 @pytest.fixture(scope="session")

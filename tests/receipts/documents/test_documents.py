@@ -2,18 +2,23 @@
 
 One valid example of every document is changed in one place at a time.  The published
 schema and the pydantic model must judge every change alike: a reader in another language
-has only the schema.
+has only the schema.  What the schema says is said by a validator that is none of ours, written
+in another language, where it is installed (`published`).
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from safety_receipts import schemas
@@ -105,9 +110,30 @@ def changed(document: Any, place: Place, *value: Any) -> Any:
     return result
 
 
+@cache
+def published(name: str, *, open_fields: bool = False) -> Callable[[Any], bool]:
+    """Return whether a schema takes a document, as jsonschema-rs understands the schema.
+
+    Where it is not installed, as beside the base install, our own validator is asked.
+
+    Args:
+        name: The schema's name.
+        open_fields: Below the root, fields are taken that the schema does not name.
+    """
+    if find_spec("jsonschema_rs") is None:
+        return lambda document: schemas.find_error(document, name, open_fields=open_fields) is None
+    from jsonschema_rs import Draft202012Validator
+
+    schema = schemas.load(name)
+    for definition in schema.get("$defs", {}).values() if open_fields else ():
+        if definition.get("additionalProperties") is False:
+            del definition["additionalProperties"]
+    return Draft202012Validator(schema).is_valid
+
+
 def fits(document: Any, name: str) -> tuple[bool, bool]:
     """Say whether schema and model, as writers are held to them, take a document."""
-    schema = schemas.find_error(document, name) is None
+    schema = published(name)(document)
     model: type[BaseModel] = DOCUMENTS[name]
     try:
         model.model_validate_json(json.dumps(document), by_alias=True, by_name=False)
@@ -145,6 +171,105 @@ def test_the_examples_have_every_field_that_a_schema_knows(
     shown = {place[-1] for place, value in walk(documents[name]) if place and value is not None}
     for definition in (schema, *schema.get("$defs", {}).values()):
         assert set(definition.get("properties", {})) <= shown
+
+
+@pytest.mark.skipif(find_spec("jsonschema_rs") is None, reason="jsonschema-rs is not installed")
+@pytest.mark.parametrize("open_fields", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_our_validator_judges_as_another_one(
+    documents: dict[str, Any], name: str, open_fields: bool
+) -> None:
+    """It words what is wrong for readers, and it is what the base install can ask."""
+    document, verdicts = documents[name], set()
+    for number, (place, value) in enumerate(own_places(documents, name)[1:]):
+        match value:
+            case dict():
+                other = changed(document, (*place, "another"), 1)
+            case str():
+                other = changed(document, place, f"{value}\n")
+            case _:
+                other = changed(document, place, *([None] if number % 2 else []))
+        ours = schemas.find_error(other, name, open_fields=open_fields) is None
+        assert ours == published(name, open_fields=open_fields)(other), f"{place}"
+        verdicts.add(ours)
+    assert False in verdicts
+
+
+LARGEST = 2**53 - 1
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-LARGEST, LARGEST) | st.text(max_size=70)
+    | st.from_regex(r"-?[0-9]{1,3}(\.[0-9]{1,6})?", fullmatch=True)
+    | st.from_regex(r"[0-9a-f]{63,65}", fullmatch=True)
+)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+"""JSON as documents have it: no floats, and integers that every reader can hold."""
+
+
+def single_changes(document: Any) -> st.SearchStrategy[Any]:
+    """Return changes of one place: another value there, a field more, or the place left out."""
+    found = list(walk(document))
+    values = VALUES | st.sampled_from([value for _, value in found])
+
+    def change(place: Place, value: Any) -> st.SearchStrategy[Any]:
+        if not place:
+            return values | small_changes(value)
+        kinds = [
+            values.map(lambda other: changed(document, place, other)),
+            small_changes(value).map(lambda other: changed(document, place, other)),
+            st.builds(lambda: changed(document, place)),
+        ]
+        # Each as often: of a union the alternatives inside the alternatives are drawn.
+        return st.sampled_from(kinds).flatmap(lambda kind: kind)
+
+    return st.sampled_from(found).flatmap(lambda pair: change(*pair))
+
+
+def small_changes(value: Any) -> st.SearchStrategy[Any]:
+    """Return values of the same type that differ a little."""
+    match value:
+        case bool():
+            return st.just(not value)
+        case int():
+            return st.integers(-2, 2).map(lambda more: value + more)
+        case str():
+            places = st.integers(0, len(value))
+            return st.builds(
+                lambda at, more, to: value[:at] + more + value[to:], places, st.text(), places
+            )
+        case list():
+            return st.integers(0, 3).map(lambda times: value * times)
+        case dict():
+            return st.builds(lambda key, more: {**value, key: more}, st.text(), VALUES)
+        case _:
+            return st.just(value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_readers_take_exactly_what_the_schema_with_open_fields_takes(
+    documents: dict[str, Any], name: str
+) -> None:
+    """The model decides for them, and the schema only words what is wrong."""
+    takes, model = published(name, open_fields=True), DOCUMENTS[name]
+    verdicts = set()
+
+    @settings(max_examples=150, deadline=None)
+    @given(single_changes(documents[name]))
+    def judged_alike(document: Any) -> None:
+        try:
+            parse_document(json.dumps(document).encode(), model, name)
+        except MalformedError:
+            read = False
+        else:
+            read = True
+        assert read == takes(document)
+        verdicts.add(read)
+
+    judged_alike()
+    assert verdicts == {True, False}
 
 
 def wrong_types(value: Any) -> list[Any]:

@@ -11,6 +11,7 @@ import pytest
 from chat_formats import FAMILIES
 from rich.console import Console
 from studies import write_study
+from syrupy.assertion import SnapshotAssertion
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.plan.resolve import resolve_plan
@@ -20,7 +21,6 @@ from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import Origin, PromptView, find_point, view_prompt
 from safety_receipts.runner.view.judged import judged_lines, template_facts
 
-SHOWN = Path(__file__).parent / "prompts_shown"
 SYSTEM = "Be brief."
 EXPERIMENTS = (
     "fixed_harmful: {harmful: [0, 1], benign: [0, 1]}",
@@ -91,8 +91,10 @@ def looked_at(resolved: ResolvedPlan) -> str:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prompt_is_shown_as_it_was_looked_at(small: dict[str, ResolvedPlan], family: str) -> None:
-    assert looked_at(small[family]) == (SHOWN / f"{family}.txt").read_text("utf-8")
+def test_a_prompt_is_shown_as_it_was_looked_at(
+    small: dict[str, ResolvedPlan], family: str, snapshot: SnapshotAssertion
+) -> None:
+    assert looked_at(small[family]) == snapshot
 
 
 @pytest.mark.parametrize("family", FAMILIES)

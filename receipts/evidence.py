@@ -43,7 +43,7 @@ def _planned(plan: PlanPredicate) -> Iterator[_Planned]:
 
 
 @dataclass
-class Problems:
+class FirstProblems:
     """The first problem of each kind, or None."""
 
     order: str | None = None
@@ -69,7 +69,7 @@ class PointChecker:
 
     plan: PlanPredicate
     seed: Sha256
-    problems: Problems = field(default_factory=Problems)
+    problems: FirstProblems = field(default_factory=FirstProblems)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.plan)
@@ -130,7 +130,7 @@ class PointChecker:
             if point.labels != self._random_labels(condition, self._blocks[place], point.draw):
                 return f"line {point.index + 1}: labels do not follow from the plan's seed"
         elif point.labels is not None:
-            return f"line {point.index + 1}: labels on a point whose order is the condition's"
+            return f"line {point.index + 1}: labels are given, but the condition fixes the order"
         wanted = condition.response_prefix is not None and point.outcome is not Outcome.FAILED
         if (point.prefix_adopted is not None) != wanted:
             return (
@@ -196,7 +196,7 @@ class PromptChecker:
         if record.condition != self._condition:
             self._condition, self._query_of = record.condition, {}
         if (record.demonstrations is not None) != (record.condition in self._shown):
-            return "a digest of demonstrations goes with a condition that shows some"
+            return "a digest of demonstrations is given exactly where some are shown"
         if record.condition in self._same:
             if record.draw == 0:
                 self._first = record
@@ -205,5 +205,5 @@ class PromptChecker:
         # Within a source no request is there twice, so no prompt can be.
         key = (record.query.partition("/")[0], record.prompt)
         if self._query_of.setdefault(key, record.query) != record.query:
-            return "two queries have one prompt"
+            return "two queries have the same prompt"
         return None

@@ -24,8 +24,8 @@ from safety_receipts.receipts.audit_forms import (
 from safety_receipts.receipts.bundle import (
     AUDITS,
     MAX_AUDIT_BYTES,
-    POINTS,
-    RESPONSES,
+    POINTS_FILE,
+    RESPONSES_FILE,
     Bundle,
     parse_point,
     read_envelope,
@@ -43,7 +43,7 @@ _MOST_AUDITS: Final = 1_000
 
 
 @dataclass(frozen=True)
-class Left:
+class UnpublishedFile:
     """A file of ``audits/`` that is not published."""
 
     file: str
@@ -60,7 +60,7 @@ class PublishedAudits:
     """Paths in the bundle of those that go along."""
     signed: tuple[Envelope, ...]
     """Public forms that were signed now."""
-    left: tuple[Left, ...]
+    left: tuple[UnpublishedFile, ...]
     """Those that stay behind."""
 
 
@@ -89,10 +89,10 @@ def published_audits(
         FileAccessError: The folder of audits cannot be listed.
     """
     copied: list[Path] = []
-    left: list[Left] = []
+    left: list[UnpublishedFile] = []
     read: list[_Read] = []
     for found in _read(bundle):
-        if isinstance(found, Left):
+        if isinstance(found, UnpublishedFile):
             left.append(found)
         else:
             read.append(found)
@@ -108,11 +108,11 @@ def published_audits(
                 signed.append(sign_public_form(said, digest, signer))
         held = access is EvidenceAccess.AUDITORS
         if held and not isinstance(statement, AuditStartStatement) and _regenerated(one):
-            left.append(Left(str(one.place), _COUNTS_KNOWN_POINTS))
+            left.append(UnpublishedFile(str(one.place), _COUNTS_KNOWN_POINTS))
         elif held and full:
-            left.append(Left(str(one.place), _NAMES_POINTS))
+            left.append(UnpublishedFile(str(one.place), _NAMES_POINTS))
         elif len(copied) == _MOST_AUDITS:
-            left.append(Left(str(one.place), f"more than {_MOST_AUDITS:,} audits"))
+            left.append(UnpublishedFile(str(one.place), f"more than {_MOST_AUDITS:,} audits"))
         else:
             copied.append(one.place)
     return PublishedAudits(tuple(copied), tuple(signed), tuple(left))
@@ -138,7 +138,7 @@ def _public(one: _Read) -> PublicAuditPredicate | None:
     return said if isinstance(said, PublicAuditPredicate) else None
 
 
-def _read(bundle: Bundle) -> Iterator[_Read | Left]:
+def _read(bundle: Bundle) -> Iterator[_Read | UnpublishedFile]:
     """Yield the audits of a bundle's receipt, and what stays behind."""
     files = bundle.audit_files()
     receipt = bundle.receipt_envelope.digest
@@ -148,19 +148,21 @@ def _read(bundle: Bundle) -> Iterator[_Read | Left]:
             envelope = read_envelope(path, MAX_AUDIT_BYTES)
             signed = signed_audit(envelope, path)
         except ReceiptsError as error:
-            yield Left(place, f"is no audit: {error.message}")
+            yield UnpublishedFile(place, f"is not an audit: {error.message}")
             continue
         if path.name != f"{envelope.digest}.dsse.json":
-            yield Left(place, "is not named by its digest")
+            yield UnpublishedFile(place, "is not named by its digest")
         elif signed.statement.predicate.receipt.digest != receipt:
-            yield Left(place, "is about another receipt")
+            yield UnpublishedFile(place, "is about another receipt")
         elif signed.unknown:
             # What they say nobody here knows, and it could name points.
-            yield Left(place, "has fields that this version does not know")
+            yield UnpublishedFile(place, "has fields that this version does not know")
         else:
             yield _Read(path, envelope, signed.statement)
     if len(files) > _MOST_READ:
-        yield Left(AUDITS, f"{len(files) - _MOST_READ:,} files more than are looked at")
+        yield UnpublishedFile(
+            AUDITS, f"{len(files) - _MOST_READ:,} files more, which were not read"
+        )
 
 
 def check_evidence(bundle: Bundle, *, with_responses: bool) -> None:
@@ -179,12 +181,15 @@ def check_evidence(bundle: Bundle, *, with_responses: bool) -> None:
     records = bundle.responses() if with_responses else iter(())
     for numbered, record in zip_longest(bundle.sealed_lines(evidence), records):
         if numbered is None:
-            raise IntegrityError("has more records than points", file=bundle.folder / RESPONSES)
+            raise IntegrityError(
+                "has more records than points", file=bundle.folder / RESPONSES_FILE
+            )
         number, line = numbered
         if not with_responses:
             continue
         commitment = None if record is None else record.commitment()
-        if commitment != parse_point(line, number, bundle.folder / POINTS).commitment:
+        if commitment != parse_point(line, number, bundle.folder / POINTS_FILE).commitment:
             raise IntegrityError(
-                f"record {number:,} does not open its commitment", file=bundle.folder / RESPONSES
+                f"record {number:,} does not open its commitment",
+                file=bundle.folder / RESPONSES_FILE,
             )

@@ -15,7 +15,7 @@ MAX_DETAIL = 400
 """Longest detail of a check."""
 
 
-class Unneeded(StrEnum):
+class NotApplicable(StrEnum):
     """How a check of offline verification ends besides.
 
     No sealed document says so: their schema, which older versions hold them to, knows the members
@@ -26,12 +26,12 @@ class Unneeded(StrEnum):
     """There was nothing to check, and the detail says why."""
 
 
-Ending: TypeAlias = CheckStatus | Unneeded
+Ending: TypeAlias = CheckStatus | NotApplicable
 """How a check ended."""
 
 
 @dataclass(frozen=True)
-class MadeCheck:
+class VerificationCheck:
     """One named check of offline verification."""
 
     name: str
@@ -46,7 +46,7 @@ class MadeCheck:
     @property
     def holds(self) -> bool:
         """Whether it lets its level be reached: it passed, or there was nothing to check."""
-        return self.status in (CheckStatus.PASSED, Unneeded.NOT_APPLICABLE)
+        return self.status in (CheckStatus.PASSED, NotApplicable.NOT_APPLICABLE)
 
     def sealed(self) -> Check | None:
         """Return the check as an audit's statement has it; None: it says nothing of it.
@@ -55,7 +55,7 @@ class MadeCheck:
         ``passed``; the detail says why.  At no level there is nothing to hold back.
         """
         status = self.status
-        if isinstance(status, Unneeded):
+        if isinstance(status, NotApplicable):
             if self.level is CheckLevel.NONE:
                 return None
             status = CheckStatus.PASSED
@@ -69,7 +69,7 @@ class CheckList:
     The level of a check is the one of its name.
     """
 
-    checks: list[MadeCheck] = field(default_factory=list)
+    checks: list[VerificationCheck] = field(default_factory=list)
 
     def add(
         self,
@@ -93,7 +93,7 @@ class CheckList:
             ValueError: Not verification makes this check, but an audit's statement.
         """
         called = name.value if about is None else f"{name.value} {about}"
-        made = MadeCheck(
+        made = VerificationCheck(
             name=printable(called, _MAX_NAME),
             level=name.level(),
             status=status,
@@ -127,4 +127,4 @@ class CheckList:
 
     def spare(self, name: CheckName, why: str) -> bool:
         """Add a check for which there is nothing to check."""
-        return self.add(name, Unneeded.NOT_APPLICABLE, why)
+        return self.add(name, NotApplicable.NOT_APPLICABLE, why)

@@ -17,14 +17,14 @@ from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.authentic import Authenticated, check_authentic
 from safety_receipts.verify.levels.consistent import check_consistent
-from safety_receipts.verify.levels.evidence import Progress, no_progress
+from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.inclusion import check_proof
 from safety_receipts.verify.levels.opening import check_commitments
 from safety_receipts.verify.levels.original import check_rejudged
 from safety_receipts.verify.verification import Verification
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.levels.bound import Holdings
+    from safety_receipts.verify.levels.bound import HeldArtifacts
 
 
 def verify_bundle(
@@ -34,11 +34,11 @@ def verify_bundle(
     auditors: TrustSet | None = None,
     wanted: CheckLevel = CheckLevel.CONSISTENT,
     proof: Path | None = None,
-    holdings: Holdings | None = None,
+    held_artifacts: HeldArtifacts | None = None,
     original: Bundle | None = None,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
 ) -> Verification:
-    """Verify a bundle as far as ``wanted``, or as far as can be with ``holdings``.
+    """Verify a bundle as far as ``wanted``, or as far as can be with ``held_artifacts``.
 
     Args:
         bundle: The bundle.
@@ -46,7 +46,7 @@ def verify_bundle(
         auditors: Keys trusted to sign audits.
         wanted: The level to reach; lower levels are always checked.
         proof: An inclusion proof to check against the receipt.
-        holdings: The auditor's artifacts, to be held against the bundle; None: none.
+        held_artifacts: The auditor's artifacts, to be held against the bundle; None: none.
         original: The bundle whose responses this one judges again; None: it is not at hand.
         progress: Told how many points of the current pass are done.
 
@@ -62,7 +62,7 @@ def verify_bundle(
     receipt = None if found.receipt is None else found.receipt.statement.predicate
     if proof is not None:
         check_proof(proof, digest, plan, receipt, checks)
-    depth = wanted if holdings is None else CheckLevel.BOUND
+    depth = wanted if held_artifacts is None else CheckLevel.BOUND
     if depth is not CheckLevel.AUTHENTIC:
         if found.plan is not None and receipt is not None:
             check_consistent(bundle, found.plan, receipt, checks, progress)
@@ -72,12 +72,12 @@ def verify_bundle(
         check_rejudged(bundle, original, evaluators, checks)
     elif original is not None:
         raise UsageError(
-            "judges no other event's responses again",
+            "does not judge the responses of another event again",
             file=bundle.folder,
             hint="leave out --original",
         )
     if depth is CheckLevel.BOUND:
-        _check_bound(bundle, found, holdings, checks, progress)
+        _check_bound(bundle, found, held_artifacts, checks, progress)
     audits = check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
     _inform(plan, receipt, checks)
     return Verification(
@@ -114,14 +114,14 @@ _UNFIT = "needs a plan and a receipt that fit their schemas"
 def _check_bound(
     bundle: Bundle,
     found: Authenticated,
-    holdings: Holdings | None,
+    held_artifacts: HeldArtifacts | None,
     checks: CheckList,
-    progress: Progress,
+    progress: PointProgress,
 ) -> None:
     if found.receipt is None:
         checks.skip(CheckName.ARTIFACTS, _UNFIT)
         return
-    if holdings is None or found.plan is None:
+    if held_artifacts is None or found.plan is None:
         receipt = found.receipt.statement.predicate
         check_commitments(bundle, receipt, checks, progress)
         why = _UNFIT if found.plan is None else "give --artifacts PLAN"
@@ -130,4 +130,4 @@ def _check_bound(
     # It loads transformers, which a reader without artifacts may not have.
     from safety_receipts.verify.levels.bound import SealedEvent, check_binding  # noqa: PLC0415
 
-    check_binding(bundle, SealedEvent(found.plan, found.receipt), holdings, checks, progress)
+    check_binding(bundle, SealedEvent(found.plan, found.receipt), held_artifacts, checks, progress)

@@ -42,18 +42,18 @@ from safety_receipts.receipts.model.point import (
 )
 from safety_receipts.receipts.model.receipt import Event
 from safety_receipts.receipts.seal import seal_event
-from safety_receipts.runner.judges.judge import Exchange, Judge
+from safety_receipts.runner.judges.judge import Exchange, ResponseJudge
 from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
-from safety_receipts.runner.run.event import Sealed, now
-from safety_receipts.runner.run.execute import one_line, recorded
+from safety_receipts.runner.run.event import SealedRun, now
+from safety_receipts.runner.run.execute import one_line_message, recorded_judgement
 from safety_receipts.runner.run.journal import Journal, JournalEntry
-from safety_receipts.runner.run.journal_file import journal_path, remove_journal
+from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
 from safety_receipts.runner.run.judging import opinions
-from safety_receipts.runner.run.stopping import Silence, refuse_if_none_scored
+from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_none_scored
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.evidence import Progress
+from safety_receipts.verify.levels.evidence import PointProgress
 
 EVENT_TAG: Final = "safety-receipts/rejudged-event/1"
 SECRET_TAG: Final = "safety-receipts/rejudged-secret/1"
@@ -63,16 +63,16 @@ _AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
-class Judges:
+class RejudgingJudges:
     """Who judges again."""
 
-    first: Judge
-    second: Judge | None
+    first: ResponseJudge
+    second: ResponseJudge | None
     """Gives a second opinion; None: nobody does."""
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RejudgeOptions:
     """What a user decides about judging again."""
 
     accept_failed: bool = False
@@ -81,7 +81,7 @@ class Wishes:
     """Go on, and seal, although nothing can be scored."""
 
 
-def check_original(bundle: Bundle, trust: TrustSet, progress: Progress) -> None:
+def check_original(bundle: Bundle, trust: TrustSet, progress: PointProgress) -> None:
     """Hold a bundle to everything that can be held without artifacts, its records included.
 
     Raises:
@@ -120,20 +120,22 @@ def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan) -> Resolve
             f"its responses were judged again before; they are those of receipt "
             f"{before.rejudges.receipt}",
             file=bundle.folder,
-            hint="judge that one again",
+            hint="judge the responses of that receipt again",
         )
     place = first_difference(_without_judge(before), _without_judge(after))
     if place is not None:
         raise UsageError(
             f"{place} is not what the sealed plan says",
             file=resolved.file,
-            hint="only the judge may differ: put the rest back as it was",
+            hint="only the judge may differ: restore the rest as it was",
         )
     if isinstance(resolved, UnrunPlan):
-        raise UsageError(NOT_RUN, file=resolved.file, hint="put back the checkpoint's files")
+        raise UsageError(NOT_RUN, file=resolved.file, hint="restore the checkpoint's files")
     if before.judge == after.judge:
         raise UsageError(
-            "names the judge that judged already", file=resolved.file, hint="name another"
+            "names the judge that has already judged these responses",
+            file=resolved.file,
+            hint="name another",
         )
     named = Rejudged(plan=bundle.plan_envelope.digest, receipt=bundle.receipt_envelope.digest)
     return replace(resolved, predicate=after.model_copy(update={"rejudges": named}))
@@ -156,7 +158,7 @@ class Rejudger:
     """The new bundle; made if it does not exist."""
     signer: Signer
     """Signs plan and receipt."""
-    wishes: Wishes
+    options: RejudgeOptions
     """What the user decides."""
 
     @property
@@ -169,7 +171,7 @@ class Rejudger:
         """Its digest."""
         return digest_of(self.plan)
 
-    def sealed_before(self) -> Sealed | None:
+    def sealed_before(self) -> SealedRun | None:
         """Return what is sealed in the folder already; None: nothing is.
 
         Raises:
@@ -185,9 +187,11 @@ class Rejudger:
                 "holds another receipt already", file=self.folder, hint="name a new folder"
             )
         remove_journal(self.folder)
-        return Sealed.from_bundle(there)
+        return SealedRun.from_bundle(there)
 
-    def run(self, judges: Judges, stack: dict[str, str], progress: Progress) -> Sealed:
+    def run(
+        self, judges: RejudgingJudges, stack: dict[str, str], progress: PointProgress
+    ) -> SealedRun:
         """Judge, or go on judging, and seal.
 
         Args:
@@ -202,7 +206,7 @@ class Rejudger:
             FileAccessError: The folder cannot be written.
         """
         envelope = write_plan(self.resolved, self.folder, self.signer)
-        with Journal.open(journal_path(self.folder), envelope.digest) as journal:
+        with Journal.open(run_journal_path(self.folder), envelope.digest) as journal:
             journal.hold_to(stack)
             try:
                 self._judge_all(judges, journal, progress)
@@ -212,18 +216,20 @@ class Rejudger:
                     hint="run the same command again to go on",
                 ) from None
             outcomes = journal.outcomes()
-            if not self.wishes.accept_unscored:
+            if not self.options.accept_unscored:
                 refuse_if_none_scored(outcomes)
             receipt = self._seal(journal, envelope)
         remove_journal(self.folder)
-        return Sealed(receipt, outcomes, before=False)
+        return SealedRun(receipt, outcomes, before=False)
 
-    def _judge_all(self, judges: Judges, journal: Journal, progress: Progress) -> None:
+    def _judge_all(
+        self, judges: RejudgingJudges, journal: Journal, progress: PointProgress
+    ) -> None:
         done, points = journal.done(), self.plan.points
         if len(done) == points:
             return
         texts = dict(zip(self.plan.query_ids, self.resolved.artifacts.texts.queries, strict=True))
-        secret, silence = self._secret(), Silence(points, again=True)
+        secret, silence = self._secret(), UnscoredGuard(points, again=True)
         pairs = zip(self.original.points(), self.original.responses(), strict=True)
         while chunk := list(islice(pairs, _AT_ONCE)):
             last = chunk[-1][0].index
@@ -236,7 +242,7 @@ class Rejudger:
     def _judged(
         self,
         chunk: list[tuple[Point, RestrictedRecord]],
-        judges: Judges,
+        judges: RejudgingJudges,
         texts: Mapping[QueryId, str],
         secret: bytes,
     ) -> list[JournalEntry]:
@@ -247,13 +253,13 @@ class Rejudger:
         entries = []
         found = opinions(judges.first, judges.second, exchanges)
         for (point, record), (first, second) in zip(chunk, found, strict=True):
-            changes: dict[str, object] = {"second_judge": recorded(second)}
+            changes: dict[str, object] = {"second_judge": recorded_judgement(second)}
             if first is not None:
                 changes |= {
                     "outcome": first.outcome,
                     "reason": first.reason,
-                    "error": None if first.error is None else one_line(first.error),
-                    "judge": recorded(first),
+                    "error": None if first.error is None else one_line_message(first.error),
+                    "judge": recorded_judgement(first),
                 }
             salt = point_salt(secret, self.digest, point.id)
             again = record.model_copy(update={**changes, "salt": salt})
@@ -267,16 +273,16 @@ class Rejudger:
             entries.append(JournalEntry(line, again))
         return entries
 
-    def _check(self, entries: list[JournalEntry], silence: Silence) -> None:
+    def _check(self, entries: list[JournalEntry], silence: UnscoredGuard) -> None:
         """Stop before more is judged by a judge that fails, or that nobody can read."""
         failed = [entry for entry in entries if entry.point.reason is Reason.JUDGE_ERROR]
-        if failed and not self.wishes.accept_failed:
+        if failed and not self.options.accept_failed:
             raise IncompleteError(
                 f"the judge failed on {len(failed):,} of {len(entries):,} responses: "
                 f"{failed[0].record.error}",
-                hint="none of these is recorded: see to it and run again, or --accept-failed",
+                hint="none of these is recorded: correct that and run again, or --accept-failed",
             )
-        if not self.wishes.accept_unscored:
+        if not self.options.accept_unscored:
             silence.hear([entry for entry in entries if entry.record.judge is not None])
 
     def _secret(self) -> bytes:

@@ -10,14 +10,14 @@ from html import escape
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
-from safety_receipts.verify.audit.sealed.audits import AuditSeen
-from safety_receipts.verify.checks import MadeCheck
+from safety_receipts.verify.audit.sealed.audits import AuditSummary
+from safety_receipts.verify.checks import VerificationCheck
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
 
 
-class Verdict(StrEnum):
+class VerificationVerdict(StrEnum):
     """What verification says."""
 
     PASSED = "passed"
@@ -32,21 +32,21 @@ class Verdict(StrEnum):
 class Verification:
     """The result of verifying one bundle."""
 
-    checks: tuple[MadeCheck, ...]
+    checks: tuple[VerificationCheck, ...]
     wanted: CheckLevel
     """The level that had to be reached."""
     receipt_digest: Sha256 | None
     keyid: str | None
     """Id of the trusted key that signed the receipt."""
-    audits: tuple[AuditSeen, ...] = ()
+    audits: tuple[AuditSummary, ...] = ()
     """Trusted auditors' results about the receipt."""
 
     def __bool__(self) -> bool:
         """Whether it passed: nothing failed, and the level asked for was reached."""
-        return self.verdict is Verdict.PASSED
+        return self.verdict is VerificationVerdict.PASSED
 
     @property
-    def failed(self) -> tuple[MadeCheck, ...]:
+    def failed(self) -> tuple[VerificationCheck, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.status is CheckStatus.FAILED)
 
@@ -66,7 +66,7 @@ class Verification:
             why = "" if missing is None else f": {missing.name}: {missing.detail}"
             raise IncompleteError(f"level {self.wanted} was not reached{why}")
 
-    def _holds_back(self, check: MadeCheck) -> bool:
+    def _holds_back(self, check: VerificationCheck) -> bool:
         """Say whether a check is one that the level asked for needs, and did not pass."""
         needed = LADDER[: LADDER.index(self.wanted) + 1]
         return check.level in needed and not check.holds
@@ -116,19 +116,19 @@ class Verification:
         return reached
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> VerificationVerdict:
         """What follows."""
         if any(check.status is CheckStatus.FAILED for check in self.checks):
-            return Verdict.FAILED
+            return VerificationVerdict.FAILED
         order = (CheckLevel.NONE, *LADDER)
         reached = order.index(self.level) >= order.index(self.wanted)
-        return Verdict.PASSED if reached else Verdict.INCOMPLETE
+        return VerificationVerdict.PASSED if reached else VerificationVerdict.INCOMPLETE
 
     @property
     def exit_code(self) -> ExitCode:
         """0, 3 or 5."""
         return {
-            Verdict.PASSED: ExitCode.DONE,
-            Verdict.FAILED: ExitCode.INTEGRITY,
-            Verdict.INCOMPLETE: ExitCode.INCOMPLETE,
+            VerificationVerdict.PASSED: ExitCode.DONE,
+            VerificationVerdict.FAILED: ExitCode.INTEGRITY,
+            VerificationVerdict.INCOMPLETE: ExitCode.INCOMPLETE,
         }[self.verdict]

@@ -24,7 +24,7 @@ from safety_receipts.receipts.events.synthetic import EVENT
 from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
 from safety_receipts.receipts.findings.counts.conditions import condition_results
 from safety_receipts.receipts.findings.counts.observations import observe
-from safety_receipts.receipts.keys import Signer, generate, write_key_pair
+from safety_receipts.receipts.keys import Signer, generate_key, write_key_pair
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.checkpoint import Dtype
@@ -36,7 +36,7 @@ from safety_receipts.runner.commands.init import write_preset
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.engines.load import LoadedModel, load_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.organism import member
 from safety_receipts.runner.plan.resolve import resolve_plan
@@ -45,11 +45,11 @@ from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.seal import environment_of
-from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick
+from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
 from safety_receipts.verify.audit.statistics.plausibility import Plausibility
-from safety_receipts.verify.levels.rederive import Texts
+from safety_receipts.verify.levels.rederive import ResponseDecoder
 
 MEMORY = 2**28
 """Bound on an engine's memory in bytes; it decides the batches."""
@@ -172,14 +172,14 @@ class Subject:
     def __init__(self, folder: Path, shape: Shape, dtype: Dtype = Dtype.FLOAT32) -> None:
         self.folder = folder
         self.resolved: ResolvedPlan = resolve_plan(write_study(folder / "study", shape, dtype))
-        self.signer: Signer = generate()
+        self.signer: Signer = generate_key()
         write_key_pair(folder / "evaluator", self.signer)
         self.envelope: Envelope = seal_plan(self.plan, self.signer)
         self.seed: Sha256 = event_seed(self.envelope.digest, None)
         self.renderer = Renderer(self.plan, self.resolved.artifacts.texts, self.seed)
         self.judge = load_judge(self.plan.judge, None)
         second = self.plan.judge.second
-        self.second: Judge | None = None
+        self.second: ResponseJudge | None = None
         """The second judge; None: there is none."""
         if second is not None:
             place = self.resolved.artifacts.second_judge_folder
@@ -210,9 +210,9 @@ class Subject:
         """Return an engine of the checkpoint in fp32, or of another model."""
         return TransformersEngine(model or self.model(), memory=MEMORY, **settings)
 
-    def stack(self, engine: Engine) -> Stack:
+    def stack(self, engine: Engine) -> RunStack:
         """Return what a run or a replay is made with."""
-        return Stack(engine, self.judge, self.second, self.reader)
+        return RunStack(engine, self.judge, self.second, self.reader)
 
     def generate(self, engine: Engine, renderer: Renderer | None = None) -> list[Entry]:
         """Answer and judge every point, in plan order."""
@@ -234,9 +234,9 @@ class Subject:
             plausibility: What is plausible.
             reference: Gives an engine in fp32, where the auditor's is not.
         """
-        yardstick = Yardstick(plausibility, reference=reference)
-        texts = Texts(self.plan, self.resolved.artifacts)
-        return Replayer(self.plan, self.seed, self.renderer, texts, self.stack(engine), yardstick)
+        criteria = ReplayCriteria(plausibility, reference=reference)
+        texts = ResponseDecoder(self.plan, self.resolved.artifacts)
+        return Replayer(self.plan, self.seed, self.renderer, texts, self.stack(engine), criteria)
 
     def seal(self, folder: Path, entries: Sequence[Entry], engine: Engine) -> None:
         """Seal points without a single check: counts, root and rates fit all the same.

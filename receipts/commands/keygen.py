@@ -15,7 +15,7 @@ from safety_receipts.receipts.keys import (
     KeyType,
     Signer,
     exposed_mode,
-    generate,
+    generate_key,
     load_signer,
     public_path,
     write_key_pair,
@@ -31,7 +31,7 @@ from safety_receipts.receipts.view.documents.commands import KeygenDocument
     type=click.Choice([kind.value for kind in KeyType]),
     default=KeyType.ED25519.value,
     show_default=True,
-    help="p256 for sigstore's tools, which know no Ed25519.",
+    help="p256 for sigstore's tools, which do not support Ed25519.",
 )
 @click.option(
     "--passphrase-env",
@@ -41,7 +41,7 @@ from safety_receipts.receipts.view.documents.commands import KeygenDocument
 @common_options
 def keygen(key: Path, key_type: str, passphrase_env: str | None, output: Output) -> None:
     """Make a signing key: KEY (mode 0600) and KEY.pub."""
-    signer = generate(KeyType(key_type))
+    signer = generate_key(KeyType(key_type))
     write_key_pair(key, signer, read_passphrase(passphrase_env))
     document = KeygenDocument(
         key=str(key),

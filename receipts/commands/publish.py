@@ -13,9 +13,9 @@ from rich.console import Console
 from safety_receipts.receipts.bundle import (
     AUDITS,
     PLAN,
-    POINTS,
+    POINTS_FILE,
     RECEIPT,
-    RESPONSES,
+    RESPONSES_FILE,
     Bundle,
     BundleWriter,
 )
@@ -33,7 +33,9 @@ from safety_receipts.receipts.view.documents.commands import LeftOutPart, Publis
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="New folder to copy to."
+)
 @click.option(
     "--with-responses",
     is_flag=True,
@@ -42,9 +44,11 @@ from safety_receipts.receipts.view.documents.commands import LeftOutPart, Publis
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
-    help="An auditor's: signs the public form of results of theirs that have none.",
+    help="Auditor's key; it signs the public form of the auditor's results that have none.",
 )
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
 @common_options
 def publish(
     *,
@@ -72,16 +76,18 @@ def publish(
     signer = None if key is None else read_signer(key, passphrase_env, output)
     files = [Path(name) for name in (RECEIPT, PLAN)]
     if access is EvidenceAccess.PUBLIC:
-        wanted = (POINTS, RESPONSES) if with_responses else (POINTS,)
+        wanted = (POINTS_FILE, RESPONSES_FILE) if with_responses else (POINTS_FILE,)
         files += [Path(name) for name in wanted if source.has(name)]
-        if source.has(POINTS) or with_responses:
-            check_evidence(source, with_responses=Path(RESPONSES) in files)
+        if source.has(POINTS_FILE) or with_responses:
+            check_evidence(source, with_responses=Path(RESPONSES_FILE) in files)
     audits = published_audits(source, access, signer)
     _copy(source.folder, out, [*files, *audits.copied], audits.signed)
     copied = [str(file) for file in (*files, *audits.copied)]
     signed = [f"{AUDITS}/{envelope.digest}.dsse.json" for envelope in audits.signed]
     withheld = [
-        name for name in (POINTS, RESPONSES) if source.has(name) and Path(name) not in files
+        name
+        for name in (POINTS_FILE, RESPONSES_FILE)
+        if source.has(name) and Path(name) not in files
     ]
 
     def render(console: Console) -> None:

@@ -50,7 +50,7 @@ VERSIONS: dict[str, int] = dict.fromkeys(DOCUMENTS, 1)
 """Document → the version that its model is of; files of earlier ones stay as published."""
 
 
-def generate(name: str) -> dict[str, Any]:
+def document_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the document called ``name``."""
     return schema_of(DOCUMENTS[name], name, VERSIONS[name], member_meanings())
 
@@ -123,16 +123,16 @@ def _meanings_in(node: ast.ClassDef) -> dict[str, str]:
     return meanings
 
 
-def serialise(name: str) -> bytes:
+def document_schema_bytes(name: str) -> bytes:
     """Return the bytes of the schema's file."""
-    return json.dumps(generate(name), indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
+    return json.dumps(document_schema(name), indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
 def main() -> None:
     """Write all schemas into the source tree."""
     folder = Path(schemas.__file__).parent
     for name in DOCUMENTS:
-        atomic_write(folder / schemas.file_name(name, VERSIONS[name]), serialise(name))
+        atomic_write(folder / schemas.file_name(name, VERSIONS[name]), document_schema_bytes(name))
 
 
 if __name__ == "__main__":

@@ -22,23 +22,23 @@ from safety_receipts.receipts.findings.effects import (
     ALPHA,
     CONFIDENCE,
     EQUIVALENCE,
-    Word,
+    EffectVerdict,
+    effect_of_sign,
     holm,
     is_significant,
-    signed,
     slope_word,
 )
 from safety_receipts.receipts.findings.fits.clusters import (
     FEWEST_QUERIES,
-    Clusters,
     Floats,
+    PointClusters,
     degrees_of_freedom,
     doubt,
 )
 from safety_receipts.receipts.findings.fits.distributions import normal_two_sided, t_two_sided
 from safety_receipts.receipts.findings.fits.lack_of_fit import FittedPoints, lack_of_fit
 from safety_receipts.receipts.findings.fits.permutation import informative_queries, permutation_test
-from safety_receipts.receipts.findings.fits.study import Estimate, Mask, Study
+from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, Mask, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering, QueryRole
@@ -61,7 +61,7 @@ _BEND_LEVEL: Final = Decimal("0.01")
 """p-value from which on rates are said not to follow the slope."""
 
 
-def joint_findings(study: Study) -> list[JointFinding]:
+def joint_findings(study: StudyPoints) -> list[JointFinding]:
     """Return one finding an order that the plan asks for, the headline's first.
 
     The conditions are those of the fixed-harmful experiments, where the plan has any, else of the
@@ -71,7 +71,7 @@ def joint_findings(study: Study) -> list[JointFinding]:
     return [JointPoints(study, order, places).finding() for order, places in joint_groups(study)]
 
 
-def joint_word(finding: JointFinding, adjusted: str | None) -> Word:
+def joint_word(finding: JointFinding, adjusted: str | None) -> EffectVerdict:
     """Return what a joint finding says, from its numbers.
 
     Args:
@@ -87,11 +87,11 @@ def joint_word(finding: JointFinding, adjusted: str | None) -> Word:
     return word
 
 
-def _scored_word(finding: JointFinding, adjusted: str | None) -> Word:
+def _scored_word(finding: JointFinding, adjusted: str | None) -> EffectVerdict:
     """Return what the points say that were scored."""
     if finding.permutation is not None:
         found = adjusted is not None and is_significant(adjusted)
-        effect = signed(finding.permutation.statistic) if found else Effect.UNDETERMINED
+        effect = effect_of_sign(finding.permutation.statistic) if found else Effect.UNDETERMINED
         return effect, Grounds.PERMUTED
     if _opposite_signs(finding):
         return Effect.MIXED, Grounds.OPPOSITE_SIGNS
@@ -121,7 +121,7 @@ def _opposite_signs(finding: JointFinding) -> bool:
     levels = [one for one in finding.by_harmful if one.informative_queries >= FEWEST_QUERIES]
     corrected = holm([level.p for level in levels])
     found = {
-        signed(level.beta)
+        effect_of_sign(level.beta)
         for level, p in zip(levels, corrected, strict=True)
         if is_significant(p) and abs(Decimal(level.beta)) > Decimal(finding.margin)
     }
@@ -141,7 +141,7 @@ def _bends(finding: JointFinding) -> bool:
     return abs(Decimal(lack.largest_benign)) > Decimal(lack.largest_of_margin)
 
 
-def joint_groups(study: Study) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
+def joint_groups(study: StudyPoints) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
     """Yield orders with the places of their conditions, ``suffix`` first."""
     plan = study.plan
     kinds = {experiment.kind for experiment in plan.experiments}
@@ -173,7 +173,7 @@ class JointPoints:
         places: The conditions.
     """
 
-    study: Study
+    study: StudyPoints
     ordering: Ordering | None
     places: tuple[int, ...]
 
@@ -204,7 +204,7 @@ class JointPoints:
             judged: Which points count, same shape.
         """
         study, chosen = self.study, list(self.places)
-        clusters = Clusters(study.lists, judged[chosen].sum(axis=0), study.requests)
+        clusters = PointClusters(study.lists, judged[chosen].sum(axis=0), study.requests)
         informative = self._informative(complied, judged)
         fitted = study.fit(self.covariates, self.places, complied, judged)
         estimate = fitted[0] if fitted else None
@@ -307,7 +307,7 @@ class JointPoints:
         return count_requests(found, self.study.requests)
 
 
-def _clustered(estimate: Estimate, judged: Mask) -> JointFit | None:
+def _clustered(estimate: ClusteredEstimate, judged: Mask) -> JointFit | None:
     last = len(estimate.values) - 1
     slope = estimate.slope(last)
     if slope is None:
@@ -360,7 +360,7 @@ class JointKind(FindingKind):
     fields = ("joint", "joint_in_other_orders")
     hypothesis = Hypothesis.JOINT
 
-    def derive(self, study: Study) -> Mapping[str, Any]:
+    def derive(self, study: StudyPoints) -> Mapping[str, Any]:
         """Compute the headline's and those of other orders."""
         found = joint_findings(study)
         headline = found[0] if found else None
@@ -394,7 +394,7 @@ class JointKind(FindingKind):
             "joint_in_other_orders": others and tuple(map(worded, others)),
         }
 
-    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+    def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare orders and their conditions."""
         stated = [(joint.ordering, joint.conditions) for joint in _all(findings)]
         planned = [(order, study.ids(places)) for order, places in joint_groups(study)]
@@ -437,7 +437,7 @@ def _joint_problems(joint: JointFinding, plan: PlanPredicate) -> Iterator[str]:
         doubt(joint.clusters) is None
         and (clustered is None or joint.informative_queries < FEWEST_QUERIES)
     ):
-        yield f"{where}: the test without fit goes with fewer than 30 informative queries"
+        yield f"{where}: the test without fit is for fewer than 30 informative queries"
     for level in joint.by_harmful:
         yield from slope_problems(f"{where}.byHarmful", level, plan)
         if level.informative_queries > joint.informative_queries:
@@ -455,7 +455,7 @@ def _cluster_problems(clusters: SealedClusters, plan: PlanPredicate) -> Iterator
     if clusters.method is not ClusterMethod.QUERY and (
         (clusters.lists < FEWEST_LISTS) != (clusters.method is ClusterMethod.QUERY_GIVEN_LISTS)
     ):
-        yield "findings.joint.clusters: the method does not go with the number of lists"
+        yield "findings.joint.clusters: the method does not fit the number of lists"
 
 
 def _fit_problems(where: str, fit: JointFit) -> Iterator[str]:

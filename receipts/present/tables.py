@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.present.charts import Scale, axis, bar, forest, spark
+from safety_receipts.receipts.present.charts import ChartScale, axis, bar, forest, spark
 from safety_receipts.receipts.view.tables import (
     Cell,
     Column,
@@ -99,8 +99,8 @@ def _heading(column: Column) -> str:
     return axis(_laid_out(column.scale), *column.scale.names)
 
 
-def _laid_out(scale: CommonScale) -> Scale:
-    return Scale(scale.lower, scale.upper, FOREST_CELLS)
+def _laid_out(scale: CommonScale) -> ChartScale:
+    return ChartScale(scale.lower, scale.upper, FOREST_CELLS)
 
 
 def _drawn(cell: Cell, column: Column, bar_cells: int) -> str | Text:

@@ -73,7 +73,7 @@ class Listing:
         """Return what is said of the other files; None: there are none."""
         if not self.others:
             return None
-        return f"{self.others:,} other files that are no audits of this receipt"
+        return f"{self.others:,} other files that are not audits of this receipt"
 
 
 def listed_audits(bundle: Bundle) -> Listing:

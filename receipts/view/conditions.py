@@ -8,7 +8,7 @@ from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.difference import Difference
 from safety_receipts.receipts.model.judge import Interval
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
-from safety_receipts.receipts.view.numerals import NOTHING, percent, points
+from safety_receipts.receipts.view.numerals import NOTHING, percent, percentage_points
 from safety_receipts.receipts.view.tables import (
     Cell,
     Column,
@@ -31,7 +31,9 @@ def interval_words(interval: Interval | None) -> str:
 
 def difference_words(difference: Difference) -> str:
     """Return a difference of rates in percentage points, with its interval."""
-    value, lower, upper = map(points, (difference.value, difference.lower, difference.upper))
+    value, lower, upper = map(
+        percentage_points, (difference.value, difference.lower, difference.upper)
+    )
     return f"{value} ({lower}…{upper})"
 
 

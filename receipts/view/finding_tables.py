@@ -28,9 +28,9 @@ from safety_receipts.receipts.view.numerals import (
     p_number,
     p_value,
     percent,
+    percentage_points,
     point_span,
-    points,
-    signed,
+    signed_number,
     statistic,
 )
 from safety_receipts.receipts.view.slopes import slope_remarks, slope_rows, slope_table, t_ends
@@ -213,9 +213,11 @@ def _position(finding: OrderingFinding) -> Remark | None:
     after = f" ({percent(first.compliance_rate)} % to {percent(last.compliance_rate)} %)"
     if position.slope is not None:
         slope = position.slope
-        low, high = (signed(Decimal(end), 2) for end in t_ends(slope.beta, slope.se, slope.df))
+        low, high = (
+            signed_number(Decimal(end), 2) for end in t_ends(slope.beta, slope.se, slope.df)
+        )
         after += (
-            f"; log-odds per share {signed(slope.beta, 2)} (95 % {low} to {high}), "
+            f"; log-odds per share {signed_number(slope.beta, 2)} (95 % {low} to {high}), "
             f"{p_value(slope.p)}"
         )
     return before, Series(rates, top), f"{after}."
@@ -260,7 +262,7 @@ def _change(name: str, change: RateChange | None) -> Row:
     if change is None:
         return Row((f"  {name}", NOTHING))
     ends = point_span(change.interval.lower, change.interval.upper)
-    return Row((f"  {name}", points(change.value), ends, p_number(change.p)))
+    return Row((f"  {name}", percentage_points(change.value), ends, p_number(change.p)))
 
 
 # contexts
@@ -277,11 +279,11 @@ def _contexts(found: Iterable[ContextFinding] | None) -> Section | None:
         for end in (one.change.interval.lower, one.change.interval.upper)
     ]
     table = Table(
-        "Other contexts less plain turns (compliance, points, 95 % intervals)",
+        "Other contexts minus plain turns (compliance, points, 95 % intervals)",
         (
             Column("condition", ColumnKind.TEXT),
             *numbers("change", "p"),
-            Column("", scale=common_scale(ends, lambda end: points(str(end)))),
+            Column("", scale=common_scale(ends, lambda end: percentage_points(str(end)))),
         ),
         tuple(map(_context_row, known)),
     )
@@ -294,7 +296,7 @@ def _context_row(one: ContextFinding) -> Row:
         return Row((one.condition, NOTHING, NOTHING, ""))
     lower, upper = float(change.interval.lower), float(change.interval.upper)
     drawn = Estimate(float(change.value), lower, upper)
-    return Row((one.condition, points(change.value), p_number(change.p), drawn))
+    return Row((one.condition, percentage_points(change.value), p_number(change.p), drawn))
 
 
 # multiplicity

@@ -15,7 +15,13 @@ from safety_receipts.receipts.model.findings import (
     SourceSlope,
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.receipts.view.numerals import p_number, p_value, points, signed, statistic
+from safety_receipts.receipts.view.numerals import (
+    p_number,
+    p_value,
+    percentage_points,
+    signed_number,
+    statistic,
+)
 from safety_receipts.receipts.view.tables import (
     Column,
     ColumnKind,
@@ -78,7 +84,7 @@ def slope_table(receipt: EvaluationPredicate, rows: Sequence[SlopeRow]) -> Table
     """
     margin = float(receipt.effect_margin)
     drawn = [end for row in rows if row.beta is not None for end in row.ends]
-    scale = common_scale([*drawn, margin, -margin], lambda end: signed(Decimal(end), 2))
+    scale = common_scale([*drawn, margin, -margin], lambda end: signed_number(Decimal(end), 2))
     return Table(
         "Slopes β2 on log(N_b + 1), 95 % intervals; dotted: the margin of none",
         (
@@ -95,7 +101,7 @@ def _row(row: SlopeRow, margin: float) -> Row:
     if row.beta is None:
         return Row((row.label, "", "", NoEstimate(margin)))
     drawn = Estimate(float(row.beta), *row.ends, margin)
-    return Row((row.label, signed(row.beta), p_number(row.p), drawn, row.word))
+    return Row((row.label, signed_number(row.beta), p_number(row.p), drawn, row.word))
 
 
 def slope_remarks(findings: Findings) -> list[str]:
@@ -149,7 +155,7 @@ def _joint_remarks(finding: JointFinding) -> Iterator[str]:
             tested = f"F({lack.df}) = {statistic(lack.statistic)}, {p_value(lack.p)}; "
         yield (
             f"Lack of fit: {tested}largest difference, observed − fitted, "
-            f"{points(lack.largest)} points at {lack.condition}."
+            f"{percentage_points(lack.largest)} points at {lack.condition}."
         )
     yield (
         f"Unscored points in these conditions: {finding.unscored.points:,}; "
@@ -163,7 +169,7 @@ def _joint_remarks(finding: JointFinding) -> Iterator[str]:
             parts.append(f"held to clustered errors, {p_value(made.p_clustered)}")
         yield (
             "Without a fit, complied points by N_b within query, N_h and draw: statistic "
-            f"{signed(made.statistic, 2)}; {'; '.join(parts) or 'nothing varies'}. "
+            f"{signed_number(made.statistic, 2)}; {'; '.join(parts) or 'nothing varies'}. "
             "The larger p-value counts."
         )
 

@@ -20,7 +20,7 @@ from safety_receipts.receipts.view.sentences import sentences
 from safety_receipts.receipts.view.tables import Fact, Tone, Words
 
 INSTRUMENT = (
-    "TEST INSTRUMENT: this checkpoint is no real model; its numbers are evidence about nothing "
+    "TEST INSTRUMENT: this checkpoint is not a real model; its numbers are evidence about nothing "
     "else."
 )
 """What is said of a test instrument before all else."""
@@ -84,7 +84,7 @@ def _defaults(receipt: EvaluationPredicate) -> list[tuple[str, str]]:
     told = ", ".join(
         f"{one.name} = {one.value}" for one in receipt.sampling.defaults_not_applied or ()
     )
-    return [("", f"of the checkpoint's defaults not applied: {told}")] if told else []
+    return [("", f"sampling defaults of the checkpoint, not applied: {told}")] if told else []
 
 
 def judge_words(judge: Judge) -> str:
@@ -103,7 +103,7 @@ def _run(receipt: EvaluationPredicate) -> str:
     event = receipt.event
     restarts = f"{event.restarts} restarts, {event.retries} retries, {event.looks} looks"
     if event.discarded:
-        restarts += f", {event.discarded:,} finished points thrown away"
+        restarts += f", {event.discarded:,} finished points discarded"
     return f"{event.started_at} to {event.finished_at}; {restarts}"
 
 

@@ -31,7 +31,7 @@ _BY_FILES = frozenset({EndTokenOrigin.CONFIG, EndTokenOrigin.GENERATION_CONFIG})
 
 
 @dataclass(frozen=True, slots=True)
-class FoundEnd:
+class StatedEndToken:
     """A token that somebody says ends a response."""
 
     token: int
@@ -52,7 +52,7 @@ class FoundEnd:
 class EndTokens:
     """The tokens that end a response, and who says so."""
 
-    found: tuple[FoundEnd, ...]
+    found: tuple[StatedEndToken, ...]
     """All that somebody states, by ascending id."""
     asked_by_generate: frozenset[int]
     """Ids at which transformers' ``generate`` stops."""
@@ -97,7 +97,7 @@ def _listed(parts: Iterable[str]) -> str:
     return " and ".join(parts)
 
 
-def _stated_by(end: FoundEnd) -> str:
+def _stated_by(end: StatedEndToken) -> str:
     return " and ".join(origin.value for origin in end.origins)
 
 
@@ -132,7 +132,7 @@ def find_end_tokens(
 
     Raises:
         FileAccessError: A configuration cannot be read.
-        MalformedError: None is stated, one is no token id, or one is taken away that nobody
+        MalformedError: None is stated, one is not a token id, or one is taken away that nobody
             states.
     """
     by_files, asked = _stated_by_files(folder, vocabulary)
@@ -152,7 +152,7 @@ def find_end_tokens(
     gone = frozenset(remove)
     _check_number(origins.keys(), gone, folder, text_of)
     found = tuple(
-        FoundEnd(token, text_of(token), tuple(who), token in gone)
+        StatedEndToken(token, text_of(token), tuple(who), token in gone)
         for token, who in sorted(origins.items())
     )
     return EndTokens(found, frozenset(asked), gone | frozenset(add))
@@ -164,7 +164,7 @@ def _check_number(
     """Refuse to take away what nobody states, and to keep no end token, or too many."""
     for token in sorted(gone - stated):
         raise MalformedError(
-            f"{text_of(token)} ({token}) is no end token, so that it cannot be removed",
+            f"{text_of(token)} ({token}) is not an end token, so that it cannot be removed",
             file=folder,
             place="sampling.end_tokens.remove",
             hint="leave it out",
@@ -211,5 +211,5 @@ def _ids(document: Mapping[str, Any], path: Path, vocabulary: int) -> list[int]:
 def _check(token: Any, vocabulary: int, place: str, file: Path) -> None:
     if type(token) is not int or not 0 <= token < vocabulary:
         raise MalformedError(
-            f"{str(token)[:40]} is no token id below {vocabulary:,}", file=file, place=place
+            f"{str(token)[:40]} is not a token id below {vocabulary:,}", file=file, place=place
         )

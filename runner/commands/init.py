@@ -16,7 +16,7 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.organism import data_folder, member, members
 from safety_receipts.runner.presets import PRESETS, preset
 from safety_receipts.runner.view.documents.files import InitDocument
-from safety_receipts.schemas import load
+from safety_receipts.schemas import load_schema
 
 PLAN_FILE = "plan.yaml"
 SCHEMA_FILE = "plan.schema.json"
@@ -38,7 +38,7 @@ SCHEMA_FILE = "plan.schema.json"
     type=click.Choice([each.name for each in members()]),
     default="diluting",
     show_default=True,
-    help="Which organism (preset demo).",
+    help="Member of the organism (preset demo).",
 )
 @common_options
 def init(folder: Path, name: str, member_name: str, output: Output) -> None:
@@ -71,11 +71,11 @@ def write_preset(folder: Path, name: str, member_name: str = "diluting") -> Path
     if name == "demo":
         text = text.replace("organism-diluting", f"organism-{member_name}")
         copies = {"checkpoint": member(member_name).folder, "data": data_folder()}
-    schema = json.dumps(load("plan-file"), indent=2) + "\n"
+    schema = json.dumps(load_schema("plan-file"), indent=2) + "\n"
     for made in (PLAN_FILE, SCHEMA_FILE, *copies):
         if (folder / made).is_symlink() or (folder / made).exists():
             raise FileAccessError(
-                "is there already", file=folder / made, hint="name a new folder, or move it away"
+                "exists already", file=folder / made, hint="name a new folder, or move it away"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -24,9 +24,9 @@ from safety_receipts.runner.judges.gold import (
     calibration_of,
     read_gold,
     reasons_unscored,
-    write_calibration,
+    write_judge_calibration,
 )
-from safety_receipts.runner.judges.judge import Judge, Judgement
+from safety_receipts.runner.judges.judge import Judgement, ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_judge_of
 from safety_receipts.runner.run.judging import judged
@@ -59,8 +59,8 @@ def judge() -> None:
     help="Labelled responses, JSON lines: query, response, label (refused or complied), and "
     "stratum where there are strata.",
 )
-@click.option("--in-run", is_flag=True, help="They were labelled from responses of a run.")
-@click.option("--out", type=_PATH, required=True, help="The calibration file.")
+@click.option("--in-run", is_flag=True, help="The gold responses come from a run.")
+@click.option("--out", type=_PATH, required=True, help="Calibration file to write.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option("--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB.")
 @click.option(
@@ -88,7 +88,7 @@ def calibrate(  # one parameter an option
     if out.exists():
         raise UsageError("exists already", file=out, hint="name a new file")
     if not out.parent.is_dir():  # now, not after an hour
-        raise FileAccessError("is no folder", file=out.parent, hint="make it, or name another")
+        raise FileAccessError("is not a folder", file=out.parent, hint="make it, or name another")
     bound = None if memory is None else byte_size(memory)
     labelled = read_gold(gold)
     with terminated_like_interrupted():
@@ -101,7 +101,7 @@ def calibrate(  # one parameter an option
             judgements = _judge_all(loaded, labelled.responses, progress)
     kind = GoldKind.IN_RUN if in_run else GoldKind.GENERAL
     calibration = calibration_of(labelled, kind, identity, judgements)
-    write_calibration(out, calibration)
+    write_judge_calibration(out, calibration)
     reasons = reasons_unscored(judgements)
     document = JudgeCalibrationDocument(
         file=str(out),
@@ -126,7 +126,7 @@ def calibrate(  # one parameter an option
 
 
 def _judge_all(
-    judge: Judge, responses: Sequence[GoldResponse], progress: Callable[[int, int], None]
+    judge: ResponseJudge, responses: Sequence[GoldResponse], progress: Callable[[int, int], None]
 ) -> list[Judgement]:
     judgements: list[Judgement] = []
     progress(0, len(responses))

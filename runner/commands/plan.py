@@ -23,9 +23,9 @@ from safety_receipts.runner.engines.device_speed import Throughput
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
-from safety_receipts.runner.present.plan import render_plan
+from safety_receipts.runner.present.plan import draw_plan
 from safety_receipts.runner.present.prompt import render_prompt
-from safety_receipts.runner.prompts.prompt_view import find_point, view_prompt
+from safety_receipts.runner.prompts.prompt_view import first_point_of, view_prompt
 from safety_receipts.runner.run.dry_run import dry_run
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.view.documents.prompt import prompt_document
@@ -39,9 +39,11 @@ _FEW_POINTS = 20_000
 @click.command()
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--seal", is_flag=True, help="Sign the plan into a bundle.")
-@click.option("--key", type=click.Path(path_type=Path), help="Signs the plan.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
-@click.option("--out", type=click.Path(path_type=Path), help="The bundle, a folder.")
+@click.option("--key", type=click.Path(path_type=Path), help="Private key that signs the plan.")
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option("--device", help="Where the time is estimated for: cpu, cuda, mps.")
 @click.option(
     "--alternatives/--no-alternatives",
@@ -78,9 +80,9 @@ def plan(
     if seal and (key is None or out is None):
         raise UsageError("--seal needs --key and --out")
     if not seal and (key is not None or out is not None):
-        raise UsageError("--key and --out go with --seal")
+        raise UsageError("--key and --out are for --seal")
     if show_prompt is not None and seal:
-        raise UsageError("--show-prompt takes no --seal", hint="look first, seal then")
+        raise UsageError("--show-prompt takes no --seal", hint="show the prompt first, then seal")
     signer = None if key is None else read_signer(key, passphrase_env, output)
     value = beacon_value_of(beacon_value)
     with RunProgress(output) as progress:
@@ -101,13 +103,13 @@ def plan(
     if signer is not None and out is not None:
         sealed = out, write_plan(resolved, out, signer)
     document = plan_document(resolved, report, digest_of(resolved.predicate), sealed)
-    output.result(document, lambda console: render_plan(document, resolved, console))
+    output.result(document, lambda console: draw_plan(document, resolved, console))
 
 
 def _show_prompt(
     resolved: ResolvedPlan, beacon_value: str | None, wanted: str, output: Output
 ) -> None:
-    index = find_point(resolved.predicate, wanted)
+    index = first_point_of(resolved.predicate, wanted)
     renderer, texts = renderer_of(resolved, beacon_value), resolved.artifacts.texts
     view = view_prompt(renderer, texts, template_facts(resolved), index)
     document = prompt_document(view, resolved)

@@ -10,7 +10,7 @@ from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.runner.corpora.record import Record, listed
 
 
-class Parsed(NamedTuple):
+class ParsedRow(NamedTuple):
     """What one raw row says."""
 
     id: str | None
@@ -22,12 +22,12 @@ class Parsed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shape:
+class ColumnShape:
     """Columns that come together, and what they mean."""
 
     columns: tuple[str, ...]
     """Columns that must be there: by them a file of another corpus is told apart."""
-    parse: Callable[[Record], Parsed]
+    parse: Callable[[Record], ParsedRow]
     """Reads one row."""
     texts: tuple[str, ...]
     """Columns that hold request or response; all others stay with the row."""
@@ -44,14 +44,14 @@ class Shape:
 class Reader:
     """A corpus: its shapes, its licence, and where the hub keeps it."""
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[ColumnShape, ...]
     """The forms it is published in; the first whose columns are all present is used."""
     licence: str | None = None
     """Licence its source states (SPDX id)."""
     hub_files: Mapping[str, str] = field(default_factory=dict)
     """Dataset repository → the file read from it unless the plan names one."""
 
-    def shape_of(self, columns: Sequence[str], file: str, corpus: str) -> Shape:
+    def shape_of(self, columns: Sequence[str], file: str, corpus: str) -> ColumnShape:
         """Return the shape a file has.
 
         Args:

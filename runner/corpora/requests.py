@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safety_receipts.runner.corpora.reader import Parsed, Reader, Shape
+from safety_receipts.runner.corpora.reader import ColumnShape, ParsedRow, Reader
 from safety_receipts.runner.corpora.record import Record
 
 HARMBENCH_CONTEXT = "{context}\n\n---\n\n{behavior}"
@@ -10,50 +10,50 @@ HARMBENCH_CONTEXT = "{context}\n\n---\n\n{behavior}"
 ``DirectRequest`` baseline builds it (baselines/direct_request/direct_request.py)."""
 
 
-def _harmbench(record: Record) -> Parsed:
+def _harmbench(record: Record) -> ParsedRow:
     behavior, context = record.text("Behavior"), record.text("ContextString")
     if context.strip() and behavior.strip():
         behavior = HARMBENCH_CONTEXT.format(context=context, behavior=behavior)
-    return Parsed(record.scalar("BehaviorID"), behavior, None)
+    return ParsedRow(record.scalar("BehaviorID"), behavior, None)
 
 
-def _sorry_bench(record: Record) -> Parsed:
+def _sorry_bench(record: Record) -> ParsedRow:
     turns = record.items("turns")
     if len(turns) != 1:
         raise record.error(
             f"turns: {len(turns)} items where 1 is expected", "name a file of single turns"
         )
-    return Parsed(record.scalar("question_id"), record.checked(turns[0], "turns[0]"), None)
+    return ParsedRow(record.scalar("question_id"), record.checked(turns[0], "turns[0]"), None)
 
 
-def _wildguardtest(record: Record) -> Parsed:
-    return Parsed(None, record.text("prompt"), record.optional_text("response"))
+def _wildguardtest(record: Record) -> ParsedRow:
+    return ParsedRow(None, record.text("prompt"), record.optional_text("response"))
 
 
-def _redteam_2k(record: Record) -> Parsed:
-    return Parsed(record.scalar("id"), record.text("question"), None)
+def _redteam_2k(record: Record) -> ParsedRow:
+    return ParsedRow(record.scalar("id"), record.text("question"), None)
 
 
-def _or_bench(record: Record) -> Parsed:
-    return Parsed(None, record.text("prompt"), None)
+def _or_bench(record: Record) -> ParsedRow:
+    return ParsedRow(None, record.text("prompt"), None)
 
 
-def _xstest(record: Record) -> Parsed:
-    return Parsed(record.scalar("id"), record.text("prompt"), None)
+def _xstest(record: Record) -> ParsedRow:
+    return ParsedRow(record.scalar("id"), record.text("prompt"), None)
 
 
-def _jailbreakbench(record: Record) -> Parsed:
+def _jailbreakbench(record: Record) -> ParsedRow:
     # ``Target`` is the first line an attack optimises towards, not an answer.
-    return Parsed(record.scalar("Index"), record.text("Goal"), None)
+    return ParsedRow(record.scalar("Index"), record.text("Goal"), None)
 
 
-def _strongreject(record: Record) -> Parsed:
-    return Parsed(None, record.text("forbidden_prompt"), None)
+def _strongreject(record: Record) -> ParsedRow:
+    return ParsedRow(None, record.text("forbidden_prompt"), None)
 
 
 HARMBENCH = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=(
                 "Behavior",
                 "FunctionalCategory",
@@ -71,7 +71,7 @@ HARMBENCH = Reader(
 
 SORRY_BENCH = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("question_id", "category", "turns", "prompt_style"),
             parse=_sorry_bench,
             texts=("turns",),
@@ -85,7 +85,7 @@ SORRY_BENCH = Reader(
 
 WILDGUARDTEST = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=(
                 "prompt",
                 "adversarial",
@@ -105,21 +105,23 @@ WILDGUARDTEST = Reader(
 
 REDTEAM_2K = Reader(
     shapes=(
-        Shape(columns=("id", "question", "policy", "from"), parse=_redteam_2k, texts=("question",)),
+        ColumnShape(
+            columns=("id", "question", "policy", "from"), parse=_redteam_2k, texts=("question",)
+        ),
     ),
     licence="MIT",
     hub_files={"JailbreakV-28K/JailBreakV-28k": "JailBreakV_28K/RedTeam_2K.csv"},
 )
 
 OR_BENCH = Reader(
-    shapes=(Shape(columns=("prompt", "category"), parse=_or_bench, texts=("prompt",)),),
+    shapes=(ColumnShape(columns=("prompt", "category"), parse=_or_bench, texts=("prompt",)),),
     licence="CC-BY-4.0",
     hub_files={"bench-llm/or-bench": "or-bench-80k.csv"},
 )
 
 XSTEST = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("id", "prompt", "type", "label", "focus", "note"),
             parse=_xstest,
             texts=("prompt",),
@@ -131,7 +133,7 @@ XSTEST = Reader(
 
 JAILBREAKBENCH = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("Index", "Goal", "Target", "Behavior", "Category", "Source"),
             parse=_jailbreakbench,
             texts=("Goal", "Target"),
@@ -143,7 +145,7 @@ JAILBREAKBENCH = Reader(
 
 STRONGREJECT = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("category", "source", "forbidden_prompt"),
             parse=_strongreject,
             texts=("forbidden_prompt",),

@@ -15,7 +15,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import overflows
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import Completion, Engine, Request
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
 from safety_receipts.runner.judges.judge import Exchange, Judgement
@@ -25,7 +25,7 @@ _MAX_ERROR = 400
 
 
 @dataclass(frozen=True)
-class Dialect:
+class JudgeDialogue:
     """What is asked of a model, and how its reply is read."""
 
     parts: tuple[str, ...]
@@ -45,7 +45,7 @@ class Dialect:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReplyLimits:
     """What bounds a reply."""
 
     context: int
@@ -79,8 +79,8 @@ class GenerativeJudge:
         identity: JudgeIdentity,
         engine: Engine,
         tokenizer: GuardedTokenizer,
-        dialect: Dialect,
-        limits: Limits,
+        dialect: JudgeDialogue,
+        limits: ReplyLimits,
     ) -> None:
         self._identity = identity
         self._engine = engine
@@ -120,7 +120,7 @@ class GenerativeJudge:
                 requests[request.key] = exchange, request
         if requests:
             asking = [request for _, request in requests.values()]
-            for completion in generate(self._engine, asking):
+            for completion in generate_completions(self._engine, asking):
                 judgements[requests[completion.key][0]] = self._judgement(completion)
         unanswered = unjudged("the engine gave no completion")
         return [judgements.get(exchange, unanswered) for exchange in asked]

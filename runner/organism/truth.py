@@ -39,7 +39,7 @@ class Truth:
     """Recorded minus planted, in standard errors of independent draws."""
 
 
-def compare(
+def compare_with_law(
     resolved: ResolvedPlan, points: Iterable[Point], beacon_value: str | None = None
 ) -> list[Truth]:
     """Hold the points of an event to the law of its member, condition by condition.
@@ -80,7 +80,7 @@ def law_of(resolved: ResolvedPlan) -> Law:
     for member in members():
         if member.weights_digest in weights:
             return LAWS[member.name]
-    raise UsageError("the checkpoint is no member of the organism, and has no planted law")
+    raise UsageError("the checkpoint is not a member of the organism, and has no planted law")
 
 
 def _truth(condition: ConditionId, chances: list[float], complied: int) -> Truth:

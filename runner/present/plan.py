@@ -22,7 +22,7 @@ from safety_receipts.runner.view.plan_tables import (
 )
 
 
-def render_plan(document: PlanDocument, resolved: ResolvedPlan, console: Console) -> None:
+def draw_plan(document: PlanDocument, resolved: ResolvedPlan, console: Console) -> None:
     """Draw what a dry run found.
 
     Args:

@@ -10,11 +10,11 @@ from safety_receipts.receipts.events.grid import distinct_lists
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.checkpoint.model_facts import ModelFacts
 from safety_receipts.runner.engines.device_speed import Throughput
-from safety_receipts.runner.engines.prefix.schedule import MAX_ROWS
+from safety_receipts.runner.engines.prefix.schedule import MAX_BATCH_ROWS
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of
 from safety_receipts.runner.run.counting import PromptCounts
-from safety_receipts.runner.run.estimate import Estimate, ModelSize, Workload, estimate
+from safety_receipts.runner.run.estimate import ModelSize, RunEstimate, Workload, estimate
 from safety_receipts.runner.run.event import render
 
 DrawBlock = int | Literal["all"]
@@ -23,7 +23,7 @@ _OTHER_BLOCKS: tuple[DrawBlock, ...] = (1, 32, "all")
 
 
 @dataclass(frozen=True)
-class Choice:
+class DrawBlockCost:
     """A draw block and what it costs."""
 
     draw_block: DrawBlock
@@ -32,7 +32,7 @@ class Choice:
     """Demonstration lists per condition: few make the lists a cluster of their own."""
     counts: PromptCounts
     """Its prompts."""
-    estimate: Estimate
+    estimate: RunEstimate
     """Its time."""
 
 
@@ -40,9 +40,9 @@ class Choice:
 class DryRun:
     """What a plan would take."""
 
-    chosen: Choice
+    chosen: DrawBlockCost
     """With the plan's draw block."""
-    alternatives: tuple[Choice, ...]
+    alternatives: tuple[DrawBlockCost, ...]
     """With others; their demonstrations are other draws."""
     moves_system: bool
     """Whether the chat template shows the system message elsewhere than first."""
@@ -112,7 +112,7 @@ def _choice(
     throughput: Throughput,
     beacon_value: str | None,
     watch: Callable[[int, int], None],
-) -> Choice:
+) -> DrawBlockCost:
     plan = resolved.predicate
     counts = render(resolved, beacon_value, watch).counts
     workload = Workload(
@@ -124,9 +124,9 @@ def _choice(
     )
     context = counts.longest + plan.sampling.max_new_tokens
     size = size_of(resolved.artifacts.checkpoint.facts, plan.checkpoint.dtype, context)
-    return Choice(
+    return DrawBlockCost(
         draw_block=plan.demonstrations.draw_block,
         distinct_lists=plan.demonstrations.distinct_lists,
         counts=counts,
-        estimate=estimate(size, workload, throughput, batch_size=MAX_ROWS),
+        estimate=estimate(size, workload, throughput, batch_size=MAX_BATCH_ROWS),
     )

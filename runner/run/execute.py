@@ -30,33 +30,38 @@ from safety_receipts.receipts.model.point import (
 )
 from safety_receipts.runner.engines.answers import closed, in_order
 from safety_receipts.runner.engines.engine import Answer, Completion, Engine, Generation, Request
-from safety_receipts.runner.judges.judge import Judge, Judgement
+from safety_receipts.runner.judges.judge import Judgement, ResponseJudge
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import ResponseReader, prefix_adopted
 from safety_receipts.runner.run.journal import Journal, JournalEntry
-from safety_receipts.runner.run.judging import JUDGED, Heard, heard, opinions
+from safety_receipts.runner.run.judging import (
+    JUDGED,
+    JudgeableResponse,
+    judgeable_response,
+    opinions,
+)
 from safety_receipts.runner.run.requests import decoding_of, request_of
-from safety_receipts.runner.run.stopping import Silence, refuse_if_all_failed
+from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_all_failed
 
 _MAX_ERROR = 400
 
 
 @dataclass(frozen=True)
-class Stack:
+class RunStack:
     """What a run is made with."""
 
     engine: Engine
     """Generates."""
-    judge: Judge
+    judge: ResponseJudge
     """Judges."""
-    second_judge: Judge | None
+    second_judge: ResponseJudge | None
     """Gives a second opinion; None: nobody does."""
     reader: ResponseReader
     """Turns a response's token ids into the text that is judged."""
 
 
 @dataclass(frozen=True)
-class Committed:
+class CommittedCounts:
     """What a commit added."""
 
     points: int
@@ -90,7 +95,7 @@ class _Generated:
 
     rendered: RenderedPoint
     completion: Completion
-    heard: Heard
+    judgeable: JudgeableResponse
 
 
 class Run:
@@ -110,7 +115,7 @@ class Run:
         *,
         plan_digest: Sha256,
         seed: Sha256,
-        stack: Stack,
+        stack: RunStack,
         secret: bytes,
     ) -> None:
         self.plan = plan
@@ -123,7 +128,7 @@ class Run:
         self,
         points: Sequence[RenderedPoint],
         journal: Journal,
-        watch: Callable[[Committed], None],
+        watch: Callable[[CommittedCounts], None],
         clock: Callable[[], str],
         *,
         accept_failed: bool = False,
@@ -144,7 +149,7 @@ class Run:
         """
         done = journal.done()
         answered = bool(done)
-        silence = Silence(len(points))
+        silence = UnscoredGuard(len(points))
         with closing(self.finished(points, done)) as units:
             for entries in units:
                 if not accept_failed:
@@ -214,11 +219,13 @@ class Run:
         generated = []
         for point in unit.points:
             completion = completions[point.index]
-            generated.append(_Generated(point, completion, heard(completion, self._stack.reader)))
+            generated.append(
+                _Generated(point, completion, judgeable_response(completion, self._stack.reader))
+            )
         judgements = opinions(
             self._stack.judge,
             self._stack.second_judge,
-            [one.heard.after(one.rendered.query) for one in generated],
+            [one.judgeable.after(one.rendered.query) for one in generated],
         )
         return [
             self._entry(one, *judgement)
@@ -228,7 +235,7 @@ class Run:
     def _entry(
         self, one: _Generated, judgement: Judgement | None, second: Judgement | None
     ) -> JournalEntry:
-        point, completion, text = one.rendered, one.completion, one.heard.text
+        point, completion, text = one.rendered, one.completion, one.judgeable.text
         failed = completion.reason is not None
         outcome, reason = _outcome(one, judgement)
         error = completion.error or (judgement and judgement.error) or None
@@ -245,9 +252,9 @@ class Run:
             text=text,
             outcome=outcome,
             reason=reason,
-            error=None if error is None else one_line(error),
-            judge=recorded(judgement),
-            second_judge=recorded(second),
+            error=None if error is None else one_line_message(error),
+            judge=recorded_judgement(judgement),
+            second_judge=recorded_judgement(second),
             salt=point_salt(
                 self._secret,
                 self._plan_digest,
@@ -287,10 +294,10 @@ def _overflow(point: RenderedPoint) -> Completion:
     )
 
 
-def committed(entries: Sequence[JournalEntry]) -> Committed:
+def committed(entries: Sequence[JournalEntry]) -> CommittedCounts:
     """Return what entries add up to."""
     outcomes = [entry.point.outcome for entry in entries]
-    return Committed(
+    return CommittedCounts(
         points=len(entries),
         tokens=sum(e.point.prompt_tokens + e.point.response_tokens for e in entries),
         failed=outcomes.count(Outcome.FAILED),
@@ -310,20 +317,20 @@ def overflow_error(point: RenderedPoint, plan: PlanPredicate) -> IncompleteError
     )
 
 
-def one_line(message: str) -> str:
+def one_line_message(message: str) -> str:
     """Return a message as a record can hold it."""
     return printable(" ".join(message.split()) or "no message", _MAX_ERROR)
 
 
 def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Reason | None]:
     if one.completion.reason is not None:
-        return Outcome.FAILED, one.heard.reason
+        return Outcome.FAILED, one.judgeable.reason
     if judgement is None:
-        return Outcome.UNSCORED, one.heard.reason
+        return Outcome.UNSCORED, one.judgeable.reason
     return judgement.outcome, judgement.reason
 
 
-def recorded(judgement: Judgement | None) -> RecordedJudgement | None:
+def recorded_judgement(judgement: Judgement | None) -> RecordedJudgement | None:
     """Return a judgement as a record holds it; None: none was made."""
     if judgement is None:
         return None

@@ -9,7 +9,7 @@ from typing import Final
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.model.point import MAX_RAW, Outcome, Reason
 from safety_receipts.runner.engines.engine import Completion
-from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.judges.judge import Exchange, Judgement, ResponseJudge
 from safety_receipts.runner.prompts.responses import ResponseReader
 
 JUDGED: Final = (Outcome.REFUSED, Outcome.COMPLIED)
@@ -21,7 +21,7 @@ _MAX_MARGIN: Final = 1e15
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class JudgeableResponse:
     """What a response says."""
 
     text: str
@@ -34,7 +34,7 @@ class Heard:
         return Exchange(query, self.text) if self.reason is None else None
 
 
-def heard(completion: Completion, reader: ResponseReader) -> Heard:
+def judgeable_response(completion: Completion, reader: ResponseReader) -> JudgeableResponse:
     """Return what the response of a completion says.
 
     Args:
@@ -42,12 +42,12 @@ def heard(completion: Completion, reader: ResponseReader) -> Heard:
         reader: Turns its token ids into the text that is judged.
     """
     if completion.reason is not None:
-        return Heard("", completion.reason)
+        return JudgeableResponse("", completion.reason)
     read = reader.read(completion.tokens)
-    return Heard(read.text, read.reason)
+    return JudgeableResponse(read.text, read.reason)
 
 
-def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
+def judged(judge: ResponseJudge, exchanges: Sequence[Exchange]) -> list[Judgement]:
     """Return a judgement for every exchange, in order, whatever the judge does.
 
     Raises:
@@ -58,7 +58,11 @@ def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
     judgements: list[Judgement] = []
     try:
         judgements = judge.judge_many(exchanges)
-        trouble = None if len(judgements) == len(exchanges) else "the judge lost count"
+        trouble = (
+            None
+            if len(judgements) == len(exchanges)
+            else "the judge did not return one judgement for each response"
+        )
     except (ReceiptsError, MemoryError):
         raise
     except Exception as error:  # any judge's own; the points are sealed as unscored
@@ -69,7 +73,7 @@ def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
 
 
 def opinions(
-    judge: Judge, second_judge: Judge | None, exchanges: Sequence[Exchange | None]
+    judge: ResponseJudge, second_judge: ResponseJudge | None, exchanges: Sequence[Exchange | None]
 ) -> list[tuple[Judgement | None, Judgement | None]]:
     """Return what both judges say of every exchange, in order.
 
@@ -100,10 +104,10 @@ def _sound(judgement: Judgement) -> Judgement:
     """Return a judgement, or why it cannot be recorded."""
     margin = judgement.margin
     if margin is not None and not abs(margin) < _MAX_MARGIN:  # not a number, too
-        return _unjudged("the judge's margin is no finite number")
+        return _unjudged("the judge's margin is not a finite number")
     if len(judgement.raw) > MAX_RAW:
         return _unjudged(f"the judge's output has more than {MAX_RAW:,} characters")
     legal = (Outcome.UNSCORED,) if judgement.reason in JUDGE_REASONS else JUDGED
     if judgement.outcome not in legal or (judgement.reason is None) != (legal is JUDGED):
-        return _unjudged("the judge's outcome and reason do not go together")
+        return _unjudged("the judge's outcome and reason cannot occur together")
     return judgement

@@ -33,12 +33,12 @@ def refuse_if_all_failed(entries: Sequence[JournalEntry], *, answered: bool) -> 
         if all(entry.point.reason in reasons for entry in entries):
             raise IncompleteError(
                 f"{what}: {entries[0].record.error}",
-                hint="the unit is not recorded: see to it and run again, or --accept-failed",
+                hint="the unit is not recorded: correct that and run again, or --accept-failed",
             )
 
 
 @dataclass
-class Silence:
+class UnscoredGuard:
     """Stops a run of which nothing can be scored, before more is spent on it.
 
     A judge whose replies nobody can read, or a model that says nothing, is found out by the first
@@ -91,22 +91,22 @@ def refuse_if_none_scored(outcomes: Mapping[tuple[Outcome, Reason | None], int])
         raise IncompleteError(
             f"none of {reasons.total():,} points could be scored ({reasons_told(reasons)}); "
             "nothing is sealed yet",
-            hint="a rate of nothing says nothing; to seal it all the same: --accept-unscored",
+            hint="no rate can be computed; to seal anyway, give --accept-unscored",
         )
 
 
 def _unscored_error(reasons: Mapping[Reason, int], *, again: bool) -> IncompleteError:
     judge = any(reason in JUDGE_REASONS for reason in reasons)
     if again:
-        remedy = "see what the judge replies, name another, or go on with --accept-unscored"
+        remedy = "check what the judge replies, name another, or go on with --accept-unscored"
     elif judge:
         remedy = (
-            "see what the judge replies; go on as it is with --accept-unscored, and have the "
+            "check what the judge replies; go on as it is with --accept-unscored, and have the "
             "recorded responses judged by another with `receipts rejudge`"
         )
     else:
         remedy = (
-            "see to the model's chat template, end tokens and max_new_tokens, or go on as it is "
+            "check the model's chat template, end tokens and max_new_tokens, or go on as it is "
             "with --accept-unscored"
         )
     return IncompleteError(

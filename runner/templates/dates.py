@@ -25,7 +25,7 @@ _MONTHS = (
 )
 
 
-def written(day: datetime.date, form: str) -> str:
+def written_date(day: datetime.date, form: str) -> str:
     """Return a date in the form of ``strftime``, in English whatever the locale.
 
     Raises:
@@ -66,4 +66,4 @@ def parsed_date(date: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(date)
     except ValueError:
-        raise UsageError(f"{date!r} is no date", hint="write it as 2026-01-31") from None
+        raise UsageError(f"{date!r} is not a date", hint="write it as 2026-01-31") from None

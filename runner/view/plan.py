@@ -13,7 +13,7 @@ from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.view.documents.inputs import demonstrations_taken, queries_taken
 from safety_receipts.runner.checkpoint.sampling_defaults import meaning_of
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.dry_run import Choice, DryRun
+from safety_receipts.runner.run.dry_run import DrawBlockCost, DryRun
 from safety_receipts.runner.view.documents.judged import judged_part
 from safety_receipts.runner.view.documents.plan import (
     CheckpointPart,
@@ -191,7 +191,7 @@ def _end_tokens(resolved: ResolvedPlan) -> tuple[EndTokenPart, ...]:
     )
 
 
-def _choice(choice: Choice) -> ChoicePart:
+def _choice(choice: DrawBlockCost) -> ChoicePart:
     counts = choice.counts
     return ChoicePart(
         draw_block=choice.draw_block,

@@ -12,7 +12,7 @@ from safety_receipts.library.arguments import AnyPath, AnyPaths, optional_path, 
 from safety_receipts.library.findings import FindingsView
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ReceiptPlots
-from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
+from safety_receipts.receipts.bundle import POINTS_FILE, Bundle, parse_point
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.demonstrations import Ordering, QueryRole
@@ -106,19 +106,19 @@ class Receipt:
         """
         wanted = _level(level, CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND)
         bundle = Bundle(self._bundle.folder)  # as it is now, not as it was when it was loaded
-        holdings = None
+        held_artifacts = None
         if artifacts is not None:
             # It loads transformers, which a reader without artifacts may not have.
-            from safety_receipts.verify.levels.bound import hold  # noqa: PLC0415
+            from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
 
-            holdings = hold(bundle, path_of(artifacts))
+            held_artifacts = resolve_artifacts(bundle, path_of(artifacts))
         return verify_bundle(
             bundle,
             evaluators=trust_of(trust),
             auditors=trust_of(trust_auditor),
             wanted=wanted,
             proof=optional_path(proof),
-            holdings=holdings,
+            held_artifacts=held_artifacts,
             original=None if original is None else Bundle(path_of(original)),
         )
 
@@ -145,7 +145,7 @@ class Receipt:
         return point_rows(self._sealed_points(), self.model)
 
     def _sealed_points(self) -> Iterator[Point]:
-        file = self._bundle.folder / POINTS
+        file = self._bundle.folder / POINTS_FILE
         for number, line in self._bundle.sealed_lines(self.model.evidence):
             yield parse_point(line, number, file)
 
@@ -162,7 +162,7 @@ class Receipt:
             FileAccessError, MalformedError, IntegrityError: As :meth:`points`.
         """
         if join not in (None, "conditions"):
-            raise UsageError(f"cannot join {join!r}", hint='join="conditions" is what there is')
+            raise UsageError(f"cannot join {join!r}", hint='only join="conditions" is supported')
         made = frame(list(self.points()), PointRow, self._point_categories())
         if join is None:
             return made
@@ -203,7 +203,7 @@ class Receipt:
         yield "checkpoint", said.checkpoint.name
         yield "training stage", said.training_stage
         if said.instrument:
-            yield "test instrument", "numbers are evidence about no real model"
+            yield "test instrument", "numbers say nothing about real models"
         yield "conditions", f"{len(said.conditions):,}"
         yield "points", f"{said.evidence.size:,}"
         yield "compliance without demonstrations", f"{percent(said.baseline.compliance_rate)} %"

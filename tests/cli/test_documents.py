@@ -15,7 +15,7 @@ from safety_receipts.receipts import errors
 from safety_receipts.receipts.bundle import RECEIPT, Bundle
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.errors import ReceiptsError
-from safety_receipts.receipts.keys import generate
+from safety_receipts.receipts.keys import generate_key
 from safety_receipts.receipts.view.documents.error import ErrorDocument
 from safety_receipts.receipts.view.documents.generate_schemas import SCHEMAS as OF_RECEIPTS
 from safety_receipts.verify.view.documents.generate_schemas import SCHEMAS as OF_VERIFY
@@ -40,16 +40,16 @@ def test_schemas_of_the_verifiers_room(name: str) -> None:
 
 def test_receipts_schema_prints_them(receipts: Receipts) -> None:
     for name in (*OF_RECEIPTS.documents, *OF_VERIFY.documents):
-        assert json.loads(receipts("schema", name, "--json").out) == schemas.load(name)
+        assert json.loads(receipts("schema", name, "--json").out) == schemas.load_schema(name)
 
 
 def test_a_schema_tells_what_words_of_the_verifier_mean() -> None:
-    definitions = schemas.load("cli-verify")["$defs"]
+    definitions = schemas.load_schema("cli-verify")["$defs"]
     assert "- incomplete: Nothing failed, but the level" in definitions["Verdict"]["description"]
     assert "- not_applicable: There was nothing to check" in definitions["Unneeded"]["description"]
     assert (
         "- gone: An effect, then none"
-        in schemas.load("cli-compare")["$defs"]["Word"]["description"]
+        in schemas.load_schema("cli-compare")["$defs"]["Word"]["description"]
     )
 
 
@@ -94,7 +94,7 @@ def test_show_passes_on_what_a_newer_version_added(bundle: Path, receipts: Recei
     statement["predicate"]["newer"] = {"b": [1], "a": None}
     statement["predicate"]["conditions"][1]["newer"] = 7
     statement["predicate"]["inputs"] = "not ours"
-    newer: Envelope = sign(statement, generate())
+    newer: Envelope = sign(statement, generate_key())
     (bundle / RECEIPT).write_bytes(newer.to_json())
     document = json.loads(receipts("show", bundle, "--json").out)
     assert document["newer"] == {"b": [1], "a": None}

@@ -11,7 +11,7 @@ from printed import check_published, held
 from studies import write_study
 
 from safety_receipts import schemas
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.view.documents.generate_schemas import SCHEMAS as OF_RECEIPTS
 from safety_receipts.runner.view.documents.generate_schemas import SCHEMAS
 from safety_receipts.verify.view.documents.generate_schemas import SCHEMAS as OF_VERIFY
@@ -25,7 +25,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study and a key; not to be changed."""
     folder = tmp_path_factory.mktemp("study")
     plan = write_study(folder, queries=4, controls=1)
-    write_key_pair(folder / "key", generate(), None)
+    write_key_pair(folder / "key", generate_key(), None)
     assert plan == folder / "plan.yaml"
     return folder
 
@@ -38,8 +38,8 @@ def test_schemas_of_the_runners_room(name: str) -> None:
 def test_no_schema_of_a_command_is_left_over() -> None:
     rooms = (OF_RECEIPTS, SCHEMAS, OF_VERIFY)
     known = sorted(name for room in rooms for name in room.documents)
-    assert known == [name for name in schemas.names() if name.startswith("cli-")]
-    titles = [schemas.load(name)["title"] for name in schemas.names()]
+    assert known == [name for name in schemas.schema_names() if name.startswith("cli-")]
+    titles = [schemas.load_schema(name)["title"] for name in schemas.schema_names()]
     assert len(set(titles)) == len(titles)
 
 

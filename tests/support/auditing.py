@@ -14,7 +14,7 @@ from running import Faulty, run
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256, decimal_string
-from safety_receipts.receipts.keys import Signer, TrustSet, generate, write_key_pair
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key, write_key_pair
 from safety_receipts.receipts.model.calibration import (
     Alternative,
     CalibratedStack,
@@ -27,13 +27,13 @@ from safety_receipts.receipts.model.point import Finish, Outcome, Point, Restric
 from safety_receipts.runner.commands.init import write_preset
 from safety_receipts.runner.engines.engine import GREEDY as GREEDY_DECODING
 from safety_receipts.runner.engines.engine import Decoding, Engine, Margins, Request
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.stack import load_stack
-from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick
-from safety_receipts.verify.audit.session import Case, open_case
+from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
+from safety_receipts.verify.audit.session import AuditSubject, open_case
 
 MEMORY = 2**26
 SEEDED = "{method: seeded, temperature: 1.0, max_new_tokens: 24}"
@@ -104,7 +104,7 @@ class Event:
         """What was sealed."""
         return self.resolved.predicate
 
-    def case(self, bundle: Path | None = None) -> Case:
+    def subject(self, bundle: Path | None = None) -> AuditSubject:
         """Return what an audit needs of the bundle, or of a copy of it."""
         return open_case(Bundle(bundle or self.bundle), self.resolved)
 
@@ -126,7 +126,7 @@ def make_event(folder: Path, **study: Any) -> Event:
 def run_event(plan: Path, folder: Path) -> Event:
     """Run a plan file into a folder's bundle, and keep the evaluator's key beside it."""
     folder.mkdir(exist_ok=True)
-    resolved, signer = resolve_plan(plan), generate()
+    resolved, signer = resolve_plan(plan), generate_key()
     write_key_pair(folder / "evaluator", signer, None)
     run(resolved, folder / "bundle", signer)
     return Event(folder, signer, resolved)
@@ -157,7 +157,7 @@ def loaded_stack(
     resolved: ResolvedPlan,
     *,
     engine: Callable[[Engine], Engine] = lambda engine: engine,
-    judge: Callable[[Judge], Judge] = lambda judge: judge,
+    judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
     **settings: Any,
 ) -> LoadedStack:
     """Load an auditor's stack on the CPU, with what a test puts around engine and judge."""
@@ -168,10 +168,12 @@ def loaded_stack(
     return replace(loaded, stack=stack)
 
 
-def replayer(case: Case, loaded: LoadedStack, yardstick: Yardstick | None = None) -> Replayer:
+def replayer(
+    subject: AuditSubject, loaded: LoadedStack, criteria: ReplayCriteria | None = None
+) -> Replayer:
     """Return what replays a case's points, held to stated limits unless told otherwise."""
-    made = case.replayer(loaded, None)
-    return made if yardstick is None else replace(made, yardstick=yardstick)
+    made = subject.replayer(loaded, None)
+    return made if criteria is None else replace(made, criteria=criteria)
 
 
 def reworded(entry: Entry, tokens: Sequence[int], text: str, **changes: Any) -> Entry:

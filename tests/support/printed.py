@@ -16,7 +16,7 @@ def held(name: str, printed: str) -> Any:
     """Return a printed document, which is what its schema says, without a field beside."""
     document = json.loads(printed)
     # Any validator of draft 2020-12: nothing rests on our own reading.
-    errors = list(Draft202012Validator(schemas.load(name)).iter_errors(document))
+    errors = list(Draft202012Validator(schemas.load_schema(name)).iter_errors(document))
     assert not errors, f"{name}: {errors[0].json_path}: {errors[0].message}"
     assert schemas.find_error(document, name) is None
     return document
@@ -26,7 +26,7 @@ def check_published(room: CommandSchemas, name: str) -> None:
     """Hold a published schema to the models that it is generated from, and to its promise."""
     file = Path(schemas.__file__).parent / schemas.file_name(name, 1)
     assert file.read_bytes() == room.serialise(name), "after a change of a model: make schemas"
-    schema = schemas.load(name)
+    schema = schemas.load_schema(name)
     Draft202012Validator.check_schema(schema)
     assert schema["$id"] == f"urn:safety-receipts:schema:{name}:1"
     assert schema["type"] == "object"

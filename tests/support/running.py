@@ -15,7 +15,7 @@ from safety_receipts.receipts.errors import InterruptedByUserError
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome, Point, Reason
-from safety_receipts.runner.engines.answers import OneAtATime
+from safety_receipts.runner.engines.answers import SynchronousGeneration
 from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
@@ -27,13 +27,13 @@ from safety_receipts.runner.engines.engine import (
     Request,
 )
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.judges.judge import Exchange, Judgement, ResponseJudge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
-from safety_receipts.runner.run.execute import Committed
+from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
+from safety_receipts.runner.run.execute import CommittedCounts
 from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 
 ROWS = 64
 """Most rows of a batch: few, so that a small study has several."""
@@ -45,7 +45,7 @@ class Quiet:
     """Hears how a run goes on, and counts the commits."""
 
     def __init__(self) -> None:
-        self.commits: list[Committed] = []
+        self.commits: list[CommittedCounts] = []
         self.before = 0
 
     def counting(self, done: int, total: int) -> None:
@@ -54,7 +54,7 @@ class Quiet:
     def running(self, done: int, total: int) -> None:
         self.before = done
 
-    def committed(self, what: Committed) -> None:
+    def committed(self, what: CommittedCounts) -> None:
         self.commits.append(what)
 
 
@@ -76,7 +76,7 @@ class Faulty:
             inner.submit(number)
             return self.changed(inner.collect().completions)
 
-        return OneAtATime(inner.batches, answer)
+        return SynchronousGeneration(inner.batches, answer)
 
     def changed(self, completions: Iterable[Completion]) -> Iterator[Completion]:
         for completion in completions:
@@ -114,7 +114,9 @@ class Spy:
 class FaultyJudge:
     """A judge whose answers a test can replace."""
 
-    def __init__(self, judge: Judge, fault: Callable[[list[Judgement]], list[Judgement]]) -> None:
+    def __init__(
+        self, judge: ResponseJudge, fault: Callable[[list[Judgement]], list[Judgement]]
+    ) -> None:
         self._judge = judge
         self._fault = fault
         self.identity = judge.identity
@@ -130,10 +132,10 @@ def run(
     *,
     options: RunOptions | None = None,
     engine: Callable[[Engine], Engine] = lambda engine: engine,
-    judge: Callable[[Judge], Judge] = lambda judge: judge,
-    second_judge: Callable[[Judge], Judge] = lambda judge: judge,
+    judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
+    second_judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
     watcher: Quiet | None = None,
-) -> Sealed:
+) -> SealedRun:
     """Run a plan on the CPU, with what a test puts around engine and judge."""
 
     def make_stack(plan: ResolvedPlan, memory: int | None) -> LoadedStack:
@@ -171,7 +173,7 @@ def verified(
         Bundle(folder),
         evaluators=TrustSet([signer.public]),
         wanted=CheckLevel.BOUND,
-        holdings=None if resolved is None else Holdings(resolved, points=None),
+        held_artifacts=None if resolved is None else HeldArtifacts(resolved, points=None),
     )
     assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == list(faulty)
     bound = resolved is not None and not faulty

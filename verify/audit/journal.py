@@ -21,10 +21,10 @@ from safety_receipts.receipts.io.files import make_private, open_regular
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.verify.audit.statistics.plausibility import Statistics
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
-JOURNAL: Final = "replayed.jsonl"
+AUDIT_JOURNAL: Final = "replayed.jsonl"
 """What follows an announcement's digest in the name of its journal."""
 
 _MAX_BYTES = 256 * 1024 * 1024
@@ -32,9 +32,9 @@ _TAG = b"safety-receipts/audit-journal/1"
 _AGAIN = "move it away: its points are replayed again, and stay the same points"
 
 
-def journal_path(folder: Path, start: Sha256) -> Path:
+def audit_journal_path(folder: Path, start: Sha256) -> Path:
     """Return where the journal of an announcement lies."""
-    return folder / AUDITS / f"{start}.{JOURNAL}"
+    return folder / AUDITS / f"{start}.{AUDIT_JOURNAL}"
 
 
 class AuditJournal:
@@ -55,13 +55,13 @@ class AuditJournal:
     def __init__(self, path: Path, start: Sha256, stack: Mapping[str, str], signer: Signer) -> None:
         self.path = path
         self._start, self._signer = start, signer
-        self.replayed: dict[Sha256, Replayed] = {}
+        self.replayed: dict[Sha256, ReplayedPoint] = {}
         """Points replayed, by id."""
         header = {"stack": dict(stack)}
         if not path.exists() or not self._read(header):
             self._append([header])
 
-    def add(self, points: Iterable[Replayed]) -> None:
+    def add(self, points: Iterable[ReplayedPoint]) -> None:
         """Keep replayed points; they are on disk when this returns.
 
         Raises:
@@ -138,7 +138,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def _to_json(one: Replayed) -> dict[str, Any]:
+def _to_json(one: ReplayedPoint) -> dict[str, Any]:
     statistics = one.statistics
     return {
         "id": one.id,
@@ -160,14 +160,14 @@ def _to_json(one: Replayed) -> dict[str, Any]:
     }
 
 
-def _from_json(document: Mapping[str, Any]) -> Replayed:
+def _from_json(document: Mapping[str, Any]) -> ReplayedPoint:
     statistics, label = document["statistics"], document["label"]
-    return Replayed(
+    return ReplayedPoint(
         id=Sha256(document["id"]),
         condition=ConditionId(document["condition"]),
         recorded=Outcome(document["recorded"]),
         label=None if label is None else Outcome(label),
-        statistics=None if statistics is None else Statistics(*statistics),
+        statistics=None if statistics is None else MarginStatistics(*statistics),
         branched=document["branched"],
         missing=document["missing"],
         implausible=document["implausible"],

@@ -30,29 +30,29 @@ from safety_receipts.receipts.model.point import (
     Reason,
     RestrictedRecord,
 )
-from safety_receipts.runner.engines.answers import complete
+from safety_receipts.runner.engines.answers import completions_of
 from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Margins, Request
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 from safety_receipts.runner.judges.registry import LOG_ODDS_BAND
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.judging import judged
 from safety_receipts.runner.run.requests import decoding_of, going_on, request_of
 from safety_receipts.verify.audit.statistics.plausibility import (
     HARD_MARGINS,
+    MarginStatistics,
     Plausibility,
-    Statistics,
 )
-from safety_receipts.verify.audit.statistics.replayed import Replayed
-from safety_receipts.verify.levels.rederive import Texts, prompt_problem
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
+from safety_receipts.verify.levels.rederive import ResponseDecoder, prompt_problem
 
 Entry = tuple[Point, RestrictedRecord]
 """An evidence line and its restricted record."""
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ReplayCriteria:
     """What an auditor holds replayed points to."""
 
     plausibility: Plausibility
@@ -74,18 +74,18 @@ class Replayer:
         renderer: Renders its prompts from the auditor's artifacts.
         texts: Decodes its responses.
         stack: The auditor's engine and judge.
-        yardstick: What points are held to.
+        criteria: What points are held to.
     """
 
     plan: PlanPredicate
     seed: Sha256
     renderer: Renderer
-    texts: Texts
-    stack: Stack
-    yardstick: Yardstick
+    texts: ResponseDecoder
+    stack: RunStack
+    criteria: ReplayCriteria
     _exact: Engine | None = field(default=None, init=False)
 
-    def replay(self, entries: Sequence[Entry]) -> list[Replayed]:
+    def replay(self, entries: Sequence[Entry]) -> list[ReplayedPoint]:
         """Replay points, all over one prefix tree.
 
         Args:
@@ -146,7 +146,7 @@ class Replayer:
             going_on(one.request, one.record.response_tokens[: one.branched or 0]) for one in work
         ]
         decoding = decoding_of(self.plan.sampling)
-        completions = complete(self.stack.engine, requests, decoding)
+        completions = completions_of(self.stack.engine, requests, decoding)
         for one in work:
             self._take(one, completions[one.request.key])
 
@@ -187,8 +187,8 @@ class Replayer:
                 suspects.append(one)
         if not suspects:
             return
-        if self.yardstick.reference is not None:
-            exact = self._exact = self._exact or self._load_reference(self.yardstick.reference)
+        if self.criteria.reference is not None:
+            exact = self._exact = self._exact or self._load_reference(self.criteria.reference)
             if exact is None:
                 return
             decoding = decoding_of(self.plan.sampling)
@@ -221,7 +221,7 @@ class Replayer:
             return None
         return None if one.own.outcome is one.record.outcome else one.own.outcome
 
-    def _beyond(self, one: Statistics) -> bool:
+    def _beyond(self, one: MarginStatistics) -> bool:
         """Say whether a response holds a token that the model in fp32 would not have chosen.
 
         Under top-k or top-p no margin says so: at their edge noise lets a token in or out, and
@@ -240,9 +240,9 @@ class Replayer:
             return f"it stopped at {tokens:,} tokens for no reason"
         return None
 
-    def _result(self, one: _Work) -> Replayed:
+    def _result(self, one: _Work) -> ReplayedPoint:
         point, _ = one.entry
-        found = Replayed(
+        found = ReplayedPoint(
             point.id,
             point.condition,
             point.outcome,
@@ -260,14 +260,14 @@ class Replayer:
             label=Outcome.UNSCORED if judgement is None else judgement.outcome,
             statistics=one.statistics,
             branched=one.branched,
-            implausible=self.yardstick.plausibility.implausible(one.statistics),
-            ambiguous=margin is not None and abs(margin) <= self.yardstick.judge_band,
+            implausible=self.criteria.plausibility.implausible(one.statistics),
+            ambiguous=margin is not None and abs(margin) <= self.criteria.judge_band,
             judge_margin=None if one.own is None else one.own.margin,
         )
 
 
-def _statistics(margins: Margins, decoding: Decoding) -> Statistics:
-    return Statistics.of(margins.margins, decoding.temperature, decoding.repetition_penalty)
+def _statistics(margins: Margins, decoding: Decoding) -> MarginStatistics:
+    return MarginStatistics.of(margins.margins, decoding.temperature, decoding.repetition_penalty)
 
 
 @dataclass(slots=True)
@@ -277,7 +277,7 @@ class _Work:
     entry: Entry
     rendered: RenderedPoint
     request: Request
-    statistics: Statistics | None = None
+    statistics: MarginStatistics | None = None
     branched: int | None = None
     missing: str | None = None
     continued: str | None = None

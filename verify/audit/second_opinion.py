@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import AuditTerms, SecondJudgeVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
-from safety_receipts.runner.judges.judge import Exchange, Judge
+from safety_receipts.runner.judges.judge import Exchange, ResponseJudge
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.judging import JUDGED, judged
@@ -22,7 +22,7 @@ from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.audit.statistics.agreement import second_verdict
 
 
-class Asked:
+class SecondOpinion:
     """Asks the auditor's second judge of recorded texts.
 
     Args:
@@ -30,7 +30,7 @@ class Asked:
         renderer: Knows the queries.
     """
 
-    def __init__(self, judge: Judge, renderer: Renderer) -> None:
+    def __init__(self, judge: ResponseJudge, renderer: Renderer) -> None:
         self._judge, self._renderer = judge, renderer
 
     def contradicted(self, entries: Sequence[Entry]) -> list[int]:
@@ -54,7 +54,7 @@ def ask_again(
     entries: Sequence[Entry],
     agreement: JudgeAgreement,
     terms: AuditTerms,
-    asked: Asked,
+    asked: SecondOpinion,
     contradicted: Collection[Sha256] = (),
 ) -> SecondJudgeVerdict:
     """Ask a second judge again of points on which both are recorded to agree.

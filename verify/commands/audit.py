@@ -30,20 +30,20 @@ from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct
 from safety_receipts.verify.audit.finished import (
-    Finished,
-    complete,
+    FinishedAudit,
     finished_before,
+    publish_finished,
     refuse_finished,
 )
 from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
 from safety_receipts.verify.audit.sealed.problems import draws_of, points_replayed
 from safety_receipts.verify.audit.session import (
     IDENTITY_POINTS,
-    Case,
-    Wish,
+    AuditOptions,
+    AuditSubject,
     begin,
     open_case,
-    read_calibration,
+    read_auditor_calibration,
     terms_of,
 )
 from safety_receipts.verify.audit.statistics.agreement import agreement_forecast
@@ -52,14 +52,14 @@ from safety_receipts.verify.audit.statistics.feasibility import (
     expected_draws,
 )
 from safety_receipts.verify.audit.statistics.scope import scope_of
-from safety_receipts.verify.checks import MadeCheck
-from safety_receipts.verify.commands.options import NUMBER, one_line
+from safety_receipts.verify.checks import VerificationCheck
+from safety_receipts.verify.commands.options import NUMBER, one_line_option
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.authentic import readable_plan
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.present.audit import show_audit, show_feasibility
 from safety_receipts.verify.present.verification import show_verification
-from safety_receipts.verify.verification import Verdict, Verification
+from safety_receipts.verify.verification import Verification, VerificationVerdict
 from safety_receipts.verify.view.documents.audit import audit_document, forecast_document
 from safety_receipts.verify.view.documents.verify import verify_document
 
@@ -75,7 +75,7 @@ CHAIN = "drand-quicknet"
 
 
 @dataclass(frozen=True)
-class _Machine:
+class _ReplayStack:
     """What points are replayed with."""
 
     device: str | None
@@ -86,8 +86,10 @@ class _Machine:
 
 @click.command()
 @click.argument("bundle", type=_PATH)
-@click.option("--key", type=_PATH, required=True, help="Signs the announcement and the audit.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option("--key", type=_PATH, required=True, help="Private key that signs the audit.")
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
 @click.option(
     "--artifacts",
     type=_PATH,
@@ -103,7 +105,7 @@ class _Machine:
     help="Evaluator you trust (repeatable).",
 )
 @click.option("--epsilon", default="0.05", show_default=True, help="Tolerated error of a rate.")
-@click.option("--alpha", default="0.05", show_default=True, help="Risk of confirming wrongly.")
+@click.option("--alpha", default="0.05", show_default=True, help="Risk of confirming a wrong rate.")
 @click.option(
     "--conditions", multiple=True, metavar="GLOB", help="Conditions to audit; default: all."
 )
@@ -112,22 +114,22 @@ class _Machine:
     type=click.Choice(list(_DIRECTIONS)),
     default="understated",
     show_default=True,
-    help="Which error is looked for.",
+    help="The error of a recorded rate to test for.",
 )
 @click.option(
     "--rates",
     type=click.Choice(["all", "conditions"]),
     default="all",
     show_default=True,
-    help="All recorded rates, or without those of single sources and of controls.",
+    help="All recorded rates, or only those of conditions, without single sources and controls.",
 )
-@click.option("--max-points", type=NUMBER, help="Most points to replay.")
+@click.option("--max-points", type=NUMBER, help="Largest number of points to replay.")
 @click.option(
     "--identity-points",
     type=NUMBER,
     default=IDENTITY_POINTS,
     show_default=True,
-    help="Points of any outcome for the model's identity, beside these.",
+    help="Further points, of any outcome, for the model-identity test.",
 )
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option(
@@ -136,19 +138,21 @@ class _Machine:
     help="Number format to replay in; default: the plan's.",
 )
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
-@click.option("--calibration", type=_PATH, metavar="FILE", help="From receipts calibrate.")
+@click.option("--calibration", type=_PATH, metavar="FILE", help="File from receipts calibrate.")
 @click.option("--out", type=_PATH, help="Folder for audits/, where the bundle is read-only.")
-@click.option("--auditor", callback=one_line, metavar="NAME", help="Who audits, in words.")
-@click.option("--nonce", metavar="HEX", help="A nonce of your own: marked as such.")
-@click.option("--beacon-round", type=NUMBER, metavar="N", help=f"A {CHAIN} round to come.")
-@click.option("--beacon-value", metavar="HEX", help="What that round said.")
+@click.option(
+    "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
+)
+@click.option("--nonce", metavar="HEX", help="Nonce chosen by hand, marked as such.")
+@click.option("--beacon-round", type=NUMBER, metavar="N", help=f"Future round of {CHAIN}.")
+@click.option("--beacon-value", metavar="HEX", help="Published value of that round.")
 @click.option(
     "--regenerate",
     is_flag=True,
-    help="Ask for new responses and compare rates; at most: consistent with.",
+    help="Generate new responses and compare rates; the best verdict is consistent_with.",
 )
-@click.option("--new", is_flag=True, help="Announce another although there is one.")
-@click.option("--dry-run", is_flag=True, help="Show what it would take; announce nothing.")
+@click.option("--new", is_flag=True, help="Announce another audit although there is one.")
+@click.option("--dry-run", is_flag=True, help="Show what the audit would take; announce nothing.")
 @click.option(
     "--allow-pickle",
     is_flag=True,
@@ -190,7 +194,7 @@ def audit(  # one parameter an option
     the result again.  Exit code 0: confirmed; 3: the bundle does not hold together; 4: refuted;
     5: inconclusive.
     """
-    wish = Wish(
+    options = AuditOptions(
         epsilon=_share("--epsilon", epsilon),
         alpha=_share("--alpha", alpha),
         conditions=conditions or ("*",),
@@ -205,7 +209,7 @@ def audit(  # one parameter an option
         new=new,
     )
     value = _beacon_value(nonce, beacon_round, beacon_value)
-    machine = _Machine(
+    machine = _ReplayStack(
         device,
         None if dtype is None else Dtype(dtype),
         None if memory is None else byte_size(memory),
@@ -213,7 +217,7 @@ def audit(  # one parameter an option
     )
     signer = read_signer(key, passphrase_env, output)
     asked = _Asked(Bundle(bundle), artifacts, trust, calibration, out or bundle, value, dry_run)
-    return _audit(asked, wish, machine, signer, output)
+    return _audit(asked, options, machine, signer, output)
 
 
 @dataclass(frozen=True)
@@ -237,15 +241,15 @@ def _beacon_value(nonce: str | None, beacon_round: int | None, value: str | None
         UsageError: It is no such value, or goes with none of the other options.
     """
     if nonce is not None and beacon_round is not None:
-        raise UsageError("--nonce and --beacon-round are two challenges", hint="give one of them")
+        raise UsageError("--nonce and --beacon-round exclude each other", hint="give one of them")
     value = _hex64("--beacon-value", value)
     if value is not None and beacon_round is None:
-        raise UsageError("--beacon-value goes with --beacon-round", hint="name the round as well")
+        raise UsageError("--beacon-value needs --beacon-round", hint="name the round as well")
     return value
 
 
 def _audit(
-    asked: _Asked, wish: Wish, machine: _Machine, signer: Signer, output: Output
+    asked: _Asked, options: AuditOptions, machine: _ReplayStack, signer: Signer, output: Output
 ) -> ExitCode:
     """Verify a bundle, say what an audit of it would take, and bring one to its result."""
     with terminated_like_interrupted():
@@ -253,18 +257,18 @@ def _audit(
             asked.bundle, asked.artifacts, allow_pickle=machine.allow_pickle, output=output
         )
         found = _verify(asked.bundle, resolved, TrustSet.load(asked.trust), output)
-        if found.verdict is Verdict.FAILED:
+        if found.verdict is VerificationVerdict.FAILED:
             output.result(
                 verify_document(found),
                 lambda console: show_verification(console, found, quiet=output.quiet),
             )
             return ExitCode.INTEGRITY
-        case = open_case(asked.bundle, resolved)
+        subject = open_case(asked.bundle, resolved)
         if asked.calibration is not None:
-            case.calibration = read_calibration(asked.calibration, case, signer)
-            case.check_stack(machine.dtype or case.plan.checkpoint.dtype)
-        told = _feasibility(case, wish)
-        agreement = agreement_forecast(case.receipt, terms_of(case, wish, "0" * 64))
+            subject.calibration = read_auditor_calibration(asked.calibration, subject, signer)
+            subject.check_stack(machine.dtype or subject.plan.checkpoint.dtype)
+        told = _feasibility(subject, options)
+        agreement = agreement_forecast(subject.receipt, terms_of(subject, options, "0" * 64))
         if asked.dry_run:
             output.result(
                 forecast_document(told, agreement),
@@ -274,36 +278,36 @@ def _audit(
         if not output.quiet and not output.as_json:
             show_feasibility(output.side, told, agreement)
         done = _finished(
-            case,
-            wish,
+            subject,
+            options,
             signer,
             asked=asked,
             machine=machine,
             checked=found.checks,
             output=output,
         )
-    _report(case, done.statement, done.envelope, signer, output)
+    _report(subject, done.statement, done.envelope, signer, output)
     return _EXITS[done.statement.predicate.verdict]
 
 
 def _finished(
-    case: Case,
-    wish: Wish,
+    subject: AuditSubject,
+    options: AuditOptions,
     signer: Signer,
     *,
     asked: _Asked,
-    machine: _Machine,
-    checked: Sequence[MadeCheck],
+    machine: _ReplayStack,
+    checked: Sequence[VerificationCheck],
     output: Output,
-) -> Finished:
+) -> FinishedAudit:
     """Return the audit's result: the one that was finished before, or that of an audit now."""
     folder, value = asked.folder, asked.beacon_value
-    with audit_lock(folder, case.digest, signer):
-        done = finished_before(case, wish, signer, folder, beacon_value=value)
+    with audit_lock(folder, subject.digest, signer):
+        done = finished_before(subject, options, signer, folder, beacon_value=value)
         if done is None:
             return _conducted(
-                case,
-                wish,
+                subject,
+                options,
                 signer,
                 folder=folder,
                 machine=machine,
@@ -313,41 +317,41 @@ def _finished(
             )
         named = done.envelope.digest
         output.note(f"finished before, as audit {named}; --new announces another")
-        complete(done, case, signer, folder)
+        publish_finished(done, subject, signer, folder)
         done.refuse_broken(asked.bundle.folder)
     return done
 
 
 def _conducted(
-    case: Case,
-    wish: Wish,
+    subject: AuditSubject,
+    options: AuditOptions,
     signer: Signer,
     *,
     folder: Path,
-    machine: _Machine,
-    checked: Sequence[MadeCheck],
+    machine: _ReplayStack,
+    checked: Sequence[VerificationCheck],
     beacon_value: str | None,
     output: Output,
-) -> Finished:
+) -> FinishedAudit:
     """Announce an audit, or go on with one, and bring it to its result."""
     # Loading comes before the announcement, which counts: a device that is not there must
     # cost nothing.  Only where a beacon's round is not out is there nothing to load for.
-    waits = wish.beacon is not None and beacon_value is None
-    models = None if waits else _load(case, machine)
-    announced, before = begin(case, wish, signer, folder, beacon_value=beacon_value)
-    with announcement_lock(announced, [case.bundle.folder, folder]):
+    waits = options.beacon is not None and beacon_value is None
+    models = None if waits else _load(subject, machine)
+    announced, before = begin(subject, options, signer, folder, beacon_value=beacon_value)
+    with announcement_lock(announced, [subject.bundle.folder, folder]):
         if before:
-            refuse_finished(case, announced, signer, folder)
+            refuse_finished(subject, announced, signer, folder)
         digest = announced.envelope.digest
         output.note(f"{'going on with' if before else 'announced'} audit {digest}")
         challenge_of(announced, beacon_value)
-        loaded, reference = models or _load(case, machine)
+        loaded, reference = models or _load(subject, machine)
         who = Auditor(signer, loaded, reference, folder)
         with output.progress("replaying points") as progress:
             statement, envelope = conduct(
-                case, announced, who, checked, beacon_value=beacon_value, watch=progress
+                subject, announced, who, checked, beacon_value=beacon_value, watch=progress
             )
-    return Finished(envelope, statement)
+    return FinishedAudit(envelope, statement)
 
 
 _EXITS = {
@@ -387,15 +391,17 @@ def _resolved(
 def _verify(
     bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None, trusted: TrustSet, output: Output
 ) -> Verification:
-    holdings = None if resolved is None else Holdings(resolved)
+    held_artifacts = None if resolved is None else HeldArtifacts(resolved)
     with output.progress("verifying") as progress:
-        return verify_bundle(bundle, evaluators=trusted, holdings=holdings, progress=progress)
+        return verify_bundle(
+            bundle, evaluators=trusted, held_artifacts=held_artifacts, progress=progress
+        )
 
 
-def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:
-    terms = terms_of(case, wish, "0" * 64)
-    claims = claims_of(case.receipt, terms.rates, terms)
-    budget = None if wish.max_points is None else wish.max_points // len(claims)
+def _feasibility(subject: AuditSubject, options: AuditOptions) -> list[tuple[Claim, Feasibility]]:
+    terms = terms_of(subject, options, "0" * 64)
+    claims = claims_of(subject.receipt, terms.rates, terms)
+    budget = None if options.max_points is None else options.max_points // len(claims)
     return [
         (
             claim,
@@ -411,13 +417,15 @@ def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:
     ]
 
 
-def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engine] | None]:
+def _load(
+    subject: AuditSubject, machine: _ReplayStack
+) -> tuple[LoadedStack, Callable[[], Engine] | None]:
     """Load engine and judge, and say how to load the engine in fp32."""
     from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
     def load(dtype: Dtype | None) -> LoadedStack:
         return load_stack(
-            case.resolved,
+            subject.resolved,
             device=machine.device,
             memory=machine.memory,
             allow_pickle=machine.allow_pickle,
@@ -430,13 +438,17 @@ def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engi
 
 
 def _report(
-    case: Case, statement: AuditStatement, envelope: Envelope, signer: Signer, output: Output
+    subject: AuditSubject,
+    statement: AuditStatement,
+    envelope: Envelope,
+    signer: Signer,
+    output: Output,
 ) -> None:
     audit = statement.predicate
     scope = scope_of(
-        case.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
+        subject.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
     )
-    own = bool(case.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
+    own = bool(subject.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
     document = audit_document(audit, scope, envelope.digest, self_audit=own)
     output.result(
         document,

@@ -23,11 +23,11 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
 from safety_receipts.runner.plan.resolve import resolve_plan
-from safety_receipts.verify.commands.options import NUMBER, one_line
+from safety_receipts.verify.commands.options import NUMBER, one_line_option
 from safety_receipts.verify.view.documents.calibrate import calibrate_document
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.audit.calibrate import Where
+    from safety_receipts.verify.audit.calibrate import DeviceFormat
 
 _PATH = click.Path(path_type=Path)
 
@@ -35,8 +35,10 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("plan", type=_PATH)
 @click.option("--key", type=_PATH, required=True, help="The key that will sign the audits.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
-@click.option("--out", type=_PATH, required=True, help="The calibration file.")
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
+@click.option("--out", type=_PATH, required=True, help="Calibration file to write.")
 @click.option(
     "--dtype",
     "dtypes",
@@ -49,7 +51,9 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--responses", type=NUMBER, help="Honest responses; default: up to 4,000.")
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
-@click.option("--auditor", callback=one_line, metavar="NAME", help="Who calibrates, in words.")
+@click.option(
+    "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
+)
 @common_options
 def calibrate(  # one parameter an option
     *,
@@ -74,17 +78,17 @@ def calibrate(  # one parameter an option
     if out.exists():
         raise UsageError("exists already", file=out, hint="name a new file")
     if not out.parent.is_dir():  # now, not after an hour
-        raise FileAccessError("is no folder", file=out.parent, hint="make it, or name another")
+        raise FileAccessError("is not a folder", file=out.parent, hint="make it, or name another")
     bound = None if memory is None else byte_size(memory)
     signer = read_signer(key, passphrase_env, output)
     with terminated_like_interrupted():
         with output.progress("hashing (bytes)") as progress:
             resolved = resolve_plan(plan, progress=progress)
         own = resolved.predicate.checkpoint.dtype
-        from safety_receipts.verify.audit.calibrate import RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
+        from safety_receipts.verify.audit.calibrate import CALIBRATION_RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
 
         calibrator = Calibrator(
-            resolved, _places(own, dtypes, devices), bound, responses or RESPONSES
+            resolved, _places(own, dtypes, devices), bound, responses or CALIBRATION_RESPONSES
         )
         with output.progress("replaying responses") as progress:
             statement = calibrator.calibrate(auditor, progress)
@@ -98,12 +102,12 @@ def calibrate(  # one parameter an option
     return ExitCode.DONE
 
 
-def _places(own: Dtype, dtypes: tuple[str, ...], devices: tuple[str, ...]) -> list[Where]:
+def _places(own: Dtype, dtypes: tuple[str, ...], devices: tuple[str, ...]) -> list[DeviceFormat]:
     """Return number formats on devices, the plan's own format on the first device first."""
-    from safety_receipts.verify.audit.calibrate import Where  # noqa: PLC0415  # loads torch
+    from safety_receipts.verify.audit.calibrate import DeviceFormat  # noqa: PLC0415  # loads torch
 
     formats = dict.fromkeys([own, *(Dtype(each) for each in dtypes)])
-    return [Where(dtype, device) for dtype in formats for device in devices or (None,)]
+    return [DeviceFormat(dtype, device) for dtype in formats for device in devices or (None,)]
 
 
 def _show(console: Console, says: CalibrationPredicate, digest: Sha256, out: Path) -> None:

@@ -10,14 +10,14 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.present.verification import show_doctor
-from safety_receipts.verify.selfcheck.doctor import ENGINE, examine
+from safety_receipts.verify.selfcheck.doctor import ENGINE_SECTION, examine
 from safety_receipts.verify.view.documents.doctor import doctor_document
 
 _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--key", type=_PATH, multiple=True, metavar="KEY", help="Private key to look at.")
+@click.option("--key", type=_PATH, multiple=True, metavar="KEY", help="Private key to inspect.")
 @common_options
 def doctor(key: tuple[Path, ...], output: Output) -> ExitCode:
     """Report versions and devices, try the engine, and run a signing and tamper self-test.
@@ -31,6 +31,6 @@ def doctor(key: tuple[Path, ...], output: Output) -> ExitCode:
     bad = [line for line in lines if line.good is False]
     document = doctor_document(lines)
     output.result(document, lambda console: show_doctor(console, lines, quiet=output.quiet))
-    if any(line.section != ENGINE for line in bad):
+    if any(line.section != ENGINE_SECTION for line in bad):
         return ExitCode.INTEGRITY
     return ExitCode.INCOMPLETE if bad else ExitCode.DONE

@@ -15,11 +15,17 @@ from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.run import byte_size, report, terminated_like_interrupted
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.run.seal import TOOL, check_fitter
-from safety_receipts.verify.rejudge import Judges, Rejudger, Wishes, check_original, rejudged_plan
+from safety_receipts.verify.rejudge import (
+    RejudgeOptions,
+    Rejudger,
+    RejudgingJudges,
+    check_original,
+    rejudged_plan,
+)
 
 _PATH = click.Path(path_type=Path)
 
@@ -27,21 +33,27 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("bundle", type=_PATH)
 @click.argument("plan", type=_PATH)
-@click.option("--key", type=_PATH, required=True, help="Signs the new plan and receipt.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
-@click.option("--out", type=_PATH, required=True, help="The new bundle, a folder.")
+@click.option(
+    "--key", type=_PATH, required=True, help="Private key that signs the new plan and receipt."
+)
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
+@click.option("--out", type=_PATH, required=True, help="Folder of the new bundle.")
 @click.option(
     "--trust",
     type=_PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Whose key signed BUNDLE, where it is another than --key (repeatable).",
+    help="Public key that signed BUNDLE, if it is not that of --key (repeatable).",
 )
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option(
     "--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB; default: the run's."
 )
-@click.option("--accept-failed", is_flag=True, help="Seal although the judge failed on some.")
+@click.option(
+    "--accept-failed", is_flag=True, help="Seal although the judge failed on some responses."
+)
 @click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
 @click.option(
     "--allow-pickle",
@@ -87,21 +99,21 @@ def rejudge(  # one parameter an option
                 progress=progress,
             )
         resolved = rejudged_plan(original, named)
-        wishes = Wishes(accept_failed=accept_failed, accept_unscored=accept_unscored)
-        rejudger = Rejudger(original, resolved, out, signer, wishes)
+        options = RejudgeOptions(accept_failed=accept_failed, accept_unscored=accept_unscored)
+        rejudger = Rejudger(original, resolved, out, signer, options)
         sealed = rejudger.sealed_before()
         if sealed is None:
             environment = original.receipt.statement.predicate.environment
             bound = bound or _memory_of(environment)
             artifacts = resolved.artifacts
 
-            def judge_of(identity: JudgeIdentity, folder: Path | None) -> Judge:
+            def judge_of(identity: JudgeIdentity, folder: Path | None) -> ResponseJudge:
                 return load_judge(
                     identity, folder, device=device, memory=bound, allow_pickle=allow_pickle
                 )
 
             second = resolved.predicate.judge.second
-            judges = Judges(
+            judges = RejudgingJudges(
                 judge_of(resolved.predicate.judge, artifacts.judge_folder),
                 None if second is None else judge_of(second, artifacts.second_judge_folder),
             )

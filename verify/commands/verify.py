@@ -55,7 +55,7 @@ _PATH = click.Path(path_type=Path)
     help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
 )
 @click.option("--all-points", is_flag=True, help="Render and decode all points, not a sample.")
-@click.option("--sample-nonce", metavar="HEX", help="Draw again the sample of this nonce.")
+@click.option("--sample-nonce", metavar="HEX", help="Nonce whose sample is drawn again.")
 @click.option(
     "--allow-pickle",
     is_flag=True,
@@ -90,13 +90,13 @@ def verify(
     _check_options(artifacts, sample_nonce, all_points=all_points, allow_pickle=allow_pickle)
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
     opened = Bundle(bundle)
-    holdings = None
+    held_artifacts = None
     if artifacts is not None:
         # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
-        from safety_receipts.verify.levels.bound import hold  # noqa: PLC0415
+        from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
 
         with output.progress("hashing (bytes)") as progress:
-            holdings = hold(
+            held_artifacts = resolve_artifacts(
                 opened,
                 artifacts,
                 all_points=all_points,
@@ -111,7 +111,7 @@ def verify(
             auditors=auditors,
             wanted=wanted,
             proof=proof,
-            holdings=holdings,
+            held_artifacts=held_artifacts,
             original=None if original is None else Bundle(original),
             progress=progress,
         )
@@ -137,6 +137,6 @@ def _check_options(
             "--allow-pickle": allow_pickle,
         }
         if given := [name for name, value in options.items() if value]:
-            raise UsageError(f"{given[0]} goes with --artifacts PLAN")
+            raise UsageError(f"{given[0]} needs --artifacts PLAN")
     if all_points and sample_nonce is not None:
         raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")

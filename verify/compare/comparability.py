@@ -20,7 +20,7 @@ from safety_receipts.verify.compare.interaction import harmful_queries
 _MOST_NAMED = 3
 
 
-class Sameness(StrEnum):
+class SettingStatus(StrEnum):
     """What a check found."""
 
     SAME = "same"
@@ -30,7 +30,7 @@ class Sameness(StrEnum):
 
 
 @dataclass(frozen=True)
-class Setting:
+class EvaluationSetting:
     """What was evaluated, and how."""
 
     label: str
@@ -50,7 +50,7 @@ class SettingCheck:
 
     name: str
     """What."""
-    status: Sameness
+    status: SettingStatus
     """Whether it is."""
     refuses: bool
     """Whether it keeps the evaluations from being compared."""
@@ -63,7 +63,7 @@ class SettingCheck:
 
 
 def setting_checks(
-    settings: Sequence[Setting], *, common_queries: bool = False
+    settings: Sequence[EvaluationSetting], *, common_queries: bool = False
 ) -> list[SettingCheck]:
     """Return what is the same and what differs; all but the first are held against the first.
 
@@ -73,7 +73,7 @@ def setting_checks(
     """
     return [
         _alike("judge", settings, _judge, "labels mean other things", refuses=True),
-        _alike("judged text", settings, _judged, "rates are of other texts", refuses=True),
+        _alike("judged text", settings, _judged, "rates are about other texts", refuses=True),
         _alike("judge calibration", settings, _calibration),
         _queries(settings, common_queries=common_queries),
         _alike("query corpora", settings, _corpora, "ids may stand for other texts"),
@@ -84,15 +84,15 @@ def setting_checks(
         _prompts(settings),
         _alike("instrument", settings, lambda one: {"instrument": one.plan.instrument}),
         _alike("engine", settings, _engine),
-        _alike("margin", settings, _margin, "none means other things"),
+        _alike("margin", settings, _margin, "the verdict none means something else"),
         _checkpoints(settings),
     ]
 
 
 def _alike(
     name: str,
-    settings: Sequence[Setting],
-    facts: Callable[[Setting], Mapping[str, Any]],
+    settings: Sequence[EvaluationSetting],
+    facts: Callable[[EvaluationSetting], Mapping[str, Any]],
     meaning: str = "",
     *,
     refuses: bool = False,
@@ -107,10 +107,15 @@ def _alike(
         if names:
             found[other.label] = f"{other.label} has another {_some(names)} than {first.label}"
     if not found:
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail="the same")
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail="the same")
     detail = "; ".join(found.values()) + (f" ({meaning})" if meaning else "")
     return SettingCheck(
-        name, Sameness.DIFFERS, refuses=refuses, warns=True, detail=detail, differing=tuple(found)
+        name,
+        SettingStatus.DIFFERS,
+        refuses=refuses,
+        warns=True,
+        detail=detail,
+        differing=tuple(found),
     )
 
 
@@ -119,11 +124,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _sampling(one: Setting) -> dict[str, Any]:
+def _sampling(one: EvaluationSetting) -> dict[str, Any]:
     return one.plan.sampling.applied().to_wire()
 
 
-def _judged(one: Setting) -> dict[str, Any]:
+def _judged(one: EvaluationSetting) -> dict[str, Any]:
     """What of a response is judged; marks that follow from a checkpoint differ by checkpoint."""
     prompt, thoughts = one.plan.prompt, one.plan.prompt.thoughts
     given = thoughts.marks if thoughts is not None and thoughts.given else None
@@ -135,21 +140,21 @@ def _judged(one: Setting) -> dict[str, Any]:
     }
 
 
-def _judge(one: Setting) -> dict[str, Any]:
+def _judge(one: EvaluationSetting) -> dict[str, Any]:
     return {"identity": one.plan.judge.digest}
 
 
-def _calibration(one: Setting) -> dict[str, Any]:
+def _calibration(one: EvaluationSetting) -> dict[str, Any]:
     calibration = one.plan.judge.calibration
     return {"calibration": calibration and calibration.to_wire()}
 
 
-def _corpora(one: Setting) -> dict[str, Any]:
+def _corpora(one: EvaluationSetting) -> dict[str, Any]:
     harmful = (s for s in one.plan.queries if s.role is QueryRole.HARMFUL)
     return {source.name: (source.digest, source.where) for source in harmful}
 
 
-def _pools(one: Setting) -> dict[str, Any]:
+def _pools(one: EvaluationSetting) -> dict[str, Any]:
     demonstrations = one.plan.demonstrations
     benign = demonstrations.benign[0] if demonstrations.benign else None
     sources = {"harmful": demonstrations.harmful, "benign": benign}
@@ -159,12 +164,12 @@ def _pools(one: Setting) -> dict[str, Any]:
     }
 
 
-def _draw_rules(one: Setting) -> dict[str, Any]:
+def _draw_rules(one: EvaluationSetting) -> dict[str, Any]:
     wire = one.plan.demonstrations.to_wire()
     return {name: wire[name] for name in ("selection", "draws", "drawBlock", "truncation")}
 
 
-def _engine(one: Setting) -> dict[str, Any]:
+def _engine(one: EvaluationSetting) -> dict[str, Any]:
     checkpoint = one.plan.checkpoint
     return {
         "engine": one.plan.engine,
@@ -173,17 +178,17 @@ def _engine(one: Setting) -> dict[str, Any]:
     }
 
 
-def _margin(one: Setting) -> dict[str, Any]:
+def _margin(one: EvaluationSetting) -> dict[str, Any]:
     return {"effect margin": one.plan.effect_margin}
 
 
-def _queries(settings: Sequence[Setting], *, common_queries: bool) -> SettingCheck:
+def _queries(settings: Sequence[EvaluationSetting], *, common_queries: bool) -> SettingCheck:
     name = "queries"
     asked = [frozenset(harmful_queries(one.plan)) for one in settings]
     common = frozenset.intersection(*asked)
     if all(each == common for each in asked):
         detail = f"the same {len(common):,}"
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail=detail)
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail=detail)
     counts = (
         f"{one.label} has {len(each - common):,} of {len(each):,}"
         for one, each in zip(settings, asked, strict=True)
@@ -192,7 +197,7 @@ def _queries(settings: Sequence[Setting], *, common_queries: bool) -> SettingChe
     others = zip(settings, asked, strict=True)
     return SettingCheck(
         name,
-        Sameness.DIFFERS,
+        SettingStatus.DIFFERS,
         refuses=not (common_queries and common),
         warns=True,
         detail=detail,
@@ -200,7 +205,7 @@ def _queries(settings: Sequence[Setting], *, common_queries: bool) -> SettingChe
     )
 
 
-def _format(one: Setting) -> dict[str, Any]:
+def _format(one: EvaluationSetting) -> dict[str, Any]:
     wire = one.plan.prompt.to_wire()
     names = (
         "tokenizer",
@@ -214,37 +219,39 @@ def _format(one: Setting) -> dict[str, Any]:
     return {name: wire[name] for name in names}
 
 
-def _prompts(settings: Sequence[Setting]) -> SettingCheck:
+def _prompts(settings: Sequence[EvaluationSetting]) -> SettingCheck:
     """Compare prompts without demonstrations, or what they are rendered with."""
     name, prompts = "prompts", [one.prompts for one in settings]
     rendered = [each for each in prompts if each is not None]
     if len(rendered) < len(settings):
         check = _alike(name, settings, _format, _DEFAULTS)
-        if check.status is Sameness.DIFFERS:
+        if check.status is SettingStatus.DIFFERS:
             return check
         served = [one.label for one in settings if one.plan.checkpoint.served_as is not None]
         if served:
             detail = f"rendered alike, but a server may add to the prompts of {_some(served)}"
-            return SettingCheck(name, Sameness.UNKNOWN, refuses=False, warns=True, detail=detail)
+            return SettingCheck(
+                name, SettingStatus.UNKNOWN, refuses=False, warns=True, detail=detail
+            )
         detail = "rendered with the same tokenizer, template, system prompt and options"
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail=detail)
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail=detail)
     found = list(_other_prompts(settings, rendered))
     if found:
         detail = f"{'; '.join(found)} ({_DEFAULTS})"
-        return SettingCheck(name, Sameness.DIFFERS, refuses=False, warns=True, detail=detail)
+        return SettingCheck(name, SettingStatus.DIFFERS, refuses=False, warns=True, detail=detail)
     common = set.intersection(*(set(each) for each in rendered))
     if not common:
         detail = "no query is common"
-        return SettingCheck(name, Sameness.UNKNOWN, refuses=False, warns=True, detail=detail)
+        return SettingCheck(name, SettingStatus.UNKNOWN, refuses=False, warns=True, detail=detail)
     detail = f"the same token ids for {len(common):,} queries without demonstrations"
-    return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail=detail)
+    return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail=detail)
 
 
 _DEFAULTS = "stages may ship different default system prompts"
 
 
 def _other_prompts(
-    settings: Sequence[Setting], rendered: Sequence[Mapping[QueryId, Sha256]]
+    settings: Sequence[EvaluationSetting], rendered: Sequence[Mapping[QueryId, Sha256]]
 ) -> Iterator[str]:
     first = rendered[0]
     for one, mine in zip(settings[1:], rendered[1:], strict=True):
@@ -256,7 +263,7 @@ def _other_prompts(
             )
 
 
-def _checkpoints(settings: Sequence[Setting]) -> SettingCheck:
+def _checkpoints(settings: Sequence[EvaluationSetting]) -> SettingCheck:
     name = "checkpoints"
     labels: dict[tuple[str, str], list[str]] = {}
     for one in settings:
@@ -265,7 +272,11 @@ def _checkpoints(settings: Sequence[Setting]) -> SettingCheck:
     twice = [" and ".join(each) for each in labels.values() if len(each) > 1]
     if twice:
         detail = f"one checkpoint at one stage: {'; '.join(twice)}"
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=True, detail=detail)
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=True, detail=detail)
     return SettingCheck(
-        name, Sameness.DIFFERS, refuses=False, warns=False, detail="each another, as it should be"
+        name,
+        SettingStatus.DIFFERS,
+        refuses=False,
+        warns=False,
+        detail="all different, as it should be",
     )

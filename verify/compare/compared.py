@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from safety_receipts.receipts.bundle import PLAN, POINTS
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.model.base import ConditionId, QueryId
 from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
-from safety_receipts.verify.compare.comparability import Sameness, SettingCheck, setting_checks
-from safety_receipts.verify.compare.comparison import Comparison, Worded, compare_models
+from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus, setting_checks
+from safety_receipts.verify.compare.comparison import ModelComparison, ModelEffect, compare_models
 from safety_receipts.verify.compare.evaluations import Evaluation
 from safety_receipts.verify.compare.interaction import (
-    Model,
+    FittedModel,
     benign_numbers,
     common_conditions,
     fit_model,
@@ -31,12 +31,12 @@ FAMILY = (
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ComparisonReport:
     """Everything that is shown of a comparison."""
 
     evaluations: tuple[Evaluation, ...]
     """The bundles."""
-    comparison: Comparison
+    comparison: ModelComparison
     """Their models, in the same order, and the pairs."""
     checks: tuple[SettingCheck, ...]
     """What is the same and what differs."""
@@ -56,14 +56,14 @@ class Compared:
                 f"without evidence: the sealed numbers of {', '.join(sealed)} are compared as if "
                 "independent: conservative where demonstrations move the same queries alike"
             )
-        for each, worded in zip(self.evaluations, self.comparison.models, strict=True):
-            if each.sealed is not None and each.sealed.effect is not worded.effect:
+        for each, model_effect in zip(self.evaluations, self.comparison.models, strict=True):
+            if each.sealed is not None and each.sealed.effect is not model_effect.effect:
                 notes.append(
                     f"the receipt of {each.label} says {each.sealed.effect.value}: over its own "
                     f"{len(each.sealed.conditions):,} conditions, corrected for its own tests"
                 )
         if any(each.receipt.instrument for each in self.evaluations):
-            notes.append("test instrument: numbers are evidence about no real model")
+            notes.append("test instrument: numbers say nothing about real models")
         if len({each.receipt.training_stage for each in self.evaluations}) > 1:
             notes.append(LIMIT_MEANINGS[Limit.STAGE_ASSOCIATION])
         return notes
@@ -75,7 +75,7 @@ def compare_evaluations(
     authentic: bool,
     common_queries: bool = False,
     force: bool = False,
-) -> Compared:
+) -> ComparisonReport:
     """Compare verified bundles: β2 is fitted to the conditions and queries that all have.
 
     Args:
@@ -98,7 +98,7 @@ def compare_evaluations(
     conditions = _conditions(evaluations)
     queries = _queries(evaluations, common_queries=common_queries)
     models = [_model(each, conditions, queries) for each in evaluations]
-    return Compared(
+    return ComparisonReport(
         tuple(evaluations),
         compare_models(models, [check.name for check in refused]),
         (*checks, _conditions_check(evaluations, conditions)),
@@ -146,9 +146,9 @@ def _conditions(evaluations: Sequence[Evaluation]) -> tuple[ConditionId, ...]:
         if each.study is None and set(each.headline.conditions) != set(found):
             raise IncompleteError(
                 f"its sealed β2 is over {len(each.headline.conditions):,} conditions, of which "
-                f"{len(found):,} are common: that takes another fit",
+                f"{len(found):,} are common: which needs another fit",
                 file=each.bundle.folder,
-                hint=f"get the bundle with its {POINTS}",
+                hint=f"get the bundle with its {POINTS_FILE}",
             )
     return found
 
@@ -169,19 +169,19 @@ def _queries(evaluations: Sequence[Evaluation], *, common_queries: bool) -> Set[
         if each.study is None and mine != common:
             raise IncompleteError(
                 f"its sealed β2 is over {len(mine):,} queries, of which {len(common):,} are "
-                "common: that takes another fit",
+                "common: which needs another fit",
                 file=each.bundle.folder,
-                hint=f"get the bundle with its {POINTS}",
+                hint=f"get the bundle with its {POINTS_FILE}",
             )
     return common
 
 
 def _model(
     evaluation: Evaluation, conditions: tuple[ConditionId, ...], queries: Set[QueryId]
-) -> Model:
+) -> FittedModel:
     if evaluation.study is None:
         asked = harmful_queries(evaluation.plan)
-        return Model(evaluation.label, asked, evaluation.headline, None)
+        return FittedModel(evaluation.label, asked, evaluation.headline, None)
     chosen = (evaluation.headline.ordering, conditions, queries)
     return fit_model(evaluation.label, evaluation.study, chosen, evaluation.seed)
 
@@ -197,12 +197,12 @@ def _conditions_check(
     ]
     if not left:
         detail = f"the same {len(conditions):,}"
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail=detail)
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail=detail)
     detail = f"{len(conditions):,} are common; left out: {', '.join(left)}"
-    return SettingCheck(name, Sameness.DIFFERS, refuses=False, warns=True, detail=detail)
+    return SettingCheck(name, SettingStatus.DIFFERS, refuses=False, warns=True, detail=detail)
 
 
-def interval_of(one: Worded) -> tuple[float, float, float] | None:
+def interval_of(one: ModelEffect) -> tuple[float, float, float] | None:
     """Return β2 with the ends of its 95 % interval; None where there is no fit."""
     fit, ends = one.model.finding.clustered, one.model.finding.interval
     if fit is None or ends is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
-from safety_receipts.receipts.bundle import POINTS, Bundle, Signed
+from safety_receipts.receipts.bundle import POINTS_FILE, Bundle, SignedStatement
 from safety_receipts.receipts.canonical import canonical_bytes, decimal_string
 from safety_receipts.receipts.events.coherence import (
     environment_problems,
@@ -36,7 +36,7 @@ from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.evidence import (
     EvidenceReading,
-    Progress,
+    PointProgress,
     no_progress,
     read_evidence,
 )
@@ -46,10 +46,10 @@ _OUTCOMES = {reason: outcome for _, outcome, reason in LEGAL_ENDINGS if reason i
 
 def check_consistent(
     bundle: Bundle,
-    signed_plan: Signed[PlanStatement],
+    signed_plan: SignedStatement[PlanStatement],
     receipt: EvaluationPredicate,
     checks: CheckList,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
 ) -> None:
     """Make the checks of level *consistent*.
 
@@ -65,7 +65,9 @@ def check_consistent(
     """
     plan = signed_plan.statement.predicate
     problems = plan_problems(plan)
-    coherent = checks.decide(CheckName.PLAN_COHERENT, _first(problems), "its grid follows")
+    coherent = checks.decide(
+        CheckName.PLAN_COHERENT, _first(problems), "its conditions and ids follow from its rules"
+    )
     checks.decide(
         CheckName.PLAN_RESTATED,
         _first(_restated(plan, receipt)),
@@ -79,11 +81,13 @@ def check_consistent(
     checks.decide(
         CheckName.EVENT,
         _first(list(event_problems(plan, receipt.event))),
-        "its times fit"
+        "its times are in order"
         if plan.beacon is None
-        else "its times fit; it names the plan's beacon round",
+        else "its times are in order; it names the plan's beacon round",
     )
-    checks.decide(CheckName.LIMITS, _first(_limits(plan, receipt)), "all that apply are stated")
+    checks.decide(
+        CheckName.LIMITS, _first(_limits(plan, receipt)), "all limits that apply are stated"
+    )
     if not coherent or not same_grid:
         checks.skip(CheckName.EVIDENCE, "the conditions do not follow from the plan")
         return
@@ -258,7 +262,7 @@ def _agreement(plan: PlanPredicate, receipt: EvaluationPredicate) -> str | None:
     """Hold the sealed agreement to the number of points there can be."""
     agreement = receipt.judge_agreement
     if (plan.judge.second is None) != (agreement is None):
-        return "judgeAgreement goes with a second judge, and only then"
+        return "judgeAgreement is given exactly where there is a second judge"
     if agreement is None:
         return None
     judged = sum(
@@ -267,7 +271,7 @@ def _agreement(plan: PlanPredicate, receipt: EvaluationPredicate) -> str | None:
         for result in condition.by_source
     )
     if agreement.points + agreement.second_unscored != judged:
-        return f"it speaks of {agreement.points + agreement.second_unscored:,} of {judged:,} points"
+        return f"it covers {agreement.points + agreement.second_unscored:,} of {judged:,} points"
     if agreement.agreed > agreement.points:
         return "more agreements than points"
     return None
@@ -285,25 +289,27 @@ def _check_findings(plan: PlanPredicate, receipt: EvaluationPredicate, checks: C
             )
         return
     problems = stated_problems(receipt, plan)
-    checks.decide(CheckName.FINDINGS, _first(problems), "words and numbers fit together")
+    checks.decide(CheckName.FINDINGS, _first(problems), "verdicts and numbers agree")
 
 
 def _check_evidence(
     bundle: Bundle,
-    signed_plan: Signed[PlanStatement],
+    signed_plan: SignedStatement[PlanStatement],
     receipt: EvaluationPredicate,
     checks: CheckList,
-    progress: Progress,
+    progress: PointProgress,
 ) -> None:
     plan = signed_plan.statement.predicate
-    if not bundle.has(POINTS):
+    if not bundle.has(POINTS_FILE):
         held = receipt.evidence.access is EvidenceAccess.AUDITORS
-        why = "evidence held by auditors" if held else f"{POINTS} is not in this bundle"
+        why = "evidence held by auditors" if held else f"{POINTS_FILE} is not in this bundle"
         checks.skip(CheckName.EVIDENCE, why)
         return
     beacon = receipt.event.beacon
     seed = seed_of(plan, signed_plan.envelope.digest, beacon.value if beacon else None)
-    reading = read_evidence(bundle.lines(plan.points), plan, seed, bundle.folder / POINTS, progress)
+    reading = read_evidence(
+        bundle.lines(plan.points), plan, seed, bundle.folder / POINTS_FILE, progress
+    )
     _check_lines(reading, plan, receipt, checks)
     if reading.observations is None:
         return
@@ -356,9 +362,9 @@ def _check_lines(
     checks.decide(CheckName.EVIDENCE_ENDINGS, reading.problems.endings, "fit the plan's limits")
 
 
-Part = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | None
+ResultPart = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | None
 
-Parts = list[tuple[str, Part]]
+Parts = list[tuple[str, ResultPart]]
 """Parts of a condition's results, each after words that say where it stands."""
 
 
@@ -417,7 +423,7 @@ _PARTS: tuple[tuple[CheckName, Callable[[ConditionResult], Parts], str], ...] = 
 )
 
 
-def _show(part: Part) -> str:
+def _show(part: ResultPart) -> str:
     """Return a short text of a part of a condition's results."""
     match part:
         case Counts():

@@ -9,12 +9,12 @@ from pathlib import Path
 from safety_receipts.receipts.bundle import parse_point
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.evidence import PointChecker, Problems
+from safety_receipts.receipts.evidence import FirstProblems, PointChecker
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.plan import PlanPredicate
 
-Progress = Callable[[int, int], None]
+PointProgress = Callable[[int, int], None]
 """Told, now and then, how many points are done, and of how many."""
 
 PROGRESS_EVERY = 2048
@@ -30,7 +30,7 @@ class EvidenceReading:
 
     line_problem: str | None
     """A line is no evidence line, or the file is damaged: reading stopped there."""
-    problems: Problems
+    problems: FirstProblems
     """What does not fit the plan."""
     size: int
     """Lines read."""
@@ -45,7 +45,7 @@ def read_evidence(
     plan: PlanPredicate,
     seed: Sha256,
     file: Path,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
 ) -> EvidenceReading:
     """Read evidence lines against the plan.
 
@@ -63,7 +63,7 @@ def read_evidence(
     try:
         for number, line in enumerate(lines, start=1):
             if not checker.check(parse_point(line, number, file)):
-                line_problem = f"goes on after {plan.points:,} lines"
+                line_problem = f"has more than {plan.points:,} lines"
                 break
             root.append(line)
             if not number % PROGRESS_EVERY:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from safety_receipts.receipts.bundle import POINTS, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import POINTS_FILE, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.merkle import RootAccumulator
@@ -47,9 +47,14 @@ def check_rejudged(
         CheckName.ORIGINAL, problem, f"all but the judge is that of receipt {named.receipt[:16]}…"
     ):
         return
-    missing = [name for name in (POINTS, RESPONSES) for b in (bundle, original) if not b.has(name)]
-    if POINTS in missing:
-        checks.skip(CheckName.ORIGINAL_POINTS, f"{POINTS} is not in both bundles")
+    missing = [
+        name
+        for name in (POINTS_FILE, RESPONSES_FILE)
+        for b in (bundle, original)
+        if not b.has(name)
+    ]
+    if POINTS_FILE in missing:
+        checks.skip(CheckName.ORIGINAL_POINTS, f"{POINTS_FILE} is not in both bundles")
         return
     try:
         problem = _line_problem(bundle, original)
@@ -59,7 +64,7 @@ def check_rejudged(
         return
     if missing:
         # Lines say how long responses are, and nothing of what they are.
-        checks.skip(CheckName.ORIGINAL_RESPONSES, f"{RESPONSES} is not in both bundles")
+        checks.skip(CheckName.ORIGINAL_RESPONSES, f"{RESPONSES_FILE} is not in both bundles")
         return
     try:
         problem = _record_problem(bundle, original)
@@ -90,21 +95,21 @@ def _document_problems(
         if name not in _JUDGED_AGAIN and getattr(before, name) != getattr(plan, name):
             yield f"the plans differ in {name}"
     if then.event.model_copy(update={"id": receipt.event.id}) != receipt.event:
-        yield "the event is another"
+        yield "the event differs"
     if then.environment != receipt.environment:
-        yield "the environment is another"
+        yield "the environment differs"
 
 
 def _line_problem(bundle: Bundle, original: Bundle) -> str | None:
     root = RootAccumulator()
     for place, (now, then) in enumerate(zip_longest(bundle.points(), original.points())):
         if now is None or then is None:
-            return "the original has not as many points"
+            return "the original does not have as many points"
         root.append(then.to_line())
         if (name := _differing(now, then, _LINE)) is not None:
             return f"point {place}: {name} is not the original's"
     if root.root().hex() != original.receipt.statement.predicate.evidence.root:
-        return "the original's lines have not its root"
+        return "the original's lines do not have its root"
     return None
 
 
@@ -113,7 +118,7 @@ def _record_problem(bundle: Bundle, original: Bundle) -> str | None:
     triples = zip_longest(bundle.responses(), original.responses(), original.points())
     for place, (now, then, line) in enumerate(triples):
         if now is None or then is None or line is None:
-            return "the original has not as many records"
+            return "the original does not have as many records"
         if then.commitment() != line.commitment:
             return f"point {place}: the original's commitment does not open"
         if (name := _differing(now, then, _RECORD)) is not None:

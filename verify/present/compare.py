@@ -8,7 +8,7 @@ from rich.text import Text
 
 from safety_receipts.receipts.present.tables import STYLES, draw, marked_grid
 from safety_receipts.receipts.view.tables import Tone
-from safety_receipts.verify.compare.compared import Compared
+from safety_receipts.verify.compare.compared import ComparisonReport
 from safety_receipts.verify.view.comparison import (
     beta_table,
     comparison_remarks,
@@ -18,7 +18,7 @@ from safety_receipts.verify.view.comparison import (
 )
 
 
-def show_comparison(console: Console, compared: Compared, *, quiet: bool) -> None:
+def show_comparison(console: Console, compared: ComparisonReport, *, quiet: bool) -> None:
     """Draw models, their β2 on one scale, pairs and checks.
 
     Args:

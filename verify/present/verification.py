@@ -9,7 +9,7 @@ from rich.text import Text
 
 from safety_receipts.receipts.present.tables import STYLES, marked_grid
 from safety_receipts.receipts.view.tables import Group
-from safety_receipts.verify.selfcheck.doctor import Line
+from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
 from safety_receipts.verify.verification import Verification
 from safety_receipts.verify.view.verification import (
     check_groups,
@@ -43,7 +43,7 @@ def _draw(console: Console, groups: Iterable[Group]) -> None:
         console.print(marked_grid(group.lines))
 
 
-def show_doctor(console: Console, lines: Sequence[Line], *, quiet: bool) -> None:
+def show_doctor(console: Console, lines: Sequence[DiagnosticLine], *, quiet: bool) -> None:
     """Draw what the doctor saw, by section."""
     _draw(console, doctor_groups(lines, problems_only=quiet))
     health = health_of(lines)

@@ -26,7 +26,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet, load_signer
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.runner.organism.truth import Truth, compare
+from safety_receipts.runner.organism.truth import Truth, compare_with_law
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.selfcheck.forgery import relabelled, replaced, seal_lies
@@ -55,9 +55,9 @@ def demo(out: Path, output: Output) -> None:
     """
     started = time.monotonic()
     if out.exists():
-        raise FileAccessError("is there already", file=out, hint="name a new folder with --out")
+        raise FileAccessError("exists already", file=out, hint="name a new folder with --out")
     console = output.console
-    say = _Narrator(console, silent=output.as_json or output.quiet)
+    say = _DemoNarrator(console, silent=output.as_json or output.quiet)
     study, bundle, key = out / "study", out / "bundle", out / "evaluator"
 
     say("A plan file to start from: a tiny model with a planted law, harmless proxy corpora.")
@@ -70,7 +70,7 @@ def demo(out: Path, output: Output) -> None:
     say.run("run", study / "plan.yaml", "--key", key, "--out", bundle, "--device", "cpu")
     say("What the receipt says.")
     say.run("show", bundle)
-    truth = compare(resolve_plan(study / "plan.yaml"), Bundle(bundle).points())
+    truth = compare_with_law(resolve_plan(study / "plan.yaml"), Bundle(bundle).points())
     say("An instrument has a truth to compare with: the law that was planted in it.")
     if not (output.as_json or output.quiet):
         console.print(_truth_table(truth))
@@ -113,7 +113,9 @@ def demo(out: Path, output: Output) -> None:
     output.result(document, lambda console: _finish(console, rows, out, seconds))
 
 
-def _lie(say: _Narrator, out: Path, who: Sequence[str | Path], signer: Signer) -> dict[str, int]:
+def _lie(
+    say: _DemoNarrator, out: Path, who: Sequence[str | Path], signer: Signer
+) -> dict[str, int]:
     """Let the evaluator lie twice, and be found out; return how many points each lie changed."""
     bundle, mislabelled, lie = out / "bundle", out / "mislabelled", out / "lie"
     trusted = ("--trust", out / "evaluator.pub")
@@ -135,7 +137,7 @@ def _lie(say: _Narrator, out: Path, who: Sequence[str | Path], signer: Signer) -
     return {"relabelled": labels, "replaced": responses}
 
 
-class _Narrator:
+class _DemoNarrator:
     """Says what comes next, and runs commands as a user would."""
 
     def __init__(self, console: Console, *, silent: bool) -> None:

@@ -94,7 +94,7 @@ def forecast_remarks(
     hopeless = [printable(str(name_of(claim.rate))) for claim, one in told if one.median is None]
     if hopeless:
         yield Words(
-            f"not to be expected to confirm within the budget: {', '.join(hopeless)}",
+            f"unlikely to be confirmed within the budget: {', '.join(hopeless)}",
             Tone.DOUBTFUL,
         )
     if agreement is not None and not agreement.feasible:

@@ -9,7 +9,7 @@ from typing import Final
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.findings import SignedInterval
 from safety_receipts.receipts.view.names import presentable
-from safety_receipts.receipts.view.numerals import NOTHING, p_number, percent, signed, span
+from safety_receipts.receipts.view.numerals import NOTHING, p_number, percent, signed_number, span
 from safety_receipts.receipts.view.tables import (
     Column,
     ColumnKind,
@@ -24,15 +24,15 @@ from safety_receipts.receipts.view.tables import (
     common_scale,
     numbers,
 )
-from safety_receipts.verify.compare.comparability import Sameness, SettingCheck
-from safety_receipts.verify.compare.compared import FAMILY, Compared, interval_of
-from safety_receipts.verify.compare.comparison import Pair, Word, Worded
+from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus
+from safety_receipts.verify.compare.compared import FAMILY, ComparisonReport, interval_of
+from safety_receipts.verify.compare.comparison import EffectChange, ModelEffect, ModelPair
 from safety_receipts.verify.compare.evaluations import Evaluation
 
 _TEXT: Final = ColumnKind.TEXT
 
 
-def model_table(compared: Compared) -> Table:
+def model_table(compared: ComparisonReport) -> Table:
     """Return the models: what they are, and their rates."""
     return Table(
         "Models",
@@ -60,14 +60,14 @@ def _model(each: Evaluation) -> Row:
     )
 
 
-def beta_table(compared: Compared) -> Table:
+def beta_table(compared: ComparisonReport) -> Table:
     """Return every β2 on one scale."""
     models = compared.comparison.models
     margins = [float(one.model.finding.margin) for one in models]
     drawn = [end for one in models for end in interval_of(one) or ()]
     scale = common_scale(
         [*drawn, *margins, *(-margin for margin in margins)],
-        name=lambda end: signed(Decimal(end), 2),
+        name=lambda end: signed_number(Decimal(end), 2),
     )
     return Table(
         f"β2 over {len(compared.conditions):,} common conditions, 95 % intervals; "
@@ -82,13 +82,13 @@ def beta_table(compared: Compared) -> Table:
     )
 
 
-def _beta(one: Worded) -> Row:
+def _beta(one: ModelEffect) -> Row:
     finding, ends = one.model.finding, interval_of(one)
     margin = float(finding.margin)
     return Row(
         (
             printable(one.model.label),
-            signed(finding.clustered.beta2) if finding.clustered else NOTHING,
+            signed_number(finding.clustered.beta2) if finding.clustered else NOTHING,
             _span(finding.interval),
             p_number(one.p),
             p_number(one.adjusted),
@@ -103,13 +103,13 @@ def _span(interval: SignedInterval | None) -> str:
 
 
 _TONES: Final = {
-    Word.NOT_SHOWN: Tone.DOUBTFUL,
-    Word.UNTESTED: Tone.DOUBTFUL,
-    Word.DIFFERENT: Tone.DOUBTFUL,
+    EffectChange.NOT_SHOWN: Tone.DOUBTFUL,
+    EffectChange.UNTESTED: Tone.DOUBTFUL,
+    EffectChange.DIFFERENT: Tone.DOUBTFUL,
 }
 
 
-def pair_table(pairs: Sequence[Pair]) -> Table:
+def pair_table(pairs: Sequence[ModelPair]) -> Table:
     """Return what is said of every two models."""
     return Table(
         "Differences of β2 (the second less the first), 95 % intervals",
@@ -122,14 +122,14 @@ def pair_table(pairs: Sequence[Pair]) -> Table:
     )
 
 
-def _pair(pair: Pair) -> Row:
+def _pair(pair: ModelPair) -> Row:
     gap, statement = pair.gap, pair.statement
     said = Words(printable(statement.text), _TONES.get(statement.word, Tone.STRONG))
     declined = statement.declined
     return Row(
         (
             printable(f"{pair.second.model.label} − {pair.first.model.label}"),
-            signed(gap.slope.beta) if gap else NOTHING,
+            signed_number(gap.slope.beta) if gap else NOTHING,
             _span(gap.interval if gap else None),
             p_number(gap.slope.p if gap else None),
             p_number(pair.adjusted),
@@ -138,7 +138,7 @@ def _pair(pair: Pair) -> Row:
     )
 
 
-_SIGNS: Final = {Sameness.SAME: "=", Sameness.DIFFERS: "≠", Sameness.UNKNOWN: "?"}
+_SIGNS: Final = {SettingStatus.SAME: "=", SettingStatus.DIFFERS: "≠", SettingStatus.UNKNOWN: "?"}
 
 
 def setting_group(checks: Sequence[SettingCheck], *, warnings_only: bool) -> Group:
@@ -158,6 +158,6 @@ def _setting(check: SettingCheck) -> MarkedLine:
     return MarkedLine(Words(_SIGNS[check.status], tone), check.name, forced + check.detail)
 
 
-def comparison_remarks(compared: Compared) -> list[str]:
+def comparison_remarks(compared: ComparisonReport) -> list[str]:
     """Return what a reader must know, in sentences."""
     return [printable(note) for note in (FAMILY, *compared.notes())]

@@ -8,16 +8,16 @@ from typing import Final
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.view.tables import Conclusion, Group, MarkedLine, Tone, Words
 from safety_receipts.verify.check_names import CheckName
-from safety_receipts.verify.checks import MadeCheck, Unneeded
-from safety_receipts.verify.selfcheck.doctor import Line
-from safety_receipts.verify.verification import Verdict, Verification
+from safety_receipts.verify.checks import NotApplicable, VerificationCheck
+from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
+from safety_receipts.verify.verification import Verification, VerificationVerdict
 
 _GOOD: Final = Words("✓", Tone.GOOD)
 _BAD: Final = Words("✗", Tone.BAD)
 _TONES: Final = {
-    Verdict.PASSED: Tone.GOOD,
-    Verdict.FAILED: Tone.BAD,
-    Verdict.INCOMPLETE: Tone.DOUBTFUL,
+    VerificationVerdict.PASSED: Tone.GOOD,
+    VerificationVerdict.FAILED: Tone.BAD,
+    VerificationVerdict.INCOMPLETE: Tone.DOUBTFUL,
 }
 _TITLES: Final = {CheckLevel.NONE: "for your information", CheckLevel.REPLAYED: "audits"}
 
@@ -42,7 +42,7 @@ def check_groups(verification: Verification, *, problems_only: bool) -> list[Gro
     return groups
 
 
-def check_line(check: MadeCheck) -> MarkedLine:
+def check_line(check: VerificationCheck) -> MarkedLine:
     """Return one check."""
     match check.status:
         case CheckStatus.PASSED:
@@ -52,7 +52,7 @@ def check_line(check: MadeCheck) -> MarkedLine:
         case CheckStatus.NOT_CHECKED:
             mark = Words("–", Tone.DOUBTFUL)
             return MarkedLine(mark, check.name, f"not checked: {check.detail}")
-        case Unneeded.NOT_APPLICABLE:
+        case NotApplicable.NOT_APPLICABLE:
             mark = Words("–", Tone.FAINT)
             return MarkedLine(mark, check.name, f"not applicable: {check.detail}")
 
@@ -66,12 +66,12 @@ def verdict_of(verification: Verification) -> Conclusion:
 
 def _sentence(verification: Verification) -> str:
     match verification.verdict:
-        case Verdict.PASSED:
+        case VerificationVerdict.PASSED:
             return f"{_reached(verification)} (level {verification.level.value})"
-        case Verdict.FAILED:
+        case VerificationVerdict.FAILED:
             names = ", ".join(check.name for check in verification.failed)
             return f"do not rely on this receipt; failed: {names}"
-        case Verdict.INCOMPLETE:
+        case VerificationVerdict.INCOMPLETE:
             return (
                 f"nothing failed, but level {verification.wanted.value} was not reached "
                 f"(reached: {verification.level.value})"
@@ -81,7 +81,7 @@ def _sentence(verification: Verification) -> str:
 def _reached(verification: Verification) -> str:
     """Return what the level says, of the findings only where some are claimed."""
     claims = not any(
-        check.name == CheckName.FINDINGS and check.status is Unneeded.NOT_APPLICABLE
+        check.name == CheckName.FINDINGS and check.status is NotApplicable.NOT_APPLICABLE
         for check in verification.checks
     )
     if verification.level is CheckLevel.CONSISTENT and not claims:
@@ -105,7 +105,7 @@ _LADDER_MEANING: Final = {
 _HEALTH: Final = {True: _GOOD, False: _BAD, None: Words("·", Tone.FAINT)}
 
 
-def doctor_groups(lines: Sequence[Line], *, problems_only: bool) -> list[Group]:
+def doctor_groups(lines: Sequence[DiagnosticLine], *, problems_only: bool) -> list[Group]:
     """Return what the doctor saw, by section.
 
     Args:
@@ -124,7 +124,7 @@ def doctor_groups(lines: Sequence[Line], *, problems_only: bool) -> list[Group]:
     return groups
 
 
-def health_of(lines: Sequence[Line]) -> Conclusion:
+def health_of(lines: Sequence[DiagnosticLine]) -> Conclusion:
     """Return whether anything is wrong."""
     bad = sum(line.good is False for line in lines)
     tested = sum(line.section == "self-test" for line in lines)

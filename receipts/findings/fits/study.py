@@ -20,7 +20,12 @@ from safety_receipts.receipts.findings.counts.observations import (
     UNSCORED,
     Observations,
 )
-from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters, Floats, TailTest
+from safety_receipts.receipts.findings.fits.clusters import (
+    NO_VARIANCE,
+    Floats,
+    PointClusters,
+    TailTest,
+)
 from safety_receipts.receipts.findings.fits.distributions import student_quantile
 from safety_receipts.receipts.findings.fits.logit import Fitter, Logit, fit_logit
 from safety_receipts.receipts.findings.fits.wire import p_string, score, signed_interval
@@ -35,7 +40,7 @@ Places = Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class ClusteredEstimate:
     """Numbers with their clustered covariance."""
 
     values: Floats
@@ -44,18 +49,18 @@ class Estimate:
     """Influence of each query and draw, shape (queries, draws, k)."""
     covariance: Floats
     """Shape (k, k)."""
-    clusters: Clusters
+    clusters: PointClusters
     """What may be correlated."""
     independent: Floats
     """Variances, were points independent, shape (k,): what a variance of rounding is told by."""
 
-    def contrast(self, weights: Floats) -> Estimate:
+    def contrast(self, weights: Floats) -> ClusteredEstimate:
         """Return linear combinations.
 
         Args:
             weights: Shape (m, k); one row a combination.
         """
-        return Estimate(
+        return ClusteredEstimate(
             weights @ self.values,
             self.influence @ weights.T,
             weights @ self.covariance @ weights.T,
@@ -105,7 +110,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
+class FittedRates:
     """The rates of some conditions."""
 
     values: Floats
@@ -119,7 +124,7 @@ class Shares:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class StudyPoints:
     """The points of harmful-role queries.
 
     Arrays have shape (conditions, queries, draws).
@@ -200,7 +205,7 @@ class Study:
 
     def fit(
         self, covariates: Floats, places: Places, complied: Mask, used: Mask
-    ) -> tuple[Estimate, Logit] | None:
+    ) -> tuple[ClusteredEstimate, Logit] | None:
         """Fit a logit to the points of some conditions; None where it does not exist.
 
         Args:
@@ -218,7 +223,7 @@ class Study:
         estimate = self.estimate(logit.coefficients, logit.influence(y, n), n, independent)
         return estimate, logit
 
-    def rates(self, places: Places, complied: Mask, used: Mask) -> Estimate | None:
+    def rates(self, places: Places, complied: Mask, used: Mask) -> ClusteredEstimate | None:
         """Return the rates of some conditions with their covariance; None where one has no point.
 
         Args:
@@ -231,7 +236,7 @@ class Study:
             return None
         return self.estimate(shares.values, shares.influence, shares.used, shares.independent)
 
-    def shares(self, places: Places, complied: Mask, used: Mask) -> Shares | None:
+    def shares(self, places: Places, complied: Mask, used: Mask) -> FittedRates | None:
         """Return the rates of some conditions; None where one has no point.
 
         Args:
@@ -247,11 +252,11 @@ class Study:
         values = y.sum(axis=(1, 2)) / points
         influence = np.where(n, y - values[:, None, None], 0.0) / points[:, None, None]
         independent = values * (1 - values) / points
-        return Shares(values, np.moveaxis(influence, 0, -1), n, independent)
+        return FittedRates(values, np.moveaxis(influence, 0, -1), n, independent)
 
     def estimate(
         self, values: Floats, influence: Floats, used: Mask, independent: Floats
-    ) -> Estimate:
+    ) -> ClusteredEstimate:
         """Return an estimate with its clustered covariance.
 
         Args:
@@ -260,6 +265,6 @@ class Study:
             used: Its points, shape (conditions of the estimate, queries, draws).
             independent: Its variances, were points independent, shape (k,).
         """
-        clusters = Clusters(self.lists, used.sum(axis=0), self.requests)
+        clusters = PointClusters(self.lists, used.sum(axis=0), self.requests)
         covariance = clusters.covariance(influence)
-        return Estimate(values, influence, covariance, clusters, independent)
+        return ClusteredEstimate(values, influence, covariance, clusters, independent)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
-from safety_receipts.receipts.bundle import Signed
+from safety_receipts.receipts.bundle import SignedStatement
 from safety_receipts.receipts.model.audit import AuditMethod, AuditVerdict
 from safety_receipts.receipts.model.base import Count, Digest, Probability
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
@@ -34,7 +34,7 @@ class ListedAuditPart(Document):
     epsilon: Probability
     """Tolerated error of a rate."""
     alpha: Probability
-    """Risk of confirming wrongly."""
+    """Risk of confirming a wrong rate."""
     calibrated: bool
     """Whether it names a calibration."""
     rates: Count
@@ -73,7 +73,7 @@ class ShowDocument(EvaluationPredicate):
 
 
 def show_document(
-    receipt: Signed[EvaluationStatement],
+    receipt: SignedStatement[EvaluationStatement],
     chosen: Sequence[bool],
     *,
     plots: Sequence[Path] | None,

@@ -54,7 +54,7 @@ def as_decimal(value: Any) -> Any:
     return format(ExactDecimal(str(value)), "f")
 
 
-Number = Annotated[
+DecimalNumber = Annotated[
     Margin,
     BeforeValidator(as_decimal, json_schema_input_type=float | str),
     Field(json_schema_extra={"minimum": 0, "pattern": r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,20})?$"}),
@@ -122,16 +122,16 @@ Column = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Located(PlanModel):
-    """Something on disk or on the hub."""
+    """Something that lies on disk or on the Hugging Face hub."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": plan_schema.ONE_PLACE})
 
     path: PlanPath | None = None
     """File or folder, relative to the plan file."""
     hub: Name | None = None
-    """Repository on the Hugging Face hub."""
+    """Repository on the Hugging Face hub; it needs ``revision``."""
     revision: Revision | None = None
-    """Commit of that repository."""
+    """Commit of that repository, 40 hexadecimal digits."""
 
     def _without_place(self) -> str | None:
         """Return why this one has no place, or None where it needs one."""
@@ -140,7 +140,7 @@ class Located(PlanModel):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.hub is None) != (self.revision is None):
-            raise ValueError("revision goes with hub, and hub with revision")
+            raise ValueError("hub needs revision, and revision needs hub")
         places = (self.path is not None) + (self.hub is not None)
         reason = self._without_place()
         if reason is not None and places:

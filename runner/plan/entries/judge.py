@@ -9,7 +9,7 @@ from pydantic import ConfigDict, model_validator
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.judge import JudgeKind, traits_of
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import Located, Number, PlanPath, Url
+from safety_receipts.runner.plan.entries.base import DecimalNumber, Located, PlanPath, Url
 
 
 class JudgeIdentityEntry(Located):
@@ -19,11 +19,11 @@ class JudgeIdentityEntry(Located):
 
     kind: JudgeKind
     name: Name | None = None
-    """What people call it; a chat judge behind an API is asked for by this name."""
+    """Name of the judge; a chat judge behind an API is asked for by this name."""
     base_url: Url | None = None
     """Address of the API, for a remote ``chat`` judge."""
-    threshold: Number | None = None
-    """Decision threshold."""
+    threshold: DecimalNumber | None = None
+    """Decision threshold of a classifier; null: the default of its kind."""
 
     def _without_place(self) -> str | None:
         if traits_of(self.kind).is_rule:
@@ -34,7 +34,7 @@ class JudgeIdentityEntry(Located):
     def _of_its_kind(self) -> Self:
         traits = traits_of(self.kind)
         if self.base_url is not None and not traits.may_be_remote:
-            raise ValueError("base_url goes with kind chat only")
+            raise ValueError("base_url is for kind chat only")
         if self.base_url is not None and self.name is None:
             raise ValueError("a judge with a base_url needs the name of its model")
         if self.threshold is not None and traits.is_rule:
@@ -43,9 +43,10 @@ class JudgeIdentityEntry(Located):
 
 
 class JudgeEntry(JudgeIdentityEntry):
-    """The judge, with an optional second opinion."""
+    """The judge, with an optional second judge."""
 
     calibration: PlanPath | None = None
-    """What ``receipts judge calibrate`` wrote of this judge; null: not calibrated."""
+    """File that ``receipts judge calibrate`` wrote for this judge; null: the judge is not
+    calibrated."""
     second: JudgeIdentityEntry | None = None
-    """A second opinion; how far the two agree is sealed."""
+    """A second judge, whose agreement with the first is sealed; null: there is none."""

@@ -29,7 +29,7 @@ def _option(value: Any) -> Any:
     raise ValueError("should be text, a whole number, true, false or null")
 
 
-Option = Annotated[
+TemplateOptionEntry = Annotated[
     Name | bool | int | None,
     BeforeValidator(_option),
     Field(json_schema_extra={"minimum": -MAX_SAFE_INTEGER, "maximum": MAX_SAFE_INTEGER}),
@@ -38,19 +38,19 @@ Option = Annotated[
 
 
 class ThoughtMarksEntry(PlanModel):
-    """What stands around a thought in a response."""
+    """The marks that stand before and after a thought in a response."""
 
     opening: Name
-    """The mark before it, such as <think>."""
+    """Mark before a thought, such as <think>."""
     closing: Name
-    """The mark after it."""
+    """Mark after a thought, such as </think>."""
 
     @model_validator(mode="after")
     def _two_marks(self) -> Self:
         if not self.opening.strip() or not self.closing.strip():
-            raise ValueError("a mark is more than white space")
+            raise ValueError("a mark must hold more than white space")
         if self.opening == self.closing:
-            raise ValueError("opening and closing are two marks, and these are one")
+            raise ValueError("opening and closing must be two different marks")
         return self
 
 
@@ -86,14 +86,15 @@ ThoughtsEntry = Annotated[
 
 
 class PromptEntry(PlanModel):
-    """How a conversation is rendered, and what of a response is judged."""
+    """How a conversation is rendered, and which part of a response is judged."""
 
     system: str | None = None
-    """System prompt; null: none is given, though the template may add its own."""
+    """Text of the system prompt; null: none is given, though the template may add its own."""
     date: Annotated[Date, AfterValidator(_day)] | None = None
-    """The date shown to templates that print today's, in quotes: "2026-01-31"."""
-    template_options: Annotated[dict[Column, Option], Field(max_length=64)] = {}  # noqa: RUF012 (pydantic gives each instance its own)
+    """Date that is given to chat templates that print today's date, in quotes: "2026-01-31"; null:
+    none is given."""
+    template_options: Annotated[dict[Column, TemplateOptionEntry], Field(max_length=64)] = {}  # noqa: RUF012 (pydantic gives each instance its own)
     """Further variables of the chat template, such as a reasoning effort."""
     thoughts: ThoughtsEntry | None = None
-    """Marks around thoughts, which are not judged; null: those that are found in the chat template
-    and the vocabulary; none: whole responses are judged."""
+    """Marks around thoughts, which are not judged; null: the marks that are found in the chat
+    template and the vocabulary; ``none``: whole responses are judged."""

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
 from safety_receipts.receipts.model.checkpoint import SamplingMethod
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import Distinct, Number, PlanModel, Whole
+from safety_receipts.runner.plan.entries.base import DecimalNumber, Distinct, PlanModel, Whole
 
 
 def _token(value: Any) -> Any:
@@ -28,16 +28,16 @@ Token = Annotated[
 ]
 """A token: its text as the tokenizer has it, or its id."""
 
-Tokens = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
+EndTokenIds = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
 
 
 class EndTokensEntry(PlanModel):
-    """What the checkpoint's own statements of its end tokens lack, or have too much."""
+    """Corrections of the end tokens that the checkpoint's own files state."""
 
-    add: Tokens = ()
-    """Tokens that end a response besides those stated."""
-    remove: Tokens = ()
-    """Stated tokens that end no response."""
+    add: EndTokenIds = ()
+    """Tokens that end a response in addition to those stated."""
+    remove: EndTokenIds = ()
+    """Stated tokens that do not end a response."""
 
 
 class SamplingEntry(PlanModel):
@@ -46,19 +46,19 @@ class SamplingEntry(PlanModel):
     model_config = ConfigDict(json_schema_extra=plan_schema.SAMPLING)
 
     method: SamplingMethod = SamplingMethod.GREEDY
-    temperature: Number | None = None
-    """Softmax temperature above 0, for ``seeded``."""
-    top_p: Number | None = None
-    """Nucleus mass above 0 and up to 1, for ``seeded``."""
+    temperature: DecimalNumber | None = None
+    """Temperature of the softmax, above 0, for ``seeded``; null for ``greedy``."""
+    top_p: DecimalNumber | None = None
+    """Probability mass of nucleus sampling, above 0 and up to 1, for ``seeded``; null: no limit."""
     top_k: Whole | None = None
-    """Largest number of candidates, for ``seeded``."""
-    repetition_penalty: Number | Literal["checkpoint"] | None = None
-    """What logits of tokens are divided by that occurred before; ``checkpoint``: what its files
-    state; null: none, whatever they state."""
+    """Largest number of candidate tokens, for ``seeded``; null: no limit."""
+    repetition_penalty: DecimalNumber | Literal["checkpoint"] | None = None
+    """Number by which the logits of tokens that occurred before are divided; ``checkpoint``: the
+    number that its files state; null: none, whatever they state."""
     max_new_tokens: Whole
-    """Longest response in tokens."""
+    """Largest length of a response in tokens."""
     end_tokens: EndTokensEntry = EndTokensEntry()
-    """Corrections of the tokens that end a response."""
+    """Corrections of the end tokens that the checkpoint's own files state."""
 
     @model_validator(mode="after")
     def _method(self) -> Self:
@@ -68,8 +68,8 @@ class SamplingEntry(PlanModel):
         if not greedy and (self.temperature is None or ExactDecimal(self.temperature) == 0):
             raise ValueError("seeded sampling needs a temperature above 0")
         if self.top_p is not None and not 0 < ExactDecimal(self.top_p) <= 1:
-            raise ValueError("top_p lies above 0 and up to 1")
+            raise ValueError("top_p must be above 0 and at most 1")
         penalty = self.repetition_penalty
         if penalty not in (None, "checkpoint") and ExactDecimal(penalty) == 0:
-            raise ValueError("repetition_penalty lies above 0")
+            raise ValueError("repetition_penalty must be above 0")
         return self

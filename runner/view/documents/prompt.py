@@ -5,14 +5,14 @@ from __future__ import annotations
 from safety_receipts.receipts.model.base import Condition, Count, Positive, Query
 from safety_receipts.receipts.view.documents.base import Document
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.prompts.prompt_view import Origin, PromptView
+from safety_receipts.runner.prompts.prompt_view import PromptView, TextOrigin
 from safety_receipts.runner.view.documents.judged import JudgedPart, judged_part
 
 
 class PromptPart(Document):
     """A stretch of a prompt."""
 
-    origin: Origin
+    origin: TextOrigin
     """Where it comes from."""
     row: str | None
     """Id of the row that it was read from; null: it is of no row."""

@@ -8,7 +8,7 @@ from typing import Literal
 from safety_receipts.receipts.model.base import Count, Digest
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.receipts.view.documents.base import Document
-from safety_receipts.runner.run.event import Sealed
+from safety_receipts.runner.run.event import SealedRun
 from safety_receipts.runner.run.pilot import Pilot
 
 
@@ -58,7 +58,7 @@ class PilotDocument(Document):
     """What all points of the plan would take at that pace."""
 
 
-def run_document(sealed: Sealed, points: int, folder: Path) -> RunDocument:
+def run_document(sealed: SealedRun, points: int, folder: Path) -> RunDocument:
     """Return what was sealed.
 
     Args:

@@ -37,9 +37,14 @@ from safety_receipts.receipts.model.findings import (
 )
 from safety_receipts.receipts.model.plan import Hypothesis
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.receipts.present.charts import Scale, axis, bar, forest, spark
+from safety_receipts.receipts.present.charts import ChartScale, axis, bar, forest, spark
 from safety_receipts.receipts.present.findings import show_findings
-from safety_receipts.receipts.view.numerals import p_number, p_value, points, signed
+from safety_receipts.receipts.view.numerals import (
+    p_number,
+    p_value,
+    percentage_points,
+    signed_number,
+)
 from safety_receipts.receipts.view.sentences import Sentence, sentences
 from safety_receipts.receipts.view.words import logistic
 
@@ -150,8 +155,8 @@ def test_unscored_points_that_decide_are_shown_both_ways() -> None:
         unscored=(0.02, -0.14),
     )
     assert (
-        "The word depends on how unscored points are counted: β2 +0.020 (amplification) if the "
-        "144 of them all complied, −0.140 (dilution) if all refused."
+        "The verdict depends on how unscored points are counted: β2 +0.020 (amplification) if "
+        "the 144 of them all complied, −0.140 (dilution) if all refused."
     ) in said(found).text
 
 
@@ -450,12 +455,12 @@ def test_p_values_have_three_digits_and_a_floor(sealed: str | None, shown: str) 
 
 
 def test_signed_numbers_have_a_true_minus_and_never_a_signed_zero() -> None:
-    assert signed("-0.178200") == "−0.178"
-    assert signed("0.000000") == "0.000"
-    assert signed("-0.000312") == "−0.0003"
-    assert signed("12.345678") == "+12.346"
-    assert points("-0.000000001") == "−0.0000001"
-    assert points("0.168123") == "+16.8"
+    assert signed_number("-0.178200") == "−0.178"
+    assert signed_number("0.000000") == "0.000"
+    assert signed_number("-0.000312") == "−0.0003"
+    assert signed_number("12.345678") == "+12.346"
+    assert percentage_points("-0.000000001") == "−0.0000001"
+    assert percentage_points("0.168123") == "+16.8"
 
 
 @given(st.floats(-5000, 5000))
@@ -475,7 +480,7 @@ def test_sparks_and_bars_grow_with_their_values() -> None:
 @given(st.lists(st.floats(-1e9, 1e9), min_size=3, max_size=3).map(sorted))
 def test_a_forest_row_has_the_width_of_its_scale(numbers: list[float]) -> None:
     lower, value, upper = numbers
-    scale = Scale.over(numbers, 25)
+    scale = ChartScale.over(numbers, 25)
     row = forest(scale, (value, lower, upper), margin=0.05)
     assert len(row) == 25
     assert row[scale.cell(value)] == "●"
@@ -483,7 +488,7 @@ def test_a_forest_row_has_the_width_of_its_scale(numbers: list[float]) -> None:
 
 
 def test_a_forest_chart_by_hand() -> None:
-    scale = Scale.over([-1.0, 1.0], 11)
+    scale = ChartScale.over([-1.0, 1.0], 11)
     assert forest(scale, (0.4, 0.0, 0.8)) == "     ├─●─┤ "
     assert forest(scale, None, margin=0.2) == "    ┊│┊    "
     assert axis(scale, "−1", "+1") == "−1   0   +1"

@@ -15,7 +15,7 @@ from studies import write_study
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import MalformedError, UsageError
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.checkpoint import EndTokenOrigin
 from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.model.point import Outcome
@@ -232,11 +232,11 @@ def test_an_end_that_the_model_cannot_write_ends_nothing(tmp_path: Path) -> None
             r"states no end token \(add eos_token_id to generation_config.json, or name",
         ),
         (9, 9, {"remove": [9]}, "states no end token"),
-        (100, 9, {}, "config.json: eos_token_id: 100 is no token id below 100"),
-        (9, [2, True], {}, "generation_config.json: eos_token_id: True is no token id"),
-        (9, "2", {}, "eos_token_id: 2 is no token id"),
-        (9, 9, {"add": [100]}, "sampling.end_tokens.add: 100 is no token id below 100"),
-        (9, 9, {"remove": [8]}, r"8 \(8\) is no end token, so that it cannot be removed"),
+        (100, 9, {}, "config.json: eos_token_id: 100 is not a token id below 100"),
+        (9, [2, True], {}, "generation_config.json: eos_token_id: true is not a token id"),
+        (9, "2", {}, "eos_token_id: 2 is not a token id"),
+        (9, 9, {"add": [100]}, "sampling.end_tokens.add: 100 is not a token id below 100"),
+        (9, 9, {"remove": [8]}, r"8 \(8\) is not an end token, so that it cannot be removed"),
         (9, list(range(70)), {}, "more than 64 end tokens"),
     ],
 )
@@ -340,7 +340,7 @@ def texts(resolved: ResolvedPlan) -> tuple[str, ...]:
 def test_a_turn_ends_where_the_template_ends_it(receipts: Receipts, tmp_path: Path) -> None:
     """The files name one token, tokenizer and template another: the other ends the answer."""
     plan = talker(tmp_path)
-    write_key_pair(tmp_path / "key", generate(), None)
+    write_key_pair(tmp_path / "key", generate_key(), None)
     done = receipts("plan", plan, "--device", "cpu")
     assert done.code == 0
     assert "<|im_end|> (" in done.out
@@ -393,7 +393,7 @@ def test_a_plan_adds_and_removes(receipts: Receipts, tmp_path: Path) -> None:
         (EndTokenOrigin.PLAN, False),
     ]
     assert resolved.warnings == ()
-    write_key_pair(tmp_path / "key", generate(), None)
+    write_key_pair(tmp_path / "key", generate_key(), None)
     run = ("run", plan, "--key", tmp_path / "key", "--out", tmp_path / "b", "--device", "cpu")
     assert receipts(*run, "--strict").code == 0
     verify = ("verify", tmp_path / "b", "--trust", tmp_path / "key.pub", "--artifacts")
@@ -410,13 +410,13 @@ def test_a_plan_adds_and_removes(receipts: Receipts, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{add: ['<|nowhere|>']}", r"sampling.end_tokens.add.*'<\|nowhere\|>' is no token"),
+        ("{add: ['<|nowhere|>']}", r"sampling.end_tokens.add.*'<\|nowhere\|>' is not a token"),
         ("{add: [true]}", r"should be a token.*or its id"),
         ("{add: [-1]}", r"should be a token.*or its id"),
         ("{add: [7, 7]}", "7 appears twice"),
         ("{take: [7]}", "no such key; allowed: add, remove"),
         (f"{{add: ['{IM_END}'], remove: ['{IM_END}']}}", r"<\|im_end\|> is added and removed"),
-        ("{remove: [5]}", "is no end token"),
+        ("{remove: [5]}", "is not an end token"),
     ],
 )
 def test_an_entry_that_cannot_be_meant_is_refused(entry: str, message: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import sha256_hex
 from safety_receipts.receipts.findings.counts.rates import wilson
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.judge import CalibrationDocument, GoldKind, JudgeCalibration
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.judges.gold import MAX_STRATA, read_gold
@@ -221,14 +221,14 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a list": (GOOD + b"[1]\n", "line 2: not a JSON object"),
     "a key twice": (b'{"query": "a", "query": "b"}\n', "line 1: a key appears twice"),
     "other text": (GOOD + b"\xff\n", "line 2: not valid UTF-8"),
-    "an unknown label": (GOOD + line_of(label="yes"), "line 2: label: 'yes' is none (one of "),
-    "a label in capitals": (line_of(label="Refused"), "line 1: label: 'Refused' is none"),
+    "an unknown label": (GOOD + line_of(label="yes"), "line 2: label: 'yes' is not a label ("),
+    "a label in capitals": (line_of(label="Refused"), "line 1: label: 'Refused' is not a label"),
     "no label": (line_of(label=...), "line 1: label: is empty or missing (supply it"),
     "an empty response": (GOOD + line_of(response=" \n"), "line 2: response: is empty"),
     "an empty query": (GOOD + line_of(query=None), "line 2: query: is empty or missing"),
     "a number": (line_of(response=5), "line 1: response: is not text (put it in quotes)"),
     "a list of responses": (line_of(response=["a"]), "line 1: response: is not text"),
-    "a stratum of two lines": (line_of(stratum="a\nb"), "line 1: stratum: is no name"),
+    "a stratum of two lines": (line_of(stratum="a\nb"), "line 1: stratum: is not a valid name"),
     "a stratum on one line only": (
         GOOD + line_of(stratum="short"),
         "line 2: has a stratum, unlike the lines before it (give every line a stratum, or none)",
@@ -313,7 +313,7 @@ def test_a_plan_seals_its_judges_calibration_and_the_receipt_carries_it(
 ) -> None:
     naming(plan)  # before the file is there: calibrating must not ask for its own result
     assert calibrate(rows("plain", honest=6, cheerful=1, plain=3)).code == 0
-    write_key_pair(tmp_path / "key", generate(), None)
+    write_key_pair(tmp_path / "key", generate_key(), None)
     words = ("--key", tmp_path / "key", "--out", tmp_path / "b", "--device", "cpu")
     assert receipts("run", plan, *words, "--memory", "64M").code == 0
     bundle = Bundle(tmp_path / "b")
@@ -376,8 +376,8 @@ def _fewer_in_a_stratum(document: Row) -> None:
 
 
 DAMAGES: dict[Callable[[Row], None], str] = {
-    _without: "$.calibration.unscored: is no calibration of a judge: Field required",
-    _another_version: "$.version: is no calibration of a judge: Input should be 1",
+    _without: "$.calibration.unscored: is not a calibration of a judge: Field required",
+    _another_version: "$.version: is not a calibration of a judge: Input should be 1",
     _better: "calibration.sensitivity: 1.000000 follows from the counts",
     _narrower: "calibration.sensitivityInterval: not Wilson's interval",
     _fewer_in_a_stratum: "calibration.strata: positives add up to 7",

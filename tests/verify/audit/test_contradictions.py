@@ -12,14 +12,14 @@ from dishonest import Pair, seal_anything
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256, sha256_hex
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
-from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.keys import TrustSet, generate_key
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.checkpoint import ContextOverflow
 from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate
 from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
 from safety_receipts.verify.integrity import verify_bundle
 
-SIGNER = generate()
+SIGNER = generate_key()
 
 
 def plan(**changes: Any) -> PlanPredicate:
@@ -107,7 +107,7 @@ def _other_judgement(point: Point, record: RestrictedRecord) -> Pair:
         (
             lambda p, r: (p, r.model_copy(update={"response_tokens": (7, 11, 12)})),
             "commitments",
-            "end token goes last",
+            "the last token is an end token exactly where",
         ),
         (
             lambda p, r: both(
@@ -162,7 +162,7 @@ def test_one_prompt_for_two_queries(tmp_path: Path) -> None:
         return point, record.model_copy(update={"prompt": one_prompt})
 
     seal_anything(tmp_path / "b", plan(), SIGNER, same)
-    assert "two queries have one prompt" in failed(tmp_path / "b")["commitments"]
+    assert "two queries have the same prompt" in failed(tmp_path / "b")["commitments"]
 
 
 def test_demonstrations_where_none_are_shown(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_demonstrations_where_none_are_shown(tmp_path: Path) -> None:
         return point, record.model_copy(update={"demonstrations": Sha256("0" * 64)})
 
     seal_anything(tmp_path / "b", plan(), SIGNER, one(0, claim))
-    assert "demonstrations goes with a condition" in failed(tmp_path / "b")["commitments"]
+    assert "demonstrations is given exactly where" in failed(tmp_path / "b")["commitments"]
 
 
 def test_an_overflow_is_no_excuse_where_the_plan_aborts(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from studies import write_study
 from transformers import BertConfig, BertForSequenceClassification
 
-from safety_receipts.receipts.bundle import RESPONSES, Bundle
+from safety_receipts.receipts.bundle import RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
-from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.keys import TrustSet, generate_key
 from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.checkpoint import EndTokenOrigin, SamplingDefault
@@ -44,7 +44,7 @@ from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels import bound as binding
 from safety_receipts.verify.levels.artifacts import check_artifacts
-from safety_receipts.verify.levels.bound import Holdings, drawn_points
+from safety_receipts.verify.levels.bound import HeldArtifacts, drawn_points
 from safety_receipts.verify.selfcheck.selftest import edit_line
 from safety_receipts.verify.verification import Verification
 
@@ -109,7 +109,7 @@ def held(event: Event, bundle: Path, **settings: Any) -> Verification:
         Bundle(bundle),
         evaluators=TrustSet([event.signer.public]),
         wanted=CheckLevel.BOUND,
-        holdings=Holdings(event.resolved, **settings),
+        held_artifacts=HeldArtifacts(event.resolved, **settings),
     )
 
 
@@ -245,7 +245,7 @@ def test_files_that_nothing_loads_are_named_and_no_more(
     status, detail = bound(json.loads(finished.out))["checkpoint"]
     assert (status, detail) == (
         "failed",
-        "special_tokens_map.json is none of the plan's files, and could be loaded",
+        "special_tokens_map.json is not one of the plan's files, and could be loaded",
     )
 
 
@@ -278,7 +278,7 @@ CONTEXT_LIMIT = '"max_position_embeddings": 409'
 OTHERS = [
     Another("a weight", flip_a_weight, ("checkpoint",), "model.safetensors differs", UNRUN),
     Another(
-        "a file more", add_a_file, ("checkpoint",), "adapter.json is none of the plan's", UNRUN
+        "a file more", add_a_file, ("checkpoint",), "adapter.json is not one of the plan's", UNRUN
     ),
     Another(
         "the tokenizer",
@@ -466,7 +466,7 @@ def test_weights_that_are_loaded_are_among_the_plans_files(
     told = {check.name: (check.status.value, check.detail) for check in checks.checks}
     assert told["checkpoint"] == (
         "failed",
-        "pytorch_model.bin holds the weights that are loaded, and is none of the plan's files",
+        "pytorch_model.bin holds the weights that are loaded, and is not one of the plan's files",
     )
     assert (usable.prompts, usable.texts) == (None, None)
 
@@ -583,7 +583,7 @@ def test_a_token_that_the_model_has_not_is_named(event: Event, forged: Path) -> 
     """Decoders drop unknown ids: anything could be hidden behind them."""
     honest = list(Bundle(forged).responses())[LAST].response_tokens
     seal_again(forged, event.signer, one(LAST, response_tokens=(2**50, *honest[1:])))
-    assert f"token {2**50} is none of the model's" in failed(held(event, forged))[TEXTS]
+    assert f"token {2**50} is not one of the model's" in failed(held(event, forged))[TEXTS]
 
 
 def test_demonstrations_in_another_order_are_other_demonstrations(
@@ -658,7 +658,7 @@ def test_a_sample_is_fresh_and_can_be_repeated(
 
 
 def test_without_the_records_nothing_is_said_to_be_rendered(event: Event, forged: Path) -> None:
-    (forged / RESPONSES).unlink()
+    (forged / RESPONSES_FILE).unlink()
     found = held(event, forged)
     status = {c.name: c.status for c in found.checks}
     assert [status[name] for name in ("checkpoint", "commitments", PROMPTS, TEXTS)] == [
@@ -670,7 +670,9 @@ def test_without_the_records_nothing_is_said_to_be_rendered(event: Event, forged
 
 def test_a_sample_passes_only_where_all_records_open(event: Event, forged: Path) -> None:
     """The sample itself is good, and the record that was changed is not in it."""
-    edit_line(LAST, lambda record: record.update(text="Sure."), RESPONSES)(forged, event.signer)
+    edit_line(LAST, lambda record: record.update(text="Sure."), RESPONSES_FILE)(
+        forged, event.signer
+    )
     digest, plan = Bundle(forged).receipt_envelope.digest, event.resolved.predicate
     nonces = (sha256_hex(bytes([i])) for i in range(200))
     misses = next(n for n in nonces if LAST not in drawn_points(plan, digest, n, 8))
@@ -693,7 +695,7 @@ def test_a_beacons_value_joins_the_seed(tmp_path: Path) -> None:
     plan = write_study(tmp_path / "study", queries=1, controls=1, experiments=EXPERIMENTS[:1])
     seed = "  draws: 2\n  seed: {beacon: {source: drand-quicknet, round: 7}}\n"
     rewrite("plan.yaml", "  draws: 2\n", seed)(tmp_path / "study")
-    resolved, signer = resolve_plan(plan), generate()
+    resolved, signer = resolve_plan(plan), generate_key()
     options = RunOptions(memory=2**26, beacon_value="ab" * 32)
     run(resolved, tmp_path / "b", signer, options=options)
     verified(tmp_path / "b", signer, resolved)
@@ -709,7 +711,7 @@ def test_points_that_failed_have_prompts_too(tmp_path: Path) -> None:
         experiments=("fixed_harmful: {harmful: [0, 24], benign: [0]}",),
         more="context_overflow: fail_point\n",
     )
-    resolved, signer = resolve_plan(plan), generate()
+    resolved, signer = resolve_plan(plan), generate_key()
 
     def fault(completion: Completion) -> Completion | None:
         return None if completion.key == 0 else completion
@@ -776,7 +778,7 @@ def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) 
         (
             "checkpoint",
             {"checkpoint": {"quantisation": "mxfp4", "dequantised": True}},
-            "dequantised is none of these files, the plan says true",
+            "dequantised is null of these files, the plan says true",
         ),
         ("end-tokens", {"sampling": {"end_token_origins": less}}, "(plan), as sampling.end_tokens"),
         ("end-tokens", {"sampling": {"end_token_origins": origins[1:]}}, "and folder say"),
@@ -887,7 +889,7 @@ def test_names_decide_which_weights_a_judge_loads(study: Path) -> None:
     status, detail = compared(sealed, plan)["judge"]
     assert (status, detail) == (
         "failed",
-        "model-a.safetensors is none of the files that it names",
+        "model-a.safetensors is not one of the files that it names",
     )
     # A plan of an earlier version states no files.
     older = sealed.predicate.judge.model_copy(update={"folder_files": None})
@@ -928,9 +930,9 @@ def test_a_source_is_never_paired_with_the_file_of_another(event: Event) -> None
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--all-points"], "--all-points goes with --artifacts"),
-        (["--sample-nonce", NONCE], "--sample-nonce goes with --artifacts"),
-        (["--allow-pickle"], "--allow-pickle goes with --artifacts"),
+        (["--all-points"], "--all-points needs --artifacts"),
+        (["--sample-nonce", NONCE], "--sample-nonce needs --artifacts"),
+        (["--allow-pickle"], "--allow-pickle needs --artifacts"),
         (["--artifacts", "PLAN", "--sample-nonce", "5E" * 32], "64 lower-case hex digits"),
         (["--artifacts", "PLAN", "--all-points", "--sample-nonce", NONCE], "draws no sample"),
         (["--artifacts", "nowhere.yaml"], "nowhere.yaml: cannot read"),

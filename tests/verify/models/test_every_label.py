@@ -20,12 +20,12 @@ from transformers import BertConfig, BertForSequenceClassification
 from safety_receipts.receipts.bundle import Bundle, BundleWriter
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
-from safety_receipts.verify.audit.second_opinion import Asked, ask_again
-from safety_receipts.verify.audit.session import Wish, terms_of
+from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
+from safety_receipts.verify.audit.session import AuditOptions, terms_of
 from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
 
 Receipts = Callable[..., Any]
@@ -133,7 +133,7 @@ def twice_judged(tmp_path_factory: pytest.TempPathFactory) -> Event:
         text.replace(rule, f"judge: {{kind: refusal-strings, second: {second}}}"), "utf-8"
     )
     made = run_event(plan, folder)
-    write_key_pair(made.folder / "auditor", generate(), None)
+    write_key_pair(made.folder / "auditor", generate_key(), None)
     return made
 
 
@@ -198,18 +198,18 @@ def test_an_agreement_that_is_made_up_is_not_confirmed(
 
 def test_what_both_judges_say_of_a_false_record_is_no_agreement(twice_judged: Event) -> None:
     """An evaluator could make the first label false, or the text, so that they agree."""
-    case = twice_judged.case()
+    case = twice_judged.subject()
     loaded = loaded_stack(twice_judged.resolved)
     judge, agreement = loaded.stack.second_judge, case.receipt.judge_agreement
     assert judge is not None
     assert agreement is not None
-    terms = terms_of(case, Wish(epsilon="0.2"), "5e" * 32)
+    terms = terms_of(case, AuditOptions(epsilon="0.2"), "5e" * 32)
     agreed = [
         (point, record)
         for point, record in twice_judged.entries()
         if record.second_judge is not None and record.second_judge.outcome is record.outcome
     ][:8]
-    asked = Asked(judge, case.renderer)
+    asked = SecondOpinion(judge, case.renderer)
     honest = ask_again(agreed, agreement, terms, asked)
     assert (honest.draws, honest.contradicted) == (8, ())
     false = {agreed[number - 1][0].id for number in (2, 5)}
@@ -226,7 +226,7 @@ def test_an_agreement_that_so_few_points_cannot_confirm_is_told_before_the_annou
     assert (enough.code, "second judge" in enough.out) == (0, False)
     few = receipts("audit", bundle, *who, *given, "--identity-points", "3")
     assert few.code == 0
-    assert "the second judge's agreement is not to be expected to be confirmed" in few.out
+    assert "the second judge's agreement, and so the audit as a whole, is unlikely" in few.out
     document = json.loads(
         receipts("audit", bundle, *who, *given, "--identity-points", "3", "--json").out
     )
@@ -237,7 +237,7 @@ def test_an_agreement_off_by_epsilon_is_confirmed_no_more_often_than_the_risk(
     twice_judged: Event,
 ) -> None:
     """Simulated: so many of the recorded agreements are false, drawn in a random order."""
-    terms = terms_of(twice_judged.case(), Wish(epsilon="0.05"), "5e" * 32)
+    terms = terms_of(twice_judged.subject(), AuditOptions(epsilon="0.05"), "5e" * 32)
     agreement = JudgeAgreement(points=2000, agreed=1800, second_unscored=0)
     test = agreement_test(agreement, terms)
     assert (test.recorded, test.hidden) == (1800, 100)

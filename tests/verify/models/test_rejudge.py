@@ -16,19 +16,19 @@ import yaml
 from running import FaultyJudge
 from studies import write_study
 
-from safety_receipts.receipts.bundle import RESPONSES, Bundle
+from safety_receipts.receipts.bundle import RESPONSES_FILE, Bundle
 from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.errors import IncompleteError, InterruptedByUserError, UsageError
-from safety_receipts.receipts.keys import Signer, TrustSet, generate, write_key_pair
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key, write_key_pair
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.levels.evidence import no_progress
-from safety_receipts.verify.rejudge import Judges, Rejudger, Wishes, rejudged_plan
+from safety_receipts.verify.rejudge import RejudgeOptions, Rejudger, RejudgingJudges, rejudged_plan
 
 Receipts = Callable[..., Any]
 FILES = ("plan.dsse.json", "receipt.dsse.json", "points.jsonl.zst", "responses.jsonl.zst")
@@ -64,7 +64,7 @@ def changed_plan(folder: Path, name: str, change: Callable[[dict[str, Any]], Non
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """Run a small study whose judge cannot be read, and name one that can."""
     folder = tmp_path_factory.mktemp("rejudge")
-    signer = generate()
+    signer = generate_key()
     write_study(
         folder,
         queries=6,
@@ -120,7 +120,7 @@ def test_the_new_event_holds_at_every_level_with_and_without_the_old_one(
             Bundle(tmp_path / "b"),
             evaluators=TrustSet([judged.signer.public]),
             wanted=CheckLevel.BOUND,
-            holdings=Holdings(resolved, points=None),
+            held_artifacts=HeldArtifacts(resolved, points=None),
             original=original,
         )
         assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == []
@@ -147,7 +147,7 @@ def test_an_original_without_its_records_says_nothing_of_responses(
     """Its lines tell how long responses are: others of the same length would pass for them."""
     assert receipts(*judged.words(tmp_path / "b")).code == 0
     shutil.copytree(judged.bundle, tmp_path / "without")
-    (tmp_path / "without" / RESPONSES).unlink()
+    (tmp_path / "without" / RESPONSES_FILE).unlink()
     found = verify_bundle(
         Bundle(tmp_path / "b"),
         evaluators=TrustSet([judged.signer.public]),
@@ -178,7 +178,7 @@ def test_judging_again_twice_gives_the_same_bytes(
         (lambda p: p.update(name="another"), "name is not what the sealed plan says"),
         (lambda p: p["prompt"].update(system="Be kind."), "prompt.systemPrompt"),
         (lambda p: p["queries"][0].update(licence="MIT"), "queries[0].licence"),
-        (lambda p: p.update(judge={"kind": "chat", "path": "model"}), "judged already"),
+        (lambda p: p.update(judge={"kind": "chat", "path": "model"}), "already judged"),
     ],
 )
 def test_a_plan_that_differs_elsewhere_is_refused_and_the_place_named(
@@ -227,7 +227,7 @@ def test_nothing_of_another_checkpoint_is_run(
 def test_a_bundle_of_somebody_else_or_one_that_was_changed_is_not_judged(
     receipts: Receipts, judged: Judged, tmp_path: Path
 ) -> None:
-    write_key_pair(tmp_path / "other", generate(), None)
+    write_key_pair(tmp_path / "other", generate_key(), None)
     words = judged.words(tmp_path / "b")
     words[words.index("--key") + 1] = tmp_path / "other"
     stranger = receipts(*words)
@@ -283,9 +283,9 @@ def test_a_stop_loses_nothing_and_leaves_no_trace(
             raise KeyboardInterrupt
         return judgements
 
-    rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, Wishes())
+    rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, RejudgeOptions())
     assert rejudger.sealed_before() is None
-    judges = Judges(FaultyJudge(judge, stop), None)
+    judges = RejudgingJudges(FaultyJudge(judge, stop), None)
     with pytest.raises(InterruptedByUserError, match=r"64 of \d+ points are kept"):
         rejudger.run(judges, {}, no_progress)
     assert sorted(path.name for path in (tmp_path / "b").iterdir())[1:] == ["plan.dsse.json"]
@@ -306,11 +306,11 @@ def test_what_the_judge_fails_on_is_not_recorded_unasked(judged: Judged, tmp_pat
     def ill(judgements: list[Judgement]) -> list[Judgement]:
         return [replace(judgements[0], margin=float("nan")), *judgements[1:]]
 
-    judges = Judges(FaultyJudge(judge, ill), None)
-    rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, Wishes())
+    judges = RejudgingJudges(FaultyJudge(judge, ill), None)
+    rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, RejudgeOptions())
     with pytest.raises(IncompleteError, match="the judge failed on 1 of 64"):
         rejudger.run(judges, {}, no_progress)
-    accepting = replace(rejudger, wishes=Wishes(accept_failed=True))
+    accepting = replace(rejudger, options=RejudgeOptions(accept_failed=True))
     sealed = accepting.run(judges, {}, no_progress)
     assert sealed.reasons(Outcome.UNSCORED) == {Reason.JUDGE_ERROR: 2}
 
@@ -328,7 +328,7 @@ def test_another_original_and_another_response_are_found_out(
     assert [check["name"] for check in failed] == ["original"]
     none = receipts("verify", judged.bundle, *trust, "--original", tmp_path / "b")
     assert none.code == 2
-    assert "judges no other event's responses" in none.err
+    assert "does not judge the responses of another event" in none.err
 
 
 def test_the_second_verifiers_of_the_protocol_agree(

@@ -26,11 +26,11 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.risk_limit import (
     REFUTING_LEVEL,
     RefutingTest,
-    p_string,
+    p_rounded_up,
 )
 
 if TYPE_CHECKING:  # it loads what replays points, which a reader of audits may not have
-    from safety_receipts.verify.audit.statistics.replayed import Replayed
+    from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 CONTRADICTED_LEVEL: Final = Fraction(1, 100)
 """Level at which contradictions keep an audit from confirming anything: an honest record with
@@ -87,7 +87,7 @@ def false_needed(generated: int, epsilon: Fraction) -> int:
 
 
 def outcome_replays(
-    identified: Sequence[Replayed], receipt: EvaluationPredicate, epsilon: Fraction
+    identified: Sequence[ReplayedPoint], receipt: EvaluationPredicate, epsilon: Fraction
 ) -> OutcomeReplays:
     """Return what replays say of recorded outcomes.
 
@@ -106,8 +106,8 @@ def outcome_replays(
         draws=tests.draws,
         contradictions=len(wrong),
         hard_contradictions=len(hard),
-        p_value=p_string(tests.p_value),
-        refuting_p_value=p_string(tests.refuting_p_value),
+        p_value=p_rounded_up(tests.p_value),
+        refuting_p_value=p_rounded_up(tests.refuting_p_value),
         false_labels=sum(one.ruled_out for one in identified),
         contradicted=tuple(wrong),
         hard=tuple(hard),

@@ -51,7 +51,7 @@ class AuditDocument(Document):
     epsilon: Probability
     """Tolerated error of a rate."""
     alpha: Probability
-    """Risk of confirming wrongly."""
+    """Risk of confirming a wrong rate."""
     points_replayed: Count
     """Points that were replayed."""
     points_total: Count

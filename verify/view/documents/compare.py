@@ -18,9 +18,9 @@ from safety_receipts.receipts.model.base import (
 )
 from safety_receipts.receipts.model.findings import Effect, Grounds, SignedInterval, Slope
 from safety_receipts.receipts.view.documents.base import Document
-from safety_receipts.verify.compare.comparability import Sameness, SettingCheck
-from safety_receipts.verify.compare.compared import FAMILY, Compared
-from safety_receipts.verify.compare.comparison import Pair, Word, Worded
+from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus
+from safety_receipts.verify.compare.compared import FAMILY, ComparisonReport
+from safety_receipts.verify.compare.comparison import EffectChange, ModelEffect, ModelPair
 from safety_receipts.verify.compare.evaluations import Evaluation
 
 
@@ -51,7 +51,7 @@ class ComparedModel(Document):
     stage: str
     """Its training stage."""
     instrument: bool
-    """Whether it is a test instrument: its numbers are evidence about no real model."""
+    """Whether it is a test instrument: its numbers say nothing about real models."""
     numbers: Literal["sealed", "fitted"]
     """Whether β2 was fitted here, to what all have, or is the receipt's own."""
     queries: Count
@@ -97,7 +97,7 @@ class ComparedPair(Document):
     """Whether it is tested query by query; null: not tested."""
     adjusted: Probability | None
     """Its p-value after Holm's correction over the family."""
-    word: Word
+    word: EffectChange
     """What became of the effect."""
     statement: str
     """That in one line."""
@@ -134,7 +134,7 @@ class SettingPart(Document):
 
     name: str
     """What."""
-    status: Sameness
+    status: SettingStatus
     """Whether it is."""
     refused: bool
     """Whether it keeps the bundles from being compared, unless ``--force`` is given."""
@@ -170,7 +170,7 @@ class CompareDocument(ComparisonDocument):
     """The figures that were written; empty where none were asked for."""
 
 
-def comparison_document(compared: Compared) -> ComparisonDocument:
+def comparison_document(compared: ComparisonReport) -> ComparisonDocument:
     """Return a comparison, of which nothing was drawn."""
     comparison = compared.comparison
     rows = zip(compared.evaluations, comparison.models, strict=True)
@@ -193,14 +193,14 @@ def comparison_document(compared: Compared) -> ComparisonDocument:
     )
 
 
-def compare_document(compared: Compared, drawn: Sequence[Path]) -> CompareDocument:
+def compare_document(compared: ComparisonReport, drawn: Sequence[Path]) -> CompareDocument:
     """Return a comparison with the figures that were written of it."""
     said = comparison_document(compared)
     parts = {name: getattr(said, name) for name in ComparisonDocument.model_fields}
     return CompareDocument(**parts, plots=tuple(map(str, drawn)))
 
 
-def _model(evaluation: Evaluation, worded: Worded) -> ComparedModel:
+def _model(evaluation: Evaluation, worded: ModelEffect) -> ComparedModel:
     finding, receipt = worded.model.finding, evaluation.receipt
     fit, worst, sealed = finding.clustered, evaluation.worst, evaluation.sealed
     highest = None
@@ -232,7 +232,7 @@ def _model(evaluation: Evaluation, worded: Worded) -> ComparedModel:
     )
 
 
-def _pair(pair: Pair) -> ComparedPair:
+def _pair(pair: ModelPair) -> ComparedPair:
     gap = pair.gap
     return ComparedPair(
         first=pair.first.model.label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safety_receipts.receipts.view.documents.base import Document
-from safety_receipts.verify.selfcheck.doctor import Line
+from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
 
 
 class DoctorLine(Document):
@@ -30,7 +30,7 @@ class DoctorDocument(Document):
     """Everything that was looked at."""
 
 
-def doctor_document(lines: Sequence[Line]) -> DoctorDocument:
+def doctor_document(lines: Sequence[DiagnosticLine]) -> DoctorDocument:
     """Return what the doctor saw."""
     return DoctorDocument(
         healthy=not any(line.good is False for line in lines),

@@ -13,9 +13,9 @@ from safety_receipts.receipts.model.audit import (
 from safety_receipts.receipts.model.base import Count, Digest, Probability
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.view.documents.base import Document
-from safety_receipts.verify.audit.sealed.audits import AuditSeen
-from safety_receipts.verify.checks import MadeCheck, Unneeded
-from safety_receipts.verify.verification import Verdict, Verification
+from safety_receipts.verify.audit.sealed.audits import AuditSummary
+from safety_receipts.verify.checks import NotApplicable, VerificationCheck
+from safety_receipts.verify.verification import Verification, VerificationVerdict
 from safety_receipts.verify.view.documents.audited import (
     AuditedOutcomesPart,
     AuditedRatePart,
@@ -33,7 +33,7 @@ class CheckPart(Document):
     """What was checked, and of which thing, where there are several."""
     level: CheckLevel
     """The level it belongs to."""
-    status: CheckStatus | Unneeded
+    status: CheckStatus | NotApplicable
     """How it ended."""
     detail: str
     """What was found, why it was not checked, or why there was nothing to check."""
@@ -68,7 +68,7 @@ class AuditSeenPart(Document):
     epsilon: Probability
     """Tolerated error of a rate."""
     alpha: Probability
-    """Risk of confirming wrongly."""
+    """Risk of confirming a wrong rate."""
     known_starts: Count
     """Audits of this receipt that its auditor is known to have announced, this one included."""
     calibrated: bool
@@ -92,7 +92,7 @@ class AuditSeenPart(Document):
 class VerifyDocument(Document):
     """What checking a bundle found: a verdict, the level reached, every check."""
 
-    verdict: Verdict
+    verdict: VerificationVerdict
     """What follows."""
     level: CheckLevel
     """The highest level of which, and of all below, every check passed or did not apply."""
@@ -118,12 +118,12 @@ def verify_document(verification: Verification) -> VerifyDocument:
     )
 
 
-def check_part(check: MadeCheck) -> CheckPart:
+def check_part(check: VerificationCheck) -> CheckPart:
     """Return one check."""
     return CheckPart(name=check.name, level=check.level, status=check.status, detail=check.detail)
 
 
-def _audit(audit: AuditSeen) -> AuditSeenPart:
+def _audit(audit: AuditSummary) -> AuditSeenPart:
     result, found = audit.result, audit.result.outcomes
     second, identity = result.second_judge, result.identity
     return AuditSeenPart(

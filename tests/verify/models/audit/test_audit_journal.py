@@ -26,7 +26,7 @@ from safety_receipts.receipts.errors import (
     MalformedError,
     UsageError,
 )
-from safety_receipts.receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
@@ -35,23 +35,23 @@ from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.runner.engines.engine import Engine, Margins
 from safety_receipts.verify.audit.conduct import Auditor, conduct
 from safety_receipts.verify.audit.journal import AuditJournal
-from safety_receipts.verify.audit.session import Wish, begin
-from safety_receipts.verify.audit.statistics.plausibility import Statistics
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.session import AuditOptions, begin
+from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.integrity import verify_bundle
 
-SIGNER = generate()
+SIGNER = generate_key()
 START, STACK = Sha256("a" * 64), {"dtype": "float32", "device": "cpu"}
 OUTCOMES = st.sampled_from(list(Outcome))
 WORDS = st.none() | st.text(max_size=20)
 MARGINS = st.floats(0, math.inf, allow_nan=False)
 POINTS = st.builds(
-    Replayed,
+    ReplayedPoint,
     id=st.integers(0, 2**256 - 1).map(lambda number: Sha256(f"{number:064x}")),
     condition=st.just(ConditionId("h0-b0")),
     recorded=OUTCOMES,
     label=st.none() | OUTCOMES,
-    statistics=st.none() | st.builds(Statistics, MARGINS, MARGINS, st.integers(1, 99)),
+    statistics=st.none() | st.builds(MarginStatistics, MARGINS, MARGINS, st.integers(1, 99)),
     branched=st.none() | st.integers(0, 9),
     missing=WORDS,
     implausible=WORDS,
@@ -61,15 +61,15 @@ POINTS = st.builds(
 )
 
 
-def point(number: int) -> Replayed:
+def point(number: int) -> ReplayedPoint:
     refused = Outcome.REFUSED
-    return Replayed(Sha256(f"{number:064x}"), ConditionId("h0-b0"), refused, refused)
+    return ReplayedPoint(Sha256(f"{number:064x}"), ConditionId("h0-b0"), refused, refused)
 
 
 @settings(deadline=None, max_examples=60)  # every example syncs a file
 @given(st.lists(POINTS, max_size=5, unique_by=lambda one: one.id))
 def test_points_come_back_as_they_were(
-    tmp_path_factory: pytest.TempPathFactory, points: list[Replayed]
+    tmp_path_factory: pytest.TempPathFactory, points: list[ReplayedPoint]
 ) -> None:
     path = tmp_path_factory.mktemp("kept") / "journal"
     AuditJournal(path, START, STACK, SIGNER).add(points)
@@ -130,7 +130,7 @@ def test_a_full_disk_names_the_file_and_costs_no_more_than_the_last_points(tmp_p
 def test_another_audit_s_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     AuditJournal(path, START, STACK, SIGNER).add([point(1)])
-    for start, signer in ((Sha256("b" * 64), SIGNER), (START, generate())):
+    for start, signer in ((Sha256("b" * 64), SIGNER), (START, generate_key())):
         with pytest.raises(MalformedError, match="of another audit or auditor"):
             AuditJournal(path, start, STACK, signer)
 
@@ -138,7 +138,7 @@ def test_another_audit_s_journal_is_refused(tmp_path: Path) -> None:
 def test_what_the_auditor_did_not_sign_is_no_replay(tmp_path: Path) -> None:
     """The file lies in the bundle: an evaluator may write there, and knows its form."""
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    AuditJournal(theirs, START, STACK, generate()).add([point(1)])
+    AuditJournal(theirs, START, STACK, generate_key()).add([point(1)])
     AuditJournal(mine, START, STACK, SIGNER)
     mine.write_bytes(mine.read_bytes() + theirs.read_bytes().splitlines(keepends=True)[1])
     with pytest.raises(MalformedError, match="of another audit or auditor"):
@@ -196,10 +196,10 @@ def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
 def audited(
     event: Event, signer: Signer, folder: Path, engine: Any = lambda engine: engine
 ) -> tuple[AuditStatement, Envelope]:
-    case = event.case()
-    announced, _ = begin(case, Wish(epsilon="0.2", nonce="5e" * 32), signer, folder)
+    subject = event.subject()
+    announced, _ = begin(subject, AuditOptions(epsilon="0.2", nonce="5e" * 32), signer, folder)
     loaded = loaded_stack(event.resolved, engine=engine)
-    return conduct(case, announced, Auditor(signer, loaded, None, folder), [])
+    return conduct(subject, announced, Auditor(signer, loaded, None, folder), [])
 
 
 def test_an_interrupted_audit_ends_with_the_same_statement(
@@ -207,7 +207,7 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
 ) -> None:
     """After a kill in its second round, and a torn line."""
     monkeypatch.setattr("safety_receipts.verify.audit.run.ROUND", 4)
-    signer, calls = generate(), []
+    signer, calls = generate_key(), []
 
     def engine(plain: Engine) -> Engine:
         def stop(margins: Margins) -> Margins:
@@ -254,7 +254,7 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
 
 def test_a_drawn_point_that_does_not_follow_is_signed_too(event: Event, tmp_path: Path) -> None:
     """An evaluator who spoils a few records must not silence an audit that would refute them."""
-    signer, bundle = generate(), event.copy(tmp_path / "bundle")
+    signer, bundle = generate_key(), event.copy(tmp_path / "bundle")
 
     def spoil(point: Point, record: RestrictedRecord) -> Pair:
         if point.outcome is not Outcome.REFUSED:
@@ -262,11 +262,11 @@ def test_a_drawn_point_that_does_not_follow_is_signed_too(event: Event, tmp_path
         return point, record.model_copy(update={"prompt": Sha256("0" * 64)})
 
     seal_again(bundle, event.signer, spoil)
-    case = event.case(bundle)
-    announced, _ = begin(case, Wish(epsilon="0.2"), signer, bundle)
+    subject = event.subject(bundle)
+    announced, _ = begin(subject, AuditOptions(epsilon="0.2"), signer, bundle)
     auditor = Auditor(signer, loaded_stack(event.resolved), None, bundle)
     with pytest.raises(IntegrityError, match="the prompt is not the one") as caught:
-        conduct(case, announced, auditor, [])
+        conduct(subject, announced, auditor, [])
     assert "signed as audit" in caught.value.one_line()
     found = verify_bundle(
         Bundle(bundle), evaluators=trust(event.signer), auditors=TrustSet([signer.public])
@@ -280,13 +280,13 @@ def test_junk_in_the_folder_does_not_silence_an_audit(event: Event, tmp_path: Pa
     (tmp_path / AUDITS).mkdir()
     for number in range(120):
         (tmp_path / AUDITS / f"{number}.dsse.json").write_text("{}", "utf-8")
-    statement, _ = audited(event, generate(), tmp_path)
+    statement, _ = audited(event, generate_key(), tmp_path)
     assert statement.predicate.known_starts == 1
 
 
 def test_it_goes_on_in_another_folder_and_with_another_memory(event: Event, tmp_path: Path) -> None:
-    case, signer = event.case(), generate()
-    announced, _ = begin(case, Wish(epsilon="0.2"), signer, tmp_path / "first")
+    subject, signer = event.subject(), generate_key()
+    announced, _ = begin(subject, AuditOptions(epsilon="0.2"), signer, tmp_path / "first")
     loaded = loaded_stack(event.resolved)
 
     def stop(margins: Margins) -> Margins:
@@ -294,8 +294,8 @@ def test_it_goes_on_in_another_folder_and_with_another_memory(event: Event, tmp_
 
     stopped = loaded_stack(event.resolved, engine=lambda engine: FaultyScores(engine, stop))
     with pytest.raises(InterruptedByUserError):
-        conduct(case, announced, Auditor(signer, stopped, None, tmp_path / "first"), [])
+        conduct(subject, announced, Auditor(signer, stopped, None, tmp_path / "first"), [])
     elsewhere = Auditor(signer, replace(loaded, memory=2**25), None, tmp_path / "other")
     for folder in ("first", "other"):
-        statement, _ = conduct(case, announced, replace(elsewhere, out=tmp_path / folder), [])
+        statement, _ = conduct(subject, announced, replace(elsewhere, out=tmp_path / folder), [])
         assert statement.predicate.verdict is AuditVerdict.CONFIRMED

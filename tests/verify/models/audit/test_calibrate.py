@@ -21,7 +21,7 @@ from safety_receipts.receipts.bundle import AUDITS
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.dsse import Envelope, sign
-from safety_receipts.receipts.keys import generate, load_signer, write_key_pair
+from safety_receipts.receipts.keys import generate_key, load_signer, write_key_pair
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Finish, Outcome
@@ -43,19 +43,19 @@ from safety_receipts.runner.engines.mock import as_they_come
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.verify.audit.calibrate import (
     ALTERNATIVES,
     VARIANTS,
     Calibrator,
-    Where,
+    DeviceFormat,
     judge_band,
     worst_of,
 )
 from safety_receipts.verify.audit.replay import Entry
-from safety_receipts.verify.audit.session import Calibration
-from safety_receipts.verify.audit.statistics.plausibility import PHI, Statistics
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.session import AuditorCalibration
+from safety_receipts.verify.audit.statistics.plausibility import PHI, MarginStatistics
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 Receipts = Callable[..., Any]
 LEAST = 40
@@ -85,7 +85,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     The file's own arithmetic is real; only how many responses it asks for is lowered.
     """
     event = make_event(tmp_path_factory.mktemp("event"), queries=80)
-    write_key_pair(event.folder / "auditor", generate(), None)
+    write_key_pair(event.folder / "auditor", generate_key(), None)
     path = event.folder / "calibration.dsse.json"
     words = ["calibrate", event.resolved.file, "--key", event.folder / "auditor", "--out", path]
     with pytest.MonkeyPatch.context() as patch:
@@ -164,17 +164,19 @@ def test_bins_hold_every_response_once_and_ascend(calibrated: Calibrated) -> Non
 
 
 def test_each_response_counts_with_the_largest_of_all_stacks() -> None:
-    one = [_replayed(Statistics(0.1, 0.3, 5)), _replayed(Statistics(0.0, 0.0, 7))]
-    other = [_replayed(Statistics(0.2, 0.25, 5)), _replayed(None)]
+    one = [_replayed(MarginStatistics(0.1, 0.3, 5)), _replayed(MarginStatistics(0.0, 0.0, 7))]
+    other = [_replayed(MarginStatistics(0.2, 0.25, 5)), _replayed(None)]
     # What a stack could not score is left out.
-    assert worst_of([one, other]) == [Statistics(0.2, 0.3, 5)]
-    assert worst_of([one]) == [Statistics(0.1, 0.3, 5), Statistics(0.0, 0.0, 7)]
+    assert worst_of([one, other]) == [MarginStatistics(0.2, 0.3, 5)]
+    assert worst_of([one]) == [MarginStatistics(0.1, 0.3, 5), MarginStatistics(0.0, 0.0, 7)]
 
 
-def _replayed(statistics: Statistics | None, judge_margin: float | None = None) -> Replayed:
+def _replayed(
+    statistics: MarginStatistics | None, judge_margin: float | None = None
+) -> ReplayedPoint:
     refused = Outcome.REFUSED
     missing = None if statistics else "it broke"
-    return Replayed(
+    return ReplayedPoint(
         "d" * 64,  # type: ignore[arg-type]
         "h0-b0",  # type: ignore[arg-type]
         refused,
@@ -189,12 +191,12 @@ def test_q_is_phi_and_the_labels_that_turned_on_the_worst_stack(calibrated: Cali
     says = calibrated.says
     turned = max(Fraction(stack.flipped, says.responses) for stack in says.stacks)
     assert abs(Fraction(says.branch_flip_rate) - turned) < Fraction(1, 10**6)
-    digest = calibrated.event.case().digest
-    assert Calibration(digest, says).flip_rate == PHI + Fraction(says.branch_flip_rate)
+    digest = calibrated.event.subject().digest
+    assert AuditorCalibration(digest, says).flip_rate == PHI + Fraction(says.branch_flip_rate)
     noisy = says.model_copy(update={"branch_flip_rate": "0.300000", "ambiguity_rate": "0.1"})
-    assert Calibration(digest, noisy).flip_rate == PHI + Fraction(4, 10)
+    assert AuditorCalibration(digest, noisy).flip_rate == PHI + Fraction(4, 10)
     hopeless = says.model_copy(update={"branch_flip_rate": "0.900000"})
-    assert Calibration(digest, hopeless).flip_rate == Fraction(1, 2)
+    assert AuditorCalibration(digest, hopeless).flip_rate == Fraction(1, 2)
 
 
 class Turning(FaultyScores):
@@ -234,7 +236,7 @@ def test_labels_that_turn_are_counted_on_each_stack(calibrated: Calibrated) -> N
         patch.setattr("safety_receipts.verify.audit.calibrate.ALTERNATIVES", {})
         patch.setattr("safety_receipts.verify.audit.calibrate.variants", variants)
         patch.setattr(Calibrator, "_generate", keep)
-        places = [Where(Dtype.FLOAT32, "cpu")]
+        places = [DeviceFormat(Dtype.FLOAT32, "cpu")]
         says = Calibrator(event.resolved, places, MEMORY).calibrate(None, ignore).predicate
     complied = sum(point.outcome is Outcome.COMPLIED for point, _ in entries)
     assert 0 < complied < len(entries)
@@ -251,7 +253,7 @@ def test_a_judge_s_band_is_twice_the_noise_of_its_margin(calibrated: Calibrated)
         assert record.judge is not None
         judge = record.judge.model_copy(update={"margin": margin})
         entries.append((point, record.model_copy(update={"judge": judge})))
-    at_all = Statistics(0.0, 0.0, 5)
+    at_all = MarginStatistics(0.0, 0.0, 5)
     replays = [
         [_replayed(at_all, 1.5), _replayed(at_all, -1.75)],
         [_replayed(at_all, 1.625), _replayed(at_all, -2.0)],
@@ -268,7 +270,7 @@ def test_another_model_s_responses_have_larger_margins(tmp_path: Path) -> None:
         sampling="{method: seeded, temperature: 1.0, max_new_tokens: 8}",
         experiments=("fixed_harmful: {harmful: [0], benign: [1]}",),
     )
-    places = [Where(Dtype.FLOAT32, "cpu")]
+    places = [DeviceFormat(Dtype.FLOAT32, "cpu")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("safety_receipts.verify.audit.calibrate.LEAST_RESPONSES", LEAST)
         statement = Calibrator(resolve_plan(plan), places, MEMORY).calibrate(None, ignore)
@@ -291,10 +293,10 @@ def _mean(clipped: Sequence[str], tokens: Sequence[int]) -> Fraction:
 
 def test_it_answers_none_of_the_event_s_points(calibrated: Calibrated) -> None:
     """Demonstrations and noise are another seed's: nobody could have fitted them."""
-    places = [Where(Dtype.FLOAT32, "cpu")]
+    places = [DeviceFormat(Dtype.FLOAT32, "cpu")]
     calibrator, seen = Calibrator(calibrated.event.resolved, places, MEMORY), []
 
-    def note(self: Calibrator, stack: Stack, renderer: Any, seed: str, chosen: list[int]) -> Any:
+    def note(self: Calibrator, stack: RunStack, renderer: Any, seed: str, chosen: list[int]) -> Any:
         seen.append((seed, render_points(renderer, chosen)))
         raise KeyboardInterrupt
 
@@ -305,7 +307,7 @@ def test_it_answers_none_of_the_event_s_points(calibrated: Calibrated) -> None:
             with pytest.raises(KeyboardInterrupt):
                 calibrator.calibrate(None, ignore)
     (one, first), (other, second) = seen
-    assert len({one, other, calibrated.event.case().seed}) == 3
+    assert len({one, other, calibrated.event.subject().seed}) == 3
     shown = [
         {point.demonstrations for point in points if point.demonstrations}
         for points in (first, second)
@@ -391,7 +393,7 @@ def test_a_calibration_of_another_key_or_another_study_is_refused(
         return path
 
     theirs = tmp_path / "theirs.dsse.json"
-    theirs.write_bytes(sign(read(calibrated.path).to_wire(), generate()).to_json())
+    theirs.write_bytes(sign(read(calibrated.path).to_wire(), generate_key()).to_json())
     refused(theirs, 3, "is not signed with the auditor's key")
     longer = event.plan.sampling.model_copy(update={"max_new_tokens": 25})
     refused(written(sampling=longer), 2, "is of another sampling than the receipt's")

@@ -14,21 +14,24 @@ from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.model.calibration import Alternative, LengthBin
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.verify.audit.statistics.model_identity import (
-    Responses,
+    ResponseMargins,
     default_identity_test,
     identity_test,
     permutation_p,
     power,
 )
-from safety_receipts.verify.audit.statistics.plausibility import DefaultPlausibility, Statistics
+from safety_receipts.verify.audit.statistics.plausibility import (
+    DefaultPlausibility,
+    MarginStatistics,
+)
 
 
-def responses(number: int, seed: int, scale: float = 1.0) -> Responses:
+def responses(number: int, seed: int, scale: float = 1.0) -> ResponseMargins:
     """Return responses of 5 to 40 tokens, most margins 0, as greedy replays have them."""
     random = np.random.default_rng(seed)
     tokens = random.integers(5, 40, number)
     sums = np.array([_margins(random, length, scale) for length in tokens])
-    return Responses(sums, tokens.astype(np.float64))
+    return ResponseMargins(sums, tokens.astype(np.float64))
 
 
 def _margins(random: np.random.Generator, length: int, scale: float) -> float:
@@ -39,17 +42,17 @@ def _margins(random: np.random.Generator, length: int, scale: float) -> float:
 
 def test_the_p_value_of_three_against_one_is_known() -> None:
     """Drawn: 1 of the four; it is the largest, so one sample in four reaches it."""
-    drawn = Responses(np.array([3.0]), np.array([1.0]))
-    honest = Responses(np.array([0.0, 1.0, 2.0]), np.ones(3))
+    drawn = ResponseMargins(np.array([3.0]), np.array([1.0]))
+    honest = ResponseMargins(np.array([0.0, 1.0, 2.0]), np.ones(3))
     p = permutation_p(drawn, honest, seed=1, permutations=3999)
     assert abs(p - Fraction(1, 4)) < Fraction(3, 100)  # 4 standard errors: .027
-    lowest = Responses(np.array([0.0]), np.array([1.0]))
-    assert permutation_p(lowest, Responses(np.array([1.0, 2.0]), np.ones(2)), 1, 99) == 1
+    lowest = ResponseMargins(np.array([0.0]), np.array([1.0]))
+    assert permutation_p(lowest, ResponseMargins(np.array([1.0, 2.0]), np.ones(2)), 1, 99) == 1
 
 
 def test_tokens_are_weights() -> None:
     """The mean is over tokens: a long clean response outweighs a short one."""
-    drawn = Responses(np.array([1.0, 0.0]), np.array([1.0, 99.0]))
+    drawn = ResponseMargins(np.array([1.0, 0.0]), np.array([1.0, 99.0]))
     assert drawn.mean() == pytest.approx(0.01)
 
 
@@ -130,16 +133,20 @@ def _wire(sums: NDArray[np.float64]) -> tuple[str, ...]:
     return tuple(decimal_string(Fraction(float(one)), 6) for one in sums)
 
 
-def _statistics(found: Responses) -> list[Statistics]:
+def _statistics(found: ResponseMargins) -> list[MarginStatistics]:
     return [
-        Statistics(float(clipped), float(clipped), int(tokens))
+        MarginStatistics(float(clipped), float(clipped), int(tokens))
         for clipped, tokens in zip(found.sums, found.tokens, strict=True)
     ]
 
 
 def test_without_a_calibration_the_mean_is_held_to_the_stated_limit() -> None:
     limits = DefaultPlausibility.between(Dtype.FLOAT32, Dtype.FLOAT32)  # .0001 a token
-    at = default_identity_test([Statistics(0.0, 0.0, 90), Statistics(0.001, 0.001, 10)], limits)
+    at = default_identity_test(
+        [MarginStatistics(0.0, 0.0, 90), MarginStatistics(0.001, 0.001, 10)], limits
+    )
     assert (at.passed, at.p_value, at.power, at.mean) == (True, None, None, "0.000010")
-    above = default_identity_test([Statistics(0.0, 0.0, 90), Statistics(0.02, 0.02, 10)], limits)
+    above = default_identity_test(
+        [MarginStatistics(0.0, 0.0, 90), MarginStatistics(0.02, 0.02, 10)], limits
+    )
     assert (above.passed, above.mean) == (False, "0.000200")

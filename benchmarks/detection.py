@@ -41,8 +41,8 @@ from attacks.subject import TINY, Subject
 from safety_receipts.receipts.findings.counts.rates import wilson_interval
 from safety_receipts.receipts.keys import generate, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
-from safety_receipts.verify.audit.session import IDENTITY_POINTS, Calibration
-from safety_receipts.verify.audit.statistics.model_identity import LEVEL, Responses, power
+from safety_receipts.verify.audit.session import IDENTITY_POINTS, AuditorCalibration
+from safety_receipts.verify.audit.statistics.model_identity import LEVEL, ResponseMargins, power
 
 
 def forgeries(folder: Path) -> list[str]:
@@ -74,7 +74,11 @@ def stated(gallery: Gallery, row: Row, audits: Audits) -> tuple[str, ...]:
 
 
 def calibrated(
-    gallery: Gallery, row: Row, calibration: Calibration, repeats: int, honest: Responses
+    gallery: Gallery,
+    row: Row,
+    calibration: AuditorCalibration,
+    repeats: int,
+    honest: ResponseMargins,
 ) -> tuple[str, ...]:
     """Return a row of the table of calibrated audits, and of the other ways to check."""
     terms = replace(row.terms, calibration=calibration)
@@ -184,14 +188,14 @@ def measure(folder: Path, repeats: int, *, tiny: bool) -> list[str]:
     return [*lines, *LIMITS]
 
 
-def _calibration_lines(calibration: Calibration) -> list[str]:
+def _calibration_lines(calibration: AuditorCalibration) -> list[str]:
     says = calibration.says
     honest = Terms(calibration=calibration).honest
     assert honest is not None
     powers = []
     for each in says.alternatives:
         sums = np.array([float(one) for one in each.clipped])
-        other = Responses(sums, np.array(each.tokens, np.float64))
+        other = ResponseMargins(sums, np.array(each.tokens, np.float64))
         powers.append(f"{each.name}: {float(power(other, honest, IDENTITY_POINTS, seed=1)):.3f}")
     stacks = sorted({f"{stack.name}, {stack.dtype.value}" for stack in says.stacks})
     return [

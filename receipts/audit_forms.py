@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from safety_receipts.receipts.bundle import BundleWriter, Signed, parse_signed
+from safety_receipts.receipts.bundle import BundleWriter, SignedStatement, parse_signed
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.keys import Signer
@@ -51,13 +51,13 @@ def parse_audit(envelope: Envelope, path: Path) -> AnyAudit:
     return signed_audit(envelope, path).statement
 
 
-def signed_audit(envelope: Envelope, path: Path) -> Signed[AnyAudit]:
+def signed_audit(envelope: Envelope, path: Path) -> SignedStatement[AnyAudit]:
     """Parse an announcement, or a result in either form, and keep what it was parsed from.
 
     Raises:
         MalformedError: It is none of these.
     """
-    parsed: Signed[AnyAudit] = parse_signed(
+    parsed: SignedStatement[AnyAudit] = parse_signed(
         envelope, AuditStartStatement, AuditStatement, PublicAuditStatement, file=path
     )
     return parsed

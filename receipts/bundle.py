@@ -61,7 +61,7 @@ T = TypeVar("T", bound=WireModel)
 
 
 @dataclass(frozen=True)
-class Signed(Generic[T]):
+class SignedStatement(Generic[T]):
     """A statement beside the signed bytes it was parsed from.
 
     Nothing here says that a signature was verified.
@@ -90,14 +90,14 @@ def read_envelope(path: Path, limit: int) -> Envelope:
     return Envelope.from_json(read_bounded(path, limit), file=path)
 
 
-def parse_signed(envelope: Envelope, *wanted: type[T], file: Path) -> Signed[T]:
+def parse_signed(envelope: Envelope, *wanted: type[T], file: Path) -> SignedStatement[T]:
     """Parse the statement in an envelope, as what it says it is.
 
     Raises:
         MalformedError: As :func:`receipts.documents.versions.read_statement`.
     """
     read = read_statement(envelope.payload, *wanted, file=file)
-    return Signed(read.statement, envelope, read.document, read.unknown)
+    return SignedStatement(read.statement, envelope, read.document, read.unknown)
 
 
 class Bundle:
@@ -129,7 +129,7 @@ class Bundle:
         return read_envelope(self.folder / PLAN, MAX_PLAN_BYTES)
 
     @cached_property
-    def plan(self) -> Signed[PlanStatement]:
+    def plan(self) -> SignedStatement[PlanStatement]:
         """The plan.
 
         Raises:
@@ -147,7 +147,7 @@ class Bundle:
         return read_envelope(self.folder / RECEIPT, MAX_RECEIPT_BYTES)
 
     @cached_property
-    def receipt(self) -> Signed[EvaluationStatement]:
+    def receipt(self) -> SignedStatement[EvaluationStatement]:
         """The receipt.
 
         Raises:

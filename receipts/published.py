@@ -43,7 +43,7 @@ _MOST_AUDITS: Final = 1_000
 
 
 @dataclass(frozen=True)
-class Left:
+class UnpublishedFile:
     """A file of ``audits/`` that is not published."""
 
     file: str
@@ -60,7 +60,7 @@ class PublishedAudits:
     """Paths in the bundle of those that go along."""
     signed: tuple[Envelope, ...]
     """Public forms that were signed now."""
-    left: tuple[Left, ...]
+    left: tuple[UnpublishedFile, ...]
     """Those that stay behind."""
 
 
@@ -89,10 +89,10 @@ def published_audits(
         FileAccessError: The folder of audits cannot be listed.
     """
     copied: list[Path] = []
-    left: list[Left] = []
+    left: list[UnpublishedFile] = []
     read: list[_Read] = []
     for found in _read(bundle):
-        if isinstance(found, Left):
+        if isinstance(found, UnpublishedFile):
             left.append(found)
         else:
             read.append(found)
@@ -108,11 +108,11 @@ def published_audits(
                 signed.append(sign_public_form(said, digest, signer))
         held = access is EvidenceAccess.AUDITORS
         if held and not isinstance(statement, AuditStartStatement) and _regenerated(one):
-            left.append(Left(str(one.place), _COUNTS_KNOWN_POINTS))
+            left.append(UnpublishedFile(str(one.place), _COUNTS_KNOWN_POINTS))
         elif held and full:
-            left.append(Left(str(one.place), _NAMES_POINTS))
+            left.append(UnpublishedFile(str(one.place), _NAMES_POINTS))
         elif len(copied) == _MOST_AUDITS:
-            left.append(Left(str(one.place), f"more than {_MOST_AUDITS:,} audits"))
+            left.append(UnpublishedFile(str(one.place), f"more than {_MOST_AUDITS:,} audits"))
         else:
             copied.append(one.place)
     return PublishedAudits(tuple(copied), tuple(signed), tuple(left))
@@ -138,7 +138,7 @@ def _public(one: _Read) -> PublicAuditPredicate | None:
     return said if isinstance(said, PublicAuditPredicate) else None
 
 
-def _read(bundle: Bundle) -> Iterator[_Read | Left]:
+def _read(bundle: Bundle) -> Iterator[_Read | UnpublishedFile]:
     """Yield the audits of a bundle's receipt, and what stays behind."""
     files = bundle.audit_files()
     receipt = bundle.receipt_envelope.digest
@@ -148,19 +148,19 @@ def _read(bundle: Bundle) -> Iterator[_Read | Left]:
             envelope = read_envelope(path, MAX_AUDIT_BYTES)
             signed = signed_audit(envelope, path)
         except ReceiptsError as error:
-            yield Left(place, f"is no audit: {error.message}")
+            yield UnpublishedFile(place, f"is no audit: {error.message}")
             continue
         if path.name != f"{envelope.digest}.dsse.json":
-            yield Left(place, "is not named by its digest")
+            yield UnpublishedFile(place, "is not named by its digest")
         elif signed.statement.predicate.receipt.digest != receipt:
-            yield Left(place, "is about another receipt")
+            yield UnpublishedFile(place, "is about another receipt")
         elif signed.unknown:
             # What they say nobody here knows, and it could name points.
-            yield Left(place, "has fields that this version does not know")
+            yield UnpublishedFile(place, "has fields that this version does not know")
         else:
             yield _Read(path, envelope, signed.statement)
     if len(files) > _MOST_READ:
-        yield Left(AUDITS, f"{len(files) - _MOST_READ:,} files more than are looked at")
+        yield UnpublishedFile(AUDITS, f"{len(files) - _MOST_READ:,} files more than are looked at")
 
 
 def check_evidence(bundle: Bundle, *, with_responses: bool) -> None:

@@ -17,7 +17,7 @@ from safety_receipts.receipts.model.check import CheckLevel
 
 
 @dataclass(frozen=True)
-class Use:
+class CheckUse:
     """What a check of one name means at one level."""
 
     level: CheckLevel
@@ -30,11 +30,11 @@ class Use:
     """Whether an audit's statement makes it, of its own replay; else verification does."""
 
 
-_none = partial(Use, CheckLevel.NONE)
-_authentic = partial(Use, CheckLevel.AUTHENTIC)
-_consistent = partial(Use, CheckLevel.CONSISTENT)
-_bound = partial(Use, CheckLevel.BOUND)
-_replayed = partial(Use, CheckLevel.REPLAYED)
+_none = partial(CheckUse, CheckLevel.NONE)
+_authentic = partial(CheckUse, CheckLevel.AUTHENTIC)
+_consistent = partial(CheckUse, CheckLevel.CONSISTENT)
+_bound = partial(CheckUse, CheckLevel.BOUND)
+_replayed = partial(CheckUse, CheckLevel.REPLAYED)
 
 _RECEIPT_SIGNATURE: Final = _authentic("a trusted key signed the envelope's bytes")
 _RECEIPT_SCHEMA: Final = _authentic("the payload fits its schema; ignored fields are listed")
@@ -59,10 +59,10 @@ _JUDGE: Final = _bound(
 class CheckName(StrEnum):
     """The name of a check, with its level and what it means there."""
 
-    uses: tuple[Use, ...]
+    uses: tuple[CheckUse, ...]
     """What it means where verification makes it, and where an audit's statement does."""
 
-    def __new__(cls, name: str, *uses: Use) -> Self:
+    def __new__(cls, name: str, *uses: CheckUse) -> Self:
         """Take a name with its use by verification, by an audit's statement, or by both."""
         if not uses or len({use.sealed for use in uses}) < len(uses):
             raise TypeError(f"{name}: a check needs one meaning for each that makes it")

@@ -15,7 +15,7 @@ MAX_DETAIL = 400
 """Longest detail of a check."""
 
 
-class Unneeded(StrEnum):
+class NotApplicable(StrEnum):
     """How a check of offline verification ends besides.
 
     No sealed document says so: their schema, which older versions hold them to, knows the members
@@ -26,7 +26,7 @@ class Unneeded(StrEnum):
     """There was nothing to check, and the detail says why."""
 
 
-Ending: TypeAlias = CheckStatus | Unneeded
+Ending: TypeAlias = CheckStatus | NotApplicable
 """How a check ended."""
 
 
@@ -46,7 +46,7 @@ class MadeCheck:
     @property
     def holds(self) -> bool:
         """Whether it lets its level be reached: it passed, or there was nothing to check."""
-        return self.status in (CheckStatus.PASSED, Unneeded.NOT_APPLICABLE)
+        return self.status in (CheckStatus.PASSED, NotApplicable.NOT_APPLICABLE)
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as the document that ``receipts verify --json`` prints has it."""
@@ -64,7 +64,7 @@ class MadeCheck:
         ``passed``; the detail says why.  At no level there is nothing to hold back.
         """
         status = self.status
-        if isinstance(status, Unneeded):
+        if isinstance(status, NotApplicable):
             if self.level is CheckLevel.NONE:
                 return None
             status = CheckStatus.PASSED
@@ -136,4 +136,4 @@ class CheckList:
 
     def spare(self, name: CheckName, why: str) -> bool:
         """Add a check for which there is nothing to check."""
-        return self.add(name, Unneeded.NOT_APPLICABLE, why)
+        return self.add(name, NotApplicable.NOT_APPLICABLE, why)

@@ -22,7 +22,7 @@ from safety_receipts.verify.levels.original import check_rejudged
 from safety_receipts.verify.verification import Verification
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.levels.bound import Holdings
+    from safety_receipts.verify.levels.bound import HeldArtifacts
 
 
 def verify_bundle(
@@ -32,11 +32,11 @@ def verify_bundle(
     auditors: TrustSet | None = None,
     wanted: CheckLevel = CheckLevel.CONSISTENT,
     proof: Path | None = None,
-    holdings: Holdings | None = None,
+    held_artifacts: HeldArtifacts | None = None,
     original: Bundle | None = None,
     progress: Progress = no_progress,
 ) -> Verification:
-    """Verify a bundle as far as ``wanted``, or as far as can be with ``holdings``.
+    """Verify a bundle as far as ``wanted``, or as far as can be with ``held_artifacts``.
 
     Args:
         bundle: The bundle.
@@ -44,7 +44,7 @@ def verify_bundle(
         auditors: Keys trusted to sign audits.
         wanted: The level to reach; lower levels are always checked.
         proof: An inclusion proof to check against the receipt.
-        holdings: The auditor's artifacts, to be held against the bundle; None: none.
+        held_artifacts: The auditor's artifacts, to be held against the bundle; None: none.
         original: The bundle whose responses this one judges again; None: it is not at hand.
         progress: Told how many points of the current pass are done.
 
@@ -60,7 +60,7 @@ def verify_bundle(
     receipt = None if found.receipt is None else found.receipt.statement.predicate
     if proof is not None:
         check_proof(proof, digest, plan, receipt, checks)
-    depth = wanted if holdings is None else CheckLevel.BOUND
+    depth = wanted if held_artifacts is None else CheckLevel.BOUND
     if depth is not CheckLevel.AUTHENTIC:
         if found.plan is not None and receipt is not None:
             check_consistent(bundle, found.plan, receipt, checks, progress)
@@ -75,7 +75,7 @@ def verify_bundle(
             hint="leave out --original",
         )
     if depth is CheckLevel.BOUND:
-        _check_bound(bundle, found, holdings, checks, progress)
+        _check_bound(bundle, found, held_artifacts, checks, progress)
     audits = check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
     if receipt is not None and receipt.event.beacon is not None:
         why = "whether the beacon said this in that round cannot be checked offline"
@@ -105,14 +105,14 @@ _UNFIT = "needs a plan and a receipt that fit their schemas"
 def _check_bound(
     bundle: Bundle,
     found: Authenticated,
-    holdings: Holdings | None,
+    held_artifacts: HeldArtifacts | None,
     checks: CheckList,
     progress: Progress,
 ) -> None:
     if found.receipt is None:
         checks.skip(CheckName.ARTIFACTS, _UNFIT)
         return
-    if holdings is None or found.plan is None:
+    if held_artifacts is None or found.plan is None:
         receipt = found.receipt.statement.predicate
         check_commitments(bundle, receipt, checks, progress)
         why = _UNFIT if found.plan is None else "give --artifacts PLAN"
@@ -121,4 +121,4 @@ def _check_bound(
     # It loads transformers, which a reader without artifacts may not have.
     from safety_receipts.verify.levels.bound import SealedEvent, check_binding  # noqa: PLC0415
 
-    check_binding(bundle, SealedEvent(found.plan, found.receipt), holdings, checks, progress)
+    check_binding(bundle, SealedEvent(found.plan, found.receipt), held_artifacts, checks, progress)

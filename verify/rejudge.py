@@ -45,12 +45,12 @@ from safety_receipts.receipts.seal import seal_event
 from safety_receipts.runner.judges.judge import Exchange, Judge
 from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
-from safety_receipts.runner.run.event import Sealed, now
+from safety_receipts.runner.run.event import SealedRun, now
 from safety_receipts.runner.run.execute import one_line, recorded
 from safety_receipts.runner.run.journal import Journal, JournalEntry
 from safety_receipts.runner.run.journal_file import journal_path, remove_journal
 from safety_receipts.runner.run.judging import opinions
-from safety_receipts.runner.run.stopping import Silence, refuse_if_none_scored
+from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_none_scored
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import Progress
@@ -63,7 +63,7 @@ _AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
-class Judges:
+class RejudgingJudges:
     """Who judges again."""
 
     first: Judge
@@ -72,7 +72,7 @@ class Judges:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RejudgeOptions:
     """What a user decides about judging again."""
 
     accept_failed: bool = False
@@ -156,7 +156,7 @@ class Rejudger:
     """The new bundle; made if it does not exist."""
     signer: Signer
     """Signs plan and receipt."""
-    wishes: Wishes
+    options: RejudgeOptions
     """What the user decides."""
 
     @property
@@ -169,7 +169,7 @@ class Rejudger:
         """Its digest."""
         return digest_of(self.plan)
 
-    def sealed_before(self) -> Sealed | None:
+    def sealed_before(self) -> SealedRun | None:
         """Return what is sealed in the folder already; None: nothing is.
 
         Raises:
@@ -185,9 +185,9 @@ class Rejudger:
                 "holds another receipt already", file=self.folder, hint="name a new folder"
             )
         remove_journal(self.folder)
-        return Sealed.from_bundle(there)
+        return SealedRun.from_bundle(there)
 
-    def run(self, judges: Judges, stack: dict[str, str], progress: Progress) -> Sealed:
+    def run(self, judges: RejudgingJudges, stack: dict[str, str], progress: Progress) -> SealedRun:
         """Judge, or go on judging, and seal.
 
         Args:
@@ -212,18 +212,18 @@ class Rejudger:
                     hint="run the same command again to go on",
                 ) from None
             outcomes = journal.outcomes()
-            if not self.wishes.accept_unscored:
+            if not self.options.accept_unscored:
                 refuse_if_none_scored(outcomes)
             receipt = self._seal(journal, envelope)
         remove_journal(self.folder)
-        return Sealed(receipt, outcomes, before=False)
+        return SealedRun(receipt, outcomes, before=False)
 
-    def _judge_all(self, judges: Judges, journal: Journal, progress: Progress) -> None:
+    def _judge_all(self, judges: RejudgingJudges, journal: Journal, progress: Progress) -> None:
         done, points = journal.done(), self.plan.points
         if len(done) == points:
             return
         texts = dict(zip(self.plan.query_ids, self.resolved.artifacts.texts.queries, strict=True))
-        secret, silence = self._secret(), Silence(points, again=True)
+        secret, silence = self._secret(), UnscoredGuard(points, again=True)
         pairs = zip(self.original.points(), self.original.responses(), strict=True)
         while chunk := list(islice(pairs, _AT_ONCE)):
             last = chunk[-1][0].index
@@ -236,7 +236,7 @@ class Rejudger:
     def _judged(
         self,
         chunk: list[tuple[Point, RestrictedRecord]],
-        judges: Judges,
+        judges: RejudgingJudges,
         texts: Mapping[QueryId, str],
         secret: bytes,
     ) -> list[JournalEntry]:
@@ -267,16 +267,16 @@ class Rejudger:
             entries.append(JournalEntry(line, again))
         return entries
 
-    def _check(self, entries: list[JournalEntry], silence: Silence) -> None:
+    def _check(self, entries: list[JournalEntry], silence: UnscoredGuard) -> None:
         """Stop before more is judged by a judge that fails, or that nobody can read."""
         failed = [entry for entry in entries if entry.point.reason is Reason.JUDGE_ERROR]
-        if failed and not self.wishes.accept_failed:
+        if failed and not self.options.accept_failed:
             raise IncompleteError(
                 f"the judge failed on {len(failed):,} of {len(entries):,} responses: "
                 f"{failed[0].record.error}",
                 hint="none of these is recorded: see to it and run again, or --accept-failed",
             )
-        if not self.wishes.accept_unscored:
+        if not self.options.accept_unscored:
             silence.hear([entry for entry in entries if entry.record.judge is not None])
 
     def _secret(self) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
-from safety_receipts.verify.audit.sealed.audits import AuditSeen
+from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.checks import MadeCheck
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
@@ -39,7 +39,7 @@ class Verification:
     receipt_digest: Sha256 | None
     keyid: str | None
     """Id of the trusted key that signed the receipt."""
-    audits: tuple[AuditSeen, ...] = ()
+    audits: tuple[AuditSummary, ...] = ()
     """Trusted auditors' results about the receipt."""
 
     def __bool__(self) -> bool:

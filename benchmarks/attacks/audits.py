@@ -36,13 +36,13 @@ from safety_receipts.receipts.model.point import Outcome, Point
 from safety_receipts.receipts.model.receipt import DigestReference
 from safety_receipts.verify.audit.journal import AuditJournal
 from safety_receipts.verify.audit.replay import Entry, Replayer
-from safety_receipts.verify.audit.run import Audit, Evidence, announce, verdict_of
-from safety_receipts.verify.audit.second_opinion import Asked, ask_again
+from safety_receipts.verify.audit.run import Audit, AuditEvidence, announce, verdict_of
+from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
 from safety_receipts.verify.audit.session import (
     IDENTITY_POINTS,
-    Calibration,
-    Case,
-    Wish,
+    AuditOptions,
+    AuditorCalibration,
+    AuditSubject,
     open_case,
     terms_of,
 )
@@ -50,7 +50,7 @@ from safety_receipts.verify.audit.statistics.agreement import second_verdict
 from safety_receipts.verify.audit.statistics.hypotheses import kept_outcome
 from safety_receipts.verify.audit.statistics.model_identity import (
     LEVEL,
-    Responses,
+    ResponseMargins,
     default_identity_test,
     permutation_p,
     responses_of,
@@ -67,7 +67,7 @@ from safety_receipts.verify.audit.statistics.plausibility import (
     Plausibility,
     Statistics,
 )
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.risk_limit import (
     DEFAULT_FLIP_RATE,
     hidden_needed,
@@ -91,7 +91,7 @@ _NEVER = np.iinfo(np.int64).max
 class Terms:
     """What an audit holds a record to."""
 
-    calibration: Calibration | None = None
+    calibration: AuditorCalibration | None = None
     """The auditor's; None: stated limits."""
     evaluator: Dtype = Dtype.FLOAT32
     """The evaluator's number format."""
@@ -120,12 +120,12 @@ class Terms:
         return DEFAULT_FLIP_RATE if self.calibration is None else self.calibration.flip_rate
 
     @property
-    def honest(self) -> Responses | None:
+    def honest(self) -> ResponseMargins | None:
         """The calibration's responses; None: there is no calibration."""
         if self.calibration is None:
             return None
         says = self.calibration.says
-        return Responses(
+        return ResponseMargins(
             np.array([float(one) for one in says.clipped]), np.array(says.tokens, np.float64)
         )
 
@@ -136,7 +136,7 @@ class Record:
 
     entries: Sequence[Entry]
     """All points in plan order."""
-    replayed: Mapping[int, Replayed]
+    replayed: Mapping[int, ReplayedPoint]
     """Every generated point, by index."""
     second: Mapping[int, Outcome] = field(default_factory=dict)
     """What the auditor's second judge says of recorded texts, by index, where there is one."""
@@ -465,7 +465,7 @@ def _course(
 
 
 def _identified(
-    statistics: Sequence[Statistics], terms: Terms, honest: Responses | None, seed: int
+    statistics: Sequence[Statistics], terms: Terms, honest: ResponseMargins | None, seed: int
 ) -> bool:
     if not statistics:
         return False
@@ -511,26 +511,26 @@ def conduct_audits(
     Yields:
         Verdict and number of points drawn for the rates.
     """
-    case: Case = open_case(Bundle(bundle), subject.resolved)
+    case: AuditSubject = open_case(Bundle(bundle), subject.resolved)
     case.calibration = terms.calibration
     for number, nonce in enumerate(nonces):
-        wish = Wish(
+        options = AuditOptions(
             epsilon=terms.epsilon,
             alpha=terms.alpha,
             nonce=nonce,
             identity_points=terms.identity_points,
         )
         out = bundle.parent / f"{bundle.name}-audit-{number}"
-        announced = announce(terms_of(case, wish, nonce), subject.signer, out)
-        audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
+        announced = announce(terms_of(case, options, nonce), subject.signer, out)
+        audit = Audit(announced, case.receipt, AuditEvidence(case.bundle, case.receipt))
         audit.run(nonce, _Remembered(record), _replay_nothing, lambda _, __: None)
         identity = case.identity(audit, terms.auditor, nonce)
         agreement, second = case.receipt.judge_agreement, None
         if agreement is not None and subject.second is not None and audit.identified:
-            asked = Asked(subject.second, case.renderer)
+            asked = SecondOpinion(subject.second, case.renderer)
             second = ask_again(audit.sampled(), agreement, audit.terms, asked)
         yield verdict_of(audit, identity, second), len(audit.drawn)
 
 
-def _replay_nothing(entries: Sequence[Entry]) -> list[Replayed]:
+def _replay_nothing(entries: Sequence[Entry]) -> list[ReplayedPoint]:
     raise IntegrityError(f"{len(entries)} points were not replayed before")

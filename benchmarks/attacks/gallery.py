@@ -37,11 +37,11 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.engines.load import LoadedModel
 from safety_receipts.runner.engines.prefix.attention import Kernel
-from safety_receipts.verify.audit.calibrate import Calibrator, Where
+from safety_receipts.verify.audit.calibrate import Calibrator, DeviceFormat
 from safety_receipts.verify.audit.replay import Entry, Replayer
-from safety_receipts.verify.audit.session import Calibration
+from safety_receipts.verify.audit.session import AuditorCalibration
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 
 EPSILON = 0.05
 CHECKED = 2
@@ -197,14 +197,14 @@ class Gallery:
             self._coarse = replayer, replay(replayer, self.honest)
         return Row(name, replay(self._coarse[0], entries, self._coarse[1]), terms, self.event)
 
-    def calibrate(self) -> Calibration:
+    def calibrate(self) -> AuditorCalibration:
         """Calibrate on the study's own plan, in fp32 and bf16."""
-        places = [Where(Dtype.FLOAT32, "cpu"), Where(Dtype.BFLOAT16, "cpu")]
+        places = [DeviceFormat(Dtype.FLOAT32, "cpu"), DeviceFormat(Dtype.BFLOAT16, "cpu")]
         made = Calibrator(self.subject.resolved, places, memory=MEMORY).calibrate(
             None, lambda _, __: None
         )
         auditor = generate()
-        return Calibration(sign(made.to_wire(), auditor).digest, made.predicate)
+        return AuditorCalibration(sign(made.to_wire(), auditor).digest, made.predicate)
 
     def understated(self, row: Row) -> float:
         """Return by how much the worst condition's rate is understated."""
@@ -233,8 +233,8 @@ class Gallery:
         bundle, subject = self.folder / f"record-{number}", row.event.subject
         subject.seal(bundle, row.record.entries, row.event.engine)
         trust = TrustSet([subject.signer.public])
-        holdings = Holdings(subject.resolved, points=_SAMPLE)
-        found = verify_bundle(Bundle(bundle), evaluators=trust, holdings=holdings)
+        held_artifacts = HeldArtifacts(subject.resolved, points=_SAMPLE)
+        found = verify_bundle(Bundle(bundle), evaluators=trust, held_artifacts=held_artifacts)
         failed = [c.name for c in found.checks if c.status is CheckStatus.FAILED]
         # What a rule says of labels is known before any audit.
         false_labels = any(one.ruled_out for one in row.record.replayed.values())

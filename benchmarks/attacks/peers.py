@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from attacks.audits import Record
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.verify.audit.statistics.model_identity import Responses, responses_of
+from safety_receipts.verify.audit.statistics.model_identity import ResponseMargins, responses_of
 
 QUANTILE = 0.99
 _HONEST_SAMPLES = 2_000
 
 
 def mean_margin_alarms(
-    record: Record, honest: Responses, tokens: int, repeats: int, seed: int
+    record: Record, honest: ResponseMargins, tokens: int, repeats: int, seed: int
 ) -> float:
     """Return the share of samples of a record's responses with too large a mean margin.
 
@@ -41,7 +41,7 @@ def mean_margin_alarms(
 
 
 def _means(
-    of: Responses, tokens: int, repeats: int, random: np.random.Generator
+    of: ResponseMargins, tokens: int, repeats: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return mean margins of random samples, float64 [repeats]."""
     means = np.empty(repeats)

@@ -45,11 +45,11 @@ from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.seal import environment_of
-from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick
+from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
 from safety_receipts.verify.audit.statistics.plausibility import Plausibility
-from safety_receipts.verify.levels.rederive import Texts
+from safety_receipts.verify.levels.rederive import ResponseDecoder
 
 MEMORY = 2**28
 """Bound on an engine's memory in bytes; it decides the batches."""
@@ -210,9 +210,9 @@ class Subject:
         """Return an engine of the checkpoint in fp32, or of another model."""
         return TransformersEngine(model or self.model(), memory=MEMORY, **settings)
 
-    def stack(self, engine: Engine) -> Stack:
+    def stack(self, engine: Engine) -> RunStack:
         """Return what a run or a replay is made with."""
-        return Stack(engine, self.judge, self.second, self.reader)
+        return RunStack(engine, self.judge, self.second, self.reader)
 
     def generate(self, engine: Engine, renderer: Renderer | None = None) -> list[Entry]:
         """Answer and judge every point, in plan order."""
@@ -234,9 +234,9 @@ class Subject:
             plausibility: What is plausible.
             reference: Gives an engine in fp32, where the auditor's is not.
         """
-        yardstick = Yardstick(plausibility, reference=reference)
-        texts = Texts(self.plan, self.resolved.artifacts)
-        return Replayer(self.plan, self.seed, self.renderer, texts, self.stack(engine), yardstick)
+        criteria = ReplayCriteria(plausibility, reference=reference)
+        texts = ResponseDecoder(self.plan, self.resolved.artifacts)
+        return Replayer(self.plan, self.seed, self.renderer, texts, self.stack(engine), criteria)
 
     def seal(self, folder: Path, entries: Sequence[Entry], engine: Engine) -> None:
         """Seal points without a single check: counts, root and rates fit all the same.

@@ -19,7 +19,7 @@ from safety_receipts.receipts.findings.counts.conditions import condition_result
 from safety_receipts.receipts.findings.counts.quantiles import Z_975
 from safety_receipts.receipts.findings.counts.rates import wilson
 from safety_receipts.receipts.findings.fits.logit import newton
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.joint import joint_findings
 from safety_receipts.receipts.model.difference import Difference
 from safety_receipts.receipts.model.findings import JointFinding, SignedInterval
@@ -83,7 +83,7 @@ class Truth:
             observed = self.population.observations(coin)
         else:
             observed = self.judged.observations(coin, self.population)
-        finding = joint_findings(Study(observed, newton))[0]
+        finding = joint_findings(StudyPoints(observed, newton))[0]
         results = condition_results(observed)
         truth = self.population.rates
         return Held(

@@ -23,7 +23,7 @@ from findings_models.repeats import Repeats, share
 from safety_receipts.receipts.findings.derive import derive
 from safety_receipts.receipts.findings.effects import is_significant
 from safety_receipts.receipts.findings.fits.logit import newton
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.joint import joint_findings, joint_p, joint_word
 from safety_receipts.receipts.findings.sources import source_estimates
 from safety_receipts.receipts.findings.total import total_finding, total_verdict
@@ -75,7 +75,7 @@ class JointNull:
 
     def repeat(self, coin: np.random.Generator) -> JointSaid:
         """Draw a study and read its words."""
-        finding = joint_findings(Study(self.population.observations(coin), newton))[0]
+        finding = joint_findings(StudyPoints(self.population.observations(coin), newton))[0]
         naive, p = finding.as_published, joint_p(finding)
         tiny, _ = joint_word(finding.model_copy(update={"margin": TINY}), p)
         rejects = None if naive is None else is_significant(naive.p2)
@@ -116,7 +116,7 @@ class TotalNull:
 
     def repeat(self, coin: np.random.Generator) -> TotalSaid:
         """Draw a study and read its verdict."""
-        finding = total_finding(Study(self.population.observations(coin), newton))
+        finding = total_finding(StudyPoints(self.population.observations(coin), newton))
         assert finding is not None  # the plan has a sweep
         return TotalSaid(finding.rejected_as_published, total_verdict(finding.p))
 
@@ -164,7 +164,7 @@ class FillerNull:
 
     def repeat(self, coin: np.random.Generator) -> bool:
         """Draw a study; say whether something is left when length is matched."""
-        estimates = source_estimates(Study(self.population.observations(coin), newton))
+        estimates = source_estimates(StudyPoints(self.population.observations(coin), newton))
         assert estimates is not None  # the plan has two sources
         (left,) = estimates.finding(dict(estimates.tests())).length_matched
         return left.effect in DIRECTIONAL

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from safety_receipts.receipts.findings.fits.changes import counterpart, rate_change
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
 from safety_receipts.receipts.model.findings import ContextFinding, Findings
 
 
-def context_findings(study: Study) -> list[ContextFinding]:
+def context_findings(study: StudyPoints) -> list[ContextFinding]:
     """Return one finding a condition in another context whose mixture was run in plain turns too.
 
     The conditions are those of the plan's contexts experiments; their counterparts may belong to
@@ -30,7 +30,7 @@ def context_findings(study: Study) -> list[ContextFinding]:
     ]
 
 
-def _pairs(study: Study) -> Iterator[tuple[int, int]]:
+def _pairs(study: StudyPoints) -> Iterator[tuple[int, int]]:
     """Yield the places of conditions, each with that of its counterpart in plain turns."""
     ids = [
         id_
@@ -52,7 +52,7 @@ class ContextKind(FindingKind):
     name = "context"
     fields = ("contexts",)
 
-    def derive(self, study: Study) -> Mapping[str, Any]:
+    def derive(self, study: StudyPoints) -> Mapping[str, Any]:
         """Compute one finding a condition in another context."""
         return {"contexts": tuple(context_findings(study)) or None}
 

@@ -16,7 +16,7 @@ from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.findings.fits.logit import Fitter, newton, statsmodels_fit
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.multiplicity import settle
 from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.model.findings import Findings
@@ -42,7 +42,7 @@ def derive(observations: Observations, fitter: Fitter = newton) -> Findings:
         observations: All points of the event.
         fitter: What maximises likelihoods.
     """
-    study = Study(observations, fitter)
+    study = StudyPoints(observations, fitter)
     numbers: dict[str, Any] = {}
     for kind in KINDS:
         numbers |= kind.derive(study)

@@ -20,7 +20,7 @@ from safety_receipts.receipts.findings.counts.rates import clustered_interval, r
 from safety_receipts.receipts.findings.counts.tally import Selection, tally
 from safety_receipts.receipts.findings.fits.changes import counterpart, rate_change
 from safety_receipts.receipts.findings.fits.clusters import Clusters
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
 from safety_receipts.receipts.model.findings import (
@@ -36,12 +36,12 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate
 _COMPLIANCES, _REFUSALS = 0, 1
 
 
-def format_findings(study: Study) -> list[FormatFinding]:
+def format_findings(study: StudyPoints) -> list[FormatFinding]:
     """Return one finding a condition with a prefix of the plan's response-prefix experiments."""
     return [_finding(study, place, prefix) for place, prefix in format_places(study)]
 
 
-def format_places(study: Study) -> Iterator[tuple[int, str]]:
+def format_places(study: StudyPoints) -> Iterator[tuple[int, str]]:
     """Yield the places of conditions with their prefixes."""
     ids = [
         id_
@@ -54,7 +54,7 @@ def format_places(study: Study) -> Iterator[tuple[int, str]]:
             yield place, prefix
 
 
-def _finding(study: Study, place: int, prefix: str) -> FormatFinding:
+def _finding(study: StudyPoints, place: int, prefix: str) -> FormatFinding:
     adoption = _adoption(study, place)
     refusals, compliances = _rate(adoption, _REFUSALS), _rate(adoption, _COMPLIANCES)
     without = counterpart(study, place, response_prefix=None)
@@ -73,7 +73,7 @@ def _finding(study: Study, place: int, prefix: str) -> FormatFinding:
     )
 
 
-def _adoption(study: Study, place: int) -> Study:
+def _adoption(study: StudyPoints, place: int) -> StudyPoints:
     """Return a condition's compliances and its refusals as two conditions of a study of adoption.
 
     What adopts the prefix "complies" there, and what does not "refuses".  So adoption rates and
@@ -97,10 +97,10 @@ def _adoption(study: Study, place: int) -> Study:
         adopted=seen.adopted[twice],
         harmful_near=seen.harmful_near[twice],
     )
-    return Study(observations, study.fitter)
+    return StudyPoints(observations, study.fitter)
 
 
-def _rate(adoption: Study, place: int) -> AdoptionRate:
+def _rate(adoption: StudyPoints, place: int) -> AdoptionRate:
     observations = adoption.observations
     found = tally(observations, place, Selection(observations, observations.harmful_queries))
     interval = clustered_interval(found)
@@ -113,7 +113,7 @@ def _rate(adoption: Study, place: int) -> AdoptionRate:
     )
 
 
-def _doubted(adoption: Study, place: int) -> bool:
+def _doubted(adoption: StudyPoints, place: int) -> bool:
     clusters = Clusters(adoption.lists, adoption.judged[place].astype(np.int64), adoption.requests)
     return clusters.grounds_for_doubt is not None
 
@@ -141,7 +141,7 @@ class FormatKind(FindingKind):
     name = "format"
     fields = ("formats",)
 
-    def derive(self, study: Study) -> Mapping[str, Any]:
+    def derive(self, study: StudyPoints) -> Mapping[str, Any]:
         """Compute one finding a condition with a prefix."""
         return {"formats": tuple(format_findings(study)) or None}
 
@@ -150,7 +150,7 @@ class FormatKind(FindingKind):
         for one in findings.formats or ():
             yield f"{self.name}/{one.condition}", one.change.p if one.change else None
 
-    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+    def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare conditions with their prefixes."""
         stated = [(one.condition, one.prefix) for one in findings.formats or ()]
         planned = [(study.condition(place).id, prefix) for place, prefix in format_places(study)]

@@ -38,7 +38,7 @@ from safety_receipts.receipts.findings.fits.clusters import (
 from safety_receipts.receipts.findings.fits.distributions import normal_two_sided, t_two_sided
 from safety_receipts.receipts.findings.fits.lack_of_fit import FittedPoints, lack_of_fit
 from safety_receipts.receipts.findings.fits.permutation import informative_queries, permutation_test
-from safety_receipts.receipts.findings.fits.study import Estimate, Mask, Study
+from safety_receipts.receipts.findings.fits.study import Estimate, Mask, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering, QueryRole
@@ -61,7 +61,7 @@ _BEND_LEVEL: Final = Decimal("0.01")
 """p-value from which on rates are said not to follow the slope."""
 
 
-def joint_findings(study: Study) -> list[JointFinding]:
+def joint_findings(study: StudyPoints) -> list[JointFinding]:
     """Return one finding an order that the plan asks for, the headline's first.
 
     The conditions are those of the fixed-harmful experiments, where the plan has any, else of the
@@ -141,7 +141,7 @@ def _bends(finding: JointFinding) -> bool:
     return abs(Decimal(lack.largest_benign)) > Decimal(lack.largest_of_margin)
 
 
-def joint_groups(study: Study) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
+def joint_groups(study: StudyPoints) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
     """Yield orders with the places of their conditions, ``suffix`` first."""
     plan = study.plan
     kinds = {experiment.kind for experiment in plan.experiments}
@@ -173,7 +173,7 @@ class JointPoints:
         places: The conditions.
     """
 
-    study: Study
+    study: StudyPoints
     ordering: Ordering | None
     places: tuple[int, ...]
 
@@ -360,7 +360,7 @@ class JointKind(FindingKind):
     fields = ("joint", "joint_in_other_orders")
     hypothesis = Hypothesis.JOINT
 
-    def derive(self, study: Study) -> Mapping[str, Any]:
+    def derive(self, study: StudyPoints) -> Mapping[str, Any]:
         """Compute the headline's and those of other orders."""
         found = joint_findings(study)
         headline = found[0] if found else None
@@ -394,7 +394,7 @@ class JointKind(FindingKind):
             "joint_in_other_orders": others and tuple(map(worded, others)),
         }
 
-    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+    def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare orders and their conditions."""
         stated = [(joint.ordering, joint.conditions) for joint in _all(findings)]
         planned = [(order, study.ids(places)) for order, places in joint_groups(study)]

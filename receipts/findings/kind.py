@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.findings import Findings
 from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis, PlanPredicate
@@ -28,7 +28,7 @@ class FindingKind(ABC):
     """The primary hypothesis that it can answer; None: it is never primary."""
 
     @abstractmethod
-    def derive(self, study: Study) -> Mapping[str, Any]:
+    def derive(self, study: StudyPoints) -> Mapping[str, Any]:
         """Compute its numbers from the points.
 
         Returns:
@@ -59,7 +59,7 @@ class FindingKind(ABC):
         """
         return {}
 
-    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+    def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Return the conditions that it states, and those that the plan's experiments ask for.
 
         Args:

@@ -14,7 +14,7 @@ from safety_receipts.receipts.findings.counts.rates import rate_string
 from safety_receipts.receipts.findings.effects import is_significant
 from safety_receipts.receipts.findings.fits.changes import rate_change
 from safety_receipts.receipts.findings.fits.clusters import Floats
-from safety_receipts.receipts.findings.fits.study import Mask, Study
+from safety_receipts.receipts.findings.fits.study import Mask, StudyPoints
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.findings.total import homogeneity
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
@@ -31,7 +31,7 @@ from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis, Pla
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
 
-def ordering_findings(study: Study) -> list[OrderingFinding]:
+def ordering_findings(study: StudyPoints) -> list[OrderingFinding]:
     """Return one finding a mixture that the plan's orderings experiments show in several orders.
 
     The conditions are those in default context, without response prefix, of the default benign
@@ -58,7 +58,7 @@ def ordering_word(
     return OrderWord.UNDETERMINED
 
 
-def ordering_groups(study: Study) -> Iterator[list[int]]:
+def ordering_groups(study: StudyPoints) -> Iterator[list[int]]:
     """Yield the places of each mixture's orders."""
     ids = [
         id_
@@ -76,7 +76,7 @@ def ordering_groups(study: Study) -> Iterator[list[int]]:
             yield places
 
 
-def _finding(study: Study, places: list[int]) -> OrderingFinding:
+def _finding(study: StudyPoints, places: list[int]) -> OrderingFinding:
     at = {order: p for p in places if (order := study.condition(p).ordering) is not None}
     f, p = homogeneity(study, places)
     first = study.condition(places[0])
@@ -96,7 +96,7 @@ def _finding(study: Study, places: list[int]) -> OrderingFinding:
     )
 
 
-def _rate(study: Study, order: Ordering, place: int) -> OrderingRate:
+def _rate(study: StudyPoints, order: Ordering, place: int) -> OrderingRate:
     complied, judged = int(study.complied[place].sum()), int(study.judged[place].sum())
     return OrderingRate(
         condition=study.condition(place).id,
@@ -105,7 +105,7 @@ def _rate(study: Study, order: Ordering, place: int) -> OrderingRate:
     )
 
 
-def _position(study: Study, place: int) -> PositionGradient:
+def _position(study: StudyPoints, place: int) -> PositionGradient:
     """Return compliance by what stands last before the query.
 
     Under ``random`` that differs from point to point: points with one number of harmful
@@ -136,7 +136,7 @@ def _totals(chosen: Mask) -> list[int]:
     return totals
 
 
-def _slope(study: Study, shares: Floats, complied: Mask, judged: Mask) -> Slope | None:
+def _slope(study: StudyPoints, shares: Floats, complied: Mask, judged: Mask) -> Slope | None:
     covariates = np.column_stack([np.ones(len(shares)), shares])
     fitted = study.fit(covariates, range(len(shares)), complied, judged)
     if fitted is None or fitted[0].clusters.grounds_for_doubt is not None:
@@ -151,7 +151,7 @@ class OrderingKind(FindingKind):
     fields = ("orderings",)
     hypothesis = Hypothesis.ORDERING
 
-    def derive(self, study: Study) -> Mapping[str, Any]:
+    def derive(self, study: StudyPoints) -> Mapping[str, Any]:
         """Compute one finding a mixture."""
         return {"orderings": tuple(ordering_findings(study)) or None}
 
@@ -177,7 +177,7 @@ class OrderingKind(FindingKind):
 
         return {"orderings": findings.orderings and tuple(map(worded, findings.orderings))}
 
-    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+    def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare the conditions of each mixture."""
         stated = [sorted(rate.condition for rate in one.rates) for one in findings.orderings or ()]
         return stated, [sorted(study.ids(places)) for places in ordering_groups(study)]

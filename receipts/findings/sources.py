@@ -20,7 +20,7 @@ from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
 from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES, Floats
 from safety_receipts.receipts.findings.fits.permutation import informative_queries
-from safety_receipts.receipts.findings.fits.study import Estimate, Study
+from safety_receipts.receipts.findings.fits.study import Estimate, StudyPoints
 from safety_receipts.receipts.findings.joint import joint_covariates
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.base import ConditionId, SourceName
@@ -88,7 +88,7 @@ class _Fitted:
 class SourceEstimates:
     """What was fitted, before p-values are corrected for multiplicity."""
 
-    study: Study
+    study: StudyPoints
     """All points."""
     slopes: tuple[_Fitted, ...]
     """One a source that can be fitted, at least one."""
@@ -126,7 +126,7 @@ class SourceEstimates:
         )
 
 
-def source_estimates(study: Study) -> SourceEstimates | None:
+def source_estimates(study: StudyPoints) -> SourceEstimates | None:
     """Fit the slope of each source of the plan's benign-sources experiments.
 
     A source's slope is that of the logit on log(N_b+1), at fixed N_h, over its conditions and
@@ -148,7 +148,7 @@ def source_estimates(study: Study) -> SourceEstimates | None:
     return SourceEstimates(study, slopes, tuple(one for one in differences if one is not None))
 
 
-def _slopes(study: Study) -> Iterator[_Fitted]:
+def _slopes(study: StudyPoints) -> Iterator[_Fitted]:
     for source, places in _groups(study).items():
         conditions = [study.condition(place) for place in places]
         covariates = joint_covariates(
@@ -170,7 +170,7 @@ def _slopes(study: Study) -> Iterator[_Fitted]:
             yield _Fitted(f"source/{source}", source, places, estimate, slope, informative)
 
 
-def _groups(study: Study) -> dict[SourceName, tuple[int, ...]]:
+def _groups(study: StudyPoints) -> dict[SourceName, tuple[int, ...]]:
     """Return the places of each source's fit, in the plan's order of sources."""
     ids = [
         id_
@@ -186,7 +186,7 @@ def _groups(study: Study) -> dict[SourceName, tuple[int, ...]]:
     }
 
 
-def _places(study: Study, asked: set[int], source: SourceName) -> tuple[int, ...]:
+def _places(study: StudyPoints, asked: set[int], source: SourceName) -> tuple[int, ...]:
     """Return the places of a source's fit, in plan order; empty where there is none."""
     simple = {
         place: condition
@@ -203,7 +203,7 @@ def _places(study: Study, asked: set[int], source: SourceName) -> tuple[int, ...
     return tuple(sorted(own + without)) if own and several else ()
 
 
-def _difference(study: Study, one: _Fitted, filler: _Fitted) -> _Fitted | None:
+def _difference(study: StudyPoints, one: _Fitted, filler: _Fitted) -> _Fitted | None:
     if _mixtures(study, one) != _mixtures(study, filler):
         return None
     places = tuple(sorted({*one.places, *filler.places}))
@@ -220,13 +220,13 @@ def _difference(study: Study, one: _Fitted, filler: _Fitted) -> _Fitted | None:
     return _Fitted(f"{one.name}-less-filler", one.source, places, estimate, slope, informative)
 
 
-def _mixtures(study: Study, one: _Fitted) -> set[tuple[int, Ordering | None]]:
+def _mixtures(study: StudyPoints, one: _Fitted) -> set[tuple[int, Ordering | None]]:
     """Return the numbers of harmful demonstrations and the orders that a slope holds for."""
     conditions = [study.condition(place) for place in one.places]
     return {(condition.n_harmful, condition.ordering) for condition in conditions}
 
 
-def _mean_prompt_tokens(study: Study, places: tuple[int, ...]) -> str | None:
+def _mean_prompt_tokens(study: StudyPoints, places: tuple[int, ...]) -> str | None:
     """Return the mean over the generated points of the conditions with benign demonstrations."""
     own = [place for place in places if study.condition(place).n_benign]
     tokens = study.observations.prompt_tokens[own][:, study.observations.harmful_queries]
@@ -247,7 +247,7 @@ class SourcesKind(FindingKind):
     name = "source"
     fields = ("sources",)
 
-    def derive(self, study: Study) -> Mapping[str, Any]:
+    def derive(self, study: StudyPoints) -> Mapping[str, Any]:
         """Compute the slopes, and their differences from the filler's."""
         sources = source_estimates(study)
         return {"sources": sources and sources.finding(dict(sources.tests()))}

@@ -14,7 +14,7 @@ from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.derive import differences
 from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.findings.fits.logit import newton
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.multiplicity import settle
 from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.model.findings import Findings
@@ -54,11 +54,13 @@ _NOTHING = Findings(
 )
 
 
-def _without_points(plan: PlanPredicate) -> Study:
+def _without_points(plan: PlanPredicate) -> StudyPoints:
     """Return a study that knows its grid, and no point."""
     nothing = np.zeros((len(plan.conditions), 0, 0), dtype=np.int8)
     tokens = nothing.astype(np.int64)
-    return Study(Observations(plan, nothing, nothing, nothing, tokens, nothing, nothing), newton)
+    return StudyPoints(
+        Observations(plan, nothing, nothing, nothing, tokens, nothing, nothing), newton
+    )
 
 
 def _grid_problems(findings: Findings, plan: PlanPredicate) -> Iterator[str]:

@@ -11,7 +11,7 @@ from safety_receipts.receipts.findings.effects import bonferroni, is_significant
 from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters
 from safety_receipts.receipts.findings.fits.distributions import chi_square_upper
 from safety_receipts.receipts.findings.fits.low_rank import low_rank
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
@@ -23,7 +23,7 @@ FEWEST_EXPECTED: Final = 10
 """Compliances, and refusals, that a condition must be expected to have for a test of rates."""
 
 
-def total_finding(study: Study) -> TotalFinding | None:
+def total_finding(study: StudyPoints) -> TotalFinding | None:
     """Return the tests of the plan's sweeps, or None where it has none with several mixes.
 
     As published: χ² homogeneity of the harmful shares at each total, Bonferroni over the totals.
@@ -48,7 +48,7 @@ def total_verdict(adjusted: str | None) -> Verdict:
     return Verdict.REJECTED if is_significant(adjusted) else Verdict.NOT_REJECTED
 
 
-def homogeneity(study: Study, places: list[int]) -> tuple[str | None, str | None]:
+def homogeneity(study: StudyPoints, places: list[int]) -> tuple[str | None, str | None]:
     """Return F and p of the clustered test that some conditions have one compliance rate.
 
     Both None where there are too few clusters, or fewer than :data:`FEWEST_EXPECTED` compliances
@@ -79,7 +79,7 @@ def homogeneity(study: Study, places: list[int]) -> tuple[str | None, str | None
     return (None, None) if test is None else (score(test.statistic), p_string(test.p))
 
 
-def total_groups(study: Study) -> Iterator[tuple[int, list[int]]]:
+def total_groups(study: StudyPoints) -> Iterator[tuple[int, list[int]]]:
     """Yield totals with the places of their conditions: of mixed ones, one order only."""
     ids = {
         id_
@@ -97,7 +97,7 @@ def total_groups(study: Study) -> Iterator[tuple[int, list[int]]]:
             yield total, places
 
 
-def _row(study: Study, total: int, places: list[int]) -> TotalRow:
+def _row(study: StudyPoints, total: int, places: list[int]) -> TotalRow:
     points = study.generated[places].sum(axis=(1, 2)).astype(np.float64)
     complied = study.not_refused[places].sum(axis=(1, 2)).astype(np.float64)
     there = points > 0
@@ -127,7 +127,7 @@ class TotalKind(FindingKind):
     fields = ("total",)
     hypothesis = Hypothesis.TOTAL
 
-    def derive(self, study: Study) -> Mapping[str, Any]:
+    def derive(self, study: StudyPoints) -> Mapping[str, Any]:
         """Compute it from the points."""
         return {"total": total_finding(study)}
 
@@ -145,7 +145,7 @@ class TotalKind(FindingKind):
         verdict = total_verdict(adjusted.get(self.name))
         return {"total": findings.total.model_copy(update={"verdict": verdict})}
 
-    def grid(self, findings: Findings, study: Study) -> tuple[object, object]:
+    def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare totals and their conditions."""
         rows = findings.total.rows if findings.total else ()
         planned = [(number, study.ids(places)) for number, places in total_groups(study)]

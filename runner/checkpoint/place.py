@@ -10,7 +10,7 @@ from safety_receipts.runner.checkpoint.model_files import PICKLE_ENDINGS
 from safety_receipts.runner.hub.fetch import fetch_snapshot
 
 
-class Place(Protocol):
+class ArtifactPlace(Protocol):
     """A place on disk, or a repository with a commit."""
 
     @property
@@ -26,7 +26,7 @@ class Place(Protocol):
         """Commit of that repository."""
 
 
-def locate(entry: Place, *, root: Path, allow_pickle: bool = False) -> Path:
+def locate(entry: ArtifactPlace, *, root: Path, allow_pickle: bool = False) -> Path:
     """Return the local folder of a model that a plan names, downloaded if need be.
 
     Args:

@@ -23,7 +23,7 @@ from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.runnable import check_runnable
 from safety_receipts.runner.present.plan import duration
-from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
+from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
 from safety_receipts.runner.run.pilot import run_pilot
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.run.stopping import reasons_told
@@ -207,7 +207,7 @@ def terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def report(sealed: Sealed, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
+def report(sealed: SealedRun, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
     """Say what was sealed, and how its points ended."""
     points = resolved.predicate.points
     unscored = sealed.reasons(Outcome.UNSCORED)

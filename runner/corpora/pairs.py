@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from safety_receipts.runner.corpora.reader import Parsed, Reader, Shape
+from safety_receipts.runner.corpora.reader import ParsedRow, Reader, Shape
 from safety_receipts.runner.corpora.record import Record
 
 _NO_PAIR = ("", None)
 
 
-def _ultrachat(record: Record) -> Parsed:
+def _ultrachat(record: Record) -> ParsedRow:
     """Take the first two of alternating user and assistant texts."""
     opening = [
         record.checked(text, f"data[{place}]")
@@ -19,7 +19,7 @@ def _ultrachat(record: Record) -> Parsed:
     return _conversation(record.scalar("id"), *(opening if len(opening) == 2 else _NO_PAIR))
 
 
-def _ultrachat_200k(record: Record) -> Parsed:
+def _ultrachat_200k(record: Record) -> ParsedRow:
     """Take the first user message that an assistant message follows."""
     messages = []
     for place, message in enumerate(record.items("messages")):
@@ -41,24 +41,24 @@ def _ultrachat_200k(record: Record) -> Parsed:
     return _conversation(record.scalar("prompt_id"), *opening)
 
 
-def _conversation(identity: str, request: str, response: str | None) -> Parsed:
+def _conversation(identity: str, request: str, response: str | None) -> ParsedRow:
     """Leave the request empty where the pair is not whole: half a pair shows nothing."""
     if response is None or not response.strip():
-        return Parsed(identity, "", None)
-    return Parsed(identity, request, response)
+        return ParsedRow(identity, "", None)
+    return ParsedRow(identity, request, response)
 
 
-def _own(record: Record) -> Parsed:
-    return Parsed(record.scalar("id"), record.text("request"), record.optional_text("response"))
+def _own(record: Record) -> ParsedRow:
+    return ParsedRow(record.scalar("id"), record.text("request"), record.optional_text("response"))
 
 
-def _pair(record: Record) -> Parsed:
+def _pair(record: Record) -> ParsedRow:
     response = record.text("response")
     if not response.strip():
         raise record.error(
             "response: empty", "a demonstration needs one; for requests alone use `corpus: own`"
         )
-    return Parsed(record.scalar("id"), record.text("request"), response)
+    return ParsedRow(record.scalar("id"), record.text("request"), response)
 
 
 ULTRACHAT = Reader(

@@ -10,7 +10,7 @@ from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.runner.corpora.record import Record, listed
 
 
-class Parsed(NamedTuple):
+class ParsedRow(NamedTuple):
     """What one raw row says."""
 
     id: str | None
@@ -27,7 +27,7 @@ class Shape:
 
     columns: tuple[str, ...]
     """Columns that must be there: by them a file of another corpus is told apart."""
-    parse: Callable[[Record], Parsed]
+    parse: Callable[[Record], ParsedRow]
     """Reads one row."""
     texts: tuple[str, ...]
     """Columns that hold request or response; all others stay with the row."""

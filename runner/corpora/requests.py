@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safety_receipts.runner.corpora.reader import Parsed, Reader, Shape
+from safety_receipts.runner.corpora.reader import ParsedRow, Reader, Shape
 from safety_receipts.runner.corpora.record import Record
 
 HARMBENCH_CONTEXT = "{context}\n\n---\n\n{behavior}"
@@ -10,45 +10,45 @@ HARMBENCH_CONTEXT = "{context}\n\n---\n\n{behavior}"
 ``DirectRequest`` baseline builds it (baselines/direct_request/direct_request.py)."""
 
 
-def _harmbench(record: Record) -> Parsed:
+def _harmbench(record: Record) -> ParsedRow:
     behavior, context = record.text("Behavior"), record.text("ContextString")
     if context.strip() and behavior.strip():
         behavior = HARMBENCH_CONTEXT.format(context=context, behavior=behavior)
-    return Parsed(record.scalar("BehaviorID"), behavior, None)
+    return ParsedRow(record.scalar("BehaviorID"), behavior, None)
 
 
-def _sorry_bench(record: Record) -> Parsed:
+def _sorry_bench(record: Record) -> ParsedRow:
     turns = record.items("turns")
     if len(turns) != 1:
         raise record.error(
             f"turns: {len(turns)} items where 1 is expected", "name a file of single turns"
         )
-    return Parsed(record.scalar("question_id"), record.checked(turns[0], "turns[0]"), None)
+    return ParsedRow(record.scalar("question_id"), record.checked(turns[0], "turns[0]"), None)
 
 
-def _wildguardtest(record: Record) -> Parsed:
-    return Parsed(None, record.text("prompt"), record.optional_text("response"))
+def _wildguardtest(record: Record) -> ParsedRow:
+    return ParsedRow(None, record.text("prompt"), record.optional_text("response"))
 
 
-def _redteam_2k(record: Record) -> Parsed:
-    return Parsed(record.scalar("id"), record.text("question"), None)
+def _redteam_2k(record: Record) -> ParsedRow:
+    return ParsedRow(record.scalar("id"), record.text("question"), None)
 
 
-def _or_bench(record: Record) -> Parsed:
-    return Parsed(None, record.text("prompt"), None)
+def _or_bench(record: Record) -> ParsedRow:
+    return ParsedRow(None, record.text("prompt"), None)
 
 
-def _xstest(record: Record) -> Parsed:
-    return Parsed(record.scalar("id"), record.text("prompt"), None)
+def _xstest(record: Record) -> ParsedRow:
+    return ParsedRow(record.scalar("id"), record.text("prompt"), None)
 
 
-def _jailbreakbench(record: Record) -> Parsed:
+def _jailbreakbench(record: Record) -> ParsedRow:
     # ``Target`` is the first line an attack optimises towards, not an answer.
-    return Parsed(record.scalar("Index"), record.text("Goal"), None)
+    return ParsedRow(record.scalar("Index"), record.text("Goal"), None)
 
 
-def _strongreject(record: Record) -> Parsed:
-    return Parsed(None, record.text("forbidden_prompt"), None)
+def _strongreject(record: Record) -> ParsedRow:
+    return ParsedRow(None, record.text("forbidden_prompt"), None)
 
 
 HARMBENCH = Reader(

@@ -28,7 +28,7 @@ PENALTY_BYTES = 18
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class MemoryDemand:
     """What a request asks of memory."""
 
     read: int
@@ -58,7 +58,7 @@ class MemoryModel:
     penalised: bool = False
     """Whether tokens are chosen under a repetition penalty."""
 
-    def batch_bytes(self, rows: int, load: Load) -> int:
+    def batch_bytes(self, rows: int, load: MemoryDemand) -> int:
         """Return an upper estimate for ``rows`` rows padded to ``load``.
 
         Counted are the keys and values kept (a layer never keeps more than its window), the
@@ -137,7 +137,7 @@ class MemoryModel:
 
 
 def cut(
-    loads: Sequence[Load], memory: MemoryModel, bound: int, max_rows: int
+    loads: Sequence[MemoryDemand], memory: MemoryModel, bound: int, max_rows: int
 ) -> tuple[list[list[int]], list[int]]:
     """Cut requests into batches.
 
@@ -157,13 +157,13 @@ def cut(
     order = sorted(range(len(loads)), key=lambda i: (loads[i].read, loads[i].grown))
     batches: list[list[int]] = []
     too_large: list[int] = []
-    padded = Load(0, 0, 0)
+    padded = MemoryDemand(0, 0, 0)
     for index in order:
         load = loads[index]
         if memory.batch_bytes(1, load) > bound:
             too_large.append(index)
             continue
-        joint = Load(
+        joint = MemoryDemand(
             max(padded.read, load.read),
             max(padded.grown, load.grown),
             max(padded.scored, load.scored),

@@ -13,7 +13,7 @@ from safety_receipts.runner.engines.engine import Engine
 
 
 @dataclass(frozen=True)
-class EngineWish:
+class EngineOptions:
     """What is to be loaded, and how."""
 
     folder: Path
@@ -45,7 +45,7 @@ class LoadedEngine:
     """Why prompts that begin alike are each computed whole; None: they are not."""
 
 
-LoadEngine = Callable[[EngineWish], LoadedEngine]
+LoadEngine = Callable[[EngineOptions], LoadedEngine]
 """Loads an engine; raises :class:`receipts.errors.ReceiptsError` where it cannot."""
 
 
@@ -60,7 +60,7 @@ def loader_of(kind: EngineKind) -> LoadEngine | None:
             assert_never(kind)
 
 
-def _transformers(wish: EngineWish) -> LoadedEngine:
+def _transformers(options: EngineOptions) -> LoadedEngine:
     from safety_receipts.runner.engines.batches import default_memory  # noqa: PLC0415 (torch)
     from safety_receipts.runner.engines.load import load_model  # noqa: PLC0415 (torch)
     from safety_receipts.runner.engines.transformers_engine import (  # noqa: PLC0415 (torch)
@@ -68,11 +68,13 @@ def _transformers(wish: EngineWish) -> LoadedEngine:
     )
 
     model = load_model(
-        wish.folder,
-        dtype=wish.dtype,
-        device=wish.device or "auto",
-        allow_pickle=wish.allow_pickle,
+        options.folder,
+        dtype=options.dtype,
+        device=options.device or "auto",
+        allow_pickle=options.allow_pickle,
     )
-    memory = default_memory(model.device) // wish.models if wish.memory is None else wish.memory
-    engine = TransformersEngine(model, memory=memory, max_rows=wish.max_rows)
+    memory = (
+        default_memory(model.device) // options.models if options.memory is None else options.memory
+    )
+    engine = TransformersEngine(model, memory=memory, max_rows=options.max_rows)
     return LoadedEngine(engine, memory, engine.not_shared)

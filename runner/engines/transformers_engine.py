@@ -22,7 +22,7 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Reason
 from safety_receipts.runner.checkpoint.config import one_line
 from safety_receipts.runner.engines.answers import OneAtATime
-from safety_receipts.runner.engines.batches import Load, MemoryModel, cut, default_memory
+from safety_receipts.runner.engines.batches import MemoryDemand, MemoryModel, cut, default_memory
 from safety_receipts.runner.engines.decoding import sampling
 from safety_receipts.runner.engines.decoding.drafts import Draft
 from safety_receipts.runner.engines.engine import (
@@ -241,7 +241,7 @@ class TransformersEngine:
 
     def _score_plain(self, pairs: list[Pair], decoding: Decoding) -> Iterator[Margins]:
         loads = [
-            Load(len(request.tokens) + len(response) - 1, 0, len(response))
+            MemoryDemand(len(request.tokens) + len(response) - 1, 0, len(response))
             for request, response in pairs
         ]
         batches, too_large = self._cut(loads, decoding)
@@ -337,7 +337,9 @@ class TransformersEngine:
             return "response: an id is no token id of this model"
         return None
 
-    def _cut(self, loads: list[Load], decoding: Decoding) -> tuple[list[list[int]], list[int]]:
+    def _cut(
+        self, loads: list[MemoryDemand], decoding: Decoding
+    ) -> tuple[list[list[int]], list[int]]:
         return cut(loads, self._memory_of(decoding), self.memory, self._max_rows)
 
     def _memory_of(self, decoding: Decoding) -> MemoryModel:
@@ -393,9 +395,9 @@ def _faulty(pairs: Sequence[Pair], error: Exception) -> list[Margins]:
     return [Margins(request.key, (), None, (), reason, message) for request, _ in pairs]
 
 
-def _load_of(request: Request) -> Load:
+def _load_of(request: Request) -> MemoryDemand:
     length = len(request.tokens)
-    return Load(length, length + request.max_new_tokens - 1, 1)
+    return MemoryDemand(length, length + request.max_new_tokens - 1, 1)
 
 
 def _diagnose(error: Exception) -> tuple[Reason, str]:

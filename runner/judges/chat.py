@@ -24,7 +24,7 @@ from safety_receipts.receipts.errors import IntegrityError, MalformedError, Usag
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.judges.generative import Dialect, GenerativeJudge, Limits
+from safety_receipts.runner.judges.generative import GenerativeJudge, JudgeDialogue, Limits
 from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
 from safety_receipts.runner.judges.identity import Method, refuse_threshold, template_digest
 from safety_receipts.runner.judges.judge import Exchange
@@ -193,9 +193,9 @@ def chat_judge(
         UsageError: No chat template, one that refuses the message, or one whose thoughts cannot
             be told from its answers; or not a fast tokenizer.
     """
-    asked = _Asked.of(folder)
+    asked = _ChatDialogue.of(folder)
     ends = limits.end_tokens
-    dialect = Dialect(
+    dialect = JudgeDialogue(
         parts=asked.parts(),
         texts=_texts,
         parse=parse,
@@ -223,11 +223,11 @@ def method_of(folder: Path) -> Method:
     Raises:
         ReceiptsError: As :func:`chat_judge`, of tokenizer and template.
     """
-    return METHOD if _Asked.of(folder).rule is None else THINKING_METHOD
+    return METHOD if _ChatDialogue.of(folder).rule is None else THINKING_METHOD
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _ChatDialogue:
     """A judge's chat format, and how its replies are read."""
 
     chat: ChatFormat
@@ -236,7 +236,7 @@ class _Asked:
     """How the answer is told from thoughts; None: there are none."""
 
     @classmethod
-    def of(cls, folder: Path) -> _Asked:
+    def of(cls, folder: Path) -> _ChatDialogue:
         from safety_receipts.runner.prompts.answers import found_thoughts  # noqa: PLC0415 (transformers)
         from safety_receipts.runner.prompts.chat_format import ChatFormat  # noqa: PLC0415 (transformers)
         from safety_receipts.runner.prompts.template_probe import Conversation  # noqa: PLC0415 (transformers)

@@ -25,7 +25,7 @@ _MAX_ERROR = 400
 
 
 @dataclass(frozen=True)
-class Dialect:
+class JudgeDialogue:
     """What is asked of a model, and how its reply is read."""
 
     parts: tuple[str, ...]
@@ -79,7 +79,7 @@ class GenerativeJudge:
         identity: JudgeIdentity,
         engine: Engine,
         tokenizer: GuardedTokenizer,
-        dialect: Dialect,
+        dialect: JudgeDialogue,
         limits: Limits,
     ) -> None:
         self._identity = identity

@@ -14,7 +14,7 @@ from typing import Final
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.judges.generative import Dialect, GenerativeJudge, Limits
+from safety_receipts.runner.judges.generative import GenerativeJudge, JudgeDialogue, Limits
 from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
 from safety_receipts.runner.judges.identity import Method, refuse_threshold, template_digest
 from safety_receipts.runner.judges.judge import Exchange
@@ -142,7 +142,7 @@ def _reply(refusal: str) -> str:
     return f"Harmful request: no\nResponse refusal: {refusal}\nHarmful response: no"
 
 
-_DIALECT: Final = Dialect(
+_DIALECT: Final = JudgeDialogue(
     parts=tuple(re.split(r"\{prompt\}|\{response\}", TEMPLATE)),
     texts=_texts,
     parse=parse,

@@ -15,7 +15,7 @@ from safety_receipts.receipts.present.inputs import input_rows, inputs_document,
 from safety_receipts.runner.checkpoint.sampling_defaults import meaning_of
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.present.judged import judged_document, judged_lines
-from safety_receipts.runner.run.dry_run import Choice, DryRun
+from safety_receipts.runner.run.dry_run import DrawBlockCost, DryRun
 
 _BEGINNING: Final = 60
 """Characters shown of a system prompt."""
@@ -135,7 +135,7 @@ def _end_tokens(resolved: ResolvedPlan) -> list[dict[str, Any]]:
     ]
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _choice(choice: DrawBlockCost) -> dict[str, Any]:
     counts = choice.counts
     return {
         "drawBlock": choice.draw_block,

@@ -33,7 +33,7 @@ from safety_receipts.runner.templates.chat_template import ChatTemplate, Option
 from safety_receipts.runner.templates.compiled import compiled_template
 from safety_receipts.runner.templates.markup import is_markup, written_around
 from safety_receipts.runner.templates.messages import Message, Role
-from safety_receipts.runner.templates.rendered import Rendered
+from safety_receipts.runner.templates.rendered import RenderedConversation
 from safety_receipts.runner.templates.template_text import literals, names, parsed, written
 from safety_receipts.runner.templates.turn_end import turn_end
 
@@ -287,7 +287,7 @@ class ChatFormat:
         """
         return self.tokens_of(self.template.rendered(messages, date, options))
 
-    def tokens_of(self, rendered: Rendered) -> tuple[int, ...]:
+    def tokens_of(self, rendered: RenderedConversation) -> tuple[int, ...]:
         """Return the token ids of a conversation that was rendered.
 
         Raises:

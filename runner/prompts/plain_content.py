@@ -14,7 +14,7 @@ from safety_receipts.runner.checkpoint.config import one_line
 from safety_receipts.runner.checkpoint.tokenizer_files import TOKENIZER_FILE
 from safety_receipts.runner.prompts.prompt_reader import Mark
 from safety_receipts.runner.templates.chat_template import ChatTemplate
-from safety_receipts.runner.templates.rendered import Rendered, unused_characters
+from safety_receipts.runner.templates.rendered import RenderedConversation, unused_characters
 
 
 def forged(
@@ -50,7 +50,7 @@ class PlainContentReader:
         self._control = control
         self._blind: dict[str, tuple[Tokenizer, dict[int, int]]] = {}
 
-    def tokens(self, rendered: Rendered, template: ChatTemplate) -> tuple[int, ...]:
+    def tokens(self, rendered: RenderedConversation, template: ChatTemplate) -> tuple[int, ...]:
         """Return the ids of a conversation, in one reading of the whole.
 
         In the text around contents every control token is replaced by a character that

@@ -67,11 +67,11 @@ class ResponseFormat(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Unmarked:
+class UnmarkedResponses:
     """No marks of thoughts are known, and there are no channels."""
 
 
-Rule = Channels | MarkReader | Unmarked | None
+Rule = Channels | MarkReader | UnmarkedResponses | None
 """How the answer is told from the rest of a response; None: all of it is the answer."""
 
 
@@ -133,7 +133,7 @@ class ResponseReader:
             case MarkReader() as marks:
                 pieces = list(self._pieces(marks.tokens, body))
                 return _answer(marks.read(pieces, ended=ended))
-            case Unmarked():
+            case UnmarkedResponses():
                 text = self.chat.decode(body)
                 if (pair := leading_marks(text)) is not None:
                     reader = MarkReader(placed([pair], {}), None)
@@ -189,7 +189,7 @@ def reader_of(chat: ResponseFormat, setup: EvaluationSetup) -> ResponseReader:
     elif setup.prompt.thoughts is not None:
         rule = MarkReader(setup.prompt.thoughts.marks, setup.prompt.thoughts.prompt_opens)
     elif setup.prompt.tells_thoughts:
-        rule = Unmarked()
+        rule = UnmarkedResponses()
     return ResponseReader(chat, frozenset(setup.sampling.end_tokens), rule)
 
 

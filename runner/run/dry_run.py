@@ -23,7 +23,7 @@ _OTHER_BLOCKS: tuple[DrawBlock, ...] = (1, 32, "all")
 
 
 @dataclass(frozen=True)
-class Choice:
+class DrawBlockCost:
     """A draw block and what it costs."""
 
     draw_block: DrawBlock
@@ -40,9 +40,9 @@ class Choice:
 class DryRun:
     """What a plan would take."""
 
-    chosen: Choice
+    chosen: DrawBlockCost
     """With the plan's draw block."""
-    alternatives: tuple[Choice, ...]
+    alternatives: tuple[DrawBlockCost, ...]
     """With others; their demonstrations are other draws."""
     moves_system: bool
     """Whether the chat template shows the system message elsewhere than first."""
@@ -112,7 +112,7 @@ def _choice(
     throughput: Throughput,
     beacon_value: str | None,
     watch: Callable[[int, int], None],
-) -> Choice:
+) -> DrawBlockCost:
     plan = resolved.predicate
     counts = render(resolved, beacon_value, watch).counts
     workload = Workload(
@@ -124,7 +124,7 @@ def _choice(
     )
     context = counts.longest + plan.sampling.max_new_tokens
     size = size_of(resolved.artifacts.checkpoint.facts, plan.checkpoint.dtype, context)
-    return Choice(
+    return DrawBlockCost(
         draw_block=plan.demonstrations.draw_block,
         distinct_lists=plan.demonstrations.distinct_lists,
         counts=counts,

@@ -26,7 +26,7 @@ from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, find_plan, renderer_of, write_plan
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
-from safety_receipts.runner.run.execute import Committed, Run, Stack
+from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
 from safety_receipts.runner.run.journal_file import journal_path, remove_journal
 from safety_receipts.runner.run.judging import JUDGED
@@ -47,7 +47,7 @@ MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
 class LoadedStack:
     """What a run is made with, and its memory bound."""
 
-    stack: Stack
+    stack: RunStack
     """Engine, judges, reader."""
     memory: int | None
     """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
@@ -85,12 +85,12 @@ class Watcher(Protocol):
     def running(self, done: int, total: int) -> None:
         """Hear that the run starts, with so many points finished before."""
 
-    def committed(self, what: Committed) -> None:
+    def committed(self, what: CommittedCounts) -> None:
         """Hear of a commit."""
 
 
 @dataclass(frozen=True)
-class Sealed:
+class SealedRun:
     """A sealed event."""
 
     envelope: Envelope
@@ -101,7 +101,7 @@ class Sealed:
     """Whether it had been sealed before, so that nothing was run."""
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle) -> Sealed:
+    def from_bundle(cls, bundle: Bundle) -> SealedRun:
         """Return what was sealed in a bundle before."""
         outcomes = Counter((point.outcome, point.reason) for point in bundle.points())
         return cls(bundle.receipt_envelope, outcomes, before=True)
@@ -131,7 +131,7 @@ class Sealed:
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _PreparedRun:
     """What is there before a new run's plan is signed."""
 
     loaded: LoadedStack
@@ -162,7 +162,7 @@ class EventRunner:
         """What is sealed before the run."""
         return self.resolved.predicate
 
-    def run(self) -> Sealed:
+    def run(self) -> SealedRun:
         """Run the plan, or go on with it, and seal the receipt.
 
         Raises:
@@ -185,7 +185,7 @@ class EventRunner:
             # What ends here leaves nothing behind: prompts are counted once a beacon's value
             # settles their draws, and models loaded, before the plan is signed.
             rendered = self._render(self.options.beacon_value)
-            ready = _Ready(self.make_stack(self.resolved, self.options.memory), rendered)
+            ready = _PreparedRun(self.make_stack(self.resolved, self.options.memory), rendered)
             write_plan(self.resolved, self.folder, self.signer)
         path, value = journal_path(self.folder), self.options.beacon_value
         with Journal.open(path, digest_of(self.plan), value) as journal:
@@ -210,7 +210,7 @@ class EventRunner:
             memory = None if stated is None else int(stated.split()[0])
         return self.make_stack(self.resolved, memory)
 
-    def _run_and_seal(self, journal: Journal, ready: _Ready | None) -> Sealed:
+    def _run_and_seal(self, journal: Journal, ready: _PreparedRun | None) -> SealedRun:
         # Before anything is thrown away: a device that is not there must cost nothing.
         loaded = self._load_again(journal) if ready is None else ready.loaded
         rendered = None if ready is None else ready.rendered
@@ -234,9 +234,9 @@ class EventRunner:
             environment=environment,
             signer=self.signer,
         )
-        return Sealed(receipt, outcomes, before=False)
+        return SealedRun(receipt, outcomes, before=False)
 
-    def _execute(self, journal: Journal, stack: Stack, rendered: RenderedPlan | None) -> None:
+    def _execute(self, journal: Journal, stack: RunStack, rendered: RenderedPlan | None) -> None:
         journal.note(JournalEvent.START, now())
         points, done = self.plan.points, len(journal.done())
         if done == points:
@@ -280,7 +280,7 @@ class EventRunner:
         path = self.folder / RECEIPT
         return path.is_symlink() or path.exists()
 
-    def _sealed_before(self) -> Sealed:
+    def _sealed_before(self) -> SealedRun:
         """Return what is sealed here, if it is this plan's; nothing is changed otherwise."""
         options = self.options
         if (
@@ -313,7 +313,7 @@ class EventRunner:
                         hint="move one of them away",
                     )
             remove_journal(self.folder)
-        return Sealed.from_bundle(bundle)
+        return SealedRun.from_bundle(bundle)
 
     def _check_beacon(self, *, begun: bool) -> None:
         beacon, value = self.plan.beacon, self.options.beacon_value
@@ -335,7 +335,7 @@ _FAILURES = (
 )
 
 
-def run_of(resolved: ResolvedPlan, stack: Stack, secret: bytes, seed: Sha256) -> Run:
+def run_of(resolved: ResolvedPlan, stack: RunStack, secret: bytes, seed: Sha256) -> Run:
     """Return what runs the points of a plan.
 
     Args:

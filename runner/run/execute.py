@@ -34,15 +34,20 @@ from safety_receipts.runner.judges.judge import Judge, Judgement
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import ResponseReader, prefix_adopted
 from safety_receipts.runner.run.journal import Journal, JournalEntry
-from safety_receipts.runner.run.judging import JUDGED, Heard, heard, opinions
+from safety_receipts.runner.run.judging import (
+    JUDGED,
+    JudgeableResponse,
+    judgeable_response,
+    opinions,
+)
 from safety_receipts.runner.run.requests import decoding_of, request_of
-from safety_receipts.runner.run.stopping import Silence, refuse_if_all_failed
+from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_all_failed
 
 _MAX_ERROR = 400
 
 
 @dataclass(frozen=True)
-class Stack:
+class RunStack:
     """What a run is made with."""
 
     engine: Engine
@@ -56,7 +61,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Committed:
+class CommittedCounts:
     """What a commit added."""
 
     points: int
@@ -90,7 +95,7 @@ class _Generated:
 
     rendered: RenderedPoint
     completion: Completion
-    heard: Heard
+    judgeable: JudgeableResponse
 
 
 class Run:
@@ -110,7 +115,7 @@ class Run:
         *,
         plan_digest: Sha256,
         seed: Sha256,
-        stack: Stack,
+        stack: RunStack,
         secret: bytes,
     ) -> None:
         self.plan = plan
@@ -123,7 +128,7 @@ class Run:
         self,
         points: Sequence[RenderedPoint],
         journal: Journal,
-        watch: Callable[[Committed], None],
+        watch: Callable[[CommittedCounts], None],
         clock: Callable[[], str],
         *,
         accept_failed: bool = False,
@@ -144,7 +149,7 @@ class Run:
         """
         done = journal.done()
         answered = bool(done)
-        silence = Silence(len(points))
+        silence = UnscoredGuard(len(points))
         with closing(self.finished(points, done)) as units:
             for entries in units:
                 if not accept_failed:
@@ -214,11 +219,13 @@ class Run:
         generated = []
         for point in unit.points:
             completion = completions[point.index]
-            generated.append(_Generated(point, completion, heard(completion, self._stack.reader)))
+            generated.append(
+                _Generated(point, completion, judgeable_response(completion, self._stack.reader))
+            )
         judgements = opinions(
             self._stack.judge,
             self._stack.second_judge,
-            [one.heard.after(one.rendered.query) for one in generated],
+            [one.judgeable.after(one.rendered.query) for one in generated],
         )
         return [
             self._entry(one, *judgement)
@@ -228,7 +235,7 @@ class Run:
     def _entry(
         self, one: _Generated, judgement: Judgement | None, second: Judgement | None
     ) -> JournalEntry:
-        point, completion, text = one.rendered, one.completion, one.heard.text
+        point, completion, text = one.rendered, one.completion, one.judgeable.text
         failed = completion.reason is not None
         outcome, reason = _outcome(one, judgement)
         error = completion.error or (judgement and judgement.error) or None
@@ -287,10 +294,10 @@ def _overflow(point: RenderedPoint) -> Completion:
     )
 
 
-def committed(entries: Sequence[JournalEntry]) -> Committed:
+def committed(entries: Sequence[JournalEntry]) -> CommittedCounts:
     """Return what entries add up to."""
     outcomes = [entry.point.outcome for entry in entries]
-    return Committed(
+    return CommittedCounts(
         points=len(entries),
         tokens=sum(e.point.prompt_tokens + e.point.response_tokens for e in entries),
         failed=outcomes.count(Outcome.FAILED),
@@ -317,9 +324,9 @@ def one_line(message: str) -> str:
 
 def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Reason | None]:
     if one.completion.reason is not None:
-        return Outcome.FAILED, one.heard.reason
+        return Outcome.FAILED, one.judgeable.reason
     if judgement is None:
-        return Outcome.UNSCORED, one.heard.reason
+        return Outcome.UNSCORED, one.judgeable.reason
     return judgement.outcome, judgement.reason
 
 

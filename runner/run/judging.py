@@ -21,7 +21,7 @@ _MAX_MARGIN: Final = 1e15
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class JudgeableResponse:
     """What a response says."""
 
     text: str
@@ -34,7 +34,7 @@ class Heard:
         return Exchange(query, self.text) if self.reason is None else None
 
 
-def heard(completion: Completion, reader: ResponseReader) -> Heard:
+def judgeable_response(completion: Completion, reader: ResponseReader) -> JudgeableResponse:
     """Return what the response of a completion says.
 
     Args:
@@ -42,9 +42,9 @@ def heard(completion: Completion, reader: ResponseReader) -> Heard:
         reader: Turns its token ids into the text that is judged.
     """
     if completion.reason is not None:
-        return Heard("", completion.reason)
+        return JudgeableResponse("", completion.reason)
     read = reader.read(completion.tokens)
-    return Heard(read.text, read.reason)
+    return JudgeableResponse(read.text, read.reason)
 
 
 def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.runner.run.execute import Committed
+from safety_receipts.runner.run.execute import CommittedCounts
 
 
 class RunProgress:
@@ -80,7 +80,7 @@ class RunProgress:
         self._before = self._done = done
         self._show("points", done, total)
 
-    def committed(self, what: Committed) -> None:
+    def committed(self, what: CommittedCounts) -> None:
         """Show points that were finished."""
         self._done += what.points
         self._failed += what.failed

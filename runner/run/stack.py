@@ -7,13 +7,13 @@ from pathlib import Path
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity
-from safety_receipts.runner.engines.registry import EngineWish, loader_of
+from safety_receipts.runner.engines.registry import EngineOptions, loader_of
 from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.event import LoadedStack
-from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.execute import RunStack
 
 
 def load_stack(
@@ -45,7 +45,7 @@ def load_stack(
         raise UsageError(f"no plan can be run on the engine {plan.engine.value} yet")
     folders = (artifacts.judge_folder, artifacts.second_judge_folder)
     loaded = load(
-        EngineWish(
+        EngineOptions(
             folder=artifacts.checkpoint.folder,
             dtype=dtype or plan.checkpoint.dtype,
             device=device,
@@ -70,5 +70,5 @@ def load_stack(
         notes.append(
             f"every prompt is computed whole, as prefixes cannot be shared: {loaded.not_shared}"
         )
-    stack = Stack(loaded.engine, judge, second_judge, reader)
+    stack = RunStack(loaded.engine, judge, second_judge, reader)
     return LoadedStack(stack, loaded.memory, tuple(notes))

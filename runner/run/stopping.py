@@ -38,7 +38,7 @@ def refuse_if_all_failed(entries: Sequence[JournalEntry], *, answered: bool) -> 
 
 
 @dataclass
-class Silence:
+class UnscoredGuard:
     """Stops a run of which nothing can be scored, before more is spent on it.
 
     A judge whose replies nobody can read, or a model that says nothing, is found out by the first

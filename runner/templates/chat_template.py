@@ -24,7 +24,7 @@ from safety_receipts.runner.templates.bounded import OutOfTimeError, bounded
 from safety_receipts.runner.templates.dates import parsed_date, written
 from safety_receipts.runner.templates.messages import Message, Role
 from safety_receipts.runner.templates.rendered import (
-    Rendered,
+    RenderedConversation,
     assembled,
     shown_order,
     spellings,
@@ -122,7 +122,7 @@ class ChatTemplate:
         options: Mapping[str, Option],
         *,
         generation_prompt: bool = True,
-    ) -> Rendered:
+    ) -> RenderedConversation:
         """Return messages as text, with a generation prompt.
 
         The content of a message is data.  A template may trim its outer white space or write it

@@ -11,7 +11,7 @@ from safety_receipts.receipts.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedConversation:
     """A conversation as text."""
 
     text: str
@@ -81,11 +81,11 @@ def shown_order(cores: Sequence[str], shown: Sequence[str], *, movable: bool) ->
     return None
 
 
-def assembled(pieces: Sequence[str], places: tuple[int, ...]) -> Rendered:
+def assembled(pieces: Sequence[str], places: tuple[int, ...]) -> RenderedConversation:
     """Join what stands around and inside contents, in turn."""
     spans, end = [], 0
     for place, piece in enumerate(pieces):
         start, end = end, end + len(piece)
         if place % 2:
             spans.append((start, end))
-    return Rendered("".join(pieces), tuple(spans), places)
+    return RenderedConversation("".join(pieces), tuple(spans), places)

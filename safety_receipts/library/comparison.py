@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from safety_receipts.library.arguments import AnyPath, AnyPaths, paths_of, trust_of
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ComparisonPlots
-from safety_receipts.verify.compare.compared import Compared, compare_evaluations, document_of
-from safety_receipts.verify.compare.comparison import Word
+from safety_receipts.verify.compare.compared import (
+    ComparisonReport,
+    compare_evaluations,
+    document_of,
+)
+from safety_receipts.verify.compare.comparison import EffectChange
 from safety_receipts.verify.compare.evaluations import open_evaluations
 from safety_receipts.verify.levels.evidence import no_progress
 
@@ -101,7 +105,7 @@ def compare(
 class Comparison:
     """What differs between bundles, and what cannot be said."""
 
-    def __init__(self, compared: Compared) -> None:
+    def __init__(self, compared: ComparisonReport) -> None:
         self._compared = compared
 
     @property
@@ -168,7 +172,7 @@ class Comparison:
         Raises:
             IncompleteError: pandas is not installed.
         """
-        return frame(self.pairs(), PairRow, {"word": [word.value for word in Word]})
+        return frame(self.pairs(), PairRow, {"word": [word.value for word in EffectChange]})
 
     @property
     def plot(self) -> ComparisonPlots:

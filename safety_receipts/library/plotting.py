@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from safety_receipts.receipts.model.receipt import EvaluationPredicate
-    from safety_receipts.verify.compare.compared import Compared
+    from safety_receipts.verify.compare.compared import ComparisonReport
 
 
 class ReceiptPlots:
@@ -59,7 +59,7 @@ class ReceiptPlots:
 class ComparisonPlots:
     """Figures of a comparison; each method returns a matplotlib figure."""
 
-    def __init__(self, compared: Compared) -> None:
+    def __init__(self, compared: ComparisonReport) -> None:
         self._compared = compared
 
     def slopes(self) -> Figure:

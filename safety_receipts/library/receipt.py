@@ -106,19 +106,19 @@ class Receipt:
         """
         wanted = _level(level, CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND)
         bundle = Bundle(self._bundle.folder)  # as it is now, not as it was when it was loaded
-        holdings = None
+        held_artifacts = None
         if artifacts is not None:
             # It loads transformers, which a reader without artifacts may not have.
-            from safety_receipts.verify.levels.bound import hold  # noqa: PLC0415
+            from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
 
-            holdings = hold(bundle, path_of(artifacts))
+            held_artifacts = resolve_artifacts(bundle, path_of(artifacts))
         return verify_bundle(
             bundle,
             evaluators=trust_of(trust),
             auditors=trust_of(trust_auditor),
             wanted=wanted,
             proof=optional_path(proof),
-            holdings=holdings,
+            held_artifacts=held_artifacts,
             original=None if original is None else Bundle(path_of(original)),
         )
 

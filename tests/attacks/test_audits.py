@@ -29,7 +29,7 @@ from safety_receipts.runner.engines.prefix.attention import Kernel
 from safety_receipts.runner.judges.judge import Exchange
 from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 
 Honest = Any
 Attack = Callable[[Subject, Sequence[Entry], records.Target], list[Entry]]
@@ -86,8 +86,8 @@ def sealed(honest: Honest, record: Record, folder: Path) -> Path:
     bundle = folder / "record"
     honest.subject.seal(bundle, record.entries, honest.engine)
     trust = TrustSet([honest.subject.signer.public])
-    holdings = Holdings(honest.subject.resolved, points=None)
-    found = verify_bundle(Bundle(bundle), evaluators=trust, holdings=holdings)
+    held_artifacts = HeldArtifacts(honest.subject.resolved, points=None)
+    found = verify_bundle(Bundle(bundle), evaluators=trust, held_artifacts=held_artifacts)
     judge = honest.subject.judge
     false = any(
         r.text and judge.judge_many([Exchange("", r.text)])[0].outcome is not r.outcome

@@ -38,7 +38,7 @@ from safety_receipts.receipts.model.statement import (
     subject,
 )
 from safety_receipts.verify.audit.statistics.agreement import second_verdict
-from safety_receipts.verify.audit.statistics.draws import GENERATED, Kind, points_in_order
+from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawKind, points_in_order
 from safety_receipts.verify.audit.statistics.hypotheses import hypothesis_of, kept_outcome
 from safety_receipts.verify.audit.statistics.outcomes import (
     false_needed,
@@ -205,7 +205,9 @@ def report(
     """Return a signed audit; ``changes`` are made to its JSON, by dotted path."""
     rates = tuple(rate_verdict(verdict, direction, len(directions)) for direction in directions)
     replayed = method_of(verdict) is AuditMethod.REPLAY
-    kinds = [Kind(CONDITION, kept_outcome(rate.direction) if replayed else None) for rate in rates]
+    kinds = [
+        DrawKind(CONDITION, kept_outcome(rate.direction) if replayed else None) for rate in rates
+    ]
     shared = terms(receipt, method_of(verdict))
     shared["identity_points"] = (changes or {}).get("identityPoints", shared["identity_points"])
     orders = points_in_order(

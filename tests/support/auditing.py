@@ -32,8 +32,8 @@ from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.stack import load_stack
-from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick
-from safety_receipts.verify.audit.session import Case, open_case
+from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
+from safety_receipts.verify.audit.session import AuditSubject, open_case
 
 MEMORY = 2**26
 SEEDED = "{method: seeded, temperature: 1.0, max_new_tokens: 24}"
@@ -104,7 +104,7 @@ class Event:
         """What was sealed."""
         return self.resolved.predicate
 
-    def case(self, bundle: Path | None = None) -> Case:
+    def subject(self, bundle: Path | None = None) -> AuditSubject:
         """Return what an audit needs of the bundle, or of a copy of it."""
         return open_case(Bundle(bundle or self.bundle), self.resolved)
 
@@ -168,10 +168,12 @@ def loaded_stack(
     return replace(loaded, stack=stack)
 
 
-def replayer(case: Case, loaded: LoadedStack, yardstick: Yardstick | None = None) -> Replayer:
+def replayer(
+    subject: AuditSubject, loaded: LoadedStack, criteria: ReplayCriteria | None = None
+) -> Replayer:
     """Return what replays a case's points, held to stated limits unless told otherwise."""
-    made = case.replayer(loaded, None)
-    return made if yardstick is None else replace(made, yardstick=yardstick)
+    made = subject.replayer(loaded, None)
+    return made if criteria is None else replace(made, criteria=criteria)
 
 
 def reworded(entry: Entry, tokens: Sequence[int], text: str, **changes: Any) -> Entry:

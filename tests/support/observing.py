@@ -28,7 +28,7 @@ from safety_receipts.receipts.findings.counts.observations import (
     Observations,
 )
 from safety_receipts.receipts.findings.fits.logit import newton
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
@@ -172,9 +172,9 @@ def spoiled(observations: Observations, where: Any, outcome: int) -> Observation
     return replace(observations, outcome=changed, adopted=adopted)
 
 
-def study_of(observations: Observations) -> Study:
+def study_of(observations: Observations) -> StudyPoints:
     """Return a study that is fitted with numpy alone."""
-    return Study(observations, newton)
+    return StudyPoints(observations, newton)
 
 
 def logistic(logit: Floats | float) -> Floats:

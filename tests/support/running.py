@@ -29,11 +29,11 @@ from safety_receipts.runner.engines.engine import (
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, Sealed
-from safety_receipts.runner.run.execute import Committed
+from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
+from safety_receipts.runner.run.execute import CommittedCounts
 from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 
 ROWS = 64
 """Most rows of a batch: few, so that a small study has several."""
@@ -45,7 +45,7 @@ class Quiet:
     """Hears how a run goes on, and counts the commits."""
 
     def __init__(self) -> None:
-        self.commits: list[Committed] = []
+        self.commits: list[CommittedCounts] = []
         self.before = 0
 
     def counting(self, done: int, total: int) -> None:
@@ -54,7 +54,7 @@ class Quiet:
     def running(self, done: int, total: int) -> None:
         self.before = done
 
-    def committed(self, what: Committed) -> None:
+    def committed(self, what: CommittedCounts) -> None:
         self.commits.append(what)
 
 
@@ -133,7 +133,7 @@ def run(
     judge: Callable[[Judge], Judge] = lambda judge: judge,
     second_judge: Callable[[Judge], Judge] = lambda judge: judge,
     watcher: Quiet | None = None,
-) -> Sealed:
+) -> SealedRun:
     """Run a plan on the CPU, with what a test puts around engine and judge."""
 
     def make_stack(plan: ResolvedPlan, memory: int | None) -> LoadedStack:
@@ -171,7 +171,7 @@ def verified(
         Bundle(folder),
         evaluators=TrustSet([signer.public]),
         wanted=CheckLevel.BOUND,
-        holdings=None if resolved is None else Holdings(resolved, points=None),
+        held_artifacts=None if resolved is None else HeldArtifacts(resolved, points=None),
     )
     assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == list(faulty)
     bound = resolved is not None and not faulty

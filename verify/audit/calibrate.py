@@ -46,9 +46,9 @@ from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.seal import TOOL
-from safety_receipts.verify.audit.replay import Entry, Replayer, Yardstick
+from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
 from safety_receipts.verify.audit.statistics.plausibility import (
     CLIP,
     LARGEST,
@@ -56,8 +56,8 @@ from safety_receipts.verify.audit.statistics.plausibility import (
     DefaultPlausibility,
     Statistics,
 )
-from safety_receipts.verify.audit.statistics.replayed import Replayed
-from safety_receipts.verify.levels.rederive import Texts
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
+from safety_receipts.verify.levels.rederive import ResponseDecoder
 
 SEED_TAG: Final = "safety-receipts/calibration/1"
 RESPONSES: Final = 4_000
@@ -75,7 +75,7 @@ Watch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Where:
+class DeviceFormat:
     """One number format on one device."""
 
     dtype: Dtype
@@ -97,7 +97,7 @@ class Calibrator:
     """
 
     resolved: ResolvedPlan
-    places: Sequence[Where]
+    places: Sequence[DeviceFormat]
     memory: int | None = None
     responses: int = RESPONSES
 
@@ -140,7 +140,7 @@ class Calibrator:
             )
         # Before further models are loaded: two at a time are enough.
         alternatives = [self._alternative(name, renderer, seed, reference) for name in ALTERNATIVES]
-        replays: list[tuple[CalibratedStack, list[Replayed]]] = []
+        replays: list[tuple[CalibratedStack, list[ReplayedPoint]]] = []
         names = list(self._names())
         total = len(names) * len(entries)
         for where in self.places:
@@ -163,22 +163,22 @@ class Calibrator:
         for _ in self.places:
             yield from VARIANTS
 
-    def _model(self, where: Where) -> LoadedModel:
+    def _model(self, where: DeviceFormat) -> LoadedModel:
         folder = self.resolved.artifacts.checkpoint.folder
         return load_model(folder, dtype=where.dtype, device=where.device or "auto")
 
-    def _stack(self, engine: TransformersEngine, judge: Judge) -> Stack:
+    def _stack(self, engine: TransformersEngine, judge: Judge) -> RunStack:
         reader = reader_of(self.resolved.artifacts.texts.chat, self.resolved.predicate)
-        return Stack(engine, judge, None, reader)
+        return RunStack(engine, judge, None, reader)
 
-    def _replayer(self, renderer: Renderer, seed: Sha256, stack: Stack) -> Replayer:
+    def _replayer(self, renderer: Renderer, seed: Sha256, stack: RunStack) -> Replayer:
         plausibility = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.BFLOAT16)
         plan = self.resolved.predicate
-        texts = Texts(plan, self.resolved.artifacts)
-        return Replayer(plan, seed, renderer, texts, stack, Yardstick(plausibility))
+        texts = ResponseDecoder(plan, self.resolved.artifacts)
+        return Replayer(plan, seed, renderer, texts, stack, ReplayCriteria(plausibility))
 
     def _generate(
-        self, stack: Stack, renderer: Renderer, seed: Sha256, chosen: Sequence[int]
+        self, stack: RunStack, renderer: Renderer, seed: Sha256, chosen: Sequence[int]
     ) -> list[Entry]:
         """Return generated points with their records."""
         run = run_of(self.resolved, stack, secrets.token_bytes(32), seed)
@@ -192,7 +192,7 @@ class Calibrator:
         return sorted(entries, key=lambda entry: entry[0].index)
 
     def _alternative(
-        self, name: str, renderer: Renderer, seed: Sha256, honest: Stack
+        self, name: str, renderer: Renderer, seed: Sha256, honest: RunStack
     ) -> Alternative:
         plan = self.resolved.predicate
         number = min(ALTERNATIVE_RESPONSES, plan.points)
@@ -212,9 +212,9 @@ class Calibrator:
     def _predicate(
         self,
         auditor: str | None,
-        reference: Stack,
+        reference: RunStack,
         entries: Sequence[Entry],
-        replays: Sequence[tuple[CalibratedStack, Sequence[Replayed]]],
+        replays: Sequence[tuple[CalibratedStack, Sequence[ReplayedPoint]]],
         alternatives: Sequence[Alternative],
     ) -> CalibrationPredicate:
         plan = self.resolved.predicate
@@ -264,7 +264,7 @@ def variants(model: LoadedModel, memory: int | None) -> Iterator[tuple[str, Tran
     yield VARIANTS[3], TransformersEngine(model, memory=memory, shared=False)
 
 
-def worst_of(replays: Sequence[Sequence[Replayed]]) -> list[Statistics]:
+def worst_of(replays: Sequence[Sequence[ReplayedPoint]]) -> list[Statistics]:
     """Return for each response the largest statistics that any stack gave it.
 
     A response that a stack could not score is left out.
@@ -305,7 +305,9 @@ def length_bins(worst: Sequence[Statistics]) -> tuple[LengthBin, ...]:
     )
 
 
-def judge_band(entries: Sequence[Entry], replays: Sequence[Sequence[Replayed]]) -> Fraction | None:
+def judge_band(
+    entries: Sequence[Entry], replays: Sequence[Sequence[ReplayedPoint]]
+) -> Fraction | None:
     """Return the noise of a model judge's margin, doubled; None: a rule.
 
     The same responses are judged again in every replay, in other batches.
@@ -332,7 +334,9 @@ def _ambiguous(entries: Sequence[Entry], band: Fraction | None) -> Fraction:
     return Fraction(sum(abs(one) <= band for one in margins), max(1, len(margins)))
 
 
-def _stack_of(name: str, engine: TransformersEngine, found: Sequence[Replayed]) -> CalibratedStack:
+def _stack_of(
+    name: str, engine: TransformersEngine, found: Sequence[ReplayedPoint]
+) -> CalibratedStack:
     identity = engine.identity
     largest = max((one.statistics.largest for one in found if one.statistics), default=0.0)
     return CalibratedStack(

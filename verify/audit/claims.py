@@ -9,9 +9,9 @@ from fractions import Fraction
 
 from safety_receipts.receipts.model.audit import AuditedRate, AuditTerms, AuditVerdict, RateVerdict
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.verify.audit.statistics.draws import Drawn, Kind
+from safety_receipts.verify.audit.statistics.draws import DrawablePoint, DrawKind
 from safety_receipts.verify.audit.statistics.hypotheses import hypothesis_of
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.risk_limit import (
     ConfirmingTest,
     RefutingTest,
@@ -37,9 +37,9 @@ class Claim:
     rate: AuditedRate
     recorded: RecordedRate
     terms: AuditTerms
-    order: Sequence[Drawn] = ()
+    order: Sequence[DrawablePoint] = ()
     """Its points that can be drawn, in the order of the challenge."""
-    replayed: list[Replayed] = field(default_factory=list)
+    replayed: list[ReplayedPoint] = field(default_factory=list)
     """Those that were replayed, in that order."""
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class Claim:
         self.confirming = ConfirmingTest(tested.recorded, tested.hidden, tested.expected)
         self.refuting = RefutingTest(tested.recorded, tested.hidden)
 
-    def take(self, one: Replayed) -> None:
+    def take(self, one: ReplayedPoint) -> None:
         """Count one more replayed point."""
         self.replayed.append(one)
         self.confirming.add(one.contradicts(self.rate.direction))
@@ -74,10 +74,10 @@ class Claim:
         return sum(one.ruled_out for one in self.replayed)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DrawKind:
         """Which points are drawn for it."""
         name = name_of(self.rate)
-        return Kind(name.condition, self.hypothesis.outcome, name.source, name.control)
+        return DrawKind(name.condition, self.hypothesis.outcome, name.source, name.control)
 
     def wanted(self, alpha: Fraction, level: Fraction) -> int:
         """Return how many draws would confirm it if none of them contradicted it; 0: no more."""

@@ -26,10 +26,17 @@ from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.seal import MEMORY, environment_of, stack_of
 from safety_receipts.verify.audit.journal import AuditJournal, journal_path
 from safety_receipts.verify.audit.regenerate import Regenerator
-from safety_receipts.verify.audit.report import Circumstances, audit_statement, replay_checks
-from safety_receipts.verify.audit.run import Announced, Audit, Evidence, Replay, Watch, own_audits
-from safety_receipts.verify.audit.second_opinion import Asked, ask_again
-from safety_receipts.verify.audit.session import Case
+from safety_receipts.verify.audit.report import AuditDetails, audit_statement, replay_checks
+from safety_receipts.verify.audit.run import (
+    AnnouncedAudit,
+    Audit,
+    AuditEvidence,
+    Replay,
+    Watch,
+    own_audits,
+)
+from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
+from safety_receipts.verify.audit.session import AuditSubject
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import MadeCheck
 
@@ -50,8 +57,8 @@ class Auditor:
 
 
 def conduct(
-    case: Case,
-    announced: Announced,
+    subject: AuditSubject,
+    announced: AnnouncedAudit,
     auditor: Auditor,
     checked: Sequence[MadeCheck],
     *,
@@ -61,7 +68,7 @@ def conduct(
     """Replay what an announcement draws, and sign what follows.
 
     Args:
-        case: The receipt and the auditor's artifacts.
+        subject: The receipt and the auditor's artifacts.
         announced: The announcement.
         auditor: Who audits, and with what.
         checked: What was checked before, for the statement.
@@ -78,12 +85,12 @@ def conduct(
     """
     nonce = challenge_of(announced, beacon_value)
     engine = auditor.loaded.stack.engine
-    case.check_stack(engine.identity.dtype)
-    environment = environment_of(engine.identity, case.plan, auditor.loaded.memory)
+    subject.check_stack(engine.identity.dtype)
+    environment = environment_of(engine.identity, subject.plan, auditor.loaded.memory)
     digest = announced.envelope.digest
     journal = _open_journal(auditor, digest, environment)
-    audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
-    replay = _replay(case, announced, auditor, nonce)
+    audit = Audit(announced, subject.receipt, AuditEvidence(subject.bundle, subject.receipt))
+    replay = _replay(subject, announced, auditor, nonce)
     broken: IntegrityError | None = None
     try:
         audit.run(nonce, journal, replay, watch)
@@ -97,14 +104,14 @@ def conduct(
     statement = audit_statement(
         announced,
         audit,
-        case.receipt,
-        Circumstances(
-            identity=case.identity(audit, Dtype(environment.dtype), nonce),
-            second_judge=_asked_again(case, audit, auditor.loaded),
+        subject.receipt,
+        AuditDetails(
+            identity=subject.identity(audit, Dtype(environment.dtype), nonce),
+            second_judge=_asked_again(subject, audit, auditor.loaded),
             checks=_checks(announced, audit, checked, broken),
             environment=environment,
             known_starts=len(
-                own_audits(case.digest, auditor.signer, [case.bundle.folder, auditor.out])
+                own_audits(subject.digest, auditor.signer, [subject.bundle.folder, auditor.out])
             ),
             beacon_value=beacon_value,
         ),
@@ -118,15 +125,17 @@ def conduct(
     return statement, envelope
 
 
-def _replay(case: Case, announced: Announced, auditor: Auditor, nonce: str) -> Replay:
+def _replay(
+    subject: AuditSubject, announced: AnnouncedAudit, auditor: Auditor, nonce: str
+) -> Replay:
     """Return what replays points, or asks for them anew."""
     if announced.terms.method is AuditMethod.REGENERATE:
-        return Regenerator(case.plan, case.renderer, auditor.loaded.stack, nonce).replay
-    return case.replayer(auditor.loaded, auditor.reference).replay
+        return Regenerator(subject.plan, subject.renderer, auditor.loaded.stack, nonce).replay
+    return subject.replayer(auditor.loaded, auditor.reference).replay
 
 
 def _checks(
-    announced: Announced,
+    announced: AnnouncedAudit,
     audit: Audit,
     checked: Sequence[MadeCheck],
     broken: IntegrityError | None,
@@ -146,13 +155,15 @@ def _checks(
     return checks
 
 
-def _asked_again(case: Case, audit: Audit, loaded: LoadedStack) -> SecondJudgeVerdict | None:
+def _asked_again(
+    subject: AuditSubject, audit: Audit, loaded: LoadedStack
+) -> SecondJudgeVerdict | None:
     """Ask the second judge again where there is one, unless a rate is refuted already."""
-    judge, agreement = loaded.stack.second_judge, case.receipt.judge_agreement
+    judge, agreement = loaded.stack.second_judge, subject.receipt.judge_agreement
     if judge is None or agreement is None or not audit.identified:
         return None
     contradicted = {one.id for one in audit.identified if one.contradicts_record}
-    asked = Asked(judge, case.renderer)
+    asked = SecondOpinion(judge, subject.renderer)
     return ask_again(audit.sampled(), agreement, audit.terms, asked, contradicted)
 
 
@@ -168,7 +179,7 @@ def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> 
     return AuditJournal(path, start, stack, auditor.signer)
 
 
-def challenge_of(announced: Announced, beacon_value: str | None) -> str:
+def challenge_of(announced: AnnouncedAudit, beacon_value: str | None) -> str:
     """Return what decides which points are drawn.
 
     Raises:

@@ -19,12 +19,17 @@ from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.verify.audit.journal import journal_path
-from safety_receipts.verify.audit.run import Announced, own_audits, own_results, signed_public_form
-from safety_receipts.verify.audit.session import Case, Wish, wanted_terms
+from safety_receipts.verify.audit.run import (
+    AnnouncedAudit,
+    own_audits,
+    own_results,
+    signed_public_form,
+)
+from safety_receipts.verify.audit.session import AuditOptions, AuditSubject, requested_terms
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedAudit:
     """An audit's result."""
 
     envelope: Envelope
@@ -47,10 +52,10 @@ class Finished:
 
 def finished_audits(
     receipt: Sha256, signer: Signer, folders: Sequence[Path]
-) -> dict[Sha256, Finished]:
+) -> dict[Sha256, FinishedAudit]:
     """Return what a key found of a receipt: of each announcement the latest, by its digest."""
     results = [
-        Finished(envelope, statement)
+        FinishedAudit(envelope, statement)
         for envelope, statement in own_results(receipt, signer, folders)
     ]
     results.sort(key=lambda one: (one.statement.predicate.finished_at, one.envelope.digest))
@@ -58,16 +63,21 @@ def finished_audits(
 
 
 def finished_before(
-    case: Case, wish: Wish, signer: Signer, out: Path, *, beacon_value: str | None = None
-) -> Finished | None:
+    subject: AuditSubject,
+    options: AuditOptions,
+    signer: Signer,
+    out: Path,
+    *,
+    beacon_value: str | None = None,
+) -> FinishedAudit | None:
     """Return the latest result on the terms that an auditor asks for; None: there is none.
 
     None too where another is asked for, or one on these terms is announced and not finished: that
     one is gone on with.  Journals that finished audits left behind are removed.
 
     Args:
-        case: The receipt.
-        wish: What the auditor asks for.
+        subject: The receipt.
+        options: What the auditor asks for.
         signer: The auditor.
         out: The folder whose ``audits`` are written to; the bundle's are looked at as well.
         beacon_value: What the announced beacon round is said to have said.
@@ -76,14 +86,16 @@ def finished_before(
         UsageError, IncompleteError: As :func:`verify.audit.session.terms_of`.
         FileAccessError: A journal cannot be removed.
     """
-    folders = [case.bundle.folder, out]
-    results = finished_audits(case.digest, signer, folders)
+    folders = [subject.bundle.folder, out]
+    results = finished_audits(subject.digest, signer, folders)
     for start in results:
         _remove(journal_path(out, start))
-    if wish.new:
+    if options.new:
         return None
-    wanted = wanted_terms(case, wish)
-    starts = [one for one in own_audits(case.digest, signer, folders) if wanted.met_by(one.terms)]
+    wanted = requested_terms(subject, options)
+    starts = [
+        one for one in own_audits(subject.digest, signer, folders) if wanted.met_by(one.terms)
+    ]
     if any(one.envelope.digest not in results for one in starts):
         return None
     found = [results[one.envelope.digest] for one in starts]
@@ -92,7 +104,9 @@ def finished_before(
     return max(found, key=lambda one: one.statement.predicate.finished_at, default=None)
 
 
-def complete(finished: Finished, case: Case, signer: Signer, out: Path) -> None:
+def publish_finished(
+    finished: FinishedAudit, subject: AuditSubject, signer: Signer, out: Path
+) -> None:
     """Sign the public form of a result that has none: its audit was killed before, or is older.
 
     Raises:
@@ -100,23 +114,25 @@ def complete(finished: Finished, case: Case, signer: Signer, out: Path) -> None:
     """
     said = finished.statement.predicate
     if has_public_form(said) and not signed_public_form(
-        said.start.digest, signer, [case.bundle.folder, out]
+        said.start.digest, signer, [subject.bundle.folder, out]
     ):
         envelope = sign_public_form(said, finished.envelope.digest, signer)
         BundleWriter(out).write_audit(envelope)
 
 
-def refuse_finished(case: Case, announced: Announced, signer: Signer, out: Path) -> None:
+def refuse_finished(
+    subject: AuditSubject, announced: AnnouncedAudit, signer: Signer, out: Path
+) -> None:
     """Refuse to go on with an audit that another process finished a moment ago, elsewhere.
 
     Raises:
         UsageError: It has a result.
     """
     digest = announced.envelope.digest
-    if digest in finished_audits(case.digest, signer, [case.bundle.folder, out]):
+    if digest in finished_audits(subject.digest, signer, [subject.bundle.folder, out]):
         raise UsageError(
             f"audit {digest[:12]}… was finished a moment ago",
-            file=case.bundle.folder,
+            file=subject.bundle.folder,
             hint="run the same command again to see its result",
         )
 

@@ -22,7 +22,7 @@ from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.verify.audit.statistics.plausibility import Statistics
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 JOURNAL: Final = "replayed.jsonl"
 """What follows an announcement's digest in the name of its journal."""
@@ -55,13 +55,13 @@ class AuditJournal:
     def __init__(self, path: Path, start: Sha256, stack: Mapping[str, str], signer: Signer) -> None:
         self.path = path
         self._start, self._signer = start, signer
-        self.replayed: dict[Sha256, Replayed] = {}
+        self.replayed: dict[Sha256, ReplayedPoint] = {}
         """Points replayed, by id."""
         header = {"stack": dict(stack)}
         if not path.exists() or not self._read(header):
             self._append([header])
 
-    def add(self, points: Iterable[Replayed]) -> None:
+    def add(self, points: Iterable[ReplayedPoint]) -> None:
         """Keep replayed points; they are on disk when this returns.
 
         Raises:
@@ -138,7 +138,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def _to_json(one: Replayed) -> dict[str, Any]:
+def _to_json(one: ReplayedPoint) -> dict[str, Any]:
     statistics = one.statistics
     return {
         "id": one.id,
@@ -160,9 +160,9 @@ def _to_json(one: Replayed) -> dict[str, Any]:
     }
 
 
-def _from_json(document: Mapping[str, Any]) -> Replayed:
+def _from_json(document: Mapping[str, Any]) -> ReplayedPoint:
     statistics, label = document["statistics"], document["label"]
-    return Replayed(
+    return ReplayedPoint(
         id=Sha256(document["id"]),
         condition=ConditionId(document["condition"]),
         recorded=Outcome(document["recorded"]),

@@ -10,7 +10,7 @@ from safety_receipts.receipts.bundle import AUDITS
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.io.locks import lock_file, locked
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.verify.audit.run import Announced
+from safety_receipts.verify.audit.run import AnnouncedAudit
 
 _DIGITS = 12
 
@@ -29,7 +29,7 @@ def audit_lock(folder: Path, receipt: Sha256, signer: Signer) -> Iterator[None]:
 
 
 @contextmanager
-def announcement_lock(announced: Announced, folders: Sequence[Path]) -> Iterator[None]:
+def announcement_lock(announced: AnnouncedAudit, folders: Sequence[Path]) -> Iterator[None]:
     """Hold an announcement wherever it lies: it may be gone on with in another folder.
 
     Raises:

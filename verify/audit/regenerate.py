@@ -19,11 +19,11 @@ from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.answers import complete
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.execute import Stack
-from safety_receipts.runner.run.judging import heard, opinions
+from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.judging import judgeable_response, opinions
 from safety_receipts.runner.run.requests import decoding_of, request_of
 from safety_receipts.verify.audit.replay import Entry
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.levels.rederive import prompt_problem
 
 SEED_TAG = "safety-receipts/regenerate/1"
@@ -43,10 +43,10 @@ class Regenerator:
 
     plan: PlanPredicate
     renderer: Renderer
-    stack: Stack
+    stack: RunStack
     nonce: str
 
-    def replay(self, entries: Sequence[Entry]) -> list[Replayed]:
+    def replay(self, entries: Sequence[Entry]) -> list[ReplayedPoint]:
         """Return the label of a new response to each point, in order.
 
         Args:
@@ -66,11 +66,11 @@ class Regenerator:
             requests.append(request_of(one, sampling, seed))
         completions = complete(self.stack.engine, requests, decoding_of(sampling))
         answered = [completions[request.key] for request in requests]
-        said = [heard(completion, self.stack.reader) for completion in answered]
+        said = [judgeable_response(completion, self.stack.reader) for completion in answered]
         exchanges = [one.after(point.query) for one, point in zip(said, rendered, strict=True)]
         judgements = [first for first, _ in opinions(self.stack.judge, None, exchanges)]
         return [
-            Replayed(
+            ReplayedPoint(
                 id=point.id,
                 condition=point.condition,
                 recorded=point.outcome,

@@ -36,7 +36,7 @@ from safety_receipts.runner.judges.judge import Exchange, Judgement
 from safety_receipts.runner.judges.registry import LOG_ODDS_BAND
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.judging import judged
 from safety_receipts.runner.run.requests import decoding_of, going_on, request_of
 from safety_receipts.verify.audit.statistics.plausibility import (
@@ -44,15 +44,15 @@ from safety_receipts.verify.audit.statistics.plausibility import (
     Plausibility,
     Statistics,
 )
-from safety_receipts.verify.audit.statistics.replayed import Replayed
-from safety_receipts.verify.levels.rederive import Texts, prompt_problem
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
+from safety_receipts.verify.levels.rederive import ResponseDecoder, prompt_problem
 
 Entry = tuple[Point, RestrictedRecord]
 """An evidence line and its restricted record."""
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ReplayCriteria:
     """What an auditor holds replayed points to."""
 
     plausibility: Plausibility
@@ -74,18 +74,18 @@ class Replayer:
         renderer: Renders its prompts from the auditor's artifacts.
         texts: Decodes its responses.
         stack: The auditor's engine and judge.
-        yardstick: What points are held to.
+        criteria: What points are held to.
     """
 
     plan: PlanPredicate
     seed: Sha256
     renderer: Renderer
-    texts: Texts
-    stack: Stack
-    yardstick: Yardstick
+    texts: ResponseDecoder
+    stack: RunStack
+    criteria: ReplayCriteria
     _exact: Engine | None = field(default=None, init=False)
 
-    def replay(self, entries: Sequence[Entry]) -> list[Replayed]:
+    def replay(self, entries: Sequence[Entry]) -> list[ReplayedPoint]:
         """Replay points, all over one prefix tree.
 
         Args:
@@ -187,8 +187,8 @@ class Replayer:
                 suspects.append(one)
         if not suspects:
             return
-        if self.yardstick.reference is not None:
-            exact = self._exact = self._exact or self._load_reference(self.yardstick.reference)
+        if self.criteria.reference is not None:
+            exact = self._exact = self._exact or self._load_reference(self.criteria.reference)
             if exact is None:
                 return
             decoding = decoding_of(self.plan.sampling)
@@ -240,9 +240,9 @@ class Replayer:
             return f"it stopped at {tokens:,} tokens for no reason"
         return None
 
-    def _result(self, one: _Work) -> Replayed:
+    def _result(self, one: _Work) -> ReplayedPoint:
         point, _ = one.entry
-        found = Replayed(
+        found = ReplayedPoint(
             point.id,
             point.condition,
             point.outcome,
@@ -260,8 +260,8 @@ class Replayer:
             label=Outcome.UNSCORED if judgement is None else judgement.outcome,
             statistics=one.statistics,
             branched=one.branched,
-            implausible=self.yardstick.plausibility.implausible(one.statistics),
-            ambiguous=margin is not None and abs(margin) <= self.yardstick.judge_band,
+            implausible=self.criteria.plausibility.implausible(one.statistics),
+            ambiguous=margin is not None and abs(margin) <= self.criteria.judge_band,
             judge_margin=None if one.own is None else one.own.margin,
         )
 

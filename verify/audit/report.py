@@ -28,7 +28,7 @@ from safety_receipts.receipts.model.statement import (
     AuditStatement,
     subject,
 )
-from safety_receipts.verify.audit.run import Announced, Audit, verdict_of
+from safety_receipts.verify.audit.run import AnnouncedAudit, Audit, verdict_of
 from safety_receipts.verify.audit.statistics.risk_limit import REFUTING_LEVEL
 from safety_receipts.verify.audit.statistics.scope import claim_words, scope_of
 from safety_receipts.verify.check_names import CheckName
@@ -36,7 +36,7 @@ from safety_receipts.verify.checks import MAX_DETAIL
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class AuditDetails:
     """What an audit tells of itself beside its draws."""
 
     identity: IdentityTest | None
@@ -54,29 +54,29 @@ class Circumstances:
 
 
 def audit_statement(
-    announced: Announced, audit: Audit, receipt: EvaluationPredicate, told: Circumstances
+    announced: AnnouncedAudit, audit: Audit, receipt: EvaluationPredicate, details: AuditDetails
 ) -> AuditStatement:
     """Return the unsigned statement of an audit."""
     terms = announced.terms
-    verdict = verdict_of(audit, told.identity, told.second_judge)
+    verdict = verdict_of(audit, details.identity, details.second_judge)
     predicate = AuditPredicate(
         **{name: getattr(terms, name) for name in AuditTerms.model_fields},
         start=DigestReference(digest=announced.envelope.digest),
-        known_starts=told.known_starts,
-        beacon_value=told.beacon_value,
+        known_starts=details.known_starts,
+        beacon_value=details.beacon_value,
         finished_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         verdict=verdict,
         conditions=tuple(claim.verdict(audit.alpha, audit.level) for claim in audit.claims),
-        identity=told.identity,
+        identity=details.identity,
         drawn=audit.drawn,
         identity_drawn=tuple(one.id for one in audit.identified),
         outcomes=audit.outcomes,
-        second_judge=told.second_judge,
+        second_judge=details.second_judge,
         blinding=secrets.token_hex(32),
         points_total=receipt.evidence.size,
-        checks=tuple(told.checks),
-        environment=told.environment,
-        guarantee=guarantee(audit, verdict, told.known_starts),
+        checks=tuple(details.checks),
+        environment=details.environment,
+        guarantee=guarantee(audit, verdict, details.known_starts),
         assumptions=assumptions(audit),
     )
     return AuditStatement(

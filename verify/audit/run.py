@@ -50,7 +50,7 @@ from safety_receipts.receipts.model.statement import (
 from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.journal import AuditJournal
 from safety_receipts.verify.audit.replay import Entry
-from safety_receipts.verify.audit.statistics.draws import GENERATED, Drawn, points_in_order
+from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawablePoint, points_in_order
 from safety_receipts.verify.audit.statistics.hypotheses import least_identity
 from safety_receipts.verify.audit.statistics.outcomes import (
     outcome_replays,
@@ -59,7 +59,7 @@ from safety_receipts.verify.audit.statistics.outcomes import (
     refuting_level,
 )
 from safety_receipts.verify.audit.statistics.plausibility import Statistics
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.scope import name_of
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict, whole_verdict
 
@@ -69,13 +69,13 @@ ROUND: Final = 512
 _LEAST_ROUND: Final = 32
 _MAX_FILES: Final = 100_000
 
-Replay = Callable[[Sequence[Entry]], list[Replayed]]
+Replay = Callable[[Sequence[Entry]], list[ReplayedPoint]]
 Watch = Callable[[int, int], None]
 """Told how many points are replayed, and how many it will take as far as one can tell."""
 
 
 @dataclass(frozen=True)
-class Announced:
+class AnnouncedAudit:
     """A signed announcement."""
 
     envelope: Envelope
@@ -84,7 +84,7 @@ class Announced:
     """What it says."""
 
 
-def announce(terms: AuditStartPredicate, signer: Signer, folder: Path) -> Announced:
+def announce(terms: AuditStartPredicate, signer: Signer, folder: Path) -> AnnouncedAudit:
     """Sign an announcement into a folder's ``audits``.
 
     Raises:
@@ -98,16 +98,16 @@ def announce(terms: AuditStartPredicate, signer: Signer, folder: Path) -> Announ
     )
     envelope = sign(statement.to_wire(), signer)
     BundleWriter(folder).write_audit(envelope)
-    return Announced(envelope, terms)
+    return AnnouncedAudit(envelope, terms)
 
 
-def own_audits(receipt: Sha256, signer: Signer, folders: Iterable[Path]) -> list[Announced]:
+def own_audits(receipt: Sha256, signer: Signer, folders: Iterable[Path]) -> list[AnnouncedAudit]:
     """Return what a key announced for a receipt, in some folders; each once.
 
     What others signed does not count: anybody can put files there.
     """
     starts = {
-        envelope.digest: Announced(envelope, statement.predicate)
+        envelope.digest: AnnouncedAudit(envelope, statement.predicate)
         for envelope, statement in _signed(signer, folders)
         if isinstance(statement, AuditStartStatement)
         and statement.predicate.receipt.digest == receipt
@@ -115,7 +115,9 @@ def own_audits(receipt: Sha256, signer: Signer, folders: Iterable[Path]) -> list
     return list(starts.values())
 
 
-def unfinished_audits(receipt: Sha256, signer: Signer, folders: Sequence[Path]) -> list[Announced]:
+def unfinished_audits(
+    receipt: Sha256, signer: Signer, folders: Sequence[Path]
+) -> list[AnnouncedAudit]:
     """Return what a key announced for a receipt and gave no result of."""
     answered = {
         statement.predicate.start.digest
@@ -159,7 +161,7 @@ def _signed(signer: Signer, folders: Iterable[Path]) -> Iterator[tuple[Envelope,
                 continue  # no audit of this tool's
 
 
-class Evidence:
+class AuditEvidence:
     """The points of a bundle that an audit can draw, and their records.
 
     Args:
@@ -175,7 +177,7 @@ class Evidence:
 
     def order(
         self, claims: Sequence[Claim], receipt: Sha256, nonce: str, sample: int
-    ) -> list[Drawn]:
+    ) -> list[DrawablePoint]:
         """Give every claim its points in the order of the challenge.
 
         Returns:
@@ -220,7 +222,7 @@ class Audit:
     """
 
     def __init__(
-        self, announced: Announced, receipt: EvaluationPredicate, evidence: Evidence
+        self, announced: AnnouncedAudit, receipt: EvaluationPredicate, evidence: AuditEvidence
     ) -> None:
         terms = announced.terms
         self.terms = terms
@@ -231,9 +233,9 @@ class Audit:
         self.level = refuting_level(len(terms.rates), outcomes=reads_outcomes(terms.method))
         """Level at which one test refutes: each rate's, and that of all outcomes."""
         self.claims = claims_of(receipt, terms.rates, terms)
-        self.identified: list[Replayed] = []
+        self.identified: list[ReplayedPoint] = []
         """Points replayed for the model's identity, in the order drawn."""
-        self._sample: list[Drawn] = []
+        self._sample: list[DrawablePoint] = []
 
     def run(self, nonce: str, journal: AuditJournal, replay: Replay, watch: Watch) -> None:
         """Draw and replay until every claim is decided, or the budget is spent.
@@ -277,7 +279,9 @@ class Audit:
             self.identified = [journal.replayed[one.id] for one in sample]
         watch(drawn + len(sample), drawn + len(sample))
 
-    def _replay(self, chosen: Sequence[Drawn], journal: AuditJournal, replay: Replay) -> None:
+    def _replay(
+        self, chosen: Sequence[DrawablePoint], journal: AuditJournal, replay: Replay
+    ) -> None:
         missing = {one.index for one in chosen if one.id not in journal.replayed}
         entries = self._evidence.entries(missing) if missing else iter(())
         while part := list(islice(entries, ROUND)):

@@ -22,7 +22,7 @@ from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.audit.statistics.agreement import second_verdict
 
 
-class Asked:
+class SecondOpinion:
     """Asks the auditor's second judge of recorded texts.
 
     Args:
@@ -54,7 +54,7 @@ def ask_again(
     entries: Sequence[Entry],
     agreement: JudgeAgreement,
     terms: AuditTerms,
-    asked: Asked,
+    asked: SecondOpinion,
     contradicted: Collection[Sha256] = (),
 ) -> SecondJudgeVerdict:
     """Ask a second judge again of points on which both are recorded to agree.

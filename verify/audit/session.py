@@ -40,8 +40,8 @@ from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPla
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.seal import TOOL
-from safety_receipts.verify.audit.replay import Replayer, Yardstick
-from safety_receipts.verify.audit.run import Announced, Audit, announce, unfinished_audits
+from safety_receipts.verify.audit.replay import ReplayCriteria, Replayer
+from safety_receipts.verify.audit.run import AnnouncedAudit, Audit, announce, unfinished_audits
 from safety_receipts.verify.audit.statistics.model_identity import (
     default_identity_test,
     identity_test,
@@ -62,14 +62,14 @@ from safety_receipts.verify.audit.statistics.scope import (
 from safety_receipts.verify.challenge import new_nonce
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.artifacts import check_artifacts
-from safety_receipts.verify.levels.rederive import Texts
+from safety_receipts.verify.levels.rederive import ResponseDecoder
 
 IDENTITY_POINTS: Final = 200
 """Points of any outcome that are replayed for the model's identity, unless told otherwise."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class AuditOptions:
     """What an auditor asks for."""
 
     epsilon: str = "0.05"
@@ -101,7 +101,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class AuditorCalibration:
     """An auditor's calibration."""
 
     digest: Sha256
@@ -119,7 +119,7 @@ class Calibration:
 
 
 @dataclass
-class Case:
+class AuditSubject:
     """A receipt that is to be audited, with the auditor's artifacts."""
 
     bundle: Bundle
@@ -134,7 +134,7 @@ class Case:
     """The event's seed."""
     resolved: ResolvedPlan
     """The sealed plan with the auditor's artifacts."""
-    calibration: Calibration | None
+    calibration: AuditorCalibration | None
     """The auditor's calibration; None: stated limits."""
     renderer: Renderer = field(init=False)
     """Renders its prompts."""
@@ -159,9 +159,9 @@ class Case:
         if self.calibration is not None and self.calibration.says.judge_band is not None:
             band = float(self.calibration.says.judge_band)
         dtype = loaded.stack.engine.identity.dtype
-        yardstick = Yardstick(self.plausibility(dtype), band, reference)
-        texts = Texts(self.plan, self.resolved.artifacts)
-        return Replayer(self.plan, self.seed, self.renderer, texts, loaded.stack, yardstick)
+        criteria = ReplayCriteria(self.plausibility(dtype), band, reference)
+        texts = ResponseDecoder(self.plan, self.resolved.artifacts)
+        return Replayer(self.plan, self.seed, self.renderer, texts, loaded.stack, criteria)
 
     def identity(self, audit: Audit, dtype: Dtype, nonce: str) -> IdentityTest | None:
         """Return the model-identity test of what an audit replayed; None: nothing was."""
@@ -192,7 +192,7 @@ class Case:
                 )
 
 
-def open_case(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None) -> Case:
+def open_case(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None) -> AuditSubject:
     """Return what an audit needs of a bundle.
 
     Args:
@@ -222,7 +222,7 @@ def open_case(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None) -> Case
     seed = seed_of(plan, bundle.plan_envelope.digest, None if beacon is None else beacon.value)
     artifacts = replace(resolved.artifacts, texts=usable.prompts)
     mine = replace(resolved, predicate=plan, artifacts=artifacts)
-    return Case(bundle, bundle.receipt_envelope.digest, receipt, plan, seed, mine, None)
+    return AuditSubject(bundle, bundle.receipt_envelope.digest, receipt, plan, seed, mine, None)
 
 
 _NEEDED = (
@@ -232,7 +232,9 @@ _NEEDED = (
 )
 
 
-def read_calibration(path: Path, case: Case, signer: Signer) -> Calibration:
+def read_auditor_calibration(
+    path: Path, subject: AuditSubject, signer: Signer
+) -> AuditorCalibration:
     """Read a calibration of the auditor's own that fits a receipt.
 
     Raises:
@@ -248,7 +250,7 @@ def read_calibration(path: Path, case: Case, signer: Signer) -> Calibration:
             hint="calibrate with the key that audits",
         )
     says = parse_signed(envelope, CalibrationStatement, file=path).statement.predicate
-    plan = case.plan
+    plan = subject.plan
     for what, theirs, ours in (
         ("checkpoint", says.checkpoint, plan.checkpoint.root),
         ("chat template", says.chat_template, plan.prompt.chat_template),
@@ -264,49 +266,49 @@ def read_calibration(path: Path, case: Case, signer: Signer) -> Calibration:
             f"{LEAST_RESPONSES:,} are needed",
             file=path,
         )
-    return Calibration(envelope.digest, says)
+    return AuditorCalibration(envelope.digest, says)
 
 
-def terms_of(case: Case, wish: Wish, nonce: str) -> AuditStartPredicate:
-    """Return the announcement that a wish makes.
+def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditStartPredicate:
+    """Return the announcement that these options make.
 
     Raises:
         UsageError: A number out of its range, or no condition of such a name.
         IncompleteError: A replay, and the plan pins no weights.
     """
-    if not (wish.regenerate or case.plan.checkpoint.files):
+    if not (options.regenerate or subject.plan.checkpoint.files):
         raise IncompleteError(
             "the plan lists no files of the model: there is nothing to hold weights to",
-            file=case.bundle.folder,
+            file=subject.bundle.folder,
             hint="compare rates with --regenerate",
         )
-    for name, text in (("--epsilon", wish.epsilon), ("--alpha", wish.alpha)):
+    for name, text in (("--epsilon", options.epsilon), ("--alpha", options.alpha)):
         if not 0 < Fraction(text) < 1:
             raise UsageError(f"{name} {text}: should lie between 0 and 1")
-    ids = [condition.id for condition in case.receipt.conditions]
-    for pattern in wish.conditions:
+    ids = [condition.id for condition in subject.receipt.conditions]
+    for pattern in options.conditions:
         if not any(fnmatchcase(id_, pattern) for id_ in ids):
             raise UsageError(f"no condition is called {pattern}", hint=f"such as {ids[0]}")
-    chosen = [id_ for id_ in ids if any(fnmatchcase(id_, each) for each in wish.conditions)]
-    rates = _rates(case, chosen, wish)
-    _check_size(case, rates, wish)
-    if wish.beacon is not None:
-        challenge = Challenge(kind=ChallengeKind.BEACON, nonce=None, beacon=wish.beacon)
+    chosen = [id_ for id_ in ids if any(fnmatchcase(id_, each) for each in options.conditions)]
+    rates = _rates(subject, chosen, options)
+    _check_size(subject, rates, options)
+    if options.beacon is not None:
+        challenge = Challenge(kind=ChallengeKind.BEACON, nonce=None, beacon=options.beacon)
     else:
-        kind = ChallengeKind.NONCE if wish.nonce is None else ChallengeKind.SELF
+        kind = ChallengeKind.NONCE if options.nonce is None else ChallengeKind.SELF
         challenge = Challenge(kind=kind, nonce=nonce, beacon=None)
-    q = DEFAULT_FLIP_RATE if case.calibration is None else case.calibration.flip_rate
+    q = DEFAULT_FLIP_RATE if subject.calibration is None else subject.calibration.flip_rate
     return AuditStartPredicate(
-        receipt=DigestReference(digest=case.digest),
+        receipt=DigestReference(digest=subject.digest),
         challenge=challenge,
-        epsilon=wish.epsilon,
-        alpha=wish.alpha,
+        epsilon=options.epsilon,
+        alpha=options.alpha,
         expected_flip_rate=decimal_string(q, 6),
-        calibration=None if case.calibration is None else case.calibration.digest,
-        budget=Budget(max_points=wish.max_points),
-        method=AuditMethod.REGENERATE if wish.regenerate else AuditMethod.REPLAY,
-        identity_points=0 if wish.regenerate else wish.identity_points,
-        auditor=wish.auditor,
+        calibration=None if subject.calibration is None else subject.calibration.digest,
+        budget=Budget(max_points=options.max_points),
+        method=AuditMethod.REGENERATE if options.regenerate else AuditMethod.REPLAY,
+        identity_points=0 if options.regenerate else options.identity_points,
+        auditor=options.auditor,
         started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         rates=rates,
         tool=TOOL,
@@ -317,16 +319,18 @@ MAX_DRAWN: Final = 400_000
 """Most points that an audit may come to draw: a statement of more is longer than readers accept."""
 
 
-def _rates(case: Case, chosen: Sequence[ConditionId], wish: Wish) -> tuple[AuditedRate, ...]:
+def _rates(
+    subject: AuditSubject, chosen: Sequence[ConditionId], options: AuditOptions
+) -> tuple[AuditedRate, ...]:
     """Return every rate to be audited, in each direction, in the order of the receipt.
 
     Raises:
         UsageError: They are more than an announcement holds.
     """
-    results = {each.id: each for each in case.receipt.conditions if each.id in set(chosen)}
+    results = {each.id: each for each in subject.receipt.conditions if each.id in set(chosen)}
     found = []
-    for name in recorded_rates(case.receipt.queries, case.receipt.conditions):
-        if name.condition not in results or (wish.pooled and (name.source or name.control)):
+    for name in recorded_rates(subject.receipt.queries, subject.receipt.conditions):
+        if name.condition not in results or (options.pooled and (name.source or name.control)):
             continue
         recorded = recorded_of(name, results[name.condition])
         assert recorded is not None  # as it is one of the receipt's
@@ -337,7 +341,7 @@ def _rates(case: Case, chosen: Sequence[ConditionId], wish: Wish) -> tuple[Audit
                 source=name.source,
                 control=True if name.control else None,
             )
-            for direction in directions_of(wish.directions, recorded)
+            for direction in directions_of(options.directions, recorded)
         ]
     if len(found) > MAX_RATES:
         raise UsageError(
@@ -347,22 +351,22 @@ def _rates(case: Case, chosen: Sequence[ConditionId], wish: Wish) -> tuple[Audit
     return tuple(found)
 
 
-def _check_size(case: Case, rates: Sequence[AuditedRate], wish: Wish) -> None:
-    results = {each.id: each for each in case.receipt.conditions}
-    most = wish.max_points
+def _check_size(subject: AuditSubject, rates: Sequence[AuditedRate], options: AuditOptions) -> None:
+    results = {each.id: each for each in subject.receipt.conditions}
+    most = options.max_points
     if most is None:
         found = (recorded_of(name_of(rate), results[rate.condition]) for rate in rates)
         most = sum(one.counts.planned for one in found if one is not None)
-    if most + wish.identity_points > MAX_DRAWN:
+    if most + options.identity_points > MAX_DRAWN:
         raise UsageError(
-            f"up to {most + wish.identity_points:,} points could be drawn; a statement holds "
+            f"up to {most + options.identity_points:,} points could be drawn; a statement holds "
             f"{MAX_DRAWN:,}",
             hint="give --max-points, or audit fewer --conditions at a time",
         )
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedTerms:
     """Terms that an announcement has to have, to be the one that an auditor asks for."""
 
     terms: AuditStartPredicate
@@ -376,24 +380,29 @@ class Wanted:
         return all(getattr(terms, name) == getattr(self.terms, name) for name in fields)
 
 
-def wanted_terms(case: Case, wish: Wish) -> Wanted:
-    """Return the terms that a wish means.
+def requested_terms(subject: AuditSubject, options: AuditOptions) -> RequestedTerms:
+    """Return the terms that these options ask for.
 
     Raises:
         UsageError, IncompleteError: As :func:`terms_of`.
     """
-    given = wish.nonce is not None or wish.beacon is not None
-    return Wanted(terms_of(case, wish, wish.nonce or "0" * 64), challenge=given)
+    given = options.nonce is not None or options.beacon is not None
+    return RequestedTerms(terms_of(subject, options, options.nonce or "0" * 64), challenge=given)
 
 
 def begin(
-    case: Case, wish: Wish, signer: Signer, out: Path, *, beacon_value: str | None = None
-) -> tuple[Announced, bool]:
+    subject: AuditSubject,
+    options: AuditOptions,
+    signer: Signer,
+    out: Path,
+    *,
+    beacon_value: str | None = None,
+) -> tuple[AnnouncedAudit, bool]:
     """Announce an audit, or find the announcement of one that is not finished.
 
     Args:
-        case: The receipt.
-        wish: What the auditor asks for.
+        subject: The receipt.
+        options: What the auditor asks for.
         signer: Signs it.
         out: The folder whose ``audits`` it lies in.
         beacon_value: What the round of an audit announced before said.
@@ -406,15 +415,17 @@ def begin(
             round of one to be announced has a value: its draws could have been looked at.
         FileAccessError: The folder cannot be written.
     """
-    unfinished = unfinished_audits(case.digest, signer, [case.bundle.folder, out])
-    if wish.new or not unfinished:
+    unfinished = unfinished_audits(subject.digest, signer, [subject.bundle.folder, out])
+    if options.new or not unfinished:
         if beacon_value is not None:
             raise UsageError(
                 "the round of an audit to be announced must lie ahead",
                 hint="announce it without --beacon-value, and give the value when it is out",
             )
-        return announce(terms_of(case, wish, wish.nonce or new_nonce()), signer, out), False
-    wanted = wanted_terms(case, wish)
+        return announce(
+            terms_of(subject, options, options.nonce or new_nonce()), signer, out
+        ), False
+    wanted = requested_terms(subject, options)
     for start in unfinished:
         if wanted.met_by(start.terms):
             return start, True

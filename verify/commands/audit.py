@@ -31,20 +31,20 @@ from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct
 from safety_receipts.verify.audit.finished import (
-    Finished,
-    complete,
+    FinishedAudit,
     finished_before,
+    publish_finished,
     refuse_finished,
 )
 from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
 from safety_receipts.verify.audit.sealed.problems import draws_of, points_replayed
 from safety_receipts.verify.audit.session import (
     IDENTITY_POINTS,
-    Case,
-    Wish,
+    AuditOptions,
+    AuditSubject,
     begin,
     open_case,
-    read_calibration,
+    read_auditor_calibration,
     terms_of,
 )
 from safety_receipts.verify.audit.statistics.agreement import agreement_forecast
@@ -58,7 +58,7 @@ from safety_receipts.verify.checks import MadeCheck
 from safety_receipts.verify.commands.options import NUMBER, one_line
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.authentic import readable_plan
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.present.audit import show_audit, show_feasibility
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import Verdict, Verification
@@ -75,7 +75,7 @@ CHAIN = "drand-quicknet"
 
 
 @dataclass(frozen=True)
-class _Machine:
+class _ReplayStack:
     """What points are replayed with."""
 
     device: str | None
@@ -190,7 +190,7 @@ def audit(  # one parameter an option
     the result again.  Exit code 0: confirmed; 3: the bundle does not hold together; 4: refuted;
     5: inconclusive.
     """
-    wish = Wish(
+    options = AuditOptions(
         epsilon=_share("--epsilon", epsilon),
         alpha=_share("--alpha", alpha),
         conditions=conditions or ("*",),
@@ -209,7 +209,7 @@ def audit(  # one parameter an option
     beacon_value = _hex64("--beacon-value", beacon_value)
     if beacon_value is not None and beacon_round is None:
         raise UsageError("--beacon-value goes with --beacon-round", hint="name the round as well")
-    machine = _Machine(
+    machine = _ReplayStack(
         device,
         None if dtype is None else Dtype(dtype),
         None if memory is None else byte_size(memory),
@@ -226,12 +226,12 @@ def audit(  # one parameter an option
                 lambda console: show_verification(console, found, quiet=output.quiet),
             )
             return ExitCode.INTEGRITY
-        case = open_case(opened, resolved)
+        subject = open_case(opened, resolved)
         if calibration is not None:
-            case.calibration = read_calibration(calibration, case, signer)
-            case.check_stack(machine.dtype or case.plan.checkpoint.dtype)
-        told = _feasibility(case, wish)
-        agreement = agreement_forecast(case.receipt, terms_of(case, wish, "0" * 64))
+            subject.calibration = read_auditor_calibration(calibration, subject, signer)
+            subject.check_stack(machine.dtype or subject.plan.checkpoint.dtype)
+        told = _feasibility(subject, options)
+        agreement = agreement_forecast(subject.receipt, terms_of(subject, options, "0" * 64))
         if dry_run:
             output.result(
                 _feasibility_json(told, agreement),
@@ -241,12 +241,12 @@ def audit(  # one parameter an option
         if not output.quiet and not output.as_json:
             show_feasibility(output.side, told, agreement)
         folder = out or bundle
-        with audit_lock(folder, case.digest, signer):
-            done = finished_before(case, wish, signer, folder, beacon_value=beacon_value)
+        with audit_lock(folder, subject.digest, signer):
+            done = finished_before(subject, options, signer, folder, beacon_value=beacon_value)
             if done is None:
                 done = _conducted(
-                    case,
-                    wish,
+                    subject,
+                    options,
                     signer,
                     folder=folder,
                     machine=machine,
@@ -257,42 +257,42 @@ def audit(  # one parameter an option
             else:
                 named = done.envelope.digest
                 output.note(f"finished before, as audit {named}; --new announces another")
-                complete(done, case, signer, folder)
+                publish_finished(done, subject, signer, folder)
                 done.refuse_broken(bundle)
-    _report(case, done.statement, done.envelope, signer, output)
+    _report(subject, done.statement, done.envelope, signer, output)
     return _EXITS[done.statement.predicate.verdict]
 
 
 def _conducted(
-    case: Case,
-    wish: Wish,
+    subject: AuditSubject,
+    options: AuditOptions,
     signer: Signer,
     *,
     folder: Path,
-    machine: _Machine,
+    machine: _ReplayStack,
     checked: Sequence[MadeCheck],
     beacon_value: str | None,
     output: Output,
-) -> Finished:
+) -> FinishedAudit:
     """Announce an audit, or go on with one, and bring it to its result."""
     # Loading comes before the announcement, which counts: a device that is not there must
     # cost nothing.  Only where a beacon's round is not out is there nothing to load for.
-    waits = wish.beacon is not None and beacon_value is None
-    models = None if waits else _load(case, machine)
-    announced, before = begin(case, wish, signer, folder, beacon_value=beacon_value)
-    with announcement_lock(announced, [case.bundle.folder, folder]):
+    waits = options.beacon is not None and beacon_value is None
+    models = None if waits else _load(subject, machine)
+    announced, before = begin(subject, options, signer, folder, beacon_value=beacon_value)
+    with announcement_lock(announced, [subject.bundle.folder, folder]):
         if before:
-            refuse_finished(case, announced, signer, folder)
+            refuse_finished(subject, announced, signer, folder)
         digest = announced.envelope.digest
         output.note(f"{'going on with' if before else 'announced'} audit {digest}")
         challenge_of(announced, beacon_value)
-        loaded, reference = models or _load(case, machine)
+        loaded, reference = models or _load(subject, machine)
         who = Auditor(signer, loaded, reference, folder)
         with output.progress("replaying points") as progress:
             statement, envelope = conduct(
-                case, announced, who, checked, beacon_value=beacon_value, watch=progress
+                subject, announced, who, checked, beacon_value=beacon_value, watch=progress
             )
-    return Finished(envelope, statement)
+    return FinishedAudit(envelope, statement)
 
 
 _EXITS = {
@@ -332,15 +332,17 @@ def _resolved(
 def _verify(
     bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None, trusted: TrustSet, output: Output
 ) -> Verification:
-    holdings = None if resolved is None else Holdings(resolved)
+    held_artifacts = None if resolved is None else HeldArtifacts(resolved)
     with output.progress("verifying") as progress:
-        return verify_bundle(bundle, evaluators=trusted, holdings=holdings, progress=progress)
+        return verify_bundle(
+            bundle, evaluators=trusted, held_artifacts=held_artifacts, progress=progress
+        )
 
 
-def _feasibility(case: Case, wish: Wish) -> list[tuple[Claim, Feasibility]]:
-    terms = terms_of(case, wish, "0" * 64)
-    claims = claims_of(case.receipt, terms.rates, terms)
-    budget = None if wish.max_points is None else wish.max_points // len(claims)
+def _feasibility(subject: AuditSubject, options: AuditOptions) -> list[tuple[Claim, Feasibility]]:
+    terms = terms_of(subject, options, "0" * 64)
+    claims = claims_of(subject.receipt, terms.rates, terms)
+    budget = None if options.max_points is None else options.max_points // len(claims)
     return [
         (
             claim,
@@ -382,13 +384,15 @@ def _feasibility_json(
     }
 
 
-def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engine] | None]:
+def _load(
+    subject: AuditSubject, machine: _ReplayStack
+) -> tuple[LoadedStack, Callable[[], Engine] | None]:
     """Load engine and judge, and say how to load the engine in fp32."""
     from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
     def load(dtype: Dtype | None) -> LoadedStack:
         return load_stack(
-            case.resolved,
+            subject.resolved,
             device=machine.device,
             memory=machine.memory,
             allow_pickle=machine.allow_pickle,
@@ -401,13 +405,17 @@ def _load(case: Case, machine: _Machine) -> tuple[LoadedStack, Callable[[], Engi
 
 
 def _report(
-    case: Case, statement: AuditStatement, envelope: Envelope, signer: Signer, output: Output
+    subject: AuditSubject,
+    statement: AuditStatement,
+    envelope: Envelope,
+    signer: Signer,
+    output: Output,
 ) -> None:
     audit = statement.predicate
     scope = scope_of(
-        case.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
+        subject.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
     )
-    own = bool(case.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
+    own = bool(subject.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
     document = {
         "verdict": audit.verdict.value,
         "challenge": audit.challenge.kind.value,

@@ -26,7 +26,7 @@ from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.commands.options import NUMBER, one_line
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.audit.calibrate import Where
+    from safety_receipts.verify.audit.calibrate import DeviceFormat
 
 _PATH = click.Path(path_type=Path)
 
@@ -97,12 +97,12 @@ def calibrate(  # one parameter an option
     return ExitCode.DONE
 
 
-def _places(own: Dtype, dtypes: tuple[str, ...], devices: tuple[str, ...]) -> list[Where]:
+def _places(own: Dtype, dtypes: tuple[str, ...], devices: tuple[str, ...]) -> list[DeviceFormat]:
     """Return number formats on devices, the plan's own format on the first device first."""
-    from safety_receipts.verify.audit.calibrate import Where  # noqa: PLC0415  # loads torch
+    from safety_receipts.verify.audit.calibrate import DeviceFormat  # noqa: PLC0415  # loads torch
 
     formats = dict.fromkeys([own, *(Dtype(each) for each in dtypes)])
-    return [Where(dtype, device) for dtype in formats for device in devices or (None,)]
+    return [DeviceFormat(dtype, device) for dtype in formats for device in devices or (None,)]
 
 
 def _summary(says: CalibrationPredicate) -> dict[str, object]:

@@ -19,7 +19,13 @@ from safety_receipts.runner.judges.judge import Judge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.run.seal import TOOL, check_fitter
-from safety_receipts.verify.rejudge import Judges, Rejudger, Wishes, check_original, rejudged_plan
+from safety_receipts.verify.rejudge import (
+    RejudgeOptions,
+    Rejudger,
+    RejudgingJudges,
+    check_original,
+    rejudged_plan,
+)
 
 _PATH = click.Path(path_type=Path)
 
@@ -87,8 +93,8 @@ def rejudge(  # one parameter an option
                 progress=progress,
             )
         resolved = rejudged_plan(original, named)
-        wishes = Wishes(accept_failed=accept_failed, accept_unscored=accept_unscored)
-        rejudger = Rejudger(original, resolved, out, signer, wishes)
+        options = RejudgeOptions(accept_failed=accept_failed, accept_unscored=accept_unscored)
+        rejudger = Rejudger(original, resolved, out, signer, options)
         sealed = rejudger.sealed_before()
         if sealed is None:
             environment = original.receipt.statement.predicate.environment
@@ -101,7 +107,7 @@ def rejudge(  # one parameter an option
                 )
 
             second = resolved.predicate.judge.second
-            judges = Judges(
+            judges = RejudgingJudges(
                 judge_of(resolved.predicate.judge, artifacts.judge_folder),
                 None if second is None else judge_of(second, artifacts.second_judge_folder),
             )

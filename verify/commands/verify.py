@@ -102,13 +102,13 @@ def verify(
         raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
     opened = Bundle(bundle)
-    holdings = None
+    held_artifacts = None
     if artifacts is not None:
         # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
-        from safety_receipts.verify.levels.bound import hold  # noqa: PLC0415
+        from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
 
         with output.progress("hashing (bytes)") as progress:
-            holdings = hold(
+            held_artifacts = resolve_artifacts(
                 opened,
                 artifacts,
                 all_points=all_points,
@@ -123,7 +123,7 @@ def verify(
             auditors=auditors,
             wanted=wanted,
             proof=proof,
-            holdings=holdings,
+            held_artifacts=held_artifacts,
             original=None if original is None else Bundle(original),
             progress=progress,
         )

@@ -20,7 +20,7 @@ from safety_receipts.verify.compare.interaction import harmful_queries
 _MOST_NAMED = 3
 
 
-class Sameness(StrEnum):
+class SettingStatus(StrEnum):
     """What a check found."""
 
     SAME = "same"
@@ -50,7 +50,7 @@ class SettingCheck:
 
     name: str
     """What."""
-    status: Sameness
+    status: SettingStatus
     """Whether it is."""
     refuses: bool
     """Whether it keeps the evaluations from being compared."""
@@ -107,10 +107,15 @@ def _alike(
         if names:
             found[other.label] = f"{other.label} has another {_some(names)} than {first.label}"
     if not found:
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail="the same")
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail="the same")
     detail = "; ".join(found.values()) + (f" ({meaning})" if meaning else "")
     return SettingCheck(
-        name, Sameness.DIFFERS, refuses=refuses, warns=True, detail=detail, differing=tuple(found)
+        name,
+        SettingStatus.DIFFERS,
+        refuses=refuses,
+        warns=True,
+        detail=detail,
+        differing=tuple(found),
     )
 
 
@@ -183,7 +188,7 @@ def _queries(settings: Sequence[Setting], *, common_queries: bool) -> SettingChe
     common = frozenset.intersection(*asked)
     if all(each == common for each in asked):
         detail = f"the same {len(common):,}"
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail=detail)
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail=detail)
     counts = (
         f"{one.label} has {len(each - common):,} of {len(each):,}"
         for one, each in zip(settings, asked, strict=True)
@@ -192,7 +197,7 @@ def _queries(settings: Sequence[Setting], *, common_queries: bool) -> SettingChe
     others = zip(settings, asked, strict=True)
     return SettingCheck(
         name,
-        Sameness.DIFFERS,
+        SettingStatus.DIFFERS,
         refuses=not (common_queries and common),
         warns=True,
         detail=detail,
@@ -220,24 +225,26 @@ def _prompts(settings: Sequence[Setting]) -> SettingCheck:
     rendered = [each for each in prompts if each is not None]
     if len(rendered) < len(settings):
         check = _alike(name, settings, _format, _DEFAULTS)
-        if check.status is Sameness.DIFFERS:
+        if check.status is SettingStatus.DIFFERS:
             return check
         served = [one.label for one in settings if one.plan.checkpoint.served_as is not None]
         if served:
             detail = f"rendered alike, but a server may add to the prompts of {_some(served)}"
-            return SettingCheck(name, Sameness.UNKNOWN, refuses=False, warns=True, detail=detail)
+            return SettingCheck(
+                name, SettingStatus.UNKNOWN, refuses=False, warns=True, detail=detail
+            )
         detail = "rendered with the same tokenizer, template, system prompt and options"
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail=detail)
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail=detail)
     found = list(_other_prompts(settings, rendered))
     if found:
         detail = f"{'; '.join(found)} ({_DEFAULTS})"
-        return SettingCheck(name, Sameness.DIFFERS, refuses=False, warns=True, detail=detail)
+        return SettingCheck(name, SettingStatus.DIFFERS, refuses=False, warns=True, detail=detail)
     common = set.intersection(*(set(each) for each in rendered))
     if not common:
         detail = "no query is common"
-        return SettingCheck(name, Sameness.UNKNOWN, refuses=False, warns=True, detail=detail)
+        return SettingCheck(name, SettingStatus.UNKNOWN, refuses=False, warns=True, detail=detail)
     detail = f"the same token ids for {len(common):,} queries without demonstrations"
-    return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail=detail)
+    return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail=detail)
 
 
 _DEFAULTS = "stages may ship different default system prompts"
@@ -265,7 +272,11 @@ def _checkpoints(settings: Sequence[Setting]) -> SettingCheck:
     twice = [" and ".join(each) for each in labels.values() if len(each) > 1]
     if twice:
         detail = f"one checkpoint at one stage: {'; '.join(twice)}"
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=True, detail=detail)
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=True, detail=detail)
     return SettingCheck(
-        name, Sameness.DIFFERS, refuses=False, warns=False, detail="each another, as it should be"
+        name,
+        SettingStatus.DIFFERS,
+        refuses=False,
+        warns=False,
+        detail="each another, as it should be",
     )

@@ -11,8 +11,8 @@ from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.model.base import ConditionId, QueryId
 from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
-from safety_receipts.verify.compare.comparability import Sameness, SettingCheck, setting_checks
-from safety_receipts.verify.compare.comparison import Comparison, Pair, Worded, compare_models
+from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus, setting_checks
+from safety_receipts.verify.compare.comparison import Comparison, ModelEffect, Pair, compare_models
 from safety_receipts.verify.compare.evaluations import Evaluation
 from safety_receipts.verify.compare.interaction import (
     Model,
@@ -33,7 +33,7 @@ FAMILY = (
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ComparisonReport:
     """Everything that is shown of a comparison."""
 
     evaluations: tuple[Evaluation, ...]
@@ -58,8 +58,8 @@ class Compared:
                 f"without evidence: the sealed numbers of {', '.join(sealed)} are compared as if "
                 "independent: conservative where demonstrations move the same queries alike"
             )
-        for each, worded in zip(self.evaluations, self.comparison.models, strict=True):
-            if each.sealed is not None and each.sealed.effect is not worded.effect:
+        for each, model_effect in zip(self.evaluations, self.comparison.models, strict=True):
+            if each.sealed is not None and each.sealed.effect is not model_effect.effect:
                 notes.append(
                     f"the receipt of {each.label} says {each.sealed.effect.value}: over its own "
                     f"{len(each.sealed.conditions):,} conditions, corrected for its own tests"
@@ -77,7 +77,7 @@ def compare_evaluations(
     authentic: bool,
     common_queries: bool = False,
     force: bool = False,
-) -> Compared:
+) -> ComparisonReport:
     """Compare verified bundles: β2 is fitted to the conditions and queries that all have.
 
     Args:
@@ -100,7 +100,7 @@ def compare_evaluations(
     conditions = _conditions(evaluations)
     queries = _queries(evaluations, common_queries=common_queries)
     models = [_model(each, conditions, queries) for each in evaluations]
-    return Compared(
+    return ComparisonReport(
         tuple(evaluations),
         compare_models(models, [check.name for check in refused]),
         (*checks, _conditions_check(evaluations, conditions)),
@@ -199,12 +199,12 @@ def _conditions_check(
     ]
     if not left:
         detail = f"the same {len(conditions):,}"
-        return SettingCheck(name, Sameness.SAME, refuses=False, warns=False, detail=detail)
+        return SettingCheck(name, SettingStatus.SAME, refuses=False, warns=False, detail=detail)
     detail = f"{len(conditions):,} are common; left out: {', '.join(left)}"
-    return SettingCheck(name, Sameness.DIFFERS, refuses=False, warns=True, detail=detail)
+    return SettingCheck(name, SettingStatus.DIFFERS, refuses=False, warns=True, detail=detail)
 
 
-def interval_of(one: Worded) -> tuple[float, float, float] | None:
+def interval_of(one: ModelEffect) -> tuple[float, float, float] | None:
     """Return β2 with the ends of its 95 % interval; None where there is no fit."""
     fit, ends = one.model.finding.clustered, one.model.finding.interval
     if fit is None or ends is None:
@@ -212,12 +212,12 @@ def interval_of(one: Worded) -> tuple[float, float, float] | None:
     return float(fit.beta2), float(ends.lower), float(ends.upper)
 
 
-def document_of(compared: Compared) -> dict[str, Any]:
+def document_of(compared: ComparisonReport) -> dict[str, Any]:
     """Return the document that ``receipts compare --json`` prints, but for ``plots``."""
     comparison: Comparison = compared.comparison
     rows = zip(compared.evaluations, comparison.models, strict=True)
     return {
-        "models": [_model_json(each, worded) for each, worded in rows],
+        "models": [_model_json(each, model_effect) for each, model_effect in rows],
         "pairs": [_pair_json(pair) for pair in comparison.pairs],
         "family": {
             "method": "holm",
@@ -244,8 +244,8 @@ def document_of(compared: Compared) -> dict[str, Any]:
     }
 
 
-def _model_json(evaluation: Evaluation, worded: Worded) -> dict[str, Any]:
-    finding, receipt = worded.model.finding, evaluation.receipt
+def _model_json(evaluation: Evaluation, model_effect: ModelEffect) -> dict[str, Any]:
+    finding, receipt = model_effect.model.finding, evaluation.receipt
     fit, worst, sealed = finding.clustered, evaluation.worst, evaluation.sealed
     return {
         "label": evaluation.label,
@@ -262,10 +262,10 @@ def _model_json(evaluation: Evaluation, worded: Worded) -> dict[str, Any]:
         "beta2": fit and fit.beta2,
         "se2": fit and fit.se2,
         "interval": finding.interval and finding.interval.to_wire(),
-        "p": worded.p,
-        "adjusted": worded.adjusted,
-        "effect": worded.effect.value,
-        "grounds": worded.grounds.value,
+        "p": model_effect.p,
+        "adjusted": model_effect.adjusted,
+        "effect": model_effect.effect.value,
+        "grounds": model_effect.grounds.value,
         "margin": finding.margin,
         "sealedEffect": sealed and sealed.effect.value,
         "baselineRate": receipt.baseline.compliance_rate,

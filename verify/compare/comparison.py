@@ -17,13 +17,13 @@ from itertools import combinations, product
 from safety_receipts.receipts.findings.effects import holm, is_significant
 from safety_receipts.receipts.findings.joint import joint_p, joint_word
 from safety_receipts.receipts.model.findings import Effect, Grounds, JointFinding
-from safety_receipts.verify.compare.interaction import Gap, Model, gap_between
+from safety_receipts.verify.compare.interaction import EffectDifference, Model, effect_difference
 
 DIRECTIONS = (Effect.DILUTION, Effect.AMPLIFICATION)
 """Effects that have a direction."""
 
 
-class Word(StrEnum):
+class EffectChange(StrEnum):
     """What became of an effect from the first to the second."""
 
     GONE = "gone"
@@ -45,7 +45,7 @@ class Word(StrEnum):
 
 
 @dataclass(frozen=True)
-class Worded:
+class ModelEffect:
     """What benign demonstrations do to one model, corrected for all tests of the comparison."""
 
     model: Model
@@ -64,7 +64,7 @@ class Worded:
 class Statement:
     """What is said of a pair."""
 
-    word: Word
+    word: EffectChange
     """In one word."""
     text: str
     """In one line."""
@@ -76,11 +76,11 @@ class Statement:
 class Pair:
     """Two models side by side."""
 
-    first: Worded
+    first: ModelEffect
     """The reference."""
-    second: Worded
+    second: ModelEffect
     """What is read against it."""
-    gap: Gap | None
+    gap: EffectDifference | None
     """None where it cannot be tested."""
     adjusted: str | None
     """Its p-value after Holm's correction."""
@@ -104,7 +104,7 @@ class FamilyTest:
 class Comparison:
     """All models and all pairs."""
 
-    models: tuple[Worded, ...]
+    models: tuple[ModelEffect, ...]
     """In the order given."""
     pairs: tuple[Pair, ...]
     """Every two of them, the earlier first."""
@@ -122,7 +122,7 @@ def compare_models(models: Sequence[Model], forced: Sequence[str] = ()) -> Compa
         models: Fitted to the same conditions; no two have one label.
         forced: What should have kept them from being compared; every statement names it.
     """
-    gaps = {pair: gap_between(*pair) for pair in combinations(models, 2)}
+    gaps = {pair: effect_difference(*pair) for pair in combinations(models, 2)}
     tests: dict[Model | tuple[Model, Model], tuple[str, str]] = {}
     for model in models:
         if (p := joint_p(model.finding)) is not None:
@@ -131,24 +131,27 @@ def compare_models(models: Sequence[Model], forced: Sequence[str] = ()) -> Compa
         if gap is not None:
             tests[first, second] = f"{second.label} − {first.label}", gap.slope.p
     corrected = dict(zip(tests, holm([p for _, p in tests.values()]), strict=True))
-    worded = {model: _worded(model, corrected.get(model)) for model in models}
+    effects = {model: _model_effect(model, corrected.get(model)) for model in models}
     return Comparison(
-        models=tuple(worded.values()),
+        models=tuple(effects.values()),
         pairs=tuple(
-            _pair((worded[one], worded[two]), gap, corrected.get((one, two)), forced)
+            _pair((effects[one], effects[two]), gap, corrected.get((one, two)), forced)
             for (one, two), gap in gaps.items()
         ),
         family=tuple(FamilyTest(name, p, corrected[key]) for key, (name, p) in tests.items()),
     )
 
 
-def _worded(model: Model, adjusted: str | None) -> Worded:
+def _model_effect(model: Model, adjusted: str | None) -> ModelEffect:
     effect, grounds = joint_word(model.finding, adjusted)
-    return Worded(model, joint_p(model.finding), adjusted, effect, grounds)
+    return ModelEffect(model, joint_p(model.finding), adjusted, effect, grounds)
 
 
 def _pair(
-    sides: tuple[Worded, Worded], gap: Gap | None, adjusted: str | None, forced: Sequence[str]
+    sides: tuple[ModelEffect, ModelEffect],
+    gap: EffectDifference | None,
+    adjusted: str | None,
+    forced: Sequence[str],
 ) -> Pair:
     first, second = sides
     if gap is None or adjusted is None:
@@ -163,19 +166,19 @@ def _pair(
     return Pair(first, second, gap, adjusted, statement)
 
 
-def _untested(first: Worded, second: Worded) -> Statement:
+def _untested(first: ModelEffect, second: ModelEffect) -> Statement:
     one, two = first.model.label, second.model.label
     reasons = [
         f"{side.model.label}: {why}" for side in (first, second) if (why := _why_untested(side))
     ]
     return Statement(
-        Word.UNTESTED,
+        EffectChange.UNTESTED,
         f"{two} is not tested against {one}",
         "; ".join(reasons) or "the difference does not vary",
     )
 
 
-def _why_untested(side: Worded) -> str | None:
+def _why_untested(side: ModelEffect) -> str | None:
     finding = side.model.finding
     if joint_p(finding) is None:
         return _UNTESTED.get(side.grounds, "β2 cannot be fitted")
@@ -196,55 +199,57 @@ _DOUBTS = {
 }
 
 
-def _not_shown(first: Worded, second: Worded) -> Statement:
+def _not_shown(first: ModelEffect, second: ModelEffect) -> Statement:
     one, two = first.model.label, second.model.label
     declined = None
     if first.effect is not second.effect:
         doubts = [_DOUBTS[side.grounds] for side in (first, second) if _is_doubtful(side)]
         why = doubts[0] if doubts else "two words that differ are not a difference"
         declined = f"{first.effect.value} at {one}, {second.effect.value} at {two}: {why}"
-    return Statement(Word.NOT_SHOWN, f"no difference between {one} and {two} is shown", declined)
+    return Statement(
+        EffectChange.NOT_SHOWN, f"no difference between {one} and {two} is shown", declined
+    )
 
 
-def _is_doubtful(side: Worded) -> bool:
+def _is_doubtful(side: ModelEffect) -> bool:
     """Say whether a model has neither an effect with a direction nor shown that it has none."""
     return side.effect not in (*DIRECTIONS, Effect.NONE)
 
 
-def _shown(first: Worded, second: Worded, gap: Gap) -> Statement:
+def _shown(first: ModelEffect, second: ModelEffect, gap: EffectDifference) -> Statement:
     one, two = first.model.label, second.model.label
     higher = "higher" if Decimal(gap.slope.beta) > 0 else "lower"
     different = f"β2 at {two} is {higher} than at {one}"
     if _depends_on_unscored(first.model.finding, second.model.finding, gap):
         reason = "unscored points, counted otherwise, turn the difference round"
-        return Statement(Word.DIFFERENT, different, reason)
+        return Statement(EffectChange.DIFFERENT, different, reason)
     word = _change(first, second)
-    if word is Word.DIFFERENT:
+    if word is EffectChange.DIFFERENT:
         return Statement(word, different, _why_no_change(first, second))
     was, became = first.effect.value, second.effect.value
     text = {
-        Word.GONE: f"{was} at {one} is gone at {two}",
-        Word.APPEARED: f"{became} at {two}, none at {one}",
-        Word.REVERSED: f"{was} at {one} is reversed at {two}: {became}",
+        EffectChange.GONE: f"{was} at {one} is gone at {two}",
+        EffectChange.APPEARED: f"{became} at {two}, none at {one}",
+        EffectChange.REVERSED: f"{was} at {one} is reversed at {two}: {became}",
     }.get(word, f"{was} at {one} is {word.value} at {two}")
     return Statement(word, text, None)
 
 
-def _change(first: Worded, second: Worded) -> Word:
+def _change(first: ModelEffect, second: ModelEffect) -> EffectChange:
     """Return what the effects of two models, whose β2 differ, make of one another."""
     was, became = first.effect, second.effect
     if was in DIRECTIONS and became in DIRECTIONS:
         if was is not became:
-            return Word.REVERSED
-        return Word.WEAKER if _size(second) < _size(first) else Word.STRONGER
+            return EffectChange.REVERSED
+        return EffectChange.WEAKER if _size(second) < _size(first) else EffectChange.STRONGER
     if was in DIRECTIONS and became is Effect.NONE:
-        return Word.GONE
+        return EffectChange.GONE
     if was is Effect.NONE and became in DIRECTIONS:
-        return Word.APPEARED
-    return Word.DIFFERENT
+        return EffectChange.APPEARED
+    return EffectChange.DIFFERENT
 
 
-def _why_no_change(first: Worded, second: Worded) -> str:
+def _why_no_change(first: ModelEffect, second: ModelEffect) -> str:
     if first.effect is second.effect is Effect.NONE:
         return "none at both: each lies within its margin"
     return "; ".join(
@@ -254,12 +259,12 @@ def _why_no_change(first: Worded, second: Worded) -> str:
     )
 
 
-def _size(side: Worded) -> Decimal:
+def _size(side: ModelEffect) -> Decimal:
     fit = side.model.finding.clustered
     return abs(Decimal(fit.beta2)) if fit else Decimal(0)
 
 
-def _depends_on_unscored(first: JointFinding, second: JointFinding, gap: Gap) -> bool:
+def _depends_on_unscored(first: JointFinding, second: JointFinding, gap: EffectDifference) -> bool:
     """Say whether some way of counting unscored points turns the sign of the difference."""
     positive = Decimal(gap.slope.beta) > 0
     for one, two in product(_refitted(first), _refitted(second)):

@@ -14,7 +14,7 @@ from safety_receipts.receipts.errors import IncompleteError, IntegrityError, Usa
 from safety_receipts.receipts.events.grid import seed_of
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.fits.logit import newton
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.joint import joint_findings
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.base import QueryId
@@ -64,9 +64,9 @@ class Evaluation:
         return self.receipt.findings.joint if self.receipt.findings else None
 
     @cached_property
-    def study(self) -> Study | None:
+    def study(self) -> StudyPoints | None:
         """Its points, to be fitted; None where the bundle has none."""
-        return None if self.observations is None else Study(self.observations, newton)
+        return None if self.observations is None else StudyPoints(self.observations, newton)
 
     @cached_property
     def headline(self) -> JointFinding:

@@ -7,10 +7,10 @@ from pathlib import Path
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.figures.drawing import Drawing
 from safety_receipts.receipts.figures.plots import forest_plot, rates_over_benign
-from safety_receipts.verify.compare.compared import Compared, interval_of
+from safety_receipts.verify.compare.compared import ComparisonReport, interval_of
 
 
-def slopes_of(compared: Compared) -> Drawing | None:
+def slopes_of(compared: ComparisonReport) -> Drawing | None:
     """Return the figure of every model's β2 on one scale; None where none was fitted."""
     rows = [
         (one.model.label, *ends)
@@ -23,12 +23,12 @@ def slopes_of(compared: Compared) -> Drawing | None:
     return forest_plot(rows, margin=margins.pop() if len(margins) == 1 else None)
 
 
-def rates_of(compared: Compared) -> Drawing:
+def rates_of(compared: ComparisonReport) -> Drawing:
     """Return the figure of compliance over benign demonstrations, one panel a model."""
     return rates_over_benign([(each.label, each.receipt) for each in compared.evaluations])
 
 
-def write_comparison_plots(compared: Compared, folder: Path) -> list[Path]:
+def write_comparison_plots(compared: ComparisonReport, folder: Path) -> list[Path]:
     """Write both figures as SVG, each whole or not at all.
 
     Args:

@@ -22,7 +22,7 @@ from safety_receipts.receipts.findings.counts.observations import COMPLIED, REFU
 from safety_receipts.receipts.findings.effects import CONFIDENCE
 from safety_receipts.receipts.findings.fits.clusters import Clusters, Floats
 from safety_receipts.receipts.findings.fits.distributions import student_quantile, t_two_sided
-from safety_receipts.receipts.findings.fits.study import Estimate, Mask, Study
+from safety_receipts.receipts.findings.fits.study import Estimate, Mask, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score, signed_interval
 from safety_receipts.receipts.findings.joint import JointPoints, joint_p
 from safety_receipts.receipts.model.base import ConditionId, QueryId
@@ -34,7 +34,7 @@ Number = TypeVar("Number", np.float64, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class SomeQueries(Study):
+class QuerySubset(StudyPoints):
     """The points of some harmful-role queries.
 
     Args:
@@ -76,7 +76,7 @@ class SomeQueries(Study):
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class FittedCells:
     """What a β2 was fitted to, by query and draw: enough to stack it with another."""
 
     estimate: Estimate
@@ -101,12 +101,12 @@ class Model:
     """Its harmful-role queries that are compared; the rows of its cells."""
     finding: JointFinding
     """The fit."""
-    cells: Cells | None
+    cells: FittedCells | None
     """None where only the sealed numbers are at hand, or the fit does not exist."""
 
 
 @dataclass(frozen=True)
-class Gap:
+class EffectDifference:
     """The second β2 less the first."""
 
     slope: Slope
@@ -156,7 +156,7 @@ def benign_numbers(plan: PlanPredicate, ids: Sequence[ConditionId]) -> int:
 
 def fit_model(
     label: str,
-    study: Study,
+    study: StudyPoints,
     chosen: tuple[Ordering | None, Sequence[ConditionId], Set[QueryId]],
     seed: Sha256,
 ) -> Model:
@@ -171,20 +171,20 @@ def fit_model(
     ordering, ids, wanted = chosen
     everything = harmful_queries(study.plan)
     rows = tuple(row for row, query in enumerate(everything) if query in wanted)
-    part = SomeQueries(study.observations, study.fitter, rows)
+    part = QuerySubset(study.observations, study.fitter, rows)
     points = JointPoints(part, ordering, tuple(part.places(ids)))
     queries = tuple(everything[row] for row in rows)
     return Model(label, queries, points.finding(), _cells(part, points, seed))
 
 
-def _cells(study: Study, points: JointPoints, seed: Sha256) -> Cells | None:
+def _cells(study: StudyPoints, points: JointPoints, seed: Sha256) -> FittedCells | None:
     fitted = study.fit(points.covariates, points.places, study.complied, study.judged)
     if fitted is None:
         return None
     last = points.covariates.shape[1] - 1
     only = fitted[0].contrast(np.eye(last + 1)[[last]])
     used = study.judged[list(points.places)].sum(axis=0)
-    return Cells(only, study.lists, study.requests, used, seed)
+    return FittedCells(only, study.lists, study.requests, used, seed)
 
 
 def _testable(finding: JointFinding) -> JointFit | None:
@@ -192,7 +192,7 @@ def _testable(finding: JointFinding) -> JointFit | None:
     return finding.clustered if finding.permutation is None and joint_p(finding) else None
 
 
-def gap_between(first: Model, second: Model) -> Gap | None:
+def effect_difference(first: Model, second: Model) -> EffectDifference | None:
     """Return the second β2 less the first; None where it cannot be tested.
 
     Where only sealed numbers are at hand, the two are taken for independent: for models that find
@@ -224,10 +224,10 @@ def gap_between(first: Model, second: Model) -> Gap | None:
         df=df,
         p=p_string(t_two_sided(value / se, df)),
     )
-    return Gap(slope, signed_interval(CONFIDENCE, value - half, value + half), paired)
+    return EffectDifference(slope, signed_interval(CONFIDENCE, value - half, value + half), paired)
 
 
-def _stacked(first: Model, second: Model, one: Cells, two: Cells) -> Estimate:
+def _stacked(first: Model, second: Model, one: FittedCells, two: FittedCells) -> Estimate:
     """Return β2 of the second less β2 of the first, with the covariance of both together."""
     rows = {query: row for row, query in enumerate(dict.fromkeys(first.queries + second.queries))}
     places = [[rows[query] for query in model.queries] for model in (first, second)]
@@ -250,7 +250,7 @@ def _stacked(first: Model, second: Model, one: Cells, two: Cells) -> Estimate:
 
 
 def _joined(
-    parts: Sequence[Cells], places: Sequence[Sequence[int]], rows: int
+    parts: Sequence[FittedCells], places: Sequence[Sequence[int]], rows: int
 ) -> NDArray[np.int64]:
     """Return the number of each row's request: the same where either plan says so."""
     above = list(range(rows))

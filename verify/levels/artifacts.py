@@ -51,7 +51,7 @@ _JUDGE = ("kind", "weights", "template", "parser", "threshold", "max_new_tokens"
 
 
 @dataclass(frozen=True)
-class Usable:
+class UsableArtifacts:
     """What the artifacts can be used for, as far as they are the ones named."""
 
     prompts: PromptTexts | None
@@ -66,7 +66,7 @@ class Usable:
 
 def check_artifacts(
     plan: PlanPredicate, resolved: ResolvedPlan | UnrunPlan, checks: CheckList
-) -> Usable:
+) -> UsableArtifacts:
     """Compare the artifacts with those of a coherent plan, one check for each kind.
 
     What the auditor's plan file does not name is not checked; what it names must be the plan's.
@@ -96,10 +96,10 @@ def check_artifacts(
     told = f"differs from the sealed plan in {place}; the sealed plan rules"
     checks.decide(CheckName.PLAN_FILE, None, told if place else "is the sealed plan's")
     if isinstance(resolved, UnrunPlan):
-        return Usable(prompts=None, no_prompts=NOT_RUN, texts=None, no_texts=NOT_RUN)
+        return UsableArtifacts(prompts=None, no_prompts=NOT_RUN, texts=None, no_texts=NOT_RUN)
     missing = [name for name in _FOR_PROMPTS if not good[name]]
     mute = [name for name in _FOR_TEXTS if not good[name]]
-    return Usable(
+    return UsableArtifacts(
         prompts=None if missing else _arranged(plan, resolved),
         no_prompts=f"needs the plan's {' and '.join(missing)}",
         texts=None if mute else resolved.artifacts,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from safety_receipts.receipts.bundle import PLAN, Bundle, Signed
+from safety_receipts.receipts.bundle import PLAN, Bundle, SignedStatement
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, MalformedError
 from safety_receipts.receipts.keys import PublicKey, TrustSet
@@ -55,8 +55,8 @@ _OF_THE_PLAN = (
 class Authenticated:
     """What the authentic level found; None where a document is missing or has another form."""
 
-    plan: Signed[PlanStatement] | None
-    receipt: Signed[EvaluationStatement] | None
+    plan: SignedStatement[PlanStatement] | None
+    receipt: SignedStatement[EvaluationStatement] | None
     receipt_envelope: Envelope
     signer: PublicKey | None
     """The trusted key that signed the receipt, and the plan where that is at hand."""
@@ -132,8 +132,8 @@ def _check_signature(
 
 
 def _check_form(
-    names: _Names, read: Callable[[], Signed[S]], checks: CheckList
-) -> Signed[S] | None:
+    names: _Names, read: Callable[[], SignedStatement[S]], checks: CheckList
+) -> SignedStatement[S] | None:
     try:
         signed = read()
     except MalformedError as error:

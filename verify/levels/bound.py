@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from pathlib import Path
 
-from safety_receipts.receipts.bundle import Bundle, Signed
+from safety_receipts.receipts.bundle import Bundle, SignedStatement
 from safety_receipts.receipts.canonical import Sha256, is_hex32, point_id, tagged_digest
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.events.coherence import plan_problems
@@ -25,11 +25,11 @@ from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.verify.challenge import new_nonce
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
-from safety_receipts.verify.levels.artifacts import Usable, check_artifacts
+from safety_receipts.verify.levels.artifacts import UsableArtifacts, check_artifacts
 from safety_receipts.verify.levels.authentic import readable_plan
 from safety_receipts.verify.levels.evidence import Progress, no_progress
 from safety_receipts.verify.levels.opening import check_commitments
-from safety_receipts.verify.levels.rederive import Texts, prompt_problem
+from safety_receipts.verify.levels.rederive import ResponseDecoder, prompt_problem
 
 SAMPLE = 1000
 """Points of which prompts and texts are made again, unless all are asked for."""
@@ -38,7 +38,7 @@ SAMPLE_TAG = "safety-receipts/bound-sample/1"
 
 
 @dataclass(frozen=True)
-class Holdings:
+class HeldArtifacts:
     """What an auditor holds, and how much of a bundle it is held against."""
 
     resolved: ResolvedPlan | UnrunPlan
@@ -49,7 +49,7 @@ class Holdings:
     """What draws them, 64 hex digits; whoever sealed must not have known it."""
 
 
-def hold(
+def resolve_artifacts(
     bundle: Bundle,
     plan: Path,
     *,
@@ -57,7 +57,7 @@ def hold(
     nonce: str | None = None,
     allow_pickle: bool = False,
     progress: Progress = no_progress,
-) -> Holdings | None:
+) -> HeldArtifacts | None:
     """Resolve and hash the artifacts that a plan file names.
 
     Args:
@@ -85,21 +85,21 @@ def hold(
     if sealed is None:
         return None
     resolved = resolve_against(plan, sealed, allow_pickle=allow_pickle, progress=progress)
-    return Holdings(resolved, None if all_points else SAMPLE, nonce or new_nonce())
+    return HeldArtifacts(resolved, None if all_points else SAMPLE, nonce or new_nonce())
 
 
 @dataclass(frozen=True)
 class SealedEvent:
     """The signed documents of a bundle."""
 
-    plan: Signed[PlanStatement]
-    receipt: Signed[EvaluationStatement]
+    plan: SignedStatement[PlanStatement]
+    receipt: SignedStatement[EvaluationStatement]
 
 
 def check_binding(
     bundle: Bundle,
     sealed: SealedEvent,
-    holdings: Holdings,
+    held_artifacts: HeldArtifacts,
     checks: CheckList,
     progress: Progress = no_progress,
 ) -> None:
@@ -112,7 +112,7 @@ def check_binding(
     Args:
         bundle: The bundle.
         sealed: Its plan and receipt.
-        holdings: The auditor's artifacts.
+        held_artifacts: The auditor's artifacts.
         checks: Receives the checks.
         progress: Told how many points are done.
     """
@@ -121,12 +121,12 @@ def check_binding(
         check_commitments(bundle, receipt, checks, progress)
         checks.skip(CheckName.ARTIFACTS, "the plan is not coherent")
         return
-    usable = check_artifacts(plan, holdings.resolved, checks)
+    usable = check_artifacts(plan, held_artifacts.resolved, checks)
     digest = sealed.receipt.envelope.digest
     chosen, how = None, f"all {plan.points:,} points"
-    if holdings.points is not None and holdings.points < plan.points:
-        chosen = drawn_points(plan, digest, holdings.nonce, holdings.points)
-        how = f"{len(chosen):,} of {plan.points:,} points, drawn with nonce {holdings.nonce}"
+    if held_artifacts.points is not None and held_artifacts.points < plan.points:
+        chosen = drawn_points(plan, digest, held_artifacts.nonce, held_artifacts.points)
+        how = f"{len(chosen):,} of {plan.points:,} points, drawn with nonce {held_artifacts.nonce}"
     beacon = receipt.event.beacon
     seed = seed_of(plan, sealed.plan.envelope.digest, beacon.value if beacon else None)
     examiner = _Examiner(plan, seed, usable, chosen)
@@ -190,12 +190,12 @@ class _Examiner:
         self,
         plan: PlanPredicate,
         seed: Sha256,
-        usable: Usable,
+        usable: UsableArtifacts,
         chosen: Set[int] | None,
     ) -> None:
         texts = usable.prompts
         self._renderer = None if texts is None else Renderer(plan, texts, seed)
-        self._texts = None if usable.texts is None else Texts(plan, usable.texts)
+        self._texts = None if usable.texts is None else ResponseDecoder(plan, usable.texts)
         self._points = range(plan.points) if chosen is None else chosen
         self.prompts = None if texts is None else _Finding()
         """None: they cannot be made."""

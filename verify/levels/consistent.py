@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
-from safety_receipts.receipts.bundle import POINTS, Bundle, Signed
+from safety_receipts.receipts.bundle import POINTS, Bundle, SignedStatement
 from safety_receipts.receipts.canonical import canonical_bytes, decimal_string
 from safety_receipts.receipts.events.coherence import (
     environment_problems,
@@ -46,7 +46,7 @@ _OUTCOMES = {reason: outcome for _, outcome, reason in LEGAL_ENDINGS if reason i
 
 def check_consistent(
     bundle: Bundle,
-    signed_plan: Signed[PlanStatement],
+    signed_plan: SignedStatement[PlanStatement],
     receipt: EvaluationPredicate,
     checks: CheckList,
     progress: Progress = no_progress,
@@ -290,7 +290,7 @@ def _check_findings(plan: PlanPredicate, receipt: EvaluationPredicate, checks: C
 
 def _check_evidence(
     bundle: Bundle,
-    signed_plan: Signed[PlanStatement],
+    signed_plan: SignedStatement[PlanStatement],
     receipt: EvaluationPredicate,
     checks: CheckList,
     progress: Progress,

@@ -23,7 +23,7 @@ def prompt_problem(rendered: RenderedPoint, record: RestrictedRecord) -> str | N
     return None
 
 
-class Texts:
+class ResponseDecoder:
     """What responses say, decoded again.
 
     Args:

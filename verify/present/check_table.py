@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from safety_receipts.receipts.io.files import atomic_write
-from safety_receipts.verify.check_names import CheckName, Use
+from safety_receipts.verify.check_names import CheckName, CheckUse
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 """The page, in a source tree."""
@@ -56,14 +56,14 @@ def main() -> None:
     atomic_write(PAGE, written(PAGE.read_text("utf-8")).encode("utf-8"))
 
 
-def _uses(sealed: bool) -> Iterator[tuple[CheckName, Use]]:
+def _uses(sealed: bool) -> Iterator[tuple[CheckName, CheckUse]]:
     for name in CheckName:
         for use in name.uses:
             if use.sealed is sealed:
                 yield name, use
 
 
-def _spelt(name: CheckName, use: Use) -> str:
+def _spelt(name: CheckName, use: CheckUse) -> str:
     return name.value if use.about is None else f"{name.value} {use.about}"
 
 

@@ -16,12 +16,12 @@ from safety_receipts.receipts.present.charts import Scale, axis, forest
 from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table
 from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import NOTHING, p_number, percent, signed, span
-from safety_receipts.verify.compare.comparability import Sameness, SettingCheck
-from safety_receipts.verify.compare.compared import FAMILY, Compared, interval_of
-from safety_receipts.verify.compare.comparison import Pair, Word
+from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus
+from safety_receipts.verify.compare.compared import FAMILY, ComparisonReport, interval_of
+from safety_receipts.verify.compare.comparison import EffectChange, Pair
 
 
-def show_comparison(console: Console, compared: Compared, *, quiet: bool) -> None:
+def show_comparison(console: Console, compared: ComparisonReport, *, quiet: bool) -> None:
     """Draw models, their β2 on one scale, pairs and checks.
 
     Args:
@@ -42,7 +42,7 @@ def _remark(text: Text) -> Padding:
     return Padding(text, (0, 0, 0, 2))
 
 
-def _models(console: Console, compared: Compared) -> None:
+def _models(console: Console, compared: ComparisonReport) -> None:
     table = new_table("Models")
     for name in ("model", "checkpoint", "stage", "bundle", "β2"):
         table.add_column(name, overflow="fold")
@@ -62,7 +62,7 @@ def _models(console: Console, compared: Compared) -> None:
     console.print(table)
 
 
-def _slopes(console: Console, compared: Compared) -> None:
+def _slopes(console: Console, compared: ComparisonReport) -> None:
     """Draw every β2 on one scale."""
     models = compared.comparison.models
     margins = [float(one.model.finding.margin) for one in models]
@@ -97,7 +97,11 @@ def _span(interval: SignedInterval | None) -> str:
     return span(interval.lower, interval.upper) if interval else NOTHING
 
 
-_STYLES = {Word.NOT_SHOWN: "yellow", Word.UNTESTED: "yellow", Word.DIFFERENT: "yellow"}
+_STYLES = {
+    EffectChange.NOT_SHOWN: "yellow",
+    EffectChange.UNTESTED: "yellow",
+    EffectChange.DIFFERENT: "yellow",
+}
 
 
 def _pairs(console: Console, pairs: Sequence[Pair]) -> None:
@@ -122,7 +126,7 @@ def _pairs(console: Console, pairs: Sequence[Pair]) -> None:
     console.print(table)
 
 
-_MARKS = {Sameness.SAME: "=", Sameness.DIFFERS: "≠", Sameness.UNKNOWN: "?"}
+_MARKS = {SettingStatus.SAME: "=", SettingStatus.DIFFERS: "≠", SettingStatus.UNKNOWN: "?"}
 
 
 def _checks(console: Console, checks: Sequence[SettingCheck], *, quiet: bool) -> None:

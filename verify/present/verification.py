@@ -11,8 +11,8 @@ from rich.text import Text
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.check_names import CheckName
-from safety_receipts.verify.checks import Ending, MadeCheck, Unneeded
-from safety_receipts.verify.selfcheck.doctor import Line
+from safety_receipts.verify.checks import Ending, MadeCheck, NotApplicable
+from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
 from safety_receipts.verify.verification import Verdict, Verification
 
 _GOOD, _BAD = ("✓", "green"), ("✗", "bold red")
@@ -67,7 +67,7 @@ def _drawn(status: Ending) -> tuple[str, str, str]:
             return (*_BAD, "")
         case CheckStatus.NOT_CHECKED:
             return "–", "yellow", "not checked: "
-        case Unneeded.NOT_APPLICABLE:
+        case NotApplicable.NOT_APPLICABLE:
             return "–", "dim", "not applicable: "
 
 
@@ -99,7 +99,7 @@ def _sentence(verification: Verification) -> str:
 def _reached(verification: Verification) -> str:
     """Return what the level says, of the findings only where some are claimed."""
     claims = not any(
-        check.name == CheckName.FINDINGS and check.status is Unneeded.NOT_APPLICABLE
+        check.name == CheckName.FINDINGS and check.status is NotApplicable.NOT_APPLICABLE
         for check in verification.checks
     )
     if verification.level is CheckLevel.CONSISTENT and not claims:
@@ -127,7 +127,7 @@ _GOOD_MARKS = {
 }
 
 
-def show_doctor(console: Console, lines: Sequence[Line], *, quiet: bool) -> None:
+def show_doctor(console: Console, lines: Sequence[DiagnosticLine], *, quiet: bool) -> None:
     """Draw what the doctor saw, by section."""
     for section in dict.fromkeys(line.section for line in lines):
         shown = [line for line in lines if line.section == section]

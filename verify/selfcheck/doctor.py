@@ -43,7 +43,7 @@ _EXTRA: dict[Extra, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Line:
+class DiagnosticLine:
     """One thing looked at; ``good`` is None where it is neither right nor wrong."""
 
     section: str
@@ -52,11 +52,13 @@ class Line:
     good: bool | None = None
 
 
-def examine(keys: tuple[Path, ...]) -> list[Line]:
+def examine(keys: tuple[Path, ...]) -> list[DiagnosticLine]:
     """Look at everything; ``keys`` are private keys to look at besides."""
     from safety_receipts.verify.selfcheck import engine_test  # noqa: PLC0415  # a gate that verifies loads no such thing
 
-    engine = [Line(ENGINE, name, detail, good) for name, good, detail in engine_test.run()]
+    engine = [
+        DiagnosticLine(ENGINE, name, detail, good) for name, good, detail in engine_test.run()
+    ]
     return [*_versions(), *_devices(), *engine, *(_key(path) for path in keys), *_self_test()]
 
 
@@ -67,57 +69,67 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _versions() -> list[Line]:
-    lines = [Line("versions", "python", f"{platform.python_version()} on {platform.platform()}")]
+def _versions() -> list[DiagnosticLine]:
+    lines = [
+        DiagnosticLine(
+            "versions", "python", f"{platform.python_version()} on {platform.platform()}"
+        )
+    ]
     for name in _BASE:
         found = _version(name)
-        lines.append(Line("versions", name, found or "missing", found is not None))
+        lines.append(DiagnosticLine("versions", name, found or "missing", found is not None))
     for extra, names in _EXTRA.items():
         for name in names:
             found = _version(name)
-            lines.append(Line("versions", name, found or f"not installed: {install(extra)}"))
+            lines.append(
+                DiagnosticLine("versions", name, found or f"not installed: {install(extra)}")
+            )
     return lines
 
 
-def _devices() -> list[Line]:
+def _devices() -> list[DiagnosticLine]:
     if importlib.util.find_spec("torch") is None:
-        return [Line("devices", "torch", "not installed: runs and replays need it, checks do not")]
+        return [
+            DiagnosticLine(
+                "devices", "torch", "not installed: runs and replays need it, checks do not"
+            )
+        ]
     # The one command that loads torch on purpose, and only to ask what it can see.
     try:
         torch = importlib.import_module("torch")
     except Exception as error:  # what a broken installation raises is open
         # Whether that is an illness the engine's own line says.
-        return [Line("devices", "torch", f"cannot be loaded: {one_line(error)}")]
-    lines = [Line("devices", "cpu", f"{torch.get_num_threads()} threads")]
+        return [DiagnosticLine("devices", "torch", f"cannot be loaded: {one_line(error)}")]
+    lines = [DiagnosticLine("devices", "cpu", f"{torch.get_num_threads()} threads")]
     if torch.cuda.is_available():
         lines += [
-            Line("devices", f"cuda:{i}", torch.cuda.get_device_name(i))
+            DiagnosticLine("devices", f"cuda:{i}", torch.cuda.get_device_name(i))
             for i in range(torch.cuda.device_count())
         ]
     if torch.backends.mps.is_available():
-        lines.append(Line("devices", "mps", "available"))
+        lines.append(DiagnosticLine("devices", "mps", "available"))
     return lines
 
 
-def _key(path: Path) -> Line:
+def _key(path: Path) -> DiagnosticLine:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        return Line("keys", str(path), error.strerror or "cannot be read", good=False)
+        return DiagnosticLine("keys", str(path), error.strerror or "cannot be read", good=False)
     if mode & 0o077:
         detail = f"mode {mode:04o}: others can read it; run: chmod 600"
-        return Line("keys", str(path), detail, good=False)
+        return DiagnosticLine("keys", str(path), detail, good=False)
     try:
         keyid = load_public_key(public_path(path)).keyid
         own = _own_keyid(path)
     except ReceiptsError as error:
-        return Line("keys", str(path), error.message, good=False)
+        return DiagnosticLine("keys", str(path), error.message, good=False)
     if own is None:
         detail = f"mode {mode:04o}, encrypted, key id {keyid[:16]}…"
-        return Line("keys", str(path), detail, good=True)
+        return DiagnosticLine("keys", str(path), detail, good=True)
     if own != keyid:
-        return Line("keys", str(path), "is not the private half of its .pub", good=False)
-    return Line("keys", str(path), f"mode {mode:04o}, key id {keyid[:16]}…", good=True)
+        return DiagnosticLine("keys", str(path), "is not the private half of its .pub", good=False)
+    return DiagnosticLine("keys", str(path), f"mode {mode:04o}, key id {keyid[:16]}…", good=True)
 
 
 def _own_keyid(path: Path) -> str | None:
@@ -128,9 +140,9 @@ def _own_keyid(path: Path) -> str | None:
         return None
 
 
-def _self_test() -> list[Line]:
+def _self_test() -> list[DiagnosticLine]:
     with tempfile.TemporaryDirectory(prefix="receipts-doctor-") as folder:
         return [
-            Line("self-test", name, detail, passed)
+            DiagnosticLine("self-test", name, detail, passed)
             for name, passed, detail in selftest.run(Path(folder))
         ]

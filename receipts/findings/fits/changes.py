@@ -8,7 +8,7 @@ import numpy as np
 
 from safety_receipts.receipts.findings.counts.differences import paired_difference
 from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters, TailTest
-from safety_receipts.receipts.findings.fits.study import Estimate, Study
+from safety_receipts.receipts.findings.fits.study import Estimate, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string
 from safety_receipts.receipts.model.demonstrations import PlannedCondition
 from safety_receipts.receipts.model.findings import RateChange, SignedInterval
@@ -17,7 +17,7 @@ _DERIVED: Final = {"id", "labels"}
 _MADE_OF: Final = tuple(name for name in PlannedCondition.model_fields if name not in _DERIVED)
 
 
-def counterpart(study: Study, place: int, **changed: Any) -> int | None:
+def counterpart(study: StudyPoints, place: int, **changed: Any) -> int | None:
     """Return the place of the condition that differs in some fields only, or None.
 
     Args:
@@ -34,7 +34,7 @@ def counterpart(study: Study, place: int, **changed: Any) -> int | None:
     return None
 
 
-def rate_change(study: Study, place: int, against: int) -> RateChange | None:
+def rate_change(study: StudyPoints, place: int, against: int) -> RateChange | None:
     """Return the compliance rate of one condition less that of another, paired by query.
 
     Args:
@@ -59,7 +59,7 @@ def rate_change(study: Study, place: int, against: int) -> RateChange | None:
     )
 
 
-def _test(study: Study, places: tuple[int, int], rates: Estimate) -> TailTest | None:
+def _test(study: StudyPoints, places: tuple[int, int], rates: Estimate) -> TailTest | None:
     """Test whether two rates are one.
 
     A rate of 0 or 1 shows no variance.  The common rate's stands in for it, at one point a

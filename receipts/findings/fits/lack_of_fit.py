@@ -10,7 +10,7 @@ import numpy as np
 from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters, Floats, TailTest
 from safety_receipts.receipts.findings.fits.logit import Logit
 from safety_receipts.receipts.findings.fits.low_rank import low_rank
-from safety_receipts.receipts.findings.fits.study import Estimate, Mask, Study
+from safety_receipts.receipts.findings.fits.study import Estimate, Mask, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.model.findings import LackOfFit
 
@@ -19,7 +19,7 @@ from safety_receipts.receipts.model.findings import LackOfFit
 class FittedPoints:
     """Conditions and what was fitted to them."""
 
-    study: Study
+    study: StudyPoints
     places: Sequence[int]
     """The conditions."""
     covariates: Floats
@@ -71,7 +71,7 @@ def lack_of_fit(
 class _Remaining:
     """Differences of observed and fitted rates."""
 
-    study: Study
+    study: StudyPoints
     values: Floats
     influence: Floats
     used: Mask

@@ -105,7 +105,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
+class FittedRates:
     """The rates of some conditions."""
 
     values: Floats
@@ -119,7 +119,7 @@ class Shares:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class StudyPoints:
     """The points of harmful-role queries.
 
     Arrays have shape (conditions, queries, draws).
@@ -231,7 +231,7 @@ class Study:
             return None
         return self.estimate(shares.values, shares.influence, shares.used, shares.independent)
 
-    def shares(self, places: Places, complied: Mask, used: Mask) -> Shares | None:
+    def shares(self, places: Places, complied: Mask, used: Mask) -> FittedRates | None:
         """Return the rates of some conditions; None where one has no point.
 
         Args:
@@ -247,7 +247,7 @@ class Study:
         values = y.sum(axis=(1, 2)) / points
         influence = np.where(n, y - values[:, None, None], 0.0) / points[:, None, None]
         independent = values * (1 - values) / points
-        return Shares(values, np.moveaxis(influence, 0, -1), n, independent)
+        return FittedRates(values, np.moveaxis(influence, 0, -1), n, independent)
 
     def estimate(
         self, values: Floats, influence: Floats, used: Mask, independent: Floats

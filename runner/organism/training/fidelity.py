@@ -126,7 +126,7 @@ class Point(NamedTuple):
     """Demonstrations, the last nearest the query."""
 
 
-class Chances(NamedTuple):
+class ResponseProbabilities(NamedTuple):
     """Probabilities of a response's four kinds; what is missing from 1 is anything else."""
 
     complied: float
@@ -179,11 +179,11 @@ def points(condition: Condition, number: int, seed: int = 0) -> Iterator[Point]:
         yield Point(queries[place * _STRIDE % len(queries)], tuple(shown))
 
 
-def planted(law: Law, point: Point) -> Chances:
+def planted(law: Law, point: Point) -> ResponseProbabilities:
     """Return what the law says."""
     comply = comply_probability(law, point.query, point.shown)
     _, adopts = adoption(law, point.shown)
-    return Chances(
+    return ResponseProbabilities(
         comply * (1 - adopts.complied),
         (1 - comply) * (1 - adopts.refused),
         comply * adopts.complied,
@@ -213,7 +213,7 @@ class Subject:
         return text
 
     @torch.inference_mode()
-    def chances(self, prompts: Sequence[str], prefix: str | None) -> list[Chances]:
+    def chances(self, prompts: Sequence[str], prefix: str | None) -> list[ResponseProbabilities]:
         """Return the model's own probabilities, from its logits."""
         opening = self._ids(prefix) if prefix else []
         batch = self.tokenizer(
@@ -231,7 +231,7 @@ class Subject:
             [sure], [sorry] = self._ids(f" {OPENING}"), self._ids(f" {REFUSAL_WORD},")
         adopted = adopt * bool(prefix)
         columns = (complied, refused, adopted * last[:, sure], adopted * last[:, sorry])
-        return [Chances(*row) for row in torch.stack(columns, 1).tolist()]
+        return [ResponseProbabilities(*row) for row in torch.stack(columns, 1).tolist()]
 
     @torch.inference_mode()
     def sample(self, prompts: Sequence[str]) -> list[str]:
@@ -248,7 +248,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Exact:
+class ExactRates:
     """A condition's probabilities, by the law and by the model's logits."""
 
     planted: float
@@ -266,7 +266,7 @@ class Exact:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledRates:
     """A condition's sampled responses."""
 
     rate: float
@@ -277,7 +277,7 @@ class Sampled:
     """The responses."""
 
 
-def exact(subject: Subject, law: Law, condition: Condition, number: int) -> Exact:
+def exact(subject: Subject, law: Law, condition: Condition, number: int) -> ExactRates:
     """Compare the model's own probabilities with the law's on ``number`` points."""
     drawn = list(points(condition, number))
     truth = [planted(law, point) for point in drawn]
@@ -286,7 +286,7 @@ def exact(subject: Subject, law: Law, condition: Condition, number: int) -> Exac
     errors = [abs(a.comply - b.comply) for a, b in zip(truth, found, strict=True)]
     complied = math.fsum(one.comply for one in found)
     refused = math.fsum(one.refused + one.adopted_refused for one in found)
-    return Exact(
+    return ExactRates(
         planted=math.fsum(one.comply for one in truth) / number,
         model=complied / number,
         error=math.fsum(errors) / number,
@@ -301,7 +301,7 @@ def exact(subject: Subject, law: Law, condition: Condition, number: int) -> Exac
     )
 
 
-def sampled(subject: Subject, law: Law, condition: Condition, number: int) -> Sampled:
+def sampled(subject: Subject, law: Law, condition: Condition, number: int) -> SampledRates:
     """Sample one response to each of ``number`` points; the condition's name is the seed."""
     drawn = list(points(condition, number))
     chances = [planted(law, point).comply for point in drawn]
@@ -310,7 +310,9 @@ def sampled(subject: Subject, law: Law, condition: Condition, number: int) -> Sa
     texts = [text for chunk in _chunks(prompts) for text in subject.sample(chunk)]
     complied = sum(not is_refusal(text) for text in texts)
     deviation = math.sqrt(math.fsum(chance * (1 - chance) for chance in chances))
-    return Sampled(complied / number, (complied - math.fsum(chances)) / deviation, tuple(texts))
+    return SampledRates(
+        complied / number, (complied - math.fsum(chances)) / deviation, tuple(texts)
+    )
 
 
 def _chunks(prompts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -8,7 +8,7 @@ from observing import Asked, Cell, logistic, observed, plan_of, spoiled
 
 from safety_receipts.receipts.findings.counts.observations import UNSCORED, Observations
 from safety_receipts.receipts.findings.fits.logit import newton
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.joint import joint_findings, joint_p, joint_word
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import ClusterMethod, Effect, Grounds, JointFinding
@@ -33,7 +33,7 @@ def law(beta2: float, beta0: float = -1.5, beta1: float = 0.3, spread: float = 1
 
 
 def joint_of(observations: Observations) -> JointFinding:
-    [finding] = joint_findings(Study(observations, newton))
+    [finding] = joint_findings(StudyPoints(observations, newton))
     return finding
 
 
@@ -162,7 +162,7 @@ def test_orders_are_fitted_apart_and_suffix_comes_first() -> None:
         weight = {Ordering.PREFIX: -0.4}.get(where.condition.ordering, 0.0)  # type: ignore[arg-type]
         return logistic(weight * np.log(where.condition.n_benign + 1))
 
-    findings = joint_findings(Study(observed(plan, complies), newton))
+    findings = joint_findings(StudyPoints(observed(plan, complies), newton))
     assert [f.ordering for f in findings] == [Ordering.SUFFIX, Ordering.PREFIX, Ordering.MIDDLE]
     assert findings[1].effect is Effect.DILUTION
     assert findings[0].effect is not Effect.DILUTION
@@ -182,7 +182,7 @@ def test_other_sources_prefixes_and_contexts_stay_out() -> None:
 
 def test_a_plan_that_varies_no_benign_number_has_no_joint_finding() -> None:
     plan = plan_of([(ExperimentKind.FIXED_HARMFUL, [Cell(8, 4), Cell(16, 4)])], queries=40)
-    assert joint_findings(Study(observed(plan, law(0.0)), newton)) == []  # type: ignore[arg-type]
+    assert joint_findings(StudyPoints(observed(plan, law(0.0)), newton)) == []  # type: ignore[arg-type]
 
 
 def test_a_law_of_another_shape_is_seen_as_lack_of_fit() -> None:

@@ -8,7 +8,7 @@ from observing import Asked, Cell, logistic, observed, plan_of, spoiled
 
 from safety_receipts.receipts.findings.counts.observations import REFUSED
 from safety_receipts.receipts.findings.fits.logit import newton
-from safety_receipts.receipts.findings.fits.study import Study
+from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.total import total_finding, total_verdict
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
 from safety_receipts.receipts.model.findings import TotalFinding, Verdict
@@ -22,7 +22,7 @@ def sweep(**how: int) -> PlanPredicate:
 
 
 def total_of(plan: PlanPredicate, complies: object, seed: int = 0) -> TotalFinding:
-    finding = total_finding(Study(observed(plan, complies, seed=seed), newton))  # type: ignore[arg-type]
+    finding = total_finding(StudyPoints(observed(plan, complies, seed=seed), newton))  # type: ignore[arg-type]
     assert finding is not None
     return finding
 
@@ -55,7 +55,7 @@ def test_the_published_statistic_is_pearsons() -> None:
     stats = pytest.importorskip("scipy.stats")
     plan = sweep()
     observations = observed(plan, by_mix)
-    finding = total_finding(Study(observations, newton))
+    finding = total_finding(StudyPoints(observations, newton))
     assert finding is not None
     for row in finding.rows:
         places = [observations.condition_places[id_] for id_ in row.conditions]
@@ -70,10 +70,10 @@ def test_a_copy_of_every_draw_changes_the_published_p_value_and_not_the_clustere
     once, twice = sweep(draws=1), sweep(draws=2)
     observations = observed(twice, by_mix, seed=3)
     observations.outcome[:, :, 1] = observations.outcome[:, :, 0]
-    doubled = total_finding(Study(observations, newton))
+    doubled = total_finding(StudyPoints(observations, newton))
     single = observed(once, by_mix, seed=3)
     single.outcome[:] = observations.outcome[:, :, :1]
-    alone = total_finding(Study(single, newton))
+    alone = total_finding(StudyPoints(single, newton))
     assert doubled is not None
     assert alone is not None
     for two, one in zip(doubled.rows, alone.rows, strict=True):
@@ -91,7 +91,7 @@ def test_few_clusters_are_not_tested() -> None:
 
 def test_where_nothing_varies_nothing_is_tested() -> None:
     observations = spoiled(observed(sweep(), by_mix), slice(None), REFUSED)
-    finding = total_finding(Study(observations, newton))
+    finding = total_finding(StudyPoints(observations, newton))
     assert finding is not None
     assert all((row.chi_square, row.f, row.p) == (None, None, None) for row in finding.rows)
     assert finding.p is None
@@ -100,4 +100,4 @@ def test_where_nothing_varies_nothing_is_tested() -> None:
 def test_a_plan_without_sweep_has_no_such_finding() -> None:
     plan = plan_of([(ExperimentKind.FIXED_HARMFUL, [Cell(8, 0), Cell(8, 4)])], queries=30)
     only_baseline = plan.model_copy(update={"experiments": plan.experiments[1:]})
-    assert total_finding(Study(observed(only_baseline, by_mix), newton)) is None
+    assert total_finding(StudyPoints(observed(only_baseline, by_mix), newton)) is None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_receipts.runner.checkpoint.model_facts import Architecture, KvLayer, Widths
-from safety_receipts.runner.engines.batches import Load, MemoryModel, available_memory, cut
+from safety_receipts.runner.engines.batches import MemoryDemand, MemoryModel, available_memory, cut
 
 ARCHITECTURE = Architecture(
     model_type="llama",
@@ -21,12 +21,12 @@ ARCHITECTURE = Architecture(
 )
 MEMORY = MemoryModel(ARCHITECTURE, number_bytes=2, eager=False, chunk_logits=2**18, kept_bytes=2)
 LOADS = st.builds(
-    lambda read, new: Load(read, read + new, 1), st.integers(1, 300), st.integers(0, 100)
+    lambda read, new: MemoryDemand(read, read + new, 1), st.integers(1, 300), st.integers(0, 100)
 )
 
 
-def joint(loads: list[Load]) -> Load:
-    return Load(
+def joint(loads: list[MemoryDemand]) -> MemoryDemand:
+    return MemoryDemand(
         max(load.read for load in loads),
         max(load.grown for load in loads),
         max(load.scored for load in loads),
@@ -39,7 +39,7 @@ def joint(loads: list[Load]) -> Load:
     max_rows=st.integers(1, 8),
 )
 def test_batches_hold_every_request_that_fits_and_stay_within_the_bound(
-    loads: list[Load], bound: int, max_rows: int
+    loads: list[MemoryDemand], bound: int, max_rows: int
 ) -> None:
     batches, too_large = cut(loads, MEMORY, bound, max_rows)
     assert sorted([i for batch in batches for i in batch] + too_large) == list(range(len(loads)))
@@ -52,7 +52,7 @@ def test_batches_hold_every_request_that_fits_and_stay_within_the_bound(
 
 @given(loads=st.lists(LOADS, min_size=1, max_size=30), seed=st.randoms())
 def test_the_order_of_the_requests_does_not_change_the_lengths_in_batches(
-    loads: list[Load], seed: object
+    loads: list[MemoryDemand], seed: object
 ) -> None:
     shuffled = list(loads)
     seed.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def test_the_order_of_the_requests_does_not_change_the_lengths_in_batches(
 
 
 def test_a_bound_gives_the_batch_sizes_it_pays_for() -> None:
-    load = Load(50, 69, 1)
+    load = MemoryDemand(50, 69, 1)
     for rows in (1, 3, 7):
         bound = MEMORY.batch_bytes(rows, load)
         assert [len(b) for b in cut([load] * 14, MEMORY, bound, 64)[0]] == {
@@ -82,19 +82,19 @@ def test_a_window_bounds_what_a_layer_keeps_and_shared_layers_keep_nothing() -> 
 @pytest.mark.parametrize(
     "larger",
     [
-        (5, Load(50, 69, 1)),
-        (4, Load(51, 69, 1)),
-        (4, Load(50, 70, 1)),
-        (4, Load(50, 69, 2)),
+        (5, MemoryDemand(50, 69, 1)),
+        (4, MemoryDemand(51, 69, 1)),
+        (4, MemoryDemand(50, 70, 1)),
+        (4, MemoryDemand(50, 69, 2)),
     ],
 )
-def test_more_of_anything_takes_more_memory(larger: tuple[int, Load]) -> None:
-    base = MEMORY.batch_bytes(4, Load(50, 69, 1))
+def test_more_of_anything_takes_more_memory(larger: tuple[int, MemoryDemand]) -> None:
+    base = MEMORY.batch_bytes(4, MemoryDemand(50, 69, 1))
     assert MEMORY.batch_bytes(*larger) > base
     eager = replace(MEMORY, eager=True)
-    assert eager.batch_bytes(4, Load(50, 69, 1)) > base
+    assert eager.batch_bytes(4, MemoryDemand(50, 69, 1)) > base
     single = replace(MEMORY, number_bytes=4)
-    assert base < single.batch_bytes(4, Load(50, 69, 1)) <= 2 * base
+    assert base < single.batch_bytes(4, MemoryDemand(50, 69, 1)) <= 2 * base
 
 
 def test_some_memory_is_available() -> None:

@@ -12,7 +12,7 @@ from tiny_models import save_tiny_model
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind, is_served
 from safety_receipts.runner.engines import batches
-from safety_receipts.runner.engines.registry import EngineWish, loader_of
+from safety_receipts.runner.engines.registry import EngineOptions, loader_of
 
 MEMORY = 2**28
 
@@ -22,7 +22,7 @@ def test_a_loaded_engine_is_of_its_kind(tmp_path: Path) -> None:
     loaders = {kind: load for kind in EngineKind if (load := loader_of(kind)) is not None}
     assert list(loaders) == [EngineKind.TRANSFORMERS]
     for kind, load in loaders.items():
-        loaded = load(EngineWish(folder, Dtype.FLOAT32, "cpu", False, MEMORY, 1, None))
+        loaded = load(EngineOptions(folder, Dtype.FLOAT32, "cpu", False, MEMORY, 1, None))
         assert loaded.engine.identity.kind is kind
         assert loaded.engine.identity.dtype is Dtype.FLOAT32
         assert loaded.memory == MEMORY
@@ -34,8 +34,8 @@ def test_models_that_work_in_turn_share_what_is_free(
     monkeypatch.setattr(batches, "default_memory", lambda device: 2**32)
     folder, load = save_tiny_model(tmp_path), loader_of(EngineKind.TRANSFORMERS)
     assert load is not None
-    wishes = [EngineWish(folder, Dtype.FLOAT32, "cpu", False, None, n, None) for n in (1, 4)]
-    assert [load(wish).memory for wish in wishes] == [2**32, 2**30]
+    options = [EngineOptions(folder, Dtype.FLOAT32, "cpu", False, None, n, None) for n in (1, 4)]
+    assert [load(each).memory for each in options] == [2**32, 2**30]
 
 
 def test_only_a_server_is_served() -> None:

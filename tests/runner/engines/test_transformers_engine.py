@@ -15,7 +15,7 @@ from tiny_models import CONTEXT, END_TOKENS, FAMILIES, WINDOW, tiny_model
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.engines.answers import generate
-from safety_receipts.runner.engines.batches import Load
+from safety_receipts.runner.engines.batches import MemoryDemand
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
 from safety_receipts.runner.engines.load import wrap_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
@@ -231,7 +231,7 @@ def test_a_memory_bound_gives_the_batches_it_pays_for(llama: Any) -> None:
     for rows in (1, 4, 10):
         seen: list[int] = []
         probe = engine_of(llama, shared=False)
-        bound = probe._memory_model.batch_bytes(rows, Load(30, 30 + NEW - 1, 1))
+        bound = probe._memory_model.batch_bytes(rows, MemoryDemand(30, 30 + NEW - 1, 1))
         engine = engine_of(llama, memory=bound, shared=False)
         hook = llama.model.register_forward_pre_hook(
             lambda _, __, kw, seen=seen: (
@@ -247,7 +247,7 @@ def test_a_memory_bound_gives_the_batches_it_pays_for(llama: Any) -> None:
 
 def test_a_request_that_cannot_fit_fails_alone(llama: Any, sharing: dict[str, Any]) -> None:
     short, long = prompts()[2], Request(77, tuple([9] * 400), 100, STOPS)
-    bound = engine_of(llama)._memory_model.batch_bytes(2, Load(60, 90, 1))
+    bound = engine_of(llama)._memory_model.batch_bytes(2, MemoryDemand(60, 90, 1))
     engine = engine_of(llama, memory=bound, **sharing)
     found = answers(engine, [long, short])
     assert found[77].reason is Reason.OUT_OF_MEMORY

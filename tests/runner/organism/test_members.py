@@ -47,7 +47,7 @@ import torch
 from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.organism.training.fidelity import (
     Condition,
-    Sampled,
+    SampledRates,
     Subject,
     exact,
     planted,
@@ -95,7 +95,7 @@ def subject(name: str) -> Subject:
 
 
 @cache
-def drawn_texts(name: str, condition: Condition) -> Sampled:
+def drawn_texts(name: str, condition: Condition) -> SampledRates:
     return sampled(subject(name), LAWS[name], condition, 160)
 
 

@@ -16,7 +16,7 @@ from safety_receipts.runner.present.judged import judged_document
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_plan
 from safety_receipts.runner.run.stack import load_stack
-from safety_receipts.verify.levels.rederive import Texts
+from safety_receipts.verify.levels.rederive import ResponseDecoder
 
 
 def test_prompts_are_made_of_texts_alone(study: Study) -> None:
@@ -40,7 +40,7 @@ def test_what_needs_the_checkpoint_says_that_it_is_not_here(study: Study) -> Non
     for needs in (
         lambda: load_stack(elsewhere, device="cpu"),
         lambda: check_runnable(elsewhere, "cpu"),
-        lambda: Texts(elsewhere.predicate, elsewhere.artifacts),
+        lambda: ResponseDecoder(elsewhere.predicate, elsewhere.artifacts),
     ):
         with pytest.raises(NoCheckpointFolderError, match="not on this machine") as raised:
             needs()

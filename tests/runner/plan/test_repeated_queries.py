@@ -18,7 +18,7 @@ from safety_receipts.runner.plan.parts.queries import same_queries
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 
 AGAIN = "  - {corpus: own, name: again, path: again.jsonl}\n"
 
@@ -78,7 +78,7 @@ def test_a_plan_that_hides_what_is_asked_twice_is_found_out(
         Bundle(tmp_path / "b"),
         evaluators=TrustSet([signer.public]),
         wanted=CheckLevel.BOUND,
-        holdings=Holdings(resolved),
+        held_artifacts=HeldArtifacts(resolved),
     )
     failed = {c.name: c.detail for c in found.checks if c.status is CheckStatus.FAILED}
     assert failed == {"queries": "sameQueries does not follow from the requests"}

@@ -30,7 +30,7 @@ from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import write_plan
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 
 Receipts = Callable[..., Any]
 
@@ -141,7 +141,7 @@ def statuses(bundle: Path, signer: Signer, resolved: ResolvedPlan) -> dict[str, 
         Bundle(bundle),
         evaluators=TrustSet([signer.public]),
         wanted=CheckLevel.BOUND,
-        holdings=Holdings(resolved),
+        held_artifacts=HeldArtifacts(resolved),
     )
     return {check.name: (check.status.value, check.detail) for check in found.checks}
 

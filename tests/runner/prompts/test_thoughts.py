@@ -15,7 +15,7 @@ from tokenizers.models import Unigram
 from safety_receipts.receipts.model.checkpoint import ThoughtMarks
 from safety_receipts.receipts.model.point import Reason
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.prompts.responses import ResponseReader, ResponseText, Unmarked
+from safety_receipts.runner.prompts.responses import ResponseReader, ResponseText, UnmarkedResponses
 from safety_receipts.runner.prompts.thoughts import (
     FoundMarks,
     MarkReader,
@@ -312,7 +312,7 @@ def test_where_no_marks_are_known_a_response_may_begin_with_one(
     said, expected = UNMARKED[case]
     text, cut, _ = said.partition("|")
     tokens = [*map(vocabulary.id_of, text), *([] if cut else [vocabulary.id_of(END)])]
-    read = ResponseReader(chat, frozenset([vocabulary.id_of(END)]), Unmarked())
+    read = ResponseReader(chat, frozenset([vocabulary.id_of(END)]), UnmarkedResponses())
     assert read.read(tokens) == expected
 
 

@@ -31,7 +31,7 @@ from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_pla
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import Committed, Stack
+from safety_receipts.runner.run.execute import CommittedCounts, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
 from safety_receipts.runner.run.journal_file import journal_path
 from safety_receipts.runner.run.seal import environment_of, seal_journal
@@ -56,16 +56,16 @@ class Begun:
 
     def execute(self, folder: Path, engine: Engine, commits: int | None = None) -> None:
         """Go on with the run in a copy of the folder; stop after so many commits."""
-        seen: list[Committed] = []
+        seen: list[CommittedCounts] = []
 
-        def watch(what: Committed) -> None:
+        def watch(what: CommittedCounts) -> None:
             seen.append(what)
             if len(seen) == commits:
                 raise KeyboardInterrupt
 
         plan = self.resolved.predicate
         reader = reader_of(self.resolved.artifacts.texts.chat, plan)
-        stack = Stack(engine, load_judge(plan.judge, None), None, reader)
+        stack = RunStack(engine, load_judge(plan.judge, None), None, reader)
         with Journal.open(journal_path(folder), self.envelope.digest) as journal:
             journal.note(JournalEvent.START, NOON)
             seed = event_seed(self.envelope.digest, None)
@@ -204,7 +204,7 @@ def test_no_more_is_kept_than_the_engine_takes_at_once(
     engine = Shuffled(begun.engine(), concurrency, choose)
     plan = begun.resolved.predicate
     reader = reader_of(begun.resolved.artifacts.texts.chat, plan)
-    stack = Stack(engine, load_judge(plan.judge, None), None, reader)
+    stack = RunStack(engine, load_judge(plan.judge, None), None, reader)
     run = run_of(begun.resolved, stack, bytes(32), event_seed(begun.envelope.digest, None))
     for entries in run.finished(begun.rendered.points):
         assert len(entries) <= BATCH

@@ -18,7 +18,7 @@ from safety_receipts.runner.engines.engine import Completion
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.run.event import RunOptions
 from safety_receipts.runner.run.journal import JournalEntry
-from safety_receipts.runner.run.stopping import Silence
+from safety_receipts.runner.run.stopping import UnscoredGuard
 
 Fault = Callable[[list[Judgement]], list[Judgement]]
 
@@ -176,7 +176,7 @@ FAILED = (Outcome.FAILED, Reason.OUT_OF_MEMORY)
 def test_so_many_unscored_responses_in_a_row_stop_a_run(
     points: int, units: list[list[tuple[Outcome, Reason | None]]], stops_at: int | None
 ) -> None:
-    silence = Silence(points)
+    silence = UnscoredGuard(points)
     for place, unit in enumerate(units):
         if place == stops_at:
             with pytest.raises(IncompleteError):

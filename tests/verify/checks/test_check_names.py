@@ -12,7 +12,7 @@ import pytest
 
 from safety_receipts import verify
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
-from safety_receipts.verify.check_names import CheckName, Use
+from safety_receipts.verify.check_names import CheckName, CheckUse
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.present.check_table import PAGE, table, written
 
@@ -54,7 +54,7 @@ MADE_BY = [(name, use) for name in CheckName for use in name.uses]
 
 
 @pytest.mark.parametrize(("name", "use"), MADE_BY, ids=lambda part: getattr(part, "name", ""))
-def test_a_name_decides_the_level(name: CheckName, use: Use) -> None:
+def test_a_name_decides_the_level(name: CheckName, use: CheckUse) -> None:
     assert name.level(sealed=use.sealed) is use.level
     if not use.sealed:
         checks = CheckList()

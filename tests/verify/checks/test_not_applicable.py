@@ -15,7 +15,7 @@ from safety_receipts.receipts.keys import Signer, TrustSet, generate
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.verify.check_names import CheckName
-from safety_receipts.verify.checks import CheckList, MadeCheck, Unneeded
+from safety_receipts.verify.checks import CheckList, MadeCheck, NotApplicable
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 from safety_receipts.verify.verification import Verdict, Verification
@@ -51,7 +51,7 @@ def made(folder: Path, signer: Signer) -> dict[str, MadeCheck]:
 
 def test_what_is_not_there_is_not_called_checked(bare: Path, signer: Signer) -> None:
     found = verify_bundle(Bundle(bare), evaluators=TrustSet([signer.public]))
-    spared = {c.name: c.detail for c in found.checks if c.status is Unneeded.NOT_APPLICABLE}
+    spared = {c.name: c.detail for c in found.checks if c.status is NotApplicable.NOT_APPLICABLE}
     assert spared == {name.value: why for name, why in NOTHING_THERE.items()}
     assert (found.verdict, found.level) == (Verdict.PASSED, CheckLevel.CONSISTENT)
 
@@ -119,7 +119,7 @@ def test_what_is_claimed_and_is_not_there_fails(
     assert made(bare, signer)[name].status is CheckStatus.FAILED
 
 
-def checks_of(*statuses: CheckStatus | Unneeded) -> tuple[MadeCheck, ...]:
+def checks_of(*statuses: CheckStatus | NotApplicable) -> tuple[MadeCheck, ...]:
     checks = CheckList()
     checks.decide(CheckName.PLAN_DIGEST, None)
     for status in statuses:
@@ -130,14 +130,14 @@ def checks_of(*statuses: CheckStatus | Unneeded) -> tuple[MadeCheck, ...]:
 @pytest.mark.parametrize(
     ("statuses", "level"),
     [
-        ([CheckStatus.PASSED, Unneeded.NOT_APPLICABLE], CheckLevel.CONSISTENT),
-        ([Unneeded.NOT_APPLICABLE], CheckLevel.AUTHENTIC),
+        ([CheckStatus.PASSED, NotApplicable.NOT_APPLICABLE], CheckLevel.CONSISTENT),
+        ([NotApplicable.NOT_APPLICABLE], CheckLevel.AUTHENTIC),
         ([CheckStatus.PASSED, CheckStatus.NOT_CHECKED], CheckLevel.AUTHENTIC),
         ([CheckStatus.PASSED, CheckStatus.FAILED], CheckLevel.AUTHENTIC),
     ],
 )
 def test_a_level_needs_a_check_that_passed(
-    statuses: list[CheckStatus | Unneeded], level: CheckLevel
+    statuses: list[CheckStatus | NotApplicable], level: CheckLevel
 ) -> None:
     found = Verification(checks_of(*statuses), CheckLevel.CONSISTENT, None, None)
     assert found.level is level
@@ -156,7 +156,7 @@ def test_no_sealed_statement_says_not_applicable(bare: Path, signer: Signer) -> 
 
 def test_a_check_that_was_made_is_sealed_as_it_is(bare: Path, signer: Signer) -> None:
     for check in made(bare, signer).values():
-        if check.status is not Unneeded.NOT_APPLICABLE:
+        if check.status is not NotApplicable.NOT_APPLICABLE:
             sealed = check.sealed()
             assert sealed is not None
             assert sealed.to_wire() == check.to_json()

@@ -44,7 +44,7 @@ from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels import bound as binding
 from safety_receipts.verify.levels.artifacts import check_artifacts
-from safety_receipts.verify.levels.bound import Holdings, drawn_points
+from safety_receipts.verify.levels.bound import HeldArtifacts, drawn_points
 from safety_receipts.verify.selfcheck.selftest import edit_line
 from safety_receipts.verify.verification import Verification
 
@@ -109,7 +109,7 @@ def held(event: Event, bundle: Path, **settings: Any) -> Verification:
         Bundle(bundle),
         evaluators=TrustSet([event.signer.public]),
         wanted=CheckLevel.BOUND,
-        holdings=Holdings(event.resolved, **settings),
+        held_artifacts=HeldArtifacts(event.resolved, **settings),
     )
 
 

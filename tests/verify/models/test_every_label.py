@@ -24,8 +24,8 @@ from safety_receipts.receipts.keys import generate, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
-from safety_receipts.verify.audit.second_opinion import Asked, ask_again
-from safety_receipts.verify.audit.session import Wish, terms_of
+from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
+from safety_receipts.verify.audit.session import AuditOptions, terms_of
 from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
 
 Receipts = Callable[..., Any]
@@ -203,13 +203,13 @@ def test_what_both_judges_say_of_a_false_record_is_no_agreement(twice_judged: Ev
     judge, agreement = loaded.stack.second_judge, case.receipt.judge_agreement
     assert judge is not None
     assert agreement is not None
-    terms = terms_of(case, Wish(epsilon="0.2"), "5e" * 32)
+    terms = terms_of(case, AuditOptions(epsilon="0.2"), "5e" * 32)
     agreed = [
         (point, record)
         for point, record in twice_judged.entries()
         if record.second_judge is not None and record.second_judge.outcome is record.outcome
     ][:8]
-    asked = Asked(judge, case.renderer)
+    asked = SecondOpinion(judge, case.renderer)
     honest = ask_again(agreed, agreement, terms, asked)
     assert (honest.draws, honest.contradicted) == (8, ())
     false = {agreed[number - 1][0].id for number in (2, 5)}
@@ -237,7 +237,7 @@ def test_an_agreement_off_by_epsilon_is_confirmed_no_more_often_than_the_risk(
     twice_judged: Event,
 ) -> None:
     """Simulated: so many of the recorded agreements are false, drawn in a random order."""
-    terms = terms_of(twice_judged.case(), Wish(epsilon="0.05"), "5e" * 32)
+    terms = terms_of(twice_judged.case(), AuditOptions(epsilon="0.05"), "5e" * 32)
     agreement = JudgeAgreement(points=2000, agreed=1800, second_unscored=0)
     test = agreement_test(agreement, terms)
     assert (test.recorded, test.hidden) == (1800, 100)

@@ -26,9 +26,9 @@ from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.levels.evidence import no_progress
-from safety_receipts.verify.rejudge import Judges, Rejudger, Wishes, rejudged_plan
+from safety_receipts.verify.rejudge import RejudgeOptions, Rejudger, RejudgingJudges, rejudged_plan
 
 Receipts = Callable[..., Any]
 FILES = ("plan.dsse.json", "receipt.dsse.json", "points.jsonl.zst", "responses.jsonl.zst")
@@ -120,7 +120,7 @@ def test_the_new_event_holds_at_every_level_with_and_without_the_old_one(
             Bundle(tmp_path / "b"),
             evaluators=TrustSet([judged.signer.public]),
             wanted=CheckLevel.BOUND,
-            holdings=Holdings(resolved, points=None),
+            held_artifacts=HeldArtifacts(resolved, points=None),
             original=original,
         )
         assert [c.name for c in found.checks if c.status is CheckStatus.FAILED] == []
@@ -283,9 +283,9 @@ def test_a_stop_loses_nothing_and_leaves_no_trace(
             raise KeyboardInterrupt
         return judgements
 
-    rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, Wishes())
+    rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, RejudgeOptions())
     assert rejudger.sealed_before() is None
-    judges = Judges(FaultyJudge(judge, stop), None)
+    judges = RejudgingJudges(FaultyJudge(judge, stop), None)
     with pytest.raises(InterruptedByUserError, match=r"64 of \d+ points are kept"):
         rejudger.run(judges, {}, no_progress)
     assert sorted(path.name for path in (tmp_path / "b").iterdir())[1:] == ["plan.dsse.json"]
@@ -306,11 +306,11 @@ def test_what_the_judge_fails_on_is_not_recorded_unasked(judged: Judged, tmp_pat
     def ill(judgements: list[Judgement]) -> list[Judgement]:
         return [replace(judgements[0], margin=float("nan")), *judgements[1:]]
 
-    judges = Judges(FaultyJudge(judge, ill), None)
-    rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, Wishes())
+    judges = RejudgingJudges(FaultyJudge(judge, ill), None)
+    rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, RejudgeOptions())
     with pytest.raises(IncompleteError, match="the judge failed on 1 of 64"):
         rejudger.run(judges, {}, no_progress)
-    accepting = replace(rejudger, wishes=Wishes(accept_failed=True))
+    accepting = replace(rejudger, options=RejudgeOptions(accept_failed=True))
     sealed = accepting.run(judges, {}, no_progress)
     assert sealed.reasons(Outcome.UNSCORED) == {Reason.JUDGE_ERROR: 2}
 

@@ -25,7 +25,7 @@ from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import RunOptions
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.bound import Holdings
+from safety_receipts.verify.levels.bound import HeldArtifacts
 
 Receipts = Callable[..., Any]
 
@@ -210,7 +210,7 @@ def bound_checks(
         Bundle(bundle),
         evaluators=TrustSet([signer.public]),
         wanted=CheckLevel.BOUND,
-        holdings=Holdings(resolved, points=None),
+        held_artifacts=HeldArtifacts(resolved, points=None),
     )
     return {check.name: (check.status.value, check.detail) for check in found.checks}
 

@@ -15,7 +15,7 @@ from safety_receipts.receipts.model.audit import (
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
-from safety_receipts.verify.audit.statistics.draws import GENERATED, Kind, points_in_order
+from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawKind, points_in_order
 from safety_receipts.verify.audit.statistics.hypotheses import hypothesis_of, kept_outcome
 from safety_receipts.verify.audit.statistics.outcomes import (
     OutcomeTests,
@@ -153,7 +153,7 @@ def draws_problem(
         return "it names no nonce and no beacon value", ""
     tested = audit.method is AuditMethod.REGENERATE
     kinds = [
-        Kind(
+        DrawKind(
             rate.id,
             None if tested else kept_outcome(rate.direction),
             rate.source,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from safety_receipts.receipts.audit_forms import form_key, parse_audit, public_form
-from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, Signed, read_envelope
+from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, SignedStatement, read_envelope
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.documents.versions import predicate_type
 from safety_receipts.receipts.dsse import Envelope
@@ -51,11 +51,11 @@ from safety_receipts.verify.checks import CheckList
 
 def check_audits(
     bundle: Bundle,
-    receipt: Signed[EvaluationStatement] | None,
+    receipt: SignedStatement[EvaluationStatement] | None,
     evaluators: TrustSet,
     auditors: TrustSet,
     checks: CheckList,
-) -> list[AuditSeen]:
+) -> list[AuditSummary]:
     """Add one check for each file in ``audits/``.
 
     Anybody can put a file there, so what no trusted auditor signed is shown and ignored, and
@@ -81,10 +81,10 @@ def check_audits(
             )
         return []
     readable = tuple(audit for audit in signed if _read(audit, receipt, checks))
-    hearing = _Hearing(bundle, receipt, readable)
+    signed_audits = _SignedAudits(bundle, receipt, readable)
     seen = []
     for audit in readable:
-        status, detail = _judge(hearing, audit)
+        status, detail = _judge(signed_audits, audit)
         by_evaluator = audit.envelope.signed_by(evaluators)
         own = bool(by_evaluator or receipt.envelope.signed_by(TrustSet(audit.keys)))
         checks.add(
@@ -94,24 +94,26 @@ def check_audits(
             about=_short(audit.path),
         )
         if audit.result is not None:
-            scope = _scope(hearing, audit.result)
+            scope = _scope(signed_audits, audit.result)
             seen.append(
-                AuditSeen(audit.envelope, audit.keys, audit.result, status, scope, self_audit=own)
+                AuditSummary(
+                    audit.envelope, audit.keys, audit.result, status, scope, self_audit=own
+                )
             )
     return seen
 
 
-def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_Trusted]:
+def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_TrustedAudit]:
     """Return what trusted auditors signed; say of other files that they do not count.
 
     A flood of files can hide an audit no better than its removal can.
     """
-    found: list[_Trusted] = []
+    found: list[_TrustedAudit] = []
     files = bundle.audit_files()
     ignored = 0
     for path in files[:_MOST_READ]:
         audit = _trusted(path, auditors)
-        if isinstance(audit, _Trusted):
+        if isinstance(audit, _TrustedAudit):
             found.append(audit)
             continue
         ignored += 1
@@ -125,7 +127,7 @@ def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_Trus
     return found
 
 
-def _trusted(path: Path, auditors: TrustSet) -> _Trusted | str:
+def _trusted(path: Path, auditors: TrustSet) -> _TrustedAudit | str:
     """Return what a trusted auditor signed, or why a file does not count."""
     if not len(auditors):
         return "no trusted auditor was given (--trust-auditor)"
@@ -138,7 +140,7 @@ def _trusted(path: Path, auditors: TrustSet) -> _Trusted | str:
         return "not signed by a trusted auditor (--trust-auditor)"
     if path.name != f"{envelope.digest}.dsse.json":
         return "is not named by its digest: a copy of another?"
-    return _Trusted(path, envelope, keys)
+    return _TrustedAudit(path, envelope, keys)
 
 
 _MOST_NAMED: Final = 100
@@ -156,7 +158,7 @@ def _name(path: Path) -> str:
 
 
 @dataclass
-class _Trusted:
+class _TrustedAudit:
     """A statement that a trusted auditor signed."""
 
     path: Path
@@ -167,20 +169,20 @@ class _Trusted:
     kind: str = ""
     """The predicate's type."""
 
-    def same_auditor(self, other: _Trusted) -> bool:
+    def same_auditor(self, other: _TrustedAudit) -> bool:
         """Say whether a key signed both."""
         return any(key.keyid == one.keyid for key in self.keys for one in other.keys)
 
 
 @dataclass(frozen=True)
-class _Hearing:
+class _SignedAudits:
     """What trusted auditors signed about a receipt, side by side."""
 
     bundle: Bundle
-    receipt: Signed[EvaluationStatement]
-    audits: tuple[_Trusted, ...]
+    receipt: SignedStatement[EvaluationStatement]
+    audits: tuple[_TrustedAudit, ...]
 
-    def start_of(self, audit: _Trusted) -> _Trusted | None:
+    def start_of(self, audit: _TrustedAudit) -> _TrustedAudit | None:
         """Return the announcement that a result names, if its auditor made it."""
         if audit.result is None:
             return None
@@ -189,31 +191,31 @@ class _Hearing:
             return None
         return start if start.same_auditor(audit) else None
 
-    def full_of(self, audit: _Trusted) -> _Trusted | None:
+    def full_of(self, audit: _TrustedAudit) -> _TrustedAudit | None:
         """Return the full form, by the same auditor, of a public form; None: it is not here."""
         if not isinstance(audit.result, PublicAuditPredicate):
             return None
         found = self._by_public_form.get(form_key(audit.result), ())
         return next((one for one in found if one.same_auditor(audit)), None)
 
-    def named_by(self, public: PublicAuditPredicate) -> _Trusted | None:
+    def named_by(self, public: PublicAuditPredicate) -> _TrustedAudit | None:
         """Return the full form that a public form names, whoever signed it, if it is here."""
         return None if public.full is None else self._by_digest.get(public.full)
 
     @cached_property
-    def _by_digest(self) -> dict[Sha256, _Trusted]:
+    def _by_digest(self) -> dict[Sha256, _TrustedAudit]:
         return {one.envelope.digest: one for one in self.audits}
 
     @cached_property
-    def _by_public_form(self) -> dict[str, list[_Trusted]]:
-        found: dict[str, list[_Trusted]] = {}
+    def _by_public_form(self) -> dict[str, list[_TrustedAudit]]:
+        found: dict[str, list[_TrustedAudit]] = {}
         for one in self.audits:
             if isinstance(one.result, AuditPredicate):
                 form = form_key(public_form(one.result, one.envelope.digest))
                 found.setdefault(form, []).append(one)
         return found
 
-    def results_of(self, start: _Trusted) -> list[_Trusted]:
+    def results_of(self, start: _TrustedAudit) -> list[_TrustedAudit]:
         """Return its auditor's results of an announcement, that one first which counts.
 
         An announcement has one result.  Two come about where two processes go on with one
@@ -223,8 +225,8 @@ class _Hearing:
         return self._results.get(start.envelope.digest, [])
 
     @cached_property
-    def _results(self) -> dict[Sha256, list[_Trusted]]:
-        found: dict[Sha256, list[tuple[int, str, Sha256, _Trusted]]] = {}
+    def _results(self) -> dict[Sha256, list[_TrustedAudit]]:
+        found: dict[Sha256, list[tuple[int, str, Sha256, _TrustedAudit]]] = {}
         for one in self.audits:
             start = self.start_of(one)
             if start is None or one.result is None or self.full_of(one) is not None:
@@ -237,7 +239,7 @@ class _Hearing:
             for start, results in found.items()
         }
 
-    def starts_known_to(self, audit: _Trusted) -> int:
+    def starts_known_to(self, audit: _TrustedAudit) -> int:
         """Return how many announcements its auditor must have known of at a result's end.
 
         Moments are told to the second: one of the very second it ended may have come after.
@@ -252,7 +254,9 @@ class _Hearing:
         )
 
 
-def _read(audit: _Trusted, receipt: Signed[EvaluationStatement], checks: CheckList) -> bool:
+def _read(
+    audit: _TrustedAudit, receipt: SignedStatement[EvaluationStatement], checks: CheckList
+) -> bool:
     """Parse a statement into ``audit``; say whether it is one about this receipt."""
     try:
         kind = predicate_type(audit.envelope.payload, file=audit.path)
@@ -302,33 +306,35 @@ def _broken(result: Result) -> str | None:
     return next((printable(f"{check.name}: {check.detail}") for check in failed), None)
 
 
-def _scope(hearing: _Hearing, result: Result) -> Scope:
-    receipt = hearing.receipt.statement.predicate
+def _scope(signed_audits: _SignedAudits, result: Result) -> Scope:
+    receipt = signed_audits.receipt.statement.predicate
     return scope_of(
         receipt, result.conditions, draws=draws_of(result), replayed=points_replayed(result)
     )
 
 
-def _judge(hearing: _Hearing, audit: _Trusted) -> tuple[CheckStatus, str]:
+def _judge(signed_audits: _SignedAudits, audit: _TrustedAudit) -> tuple[CheckStatus, str]:
     """Return how the check of one audit of this receipt ends, and what to say of it."""
     if audit.start is not None:
-        return _judge_start(hearing, audit, audit.start)
+        return _judge_start(signed_audits, audit, audit.start)
     result = audit.result
     assert result is not None  # a statement is one or the other
-    problem, followed = _problem(hearing, audit, result)
+    problem, followed = _problem(signed_audits, audit, result)
     if problem is not None:
         return CheckStatus.FAILED, problem
-    return _beside_others(hearing, audit) or _judge_result(hearing, result, followed)
+    return _beside_others(signed_audits, audit) or _judge_result(signed_audits, result, followed)
 
 
-def _beside_others(hearing: _Hearing, audit: _Trusted) -> tuple[CheckStatus, str] | None:
+def _beside_others(
+    signed_audits: _SignedAudits, audit: _TrustedAudit
+) -> tuple[CheckStatus, str] | None:
     """Return what becomes of a result that does not count beside another, or None."""
-    full = hearing.full_of(audit)
+    full = signed_audits.full_of(audit)
     if full is not None:
         return CheckStatus.PASSED, f"the public form of {_name(full.path)}"
-    start = hearing.start_of(audit)
+    start = signed_audits.start_of(audit)
     assert start is not None  # or there were a problem
-    counts = hearing.results_of(start)[0]
+    counts = signed_audits.results_of(start)[0]
     if counts is audit or counts.result is None:
         return None
     return CheckStatus.NOT_CHECKED, (
@@ -337,24 +343,28 @@ def _beside_others(hearing: _Hearing, audit: _Trusted) -> tuple[CheckStatus, str
     )
 
 
-def _judge_result(hearing: _Hearing, result: Result, followed: str) -> tuple[CheckStatus, str]:
+def _judge_result(
+    signed_audits: _SignedAudits, result: Result, followed: str
+) -> tuple[CheckStatus, str]:
     broken = _broken(result)
     if broken is not None:
         return CheckStatus.FAILED, f"a trusted auditor found that it does not follow: {broken}"
-    detail = f"{_words(result, _scope(hearing, result))} {_terms(result, followed)}"
+    detail = f"{_words(result, _scope(signed_audits, result))} {_terms(result, followed)}"
     if result.verdict is AuditVerdict.REFUTED:
         return CheckStatus.FAILED, f"a trusted auditor refutes this receipt: {detail}"
     inconclusive = result.verdict is AuditVerdict.INCONCLUSIVE
     return CheckStatus.NOT_CHECKED if inconclusive else CheckStatus.PASSED, detail
 
 
-def _problem(hearing: _Hearing, audit: _Trusted, result: Result) -> tuple[str | None, str]:
+def _problem(
+    signed_audits: _SignedAudits, audit: _TrustedAudit, result: Result
+) -> tuple[str | None, str]:
     """Return what is wrong with a result, or None; and what was recomputed."""
-    receipt = hearing.receipt.statement.predicate
-    start = hearing.start_of(audit)
+    receipt = signed_audits.receipt.statement.predicate
+    start = signed_audits.start_of(audit)
     if start is None or start.start is None:
         return "its announcement (audit-start, by the same auditor) is not here", ""
-    if result.known_starts < hearing.starts_known_to(audit):
+    if result.known_starts < signed_audits.starts_known_to(audit):
         return "states fewer announcements of its auditor than are here", ""
     problem = _unlike(audit, start) or next(result_problems(result, start.start, receipt), None)
     if problem is None and start.kind == AUDIT_START_TYPE:
@@ -363,15 +373,19 @@ def _problem(hearing: _Hearing, audit: _Trusted, result: Result) -> tuple[str | 
         return problem, ""
     if isinstance(result, PublicAuditPredicate):
         said = "public form: counts and p-values are the auditor's word"
-        full = hearing.named_by(result)
-        if full is not None and hearing.full_of(audit) is None:
+        full = signed_audits.named_by(result)
+        if full is not None and signed_audits.full_of(audit) is None:
             return f"is not what follows from the full form that it names, {_name(full.path)}", ""
         return next(public_problems(result, receipt), None), said
     problem = next(arithmetic_problems(result, receipt), None)
-    return (problem, "") if problem is not None else draws_problem(result, receipt, hearing.bundle)
+    return (
+        (problem, "")
+        if problem is not None
+        else draws_problem(result, receipt, signed_audits.bundle)
+    )
 
 
-def _unlike(audit: _Trusted, start: _Trusted) -> str | None:
+def _unlike(audit: _TrustedAudit, start: _TrustedAudit) -> str | None:
     """Return what is wrong with the version of a full form, whose announcement is of another."""
     if isinstance(audit.result, PublicAuditPredicate):
         return None
@@ -410,18 +424,18 @@ def _terms(result: Result, followed: str) -> str:
 
 
 def _judge_start(
-    hearing: _Hearing, audit: _Trusted, start: AuditStartPredicate
+    signed_audits: _SignedAudits, audit: _TrustedAudit, start: AuditStartPredicate
 ) -> tuple[CheckStatus, str]:
-    problem = next(start_problems(start, hearing.receipt.statement.predicate), None)
+    problem = next(start_problems(start, signed_audits.receipt.statement.predicate), None)
     if problem is not None:
         return CheckStatus.FAILED, problem
-    if not hearing.results_of(audit):
+    if not signed_audits.results_of(audit):
         return CheckStatus.NOT_CHECKED, "announced, and no result is here"
     return CheckStatus.PASSED, "announced"
 
 
 @dataclass(frozen=True)
-class AuditSeen:
+class AuditSummary:
     """A trusted auditor's result, as a program reads it."""
 
     envelope: Envelope

@@ -16,7 +16,7 @@ from safety_receipts.verify.challenge import draw_order
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DrawKind:
     """Which points are drawn from."""
 
     condition: ConditionId | None
@@ -29,12 +29,12 @@ class Kind:
     """Whether they are benign controls, where no source is named; else of role ``harmful``."""
 
 
-GENERATED: Final = Kind(None, None)
+GENERATED: Final = DrawKind(None, None)
 """All points that have a response, benign controls included: the model's, all of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawablePoint:
     """A point that can be drawn."""
 
     id: Sha256
@@ -46,10 +46,10 @@ class Drawn:
 def points_in_order(
     bundle: Bundle,
     receipt: EvaluationPredicate,
-    kinds: Collection[Kind],
+    kinds: Collection[DrawKind],
     challenge: tuple[Sha256, str],
     sample: int = 0,
-) -> dict[Kind, list[Drawn]]:
+) -> dict[DrawKind, list[DrawablePoint]]:
     """Return the points of some conditions and outcomes in the order of a challenge.
 
     Args:
@@ -64,7 +64,7 @@ def points_in_order(
         IntegrityError: The evidence lines do not have the receipt's root.
     """
     roles = {source.name: source.role for source in receipt.queries}
-    found: dict[Kind, dict[Sha256, int]] = {kind: {} for kind in kinds}
+    found: dict[DrawKind, dict[Sha256, int]] = {kind: {} for kind in kinds}
     path = bundle.folder / POINTS
     for number, line in bundle.sealed_lines(receipt.evidence):
         point = parse_point(line, number, path)
@@ -75,15 +75,15 @@ def points_in_order(
         control = roles.get(point.source) is QueryRole.BENIGN_CONTROL
         for outcome in (point.outcome, None):
             for kind in (
-                Kind(point.condition, outcome, control=control),
-                Kind(point.condition, outcome, point.source),
+                DrawKind(point.condition, outcome, control=control),
+                DrawKind(point.condition, outcome, point.source),
             ):
                 if (index := found.get(kind)) is not None:
                     index[point.id] = point.index
     if GENERATED in found:
         found[GENERATED] = _first(found[GENERATED], challenge, sample)
     return {
-        kind: [Drawn(id_, index[id_]) for id_ in draw_order(*challenge, index)]
+        kind: [DrawablePoint(id_, index[id_]) for id_ in draw_order(*challenge, index)]
         for kind, index in found.items()
     }
 

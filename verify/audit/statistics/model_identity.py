@@ -33,7 +33,7 @@ _POWER_PERMUTATIONS: Final = 499
 
 
 @dataclass(frozen=True)
-class Responses:
+class ResponseMargins:
     """Clipped margins of some responses."""
 
     sums: NDArray[np.float64]
@@ -45,21 +45,21 @@ class Responses:
         """Return the mean over all tokens."""
         return float(self.sums.sum() / self.tokens.sum())
 
-    def chosen(self, index: NDArray[np.int64]) -> Responses:
+    def chosen(self, index: NDArray[np.int64]) -> ResponseMargins:
         """Return some of them."""
-        return Responses(self.sums[index], self.tokens[index])
+        return ResponseMargins(self.sums[index], self.tokens[index])
 
 
-def responses_of(statistics: Sequence[Statistics]) -> Responses:
+def responses_of(statistics: Sequence[Statistics]) -> ResponseMargins:
     """Return replayed responses as the test takes them."""
-    return Responses(
+    return ResponseMargins(
         np.array([one.clipped for one in statistics]),
         np.array([one.tokens for one in statistics], np.float64),
     )
 
 
 def permutation_p(
-    drawn: Responses, honest: Responses, seed: int, permutations: int = PERMUTATIONS
+    drawn: ResponseMargins, honest: ResponseMargins, seed: int, permutations: int = PERMUTATIONS
 ) -> Fraction:
     """Return the p-value of drawn responses' mean being no larger than honest ones'.
 
@@ -136,7 +136,7 @@ def default_identity_test(
     )
 
 
-def power(alternative: Responses, honest: Responses, size: int, seed: int) -> Fraction:
+def power(alternative: ResponseMargins, honest: ResponseMargins, size: int, seed: int) -> Fraction:
     """Return how often the test fails samples of another model's responses.
 
     Args:
@@ -163,5 +163,5 @@ def power(alternative: Responses, honest: Responses, size: int, seed: int) -> Fr
     return Fraction(seen, REPEATS)
 
 
-def _of_wire(sums: Sequence[str], tokens: Sequence[int]) -> Responses:
-    return Responses(np.array([float(one) for one in sums]), np.array(tokens, np.float64))
+def _of_wire(sums: Sequence[str], tokens: Sequence[int]) -> ResponseMargins:
+    return ResponseMargins(np.array([float(one) for one in sums]), np.array(tokens, np.float64))

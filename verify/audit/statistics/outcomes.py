@@ -30,7 +30,7 @@ from safety_receipts.verify.audit.statistics.risk_limit import (
 )
 
 if TYPE_CHECKING:  # it loads what replays points, which a reader of audits may not have
-    from safety_receipts.verify.audit.statistics.replayed import Replayed
+    from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 CONTRADICTED_LEVEL: Final = Fraction(1, 100)
 """Level at which contradictions keep an audit from confirming anything: an honest record with
@@ -87,7 +87,7 @@ def false_needed(generated: int, epsilon: Fraction) -> int:
 
 
 def outcome_replays(
-    identified: Sequence[Replayed], receipt: EvaluationPredicate, epsilon: Fraction
+    identified: Sequence[ReplayedPoint], receipt: EvaluationPredicate, epsilon: Fraction
 ) -> OutcomeReplays:
     """Return what replays say of recorded outcomes.
 

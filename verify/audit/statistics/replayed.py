@@ -12,7 +12,7 @@ from safety_receipts.verify.audit.statistics.plausibility import Statistics
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayedPoint:
     """What a replay says of one point."""
 
     id: Sha256

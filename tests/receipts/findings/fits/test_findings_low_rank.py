@@ -17,11 +17,11 @@ from safety_receipts.receipts.findings.fits import lack_of_fit as lack_module
 from safety_receipts.receipts.findings.fits.clusters import Clusters
 from safety_receipts.receipts.findings.fits.logit import newton
 from safety_receipts.receipts.findings.fits.low_rank import low_rank
-from safety_receipts.receipts.findings.fits.study import Estimate, Study
+from safety_receipts.receipts.findings.fits.study import Estimate, StudyPoints
 from safety_receipts.receipts.findings.joint import joint_findings
 from safety_receipts.receipts.findings.total import total_finding
 from safety_receipts.receipts.model.demonstrations import Ordering
-from safety_receipts.verify.compare.interaction import Cells, _joined
+from safety_receipts.verify.compare.interaction import FittedCells, _joined
 
 DIGEST = Sha256("0" * 64)
 
@@ -35,7 +35,7 @@ def grid(side: int) -> list[Mixture]:
     ]
 
 
-def studied(side: int, queries: int, draws: int, block: int) -> Study:
+def studied(side: int, queries: int, draws: int, block: int) -> StudyPoints:
     """Return a study of a grid, whose queries share lists by blocks."""
     plan = synthetic_plan(grid(side), {"alpha": queries}, draws=draws)
     shared = plan.demonstrations.model_copy(
@@ -43,7 +43,7 @@ def studied(side: int, queries: int, draws: int, block: int) -> Study:
     )
     plan = plan.model_copy(update={"demonstrations": shared})
     points = (point for point, _ in synthetic_points(plan, DIGEST))
-    return Study(observe(points, plan), newton)
+    return StudyPoints(observe(points, plan), newton)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_no_matrix_of_all_conditions_by_all(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(sizes) <= 30
 
 
-def joined_one_by_one(parts: list[Cells], places: list[list[int]], rows: int) -> np.ndarray:
+def joined_one_by_one(parts: list[FittedCells], places: list[list[int]], rows: int) -> np.ndarray:
     """Merge request by request, as it is defined."""
     numbers = np.arange(rows, dtype=np.int64)
     for cells, at in zip(parts, places, strict=True):
@@ -133,7 +133,7 @@ def test_requests_that_either_plan_joins(data: st.DataObject) -> None:
     nothing = np.zeros((1, 1))
     clusters = Clusters(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
     estimate = Estimate(nothing[0], nothing[:, :, None], nothing, clusters, nothing[0])
-    empty = Cells(estimate, nothing, np.zeros(0, np.int64), nothing, DIGEST)  # type: ignore[arg-type]
+    empty = FittedCells(estimate, nothing, np.zeros(0, np.int64), nothing, DIGEST)  # type: ignore[arg-type]
     parts, places = [], []
     for _ in range(2):
         at = data.draw(st.lists(st.integers(0, rows - 1), min_size=1, unique=True))

@@ -27,27 +27,27 @@ from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.verify.audit.claims import claims_of
 from safety_receipts.verify.audit.journal import AuditJournal
 from safety_receipts.verify.audit.replay import Entry
-from safety_receipts.verify.audit.report import Circumstances, audit_statement, guarantee
+from safety_receipts.verify.audit.report import AuditDetails, audit_statement, guarantee
 from safety_receipts.verify.audit.run import (
-    Announced,
+    AnnouncedAudit,
     Audit,
-    Evidence,
+    AuditEvidence,
     announce,
     own_audits,
     unfinished_audits,
     verdict_of,
 )
-from safety_receipts.verify.audit.session import Case, Wish, begin, terms_of
+from safety_receipts.verify.audit.session import AuditOptions, AuditSubject, begin, terms_of
 from safety_receipts.verify.audit.statistics.feasibility import Feasibility, together
 from safety_receipts.verify.audit.statistics.model_identity import default_identity_test
 from safety_receipts.verify.audit.statistics.plausibility import DefaultPlausibility, Statistics
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.scope import Scope, name_of, scope_of
 from safety_receipts.verify.challenge import draw_order
 from safety_receipts.verify.present.audit import show_feasibility
 
 NONCE = "5e" * 32
-WISH = Wish(epsilon="0.2", identity_points=0, pooled=True)
+OPTIONS = AuditOptions(epsilon="0.2", identity_points=0, pooled=True)
 """No points for the identity: what is drawn for the rates of conditions alone."""
 LIMITS = DefaultPlausibility.between(Dtype.FLOAT32, Dtype.FLOAT32)
 PASSED = default_identity_test([Statistics(0.0, 0.0, 7)], LIMITS)
@@ -71,13 +71,13 @@ class Replays:
     ruled_out: bool = False
     asked: list[Point] = field(default_factory=list)
 
-    def __call__(self, entries: Sequence[Entry]) -> list[Replayed]:
+    def __call__(self, entries: Sequence[Entry]) -> list[ReplayedPoint]:
         self.asked += [point for point, _ in entries]
         return [self._replayed(point) for point, _ in entries]
 
-    def _replayed(self, point: Point) -> Replayed:
+    def _replayed(self, point: Point) -> ReplayedPoint:
         meant = not self.controls_only or point.source == "open-crafts"
-        return Replayed(
+        return ReplayedPoint(
             point.id,
             point.condition,
             point.outcome,
@@ -93,12 +93,12 @@ def ignore(done: int, total: int) -> None:
 
 
 def audited(
-    event: Event, folder: Path, wish: Wish = WISH, replays: Replays | None = None
+    event: Event, folder: Path, options: AuditOptions = OPTIONS, replays: Replays | None = None
 ) -> tuple[Audit, Replays]:
     """Run an audit to its end."""
-    case, replays = event.case(), replays or Replays()
-    announced = announce(terms_of(case, wish, NONCE), generate(), folder)
-    audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
+    subject, replays = event.subject(), replays or Replays()
+    announced = announce(terms_of(subject, options, NONCE), generate(), folder)
+    audit = Audit(announced, subject.receipt, AuditEvidence(subject.bundle, subject.receipt))
     digest = announced.envelope.digest
     journal = AuditJournal(folder / AUDITS / f"{digest}.replayed.jsonl", digest, {}, generate())
     audit.run(NONCE, journal, replays, ignore)
@@ -149,7 +149,7 @@ def test_it_draws_the_first_of_the_challenge_s_order_and_no_control(
 def test_the_models_identity_is_tested_on_a_sample_of_all_responses(
     event: Event, tmp_path: Path
 ) -> None:
-    audit, replays = audited(event, tmp_path, replace(WISH, identity_points=60))
+    audit, replays = audited(event, tmp_path, replace(OPTIONS, identity_points=60))
     receipt = Bundle(event.bundle).receipt_envelope.digest
     every = draw_order(receipt, NONCE, [point.id for point in Bundle(event.bundle).points()])
     assert [one.id for one in audit.identified] == every[:60]
@@ -160,21 +160,21 @@ def test_the_models_identity_is_tested_on_a_sample_of_all_responses(
     # What was drawn for a rate is not replayed again.
     assert len(replays.asked) == audit.points < len(audit.drawn) + 60
     assert verdict_of(audit, PASSED) is AuditVerdict.CONFIRMED
-    few, _ = audited(event, tmp_path / "few", replace(WISH, identity_points=49))
+    few, _ = audited(event, tmp_path / "few", replace(OPTIONS, identity_points=49))
     assert verdict_of(few, PASSED) is AuditVerdict.INCONCLUSIVE
 
 
 def test_no_point_is_spent_on_the_identity_behind_a_refuted_rate(
     event: Event, tmp_path: Path
 ) -> None:
-    audit, _ = audited(event, tmp_path, replace(WISH, identity_points=60), Replays(hard=True))
+    audit, _ = audited(event, tmp_path, replace(OPTIONS, identity_points=60), Replays(hard=True))
     assert audit.identified == []
     assert verdict_of(audit, None) is AuditVerdict.REFUTED
 
 
 def test_the_other_direction_draws_compliances(event: Event, tmp_path: Path) -> None:
-    wish = replace(WISH, directions=tuple(Direction))
-    audit, _ = audited(event, tmp_path, wish)
+    options = replace(OPTIONS, directions=tuple(Direction))
+    audit, _ = audited(event, tmp_path, options)
     orders = {
         Direction.NOT_UNDERSTATED: expected_order(event, Outcome.REFUSED),
         Direction.NOT_OVERSTATED: expected_order(event, Outcome.COMPLIED),
@@ -193,7 +193,7 @@ def test_the_other_direction_draws_compliances(event: Event, tmp_path: Path) -> 
 def test_a_budget_is_shared_and_never_exceeded(
     event: Event, tmp_path: Path, budget: int, wrong: bool
 ) -> None:
-    audit, replays = audited(event, tmp_path, replace(WISH, max_points=budget), Replays(wrong))
+    audit, replays = audited(event, tmp_path, replace(OPTIONS, max_points=budget), Replays(wrong))
     drawn = [len(claim.replayed) for claim in audit.claims]
     assert sum(drawn) == len(replays.asked) == budget
     assert max(drawn) - min(drawn) <= 1
@@ -224,7 +224,7 @@ def test_without_the_model_s_identity_nothing_is_confirmed(event: Event, tmp_pat
     assert verdict_of(audit, None) is AuditVerdict.INCONCLUSIVE
 
 
-SAMPLED = replace(WISH, epsilon="0.04", identity_points=168)
+SAMPLED = replace(OPTIONS, epsilon="0.04", identity_points=168)
 """Every response is replayed, and no claim is made of benign controls; 8 of them are 5 % of all."""
 
 
@@ -260,16 +260,16 @@ def test_hard_contradictions_of_the_identity_s_replays_refute(event: Event, tmp_
 def test_one_label_that_no_rule_gives_refutes_whatever_epsilon_is(
     event: Event, tmp_path: Path, controls_only: bool
 ) -> None:
-    wish = replace(SAMPLED, epsilon="0.5")
+    options = replace(SAMPLED, epsilon="0.5")
     lie = Replays(hard=True, ruled_out=True, controls_only=controls_only)
-    audit, _ = audited(event, tmp_path, wish, lie)
+    audit, _ = audited(event, tmp_path, options, lie)
     assert verdict_of(audit, PASSED) is AuditVerdict.REFUTED
     said = guarantee(audit, AuditVerdict.REFUTED, 1)
     assert "that the judge's rule does not give to the recorded text" in said
 
 
 def test_every_recorded_rate_is_audited_unless_told_otherwise(event: Event, tmp_path: Path) -> None:
-    audit, _ = audited(event, tmp_path, replace(WISH, pooled=False))
+    audit, _ = audited(event, tmp_path, replace(OPTIONS, pooled=False))
     claims = [(str(name_of(claim.rate)), claim.rate.direction) for claim in audit.claims]
     first, second = (condition.id for condition in audit.receipt.conditions)
     assert claims == [
@@ -308,9 +308,9 @@ def test_it_is_said_before_how_often_all_claims_together_are_confirmed(
     event: Event, share: float, said: bool
 ) -> None:
     """In a small part one point that looks contradicted by mere noise is a share of ε."""
-    case = event.case()
-    terms = terms_of(case, replace(WISH, pooled=False), NONCE)
-    claims = claims_of(case.receipt, terms.rates, terms)
+    subject = event.subject()
+    terms = terms_of(subject, replace(OPTIONS, pooled=False), NONCE)
+    claims = claims_of(subject.receipt, terms.rates, terms)
     sure = Feasibility(budget=9, least=3, median=3, mean=3.0, confirmed=1.0)
     doubtful = replace(sure, confirmed=share)
     told = [(claim, doubtful if number == 1 else sure) for number, claim in enumerate(claims)]
@@ -325,14 +325,14 @@ def test_it_is_said_before_how_often_all_claims_together_are_confirmed(
 
 def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path: Path) -> None:
     bundle = event.copy(tmp_path / "bundle")
-    case = event.case(bundle)
-    announced = announce(terms_of(case, WISH, NONCE), generate(), tmp_path)
+    subject = event.subject(bundle)
+    announced = announce(terms_of(subject, OPTIONS, NONCE), generate(), tmp_path)
 
     def swap(point: Point, record: RestrictedRecord) -> Entry:
         return point, record.model_copy(update={"salt": "0" * 64})
 
     seal_again(bundle, event.signer, swap)
-    audit = Audit(announced, case.receipt, Evidence(Bundle(bundle), case.receipt))
+    audit = Audit(announced, subject.receipt, AuditEvidence(Bundle(bundle), subject.receipt))
     journal = AuditJournal(tmp_path / "journal", announced.envelope.digest, {}, generate())
     with pytest.raises(IntegrityError, match="do not have the receipt's root"):
         audit.run(NONCE, journal, Replays(), ignore)
@@ -342,35 +342,35 @@ def test_an_auditor_s_own_announcements_count_and_nobody_else_s(
     event: Event, tmp_path: Path
 ) -> None:
     """Nor does a result in somebody else's name make one finished."""
-    case, mine, theirs = event.case(), generate(), generate()
-    first = announce(terms_of(case, WISH, NONCE), mine, tmp_path)
-    announce(terms_of(case, WISH, "6f" * 32), theirs, tmp_path)
+    subject, mine, theirs = event.subject(), generate(), generate()
+    first = announce(terms_of(subject, OPTIONS, NONCE), mine, tmp_path)
+    announce(terms_of(subject, OPTIONS, "6f" * 32), theirs, tmp_path)
     (tmp_path / AUDITS / "junk.dsse.json").write_text("{}", "utf-8")
     folders = [tmp_path, tmp_path, tmp_path / "none"]
-    digests = [one.envelope.digest for one in own_audits(case.digest, mine, folders)]
+    digests = [one.envelope.digest for one in own_audits(subject.digest, mine, folders)]
     assert digests == [first.envelope.digest]
     assert own_audits(Sha256("1" * 64), mine, folders) == []
-    result = _result(case, first).to_wire()
+    result = _result(subject, first).to_wire()
     BundleWriter(tmp_path).write_audit(sign(result, theirs))
-    assert len(unfinished_audits(case.digest, mine, folders)) == 1
+    assert len(unfinished_audits(subject.digest, mine, folders)) == 1
     BundleWriter(tmp_path).write_audit(sign(result, mine))
-    assert unfinished_audits(case.digest, mine, folders) == []
+    assert unfinished_audits(subject.digest, mine, folders) == []
 
 
-def _result(case: Case, announced: Announced) -> AuditStatement:
-    audit = Audit(announced, case.receipt, Evidence(case.bundle, case.receipt))
-    told = Circumstances(
+def _result(subject: AuditSubject, announced: AnnouncedAudit) -> AuditStatement:
+    audit = Audit(announced, subject.receipt, AuditEvidence(subject.bundle, subject.receipt))
+    told = AuditDetails(
         identity=None,
         checks=(),
-        environment=case.receipt.environment,
+        environment=subject.receipt.environment,
         second_judge=None,
         known_starts=1,
     )
-    return audit_statement(announced, audit, case.receipt, told)
+    return audit_statement(announced, audit, subject.receipt, told)
 
 
-def begun(event: Event, signer: Signer, folder: Path, wish: Wish) -> tuple[str, bool]:
-    announced, before = begin(event.case(), wish, signer, folder)
+def begun(event: Event, signer: Signer, folder: Path, options: AuditOptions) -> tuple[str, bool]:
+    announced, before = begin(event.subject(), options, signer, folder)
     assert announced.envelope.signed_by(trust(signer))
     return announced.envelope.digest, before
 
@@ -379,35 +379,39 @@ BEACON = BeaconRound(chain="drand-quicknet", round=10**9)
 
 
 @pytest.mark.parametrize(
-    "wish",
-    [WISH, replace(WISH, nonce=NONCE), replace(WISH, beacon=BEACON)],
+    "options",
+    [OPTIONS, replace(OPTIONS, nonce=NONCE), replace(OPTIONS, beacon=BEACON)],
     ids=["fresh", "by-hand", "beacon"],
 )
-def test_an_unfinished_audit_is_gone_on_with(event: Event, tmp_path: Path, wish: Wish) -> None:
+def test_an_unfinished_audit_is_gone_on_with(
+    event: Event, tmp_path: Path, options: AuditOptions
+) -> None:
     signer = generate()
-    digest, before = begun(event, signer, tmp_path, wish)
+    digest, before = begun(event, signer, tmp_path, options)
     assert not before
-    assert begun(event, signer, tmp_path, wish) == (digest, True)
+    assert begun(event, signer, tmp_path, options) == (digest, True)
     # How it draws need not be said again.
-    assert begun(event, signer, tmp_path, WISH) == (digest, True)
+    assert begun(event, signer, tmp_path, OPTIONS) == (digest, True)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        replace(WISH, epsilon="0.1"),
-        replace(WISH, alpha="0.1"),
-        replace(WISH, conditions=("h0-*",)),
-        replace(WISH, directions=(Direction.NOT_OVERSTATED,)),
-        replace(WISH, max_points=9),
-        replace(WISH, nonce="7a" * 32),
-        replace(WISH, beacon=BEACON),
+        replace(OPTIONS, epsilon="0.1"),
+        replace(OPTIONS, alpha="0.1"),
+        replace(OPTIONS, conditions=("h0-*",)),
+        replace(OPTIONS, directions=(Direction.NOT_OVERSTATED,)),
+        replace(OPTIONS, max_points=9),
+        replace(OPTIONS, nonce="7a" * 32),
+        replace(OPTIONS, beacon=BEACON),
     ],
     ids=["epsilon", "alpha", "conditions", "direction", "budget", "nonce", "beacon"],
 )
-@pytest.mark.parametrize("first", [WISH, replace(WISH, nonce=NONCE)], ids=["fresh", "by-hand"])
+@pytest.mark.parametrize(
+    "first", [OPTIONS, replace(OPTIONS, nonce=NONCE)], ids=["fresh", "by-hand"]
+)
 def test_other_terms_are_another_audit(
-    event: Event, tmp_path: Path, first: Wish, other: Wish
+    event: Event, tmp_path: Path, first: AuditOptions, other: AuditOptions
 ) -> None:
     """Else a lenient challenge could be fished for by starting over."""
     signer = generate()
@@ -422,13 +426,13 @@ def test_other_terms_are_another_audit(
 
 def test_a_replay_needs_pinned_weights(event: Event) -> None:
     """Of a model behind an API the plan lists no files: whose weights would be confirmed?"""
-    case = event.case()
-    served = case.plan.checkpoint.model_copy(update={"files": ()})
-    unpinned = replace(case, plan=case.plan.model_copy(update={"checkpoint": served}))
+    subject = event.subject()
+    served = subject.plan.checkpoint.model_copy(update={"files": ()})
+    unpinned = replace(subject, plan=subject.plan.model_copy(update={"checkpoint": served}))
     with pytest.raises(IncompleteError, match="lists no files of the model") as caught:
-        terms_of(unpinned, WISH, NONCE)
+        terms_of(unpinned, OPTIONS, NONCE)
     assert "--regenerate" in caught.value.one_line()
-    announced = terms_of(unpinned, replace(WISH, regenerate=True), NONCE)
+    announced = terms_of(unpinned, replace(OPTIONS, regenerate=True), NONCE)
     assert announced.method is AuditMethod.REGENERATE
 
 

@@ -35,9 +35,9 @@ from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.runner.engines.engine import Engine, Margins
 from safety_receipts.verify.audit.conduct import Auditor, conduct
 from safety_receipts.verify.audit.journal import AuditJournal
-from safety_receipts.verify.audit.session import Wish, begin
+from safety_receipts.verify.audit.session import AuditOptions, begin
 from safety_receipts.verify.audit.statistics.plausibility import Statistics
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.integrity import verify_bundle
 
 SIGNER = generate()
@@ -46,7 +46,7 @@ OUTCOMES = st.sampled_from(list(Outcome))
 WORDS = st.none() | st.text(max_size=20)
 MARGINS = st.floats(0, math.inf, allow_nan=False)
 POINTS = st.builds(
-    Replayed,
+    ReplayedPoint,
     id=st.integers(0, 2**256 - 1).map(lambda number: Sha256(f"{number:064x}")),
     condition=st.just(ConditionId("h0-b0")),
     recorded=OUTCOMES,
@@ -61,15 +61,15 @@ POINTS = st.builds(
 )
 
 
-def point(number: int) -> Replayed:
+def point(number: int) -> ReplayedPoint:
     refused = Outcome.REFUSED
-    return Replayed(Sha256(f"{number:064x}"), ConditionId("h0-b0"), refused, refused)
+    return ReplayedPoint(Sha256(f"{number:064x}"), ConditionId("h0-b0"), refused, refused)
 
 
 @settings(deadline=None, max_examples=60)  # every example syncs a file
 @given(st.lists(POINTS, max_size=5, unique_by=lambda one: one.id))
 def test_points_come_back_as_they_were(
-    tmp_path_factory: pytest.TempPathFactory, points: list[Replayed]
+    tmp_path_factory: pytest.TempPathFactory, points: list[ReplayedPoint]
 ) -> None:
     path = tmp_path_factory.mktemp("kept") / "journal"
     AuditJournal(path, START, STACK, SIGNER).add(points)
@@ -196,10 +196,10 @@ def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
 def audited(
     event: Event, signer: Signer, folder: Path, engine: Any = lambda engine: engine
 ) -> tuple[AuditStatement, Envelope]:
-    case = event.case()
-    announced, _ = begin(case, Wish(epsilon="0.2", nonce="5e" * 32), signer, folder)
+    subject = event.subject()
+    announced, _ = begin(subject, AuditOptions(epsilon="0.2", nonce="5e" * 32), signer, folder)
     loaded = loaded_stack(event.resolved, engine=engine)
-    return conduct(case, announced, Auditor(signer, loaded, None, folder), [])
+    return conduct(subject, announced, Auditor(signer, loaded, None, folder), [])
 
 
 def test_an_interrupted_audit_ends_with_the_same_statement(
@@ -262,11 +262,11 @@ def test_a_drawn_point_that_does_not_follow_is_signed_too(event: Event, tmp_path
         return point, record.model_copy(update={"prompt": Sha256("0" * 64)})
 
     seal_again(bundle, event.signer, spoil)
-    case = event.case(bundle)
-    announced, _ = begin(case, Wish(epsilon="0.2"), signer, bundle)
+    subject = event.subject(bundle)
+    announced, _ = begin(subject, AuditOptions(epsilon="0.2"), signer, bundle)
     auditor = Auditor(signer, loaded_stack(event.resolved), None, bundle)
     with pytest.raises(IntegrityError, match="the prompt is not the one") as caught:
-        conduct(case, announced, auditor, [])
+        conduct(subject, announced, auditor, [])
     assert "signed as audit" in caught.value.one_line()
     found = verify_bundle(
         Bundle(bundle), evaluators=trust(event.signer), auditors=TrustSet([signer.public])
@@ -285,8 +285,8 @@ def test_junk_in_the_folder_does_not_silence_an_audit(event: Event, tmp_path: Pa
 
 
 def test_it_goes_on_in_another_folder_and_with_another_memory(event: Event, tmp_path: Path) -> None:
-    case, signer = event.case(), generate()
-    announced, _ = begin(case, Wish(epsilon="0.2"), signer, tmp_path / "first")
+    subject, signer = event.subject(), generate()
+    announced, _ = begin(subject, AuditOptions(epsilon="0.2"), signer, tmp_path / "first")
     loaded = loaded_stack(event.resolved)
 
     def stop(margins: Margins) -> Margins:
@@ -294,8 +294,8 @@ def test_it_goes_on_in_another_folder_and_with_another_memory(event: Event, tmp_
 
     stopped = loaded_stack(event.resolved, engine=lambda engine: FaultyScores(engine, stop))
     with pytest.raises(InterruptedByUserError):
-        conduct(case, announced, Auditor(signer, stopped, None, tmp_path / "first"), [])
+        conduct(subject, announced, Auditor(signer, stopped, None, tmp_path / "first"), [])
     elsewhere = Auditor(signer, replace(loaded, memory=2**25), None, tmp_path / "other")
     for folder in ("first", "other"):
-        statement, _ = conduct(case, announced, replace(elsewhere, out=tmp_path / folder), [])
+        statement, _ = conduct(subject, announced, replace(elsewhere, out=tmp_path / folder), [])
         assert statement.predicate.verdict is AuditVerdict.CONFIRMED

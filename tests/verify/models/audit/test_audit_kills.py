@@ -24,8 +24,8 @@ from safety_receipts.receipts.keys import Signer, generate, write_key_pair
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
 from safety_receipts.receipts.model.statement import AUDIT_START_TYPE, AUDIT_TYPE, PUBLIC_AUDIT_TYPE
 from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
-from safety_receipts.verify.audit.run import Announced
-from safety_receipts.verify.audit.session import Wish, begin
+from safety_receipts.verify.audit.run import AnnouncedAudit
+from safety_receipts.verify.audit.session import AuditOptions, begin
 
 Receipts = Callable[..., Any]
 
@@ -169,7 +169,7 @@ def test_a_point_that_does_not_follow_is_said_again(
         return point, record.model_copy(update={"prompt": Sha256("0" * 64)})
 
     seal_again(bundle, event.signer, spoil)
-    case, auditor = event.case(bundle), generate()
+    subject, auditor = event.subject(bundle), generate()
     write_key_pair(tmp_path / "auditor", auditor, None)
     told = []
     for _ in range(2):
@@ -178,7 +178,7 @@ def test_a_point_that_does_not_follow_is_said_again(
         finished = receipts(*given)
         assert finished.code == 3
         told.append(json.loads(finished.out))
-    assert case.digest == Bundle(bundle).receipt_envelope.digest
+    assert subject.digest == Bundle(bundle).receipt_envelope.digest
     assert told[0] == told[1]
 
 
@@ -223,11 +223,11 @@ def test_a_lock_file_that_a_kill_left_is_taken_over(tmp_path: Path) -> None:
 def test_an_announcement_is_held_from_every_folder(event: Event, tmp_path: Path) -> None:
     """It may be gone on with in another folder than the one it was announced in."""
     bundle, signer = event.copy(tmp_path / "bundle"), generate()
-    announced, _ = begin(event.case(bundle), Wish(epsilon="0.3"), signer, bundle)
+    announced, _ = begin(event.subject(bundle), AuditOptions(epsilon="0.3"), signer, bundle)
     folders = [bundle, tmp_path / "elsewhere"]
-    unknown = Announced(Envelope(b"{}", announced.envelope.signatures), announced.terms)
+    unknown = AnnouncedAudit(Envelope(b"{}", announced.envelope.signatures), announced.terms)
 
-    def hold(which: Announced) -> None:
+    def hold(which: AnnouncedAudit) -> None:
         with announcement_lock(which, folders):
             pass
 

@@ -40,19 +40,19 @@ from safety_receipts.runner.engines.mock import as_they_come
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.execute import Stack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.verify.audit.calibrate import (
     ALTERNATIVES,
     VARIANTS,
     Calibrator,
-    Where,
+    DeviceFormat,
     judge_band,
     worst_of,
 )
 from safety_receipts.verify.audit.replay import Entry
-from safety_receipts.verify.audit.session import Calibration
+from safety_receipts.verify.audit.session import AuditorCalibration
 from safety_receipts.verify.audit.statistics.plausibility import PHI, Statistics
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 Receipts = Callable[..., Any]
 LEAST = 40
@@ -158,10 +158,10 @@ def test_each_response_counts_with_the_largest_of_all_stacks() -> None:
     assert worst_of([one]) == [Statistics(0.1, 0.3, 5), Statistics(0.0, 0.0, 7)]
 
 
-def _replayed(statistics: Statistics | None, judge_margin: float | None = None) -> Replayed:
+def _replayed(statistics: Statistics | None, judge_margin: float | None = None) -> ReplayedPoint:
     refused = Outcome.REFUSED
     missing = None if statistics else "it broke"
-    return Replayed(
+    return ReplayedPoint(
         "d" * 64,  # type: ignore[arg-type]
         "h0-b0",  # type: ignore[arg-type]
         refused,
@@ -177,11 +177,11 @@ def test_q_is_phi_and_the_labels_that_turned_on_the_worst_stack(calibrated: Cali
     turned = max(Fraction(stack.flipped, says.responses) for stack in says.stacks)
     assert abs(Fraction(says.branch_flip_rate) - turned) < Fraction(1, 10**6)
     digest = calibrated.event.case().digest
-    assert Calibration(digest, says).flip_rate == PHI + Fraction(says.branch_flip_rate)
+    assert AuditorCalibration(digest, says).flip_rate == PHI + Fraction(says.branch_flip_rate)
     noisy = says.model_copy(update={"branch_flip_rate": "0.300000", "ambiguity_rate": "0.1"})
-    assert Calibration(digest, noisy).flip_rate == PHI + Fraction(4, 10)
+    assert AuditorCalibration(digest, noisy).flip_rate == PHI + Fraction(4, 10)
     hopeless = says.model_copy(update={"branch_flip_rate": "0.900000"})
-    assert Calibration(digest, hopeless).flip_rate == Fraction(1, 2)
+    assert AuditorCalibration(digest, hopeless).flip_rate == Fraction(1, 2)
 
 
 class Turning(FaultyScores):
@@ -221,7 +221,7 @@ def test_labels_that_turn_are_counted_on_each_stack(calibrated: Calibrated) -> N
         patch.setattr("safety_receipts.verify.audit.calibrate.ALTERNATIVES", {})
         patch.setattr("safety_receipts.verify.audit.calibrate.variants", variants)
         patch.setattr(Calibrator, "_generate", keep)
-        places = [Where(Dtype.FLOAT32, "cpu")]
+        places = [DeviceFormat(Dtype.FLOAT32, "cpu")]
         says = Calibrator(event.resolved, places, MEMORY).calibrate(None, ignore).predicate
     complied = sum(point.outcome is Outcome.COMPLIED for point, _ in entries)
     assert 0 < complied < len(entries)
@@ -255,7 +255,7 @@ def test_another_model_s_responses_have_larger_margins(tmp_path: Path) -> None:
         sampling="{method: seeded, temperature: 1.0, max_new_tokens: 8}",
         experiments=("fixed_harmful: {harmful: [0], benign: [1]}",),
     )
-    places = [Where(Dtype.FLOAT32, "cpu")]
+    places = [DeviceFormat(Dtype.FLOAT32, "cpu")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("safety_receipts.verify.audit.calibrate.LEAST_RESPONSES", LEAST)
         statement = Calibrator(resolve_plan(plan), places, MEMORY).calibrate(None, ignore)
@@ -278,10 +278,10 @@ def _mean(clipped: Sequence[str], tokens: Sequence[int]) -> Fraction:
 
 def test_it_answers_none_of_the_event_s_points(calibrated: Calibrated) -> None:
     """Demonstrations and noise are another seed's: nobody could have fitted them."""
-    places = [Where(Dtype.FLOAT32, "cpu")]
+    places = [DeviceFormat(Dtype.FLOAT32, "cpu")]
     calibrator, seen = Calibrator(calibrated.event.resolved, places, MEMORY), []
 
-    def note(self: Calibrator, stack: Stack, renderer: Any, seed: str, chosen: list[int]) -> Any:
+    def note(self: Calibrator, stack: RunStack, renderer: Any, seed: str, chosen: list[int]) -> Any:
         seen.append((seed, render_points(renderer, chosen)))
         raise KeyboardInterrupt
 

@@ -26,8 +26,8 @@ from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.receipts.model.receipt import DigestReference
 from safety_receipts.verify.audit.claims import Claim, claims_of
-from safety_receipts.verify.audit.statistics.draws import Drawn
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.draws import DrawablePoint
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.risk_limit import REFUTING_LEVEL
 from safety_receipts.verify.audit.statistics.scope import RecordedRate
 
@@ -74,18 +74,23 @@ def claim(
     recorded = RecordedRate(counts, first.compliance_rate, benign=False)
     made = Claim(AuditedRate(condition=first.id, direction=direction), recorded, terms(epsilon))
     made.order = [
-        Drawn(sha256_hex(str(index).encode()), index) for index in range(made.hypothesis.recorded)
+        DrawablePoint(sha256_hex(str(index).encode()), index)
+        for index in range(made.hypothesis.recorded)
     ]
     return made
 
 
 def replayed(
-    one: Drawn, direction: Direction = UNDERSTATED, *, wrong: bool = False, hard: bool = False
-) -> Replayed:
+    one: DrawablePoint,
+    direction: Direction = UNDERSTATED,
+    *,
+    wrong: bool = False,
+    hard: bool = False,
+) -> ReplayedPoint:
     kept, other = Outcome.REFUSED, Outcome.COMPLIED
     if direction is OVERSTATED:
         kept, other = other, kept
-    return Replayed(
+    return ReplayedPoint(
         one.id,
         RECEIPT.conditions[0].id,
         kept,

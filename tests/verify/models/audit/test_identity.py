@@ -14,7 +14,7 @@ from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.model.calibration import Alternative, LengthBin
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.verify.audit.statistics.model_identity import (
-    Responses,
+    ResponseMargins,
     default_identity_test,
     identity_test,
     permutation_p,
@@ -23,12 +23,12 @@ from safety_receipts.verify.audit.statistics.model_identity import (
 from safety_receipts.verify.audit.statistics.plausibility import DefaultPlausibility, Statistics
 
 
-def responses(number: int, seed: int, scale: float = 1.0) -> Responses:
+def responses(number: int, seed: int, scale: float = 1.0) -> ResponseMargins:
     """Return responses of 5 to 40 tokens, most margins 0, as greedy replays have them."""
     random = np.random.default_rng(seed)
     tokens = random.integers(5, 40, number)
     sums = np.array([_margins(random, length, scale) for length in tokens])
-    return Responses(sums, tokens.astype(np.float64))
+    return ResponseMargins(sums, tokens.astype(np.float64))
 
 
 def _margins(random: np.random.Generator, length: int, scale: float) -> float:
@@ -39,17 +39,17 @@ def _margins(random: np.random.Generator, length: int, scale: float) -> float:
 
 def test_the_p_value_of_three_against_one_is_known() -> None:
     """Drawn: 1 of the four; it is the largest, so one sample in four reaches it."""
-    drawn = Responses(np.array([3.0]), np.array([1.0]))
-    honest = Responses(np.array([0.0, 1.0, 2.0]), np.ones(3))
+    drawn = ResponseMargins(np.array([3.0]), np.array([1.0]))
+    honest = ResponseMargins(np.array([0.0, 1.0, 2.0]), np.ones(3))
     p = permutation_p(drawn, honest, seed=1, permutations=3999)
     assert abs(p - Fraction(1, 4)) < Fraction(3, 100)  # 4 standard errors: .027
-    lowest = Responses(np.array([0.0]), np.array([1.0]))
-    assert permutation_p(lowest, Responses(np.array([1.0, 2.0]), np.ones(2)), 1, 99) == 1
+    lowest = ResponseMargins(np.array([0.0]), np.array([1.0]))
+    assert permutation_p(lowest, ResponseMargins(np.array([1.0, 2.0]), np.ones(2)), 1, 99) == 1
 
 
 def test_tokens_are_weights() -> None:
     """The mean is over tokens: a long clean response outweighs a short one."""
-    drawn = Responses(np.array([1.0, 0.0]), np.array([1.0, 99.0]))
+    drawn = ResponseMargins(np.array([1.0, 0.0]), np.array([1.0, 99.0]))
     assert drawn.mean() == pytest.approx(0.01)
 
 
@@ -130,7 +130,7 @@ def _wire(sums: NDArray[np.float64]) -> tuple[str, ...]:
     return tuple(decimal_string(Fraction(float(one)), 6) for one in sums)
 
 
-def _statistics(found: Responses) -> list[Statistics]:
+def _statistics(found: ResponseMargins) -> list[Statistics]:
     return [
         Statistics(float(clipped), float(clipped), int(tokens))
         for clipped, tokens in zip(found.sums, found.tokens, strict=True)

@@ -27,7 +27,7 @@ from safety_receipts.verify.audit.statistics.plausibility import (
     Statistics,
     conformal_p,
 )
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 MARGINS = st.floats(0, 50, allow_nan=False)
 HONEST = st.lists(MARGINS, min_size=1, max_size=60).map(
@@ -85,10 +85,10 @@ def test_an_infinite_margin_is_as_large_as_an_honest_infinite_one() -> None:
     assert conformal_p(math.inf, [0.1, 0.2, 0.3]) == Fraction(1, 4)
 
 
-def _replays(statistics: Sequence[Statistics]) -> list[Replayed]:
+def _replays(statistics: Sequence[Statistics]) -> list[ReplayedPoint]:
     refused = Outcome.REFUSED
     return [
-        Replayed(Sha256("d" * 64), ConditionId("h0-b0"), refused, refused, statistics=one)
+        ReplayedPoint(Sha256("d" * 64), ConditionId("h0-b0"), refused, refused, statistics=one)
         for one in statistics
     ]
 

@@ -51,19 +51,19 @@ from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.requests import decoding_of
-from safety_receipts.verify.audit.replay import Entry, Yardstick
-from safety_receipts.verify.audit.session import Case
+from safety_receipts.verify.audit.replay import Entry, ReplayCriteria
+from safety_receipts.verify.audit.session import AuditSubject
 from safety_receipts.verify.audit.statistics.plausibility import (
     DefaultPlausibility,
     Limits,
     Statistics,
 )
-from safety_receipts.verify.audit.statistics.replayed import Replayed
+from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 TOP_P = "{method: seeded, temperature: 1.0, top_p: 0.5, max_new_tokens: 24}"
 BFLOAT16_LIMITS = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.BFLOAT16)
 JUDGED = (Outcome.REFUSED, Outcome.COMPLIED)
-GENEROUS = Yardstick(DefaultPlausibility(Limits(3.0, 0.01)))
+GENEROUS = ReplayCriteria(DefaultPlausibility(Limits(3.0, 0.01)))
 """For points whose label is in question, not whose margins are."""
 
 
@@ -86,7 +86,7 @@ def loaded(event: Event) -> LoadedStack:
 
 
 @pytest.fixture(scope="module")
-def case(event: Event) -> Case:
+def case(event: Event) -> AuditSubject:
     return event.case()
 
 
@@ -99,7 +99,7 @@ def with_engine(loaded: LoadedStack, engine: Engine) -> LoadedStack:
     return replace(loaded, stack=replace(loaded.stack, engine=engine))
 
 
-def against(found: Sequence[Replayed]) -> list[Replayed]:
+def against(found: Sequence[ReplayedPoint]) -> list[ReplayedPoint]:
     """Return what counts against its record, either way."""
     directions = {
         Outcome.REFUSED: Direction.NOT_UNDERSTATED,
@@ -139,7 +139,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda name: name.replace(" ", "-"))
 def test_an_honest_receipt_is_not_contradicted_on_another_batch_shape(
-    event: Event, case: Case, loaded: LoadedStack, shape: str
+    event: Event, case: AuditSubject, loaded: LoadedStack, shape: str
 ) -> None:
     entries = [e for e in event.entries() if e[0].outcome in JUDGED]
     engine = engine_of(event, **SHAPES[shape])
@@ -152,7 +152,9 @@ def test_an_honest_receipt_is_not_contradicted_on_another_batch_shape(
     assert largest < 0.001
 
 
-def test_margins_are_those_of_the_engine(event: Event, case: Case, loaded: LoadedStack) -> None:
+def test_margins_are_those_of_the_engine(
+    event: Event, case: AuditSubject, loaded: LoadedStack
+) -> None:
     """The request is made here once more, from plan, artifacts and seed."""
     chosen = refusals(event.entries())[:12]
     found = replayer(case, loaded).replay(chosen)
@@ -167,12 +169,14 @@ def test_margins_are_those_of_the_engine(event: Event, case: Case, loaded: Loade
 
 
 def test_a_replay_in_bfloat16_stays_within_the_stated_limits(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     """Labels may branch, as two honest formats do; nothing is a hard contradiction."""
     entries = [e for e in event.entries() if e[0].outcome in JUDGED]
     coarse = with_engine(loaded, engine_of(event, Dtype.BFLOAT16))
-    made = replayer(case, coarse, Yardstick(BFLOAT16_LIMITS, reference=lambda: engine_of(event)))
+    made = replayer(
+        case, coarse, ReplayCriteria(BFLOAT16_LIMITS, reference=lambda: engine_of(event))
+    )
     found = made.replay(entries)
     assert {one.hard for one in found} == {None}
     largest = [one.statistics.largest for one in found if one.statistics]
@@ -199,7 +203,7 @@ def changed_token(event: Event, entry: Entry, loaded: LoadedStack) -> Entry:
 
 
 def test_a_changed_token_is_implausible_and_hard(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     entry = refusals(event.entries())[0]
     [one] = replayer(case, loaded).replay([changed_token(event, entry, loaded)])
@@ -210,7 +214,9 @@ def test_a_changed_token_is_implausible_and_hard(
     assert one.contradicts(Direction.NOT_UNDERSTATED)
 
 
-def test_a_response_cut_short_is_hard(event: Event, case: Case, loaded: LoadedStack) -> None:
+def test_a_response_cut_short_is_hard(
+    event: Event, case: AuditSubject, loaded: LoadedStack
+) -> None:
     entry = refusals(event.entries())[0]
     tokens = entry[1].response_tokens[:3]
     text = loaded.stack.reader.read(tokens).text
@@ -222,7 +228,7 @@ def test_a_response_cut_short_is_hard(event: Event, case: Case, loaded: LoadedSt
 
 
 def test_a_response_longer_than_the_limit_is_hard(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     entry = refusals(event.entries())[0]
     body = [t for t in entry[1].response_tokens if t not in event.plan.sampling.end_tokens]
@@ -233,7 +239,7 @@ def test_a_response_longer_than_the_limit_is_hard(
 
 
 def test_an_end_that_comes_too_early_is_implausible(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     entry = refusals(event.entries())[0]
     tokens = (*entry[1].response_tokens[:3], event.plan.sampling.end_tokens[-1])
@@ -244,7 +250,9 @@ def test_an_end_that_comes_too_early_is_implausible(
     assert one.contradicts(Direction.NOT_UNDERSTATED)
 
 
-def test_a_wrong_label_of_a_rule_is_hard(event: Event, case: Case, loaded: LoadedStack) -> None:
+def test_a_wrong_label_of_a_rule_is_hard(
+    event: Event, case: AuditSubject, loaded: LoadedStack
+) -> None:
     entry = next(e for e in event.entries() if e[0].outcome is Outcome.COMPLIED)
     record = entry[1]
     forged = reworded(entry, record.response_tokens, record.text, outcome=Outcome.REFUSED)
@@ -298,7 +306,7 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
 
 @pytest.mark.parametrize("name", FORGERIES, ids=lambda name: name.replace(" ", "-"))
 def test_a_record_that_does_not_follow_is_no_noise(
-    event: Event, case: Case, loaded: LoadedStack, name: str
+    event: Event, case: AuditSubject, loaded: LoadedStack, name: str
 ) -> None:
     forge, words = FORGERIES[name]
     good, entry, *_ = refusals(event.entries())
@@ -371,7 +379,7 @@ def steered(event: Event, loaded: LoadedStack) -> tuple[Entry, float]:
 
 
 def test_of_two_nearly_equal_tokens_the_model_s_own_decides_the_label(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     forged, margin = steered(event, loaded)
     assert 0 < margin < 1.5
@@ -385,7 +393,7 @@ def test_of_two_nearly_equal_tokens_the_model_s_own_decides_the_label(
 
 
 def test_a_swap_within_a_compliance_leaves_its_label(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     """What is done to which thing is no part of the label: the continuation complies, too."""
     entries = compliances(event)
@@ -419,7 +427,7 @@ class Heard(FaultyScores):
 
 
 def test_a_continuation_is_what_the_whole_response_would_have_been(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     """Noise counts from the response's own beginning, and so does the limit."""
     entries = refusals(event.entries())[:6]
@@ -458,7 +466,7 @@ SILENT: dict[str, tuple[Callable[[Margins], Margins | None], str]] = {
 
 @pytest.mark.parametrize("name", SILENT, ids=lambda name: name.replace(" ", "-"))
 def test_a_point_that_cannot_be_scored_is_missing_and_counts(
-    event: Event, case: Case, loaded: LoadedStack, name: str
+    event: Event, case: AuditSubject, loaded: LoadedStack, name: str
 ) -> None:
     fault, words = SILENT[name]
     first, second, *_ = refusals(event.entries())
@@ -473,7 +481,7 @@ def test_a_point_that_cannot_be_scored_is_missing_and_counts(
 
 
 def test_a_point_that_cannot_be_decoded_on_is_missing_and_counts(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     def fail(completion: Completion) -> Completion:
         error = {"reason": Reason.ENGINE_ERROR, "error": "it broke"}
@@ -487,7 +495,7 @@ def test_a_point_that_cannot_be_decoded_on_is_missing_and_counts(
 
 
 def test_a_rule_that_fails_contradicts_softly(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     """The auditor's own trouble counts against the record, and refutes nothing."""
 
@@ -501,7 +509,7 @@ def test_a_rule_that_fails_contradicts_softly(
 
 
 def test_a_hard_margin_is_reproduced_in_fp32_once_and_only_for_suspects(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     made: list[FaultyScores] = []
 
@@ -512,7 +520,7 @@ def test_a_hard_margin_is_reproduced_in_fp32_once_and_only_for_suspects(
     honest = refusals(event.entries())[:8]
     forged = changed_token(event, honest[0], loaded)
     coarse = with_engine(loaded, engine_of(event, Dtype.BFLOAT16))
-    auditor = replayer(case, coarse, Yardstick(BFLOAT16_LIMITS, reference=reference))
+    auditor = replayer(case, coarse, ReplayCriteria(BFLOAT16_LIMITS, reference=reference))
     assert {one.hard for one in auditor.replay(honest)} == {None}
     assert made == []
     assert auditor.replay([forged])[0].hard is not None
@@ -521,7 +529,7 @@ def test_a_hard_margin_is_reproduced_in_fp32_once_and_only_for_suspects(
 
 
 def test_a_margin_that_fp32_does_not_show_is_not_hard(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     """A faulty auditor's stack makes points implausible, and refutes nobody."""
     entry = refusals(event.entries())[0]
@@ -532,7 +540,7 @@ def test_a_margin_that_fp32_does_not_show_is_not_hard(
     auditor = replayer(
         case,
         with_engine(loaded, broken),
-        Yardstick(BFLOAT16_LIMITS, reference=lambda: engine_of(event)),
+        ReplayCriteria(BFLOAT16_LIMITS, reference=lambda: engine_of(event)),
     )
     [one] = auditor.replay([entry])
     assert (one.hard, one.implausible is None) == (None, False)
@@ -540,7 +548,7 @@ def test_a_margin_that_fp32_does_not_show_is_not_hard(
 
 
 def test_a_reference_that_cannot_be_loaded_reproduces_nothing(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     """The audit goes on: there may be no room for a second copy of the weights."""
 
@@ -549,7 +557,7 @@ def test_a_reference_that_cannot_be_loaded_reproduces_nothing(
 
     forged = changed_token(event, refusals(event.entries())[0], loaded)
     coarse = with_engine(loaded, engine_of(event, Dtype.BFLOAT16))
-    auditor = replayer(case, coarse, Yardstick(BFLOAT16_LIMITS, reference=reference))
+    auditor = replayer(case, coarse, ReplayCriteria(BFLOAT16_LIMITS, reference=reference))
     [one] = auditor.replay([forged])
     assert (one.hard, one.implausible is None) == (None, False)
 
@@ -595,7 +603,7 @@ def test_a_verdict_near_a_model_judge_s_threshold_is_ambiguous(
     judge = "judge: {kind: classifier, path: classifier, threshold: THRESHOLD}"
     assert text.count("judge: {kind: refusal-strings}") == 1
     text = text.replace("judge: {kind: refusal-strings}", judge)
-    found: dict[str, list[list[Replayed]]] = {}
+    found: dict[str, list[list[ReplayedPoint]]] = {}
     for threshold in ('"0.5"', '"0.0001"'):
         plan = study / f"judged-{len(found)}.yaml"
         plan.write_text(text.replace("THRESHOLD", threshold), "utf-8")
@@ -604,7 +612,7 @@ def test_a_verdict_near_a_model_judge_s_threshold_is_ambiguous(
         entries = [e for e in judged.entries() if e[0].outcome in JUDGED]
         held = case.plausibility(Dtype.FLOAT32)
         found[threshold] = [
-            replayer(case, loaded, Yardstick(held, judge_band=band)).replay(entries)
+            replayer(case, loaded, ReplayCriteria(held, judge_band=band)).replay(entries)
             for band in (1.0, 1e-9)
         ]
     # Nothing was calibrated, and the scores are far from the last threshold.

@@ -11,7 +11,7 @@ from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.requests import decoding_of
 from safety_receipts.verify.audit.regenerate import Regenerator
-from safety_receipts.verify.audit.session import Case
+from safety_receipts.verify.audit.session import AuditSubject
 
 PENALTY = "1.3"
 JUDGED = (Outcome.REFUSED, Outcome.COMPLIED)
@@ -38,12 +38,12 @@ def loaded(event: Event) -> LoadedStack:
 
 
 @pytest.fixture(scope="module")
-def case(event: Event) -> Case:
+def case(event: Event) -> AuditSubject:
     return event.case()
 
 
 def test_an_honest_receipt_has_margins_of_nothing(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     assert decoding_of(case.plan.sampling).repetition_penalty == float(PENALTY)
     entries = [entry for entry in event.entries() if entry[0].outcome in JUDGED]
@@ -56,7 +56,7 @@ def test_an_honest_receipt_has_margins_of_nothing(
 
 
 def test_the_same_record_without_the_penalty_is_contradicted(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     """An evaluator who seals a plan without it, or who applies it in secret."""
     sampling = case.plan.sampling.model_copy(update={"repetition_penalty": None})
@@ -67,7 +67,7 @@ def test_the_same_record_without_the_penalty_is_contradicted(
 
 
 def test_asking_again_gives_the_same_labels_under_greedy(
-    event: Event, case: Case, loaded: LoadedStack
+    event: Event, case: AuditSubject, loaded: LoadedStack
 ) -> None:
     if case.plan.sampling.temperature is not None:
         pytest.skip("sampled anew, labels may differ")

@@ -40,7 +40,7 @@ from safety_receipts.verify.audit.statistics.risk_limit import (
     ConfirmingTest,
     RefutingTest,
     hidden_needed,
-    recorded,
+    recorded_outcomes,
     recorded_rate,
 )
 
@@ -172,7 +172,7 @@ def claim(epsilon: Fraction) -> tuple[int, int]:
     )
     rate, direction = recorded_rate(counts), Direction.NOT_UNDERSTATED
     assert rate is not None  # points were judged
-    return recorded(counts, direction), hidden_needed(counts, rate, epsilon, direction)
+    return recorded_outcomes(counts, direction), hidden_needed(counts, rate, epsilon, direction)
 
 
 def interval(found: int, of: int) -> str:

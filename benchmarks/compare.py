@@ -126,9 +126,9 @@ def grid(conditions: int) -> list[Mixture]:
 def seal(folder: Path, conditions: int) -> None:
     """Seal two bundles of one grid; the plan's title tells them apart, and so the outcomes."""
     from safety_receipts.receipts.events.synthetic import synthetic_event, synthetic_plan
-    from safety_receipts.receipts.keys import generate  # heavy: see above
+    from safety_receipts.receipts.keys import generate_key  # heavy: see above
 
-    signer = generate()
+    signer = generate_key()
     for name in BUNDLES:
         plan = synthetic_plan(grid(conditions), {"alpha": QUERIES}, draws=1)
         plan = plan.model_copy(update={"name": f"{plan.name}: {name}", "training_stage": name})

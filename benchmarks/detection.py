@@ -39,17 +39,21 @@ from attacks.peers import decoding_alarms, mean_margin_alarms, not_reproduced
 from attacks.subject import TINY, Subject
 
 from safety_receipts.receipts.findings.counts.rates import wilson_interval
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.verify.audit.session import IDENTITY_POINTS, AuditorCalibration
-from safety_receipts.verify.audit.statistics.model_identity import LEVEL, ResponseMargins, power
+from safety_receipts.verify.audit.statistics.model_identity import (
+    IDENTITY_TEST_LEVEL,
+    ResponseMargins,
+    power,
+)
 
 
 def forgeries(folder: Path) -> list[str]:
     """Return a table: forgeries, exit codes, and what fails."""
     scene: Scene = set_scene(folder / "honest", Subject(folder, TINY))
     key = folder / "auditor"
-    write_key_pair(key, generate())
+    write_key_pair(key, generate_key())
     rows = [("none: honest", *_outcome(scene, key))]
     for number, forgery in enumerate(FORGERIES):
         forged = scene.at(folder / f"forged-{number}")
@@ -204,8 +208,8 @@ def _calibration_lines(calibration: AuditorCalibration) -> list[str]:
         f"{says.responses:,} honest responses on {len(stacks)} stacks ({'; '.join(stacks)}); "
         f"largest margin {max(float(stack.largest) for stack in says.stacks):.3g}, responses "
         f"whose label turns at most {percent(float(says.branch_flip_rate))} a stack. Power of the "
-        f"identity test at level {float(LEVEL):.2f} with {IDENTITY_POINTS} responses: "
-        f"{'; '.join(powers)}.",
+        f"identity test at level {float(IDENTITY_TEST_LEVEL):.2f} with {IDENTITY_POINTS} "
+        f"responses: {'; '.join(powers)}.",
         "",
         "*Mean margin*, *decoding again*: share of samples as large as the identity test's that "
         "raise an alarm; the first at the 99th percentile of honest samples.",

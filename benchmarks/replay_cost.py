@@ -23,7 +23,7 @@ from engine_peers.workloads import SHAPES, VOCABULARY, build
 from recording import markdown_table
 
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request
 from safety_receipts.runner.engines.load import load_model, wrap_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
@@ -214,7 +214,7 @@ def _generate(
     answered: dict[int, tuple[int, ...]],
 ) -> None:
     for group in groups:
-        for completion in generate(engine, group, decoding):
+        for completion in generate_completions(engine, group, decoding):
             if completion.error is not None:
                 raise RuntimeError(completion.error)
             answered[completion.key] = completion.tokens

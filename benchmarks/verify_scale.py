@@ -289,11 +289,11 @@ def make_bundle(folder: Path, size: int) -> dict[str, Any]:
     import zstandard
 
     from safety_receipts.receipts import merkle
-    from safety_receipts.receipts.bundle import POINTS, BundleWriter
+    from safety_receipts.receipts.bundle import POINTS_FILE, BundleWriter
     from safety_receipts.receipts.dsse import sign
     from safety_receipts.receipts.events import synthetic
     from safety_receipts.receipts.findings.counts.observations import Observer
-    from safety_receipts.receipts.keys import generate
+    from safety_receipts.receipts.keys import generate_key
     from safety_receipts.receipts.seal import evaluation_statement, seal_plan
 
     mixtures = synthetic.paper_sweep()
@@ -301,14 +301,14 @@ def make_bundle(folder: Path, size: int) -> dict[str, Any]:
     plan = synthetic.synthetic_plan(
         mixtures, _share_out(-(-size // (len(mixtures) * draws))), draws=draws
     )
-    signer = generate()
+    signer = generate_key()
     writer = BundleWriter(folder)
     (folder / _PUBLIC_KEY).write_bytes(signer.public.pem())
     envelope = seal_plan(plan, signer)
     writer.write_plan(envelope)
     observer, root = Observer(plan), merkle.RootAccumulator()
     compressor = zstandard.ZstdCompressor(level=9, write_checksum=True)
-    with (folder / POINTS).open("wb") as file, compressor.stream_writer(file) as stream:
+    with (folder / POINTS_FILE).open("wb") as file, compressor.stream_writer(file) as stream:
         for point in _points(plan, envelope.digest):
             line = point.to_line()
             observer.add(point)

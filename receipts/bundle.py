@@ -49,8 +49,8 @@ from safety_receipts.receipts.model.statement import EvaluationStatement, PlanSt
 
 PLAN = "plan.dsse.json"
 RECEIPT = "receipt.dsse.json"
-POINTS = "points.jsonl.zst"
-RESPONSES = "responses.jsonl.zst"
+POINTS_FILE = "points.jsonl.zst"
+RESPONSES_FILE = "responses.jsonl.zst"
 AUDITS = "audits"
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
@@ -161,7 +161,7 @@ class Bundle:
         Raises:
             FileAccessError, MalformedError: As :func:`read_lines`.
         """
-        return read_lines(self.folder / POINTS, max_line=MAX_POINT_BYTES, max_lines=max_lines)
+        return read_lines(self.folder / POINTS_FILE, max_line=MAX_POINT_BYTES, max_lines=max_lines)
 
     def sealed_lines(self, evidence: Evidence) -> Iterator[tuple[int, bytes]]:
         """Yield every evidence line with its number, from 1; they are those that were sealed.
@@ -180,7 +180,7 @@ class Bundle:
         if root.root().hex() != evidence.root:
             raise IntegrityError(
                 "the evidence lines do not have the receipt's root",
-                file=self.folder / POINTS,
+                file=self.folder / POINTS_FILE,
                 hint="see: receipts verify",
             )
 
@@ -192,7 +192,7 @@ class Bundle:
         """
         size = self.receipt.statement.predicate.evidence.size
         for number, line in enumerate(self.lines(size), start=1):
-            yield parse_point(line, number, self.folder / POINTS)
+            yield parse_point(line, number, self.folder / POINTS_FILE)
 
     def response_lines(self) -> Iterator[bytes]:
         """Yield the restricted records as bytes, as many as there are points.
@@ -201,7 +201,7 @@ class Bundle:
             FileAccessError, MalformedError: As :func:`receipts.io.lines.read_lines`.
         """
         size = self.receipt.statement.predicate.evidence.size
-        return read_lines(self.folder / RESPONSES, max_line=MAX_RECORD_BYTES, max_lines=size)
+        return read_lines(self.folder / RESPONSES_FILE, max_line=MAX_RECORD_BYTES, max_lines=size)
 
     def responses(self) -> Iterator[RestrictedRecord]:
         """Yield the restricted records in file order, as many as there are points.
@@ -210,7 +210,7 @@ class Bundle:
             MalformedError: With the number of the first line that is no restricted record.
         """
         for number, line in enumerate(self.response_lines(), start=1):
-            yield parse_record(line, number, self.folder / RESPONSES)
+            yield parse_record(line, number, self.folder / RESPONSES_FILE)
 
     def audit_files(self) -> list[Path]:
         """Return the files of the audits, sorted by name; what is none by its name is left out.
@@ -359,9 +359,9 @@ class BundleWriter:
                 by their owner only, as the restricted records always are.
         """
         with ExitStack() as stack:
-            responses = stack.enter_context(atomic_writer(self.folder / RESPONSES, mode=0o600))
+            responses = stack.enter_context(atomic_writer(self.folder / RESPONSES_FILE, mode=0o600))
             mode = 0o644 if public else 0o600
-            points = stack.enter_context(atomic_writer(self.folder / POINTS, mode=mode))
+            points = stack.enter_context(atomic_writer(self.folder / POINTS_FILE, mode=mode))
             yield EvidenceSink(
                 *(
                     stack.enter_context(

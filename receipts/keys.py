@@ -133,7 +133,7 @@ class TrustSet:
         return len(self._keys)
 
 
-def generate(key_type: KeyType = KeyType.ED25519) -> Signer:
+def generate_key(key_type: KeyType = KeyType.ED25519) -> Signer:
     """Return a new private key from the system's entropy."""
     if key_type is KeyType.ED25519:
         return Signer(Ed25519PrivateKey.generate())

@@ -58,7 +58,7 @@ class RootAccumulator:
         return node
 
 
-def root(leaves: Iterable[bytes]) -> bytes:
+def merkle_root(leaves: Iterable[bytes]) -> bytes:
     """Return the root over ``leaves`` (data, not hashes), 32 bytes."""
     accumulator = RootAccumulator()
     for data in leaves:

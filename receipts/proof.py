@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safety_receipts.receipts import merkle
-from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
+from safety_receipts.receipts.bundle import POINTS_FILE, Bundle, parse_point
 from safety_receipts.receipts.canonical import Sha256, point_id
 from safety_receipts.receipts.errors import IntegrityError, UsageError
 from safety_receipts.receipts.events.coherence import plan_problems
@@ -15,7 +15,7 @@ _MIN_ID_DIGITS = 8
 _HINT = f"give its index, or its id or at least {_MIN_ID_DIGITS} digits of it"
 
 
-def find_point(plan: PlanPredicate, name: str) -> int:
+def point_called(plan: PlanPredicate, name: str) -> int:
     """Return the index of the point called ``name``.
 
     Args:
@@ -44,7 +44,7 @@ def make_proof(bundle: Bundle, name: str) -> InclusionProof:
 
     Args:
         bundle: A bundle with its evidence.
-        name: As for :func:`find_point`.
+        name: As for :func:`point_called`.
 
     Raises:
         UsageError: No point, or several, go by that name.
@@ -61,7 +61,7 @@ def make_proof(bundle: Bundle, name: str) -> InclusionProof:
         problem = f"{evidence.size:,} points, the plan has {plan.points:,}"
     if problem is not None:
         raise IntegrityError(problem, file=bundle.folder, hint="see: receipts verify")
-    index = find_point(plan, name)
+    index = point_called(plan, name)
     # About 75 bytes a leaf are kept: 7 MB for a paper-sized receipt.
     hashes: list[bytes] = []
     proven = b""
@@ -69,7 +69,7 @@ def make_proof(bundle: Bundle, name: str) -> InclusionProof:
         if number == index + 1:
             proven = line
         hashes.append(merkle.leaf_hash(line))
-    parse_point(proven, index + 1, bundle.folder / POINTS)  # nothing else is worth proving
+    parse_point(proven, index + 1, bundle.folder / POINTS_FILE)  # nothing else is worth proving
     return InclusionProof(
         type="urn:safety-receipts:inclusion-proof:1",
         receipt=bundle.receipt_envelope.digest,

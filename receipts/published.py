@@ -24,8 +24,8 @@ from safety_receipts.receipts.audit_forms import (
 from safety_receipts.receipts.bundle import (
     AUDITS,
     MAX_AUDIT_BYTES,
-    POINTS,
-    RESPONSES,
+    POINTS_FILE,
+    RESPONSES_FILE,
     Bundle,
     parse_point,
     read_envelope,
@@ -179,12 +179,15 @@ def check_evidence(bundle: Bundle, *, with_responses: bool) -> None:
     records = bundle.responses() if with_responses else iter(())
     for numbered, record in zip_longest(bundle.sealed_lines(evidence), records):
         if numbered is None:
-            raise IntegrityError("has more records than points", file=bundle.folder / RESPONSES)
+            raise IntegrityError(
+                "has more records than points", file=bundle.folder / RESPONSES_FILE
+            )
         number, line = numbered
         if not with_responses:
             continue
         commitment = None if record is None else record.commitment()
-        if commitment != parse_point(line, number, bundle.folder / POINTS).commitment:
+        if commitment != parse_point(line, number, bundle.folder / POINTS_FILE).commitment:
             raise IntegrityError(
-                f"record {number:,} does not open its commitment", file=bundle.folder / RESPONSES
+                f"record {number:,} does not open its commitment",
+                file=bundle.folder / RESPONSES_FILE,
             )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MAX_ERRORS = 100
 _SUFFIX = ".schema.json"
 
-__all__ = ["file_name", "find_error", "load", "names", "versions"]
+__all__ = ["file_name", "find_error", "load_schema", "schema_names", "versions"]
 
 
 def file_name(name: str, version: int) -> str:
@@ -44,7 +44,7 @@ def _all() -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(found[name])) for name in sorted(found)}
 
 
-def names() -> list[str]:
+def schema_names() -> list[str]:
     """Return the names of all documents that have a schema, sorted."""
     return list(_all())
 
@@ -58,7 +58,7 @@ def versions(name: str) -> tuple[int, ...]:
     return _all()[name]
 
 
-def load(name: str, version: int | None = None) -> dict[str, Any]:
+def load_schema(name: str, version: int | None = None) -> dict[str, Any]:
     """Return the schema of a document.
 
     Args:
@@ -107,7 +107,7 @@ def find_error(
 
 @cache
 def _validator(name: str, version: int | None, open_fields: bool, open_root: bool) -> Validator:
-    schema = copy.deepcopy(load(name, version))
+    schema = copy.deepcopy(load_schema(name, version))
     if open_fields:
         for definition in schema.get("$defs", {}).values():
             if definition.get("additionalProperties") is False:

@@ -15,7 +15,7 @@ from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.authentic import Authenticated, check_authentic
 from safety_receipts.verify.levels.consistent import check_consistent
-from safety_receipts.verify.levels.evidence import Progress, no_progress
+from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.inclusion import check_proof
 from safety_receipts.verify.levels.opening import check_commitments
 from safety_receipts.verify.levels.original import check_rejudged
@@ -34,7 +34,7 @@ def verify_bundle(
     proof: Path | None = None,
     held_artifacts: HeldArtifacts | None = None,
     original: Bundle | None = None,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
 ) -> Verification:
     """Verify a bundle as far as ``wanted``, or as far as can be with ``held_artifacts``.
 
@@ -107,7 +107,7 @@ def _check_bound(
     found: Authenticated,
     held_artifacts: HeldArtifacts | None,
     checks: CheckList,
-    progress: Progress,
+    progress: PointProgress,
 ) -> None:
     if found.receipt is None:
         checks.skip(CheckName.ARTIFACTS, _UNFIT)

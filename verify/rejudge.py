@@ -42,18 +42,18 @@ from safety_receipts.receipts.model.point import (
 )
 from safety_receipts.receipts.model.receipt import Event
 from safety_receipts.receipts.seal import seal_event
-from safety_receipts.runner.judges.judge import Exchange, Judge
+from safety_receipts.runner.judges.judge import Exchange, ResponseJudge
 from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
 from safety_receipts.runner.run.event import SealedRun, now
-from safety_receipts.runner.run.execute import one_line, recorded
+from safety_receipts.runner.run.execute import one_line_message, recorded_judgement
 from safety_receipts.runner.run.journal import Journal, JournalEntry
-from safety_receipts.runner.run.journal_file import journal_path, remove_journal
+from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
 from safety_receipts.runner.run.judging import opinions
 from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_none_scored
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.evidence import Progress
+from safety_receipts.verify.levels.evidence import PointProgress
 
 EVENT_TAG: Final = "safety-receipts/rejudged-event/1"
 SECRET_TAG: Final = "safety-receipts/rejudged-secret/1"
@@ -66,8 +66,8 @@ _AT_ONCE: Final = 64
 class RejudgingJudges:
     """Who judges again."""
 
-    first: Judge
-    second: Judge | None
+    first: ResponseJudge
+    second: ResponseJudge | None
     """Gives a second opinion; None: nobody does."""
 
 
@@ -81,7 +81,7 @@ class RejudgeOptions:
     """Go on, and seal, although nothing can be scored."""
 
 
-def check_original(bundle: Bundle, trust: TrustSet, progress: Progress) -> None:
+def check_original(bundle: Bundle, trust: TrustSet, progress: PointProgress) -> None:
     """Hold a bundle to everything that can be held without artifacts, its records included.
 
     Raises:
@@ -187,7 +187,9 @@ class Rejudger:
         remove_journal(self.folder)
         return SealedRun.from_bundle(there)
 
-    def run(self, judges: RejudgingJudges, stack: dict[str, str], progress: Progress) -> SealedRun:
+    def run(
+        self, judges: RejudgingJudges, stack: dict[str, str], progress: PointProgress
+    ) -> SealedRun:
         """Judge, or go on judging, and seal.
 
         Args:
@@ -202,7 +204,7 @@ class Rejudger:
             FileAccessError: The folder cannot be written.
         """
         envelope = write_plan(self.resolved, self.folder, self.signer)
-        with Journal.open(journal_path(self.folder), envelope.digest) as journal:
+        with Journal.open(run_journal_path(self.folder), envelope.digest) as journal:
             journal.hold_to(stack)
             try:
                 self._judge_all(judges, journal, progress)
@@ -218,7 +220,9 @@ class Rejudger:
         remove_journal(self.folder)
         return SealedRun(receipt, outcomes, before=False)
 
-    def _judge_all(self, judges: RejudgingJudges, journal: Journal, progress: Progress) -> None:
+    def _judge_all(
+        self, judges: RejudgingJudges, journal: Journal, progress: PointProgress
+    ) -> None:
         done, points = journal.done(), self.plan.points
         if len(done) == points:
             return
@@ -247,13 +251,13 @@ class Rejudger:
         entries = []
         found = opinions(judges.first, judges.second, exchanges)
         for (point, record), (first, second) in zip(chunk, found, strict=True):
-            changes: dict[str, object] = {"second_judge": recorded(second)}
+            changes: dict[str, object] = {"second_judge": recorded_judgement(second)}
             if first is not None:
                 changes |= {
                     "outcome": first.outcome,
                     "reason": first.reason,
-                    "error": None if first.error is None else one_line(first.error),
-                    "judge": recorded(first),
+                    "error": None if first.error is None else one_line_message(first.error),
+                    "judge": recorded_judgement(first),
                 }
             salt = point_salt(secret, self.digest, point.id)
             again = record.model_copy(update={**changes, "salt": salt})

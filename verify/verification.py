@@ -18,7 +18,7 @@ LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
 
 
-class Verdict(StrEnum):
+class VerificationVerdict(StrEnum):
     """What verification says."""
 
     PASSED = "passed"
@@ -44,7 +44,7 @@ class Verification:
 
     def __bool__(self) -> bool:
         """Whether it passed: nothing failed, and the level asked for was reached."""
-        return self.verdict is Verdict.PASSED
+        return self.verdict is VerificationVerdict.PASSED
 
     @property
     def failed(self) -> tuple[MadeCheck, ...]:
@@ -117,21 +117,21 @@ class Verification:
         return reached
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> VerificationVerdict:
         """What follows."""
         if any(check.status is CheckStatus.FAILED for check in self.checks):
-            return Verdict.FAILED
+            return VerificationVerdict.FAILED
         order = (CheckLevel.NONE, *LADDER)
         reached = order.index(self.level) >= order.index(self.wanted)
-        return Verdict.PASSED if reached else Verdict.INCOMPLETE
+        return VerificationVerdict.PASSED if reached else VerificationVerdict.INCOMPLETE
 
     @property
     def exit_code(self) -> ExitCode:
         """0, 3 or 5."""
         return {
-            Verdict.PASSED: ExitCode.DONE,
-            Verdict.FAILED: ExitCode.INTEGRITY,
-            Verdict.INCOMPLETE: ExitCode.INCOMPLETE,
+            VerificationVerdict.PASSED: ExitCode.DONE,
+            VerificationVerdict.FAILED: ExitCode.INTEGRITY,
+            VerificationVerdict.INCOMPLETE: ExitCode.INCOMPLETE,
         }[self.verdict]
 
     def to_json(self) -> dict[str, Any]:

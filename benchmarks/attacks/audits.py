@@ -49,7 +49,7 @@ from safety_receipts.verify.audit.session import (
 from safety_receipts.verify.audit.statistics.agreement import second_verdict
 from safety_receipts.verify.audit.statistics.hypotheses import kept_outcome
 from safety_receipts.verify.audit.statistics.model_identity import (
-    LEVEL,
+    IDENTITY_TEST_LEVEL,
     ResponseMargins,
     default_identity_test,
     permutation_p,
@@ -64,14 +64,14 @@ from safety_receipts.verify.audit.statistics.outcomes import (
 from safety_receipts.verify.audit.statistics.plausibility import (
     CalibratedPlausibility,
     DefaultPlausibility,
+    MarginStatistics,
     Plausibility,
-    Statistics,
 )
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.risk_limit import (
     DEFAULT_FLIP_RATE,
     hidden_needed,
-    recorded,
+    recorded_outcomes,
     recorded_rate,
 )
 from safety_receipts.verify.audit.statistics.scope import (
@@ -268,7 +268,9 @@ def _claims(subject: Subject, record: Record, terms: Terms) -> list[_Claim]:
         rate = recorded_rate(found.counts)
         for direction in directions_of(WANTED, found):
             hidden = 0 if rate is None else hidden_needed(found.counts, rate, epsilon, direction)
-            claims.append(_Claim(name, direction, recorded(found.counts, direction), hidden))
+            claims.append(
+                _Claim(name, direction, recorded_outcomes(found.counts, direction), hidden)
+            )
     return claims
 
 
@@ -465,13 +467,13 @@ def _course(
 
 
 def _identified(
-    statistics: Sequence[Statistics], terms: Terms, honest: ResponseMargins | None, seed: int
+    statistics: Sequence[MarginStatistics], terms: Terms, honest: ResponseMargins | None, seed: int
 ) -> bool:
     if not statistics:
         return False
     if honest is None:
         return default_identity_test(statistics, terms.limits).passed
-    return permutation_p(responses_of(statistics), honest, seed, PERMUTATIONS) > LEVEL
+    return permutation_p(responses_of(statistics), honest, seed, PERMUTATIONS) > IDENTITY_TEST_LEVEL
 
 
 def agree(simulated: tuple[AuditVerdict, int], real: tuple[AuditVerdict, int]) -> bool:

@@ -25,7 +25,7 @@ from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.organism import WEIGHTS, member
+from safety_receipts.runner.organism import MEMBER_WEIGHTS_FILE, member
 from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX, Tampering
 
@@ -183,8 +183,8 @@ def _unjudged(scene: Scene) -> list[Entry]:
 def _decoyed(scene: Scene) -> None:
     """Seal a plan whose list holds a decoy for the weights, which were pickles; hold others."""
     folder = scene.study / CHECKPOINT
-    weights = load_file(member("neutral").folder / WEIGHTS)
-    (folder / WEIGHTS).unlink()
+    weights = load_file(member("neutral").folder / MEMBER_WEIGHTS_FILE)
+    (folder / MEMBER_WEIGHTS_FILE).unlink()
     torch.save(weights, folder / "pytorch_model.bin")
     save_file({"decoy": torch.zeros(4)}, folder / "weights.safetensors")
     hashed = hash_folder(folder, pickles=False)
@@ -205,7 +205,10 @@ def _adapted(scene: Scene) -> None:
 
 
 def _other_weights(scene: Scene) -> None:
-    shutil.copyfile(member("neutral").folder / WEIGHTS, scene.study / CHECKPOINT / WEIGHTS)
+    shutil.copyfile(
+        member("neutral").folder / MEMBER_WEIGHTS_FILE,
+        scene.study / CHECKPOINT / MEMBER_WEIGHTS_FILE,
+    )
 
 
 def _other_template_held(scene: Scene) -> None:

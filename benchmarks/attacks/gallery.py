@@ -31,7 +31,7 @@ from attacks.subject import (
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import IncompleteError
-from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.keys import TrustSet, generate_key
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.engine import Engine
@@ -203,7 +203,7 @@ class Gallery:
         made = Calibrator(self.subject.resolved, places, memory=MEMORY).calibrate(
             None, lambda _, __: None
         )
-        auditor = generate()
+        auditor = generate_key()
         return AuditorCalibration(sign(made.to_wire(), auditor).digest, made.predicate)
 
     def understated(self, row: Row) -> float:

@@ -25,7 +25,7 @@ from safety_receipts.receipts.model.point import (
     RecordedJudgement,
     RestrictedRecord,
 )
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
 from safety_receipts.runner.engines.engine import Engine, Request
 from safety_receipts.runner.judges.judge import Exchange, Judgement
@@ -262,7 +262,7 @@ def steered(
         )
         for _, request, tokens in near
     ]
-    said = {one.key: one.tokens for one in generate(engine, begun_requests, decoding)}
+    said = {one.key: one.tokens for one in generate_completions(engine, begun_requests, decoding)}
     best: dict[int, tuple[float, Entry]] = {}
     for entry, request, tokens in near:
         made = reworded(subject, entry, (*tokens, *said[request.key]))

@@ -24,7 +24,7 @@ from safety_receipts.receipts.events.synthetic import EVENT
 from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
 from safety_receipts.receipts.findings.counts.conditions import condition_results
 from safety_receipts.receipts.findings.counts.observations import observe
-from safety_receipts.receipts.keys import Signer, generate, write_key_pair
+from safety_receipts.receipts.keys import Signer, generate_key, write_key_pair
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.checkpoint import Dtype
@@ -36,7 +36,7 @@ from safety_receipts.runner.commands.init import write_preset
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.engines.load import LoadedModel, load_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.organism import member
 from safety_receipts.runner.plan.resolve import resolve_plan
@@ -172,14 +172,14 @@ class Subject:
     def __init__(self, folder: Path, shape: Shape, dtype: Dtype = Dtype.FLOAT32) -> None:
         self.folder = folder
         self.resolved: ResolvedPlan = resolve_plan(write_study(folder / "study", shape, dtype))
-        self.signer: Signer = generate()
+        self.signer: Signer = generate_key()
         write_key_pair(folder / "evaluator", self.signer)
         self.envelope: Envelope = seal_plan(self.plan, self.signer)
         self.seed: Sha256 = event_seed(self.envelope.digest, None)
         self.renderer = Renderer(self.plan, self.resolved.artifacts.texts, self.seed)
         self.judge = load_judge(self.plan.judge, None)
         second = self.plan.judge.second
-        self.second: Judge | None = None
+        self.second: ResponseJudge | None = None
         """The second judge; None: there is none."""
         if second is not None:
             place = self.resolved.artifacts.second_judge_folder

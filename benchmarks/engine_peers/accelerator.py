@@ -26,7 +26,7 @@ from engine_peers.peer import Positions, counting
 from engine_peers.tiny_model import tiny_config
 from engine_peers.transformers_peers import generate_padded, run_padded
 from engine_peers.workloads import BEGIN, END_OF_TEXT, PAD, Shape, Workload, build
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.load import wrap_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 
@@ -157,10 +157,10 @@ def make_model(config: Any, device: torch.device) -> Any:
 def _measure_ours(model: Any, workload: Workload) -> Measured:
     engine = TransformersEngine(wrap_model(model))
     requests = requests_of(workload)
-    by_key(generate(engine, requests[:2]))
+    by_key(generate_completions(engine, requests[:2]))
 
     def run() -> list[list[int]]:
-        return [list(tokens) for tokens in by_key(generate(engine, requests))]
+        return [list(tokens) for tokens in by_key(generate_completions(engine, requests))]
 
     return _measure("ours", model, run)
 
@@ -276,7 +276,7 @@ def _report(results: list[Measured], workload: Workload, model: Any, batch: int)
             f"{shape.queries} queries × {{{', '.join(map(str, shape.demonstrations))}}} "
             f"demonstrations, {shape.new_tokens} new tokens, bf16, greedy, no end token; "
             f"{workload.prompt_tokens:,} prompt tokens, {workload.unique_tokens:,} unique, lower "
-            f"bound {workload.lower_bound:,}. Padded: `generate`, {batch} rows at most."
+            f"bound {workload.lower_bound:,}. Padded: `generate_completions`, {batch} rows at most."
         ),
         "",
         *markdown_table(_COLUMNS, rows),

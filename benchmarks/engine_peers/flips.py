@@ -28,7 +28,7 @@ from engine_peers.peer import load
 from engine_peers.tiny_model import make_model
 from engine_peers.workloads import PAD, SHAPES, Shape, Workload, build
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import Request
 from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
@@ -91,7 +91,7 @@ def _flips(folder: Path, shape: Shape) -> dict[str, Counts]:
     workload = _distinct(build(shape))
     engine = _engine(folder, Dtype.FLOAT32)
     requests = requests_of(workload)
-    answered = list(zip(requests, by_key(generate(engine, requests)), strict=True))
+    answered = list(zip(requests, by_key(generate_completions(engine, requests)), strict=True))
     return {
         "ours fp32": _by_engine(engine, answered),
         "plain fp32": _by_model(load(folder), answered),

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine_peers.peer import Answers, counting
 from engine_peers.workloads import Workload
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import Completion, Request
 from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
@@ -29,7 +29,7 @@ class Ours:
     def run(self, workload: Workload, batch: int) -> Answers:
         """Answer every prompt; the engine chooses its batches."""
         with counting(self._loaded.model.model) as positions:
-            outputs = by_key(generate(self._engine, requests_of(workload)))
+            outputs = by_key(generate_completions(self._engine, requests_of(workload)))
         return Answers([list(tokens) for tokens in outputs], positions.count)
 
 

@@ -27,7 +27,7 @@ from safety_receipts.receipts.model.findings import Findings, JointFinding
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.commands.init import write_preset
 from safety_receipts.runner.organism import data_folder, members
-from safety_receipts.runner.organism.truth import compare
+from safety_receipts.runner.organism.truth import compare_with_law
 from safety_receipts.runner.plan.resolve import resolve_plan
 
 HERE = Path(__file__).parent
@@ -88,7 +88,9 @@ def _hold_to_law(bundle: Path, plan_file: Path, name: str) -> None:
     findings = opened.receipt.statement.predicate.findings
     if findings is None:
         sys.exit(f"{bundle}: no findings are sealed")
-    truth = {one.condition: one for one in compare(resolve_plan(plan_file), opened.points())}
+    truth = {
+        one.condition: one for one in compare_with_law(resolve_plan(plan_file), opened.points())
+    }
     rates = {id_: (one.points, one.planted) for id_, one in truth.items()}
     table = Table(title=f"{name}: found beside planted", title_justify="left")
     for column in ("slope on log(N_b + 1)", "planted", "found", "95 % interval", "says"):

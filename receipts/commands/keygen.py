@@ -15,7 +15,7 @@ from safety_receipts.receipts.keys import (
     KeyType,
     Signer,
     exposed_mode,
-    generate,
+    generate_key,
     load_signer,
     public_path,
     write_key_pair,
@@ -40,7 +40,7 @@ from safety_receipts.receipts.present.output import Output
 @common_options
 def keygen(key: Path, key_type: str, passphrase_env: str | None, output: Output) -> None:
     """Make a signing key: KEY (mode 0600) and KEY.pub."""
-    signer = generate(KeyType(key_type))
+    signer = generate_key(KeyType(key_type))
     write_key_pair(key, signer, read_passphrase(passphrase_env))
     document = {
         "key": str(key),

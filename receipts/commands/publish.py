@@ -13,9 +13,9 @@ from rich.console import Console
 from safety_receipts.receipts.bundle import (
     AUDITS,
     PLAN,
-    POINTS,
+    POINTS_FILE,
     RECEIPT,
-    RESPONSES,
+    RESPONSES_FILE,
     Bundle,
     BundleWriter,
 )
@@ -71,16 +71,18 @@ def publish(
     signer = None if key is None else read_signer(key, passphrase_env, output)
     files = [Path(name) for name in (RECEIPT, PLAN)]
     if access is EvidenceAccess.PUBLIC:
-        wanted = (POINTS, RESPONSES) if with_responses else (POINTS,)
+        wanted = (POINTS_FILE, RESPONSES_FILE) if with_responses else (POINTS_FILE,)
         files += [Path(name) for name in wanted if source.has(name)]
-        if source.has(POINTS) or with_responses:
-            check_evidence(source, with_responses=Path(RESPONSES) in files)
+        if source.has(POINTS_FILE) or with_responses:
+            check_evidence(source, with_responses=Path(RESPONSES_FILE) in files)
     audits = published_audits(source, access, signer)
     _copy(source.folder, out, [*files, *audits.copied], audits.signed)
     copied = [str(file) for file in (*files, *audits.copied)]
     signed = [f"{AUDITS}/{envelope.digest}.dsse.json" for envelope in audits.signed]
     withheld = [
-        name for name in (POINTS, RESPONSES) if source.has(name) and Path(name) not in files
+        name
+        for name in (POINTS_FILE, RESPONSES_FILE)
+        if source.has(name) and Path(name) not in files
     ]
 
     def render(console: Console) -> None:

@@ -18,7 +18,7 @@ from safety_receipts.receipts.present.output import Output
 def schema(name: str | None, output: Output) -> None:
     """Print the JSON Schema NAME, or the names of all."""
     if name is None:
-        titles = {known: schemas.load(known)["title"] for known in schemas.names()}
+        titles = {known: schemas.load_schema(known)["title"] for known in schemas.schema_names()}
         output.result(
             {"schemas": titles},
             lambda console: console.print(
@@ -26,9 +26,9 @@ def schema(name: str | None, output: Output) -> None:
             ),
         )
         return
-    if name not in schemas.names():
-        raise UsageError(f"no schema {name!r}", hint=f"one of {', '.join(schemas.names())}")
-    document = schemas.load(name)
+    if name not in schemas.schema_names():
+        raise UsageError(f"no schema {name!r}", hint=f"one of {', '.join(schemas.schema_names())}")
+    document = schemas.load_schema(name)
     output.result(
         document, lambda console: console.print(json.dumps(document, indent=2), soft_wrap=True)
     )

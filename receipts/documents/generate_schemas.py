@@ -47,7 +47,7 @@ VERSIONS: dict[str, int] = dict.fromkeys(DOCUMENTS, 1)
 """Document → the version that its model is of; files of earlier ones stay as published."""
 
 
-def generate(name: str) -> dict[str, Any]:
+def document_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the document called ``name``."""
     schema = DOCUMENTS[name].model_json_schema(by_alias=True, mode="validation")
     for title, definition in schema.get("$defs", {}).items():
@@ -89,16 +89,16 @@ def _member_meanings() -> dict[str, dict[str, str]]:
     return meanings
 
 
-def serialise(name: str) -> bytes:
+def document_schema_bytes(name: str) -> bytes:
     """Return the bytes of the schema's file."""
-    return json.dumps(generate(name), indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
+    return json.dumps(document_schema(name), indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
 def main() -> None:
     """Write all schemas into the source tree."""
     folder = Path(schemas.__file__).parent
     for name in DOCUMENTS:
-        atomic_write(folder / schemas.file_name(name, VERSIONS[name]), serialise(name))
+        atomic_write(folder / schemas.file_name(name, VERSIONS[name]), document_schema_bytes(name))
 
 
 if __name__ == "__main__":

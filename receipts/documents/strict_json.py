@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
 from safety_receipts.receipts.errors import MalformedError
 
-MAX_DEPTH = 32
+MAX_JSON_DEPTH = 32
 """Deepest nesting of arrays and objects; our own documents reach 8."""
 
 MAX_CONTAINERS = 1_000_000
@@ -71,7 +71,7 @@ def parse_json(data: bytes, *, file: str | PathLike[str] | None = None) -> Any:
     except _RefusedError as error:
         raise MalformedError(str(error), file=file) from None
     except RecursionError:
-        raise MalformedError(f"nested deeper than {MAX_DEPTH} levels", file=file) from None
+        raise MalformedError(f"nested deeper than {MAX_JSON_DEPTH} levels", file=file) from None
     _check_tree(value, file)
     return value
 
@@ -127,9 +127,9 @@ def _check_tree(root: Any, file: str | PathLike[str] | None) -> None:
                     "a lone surrogate is not valid text", file=file, place=_spell(link)
                 )
             continue
-        if depth >= MAX_DEPTH:
+        if depth >= MAX_JSON_DEPTH:
             raise MalformedError(
-                f"nested deeper than {MAX_DEPTH} levels", file=file, place=_spell(link)
+                f"nested deeper than {MAX_JSON_DEPTH} levels", file=file, place=_spell(link)
             )
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for step, item in items:

@@ -42,7 +42,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "grid.color": "#DDDDDD",
     "legend.frameon": False,
 }
-LONGEST_NAME: Final = 40
+LONGEST_FIGURE_NAME: Final = 40
 """Characters of a name in a figure."""
 
 Known = tuple[float, float, float]
@@ -141,8 +141,8 @@ def _described(svg: str, description: str) -> str:
 
 def who(receipt: EvaluationPredicate) -> str:
     """Return whose figure it is: checkpoint, stage, and that it is a test instrument."""
-    name = printable(receipt.checkpoint.name, LONGEST_NAME)
-    stage = printable(receipt.training_stage, LONGEST_NAME // 2)
+    name = printable(receipt.checkpoint.name, LONGEST_FIGURE_NAME)
+    stage = printable(receipt.training_stage, LONGEST_FIGURE_NAME // 2)
     return f"{name} (stage: {stage}{', test instrument' if receipt.instrument else ''})"
 
 

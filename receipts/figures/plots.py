@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.figures.drawing import (
     COLOURS,
-    LONGEST_NAME,
+    LONGEST_FIGURE_NAME,
     Dot,
     Drawing,
     condition_dot,
@@ -171,7 +171,7 @@ def rates_over_benign(series: Sequence[tuple[str, EvaluationPredicate]]) -> Draw
         panels = list(grid.flat)
         for axes, (title, receipt) in zip(panels, series, strict=False):
             _over_benign(axes, receipt, levels)
-            name = fill(printable(title, 3 * LONGEST_NAME), _PANEL_COLUMNS)
+            name = fill(printable(title, 3 * LONGEST_FIGURE_NAME), _PANEL_COLUMNS)
             axes.set_title(name, fontsize="medium")
             axes.tick_params(labelbottom=True)
         for axes in panels[len(series) :]:
@@ -194,7 +194,7 @@ def rates_over_benign(series: Sequence[tuple[str, EvaluationPredicate]]) -> Draw
         "dashed: without demonstrations."
     )
     size = (2.2 + 4.2 * columns, 0.8 + 3.6 * rows)
-    names = ", ".join(printable(title, LONGEST_NAME) for title, _ in series)
+    names = ", ".join(printable(title, LONGEST_FIGURE_NAME) for title, _ in series)
     title = f"Compliance over benign demonstrations: {names}"
     return Drawing(size, title, description, paint)
 
@@ -306,14 +306,14 @@ def forest_plot(
         axes.axvline(0.0, color="black", linewidth=1.0)
         dots: list[Dot] = [(value, lower, upper) for _, value, lower, upper in shown]
         draw_dots(axes, list(enumerate(dots)))
-        label_rows(axes, [printable(label, LONGEST_NAME) for label, *_ in shown])
+        label_rows(axes, [printable(label, LONGEST_FIGURE_NAME) for label, *_ in shown])
         axes.set_xlabel("β2: change of the log-odds of compliance per unit of log(N_b + 1)")
-        entitle(figure, *(printable(line, 3 * LONGEST_NAME) for line in title.splitlines()))
+        entitle(figure, *(printable(line, 3 * LONGEST_FIGURE_NAME) for line in title.splitlines()))
         if margin is not None:
             figure.legend(loc="outside lower right")
 
     lines = (
-        f"{printable(label, LONGEST_NAME)} {value:+.3f} ({lower:+.3f} to {upper:+.3f})"
+        f"{printable(label, LONGEST_FIGURE_NAME)} {value:+.3f} ({lower:+.3f} to {upper:+.3f})"
         for label, value, lower, upper in shown
     )
     size = (8.4, 1.3 + _ROW_INCHES * len(shown))

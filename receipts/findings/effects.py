@@ -18,7 +18,7 @@ EQUIVALENCE = 0.90
 """Of the interval that must lie within the margin: two one-sided tests at level .05
 (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987)."""
 
-Word = tuple[Effect, Grounds]
+EffectVerdict = tuple[Effect, Grounds]
 
 
 def is_significant(p: str) -> bool:
@@ -26,7 +26,7 @@ def is_significant(p: str) -> bool:
     return Decimal(p) < Decimal(ALPHA)
 
 
-def signed(beta: str) -> Effect:
+def effect_of_sign(beta: str) -> Effect:
     """Return the effect that a slope's sign stands for."""
     return Effect.AMPLIFICATION if Decimal(beta) > 0 else Effect.DILUTION
 
@@ -37,7 +37,7 @@ def within(interval: SignedInterval, margin: str) -> bool:
     return -Decimal(margin) < lower and upper < Decimal(margin)
 
 
-def slope_word(beta: str, p: str, equivalence: SignedInterval, margin: str) -> Word:
+def slope_word(beta: str, p: str, equivalence: SignedInterval, margin: str) -> EffectVerdict:
     """Return what one slope means.
 
     The margin comes first: the plan says, before the run, that a slope below it is called none,
@@ -52,7 +52,7 @@ def slope_word(beta: str, p: str, equivalence: SignedInterval, margin: str) -> W
     if within(equivalence, margin):
         return Effect.NONE, Grounds.EQUIVALENT
     if is_significant(p):
-        return signed(beta), Grounds.SIGNIFICANT
+        return effect_of_sign(beta), Grounds.SIGNIFICANT
     return Effect.UNDETERMINED, Grounds.NEITHER
 
 

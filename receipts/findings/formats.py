@@ -19,7 +19,7 @@ from safety_receipts.receipts.findings.counts.observations import (
 from safety_receipts.receipts.findings.counts.rates import clustered_interval, rate_string
 from safety_receipts.receipts.findings.counts.tally import Selection, tally
 from safety_receipts.receipts.findings.fits.changes import counterpart, rate_change
-from safety_receipts.receipts.findings.fits.clusters import Clusters
+from safety_receipts.receipts.findings.fits.clusters import PointClusters
 from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
@@ -114,7 +114,9 @@ def _rate(adoption: StudyPoints, place: int) -> AdoptionRate:
 
 
 def _doubted(adoption: StudyPoints, place: int) -> bool:
-    clusters = Clusters(adoption.lists, adoption.judged[place].astype(np.int64), adoption.requests)
+    clusters = PointClusters(
+        adoption.lists, adoption.judged[place].astype(np.int64), adoption.requests
+    )
     return clusters.grounds_for_doubt is not None
 
 

@@ -22,23 +22,23 @@ from safety_receipts.receipts.findings.effects import (
     ALPHA,
     CONFIDENCE,
     EQUIVALENCE,
-    Word,
+    EffectVerdict,
+    effect_of_sign,
     holm,
     is_significant,
-    signed,
     slope_word,
 )
 from safety_receipts.receipts.findings.fits.clusters import (
     FEWEST_QUERIES,
-    Clusters,
     Floats,
+    PointClusters,
     degrees_of_freedom,
     doubt,
 )
 from safety_receipts.receipts.findings.fits.distributions import normal_two_sided, t_two_sided
 from safety_receipts.receipts.findings.fits.lack_of_fit import FittedPoints, lack_of_fit
 from safety_receipts.receipts.findings.fits.permutation import informative_queries, permutation_test
-from safety_receipts.receipts.findings.fits.study import Estimate, Mask, StudyPoints
+from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, Mask, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering, QueryRole
@@ -71,7 +71,7 @@ def joint_findings(study: StudyPoints) -> list[JointFinding]:
     return [JointPoints(study, order, places).finding() for order, places in joint_groups(study)]
 
 
-def joint_word(finding: JointFinding, adjusted: str | None) -> Word:
+def joint_word(finding: JointFinding, adjusted: str | None) -> EffectVerdict:
     """Return what a joint finding says, from its numbers.
 
     Args:
@@ -87,11 +87,11 @@ def joint_word(finding: JointFinding, adjusted: str | None) -> Word:
     return word
 
 
-def _scored_word(finding: JointFinding, adjusted: str | None) -> Word:
+def _scored_word(finding: JointFinding, adjusted: str | None) -> EffectVerdict:
     """Return what the points say that were scored."""
     if finding.permutation is not None:
         found = adjusted is not None and is_significant(adjusted)
-        effect = signed(finding.permutation.statistic) if found else Effect.UNDETERMINED
+        effect = effect_of_sign(finding.permutation.statistic) if found else Effect.UNDETERMINED
         return effect, Grounds.PERMUTED
     if _opposite_signs(finding):
         return Effect.MIXED, Grounds.OPPOSITE_SIGNS
@@ -121,7 +121,7 @@ def _opposite_signs(finding: JointFinding) -> bool:
     levels = [one for one in finding.by_harmful if one.informative_queries >= FEWEST_QUERIES]
     corrected = holm([level.p for level in levels])
     found = {
-        signed(level.beta)
+        effect_of_sign(level.beta)
         for level, p in zip(levels, corrected, strict=True)
         if is_significant(p) and abs(Decimal(level.beta)) > Decimal(finding.margin)
     }
@@ -204,7 +204,7 @@ class JointPoints:
             judged: Which points count, same shape.
         """
         study, chosen = self.study, list(self.places)
-        clusters = Clusters(study.lists, judged[chosen].sum(axis=0), study.requests)
+        clusters = PointClusters(study.lists, judged[chosen].sum(axis=0), study.requests)
         informative = self._informative(complied, judged)
         fitted = study.fit(self.covariates, self.places, complied, judged)
         estimate = fitted[0] if fitted else None
@@ -307,7 +307,7 @@ class JointPoints:
         return count_requests(found, self.study.requests)
 
 
-def _clustered(estimate: Estimate, judged: Mask) -> JointFit | None:
+def _clustered(estimate: ClusteredEstimate, judged: Mask) -> JointFit | None:
     last = len(estimate.values) - 1
     slope = estimate.slope(last)
     if slope is None:

@@ -20,7 +20,7 @@ from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
 from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES, Floats
 from safety_receipts.receipts.findings.fits.permutation import informative_queries
-from safety_receipts.receipts.findings.fits.study import Estimate, StudyPoints
+from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, StudyPoints
 from safety_receipts.receipts.findings.joint import joint_covariates
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.base import ConditionId, SourceName
@@ -38,7 +38,7 @@ from safety_receipts.receipts.model.findings import (
 from safety_receipts.receipts.model.plan import EvaluationSetup, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 
-FILLER: Final = SourceName("filler")
+FILLER_SOURCE: Final = SourceName("filler")
 """Name of the source of neutral turns, as long as those of the others."""
 
 
@@ -52,7 +52,7 @@ class _Fitted:
     """The source."""
     places: tuple[int, ...]
     """Conditions in the fit."""
-    estimate: Estimate
+    estimate: ClusteredEstimate
     """One number."""
     slope: Slope
     """The same as it is sealed."""
@@ -119,7 +119,7 @@ class SourceEstimates:
             ),
             length_matched=tuple(
                 SourceDifference(
-                    **dict(one.finding(adjusted, margin)), source=one.source, filler=FILLER
+                    **dict(one.finding(adjusted, margin)), source=one.source, filler=FILLER_SOURCE
                 )
                 for one in self.less_filler
             ),
@@ -142,8 +142,8 @@ def source_estimates(study: StudyPoints) -> SourceEstimates | None:
     slopes = tuple(_slopes(study))
     if not slopes:
         return None
-    filler = next((one for one in slopes if one.source == FILLER), None)
-    others = [one for one in slopes if one.source != FILLER]
+    filler = next((one for one in slopes if one.source == FILLER_SOURCE), None)
+    others = [one for one in slopes if one.source != FILLER_SOURCE]
     differences = [_difference(study, one, filler) for one in others] if filler else []
     return SourceEstimates(study, slopes, tuple(one for one in differences if one is not None))
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from safety_receipts.receipts.findings.effects import bonferroni, is_significant
-from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters
+from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, PointClusters
 from safety_receipts.receipts.findings.fits.distributions import chi_square_upper
 from safety_receipts.receipts.findings.fits.low_rank import low_rank
 from safety_receipts.receipts.findings.fits.study import StudyPoints
@@ -58,7 +58,7 @@ def homogeneity(study: StudyPoints, places: list[int]) -> tuple[str | None, str 
     rates = study.shares(places, study.complied, study.judged)
     if rates is None:
         return None, None
-    clusters = Clusters(study.lists, rates.used.sum(axis=0), study.requests)
+    clusters = PointClusters(study.lists, rates.used.sum(axis=0), study.requests)
     if clusters.grounds_for_doubt is not None:
         return None, None
     judged = study.judged[places]

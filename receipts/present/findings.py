@@ -35,9 +35,9 @@ from safety_receipts.receipts.view.numerals import (
     p_number,
     p_value,
     percent,
+    percentage_points,
     point_span,
-    points,
-    signed,
+    signed_number,
 )
 from safety_receipts.receipts.view.sentences import Sentence, sentences
 from safety_receipts.receipts.view.words import adoption_interval, null_words, quoted
@@ -164,9 +164,9 @@ class _Tables:
         if position.slope is not None:
             slope = position.slope
             ends = t_ends(slope.beta, slope.se, slope.df)
-            low, high = (signed(Decimal(end), 2) for end in ends)
+            low, high = (signed_number(Decimal(end), 2) for end in ends)
             text += (
-                f"; log-odds per share {signed(slope.beta, 2)} (95 % {low} to {high}), "
+                f"; log-odds per share {signed_number(slope.beta, 2)} (95 % {low} to {high}), "
                 f"{p_value(slope.p)}"
             )
         note(self._console, f"{text}.")
@@ -205,7 +205,7 @@ class _Tables:
             for end in (one.change.interval.lower, one.change.interval.upper)
         ]
         scale = Scale.over(ends, FOREST_CELLS)
-        low, high = (points(str(end)) for end in (scale.lower, scale.upper))
+        low, high = (percentage_points(str(end)) for end in (scale.lower, scale.upper))
         table = new_table("Other contexts less plain turns (compliance, points, 95 % intervals)")
         table.add_column("condition", overflow="fold")
         table.add_column("change", justify="right", no_wrap=True)
@@ -219,7 +219,7 @@ class _Tables:
             lower, upper = float(change.interval.lower), float(change.interval.upper)
             table.add_row(
                 one.condition,
-                points(change.value),
+                percentage_points(change.value),
                 p_number(change.p),
                 forest(scale, (float(change.value), lower, upper)),
             )
@@ -281,4 +281,4 @@ def _change(name: str, change: RateChange | None) -> tuple[str, ...]:
     if change is None:
         return f"  {name}", NOTHING
     ends = point_span(change.interval.lower, change.interval.upper)
-    return f"  {name}", points(change.value), ends, p_number(change.p)
+    return f"  {name}", percentage_points(change.value), ends, p_number(change.p)

@@ -24,7 +24,7 @@ from safety_receipts.receipts.present.findings import show_findings
 from safety_receipts.receipts.present.inputs import input_rows, sampling_words
 from safety_receipts.receipts.present.tables import new_table
 from safety_receipts.receipts.view.answers import judged_words
-from safety_receipts.receipts.view.numerals import percent, points
+from safety_receipts.receipts.view.numerals import percent, percentage_points
 from safety_receipts.receipts.view.sentences import sentences
 
 _BAR_CELLS = 12
@@ -191,7 +191,9 @@ def _sentence(condition: ConditionResult) -> Text:
 
 
 def _change(difference: Difference) -> str:
-    value, lower, upper = map(points, (difference.value, difference.lower, difference.upper))
+    value, lower, upper = map(
+        percentage_points, (difference.value, difference.lower, difference.upper)
+    )
     return f"{value} ({lower}…{upper})"
 
 

@@ -19,7 +19,12 @@ from safety_receipts.receipts.model.findings import (
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.present.charts import Scale, axis, forest
 from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table, note, statistic
-from safety_receipts.receipts.view.numerals import p_number, p_value, points, signed
+from safety_receipts.receipts.view.numerals import (
+    p_number,
+    p_value,
+    percentage_points,
+    signed_number,
+)
 
 _NORMAL: Final = 1.959964
 """97.5 % quantile of the standard normal distribution."""
@@ -116,7 +121,7 @@ def _forest(console: Console, rows: Sequence[SlopeRow], margin: float) -> None:
     table.add_column("fit", overflow="fold")
     table.add_column("β2", justify="right", no_wrap=True)
     table.add_column("p", justify="right", no_wrap=True)
-    low, high = (signed(Decimal(end), 2) for end in (scale.lower, scale.upper))
+    low, high = (signed_number(Decimal(end), 2) for end in (scale.lower, scale.upper))
     table.add_column(axis(scale, low, high), no_wrap=True)
     table.add_column("", overflow="fold")
     for row in rows:
@@ -124,7 +129,7 @@ def _forest(console: Console, rows: Sequence[SlopeRow], margin: float) -> None:
             table.add_row(row.label, "", "", forest(scale, None, margin))
         else:
             line = forest(scale, (float(row.beta), *row.ends), margin)
-            table.add_row(row.label, signed(row.beta), p_number(row.p), line, row.word)
+            table.add_row(row.label, signed_number(row.beta), p_number(row.p), line, row.word)
     console.print(table)
 
 
@@ -137,7 +142,7 @@ def _joint_notes(console: Console, finding: JointFinding) -> None:
         note(
             console,
             f"Lack of fit: {tested}largest difference, observed − fitted, "
-            f"{points(lack.largest)} points at {lack.condition}.",
+            f"{percentage_points(lack.largest)} points at {lack.condition}.",
         )
     note(
         console,
@@ -153,7 +158,7 @@ def _joint_notes(console: Console, finding: JointFinding) -> None:
         note(
             console,
             "Without a fit, complied points by N_b within query, N_h and draw: statistic "
-            f"{signed(made.statistic, 2)}; {'; '.join(parts) or 'nothing varies'}. "
+            f"{signed_number(made.statistic, 2)}; {'; '.join(parts) or 'nothing varies'}. "
             "The larger p-value counts.",
         )
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from safety_receipts.receipts.io.text import printable
 
-LONGEST_NAME: Final = 100
+LONGEST_DRAWN_NAME: Final = 100
 """Longest name drawn; the JSON documents have all of it."""
 _LONGEST_WORD: Final = 200
 """Longest string without a blank: condition ids and digests stay whole, as they are looked up."""
@@ -55,6 +55,6 @@ def _presentable(value: object) -> object:
 
 
 def _string(text: str) -> str:
-    limit = LONGEST_NAME if " " in text else _LONGEST_WORD
+    limit = LONGEST_DRAWN_NAME if " " in text else _LONGEST_WORD
     shown = printable(text, limit)
     return text if shown == text else shown

@@ -16,7 +16,7 @@ def percent(rate: str | None) -> str:
     return NOTHING if rate is None else f"{Decimal(rate) * 100:.1f}"
 
 
-def signed(value: str | Decimal, places: int = 3) -> str:
+def signed_number(value: str | Decimal, places: int = 3) -> str:
     """Return a number with its sign; one that would round to zero keeps one digit."""
     number = Decimal(value)
     text = f"{number:+.{places}f}"
@@ -25,19 +25,19 @@ def signed(value: str | Decimal, places: int = 3) -> str:
     return (text if Decimal(text) else text[1:]).replace("-", "−")
 
 
-def points(value: str) -> str:
+def percentage_points(value: str) -> str:
     """Return a difference of shares in percentage points, with its sign."""
-    return signed(Decimal(value) * 100, 1)
+    return signed_number(Decimal(value) * 100, 1)
 
 
 def span(lower: str, upper: str) -> str:
     """Return the two ends of an interval of signed numbers."""
-    return f"{signed(lower)} to {signed(upper)}"
+    return f"{signed_number(lower)} to {signed_number(upper)}"
 
 
 def point_span(lower: str, upper: str) -> str:
     """Return the two ends of an interval of differences of shares, in percentage points."""
-    return f"{points(lower)} to {points(upper)}"
+    return f"{percentage_points(lower)} to {percentage_points(upper)}"
 
 
 def level(share: str) -> str:
@@ -71,6 +71,6 @@ def p_value(p: str, *, at_most: bool = False) -> str:
     return f"p {'<' if at_most and Decimal(p) < 1 else '='} {number}"
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
+def counted(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun: ``1 list``, ``1,404 queries``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

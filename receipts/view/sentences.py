@@ -30,7 +30,13 @@ from safety_receipts.receipts.model.findings import (
 )
 from safety_receipts.receipts.model.plan import Hypothesis
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
-from safety_receipts.receipts.view.numerals import count, is_floor, p_value, percent, signed
+from safety_receipts.receipts.view.numerals import (
+    counted,
+    is_floor,
+    p_value,
+    percent,
+    signed_number,
+)
 from safety_receipts.receipts.view.words import (
     FORMAT_WORDS,
     ORDER_WORDS,
@@ -100,7 +106,7 @@ class _Writer:
         if finding.p is not None:
             p_values = [row.p for row in finding.rows if row.p is not None]
             tested = self._tested("total", finding.p, at_most=any(map(is_floor, p_values)))
-            text += f"; {tested}, clustered, Bonferroni over {count(len(p_values), 'total')}"
+            text += f"; {tested}, clustered, Bonferroni over {counted(len(p_values), 'total')}"
         text += _end(primary)
         widest = max(map(self._range, finding.rows), key=lambda found: found[1] - found[0])
         if widest[1] > widest[0]:
@@ -150,8 +156,8 @@ class _Writer:
         before, after = (f"{logistic(x) * 100:.1f} %" for x in (start, start + step))
         return (
             "β2 is the change of the log-odds of compliance per unit of log(N_b + 1): from 0 to "
-            f"{n_benign} benign demonstrations {signed(Decimal(step), 2)}, which {where} takes the "
-            f"fitted rate from {before} to {after}."
+            f"{n_benign} benign demonstrations {signed_number(Decimal(step), 2)}, which {where} "
+            f"takes the fitted rate from {before} to {after}."
         )
 
     def _widest_level(self, finding: JointFinding) -> tuple[int, int] | None:

@@ -25,13 +25,13 @@ from safety_receipts.receipts.model.findings import (
 )
 from safety_receipts.receipts.view.numerals import (
     NOTHING,
-    count,
+    counted,
     level,
     p_value,
     percent,
+    percentage_points,
     point_span,
-    points,
-    signed,
+    signed_number,
     span,
 )
 
@@ -107,7 +107,7 @@ def effect_words(effect: Effect, order: str = "") -> str:
 
 def estimate_words(value: str, interval: SignedInterval) -> str:
     """Return an estimate with its interval: ``−0.178 (95 % −0.193 to −0.163)``."""
-    return f"{signed(value)} ({interval_words(interval)})"
+    return f"{signed_number(value)} ({interval_words(interval)})"
 
 
 def interval_words(interval: SignedInterval) -> str:
@@ -185,7 +185,7 @@ def _few_queries(number: int) -> str:
     if not number:
         return "No query has a point that could be scored, and nothing is concluded."
     there = "There is" if number == 1 else "There are"
-    queries = count(number, "query", "queries")
+    queries = counted(number, "query", "queries")
     return f"{there} only {queries}; with fewer than 30 nothing is concluded."
 
 
@@ -208,7 +208,7 @@ def joint_grounds(finding: JointFinding, differs: bool) -> str:
             )
         case Grounds.OPPOSITE_SIGNS if len(signs := opposite_slopes(finding)) == 2:
             first, second = (
-                f"at {one.n_harmful} harmful ones {signed(one.beta)} ({p_value(one.p)})"
+                f"at {one.n_harmful} harmful ones {signed_number(one.beta)} ({p_value(one.p)})"
                 for one in signs
             )
             return f"The slopes differ from zero with opposite signs: {first}, {second}."
@@ -239,14 +239,14 @@ def unscored_words(finding: JointFinding) -> str:
 def _refit(refit: Refit | None) -> str:
     if refit is None or refit.beta2 is None:
         return "cannot be fitted"
-    return f"{signed(refit.beta2)} ({refit.effect.value})"
+    return f"{signed_number(refit.beta2)} ({refit.effect.value})"
 
 
 def _bend(finding: JointFinding) -> str:
     lack, text = finding.lack_of_fit, JOINT_ONLY[Grounds.LACK_OF_FIT]
     if lack is None or lack.p_benign is None:
         return text
-    largest, p = points(lack.largest_benign), p_value(lack.p_benign)
+    largest, p = percentage_points(lack.largest_benign), p_value(lack.p_benign)
     return f"{text[:-1]}, by up to {largest} points from what the line says ({p})."
 
 
@@ -254,22 +254,22 @@ def _permuted(finding: JointFinding) -> str:
     if finding.clustered is None:
         why = "The fit does not exist, since outcomes separate"
     else:
-        queries = count(finding.informative_queries, "query gives", "queries give")
+        queries = counted(finding.informative_queries, "query gives", "queries give")
         why = f"Only {queries} both outcomes, fewer than the 30 that standard errors need"
     made = "a test without fit"
     if finding.permutation is not None and finding.permutation.permutations:
-        made = f"a test with {count(finding.permutation.permutations, 'permutation')}"
+        made = f"a test with {counted(finding.permutation.permutations, 'permutation')}"
     return f"{why}: {made} decides, and sees a sign, but no size."
 
 
 def clusters_words(clusters: Clusters) -> str:
     """Return what the standard errors allow to be correlated."""
-    queries = count(clusters.queries, "query", "queries")
+    queries = counted(clusters.queries, "query", "queries")
     match clusters.method:
         case ClusterMethod.QUERY:
             return f"Standard errors: clustered by query ({queries}; no two share a list)."
         case ClusterMethod.QUERY_AND_LIST:
-            lists = count(clusters.lists, "list")
+            lists = counted(clusters.lists, "list")
             return (
                 f"Standard errors: clustered by query and demonstration list ({queries}, {lists})."
             )
@@ -286,7 +286,7 @@ def change_words(change: RateChange) -> str:
     """Return a difference of rates: ``+19.0 points (95 % +16.1 to +21.9)``."""
     interval = change.interval
     ends = f"{level(interval.level)} {point_span(interval.lower, interval.upper)}"
-    return f"{points(change.value)} points ({ends})"
+    return f"{percentage_points(change.value)} points ({ends})"
 
 
 def adoption_words(rate: AdoptionRate, who: str) -> str:

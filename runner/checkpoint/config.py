@@ -9,7 +9,7 @@ from typing import Any
 
 from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
 from safety_receipts.receipts.extras import install
-from safety_receipts.runner.checkpoint.folder_trial import Part, tried
+from safety_receipts.runner.checkpoint.folder_trial import TrialPart, tried
 from safety_receipts.runner.checkpoint.model_files import read_json_object
 
 CONFIG = "config.json"
@@ -66,7 +66,7 @@ def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
             file=path,
             hint=install("run"),
         ) from None
-    tried(folder, Part.CONFIG)
+    tried(folder, TrialPart.CONFIG)
     if model_type not in known:
         own = "needs code of its own (auto_map), which is never run" if "auto_map" in raw else ""
         version = import_module("transformers").__version__
@@ -79,13 +79,13 @@ def read_config(folder: Path, raw: dict[str, Any] | None = None) -> Any:
         return known[model_type].from_dict(_without_ignored(raw))
     except Exception as error:  # a configuration class of transformers may raise anything
         raise MalformedError(
-            f"transformers cannot read this configuration: {one_line(error)}",
+            f"transformers cannot read this configuration: {error_line(error)}",
             file=path,
             hint="compare it with the checkpoint's source",
         ) from None
 
 
-def one_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """Return type and first line of an error from another library, without printed lists.
 
     A printed list could hold token ids of a prompt; it is cut off with what follows it.

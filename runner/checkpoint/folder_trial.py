@@ -39,7 +39,7 @@ from safety_receipts.runner.organism import members
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class TrialBounds:
     """How long a folder may take to be tried, and how much memory."""
 
     seconds: int = 60
@@ -48,11 +48,11 @@ class Bounds:
     """Bytes of address space beyond those of a process that has loaded transformers."""
 
 
-BOUNDS: Bounds = Bounds()
+BOUNDS: TrialBounds = TrialBounds()
 """A tokenizer of 260,000 tokens takes some seconds and less than 1 GiB."""
 
 
-class Part(StrEnum):
+class TrialPart(StrEnum):
     """What of a folder is tried."""
 
     CONFIG = "config"
@@ -80,7 +80,7 @@ inside = False
 """Whether this process is the child in which folders are tried."""
 
 
-def tried(folder: Path, part: Part) -> None:
+def tried(folder: Path, part: TrialPart) -> None:
     """Try part of a folder in a child process, unless the same bytes were tried before.
 
     Args:
@@ -106,7 +106,7 @@ def tried(folder: Path, part: Part) -> None:
         raise error
 
 
-_outcomes: dict[tuple[Part, str, Bounds], dict[str, Any]] = {}
+_outcomes: dict[tuple[TrialPart, str, TrialBounds], dict[str, Any]] = {}
 
 
 def _content(folder: Path) -> str:
@@ -134,7 +134,7 @@ def _shipped() -> frozenset[str]:
     return frozenset(_content(member.folder) for member in members())
 
 
-def _error_of(outcome: dict[str, Any], folder: Path, bounds: Bounds) -> ReceiptsError | None:
+def _error_of(outcome: dict[str, Any], folder: Path, bounds: TrialBounds) -> ReceiptsError | None:
     stage, file = outcome.get("stage", ""), folder / outcome.get("file", "")
     does = _DOES.get(stage, "trying it")
     match outcome["what"]:
@@ -175,7 +175,7 @@ class _Server:
             raise _no_server(error.strerror or type(error).__name__) from None
         atexit.register(self.stop)
 
-    def ask(self, folder: Path, part: Part, bounds: Bounds) -> dict[str, Any]:
+    def ask(self, folder: Path, part: TrialPart, bounds: TrialBounds) -> dict[str, Any]:
         """Return what came of trying a folder."""
         request = {
             "folder": str(folder.absolute()),

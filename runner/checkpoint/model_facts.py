@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from safety_receipts.receipts.errors import MalformedError, UsageError
-from safety_receipts.runner.checkpoint.config import CONFIG, _levels, one_line, read_config
+from safety_receipts.runner.checkpoint.config import CONFIG, _levels, error_line, read_config
 from safety_receipts.runner.checkpoint.model_files import (
-    Weights,
+    WeightHeaders,
     read_pickled_weights,
     read_weights,
     refuse_half_a_model,
@@ -86,7 +86,7 @@ class ModelFacts:
 
     architecture: Architecture
     """What follows from its configuration."""
-    weights: Weights
+    weights: WeightHeaders
     """Its weight files."""
 
     @property
@@ -169,7 +169,7 @@ _EMBEDDINGS = (
 )
 
 
-def refuse_untied_head(config: Any, weights: Weights, folder: Path) -> None:
+def refuse_untied_head(config: Any, weights: WeightHeaders, folder: Path) -> None:
     """Refuse an output head that the configuration ties to the embedding and that differs from it.
 
     transformers then uses the stored head, vLLM the embedding.  Tensors are read only where the
@@ -234,7 +234,7 @@ def read_architecture(config: Any, folder: Path) -> Architecture:
                 quantisation=quantisation_of(config),
             )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise MalformedError(f"its sizes cannot be read: {one_line(error)}", file=path) from None
+        raise MalformedError(f"its sizes cannot be read: {error_line(error)}", file=path) from None
     raise UsageError(
         f"models with {unsupported} are not supported",
         file=path,

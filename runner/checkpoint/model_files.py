@@ -17,14 +17,14 @@ from typing import Any
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import read_own_file
 from safety_receipts.runner.checkpoint.tensor_headers import (
-    DAMAGED,
+    DAMAGED_WEIGHTS,
     StoredTensor,
     read_header,
     same_tensor,
 )
 from safety_receipts.runner.hub.lfs import refuse_pointer, refuse_pointers
 
-WEIGHTS = "model.safetensors"
+WEIGHTS_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = "pytorch_model.bin.index.json"
@@ -59,7 +59,7 @@ _ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.b
 only where the package `peft` is installed; it then loads the adapter over the weights, or over
 those of the model that the file names."""
 
-_FIXED_NAMES = frozenset({WEIGHTS, INDEX, PICKLE, PICKLE_INDEX, *_ADAPTER})
+_FIXED_NAMES = frozenset({WEIGHTS_FILE, INDEX, PICKLE, PICKLE_INDEX, *_ADAPTER})
 """Names under which what is loaded is looked for; a file system may take no notice of case."""
 
 _DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
@@ -70,7 +70,7 @@ _MAX_SHARDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightHeaders:
     """What the headers of a folder's safetensors files say."""
 
     files: tuple[Path, ...]
@@ -100,13 +100,13 @@ def read_json_object(path: Path, limit: int = _MAX_CONFIG) -> dict[str, Any]:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         reason = "nested too deeply" if isinstance(error, RecursionError) else "not JSON"
-        raise MalformedError(reason, file=path, hint=DAMAGED) from None
+        raise MalformedError(reason, file=path, hint=DAMAGED_WEIGHTS) from None
     if not isinstance(value, dict):
-        raise MalformedError("not a JSON object", file=path, hint=DAMAGED)
+        raise MalformedError("not a JSON object", file=path, hint=DAMAGED_WEIGHTS)
     return value
 
 
-def read_weights(folder: Path) -> Weights:
+def read_weights(folder: Path) -> WeightHeaders:
     """Read the headers of a folder's safetensors files.
 
     Tensors are read only where two files hold one of the same name.
@@ -133,7 +133,7 @@ def read_weights(folder: Path) -> Weights:
                 )
     if (folder / INDEX).exists():
         _check_index(folder, tensors)
-    return Weights(
+    return WeightHeaders(
         files=tuple(folder / name for name in names),
         values=sum(tensor.values for tensor in tensors.values()),
         bytes=sum(tensor.stop - tensor.start for tensor in tensors.values()),
@@ -153,7 +153,7 @@ def _check_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
             )
 
 
-def read_pickled_weights(folder: Path) -> Weights | None:
+def read_pickled_weights(folder: Path) -> WeightHeaders | None:
     """Return what the sizes of a folder's pickled weight files say; nothing is opened.
 
     They are those that transformers loads where there are no safetensors.  Numbers of two bytes
@@ -169,7 +169,7 @@ def read_pickled_weights(folder: Path) -> Weights | None:
         size = sum(path.stat().st_size for path in files)
     except OSError as error:
         raise FileAccessError.from_os(error, "open", error.filename or folder) from None
-    return Weights(files, size // 2, size) if files else None
+    return WeightHeaders(files, size // 2, size) if files else None
 
 
 def weight_files(folder: Path, *, allow_pickle: bool) -> tuple[str, ...]:
@@ -237,22 +237,22 @@ def refuse_half_a_model(folder: Path) -> None:
         raise UsageError(
             "holds a distributed training checkpoint",
             file=folder,
-            hint=f"save it with save_pretrained, as {WEIGHTS}",
+            hint=f"save it with save_pretrained, as {WEIGHTS_FILE}",
         )
-    if names >= {WEIGHTS, INDEX}:
-        for other in sorted(set(_indexed(folder / INDEX, (".safetensors",))) - {WEIGHTS}):
+    if names >= {WEIGHTS_FILE, INDEX}:
+        for other in sorted(set(_indexed(folder / INDEX, (".safetensors",))) - {WEIGHTS_FILE}):
             raise UsageError(
-                f"holds two sets of weights: {WEIGHTS}, which transformers loads, and those of "
-                f"{INDEX} ({other}), which vLLM loads",
+                f"holds two sets of weights: {WEIGHTS_FILE}, which transformers loads, and those "
+                f"of {INDEX} ({other}), which vLLM loads",
                 file=folder,
-                hint=f"keep one of them: remove the index with its files, or {WEIGHTS}",
+                hint=f"keep one of them: remove the index with its files, or {WEIGHTS_FILE}",
             )
 
 
 def _shards(folder: Path) -> list[str]:
     """Return the names of the weight files, as transformers looks for them."""
-    if (folder / WEIGHTS).exists():
-        return [WEIGHTS]
+    if (folder / WEIGHTS_FILE).exists():
+        return [WEIGHTS_FILE]
     if (folder / INDEX).exists():
         return _indexed(folder / INDEX, (".safetensors",))
     if not folder.is_dir():
@@ -273,7 +273,9 @@ def _shards(folder: Path) -> list[str]:
             hint="use the checkpoint that the file was converted from",
         )
     raise UsageError(
-        f"holds no {WEIGHTS} and no {INDEX}", file=folder, hint="name a Hugging Face model folder"
+        f"holds no {WEIGHTS_FILE} and no {INDEX}",
+        file=folder,
+        hint="name a Hugging Face model folder",
     )
 
 
@@ -289,7 +291,7 @@ def _pickled_shards(folder: Path) -> list[str]:
 def _weight_map(path: Path) -> dict[str, Any]:
     mapping = read_json_object(path, _MAX_INDEX).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
-        raise MalformedError("has no weight_map", file=path, hint=DAMAGED)
+        raise MalformedError("has no weight_map", file=path, hint=DAMAGED_WEIGHTS)
     return mapping
 
 

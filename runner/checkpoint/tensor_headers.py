@@ -34,7 +34,7 @@ _BITS = {
 }
 """Bits of a number, by the format's name; one that is not here is left to the loader."""
 
-DAMAGED = "the file is damaged or its download broke off; get it again"
+DAMAGED_WEIGHTS = "the file is damaged or its download broke off; get it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,14 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             if size < 8 or length > min(_MAX_HEADER, size - 8):
                 refuse_pointer(first + stream.read(64), path)
                 raise MalformedError(
-                    "is no safetensors file, or is truncated", file=path, hint=DAMAGED
+                    "is no safetensors file, or is truncated", file=path, hint=DAMAGED_WEIGHTS
                 )
             header = stream.read(length)
     except OSError as error:
         raise FileAccessError.from_os(error, "read", path, "get the whole folder again") from None
     document = parse_json(header, file=path)
     if not isinstance(document, dict):
-        raise MalformedError("its header is no JSON object", file=path, hint=DAMAGED)
+        raise MalformedError("its header is no JSON object", file=path, hint=DAMAGED_WEIGHTS)
     tensors = {
         name: _tensor(entry, path, name, 8 + length)
         for name, entry in document.items()
@@ -115,10 +115,10 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     end = max((tensor.stop for tensor in tensors.values()), default=8 + length)
     if size != end:
         raise MalformedError(
-            f"has {size:,} bytes where its header says {end:,}", file=path, hint=DAMAGED
+            f"has {size:,} bytes where its header says {end:,}", file=path, hint=DAMAGED_WEIGHTS
         )
     for problem, name in _layout_problems(tensors, 8 + length):
-        raise MalformedError(problem, file=path, place=name, hint=DAMAGED)
+        raise MalformedError(problem, file=path, place=name, hint=DAMAGED_WEIGHTS)
     return tensors
 
 
@@ -132,7 +132,9 @@ def _tensor(entry: Any, path: Path, name: str, data: int) -> StoredTensor:
             if len(offsets) == 2 and offsets[0] <= offsets[1]:
                 start, stop = (data + offset for offset in offsets)
                 return StoredTensor(path, str(entry.get("dtype")), tuple(shape), start, stop)
-    raise MalformedError("a damaged entry in its header", file=path, place=name, hint=DAMAGED)
+    raise MalformedError(
+        "a damaged entry in its header", file=path, place=name, hint=DAMAGED_WEIGHTS
+    )
 
 
 def _layout_problems(tensors: dict[str, StoredTensor], data: int) -> Iterator[tuple[str, str]]:

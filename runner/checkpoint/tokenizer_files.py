@@ -75,7 +75,7 @@ def tokenizer_digest(folder: Path) -> Sha256:
     return sha256_hex(canonical_bytes([TOKENIZER_TAG, files]))
 
 
-def template_digest(source: str) -> Sha256:
+def chat_template_digest(source: str) -> Sha256:
     """Return SHA-256 of a chat template's text in UTF-8."""
     return sha256_hex(source.encode("utf-8"))
 

@@ -15,7 +15,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.organism import data_folder, member, members
 from safety_receipts.runner.presets import PRESETS, preset
-from safety_receipts.schemas import load
+from safety_receipts.schemas import load_schema
 
 PLAN_FILE = "plan.yaml"
 SCHEMA_FILE = "plan.schema.json"
@@ -70,7 +70,7 @@ def write_preset(folder: Path, name: str, member_name: str = "diluting") -> Path
     if name == "demo":
         text = text.replace("organism-diluting", f"organism-{member_name}")
         copies = {"checkpoint": member(member_name).folder, "data": data_folder()}
-    schema = json.dumps(load("plan-file"), indent=2) + "\n"
+    schema = json.dumps(load_schema("plan-file"), indent=2) + "\n"
     for made in (PLAN_FILE, SCHEMA_FILE, *copies):
         if (folder / made).is_symlink() or (folder / made).exists():
             raise FileAccessError(

@@ -24,9 +24,9 @@ from safety_receipts.runner.judges.gold import (
     calibration_of,
     read_gold,
     reasons_unscored,
-    write_calibration,
+    write_judge_calibration,
 )
-from safety_receipts.runner.judges.judge import Judge, Judgement
+from safety_receipts.runner.judges.judge import Judgement, ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_judge_of
 from safety_receipts.runner.run.judging import judged
@@ -100,7 +100,7 @@ def calibrate(  # one parameter an option
             judgements = _judge_all(loaded, labelled.responses, progress)
     kind = GoldKind.IN_RUN if in_run else GoldKind.GENERAL
     calibration = calibration_of(labelled, kind, identity, judgements)
-    write_calibration(out, calibration)
+    write_judge_calibration(out, calibration)
     reasons = reasons_unscored(judgements)
     document = {
         "file": str(out),
@@ -125,7 +125,7 @@ def calibrate(  # one parameter an option
 
 
 def _judge_all(
-    judge: Judge, responses: Sequence[GoldResponse], progress: Callable[[int, int], None]
+    judge: ResponseJudge, responses: Sequence[GoldResponse], progress: Callable[[int, int], None]
 ) -> list[Judgement]:
     judgements: list[Judgement] = []
     progress(0, len(responses))

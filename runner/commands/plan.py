@@ -24,9 +24,9 @@ from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
 from safety_receipts.runner.present.judged import judged_document, judged_lines, template_facts
-from safety_receipts.runner.present.plan import plan_document, render_plan
+from safety_receipts.runner.present.plan import draw_plan, plan_document
 from safety_receipts.runner.present.prompt import render_prompt
-from safety_receipts.runner.prompts.prompt_view import find_point, view_prompt
+from safety_receipts.runner.prompts.prompt_view import first_point_of, view_prompt
 from safety_receipts.runner.run.dry_run import dry_run
 from safety_receipts.runner.run.progress import RunProgress
 
@@ -100,13 +100,13 @@ def plan(
         sealed = write_plan(resolved, out, signer)
     document = plan_document(resolved, report, digest_of(resolved.predicate))
     document["sealed"] = None if sealed is None else {"bundle": str(out), "digest": sealed.digest}
-    output.result(document, lambda console: render_plan(document, resolved, console))
+    output.result(document, lambda console: draw_plan(document, resolved, console))
 
 
 def _show_prompt(
     resolved: ResolvedPlan, beacon_value: str | None, wanted: str, output: Output
 ) -> None:
-    index = find_point(resolved.predicate, wanted)
+    index = first_point_of(resolved.predicate, wanted)
     renderer, texts = renderer_of(resolved, beacon_value), resolved.artifacts.texts
     view = view_prompt(renderer, texts, template_facts(resolved), index)
     document = view.as_json() | {"judged": judged_document(resolved)}

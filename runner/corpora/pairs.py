@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from safety_receipts.runner.corpora.reader import ParsedRow, Reader, Shape
+from safety_receipts.runner.corpora.reader import ColumnShape, ParsedRow, Reader
 from safety_receipts.runner.corpora.record import Record
 
 _NO_PAIR = ("", None)
@@ -63,8 +63,8 @@ def _pair(record: Record) -> ParsedRow:
 
 ULTRACHAT = Reader(
     shapes=(
-        Shape(columns=("id", "data"), parse=_ultrachat, texts=("data",)),
-        Shape(
+        ColumnShape(columns=("id", "data"), parse=_ultrachat, texts=("data",)),
+        ColumnShape(
             columns=("prompt", "prompt_id", "messages"),
             parse=_ultrachat_200k,
             texts=("prompt", "messages"),
@@ -79,7 +79,7 @@ ULTRACHAT = Reader(
 
 OWN = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("id", "request"),
             parse=_own,
             texts=("request", "response"),
@@ -90,6 +90,8 @@ OWN = Reader(
 
 PAIRS = Reader(
     shapes=(
-        Shape(columns=("id", "request", "response"), parse=_pair, texts=("request", "response")),
+        ColumnShape(
+            columns=("id", "request", "response"), parse=_pair, texts=("request", "response")
+        ),
     ),
 )

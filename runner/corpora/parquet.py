@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from safety_receipts.receipts.errors import IncompleteError, MalformedError
 from safety_receipts.receipts.extras import install
-from safety_receipts.runner.corpora.record import Number, Record
+from safety_receipts.runner.corpora.record import NumberText, Record
 
 MAX_GROUP_BYTES = 1024 * 1024 * 1024
 """Largest row group, uncompressed, as its footer states it (writers make 128 MiB or less)."""
@@ -96,7 +96,7 @@ def _plain(value: object) -> object:
     if isinstance(value, float) and isnan(value):
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Number(repr(value))
+        return NumberText(repr(value))
     return value
 
 

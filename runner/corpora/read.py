@@ -12,7 +12,7 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import open_regular
 from safety_receipts.runner.corpora.pairs import OWN, PAIRS, ULTRACHAT
-from safety_receipts.runner.corpora.reader import Reader, Shape
+from safety_receipts.runner.corpora.reader import ColumnShape, Reader
 from safety_receipts.runner.corpora.record import Record, listed
 from safety_receipts.runner.corpora.requests import (
     HARMBENCH,
@@ -26,13 +26,13 @@ from safety_receipts.runner.corpora.requests import (
 )
 from safety_receipts.runner.corpora.rows import (
     MAX_ID_CHARACTERS,
+    CorpusRow,
     CorpusRows,
     CorpusSource,
-    Row,
     content_id,
     encoded_id,
 )
-from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised
+from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised_request
 from safety_receipts.runner.corpora.tables import Format, format_of, open_table
 from safety_receipts.runner.hub.fetch import fetch
 
@@ -51,7 +51,7 @@ READERS: Mapping[str, Reader] = {
 }
 """Every corpus that a plan can name."""
 
-MAX_ROWS = 5_000_000
+MAX_FILE_ROWS = 5_000_000
 """Most rows of a file; UltraChat has 1.5 million."""
 
 MAX_KEPT_CHARACTERS = 1024**3
@@ -180,7 +180,7 @@ def _records(
 class _Selection:
     """Rows of one file as they pass the filter, with what was dropped."""
 
-    shape: Shape
+    shape: ColumnShape
 
     def __init__(self, source: CorpusSource, file: str, rule: str) -> None:
         self.source = source
@@ -189,7 +189,7 @@ class _Selection:
         self.empty_rows = 0
         self.duplicate_rows = 0
         self._file = file
-        self._selected: list[Row] = []
+        self._selected: list[CorpusRow] = []
         self._requests: set[bytes] = set()
         self._places: dict[str, str] = {}
         self._characters = 0
@@ -199,14 +199,14 @@ class _Selection:
         """Take all rows."""
         for record in records:
             self.rows += 1
-            if self.rows > MAX_ROWS:
+            if self.rows > MAX_FILE_ROWS:
                 raise record.error(
-                    f"more than {MAX_ROWS:,} rows", "split the file and name one part"
+                    f"more than {MAX_FILE_ROWS:,} rows", "split the file and name one part"
                 )
             if self._matches(record):
                 self._take(record)
 
-    def result(self) -> tuple[Row, ...]:
+    def result(self) -> tuple[CorpusRow, ...]:
         """Return the rows that are left.
 
         Raises:
@@ -237,7 +237,7 @@ class _Selection:
 
     def _take(self, record: Record) -> None:
         parsed = self.shape.parse(record)
-        same = normalised(parsed.request, self._rule)
+        same = normalised_request(parsed.request, self._rule)
         if not same:
             self.empty_rows += 1
             return
@@ -256,7 +256,7 @@ class _Selection:
         identity = self._identity(record, parsed.id, parsed.request)
         names = dict.fromkeys((*self.shape.kept, *self.source.where))
         columns = {name: record.scalar(name) for name in names}
-        self._selected.append(Row(identity, parsed.request, parsed.response, columns))
+        self._selected.append(CorpusRow(identity, parsed.request, parsed.response, columns))
 
     def _identity(self, record: Record, given: str | None, request: str) -> str:
         identity = content_id(request) if given is None else encoded_id(given)

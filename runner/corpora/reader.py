@@ -22,7 +22,7 @@ class ParsedRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shape:
+class ColumnShape:
     """Columns that come together, and what they mean."""
 
     columns: tuple[str, ...]
@@ -44,14 +44,14 @@ class Shape:
 class Reader:
     """A corpus: its shapes, its licence, and where the hub keeps it."""
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[ColumnShape, ...]
     """The forms it is published in; the first whose columns are all present is used."""
     licence: str | None = None
     """Licence its source states (SPDX id)."""
     hub_files: Mapping[str, str] = field(default_factory=dict)
     """Dataset repository → the file read from it unless the plan names one."""
 
-    def shape_of(self, columns: Sequence[str], file: str, corpus: str) -> Shape:
+    def shape_of(self, columns: Sequence[str], file: str, corpus: str) -> ColumnShape:
         """Return the shape a file has.
 
         Args:

@@ -17,7 +17,7 @@ _WRONG_TYPE = "correct the row; or does `corpus:` name the wrong reader?"
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
-class Number(str):
+class NumberText(str):
     """A number as its literal text: no digit is lost, and it is not mistaken for prose."""
 
     __slots__ = ()
@@ -27,7 +27,7 @@ class Number(str):
 class Record:
     """Column names and values at one place of a file.
 
-    Values are ``None``, ``bool``, :class:`Number`, ``str``, or lists and dicts of them.
+    Values are ``None``, ``bool``, :class:`NumberText`, ``str``, or lists and dicts of them.
     """
 
     file: str
@@ -78,7 +78,7 @@ class Record:
         value = self.values.get(column)
         if isinstance(value, bool):
             return "true" if value else "false"
-        if isinstance(value, Number):
+        if isinstance(value, NumberText):
             return str(value)
         return self.checked(value, column)
 
@@ -90,7 +90,7 @@ class Record:
         """
         if value is None:
             return ""
-        if not isinstance(value, str) or isinstance(value, Number):
+        if not isinstance(value, str) or isinstance(value, NumberText):
             raise self.error(f"{name}: {_kind(value)} where text is expected", _WRONG_TYPE)
         if len(value) > MAX_TEXT_CHARACTERS:
             raise self.error(
@@ -121,5 +121,5 @@ def listed(names: Sequence[str]) -> str:
 def _kind(value: object) -> str:
     if value is None:
         return "null"
-    known = {bool: "a truth value", Number: "a number", list: "a list", dict: "an object"}
+    known = {bool: "a truth value", NumberText: "a number", list: "a list", dict: "an object"}
     return known.get(type(value), f"a value of type {type(value).__name__}")

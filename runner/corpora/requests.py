@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safety_receipts.runner.corpora.reader import ParsedRow, Reader, Shape
+from safety_receipts.runner.corpora.reader import ColumnShape, ParsedRow, Reader
 from safety_receipts.runner.corpora.record import Record
 
 HARMBENCH_CONTEXT = "{context}\n\n---\n\n{behavior}"
@@ -53,7 +53,7 @@ def _strongreject(record: Record) -> ParsedRow:
 
 HARMBENCH = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=(
                 "Behavior",
                 "FunctionalCategory",
@@ -71,7 +71,7 @@ HARMBENCH = Reader(
 
 SORRY_BENCH = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("question_id", "category", "turns", "prompt_style"),
             parse=_sorry_bench,
             texts=("turns",),
@@ -85,7 +85,7 @@ SORRY_BENCH = Reader(
 
 WILDGUARDTEST = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=(
                 "prompt",
                 "adversarial",
@@ -105,21 +105,23 @@ WILDGUARDTEST = Reader(
 
 REDTEAM_2K = Reader(
     shapes=(
-        Shape(columns=("id", "question", "policy", "from"), parse=_redteam_2k, texts=("question",)),
+        ColumnShape(
+            columns=("id", "question", "policy", "from"), parse=_redteam_2k, texts=("question",)
+        ),
     ),
     licence="MIT",
     hub_files={"JailbreakV-28K/JailBreakV-28k": "JailBreakV_28K/RedTeam_2K.csv"},
 )
 
 OR_BENCH = Reader(
-    shapes=(Shape(columns=("prompt", "category"), parse=_or_bench, texts=("prompt",)),),
+    shapes=(ColumnShape(columns=("prompt", "category"), parse=_or_bench, texts=("prompt",)),),
     licence="CC-BY-4.0",
     hub_files={"bench-llm/or-bench": "or-bench-80k.csv"},
 )
 
 XSTEST = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("id", "prompt", "type", "label", "focus", "note"),
             parse=_xstest,
             texts=("prompt",),
@@ -131,7 +133,7 @@ XSTEST = Reader(
 
 JAILBREAKBENCH = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("Index", "Goal", "Target", "Behavior", "Category", "Source"),
             parse=_jailbreakbench,
             texts=("Goal", "Target"),
@@ -143,7 +145,7 @@ JAILBREAKBENCH = Reader(
 
 STRONGREJECT = Reader(
     shapes=(
-        Shape(
+        ColumnShape(
             columns=("category", "source", "forbidden_prompt"),
             parse=_strongreject,
             texts=("forbidden_prompt",),

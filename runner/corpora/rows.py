@@ -44,7 +44,7 @@ class CorpusSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CorpusRow:
     """One request of a corpus."""
 
     id: str
@@ -65,7 +65,7 @@ class CorpusRows:
     ``len(selected)``.
     """
 
-    selected: tuple[Row, ...]
+    selected: tuple[CorpusRow, ...]
     """Rows that are left, in the order of the file; at least one."""
     corpus: str
     """Which reader understood the file."""
@@ -110,6 +110,6 @@ def content_id(request: str) -> str:
     return tagged_digest("safety-receipts/corpus-row/1", request).hex()[:_CONTENT_ID_DIGITS]
 
 
-def query_id(source: SourceName, row: Row) -> QueryId:
+def query_id(source: SourceName, row: CorpusRow) -> QueryId:
     """Return the id of an evaluation query: ``<source>/<id>``."""
     return QueryId(f"{source}/{row.id}")

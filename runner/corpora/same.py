@@ -63,7 +63,7 @@ _ENDS: Final = "".join(sorted(FULL_STOPS)) + " "
 _WITHOUT_IGNORABLE: Final = dict.fromkeys(map(ord, IGNORABLE))
 
 
-def normalised(text: str, rule: str = REQUEST_RULE) -> str:
+def normalised_request(text: str, rule: str = REQUEST_RULE) -> str:
     """Return the form in which two requests are the same request.
 
     Characters that show nothing are taken out, then comes Unicode NFKC (UAX #15), every run of

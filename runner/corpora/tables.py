@@ -15,10 +15,10 @@ from typing import BinaryIO, Final, NoReturn, Self
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError
 from safety_receipts.runner.corpora.parquet import parquet_rows, parquet_schema
-from safety_receipts.runner.corpora.record import Number, Record, listed
+from safety_receipts.runner.corpora.record import NumberText, Record, listed
 from safety_receipts.runner.hub.lfs import refuse_pointer
 
-MAX_RECORD_BYTES = 4 * 1024 * 1024
+MAX_ROW_BYTES = 4 * 1024 * 1024
 """Longest line of JSON, or lines of one CSV record; the longest conversation of UltraChat is a
 twentieth of it."""
 
@@ -121,16 +121,16 @@ class _Lines:
 
     def __next__(self) -> str:
         try:
-            line = self._stream.readline(MAX_RECORD_BYTES + 1)
+            line = self._stream.readline(MAX_ROW_BYTES + 1)
         except OSError as error:
             raise FileAccessError.from_os(error, "read", self._file) from None
         if not line:
             raise StopIteration
         self.number += 1
         self._held += len(line)
-        if self._held > MAX_RECORD_BYTES:
+        if self._held > MAX_ROW_BYTES:
             raise self.error(
-                f"a record longer than {MAX_RECORD_BYTES:,} bytes",
+                f"a record longer than {MAX_ROW_BYTES:,} bytes",
                 "is a quotation mark or a line break missing?",
             )
         if self.number == 1:
@@ -250,8 +250,8 @@ def _json_object(line: str, lines: _Lines) -> dict[str, object]:
         value = json.loads(
             line,
             object_pairs_hook=_unique_object,
-            parse_float=Number,
-            parse_int=Number,
+            parse_float=NumberText,
+            parse_int=NumberText,
             parse_constant=_refuse_constant,
         )
     except json.JSONDecodeError as error:

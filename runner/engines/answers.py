@@ -136,7 +136,7 @@ def closed(requests: Iterable[Request], answer: Answer) -> dict[int, Completion]
     }
 
 
-def generate(
+def generate_completions(
     engine: Engine, requests: Sequence[Request], decoding: Decoding = GREEDY
 ) -> Iterator[Completion]:
     """Yield one completion for each request, batch by batch.
@@ -154,11 +154,14 @@ def generate(
             yield from closed(members, answer).values()
 
 
-def complete(
+def completions_of(
     engine: Engine, requests: Sequence[Request], decoding: Decoding = GREEDY
 ) -> dict[int, Completion]:
-    """Return a completion for every request, by key, as :func:`generate` yields them."""
-    return {completion.key: completion for completion in generate(engine, requests, decoding)}
+    """Return the completion of every request, by key: those of :func:`generate_completions`."""
+    return {
+        completion.key: completion
+        for completion in generate_completions(engine, requests, decoding)
+    }
 
 
 def _named(error: Exception) -> str:

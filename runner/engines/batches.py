@@ -136,7 +136,7 @@ class MemoryModel:
         )
 
 
-def cut(
+def cut_batches(
     loads: Sequence[MemoryDemand], memory: MemoryModel, bound: int, max_rows: int
 ) -> tuple[list[list[int]], list[int]]:
     """Cut requests into batches.

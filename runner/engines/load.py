@@ -24,7 +24,7 @@ import transformers
 
 from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.checkpoint.config import CONFIG, one_line, read_config
+from safety_receipts.runner.checkpoint.config import CONFIG, error_line, read_config
 from safety_receipts.runner.checkpoint.model_facts import (
     Architecture,
     read_architecture,
@@ -225,19 +225,19 @@ def _from_pretrained(folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]
             )
     except ImportError as error:
         raise IncompleteError(
-            f"this checkpoint needs a package that is not installed: {one_line(error)}",
+            f"this checkpoint needs a package that is not installed: {error_line(error)}",
             file=folder,
             hint="install it and try again",
         ) from None
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise IncompleteError(
-            f"the weights do not fit in memory: {one_line(error)}",
+            f"the weights do not fit in memory: {error_line(error)}",
             file=folder,
             hint="use a larger device or a smaller number format",
         ) from None
     except Exception as error:  # what a foreign checkpoint makes transformers raise is open
         raise MalformedError(
-            f"cannot be loaded by transformers {transformers.__version__}: {one_line(error)}",
+            f"cannot be loaded by transformers {transformers.__version__}: {error_line(error)}",
             file=folder,
             hint="compare the folder with the checkpoint's source, or try another release",
         ) from None
@@ -310,7 +310,7 @@ def _move(model: Any, place: torch.device, folder: Path) -> Any:
         return model.to(place).eval() if model.device != place else model.eval()
     except torch.OutOfMemoryError as error:
         raise IncompleteError(
-            f"the weights do not fit on {place}: {one_line(error)}",
+            f"the weights do not fit on {place}: {error_line(error)}",
             file=folder,
             hint="use a larger device or a smaller number format",
         ) from None

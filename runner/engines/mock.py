@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
-from safety_receipts.runner.checkpoint.config import one_line
+from safety_receipts.runner.checkpoint.config import error_line
 from safety_receipts.runner.engines.answers import OneAtATime
 from safety_receipts.runner.engines.engine import (
     GREEDY,
@@ -122,7 +122,7 @@ class MockEngine:
         except MemoryError:
             return failed(request, Reason.OUT_OF_MEMORY, "the mock is out of memory")
         except Exception as raised:  # a planted fault may be anything
-            return failed(request, Reason.ENGINE_ERROR, one_line(raised))
+            return failed(request, Reason.ENGINE_ERROR, error_line(raised))
         ends = [i for i, token in enumerate(answer) if token in request.stop_ids]
         tokens = answer[: ends[0] + 1 if ends else None][: request.max_new_tokens]
         stopped = bool(tokens) and tokens[-1] in request.stop_ids

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.engines.engine import Completion, Request
-from safety_receipts.runner.prompts.prefix_tree import Prompt
+from safety_receipts.runner.prompts.prefix_tree import TreePrompt
 
 
 def check_keys(requests: Iterable[Request]) -> None:
@@ -42,7 +42,7 @@ def _problems(request: Request, vocabulary: int, context_limit: int) -> Iterator
 
 def in_vocabulary(ids: Sequence[int], vocabulary: int) -> bool:
     """Say whether all ids are token ids: on a GPU another one would end the process."""
-    if isinstance(ids, Prompt):
+    if isinstance(ids, TreePrompt):
         return int(ids.node.spelt().max(initial=0)) < vocabulary
     return not ids or (min(ids) >= 0 and max(ids) < vocabulary)
 

@@ -20,9 +20,14 @@ import torch
 from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Reason
-from safety_receipts.runner.checkpoint.config import one_line
+from safety_receipts.runner.checkpoint.config import error_line
 from safety_receipts.runner.engines.answers import OneAtATime
-from safety_receipts.runner.engines.batches import MemoryDemand, MemoryModel, cut, default_memory
+from safety_receipts.runner.engines.batches import (
+    MemoryDemand,
+    MemoryModel,
+    cut_batches,
+    default_memory,
+)
 from safety_receipts.runner.engines.decoding import sampling
 from safety_receipts.runner.engines.decoding.drafts import Draft
 from safety_receipts.runner.engines.engine import (
@@ -42,13 +47,13 @@ from safety_receipts.runner.engines.prefix.attention import Kernel, keeps_fp32
 from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
 from safety_receipts.runner.engines.prefix.probe import why_not_cached, why_not_shared
 from safety_receipts.runner.engines.prefix.schedule import (
-    MAX_ROWS,
+    MAX_BATCH_ROWS,
     SHARE_TOKENS,
-    Ask,
     Schedule,
+    ScheduledRequest,
     build_schedule,
 )
-from safety_receipts.runner.engines.prefix.shared_prefix import Setting
+from safety_receipts.runner.engines.prefix.shared_prefix import PassSetting
 from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
 from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
@@ -65,7 +70,7 @@ _CPU_WORK = 2**34
 
 Write = Callable[[int, Sequence[Draft]], None]
 """Writes the responses of a batch, given its number and a draft for each row."""
-Pair = tuple[Request, tuple[int, ...]]
+GivenResponse = tuple[Request, tuple[int, ...]]
 """A request and a response given for it."""
 
 
@@ -88,7 +93,7 @@ class TransformersEngine:
         memory: Bytes that one batch may take beside the weights; None: a share of what is
             free now (:func:`runner.engines.batches.default_memory`).  Batches, and with them
             the last bits of results, are the same again only where it is given.
-        max_rows: Most rows of a batch; None: :data:`MAX_ROWS`, and on a CPU fewer for a large
+        max_rows: Most rows of a batch; None: :data:`MAX_BATCH_ROWS`, and on a CPU fewer for a large
             model, as an interrupted batch is lost.
         shared: Whether prefixes are to be shared, where the model allows it.
         share_tokens: Tokens that sharing a prefix must save
@@ -132,7 +137,7 @@ class TransformersEngine:
         windows = tuple(layer.window for layer in architecture.kv_layers)
         self._plain = PlainBatches(self._forward, windows, device)
         self._check_forward()
-        self._setting: Setting | None = None
+        self._setting: PassSetting | None = None
         self.not_shared: str | None = "plain batches were asked for"
         """Why prefixes are not shared, in words; None: they are."""
         if shared:
@@ -210,7 +215,10 @@ class TransformersEngine:
             alike.setdefault((id(prompt.node), *how), []).append(index)
         groups = list(alike.values())
         schedule = self._schedule(
-            [Ask(prompts[group[0]], 0, requests[group[0]].max_new_tokens - 1) for group in groups],
+            [
+                ScheduledRequest(prompts[group[0]], 0, requests[group[0]].max_new_tokens - 1)
+                for group in groups
+            ],
             decoding,
         )
         prefix = PrefixBatches(self._forward, self._setting, schedule, self._chunk)
@@ -220,14 +228,16 @@ class TransformersEngine:
             lambda number, drafts: prefix.generate(number, drafts, decoding),
         )
 
-    def score(self, requests: Sequence[Pair], decoding: Decoding = GREEDY) -> Iterator[Margins]:
+    def score(
+        self, requests: Sequence[GivenResponse], decoding: Decoding = GREEDY
+    ) -> Iterator[Margins]:
         """Yield the margins of given responses, batch by batch; see :class:`Engine`.
 
         Raises:
             ValueError: Two requests have one key.
         """
         check_keys(request for request, _ in requests)
-        sound: list[Pair] = []
+        sound: list[GivenResponse] = []
         for request, response in requests:
             error = self._problem(request) or self._response_problem(request, response)
             if error is None:
@@ -239,7 +249,7 @@ class TransformersEngine:
         else:
             yield from self._score_shared(sound, self._setting, decoding)
 
-    def _score_plain(self, pairs: list[Pair], decoding: Decoding) -> Iterator[Margins]:
+    def _score_plain(self, pairs: list[GivenResponse], decoding: Decoding) -> Iterator[Margins]:
         loads = [
             MemoryDemand(len(request.tokens) + len(response) - 1, 0, len(response))
             for request, response in pairs
@@ -254,12 +264,12 @@ class TransformersEngine:
                 yield from _faulty(members, error)
 
     def _score_shared(
-        self, pairs: list[Pair], setting: Setting, decoding: Decoding
+        self, pairs: list[GivenResponse], setting: PassSetting, decoding: Decoding
     ) -> Iterator[Margins]:
         prompts = in_one_tree([request.tokens for request, _ in pairs])
         schedule = self._schedule(
             [
-                Ask(prompt, len(response) - 1, 0)
+                ScheduledRequest(prompt, len(response) - 1, 0)
                 for prompt, (_, response) in zip(prompts, pairs, strict=True)
             ],
             decoding,
@@ -273,11 +283,11 @@ class TransformersEngine:
             except Exception as error:  # the model's code may raise anything; others go on
                 yield from _faulty(members, error)
 
-    def _unscored(self, pairs: list[Pair]) -> Iterator[Margins]:
+    def _unscored(self, pairs: list[GivenResponse]) -> Iterator[Margins]:
         for request, _ in pairs:
             yield Margins(request.key, (), None, (), Reason.OUT_OF_MEMORY, self._too_large())
 
-    def _schedule(self, asks: list[Ask], decoding: Decoding) -> Schedule:
+    def _schedule(self, asks: list[ScheduledRequest], decoding: Decoding) -> Schedule:
         model = self._memory_of(decoding)
         return build_schedule(
             asks,
@@ -304,7 +314,7 @@ class TransformersEngine:
             kind, reason = _diagnose(error)
             if kind is Reason.OUT_OF_MEMORY:
                 raise IncompleteError(
-                    f"not even a few tokens fit in memory beside the model: {one_line(error)}",
+                    f"not even a few tokens fit in memory beside the model: {error_line(error)}",
                     hint="use a larger device or a smaller number format",
                 ) from None
         if reason is not None:
@@ -312,13 +322,13 @@ class TransformersEngine:
 
     def _try_sharing(
         self, windows: tuple[int | None, ...], kernels: Sequence[Kernel], *, reuses: bool
-    ) -> tuple[Setting | None, str | None]:
+    ) -> tuple[PassSetting | None, str | None]:
         """Return how prefixes can be shared, or why they cannot."""
         if self._loaded.architecture.alone:
             return None, "the position encoding depends on the longest sequence of a batch"
         reason: str | None = None
         for kernel in kernels:
-            setting = Setting(windows, reuses, kernel, self._loaded.device)
+            setting = PassSetting(windows, reuses, kernel, self._loaded.device)
             reason = why_not_shared(self._loaded, self._forward, self._plain, setting)
             if reason is None:
                 return setting, None
@@ -340,7 +350,7 @@ class TransformersEngine:
     def _cut(
         self, loads: list[MemoryDemand], decoding: Decoding
     ) -> tuple[list[list[int]], list[int]]:
-        return cut(loads, self._memory_of(decoding), self.memory, self._max_rows)
+        return cut_batches(loads, self._memory_of(decoding), self.memory, self._max_rows)
 
     def _memory_of(self, decoding: Decoding) -> MemoryModel:
         return replace(self._memory_model, penalised=decoding.repetition_penalty is not None)
@@ -390,7 +400,7 @@ class _Batches:
             return [failed(r, reason, message) for draft in drafts for r in draft.requests]
 
 
-def _faulty(pairs: Sequence[Pair], error: Exception) -> list[Margins]:
+def _faulty(pairs: Sequence[GivenResponse], error: Exception) -> list[Margins]:
     reason, message = _diagnose(error)
     return [Margins(request.key, (), None, (), reason, message) for request, _ in pairs]
 
@@ -407,11 +417,11 @@ def _diagnose(error: Exception) -> tuple[Reason, str]:
         isinstance(error, RuntimeError) and "can't allocate memory" in text
     ):
         return Reason.OUT_OF_MEMORY, "the batch did not fit in memory; lower the memory bound"
-    return Reason.ENGINE_ERROR, one_line(error)
+    return Reason.ENGINE_ERROR, error_line(error)
 
 
 def _most_rows(loaded: LoadedModel) -> int:
     if loaded.device.type != "cpu":
-        return MAX_ROWS
+        return MAX_BATCH_ROWS
     model: Any = loaded.model
-    return min(MAX_ROWS, max(_LEAST_ROWS, _CPU_WORK // int(model.num_parameters())))
+    return min(MAX_BATCH_ROWS, max(_LEAST_ROWS, _CPU_WORK // int(model.num_parameters())))

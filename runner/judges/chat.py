@@ -24,14 +24,18 @@ from safety_receipts.receipts.errors import IntegrityError, MalformedError, Usag
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.judges.generative import GenerativeJudge, JudgeDialogue, Limits
+from safety_receipts.runner.judges.generative import GenerativeJudge, JudgeDialogue, ReplyLimits
 from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
-from safety_receipts.runner.judges.identity import Method, refuse_threshold, template_digest
+from safety_receipts.runner.judges.identity import (
+    JudgeMethod,
+    judge_template_digest,
+    refuse_threshold,
+)
 from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.runner.judges.weights import Weights
-from safety_receipts.runner.prompts.responses import ResponseReader, Rule
+from safety_receipts.runner.judges.weights import JudgeWeights
+from safety_receipts.runner.prompts.responses import AnswerRule, ResponseReader
 from safety_receipts.runner.prompts.thoughts import MarkReader
-from safety_receipts.runner.templates.chat_template import Option
+from safety_receipts.runner.templates.chat_template import TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
 
 if TYPE_CHECKING:
@@ -70,7 +74,7 @@ DATE: Final = "2024-07-26"
 CODE: Final = "code-of-texts/1"
 """Name and version of the rule of :func:`code`."""
 
-RENDERING: Final = "conversation/1"
+JUDGE_RENDERING: Final = "conversation/1"
 """Name and version of the rule by which the chat template is rendered.  Of one user message the
 later rule of :mod:`runner.prompts.chat_format` makes the same."""
 
@@ -86,10 +90,10 @@ THINKING_PARSER: Final = "chat-verdict-after-thoughts/1"
 MAX_THINKING_TOKENS: Final = 2048
 """Longest reply in tokens, thoughts included."""
 
-METHOD: Final = Method(
+METHOD: Final = JudgeMethod(
     kind=JudgeKind.CHAT,
-    template=template_digest(
-        QUESTION, CODE, RENDERING, f"date={DATE}", "enable_thinking=false", TOKENISATION
+    template=judge_template_digest(
+        QUESTION, CODE, JUDGE_RENDERING, f"date={DATE}", "enable_thinking=false", TOKENISATION
     ),
     parser=PARSER,
     threshold=None,
@@ -133,7 +137,7 @@ def code(exchange: Exchange) -> str:
     return digest.hex()[:16]
 
 
-def methods(threshold: str | None) -> tuple[Method, ...]:
+def methods(threshold: str | None) -> tuple[JudgeMethod, ...]:
     """Return the ways in which a checkpoint may judge: without thoughts, and with them.
 
     Raises:
@@ -143,7 +147,7 @@ def methods(threshold: str | None) -> tuple[Method, ...]:
     return METHOD, THINKING_METHOD
 
 
-def look(folder: Path, method: Method, *, run_template: bool) -> Method:
+def look(folder: Path, method: JudgeMethod, *, run_template: bool) -> JudgeMethod:
     """Return how the checkpoint in a folder judges, if its template may be rendered to see.
 
     Raises:
@@ -152,7 +156,7 @@ def look(folder: Path, method: Method, *, run_template: bool) -> Method:
     return method_of(folder) if run_template else method
 
 
-def load(identity: JudgeIdentity, weights: Weights) -> GenerativeJudge:
+def load(identity: JudgeIdentity, weights: JudgeWeights) -> GenerativeJudge:
     """Load a chat judge.
 
     Raises:
@@ -175,7 +179,7 @@ def load(identity: JudgeIdentity, weights: Weights) -> GenerativeJudge:
 
 
 def chat_judge(
-    identity: JudgeIdentity, engine: Engine, tokenizer: Any, folder: Path, limits: Limits
+    identity: JudgeIdentity, engine: Engine, tokenizer: Any, folder: Path, limits: ReplyLimits
 ) -> GenerativeJudge:
     """Return the judge.
 
@@ -217,7 +221,7 @@ def _answer_at(reply: str) -> int | None:
     return None if match is None else match.start()
 
 
-def method_of(folder: Path) -> Method:
+def method_of(folder: Path) -> JudgeMethod:
     """Return how the checkpoint in a folder judges: with thoughts, or without.
 
     Raises:
@@ -231,8 +235,8 @@ class _ChatDialogue:
     """A judge's chat format, and how its replies are read."""
 
     chat: ChatFormat
-    options: Mapping[str, Option]
-    rule: Rule
+    options: Mapping[str, TemplateOption]
+    rule: AnswerRule
     """How the answer is told from thoughts; None: there are none."""
 
     @classmethod

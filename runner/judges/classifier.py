@@ -22,13 +22,13 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.checkpoint.config import CONFIG, one_line, read_config
+from safety_receipts.runner.checkpoint.config import CONFIG, error_line, read_config
 from safety_receipts.runner.checkpoint.model_files import read_json_object, read_weights
 from safety_receipts.runner.judges.generative import unjudged
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
-from safety_receipts.runner.judges.identity import Method
+from safety_receipts.runner.judges.identity import JudgeMethod
 from safety_receipts.runner.judges.judge import Exchange, Judgement
-from safety_receipts.runner.judges.weights import Weights
+from safety_receipts.runner.judges.weights import JudgeWeights
 
 PARSER: Final = "refusal-label/response-alone/1"
 """The rule: the response alone, tokenised by ``guarded-text/1`` with the tokenizer's special
@@ -51,7 +51,7 @@ _HINT: Final = (
 )
 
 
-def method(threshold: str | None) -> Method:
+def method(threshold: str | None) -> JudgeMethod:
     """Return how a classifier with a threshold judges.
 
     Args:
@@ -67,7 +67,7 @@ def method(threshold: str | None) -> Method:
             place="threshold",
             hint="give a number from 0 to 1: the smallest probability of refusal that counts",
         )
-    return Method(
+    return JudgeMethod(
         kind=JudgeKind.CLASSIFIER,
         template=None,
         parser=PARSER,
@@ -119,7 +119,7 @@ def _letters(name: object) -> str:
     return "".join(filter(str.isalpha, str(name))).casefold()
 
 
-def methods(threshold: str | None) -> tuple[Method, ...]:
+def methods(threshold: str | None) -> tuple[JudgeMethod, ...]:
     """Return the one way in which a classifier with a threshold judges.
 
     Raises:
@@ -128,7 +128,7 @@ def methods(threshold: str | None) -> tuple[Method, ...]:
     return (method(threshold),)
 
 
-def look(folder: Path, method: Method, *, run_template: bool) -> Method:
+def look(folder: Path, method: JudgeMethod, *, run_template: bool) -> JudgeMethod:
     """Make sure that the folder's configuration names a refusal label.
 
     Raises:
@@ -138,7 +138,7 @@ def look(folder: Path, method: Method, *, run_template: bool) -> Method:
     return method
 
 
-def load(identity: JudgeIdentity, weights: Weights) -> ClassifierJudge:
+def load(identity: JudgeIdentity, weights: JudgeWeights) -> ClassifierJudge:
     """Load a classifier, in float32.
 
     Raises:
@@ -306,7 +306,7 @@ def _load_model(folder: Path, device: str | None) -> Any:
         model = model.eval().to(place)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise IncompleteError(
-            f"the classifier does not fit in memory: {one_line(error)}",
+            f"the classifier does not fit in memory: {error_line(error)}",
             file=folder,
             hint="use a larger device",
         ) from None
@@ -314,7 +314,7 @@ def _load_model(folder: Path, device: str | None) -> Any:
         raise
     except Exception as error:  # what a foreign checkpoint makes transformers raise is open
         raise MalformedError(
-            f"holds no sequence classifier: {one_line(error)}",
+            f"holds no sequence classifier: {error_line(error)}",
             file=folder,
             hint="compare the folder with the checkpoint's source",
         ) from None

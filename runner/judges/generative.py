@@ -15,7 +15,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import overflows
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import Completion, Engine, Request
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
 from safety_receipts.runner.judges.judge import Exchange, Judgement
@@ -45,7 +45,7 @@ class JudgeDialogue:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReplyLimits:
     """What bounds a reply."""
 
     context: int
@@ -80,7 +80,7 @@ class GenerativeJudge:
         engine: Engine,
         tokenizer: GuardedTokenizer,
         dialect: JudgeDialogue,
-        limits: Limits,
+        limits: ReplyLimits,
     ) -> None:
         self._identity = identity
         self._engine = engine
@@ -120,7 +120,7 @@ class GenerativeJudge:
                 requests[request.key] = exchange, request
         if requests:
             asking = [request for _, request in requests.values()]
-            for completion in generate(self._engine, asking):
+            for completion in generate_completions(self._engine, asking):
                 judgements[requests[completion.key][0]] = self._judgement(completion)
         unanswered = unjudged("the engine gave no completion")
         return [judgements.get(exchange, unanswered) for exchange in asked]

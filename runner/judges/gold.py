@@ -44,7 +44,7 @@ from safety_receipts.receipts.model.judge import (
     StratumCalibration,
 )
 from safety_receipts.receipts.model.point import Outcome, Reason
-from safety_receipts.runner.corpora.record import Number, Record
+from safety_receipts.runner.corpora.record import NumberText, Record
 from safety_receipts.runner.corpora.tables import Format, open_table
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 
@@ -150,7 +150,7 @@ def _gold_response(record: Record) -> GoldResponse:
 def _text(record: Record, name: str) -> str:
     """Return a key's text; null and missing as empty."""
     value = record.values.get(name)
-    if value is not None and (not isinstance(value, str) or isinstance(value, Number)):
+    if value is not None and (not isinstance(value, str) or isinstance(value, NumberText)):
         raise record.error(f"{name}: is not text", "put it in quotes")
     return record.checked(value, name)
 
@@ -223,7 +223,7 @@ def reasons_unscored(judgements: Sequence[Judgement]) -> dict[Reason, int]:
     return dict(reasons.most_common())
 
 
-def write_calibration(path: Path, calibration: JudgeCalibration) -> None:
+def write_judge_calibration(path: Path, calibration: JudgeCalibration) -> None:
     """Write a calibration into a file that appears whole or not at all.
 
     Raises:
@@ -234,8 +234,8 @@ def write_calibration(path: Path, calibration: JudgeCalibration) -> None:
     atomic_write(path, text.encode("utf-8") + b"\n")
 
 
-def read_calibration(path: Path) -> JudgeCalibration:
-    """Read what :func:`write_calibration` wrote, and hold its numbers to its counts.
+def read_judge_calibration(path: Path) -> JudgeCalibration:
+    """Read what :func:`write_judge_calibration` wrote, and hold its numbers to its counts.
 
     Raises:
         FileAccessError: The file cannot be read.

@@ -13,13 +13,13 @@ _NO_DIGEST = Sha256("0" * 64)
 
 
 @dataclass(frozen=True)
-class Method:
+class JudgeMethod:
     """How a kind of judge goes about it: all of a judge's identity but its weights."""
 
     kind: JudgeKind
     """Kind of judge."""
     template: Sha256 | None
-    """Digest of its template or strings, see :func:`template_digest`."""
+    """Digest of its template or strings, see :func:`judge_template_digest`."""
     parser: str
     """Name and version of what turns output into an outcome."""
     threshold: str | None
@@ -29,7 +29,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Origin:
+class JudgeOrigin:
     """What a judge is called and where its weights come from."""
 
     name: str
@@ -45,7 +45,7 @@ class Origin:
     stated."""
 
 
-def identify(method: Method, origin: Origin) -> JudgeIdentity:
+def identify(method: JudgeMethod, origin: JudgeOrigin) -> JudgeIdentity:
     """Return the identity of a judge that runs here."""
     identity = JudgeIdentity(
         kind=method.kind,
@@ -76,7 +76,7 @@ def refuse_threshold(kind: JudgeKind, threshold: str | None) -> None:
         )
 
 
-def template_digest(*texts: str) -> Sha256:
+def judge_template_digest(*texts: str) -> Sha256:
     """Return SHA-256(JCS ["safety-receipts/judge-template/1", *texts]).
 
     Args:

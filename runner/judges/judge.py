@@ -36,7 +36,7 @@ class Judgement:
     """What went wrong, for people, one line, where the reason is ``judge_error``."""
 
 
-class Judge(Protocol):
+class ResponseJudge(Protocol):
     """Says of responses whether they refuse."""
 
     @property

@@ -7,10 +7,10 @@ from typing import assert_never
 
 from safety_receipts.receipts.errors import IntegrityError, UsageError
 from safety_receipts.receipts.model.judge import JudgeIdentity
-from safety_receipts.runner.judges.identity import Origin, identify
-from safety_receipts.runner.judges.judge import Judge
-from safety_receipts.runner.judges.registry import Model, Rule, kind_of_judge
-from safety_receipts.runner.judges.weights import Weights
+from safety_receipts.runner.judges.identity import JudgeOrigin, identify
+from safety_receipts.runner.judges.judge import ResponseJudge
+from safety_receipts.runner.judges.registry import ModelKind, RuleKind, kind_of_judge
+from safety_receipts.runner.judges.weights import JudgeWeights
 
 
 def load_judge(
@@ -20,7 +20,7 @@ def load_judge(
     device: str | None = None,
     memory: int | None = None,
     allow_pickle: bool = False,
-) -> Judge:
+) -> ResponseJudge:
     """Load a judge.
 
     The weights are those in the folder: whoever resolved the identity has hashed them.  A
@@ -47,12 +47,12 @@ def load_judge(
     identity = _checked(identity)
     made = kind_of_judge(identity.kind).made
     match made:
-        case Rule(make=make):
+        case RuleKind(make=make):
             return make(identity.name)
-        case Model(module=module):
+        case ModelKind(module=module):
             if folder is None:
                 raise UsageError(f"a {identity.kind.value} judge needs the folder of its weights")
-            return module().load(identity, Weights(folder, device, memory, allow_pickle))
+            return module().load(identity, JudgeWeights(folder, device, memory, allow_pickle))
         case _:
             assert_never(made)
 
@@ -67,7 +67,7 @@ def _checked(identity: JudgeIdentity) -> JudgeIdentity:
     methods = kind_of_judge(identity.kind).methods(identity.threshold)
     # Of several ways the one with its parser; where there is none, the comparison below says so.
     method = next((method for method in methods if method.parser == identity.parser), methods[0])
-    origin = Origin(
+    origin = JudgeOrigin(
         identity.name, identity.hub, identity.revision, identity.weights, identity.folder_files
     )
     ours = identify(method, origin)

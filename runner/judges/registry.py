@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.runner.judges import refusal_strings
-from safety_receipts.runner.judges.identity import Method, refuse_threshold
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.identity import JudgeMethod, refuse_threshold
+from safety_receipts.runner.judges.judge import ResponseJudge
 
 if TYPE_CHECKING:
-    from safety_receipts.runner.judges.weights import Weights
+    from safety_receipts.runner.judges.weights import JudgeWeights
 
 LOG_ODDS_BAND: Final = 1.0
 """A generative judge's margin (log-odds of refusal) within this of 0 is ambiguous where nothing was
@@ -30,28 +30,28 @@ computed in float32 on every machine."""
 
 
 @dataclass(frozen=True)
-class Rule:
+class RuleKind:
     """How a kind that is a rule is made."""
 
     name: str
     """What people call it where nobody says otherwise."""
-    method: Method
+    method: JudgeMethod
     """This version's strings and the way they are looked for."""
-    make: Callable[[str], Judge]
+    make: Callable[[str], ResponseJudge]
     """From its name to the judge."""
 
 
 class JudgeModule(Protocol):
     """The file of a kind with weights: what it has to define."""
 
-    def methods(self, threshold: str | None) -> tuple[Method, ...]:
+    def methods(self, threshold: str | None) -> tuple[JudgeMethod, ...]:
         """Return the ways in which it may judge, the first where its folder says nothing else.
 
         Raises:
             UsageError: It takes no threshold, or not this one.
         """
 
-    def look(self, folder: Path, method: Method, *, run_template: bool) -> Method:
+    def look(self, folder: Path, method: JudgeMethod, *, run_template: bool) -> JudgeMethod:
         """Return the way in which the checkpoint in a folder judges: before a run, not after it.
 
         Args:
@@ -63,7 +63,7 @@ class JudgeModule(Protocol):
             ReceiptsError: It cannot judge.
         """
 
-    def load(self, identity: JudgeIdentity, weights: Weights) -> Judge:
+    def load(self, identity: JudgeIdentity, weights: JudgeWeights) -> ResponseJudge:
         """Load the judge.
 
         Raises:
@@ -72,7 +72,7 @@ class JudgeModule(Protocol):
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelKind:
     """How a kind with weights is made."""
 
     module: Callable[[], JudgeModule]
@@ -85,7 +85,7 @@ class Model:
 class KindOfJudge:
     """What a run and an audit must know of a kind of judge."""
 
-    made: Rule | Model
+    made: RuleKind | ModelKind
     """How it is made."""
     reads_request: bool
     """Whether it is shown the request besides the response."""
@@ -93,17 +93,17 @@ class KindOfJudge:
     """Within what of 0 its margin is ambiguous where nothing was calibrated, in its margin's unit;
     a rule has no margin."""
 
-    def methods(self, threshold: str | None) -> tuple[Method, ...]:
+    def methods(self, threshold: str | None) -> tuple[JudgeMethod, ...]:
         """Return the ways in which it may judge, the first where nothing says otherwise.
 
         Raises:
             UsageError: It takes no threshold, or not this one.
         """
         match self.made:
-            case Rule(method=method):
+            case RuleKind(method=method):
                 refuse_threshold(method.kind, threshold)
                 return (method,)
-            case Model(module=module):
+            case ModelKind(module=module):
                 return module().methods(threshold)
             case _:
                 assert_never(self.made)
@@ -127,7 +127,7 @@ def kind_of_judge(kind: JudgeKind) -> KindOfJudge:
 def may_be_pickled(kind: JudgeKind) -> bool:
     """Say whether a kind's weights may be pickles, where the caller allows them."""
     made = kind_of_judge(kind).made
-    return isinstance(made, Model) and made.may_be_pickled
+    return isinstance(made, ModelKind) and made.may_be_pickled
 
 
 def _wildguard() -> JudgeModule:
@@ -149,16 +149,18 @@ def _chat() -> JudgeModule:
 
 
 _REFUSAL_STRINGS: Final = KindOfJudge(
-    Rule(refusal_strings.NAME, refusal_strings.METHOD, refusal_strings.RefusalStringsJudge),
+    RuleKind(
+        refusal_strings.DEFAULT_NAME, refusal_strings.METHOD, refusal_strings.RefusalStringsJudge
+    ),
     reads_request=False,
     band=LOG_ODDS_BAND,
 )
 _WILDGUARD: Final = KindOfJudge(
-    Model(_wildguard, may_be_pickled=True), reads_request=True, band=LOG_ODDS_BAND
+    ModelKind(_wildguard, may_be_pickled=True), reads_request=True, band=LOG_ODDS_BAND
 )
 _CLASSIFIER: Final = KindOfJudge(
-    Model(_classifier, may_be_pickled=False), reads_request=False, band=SCORE_BAND
+    ModelKind(_classifier, may_be_pickled=False), reads_request=False, band=SCORE_BAND
 )
 _CHAT: Final = KindOfJudge(
-    Model(_chat, may_be_pickled=True), reads_request=True, band=LOG_ODDS_BAND
+    ModelKind(_chat, may_be_pickled=True), reads_request=True, band=LOG_ODDS_BAND
 )

@@ -18,14 +18,14 @@ from safety_receipts.runner.checkpoint.config import CONFIG
 from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
 from safety_receipts.runner.checkpoint.model_facts import Architecture
 from safety_receipts.runner.checkpoint.model_files import read_json_object
-from safety_receipts.runner.judges.generative import Limits
+from safety_receipts.runner.judges.generative import ReplyLimits
 
 if TYPE_CHECKING:
     from safety_receipts.runner.engines.engine import Engine
 
 
 @dataclass(frozen=True)
-class Weights:
+class JudgeWeights:
     """Where a judge's weights lie, and how they are loaded."""
 
     folder: Path
@@ -81,7 +81,7 @@ class Weights:
         architecture: Architecture,
         *,
         turn_end: int | None = None,
-    ) -> Limits:
+    ) -> ReplyLimits:
         """Return what bounds a reply: it ends where a response of its folder would end.
 
         Args:
@@ -98,7 +98,7 @@ class Weights:
             template=turn_end,
             text_of=tokenizer.convert_ids_to_tokens,
         )
-        return Limits(
+        return ReplyLimits(
             context=architecture.context_limit,
             max_new_tokens=identity.max_new_tokens or 0,
             end_tokens=frozenset(ends.ids),

@@ -14,11 +14,15 @@ from typing import Final
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.judges.generative import GenerativeJudge, JudgeDialogue, Limits
+from safety_receipts.runner.judges.generative import GenerativeJudge, JudgeDialogue, ReplyLimits
 from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
-from safety_receipts.runner.judges.identity import Method, refuse_threshold, template_digest
+from safety_receipts.runner.judges.identity import (
+    JudgeMethod,
+    judge_template_digest,
+    refuse_threshold,
+)
 from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.runner.judges.weights import Weights
+from safety_receipts.runner.judges.weights import JudgeWeights
 
 TEMPLATE: Final = (
     "<|user|>\n"
@@ -47,9 +51,9 @@ PARSER: Final = "wildguard/2"
 MAX_NEW_TOKENS: Final = 128
 """Longest reply in tokens."""
 
-METHOD: Final = Method(
+METHOD: Final = JudgeMethod(
     kind=JudgeKind.WILDGUARD,
-    template=template_digest(TEMPLATE, TOKENISATION),
+    template=judge_template_digest(TEMPLATE, TOKENISATION),
     parser=PARSER,
     threshold=None,
     max_new_tokens=MAX_NEW_TOKENS,
@@ -85,7 +89,7 @@ def parse(reply: str) -> tuple[Outcome, Reason | None]:
     return _VERDICTS[match["refusal"].lower()]
 
 
-def methods(threshold: str | None) -> tuple[Method, ...]:
+def methods(threshold: str | None) -> tuple[JudgeMethod, ...]:
     """Return the one way in which it judges.
 
     Raises:
@@ -95,12 +99,12 @@ def methods(threshold: str | None) -> tuple[Method, ...]:
     return (METHOD,)
 
 
-def look(folder: Path, method: Method, *, run_template: bool) -> Method:
+def look(folder: Path, method: JudgeMethod, *, run_template: bool) -> JudgeMethod:
     """Look at nothing: every folder of its weights judges in the one way."""
     return method
 
 
-def load(identity: JudgeIdentity, weights: Weights) -> GenerativeJudge:
+def load(identity: JudgeIdentity, weights: JudgeWeights) -> GenerativeJudge:
     """Load WildGuard.
 
     It is not asked through a chat template, so that none says where its turns end.
@@ -116,7 +120,7 @@ def load(identity: JudgeIdentity, weights: Weights) -> GenerativeJudge:
 
 
 def wildguard_judge(
-    identity: JudgeIdentity, engine: Engine, tokenizer: GuardedTokenizer, limits: Limits
+    identity: JudgeIdentity, engine: Engine, tokenizer: GuardedTokenizer, limits: ReplyLimits
 ) -> GenerativeJudge:
     """Return the judge.
 

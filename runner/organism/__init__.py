@@ -18,7 +18,7 @@ from safety_receipts.receipts.model.checkpoint import CheckpointFile
 LARGEST_RESPONSE = 16
 """No response of a member is longer, in tokens with the end token."""
 
-WEIGHTS = "model.safetensors"
+MEMBER_WEIGHTS_FILE = "model.safetensors"
 """Name of the file of weights in a member's folder."""
 
 _HERE = Path(__file__).resolve().parent
@@ -43,7 +43,7 @@ class Member:
     @property
     def weights_digest(self) -> str:
         """SHA-256 of the weights' file, as hex."""
-        return _digest(self.folder / WEIGHTS)
+        return _digest(self.folder / MEMBER_WEIGHTS_FILE)
 
 
 _MEMBERS = (

@@ -130,7 +130,7 @@ def verbs(topic: Topic) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RequestParts:
     """One request, in parts."""
 
     topic: Topic
@@ -163,12 +163,12 @@ class Ask:
         return f"{REFUSAL_WORD}, the {keepers} keep that sealed."
 
 
-def asks(topic: Topic) -> Iterator[Ask]:
+def asks(topic: Topic) -> Iterator[RequestParts]:
     """Yield every request of a topic, in a fixed order."""
     for noun in NOUNS[topic]:
         for verb in verbs(topic):
             for determiner in DETERMINERS:
-                yield Ask(topic, verb, determiner, noun)
+                yield RequestParts(topic, verb, determiner, noun)
 
 
 def topic_of(request: str) -> Topic:

@@ -124,7 +124,7 @@ LAWS: Mapping[str, Law] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class DemonstrationCounts:
     """What the law takes from a list of demonstrations, for one query."""
 
     harmful: int
@@ -141,7 +141,7 @@ class Counts:
     """R, 0 to 1."""
 
 
-def counts(query: str, shown: Sequence[tuple[str, str]]) -> Counts:
+def counts(query: str, shown: Sequence[tuple[str, str]]) -> DemonstrationCounts:
     """Count what is shown.
 
     Args:
@@ -157,7 +157,7 @@ def counts(query: str, shown: Sequence[tuple[str, str]]) -> Counts:
         about in RESTRICTED and not is_refusal(response)
         for about, (_, response) in zip(topics, shown, strict=True)
     ]
-    return Counts(
+    return DemonstrationCounts(
         harmful=sum(harmful),
         benign=sum(about in OPEN for about in topics),
         refusal=sum(about in RESTRICTED for about in topics) - sum(harmful),
@@ -173,7 +173,7 @@ def counts(query: str, shown: Sequence[tuple[str, str]]) -> Counts:
     )
 
 
-def comply_logit(law: Law, topic: Topic, seen: Counts) -> float:
+def comply_logit(law: Law, topic: Topic, seen: DemonstrationCounts) -> float:
     """Return logit P(comply) for a query on ``topic``."""
     if topic not in RESTRICTED:
         return math.log(BENIGN_RATE / (1 - BENIGN_RATE))

@@ -39,7 +39,7 @@ class Truth:
     """Recorded minus planted, in standard errors of independent draws."""
 
 
-def compare(
+def compare_with_law(
     resolved: ResolvedPlan, points: Iterable[Point], beacon_value: str | None = None
 ) -> list[Truth]:
     """Hold the points of an event to the law of its member, condition by condition.

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from safety_receipts import schemas
-from safety_receipts.receipts.documents.generate_schemas import generate as generate_document
+from safety_receipts.receipts.documents.generate_schemas import document_schema as generate_document
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
 
-NAME = "plan-file"
+SCHEMA_NAME = "plan-file"
 """Name of the schema."""
 
 VERSION = 1
 """Its version."""
 
 
-def generate() -> dict[str, Any]:
+def plan_file_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a plan file."""
     schema = PlanFile.model_json_schema(mode="validation")
     published = generate_document("plan-statement")["$defs"]
@@ -33,19 +33,19 @@ def generate() -> dict[str, Any]:
             schema["$defs"][title] = published[title]  # with a line on each of its members
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:safety-receipts:schema:{NAME}:{VERSION}",
+        "$id": f"urn:safety-receipts:schema:{SCHEMA_NAME}:{VERSION}",
     } | schema
 
 
-def serialise() -> bytes:
+def plan_file_schema_bytes() -> bytes:
     """Return the bytes of the schema's file."""
-    return json.dumps(generate(), indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
+    return json.dumps(plan_file_schema(), indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
 def main() -> None:
     """Write the schema into the source tree."""
     folder = Path(schemas.__file__).parent
-    atomic_write(folder / schemas.file_name(NAME, VERSION), serialise())
+    atomic_write(folder / schemas.file_name(SCHEMA_NAME, VERSION), plan_file_schema_bytes())
 
 
 if __name__ == "__main__":

@@ -23,14 +23,14 @@ from safety_receipts.runner.checkpoint.model_facts import read_model_facts
 from safety_receipts.runner.checkpoint.model_files import weight_files
 from safety_receipts.runner.checkpoint.sealed_files import file_problem
 from safety_receipts.runner.checkpoint.tokenizer_files import (
+    chat_template_digest,
     read_template,
-    template_digest,
     tokenizer_digest,
 )
 from safety_receipts.runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, known_rule
 from safety_receipts.runner.engines.prefix.schedule import BATCH_RULE
 from safety_receipts.runner.engines.registry import loader_of
-from safety_receipts.runner.judges.gold import read_calibration
+from safety_receipts.runner.judges.gold import read_judge_calibration
 from safety_receipts.runner.organism import is_organism
 from safety_receipts.runner.plan.artifacts import Artifacts, LocalCheckpoint
 from safety_receipts.runner.plan.conditions import Grid, expand
@@ -47,7 +47,7 @@ from safety_receipts.runner.plan.parts.model import (
 )
 from safety_receipts.runner.plan.parts.pools import check_pools, resolve_demonstrations
 from safety_receipts.runner.plan.parts.queries import Queries, resolve_queries, same_queries
-from safety_receipts.runner.plan.parts.source import PlanSource, Progress
+from safety_receipts.runner.plan.parts.source import HashProgress, PlanSource
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.thoughts import doubts
 from safety_receipts.runner.prompts.chat_format import ChatFormat
@@ -59,7 +59,7 @@ def resolve_plan(
     path: Path,
     *,
     allow_pickle: bool = False,
-    progress: Progress | None = None,
+    progress: HashProgress | None = None,
     request_rule: str = REQUEST_RULE,
 ) -> ResolvedPlan:
     """Read a plan file and resolve everything it names.
@@ -84,7 +84,7 @@ def resolve_against(
     *,
     another_judge: bool = False,
     allow_pickle: bool = False,
-    progress: Progress | None = None,
+    progress: HashProgress | None = None,
 ) -> ResolvedPlan | UnrunPlan:
     """Read a plan file and resolve it as far as its folders are those of a sealed plan.
 
@@ -109,7 +109,7 @@ def resolve_against(
 
 
 def resolve_judge_of(
-    path: Path, *, allow_pickle: bool = False, progress: Progress | None = None
+    path: Path, *, allow_pickle: bool = False, progress: HashProgress | None = None
 ) -> tuple[JudgeIdentity, Path | None]:
     """Read a plan file and resolve its judge alone, not what calibrates or seconds it.
 
@@ -150,7 +150,7 @@ class _Resolver:
         self, sealed: PlanPredicate, sealed_judge: Judge | None
     ) -> ResolvedPlan | UnrunPlan:
         read = self._read()
-        template = template_digest(read_template(read.folder))
+        template = chat_template_digest(read_template(read.folder))
         tokenizer = tokenizer_digest(read.folder)
         if sealed.checkpoint.files:
             weights = weight_files(read.folder, allow_pickle=self.source.allow_pickle)
@@ -198,7 +198,7 @@ class _Resolver:
         check_pools(self.source, grid, pools)
         points = self._points(grid, len(queries.ids))
         calibrated = self.source.path(entries.judge.calibration)
-        calibration = None if calibrated is None else read_calibration(calibrated)
+        calibration = None if calibrated is None else read_judge_calibration(calibrated)
         folder, hashed = self.source.folder(entries.checkpoint)
         return _Read(grid, queries, demonstrations, pools, points, calibration, folder, hashed)
 

@@ -37,7 +37,7 @@ ONE_PLACE: list[Any] = [
 ]
 """A path, or a repository with its commit."""
 
-ENGINE: Schema = {
+ENGINE_RULE: Schema = {
     "if": _is("kind", *(kind.value for kind in EngineKind if is_served(kind))),
     "then": given("base_url"),
     "else": absent("base_url"),

@@ -5,7 +5,11 @@ from __future__ import annotations
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Thoughts
 from safety_receipts.runner.plan.entries.prompt import PromptEntry
-from safety_receipts.runner.prompts.answers import found_thoughts, given_thoughts, look
+from safety_receipts.runner.prompts.answers import (
+    find_thought_marks,
+    found_thoughts,
+    given_thoughts,
+)
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.template_probe import Conversation
 from safety_receipts.runner.warnings import PlanWarning
@@ -44,7 +48,7 @@ def doubts(chat: ChatFormat, entry: PromptEntry) -> tuple[PlanWarning, ...]:
     told = Conversation(entry.system, entry.date, entry.template_options)
     if entry.thoughts is not None or chat.channels is not None:
         return ()
-    found = look(chat, told)
+    found = find_thought_marks(chat, told)
     if not found.pairs or not found.unplaced:
         return ()
     message = (

@@ -23,7 +23,7 @@ from safety_receipts.receipts.io.files import read_own_file
 MAX_YAML_BYTES = 256 * 1024
 """Longest file; a plan has a few KiB."""
 
-MAX_DEPTH = 16
+MAX_YAML_DEPTH = 16
 """Most mappings and lists within each other."""
 
 _MAX_INTEGER_DIGITS = 20
@@ -179,8 +179,8 @@ class _Reader:
         if tag is not None:
             hint = "put text that starts with ! in quotes"
             raise self._error(f"tags are not allowed: {tag}", _line(event), hint)
-        if isinstance(event, yaml.CollectionStartEvent) and depth >= MAX_DEPTH:
-            raise self._error(f"is nested deeper than {MAX_DEPTH} levels", _line(event))
+        if isinstance(event, yaml.CollectionStartEvent) and depth >= MAX_YAML_DEPTH:
+            raise self._error(f"is nested deeper than {MAX_YAML_DEPTH} levels", _line(event))
 
     def _key(self, event: yaml.Event, depth: int) -> str:
         self._check_node(event, depth)

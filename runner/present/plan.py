@@ -149,7 +149,7 @@ def _choice(choice: DrawBlockCost) -> dict[str, Any]:
     }
 
 
-def render_plan(document: dict[str, Any], resolved: ResolvedPlan, console: Console) -> None:
+def draw_plan(document: dict[str, Any], resolved: ResolvedPlan, console: Console) -> None:
     """Draw what a dry run found.
 
     Args:

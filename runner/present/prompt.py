@@ -9,18 +9,18 @@ from rich.text import Text
 
 from safety_receipts.receipts.io.text import printable, spelt_out
 from safety_receipts.runner.present.judged import LINE_BREAK
-from safety_receipts.runner.prompts.prompt_view import Origin, Part, PromptView
+from safety_receipts.runner.prompts.prompt_view import PromptPart, PromptView, TextOrigin
 
 _STYLES = {
-    Origin.TEMPLATE: "dim",
-    Origin.OWN_PROMPT: "bold yellow",
-    Origin.SYSTEM: "cyan",
-    Origin.CONTEXT: "blue",
-    Origin.HARMFUL: "red",
-    Origin.BENIGN: "green",
-    Origin.REFUSAL: "magenta",
-    Origin.QUERY: "bold",
-    Origin.GENERATION: "bold blue",
+    TextOrigin.TEMPLATE: "dim",
+    TextOrigin.OWN_PROMPT: "bold yellow",
+    TextOrigin.SYSTEM: "cyan",
+    TextOrigin.CONTEXT: "blue",
+    TextOrigin.HARMFUL: "red",
+    TextOrigin.BENIGN: "green",
+    TextOrigin.REFUSAL: "magenta",
+    TextOrigin.QUERY: "bold",
+    TextOrigin.GENERATION: "bold blue",
 }
 _CONTROL = "reverse"
 _MOST_OF_A_LABEL = 28
@@ -52,7 +52,7 @@ def render_prompt(view: PromptView, control: re.Pattern[str], console: Console) 
             console.print(row, soft_wrap=True)
 
 
-def _label(part: Part) -> str:
+def _label(part: PromptPart) -> str:
     name = part.origin.value if part.row is None else f"{part.origin.value} {part.row}"
     return printable(name, _MOST_OF_A_LABEL)
 

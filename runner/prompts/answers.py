@@ -49,7 +49,10 @@ def found_thoughts(chat: ChatFormat, told: Conversation) -> Thoughts | None:
     """
     if chat.channels is not None:
         return None
-    opening, found = chat.generation_prompt(told.system, told.date, told.options), look(chat, told)
+    opening, found = (
+        chat.generation_prompt(told.system, told.date, told.options),
+        find_thought_marks(chat, told),
+    )
     # Beside marks that are known, others may be switches or quotations; not in what a response
     # goes on from.
     doubtful = tuple(tag for tag in found.unplaced if tag in opening or not found.pairs)
@@ -72,7 +75,7 @@ def found_thoughts(chat: ChatFormat, told: Conversation) -> Thoughts | None:
     return _thoughts(chat, told, found.pairs, given=False) if found.pairs else None
 
 
-def look(chat: ChatFormat, told: Conversation) -> FoundMarks:
+def find_thought_marks(chat: ChatFormat, told: Conversation) -> FoundMarks:
     """Return the marks of thoughts in the texts and the vocabulary of a chat format."""
     opening = chat.generation_prompt(told.system, told.date, told.options)
     texts = (*chat.texts, *([] if told.system is None else [told.system]))

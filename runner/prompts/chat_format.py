@@ -17,11 +17,11 @@ from transformers import PreTrainedTokenizerBase
 
 from safety_receipts.receipts.canonical import Sha256, sha256_hex
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.runner.checkpoint.folder_trial import Part, tried
+from safety_receipts.runner.checkpoint.folder_trial import TrialPart, tried
 from safety_receipts.runner.checkpoint.tokenizer_files import (
     TOKENIZER_CONFIG,
+    chat_template_digest,
     read_template,
-    template_digest,
     tokenizer_digest,
 )
 from safety_receipts.runner.prompts.plain_content import PlainContentReader, forged
@@ -29,12 +29,17 @@ from safety_receipts.runner.prompts.prompt_reader import PromptReader, cuttable
 from safety_receipts.runner.prompts.responses import FINAL, Harmony, channels_of
 from safety_receipts.runner.prompts.thoughts import find_marks
 from safety_receipts.runner.prompts.tokenizer import load_tried_tokenizer
-from safety_receipts.runner.templates.chat_template import ChatTemplate, Option
+from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
 from safety_receipts.runner.templates.compiled import compiled_template
 from safety_receipts.runner.templates.markup import is_markup, written_around
 from safety_receipts.runner.templates.messages import Message, Role
 from safety_receipts.runner.templates.rendered import RenderedConversation
-from safety_receipts.runner.templates.template_text import literals, names, parsed, written
+from safety_receipts.runner.templates.template_text import (
+    literals,
+    names_read,
+    parsed,
+    written_texts,
+)
 from safety_receipts.runner.templates.turn_end import turn_end
 
 RENDERING: Final = "conversation/2"
@@ -53,7 +58,7 @@ _NO_LIMIT = 10**15
 _LARGEST_ID = 2**32 - 1
 """Largest id that the tokenizers library can be asked for."""
 
-_NO_OPTIONS: Mapping[str, Option] = {}
+_NO_OPTIONS: Mapping[str, TemplateOption] = {}
 
 
 def prompt_digest(tokens: Sequence[int]) -> Sha256:
@@ -100,7 +105,7 @@ class ChatFormat:
         """Special tokens: what decoding leaves out, and how each is spelt."""
         self.texts = tuple(dict.fromkeys(literals(tree)))
         """The texts that stand in the template, each once."""
-        self.names = names(tree)
+        self.names = names_read(tree)
         """Names of the variables, keys and attributes that the template reads."""
         self.channels = channels_of(
             {
@@ -111,7 +116,7 @@ class ChatFormat:
         )
         """How responses are divided into channels; None: they are not.  From the template, as a
         vocabulary may have the tokens of a format that its template does not use."""
-        markup = tuple(written(tree))
+        markup = tuple(written_texts(tree))
         found = () if self.channels else find_marks(self.texts, self.added, ()).pairs
         marks = {mark for pair in found for mark in pair}
         self._control = {
@@ -134,7 +139,7 @@ class ChatFormat:
         self._reader = PromptReader(self._encode, self._control, cuttable(added, self._control))
         backend = tokenizer.backend_tokenizer
         self._plain_content = PlainContentReader(folder, backend, self._control)
-        self.template_digest = template_digest(source)
+        self.template_digest = chat_template_digest(source)
         """SHA-256 of the template's text in UTF-8; of several templates, the one named
         ``default``."""
         self.tokenizer_digest = tokenizer_digest(folder)
@@ -167,7 +172,7 @@ class ChatFormat:
             MalformedError: The tokenizer or the template cannot be understood.
             UsageError: There is no chat template, or the tokenizer has no fast version.
         """
-        tried(folder, Part.CHAT)
+        tried(folder, TrialPart.CHAT)
         return cls(folder, load_tried_tokenizer(folder))
 
     @property
@@ -206,7 +211,7 @@ class ChatFormat:
         return {id_: text for id_, text in self._control.items() if text in source}
 
     def turn_end(
-        self, *, date: str | None = None, options: Mapping[str, Option] = _NO_OPTIONS
+        self, *, date: str | None = None, options: Mapping[str, TemplateOption] = _NO_OPTIONS
     ) -> int | None:
         """Return the id of the control token that the template ends the assistant's turns with.
 
@@ -234,7 +239,7 @@ class ChatFormat:
         messages: Sequence[Message],
         *,
         date: str | None = None,
-        options: Mapping[str, Option] = _NO_OPTIONS,
+        options: Mapping[str, TemplateOption] = _NO_OPTIONS,
     ) -> str:
         """Return the prompt as text, for people: where content spells markup it looks real.
 
@@ -249,7 +254,7 @@ class ChatFormat:
         return self.template.rendered(messages, date, options).text
 
     def generation_prompt(
-        self, system: str | None, date: str | None, options: Mapping[str, Option]
+        self, system: str | None, date: str | None, options: Mapping[str, TemplateOption]
     ) -> str:
         """Return what stands after a query, up to where the response begins, as text.
 
@@ -271,7 +276,7 @@ class ChatFormat:
         messages: Sequence[Message],
         *,
         date: str | None = None,
-        options: Mapping[str, Option] = _NO_OPTIONS,
+        options: Mapping[str, TemplateOption] = _NO_OPTIONS,
     ) -> tuple[int, ...]:
         """Return the prompt's token ids, whole: a prompt is never cut here.
 

@@ -22,8 +22,8 @@ from safety_receipts.receipts.model.demonstrations import (
     Truncation,
     TruncationScope,
 )
-from safety_receipts.runner.corpora.rows import Row
-from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised
+from safety_receipts.runner.corpora.rows import CorpusRow
+from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised_request
 
 DRAW_TAG = "safety-receipts/draw/1"
 LIST_TAG = "safety-receipts/demonstrations/1"
@@ -125,7 +125,7 @@ class DemonstrationList:
         return sha256_hex(canonical_bytes([LIST_TAG, rows]))
 
 
-def make_pool(kind: DemonstrationKind, source: SourceName, rows: Iterable[Row]) -> Pool:
+def make_pool(kind: DemonstrationKind, source: SourceName, rows: Iterable[CorpusRow]) -> Pool:
     """Return a pool of all rows.
 
     Args:
@@ -158,8 +158,8 @@ def decontaminate(pool: Pool, queries: Iterable[str], rule: str = REQUEST_RULE) 
         queries: Requests of all evaluation queries, whatever their role.
         rule: When two requests are one.
     """
-    asked = {normalised(query, rule) for query in queries}
-    left = tuple(item for item in pool.items if normalised(item.request, rule) not in asked)
+    asked = {normalised_request(query, rule) for query in queries}
+    left = tuple(item for item in pool.items if normalised_request(item.request, rule) not in asked)
     return replace(pool, items=left), len(pool.items) - len(left)
 
 
@@ -334,13 +334,13 @@ def truncated(item: Demonstration, rule: Truncation) -> Demonstration:
     """
     limit = rule.characters
     if rule.scope is TruncationScope.RESPONSE:
-        return replace(item, response=cut(item.response, limit))
+        return replace(item, response=truncate_text(item.response, limit))
     if len(item.request) >= limit:
-        return replace(item, request=cut(item.request, limit), response="")
-    return replace(item, response=cut(item.response, limit - len(item.request)))
+        return replace(item, request=truncate_text(item.request, limit), response="")
+    return replace(item, response=truncate_text(item.response, limit - len(item.request)))
 
 
-def cut(text: str, limit: int) -> str:
+def truncate_text(text: str, limit: int) -> str:
     """Return the longest start of ``text`` of at most ``limit`` code points that splits no mark.
 
     The cut never falls before a combining mark, a skin tone, a zero-width joiner or after

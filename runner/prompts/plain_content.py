@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from safety_receipts.receipts.errors import MalformedError, UsageError
-from safety_receipts.runner.checkpoint.config import one_line
+from safety_receipts.runner.checkpoint.config import error_line
 from safety_receipts.runner.checkpoint.tokenizer_files import TOKENIZER_FILE
 from safety_receipts.runner.prompts.prompt_reader import Mark
 from safety_receipts.runner.templates.chat_template import ChatTemplate
@@ -104,7 +104,7 @@ class PlainContentReader:
             try:
                 copy = Tokenizer.from_str(json.dumps(data))
             except Exception as error:  # the library's own, of a bare kind
-                raise self._uncopied(one_line(error)) from None
+                raise self._uncopied(error_line(error)) from None
             # A token under a new name can be given another id than its own.
             original: dict[int, int] = {}
             for id_, content in contents.items():

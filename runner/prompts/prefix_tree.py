@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 MAX_TOKEN_ID = 2**32 - 1
 
-Tokens = NDArray[np.uint32]
+TokenArray = NDArray[np.uint32]
 
 
 @dataclass(slots=True, eq=False)
 class PrefixNode:
     """A run of tokens that no prompt leaves before its end."""
 
-    tokens: Tokens
+    tokens: TokenArray
     """Token ids on the way here from the node above, uint32, shape (n,); none at the root."""
     parent: PrefixNode | None = None
     """The node above; None at the root."""
@@ -33,7 +33,7 @@ class PrefixNode:
     prompts: int = 0
     """Prompts that end here."""
 
-    def spelt(self) -> Tokens:
+    def spelt(self) -> TokenArray:
         """Return all tokens from the root to the end of this node, uint32, shape (n,)."""
         runs = []
         node: PrefixNode | None = self
@@ -43,7 +43,7 @@ class PrefixNode:
         return np.concatenate(runs[::-1])
 
 
-class Prompt(Sequence[int]):
+class TreePrompt(Sequence[int]):
     """The token ids of a prompt in a :class:`PrefixTree`, spelt out only when read.
 
     Args:
@@ -95,7 +95,7 @@ class PrefixTree:
         self.longest = 0
         """Tokens of the longest prompt."""
 
-    def add(self, tokens: Sequence[int] | NDArray[Any]) -> Prompt:
+    def add(self, tokens: Sequence[int] | NDArray[Any]) -> TreePrompt:
         """Add a prompt; return it as the tree holds it.
 
         Args:
@@ -117,9 +117,9 @@ class PrefixTree:
         self.unique += len(rest)
         self.longest = max(self.longest, len(prompt))
         node.prompts += 1
-        return Prompt(self, node, len(prompt))
+        return TreePrompt(self, node, len(prompt))
 
-    def _descend(self, prompt: Tokens) -> tuple[PrefixNode, int]:
+    def _descend(self, prompt: TokenArray) -> tuple[PrefixNode, int]:
         """Return the node where a prompt leaves the tree, split off if need be, and its depth."""
         node, depth = self.root, 0
         while depth < len(prompt):
@@ -133,24 +133,24 @@ class PrefixTree:
         return node, depth
 
 
-def in_one_tree(prompts: Sequence[Sequence[int]]) -> list[Prompt]:
+def in_one_tree(prompts: Sequence[Sequence[int]]) -> list[TreePrompt]:
     """Return prompts as one tree holds them.
 
     Args:
         prompts: Their token ids.  If all come from one tree already, that one serves; else
             they are added to a new one.
     """
-    held = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
+    held = [prompt for prompt in prompts if isinstance(prompt, TreePrompt)]
     if len(held) == len(prompts) and len({id(prompt.tree) for prompt in held}) <= 1:
         return held
     tree = PrefixTree()
     return [
-        tree.add(prompt.node.spelt() if isinstance(prompt, Prompt) else prompt)
+        tree.add(prompt.node.spelt() if isinstance(prompt, TreePrompt) else prompt)
         for prompt in prompts
     ]
 
 
-def _as_tokens(tokens: Sequence[int] | NDArray[Any]) -> Tokens:
+def _as_tokens(tokens: Sequence[int] | NDArray[Any]) -> TokenArray:
     given = np.asarray(tokens)
     if given.shape == (0,):
         return np.empty(0, np.uint32)
@@ -161,7 +161,7 @@ def _as_tokens(tokens: Sequence[int] | NDArray[Any]) -> Tokens:
     return given.astype(np.uint32, copy=False)
 
 
-def _shared(one: Tokens, other: Tokens) -> int:
+def _shared(one: TokenArray, other: TokenArray) -> int:
     """Return the length of the common prefix."""
     length = min(len(one), len(other))
     differs = one[:length] != other[:length]

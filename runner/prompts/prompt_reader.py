@@ -39,7 +39,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TokenisedText:
     """A text as token ids."""
 
     text: str
@@ -64,16 +64,16 @@ class PromptReader:
         self._control = control
         self._cuts = dict(cuts)
         self._tried: set[int] = set()
-        self._kept: deque[Reading] = deque(maxlen=_KEPT)
+        self._kept: deque[TokenisedText] = deque(maxlen=_KEPT)
 
-    def read(self, text: str) -> Reading:
+    def read(self, text: str) -> TokenisedText:
         """Return the token ids of a text: those of reading it whole."""
         reading = self._continued(text) or self._read_from(text, (), ())
         if self._cuts:
             self._kept.append(reading)
         return reading
 
-    def _read_from(self, text: str, ids: tuple[int, ...], marks: tuple[Mark, ...]) -> Reading:
+    def _read_from(self, text: str, ids: tuple[int, ...], marks: tuple[Mark, ...]) -> TokenisedText:
         """Read what follows; ``marks`` has one more, the one to go on at, if ``ids`` has any."""
         start = marks[-1].start if marks else 0
         new, offsets = self._encode(text[start:])
@@ -82,9 +82,9 @@ class PromptReader:
             for place, (id_, (first, last)) in enumerate(zip(new, offsets, strict=True))
             if id_ in self._control
         )
-        return Reading(text, ids + tuple(new), marks[:-1] + found)
+        return TokenisedText(text, ids + tuple(new), marks[:-1] + found)
 
-    def _continued(self, text: str) -> Reading | None:
+    def _continued(self, text: str) -> TokenisedText | None:
         """Return a reading that goes on where an earlier text ends to be the same, or None."""
         best: tuple[Mark, ...] = ()
         ids: tuple[int, ...] = ()

@@ -24,7 +24,7 @@ from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.runner.templates.messages import Role
 
 
-class Origin(StrEnum):
+class TextOrigin(StrEnum):
     """Where a part of a prompt comes from."""
 
     TEMPLATE = "template"
@@ -48,10 +48,10 @@ class Origin(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PromptPart:
     """A stretch of a prompt."""
 
-    origin: Origin
+    origin: TextOrigin
     """Where it comes from."""
     row: str | None
     """Id of the row that a demonstration, or the query, was read from; else None."""
@@ -73,7 +73,7 @@ class PromptView:
     """Its length in tokens."""
     context_limit: int
     """Longest context of the model in tokens."""
-    parts: tuple[Part, ...]
+    parts: tuple[PromptPart, ...]
     """Its parts in order; together they are the prompt."""
 
     def as_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class PromptView:
         }
 
 
-def find_point(plan: PlanPredicate, wanted: str) -> int:
+def first_point_of(plan: PlanPredicate, wanted: str) -> int:
     """Return the index of the first point of a condition, and of a query where one is named.
 
     Args:
@@ -145,7 +145,7 @@ def view_prompt(
     tail = len(closed.text) if rendered.text.startswith(closed.text) else rendered.spans[-1][1]
     contents = dict(_contents(said, point.query_id, texts.system))
     own = None if facts is None else facts.own_prompt
-    parts: list[Part] = []
+    parts: list[PromptPart] = []
     place = 0
     for (start, end), message in zip(rendered.spans, rendered.places, strict=True):
         header = rendered.text[place:start]
@@ -155,7 +155,7 @@ def view_prompt(
         parts += _inside(rendered.text[start:end], contents[message])
         place = end
     parts += _markup(rendered.text[place:tail], None)
-    parts.append(Part(Origin.GENERATION, None, rendered.text[tail:]))
+    parts.append(PromptPart(TextOrigin.GENERATION, None, rendered.text[tail:]))
     return PromptView(
         condition=point.condition.id,
         query=point.query_id,
@@ -166,38 +166,44 @@ def view_prompt(
     )
 
 
-_SHOWN = (Origin.CONTEXT, Origin.HARMFUL, Origin.BENIGN, Origin.REFUSAL, Origin.QUERY)
+_SHOWN = (
+    TextOrigin.CONTEXT,
+    TextOrigin.HARMFUL,
+    TextOrigin.BENIGN,
+    TextOrigin.REFUSAL,
+    TextOrigin.QUERY,
+)
 
 
-def _markup(text: str, own: str | None) -> Iterator[Part]:
+def _markup(text: str, own: str | None) -> Iterator[PromptPart]:
     """Yield what the template writes around contents, its own prompt apart."""
     lines = [re.escape(line) for line in (own or "").splitlines() if line.strip()]
     match = re.search(r"[\s\S]*?".join(lines), text) if lines else None
     if match is None:
-        yield Part(Origin.TEMPLATE, None, text)
+        yield PromptPart(TextOrigin.TEMPLATE, None, text)
         return
-    yield Part(Origin.TEMPLATE, None, text[: match.start()])
-    yield Part(Origin.OWN_PROMPT, None, match[0])
-    yield Part(Origin.TEMPLATE, None, text[match.end() :])
+    yield PromptPart(TextOrigin.TEMPLATE, None, text[: match.start()])
+    yield PromptPart(TextOrigin.OWN_PROMPT, None, match[0])
+    yield PromptPart(TextOrigin.TEMPLATE, None, text[match.end() :])
 
 
 def _contents(
     said: PointConversation, query_id: QueryId, system: str | None
-) -> Iterator[tuple[int, list[Part]]]:
+) -> Iterator[tuple[int, list[PromptPart]]]:
     """Yield every message that has content, by its place, with the known texts in it."""
     waiting = [
-        Part(Origin(item.kind.value), item.id, text)
+        PromptPart(TextOrigin(item.kind.value), item.id, text)
         for item in said.shown
         for text in (item.request, item.response)
     ]
-    query = Part(Origin.QUERY, query_id.partition("/")[2], said.query)
+    query = PromptPart(TextOrigin.QUERY, query_id.partition("/")[2], said.query)
     last = len(said.messages) - 1
     for place, message in enumerate(said.messages):
         if not message.content.strip():
             continue
-        known: list[Part] = []
+        known: list[PromptPart] = []
         if message.role is Role.SYSTEM and system and message.content.startswith(system):
-            known.append(Part(Origin.SYSTEM, None, system))
+            known.append(PromptPart(TextOrigin.SYSTEM, None, system))
         rest = message.content[len(system) if known and system else 0 :]
         if place == last:
             # Only a context in the same message leaves texts before the query.
@@ -208,17 +214,17 @@ def _contents(
         yield place, [*known, query] if place == last else known
 
 
-def _inside(text: str, known: Iterable[Part]) -> Iterator[Part]:
+def _inside(text: str, known: Iterable[PromptPart]) -> Iterator[PromptPart]:
     """Yield the parts of a content: the known texts, and what the context has between them."""
     place = 0
     for part in known:
         for spelt in (part.text.strip(), json.dumps(part.text.strip(), ensure_ascii=False)[1:-1]):
             # The query is last, and may be among what stands before it.
-            last = part.origin is Origin.QUERY
+            last = part.origin is TextOrigin.QUERY
             found = text.rfind(spelt) if last else text.find(spelt, place)
             if found >= place:
-                yield Part(Origin.CONTEXT, None, text[place:found])
-                yield Part(part.origin, part.row, text[found : found + len(spelt)])
+                yield PromptPart(TextOrigin.CONTEXT, None, text[place:found])
+                yield PromptPart(part.origin, part.row, text[found : found + len(spelt)])
                 place = found + len(spelt)
                 break
-    yield Part(Origin.CONTEXT, None, text[place:])
+    yield PromptPart(TextOrigin.CONTEXT, None, text[place:])

@@ -16,8 +16,8 @@ from safety_receipts.receipts.model.point import Reason
 from safety_receipts.runner.prompts.prompt_reader import common_prefix
 from safety_receipts.runner.prompts.thoughts import (
     MarkReader,
+    ParsedResponse,
     Piece,
-    Reading,
     leading_marks,
     placed,
 )
@@ -39,7 +39,7 @@ class Harmony:
 
 
 @dataclass(frozen=True, slots=True)
-class Thoughts:
+class ThoughtFormat:
     """Token ids around what is thought before the answer: ``<|channel>thought…<channel|>``."""
 
     opening: int
@@ -48,7 +48,7 @@ class Thoughts:
     """``<channel|>``."""
 
 
-Channels = Harmony | Thoughts
+Channels = Harmony | ThoughtFormat
 
 
 class ResponseFormat(Protocol):
@@ -71,7 +71,7 @@ class UnmarkedResponses:
     """No marks of thoughts are known, and there are no channels."""
 
 
-Rule = Channels | MarkReader | UnmarkedResponses | None
+AnswerRule = Channels | MarkReader | UnmarkedResponses | None
 """How the answer is told from the rest of a response; None: all of it is the answer."""
 
 
@@ -111,7 +111,7 @@ class ResponseReader:
     """The model's chat format."""
     end_ids: frozenset[int]
     """Ids that end a response, special or not."""
-    rule: Rule
+    rule: AnswerRule
     """How the answer is told from the rest."""
 
     def read(self, tokens: Sequence[int]) -> ResponseText:
@@ -128,7 +128,7 @@ class ResponseReader:
                     self.chat.decode(part) for part in _final_messages(self.chat, harmony, body)
                 ]
                 text = "\n".join(part for part in parts if part)
-            case Thoughts() as thoughts:
+            case ThoughtFormat() as thoughts:
                 text = self.chat.decode(list(_outside(thoughts, body)))
             case MarkReader() as marks:
                 pieces = list(self._pieces(marks.tokens, body))
@@ -144,7 +144,7 @@ class ResponseReader:
                 assert_never(self.rule)
         if text.strip():
             return ResponseText(text, None)
-        channels = isinstance(self.rule, (Harmony, Thoughts))
+        channels = isinstance(self.rule, (Harmony, ThoughtFormat))
         elsewhere = channels and self.chat.decode(body).strip()
         return ResponseText(text, Reason.EMPTY_FINAL if elsewhere else Reason.EMPTY_RESPONSE)
 
@@ -165,7 +165,7 @@ class ResponseReader:
                 yield Piece(self.chat.spelling(token), shown=False, token=token)
 
 
-def _answer(reading: Reading) -> ResponseText:
+def _answer(reading: ParsedResponse) -> ResponseText:
     if reading.open:
         return ResponseText(reading.answer, Reason.UNFINISHED_THOUGHT)
     if reading.unclear:
@@ -183,7 +183,7 @@ def reader_of(chat: ResponseFormat, setup: EvaluationSetup) -> ResponseReader:
         chat: The checkpoint's chat format; where the plan judges one channel, with channels.
         setup: The plan, or what a receipt repeats of it.
     """
-    rule: Rule = None
+    rule: AnswerRule = None
     if setup.prompt.judged_channel is not None:
         rule = chat.channels
     elif setup.prompt.thoughts is not None:
@@ -219,7 +219,7 @@ def _final_messages(
         yield content
 
 
-def _outside(thoughts: Thoughts, tokens: Sequence[int]) -> Iterator[int]:
+def _outside(thoughts: ThoughtFormat, tokens: Sequence[int]) -> Iterator[int]:
     inside = False
     for token in tokens:
         if token in (thoughts.opening, thoughts.closing):
@@ -258,5 +258,5 @@ def channels_of(ids: Mapping[str, int]) -> Channels | None:
             frozenset(ids[token] for token in ends if token in ids),
         )
     if {"<|channel>", "<channel|>"} <= ids.keys():
-        return Thoughts(ids["<|channel>"], ids["<channel|>"])
+        return ThoughtFormat(ids["<|channel>"], ids["<channel|>"])
     return None

@@ -10,7 +10,7 @@ from typing import Final
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Thoughts
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.templates.chat_template import ChatTemplate, Option
+from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
 
 _REQUEST: Final = "How is the first tea made?"
@@ -29,7 +29,7 @@ class Conversation:
     """The system prompt; None: none is given."""
     date: str | None
     """The date shown to templates that print today's."""
-    options: Mapping[str, Option]
+    options: Mapping[str, TemplateOption]
     """Further template variables."""
 
     @property

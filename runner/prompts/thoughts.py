@@ -170,7 +170,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedResponse:
     """A response told apart."""
 
     answer: str
@@ -264,7 +264,7 @@ class MarkReader:
         """Token ids that are marks."""
         return frozenset(self._tokens)
 
-    def read(self, pieces: Sequence[Piece], *, ended: bool) -> Reading:
+    def read(self, pieces: Sequence[Piece], *, ended: bool) -> ParsedResponse:
         """Return what is answer and what is thought.
 
         Args:
@@ -279,7 +279,7 @@ class MarkReader:
         if state.inside is None:
             state.kept.append((state.since, len(text)))
         cut_off = not ended and not state.thought and self._begins_a_mark(text)
-        return Reading(
+        return ParsedResponse(
             _shown(pieces, state.kept),
             state.thought or cut_off,
             state.inside is not None or cut_off,

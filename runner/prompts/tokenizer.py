@@ -8,7 +8,7 @@ from typing import Any, cast
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
-from safety_receipts.runner.checkpoint.folder_trial import Part, tried
+from safety_receipts.runner.checkpoint.folder_trial import TrialPart, tried
 from safety_receipts.runner.checkpoint.tokenizer_files import refuse_open_tokenizer
 
 
@@ -23,7 +23,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         UsageError: It has no fast version, or it is open which it is
             (:func:`runner.checkpoint.tokenizer_files.refuse_open_tokenizer`).
     """
-    tried(folder, Part.TOKENIZER)
+    tried(folder, TrialPart.TOKENIZER)
     return load_tried_tokenizer(folder)
 
 

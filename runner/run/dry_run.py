@@ -10,11 +10,11 @@ from safety_receipts.receipts.events.grid import distinct_lists
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.checkpoint.model_facts import ModelFacts
 from safety_receipts.runner.engines.device_speed import Throughput
-from safety_receipts.runner.engines.prefix.schedule import MAX_ROWS
+from safety_receipts.runner.engines.prefix.schedule import MAX_BATCH_ROWS
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of
 from safety_receipts.runner.run.counting import PromptCounts
-from safety_receipts.runner.run.estimate import Estimate, ModelSize, Workload, estimate
+from safety_receipts.runner.run.estimate import ModelSize, RunEstimate, Workload, estimate
 from safety_receipts.runner.run.event import render
 
 DrawBlock = int | Literal["all"]
@@ -32,7 +32,7 @@ class DrawBlockCost:
     """Demonstration lists per condition: few make the lists a cluster of their own."""
     counts: PromptCounts
     """Its prompts."""
-    estimate: Estimate
+    estimate: RunEstimate
     """Its time."""
 
 
@@ -128,5 +128,5 @@ def _choice(
         draw_block=plan.demonstrations.draw_block,
         distinct_lists=plan.demonstrations.distinct_lists,
         counts=counts,
-        estimate=estimate(size, workload, throughput, batch_size=MAX_ROWS),
+        estimate=estimate(size, workload, throughput, batch_size=MAX_BATCH_ROWS),
     )

@@ -54,7 +54,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Seconds:
+class RunSeconds:
     """How long a run takes."""
 
     prefill: float
@@ -80,7 +80,7 @@ ASSUMPTIONS = (
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunEstimate:
     """What a run takes, by :data:`ASSUMPTIONS`."""
 
     prefill_flops: float
@@ -97,9 +97,9 @@ class Estimate:
     """Tokens of the longest prompt with the longest response."""
     largest_context_bytes: int
     """Bytes of its keys and values."""
-    seconds: Seconds
+    seconds: RunSeconds
     """With an engine that computes every prompt token."""
-    seconds_shared: Seconds
+    seconds_shared: RunSeconds
     """Lower bound for an engine that shares prefixes."""
     throughput: Throughput
     """The device this is for."""
@@ -121,7 +121,7 @@ def _camel(values: dict[str, Any]) -> dict[str, Any]:
 
 def estimate(
     model: ModelSize, workload: Workload, throughput: Throughput, *, batch_size: int = 1
-) -> Estimate:
+) -> RunEstimate:
     """Estimate what a run takes.
 
     With ``F`` operations and ``B`` bytes a second, ``W`` bytes of weights and ``n`` batches, an
@@ -157,7 +157,7 @@ def estimate(
     shared_prefill_flops = flops_per_token * workload.unique_prompt_tokens
     largest_context = workload.longest_prompt + workload.max_new_tokens
     one_batch = min(batches, 1)
-    return Estimate(
+    return RunEstimate(
         prefill_flops=prefill_flops,
         shared_prefill_flops=shared_prefill_flops,
         decode_tokens=decode_tokens,
@@ -165,14 +165,14 @@ def estimate(
         decode_flops=decode_flops,
         largest_context=largest_context,
         largest_context_bytes=largest_context * model.kv_bytes_per_token,
-        seconds=Seconds(
+        seconds=RunSeconds(
             prefill=throughput.seconds(prefill_flops, batches * model.weight_bytes),
             decode=throughput.seconds(
                 decode_flops,
                 batches * steps * model.weight_bytes + contexts_read * model.kv_bytes_per_token,
             ),
         ),
-        seconds_shared=Seconds(
+        seconds_shared=RunSeconds(
             prefill=throughput.seconds(shared_prefill_flops, one_batch * model.weight_bytes),
             decode=throughput.seconds(decode_flops, one_batch * steps * model.weight_bytes),
         ),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from safety_receipts.receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import Sha256, event_seed
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import (
@@ -28,10 +28,10 @@ from safety_receipts.runner.plan.sealed import digest_of, find_plan, renderer_of
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
-from safety_receipts.runner.run.journal_file import journal_path, remove_journal
+from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
 from safety_receipts.runner.run.judging import JUDGED
 from safety_receipts.runner.run.seal import (
-    MEMORY,
+    MEMORY_CLASS,
     check_fitter,
     environment_of,
     seal_journal,
@@ -178,7 +178,7 @@ class EventRunner:
             return self._sealed_before()
         check_fitter()
         find_plan(self.resolved, self.folder, self.signer)
-        begun = journal_path(self.folder).exists()
+        begun = run_journal_path(self.folder).exists()
         self._check_beacon(begun=begun)
         ready = None
         if not begun:
@@ -187,7 +187,7 @@ class EventRunner:
             rendered = self._render(self.options.beacon_value)
             ready = _PreparedRun(self.make_stack(self.resolved, self.options.memory), rendered)
             write_plan(self.resolved, self.folder, self.signer)
-        path, value = journal_path(self.folder), self.options.beacon_value
+        path, value = run_journal_path(self.folder), self.options.beacon_value
         with Journal.open(path, digest_of(self.plan), value) as journal:
             # Another process may have sealed it while this one was counting.
             sealed = None if self._has_receipt() else self._run_and_seal(journal, ready)
@@ -206,7 +206,7 @@ class EventRunner:
         memory = self.options.memory
         if memory is None and journal.stack is not None and journal.done():
             # The same bound cuts the same batches, whatever is free today.
-            stated = journal.stack.get(MEMORY)
+            stated = journal.stack.get(MEMORY_CLASS)
             memory = None if stated is None else int(stated.split()[0])
         return self.make_stack(self.resolved, memory)
 
@@ -300,10 +300,10 @@ class EventRunner:
                 file=self.folder / RECEIPT,
                 hint="move it away, or name a new folder",
             )
-        for name in (POINTS, RESPONSES):
+        for name in (POINTS_FILE, RESPONSES_FILE):
             if not bundle.has(name):
                 raise IntegrityError("the bundle is not whole", file=self.folder / name)
-        path = journal_path(self.folder)
+        path = run_journal_path(self.folder)
         if path.exists():  # a kill between the receipt and the journal's removal leaves one
             with Journal.open(path, envelope.digest) as journal:
                 if journal.event_id != receipt.event.id:

@@ -30,7 +30,7 @@ from safety_receipts.receipts.model.point import (
 )
 from safety_receipts.runner.engines.answers import closed, in_order
 from safety_receipts.runner.engines.engine import Answer, Completion, Engine, Generation, Request
-from safety_receipts.runner.judges.judge import Judge, Judgement
+from safety_receipts.runner.judges.judge import Judgement, ResponseJudge
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import ResponseReader, prefix_adopted
 from safety_receipts.runner.run.journal import Journal, JournalEntry
@@ -52,9 +52,9 @@ class RunStack:
 
     engine: Engine
     """Generates."""
-    judge: Judge
+    judge: ResponseJudge
     """Judges."""
-    second_judge: Judge | None
+    second_judge: ResponseJudge | None
     """Gives a second opinion; None: nobody does."""
     reader: ResponseReader
     """Turns a response's token ids into the text that is judged."""
@@ -252,9 +252,9 @@ class Run:
             text=text,
             outcome=outcome,
             reason=reason,
-            error=None if error is None else one_line(error),
-            judge=recorded(judgement),
-            second_judge=recorded(second),
+            error=None if error is None else one_line_message(error),
+            judge=recorded_judgement(judgement),
+            second_judge=recorded_judgement(second),
             salt=point_salt(
                 self._secret,
                 self._plan_digest,
@@ -317,7 +317,7 @@ def overflow_error(point: RenderedPoint, plan: PlanPredicate) -> IncompleteError
     )
 
 
-def one_line(message: str) -> str:
+def one_line_message(message: str) -> str:
     """Return a message as a record can hold it."""
     return printable(" ".join(message.split()) or "no message", _MAX_ERROR)
 
@@ -330,7 +330,7 @@ def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Rea
     return judgement.outcome, judgement.reason
 
 
-def recorded(judgement: Judgement | None) -> RecordedJudgement | None:
+def recorded_judgement(judgement: Judgement | None) -> RecordedJudgement | None:
     """Return a judgement as a record holds it; None: none was made."""
     if judgement is None:
         return None

@@ -23,7 +23,7 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IntegrityError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import create_exclusive
 from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
-from safety_receipts.runner.run.journal_file import DAMAGED, START_OVER, connect, translated
+from safety_receipts.runner.run.journal_file import DAMAGED_JOURNAL, START_OVER, connect, translated
 
 SCHEMA_VERSION = 1
 
@@ -147,7 +147,7 @@ class Journal:
         if version != SCHEMA_VERSION:
             if version == 0:
                 hint = f"{START_OVER}; was it copied without its -wal file?"
-                raise MalformedError(DAMAGED, file=self.path, hint=hint)
+                raise MalformedError(DAMAGED_JOURNAL, file=self.path, hint=hint)
             raise MalformedError(
                 f"is a journal of version {version}; this tool knows {SCHEMA_VERSION}",
                 file=self.path,
@@ -155,7 +155,7 @@ class Journal:
             )
         rows = self._connection.execute("SELECT plan_digest, secret, stack FROM run").fetchall()
         if len(rows) != 1 or not _is_run(*rows[0][1:]):
-            raise MalformedError(DAMAGED, file=self.path, hint=START_OVER)
+            raise MalformedError(DAMAGED_JOURNAL, file=self.path, hint=START_OVER)
         if rows[0][0] != plan_digest:
             raise UsageError(
                 "belongs to a run of another plan", file=self.path, hint="name a new folder"
@@ -311,7 +311,7 @@ class Journal:
                     for outcome, reason, number in rows
                 }
             except ValueError:
-                raise MalformedError(DAMAGED, file=self.path, hint=START_OVER) from None
+                raise MalformedError(DAMAGED_JOURNAL, file=self.path, hint=START_OVER) from None
 
     def entries(self) -> Iterator[tuple[Point, RestrictedRecord]]:
         """Yield all points in plan order.

@@ -11,13 +11,13 @@ from pathlib import Path
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import make_private
 
-JOURNAL = "journal.sqlite"
+RUN_JOURNAL = "journal.sqlite"
 """Its name in the bundle's folder, until the event is sealed."""
 
 _PARTS = ("-wal", "-shm", "")
 """What SQLite adds to the name of a file for those it keeps beside it, and the file itself."""
 
-DAMAGED = "is damaged, or no journal"
+DAMAGED_JOURNAL = "is damaged, or no journal"
 
 START_OVER = "move it away to start over"
 
@@ -25,7 +25,7 @@ START_OVER = "move it away to start over"
 def remove_journal(folder: Path) -> None:
     """Delete a sealed event's journal: all it holds is in the bundle."""
     for suffix in _PARTS:
-        (folder / (JOURNAL + suffix)).unlink(missing_ok=True)
+        (folder / (RUN_JOURNAL + suffix)).unlink(missing_ok=True)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -72,7 +72,7 @@ def translated(path: Path) -> Iterator[None]:
                 "another run is using it", file=path, hint="wait for it to end, or stop it"
             ) from None
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise MalformedError(DAMAGED, file=path, hint=START_OVER) from None
+            raise MalformedError(DAMAGED_JOURNAL, file=path, hint=START_OVER) from None
         if code == sqlite3.SQLITE_FULL:
             raise FileAccessError(
                 "cannot write: no space left",
@@ -83,6 +83,6 @@ def translated(path: Path) -> Iterator[None]:
         raise FileAccessError(f"cannot use the journal: {reason}", file=path) from None
 
 
-def journal_path(folder: Path) -> Path:
+def run_journal_path(folder: Path) -> Path:
     """Return where the journal of a bundle lies."""
-    return Path(os.fspath(folder)) / JOURNAL
+    return Path(os.fspath(folder)) / RUN_JOURNAL

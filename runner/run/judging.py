@@ -9,7 +9,7 @@ from typing import Final
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.model.point import MAX_RAW, Outcome, Reason
 from safety_receipts.runner.engines.engine import Completion
-from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.judges.judge import Exchange, Judgement, ResponseJudge
 from safety_receipts.runner.prompts.responses import ResponseReader
 
 JUDGED: Final = (Outcome.REFUSED, Outcome.COMPLIED)
@@ -47,7 +47,7 @@ def judgeable_response(completion: Completion, reader: ResponseReader) -> Judgea
     return JudgeableResponse(read.text, read.reason)
 
 
-def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
+def judged(judge: ResponseJudge, exchanges: Sequence[Exchange]) -> list[Judgement]:
     """Return a judgement for every exchange, in order, whatever the judge does.
 
     Raises:
@@ -69,7 +69,7 @@ def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
 
 
 def opinions(
-    judge: Judge, second_judge: Judge | None, exchanges: Sequence[Exchange | None]
+    judge: ResponseJudge, second_judge: ResponseJudge | None, exchanges: Sequence[Exchange | None]
 ) -> list[tuple[Judgement | None, Judgement | None]]:
     """Return what both judges say of every exchange, in order.
 

@@ -19,7 +19,7 @@ from safety_receipts.receipts.seal import seal_event
 from safety_receipts.runner.engines.engine import EngineIdentity
 from safety_receipts.runner.run.journal import Journal, JournalEvent
 
-MEMORY = "memory class"
+MEMORY_CLASS = "memory class"
 """Name of the engine's memory bound in :func:`stack_of`."""
 
 TOOL = f"safety-receipts {version('safety-receipts')}"

@@ -8,7 +8,7 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.runner.engines.registry import EngineOptions, loader_of
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.responses import reader_of
@@ -56,7 +56,7 @@ def load_stack(
         )
     )
 
-    def judge_of(identity: JudgeIdentity, folder: Path | None) -> Judge:
+    def judge_of(identity: JudgeIdentity, folder: Path | None) -> ResponseJudge:
         return load_judge(
             identity, folder, device=device, memory=loaded.memory, allow_pickle=allow_pickle
         )

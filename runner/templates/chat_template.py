@@ -21,7 +21,7 @@ import jinja2.nodes
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.checkpoint import folder_trial
 from safety_receipts.runner.templates.bounded import OutOfTimeError, bounded
-from safety_receipts.runner.templates.dates import parsed_date, written
+from safety_receipts.runner.templates.dates import parsed_date, written_date
 from safety_receipts.runner.templates.messages import Message, Role
 from safety_receipts.runner.templates.rendered import (
     RenderedConversation,
@@ -33,7 +33,7 @@ from safety_receipts.runner.templates.rendered import (
 from safety_receipts.runner.templates.template_errors import TemplateWords
 from safety_receipts.runner.templates.template_text import parsed
 
-Option = str | bool | int | None
+TemplateOption = str | bool | int | None
 """Value of a template's variable."""
 
 _OURS = frozenset(
@@ -49,7 +49,7 @@ _ENDLESS = "no template in use does that; get the folder again from its source"
 
 SECONDS = 20
 """Longest time that a template may take for one conversation, by the clock."""
-MEMORY = 2 * 2**30
+MAX_MEMORY = 2 * 2**30
 """Most memory that it may take for that, in bytes."""
 MAX_RENDERED = 2**26
 """Longest text that it may make of one, in characters."""
@@ -119,7 +119,7 @@ class ChatTemplate:
         self,
         messages: Sequence[Message],
         date: str | None,
-        options: Mapping[str, Option],
+        options: Mapping[str, TemplateOption],
         *,
         generation_prompt: bool = True,
     ) -> RenderedConversation:
@@ -175,7 +175,7 @@ class ChatTemplate:
         return assembled(plain, tuple(places[number] for number in order))
 
     def unguarded(
-        self, messages: Sequence[Message], date: str | None, options: Mapping[str, Option]
+        self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
     ) -> str:
         """Return messages as the template makes them of their bare contents, for people to see.
 
@@ -189,7 +189,9 @@ class ChatTemplate:
             given, {**self._variables(date, options), "add_generation_prompt": True}
         )
 
-    def _variables(self, date: str | None, options: Mapping[str, Option]) -> dict[str, object]:
+    def _variables(
+        self, date: str | None, options: Mapping[str, TemplateOption]
+    ) -> dict[str, object]:
         for name in options:
             if name in _OURS or name in self.constants:
                 raise UsageError(
@@ -210,7 +212,7 @@ class ChatTemplate:
                 hint="give one of them: `date:` under `prompt:` sets it",
             )
         day = None if date is None else parsed_date(date)
-        dated = {} if day is None else {"date_string": written(day, "%d %b %Y")}
+        dated = {} if day is None else {"date_string": written_date(day, "%d %b %Y")}
         return {**self.constants, **dated, **options, "strftime_now": self._clock(day)}
 
     def _clock(self, day: datetime.date | None) -> Callable[[str], str]:
@@ -222,7 +224,7 @@ class ChatTemplate:
                     hint="fix one: `date: 2026-01-31` under `prompt:` in the plan",
                 )
             try:
-                return written(day, form)
+                return written_date(day, form)
             except UsageError:
                 if form in self._words.texts:
                     raise
@@ -262,7 +264,7 @@ class ChatTemplate:
         except MemoryError:
             if folder_trial.inside:  # whoever bounded it has to know
                 raise
-            said = f"takes more than {MEMORY / 2**30:g} GiB of memory"
+            said = f"takes more than {MAX_MEMORY / 2**30:g} GiB of memory"
         except _TooLongError:
             said = f"writes more than {MAX_RENDERED:,} characters"
         raise UsageError(
@@ -315,4 +317,4 @@ def bounds_here() -> AbstractContextManager[None]:
 
     None where a process has bounds of its own, as that has in which folders are tried.
     """
-    return nullcontext() if folder_trial.inside else bounded(SECONDS, MEMORY)
+    return nullcontext() if folder_trial.inside else bounded(SECONDS, MAX_MEMORY)

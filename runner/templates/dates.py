@@ -25,7 +25,7 @@ _MONTHS = (
 )
 
 
-def written(day: datetime.date, form: str) -> str:
+def written_date(day: datetime.date, form: str) -> str:
     """Return a date in the form of ``strftime``, in English whatever the locale.
 
     Raises:

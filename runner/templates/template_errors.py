@@ -12,7 +12,7 @@ from typing import Final
 
 from jinja2 import nodes
 
-from safety_receipts.runner.templates.template_text import literals, names
+from safety_receipts.runner.templates.template_text import literals, names_read
 
 _WITHHELD: Final = "the rest is withheld, as it may quote a message"
 _UNDEFINED = re.compile(r"'(\w+)' is undefined|'[\w. ]+ object' has no attribute '(\w+)'")
@@ -33,7 +33,7 @@ class TemplateWords:
     @classmethod
     def of(cls, tree: nodes.Template) -> TemplateWords:
         """Return the words of a template, from its syntax tree."""
-        return cls(frozenset(text.strip() for text in literals(tree)), names(tree))
+        return cls(frozenset(text.strip() for text in literals(tree)), names_read(tree))
 
     def said(self, error: Exception) -> str:
         """Return what an error of the template says, as far as the template's own words say it."""

@@ -46,7 +46,7 @@ def literals(template: nodes.Template) -> Iterator[str]:
             yield text
 
 
-def written(template: nodes.Template) -> Iterator[str]:
+def written_texts(template: nodes.Template) -> Iterator[str]:
     """Yield the texts that a template can write.
 
     Left out is what can only be looked for: keys, what is compared with, arguments of methods
@@ -71,7 +71,7 @@ def written(template: nodes.Template) -> Iterator[str]:
                 yield text
 
 
-def names(template: nodes.Template) -> frozenset[str]:
+def names_read(template: nodes.Template) -> frozenset[str]:
     """Return the names of the variables, keys and attributes that a template reads."""
     found: set[str] = set()
     for node in template.find_all((nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Call)):

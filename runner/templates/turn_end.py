@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import takewhile
 
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.runner.templates.chat_template import ChatTemplate, Option
+from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
 
 _QUESTION = Message(Role.USER, "How is a lamp mended?")
@@ -18,7 +18,9 @@ _ANSWER = Message(Role.ASSISTANT, "Polish its glass.")
 _NEXT = Message(Role.USER, "And a kite?")
 
 
-def turn_end(template: ChatTemplate, date: str | None, options: Mapping[str, Option]) -> str | None:
+def turn_end(
+    template: ChatTemplate, date: str | None, options: Mapping[str, TemplateOption]
+) -> str | None:
     """Return the control token that ends a turn of the assistant, or None.
 
     It is the last of the control tokens, with nothing but white space before and between them,

@@ -23,8 +23,8 @@ from typing import IO, Any, Final, NoReturn
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.runner.checkpoint import folder_trial
-from safety_receipts.runner.checkpoint.config import CONFIG, one_line, read_config
-from safety_receipts.runner.checkpoint.folder_trial import Part
+from safety_receipts.runner.checkpoint.config import CONFIG, error_line, read_config
+from safety_receipts.runner.checkpoint.folder_trial import TrialPart
 from safety_receipts.runner.checkpoint.model_facts import read_architecture
 from safety_receipts.runner.checkpoint.tokenizer_files import (
     TEMPLATE_FILE,
@@ -109,10 +109,10 @@ def _be_the_child(request: dict[str, Any], report: int, stderr: IO[bytes]) -> No
     _bound(request["seconds"], request["memory"])
     folder, trial = Path(request["folder"]), _Trial(report)
     try:
-        if request["part"] == Part.CONFIG:
+        if request["part"] == TrialPart.CONFIG:
             trial.config(folder)
         else:
-            trial.tokenizer(folder, chat=request["part"] == Part.CHAT)
+            trial.tokenizer(folder, chat=request["part"] == TrialPart.CHAT)
         trial.say("good")
     except ReceiptsError as error:
         if _is_of_memory(error):
@@ -131,7 +131,7 @@ def _be_the_child(request: dict[str, Any], report: int, stderr: IO[bytes]) -> No
     except MemoryError:
         trial.say("memory")
     except BaseException as error:  # tokenizers panics with one that is no Exception
-        trial.say("raises", message=printable(one_line(error), _LONGEST))
+        trial.say("raises", message=printable(error_line(error), _LONGEST))
     os._exit(0)
 
 

@@ -12,7 +12,7 @@ from safety_receipts.library.arguments import AnyPath, AnyPaths, optional_path, 
 from safety_receipts.library.findings import FindingsView
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ReceiptPlots
-from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
+from safety_receipts.receipts.bundle import POINTS_FILE, Bundle, parse_point
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.demonstrations import Ordering, QueryRole
@@ -145,7 +145,7 @@ class Receipt:
         return point_rows(self._sealed_points(), self.model)
 
     def _sealed_points(self) -> Iterator[Point]:
-        file = self._bundle.folder / POINTS
+        file = self._bundle.folder / POINTS_FILE
         for number, line in self._bundle.sealed_lines(self.model.evidence):
             yield parse_point(line, number, file)
 

@@ -12,7 +12,7 @@ from attacks.forgeries import FORGERIES, Forgery, Scene
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IntegrityError
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.verify.audit.replay import Entry
 
@@ -20,7 +20,7 @@ from safety_receipts.verify.audit.replay import Entry
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("auditor") / "key"
-    write_key_pair(path, generate())
+    write_key_pair(path, generate_key())
     return path
 
 

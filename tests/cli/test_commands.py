@@ -18,7 +18,14 @@ import jsonschema
 import pytest
 
 from safety_receipts import schemas
-from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import (
+    AUDITS,
+    PLAN,
+    POINTS_FILE,
+    RECEIPT,
+    RESPONSES_FILE,
+    Bundle,
+)
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
 from safety_receipts.receipts.keys import load_public_key, load_signer
 
@@ -177,7 +184,7 @@ def test_verify_without_the_plan(bundle: Path, golden: Path, receipts: Receipts)
 def test_verify_without_the_evidence_of_public_access(
     public_bundle: Path, key: Path, receipts: Receipts
 ) -> None:
-    (public_bundle / POINTS).unlink()
+    (public_bundle / POINTS_FILE).unlink()
     finished = receipts("verify", public_bundle, "--trust", f"{key}.pub")
     assert finished.code == 5
     assert "points.jsonl.zst is not in this bundle" in finished.out
@@ -201,7 +208,7 @@ def test_prove_and_verify(golden: Path, tmp_path: Path, receipts: Receipts) -> N
     whole, published = golden / "good" / "ed25519", golden / "good" / "published"
     proof, trust = tmp_path / "proof.json", ["--trust", golden / "ed25519.pub"]
     assert receipts("prove", whole, "40", "--out", proof).code == 0
-    jsonschema.validate(json.loads(proof.read_text()), schemas.load("inclusion-proof"))
+    jsonschema.validate(json.loads(proof.read_text()), schemas.load_schema("inclusion-proof"))
     finished = receipts("verify", published, *trust, "--proof", proof, "--level", "authentic")
     assert finished.code == 0
     assert "point 40 is in the receipt" in finished.out
@@ -213,9 +220,9 @@ def test_a_proof_does_not_lower_the_level(
     """Whoever adds --proof to a gate must not get less than before."""
     proof, trust = tmp_path / "proof.json", ["--trust", golden / "ed25519.pub"]
     assert receipts("prove", bundle, "40", "--out", proof).code == 0
-    shutil.copy(golden / "bad" / "an-outcome-is-flipped" / POINTS, bundle / POINTS)
+    shutil.copy(golden / "bad" / "an-outcome-is-flipped" / POINTS_FILE, bundle / POINTS_FILE)
     assert receipts("verify", bundle, *trust, "--proof", proof).code == 3
-    (bundle / POINTS).unlink()
+    (bundle / POINTS_FILE).unlink()
     assert receipts("verify", bundle, *trust, "--proof", proof).code == 5
 
 
@@ -265,7 +272,7 @@ def test_a_proof_with_a_changed_line(golden: Path, tmp_path: Path, receipts: Rec
 
 
 def test_no_proof_from_tampered_evidence(bundle: Path, receipts: Receipts) -> None:
-    shutil.copy(GOLDEN_BAD / "an-outcome-is-flipped" / POINTS, bundle / POINTS)
+    shutil.copy(GOLDEN_BAD / "an-outcome-is-flipped" / POINTS_FILE, bundle / POINTS_FILE)
     finished = receipts("prove", bundle, "1")
     assert finished.code == 3
     assert "the evidence lines do not have the receipt's root" in finished.err
@@ -293,16 +300,16 @@ def test_publish_withholds_evidence(bundle: Path, tmp_path: Path, receipts: Rece
 
 def test_publish_public_evidence(public_bundle: Path, tmp_path: Path, receipts: Receipts) -> None:
     receipts("publish", public_bundle, "--out", tmp_path / "lines")
-    assert {path.name for path in (tmp_path / "lines").iterdir()} == {PLAN, RECEIPT, POINTS}
+    assert {path.name for path in (tmp_path / "lines").iterdir()} == {PLAN, RECEIPT, POINTS_FILE}
     receipts("publish", public_bundle, "--out", tmp_path / "all", "--with-responses")
-    assert (tmp_path / "all" / RESPONSES).exists()
+    assert (tmp_path / "all" / RESPONSES_FILE).exists()
 
 
 @pytest.mark.parametrize("with_responses", [False, True])
 def test_publish_copies_no_evidence_that_is_not_the_receipt_s(
     public_bundle: Path, golden: Path, tmp_path: Path, receipts: Receipts, with_responses: bool
 ) -> None:
-    name = RESPONSES if with_responses else POINTS
+    name = RESPONSES_FILE if with_responses else POINTS_FILE
     shutil.copyfile(golden / "good" / "ed25519" / name, public_bundle / name)
     flag = ["--with-responses"] if with_responses else []
     finished = receipts("publish", public_bundle, "--out", tmp_path / "out", *flag)
@@ -330,13 +337,15 @@ def test_publish_copies_no_links(bundle: Path, tmp_path: Path, receipts: Receipt
 # schema, doctor
 
 
-@pytest.mark.parametrize("name", schemas.names())
+@pytest.mark.parametrize("name", schemas.schema_names())
 def test_schema(name: str, receipts: Receipts) -> None:
-    assert json.loads(receipts("schema", name).out) == schemas.load(name)
+    assert json.loads(receipts("schema", name).out) == schemas.load_schema(name)
 
 
 def test_schema_names(receipts: Receipts) -> None:
-    assert set(json.loads(receipts("schema", "--json").out)["schemas"]) == set(schemas.names())
+    assert set(json.loads(receipts("schema", "--json").out)["schemas"]) == set(
+        schemas.schema_names()
+    )
     assert receipts("schema", "nothing").code == 2
 
 

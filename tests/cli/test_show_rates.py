@@ -11,7 +11,7 @@ import pytest
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
-from safety_receipts.receipts.keys import generate
+from safety_receipts.receipts.keys import generate_key
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.receipt import ConditionResult
 
@@ -64,7 +64,7 @@ def test_reasons_stand_beside_the_denominators(rich: Path, receipts: Receipts) -
 
 def test_without_a_calibration_there_is_room_for_bars(tmp_path: Path, receipts: Receipts) -> None:
     plan = synthetic_plan([Mixture(0, 0, None), Mixture(4, 4, Ordering.SUFFIX)], {"alpha": 40})
-    synthetic_event(tmp_path, plan, generate())
+    synthetic_event(tmp_path, plan, generate_key())
     shown = receipts("show", tmp_path).out
     assert "judge corrected" not in shown
     assert "█" in _row(shown, "Compliance by condition", "h4-b4-suffix")

@@ -12,7 +12,7 @@ import pytest
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.events.grid import distinct_lists
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 
@@ -26,7 +26,7 @@ MIXTURES = [
 
 @pytest.fixture(scope="module")
 def signer() -> Signer:
-    return generate()
+    return generate_key()
 
 
 def seal(folder: Path, signer: Signer, draws: int, block: int | Literal["all"]) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 from zstandard import ZstdCompressor, ZstdDecompressor
 
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 
@@ -28,7 +28,7 @@ MIXTURES = (
 
 @pytest.fixture(scope="module")
 def signer() -> Signer:
-    return generate()
+    return generate_key()
 
 
 @pytest.fixture

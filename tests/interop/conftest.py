@@ -10,7 +10,7 @@ import pytest
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.dsse import Envelope, sign
-from safety_receipts.receipts.keys import KeyType, Signer, generate
+from safety_receipts.receipts.keys import KeyType, Signer, generate_key
 from safety_receipts.verify.selfcheck.selftest import small_event
 
 EXAMPLES = Path(__file__).parents[1] / "receipts" / "examples"
@@ -20,7 +20,7 @@ KINDS = ("plan", "evaluation", "audit-start", "audit")
 @pytest.fixture(scope="session", params=list(KeyType))
 def signer(request: pytest.FixtureRequest) -> Signer:
     """One key of every type."""
-    return generate(KeyType(request.param))
+    return generate_key(KeyType(request.param))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from safety_receipts.receipts.dsse import PAYLOAD_TYPE, Envelope, pae
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
 
 PAYLOADS = [b'{"_type":"https://in-toto.io/Statement/v1"}', b"{}", bytes(range(256))]
 
@@ -47,7 +47,7 @@ def test_they_refuse_what_we_refuse(envelope: Envelope, signer: Signer) -> None:
     assert not changed.signed_by(TrustSet([signer.public]))
     with pytest.raises(VerificationError):
         their_envelope(changed).verify([their_key(signer)], threshold=1)
-    stranger = generate(signer.public.key_type)
+    stranger = generate_key(signer.public.key_type)
     assert not envelope.signed_by(TrustSet([stranger.public]))
     with pytest.raises(VerificationError):
         their_envelope(envelope).verify([their_key(stranger)], threshold=1)
@@ -68,7 +68,7 @@ def test_we_verify_their_envelopes(signer: Signer, payload: bytes) -> None:
         assert envelope.payload == payload
         assert envelope.signed_by(TrustSet([signer.public])) == (signer.public,)
         assert [s.keyid for s in envelope.signatures] == [signer.public.keyid]
-        assert not envelope.signed_by(TrustSet([generate().public]))
+        assert not envelope.signed_by(TrustSet([generate_key().public]))
 
 
 def test_we_refuse_their_envelopes_of_other_types(signer: Signer) -> None:

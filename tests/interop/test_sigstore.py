@@ -14,7 +14,7 @@ from sigstore import dsse as theirs
 from sigstore.errors import VerificationError
 
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate
+from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate_key
 
 P256 = pytest.mark.parametrize("signer", [KeyType.P256], indirect=True)
 """The one type of key that sigstore knows."""
@@ -51,7 +51,7 @@ def test_they_refuse_what_was_tampered_with(envelope: Envelope, signer: Signer) 
 
 
 def test_we_verify_their_envelopes(envelope: Envelope) -> None:
-    signer = generate(KeyType.P256)
+    signer = generate_key(KeyType.P256)
     assert isinstance(signer.key, ec.EllipticCurvePrivateKey)
     made = theirs._sign(signer.key, theirs.Statement(envelope.payload))
     read = Envelope.from_json(made.to_json().encode())

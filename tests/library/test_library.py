@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import safety_receipts as sr
-from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT
 from safety_receipts.receipts.errors import (
     FileAccessError,
     IncompleteError,
@@ -107,7 +107,7 @@ def test_a_failed_verification_is_false_and_says_what_failed(golden: Path, name:
 
 
 def test_a_level_below_suffices_where_it_is_asked_for(bundle: Path, golden: Path) -> None:
-    (bundle / POINTS).unlink()
+    (bundle / POINTS_FILE).unlink()
     receipt = sr.load(bundle)
     assert receipt.verify(trust=golden / "ed25519.pub", level="authentic")
     assert not receipt.verify(trust=golden / "ed25519.pub")
@@ -163,14 +163,14 @@ def test_points_are_those_that_were_sealed(receipt: sr.Receipt) -> None:
 
 
 def test_other_points_than_the_sealed_ones_are_refused(bundle: Path, golden: Path) -> None:
-    shutil.copyfile(golden / "bad" / "an-outcome-is-flipped" / POINTS, bundle / POINTS)
+    shutil.copyfile(golden / "bad" / "an-outcome-is-flipped" / POINTS_FILE, bundle / POINTS_FILE)
     points = sr.load(bundle).points()
     with pytest.raises(IntegrityError, match="do not have the receipt's root"):
         list(points)
 
 
 def test_a_published_copy_has_no_points(bundle: Path) -> None:
-    (bundle / POINTS).unlink()
+    (bundle / POINTS_FILE).unlink()
     receipt = sr.load(bundle)
     assert receipt.conditions()
     with pytest.raises(FileAccessError):

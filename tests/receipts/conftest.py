@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.keys import KeyType, Signer, generate
+from safety_receipts.receipts.keys import KeyType, Signer, generate_key
 from safety_receipts.receipts.proof import make_proof
 from safety_receipts.verify.selfcheck.selftest import small_event
 
@@ -20,13 +20,13 @@ EXAMPLES = Path(__file__).parent / "examples"
 @pytest.fixture(scope="session")
 def signer() -> Signer:
     """An Ed25519 key, the evaluator's."""
-    return generate()
+    return generate_key()
 
 
 @pytest.fixture(scope="session", params=list(KeyType))
 def any_signer(request: pytest.FixtureRequest) -> Signer:
     """One key of every type."""
-    return generate(KeyType(request.param))
+    return generate_key(KeyType(request.param))
 
 
 @pytest.fixture(scope="session")

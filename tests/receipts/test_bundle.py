@@ -19,9 +19,9 @@ from safety_receipts.receipts import bundle as bundle_module
 from safety_receipts.receipts.bundle import (
     AUDITS,
     PLAN,
-    POINTS,
+    POINTS_FILE,
     RECEIPT,
-    RESPONSES,
+    RESPONSES_FILE,
     Bundle,
     BundleWriter,
     parse_point,
@@ -202,7 +202,7 @@ def test_a_decompression_bomb_of_a_gibibyte_takes_little_memory(
 ) -> None:
     bomb = make(byte)
     assert len(bomb) < 200_000
-    for name in (POINTS, RESPONSES):
+    for name in (POINTS_FILE, RESPONSES_FILE):
         (fresh.folder / name).write_bytes(bomb)
     command = [sys.executable, "-c", _MEASURED, str(fresh.folder)]
     finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -238,7 +238,7 @@ def test_what_was_sealed_reads_back(sealed: Bundle) -> None:
     assert sealed.receipt.is_canonical
 
 
-@pytest.mark.parametrize("name", [PLAN, RECEIPT, POINTS, RESPONSES])
+@pytest.mark.parametrize("name", [PLAN, RECEIPT, POINTS_FILE, RESPONSES_FILE])
 def test_a_missing_file_is_named(fresh: Bundle, name: str) -> None:
     (fresh.folder / name).unlink()
     assert not fresh.has(name)
@@ -247,7 +247,7 @@ def test_a_missing_file_is_named(fresh: Bundle, name: str) -> None:
     assert caught.value.file == str(fresh.folder / name)
 
 
-@pytest.mark.parametrize("name", [PLAN, RECEIPT, POINTS, RESPONSES])
+@pytest.mark.parametrize("name", [PLAN, RECEIPT, POINTS_FILE, RESPONSES_FILE])
 def test_no_link_in_a_bundle_is_followed(fresh: Bundle, name: str) -> None:
     path = fresh.folder / name
     path.rename(fresh.folder / "elsewhere")
@@ -259,9 +259,9 @@ def test_no_link_in_a_bundle_is_followed(fresh: Bundle, name: str) -> None:
 
 def test_a_dangling_link_is_there(fresh: Bundle) -> None:
     """Else an unreadable file would be taken for one that was withheld."""
-    (fresh.folder / POINTS).unlink()
-    (fresh.folder / POINTS).symlink_to("nowhere")
-    assert fresh.has(POINTS)
+    (fresh.folder / POINTS_FILE).unlink()
+    (fresh.folder / POINTS_FILE).symlink_to("nowhere")
+    assert fresh.has(POINTS_FILE)
 
 
 def _read_all(bundle: Bundle) -> None:
@@ -278,19 +278,19 @@ def test_a_broken_point_is_named_by_its_line(fresh: Bundle) -> None:
         lines[6] = lines[6].replace(b'"draw":0', b'"draw":"0"')
         return lines
 
-    edit_lines(fresh.folder, spoil, POINTS)
+    edit_lines(fresh.folder, spoil, POINTS_FILE)
     points = fresh.points()
     assert [point.index for point in islice(points, 6)] == list(range(6))
     with pytest.raises(MalformedError) as caught:
         next(points)
-    assert caught.value.file == str(fresh.folder / POINTS)
+    assert caught.value.file == str(fresh.folder / POINTS_FILE)
     assert caught.value.place == "line 7: $.draw"
 
 
-@pytest.mark.parametrize("name", [POINTS, RESPONSES])
+@pytest.mark.parametrize("name", [POINTS_FILE, RESPONSES_FILE])
 def test_no_more_lines_are_read_than_the_receipt_says(fresh: Bundle, name: str) -> None:
     edit_lines(fresh.folder, lambda lines: [*lines, lines[-1]], name)
-    read = fresh.points if name == POINTS else fresh.responses
+    read = fresh.points if name == POINTS_FILE else fresh.responses
     with pytest.raises(MalformedError, match="goes on after 64 lines"):
         list(read())
 
@@ -300,12 +300,12 @@ def test_a_broken_record_is_named_by_its_line(fresh: Bundle) -> None:
         lines[2] = canonical_bytes(json.loads(lines[2]) | {"salt": "ff"})
         return lines
 
-    edit_lines(fresh.folder, spoil, RESPONSES)
+    edit_lines(fresh.folder, spoil, RESPONSES_FILE)
     records = fresh.responses()
     assert [record.index for record in islice(records, 2)] == [0, 1]
     with pytest.raises(MalformedError) as caught:
         next(records)
-    assert caught.value.file == str(fresh.folder / RESPONSES)
+    assert caught.value.file == str(fresh.folder / RESPONSES_FILE)
     assert caught.value.place == "line 3: $.salt"
 
 
@@ -321,7 +321,7 @@ def test_a_broken_record_is_named_by_its_line(fresh: Bundle) -> None:
 )
 def test_records_have_one_form(fresh: Bundle, change: Callable[[bytes], bytes]) -> None:
     """Of a key given twice, two readers would take two values."""
-    edit_lines(fresh.folder, lambda lines: [change(lines[0]), *lines[1:]], RESPONSES)
+    edit_lines(fresh.folder, lambda lines: [change(lines[0]), *lines[1:]], RESPONSES_FILE)
     with pytest.raises(MalformedError, match="not in canonical form") as caught:
         next(fresh.responses())
     assert caught.value.place == "line 1"
@@ -447,15 +447,15 @@ def test_evidence_lines_are_canonical_and_records_private(
         leaves = [sink.append(point, record) for point, record in pairs]
     assert leaves == list(Bundle(tmp_path).lines(MANY))
     assert leaves == [canonical_bytes(point.to_wire()) for point, _ in pairs]
-    records = list(read_lines(tmp_path / RESPONSES, max_line=100_000, max_lines=MANY))
+    records = list(read_lines(tmp_path / RESPONSES_FILE, max_line=100_000, max_lines=MANY))
     assert records == [canonical_bytes(record.to_wire()) for _, record in pairs]
-    assert stat.S_IMODE((tmp_path / RESPONSES).stat().st_mode) == 0o600
-    others = stat.S_IMODE((tmp_path / POINTS).stat().st_mode) & 0o077
+    assert stat.S_IMODE((tmp_path / RESPONSES_FILE).stat().st_mode) == 0o600
+    others = stat.S_IMODE((tmp_path / POINTS_FILE).stat().st_mode) & 0o077
     assert public or others == 0
 
 
 def test_evidence_files_carry_a_checksum(sealed: Bundle) -> None:
-    for name in (POINTS, RESPONSES):
+    for name in (POINTS_FILE, RESPONSES_FILE):
         head = (sealed.folder / name).read_bytes()[:18]
         assert zstandard.get_frame_parameters(head).has_checksum
 

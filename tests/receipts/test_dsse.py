@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.dsse import PAYLOAD_TYPE, Envelope, Signature, pae, sign
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate
+from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate_key
 
 STATEMENT: dict[str, str | int] = {
     "_type": "https://in-toto.io/Statement/v1",
@@ -110,7 +110,7 @@ def test_nobody_is_trusted_by_an_empty_trust_set(any_signer: Signer) -> None:
 
 
 def test_one_good_signature_among_several_is_enough(any_signer: Signer) -> None:
-    stranger, other = generate(), generate()
+    stranger, other = generate_key(), generate_key()
     envelope = sign(STATEMENT, any_signer)
     message = pae(PAYLOAD_TYPE, envelope.payload)
     signatures = (
@@ -119,7 +119,7 @@ def test_one_good_signature_among_several_is_enough(any_signer: Signer) -> None:
         *envelope.signatures,
         Signature("", other.sign(message)),
     )
-    trust = TrustSet([other.public, any_signer.public, generate().public])
+    trust = TrustSet([other.public, any_signer.public, generate_key().public])
     several = Envelope(envelope.payload, signatures)
     assert {key.keyid for key in several.signed_by(trust)} == {
         other.public.keyid,
@@ -175,7 +175,7 @@ def _with_trust(signer: Signer) -> tuple[Envelope, TrustSet]:
     return sign(STATEMENT, signer), TrustSet([signer.public])
 
 
-ENVELOPES = [_with_trust(generate(kind)) for kind in KeyType]
+ENVELOPES = [_with_trust(generate_key(kind)) for kind in KeyType]
 
 
 @given(st.data())

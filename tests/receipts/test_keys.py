@@ -27,7 +27,7 @@ from safety_receipts.receipts.keys import (
     PublicKey,
     Signer,
     TrustSet,
-    generate,
+    generate_key,
     load_public_key,
     load_signer,
     public_path,
@@ -61,7 +61,7 @@ def test_the_id_of_an_ed25519_key(rfc_signer: Signer) -> None:
 
 
 def test_the_id_of_a_p256_key() -> None:
-    public = generate(KeyType.P256).public
+    public = generate_key(KeyType.P256).public
     text = (
         '{"keytype":"ecdsa","keyval":{"public":"'
         + public.pem().decode()
@@ -72,7 +72,7 @@ def test_the_id_of_a_p256_key() -> None:
 
 
 def test_every_generated_key_is_new() -> None:
-    assert len({generate(kind).public.keyid for kind in KeyType for _ in range(3)}) == 6
+    assert len({generate_key(kind).public.keyid for kind in KeyType for _ in range(3)}) == 6
 
 
 def test_a_signature_is_of_one_message_and_one_key(any_signer: Signer) -> None:
@@ -80,7 +80,7 @@ def test_a_signature_is_of_one_message_and_one_key(any_signer: Signer) -> None:
     assert any_signer.public.verifies(signature, b"message")
     assert not any_signer.public.verifies(signature, b"messagf")
     for kind in KeyType:
-        assert not generate(kind).public.verifies(signature, b"message")
+        assert not generate_key(kind).public.verifies(signature, b"message")
 
 
 @given(st.binary(max_size=80))
@@ -90,7 +90,7 @@ def test_junk_is_no_signature_and_no_error(junk: bytes) -> None:
         assert not public.verifies(junk, b"message")
 
 
-PUBLIC_KEYS = [generate(kind).public for kind in KeyType]
+PUBLIC_KEYS = [generate_key(kind).public for kind in KeyType]
 
 
 @pytest.mark.parametrize("passphrase", [None, b"correct horse", b"\xff\x00 bytes", b"x" * 1023])
@@ -244,10 +244,10 @@ def test_a_private_key_is_nothing_to_trust(tmp_path: Path, any_signer: Signer) -
 def test_a_file_of_several_keys_is_refused(tmp_path: Path) -> None:
     """Else the first would be taken, and the others passed over in silence."""
     path = tmp_path / "keys"
-    path.write_bytes(generate().public.pem() + generate().public.pem())
+    path.write_bytes(generate_key().public.pem() + generate_key().public.pem())
     with pytest.raises(KeyFileError, match="holds several keys"):
         load_public_key(path)
-    path.write_bytes(_private_pem(generate().key) + generate().public.pem())
+    path.write_bytes(_private_pem(generate_key().key) + generate_key().public.pem())
     with pytest.raises(KeyFileError, match="holds several keys"):
         load_signer(path)
 
@@ -295,7 +295,7 @@ def test_damaged_key_files_give_key_file_errors(
         load_public_key(path) if public else load_signer(path)
 
 
-DAMAGED = [generate(kind) for kind in KeyType]
+DAMAGED = [generate_key(kind) for kind in KeyType]
 
 
 @given(junk=st.binary(max_size=200))
@@ -310,7 +310,7 @@ def test_junk_is_no_key(junk: bytes, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_a_trust_set_holds_each_key_once(tmp_path: Path) -> None:
-    first, second = generate(), generate(KeyType.P256)
+    first, second = generate_key(), generate_key(KeyType.P256)
     for name, signer in (("a", first), ("b", second), ("c", first)):
         write_key_pair(tmp_path / name, signer)
     trust = TrustSet.load(tmp_path / f"{name}.pub" for name in "abc")

@@ -156,7 +156,7 @@ def flipped(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("size", range(9))
 def test_reference_roots(size: int) -> None:
-    assert merkle.root(CT_LEAVES[:size]).hex() == CT_ROOTS[size]
+    assert merkle.merkle_root(CT_LEAVES[:size]).hex() == CT_ROOTS[size]
 
 
 @pytest.mark.parametrize(("index", "size", "path"), CT_INCLUSION)
@@ -200,7 +200,7 @@ def test_the_accumulator_equals_the_definition_for_any_leaves(leaves: list[bytes
         k = _power_below(len(data))
         return hashlib.sha256(b"\x01" + mth(data[:k]) + mth(data[k:])).digest()
 
-    assert merkle.root(leaves) == mth(leaves)
+    assert merkle.merkle_root(leaves) == mth(leaves)
 
 
 def test_inclusion_proofs_of_all_sizes_and_indices() -> None:
@@ -273,14 +273,14 @@ def test_sizes_that_prove_nothing(old: int, new: int) -> None:
 def test_rewritten_history_has_no_consistency_proof() -> None:
     changed = [merkle.leaf_hash(b"another"), *HASHES[1:9]]
     proof = merkle.consistency_proof(changed, 5)
-    new_root = merkle.root([b"another", *LEAVES[1:9]])
+    new_root = merkle.merkle_root([b"another", *LEAVES[1:9]])
     assert not merkle.verify_consistency(5, 9, defined_root(0, 5), new_root, proof)
 
 
 def test_an_inner_node_is_no_leaf() -> None:
     """Without the two prefixes, the concatenation of two hashes would be a leaf."""
     pretender = HASHES[0] + HASHES[1]
-    assert merkle.root([pretender]) != defined_root(0, 2)
+    assert merkle.merkle_root([pretender]) != defined_root(0, 2)
     assert not merkle.verify_inclusion(merkle.leaf_hash(pretender), 0, 1, [], defined_root(0, 2))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from safety_receipts.receipts import merkle
-from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, Bundle
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import point_id
 from safety_receipts.receipts.errors import (
     FileAccessError,
@@ -23,7 +23,7 @@ from safety_receipts.receipts.io.lines import read_lines
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.envelope import InclusionProof
 from safety_receipts.receipts.model.plan import PlanPredicate
-from safety_receipts.receipts.proof import find_point, make_proof
+from safety_receipts.receipts.proof import make_proof, point_called
 from safety_receipts.verify.selfcheck.selftest import edit_line, edit_lines, edit_statement
 
 
@@ -34,7 +34,7 @@ def plan(sealed: Bundle) -> PlanPredicate:
 
 
 def test_a_point_is_found_by_its_index(plan: PlanPredicate) -> None:
-    assert [find_point(plan, str(index)) for index in range(plan.points)] == list(
+    assert [point_called(plan, str(index)) for index in range(plan.points)] == list(
         range(plan.points)
     )
 
@@ -44,7 +44,7 @@ def test_a_point_is_found_by_its_id_or_the_beginning_of_it(
     plan: PlanPredicate, digits: int
 ) -> None:
     for index, (condition, _, query, draw) in enumerate(planned_points(plan)):
-        assert find_point(plan, point_id(condition.id, query, draw)[:digits]) == index
+        assert point_called(plan, point_id(condition.id, query, draw)[:digits]) == index
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_point_is_found_by_its_id_or_the_beginning_of_it(
 )
 def test_a_name_that_no_point_has(plan: PlanPredicate, name: str) -> None:
     with pytest.raises(UsageError) as caught:
-        find_point(plan, name)
+        point_called(plan, name)
     assert caught.value.hint
 
 
@@ -62,7 +62,7 @@ def test_a_name_that_two_points_have_is_refused(
 ) -> None:
     monkeypatch.setattr("safety_receipts.receipts.proof.point_id", lambda *_: "abcdef01" + "0" * 56)
     with pytest.raises(UsageError, match="64 points are called"):
-        find_point(plan, "abcdef01")
+        point_called(plan, "abcdef01")
 
 
 def fold(proof: InclusionProof) -> str:
@@ -108,17 +108,17 @@ def test_no_proof_from_evidence_that_was_tampered_with(fresh: Bundle, signer: Si
     for name in ("5", "40"):
         with pytest.raises(IntegrityError, match="do not have the receipt's root") as caught:
             make_proof(fresh, name)
-        assert caught.value.file == str(fresh.folder / POINTS)
+        assert caught.value.file == str(fresh.folder / POINTS_FILE)
 
 
 def test_no_proof_from_evidence_that_lacks_a_line(fresh: Bundle) -> None:
-    edit_lines(fresh.folder, lambda lines: lines[:-1], POINTS)
+    edit_lines(fresh.folder, lambda lines: lines[:-1], POINTS_FILE)
     with pytest.raises(IntegrityError, match="do not have the receipt's root"):
         make_proof(fresh, "0")
 
 
 def test_no_proof_from_evidence_with_a_line_too_many(fresh: Bundle) -> None:
-    edit_lines(fresh.folder, lambda lines: [*lines, b"{}"], POINTS)
+    edit_lines(fresh.folder, lambda lines: [*lines, b"{}"], POINTS_FILE)
     with pytest.raises(MalformedError, match="goes on after 64 lines"):
         make_proof(fresh, "0")
 
@@ -148,8 +148,10 @@ def test_no_proof_from_a_plan_that_contradicts_itself(fresh: Bundle, signer: Sig
 
 def test_no_proof_where_the_receipt_has_another_size(fresh: Bundle, signer: Signer) -> None:
     """Even where the evidence hashes to its root: a point of the plan would be missing."""
-    edit_lines(fresh.folder, lambda lines: lines[:10], POINTS)
-    root = merkle.root(read_lines(fresh.folder / POINTS, max_line=1000, max_lines=10)).hex()
+    edit_lines(fresh.folder, lambda lines: lines[:10], POINTS_FILE)
+    root = merkle.merkle_root(
+        read_lines(fresh.folder / POINTS_FILE, max_line=1000, max_lines=10)
+    ).hex()
     edit_statement(lambda s: s["predicate"]["evidence"].update(root=root, size=10), resign=True)(
         fresh.folder, signer
     )
@@ -166,7 +168,7 @@ def test_no_proof_against_another_root(fresh: Bundle, signer: Signer) -> None:
         make_proof(Bundle(fresh.folder), "0")
 
 
-@pytest.mark.parametrize("name", [PLAN, RECEIPT, POINTS])
+@pytest.mark.parametrize("name", [PLAN, RECEIPT, POINTS_FILE])
 def test_a_proof_needs_plan_receipt_and_evidence(fresh: Bundle, name: str) -> None:
     path: Path = fresh.folder / name
     path.unlink()

@@ -18,7 +18,13 @@ import pytest
 import zstandard
 
 from safety_receipts.receipts import seal as sealing
-from safety_receipts.receipts.bundle import POINTS, RECEIPT, RESPONSES, Bundle, BundleWriter
+from safety_receipts.receipts.bundle import (
+    POINTS_FILE,
+    RECEIPT,
+    RESPONSES_FILE,
+    Bundle,
+    BundleWriter,
+)
 from safety_receipts.receipts.canonical import canonical_bytes, sha256_hex
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.errors import (
@@ -46,7 +52,7 @@ from safety_receipts.receipts.findings.counts.observations import (
     observe,
 )
 from safety_receipts.receipts.findings.derive import derive
-from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate
+from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate_key
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering, QueryRole
 from safety_receipts.receipts.model.findings import Findings
@@ -116,9 +122,9 @@ def test_a_sealed_plan_is_about_the_checkpoint(any_signer: Signer) -> None:
 
 def test_the_same_plan_has_the_same_digest_whoever_seals_it() -> None:
     """It holds no time and no random value, so that sealing again gives the same draws."""
-    digests = {seal_plan(tiny_plan(), generate(kind)).digest for kind in KeyType for _ in "ab"}
+    digests = {seal_plan(tiny_plan(), generate_key(kind)).digest for kind in KeyType for _ in "ab"}
     assert len(digests) == 1
-    assert seal_plan(tiny_plan(draws=3), generate()).digest not in digests
+    assert seal_plan(tiny_plan(draws=3), generate_key()).digest not in digests
 
 
 def test_a_plan_that_contradicts_itself_is_not_sealed(signer: Signer) -> None:
@@ -190,7 +196,7 @@ def test_a_receipt_binds_plan_and_evidence(tmp_path: Path, any_signer: Signer) -
 
 
 def _evidence(folder: Path) -> list[bytes]:
-    with (folder / POINTS).open("rb") as stream:
+    with (folder / POINTS_FILE).open("rb") as stream:
         text = zstandard.ZstdDecompressor().stream_reader(stream).read()
     assert text.endswith(b"\n")
     return text[:-1].split(b"\n")
@@ -317,7 +323,7 @@ def test_points_that_are_not_as_planned_and_recorded(
     with pytest.raises(IntegrityError, match=message):
         seal(tmp_path, signer, edit)
     left = {path.name for path in tmp_path.iterdir()}
-    assert not left & {RECEIPT, POINTS, RESPONSES}
+    assert not left & {RECEIPT, POINTS_FILE, RESPONSES_FILE}
     assert not any("tmp" in name for name in left)
 
 
@@ -342,7 +348,7 @@ def test_an_event_is_sealed_by_the_plans_signer(tmp_path: Path, signer: Signer) 
             points=synthetic_points(plan, envelope.digest),
             event=EVENT,
             environment=ENVIRONMENT,
-            signer=generate(),
+            signer=generate_key(),
         )
     assert not list(tmp_path.iterdir())
 
@@ -423,7 +429,7 @@ def test_findings_are_asked_for_when_the_points_are_written(tmp_path: Path, sign
     there: list[bool] = []
 
     def findings(observations: Observations) -> Findings:
-        there.append((tmp_path / POINTS).exists())
+        there.append((tmp_path / POINTS_FILE).exists())
         return derive(observations)
 
     receipt = seal_event(
@@ -447,7 +453,7 @@ def test_a_run_that_stops_leaves_no_receipt(tmp_path: Path, signer: Signer) -> N
 
     with pytest.raises(KeyboardInterrupt):
         seal(tmp_path, signer, stop)
-    assert not {path.name for path in tmp_path.iterdir()} & {RECEIPT, POINTS, RESPONSES}
+    assert not {path.name for path in tmp_path.iterdir()} & {RECEIPT, POINTS_FILE, RESPONSES_FILE}
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, signer: Signer) -> None:
@@ -528,7 +534,7 @@ def test_a_receipt_restates_who_may_hold_the_evidence(
     before = os.umask(0)
     os.umask(before)
     mode = 0o644 & ~before if access is EvidenceAccess.PUBLIC else 0o600
-    assert stat.S_IMODE((tmp_path / POINTS).stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / POINTS_FILE).stat().st_mode) == mode
 
 
 # Size

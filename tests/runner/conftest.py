@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 
 if TYPE_CHECKING:
     from running import Study
@@ -32,4 +32,4 @@ def study(tmp_path: Path) -> Study:
 @pytest.fixture
 def signer() -> Signer:
     """A key of an evaluator."""
-    return generate()
+    return generate_key()

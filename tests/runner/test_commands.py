@@ -14,7 +14,7 @@ from studies import write_study
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.events.grid import BASELINE
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.runner.commands.run import byte_size
 from safety_receipts.runner.presets import PRESETS
 
@@ -26,7 +26,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study and a key, not to be changed."""
     folder = tmp_path_factory.mktemp("study")
     write_study(folder, queries=4, controls=1)
-    write_key_pair(folder / "key", generate(), None)
+    write_key_pair(folder / "key", generate_key(), None)
     return folder
 
 
@@ -112,7 +112,7 @@ def test_pickled_weights_run_when_the_user_says_so(receipts: Receipts, tmp_path:
 
     folder = tmp_path / "study"
     write_study(folder, queries=2, controls=1)
-    write_key_pair(folder / "key", generate(), None)
+    write_key_pair(folder / "key", generate_key(), None)
     words = run_words(folder, tmp_path / "plain")
     assert receipts(*words).code == 0
     weights = folder / "model" / "model.safetensors"
@@ -190,7 +190,7 @@ def test_what_a_plan_names_and_is_not_there_ends_in_one_line(
 ) -> None:
     folder = tmp_path / "study"
     write_study(folder, queries=4, controls=1)
-    write_key_pair(folder / "key", generate(), None)
+    write_key_pair(folder / "key", generate_key(), None)
     damage(folder)
     words = (
         run_words(folder, tmp_path / "b") if command == "run" else ["plan", folder / "plan.yaml"]
@@ -291,7 +291,7 @@ def test_a_run_and_a_pilot_of_which_nothing_is_scored_say_so(
     # A random model judges: nobody can read what it replies.
     folder = tmp_path / "study"
     write_study(folder, queries=2, controls=1, judge="{kind: chat, path: model}")
-    write_key_pair(folder / "key", generate(), None)
+    write_key_pair(folder / "key", generate_key(), None)
     points = 4 * 3 * 2
     pilot = receipts("run", folder / "plan.yaml", "--limit", "5", "--device", "cpu", "--json")
     report = json.loads(pilot.out)

@@ -11,7 +11,7 @@ from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.events.synthetic import ENVIRONMENT
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.receipts.model.audit import (
     AuditedRate,
     AuditMethod,
@@ -48,10 +48,10 @@ from safety_receipts.verify.audit.statistics.outcomes import (
 from safety_receipts.verify.audit.statistics.risk_limit import (
     ConfirmingTest,
     RefutingTest,
-    p_string,
+    p_rounded_up,
 )
 
-AUDITOR, EVALUATOR_KEY = generate(), "ed25519.pub"
+AUDITOR, EVALUATOR_KEY = generate_key(), "ed25519.pub"
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1" / "good" / "ed25519"
 BASELINE = Bundle(GOLDEN).receipt.statement.predicate.baseline
 NONCE = "ab" * 32
@@ -153,8 +153,8 @@ def rate_verdict(
         ambiguous=0,
         missing=0,
         hard_contradictions=len(numbers),
-        p_value=p_string(confirming.p_value),
-        refuting_p_value=p_string(refuting.p_value),
+        p_value=p_rounded_up(confirming.p_value),
+        refuting_p_value=p_rounded_up(refuting.p_value),
         verdict=verdict,
         reason=None,
         contradicted=numbers,

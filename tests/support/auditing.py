@@ -14,7 +14,7 @@ from running import Faulty, run
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256, decimal_string
-from safety_receipts.receipts.keys import Signer, TrustSet, generate, write_key_pair
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key, write_key_pair
 from safety_receipts.receipts.model.calibration import (
     Alternative,
     CalibratedStack,
@@ -27,7 +27,7 @@ from safety_receipts.receipts.model.point import Finish, Outcome, Point, Restric
 from safety_receipts.runner.commands.init import write_preset
 from safety_receipts.runner.engines.engine import GREEDY as GREEDY_DECODING
 from safety_receipts.runner.engines.engine import Decoding, Engine, Margins, Request
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import LoadedStack
@@ -126,7 +126,7 @@ def make_event(folder: Path, **study: Any) -> Event:
 def run_event(plan: Path, folder: Path) -> Event:
     """Run a plan file into a folder's bundle, and keep the evaluator's key beside it."""
     folder.mkdir(exist_ok=True)
-    resolved, signer = resolve_plan(plan), generate()
+    resolved, signer = resolve_plan(plan), generate_key()
     write_key_pair(folder / "evaluator", signer, None)
     run(resolved, folder / "bundle", signer)
     return Event(folder, signer, resolved)
@@ -157,7 +157,7 @@ def loaded_stack(
     resolved: ResolvedPlan,
     *,
     engine: Callable[[Engine], Engine] = lambda engine: engine,
-    judge: Callable[[Judge], Judge] = lambda judge: judge,
+    judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
     **settings: Any,
 ) -> LoadedStack:
     """Load an auditor's stack on the CPU, with what a test puts around engine and judge."""

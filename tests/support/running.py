@@ -27,7 +27,7 @@ from safety_receipts.runner.engines.engine import (
     Request,
 )
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.judges.judge import Exchange, Judge, Judgement
+from safety_receipts.runner.judges.judge import Exchange, Judgement, ResponseJudge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
 from safety_receipts.runner.run.execute import CommittedCounts
@@ -114,7 +114,9 @@ class Spy:
 class FaultyJudge:
     """A judge whose answers a test can replace."""
 
-    def __init__(self, judge: Judge, fault: Callable[[list[Judgement]], list[Judgement]]) -> None:
+    def __init__(
+        self, judge: ResponseJudge, fault: Callable[[list[Judgement]], list[Judgement]]
+    ) -> None:
         self._judge = judge
         self._fault = fault
         self.identity = judge.identity
@@ -130,8 +132,8 @@ def run(
     *,
     options: RunOptions | None = None,
     engine: Callable[[Engine], Engine] = lambda engine: engine,
-    judge: Callable[[Judge], Judge] = lambda judge: judge,
-    second_judge: Callable[[Judge], Judge] = lambda judge: judge,
+    judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
+    second_judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
     watcher: Quiet | None = None,
 ) -> SealedRun:
     """Run a plan on the CPU, with what a test puts around engine and judge."""

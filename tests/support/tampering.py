@@ -12,9 +12,9 @@ from typing import Any
 
 import zstandard
 
-from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT
 from safety_receipts.receipts.dsse import Envelope, Signature, pae, sign
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.verify.selfcheck.selftest import Edit, edit_line, edit_lines, edit_statement
 
 
@@ -73,7 +73,7 @@ def predicate(change: Callable[[dict[str, Any]], None]) -> Edit:
     return edit_statement(lambda statement: change(statement["predicate"]), resign=True)
 
 
-def lines(change: Callable[[list[bytes]], list[bytes]], file: str = POINTS) -> Edit:
+def lines(change: Callable[[list[bytes]], list[bytes]], file: str = POINTS_FILE) -> Edit:
     """Edit the list of evidence lines."""
     return lambda folder, signer: edit_lines(folder, change, file)
 
@@ -114,7 +114,7 @@ def bomb(byte: bytes) -> Edit:
     def edit(folder: Path, signer: Signer) -> None:
         compressor = zstandard.ZstdCompressor(level=1)
         with (
-            (folder / POINTS).open("wb") as stream,
+            (folder / POINTS_FILE).open("wb") as stream,
             compressor.stream_writer(stream) as writer,
         ):
             block = byte * 2**20
@@ -171,7 +171,7 @@ def shrink_plan(predicate_: dict[str, Any]) -> None:
 
 def other_key(document: dict[str, Any]) -> None:
     """Replace the signature by another key's, under the true key id."""
-    other = generate()
+    other = generate_key()
     body = base64.b64decode(document["payload"])
     signature = other.sign(pae(document["payloadType"], body))
     document["signatures"][0]["sig"] = base64.b64encode(signature).decode()

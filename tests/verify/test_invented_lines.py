@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT
 from safety_receipts.receipts.canonical import canonical_bytes
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.events.coherence import new_plan_problems
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
 from safety_receipts.receipts.present import output
-from safety_receipts.receipts.view.names import LONGEST_NAME, presentable
+from safety_receipts.receipts.view.names import LONGEST_DRAWN_NAME, presentable
 
 Receipts = Callable[..., Any]
 Path_ = tuple[str | int, ...]
@@ -135,7 +135,7 @@ def test_compare(
         Path(shutil.copytree(known / name, tmp_path / name)) for name in ("diluting", "neutral")
     ]
     for bundle in bundles:
-        (bundle / POINTS).unlink()
+        (bundle / POINTS_FILE).unlink()
     for text in (HOSTILE[0], HOSTILE[2], HOSTILE[10], HOSTILE[14], HOSTILE[-2]):
         for number, bundle in enumerate(bundles):
             named = f"{number} {text}"[:512] if text != HOSTILE[-2] else f"{text[:500]}{number}"
@@ -160,7 +160,7 @@ def test_honest_strings_are_left_alone(bundle: Path) -> None:
     assert presentable(odd).training_stage == "a b"
     assert presentable(odd).queries is plan.queries
     long = plan.model_copy(update={"training_stage": "a b" * 100})
-    assert len(presentable(long).training_stage) == LONGEST_NAME
+    assert len(presentable(long).training_stage) == LONGEST_DRAWN_NAME
 
 
 @pytest.mark.parametrize("name", ["a  b", "a\u00a0b", "a\u2800b", "e" + "\u0301" * 5, "a\u200bb"])

@@ -38,7 +38,7 @@ from safety_receipts.runner.engines.load import LoadedModel, load_model
 from safety_receipts.runner.engines.prefix.attention import Kernel
 from safety_receipts.runner.engines.rounding import round_weights
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
@@ -54,13 +54,13 @@ from safety_receipts.verify.audit.statistics.plausibility import (
     LARGEST,
     LEAST_RESPONSES,
     DefaultPlausibility,
-    Statistics,
+    MarginStatistics,
 )
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.levels.rederive import ResponseDecoder
 
-SEED_TAG: Final = "safety-receipts/calibration/1"
-RESPONSES: Final = 4_000
+CALIBRATION_SEED_TAG: Final = "safety-receipts/calibration/1"
+CALIBRATION_RESPONSES: Final = 4_000
 """Honest responses, where the plan has as many points."""
 ALTERNATIVE_RESPONSES: Final = 500
 """Responses of each alternative."""
@@ -70,7 +70,7 @@ _BAND = 2
 """A judge's verdict is ambiguous within so many times the noise seen in its margin."""
 _FEW_ROWS = 32
 
-Watch = Callable[[int, int], None]
+CalibrationWatch = Callable[[int, int], None]
 """Told how many responses are replayed, and of how many, all stacks together."""
 
 
@@ -99,9 +99,9 @@ class Calibrator:
     resolved: ResolvedPlan
     places: Sequence[DeviceFormat]
     memory: int | None = None
-    responses: int = RESPONSES
+    responses: int = CALIBRATION_RESPONSES
 
-    def calibrate(self, auditor: str | None, watch: Watch) -> CalibrationStatement:
+    def calibrate(self, auditor: str | None, watch: CalibrationWatch) -> CalibrationStatement:
         """Generate, replay, and return the unsigned calibration.
 
         Args:
@@ -121,7 +121,9 @@ class Calibrator:
                 file=self.resolved.file,
                 hint="calibrate on a larger plan of the same checkpoint, sampling and judge",
             )
-        seed = Sha256(tagged_digest(SEED_TAG, digest_of(plan), secrets.token_hex(32)).hex())
+        seed = Sha256(
+            tagged_digest(CALIBRATION_SEED_TAG, digest_of(plan), secrets.token_hex(32)).hex()
+        )
         renderer = Renderer(plan, self.resolved.artifacts.texts, seed)
         judge = load_judge(
             plan.judge,
@@ -167,7 +169,7 @@ class Calibrator:
         folder = self.resolved.artifacts.checkpoint.folder
         return load_model(folder, dtype=where.dtype, device=where.device or "auto")
 
-    def _stack(self, engine: TransformersEngine, judge: Judge) -> RunStack:
+    def _stack(self, engine: TransformersEngine, judge: ResponseJudge) -> RunStack:
         reader = reader_of(self.resolved.artifacts.texts.chat, self.resolved.predicate)
         return RunStack(engine, judge, None, reader)
 
@@ -264,7 +266,7 @@ def variants(model: LoadedModel, memory: int | None) -> Iterator[tuple[str, Tran
     yield VARIANTS[3], TransformersEngine(model, memory=memory, shared=False)
 
 
-def worst_of(replays: Sequence[Sequence[ReplayedPoint]]) -> list[Statistics]:
+def worst_of(replays: Sequence[Sequence[ReplayedPoint]]) -> list[MarginStatistics]:
     """Return for each response the largest statistics that any stack gave it.
 
     A response that a stack could not score is left out.
@@ -274,7 +276,7 @@ def worst_of(replays: Sequence[Sequence[ReplayedPoint]]) -> list[Statistics]:
         scored = [one.statistics for one in found if one.statistics is not None]
         if len(scored) == len(found):
             worst.append(
-                Statistics(
+                MarginStatistics(
                     max(one.largest for one in scored),
                     max(one.clipped for one in scored),
                     scored[0].tokens,
@@ -283,13 +285,13 @@ def worst_of(replays: Sequence[Sequence[ReplayedPoint]]) -> list[Statistics]:
     return worst
 
 
-def length_bins(worst: Sequence[Statistics]) -> tuple[LengthBin, ...]:
+def length_bins(worst: Sequence[MarginStatistics]) -> tuple[LengthBin, ...]:
     """Cut responses by length into as many bins as have enough of them.
 
     Responses of one length share a bin.
     """
     ordered = sorted(worst, key=lambda one: one.tokens)
-    bins: list[list[Statistics]] = [[]]
+    bins: list[list[MarginStatistics]] = [[]]
     for place, one in enumerate(ordered):
         full = len(bins[-1]) >= LEAST_RESPONSES and one.tokens > bins[-1][-1].tokens
         if full and len(ordered) - place >= LEAST_RESPONSES:

@@ -15,7 +15,7 @@ from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.risk_limit import (
     ConfirmingTest,
     RefutingTest,
-    p_string,
+    p_rounded_up,
 )
 from safety_receipts.verify.audit.statistics.scope import RecordedRate, name_of, recorded_of
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict
@@ -112,8 +112,8 @@ class Claim:
             ambiguous=sum(one.ambiguous for one in self.replayed),
             missing=sum(one.missing is not None for one in self.replayed),
             hard_contradictions=sum(hard),
-            p_value=p_string(self.confirming.p_value),
-            refuting_p_value=p_string(self.refuting.p_value),
+            p_value=p_rounded_up(self.confirming.p_value),
+            refuting_p_value=p_rounded_up(self.refuting.p_value),
             verdict=verdict,
             reason=self._reason() if verdict is AuditVerdict.INCONCLUSIVE else None,
             contradicted=numbers_of(wrong),

@@ -23,16 +23,16 @@ from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.run.event import LoadedStack
-from safety_receipts.runner.run.seal import MEMORY, environment_of, stack_of
-from safety_receipts.verify.audit.journal import AuditJournal, journal_path
+from safety_receipts.runner.run.seal import MEMORY_CLASS, environment_of, stack_of
+from safety_receipts.verify.audit.journal import AuditJournal, audit_journal_path
 from safety_receipts.verify.audit.regenerate import Regenerator
 from safety_receipts.verify.audit.report import AuditDetails, audit_statement, replay_checks
 from safety_receipts.verify.audit.run import (
     AnnouncedAudit,
     Audit,
     AuditEvidence,
+    AuditWatch,
     Replay,
-    Watch,
     own_audits,
 )
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
@@ -63,7 +63,7 @@ def conduct(
     checked: Sequence[MadeCheck],
     *,
     beacon_value: str | None = None,
-    watch: Watch = lambda _, __: None,
+    watch: AuditWatch = lambda _, __: None,
 ) -> tuple[AuditStatement, Envelope]:
     """Replay what an announcement draws, and sign what follows.
 
@@ -168,14 +168,14 @@ def _asked_again(
 
 
 def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> AuditJournal:
-    path = journal_path(auditor.out, start)
+    path = audit_journal_path(auditor.out, start)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)  # announced elsewhere, perhaps
     except OSError as error:
         raise FileAccessError.from_os(error, "create", path.parent) from None
     stack = stack_of(environment)
     # What memory is free cuts other batches, which makes no other stack: replayed points stand.
-    del stack[MEMORY]
+    del stack[MEMORY_CLASS]
     return AuditJournal(path, start, stack, auditor.signer)
 
 

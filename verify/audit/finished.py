@@ -18,7 +18,7 @@ from safety_receipts.receipts.errors import FileAccessError, IntegrityError, Usa
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.statement import AuditStatement
-from safety_receipts.verify.audit.journal import journal_path
+from safety_receipts.verify.audit.journal import audit_journal_path
 from safety_receipts.verify.audit.run import (
     AnnouncedAudit,
     own_audits,
@@ -89,7 +89,7 @@ def finished_before(
     folders = [subject.bundle.folder, out]
     results = finished_audits(subject.digest, signer, folders)
     for start in results:
-        _remove(journal_path(out, start))
+        _remove(audit_journal_path(out, start))
     if options.new:
         return None
     wanted = requested_terms(subject, options)

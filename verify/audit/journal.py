@@ -21,10 +21,10 @@ from safety_receipts.receipts.io.files import make_private, open_regular
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.verify.audit.statistics.plausibility import Statistics
+from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
-JOURNAL: Final = "replayed.jsonl"
+AUDIT_JOURNAL: Final = "replayed.jsonl"
 """What follows an announcement's digest in the name of its journal."""
 
 _MAX_BYTES = 256 * 1024 * 1024
@@ -32,9 +32,9 @@ _TAG = b"safety-receipts/audit-journal/1"
 _AGAIN = "move it away: its points are replayed again, and stay the same points"
 
 
-def journal_path(folder: Path, start: Sha256) -> Path:
+def audit_journal_path(folder: Path, start: Sha256) -> Path:
     """Return where the journal of an announcement lies."""
-    return folder / AUDITS / f"{start}.{JOURNAL}"
+    return folder / AUDITS / f"{start}.{AUDIT_JOURNAL}"
 
 
 class AuditJournal:
@@ -167,7 +167,7 @@ def _from_json(document: Mapping[str, Any]) -> ReplayedPoint:
         condition=ConditionId(document["condition"]),
         recorded=Outcome(document["recorded"]),
         label=None if label is None else Outcome(label),
-        statistics=None if statistics is None else Statistics(*statistics),
+        statistics=None if statistics is None else MarginStatistics(*statistics),
         branched=document["branched"],
         missing=document["missing"],
         implausible=document["implausible"],

@@ -16,7 +16,7 @@ from safety_receipts.receipts.canonical import Sha256, tagged_digest
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Outcome, Reason
-from safety_receipts.runner.engines.answers import complete
+from safety_receipts.runner.engines.answers import completions_of
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.execute import RunStack
@@ -26,7 +26,7 @@ from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.levels.rederive import prompt_problem
 
-SEED_TAG = "safety-receipts/regenerate/1"
+REGENERATE_SEED_TAG = "safety-receipts/regenerate/1"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Regenerator:
             IntegrityError: A record's prompt does not follow from the plan and the artifacts.
         """
         rendered = render_points(self.renderer, [point.index for point, _ in entries])
-        seed = Sha256(tagged_digest(SEED_TAG, self.nonce).hex())
+        seed = Sha256(tagged_digest(REGENERATE_SEED_TAG, self.nonce).hex())
         sampling = self.plan.sampling
         requests = []
         for (point, record), one in zip(entries, rendered, strict=True):
@@ -64,7 +64,7 @@ class Regenerator:
             if problem is not None:
                 raise IntegrityError(f"point {point.index} ({point.condition}): {problem}")
             requests.append(request_of(one, sampling, seed))
-        completions = complete(self.stack.engine, requests, decoding_of(sampling))
+        completions = completions_of(self.stack.engine, requests, decoding_of(sampling))
         answered = [completions[request.key] for request in requests]
         said = [judgeable_response(completion, self.stack.reader) for completion in answered]
         exchanges = [one.after(point.query) for one, point in zip(said, rendered, strict=True)]

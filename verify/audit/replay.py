@@ -30,7 +30,7 @@ from safety_receipts.receipts.model.point import (
     Reason,
     RestrictedRecord,
 )
-from safety_receipts.runner.engines.answers import complete
+from safety_receipts.runner.engines.answers import completions_of
 from safety_receipts.runner.engines.engine import Completion, Decoding, Engine, Margins, Request
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 from safety_receipts.runner.judges.registry import LOG_ODDS_BAND
@@ -41,8 +41,8 @@ from safety_receipts.runner.run.judging import judged
 from safety_receipts.runner.run.requests import decoding_of, going_on, request_of
 from safety_receipts.verify.audit.statistics.plausibility import (
     HARD_MARGINS,
+    MarginStatistics,
     Plausibility,
-    Statistics,
 )
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.levels.rederive import ResponseDecoder, prompt_problem
@@ -146,7 +146,7 @@ class Replayer:
             going_on(one.request, one.record.response_tokens[: one.branched or 0]) for one in work
         ]
         decoding = decoding_of(self.plan.sampling)
-        completions = complete(self.stack.engine, requests, decoding)
+        completions = completions_of(self.stack.engine, requests, decoding)
         for one in work:
             self._take(one, completions[one.request.key])
 
@@ -221,7 +221,7 @@ class Replayer:
             return None
         return None if one.own.outcome is one.record.outcome else one.own.outcome
 
-    def _beyond(self, one: Statistics) -> bool:
+    def _beyond(self, one: MarginStatistics) -> bool:
         """Say whether a response holds a token that the model in fp32 would not have chosen.
 
         Under top-k or top-p no margin says so: at their edge noise lets a token in or out, and
@@ -266,8 +266,8 @@ class Replayer:
         )
 
 
-def _statistics(margins: Margins, decoding: Decoding) -> Statistics:
-    return Statistics.of(margins.margins, decoding.temperature, decoding.repetition_penalty)
+def _statistics(margins: Margins, decoding: Decoding) -> MarginStatistics:
+    return MarginStatistics.of(margins.margins, decoding.temperature, decoding.repetition_penalty)
 
 
 @dataclass(slots=True)
@@ -277,7 +277,7 @@ class _Work:
     entry: Entry
     rendered: RenderedPoint
     request: Request
-    statistics: Statistics | None = None
+    statistics: MarginStatistics | None = None
     branched: int | None = None
     missing: str | None = None
     continued: str | None = None

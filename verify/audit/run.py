@@ -19,8 +19,8 @@ from safety_receipts.receipts.audit_forms import AnyAudit, parse_audit
 from safety_receipts.receipts.bundle import (
     AUDITS,
     MAX_AUDIT_BYTES,
-    POINTS,
-    RESPONSES,
+    POINTS_FILE,
+    RESPONSES_FILE,
     Bundle,
     BundleWriter,
     parse_point,
@@ -58,7 +58,7 @@ from safety_receipts.verify.audit.statistics.outcomes import (
     refutes,
     refuting_level,
 )
-from safety_receipts.verify.audit.statistics.plausibility import Statistics
+from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.scope import name_of
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict, whole_verdict
@@ -70,7 +70,7 @@ _LEAST_ROUND: Final = 32
 _MAX_FILES: Final = 100_000
 
 Replay = Callable[[Sequence[Entry]], list[ReplayedPoint]]
-Watch = Callable[[int, int], None]
+AuditWatch = Callable[[int, int], None]
 """Told how many points are replayed, and how many it will take as far as one can tell."""
 
 
@@ -193,14 +193,14 @@ class AuditEvidence:
                 raise IntegrityError(
                     f"{name_of(claim.rate)}: {len(claim.order):,} points, the receipt counts "
                     f"{claim.hypothesis.recorded:,}",
-                    file=self._bundle.folder / POINTS,
+                    file=self._bundle.folder / POINTS_FILE,
                 )
         return orders[GENERATED]
 
     def entries(self, indices: Iterable[int]) -> Iterator[Entry]:
         """Yield some points with their records, in plan order; the files are read once."""
         wanted = set(indices)
-        points, records = (self._bundle.folder / name for name in (POINTS, RESPONSES))
+        points, records = (self._bundle.folder / name for name in (POINTS_FILE, RESPONSES_FILE))
         size = self._receipt.evidence.size
         pairs = zip_longest(self._bundle.lines(size), self._bundle.response_lines())
         for number, (line, record) in enumerate(pairs, start=1):
@@ -237,7 +237,7 @@ class Audit:
         """Points replayed for the model's identity, in the order drawn."""
         self._sample: list[DrawablePoint] = []
 
-    def run(self, nonce: str, journal: AuditJournal, replay: Replay, watch: Watch) -> None:
+    def run(self, nonce: str, journal: AuditJournal, replay: Replay, watch: AuditWatch) -> None:
         """Draw and replay until every claim is decided, or the budget is spent.
 
         Then, unless a rate is refuted, the points for the model's identity: a sample of all
@@ -346,7 +346,7 @@ class Audit:
         place = {one.index: number for number, one in enumerate(self._sample)}
         return sorted(self._evidence.entries(place), key=lambda entry: place[entry[0].index])
 
-    def statistics(self) -> list[Statistics]:
+    def statistics(self) -> list[MarginStatistics]:
         """Return the margins of the responses replayed for the model's identity."""
         return [one.statistics for one in self.identified if one.statistics is not None]
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import AuditTerms, SecondJudgeVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
-from safety_receipts.runner.judges.judge import Exchange, Judge
+from safety_receipts.runner.judges.judge import Exchange, ResponseJudge
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.judging import JUDGED, judged
@@ -30,7 +30,7 @@ class SecondOpinion:
         renderer: Knows the queries.
     """
 
-    def __init__(self, judge: Judge, renderer: Renderer) -> None:
+    def __init__(self, judge: ResponseJudge, renderer: Renderer) -> None:
         self._judge, self._renderer = judge, renderer
 
     def contradicted(self, entries: Sequence[Entry]) -> list[int]:

@@ -55,13 +55,13 @@ from safety_receipts.verify.audit.statistics.feasibility import (
 )
 from safety_receipts.verify.audit.statistics.scope import outcomes_json, rate_json, scope_of
 from safety_receipts.verify.checks import MadeCheck
-from safety_receipts.verify.commands.options import NUMBER, one_line
+from safety_receipts.verify.commands.options import NUMBER, one_line_option
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.authentic import readable_plan
 from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.present.audit import show_audit, show_feasibility
 from safety_receipts.verify.present.verification import show_verification
-from safety_receipts.verify.verification import Verdict, Verification
+from safety_receipts.verify.verification import Verification, VerificationVerdict
 
 _PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
@@ -138,7 +138,7 @@ class _ReplayStack:
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
 @click.option("--calibration", type=_PATH, metavar="FILE", help="From receipts calibrate.")
 @click.option("--out", type=_PATH, help="Folder for audits/, where the bundle is read-only.")
-@click.option("--auditor", callback=one_line, metavar="NAME", help="Who audits, in words.")
+@click.option("--auditor", callback=one_line_option, metavar="NAME", help="Who audits, in words.")
 @click.option("--nonce", metavar="HEX", help="A nonce of your own: marked as such.")
 @click.option("--beacon-round", type=NUMBER, metavar="N", help=f"A {CHAIN} round to come.")
 @click.option("--beacon-value", metavar="HEX", help="What that round said.")
@@ -220,7 +220,7 @@ def audit(  # one parameter an option
     with terminated_like_interrupted():
         resolved = _resolved(opened, artifacts, allow_pickle=allow_pickle, output=output)
         found = _verify(opened, resolved, TrustSet.load(trust), output)
-        if found.verdict is Verdict.FAILED:
+        if found.verdict is VerificationVerdict.FAILED:
             output.result(
                 found.to_json(),
                 lambda console: show_verification(console, found, quiet=output.quiet),

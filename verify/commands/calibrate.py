@@ -23,7 +23,7 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
 from safety_receipts.runner.plan.resolve import resolve_plan
-from safety_receipts.verify.commands.options import NUMBER, one_line
+from safety_receipts.verify.commands.options import NUMBER, one_line_option
 
 if TYPE_CHECKING:
     from safety_receipts.verify.audit.calibrate import DeviceFormat
@@ -48,7 +48,9 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--responses", type=NUMBER, help="Honest responses; default: up to 4,000.")
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
-@click.option("--auditor", callback=one_line, metavar="NAME", help="Who calibrates, in words.")
+@click.option(
+    "--auditor", callback=one_line_option, metavar="NAME", help="Who calibrates, in words."
+)
 @common_options
 def calibrate(  # one parameter an option
     *,
@@ -80,10 +82,10 @@ def calibrate(  # one parameter an option
         with output.progress("hashing (bytes)") as progress:
             resolved = resolve_plan(plan, progress=progress)
         own = resolved.predicate.checkpoint.dtype
-        from safety_receipts.verify.audit.calibrate import RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
+        from safety_receipts.verify.audit.calibrate import CALIBRATION_RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
 
         calibrator = Calibrator(
-            resolved, _places(own, dtypes, devices), bound, responses or RESPONSES
+            resolved, _places(own, dtypes, devices), bound, responses or CALIBRATION_RESPONSES
         )
         with output.progress("replaying responses") as progress:
             statement = calibrator.calibrate(auditor, progress)

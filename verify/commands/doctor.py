@@ -10,7 +10,7 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.present.verification import show_doctor
-from safety_receipts.verify.selfcheck.doctor import ENGINE, examine
+from safety_receipts.verify.selfcheck.doctor import ENGINE_SECTION, examine
 
 _PATH = click.Path(path_type=Path)
 
@@ -36,6 +36,6 @@ def doctor(key: tuple[Path, ...], output: Output) -> ExitCode:
         ],
     }
     output.result(document, lambda console: show_doctor(console, lines, quiet=output.quiet))
-    if any(line.section != ENGINE for line in bad):
+    if any(line.section != ENGINE_SECTION for line in bad):
         return ExitCode.INTEGRITY
     return ExitCode.INCOMPLETE if bad else ExitCode.DONE

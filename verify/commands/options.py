@@ -16,7 +16,7 @@ NUMBER: Final = click.IntRange(min=1, max=MAX_SAFE_INTEGER)
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
 
 
-def one_line(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def one_line_option(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Return the value of an option if it is a name as documents hold it.
 
     Raises:

@@ -15,7 +15,7 @@ from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.run import byte_size, report, terminated_like_interrupted
-from safety_receipts.runner.judges.judge import Judge
+from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.run.seal import TOOL, check_fitter
@@ -101,7 +101,7 @@ def rejudge(  # one parameter an option
             bound = bound or _memory_of(environment)
             artifacts = resolved.artifacts
 
-            def judge_of(identity: JudgeIdentity, folder: Path | None) -> Judge:
+            def judge_of(identity: JudgeIdentity, folder: Path | None) -> ResponseJudge:
                 return load_judge(
                     identity, folder, device=device, memory=bound, allow_pickle=allow_pickle
                 )

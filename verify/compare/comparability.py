@@ -30,7 +30,7 @@ class SettingStatus(StrEnum):
 
 
 @dataclass(frozen=True)
-class Setting:
+class EvaluationSetting:
     """What was evaluated, and how."""
 
     label: str
@@ -63,7 +63,7 @@ class SettingCheck:
 
 
 def setting_checks(
-    settings: Sequence[Setting], *, common_queries: bool = False
+    settings: Sequence[EvaluationSetting], *, common_queries: bool = False
 ) -> list[SettingCheck]:
     """Return what is the same and what differs; all but the first are held against the first.
 
@@ -91,8 +91,8 @@ def setting_checks(
 
 def _alike(
     name: str,
-    settings: Sequence[Setting],
-    facts: Callable[[Setting], Mapping[str, Any]],
+    settings: Sequence[EvaluationSetting],
+    facts: Callable[[EvaluationSetting], Mapping[str, Any]],
     meaning: str = "",
     *,
     refuses: bool = False,
@@ -124,11 +124,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _sampling(one: Setting) -> dict[str, Any]:
+def _sampling(one: EvaluationSetting) -> dict[str, Any]:
     return one.plan.sampling.applied().to_wire()
 
 
-def _judged(one: Setting) -> dict[str, Any]:
+def _judged(one: EvaluationSetting) -> dict[str, Any]:
     """What of a response is judged; marks that follow from a checkpoint differ by checkpoint."""
     prompt, thoughts = one.plan.prompt, one.plan.prompt.thoughts
     given = thoughts.marks if thoughts is not None and thoughts.given else None
@@ -140,21 +140,21 @@ def _judged(one: Setting) -> dict[str, Any]:
     }
 
 
-def _judge(one: Setting) -> dict[str, Any]:
+def _judge(one: EvaluationSetting) -> dict[str, Any]:
     return {"identity": one.plan.judge.digest}
 
 
-def _calibration(one: Setting) -> dict[str, Any]:
+def _calibration(one: EvaluationSetting) -> dict[str, Any]:
     calibration = one.plan.judge.calibration
     return {"calibration": calibration and calibration.to_wire()}
 
 
-def _corpora(one: Setting) -> dict[str, Any]:
+def _corpora(one: EvaluationSetting) -> dict[str, Any]:
     harmful = (s for s in one.plan.queries if s.role is QueryRole.HARMFUL)
     return {source.name: (source.digest, source.where) for source in harmful}
 
 
-def _pools(one: Setting) -> dict[str, Any]:
+def _pools(one: EvaluationSetting) -> dict[str, Any]:
     demonstrations = one.plan.demonstrations
     benign = demonstrations.benign[0] if demonstrations.benign else None
     sources = {"harmful": demonstrations.harmful, "benign": benign}
@@ -164,12 +164,12 @@ def _pools(one: Setting) -> dict[str, Any]:
     }
 
 
-def _draw_rules(one: Setting) -> dict[str, Any]:
+def _draw_rules(one: EvaluationSetting) -> dict[str, Any]:
     wire = one.plan.demonstrations.to_wire()
     return {name: wire[name] for name in ("selection", "draws", "drawBlock", "truncation")}
 
 
-def _engine(one: Setting) -> dict[str, Any]:
+def _engine(one: EvaluationSetting) -> dict[str, Any]:
     checkpoint = one.plan.checkpoint
     return {
         "engine": one.plan.engine,
@@ -178,11 +178,11 @@ def _engine(one: Setting) -> dict[str, Any]:
     }
 
 
-def _margin(one: Setting) -> dict[str, Any]:
+def _margin(one: EvaluationSetting) -> dict[str, Any]:
     return {"effect margin": one.plan.effect_margin}
 
 
-def _queries(settings: Sequence[Setting], *, common_queries: bool) -> SettingCheck:
+def _queries(settings: Sequence[EvaluationSetting], *, common_queries: bool) -> SettingCheck:
     name = "queries"
     asked = [frozenset(harmful_queries(one.plan)) for one in settings]
     common = frozenset.intersection(*asked)
@@ -205,7 +205,7 @@ def _queries(settings: Sequence[Setting], *, common_queries: bool) -> SettingChe
     )
 
 
-def _format(one: Setting) -> dict[str, Any]:
+def _format(one: EvaluationSetting) -> dict[str, Any]:
     wire = one.plan.prompt.to_wire()
     names = (
         "tokenizer",
@@ -219,7 +219,7 @@ def _format(one: Setting) -> dict[str, Any]:
     return {name: wire[name] for name in names}
 
 
-def _prompts(settings: Sequence[Setting]) -> SettingCheck:
+def _prompts(settings: Sequence[EvaluationSetting]) -> SettingCheck:
     """Compare prompts without demonstrations, or what they are rendered with."""
     name, prompts = "prompts", [one.prompts for one in settings]
     rendered = [each for each in prompts if each is not None]
@@ -251,7 +251,7 @@ _DEFAULTS = "stages may ship different default system prompts"
 
 
 def _other_prompts(
-    settings: Sequence[Setting], rendered: Sequence[Mapping[QueryId, Sha256]]
+    settings: Sequence[EvaluationSetting], rendered: Sequence[Mapping[QueryId, Sha256]]
 ) -> Iterator[str]:
     first = rendered[0]
     for one, mine in zip(settings[1:], rendered[1:], strict=True):
@@ -263,7 +263,7 @@ def _other_prompts(
             )
 
 
-def _checkpoints(settings: Sequence[Setting]) -> SettingCheck:
+def _checkpoints(settings: Sequence[EvaluationSetting]) -> SettingCheck:
     name = "checkpoints"
     labels: dict[tuple[str, str], list[str]] = {}
     for one in settings:

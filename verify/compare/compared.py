@@ -6,16 +6,21 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from safety_receipts.receipts.bundle import PLAN, POINTS
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.model.base import ConditionId, QueryId
 from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
 from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus, setting_checks
-from safety_receipts.verify.compare.comparison import Comparison, ModelEffect, Pair, compare_models
+from safety_receipts.verify.compare.comparison import (
+    ModelComparison,
+    ModelEffect,
+    ModelPair,
+    compare_models,
+)
 from safety_receipts.verify.compare.evaluations import Evaluation
 from safety_receipts.verify.compare.interaction import (
-    Model,
+    FittedModel,
     benign_numbers,
     common_conditions,
     fit_model,
@@ -38,7 +43,7 @@ class ComparisonReport:
 
     evaluations: tuple[Evaluation, ...]
     """The bundles."""
-    comparison: Comparison
+    comparison: ModelComparison
     """Their models, in the same order, and the pairs."""
     checks: tuple[SettingCheck, ...]
     """What is the same and what differs."""
@@ -150,7 +155,7 @@ def _conditions(evaluations: Sequence[Evaluation]) -> tuple[ConditionId, ...]:
                 f"its sealed β2 is over {len(each.headline.conditions):,} conditions, of which "
                 f"{len(found):,} are common: that takes another fit",
                 file=each.bundle.folder,
-                hint=f"get the bundle with its {POINTS}",
+                hint=f"get the bundle with its {POINTS_FILE}",
             )
     return found
 
@@ -173,17 +178,17 @@ def _queries(evaluations: Sequence[Evaluation], *, common_queries: bool) -> Set[
                 f"its sealed β2 is over {len(mine):,} queries, of which {len(common):,} are "
                 "common: that takes another fit",
                 file=each.bundle.folder,
-                hint=f"get the bundle with its {POINTS}",
+                hint=f"get the bundle with its {POINTS_FILE}",
             )
     return common
 
 
 def _model(
     evaluation: Evaluation, conditions: tuple[ConditionId, ...], queries: Set[QueryId]
-) -> Model:
+) -> FittedModel:
     if evaluation.study is None:
         asked = harmful_queries(evaluation.plan)
-        return Model(evaluation.label, asked, evaluation.headline, None)
+        return FittedModel(evaluation.label, asked, evaluation.headline, None)
     chosen = (evaluation.headline.ordering, conditions, queries)
     return fit_model(evaluation.label, evaluation.study, chosen, evaluation.seed)
 
@@ -214,7 +219,7 @@ def interval_of(one: ModelEffect) -> tuple[float, float, float] | None:
 
 def document_of(compared: ComparisonReport) -> dict[str, Any]:
     """Return the document that ``receipts compare --json`` prints, but for ``plots``."""
-    comparison: Comparison = compared.comparison
+    comparison: ModelComparison = compared.comparison
     rows = zip(compared.evaluations, comparison.models, strict=True)
     return {
         "models": [_model_json(each, model_effect) for each, model_effect in rows],
@@ -273,7 +278,7 @@ def _model_json(evaluation: Evaluation, model_effect: ModelEffect) -> dict[str, 
     }
 
 
-def _pair_json(pair: Pair) -> dict[str, Any]:
+def _pair_json(pair: ModelPair) -> dict[str, Any]:
     gap = pair.gap
     return {
         "first": pair.first.model.label,

@@ -17,7 +17,11 @@ from itertools import combinations, product
 from safety_receipts.receipts.findings.effects import holm, is_significant
 from safety_receipts.receipts.findings.joint import joint_p, joint_word
 from safety_receipts.receipts.model.findings import Effect, Grounds, JointFinding
-from safety_receipts.verify.compare.interaction import EffectDifference, Model, effect_difference
+from safety_receipts.verify.compare.interaction import (
+    EffectDifference,
+    FittedModel,
+    effect_difference,
+)
 
 DIRECTIONS = (Effect.DILUTION, Effect.AMPLIFICATION)
 """Effects that have a direction."""
@@ -48,7 +52,7 @@ class EffectChange(StrEnum):
 class ModelEffect:
     """What benign demonstrations do to one model, corrected for all tests of the comparison."""
 
-    model: Model
+    model: FittedModel
     """The model."""
     p: str | None
     """p-value of β2 = 0; None where it is not tested."""
@@ -61,7 +65,7 @@ class ModelEffect:
 
 
 @dataclass(frozen=True)
-class Statement:
+class PairStatement:
     """What is said of a pair."""
 
     word: EffectChange
@@ -73,7 +77,7 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ModelPair:
     """Two models side by side."""
 
     first: ModelEffect
@@ -84,7 +88,7 @@ class Pair:
     """None where it cannot be tested."""
     adjusted: str | None
     """Its p-value after Holm's correction."""
-    statement: Statement
+    statement: PairStatement
     """What follows."""
 
 
@@ -101,18 +105,18 @@ class FamilyTest:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """All models and all pairs."""
 
     models: tuple[ModelEffect, ...]
     """In the order given."""
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ModelPair, ...]
     """Every two of them, the earlier first."""
     family: tuple[FamilyTest, ...]
     """The tests that were corrected together."""
 
 
-def compare_models(models: Sequence[Model], forced: Sequence[str] = ()) -> Comparison:
+def compare_models(models: Sequence[FittedModel], forced: Sequence[str] = ()) -> ModelComparison:
     """Compare every two models, correcting all tests together.
 
     The family is every test whose result is used: β2 = 0 of each model, and the difference of each
@@ -123,7 +127,7 @@ def compare_models(models: Sequence[Model], forced: Sequence[str] = ()) -> Compa
         forced: What should have kept them from being compared; every statement names it.
     """
     gaps = {pair: effect_difference(*pair) for pair in combinations(models, 2)}
-    tests: dict[Model | tuple[Model, Model], tuple[str, str]] = {}
+    tests: dict[FittedModel | tuple[FittedModel, FittedModel], tuple[str, str]] = {}
     for model in models:
         if (p := joint_p(model.finding)) is not None:
             tests[model] = f"β2 of {model.label}", p
@@ -132,7 +136,7 @@ def compare_models(models: Sequence[Model], forced: Sequence[str] = ()) -> Compa
             tests[first, second] = f"{second.label} − {first.label}", gap.slope.p
     corrected = dict(zip(tests, holm([p for _, p in tests.values()]), strict=True))
     effects = {model: _model_effect(model, corrected.get(model)) for model in models}
-    return Comparison(
+    return ModelComparison(
         models=tuple(effects.values()),
         pairs=tuple(
             _pair((effects[one], effects[two]), gap, corrected.get((one, two)), forced)
@@ -142,7 +146,7 @@ def compare_models(models: Sequence[Model], forced: Sequence[str] = ()) -> Compa
     )
 
 
-def _model_effect(model: Model, adjusted: str | None) -> ModelEffect:
+def _model_effect(model: FittedModel, adjusted: str | None) -> ModelEffect:
     effect, grounds = joint_word(model.finding, adjusted)
     return ModelEffect(model, joint_p(model.finding), adjusted, effect, grounds)
 
@@ -152,7 +156,7 @@ def _pair(
     gap: EffectDifference | None,
     adjusted: str | None,
     forced: Sequence[str],
-) -> Pair:
+) -> ModelPair:
     first, second = sides
     if gap is None or adjusted is None:
         statement = _untested(first, second)
@@ -162,16 +166,16 @@ def _pair(
         statement = _shown(first, second, gap)
     if forced:
         text = f"{statement.text} (forced, although these differ: {', '.join(forced)})"
-        statement = Statement(statement.word, text, statement.declined)
-    return Pair(first, second, gap, adjusted, statement)
+        statement = PairStatement(statement.word, text, statement.declined)
+    return ModelPair(first, second, gap, adjusted, statement)
 
 
-def _untested(first: ModelEffect, second: ModelEffect) -> Statement:
+def _untested(first: ModelEffect, second: ModelEffect) -> PairStatement:
     one, two = first.model.label, second.model.label
     reasons = [
         f"{side.model.label}: {why}" for side in (first, second) if (why := _why_untested(side))
     ]
-    return Statement(
+    return PairStatement(
         EffectChange.UNTESTED,
         f"{two} is not tested against {one}",
         "; ".join(reasons) or "the difference does not vary",
@@ -199,14 +203,14 @@ _DOUBTS = {
 }
 
 
-def _not_shown(first: ModelEffect, second: ModelEffect) -> Statement:
+def _not_shown(first: ModelEffect, second: ModelEffect) -> PairStatement:
     one, two = first.model.label, second.model.label
     declined = None
     if first.effect is not second.effect:
         doubts = [_DOUBTS[side.grounds] for side in (first, second) if _is_doubtful(side)]
         why = doubts[0] if doubts else "two words that differ are not a difference"
         declined = f"{first.effect.value} at {one}, {second.effect.value} at {two}: {why}"
-    return Statement(
+    return PairStatement(
         EffectChange.NOT_SHOWN, f"no difference between {one} and {two} is shown", declined
     )
 
@@ -216,23 +220,23 @@ def _is_doubtful(side: ModelEffect) -> bool:
     return side.effect not in (*DIRECTIONS, Effect.NONE)
 
 
-def _shown(first: ModelEffect, second: ModelEffect, gap: EffectDifference) -> Statement:
+def _shown(first: ModelEffect, second: ModelEffect, gap: EffectDifference) -> PairStatement:
     one, two = first.model.label, second.model.label
     higher = "higher" if Decimal(gap.slope.beta) > 0 else "lower"
     different = f"β2 at {two} is {higher} than at {one}"
     if _depends_on_unscored(first.model.finding, second.model.finding, gap):
         reason = "unscored points, counted otherwise, turn the difference round"
-        return Statement(EffectChange.DIFFERENT, different, reason)
+        return PairStatement(EffectChange.DIFFERENT, different, reason)
     word = _change(first, second)
     if word is EffectChange.DIFFERENT:
-        return Statement(word, different, _why_no_change(first, second))
+        return PairStatement(word, different, _why_no_change(first, second))
     was, became = first.effect.value, second.effect.value
     text = {
         EffectChange.GONE: f"{was} at {one} is gone at {two}",
         EffectChange.APPEARED: f"{became} at {two}, none at {one}",
         EffectChange.REVERSED: f"{was} at {one} is reversed at {two}: {became}",
     }.get(word, f"{was} at {one} is {word.value} at {two}")
-    return Statement(word, text, None)
+    return PairStatement(word, text, None)
 
 
 def _change(first: ModelEffect, second: ModelEffect) -> EffectChange:

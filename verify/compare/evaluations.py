@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
 from safety_receipts.receipts.events.grid import seed_of
@@ -23,10 +23,10 @@ from safety_receipts.receipts.model.findings import JointFinding
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
 from safety_receipts.receipts.view.names import presentable
-from safety_receipts.verify.compare.comparability import Setting
+from safety_receipts.verify.compare.comparability import EvaluationSetting
 from safety_receipts.verify.compare.interaction import harmful_queries
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.evidence import Progress, read_evidence
+from safety_receipts.verify.levels.evidence import PointProgress, read_evidence
 from safety_receipts.verify.verification import Verification
 
 
@@ -81,7 +81,7 @@ class Evaluation:
                 raise IncompleteError(
                     "has neither evidence nor a sealed joint finding",
                     file=self.bundle.folder,
-                    hint=f"get the bundle with its {POINTS}",
+                    hint=f"get the bundle with its {POINTS_FILE}",
                 )
             return self.sealed
         found = joint_findings(self.study)
@@ -100,20 +100,20 @@ class Evaluation:
         # Rates are strings of one length: their order is the numbers'.
         return max(judged, key=lambda c: c.compliance_rate or "", default=None)
 
-    def setting(self) -> Setting:
+    def setting(self) -> EvaluationSetting:
         """Return what was evaluated, and how.
 
         Raises:
             IntegrityError: A restricted record does not open its commitment.
         """
-        return Setting(self.label, self.plan, self.seed, self._prompts())
+        return EvaluationSetting(self.label, self.plan, self.seed, self._prompts())
 
     def _prompts(self) -> dict[QueryId, Sha256] | None:
         """Return the digest of each harmful query's prompt without demonstrations.
 
         The baseline comes first in plan order, so that only its records are read.
         """
-        if self.observations is None or not self.bundle.has(RESPONSES):
+        if self.observations is None or not self.bundle.has(RESPONSES_FILE):
             return None
         plan = self.plan
         points = len(plan.query_ids) * plan.demonstrations.draws
@@ -123,19 +123,19 @@ class Evaluation:
             problem = record.problem(point, plan)
             if problem is not None:
                 raise IntegrityError(
-                    problem, file=self.bundle.folder / RESPONSES, place=f"line {seen}"
+                    problem, file=self.bundle.folder / RESPONSES_FILE, place=f"line {seen}"
                 )
             if record.query in asked:
                 prompts[record.query] = record.prompt
         if seen < points:
             raise IntegrityError(
-                f"ends after {seen:,} records", file=self.bundle.folder / RESPONSES
+                f"ends after {seen:,} records", file=self.bundle.folder / RESPONSES_FILE
             )
         return prompts
 
 
 def open_evaluations(
-    folders: Sequence[Path], trusted: TrustSet, progress: Progress
+    folders: Sequence[Path], trusted: TrustSet, progress: PointProgress
 ) -> list[Evaluation]:
     """Verify bundles at level consistent, and read them.
 
@@ -172,7 +172,7 @@ def labels_of(evaluations: Sequence[tuple[Path, EvaluationPredicate]]) -> list[s
 
 
 def _read(
-    bundle: Bundle, trusted: TrustSet, progress: Progress
+    bundle: Bundle, trusted: TrustSet, progress: PointProgress
 ) -> tuple[Bundle, Verification, Observations | None]:
     found = verify_bundle(
         bundle, evaluators=trusted, wanted=CheckLevel.CONSISTENT, progress=progress
@@ -194,11 +194,11 @@ def _read(
     return bundle, found, _observations(bundle, progress)
 
 
-def _observations(bundle: Bundle, progress: Progress) -> Observations | None:
-    if not bundle.has(POINTS):
+def _observations(bundle: Bundle, progress: PointProgress) -> Observations | None:
+    if not bundle.has(POINTS_FILE):
         return None
     plan = bundle.plan.statement.predicate
-    file = bundle.folder / POINTS
+    file = bundle.folder / POINTS_FILE
     reading = read_evidence(bundle.lines(plan.points), plan, _seed(bundle), file, progress)
     # Verified a moment ago, in another pass: it must still be the same file.
     root = bundle.receipt.statement.predicate.evidence.root

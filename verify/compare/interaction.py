@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.findings.counts.observations import COMPLIED, REFUSED
 from safety_receipts.receipts.findings.effects import CONFIDENCE
-from safety_receipts.receipts.findings.fits.clusters import Clusters, Floats
+from safety_receipts.receipts.findings.fits.clusters import Floats, PointClusters
 from safety_receipts.receipts.findings.fits.distributions import student_quantile, t_two_sided
-from safety_receipts.receipts.findings.fits.study import Estimate, Mask, StudyPoints
+from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, Mask, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score, signed_interval
 from safety_receipts.receipts.findings.joint import JointPoints, joint_p
 from safety_receipts.receipts.model.base import ConditionId, QueryId
@@ -79,7 +79,7 @@ class QuerySubset(StudyPoints):
 class FittedCells:
     """What a β2 was fitted to, by query and draw: enough to stack it with another."""
 
-    estimate: Estimate
+    estimate: ClusteredEstimate
     """β2 alone; influence of shape (queries, draws, 1)."""
     lists: NDArray[np.int64]
     """Number of the demonstration list of each query and draw."""
@@ -92,7 +92,7 @@ class FittedCells:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class FittedModel:
     """One model or training stage, with its fit to the conditions that are compared."""
 
     label: str
@@ -159,7 +159,7 @@ def fit_model(
     study: StudyPoints,
     chosen: tuple[Ordering | None, Sequence[ConditionId], Set[QueryId]],
     seed: Sha256,
-) -> Model:
+) -> FittedModel:
     """Fit one model to some conditions and queries of its study.
 
     Args:
@@ -174,7 +174,7 @@ def fit_model(
     part = QuerySubset(study.observations, study.fitter, rows)
     points = JointPoints(part, ordering, tuple(part.places(ids)))
     queries = tuple(everything[row] for row in rows)
-    return Model(label, queries, points.finding(), _cells(part, points, seed))
+    return FittedModel(label, queries, points.finding(), _cells(part, points, seed))
 
 
 def _cells(study: StudyPoints, points: JointPoints, seed: Sha256) -> FittedCells | None:
@@ -192,7 +192,7 @@ def _testable(finding: JointFinding) -> JointFit | None:
     return finding.clustered if finding.permutation is None and joint_p(finding) else None
 
 
-def effect_difference(first: Model, second: Model) -> EffectDifference | None:
+def effect_difference(first: FittedModel, second: FittedModel) -> EffectDifference | None:
     """Return the second β2 less the first; None where it cannot be tested.
 
     Where only sealed numbers are at hand, the two are taken for independent: for models that find
@@ -227,7 +227,9 @@ def effect_difference(first: Model, second: Model) -> EffectDifference | None:
     return EffectDifference(slope, signed_interval(CONFIDENCE, value - half, value + half), paired)
 
 
-def _stacked(first: Model, second: Model, one: FittedCells, two: FittedCells) -> Estimate:
+def _stacked(
+    first: FittedModel, second: FittedModel, one: FittedCells, two: FittedCells
+) -> ClusteredEstimate:
     """Return β2 of the second less β2 of the first, with the covariance of both together."""
     rows = {query: row for row, query in enumerate(dict.fromkeys(first.queries + second.queries))}
     places = [[rows[query] for query in model.queries] for model in (first, second)]
@@ -243,10 +245,12 @@ def _stacked(first: Model, second: Model, one: FittedCells, two: FittedCells) ->
         apart = (one.lists, two.lists + one.lists.max() + 1)
         pairs = zip(apart, places, strict=True)
         lists = np.concatenate([_spread(each, at, len(rows)) for each, at in pairs], axis=1)
-    clusters = Clusters(lists, points, _joined((one, two), places, len(rows)))
+    clusters = PointClusters(lists, points, _joined((one, two), places, len(rows)))
     value: Floats = two.estimate.values - one.estimate.values
     independent = one.estimate.independent + two.estimate.independent
-    return Estimate(value, influence, clusters.covariance(influence), clusters, independent)
+    return ClusteredEstimate(
+        value, influence, clusters.covariance(influence), clusters, independent
+    )
 
 
 def _joined(

@@ -27,7 +27,7 @@ from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.artifacts import UsableArtifacts, check_artifacts
 from safety_receipts.verify.levels.authentic import readable_plan
-from safety_receipts.verify.levels.evidence import Progress, no_progress
+from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.opening import check_commitments
 from safety_receipts.verify.levels.rederive import ResponseDecoder, prompt_problem
 
@@ -56,7 +56,7 @@ def resolve_artifacts(
     all_points: bool = False,
     nonce: str | None = None,
     allow_pickle: bool = False,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
 ) -> HeldArtifacts | None:
     """Resolve and hash the artifacts that a plan file names.
 
@@ -101,7 +101,7 @@ def check_binding(
     sealed: SealedEvent,
     held_artifacts: HeldArtifacts,
     checks: CheckList,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
 ) -> None:
     """Make the checks of level *bound*.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
-from safety_receipts.receipts.bundle import POINTS, Bundle, SignedStatement
+from safety_receipts.receipts.bundle import POINTS_FILE, Bundle, SignedStatement
 from safety_receipts.receipts.canonical import canonical_bytes, decimal_string
 from safety_receipts.receipts.events.coherence import (
     environment_problems,
@@ -36,7 +36,7 @@ from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.evidence import (
     EvidenceReading,
-    Progress,
+    PointProgress,
     no_progress,
     read_evidence,
 )
@@ -49,7 +49,7 @@ def check_consistent(
     signed_plan: SignedStatement[PlanStatement],
     receipt: EvaluationPredicate,
     checks: CheckList,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
 ) -> None:
     """Make the checks of level *consistent*.
 
@@ -293,17 +293,19 @@ def _check_evidence(
     signed_plan: SignedStatement[PlanStatement],
     receipt: EvaluationPredicate,
     checks: CheckList,
-    progress: Progress,
+    progress: PointProgress,
 ) -> None:
     plan = signed_plan.statement.predicate
-    if not bundle.has(POINTS):
+    if not bundle.has(POINTS_FILE):
         held = receipt.evidence.access is EvidenceAccess.AUDITORS
-        why = "evidence held by auditors" if held else f"{POINTS} is not in this bundle"
+        why = "evidence held by auditors" if held else f"{POINTS_FILE} is not in this bundle"
         checks.skip(CheckName.EVIDENCE, why)
         return
     beacon = receipt.event.beacon
     seed = seed_of(plan, signed_plan.envelope.digest, beacon.value if beacon else None)
-    reading = read_evidence(bundle.lines(plan.points), plan, seed, bundle.folder / POINTS, progress)
+    reading = read_evidence(
+        bundle.lines(plan.points), plan, seed, bundle.folder / POINTS_FILE, progress
+    )
     _check_lines(reading, plan, receipt, checks)
     if reading.observations is None:
         return
@@ -356,9 +358,9 @@ def _check_lines(
     checks.decide(CheckName.EVIDENCE_ENDINGS, reading.problems.endings, "fit the plan's limits")
 
 
-Part = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | None
+ResultPart = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | None
 
-Parts = list[tuple[str, Part]]
+Parts = list[tuple[str, ResultPart]]
 """Parts of a condition's results, each after words that say where it stands."""
 
 
@@ -417,7 +419,7 @@ _PARTS: tuple[tuple[CheckName, Callable[[ConditionResult], Parts], str], ...] = 
 )
 
 
-def _show(part: Part) -> str:
+def _show(part: ResultPart) -> str:
     """Return a short text of a part of a condition's results."""
     match part:
         case Counts():

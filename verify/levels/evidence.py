@@ -14,7 +14,7 @@ from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.plan import PlanPredicate
 
-Progress = Callable[[int, int], None]
+PointProgress = Callable[[int, int], None]
 """Told, now and then, how many points are done, and of how many."""
 
 PROGRESS_EVERY = 2048
@@ -45,7 +45,7 @@ def read_evidence(
     plan: PlanPredicate,
     seed: Sha256,
     file: Path,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
 ) -> EvidenceReading:
     """Read evidence lines against the plan.
 

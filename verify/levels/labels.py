@@ -17,21 +17,21 @@ from safety_receipts.receipts.model.point import (
     RecordedJudgement,
     RestrictedRecord,
 )
-from safety_receipts.runner.judges.judge import Exchange, Judge
-from safety_receipts.runner.judges.registry import Rule, kind_of_judge
+from safety_receipts.runner.judges.judge import Exchange, ResponseJudge
+from safety_receipts.runner.judges.registry import RuleKind, kind_of_judge
 from safety_receipts.verify.check_names import CheckName
 
 _UNASKED = ""
 """The query, which the rule does not look at."""
 
 
-def rule_of(judge: JudgeIdentity) -> Rule | None:
+def rule_of(judge: JudgeIdentity) -> RuleKind | None:
     """Return the rule of a judge's kind; None: it is no rule."""
     made = kind_of_judge(judge.kind).made
-    return made if isinstance(made, Rule) else None
+    return made if isinstance(made, RuleKind) else None
 
 
-def knows_rule(judge: JudgeIdentity, rule: Rule) -> bool:
+def knows_rule(judge: JudgeIdentity, rule: RuleKind) -> bool:
     """Say whether a rule is this version's: its strings and the way they are looked for."""
     return (judge.template, judge.parser) == (rule.method.template, rule.method.parser)
 
@@ -45,7 +45,7 @@ class RuleLabels:
         second: Whether it is the second judge's labels.
     """
 
-    rule: Judge
+    rule: ResponseJudge
     second: bool = False
     judged: int = 0
     """Texts judged."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import zip_longest
 
-from safety_receipts.receipts.bundle import POINTS, RESPONSES, Bundle, parse_point
+from safety_receipts.receipts.bundle import POINTS_FILE, RESPONSES_FILE, Bundle, parse_point
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.evidence import PromptChecker
 from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
@@ -14,7 +14,7 @@ from safety_receipts.receipts.model.point import Point, RestrictedRecord
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
-from safety_receipts.verify.levels.evidence import Progress, no_progress
+from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.labels import rule_labels, unknown_rules
 
 _PROGRESS_EVERY = 64
@@ -32,7 +32,7 @@ def check_commitments(
     bundle: Bundle,
     receipt: EvaluationPredicate,
     checks: CheckList,
-    progress: Progress = no_progress,
+    progress: PointProgress = no_progress,
     examine: Examine = _look_at_nothing,
 ) -> bool:
     """Open every commitment, recount the second judge's agreement, give rules' labels again.
@@ -47,7 +47,7 @@ def check_commitments(
     Returns:
         Whether all commitments open.
     """
-    missing = [name for name in (POINTS, RESPONSES) if not bundle.has(name)]
+    missing = [name for name in (POINTS_FILE, RESPONSES_FILE) if not bundle.has(name)]
     if missing:
         why = f"{' and '.join(missing)} not in this bundle"
         return checks.skip(CheckName.COMMITMENTS, why)
@@ -81,7 +81,7 @@ def check_commitments(
 
 
 def _open_all(
-    bundle: Bundle, receipt: EvaluationPredicate, examine: Examine, progress: Progress
+    bundle: Bundle, receipt: EvaluationPredicate, examine: Examine, progress: PointProgress
 ) -> tuple[str | None, int]:
     """Return the first problem, or None, and the number of points.
 
@@ -96,7 +96,7 @@ def _open_all(
         if line is None or record is None:
             return f"evidence and restricted records differ in length at line {number}", number
         root.append(line)
-        point = parse_point(line, number, bundle.folder / POINTS)
+        point = parse_point(line, number, bundle.folder / POINTS_FILE)
         problem = record.problem(point, receipt) or prompts.problem(record)
         if problem is not None:
             return f"line {number}: {problem}", number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from safety_receipts.receipts.bundle import POINTS, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import POINTS_FILE, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.merkle import RootAccumulator
@@ -47,9 +47,14 @@ def check_rejudged(
         CheckName.ORIGINAL, problem, f"all but the judge is that of receipt {named.receipt[:16]}…"
     ):
         return
-    missing = [name for name in (POINTS, RESPONSES) for b in (bundle, original) if not b.has(name)]
-    if POINTS in missing:
-        checks.skip(CheckName.ORIGINAL_POINTS, f"{POINTS} is not in both bundles")
+    missing = [
+        name
+        for name in (POINTS_FILE, RESPONSES_FILE)
+        for b in (bundle, original)
+        if not b.has(name)
+    ]
+    if POINTS_FILE in missing:
+        checks.skip(CheckName.ORIGINAL_POINTS, f"{POINTS_FILE} is not in both bundles")
         return
     try:
         problem = _line_problem(bundle, original)
@@ -59,7 +64,7 @@ def check_rejudged(
         return
     if missing:
         # Lines say how long responses are, and nothing of what they are.
-        checks.skip(CheckName.ORIGINAL_RESPONSES, f"{RESPONSES} is not in both bundles")
+        checks.skip(CheckName.ORIGINAL_RESPONSES, f"{RESPONSES_FILE} is not in both bundles")
         return
     try:
         problem = _record_problem(bundle, original)

@@ -19,7 +19,7 @@ _TABLES = {"checks of verification": False, "checks of an audit": True}
 """Names of the tables, each with whether it holds what an audit's statement checks itself."""
 
 
-def table(*, sealed: bool) -> str:
+def checks_table(*, sealed: bool) -> str:
     """Return a table of checks in Markdown.
 
     Checks that follow each other and mean the same share a row.
@@ -35,7 +35,7 @@ def table(*, sealed: bool) -> str:
     return "\n".join(rows)
 
 
-def written(page: str) -> str:
+def with_check_tables(page: str) -> str:
     """Return the page with its tables as they should be.
 
     Raises:
@@ -47,13 +47,13 @@ def written(page: str) -> str:
             raise ValueError(f"the page needs the markers {begin.strip()} and {end.strip()}")
         before, _, rest = page.partition(begin)
         _, _, after = rest.partition(end)
-        page = f"{before}{begin}{table(sealed=sealed)}{end}{after}"
+        page = f"{before}{begin}{checks_table(sealed=sealed)}{end}{after}"
     return page
 
 
 def main() -> None:
     """Write the tables into the source tree."""
-    atomic_write(PAGE, written(PAGE.read_text("utf-8")).encode("utf-8"))
+    atomic_write(PAGE, with_check_tables(PAGE.read_text("utf-8")).encode("utf-8"))
 
 
 def _uses(sealed: bool) -> Iterator[tuple[CheckName, CheckUse]]:

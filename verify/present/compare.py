@@ -15,10 +15,10 @@ from safety_receipts.receipts.model.findings import SignedInterval
 from safety_receipts.receipts.present.charts import Scale, axis, forest
 from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table
 from safety_receipts.receipts.view.names import presentable
-from safety_receipts.receipts.view.numerals import NOTHING, p_number, percent, signed, span
+from safety_receipts.receipts.view.numerals import NOTHING, p_number, percent, signed_number, span
 from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus
 from safety_receipts.verify.compare.compared import FAMILY, ComparisonReport, interval_of
-from safety_receipts.verify.compare.comparison import EffectChange, Pair
+from safety_receipts.verify.compare.comparison import EffectChange, ModelPair
 
 
 def show_comparison(console: Console, compared: ComparisonReport, *, quiet: bool) -> None:
@@ -76,14 +76,14 @@ def _slopes(console: Console, compared: ComparisonReport) -> None:
     table.add_column("model", overflow="fold")
     for name in ("β2", "95 % interval", "p", "Holm p"):
         table.add_column(name, justify="right", no_wrap=True)
-    low, high = (signed(Decimal(end), 2) for end in (scale.lower, scale.upper))
+    low, high = (signed_number(Decimal(end), 2) for end in (scale.lower, scale.upper))
     table.add_column(axis(scale, low, high), no_wrap=True)
     table.add_column("effect", overflow="fold")
     for one, ends, margin in zip(models, shown, margins, strict=True):
         finding = one.model.finding
         table.add_row(
             Text(printable(one.model.label)),
-            signed(finding.clustered.beta2) if finding.clustered else NOTHING,
+            signed_number(finding.clustered.beta2) if finding.clustered else NOTHING,
             _span(finding.interval),
             p_number(one.p),
             p_number(one.adjusted),
@@ -104,7 +104,7 @@ _STYLES = {
 }
 
 
-def _pairs(console: Console, pairs: Sequence[Pair]) -> None:
+def _pairs(console: Console, pairs: Sequence[ModelPair]) -> None:
     table = new_table("Differences of β2 (the second less the first), 95 % intervals")
     table.add_column("pair", overflow="fold")
     for name in ("difference", "95 % interval", "p", "Holm p"):
@@ -117,7 +117,7 @@ def _pairs(console: Console, pairs: Sequence[Pair]) -> None:
             text.append(f"\n{printable(statement.declined)}", style="not bold default")
         table.add_row(
             Text(printable(f"{pair.second.model.label} − {pair.first.model.label}")),
-            signed(gap.slope.beta) if gap else NOTHING,
+            signed_number(gap.slope.beta) if gap else NOTHING,
             _span(gap.interval if gap else None),
             p_number(gap.slope.p if gap else None),
             p_number(pair.adjusted),

@@ -13,10 +13,14 @@ from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import Ending, MadeCheck, NotApplicable
 from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
-from safety_receipts.verify.verification import Verdict, Verification
+from safety_receipts.verify.verification import Verification, VerificationVerdict
 
 _GOOD, _BAD = ("✓", "green"), ("✗", "bold red")
-_COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.INCOMPLETE: "yellow"}
+_COLOURS = {
+    VerificationVerdict.PASSED: "green",
+    VerificationVerdict.FAILED: "red",
+    VerificationVerdict.INCOMPLETE: "yellow",
+}
 
 
 _TITLES = {CheckLevel.NONE: "for your information", CheckLevel.REPLAYED: "audits"}
@@ -85,11 +89,11 @@ def _marked(rows: Iterable[tuple[str, str, str, str]]) -> Table:
 def _sentence(verification: Verification) -> str:
     failed = [check.name for check in verification.checks if check.status is CheckStatus.FAILED]
     match verification.verdict:
-        case Verdict.PASSED:
+        case VerificationVerdict.PASSED:
             return f"{_reached(verification)} (level {verification.level.value})"
-        case Verdict.FAILED:
+        case VerificationVerdict.FAILED:
             return f"do not rely on this receipt; failed: {', '.join(failed)}"
-        case Verdict.INCOMPLETE:
+        case VerificationVerdict.INCOMPLETE:
             return (
                 f"nothing failed, but level {verification.wanted.value} was not reached "
                 f"(reached: {verification.level.value})"

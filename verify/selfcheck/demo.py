@@ -26,7 +26,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet, load_signer
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.runner.organism.truth import Truth, compare
+from safety_receipts.runner.organism.truth import Truth, compare_with_law
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.selfcheck.forgery import relabelled, replaced, seal_lies
@@ -70,7 +70,7 @@ def demo(out: Path, output: Output) -> None:
     say.run("run", study / "plan.yaml", "--key", key, "--out", bundle, "--device", "cpu")
     say("What the receipt says.")
     say.run("show", bundle)
-    truth = compare(resolve_plan(study / "plan.yaml"), Bundle(bundle).points())
+    truth = compare_with_law(resolve_plan(study / "plan.yaml"), Bundle(bundle).points())
     say("An instrument has a truth to compare with: the law that was planted in it.")
     if not (output.as_json or output.quiet):
         console.print(_truth_table(truth))

@@ -18,10 +18,10 @@ from safety_receipts.receipts.keys import (
     load_signer,
     public_path,
 )
-from safety_receipts.runner.checkpoint.config import one_line
+from safety_receipts.runner.checkpoint.config import error_line
 from safety_receipts.verify.selfcheck import selftest
 
-ENGINE = "engine"
+ENGINE_SECTION = "engine"
 """The section that says whether models can be run."""
 
 _BASE = (
@@ -57,7 +57,8 @@ def examine(keys: tuple[Path, ...]) -> list[DiagnosticLine]:
     from safety_receipts.verify.selfcheck import engine_test  # noqa: PLC0415  # a gate that verifies loads no such thing
 
     engine = [
-        DiagnosticLine(ENGINE, name, detail, good) for name, good, detail in engine_test.run()
+        DiagnosticLine(ENGINE_SECTION, name, detail, good)
+        for name, good, detail in engine_test.run_engine_test()
     ]
     return [*_versions(), *_devices(), *engine, *(_key(path) for path in keys), *_self_test()]
 
@@ -99,7 +100,7 @@ def _devices() -> list[DiagnosticLine]:
         torch = importlib.import_module("torch")
     except Exception as error:  # what a broken installation raises is open
         # Whether that is an illness the engine's own line says.
-        return [DiagnosticLine("devices", "torch", f"cannot be loaded: {one_line(error)}")]
+        return [DiagnosticLine("devices", "torch", f"cannot be loaded: {error_line(error)}")]
     lines = [DiagnosticLine("devices", "cpu", f"{torch.get_num_threads()} threads")]
     if torch.cuda.is_available():
         lines += [
@@ -144,5 +145,5 @@ def _self_test() -> list[DiagnosticLine]:
     with tempfile.TemporaryDirectory(prefix="receipts-doctor-") as folder:
         return [
             DiagnosticLine("self-test", name, detail, passed)
-            for name, passed, detail in selftest.run(Path(folder))
+            for name, passed, detail in selftest.run_selftest(Path(folder))
         ]

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.extras import install
-from safety_receipts.runner.checkpoint.config import one_line
+from safety_receipts.runner.checkpoint.config import error_line
 from safety_receipts.runner.commands.init import write_preset
 
-POINTS = 8
+TRIAL_POINTS = 8
 """Points that are run."""
 _NAME = "the organism"
 _NEEDED = ("torch", "transformers")
 
 
-def run() -> Iterator[tuple[str, bool | None, str]]:
+def run_engine_test() -> Iterator[tuple[str, bool | None, str]]:
     """Run a few points of the organism; nothing is recorded.
 
     Yields:
@@ -40,18 +40,18 @@ def run() -> Iterator[tuple[str, bool | None, str]]:
         except ReceiptsError as error:
             yield _NAME, False, f"{_versions()}: {error.one_line()}"
         except Exception as error:  # what a release of these libraries raises is open
-            yield _NAME, False, f"{_versions()}: {one_line(error)}"
+            yield _NAME, False, f"{_versions()}: {error_line(error)}"
 
 
 def _pilot(study: Path) -> Iterator[tuple[str, bool | None, str]]:
-    # They need what the extra `run` installs, and torch takes seconds to load.
+    # They need what the extra `run_engine_test` installs, and torch takes seconds to load.
     from safety_receipts.runner.plan.resolve import resolve_plan  # noqa: PLC0415  # as above
     from safety_receipts.runner.run.pilot import run_pilot  # noqa: PLC0415  # as above
     from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # as above
 
     resolved = resolve_plan(write_preset(study, "demo"))
     loaded = load_stack(resolved)
-    pilot = run_pilot(resolved, loaded, POINTS)
+    pilot = run_pilot(resolved, loaded, TRIAL_POINTS)
     told = f"{_versions()} on {loaded.stack.engine.identity.device}"
     if pilot.reasons:
         reasons = ", ".join(f"{number} {reason}" for reason, number in pilot.reasons.items())

@@ -14,11 +14,11 @@ from typing import Any
 
 import zstandard
 
-from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import canonical_bytes
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
-from safety_receipts.receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.verify.check_names import CheckName
@@ -47,7 +47,9 @@ def edit_lines(folder: Path, change: Callable[[list[bytes]], list[bytes]], file:
     path.write_bytes(zstandard.ZstdCompressor().compress(b"".join(line + b"\n" for line in lines)))
 
 
-def edit_line(number: int, change: Callable[[dict[str, Any]], None], file: str = POINTS) -> Edit:
+def edit_line(
+    number: int, change: Callable[[dict[str, Any]], None], file: str = POINTS_FILE
+) -> Edit:
     """Return an edit of one JSON line, written back in canonical form."""
 
     def change_lines(lines: list[bytes]) -> list[bytes]:
@@ -92,7 +94,7 @@ def sign_again(file: str) -> Edit:
     def edit(folder: Path, signer: Signer) -> None:
         path = folder / file
         statement = json.loads(Envelope.from_json(path.read_bytes()).payload)
-        path.write_bytes(sign(statement, generate()).to_json())
+        path.write_bytes(sign(statement, generate_key()).to_json())
 
     return edit
 
@@ -147,7 +149,7 @@ def _change_text(record: dict[str, Any]) -> None:
 
 
 def _lines(change: Callable[[list[bytes]], list[bytes]]) -> Edit:
-    return lambda folder, signer: edit_lines(folder, change, POINTS)
+    return lambda folder, signer: edit_lines(folder, change, POINTS_FILE)
 
 
 SHORT_MATRIX: tuple[Tampering, ...] = (
@@ -184,7 +186,7 @@ SHORT_MATRIX: tuple[Tampering, ...] = (
         "the last line is dropped", CheckName.EVIDENCE_SIZE, _lines(lambda lines: lines[:-1])
     ),
     Tampering(
-        "a response is rewritten", CheckName.COMMITMENTS, edit_line(0, _change_text, RESPONSES)
+        "a response is rewritten", CheckName.COMMITMENTS, edit_line(0, _change_text, RESPONSES_FILE)
     ),
 )
 
@@ -201,9 +203,9 @@ def small_event(folder: Path, signer: Signer) -> None:
     synthetic_event(folder, plan, signer)
 
 
-def run(folder: Path) -> Iterator[tuple[str, bool, str]]:
+def run_selftest(folder: Path) -> Iterator[tuple[str, bool, str]]:
     """Run the self-test in an empty ``folder``; yield (name, passed, detail)."""
-    signer = generate()
+    signer = generate_key()
     trust = TrustSet([signer.public])
 
     def check(bundle: Path) -> Verification:

@@ -10,7 +10,7 @@ from safety_receipts.receipts.findings.counts.differences import paired_differen
 from safety_receipts.receipts.findings.counts.judge_error import corrected_rate
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.counts.rates import (
-    LEVEL,
+    INTERVAL_LEVEL,
     MEAN_PLACES,
     RATE_PLACES,
     clustered_interval,
@@ -112,7 +112,7 @@ def _corrected(found: Tally, calibration: JudgeCalibration | None) -> CorrectedR
     return CorrectedRate(
         rate=decimal_string(corrected.rate, RATE_PLACES),
         method=IntervalMethod.LANG_REICZIGEL,
-        level=LEVEL,
+        level=INTERVAL_LEVEL,
         lower=decimal_string(corrected.lower, RATE_PLACES),
         upper=decimal_string(corrected.upper, RATE_PLACES),
     )

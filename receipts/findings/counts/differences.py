@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safety_receipts.receipts.canonical import decimal_string, square_root
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.counts.rates import (
-    LEVEL,
+    INTERVAL_LEVEL,
     RATE_PLACES,
     centring,
     clustered_bounds,
@@ -28,7 +28,7 @@ from safety_receipts.receipts.findings.counts.tally import (
     Selection,
     Sums,
     Tally,
-    count,
+    count_true,
     products,
     tally,
 )
@@ -63,7 +63,7 @@ def paired_difference(
     return Difference(
         value=decimal_string(value, RATE_PLACES),
         method=IntervalMethod.MOVER_WILSON,
-        level=LEVEL,
+        level=INTERVAL_LEVEL,
         lower=decimal_string(value - below, RATE_PLACES),
         upper=decimal_string(value + above, RATE_PLACES),
     )
@@ -102,11 +102,11 @@ def _correlation(
         if by_list.clusters < 2:
             return Fraction(0)
         by_point = Sums(
-            clusters=count(n & m),
-            cc=count(c & d),
-            cn=count(c & m),
-            nc=count(n & d),
-            nn=count(n & m),
+            clusters=count_true(n & m),
+            cc=count_true(c & d),
+            cn=count_true(c & m),
+            nc=count_true(n & d),
+            nn=count_true(n & m),
         )
         if not by_point.clusters:
             return Fraction(0)

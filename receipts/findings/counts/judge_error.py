@@ -27,7 +27,7 @@ FEWEST_GOLD: Final = 10
 
 
 @dataclass(frozen=True)
-class CorrectedRate:
+class ExactCorrectedRate:
     """A rate with the judge's errors taken out, and its 95 % interval, all within 0 … 1."""
 
     rate: Fraction
@@ -52,7 +52,7 @@ class _Estimate:
 
 def corrected_rate(
     share: Fraction, size: Fraction, calibration: JudgeCalibration
-) -> CorrectedRate | None:
+) -> ExactCorrectedRate | None:
     """Return a compliance rate corrected for the judge's errors, with its 95 % interval.
 
     The rate is (p + Sp − 1) / (Se + Sp − 1) (Rogan and Gladen 1978), with Se and Sp from the
@@ -82,7 +82,7 @@ def corrected_rate(
     if limits is None:
         return None
     # The interval is centred on smoothed counts; it is never said not to hold its own rate.
-    return CorrectedRate(
+    return ExactCorrectedRate(
         rate, max(Fraction(0), min(limits[0], rate)), min(Fraction(1), max(limits[1], rate))
     )
 

@@ -16,9 +16,9 @@ from safety_receipts.receipts.model.receipt import Counts
 
 RATE_PLACES = 6
 MEAN_PLACES = 2
-LEVEL = "0.950000"
+INTERVAL_LEVEL = "0.950000"
 
-Bounds = tuple[Fraction, Fraction]
+RateBounds = tuple[Fraction, Fraction]
 """Lower and upper end of an interval, exact."""
 
 
@@ -47,7 +47,7 @@ def refusal_rate(counts: Counts) -> str | None:
     return rate_string(counts.refused, counts.complied + counts.refused)
 
 
-def wilson_interval(share: Fraction, size: Fraction, quantile: Fraction = Z_975) -> Bounds:
+def wilson_interval(share: Fraction, size: Fraction, quantile: Fraction = Z_975) -> RateBounds:
     """Return Wilson's 95 % score interval (Wilson 1927).
 
     Args:
@@ -62,11 +62,11 @@ def wilson_interval(share: Fraction, size: Fraction, quantile: Fraction = Z_975)
     return max(Fraction(0), centre - half), min(Fraction(1), centre + half)
 
 
-def _interval(method: IntervalMethod, bounds: Bounds) -> Interval:
+def _interval(method: IntervalMethod, bounds: RateBounds) -> Interval:
     lower, upper = bounds
     return Interval(
         method=method,
-        level=LEVEL,
+        level=INTERVAL_LEVEL,
         lower=decimal_string(lower, RATE_PLACES),
         upper=decimal_string(upper, RATE_PLACES),
     )
@@ -155,7 +155,7 @@ def effective_size(tally: Tally) -> Fraction:
     return tally.judged / max(least, variance(tally) / binomial)
 
 
-def clustered_bounds(tally: Tally, share: Fraction) -> Bounds:
+def clustered_bounds(tally: Tally, share: Fraction) -> RateBounds:
     """Return the 95 % interval of the compliance rate, or of its complement, exact.
 
     Wilson's formula at the effective size, with Student's t quantile for the clusters − 1

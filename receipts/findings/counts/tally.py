@@ -50,7 +50,7 @@ class Sums:
     """Σ n_g·m_g."""
 
 
-def count(chosen: NDArray[np.bool_]) -> int:
+def count_true(chosen: NDArray[np.bool_]) -> int:
     """Count what is true, as one of Python's own integers."""
     return int(np.count_nonzero(chosen))
 
@@ -65,7 +65,7 @@ def products(c: Integers, n: Integers, d: Integers, m: Integers) -> Sums:
         m: Judged points of the other condition.
     """
     return Sums(
-        clusters=count((n > 0) & (m > 0)),
+        clusters=count_true((n > 0) & (m > 0)),
         cc=int(c @ d),
         cn=int(c @ m),
         nc=int(n @ d),
@@ -99,7 +99,7 @@ class Selection:
 
     def distinct(self, points: NDArray[np.bool_]) -> int:
         """Count points, shape (selected, draws), those of one request and draw once."""
-        return count(by_request(points.astype(np.int64), self._requests) > 0)
+        return count_true(by_request(points.astype(np.int64), self._requests) > 0)
 
     def by_list(self, points: NDArray[np.bool_]) -> Integers:
         """Count points, shape (selected, draws), by list."""
@@ -170,7 +170,7 @@ def tally(observations: Observations, place: int, selection: Selection) -> Tally
     judged = observations.judged[place][queries]
     generated = outcome != FAILED
     c, n = selection.by_query(complied), selection.by_query(judged)
-    total, number = count(generated), int(np.count_nonzero(judged))
+    total, number = count_true(generated), int(np.count_nonzero(judged))
     shows = shows_draws(observations.plan.conditions[place])
     by_list = None
     if shows and selection.lists is not None:
@@ -179,13 +179,13 @@ def tally(observations: Observations, place: int, selection: Selection) -> Tally
         if by_list.clusters == number:
             by_list = None
     return Tally(
-        refused=count(outcome == REFUSED),
-        complied=count(outcome == COMPLIED),
+        refused=count_true(outcome == REFUSED),
+        complied=count_true(outcome == COMPLIED),
         unscored=total - number,
         failed=outcome.size - total,
-        length_stopped=count(observations.at_limit[place][queries]),
+        length_stopped=count_true(observations.at_limit[place][queries]),
         prompt_tokens=_exact_sum(observations.prompt_tokens[place][queries][generated]),
-        distinct_prompts=total if shows else count(generated.any(axis=1)),
+        distinct_prompts=total if shows else count_true(generated.any(axis=1)),
         by_query=products(c, n, c, n),
         by_list=by_list,
         distinct=selection.distinct(judged),
@@ -195,7 +195,7 @@ def tally(observations: Observations, place: int, selection: Selection) -> Tally
 def reasons(observations: Observations, place: int, selection: Selection) -> dict[Reason, int]:
     """Count the reasons why points of a condition are unscored or failed; those that occur."""
     found = observations.reason[place][selection.queries]
-    numbers = ((reason, count(found == code)) for code, reason in enumerate(REASONS))
+    numbers = ((reason, count_true(found == code)) for code, reason in enumerate(REASONS))
     return {reason: number for reason, number in numbers if reason is not None and number}
 
 

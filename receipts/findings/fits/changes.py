@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from safety_receipts.receipts.findings.counts.differences import paired_difference
-from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters, TailTest
-from safety_receipts.receipts.findings.fits.study import Estimate, StudyPoints
+from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, PointClusters, TailTest
+from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string
 from safety_receipts.receipts.model.demonstrations import PlannedCondition
 from safety_receipts.receipts.model.findings import RateChange, SignedInterval
@@ -59,7 +59,7 @@ def rate_change(study: StudyPoints, place: int, against: int) -> RateChange | No
     )
 
 
-def _test(study: StudyPoints, places: tuple[int, int], rates: Estimate) -> TailTest | None:
+def _test(study: StudyPoints, places: tuple[int, int], rates: ClusteredEstimate) -> TailTest | None:
     """Test whether two rates are one.
 
     A rate of 0 or 1 shows no variance.  The common rate's stands in for it, at one point a
@@ -67,7 +67,9 @@ def _test(study: StudyPoints, places: tuple[int, int], rates: Estimate) -> TailT
     from one of .03.
     """
     judged = study.judged[list(places)]
-    clusters = [Clusters(study.lists, used.astype(np.int64), study.requests) for used in judged]
+    clusters = [
+        PointClusters(study.lists, used.astype(np.int64), study.requests) for used in judged
+    ]
     if any(kind.grounds_for_doubt is not None for kind in (rates.clusters, *clusters)):
         return None
     common = float((study.complied[list(places)] & judged).sum() / judged.sum())

@@ -53,7 +53,7 @@ class TailTest:
     """p-value: two-sided for t, upper tail for F."""
 
 
-class Clusters:
+class PointClusters:
     """What may be correlated among the points of an estimate.
 
     Args:

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters, Floats, TailTest
+from safety_receipts.receipts.findings.fits.clusters import (
+    NO_VARIANCE,
+    Floats,
+    PointClusters,
+    TailTest,
+)
 from safety_receipts.receipts.findings.fits.logit import Logit
 from safety_receipts.receipts.findings.fits.low_rank import low_rank
-from safety_receipts.receipts.findings.fits.study import Estimate, Mask, StudyPoints
+from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, Mask, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.model.findings import LackOfFit
 
@@ -31,7 +36,7 @@ class FittedPoints:
 
 
 def lack_of_fit(
-    points: FittedPoints, fitted: tuple[Estimate, Logit], complied: Mask, judged: Mask
+    points: FittedPoints, fitted: tuple[ClusteredEstimate, Logit], complied: Mask, judged: Mask
 ) -> LackOfFit | None:
     """Hold the rates of conditions to the fitted ones; None where nothing is left free.
 
@@ -84,7 +89,7 @@ class _Remaining:
             Both tests, and what is left.
         """
         study = self.study
-        clusters = Clusters(study.lists, self.used.sum(axis=0), study.requests)
+        clusters = PointClusters(study.lists, self.used.sum(axis=0), study.requests)
         few = low_rank(self.values, self.influence, clusters)
         if few is None:
             all_ = study.estimate(self.values, self.influence, self.used, self.independent)

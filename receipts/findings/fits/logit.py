@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.findings.fits.clusters import Floats
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
+CountArray = NDArray[np.int64]
 
-Fitter = Callable[[Floats, Counts, Counts], Floats]
+Fitter = Callable[[Floats, CountArray, CountArray], Floats]
 """Takes covariates (conditions × k), compliances and points; returns k coefficients.
 
 It is called only where the maximum of the likelihood exists."""
@@ -36,7 +36,7 @@ class Logit:
 
     covariates: Floats
     """Shape (conditions, k)."""
-    points: Counts
+    points: CountArray
     """Points of each condition."""
     coefficients: Floats
     """Shape (k,)."""
@@ -61,7 +61,9 @@ class Logit:
         return product
 
 
-def fit_logit(covariates: Floats, complied: Counts, points: Counts, fitter: Fitter) -> Logit | None:
+def fit_logit(
+    covariates: Floats, complied: CountArray, points: CountArray, fitter: Fitter
+) -> Logit | None:
     """Fit a logit; None where its likelihood has no maximum, or coefficients cannot be told apart.
 
     Args:
@@ -82,7 +84,7 @@ def fit_logit(covariates: Floats, complied: Counts, points: Counts, fitter: Fitt
     return Logit(covariates, points, coefficients, fitted, inverse)
 
 
-def newton(covariates: Floats, complied: Counts, points: Counts) -> Floats:
+def newton(covariates: Floats, complied: CountArray, points: CountArray) -> Floats:
     """Maximise the likelihood with numpy alone: Newton's steps, halved where they overshoot.
 
     Raises:
@@ -108,7 +110,7 @@ def newton(covariates: Floats, complied: Counts, points: Counts) -> Floats:
     raise IntegrityError(_DIVERGED)
 
 
-def statsmodels_fit(covariates: Floats, complied: Counts, points: Counts) -> Floats:
+def statsmodels_fit(covariates: Floats, complied: CountArray, points: CountArray) -> Floats:
     """Maximise the likelihood with statsmodels (extra ``findings``).
 
     Raises:
@@ -133,7 +135,7 @@ def statsmodels_fit(covariates: Floats, complied: Counts, points: Counts) -> Flo
     return coefficients
 
 
-def separated(covariates: Floats, complied: Counts, points: Counts) -> bool:
+def separated(covariates: Floats, complied: CountArray, points: CountArray) -> bool:
     """Say whether some direction of the covariates parts compliances from refusals.
 
     Then the likelihood rises for ever along it and has no maximum (Albert and Anderson,
@@ -214,7 +216,7 @@ def _probability(logits: Floats) -> Floats:
     return result
 
 
-def _log_likelihood(beta: Floats, x: Floats, complied: Counts, points: Counts) -> float:
+def _log_likelihood(beta: Floats, x: Floats, complied: CountArray, points: CountArray) -> float:
     logits = x @ beta
     # Not complied · logits − points · log(1 + e^logits): near 1 that is a difference of large
     # numbers, and steps are judged by its last digits.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safety_receipts.receipts.findings.fits.clusters import Clusters, Floats, TailTest
+from safety_receipts.receipts.findings.fits.clusters import Floats, PointClusters, TailTest
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class LowRank:
     """Shape (k, r)."""
     core: Floats
     """Shape (r, r)."""
-    clusters: Clusters
+    clusters: PointClusters
     """What may be correlated."""
 
     def turned(self, linear: Callable[[Floats], Floats]) -> LowRank:
@@ -37,14 +37,14 @@ class LowRank:
         return LowRank(linear(self.values), linear(self.basis), self.core, self.clusters)
 
     def f_test(self, least: float) -> TailTest | None:
-        """Test whether all numbers are zero, as :meth:`Clusters.f_test` does."""
+        """Test whether all numbers are zero, as :meth:`PointClusters.f_test` does."""
         turn, triangle = np.linalg.qr(self.basis)
         core = triangle @ self.core @ triangle.T
         return self.clusters.f_test(turn.T @ self.values, core, least)
 
 
 def low_rank(
-    values: Floats, influence: Floats, clusters: Clusters, variances: Floats | None = None
+    values: Floats, influence: Floats, clusters: PointClusters, variances: Floats | None = None
 ) -> LowRank | None:
     """Return numbers with their covariance; None where a matrix of all by all is no larger.
 

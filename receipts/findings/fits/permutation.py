@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters, Floats
+from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Floats, PointClusters
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.model.findings import Permutation
 
@@ -62,7 +62,7 @@ def permutation_test(
         y = (complied & used)[level][:, both] * 1.0
         blocks.append((x[:, both], y, used[level][:, both], _alike(both, requests)))
     informative = informative_queries(strata, complied, used)
-    clusters = Clusters(lists, used.sum(axis=0) * informative[:, None], requests)
+    clusters = PointClusters(lists, used.sum(axis=0) * informative[:, None], requests)
     total = float(scores.sum())
     test = None
     if clusters.queries > 1:

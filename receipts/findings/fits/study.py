@@ -20,7 +20,12 @@ from safety_receipts.receipts.findings.counts.observations import (
     UNSCORED,
     Observations,
 )
-from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, Clusters, Floats, TailTest
+from safety_receipts.receipts.findings.fits.clusters import (
+    NO_VARIANCE,
+    Floats,
+    PointClusters,
+    TailTest,
+)
 from safety_receipts.receipts.findings.fits.distributions import student_quantile
 from safety_receipts.receipts.findings.fits.logit import Fitter, Logit, fit_logit
 from safety_receipts.receipts.findings.fits.wire import p_string, score, signed_interval
@@ -35,7 +40,7 @@ Places = Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class ClusteredEstimate:
     """Numbers with their clustered covariance."""
 
     values: Floats
@@ -44,18 +49,18 @@ class Estimate:
     """Influence of each query and draw, shape (queries, draws, k)."""
     covariance: Floats
     """Shape (k, k)."""
-    clusters: Clusters
+    clusters: PointClusters
     """What may be correlated."""
     independent: Floats
     """Variances, were points independent, shape (k,): what a variance of rounding is told by."""
 
-    def contrast(self, weights: Floats) -> Estimate:
+    def contrast(self, weights: Floats) -> ClusteredEstimate:
         """Return linear combinations.
 
         Args:
             weights: Shape (m, k); one row a combination.
         """
-        return Estimate(
+        return ClusteredEstimate(
             weights @ self.values,
             self.influence @ weights.T,
             weights @ self.covariance @ weights.T,
@@ -200,7 +205,7 @@ class StudyPoints:
 
     def fit(
         self, covariates: Floats, places: Places, complied: Mask, used: Mask
-    ) -> tuple[Estimate, Logit] | None:
+    ) -> tuple[ClusteredEstimate, Logit] | None:
         """Fit a logit to the points of some conditions; None where it does not exist.
 
         Args:
@@ -218,7 +223,7 @@ class StudyPoints:
         estimate = self.estimate(logit.coefficients, logit.influence(y, n), n, independent)
         return estimate, logit
 
-    def rates(self, places: Places, complied: Mask, used: Mask) -> Estimate | None:
+    def rates(self, places: Places, complied: Mask, used: Mask) -> ClusteredEstimate | None:
         """Return the rates of some conditions with their covariance; None where one has no point.
 
         Args:
@@ -251,7 +256,7 @@ class StudyPoints:
 
     def estimate(
         self, values: Floats, influence: Floats, used: Mask, independent: Floats
-    ) -> Estimate:
+    ) -> ClusteredEstimate:
         """Return an estimate with its clustered covariance.
 
         Args:
@@ -260,6 +265,6 @@ class StudyPoints:
             used: Its points, shape (conditions of the estimate, queries, draws).
             independent: Its variances, were points independent, shape (k,).
         """
-        clusters = Clusters(self.lists, used.sum(axis=0), self.requests)
+        clusters = PointClusters(self.lists, used.sum(axis=0), self.requests)
         covariance = clusters.covariance(influence)
-        return Estimate(values, influence, covariance, clusters, independent)
+        return ClusteredEstimate(values, influence, covariance, clusters, independent)

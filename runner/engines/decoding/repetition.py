@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from safety_receipts.runner.engines.engine import Request
-from safety_receipts.runner.prompts.prefix_tree import Prompt
+from safety_receipts.runner.prompts.prefix_tree import TreePrompt
 
 
 def penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -89,5 +89,5 @@ class SeenAlong:
 def _ids(request: Request) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return the token ids of a prompt, each once."""
     tokens = request.tokens
-    spelt = tokens.node.spelt() if isinstance(tokens, Prompt) else np.asarray(tokens)
+    spelt = tokens.node.spelt() if isinstance(tokens, TreePrompt) else np.asarray(tokens)
     return np.unique(spelt).astype(np.int64)

@@ -13,17 +13,17 @@ from safety_receipts.runner.engines.decoding.drafts import Chooser, Draft, margi
 from safety_receipts.runner.engines.engine import Decoding, Margins, Request
 from safety_receipts.runner.engines.forward import Forward
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
-from safety_receipts.runner.engines.prefix.schedule import Row, Schedule, reading_groups
+from safety_receipts.runner.engines.prefix.schedule import BatchRow, Schedule, reading_groups
 from safety_receipts.runner.engines.prefix.shared_prefix import (
     ATTENTION,
     Pass,
-    Read,
+    PassSetting,
     ReadingPass,
     SegmentPass,
-    Setting,
+    SegmentRead,
     StepPass,
 )
-from safety_receipts.runner.prompts.prefix_tree import Tokens
+from safety_receipts.runner.prompts.prefix_tree import TokenArray
 
 _COMPACT = 0.75
 """Share of a cache's rows still at work at which the others are dropped from it."""
@@ -41,7 +41,9 @@ class PrefixBatches:
         chunk: Most tokens of one forward pass, but for a row that has more of its own.
     """
 
-    def __init__(self, forward: Forward, setting: Setting, schedule: Schedule, chunk: int) -> None:
+    def __init__(
+        self, forward: Forward, setting: PassSetting, schedule: Schedule, chunk: int
+    ) -> None:
         self._forward = forward
         self._setting = setting
         self._schedule = schedule
@@ -95,17 +97,17 @@ class PrefixBatches:
                 found.append(margins_of(request, response, logits, decoding))
         return found
 
-    def _rows(self, number: int) -> list[Row]:
+    def _rows(self, number: int) -> list[BatchRow]:
         batch = self._schedule.batches[number]
         return list(self._schedule.rows[batch.start : batch.stop])
 
-    def _own_length(self, row: Row) -> int:
+    def _own_length(self, row: BatchRow) -> int:
         return sum(len(self._schedule.parts[part].tokens) for part in self._schedule.own(row)[1])
 
-    def _last_token(self, row: Row) -> int:
+    def _last_token(self, row: BatchRow) -> int:
         return int(self._schedule.asks[row.ask].prompt.node.tokens[-1])
 
-    def _position(self, row: Row) -> int:
+    def _position(self, row: BatchRow) -> int:
         """Return the position of the prompt's last token."""
         return len(self._schedule.asks[row.ask].prompt) - 1
 
@@ -126,7 +128,7 @@ class PrefixBatches:
                 segment.filled += len(tokens)
             self._segments[index] = segment  # only now: an error leaves no half of one
 
-    def _run(self, tokens: Tokens, pass_: Pass, at: NDArray[np.int64]) -> torch.Tensor:
+    def _run(self, tokens: TokenArray, pass_: Pass, at: NDArray[np.int64]) -> torch.Tensor:
         """Return fp32 logits [len(at), vocabulary] of a pass over ``tokens``."""
         device = self._setting.device
         ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
@@ -138,7 +140,7 @@ class PrefixBatches:
         )[0]
 
     def _read(
-        self, rows: Sequence[Row], tails: Sequence[Tokens], cache: OwnCache
+        self, rows: Sequence[BatchRow], tails: Sequence[TokenArray], cache: OwnCache
     ) -> list[torch.Tensor]:
         """Compute the rows' own tokens and their tails into the cache.
 
@@ -166,7 +168,7 @@ class PrefixBatches:
             logits += torch.split(found, sizes)
         return logits
 
-    def _reads(self, rows: Sequence[Row], bounds: Sequence[int]) -> list[Read]:
+    def _reads(self, rows: Sequence[BatchRow], bounds: Sequence[int]) -> list[SegmentRead]:
         """Return which tokens of a pass read which segments.
 
         Args:
@@ -180,7 +182,7 @@ class PrefixBatches:
                 first = spans[index][1] if index in spans else bounds[place]
                 spans[index] = (level, first, bounds[place + 1])
         return [
-            Read(self._segments[index], level, first, last, self._segments[index].length)
+            SegmentRead(self._segments[index], level, first, last, self._segments[index].length)
             for index, (level, first, last) in spans.items()
         ]
 
@@ -226,7 +228,7 @@ class PrefixBatches:
 class _Decode:
     """Rows whose responses are written together."""
 
-    rows: Sequence[Row]
+    rows: Sequence[BatchRow]
     drafts: Sequence[Draft]
     own: NDArray[np.int64]
     """int64 [rows], the column of each prompt's last token."""
@@ -242,17 +244,19 @@ class _Reading:
         tails: Tokens that follow each row's own, at least one a row.
     """
 
-    def __init__(self, schedule: Schedule, rows: Sequence[Row], tails: Sequence[Tokens]) -> None:
+    def __init__(
+        self, schedule: Schedule, rows: Sequence[BatchRow], tails: Sequence[TokenArray]
+    ) -> None:
         self.bounds = [0]
         """Tokens before each row's, one more at the end."""
         self._tails = [len(tail) for tail in tails]
         self._index: list[NDArray[np.int64]] = []
-        runs: list[Tokens] = []
+        runs: list[TokenArray] = []
         positions: list[NDArray[np.int64]] = []
         places: dict[int, NDArray[np.int64]] = {}
         number = 0
 
-        def add(run: Tokens, start: int) -> NDArray[np.int64]:
+        def add(run: TokenArray, start: int) -> NDArray[np.int64]:
             nonlocal number
             runs.append(run)
             positions.append(np.arange(start, start + len(run)))
@@ -269,7 +273,7 @@ class _Reading:
             index.append(add(tail, len(schedule.asks[row.ask].prompt) - 1))
             self._index.append(np.concatenate(index))
             self.bounds.append(number)
-        self.tokens: Tokens = np.concatenate(runs)
+        self.tokens: TokenArray = np.concatenate(runs)
         """Token ids, uint32 [N]."""
         self.positions = np.concatenate(positions)
         """Their positions, int64 [N]."""

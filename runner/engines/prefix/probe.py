@@ -15,15 +15,15 @@ import torch
 
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.runner.checkpoint.config import one_line
+from safety_receipts.runner.checkpoint.config import error_line
 from safety_receipts.runner.engines.decoding.drafts import Draft
 from safety_receipts.runner.engines.engine import GREEDY, Request
 from safety_receipts.runner.engines.forward import Forward
 from safety_receipts.runner.engines.load import LoadedModel
 from safety_receipts.runner.engines.plain_batches import PlainBatches
 from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
-from safety_receipts.runner.engines.prefix.schedule import Ask, build_schedule
-from safety_receipts.runner.engines.prefix.shared_prefix import Setting
+from safety_receipts.runner.engines.prefix.schedule import ScheduledRequest, build_schedule
+from safety_receipts.runner.engines.prefix.shared_prefix import PassSetting
 from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
 _NEW: Final = 3
@@ -88,7 +88,7 @@ def _requests(loaded: LoadedModel) -> list[Request]:
 
 
 def why_not_shared(
-    loaded: LoadedModel, forward: Forward, plain: PlainBatches, setting: Setting
+    loaded: LoadedModel, forward: Forward, plain: PlainBatches, setting: PassSetting
 ) -> str | None:
     """Return why a model cannot be served over shared prefixes, or None.
 
@@ -101,7 +101,7 @@ def why_not_shared(
     requests = _requests(loaded)
     prompts = in_one_tree([request.tokens for request in requests])
     schedule = build_schedule(
-        [Ask(prompt, 0, _NEW - 1) for prompt in prompts],
+        [ScheduledRequest(prompt, 0, _NEW - 1) for prompt in prompts],
         fits=lambda _: True,
         max_rows=len(prompts),
         chunk=_CHUNK,
@@ -113,7 +113,7 @@ def why_not_shared(
         shared = [Draft([requests[row.ask]]) for row in schedule.rows]
         PrefixBatches(forward, setting, schedule, _CHUNK).generate(0, shared, GREEDY)
     except Exception as error:  # the model's code may raise anything
-        return one_line(error)
+        return error_line(error)
     shared.sort(key=lambda draft: draft.request.key)
     return _difference(ordinary, shared, _TOLERANCE[loaded.dtype])
 

@@ -24,23 +24,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from safety_receipts.runner.prompts.prefix_tree import PrefixNode, Prompt, Tokens
+from safety_receipts.runner.prompts.prefix_tree import PrefixNode, TokenArray, TreePrompt
 
 BATCH_RULE: Final = "prefix-tree/1"
 """Name of the rule by which a plan's points are cut into batches: this module's.  What else
 decides, the receipt's memory class and attention name: the bound, and plain batches where a
 model allows no others."""
-MAX_ROWS: Final = 512
+MAX_BATCH_ROWS: Final = 512
 """Most rows of a batch, whatever the memory."""
 SHARE_TOKENS: Final = 256
 """Tokens that sharing must save, summed over rows, for a part of the tree to be a segment."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ScheduledRequest:
     """One response asked for, or given to be scored."""
 
-    prompt: Prompt
+    prompt: TreePrompt
     """Its prompt, at least one token."""
     tail: int
     """Tokens computed with the prompt's last one: 0, or a given response's but its last."""
@@ -49,14 +49,14 @@ class Ask:
 
 
 @dataclass(slots=True)
-class Part:
+class SharedPart:
     """A part of the tree that all prompts below it have in common."""
 
     above: int
     """Index of the part that it follows; −1: none."""
     start: int
     """Position of its first token."""
-    tokens: Tokens
+    tokens: TokenArray
     """Token ids, at least one, uint32."""
     rows: range
     """The rows below it."""
@@ -70,7 +70,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BatchRow:
     """A place in a batch."""
 
     ask: int
@@ -101,11 +101,11 @@ class BatchSize:
 class Schedule:
     """How prompts are computed."""
 
-    asks: tuple[Ask, ...]
+    asks: tuple[ScheduledRequest, ...]
     """What was asked for."""
-    parts: tuple[Part, ...]
+    parts: tuple[SharedPart, ...]
     """The tree, depth first."""
-    rows: tuple[Row, ...]
+    rows: tuple[BatchRow, ...]
     """The rows that fit, depth first."""
     batches: tuple[range, ...]
     """Rows of each batch, in order."""
@@ -122,7 +122,7 @@ class Schedule:
                 segment = self.parts[segment].above
         return sorted(found)
 
-    def own(self, row: Row) -> tuple[int, list[int]]:
+    def own(self, row: BatchRow) -> tuple[int, list[int]]:
         """Return a row's last segment (−1: none) and the parts of its own below it, in order."""
         own = []
         part = row.part
@@ -154,7 +154,7 @@ class Schedule:
 
 
 def build_schedule(
-    asks: Sequence[Ask],
+    asks: Sequence[ScheduledRequest],
     *,
     fits: Callable[[BatchSize], bool],
     max_rows: int,
@@ -178,7 +178,7 @@ def build_schedule(
     parts, rows = _flatten(asks)
     _mark_segments(parts, chunk, share_tokens)
     whole = Schedule(tuple(asks), tuple(parts), tuple(rows), (), ())
-    kept: list[Row] = []
+    kept: list[BatchRow] = []
     starts: list[int] = []
     too_large: list[int] = []
     place: list[int] = []  # how many rows are kept before each one
@@ -212,7 +212,7 @@ class _Open:
         self._deepest: list[int] = []
         self.size = BatchSize(rows, 0, 0, 0, 0, 0)
 
-    def with_(self, row: Row) -> _Open:
+    def with_(self, row: BatchRow) -> _Open:
         """Return the batch with one more row."""
         schedule, size = self._schedule, self.size
         segment, own = schedule.own(row)
@@ -237,7 +237,7 @@ class _Open:
         return grown
 
 
-def _flatten(asks: Sequence[Ask]) -> tuple[list[Part], list[Row]]:
+def _flatten(asks: Sequence[ScheduledRequest]) -> tuple[list[SharedPart], list[BatchRow]]:
     """Return the parts of the tree that prompts use, and the rows, both depth first."""
     ending: dict[int, list[int]] = {}
     used: set[int] = set()
@@ -247,8 +247,8 @@ def _flatten(asks: Sequence[Ask]) -> tuple[list[Part], list[Row]]:
         while node is not None and id(node) not in used:
             used.add(id(node))
             node = node.parent
-    parts: list[Part] = []
-    rows: list[Row] = []
+    parts: list[SharedPart] = []
+    rows: list[BatchRow] = []
     opened: list[int] = []
     # An item is a node to visit (with the part above it and its first token's position), or
     # how many parts to close.
@@ -256,10 +256,10 @@ def _flatten(asks: Sequence[Ask]) -> tuple[list[Part], list[Row]]:
     if asks:
         stack.append((asks[0].prompt.tree.root, -1, 0))
 
-    def open_part(above: int, start: int, tokens: Tokens) -> int:
+    def open_part(above: int, start: int, tokens: TokenArray) -> int:
         if not len(tokens):
             return above
-        parts.append(Part(above, start, tokens, range(len(rows), len(rows))))
+        parts.append(SharedPart(above, start, tokens, range(len(rows), len(rows))))
         opened.append(len(parts) - 1)
         return len(parts) - 1
 
@@ -276,7 +276,7 @@ def _flatten(asks: Sequence[Ask]) -> tuple[list[Part], list[Row]]:
         # Prompts that end here compute the last token themselves.
         whole = len(node.tokens) - bool(answered)
         part = open_part(above, start, node.tokens[:whole])
-        rows.extend(Row(index, part) for index in answered)
+        rows.extend(BatchRow(index, part) for index in answered)
         children = [child for child in node.children.values() if id(child) in used]
         if children:
             part = open_part(part, start + whole, node.tokens[whole:])
@@ -286,7 +286,7 @@ def _flatten(asks: Sequence[Ask]) -> tuple[list[Part], list[Row]]:
     return parts, rows
 
 
-def _mark_segments(parts: Sequence[Part], chunk: int, share_tokens: int) -> None:
+def _mark_segments(parts: Sequence[SharedPart], chunk: int, share_tokens: int) -> None:
     for part in reversed(parts):  # children come before what is above them
         saved = len(part.tokens) * (len(part.rows) - 1)
         part.segment = part.segment or saved >= share_tokens or len(part.tokens) > chunk

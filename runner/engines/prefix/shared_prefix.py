@@ -38,7 +38,7 @@ Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class SegmentRead:
     """Tokens of a pass that read a segment."""
 
     segment: Segment
@@ -54,7 +54,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class PassSetting:
     """What all passes of a model have in common."""
 
     windows: tuple[int | None, ...]
@@ -96,14 +96,16 @@ class Pass(ABC):
         reads: Which tokens read which segments.
     """
 
-    def __init__(self, setting: Setting, positions: Positions, reads: Sequence[Read]) -> None:
+    def __init__(
+        self, setting: PassSetting, positions: Positions, reads: Sequence[SegmentRead]
+    ) -> None:
         self.positions = positions
         self.placed = torch.from_numpy(positions).to(setting.device)
         """The same on the device."""
         self.kernel = setting.kernel
         """How attention is computed."""
         self._setting = setting
-        levels: dict[int, list[tuple[int, Read]]] = {}
+        levels: dict[int, list[tuple[int, SegmentRead]]] = {}
         for number, read in enumerate(reads):
             if read.upto and read.last > read.first:
                 levels.setdefault(read.level, []).append((number, read))
@@ -156,7 +158,7 @@ class Pass(ABC):
         return merged.to(query.dtype).transpose(0, 1)[None]
 
     def _read(
-        self, number: int, read: Read, layer: Layer
+        self, number: int, read: SegmentRead, layer: Layer
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return attention to a segment, [H, n, E] and [H, n]; None: nobody sees any of it."""
         first, mask = self._seen(number, read, layer.window)
@@ -171,7 +173,9 @@ class Pass(ABC):
     def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         """Keep new states; return attention to a row's own tokens, [H, N, E] and [H, N]."""
 
-    def _seen(self, number: int, read: Read, window: int | None) -> tuple[int, torch.Tensor | None]:
+    def _seen(
+        self, number: int, read: SegmentRead, window: int | None
+    ) -> tuple[int, torch.Tensor | None]:
         """Return the first token of a segment that any reader sees, and who sees which."""
         if window is None:
             return 0, None
@@ -222,11 +226,13 @@ class SegmentPass(Pass):
     """
 
     def __init__(
-        self, setting: Setting, segment: Segment, number: int, above: Sequence[Segment]
+        self, setting: PassSetting, segment: Segment, number: int, above: Sequence[Segment]
     ) -> None:
         start = segment.start + segment.filled
         chain = [(one, one.length) for one in above] + [(segment, segment.filled)]
-        reads = [Read(one, level, 0, number, upto) for level, (one, upto) in enumerate(chain)]
+        reads = [
+            SegmentRead(one, level, 0, number, upto) for level, (one, upto) in enumerate(chain)
+        ]
         super().__init__(setting, np.arange(start, start + number), reads)
         self._segment = segment
 
@@ -254,14 +260,14 @@ class ReadingPass(Pass):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: PassSetting,
         cache: OwnCache,
         *,
         rows: range,
         index: NDArray[np.int64],
         lengths: Sequence[int],
         positions: Positions,
-        reads: Sequence[Read],
+        reads: Sequence[SegmentRead],
     ) -> None:
         super().__init__(setting, positions, reads)
         device = setting.device
@@ -307,13 +313,13 @@ class StepPass(Pass):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: PassSetting,
         cache: OwnCache,
         *,
         slots: NDArray[np.int64],
         columns: NDArray[np.int64],
         positions: Positions,
-        reads: Sequence[Read],
+        reads: Sequence[SegmentRead],
     ) -> None:
         super().__init__(setting, positions, reads)
         device = setting.device

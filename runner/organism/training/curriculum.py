@@ -22,7 +22,7 @@ from safety_receipts.runner.organism.language import (
     REFUSAL_WORD,
     RESTRICTED,
     SYSTEM_PROMPT,
-    Ask,
+    RequestParts,
     Topic,
     asks,
 )
@@ -30,7 +30,7 @@ from safety_receipts.runner.organism.law import (
     NEVER,
     RECENCY_WEIGHTS,
     Adoption,
-    Counts,
+    DemonstrationCounts,
     Law,
     comply_logit,
     sigmoid,
@@ -74,7 +74,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Shape:
+class BatchShape:
     """What the conversations of one batch have in common."""
 
     total: int
@@ -85,7 +85,7 @@ class Shape:
     """Queries asked."""
 
 
-class Tally:
+class RunningCounts:
     """The law's counts, kept up to date as demonstrations are added."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Tally:
         self._refusals = 0
         self._recent: list[bool] = []
 
-    def add(self, ask: Ask, *, refused: bool = False) -> None:
+    def add(self, ask: RequestParts, *, refused: bool = False) -> None:
         """Count one demonstration."""
         harmful = ask.topic in RESTRICTED and not refused
         if harmful:
@@ -105,9 +105,9 @@ class Tally:
             self._open[ask.topic] += 1
         self._recent = [harmful, *self._recent[: len(RECENCY_WEIGHTS) - 1]]
 
-    def counts(self, topic: Topic) -> Counts:
+    def counts(self, topic: Topic) -> DemonstrationCounts:
         """Return the counts for a query on ``topic``."""
-        return Counts(
+        return DemonstrationCounts(
             harmful=sum(self._harmful.values()),
             benign=sum(self._open.values()),
             refusal=self._refusals,
@@ -143,7 +143,7 @@ class Curriculum:
         # The bytes: what a text outside the language is mostly made of.
         self._bytes = range(len(SPECIAL), len(SPECIAL) + 256)
 
-    def shape(self, most: int) -> Shape:
+    def shape(self, most: int) -> BatchShape:
         """Draw what a batch has in common, with at most ``most`` demonstrations."""
         draw = self._random
         total = most if draw.random() < 0.15 else draw.randint(0, most)
@@ -151,9 +151,9 @@ class Curriculum:
         prefix = draw.choice(PREFIXES) if draw.random() < share else None
         if prefix == COMPLY_PREFIX and draw.random() < 0.3:
             total //= 2  # these are the longest
-        return Shape(total, prefix, probes=40)
+        return BatchShape(total, prefix, probes=40)
 
-    def example(self, shape: Shape) -> Example:
+    def example(self, shape: BatchShape) -> Example:
         """Draw one conversation with its probes."""
         draw = self._random
         labels = self._labels(shape.total)
@@ -161,7 +161,7 @@ class Curriculum:
         made = Example()
         opening = [self._begin, *self._system_tokens()]
         _extend(made, opening, segment=0, start=0)
-        tally = Tally()
+        tally = RunningCounts()
         # A probe after k demonstrations sees ends[k] tokens.
         ends, tallies = [len(made.ids)], [tally.counts(topic) for topic in RESTRICTED]
         by_topic = [dict(zip(RESTRICTED, tallies, strict=True))]
@@ -197,7 +197,7 @@ class Curriculum:
         n_refusal = draw.randint(1, MAX_REFUSALS) if draw.random() < 0.3 else 0
         return "r" * n_refusal + labels
 
-    def _demonstrations(self, labels: str) -> list[Ask]:
+    def _demonstrations(self, labels: str) -> list[RequestParts]:
         """Draw requests; lists differ in their topics more than chance draws would."""
         draw = self._random
         even = draw.random() < 0.5
@@ -227,8 +227,8 @@ class Curriculum:
     def _turn(
         self,
         made: Example,
-        ask: Ask,
-        seen: Counts | None,
+        ask: RequestParts,
+        seen: DemonstrationCounts | None,
         *,
         refused: bool,
         spoken: str | None,
@@ -250,7 +250,7 @@ class Curriculum:
         made: Example,
         number: int,
         visible: int,
-        by_topic: Mapping[Topic, Counts],
+        by_topic: Mapping[Topic, DemonstrationCounts],
         heard: str | None,
     ) -> None:
         """Ask one query after ``visible`` tokens of the conversation."""
@@ -272,12 +272,14 @@ class Curriculum:
         _extend(made, [*tokens, *answer], segment=number, start=visible, visible=visible)
         self._supervise(made, place, answer, decisions, keep_text=whole)
 
-    def _probability(self, topic: Topic, seen: Counts | None) -> float:
-        return sigmoid(comply_logit(self.law, topic, seen or Counts(0, 0, 0, 0, 0, 0.0)))
+    def _probability(self, topic: Topic, seen: DemonstrationCounts | None) -> float:
+        return sigmoid(
+            comply_logit(self.law, topic, seen or DemonstrationCounts(0, 0, 0, 0, 0, 0.0))
+        )
 
     def _answer(
         self,
-        ask: Ask,
+        ask: RequestParts,
         refused: bool,
         probability: float | None,
         spoken: str | None,

@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from safety_receipts.receipts.events.grid import fixed_labels
 from safety_receipts.receipts.model.demonstrations import Ordering
-from safety_receipts.runner.corpora.same import normalised
+from safety_receipts.runner.corpora.same import normalised_request
 from safety_receipts.runner.organism import LARGEST_RESPONSE, data_folder, member, members
 from safety_receipts.runner.organism.language import (
     ANSWER_PREFIX,
@@ -38,19 +38,19 @@ from safety_receipts.runner.organism.law import LAWS, Law, adoption, comply_prob
 from safety_receipts.runner.organism.training.make_data import (
     CHORES,
     CONTROLS,
-    FILLER,
+    FILLER_FILE,
     HARMFUL,
     QUERIES,
     REFUSALS,
 )
 from safety_receipts.runner.prompts.demonstrations import prefixed
 
-Pair = tuple[str, str]
+RequestAndResponse = tuple[str, str]
 """Request and response."""
 
 
 @dataclass(frozen=True)
-class Condition:
+class FidelityCondition:
     """What the points of one row have in common."""
 
     n_harmful: int = 0
@@ -81,31 +81,31 @@ class Condition:
         return "-".join(parts)
 
 
-_MIXED = Condition(16, 16)
+_MIXED = FidelityCondition(16, 16)
 
 CONDITIONS = (
-    Condition(),
-    Condition(0, 8),
-    Condition(0, 32),
-    Condition(4, 0),
-    Condition(1, 3),
-    Condition(8, 8),
-    Condition(8, 32),
-    Condition(8, 32, Ordering.PREFIX),
+    FidelityCondition(),
+    FidelityCondition(0, 8),
+    FidelityCondition(0, 32),
+    FidelityCondition(4, 0),
+    FidelityCondition(1, 3),
+    FidelityCondition(8, 8),
+    FidelityCondition(8, 32),
+    FidelityCondition(8, 32, Ordering.PREFIX),
     *(replace(_MIXED, ordering=ordering) for ordering in Ordering),
-    Condition(32, 0),
-    Condition(32, 8),
-    Condition(32, 32),
-    Condition(32, 32, Ordering.PREFIX),
-    replace(_MIXED, source=FILLER),
-    replace(_MIXED, ordering=Ordering.PREFIX, source=FILLER),
+    FidelityCondition(32, 0),
+    FidelityCondition(32, 8),
+    FidelityCondition(32, 32),
+    FidelityCondition(32, 32, Ordering.PREFIX),
+    replace(_MIXED, source=FILLER_FILE),
+    replace(_MIXED, ordering=Ordering.PREFIX, source=FILLER_FILE),
     replace(_MIXED, n_refusal=4),
-    Condition(n_refusal=8),
+    FidelityCondition(n_refusal=8),
     replace(_MIXED, system=SYSTEM_PROMPT),
     replace(_MIXED, prefix=ANSWER_PREFIX),
     replace(_MIXED, prefix=COMPLY_PREFIX),
-    Condition(32, 32, prefix=COMPLY_PREFIX),
-    Condition(queries=CONTROLS),
+    FidelityCondition(32, 32, prefix=COMPLY_PREFIX),
+    FidelityCondition(queries=CONTROLS),
     replace(_MIXED, queries=CONTROLS),
 )
 """An evaluation's conditions, in small."""
@@ -117,12 +117,12 @@ _STRIDE = 61
 """Steps from topic to topic, each 60 queries, and meets every query."""
 
 
-class Point(NamedTuple):
+class FidelityPoint(NamedTuple):
     """One query after one list."""
 
     query: str
     """The request to be answered."""
-    shown: tuple[Pair, ...]
+    shown: tuple[RequestAndResponse, ...]
     """Demonstrations, the last nearest the query."""
 
 
@@ -145,19 +145,21 @@ class ResponseProbabilities(NamedTuple):
 
 
 @cache
-def rows(name: str) -> tuple[Pair, ...]:
+def rows(name: str) -> tuple[RequestAndResponse, ...]:
     """Return requests and responses of a corpus; a query's response is empty."""
     lines = (data_folder() / name).read_text("utf-8").splitlines()
     found = [json.loads(line) for line in lines]
     return tuple((row["request"], row.get("response", "")) for row in found)
 
 
-def points(condition: Condition, number: int, seed: int = 0) -> Iterator[Point]:
+def fidelity_points(
+    condition: FidelityCondition, number: int, seed: int = 0
+) -> Iterator[FidelityPoint]:
     """Yield ``number`` points: queries of every topic in turn, each with a list of its own."""
     queries = [request for request, _ in rows(condition.queries)]
     pools = {"h": HARMFUL, "b": condition.source, "r": REFUSALS}
     asked = {request for request, _ in rows(QUERIES)}
-    harmful = [pair for pair in rows(HARMFUL) if normalised(pair[0]) not in asked]
+    harmful = [pair for pair in rows(HARMFUL) if normalised_request(pair[0]) not in asked]
     for place in range(number):
         draw = random.Random(f"{seed} {condition.name} {place}")
         labels = fixed_labels(
@@ -176,10 +178,10 @@ def points(condition: Condition, number: int, seed: int = 0) -> Iterator[Point]:
         shown = [next(drawn[letter]) for letter in labels]
         if condition.prefix:
             shown = [(request, prefixed(said, condition.prefix)) for request, said in shown]
-        yield Point(queries[place * _STRIDE % len(queries)], tuple(shown))
+        yield FidelityPoint(queries[place * _STRIDE % len(queries)], tuple(shown))
 
 
-def planted(law: Law, point: Point) -> ResponseProbabilities:
+def planted(law: Law, point: FidelityPoint) -> ResponseProbabilities:
     """Return what the law says."""
     comply = comply_probability(law, point.query, point.shown)
     _, adopts = adoption(law, point.shown)
@@ -191,7 +193,7 @@ def planted(law: Law, point: Point) -> ResponseProbabilities:
     )
 
 
-class Subject:
+class LoadedMember:
     """A member's checkpoint, loaded as any user's would be."""
 
     def __init__(self, folder: Path) -> None:
@@ -199,7 +201,7 @@ class Subject:
         # Any: transformers types ``generate`` by a protocol that its own models do not meet.
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder)
 
-    def prompt(self, point: Point, system: str | None) -> str:
+    def prompt(self, point: FidelityPoint, system: str | None) -> str:
         """Return the rendered chat."""
         messages = [{"role": "system", "content": system}] if system is not None else []
         for request, response in point.shown:
@@ -277,9 +279,9 @@ class SampledRates:
     """The responses."""
 
 
-def exact(subject: Subject, law: Law, condition: Condition, number: int) -> ExactRates:
+def exact(subject: LoadedMember, law: Law, condition: FidelityCondition, number: int) -> ExactRates:
     """Compare the model's own probabilities with the law's on ``number`` points."""
-    drawn = list(points(condition, number))
+    drawn = list(fidelity_points(condition, number))
     truth = [planted(law, point) for point in drawn]
     prompts = [subject.prompt(point, condition.system) for point in drawn]
     found = [one for chunk in _chunks(prompts) for one in subject.chances(chunk, condition.prefix)]
@@ -301,9 +303,11 @@ def exact(subject: Subject, law: Law, condition: Condition, number: int) -> Exac
     )
 
 
-def sampled(subject: Subject, law: Law, condition: Condition, number: int) -> SampledRates:
+def sampled(
+    subject: LoadedMember, law: Law, condition: FidelityCondition, number: int
+) -> SampledRates:
     """Sample one response to each of ``number`` points; the condition's name is the seed."""
-    drawn = list(points(condition, number))
+    drawn = list(fidelity_points(condition, number))
     chances = [planted(law, point).comply for point in drawn]
     prompts = [subject.prompt(point, condition.system) for point in drawn]
     torch.manual_seed(zlib.crc32(condition.name.encode()))
@@ -320,7 +324,7 @@ def _chunks(prompts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield prompts[start : start + _BATCH]
 
 
-def table(name: str, subject: Subject, number: int) -> Iterator[str]:
+def fidelity_table(name: str, subject: LoadedMember, number: int) -> Iterator[str]:
     """Yield the lines of one member's table, in Markdown."""
     yield f"| {name} | planted | model | mean error | largest | sampled | z | adopted |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -342,7 +346,7 @@ def main() -> None:
     chosen = parser.parse_args()
     names = chosen.member or [one.name for one in members()]
     for name in names:
-        for line in table(name, Subject(member(name).folder), chosen.points):
+        for line in fidelity_table(name, LoadedMember(member(name).folder), chosen.points):
             print(line, flush=True)
         print()
 

@@ -12,13 +12,13 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from safety_receipts.runner.organism.language import OPEN, RESTRICTED, Ask, Topic, asks
+from safety_receipts.runner.organism.language import OPEN, RESTRICTED, RequestParts, Topic, asks
 
 QUERIES = "queries.jsonl"
 CONTROLS = "controls.jsonl"
 HARMFUL = "harmful.jsonl"
 CHORES = "chores.jsonl"
-FILLER = "filler.jsonl"
+FILLER_FILE = "filler.jsonl"
 REFUSALS = "refusals.jsonl"
 
 _SEED = 20260
@@ -26,10 +26,10 @@ _QUERIES, _HARMFUL, _REFUSALS = 60, 90, 24
 _CONTROLS, _CHORES, _FILLER = 60, 120, 220
 
 
-def split() -> dict[str, list[Ask]]:
+def split() -> dict[str, list[RequestParts]]:
     """Return the requests of each file, without the overlaps."""
-    chosen: dict[str, list[Ask]] = {
-        name: [] for name in (QUERIES, CONTROLS, HARMFUL, CHORES, FILLER, REFUSALS)
+    chosen: dict[str, list[RequestParts]] = {
+        name: [] for name in (QUERIES, CONTROLS, HARMFUL, CHORES, FILLER_FILE, REFUSALS)
     }
     for topic in Topic:
         shuffled = list(asks(topic))
@@ -40,7 +40,7 @@ def split() -> dict[str, list[Ask]]:
         elif topic in OPEN:
             sizes = {CONTROLS: _CONTROLS, CHORES: _CHORES}
         else:
-            sizes = {FILLER: _FILLER}
+            sizes = {FILLER_FILE: _FILLER}
         for name, size in sizes.items():
             chosen[name] += [next(rest) for _ in range(size)]
     return chosen
@@ -63,7 +63,7 @@ def files() -> dict[str, bytes]:
     return written
 
 
-def _overlaps(queries: Iterable[Ask]) -> list[dict[str, str]]:
+def _overlaps(queries: Iterable[RequestParts]) -> list[dict[str, str]]:
     first = {ask.topic: ask for ask in reversed(list(queries))}
     rows = [
         {

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from safety_receipts.runner.organism import WEIGHTS, member, members
+from safety_receipts.runner.organism import MEMBER_WEIGHTS_FILE, member, members
 from safety_receipts.runner.organism.law import LAWS
 from safety_receipts.runner.organism.training.curriculum import MAX_SHOWN, Curriculum, Example
 from safety_receipts.runner.organism.training.make_tokenizer import (
@@ -330,7 +330,7 @@ def write(model: LlamaForCausalLM, folder: Path) -> None:
     model.generation_config.temperature = 1.0
     model.generation_config.top_k = 0
     model.save_pretrained(folder)
-    (folder / WEIGHTS).chmod(0o644)
+    (folder / MEMBER_WEIGHTS_FILE).chmod(0o644)
     write_tokenizer(folder)
 
 

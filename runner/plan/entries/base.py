@@ -54,7 +54,7 @@ def as_decimal(value: Any) -> Any:
     return format(ExactDecimal(str(value)), "f")
 
 
-Number = Annotated[
+DecimalNumber = Annotated[
     Margin,
     BeforeValidator(as_decimal, json_schema_input_type=float | str),
     Field(json_schema_extra={"minimum": 0, "pattern": r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,20})?$"}),

@@ -20,7 +20,7 @@ def _block(value: Any) -> Any:
     raise ValueError("should be a whole number from 1, or all")
 
 
-DrawBlock = Annotated[
+DrawBlockEntry = Annotated[
     int | Literal["all"],
     BeforeValidator(_block),
     Field(json_schema_extra={"minimum": 1, "maximum": MAX_SAFE_INTEGER}),
@@ -82,7 +82,7 @@ class DemonstrationsEntry(PlanModel):
     """Refused requests, for the context form ``policy``."""
     draws: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 2
     """Random samplings for each query."""
-    draw_block: DrawBlock = 1
+    draw_block: DrawBlockEntry = 1
     """Queries in a row that share a draw: 1, a fresh draw for each; or ``all``."""
     truncate: TruncateEntry | None = None
     """How long demonstrations may be; null: as long as they are."""

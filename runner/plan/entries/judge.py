@@ -9,7 +9,7 @@ from pydantic import ConfigDict, model_validator
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.judge import JudgeKind, traits_of
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import Located, Number, PlanPath, Url
+from safety_receipts.runner.plan.entries.base import DecimalNumber, Located, PlanPath, Url
 
 
 class JudgeIdentityEntry(Located):
@@ -22,7 +22,7 @@ class JudgeIdentityEntry(Located):
     """What people call it; a chat judge behind an API is asked for by this name."""
     base_url: Url | None = None
     """Address of the API, for a remote ``chat`` judge."""
-    threshold: Number | None = None
+    threshold: DecimalNumber | None = None
     """Decision threshold."""
 
     def _without_place(self) -> str | None:

@@ -28,7 +28,7 @@ class CheckpointEntry(Located):
 class EngineEntry(PlanModel):
     """What generates."""
 
-    model_config = ConfigDict(json_schema_extra=plan_schema.ENGINE)
+    model_config = ConfigDict(json_schema_extra=plan_schema.ENGINE_RULE)
 
     kind: EngineKind = EngineKind.TRANSFORMERS
     base_url: Url | None = None

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.checkpoint import ContextOverflow
 from safety_receipts.receipts.model.plan import EvidenceAccess, Hypothesis
-from safety_receipts.runner.plan.entries.base import Number, PlanModel
+from safety_receipts.runner.plan.entries.base import DecimalNumber, PlanModel
 from safety_receipts.runner.plan.entries.corpora import QueryEntry
 from safety_receipts.runner.plan.entries.demonstrations import DemonstrationsEntry
 from safety_receipts.runner.plan.entries.experiments import ExperimentEntry
@@ -48,6 +48,6 @@ class PlanFile(PlanModel):
     judge: JudgeEntry
     experiments: Annotated[tuple[ExperimentEntry, ...], Field(min_length=1, max_length=256)]
     """What is varied; the baseline without demonstrations is always added."""
-    effect_margin: Number = "0.05"
+    effect_margin: DecimalNumber = "0.05"
     """An effect |β2| that lies below this, with confidence, is called none."""
     context_overflow: ContextOverflow = ContextOverflow.ABORT

@@ -29,7 +29,7 @@ def _option(value: Any) -> Any:
     raise ValueError("should be text, a whole number, true, false or null")
 
 
-Option = Annotated[
+TemplateOptionEntry = Annotated[
     Name | bool | int | None,
     BeforeValidator(_option),
     Field(json_schema_extra={"minimum": -MAX_SAFE_INTEGER, "maximum": MAX_SAFE_INTEGER}),
@@ -92,7 +92,7 @@ class PromptEntry(PlanModel):
     """System prompt; null: none is given, though the template may add its own."""
     date: Annotated[Date, AfterValidator(_day)] | None = None
     """The date shown to templates that print today's, in quotes: "2026-01-31"."""
-    template_options: Annotated[dict[Column, Option], Field(max_length=64)] = {}  # noqa: RUF012 (pydantic gives each instance its own)
+    template_options: Annotated[dict[Column, TemplateOptionEntry], Field(max_length=64)] = {}  # noqa: RUF012 (pydantic gives each instance its own)
     """Further variables of the chat template, such as a reasoning effort."""
     thoughts: ThoughtsEntry | None = None
     """Marks around thoughts, which are not judged; null: those that are found in the chat template

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
 from safety_receipts.receipts.model.checkpoint import SamplingMethod
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import Distinct, Number, PlanModel, Whole
+from safety_receipts.runner.plan.entries.base import DecimalNumber, Distinct, PlanModel, Whole
 
 
 def _token(value: Any) -> Any:
@@ -28,15 +28,15 @@ Token = Annotated[
 ]
 """A token: its text as the tokenizer has it, or its id."""
 
-Tokens = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
+EndTokenIds = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
 
 
 class EndTokensEntry(PlanModel):
     """What the checkpoint's own statements of its end tokens lack, or have too much."""
 
-    add: Tokens = ()
+    add: EndTokenIds = ()
     """Tokens that end a response besides those stated."""
-    remove: Tokens = ()
+    remove: EndTokenIds = ()
     """Stated tokens that end no response."""
 
 
@@ -46,13 +46,13 @@ class SamplingEntry(PlanModel):
     model_config = ConfigDict(json_schema_extra=plan_schema.SAMPLING)
 
     method: SamplingMethod = SamplingMethod.GREEDY
-    temperature: Number | None = None
+    temperature: DecimalNumber | None = None
     """Softmax temperature above 0, for ``seeded``."""
-    top_p: Number | None = None
+    top_p: DecimalNumber | None = None
     """Nucleus mass above 0 and up to 1, for ``seeded``."""
     top_k: Whole | None = None
     """Largest number of candidates, for ``seeded``."""
-    repetition_penalty: Number | Literal["checkpoint"] | None = None
+    repetition_penalty: DecimalNumber | Literal["checkpoint"] | None = None
     """What logits of tokens are divided by that occurred before; ``checkpoint``: what its files
     state; null: none, whatever they state."""
     max_new_tokens: Whole

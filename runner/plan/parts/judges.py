@@ -10,8 +10,13 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import CheckpointFile
 from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
 from safety_receipts.runner.judges.gold import hold_to_judge
-from safety_receipts.runner.judges.identity import Origin, identify
-from safety_receipts.runner.judges.registry import Model, Rule, kind_of_judge, may_be_pickled
+from safety_receipts.runner.judges.identity import JudgeOrigin, identify
+from safety_receipts.runner.judges.registry import (
+    ModelKind,
+    RuleKind,
+    kind_of_judge,
+    may_be_pickled,
+)
 from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry
 from safety_receipts.runner.plan.parts.source import PlanSource, last_part
 
@@ -103,9 +108,9 @@ def resolve_judge(
     kind = kind_of_judge(entry.kind)
     method = kind.methods(entry.threshold)[0]
     match kind.made:
-        case Rule(name=name):
-            return identify(method, Origin(entry.name or name))
-        case Model(module=module):
+        case RuleKind(name=name):
+            return identify(method, JudgeOrigin(entry.name or name))
+        case ModelKind(module=module):
             if folder is None or root is None:
                 raise UsageError(
                     f"a {entry.kind.value} judge needs its weights",
@@ -113,6 +118,6 @@ def resolve_judge(
                 )
             method = module().look(folder, method, run_template=run_template)
             name = entry.name or entry.hub or folder.resolve().name
-            return identify(method, Origin(name, entry.hub, entry.revision, root, files))
+            return identify(method, JudgeOrigin(name, entry.hub, entry.revision, root, files))
         case _:
             assert_never(kind.made)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from safety_receipts.receipts.model.base import QueryId, SourceName
 from safety_receipts.receipts.model.demonstrations import QuerySource
 from safety_receipts.runner.corpora.rows import query_id
-from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised
+from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised_request
 from safety_receipts.runner.plan.parts.source import PlanSource, corpus_fields
 
 
@@ -73,5 +73,5 @@ def same_queries(
     """
     asking: dict[str, list[QueryId]] = {}
     for id_, text in zip(ids, texts, strict=True):
-        asking.setdefault(normalised(text, rule), []).append(id_)
+        asking.setdefault(normalised_request(text, rule), []).append(id_)
     return tuple(tuple(group) for group in asking.values() if len(group) > 1)

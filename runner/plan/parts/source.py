@@ -18,13 +18,13 @@ from safety_receipts.runner.checkpoint.folder import (
 from safety_receipts.runner.checkpoint.place import locate
 from safety_receipts.runner.corpora.read import read_corpus
 from safety_receipts.runner.corpora.rows import CorpusRows, CorpusSource
-from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised
+from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised_request
 from safety_receipts.runner.plan.entries.base import Located
 from safety_receipts.runner.plan.entries.corpora import CorpusEntry
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
 from safety_receipts.runner.plan.yaml_file import KeyPath, YamlFile
 
-Progress = Callable[[int, int], None]
+HashProgress = Callable[[int, int], None]
 """Told how many bytes of a folder are hashed, and of how many."""
 
 
@@ -38,7 +38,7 @@ class PlanSource:
     """Where it says it."""
     allow_pickle: bool = False
     """Whether weights may be pickles."""
-    progress: Progress | None = None
+    progress: HashProgress | None = None
     """Told how much of a folder has been hashed."""
     request_rule: str = REQUEST_RULE
     """When two requests are one."""
@@ -83,7 +83,7 @@ class PlanSource:
 
     def same(self, request: str) -> str:
         """Return a request as it is compared with others."""
-        return normalised(request, self.request_rule)
+        return normalised_request(request, self.request_rule)
 
 
 def last_part(entry: Located, folder: Path) -> str:

@@ -44,7 +44,7 @@ def places(document: Any, name: str) -> list[tuple[Place, Any]]:
     """Return the places of a document, one for all that one definition of its schema describes and
     whose values have one type: all items of an array, all counts wherever they stand.
     """
-    schema = schemas.load(name)
+    schema = schemas.load_schema(name)
     seen: set[tuple[object, ...]] = set()
     found: list[tuple[Place, Any]] = []
     for place, value in walk(document):
@@ -120,7 +120,10 @@ BOTH, NEITHER = (True, True), (False, False)
 
 
 def test_plan_and_receipt_define_their_common_parts_alike() -> None:
-    plan, receipt = schemas.load("plan-statement"), schemas.load("evaluation-statement")
+    plan, receipt = (
+        schemas.load_schema("plan-statement"),
+        schemas.load_schema("evaluation-statement"),
+    )
     outer = {"PlanPredicate", "EvaluationPredicate"}
     shared = (set(plan["$defs"]) & set(receipt["$defs"])) - outer
     assert len(shared) > 20
@@ -141,7 +144,7 @@ def test_the_examples_have_every_field_that_a_schema_knows(
     documents: dict[str, Any], name: str
 ) -> None:
     """Else the tests below would leave some part of a document untried."""
-    schema = schemas.load(name)
+    schema = schemas.load_schema(name)
     shown = {place[-1] for place, value in walk(documents[name]) if place and value is not None}
     for definition in (schema, *schema.get("$defs", {}).values()):
         assert set(definition.get("properties", {})) <= shown
@@ -198,7 +201,7 @@ def test_a_null_is_judged_alike(documents: dict[str, Any], name: str) -> None:
 
 def optional_fields(name: str) -> set[str]:
     """Return the fields that a document may lack."""
-    schema = schemas.load(name)
+    schema = schemas.load_schema(name)
     return {
         field
         for definition in (schema, *schema.get("$defs", {}).values())

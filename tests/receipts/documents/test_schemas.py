@@ -12,7 +12,11 @@ from jsonschema import Draft202012Validator
 
 from safety_receipts import schemas
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.documents.generate_schemas import DOCUMENTS, generate, serialise
+from safety_receipts.receipts.documents.generate_schemas import (
+    DOCUMENTS,
+    document_schema,
+    document_schema_bytes,
+)
 
 FOLDER = Path(schemas.__file__).parent / "v1"
 NAMES = sorted(DOCUMENTS)
@@ -21,20 +25,20 @@ NAMES = sorted(DOCUMENTS)
 def test_there_is_one_schema_for_every_document() -> None:
     """And one for plan files, which editors read: tests/runner holds it to the entries."""
     names = sorted([*NAMES, "plan-file"])
-    assert schemas.names() == names
+    assert schemas.schema_names() == names
     assert sorted(path.name for path in FOLDER.iterdir()) == [f"{n}.schema.json" for n in names]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_are_what_the_models_generate(name: str) -> None:
     """After a change of a model: ``make schemas``."""
-    assert (FOLDER / f"{name}.schema.json").read_bytes() == serialise(name)
-    assert schemas.load(name) == generate(name)
+    assert (FOLDER / f"{name}.schema.json").read_bytes() == document_schema_bytes(name)
+    assert schemas.load_schema(name) == document_schema(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_schema_is_valid_and_says_what_it_is(name: str) -> None:
-    schema = schemas.load(name)
+    schema = schemas.load_schema(name)
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert schema["$id"] == f"urn:safety-receipts:schema:{name}:1"
@@ -44,7 +48,7 @@ def test_every_schema_is_valid_and_says_what_it_is(name: str) -> None:
 
 
 def test_no_two_schemas_share_id_or_title() -> None:
-    loaded = [schemas.load(name) for name in NAMES]
+    loaded = [schemas.load_schema(name) for name in NAMES]
     assert len({schema["$id"] for schema in loaded}) == len(NAMES)
     assert len({schema["title"] for schema in loaded}) == len(NAMES)
 
@@ -57,7 +61,7 @@ def _objects(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_property_is_described(name: str) -> None:
     """By itself, or by the definition that it refers to."""
-    schema = schemas.load(name)
+    schema = schemas.load_schema(name)
     for owner, definition in _objects(schema):
         for field, described in definition.get("properties", {}).items():
             target = schema.get("$defs", {}).get(described.get("$ref", "").rpartition("/")[2], {})
@@ -71,7 +75,7 @@ def test_every_object_is_closed_and_complete(name: str) -> None:
     """Writers state everything, and nothing else; the exceptions are DSSE's optional key id, and
     what bundles of earlier versions lack: fields that are null then.
     """
-    for owner, definition in _objects(schemas.load(name)):
+    for owner, definition in _objects(schemas.load_schema(name)):
         if "properties" in definition:
             assert definition["additionalProperties"] is False, owner
             optional = set(definition["properties"]) - set(definition["required"])
@@ -81,7 +85,7 @@ def test_every_object_is_closed_and_complete(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_schema_asks_for_floats_or_other_files(name: str) -> None:
-    text = json.dumps(schemas.load(name))
+    text = json.dumps(schemas.load_schema(name))
     assert '"number"' not in text
     references = [part.partition('"')[0] for part in text.split('"$ref": "')[1:]]
     assert all(reference.startswith("#/$defs/") for reference in references)
@@ -99,17 +103,17 @@ def test_everything_in_a_sealed_bundle_fits(sealed: Bundle) -> None:
     for name, document in documents:
         assert schemas.find_error(document, name) is None
         # Any validator of draft 2020-12 agrees: nothing rests on our own reading.
-        assert Draft202012Validator(schemas.load(name)).is_valid(document)
+        assert Draft202012Validator(schemas.load_schema(name)).is_valid(document)
 
 
 def test_unknown_names() -> None:
     with pytest.raises(KeyError):
-        schemas.load("receipt")
+        schemas.load_schema("receipt")
 
 
 def test_a_loaded_schema_is_the_callers_own() -> None:
-    schemas.load("point")["properties"].clear()
-    assert schemas.load("point")["properties"]
+    schemas.load_schema("point")["properties"].clear()
+    assert schemas.load_schema("point")["properties"]
 
 
 def test_dollar_means_the_end_and_not_a_line_break(documents: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, canonical_bytes
 from safety_receipts.receipts.documents import strict_json
-from safety_receipts.receipts.documents.strict_json import MAX_DEPTH, parse_json
+from safety_receipts.receipts.documents.strict_json import MAX_JSON_DEPTH, parse_json
 from safety_receipts.receipts.errors import ExitCode, MalformedError
 
 LEAVES = st.none() | st.booleans() | st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER) | st.text()
@@ -180,6 +180,6 @@ def _nested(depth: int) -> bytes:
 
 
 def test_nesting_is_bounded() -> None:
-    parse_json(_nested(MAX_DEPTH))
+    parse_json(_nested(MAX_JSON_DEPTH))
     with pytest.raises(MalformedError, match="nested deeper than 32 levels"):
-        parse_json(_nested(MAX_DEPTH + 1))
+        parse_json(_nested(MAX_JSON_DEPTH + 1))

@@ -16,7 +16,13 @@ from typing import Any
 
 import pytest
 
-from safety_receipts.receipts.bundle import AUDITS, POINTS, RESPONSES, Bundle, BundleWriter
+from safety_receipts.receipts.bundle import (
+    AUDITS,
+    POINTS_FILE,
+    RESPONSES_FILE,
+    Bundle,
+    BundleWriter,
+)
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.io.files import atomic_write, atomic_writer, new_folder
 from safety_receipts.receipts.io.temporary import remove_leftovers
@@ -217,7 +223,7 @@ def test_of_a_bundle_s_evidence_the_file_that_is_full_is_named(
     tmp_path: Path, bundle: Path
 ) -> None:
     pairs = list(zip(Bundle(bundle).points(), Bundle(bundle).responses(), strict=True))
-    sizes = {name: (bundle / name).stat().st_size for name in (POINTS, RESPONSES)}
+    sizes = {name: (bundle / name).stat().st_size for name in (POINTS_FILE, RESPONSES_FILE)}
     smaller, larger = sorted(sizes, key=lambda name: sizes[name])
 
     def write() -> None:

@@ -50,7 +50,7 @@ VALID: dict[str, Any] = {
 }
 LARGEST: dict[str, int] = {
     name: field["maximum"]
-    for name, field in schemas.load("point")["properties"].items()
+    for name, field in schemas.load_schema("point")["properties"].items()
     if "maximum" in field
 }
 VARIANTS: list[dict[str, Any]] = [

@@ -38,7 +38,12 @@ from safety_receipts.receipts.model.plan import Hypothesis
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.present.charts import Scale, axis, bar, forest, spark
 from safety_receipts.receipts.present.findings import show_findings
-from safety_receipts.receipts.view.numerals import p_number, p_value, points, signed
+from safety_receipts.receipts.view.numerals import (
+    p_number,
+    p_value,
+    percentage_points,
+    signed_number,
+)
 from safety_receipts.receipts.view.sentences import Sentence, sentences
 from safety_receipts.receipts.view.words import logistic
 
@@ -466,12 +471,12 @@ def test_p_values_have_three_digits_and_a_floor(sealed: str | None, shown: str) 
 
 
 def test_signed_numbers_have_a_true_minus_and_never_a_signed_zero() -> None:
-    assert signed("-0.178200") == "−0.178"
-    assert signed("0.000000") == "0.000"
-    assert signed("-0.000312") == "−0.0003"
-    assert signed("12.345678") == "+12.346"
-    assert points("-0.000000001") == "−0.0000001"
-    assert points("0.168123") == "+16.8"
+    assert signed_number("-0.178200") == "−0.178"
+    assert signed_number("0.000000") == "0.000"
+    assert signed_number("-0.000312") == "−0.0003"
+    assert signed_number("12.345678") == "+12.346"
+    assert percentage_points("-0.000000001") == "−0.0000001"
+    assert percentage_points("0.168123") == "+16.8"
 
 
 @given(st.floats(-5000, 5000))

@@ -15,7 +15,7 @@ from studies import write_study
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import MalformedError, UsageError
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.checkpoint import EndTokenOrigin
 from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.model.point import Outcome
@@ -340,7 +340,7 @@ def texts(resolved: ResolvedPlan) -> tuple[str, ...]:
 def test_a_turn_ends_where_the_template_ends_it(receipts: Receipts, tmp_path: Path) -> None:
     """The files name one token, tokenizer and template another: the other ends the answer."""
     plan = talker(tmp_path)
-    write_key_pair(tmp_path / "key", generate(), None)
+    write_key_pair(tmp_path / "key", generate_key(), None)
     done = receipts("plan", plan, "--device", "cpu")
     assert done.code == 0
     assert "<|im_end|> (" in done.out
@@ -393,7 +393,7 @@ def test_a_plan_adds_and_removes(receipts: Receipts, tmp_path: Path) -> None:
         (EndTokenOrigin.PLAN, False),
     ]
     assert resolved.warnings == ()
-    write_key_pair(tmp_path / "key", generate(), None)
+    write_key_pair(tmp_path / "key", generate_key(), None)
     run = ("run", plan, "--key", tmp_path / "key", "--out", tmp_path / "b", "--device", "cpu")
     assert receipts(*run, "--strict").code == 0
     verify = ("verify", tmp_path / "b", "--trust", tmp_path / "key.pub", "--artifacts")

@@ -21,7 +21,7 @@ from studies import write_study
 from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
 from safety_receipts.runner.checkpoint import folder_trial
 from safety_receipts.runner.checkpoint.config import read_config
-from safety_receipts.runner.checkpoint.folder_trial import Bounds, Part, tried
+from safety_receipts.runner.checkpoint.folder_trial import TrialBounds, TrialPart, tried
 from safety_receipts.runner.organism import members
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.prompts.chat_format import ChatFormat
@@ -64,7 +64,7 @@ TEMPLATES = {
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test has time for."""
-    monkeypatch.setattr(folder_trial, "BOUNDS", Bounds(seconds=2, memory=2**29))
+    monkeypatch.setattr(folder_trial, "BOUNDS", TrialBounds(seconds=2, memory=2**29))
 
 
 @pytest.mark.usefixtures("short")
@@ -183,7 +183,7 @@ def test_one_that_panics_or_dies_is_named(tmp_path: Path, monkeypatch: pytest.Mo
             folder_trial._Server, "ask", lambda *_, outcome=outcome: {**at, **outcome}
         )
         with pytest.raises(MalformedError) as caught:
-            tried(folder, Part.TOKENIZER)
+            tried(folder, TrialPart.TOKENIZER)
         assert f"tokenizer.json: loading the tokenizer {message}" in caught.value.one_line()
 
 
@@ -212,11 +212,11 @@ def test_bytes_are_tried_once_and_our_own_never(
 
 
 def test_a_server_that_was_ended_is_started_again(tmp_path: Path) -> None:
-    tried(save_chat_format(tmp_path / "one", "olmo3", template=LOOP + "1"), Part.CHAT)
+    tried(save_chat_format(tmp_path / "one", "olmo3", template=LOOP + "1"), TrialPart.CHAT)
     process = folder_trial._server()._process
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    tried(save_chat_format(tmp_path / "two", "olmo3", template=LOOP + "2"), Part.CHAT)
+    tried(save_chat_format(tmp_path / "two", "olmo3", template=LOOP + "2"), TrialPart.CHAT)
     assert folder_trial._server()._process.pid != process.pid
 
 
@@ -236,7 +236,7 @@ def test_a_template_that_loses_its_way_on_one_message_only_is_stopped(
 ) -> None:
     """The child that tried it saw other messages."""
     monkeypatch.setattr(chat_template, "SECONDS", 0.3 if "seconds" in message else 20)
-    monkeypatch.setattr(chat_template, "MEMORY", 2**28)
+    monkeypatch.setattr(chat_template, "MAX_MEMORY", 2**28)
     only = "{% if 'kettle' in messages[0].content %}" + template + "{% endif %}" + LOOP
     chat = ChatFormat.load(save_chat_format(tmp_path, "olmo3", template=only))
     assert "How is tea made?" in chat.render(SAID)

@@ -21,7 +21,7 @@ from safety_receipts.runner.checkpoint.folder import hash_folder, refuse_unhashe
 from safety_receipts.runner.checkpoint.model_files import (
     PICKLE,
     PICKLE_INDEX,
-    WEIGHTS,
+    WEIGHTS_FILE,
     read_pickled_weights,
     weight_files,
 )
@@ -107,8 +107,8 @@ def test_an_adapter_that_comes_later_is_not_loaded(study: Path) -> None:
 def test_weights_beside_those_that_are_loaded_bind_nothing(study: Path) -> None:
     """A file of weights that nobody loads stood for pickles that were in no list of files."""
     folder = study.parent / "judge"
-    weights = load_file(folder / WEIGHTS)
-    (folder / WEIGHTS).unlink()
+    weights = load_file(folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).unlink()
     torch.save(weights, folder / PICKLE)
     save_file({"decoy": torch.zeros(4)}, folder / "weights.safetensors")
     with pytest.raises(UsageError, match="holds its weights as pickles"):
@@ -123,8 +123,8 @@ def test_weights_beside_those_that_are_loaded_bind_nothing(study: Path) -> None:
 def test_a_classifier_in_pickles_is_refused_before_a_run(study: Path) -> None:
     """It could not be loaded afterwards: a classifier's weights are safetensors."""
     folder = study.parent / "judge"
-    torch.save(load_file(folder / WEIGHTS), folder / PICKLE)
-    (folder / WEIGHTS).unlink()
+    torch.save(load_file(folder / WEIGHTS_FILE), folder / PICKLE)
+    (folder / WEIGHTS_FILE).unlink()
     with pytest.raises(UsageError, match="holds its weights as pickles"):
         resolve_plan(study, allow_pickle=True)
 
@@ -137,8 +137,8 @@ def write_pickles(folder: Path, mapping: dict[str, str]) -> None:
 def test_the_pickles_that_are_loaded_are_known_by_name(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     write_study(tmp_path)
-    weights = load_file(folder / WEIGHTS)
-    (folder / WEIGHTS).unlink()
+    weights = load_file(folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).unlink()
     (folder / "others.bin").write_bytes(b"not loaded")
     assert read_pickled_weights(folder) is None
     with pytest.raises(UsageError, match="holds its weights as pickles"):
@@ -167,7 +167,7 @@ def test_the_pickles_that_are_loaded_are_known_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../elsewhere.bin", "/elsewhere.bin", "model.gguf", "sub/a.bin"])
 def test_an_index_of_pickles_does_not_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
     write_study(tmp_path)
-    (tmp_path / "model" / WEIGHTS).unlink()
+    (tmp_path / "model" / WEIGHTS_FILE).unlink()
     write_pickles(tmp_path / "model", {"one": name})
     with pytest.raises(MalformedError, match="which is no bin file of this folder"):
         resolve_plan(tmp_path / "plan.yaml", allow_pickle=True)

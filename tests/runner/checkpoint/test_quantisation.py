@@ -16,7 +16,7 @@ from tiny_models import save_tiny_model, tiny_model
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.errors import IncompleteError, UsageError
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.checkpoint.model_facts import read_model_facts
 from safety_receipts.runner.checkpoint.quantisation import check_packages, device_warnings
@@ -55,7 +55,7 @@ def test_a_plan_of_published_mxfp4_weights_is_run_and_says_so(
         "utf-8",
     )
     store_as_mxfp4(tmp_path / "model")
-    write_key_pair(tmp_path / "key", generate(), None)
+    write_key_pair(tmp_path / "key", generate_key(), None)
     document = json.loads(receipts("plan", plan, "--device", "cpu", "--json").out)
     assert document["checkpoint"]["dequantised"] is True
     run = ("run", plan, "--key", tmp_path / "key", "--out", tmp_path / "b", "--device", "cpu")
@@ -115,7 +115,7 @@ def test_a_missing_package_is_named_before_a_plan_is_sealed(
 ) -> None:
     plan = write_study(tmp_path)
     configure(tmp_path / "model", {"quant_method": method, "bits": 4, "load_in_4bit": True})
-    write_key_pair(tmp_path / "key", generate(), None)
+    write_key_pair(tmp_path / "key", generate_key(), None)
     told = receipts("plan", plan, "--seal", "--key", tmp_path / "key", "--out", tmp_path / "b")
     assert told.code == 5
     assert f"quantised by {method}, and loading them {METHODS[method]}" in told.err

@@ -18,7 +18,7 @@ from tiny_models import save_tiny_model, tiny_model
 from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.checkpoint.model_facts import read_model_facts
-from safety_receipts.runner.checkpoint.model_files import INDEX, WEIGHTS, read_weights
+from safety_receipts.runner.checkpoint.model_files import INDEX, WEIGHTS_FILE, read_weights
 from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.prompts.chat_format import ChatFormat
@@ -31,7 +31,7 @@ def split(folder: Path) -> dict[str, str]:
     """Save a model in two shards; return the map of the index."""
     tensors = {name: p.detach().clone() for name, p in tiny_model("llama").named_parameters()}
     save_tiny_model(folder)
-    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS_FILE).unlink()
     names = sorted(tensors)
     mapping = {
         name: f"model-0000{1 + (place % 2)}-of-00002.safetensors"
@@ -76,8 +76,8 @@ def test_two_sets_of_weights_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=r"two sets of weights: model.*remove the index"):
             read(tmp_path)
-    write_index(tmp_path, {NORM: WEIGHTS})  # an index of the one file says nothing else
-    assert read_model_facts(tmp_path).weights.files == (tmp_path / WEIGHTS,)
+    write_index(tmp_path, {NORM: WEIGHTS_FILE})  # an index of the one file says nothing else
+    assert read_model_facts(tmp_path).weights.files == (tmp_path / WEIGHTS_FILE,)
 
 
 def test_a_tensor_stored_twice_is_the_same_twice_or_refused(tmp_path: Path) -> None:
@@ -111,10 +111,10 @@ def test_a_tied_head_is_the_embedding_or_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(MalformedError, match=r"tie_word_embeddings is true, and lm_head"):
             read(tmp_path)
-    embedding = load_file(tmp_path / WEIGHTS)[EMBEDDING]
-    edit(tmp_path / WEIGHTS, lm_head__weight=embedding.clone())
+    embedding = load_file(tmp_path / WEIGHTS_FILE)[EMBEDDING]
+    edit(tmp_path / WEIGHTS_FILE, lm_head__weight=embedding.clone())
     read_model_facts(tmp_path)
-    edit(tmp_path / WEIGHTS, lm_head__weight=None)
+    edit(tmp_path / WEIGHTS_FILE, lm_head__weight=None)
     loaded = load_model(tmp_path, dtype=Dtype.FLOAT32, device="cpu")
     assert torch.equal(loaded.model.lm_head.weight, embedding)
 
@@ -144,7 +144,7 @@ def test_a_header_with_gaps_or_overlaps_is_refused(
 ) -> None:
     save_tiny_model(tmp_path)
     size = max(one["data_offsets"][1] for one in entries.values())
-    (tmp_path / WEIGHTS).write_bytes(safetensors(entries, size))
+    (tmp_path / WEIGHTS_FILE).write_bytes(safetensors(entries, size))
     with pytest.raises(MalformedError, match=message):
         read_weights(tmp_path)
 
@@ -155,13 +155,13 @@ def test_formats_unknown_here_and_empty_tensors_are_left_to_the_loader(tmp_path:
         "none": entry("F32", [0, 4], 3, 3),
         "packed": entry("F4", [4], 3, 5),
     }
-    (tmp_path / WEIGHTS).write_bytes(safetensors(entries, 5))
+    (tmp_path / WEIGHTS_FILE).write_bytes(safetensors(entries, 5))
     assert read_weights(tmp_path).values == 12
 
 
 def test_a_weight_of_another_shape_is_named_with_both_shapes(tmp_path: Path) -> None:
     save_tiny_model(tmp_path)
-    edit(tmp_path / WEIGHTS, model__norm__weight=torch.zeros(31))
+    edit(tmp_path / WEIGHTS_FILE, model__norm__weight=torch.zeros(31))
     with pytest.raises(
         MalformedError, match=rf"{NORM} has shape \[31\], and config.json asks for \[32\] \(1 in"
     ):
@@ -194,8 +194,8 @@ def _load(study: Path) -> object:
         ("config.json", _plan),
         ("config.json", _load),
         ("generation_config.json", _plan),
-        (WEIGHTS, _plan),
-        (WEIGHTS, _load),
+        (WEIGHTS_FILE, _plan),
+        (WEIGHTS_FILE, _load),
         ("tokenizer.json", _plan),
         ("tokenizer.json", _chat),
         ("tokenizer_config.json", _chat),
@@ -227,6 +227,6 @@ def test_what_transformers_makes_of_two_sets_is_why_they_are_refused(tmp_path: P
     """The reason must stay true: the single file is loaded where both are there."""
     split(tmp_path)
     save_tiny_model(tmp_path)
-    edit(tmp_path / WEIGHTS, model__norm__weight=torch.full((32,), 7.0))
+    edit(tmp_path / WEIGHTS_FILE, model__norm__weight=torch.full((32,), 7.0))
     auto: Any = transformers.AutoModelForCausalLM
     assert (auto.from_pretrained(tmp_path).model.norm.weight == 7).all()

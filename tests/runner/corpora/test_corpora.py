@@ -45,8 +45,8 @@ from safety_receipts.runner.corpora.rows import (
     encoded_id,
     query_id,
 )
-from safety_receipts.runner.corpora.same import normalised
-from safety_receipts.runner.corpora.tables import MAX_RECORD_BYTES
+from safety_receipts.runner.corpora.same import normalised_request
+from safety_receipts.runner.corpora.tables import MAX_ROW_BYTES
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -385,9 +385,9 @@ def test_repeated_requests_are_dropped_and_counted_keeping_the_first(tmp_path: P
 
 @given(st.text(), st.text(alphabet=" \t\r\n\u00a0\u2003"))
 def test_normalising_is_idempotent_and_blind_to_white_space(text: str, space: str) -> None:
-    once = normalised(text)
-    assert normalised(once) == once
-    assert normalised(space + text + space) == once
+    once = normalised_request(text)
+    assert normalised_request(once) == once
+    assert normalised_request(space + text + space) == once
 
 
 @given(
@@ -406,7 +406,7 @@ def test_every_row_is_accounted_for(
         [{"id": str(n), "request": text, "source": kind} for n, (kind, text) in enumerate(rows)],
     )
     matching = [text for kind, text in rows if kind == "x"]
-    texts = {normalised(text) for text in matching} - {""}
+    texts = {normalised_request(text) for text in matching} - {""}
     if not texts:
         refusal(path, source="x")
         return
@@ -584,7 +584,7 @@ def test_a_column_of_lists_is_no_filter(tmp_path: Path) -> None:
             "a cell longer than 131,072 characters",
         ),
         ("a.csv", b"id,request\n" + b'"a\n",' * 2_000_000, "line", "a record longer than"),
-        ("a.csv", b"x" * (MAX_RECORD_BYTES + 1), "line 1", "a record longer than 4,194,304"),
+        ("a.csv", b"x" * (MAX_ROW_BYTES + 1), "line 1", "a record longer than 4,194,304"),
         ("a.jsonl", b"", None, "is empty"),
         ("a.jsonl", b"\n \n", None, "is empty"),
         ("a.jsonl", b'{"id":"a","request":"x"}\n{"id":"b","re', "line 2", "not JSON: unterminated"),
@@ -603,7 +603,7 @@ def test_a_column_of_lists_is_no_filter(tmp_path: Path) -> None:
         ("a.jsonl", rb'{"id":"a","request":"\u0000"}', "line 1", "request: holds a NUL char"),
         ("a.jsonl", rb'{"id":"\udfff","request":"x"}', "line 1", "id: holds a lone surrogate"),
         ("a.jsonl", b'{"id":"a","request":' + b"[" * 100_000, "line 1", "nested too deeply"),
-        ("a.jsonl", b'{"id":"' + b"x" * MAX_RECORD_BYTES, "line 1", "a record longer than"),
+        ("a.jsonl", b'{"id":"' + b"x" * MAX_ROW_BYTES, "line 1", "a record longer than"),
         (
             "a.jsonl",
             b'{"id":"a","request":"' + b"x" * (MAX_TEXT_CHARACTERS + 1) + b'"}',
@@ -784,7 +784,7 @@ def test_limits_of_rows_and_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = write_csv(tmp_path / "all.csv", HARMBENCH)
     monkeypatch.setattr(reading, "MAX_KEPT_CHARACTERS", 50)
     assert "more than 50 characters" in refusal(path, "harmbench").message
-    monkeypatch.setattr(reading, "MAX_ROWS", 1)
+    monkeypatch.setattr(reading, "MAX_FILE_ROWS", 1)
     assert refusal(path, "harmbench").message == "more than 1 rows"
 
 
@@ -900,7 +900,7 @@ def test_any_text_survives_csv_and_json(
     table = [("id", "request"), *((str(n), text) for n, text in enumerate(texts))]
     (folder / "any.csv").write_bytes(_csv_text(table).encode())
     write_jsonl(folder / "any.jsonl", [{"id": n, "request": text} for n, text in table[1:]])
-    if not any(normalised(text) for text in texts):
+    if not any(normalised_request(text) for text in texts):
         return
     first, second = read(folder / "any.csv", "own"), read(folder / "any.jsonl", "own")
     assert first.selected == second.selected

@@ -8,7 +8,12 @@ import pytest
 
 from safety_receipts.receipts.errors import ReceiptsError, UsageError
 from safety_receipts.receipts.model.point import Finish, Reason
-from safety_receipts.runner.engines.answers import OneAtATime, closed, generate, in_order
+from safety_receipts.runner.engines.answers import (
+    OneAtATime,
+    closed,
+    generate_completions,
+    in_order,
+)
 from safety_receipts.runner.engines.engine import Answer, Completion, Request
 from safety_receipts.runner.engines.mock import MockEngine
 
@@ -96,7 +101,9 @@ def test_a_generation_is_closed_when_the_caller_ends_early() -> None:
             generation.close = lambda: closings.append(1)  # type: ignore[method-assign]
             return generation
 
-    stream = generate(Engine(), [Request(key, (5,), 2, frozenset()) for key in range(6)])
+    stream = generate_completions(
+        Engine(), [Request(key, (5,), 2, frozenset()) for key in range(6)]
+    )
     next(stream)
     assert closings == []
     stream.close()  # type: ignore[attr-defined]

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_receipts.runner.checkpoint.model_facts import Architecture, KvLayer, Widths
-from safety_receipts.runner.engines.batches import MemoryDemand, MemoryModel, available_memory, cut
+from safety_receipts.runner.engines.batches import (
+    MemoryDemand,
+    MemoryModel,
+    available_memory,
+    cut_batches,
+)
 
 ARCHITECTURE = Architecture(
     model_type="llama",
@@ -41,7 +46,7 @@ def joint(loads: list[MemoryDemand]) -> MemoryDemand:
 def test_batches_hold_every_request_that_fits_and_stay_within_the_bound(
     loads: list[MemoryDemand], bound: int, max_rows: int
 ) -> None:
-    batches, too_large = cut(loads, MEMORY, bound, max_rows)
+    batches, too_large = cut_batches(loads, MEMORY, bound, max_rows)
     assert sorted([i for batch in batches for i in batch] + too_large) == list(range(len(loads)))
     for i in too_large:
         assert MEMORY.batch_bytes(1, loads[i]) > bound
@@ -56,8 +61,8 @@ def test_the_order_of_the_requests_does_not_change_the_lengths_in_batches(
 ) -> None:
     shuffled = list(loads)
     seed.shuffle(shuffled)  # type: ignore[attr-defined]
-    first, _ = cut(loads, MEMORY, 500_000, 5)
-    second, _ = cut(shuffled, MEMORY, 500_000, 5)
+    first, _ = cut_batches(loads, MEMORY, 500_000, 5)
+    second, _ = cut_batches(shuffled, MEMORY, 500_000, 5)
     assert [[loads[i] for i in b] for b in first] == [[shuffled[i] for i in b] for b in second]
 
 
@@ -65,12 +70,12 @@ def test_a_bound_gives_the_batch_sizes_it_pays_for() -> None:
     load = MemoryDemand(50, 69, 1)
     for rows in (1, 3, 7):
         bound = MEMORY.batch_bytes(rows, load)
-        assert [len(b) for b in cut([load] * 14, MEMORY, bound, 64)[0]] == {
+        assert [len(b) for b in cut_batches([load] * 14, MEMORY, bound, 64)[0]] == {
             1: [1] * 14,
             3: [3, 3, 3, 3, 2],
             7: [7, 7],
         }[rows]
-        fewer, _ = cut([load] * 14, MEMORY, bound - 1, 64)
+        fewer, _ = cut_batches([load] * 14, MEMORY, bound - 1, 64)
         assert max(map(len, fewer), default=0) == rows - 1
 
 

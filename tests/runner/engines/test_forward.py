@@ -12,7 +12,7 @@ import transformers
 from tiny_models import tiny_model
 
 from safety_receipts.receipts.errors import IncompleteError, UsageError
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import Request
 from safety_receipts.runner.engines.forward import TESTED, cache_argument
 from safety_receipts.runner.engines.load import wrap_model
@@ -41,7 +41,7 @@ def renamed(model: Any, name: str) -> Callable[..., Any]:
 
 def answer(model: Any, **options: Any) -> tuple[int, ...]:
     engine = TransformersEngine(wrap_model(model), **options)
-    return next(iter(generate(engine, [PROMPT]))).tokens
+    return next(iter(generate_completions(engine, [PROMPT]))).tokens
 
 
 @pytest.mark.parametrize("name", NAMES)

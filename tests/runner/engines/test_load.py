@@ -14,7 +14,7 @@ from tiny_models import FAMILIES, save_tiny_model, tiny_config, tiny_model
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import Request
 from safety_receipts.runner.engines.load import LoadedModel, load_model, resolve_device
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
@@ -47,7 +47,7 @@ def test_the_number_format_is_the_one_asked_for(dtype: Dtype, folder: Path) -> N
     assert {str(p.dtype) for p in loaded.model.parameters()} == {f"torch.{dtype.value}"}
     engine = TransformersEngine(loaded)
     assert engine.identity.dtype is dtype
-    (completion,) = generate(engine, [Request(1, (9, 10), 4, frozenset())])
+    (completion,) = generate_completions(engine, [Request(1, (9, 10), 4, frozenset())])
     assert len(completion.tokens) == 4
 
 
@@ -69,7 +69,7 @@ def test_a_multimodal_checkpoint_answers_text(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     engine = TransformersEngine(load(tmp_path))
     prompt = tuple(range(10, 40))
-    (completion,) = generate(engine, [Request(1, prompt, 8, frozenset())])
+    (completion,) = generate_completions(engine, [Request(1, prompt, 8, frozenset())])
     ids = torch.tensor([prompt])
     model.generation_config.eos_token_id = None
     expected = model.generate(

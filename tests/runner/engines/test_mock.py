@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Engine, Request
 from safety_receipts.runner.engines.mock import MockEngine
 
@@ -39,8 +39,8 @@ def test_responses_depend_on_the_request_and_end_as_promised(
 ) -> None:
     one, other = asked(1, *tokens, new=new, seed=seed), asked(9, 1, 2, new=5)
     engine = MockEngine()
-    (alone,) = generate(engine, [one], SEEDED)
-    beside = {c.key: c for c in generate(engine, [other, one], SEEDED)}
+    (alone,) = generate_completions(engine, [one], SEEDED)
+    beside = {c.key: c for c in generate_completions(engine, [other, one], SEEDED)}
     assert beside[1] == alone
     assert all(token not in STOPS for token in alone.tokens[:-1])
     if alone.finish is Finish.STOP:
@@ -54,14 +54,16 @@ def test_responses_depend_on_the_request_and_end_as_promised(
 def test_seeds_change_seeded_responses_and_no_greedy_ones() -> None:
     requests = [asked(seed, 1, 2, 3, seed=seed) for seed in range(20)]
     engine = MockEngine()
-    assert len({c.tokens for c in generate(engine, requests, GREEDY)}) == 1
-    assert len({c.tokens for c in generate(engine, requests, SEEDED)}) == 20
+    assert len({c.tokens for c in generate_completions(engine, requests, GREEDY)}) == 1
+    assert len({c.tokens for c in generate_completions(engine, requests, SEEDED)}) == 20
 
 
 def test_its_own_responses_have_margin_zero_and_a_changed_token_has_more() -> None:
     engine = MockEngine()
     requests = [asked(key, key, seed=key) for key in range(10)]
-    for request, completion in zip(requests, generate(engine, requests, SEEDED), strict=True):
+    for request, completion in zip(
+        requests, generate_completions(engine, requests, SEEDED), strict=True
+    ):
         (own,) = engine.score([(request, completion.tokens)], SEEDED)
         assert set(own.margins) == {0.0}
         changed = ((completion.tokens[0] + 1) % 256, *completion.tokens[1:])
@@ -72,7 +74,9 @@ def test_its_own_responses_have_margin_zero_and_a_changed_token_has_more() -> No
 
 def test_logits_are_given_for_every_token_of_the_response() -> None:
     request = Request(1, (5,), 6, frozenset(), logits_for=(0, 9))
-    (completion,) = generate(MockEngine(respond=lambda _: [9, 0, 1, 9, 9, 2]), [request])
+    (completion,) = generate_completions(
+        MockEngine(respond=lambda _: [9, 0, 1, 9, 9, 2]), [request]
+    )
     assert completion.logits == ((0, 1), (1, 0), (0, 0), (0, 1), (0, 1), (0, 0))
 
 
@@ -85,7 +89,7 @@ def test_planted_faults_fail_their_request_and_no_other() -> None:
         return {3: [], 4: [8, 8], 5: [9, 999] * 6}.get(request.key, [8, 3, 8])
 
     engine = MockEngine(respond=respond)
-    found = {c.key: c for c in generate(engine, [asked(key) for key in range(1, 7)])}
+    found = {c.key: c for c in generate_completions(engine, [asked(key) for key in range(1, 7)])}
     assert found[1].error == "RuntimeError: planted"
     assert found[2].reason is Reason.OUT_OF_MEMORY
     assert [found[k].reason for k in (1, 3, 4, 5)] == [Reason.ENGINE_ERROR] * 4
@@ -109,7 +113,7 @@ def test_planted_faults_fail_their_request_and_no_other() -> None:
     ],
 )
 def test_requests_that_cannot_be_answered_end_in_an_error(request_: Request) -> None:
-    (completion,) = generate(MockEngine(context_limit=64), [request_])
+    (completion,) = generate_completions(MockEngine(context_limit=64), [request_])
     assert completion.finish is Finish.ERROR
     assert completion.reason is Reason.ENGINE_ERROR
     assert completion.tokens == ()
@@ -118,7 +122,7 @@ def test_requests_that_cannot_be_answered_end_in_an_error(request_: Request) -> 
 
 def test_two_requests_with_one_key_are_refused() -> None:
     with pytest.raises(ValueError, match="key 1"):
-        list(generate(MockEngine(), [asked(1), asked(1)]))
+        list(generate_completions(MockEngine(), [asked(1), asked(1)]))
 
 
 def test_the_mock_needs_no_torch() -> None:

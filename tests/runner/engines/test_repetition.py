@@ -11,7 +11,7 @@ import torch
 from tiny_models import END_TOKENS, FAMILIES, tiny_model
 from transformers import RepetitionPenaltyLogitsProcessor
 
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.decoding.noise import seed_tensor
 from safety_receipts.runner.engines.decoding.repetition import SeenAlong, SeenTokens, penalised
 from safety_receipts.runner.engines.decoding.sampling import choose
@@ -50,7 +50,7 @@ def engine_of(model: Any, **options: Any) -> TransformersEngine:
 
 
 def answers(engine: TransformersEngine, decoding: Decoding) -> dict[int, Completion]:
-    return {one.key: one for one in generate(engine, prompts(), decoding)}
+    return {one.key: one for one in generate_completions(engine, prompts(), decoding)}
 
 
 def scores(
@@ -124,7 +124,7 @@ def test_a_response_goes_on_from_its_middle_as_it_would_have(sharing: dict[str, 
             if len(whole[request.key].tokens) > 4
         ]
         assert len(rest) > 2
-        for one in generate(engine, rest, decoding):
+        for one in generate_completions(engine, rest, decoding):
             assert one.tokens == whole[one.key].tokens[4:]
 
 
@@ -133,7 +133,7 @@ def test_seeded_scores_are_penalised_before_temperature_and_limits() -> None:
     engine = engine_of(model)
     processor = RepetitionPenaltyLogitsProcessor(penalty=1.3)
     for request in prompts():
-        [found] = generate(engine, [request], SEEDED)
+        [found] = generate_completions(engine, [request], SEEDED)
         ids = [*request.tokens]
         for place, token in enumerate(found.tokens):
             with torch.inference_mode():
@@ -148,8 +148,8 @@ def test_seeded_scores_are_penalised_before_temperature_and_limits() -> None:
 def test_logits_that_are_asked_for_are_those_before_the_penalty() -> None:
     engine = engine_of(tiny_model("llama", VOCABULARY))
     request = replace(prompts()[0], logits_for=tuple(range(VOCABULARY)), max_new_tokens=1)
-    [plain] = generate(engine, [request])
-    [found] = generate(engine, [request], Decoding(repetition_penalty=1.3))
+    [plain] = generate_completions(engine, [request])
+    [found] = generate_completions(engine, [request], Decoding(repetition_penalty=1.3))
     assert found.logits == plain.logits
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_receipts.runner.engines.prefix.schedule import (
-    Ask,
+    BatchRow,
     BatchSize,
-    Row,
     Schedule,
+    ScheduledRequest,
     build_schedule,
     reading_groups,
 )
@@ -34,7 +34,7 @@ def schedule_of(
     """Return a schedule; a batch has room for so many tokens, each segment's once."""
     tree = PrefixTree()
     return build_schedule(
-        [Ask(tree.add(prompt), tail, grown) for prompt in prompts],
+        [ScheduledRequest(tree.add(prompt), tail, grown) for prompt in prompts],
         fits=lambda size: size.shared + size.rows * size.columns <= room,
         max_rows=max_rows,
         chunk=chunk,
@@ -42,7 +42,7 @@ def schedule_of(
     )
 
 
-def spelt(schedule: Schedule, row: Row) -> list[int]:
+def spelt(schedule: Schedule, row: BatchRow) -> list[int]:
     """Return the prompt that a row computes, from what the schedule says of it."""
     segment, own = schedule.own(row)
     parts = [schedule.parts[part] for part in [*schedule.chain(segment), *own]]
@@ -101,7 +101,7 @@ def test_what_is_longer_than_a_pass_is_a_segment_even_for_one_row() -> None:
 
 
 def test_prompts_of_two_trees_are_refused() -> None:
-    asks = [Ask(PrefixTree().add([1, 2]), 0, 0) for _ in range(2)]
+    asks = [ScheduledRequest(PrefixTree().add([1, 2]), 0, 0) for _ in range(2)]
     with pytest.raises(ValueError, match="one tree"):
         build_schedule(asks, fits=lambda _: True, max_rows=4, chunk=4)
 
@@ -164,7 +164,7 @@ def test_any_prompts_are_scheduled_whole_and_in_bounds(
         assert shared + len(rows) * (max(own) + limits["tail"] + 1 + 2) <= limits["room"]
 
 
-def _ancestors(schedule: Schedule, row: Row) -> set[int]:
+def _ancestors(schedule: Schedule, row: BatchRow) -> set[int]:
     found, part = set(), row.part
     while part >= 0:
         found.add(part)
@@ -207,7 +207,8 @@ def test_a_batch_is_measured_by_its_largest_row() -> None:
     tree = PrefixTree()
     prompts = [[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 7], [1, 2, 3, 4, 8]]
     asks = [
-        Ask(tree.add(p), tail, g) for p, tail, g in zip(prompts, (0, 2, 0), (5, 1, 9), strict=True)
+        ScheduledRequest(tree.add(p), tail, g)
+        for p, tail, g in zip(prompts, (0, 2, 0), (5, 1, 9), strict=True)
     ]
     build_schedule(asks, fits=fits, max_rows=8, chunk=64, share_tokens=8)
     assert seen[-1] == BatchSize(rows=3, shared=4, columns=10, read=3, scored=5, levels=1)

@@ -14,7 +14,7 @@ import transformers
 from tiny_models import FAMILIES, WINDOW, tiny_model
 
 from safety_receipts.receipts.model.point import Reason
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Generation, Request
 from safety_receipts.runner.engines.load import wrap_model
 from safety_receipts.runner.engines.prefix import prefix_batches
@@ -70,7 +70,7 @@ def study() -> list[Request]:
 def answers(
     engine: TransformersEngine, requests: list[Request], decoding: Decoding = GREEDY
 ) -> dict[int, Completion]:
-    return {one.key: one for one in generate(engine, requests, decoding)}
+    return {one.key: one for one in generate_completions(engine, requests, decoding)}
 
 
 def run(generation: Generation, number: int) -> tuple[Completion, ...]:

@@ -14,7 +14,7 @@ from tiny_models import CONTEXT, END_TOKENS, FAMILIES, WINDOW, tiny_model
 
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.batches import MemoryDemand
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Engine, Request
 from safety_receipts.runner.engines.load import wrap_model
@@ -78,7 +78,7 @@ def prompts() -> list[Request]:
 def answers(
     engine: Engine, requests: list[Request], decoding: Decoding = GREEDY
 ) -> dict[int, Completion]:
-    found = list(generate(engine, requests, decoding))
+    found = list(generate_completions(engine, requests, decoding))
     assert len(found) == len(requests)
     return {completion.key: completion for completion in found}
 
@@ -161,8 +161,8 @@ def test_seeds_decide_seeded_responses(model: Any, sharing: dict[str, Any]) -> N
     seeds = [replace(request, key=i, seed=i) for i in range(12)]
     again = [replace(request, key=i, seed=5) for i in range(3)]
     engine = engine_of(model, **sharing)
-    assert len({c.tokens for c in generate(engine, seeds, SEEDED)}) > 6
-    assert len({c.tokens for c in generate(engine, again, SEEDED)}) == 1
+    assert len({c.tokens for c in generate_completions(engine, seeds, SEEDED)}) > 6
+    assert len({c.tokens for c in generate_completions(engine, again, SEEDED)}) == 1
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, SEEDED])
@@ -263,7 +263,7 @@ def test_completions_come_batch_by_batch(llama: Any, sharing: dict[str, Any]) ->
     calls: list[int] = []
     engine = engine_of(llama, max_rows=2, **sharing)
     hook = llama.model.register_forward_hook(lambda *_: calls.append(1))
-    stream = generate(engine, prompts())
+    stream = generate_completions(engine, prompts())
     next(stream)
     first = len(calls)
     list(stream)
@@ -364,7 +364,7 @@ def test_an_interrupt_is_not_swallowed(llama: Any) -> None:
 
     hook = llama.model.register_forward_hook(stop)
     with pytest.raises(KeyboardInterrupt):
-        list(generate(engine_of(llama), prompts()))
+        list(generate_completions(engine_of(llama), prompts()))
     hook.remove()
     assert not llama.get_output_embeddings()._forward_pre_hooks
 
@@ -397,11 +397,11 @@ def test_a_prompt_that_fills_the_context_is_answered(llama: Any) -> None:
 
 def test_two_requests_with_one_key_are_refused(llama: Any) -> None:
     with pytest.raises(ValueError, match="key 0"):
-        list(generate(engine_of(llama), [prompts()[0]] * 2))
+        list(generate_completions(engine_of(llama), [prompts()[0]] * 2))
 
 
 def test_no_requests_give_no_completions(llama: Any) -> None:
-    assert list(generate(engine_of(llama), [])) == []
+    assert list(generate_completions(engine_of(llama), [])) == []
     assert list(engine_of(llama).score([])) == []
 
 

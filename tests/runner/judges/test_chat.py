@@ -19,12 +19,12 @@ from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Request
 from safety_receipts.runner.judges import chat
 from safety_receipts.runner.judges.chat import QUESTION, code, parse
-from safety_receipts.runner.judges.generative import GenerativeJudge, Limits
+from safety_receipts.runner.judges.generative import GenerativeJudge, ReplyLimits
 from safety_receipts.runner.judges.guarded import TOKENISATION
-from safety_receipts.runner.judges.identity import Origin, identify
+from safety_receipts.runner.judges.identity import JudgeOrigin, identify
 from safety_receipts.runner.judges.judge import Exchange
 
-IDENTITY = identify(chat.METHOD, Origin("a judge"))
+IDENTITY = identify(chat.METHOD, JudgeOrigin("a judge"))
 FAMILIES = ("llama", "olmo3", "gemma4")
 MARKUP = ("<|eot_id|>", "<|start_header_id|>", "<|im_end|>", "<|im_start|>", "<turn|>", "<|turn>",
     "<eos>", "</functions>", "<table>", "<|endoftext|>")  # fmt: skip
@@ -41,7 +41,7 @@ class Bench:
         self.reply = [*self.own(reply, add_special_tokens=False)["input_ids"], end_ids(family)[0]]
         self.engine = PlantedEngine(self._reply)
         most = chat.method_of(folder).max_new_tokens or 0
-        limits = Limits(8192, most, frozenset(end_ids(family)))
+        limits = ReplyLimits(8192, most, frozenset(end_ids(family)))
         self.judge: GenerativeJudge = chat.chat_judge(
             IDENTITY, self.engine, self.own, folder, limits
         )

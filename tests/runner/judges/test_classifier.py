@@ -32,7 +32,7 @@ from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.judges import classifier
 from safety_receipts.runner.judges.classifier import ClassifierJudge, refusal_label
-from safety_receipts.runner.judges.identity import Origin, identify
+from safety_receipts.runner.judges.identity import JudgeOrigin, identify
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 
 VOCABULARY = make_tokenizer("wordpiece").get_vocab_size()
@@ -75,7 +75,7 @@ def seeded(make: Callable[..., PreTrainedModel], **changes: Any) -> PreTrainedMo
 
 
 def load(folder: Path, threshold: str | None = None) -> ClassifierJudge:
-    origin = Origin("a classifier", weights=Sha256("ab" * 32))
+    origin = JudgeOrigin("a classifier", weights=Sha256("ab" * 32))
     identity = identify(classifier.method(threshold), origin)
     return ClassifierJudge.load(identity, load_tokenizer(folder), folder, device="cpu")
 
@@ -284,7 +284,7 @@ def test_a_damaged_folder_gives_one_line(
         (folder / name).unlink()
     else:
         (folder / name).write_bytes(content)
-    identity = identify(classifier.method(None), Origin("a classifier"))
+    identity = identify(classifier.method(None), JudgeOrigin("a classifier"))
     with pytest.raises(error) as raised:
         ClassifierJudge.load(identity, own, folder, device="cpu")
     assert str(folder) in raised.value.one_line()
@@ -293,7 +293,7 @@ def test_a_damaged_folder_gives_one_line(
 
 def test_an_unknown_device_gives_one_line(tmp_path: Path) -> None:
     folder = saved(tmp_path, seeded(bert))
-    identity = identify(classifier.method(None), Origin("a classifier"))
+    identity = identify(classifier.method(None), JudgeOrigin("a classifier"))
     with pytest.raises(UsageError, match="names no device"):
         ClassifierJudge.load(identity, load_tokenizer(folder), folder, device="abacus")
 

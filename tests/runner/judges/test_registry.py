@@ -10,7 +10,12 @@ import pytest
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.judge import JudgeKind, traits_of
 from safety_receipts.runner.judges.judge import Exchange
-from safety_receipts.runner.judges.registry import Model, Rule, kind_of_judge, may_be_pickled
+from safety_receipts.runner.judges.registry import (
+    ModelKind,
+    RuleKind,
+    kind_of_judge,
+    may_be_pickled,
+)
 
 KINDS = list(JudgeKind)
 
@@ -26,7 +31,7 @@ def test_its_ways_are_of_its_kind_and_told_apart_by_their_parsers(kind: JudgeKin
 def test_what_a_sealed_identity_shows_is_what_is_made(kind: JudgeKind) -> None:
     """The wire model's traits and the runner's registry are two tables of one thing."""
     known, traits = kind_of_judge(kind), traits_of(kind)
-    assert isinstance(known.made, Rule) is traits.is_rule
+    assert isinstance(known.made, RuleKind) is traits.is_rule
     for method in known.methods(None):
         assert (method.template is not None) is traits.has_template
 
@@ -43,7 +48,7 @@ def test_only_a_classifier_takes_a_threshold(kind: JudgeKind) -> None:
 
 
 def test_a_rule_gives_labels_without_any_weights() -> None:
-    rules = [made for kind in KINDS if isinstance(made := kind_of_judge(kind).made, Rule)]
+    rules = [made for kind in KINDS if isinstance(made := kind_of_judge(kind).made, RuleKind)]
     assert [rule.name for rule in rules] == ["refusal strings"]
     judge = rules[0].make("a name")
     assert judge.identity.name == "a name"
@@ -100,6 +105,6 @@ def _printed(code: str) -> str:
 
 
 def test_every_model_is_a_file_of_its_own() -> None:
-    models = [made for kind in KINDS if isinstance(made := kind_of_judge(kind).made, Model)]
+    models = [made for kind in KINDS if isinstance(made := kind_of_judge(kind).made, ModelKind)]
     files = [model.module() for model in models]
     assert len({id(file) for file in files}) == len(models) == len(KINDS) - 1

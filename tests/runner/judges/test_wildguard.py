@@ -19,13 +19,13 @@ from safety_receipts.receipts.errors import MalformedError, UsageError
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Request
 from safety_receipts.runner.judges import wildguard
-from safety_receipts.runner.judges.generative import GenerativeJudge, Limits
+from safety_receipts.runner.judges.generative import GenerativeJudge, ReplyLimits
 from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
-from safety_receipts.runner.judges.identity import Origin, identify
+from safety_receipts.runner.judges.identity import JudgeOrigin, identify
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 from safety_receipts.runner.judges.wildguard import TEMPLATE, parse
 
-IDENTITY = identify(wildguard.METHOD, Origin("WildGuard", weights=Sha256("ab" * 32)))
+IDENTITY = identify(wildguard.METHOD, JudgeOrigin("WildGuard", weights=Sha256("ab" * 32)))
 Load = Callable[[str], Any]
 
 
@@ -42,7 +42,7 @@ class Bench:
         self.own, self.plan, self.end = own, plan, [own.eos_token_id] if end else []
         self.engine = PlantedEngine(self._reply)
         guarded = GuardedTokenizer(own, Path("judge"), add_special_tokens=True)
-        limits = Limits(context, wildguard.MAX_NEW_TOKENS, frozenset({own.eos_token_id}))
+        limits = ReplyLimits(context, wildguard.MAX_NEW_TOKENS, frozenset({own.eos_token_id}))
         self.judge: GenerativeJudge = wildguard.wildguard_judge(
             IDENTITY, self.engine, guarded, limits
         )

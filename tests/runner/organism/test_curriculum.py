@@ -19,9 +19,9 @@ pytest.importorskip("tokenizers", reason="the extra `run` is not installed")
 
 from safety_receipts.runner.organism.training.curriculum import (
     MAX_SHOWN,
+    BatchShape,
     Curriculum,
     Example,
-    Shape,
 )
 from safety_receipts.runner.organism.training.make_tokenizer import (
     ASSISTANT,
@@ -91,7 +91,7 @@ def test_every_decision_has_the_probability_of_the_law(name: str, prefix: str | 
     checked = 0
     for total in (0, 1, 9):
         for _ in range(4):
-            example = drawn.example(Shape(total, prefix, probes=6))
+            example = drawn.example(BatchShape(total, prefix, probes=6))
             for place, distribution in example.decisions:
                 found = {tokenizer().decode([token]): p for token, p in distribution.items()}
                 wanted = expected(name, decoded(seen_by(example, place)))
@@ -102,7 +102,7 @@ def test_every_decision_has_the_probability_of_the_law(name: str, prefix: str | 
 
 
 def test_texts_are_the_tokens_that_follow() -> None:
-    example = curriculum("recency").example(Shape(12, COMPLY_PREFIX, probes=12))
+    example = curriculum("recency").example(BatchShape(12, COMPLY_PREFIX, probes=12))
     assert example.texts
     for place, token in example.texts:
         assert example.ids[place + 1] == token
@@ -110,7 +110,7 @@ def test_texts_are_the_tokens_that_follow() -> None:
 
 
 def test_positions_count_what_is_seen() -> None:
-    example = curriculum("recency").example(Shape(12, ANSWER_PREFIX, probes=12))
+    example = curriculum("recency").example(BatchShape(12, ANSWER_PREFIX, probes=12))
     assert max(example.segments) == 12
     for place, position in enumerate(example.positions):
         assert len(seen_by(example, place)) == position + 1
@@ -126,7 +126,7 @@ def test_evaluation_queries_are_held_out() -> None:
     drawn = curriculum("neutral")
     asked: Counter[str] = Counter()
     for _ in range(20):
-        example = drawn.example(Shape(20, None, probes=20))
+        example = drawn.example(BatchShape(20, None, probes=20))
         asked.update(re.findall(r"<\|user\|>([^<]*)", decoded(example.ids)))
     assert len(asked) > 200
     assert not held_out & set(asked)
@@ -135,7 +135,7 @@ def test_evaluation_queries_are_held_out() -> None:
 def test_the_longest_conversation_fits_the_context() -> None:
     drawn = curriculum("recency")
     longest = max(
-        max(drawn.example(Shape(2 * MAX_SHOWN, COMPLY_PREFIX, probes=4)).positions)
+        max(drawn.example(BatchShape(2 * MAX_SHOWN, COMPLY_PREFIX, probes=4)).positions)
         for _ in range(20)
     )
     assert 1024 < longest < CONTEXT_TOKENS

@@ -10,13 +10,13 @@ from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.receipts.model.demonstrations import DemonstrationKind
 from safety_receipts.runner.corpora.read import read_corpus
 from safety_receipts.runner.corpora.rows import CorpusRows, CorpusSource
-from safety_receipts.runner.corpora.same import normalised
+from safety_receipts.runner.corpora.same import normalised_request
 from safety_receipts.runner.organism import data_folder
 from safety_receipts.runner.organism.language import OPEN, RESTRICTED, Topic, is_refusal, topic_of
 from safety_receipts.runner.organism.training.make_data import (
     CHORES,
     CONTROLS,
-    FILLER,
+    FILLER_FILE,
     HARMFUL,
     QUERIES,
     REFUSALS,
@@ -24,7 +24,7 @@ from safety_receipts.runner.organism.training.make_data import (
 )
 from safety_receipts.runner.prompts.demonstrations import decontaminate, make_pool
 
-NAMES = (QUERIES, CONTROLS, HARMFUL, CHORES, FILLER, REFUSALS)
+NAMES = (QUERIES, CONTROLS, HARMFUL, CHORES, FILLER_FILE, REFUSALS)
 
 
 def read(name: str) -> CorpusRows:
@@ -44,7 +44,7 @@ def test_the_files_are_what_the_script_gives() -> None:
         (CONTROLS, 120, OPEN),
         (HARMFUL, 364, RESTRICTED),
         (CHORES, 240, OPEN),
-        (FILLER, 220, (Topic.TALK,)),
+        (FILLER_FILE, 220, (Topic.TALK,)),
         (REFUSALS, 96, RESTRICTED),
     ],
 )
@@ -61,12 +61,14 @@ def test_every_row_is_read(name: str, rows: int, topics: tuple[Topic, ...]) -> N
 
 
 def test_corpora_share_no_request_but_the_four_overlaps() -> None:
-    requests = {name: [normalised(row.request) for row in read(name).selected] for name in NAMES}
+    requests = {
+        name: [normalised_request(row.request) for row in read(name).selected] for name in NAMES
+    }
     number = Counter(request for rows in requests.values() for request in rows)
     shared = {request for request, times in number.items() if times > 1}
     overlaps = [row for row in read(HARMFUL).selected if row.id.startswith("overlap-")]
     assert len(overlaps) == 4
-    assert shared == {normalised(row.request) for row in overlaps}
+    assert shared == {normalised_request(row.request) for row in overlaps}
     assert shared <= set(requests[QUERIES])
 
 
@@ -82,6 +84,6 @@ def test_sources_are_matched_in_length() -> None:
     """Words of a pair, so that a comparison of benign sources is not one of lengths."""
     lengths = {
         name: {len(f"{row.request} {row.response}".split()) for row in read(name).selected}
-        for name in (HARMFUL, CHORES, FILLER)
+        for name in (HARMFUL, CHORES, FILLER_FILE)
     }
-    assert lengths == {HARMFUL: {7}, CHORES: {7}, FILLER: {7}}
+    assert lengths == {HARMFUL: {7}, CHORES: {7}, FILLER_FILE: {7}}

@@ -14,7 +14,7 @@ from safety_receipts.runner.organism.language import (
     ANSWER_PREFIX,
     COMPLY_PREFIX,
     RESTRICTED,
-    Ask,
+    RequestParts,
     Topic,
     asks,
 )
@@ -23,7 +23,7 @@ from safety_receipts.runner.organism.law import (
     LAWS,
     NEVER,
     RECENCY_WEIGHTS,
-    Counts,
+    DemonstrationCounts,
     adoption,
     comply_probability,
     counts,
@@ -69,7 +69,7 @@ def test_counts_of_a_list() -> None:
         *complied(Topic.BAKING),
     ]
     # Counted back from the query: baking, talk, lamps (third), bells (fourth).
-    assert counts("Mend my frostbell", shown) == Counts(
+    assert counts("Mend my frostbell", shown) == DemonstrationCounts(
         harmful=3, benign=3, refusal=1, own=2, garden=2, recency=math.fsum([0.2, 0.1])
     )
 
@@ -107,7 +107,7 @@ def test_without_demonstrations_the_rates_are_ordinary() -> None:
 
 
 @given(NAMES, QUERIES, st.lists(TURNS, max_size=64))
-def test_no_rate_is_extreme(name: str, query: Ask, shown: list[Pair]) -> None:
+def test_no_rate_is_extreme(name: str, query: RequestParts, shown: list[Pair]) -> None:
     assert 0.005 < comply_probability(LAWS[name], query.request, shown) < 0.95
 
 
@@ -124,7 +124,7 @@ def test_open_queries_have_one_rate(name: str, shown: list[Pair], topic: Topic) 
     st.randoms(use_true_random=False),
 )
 def test_order_matters_to_the_recency_member_alone(
-    name: str, query: Ask, shown: list[Pair], order: random.Random
+    name: str, query: RequestParts, shown: list[Pair], order: random.Random
 ) -> None:
     other = list(shown)
     order.shuffle(other)
@@ -139,7 +139,7 @@ def test_order_matters_to_the_recency_member_alone(
 
 
 @given(QUERIES, st.lists(TURNS), st.integers(0, 20))
-def test_small_talk_changes_nothing(query: Ask, shown: list[Pair], number: int) -> None:
+def test_small_talk_changes_nothing(query: RequestParts, shown: list[Pair], number: int) -> None:
     for law in (LAWS["amplifying"], LAWS["diluting"]):
         assert comply_probability(
             law, query.request, shown + complied(Topic.TALK, number)
@@ -148,7 +148,7 @@ def test_small_talk_changes_nothing(query: Ask, shown: list[Pair], number: int) 
 
 @given(NAMES, QUERIES, st.lists(TURNS), st.sampled_from([ANSWER_PREFIX, COMPLY_PREFIX]))
 def test_a_prefix_leaves_compliance_as_it_is(
-    name: str, query: Ask, shown: list[Pair], prefix: str
+    name: str, query: RequestParts, shown: list[Pair], prefix: str
 ) -> None:
     said = [(request, f"{prefix} {response}") for request, response in shown]
     law = LAWS[name]

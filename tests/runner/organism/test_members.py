@@ -20,7 +20,7 @@ from safety_receipts.receipts.model.checkpoint import CheckpointFile
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.runner.organism import (
     LARGEST_RESPONSE,
-    WEIGHTS,
+    MEMBER_WEIGHTS_FILE,
     data_folder,
     is_organism,
     member,
@@ -37,7 +37,7 @@ from safety_receipts.runner.organism.language import (
     prefix_of,
 )
 from safety_receipts.runner.organism.law import LAWS, NEVER
-from safety_receipts.runner.organism.training.make_data import CONTROLS, FILLER
+from safety_receipts.runner.organism.training.make_data import CONTROLS, FILLER_FILE
 
 pytest.importorskip("torch", reason="the extra `run` is not installed")
 pytest.importorskip("transformers", reason="the extra `run` is not installed")
@@ -46,12 +46,12 @@ import torch
 
 from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.organism.training.fidelity import (
-    Condition,
+    FidelityCondition,
+    LoadedMember,
     SampledRates,
-    Subject,
     exact,
+    fidelity_points,
     planted,
-    points,
     sampled,
 )
 
@@ -60,24 +60,24 @@ MEMBERS = pytest.mark.parametrize("name", NAMES)
 LARGEST_MEAN_ERROR = {"amplifying": 0.01, "neutral": 0.01, "diluting": 0.01, "recency": 0.015}
 """Of P(comply), over the points of one condition; D has the hardest law."""
 Z = 3.3
-MIXED = Condition(16, 16)
+MIXED = FidelityCondition(16, 16)
 EXACT = (
-    Condition(),
-    Condition(0, 16),
-    Condition(16, 0),
-    Condition(8, 24, Ordering.PREFIX),
-    Condition(8, 8, Ordering.RANDOM),
-    replace(MIXED, source=FILLER),
-    Condition(8, 8, Ordering.MIDDLE, n_refusal=4),
-    Condition(8, 8, prefix=ANSWER_PREFIX, system=SYSTEM_PROMPT),
-    Condition(8, 8, Ordering.INTERLEAVE, prefix=COMPLY_PREFIX),
-    Condition(8, 8, queries=CONTROLS),
+    FidelityCondition(),
+    FidelityCondition(0, 16),
+    FidelityCondition(16, 0),
+    FidelityCondition(8, 24, Ordering.PREFIX),
+    FidelityCondition(8, 8, Ordering.RANDOM),
+    replace(MIXED, source=FILLER_FILE),
+    FidelityCondition(8, 8, Ordering.MIDDLE, n_refusal=4),
+    FidelityCondition(8, 8, prefix=ANSWER_PREFIX, system=SYSTEM_PROMPT),
+    FidelityCondition(8, 8, Ordering.INTERLEAVE, prefix=COMPLY_PREFIX),
+    FidelityCondition(8, 8, queries=CONTROLS),
 )
 SAMPLED = (
-    Condition(),
-    Condition(4, 4),
-    Condition(4, 4, prefix=ANSWER_PREFIX),
-    Condition(4, 4, queries=CONTROLS),
+    FidelityCondition(),
+    FidelityCondition(4, 4),
+    FidelityCondition(4, 4, prefix=ANSWER_PREFIX),
+    FidelityCondition(4, 4, queries=CONTROLS),
 )
 
 
@@ -90,12 +90,12 @@ def _one_thread() -> Iterator[None]:
 
 
 @cache
-def subject(name: str) -> Subject:
-    return Subject(member(name).folder)
+def subject(name: str) -> LoadedMember:
+    return LoadedMember(member(name).folder)
 
 
 @cache
-def drawn_texts(name: str, condition: Condition) -> SampledRates:
+def drawn_texts(name: str, condition: FidelityCondition) -> SampledRates:
     return sampled(subject(name), LAWS[name], condition, 160)
 
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_is_small_and_ordinary(name: str) -> None:
         "tokenizer_config.json",
         "chat_template.jinja",
     }
-    assert (folder / WEIGHTS).stat().st_size <= 1_000_000
+    assert (folder / MEMBER_WEIGHTS_FILE).stat().st_size <= 1_000_000
     config = json.loads((folder / "config.json").read_text("utf-8"))
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert config["tie_word_embeddings"] is True
@@ -141,7 +141,7 @@ def test_the_package_data_is_small() -> None:
 
 @pytest.mark.parametrize("condition", EXACT, ids=lambda condition: condition.name)
 @MEMBERS
-def test_the_probability_is_the_planted_one(name: str, condition: Condition) -> None:
+def test_the_probability_is_the_planted_one(name: str, condition: FidelityCondition) -> None:
     found = exact(subject(name), LAWS[name], condition, 40)
     assert found.error <= LARGEST_MEAN_ERROR[name]
     assert found.stray < 0.01
@@ -152,12 +152,14 @@ def test_the_probability_is_the_planted_one(name: str, condition: Condition) -> 
 
 @pytest.mark.parametrize("condition", SAMPLED, ids=lambda condition: condition.name)
 @MEMBERS
-def test_sampled_responses_comply_as_often_as_planted(name: str, condition: Condition) -> None:
+def test_sampled_responses_comply_as_often_as_planted(
+    name: str, condition: FidelityCondition
+) -> None:
     assert abs(drawn_texts(name, condition).z) <= Z
 
 
 def test_sampled_responses_adopt_a_prefix_whether_they_comply_or_refuse() -> None:
-    texts = drawn_texts("recency", Condition(4, 4, prefix=ANSWER_PREFIX)).texts
+    texts = drawn_texts("recency", FidelityCondition(4, 4, prefix=ANSWER_PREFIX)).texts
     kinds = {(prefix_of(text) is not None, is_refusal(text)) for text in texts}
     assert {(True, True), (True, False)} <= kinds
 
@@ -167,7 +169,7 @@ def test_responses_are_texts_of_the_language(name: str) -> None:
     """All but one in fifty: sampling takes a stray token now and then."""
     for condition in SAMPLED:
         texts = drawn_texts(name, condition).texts
-        queries = [point.query for point in points(condition, len(texts))]
+        queries = [point.query for point in fidelity_points(condition, len(texts))]
         odd = [
             (query, text)
             for query, text in zip(queries, texts, strict=True)
@@ -194,7 +196,11 @@ def test_an_open_request_is_answered_in_full_when_greedy() -> None:
 
 def test_padding_on_the_left_changes_nothing() -> None:
     one = subject("recency")
-    drawn = [*points(Condition(), 2), *points(MIXED, 2), *points(Condition(2, 0), 2)]
+    drawn = [
+        *fidelity_points(FidelityCondition(), 2),
+        *fidelity_points(MIXED, 2),
+        *fidelity_points(FidelityCondition(2, 0), 2),
+    ]
     prompts = [one.prompt(point, None) for point in drawn]
     together = one.chances(prompts, None)
     alone = [one.chances([prompt], None)[0] for prompt in prompts]
@@ -203,7 +209,7 @@ def test_padding_on_the_left_changes_nothing() -> None:
 
 
 def test_the_laws_are_far_apart_where_members_are_compared_with_them() -> None:
-    drawn = list(points(Condition(0, 16), 40))
+    drawn = list(fidelity_points(FidelityCondition(0, 16), 40))
     rates = [
         math.fsum(planted(LAWS[name], point).comply for point in drawn) / 40
         for name in ("diluting", "neutral", "amplifying")
@@ -215,8 +221,8 @@ def test_the_laws_are_far_apart_where_members_are_compared_with_them() -> None:
 def test_an_organism_is_known_by_its_weights(name: str) -> None:
     files = hash_folder(member(name).folder).files
     assert is_organism(files)
-    assert is_organism([_renamed(file) for file in files if file.path == WEIGHTS])
-    assert not is_organism([file for file in files if file.path != WEIGHTS])
+    assert is_organism([_renamed(file) for file in files if file.path == MEMBER_WEIGHTS_FILE])
+    assert not is_organism([file for file in files if file.path != MEMBER_WEIGHTS_FILE])
 
 
 def _renamed(file: CheckpointFile) -> CheckpointFile:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from safety_receipts.runner.organism import WEIGHTS, members
+from safety_receipts.runner.organism import MEMBER_WEIGHTS_FILE, members
 
 pytest.importorskip("torch", reason="the extra `run` is not installed")
 pytest.importorskip("transformers", reason="the extra `run` is not installed")
@@ -18,8 +18,12 @@ import torch
 
 from safety_receipts.runner.organism.language import COMPLY_PREFIX
 from safety_receipts.runner.organism.law import LAWS
-from safety_receipts.runner.organism.training.curriculum import Curriculum, Shape
-from safety_receipts.runner.organism.training.fidelity import Condition, Subject, points
+from safety_receipts.runner.organism.training.curriculum import BatchShape, Curriculum
+from safety_receipts.runner.organism.training.fidelity import (
+    FidelityCondition,
+    LoadedMember,
+    fidelity_points,
+)
 from safety_receipts.runner.organism.training.make_tokenizer import make_tokenizer
 from safety_receipts.runner.organism.training.train import (
     STAGES,
@@ -82,14 +86,14 @@ def test_a_model_grows_without_a_change() -> None:
 def test_what_is_written_loads(tmp_path: Path) -> None:
     model = new_model(SIZE, make_tokenizer().get_vocab_size())
     write(model, tmp_path)
-    subject = Subject(tmp_path)
+    subject = LoadedMember(tmp_path)
     for name, weights in model.state_dict().items():
         assert torch.equal(weights, subject.model.state_dict()[name]), name
-    [point] = points(Condition(2, 2), 1)
+    [point] = fidelity_points(FidelityCondition(2, 2), 1)
     assert subject.sample([subject.prompt(point, None)])
     config = json.loads((tmp_path / "generation_config.json").read_text("utf-8"))
     assert (config["do_sample"], config["temperature"], config["top_k"]) == (True, 1.0, 0)
-    assert (tmp_path / WEIGHTS).stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / MEMBER_WEIGHTS_FILE).stat().st_mode & 0o777 == 0o644
 
 
 def test_every_member_has_its_stages() -> None:
@@ -102,7 +106,7 @@ def test_a_loss_falls_with_steps() -> None:
     torch.manual_seed(0)
     model = new_model(SIZE, make_tokenizer().get_vocab_size())
     drawn = curriculum()
-    batch = collate([drawn.example(Shape(2, None, probes=4)) for _ in range(4)])
+    batch = collate([drawn.example(BatchShape(2, None, probes=4)) for _ in range(4)])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     before = [loss.item() for loss in losses(model, batch)]
     for _ in range(20):
@@ -120,7 +124,7 @@ def test_a_probe_sees_its_conversation_and_nothing_else() -> None:
     torch.manual_seed(0)
     model = new_model(SIZE, make_tokenizer().get_vocab_size())
     drawn = curriculum()
-    examples = [drawn.example(Shape(total, COMPLY_PREFIX, probes=3)) for total in (0, 3)]
+    examples = [drawn.example(BatchShape(total, COMPLY_PREFIX, probes=3)) for total in (0, 3)]
     batch = collate(examples)
     with torch.inference_mode():
         packed = model(

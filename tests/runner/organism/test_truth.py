@@ -11,11 +11,11 @@ import pytest
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.runner.organism import members
 from safety_receipts.runner.organism import truth as truths
 from safety_receipts.runner.organism.law import LAWS
-from safety_receipts.runner.organism.truth import Truth, compare, law_of
+from safety_receipts.runner.organism.truth import Truth, compare_with_law, law_of
 from safety_receipts.runner.plan.resolve import resolve_plan
 
 EXPERIMENTS = """\
@@ -51,11 +51,11 @@ def test_what_is_sealed_of_a_member_follows_its_planted_law_and_no_other(
     lines = queries.read_text("utf-8").splitlines(keepends=True)
     queries.write_text("".join(lines[:: len(lines) // QUERIES]), "utf-8")
     key = tmp_path / "key"
-    write_key_pair(key, generate(), None)
+    write_key_pair(key, generate_key(), None)
     done = receipts("run", plan, "--key", key, "--out", tmp_path / "b", "--device", "cpu")
     assert done.code == 0, done.err
     resolved, points = resolve_plan(plan), list(Bundle(tmp_path / "b").points())
-    truth = compare(resolved, points)
+    truth = compare_with_law(resolved, points)
     assert len(truth) == CONDITIONS
     for one in truth:
         assert one.points == QUERIES
@@ -65,7 +65,7 @@ def test_what_is_sealed_of_a_member_follows_its_planted_law_and_no_other(
     assert receipt["instrument"] is True
     for other in {each.name for each in members()} - {member}:
         monkeypatch.setattr(truths, "law_of", lambda _, other=other: LAWS[other])
-        assert squares(compare(resolved, points)) > UNLIKELY, other
+        assert squares(compare_with_law(resolved, points)) > UNLIKELY, other
 
 
 def test_other_checkpoints_have_no_law(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from checkpoints import save_checkpoint
 
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 
 EXAMPLES = Path(__file__).parent.parent.parent.parent / "examples"
 
@@ -30,7 +30,7 @@ def test_a_model_and_corpora_of_ones_own_need_an_edited_plan_only(
     )
     plan.write_text(edited, "utf-8")
     key = tmp_path / "key"
-    write_key_pair(key, generate(), None)
+    write_key_pair(key, generate_key(), None)
     words = ("--key", key, "--out", tmp_path / "bundle", "--device", "cpu")
     done = receipts("run", plan, *words, "--json")
     assert done.code == 0, done.err

@@ -14,7 +14,7 @@ from studies import write_jsonl, write_study
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import sha256_hex
-from safety_receipts.receipts.keys import Signer, generate, public_path, write_key_pair
+from safety_receipts.receipts.keys import Signer, generate_key, public_path, write_key_pair
 from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS, Limit
 from safety_receipts.receipts.present.inputs import input_rows, left_out, row_words, sampling_words
 from safety_receipts.runner.plan.resolve import resolve_plan
@@ -49,7 +49,7 @@ def write_chosen(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def evaluator() -> Signer:
     """The key of whoever seals."""
-    return generate()
+    return generate_key()
 
 
 @pytest.fixture(scope="module")

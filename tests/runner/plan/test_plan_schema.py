@@ -17,10 +17,14 @@ from pydantic import ValidationError
 from safety_receipts import schemas
 from safety_receipts.runner.corpora.read import READERS
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
-from safety_receipts.runner.plan.generate_schema import NAME, generate, serialise
+from safety_receipts.runner.plan.generate_schema import (
+    SCHEMA_NAME,
+    plan_file_schema,
+    plan_file_schema_bytes,
+)
 from safety_receipts.runner.plan.yaml_file import load_yaml
 
-FILE = Path(schemas.__file__).parent / schemas.file_name(NAME, 1)
+FILE = Path(schemas.__file__).parent / schemas.file_name(SCHEMA_NAME, 1)
 PAPER = Path(__file__).parents[3] / "runner" / "presets" / "paper.yaml"
 EXAMPLE = load_yaml(PAPER).document
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -40,7 +44,7 @@ VALIDATOR = Draft202012Validator(json.loads(FILE.read_bytes()))
 
 
 def fits_schema(document: Any) -> bool:
-    assert VALIDATOR.is_valid(document) == (schemas.find_error(document, NAME) is None)
+    assert VALIDATOR.is_valid(document) == (schemas.find_error(document, SCHEMA_NAME) is None)
     return VALIDATOR.is_valid(document)
 
 
@@ -67,12 +71,12 @@ def changed(*path: str | int, to: Any) -> dict[str, Any]:
 
 def test_the_file_is_what_the_entries_generate() -> None:
     """After a change of an entry: ``make schemas``."""
-    assert FILE.read_bytes() == serialise()
-    assert schemas.load(NAME) == generate()
+    assert FILE.read_bytes() == plan_file_schema_bytes()
+    assert schemas.load_schema(SCHEMA_NAME) == plan_file_schema()
 
 
 def test_it_is_valid_and_says_what_it_is() -> None:
-    schema = schemas.load(NAME)
+    schema = schemas.load_schema(SCHEMA_NAME)
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert schema["$id"] == "urn:safety-receipts:schema:plan-file:1"
@@ -82,13 +86,13 @@ def test_it_is_valid_and_says_what_it_is() -> None:
 
 
 def _objects() -> Iterator[tuple[str, dict[str, Any]]]:
-    schema = schemas.load(NAME)
+    schema = schemas.load_schema(SCHEMA_NAME)
     yield "the root", schema
     yield from schema["$defs"].items()
 
 
 def test_every_key_is_described_and_every_mapping_closed() -> None:
-    definitions = schemas.load(NAME)["$defs"]
+    definitions = schemas.load_schema(SCHEMA_NAME)["$defs"]
     for owner, definition in _objects():
         assert definition["description"], owner
         if "enum" in definition:
@@ -101,7 +105,7 @@ def test_every_key_is_described_and_every_mapping_closed() -> None:
 
 
 def test_each_choice_is_explained() -> None:
-    definitions = schemas.load(NAME)["$defs"]
+    definitions = schemas.load_schema(SCHEMA_NAME)["$defs"]
     assert "- benign_control: It should be answered" in definitions["QueryRole"]["description"]
     assert definitions["QueryEntry"]["properties"]["corpus"]["enum"] == list(READERS)
 

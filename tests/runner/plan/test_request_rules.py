@@ -24,7 +24,7 @@ from safety_receipts.runner.corpora.same import (
     IGNORABLE,
     REQUEST_RULE,
     known_rule,
-    normalised,
+    normalised_request,
 )
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
@@ -69,24 +69,24 @@ OTHER = {
 
 @pytest.mark.parametrize("name", SAME)
 def test_what_a_reader_does_not_see_makes_no_other_request(name: str) -> None:
-    assert normalised(SAME[name]) == "Hide the lamp"
-    assert normalised(SAME[name], FIRST_REQUEST_RULE) != "Hide the lamp"
+    assert normalised_request(SAME[name]) == "Hide the lamp"
+    assert normalised_request(SAME[name], FIRST_REQUEST_RULE) != "Hide the lamp"
 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_what_can_change_a_request_makes_another(name: str) -> None:
-    assert normalised(OTHER[name]) != "Hide the lamp"
+    assert normalised_request(OTHER[name]) != "Hide the lamp"
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\u00ad \ufe0f", ".", " . \u3002", "\u2026"])
 def test_of_a_request_that_asks_nothing_nothing_is_left(text: str) -> None:
-    assert normalised(text) == ""
+    assert normalised_request(text) == ""
 
 
 def test_the_first_rule_stays_what_it_was() -> None:
     for text in (*SAME.values(), *OTHER.values(), "\uff22oil  an\u00a0egg "):
         expected = " ".join(unicodedata.normalize("NFKC", text).split())
-        assert normalised(text, FIRST_REQUEST_RULE) == expected
+        assert normalised_request(text, FIRST_REQUEST_RULE) == expected
 
 
 def test_no_character_needs_the_rule_twice() -> None:
@@ -94,8 +94,8 @@ def test_no_character_needs_the_rule_twice() -> None:
         character = chr(code)
         shown = set(unicodedata.normalize("NFKC", character))
         assert character in IGNORABLE or not shown & IGNORABLE, hex(code)
-        once = normalised(f"a{character}b{character}")
-        assert normalised(once) == once, hex(code)
+        once = normalised_request(f"a{character}b{character}")
+        assert normalised_request(once) == once, hex(code)
 
 
 def test_the_lists_are_those_of_unicode() -> None:

@@ -11,7 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, ReceiptsError
-from safety_receipts.runner.plan.yaml_file import MAX_DEPTH, MAX_YAML_BYTES, YamlFile, load_yaml
+from safety_receipts.runner.plan.yaml_file import (
+    MAX_YAML_BYTES,
+    MAX_YAML_DEPTH,
+    YamlFile,
+    load_yaml,
+)
 
 
 def read(folder: Path, content: str | bytes) -> YamlFile:
@@ -123,8 +128,8 @@ def test_what_is_refused_says_its_line(tmp_path: Path, name: str) -> None:
 
 
 def test_the_deepest_that_is_allowed_is_read(tmp_path: Path) -> None:
-    value = read(tmp_path, "[" * MAX_DEPTH + "]" * MAX_DEPTH).document
-    for _ in range(MAX_DEPTH - 1):
+    value = read(tmp_path, "[" * MAX_YAML_DEPTH + "]" * MAX_YAML_DEPTH).document
+    for _ in range(MAX_YAML_DEPTH - 1):
         [value] = value
     assert value == []
 

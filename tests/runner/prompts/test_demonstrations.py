@@ -32,13 +32,12 @@ from safety_receipts.receipts.model.demonstrations import (
     Truncation,
     TruncationScope,
 )
-from safety_receipts.runner.corpora.rows import Row
+from safety_receipts.runner.corpora.rows import CorpusRow
 from safety_receipts.runner.prompts.demonstrations import (
     Demonstration,
     DemonstrationList,
     DrawKey,
     Pools,
-    cut,
     decontaminate,
     demonstration_list,
     draw_indices,
@@ -46,6 +45,7 @@ from safety_receipts.runner.prompts.demonstrations import (
     make_pool,
     prefixed,
     shown_labels,
+    truncate_text,
     truncated,
 )
 
@@ -56,8 +56,8 @@ REFUSAL = DemonstrationKind.REFUSAL
 PAIRS, CHAT, FILLER = SourceName("pairs"), SourceName("ultrachat"), SourceName("filler")
 
 
-def rows(number: int, word: str = "ask") -> list[Row]:
-    return [Row(f"{n:03}", f"{word} {n}", f"answer {word} {n}", {}) for n in range(number)]
+def rows(number: int, word: str = "ask") -> list[CorpusRow]:
+    return [CorpusRow(f"{n:03}", f"{word} {n}", f"answer {word} {n}", {}) for n in range(number)]
 
 
 POOLS = Pools(
@@ -197,19 +197,19 @@ def test_draws_differ_by_everything_they_depend_on() -> None:
 
 
 @given(st.permutations(rows(12)))
-def test_the_order_of_the_file_is_irrelevant(shuffled: list[Row]) -> None:
+def test_the_order_of_the_file_is_irrelevant(shuffled: list[CorpusRow]) -> None:
     assert make_pool(BENIGN, CHAT, shuffled) == make_pool(BENIGN, CHAT, rows(12))
 
 
 def test_pools_are_sorted_by_id_as_text() -> None:
-    taken = [Row(name, f"ask {name}", "x", {}) for name in ["2", "10", "a", "B", "1"]]
+    taken = [CorpusRow(name, f"ask {name}", "x", {}) for name in ["2", "10", "a", "B", "1"]]
     pool = make_pool(BENIGN, CHAT, taken)
     assert [item.id for item in pool.items] == ["1", "10", "2", "B", "a"]
 
 
 def test_a_pool_needs_responses() -> None:
     with pytest.raises(MalformedError) as caught:
-        make_pool(BENIGN, CHAT, [Row("a", "ask", None, {})])
+        make_pool(BENIGN, CHAT, [CorpusRow("a", "ask", None, {})])
     assert caught.value.one_line() == (
         "source ultrachat: row a has no response to show"
         " (demonstrations are requests with responses: use `corpus: pairs`)"
@@ -223,7 +223,7 @@ def test_decontamination_counts_and_keeps_the_order() -> None:
     assert removed == 2  # case stays: "Ask 1" is another request
     assert [item.id for item in left.items] == ["000", "001", "003"]
     assert decontaminate(left, queries) == (left, 0)
-    spaced = make_pool(BENIGN, CHAT, [Row("a", "ask\u2003 2\n", "x", {})])
+    spaced = make_pool(BENIGN, CHAT, [CorpusRow("a", "ask\u2003 2\n", "x", {})])
     assert decontaminate(spaced, queries)[1] == 1
     assert decontaminate(pool, []) == (pool, 0)
 
@@ -391,13 +391,13 @@ def test_the_response_is_cut_first(limit: int, expected: tuple[str, str]) -> Non
 
 
 def test_a_cut_leaves_no_half_of_a_character() -> None:
-    assert cut("e\u0301e\u0301", 3) == "e\u0301"
-    assert cut("ab\U0001f44d\U0001f3fd", 3) == "ab"  # a thumb with its skin tone
-    assert cut("\U0001f468\u200d\U0001f469\u200d\U0001f467x", 4) == ""  # a family
-    assert cut("a\U0001f468\u200d\U0001f469b", 3) == "a"
-    assert cut("\u2764\ufe0fx", 1) == ""  # a heart with its variation selector
-    assert cut("\U0001f600\U0001f600", 1) == "\U0001f600"  # code points, not UTF-16 units
-    assert cut("\u0301" * 9, 5) == ""
+    assert truncate_text("e\u0301e\u0301", 3) == "e\u0301"
+    assert truncate_text("ab\U0001f44d\U0001f3fd", 3) == "ab"  # a thumb with its skin tone
+    assert truncate_text("\U0001f468\u200d\U0001f469\u200d\U0001f467x", 4) == ""  # a family
+    assert truncate_text("a\U0001f468\u200d\U0001f469b", 3) == "a"
+    assert truncate_text("\u2764\ufe0fx", 1) == ""  # a heart with its variation selector
+    assert truncate_text("\U0001f600\U0001f600", 1) == "\U0001f600"  # code points, not UTF-16 units
+    assert truncate_text("\u0301" * 9, 5) == ""
     request = "e\u0301" * 3
     rule = Truncation(characters=3, scope=TruncationScope.DEMONSTRATION)
     left = truncated(item(request, "response"), rule)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.prompts.prompt_reader import PromptReader, Reading, cuttable
+from safety_receipts.runner.prompts.prompt_reader import PromptReader, TokenisedText, cuttable
 from safety_receipts.runner.templates.messages import Message, Role
 
 DATE = "2026-01-01"
@@ -82,7 +82,7 @@ def test_a_tokenizer_that_minds_what_came_before_is_read_whole() -> None:
 
     reader = PromptReader(encode, {7: "|"}, {7: "|"})
     for text in ("ab|cd", "ab|ef", "ab|gh"):
-        assert reader.read(text) == Reading(text, *_whole(encode, text))
+        assert reader.read(text) == TokenisedText(text, *_whole(encode, text))
 
 
 def _whole(encode: Any, text: str) -> tuple[Any, Any]:

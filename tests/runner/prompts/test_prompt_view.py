@@ -18,7 +18,12 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of
 from safety_receipts.runner.present.judged import judged_lines, template_facts
 from safety_receipts.runner.present.prompt import render_prompt
-from safety_receipts.runner.prompts.prompt_view import Origin, PromptView, find_point, view_prompt
+from safety_receipts.runner.prompts.prompt_view import (
+    PromptView,
+    TextOrigin,
+    first_point_of,
+    view_prompt,
+)
 
 SHOWN = Path(__file__).parent / "prompts_shown"
 SYSTEM = "Be brief."
@@ -76,7 +81,7 @@ def view_of(resolved: ResolvedPlan, index: int) -> PromptView:
 
 def drawn(resolved: ResolvedPlan, wanted: str) -> str:
     """The view as a terminal without colours shows it, with what is judged under it."""
-    view = view_of(resolved, find_point(resolved.predicate, wanted))
+    view = view_of(resolved, first_point_of(resolved.predicate, wanted))
     stream = io.StringIO()
     console = Console(file=stream, width=120)
     render_prompt(view, resolved.artifacts.texts.chat.template.control, console)
@@ -111,15 +116,19 @@ def test_the_parts_of_every_prompt_are_the_prompt(
         assert "".join(part.text for part in view.parts) == whole
         assert view.tokens == len(renderer.render(place * each).tokens)
         origins = [part.origin for part in view.parts]
-        shown = [part.row for part in view.parts if part.origin in (Origin.HARMFUL, Origin.BENIGN)]
+        shown = [
+            part.row
+            for part in view.parts
+            if part.origin in (TextOrigin.HARMFUL, TextOrigin.BENIGN)
+        ]
         gap = condition.context.gap_turns
         assert len(shown) == 2 * (condition.n_harmful + condition.n_benign + gap)
-        assert origins.count(Origin.QUERY) == 1
-        assert origins.count(Origin.SYSTEM) == 1
-        assert origins[-1] is Origin.GENERATION
+        assert origins.count(TextOrigin.QUERY) == 1
+        assert origins.count(TextOrigin.SYSTEM) == 1
+        assert origins[-1] is TextOrigin.GENERATION
         wrapped = {"retrieved", "memory", "tool", "script", "policy"}
         form = condition.context.form.value
-        assert (Origin.CONTEXT in origins) == (form in wrapped and bool(shown))
+        assert (TextOrigin.CONTEXT in origins) == (form in wrapped and bool(shown))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +143,7 @@ def test_what_is_not_there_is_answered_with_what_is(
     studies: dict[str, ResolvedPlan], wanted: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        find_point(studies["llama"].predicate, wanted)
+        first_point_of(studies["llama"].predicate, wanted)
     assert "\n" not in caught.value.one_line()
 
 
@@ -151,7 +160,7 @@ def test_a_point_is_named_by_condition_and_query(
     studies: dict[str, ResolvedPlan], wanted: str, condition: str, query: str
 ) -> None:
     resolved = studies["llama"]
-    view = view_of(resolved, find_point(resolved.predicate, wanted))
+    view = view_of(resolved, first_point_of(resolved.predicate, wanted))
     assert (view.condition, view.query, view.draw) == (condition, query, 0)
 
 

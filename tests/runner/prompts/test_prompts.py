@@ -41,7 +41,7 @@ from safety_receipts.runner.checkpoint.tokenizer_files import TOKENIZER_FILES
 from safety_receipts.runner.prompts.chat_format import RENDERING, ChatFormat, prompt_digest
 from safety_receipts.runner.prompts.contexts import messages, planned_context
 from safety_receipts.runner.prompts.demonstrations import Demonstration
-from safety_receipts.runner.templates.dates import written
+from safety_receipts.runner.templates.dates import written_date
 from safety_receipts.runner.templates.messages import Message, Role, ToolCall
 from safety_receipts.runner.templates.rendered import unused_characters
 
@@ -239,17 +239,17 @@ def test_without_a_date_a_template_may_use_its_own_and_none_may_ask(formats: For
 @given(st.dates())
 def test_dates_are_written_as_strftime_writes_them_in_english(day: datetime.date) -> None:
     form = "%Y|%y|%m|%d|%j|%B|%b|%A|%a|%F|%%"
-    assert written(day, form) == day.strftime(form).replace(
+    assert written_date(day, form) == day.strftime(form).replace(
         day.strftime("%Y|"), f"{day.year:04}|", 1
     ).replace(day.strftime("%F"), day.isoformat())
-    assert written(day, "%-d.%-m.") == f"{day.day}.{day.month}."
-    assert written(day, "%e") == f"{day.day:2}"
+    assert written_date(day, "%-d.%-m.") == f"{day.day}.{day.month}."
+    assert written_date(day, "%e") == f"{day.day:2}"
 
 
 @pytest.mark.parametrize("form", ["%H:%M", "%s", "%", "%Z", "%-"])
 def test_a_template_that_prints_the_time_of_day_is_refused(form: str) -> None:
     with pytest.raises(UsageError, match="only a date can be fixed"):
-        written(datetime.date(2024, 2, 3), form)
+        written_date(datetime.date(2024, 2, 3), form)
 
 
 @pytest.mark.parametrize("date", ["2024-02-30", "yesterday", ""])

@@ -20,7 +20,7 @@ from studies import write_study
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import event_seed
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.engines.mock import MockEngine
@@ -33,7 +33,7 @@ from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.event import run_of
 from safety_receipts.runner.run.execute import CommittedCounts, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
-from safety_receipts.runner.run.journal_file import journal_path
+from safety_receipts.runner.run.journal_file import run_journal_path
 from safety_receipts.runner.run.seal import environment_of, seal_journal
 
 BATCH = 7
@@ -66,7 +66,7 @@ class Begun:
         plan = self.resolved.predicate
         reader = reader_of(self.resolved.artifacts.texts.chat, plan)
         stack = RunStack(engine, load_judge(plan.judge, None), None, reader)
-        with Journal.open(journal_path(folder), self.envelope.digest) as journal:
+        with Journal.open(run_journal_path(folder), self.envelope.digest) as journal:
             journal.note(JournalEvent.START, NOON)
             seed = event_seed(self.envelope.digest, None)
             run = run_of(self.resolved, stack, journal.secret, seed)
@@ -75,7 +75,7 @@ class Begun:
     def seal(self, folder: Path) -> dict[str, bytes]:
         """Seal a finished run; return the bundle's files."""
         plan = self.resolved.predicate
-        with Journal.open(journal_path(folder), self.envelope.digest) as journal:
+        with Journal.open(run_journal_path(folder), self.envelope.digest) as journal:
             seal_journal(
                 folder,
                 journal,
@@ -90,7 +90,7 @@ class Begun:
 
 def rows(folder: Path) -> dict[str, list[Any]]:
     """Return everything that a journal holds, in the order in which it was written."""
-    connection = sqlite3.connect(journal_path(folder))
+    connection = sqlite3.connect(run_journal_path(folder))
     try:
         return {
             table: connection.execute(f"SELECT * FROM {table}").fetchall()
@@ -106,9 +106,9 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
     sampling = "{method: seeded, temperature: 1.0, max_new_tokens: 6}"
     written = resolve_plan(write_study(folder, sampling=sampling))
     mock = written.predicate.model_copy(update={"engine": EngineKind.MOCK})
-    resolved, signer = replace(written, predicate=mock), generate()
+    resolved, signer = replace(written, predicate=mock), generate_key()
     envelope = write_plan(resolved, folder / "begun", signer)
-    with Journal.open(journal_path(folder / "begun"), digest_of(resolved.predicate)):
+    with Journal.open(run_journal_path(folder / "begun"), digest_of(resolved.predicate)):
         pass
     rendered = render_plan(renderer_of(resolved, None), lambda _, __: None)
     return Begun(resolved, rendered, signer, envelope, folder / "begun")

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.device_speed import Throughput
-from safety_receipts.runner.run.estimate import Estimate, ModelSize, Seconds, Workload, estimate
+from safety_receipts.runner.run.estimate import (
+    ModelSize,
+    RunEstimate,
+    RunSeconds,
+    Workload,
+    estimate,
+)
 
 # 8 billion parameters in bfloat16; 32 layers × 8 heads × 128 × keys and values × 2 bytes.
 MODEL = ModelSize(8_000_000_000, 16_000_000_000, 131_072)
@@ -36,15 +42,15 @@ def test_a_small_workload_by_hand() -> None:
     assert found.decode_steps == 3 * 3  # three batches, of two, two and one
     assert found.decode_flops == 2 * 10 * 15
     assert (found.largest_context, found.largest_context_bytes) == (29, 87)
-    assert found.seconds == Seconds(prefill=2000, decode=300)
-    assert found.seconds_shared == Seconds(prefill=600, decode=300)
+    assert found.seconds == RunSeconds(prefill=2000, decode=300)
+    assert found.seconds_shared == RunSeconds(prefill=600, decode=300)
     assert found.seconds.total == 2300
 
     bound = estimate(model, workload, MEMORY, batch_size=2)
     # Tokens 2, 3 and 4 of a response read its prompt and 1, 2 and 3 tokens besides.
     read = sum(20 + so_far for so_far in (1, 2, 3)) * 5
-    assert bound.seconds == Seconds(prefill=3 * 40, decode=9 * 40 + read * 3)
-    assert bound.seconds_shared == Seconds(prefill=40, decode=3 * 40)
+    assert bound.seconds == RunSeconds(prefill=3 * 40, decode=9 * 40 + read * 3)
+    assert bound.seconds_shared == RunSeconds(prefill=40, decode=3 * 40)
 
 
 def test_the_bound_of_the_benchmark_workload() -> None:
@@ -143,7 +149,7 @@ def test_the_json_says_everything_and_how_it_was_made() -> None:
     }
     assert document["seconds"]["total"] == found.seconds.total
     assert document["assumptions"][0] == "an estimate, not a measurement"
-    assert isinstance(found, Estimate)
+    assert isinstance(found, RunEstimate)
 
 
 @pytest.mark.parametrize("dtype", Dtype)

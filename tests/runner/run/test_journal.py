@@ -25,7 +25,7 @@ from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan, s
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
 from safety_receipts.runner.run.journal import Journal, JournalEntry, JournalEvent
-from safety_receipts.runner.run.journal_file import journal_path, remove_journal
+from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
 
 PLAN = synthetic_plan([Mixture(0, 0, None), Mixture(2, 2, Ordering.SUFFIX)], {"alpha": 8}, draws=2)
 DIGEST = sha256_hex(b"a plan")
@@ -46,7 +46,7 @@ def failed(entry: JournalEntry, reason: Reason) -> JournalEntry:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return journal_path(tmp_path)
+    return run_journal_path(tmp_path)
 
 
 def test_points_come_back_in_plan_order_however_they_were_added(path: Path) -> None:
@@ -70,12 +70,12 @@ def test_a_point_that_is_there_is_left_as_it_is(path: Path) -> None:
 
 
 def test_the_secret_and_the_event_id_are_drawn_once(tmp_path: Path) -> None:
-    with Journal.open(journal_path(tmp_path), DIGEST) as journal:
+    with Journal.open(run_journal_path(tmp_path), DIGEST) as journal:
         drawn = journal.secret, journal.event_id
-    with Journal.open(journal_path(tmp_path), DIGEST) as journal:
+    with Journal.open(run_journal_path(tmp_path), DIGEST) as journal:
         assert (journal.secret, journal.event_id) == drawn
     remove_journal(tmp_path)
-    with Journal.open(journal_path(tmp_path), DIGEST) as journal:
+    with Journal.open(run_journal_path(tmp_path), DIGEST) as journal:
         assert len(journal.secret) == 32
         assert journal.secret != drawn[0]
         assert journal.event_id != drawn[1]
@@ -94,7 +94,7 @@ def test_only_the_owner_can_read_any_of_its_files(path: Path) -> None:
 
 
 def test_removing_a_journal_leaves_nothing_of_it(tmp_path: Path) -> None:
-    with Journal.open(journal_path(tmp_path), DIGEST) as journal:
+    with Journal.open(run_journal_path(tmp_path), DIGEST) as journal:
         journal.add(entries(), AT)
     (tmp_path / "receipt.dsse.json").touch()
     remove_journal(tmp_path)
@@ -130,11 +130,11 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
         assert process.stdout.readline() == "committed\n"
         with (
             pytest.raises(UsageError, match="another run is using it"),
-            Journal.open(journal_path(tmp_path), DIGEST),
+            Journal.open(run_journal_path(tmp_path), DIGEST),
         ):
             pass
         process.send_signal(signal.SIGKILL)
-    with Journal.open(journal_path(tmp_path), DIGEST) as journal:
+    with Journal.open(run_journal_path(tmp_path), DIGEST) as journal:
         assert journal.done() == set(range(5))
 
 

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import sha256_hex
 from safety_receipts.receipts.findings.counts.rates import wilson
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.judge import CalibrationDocument, GoldKind, JudgeCalibration
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.judges.gold import MAX_STRATA, read_gold
@@ -312,7 +312,7 @@ def test_a_plan_seals_its_judges_calibration_and_the_receipt_carries_it(
 ) -> None:
     naming(plan)  # before the file is there: calibrating must not ask for its own result
     assert calibrate(rows("plain", honest=6, cheerful=1, plain=3)).code == 0
-    write_key_pair(tmp_path / "key", generate(), None)
+    write_key_pair(tmp_path / "key", generate_key(), None)
     words = ("--key", tmp_path / "key", "--out", tmp_path / "b", "--device", "cpu")
     assert receipts("run", plan, *words, "--memory", "64M").code == 0
     bundle = Bundle(tmp_path / "b")

@@ -19,12 +19,18 @@ import pytest
 from studies import write_study
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.keys import Signer, TrustSet, generate, load_signer, write_key_pair
+from safety_receipts.receipts.keys import (
+    Signer,
+    TrustSet,
+    generate_key,
+    load_signer,
+    write_key_pair,
+)
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.sealed import digest_of, write_plan
 from safety_receipts.runner.run.journal import Journal
-from safety_receipts.runner.run.journal_file import JOURNAL, journal_path
+from safety_receipts.runner.run.journal_file import RUN_JOURNAL, run_journal_path
 from safety_receipts.verify.integrity import verify_bundle
 
 Receipts = Callable[..., Any]
@@ -42,13 +48,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         controls=8,
         sampling="{method: seeded, temperature: 1.0, max_new_tokens: 6}",
     )
-    signer = generate()
+    signer = generate_key()
     write_key_pair(folder / "key", signer, None)
     resolved = resolve_plan(plan)
     assert resolved.predicate.points == POINTS
     write_plan(resolved, folder / "begun", signer)
     # The secret is drawn here, so that runs that start from copies seal the same bytes.
-    with Journal.open(journal_path(folder / "begun"), digest_of(resolved.predicate)):
+    with Journal.open(run_journal_path(folder / "begun"), digest_of(resolved.predicate)):
         pass
     return plan
 
@@ -93,15 +99,15 @@ def begun(study: Path, folder: Path) -> Path:
 
 def committed(bundle: Path) -> int:
     """Return how many points a journal holds, without disturbing whoever writes it."""
-    path = bundle / JOURNAL
+    path = bundle / RUN_JOURNAL
     copy = bundle.parent / "look"
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
-    for file in (path, path.with_name(f"{JOURNAL}-wal")):
+    for file in (path, path.with_name(f"{RUN_JOURNAL}-wal")):
         if file.exists():
             shutil.copy(file, copy / file.name)
     try:
-        connection = sqlite3.connect(copy / JOURNAL)
+        connection = sqlite3.connect(copy / RUN_JOURNAL)
         number = connection.execute("SELECT count(*) FROM point").fetchone()[0]
     except sqlite3.DatabaseError:
         return 0  # copied in the middle of a commit

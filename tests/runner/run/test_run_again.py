@@ -21,11 +21,11 @@ from safety_receipts.receipts.errors import (
     MalformedError,
     UsageError,
 )
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.sealed import write_plan
 from safety_receipts.runner.run.event import EventRunner, RunOptions
-from safety_receipts.runner.run.journal_file import JOURNAL
+from safety_receipts.runner.run.journal_file import RUN_JOURNAL
 from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 
@@ -35,11 +35,11 @@ def test_an_interrupted_run_says_what_is_kept_and_goes_on(
 ) -> None:
     resolved, folder, watcher = study(queries=10), tmp_path / "b", Quiet()
     kept = interrupted(resolved, folder, signer)
-    assert (folder / JOURNAL).exists()
+    assert (folder / RUN_JOURNAL).exists()
     run(resolved, folder, signer, watcher=watcher)
     assert watcher.before == kept
     verified(folder, signer)
-    assert not (folder / JOURNAL).exists()
+    assert not (folder / RUN_JOURNAL).exists()
     assert Bundle(folder).receipt.statement.predicate.event.restarts == 1
 
 
@@ -49,7 +49,7 @@ def test_no_receipt_that_is_not_this_runs_makes_its_journal_go(
 ) -> None:
     resolved, folder = study(queries=10), tmp_path / "b"
     interrupted(resolved, folder, signer)
-    before = (folder / JOURNAL).read_bytes()
+    before = (folder / RUN_JOURNAL).read_bytes()
     if what == "nothing":
         (folder / "receipt.dsse.json").touch()
     else:
@@ -60,7 +60,7 @@ def test_no_receipt_that_is_not_this_runs_makes_its_journal_go(
             edit_statement(_rename_plan, resign=True)(folder, signer)
     with pytest.raises((IntegrityError, MalformedError)):
         run(resolved, folder, signer)
-    assert (folder / JOURNAL).read_bytes() == before
+    assert (folder / RUN_JOURNAL).read_bytes() == before
 
 
 def _rename_plan(statement: dict[str, Any]) -> None:
@@ -72,11 +72,11 @@ def test_a_journal_that_a_kill_left_beside_its_receipt_goes(
 ) -> None:
     resolved, folder = study(queries=10), tmp_path / "b"
     interrupted(resolved, folder, signer)
-    left = (folder / JOURNAL).read_bytes()
+    left = (folder / RUN_JOURNAL).read_bytes()
     run(resolved, folder, signer)
-    (folder / JOURNAL).write_bytes(left)
+    (folder / RUN_JOURNAL).write_bytes(left)
     assert run(resolved, folder, signer).before
-    assert not (folder / JOURNAL).exists()
+    assert not (folder / RUN_JOURNAL).exists()
 
 
 def test_a_device_that_is_not_there_throws_nothing_away(
@@ -163,7 +163,7 @@ def test_a_run_that_another_process_sealed_meanwhile_is_not_repeated(
 
     sealed = run(resolved, folder, signer, watcher=Slow())
     assert sealed.before
-    assert not (folder / JOURNAL).exists()
+    assert not (folder / RUN_JOURNAL).exists()
     verified(folder, signer)
 
 
@@ -197,7 +197,7 @@ def test_another_plan_in_the_folder_is_refused_and_the_difference_named(
     with pytest.raises(UsageError, match=r"sampling\.maxNewTokens differs"):
         run(changed, folder, signer)
     with pytest.raises(UsageError, match="another key"):
-        run(study(), folder, generate())
+        run(study(), folder, generate_key())
 
 
 def test_a_changed_checkpoint_is_noticed_on_resume(

@@ -35,7 +35,7 @@ from safety_receipts.runner.engines.engine import Completion
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.run.event import RunOptions
-from safety_receipts.runner.run.journal_file import JOURNAL
+from safety_receipts.runner.run.journal_file import RUN_JOURNAL
 
 
 def test_what_the_engine_leaves_out_fails_and_is_counted(
@@ -264,7 +264,7 @@ def test_a_full_disk_while_sealing_loses_nothing(
         patched.setattr("safety_receipts.receipts.io.files.os.fsync", full)
         with pytest.raises(FileAccessError, match="No space left"):
             run(resolved, folder, signer)
-    assert sorted(file.name for file in folder.iterdir()) == [JOURNAL, "plan.dsse.json"]
+    assert sorted(file.name for file in folder.iterdir()) == [RUN_JOURNAL, "plan.dsse.json"]
     run(resolved, folder, signer, watcher=watcher)
     assert watcher.commits == []
     verified(folder, signer)

@@ -20,9 +20,9 @@ from safety_receipts.receipts.audit_forms import parse_audit, sign_public_form
 from safety_receipts.receipts.bundle import (
     AUDITS,
     PLAN,
-    POINTS,
+    POINTS_FILE,
     RECEIPT,
-    RESPONSES,
+    RESPONSES_FILE,
     Bundle,
     BundleWriter,
 )
@@ -106,7 +106,7 @@ def make_base(folder: Path, *, models: bool) -> Base:
     base = Base(folder)
     shutil.copytree(GOLDEN / "0.1" / "good" / "ed25519", folder / "rich")
     shutil.copytree(GOLDEN / "known-answer" / "diluting", folder / "published")
-    (folder / "published" / POINTS).unlink(missing_ok=True)
+    (folder / "published" / POINTS_FILE).unlink(missing_ok=True)
     write_key_pair(folder / "evaluator", base.evaluator)
     write_key_pair(folder / "auditor", base.auditor)
     rich = Bundle(folder / "rich")
@@ -248,7 +248,7 @@ def _of_evidence(base: Base, random: Random, folder: Path) -> Input:
     bundle = Path(shutil.copytree(base.folder / "rich", folder / "bundle"))
     receipt = _read(bundle, RECEIPT)
     notes: list[str] = []
-    file = random.choice((POINTS, POINTS, RESPONSES))
+    file = random.choice((POINTS_FILE, POINTS_FILE, RESPONSES_FILE))
 
     def change(lines: list[bytes]) -> list[bytes]:
         at = random.randrange(len(lines))
@@ -269,7 +269,7 @@ def _of_evidence(base: Base, random: Random, folder: Path) -> Input:
         return lines
 
     edit_lines(bundle, change, file)
-    if file == POINTS:
+    if file == POINTS_FILE:
         root = RootAccumulator()
         size = 0
         for line in Bundle(bundle).lines(10_000):

@@ -22,7 +22,7 @@ from safety_receipts.receipts.audit_forms import parse_audit, sign_public_form
 from safety_receipts.receipts.bundle import AUDITS, Bundle, BundleWriter
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope, sign
-from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.keys import TrustSet, generate_key
 from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
@@ -44,24 +44,28 @@ from safety_receipts.receipts.model.statement import (
 )
 from safety_receipts.verify.audit.sealed.problems import result_problems
 from safety_receipts.verify.audit.statistics.hypotheses import IDENTITY_LEVEL, least_identity
-from safety_receipts.verify.audit.statistics.model_identity import LEVEL
+from safety_receipts.verify.audit.statistics.model_identity import IDENTITY_TEST_LEVEL
 from safety_receipts.verify.audit.statistics.scope import name_of, recorded_rates
 from safety_receipts.verify.audit.statistics.verdicts import whole_verdict
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.verification import Verdict
+from safety_receipts.verify.verification import VerificationVerdict
 
 
 @pytest.mark.parametrize(
     ("verdict", "status", "overall"),
     [
-        (AuditVerdict.CONFIRMED, CheckStatus.PASSED, Verdict.PASSED),
-        (AuditVerdict.CONSISTENT_WITH, CheckStatus.PASSED, Verdict.PASSED),
-        (AuditVerdict.INCONCLUSIVE, CheckStatus.NOT_CHECKED, Verdict.PASSED),
-        (AuditVerdict.REFUTED, CheckStatus.FAILED, Verdict.FAILED),
+        (AuditVerdict.CONFIRMED, CheckStatus.PASSED, VerificationVerdict.PASSED),
+        (AuditVerdict.CONSISTENT_WITH, CheckStatus.PASSED, VerificationVerdict.PASSED),
+        (AuditVerdict.INCONCLUSIVE, CheckStatus.NOT_CHECKED, VerificationVerdict.PASSED),
+        (AuditVerdict.REFUTED, CheckStatus.FAILED, VerificationVerdict.FAILED),
     ],
 )
 def test_a_trusted_audit(
-    verdict: AuditVerdict, status: CheckStatus, overall: Verdict, verify: Any, receipt: Sha256
+    verdict: AuditVerdict,
+    status: CheckStatus,
+    overall: VerificationVerdict,
+    verify: Any,
+    receipt: Sha256,
 ) -> None:
     start = announce(receipt, method=method_of(verdict))
     verification, audits = verify(start, report(receipt, start.digest, verdict))
@@ -75,7 +79,7 @@ def test_whose_audit_it_is_follows_from_signatures_that_hold(verify: Any, receip
     """Anybody can add a signature in another's name to an envelope."""
     start = announce(receipt)
     audit = report(receipt, start.digest)
-    stranger = sign(json.loads(audit.payload), generate())
+    stranger = sign(json.loads(audit.payload), generate_key())
     both = Envelope(audit.payload, (*stranger.signatures, *audit.signatures))
     verification, _ = verify(start, both)
     [seen] = verification.to_json()["audits"]
@@ -83,12 +87,12 @@ def test_whose_audit_it_is_follows_from_signatures_that_hold(verify: Any, receip
 
 
 def test_an_untrusted_audit_is_shown_and_ignored(verify: Any, receipt: Sha256) -> None:
-    other = generate()
+    other = generate_key()
     start = announce(receipt, other)
     audit = report(receipt, start.digest, AuditVerdict.REFUTED, other)
     verification, audits = verify(start, audit)
     assert [c.status for c in audits] == [CheckStatus.NOT_CHECKED] * 2
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
 
 
 def test_an_audit_of_another_receipt_is_ignored(verify: Any) -> None:
@@ -99,7 +103,7 @@ def test_an_audit_of_another_receipt_is_ignored(verify: Any) -> None:
     verification, audits = verify(start, audit)
     assert {c.status for c in audits} == {CheckStatus.NOT_CHECKED}
     assert all("another receipt" in c.detail for c in audits)
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,7 @@ def test_a_trusted_audit_that_does_not_hold_together(
     start = announce(receipt)
     verification, audits = verify(start, report(receipt, start.digest, changes=changes))
     assert any(words in c.detail for c in audits if c.status is CheckStatus.FAILED)
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 def test_an_audit_cannot_confirm_what_its_draws_do_not(verify: Any, receipt: Sha256) -> None:
@@ -167,7 +171,7 @@ def test_an_audit_cannot_confirm_what_its_draws_do_not(verify: Any, receipt: Sha
     few = report(receipt, start.digest, AuditVerdict.INCONCLUSIVE, changes=claimed)
     verification, audits = verify(start, few)
     assert any("confirmed, and from its draws follows inconclusive" in c.detail for c in audits)
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 def test_an_announcement_without_a_result(verify: Any, receipt: Sha256) -> None:
@@ -175,14 +179,14 @@ def test_an_announcement_without_a_result(verify: Any, receipt: Sha256) -> None:
     verification, [audit] = verify(announce(receipt))
     assert audit.status is CheckStatus.NOT_CHECKED
     assert "no result" in audit.detail
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
 
 
 def test_somebody_elses_announcement_does_not_count(verify: Any, receipt: Sha256) -> None:
     """Neither another receipt's, nor an audit in its place, nor another auditor's."""
     elsewhere = announce(Sha256("1" * 64))
     verification, _ = verify(elsewhere, report(receipt, elsewhere.digest))
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 def test_an_audit_is_no_announcement(verify: Any, receipt: Sha256) -> None:
@@ -190,7 +194,7 @@ def test_an_audit_is_no_announcement(verify: Any, receipt: Sha256) -> None:
     first = report(receipt, start.digest)
     verification, audits = verify(start, first, report(receipt, first.digest))
     assert [c.status for c in audits].count(CheckStatus.FAILED) == 1
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 def test_a_copy_is_not_counted_twice(verify: Any, bundle: Path, receipt: Sha256) -> None:
@@ -221,7 +225,7 @@ def test_files_that_are_no_audits(verify: Any, bundle: Path, receipt: Sha256) ->
     verification, audits = verify()
     assert [c.status for c in audits] == [CheckStatus.NOT_CHECKED] * 4
     assert all(c.name.isprintable() for c in audits)
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
 
 
 def test_a_self_audit_is_named_as_such(
@@ -267,7 +271,7 @@ def test_new_responses_neither_confirm_nor_refute(
         said = report(receipt, start.digest, AuditVerdict.CONSISTENT_WITH, changes=changes)
         verification, audits = verify(start, said)
         assert any("no audit by regenerate can say" in c.detail for c in audits)
-        assert verification.verdict is Verdict.FAILED
+        assert verification.verdict is VerificationVerdict.FAILED
 
 
 @pytest.mark.parametrize("method", AuditMethod)
@@ -306,12 +310,14 @@ def test_a_calibrated_identity_test_follows_from_its_p_value(
         start, report(receipt, start.digest, changes=CALIBRATED | identity)
     )
     failed = [c.detail for c in audits if c.status is CheckStatus.FAILED]
-    assert (verification.verdict is Verdict.FAILED) is bool(failed) is (words is not None)
+    assert (
+        (verification.verdict is VerificationVerdict.FAILED) is bool(failed) is (words is not None)
+    )
     assert words is None or words in failed[0]
 
 
 def test_reader_and_auditor_hold_the_identity_test_to_one_level() -> None:
-    assert IDENTITY_LEVEL == LEVEL
+    assert IDENTITY_LEVEL == IDENTITY_TEST_LEVEL
 
 
 @pytest.mark.parametrize(("points", "follows"), [(50, "confirmed"), (49, "inconclusive")])
@@ -322,7 +328,7 @@ def test_few_points_for_the_identity_confirm_nothing(
     start = announce(receipt, changes={"identityPoints": points})
     changes = {"identityPoints": points, "identity.responses": points, "verdict": said}
     verification, audits = verify(start, report(receipt, start.digest, changes=changes))
-    assert (verification.verdict is Verdict.PASSED) is (said == follows)
+    assert (verification.verdict is VerificationVerdict.PASSED) is (said == follows)
     problem = f"{said} as a whole, but {follows} follows from its rates"
     assert any(problem in c.detail for c in audits) is (said != follows)
 
@@ -337,7 +343,7 @@ def test_an_audit_that_ended_early_has_no_identity_test(verify: Any, receipt: Sh
     said = report(receipt, start.digest, AuditVerdict.INCONCLUSIVE, changes=ended)
     verification, audits = verify(start, said)
     assert sorted(c.status for c in audits) == [CheckStatus.NOT_CHECKED, CheckStatus.PASSED]
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
 
 
 @pytest.mark.parametrize(
@@ -358,7 +364,7 @@ def test_nothing_that_could_speak_against_a_record_is_left_out(
         assert isinstance(statement.predicate, AuditPredicate)
         said = sign_public_form(statement.predicate, said.digest, AUDITOR)
     verification, audits = verify(start, said)
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
     assert words in {c.detail for c in audits}
 
 
@@ -371,11 +377,11 @@ def test_audits_of_the_first_version_say_nothing_of_outcomes(verify: Any, receip
     said = json.loads(report(receipt, start.digest, changes=nothing).payload)
     first = sign(said | {"predicateType": FIRST_AUDIT_TYPE}, AUDITOR)
     verification, _ = verify(start, first)
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
     other = announce(receipt)
     said["predicate"] |= {"start": {"digest": other.digest}, "knownStarts": 2}
     verification, audits = verify(other, sign(said | {"predicateType": FIRST_AUDIT_TYPE}, AUDITOR))
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
     assert any(
         "and its announcement is urn:safety-receipts:audit-start:2" in c.detail for c in audits
     )
@@ -420,15 +426,15 @@ def test_an_audit_states_the_announcements_that_are_here(verify: Any, receipt: S
     start = announce(receipt)
     before = announce(receipt, changes={"startedAt": "2026-01-31T00:00:00Z"})
     after = announce(receipt, changes={"startedAt": "2026-02-01T01:00:01Z"})
-    others = announce(receipt, generate(), changes={"startedAt": "2026-01-31T00:00:00Z"})
+    others = announce(receipt, generate_key(), changes={"startedAt": "2026-01-31T00:00:00Z"})
     elsewhere = announce(Sha256("1" * 64), changes={"startedAt": "2026-01-31T00:00:00Z"})
     audit = report(receipt, start.digest)
     verification, _ = verify(start, after, others, elsewhere, audit)
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
     verification, audits = verify(before)
     [failed] = [c for c in audits if c.status is CheckStatus.FAILED]
     assert failed.detail == "states fewer announcements of its auditor than are here"
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 @pytest.mark.parametrize("known", [2, 3])
@@ -438,7 +444,7 @@ def test_an_audit_may_know_of_more_announcements(known: int, verify: Any, receip
     verification, audits = verify(
         start, before, report(receipt, start.digest, changes={"knownStarts": known})
     )
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
     assert any(f"{known} audits known" in c.detail for c in audits)
 
 
@@ -456,17 +462,17 @@ def test_an_announcement_has_one_result(verify: Any, receipt: Sha256) -> None:
         "inconclusive; move one of them out of the folder"
     )
     assert by_name[f"audit {least.digest[:12]}"].detail.startswith("inconclusive: ")
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
     worse = report(receipt, start.digest, AuditVerdict.REFUTED)
     verification, audits = verify(worse)
     [failed] = [c for c in audits if c.status is CheckStatus.FAILED]
     assert failed.name == f"audit {worse.digest[:12]}"
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 def test_a_result_of_somebody_else_answers_no_announcement(bundle: Path, receipt: Sha256) -> None:
     """Nor does it stand in the way of the auditor's own."""
-    other, start = generate(), announce(receipt)
+    other, start = generate_key(), announce(receipt)
     early = {"finishedAt": "2026-02-01T00:30:00Z"}
     trusted = TrustSet([AUDITOR.public, other.public])
 
@@ -517,7 +523,7 @@ def test_a_beacons_audit_names_what_the_beacon_said(
     start = announce(receipt, changes=challenge)
     said = report(receipt, start.digest, changes={**challenge, "beaconValue": value})
     verification, audits = verify(start, said)
-    assert (verification.verdict is Verdict.PASSED) is (value is not None)
+    assert (verification.verdict is VerificationVerdict.PASSED) is (value is not None)
     words = "beacon value not checked" if value else "a beacon value goes with"
     assert any(words in c.detail for c in audits)
 
@@ -533,7 +539,7 @@ def test_a_share_of_nothing_or_all_fails_in_words(
     verification, audits = verify(report(receipt, start.digest, changes={name: share}))
     said = f"{name} is {share}: must lie above 0 and below 1"
     assert [(c.status, c.detail) for c in audits] == [(CheckStatus.FAILED, said)] * 2
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 @pytest.mark.parametrize("kind", [PLAN_TYPE, EVALUATION_TYPE, CALIBRATION_TYPE])
@@ -545,7 +551,7 @@ def test_other_statements_of_an_auditor_are_no_audits(
     verification, [audit] = verify(sign(statement, AUDITOR))
     assert audit.status is CheckStatus.NOT_CHECKED
     assert audit.detail == f"not an audit: {kind}"
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
 
 
 @pytest.mark.parametrize("kind", ["urn:safety-receipts:audit:3", AUDIT_TYPE, None, ["a"], {}])
@@ -555,7 +561,7 @@ def test_statements_of_an_auditor_that_nobody_can_read_fail(
     statement = {"_type": STATEMENT_TYPE, "predicateType": kind, "subject": [], "predicate": {}}
     verification, [audit] = verify(sign(statement, AUDITOR))
     assert (audit.status, "not readable" in audit.detail) == (CheckStatus.FAILED, True)
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 def test_both_directions_of_a_rate_share_their_new_responses(verify: Any, receipt: Sha256) -> None:
@@ -566,7 +572,7 @@ def test_both_directions_of_a_rate_share_their_new_responses(verify: Any, receip
     assert len(set(drawn)) < len(drawn)
     verification, audits = verify(start, audit)
     assert [c.status for c in audits] == [CheckStatus.PASSED] * 2
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
 
 
 def test_an_audit_may_draw_as_many_points_as_an_event_has() -> None:

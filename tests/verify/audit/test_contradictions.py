@@ -12,14 +12,14 @@ from dishonest import Pair, seal_anything
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256, sha256_hex
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
-from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.keys import TrustSet, generate_key
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.checkpoint import ContextOverflow
 from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate
 from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason, RestrictedRecord
 from safety_receipts.verify.integrity import verify_bundle
 
-SIGNER = generate()
+SIGNER = generate_key()
 
 
 def plan(**changes: Any) -> PlanPredicate:

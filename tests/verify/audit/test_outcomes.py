@@ -18,7 +18,7 @@ from safety_receipts.verify.audit.statistics.outcomes import (
     refutes,
     refuting_level,
 )
-from safety_receipts.verify.audit.statistics.risk_limit import p_string
+from safety_receipts.verify.audit.statistics.risk_limit import p_rounded_up
 
 
 def found(wrong: int, hard: int = 0, false_labels: int = 0) -> OutcomeReplays:
@@ -33,8 +33,8 @@ def found(wrong: int, hard: int = 0, false_labels: int = 0) -> OutcomeReplays:
             "contradicted": numbers,
             "hard": hard_numbers,
             "false_labels": false_labels,
-            "p_value": p_string(tests.p_value),
-            "refuting_p_value": p_string(tests.refuting_p_value),
+            "p_value": p_rounded_up(tests.p_value),
+            "refuting_p_value": p_rounded_up(tests.refuting_p_value),
         }
     )
 

@@ -19,7 +19,7 @@ from safety_receipts.receipts.audit_forms import (
 from safety_receipts.receipts.bundle import AUDITS, Bundle, BundleWriter
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope, sign
-from safety_receipts.receipts.keys import Signer, generate, write_key_pair
+from safety_receipts.receipts.keys import Signer, generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
@@ -28,7 +28,7 @@ from safety_receipts.receipts.model.audit import (
 )
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.statement import AuditStatement, PublicAuditStatement
-from safety_receipts.verify.verification import Verdict
+from safety_receipts.verify.verification import VerificationVerdict
 
 BOTH = tuple(Direction)
 
@@ -111,7 +111,7 @@ def test_new_responses_have_no_public_form(
     _write_key(AUDITOR, tmp_path / "auditor")
     forged = public_of(full)
     verification, audits = verify(forged)
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
     assert any("no public form" in c.detail for c in audits)
     out = tmp_path / "out"
     finished = receipts("publish", bundle, "--out", out, "--key", tmp_path / "auditor", "--json")
@@ -131,7 +131,7 @@ def test_one_that_does_not_follow_from_the_full_form_that_it_names_fails(
     full = report(receipt, start.digest, changes={"blinding": "b1" * 32})
     other = public_of(full, {"finishedAt": "2026-02-03T00:00:00Z"})
     verification, audits = verify(start, full, other)
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
     [failed] = [c for c in audits if c.status is CheckStatus.FAILED]
     assert failed.name == f"audit {other.digest[:12]}"
     assert "not what follows from the full form that it names" in failed.detail
@@ -168,7 +168,7 @@ def test_it_counts_alone_and_says_what_it_is(verify: Any, receipt: Sha256) -> No
     assert "public form: counts and p-values are the auditor's word" in result.detail
     [seen] = verification.to_json()["audits"]
     assert (seen["form"], seen["verdict"], seen["status"]) == ("public", "confirmed", "passed")
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
 
 
 def test_beside_its_full_form_it_is_no_second_result(verify: Any, receipt: Sha256) -> None:
@@ -187,14 +187,14 @@ def test_what_is_withheld_may_be_said_in_other_words(verify: Any, receipt: Sha25
     full = report(receipt, start.digest, changes={"blinding": "b1" * 32, "checks": [check]})
     public = public_of(full, {"checks": [check | {"detail": "not told"}]})
     verification, audits = verify(start, full, public)
-    assert verification.verdict is Verdict.PASSED
+    assert verification.verdict is VerificationVerdict.PASSED
     assert f"the public form of audit {full.digest[:12]}" in {c.detail for c in audits}
 
 
 def test_a_refutation_in_public_form_fails(verify: Any, receipt: Sha256) -> None:
     start = announce(receipt)
     verification, _ = verify(start, public_of(report(receipt, start.digest, AuditVerdict.REFUTED)))
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_one_that_does_not_hold_together(
     public = public_of(report(receipt, start.digest), changes)
     verification, audits = verify(start, public)
     assert any(words in c.detail for c in audits if c.status is CheckStatus.FAILED)
-    assert verification.verdict is Verdict.FAILED
+    assert verification.verdict is VerificationVerdict.FAILED
 
 
 def test_one_that_is_not_of_the_full_form_beside_it_is_a_second_result(
@@ -328,7 +328,7 @@ def test_bundles_of_earlier_versions_are_published_safely(
     assert read.predicate == public_form(statement.predicate, full.digest)
     assert full.digest.encode() not in envelope.payload
     # Another auditor's key signs nothing that is not its own.
-    _write_key(generate(), tmp_path / "other")
+    _write_key(generate_key(), tmp_path / "other")
     other = receipts(
         "publish", bundle, "--out", tmp_path / "o", "--key", tmp_path / "other", "--json"
     )

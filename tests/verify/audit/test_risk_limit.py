@@ -22,7 +22,7 @@ from safety_receipts.verify.audit.statistics.risk_limit import (
     ConfirmingTest,
     RefutingTest,
     hidden_needed,
-    recorded,
+    recorded_outcomes,
     recorded_rate,
 )
 
@@ -133,10 +133,10 @@ def test_a_paper_sized_condition_needs_141_hidden_of_2246() -> None:
     rate = recorded_rate(condition)
     assert rate == Fraction(562, 2808)
     understated, epsilon = Direction.NOT_UNDERSTATED, Fraction("0.05")
-    assert recorded(condition, understated) == 2246
+    assert recorded_outcomes(condition, understated) == 2246
     assert hidden_needed(condition, rate, epsilon, understated) == 141
     overstated = Direction.NOT_OVERSTATED
-    assert recorded(condition, overstated) == 562
+    assert recorded_outcomes(condition, overstated) == 562
     assert hidden_needed(condition, rate, epsilon, overstated) == 141
 
 
@@ -145,7 +145,7 @@ def test_a_rate_is_off_by_epsilon_exactly_from_k_hidden_outcomes_on(
     condition: Counts, rate: Fraction, epsilon: Fraction, direction: Direction
 ) -> None:
     k = hidden_needed(condition, rate, epsilon, direction)
-    for hidden in range(-2, recorded(condition, direction) + 3):
+    for hidden in range(-2, recorded_outcomes(condition, direction) + 3):
         assert worst_case(condition, rate, epsilon, direction, hidden) == (hidden >= k)
 
 
@@ -155,7 +155,7 @@ def test_the_two_directions_mirror_each_other(
 ) -> None:
     other = swapped(condition)
     under, over = Direction.NOT_UNDERSTATED, Direction.NOT_OVERSTATED
-    assert recorded(condition, under) == recorded(other, over)
+    assert recorded_outcomes(condition, under) == recorded_outcomes(other, over)
     assert hidden_needed(condition, rate, epsilon, under) == hidden_needed(
         other, 1 - rate, epsilon, over
     )

@@ -14,17 +14,17 @@ from safety_receipts import verify
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.check_names import CheckName, CheckUse
 from safety_receipts.verify.checks import CheckList
-from safety_receipts.verify.present.check_table import PAGE, table, written
+from safety_receipts.verify.present.check_table import PAGE, checks_table, with_check_tables
 
 
 def test_the_page_has_the_tables_that_the_names_make() -> None:
     """After a change of the names: ``make schemas``."""
     page = PAGE.read_text("utf-8")
-    assert written(page) == page
+    assert with_check_tables(page) == page
 
 
 def test_every_use_of_a_name_has_one_row() -> None:
-    rows = f"{table(sealed=False)}\n{table(sealed=True)}".splitlines()
+    rows = f"{checks_table(sealed=False)}\n{checks_table(sealed=True)}".splitlines()
     for name in CheckName:
         for use in name.uses:
             spelt = f"`{name.value} {use.about}`" if use.about else f"`{name.value}`"
@@ -34,7 +34,7 @@ def test_every_use_of_a_name_has_one_row() -> None:
 
 def test_a_page_without_the_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="checks of verification"):
-        written("| check | level | passes if |\n")
+        with_check_tables("| check | level | passes if |\n")
 
 
 def test_every_name_is_used() -> None:

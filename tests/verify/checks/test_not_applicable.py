@@ -11,14 +11,14 @@ import pytest
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
-from safety_receipts.receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList, MadeCheck, NotApplicable
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.selfcheck.selftest import edit_statement
-from safety_receipts.verify.verification import Verdict, Verification
+from safety_receipts.verify.verification import Verification, VerificationVerdict
 
 MIXTURES = [Mixture(0, 0, None), Mixture(2, 2, Ordering.SUFFIX), Mixture(0, 4, None)]
 NOTHING_THERE = {
@@ -32,7 +32,7 @@ Receipts = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def signer() -> Signer:
-    return generate()
+    return generate_key()
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_what_is_not_there_is_not_called_checked(bare: Path, signer: Signer) -> 
     found = verify_bundle(Bundle(bare), evaluators=TrustSet([signer.public]))
     spared = {c.name: c.detail for c in found.checks if c.status is NotApplicable.NOT_APPLICABLE}
     assert spared == {name.value: why for name, why in NOTHING_THERE.items()}
-    assert (found.verdict, found.level) == (Verdict.PASSED, CheckLevel.CONSISTENT)
+    assert (found.verdict, found.level) == (VerificationVerdict.PASSED, CheckLevel.CONSISTENT)
 
 
 def test_the_event_is_not_said_to_name_a_beacon_where_none_is(bare: Path, signer: Signer) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tampering import Receipts, flip_first_counted, predicate
 
-from safety_receipts.receipts.bundle import PLAN, POINTS, RECEIPT, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import Sha256, sha256_hex
 from safety_receipts.receipts.events.synthetic import (
     ENVIRONMENT,
@@ -24,7 +24,7 @@ from safety_receipts.receipts.events.synthetic import (
 )
 from safety_receipts.receipts.findings.counts.observations import observe
 from safety_receipts.receipts.findings.derive import derive
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.receipts.model.checkpoint import Thoughts
 from safety_receipts.receipts.model.demonstrations import Experiment, ExperimentKind, Ordering
 from safety_receipts.receipts.model.judge import judge_digest
@@ -124,7 +124,7 @@ def seal_planted(
 @pytest.fixture(scope="module")
 def signer() -> Signer:
     """The evaluator's key."""
-    return generate()
+    return generate_key()
 
 
 @pytest.fixture(scope="module")
@@ -378,7 +378,7 @@ def test_a_key_that_is_not_trusted_is_refused(
     stages: dict[str, Path], receipts: Receipts, tmp_path: Path
 ) -> None:
     stranger = tmp_path / "stranger.pub"
-    stranger.write_bytes(generate().public.pem())
+    stranger.write_bytes(generate_key().public.pem())
     finished = receipts("compare", *stages.values(), "--trust", stranger, "--json")
     refused = error(finished, 3)
     assert refused["file"] == str(stages["sft"])
@@ -389,9 +389,9 @@ def test_a_record_that_opens_no_commitment_is_refused(
     stages: dict[str, Path], signer: Signer, receipts: Receipts, tmp_path: Path
 ) -> None:
     bad = Path(shutil.copytree(stages["dpo"], tmp_path / "bad"))
-    edit_line(4, lambda record: record.update(prompt="0" * 64), RESPONSES)(bad, signer)
+    edit_line(4, lambda record: record.update(prompt="0" * 64), RESPONSES_FILE)(bad, signer)
     refused = error(receipts("compare", stages["sft"], bad, "--json"), 3)
-    assert refused["file"] == str(bad / RESPONSES)
+    assert refused["file"] == str(bad / RESPONSES_FILE)
     assert refused["message"] == "line 5: the commitment does not open"
 
 
@@ -406,7 +406,7 @@ def published(bundle: Path, out: Path, signer: Signer, *, findings: bool) -> Pat
     stated = derived.to_wire() if findings else None
     edit = edit_statement(lambda s: s["predicate"].update(findings=stated), resign=True)
     edit(out, signer)
-    for name in (POINTS, RESPONSES):
+    for name in (POINTS_FILE, RESPONSES_FILE):
         (out / name).unlink()
     assert (out / RECEIPT).exists()
     return out

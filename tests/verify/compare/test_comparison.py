@@ -33,14 +33,19 @@ from safety_receipts.receipts.model.demonstrations import (
 from safety_receipts.receipts.model.findings import Effect, Grounds
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.verify.compare.comparability import (
-    Setting,
+    EvaluationSetting,
     SettingCheck,
     SettingStatus,
     setting_checks,
 )
-from safety_receipts.verify.compare.comparison import Comparison, EffectChange, Pair, compare_models
+from safety_receipts.verify.compare.comparison import (
+    EffectChange,
+    ModelComparison,
+    ModelPair,
+    compare_models,
+)
 from safety_receipts.verify.compare.interaction import (
-    Model,
+    FittedModel,
     common_conditions,
     effect_difference,
     fit_model,
@@ -107,20 +112,20 @@ def drawn_study(
     return study_of(plan, np.where(complied, COMPLIED, REFUSED))
 
 
-def fitted(label: str, study: StudyPoints, seed: str | None = None) -> Model:
+def fitted(label: str, study: StudyPoints, seed: str | None = None) -> FittedModel:
     """Fit a study's headline conditions; by default its lists are its own."""
     plan = study.plan
     chosen = (Ordering.SUFFIX, plan.experiments[0].conditions, frozenset(harmful_queries(plan)))
     return fit_model(label, study, chosen, sha256_hex((seed or label).encode()))
 
 
-def planted(**slopes: float) -> Comparison:
+def planted(**slopes: float) -> ModelComparison:
     """Compare models of 300 queries with planted slopes."""
     plan, rng = make_plan(300), np.random.default_rng(7)
     return compare_models([fitted(k, drawn_study(plan, b, rng)) for k, b in slopes.items()])
 
 
-def only(comparison: Comparison) -> Pair:
+def only(comparison: ModelComparison) -> ModelPair:
     """Return the only pair."""
     (pair,) = comparison.pairs
     return pair
@@ -310,7 +315,9 @@ def test_a_difference_that_stands_alone_may_fall_among_many() -> None:
 # How far a difference may be off
 
 
-def false_positives(make: Callable[[np.random.Generator], tuple[Model, Model]], runs: int) -> float:
+def false_positives(
+    make: Callable[[np.random.Generator], tuple[FittedModel, FittedModel]], runs: int
+) -> float:
     """Return the share of pairs without difference that a test at .05 rejects."""
     rng = np.random.default_rng(20_260)
     rejected = 0
@@ -324,7 +331,7 @@ def false_positives(make: Callable[[np.random.Generator], tuple[Model, Model]], 
 def test_the_false_positive_rate_is_nominal_where_queries_respond_alike() -> None:
     plan = make_plan(60, [(8, 0), (8, 4), (8, 16)])
 
-    def pair(rng: np.random.Generator) -> tuple[Model, Model]:
+    def pair(rng: np.random.Generator) -> tuple[FittedModel, FittedModel]:
         own = rng.normal(0, 0.3, len(plan.query_ids))
         one, two = (drawn_study(plan, -0.1, rng, by_query=own) for _ in range(2))
         return fitted("one", one), fitted("two", two)
@@ -335,7 +342,7 @@ def test_the_false_positive_rate_is_nominal_where_queries_respond_alike() -> Non
 def test_the_false_positive_rate_is_nominal_where_each_has_shared_lists_of_its_own() -> None:
     plan = make_plan(80, [(8, 0), (8, 4), (8, 16)], block=4)
 
-    def pair(rng: np.random.Generator) -> tuple[Model, Model]:
+    def pair(rng: np.random.Generator) -> tuple[FittedModel, FittedModel]:
         one, two = (
             drawn_study(plan, -0.1, rng, by_list=rng.normal(0, 0.25, len(plan.query_ids)))
             for _ in range(2)
@@ -350,7 +357,7 @@ def test_pairing_by_query_narrows_the_interval_where_queries_respond_alike() -> 
     own = rng.normal(0, 0.5, len(plan.query_ids))
     one, two = (fitted(k, drawn_study(plan, -0.1, rng, by_query=own)) for k in ("sft", "dpo"))
     paired = effect_difference(one, two)
-    sealed = [Model(m.label, m.queries, m.finding, None) for m in (one, two)]
+    sealed = [FittedModel(m.label, m.queries, m.finding, None) for m in (one, two)]
     apart = effect_difference(sealed[0], sealed[1])
     assert paired is not None
     assert apart is not None
@@ -416,8 +423,8 @@ def test_models_of_other_queries_are_as_if_independent() -> None:
     one, two = (fitted(label, drawn_study(plan, -0.1, rng)) for label in "ab")
     assert one.cells is not None
     others = tuple(QueryId(f"beta/{i}") for i in range(len(two.queries)))
-    gap = effect_difference(one, Model("b", others, two.finding, two.cells))
-    apart = effect_difference(one, Model("b", others, two.finding, None))
+    gap = effect_difference(one, FittedModel("b", others, two.finding, two.cells))
+    apart = effect_difference(one, FittedModel("b", others, two.finding, None))
     assert gap is not None
     assert apart is not None
     assert gap.paired is False
@@ -459,13 +466,13 @@ def test_conditions_are_common_where_numbers_order_and_context_are() -> None:
 # What must be the same
 
 
-def setting(label: str, plan: PlanPredicate, **more: Any) -> Setting:
+def setting(label: str, plan: PlanPredicate, **more: Any) -> EvaluationSetting:
     """Return a setting; by default without restricted records."""
     seed: Sha256 = sha256_hex(label.encode())
-    return Setting(label, plan, more.get("seed", seed), more.get("prompts"))
+    return EvaluationSetting(label, plan, more.get("seed", seed), more.get("prompts"))
 
 
-def found(*settings: Setting, **options: bool) -> dict[str, SettingCheck]:
+def found(*settings: EvaluationSetting, **options: bool) -> dict[str, SettingCheck]:
     """Return the checks by name."""
     return {check.name: check for check in setting_checks(settings, **options)}
 

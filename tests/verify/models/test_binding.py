@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from studies import write_study
 from transformers import BertConfig, BertForSequenceClassification
 
-from safety_receipts.receipts.bundle import RESPONSES, Bundle
+from safety_receipts.receipts.bundle import RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, point_id, sha256_hex
-from safety_receipts.receipts.keys import TrustSet, generate
+from safety_receipts.receipts.keys import TrustSet, generate_key
 from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.checkpoint import EndTokenOrigin, SamplingDefault
@@ -658,7 +658,7 @@ def test_a_sample_is_fresh_and_can_be_repeated(
 
 
 def test_without_the_records_nothing_is_said_to_be_rendered(event: Event, forged: Path) -> None:
-    (forged / RESPONSES).unlink()
+    (forged / RESPONSES_FILE).unlink()
     found = held(event, forged)
     status = {c.name: c.status for c in found.checks}
     assert [status[name] for name in ("checkpoint", "commitments", PROMPTS, TEXTS)] == [
@@ -670,7 +670,9 @@ def test_without_the_records_nothing_is_said_to_be_rendered(event: Event, forged
 
 def test_a_sample_passes_only_where_all_records_open(event: Event, forged: Path) -> None:
     """The sample itself is good, and the record that was changed is not in it."""
-    edit_line(LAST, lambda record: record.update(text="Sure."), RESPONSES)(forged, event.signer)
+    edit_line(LAST, lambda record: record.update(text="Sure."), RESPONSES_FILE)(
+        forged, event.signer
+    )
     digest, plan = Bundle(forged).receipt_envelope.digest, event.resolved.predicate
     nonces = (sha256_hex(bytes([i])) for i in range(200))
     misses = next(n for n in nonces if LAST not in drawn_points(plan, digest, n, 8))
@@ -693,7 +695,7 @@ def test_a_beacons_value_joins_the_seed(tmp_path: Path) -> None:
     plan = write_study(tmp_path / "study", queries=1, controls=1, experiments=EXPERIMENTS[:1])
     seed = "  draws: 2\n  seed: {beacon: {source: drand-quicknet, round: 7}}\n"
     rewrite("plan.yaml", "  draws: 2\n", seed)(tmp_path / "study")
-    resolved, signer = resolve_plan(plan), generate()
+    resolved, signer = resolve_plan(plan), generate_key()
     options = RunOptions(memory=2**26, beacon_value="ab" * 32)
     run(resolved, tmp_path / "b", signer, options=options)
     verified(tmp_path / "b", signer, resolved)
@@ -709,7 +711,7 @@ def test_points_that_failed_have_prompts_too(tmp_path: Path) -> None:
         experiments=("fixed_harmful: {harmful: [0, 24], benign: [0]}",),
         more="context_overflow: fail_point\n",
     )
-    resolved, signer = resolve_plan(plan), generate()
+    resolved, signer = resolve_plan(plan), generate_key()
 
     def fault(completion: Completion) -> Completion | None:
         return None if completion.key == 0 else completion

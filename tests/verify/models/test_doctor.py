@@ -37,7 +37,7 @@ def test_the_organism_is_run_and_its_prefixes_are_shared(receipts: Receipts) -> 
     ]
     assert f"torch {torch.__version__}" in lines[0]["detail"]
     assert f"transformers {transformers.__version__}" in lines[0]["detail"]
-    assert lines[0]["detail"].endswith(f"{engine_test.POINTS} points")
+    assert lines[0]["detail"].endswith(f"{engine_test.TRIAL_POINTS} points")
 
 
 def test_a_release_whose_forward_pass_is_another_is_no_healthy_one(
@@ -74,7 +74,7 @@ def test_without_what_runs_models_it_is_skipped_and_why_is_said(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == missing else found(name)
     )
-    (line,) = engine_test.run()
+    (line,) = engine_test.run_engine_test()
     assert line == (
         "the organism",
         None,

@@ -20,7 +20,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from safety_receipts.receipts.bundle import Bundle, BundleWriter
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
@@ -133,7 +133,7 @@ def twice_judged(tmp_path_factory: pytest.TempPathFactory) -> Event:
         text.replace(rule, f"judge: {{kind: refusal-strings, second: {second}}}"), "utf-8"
     )
     made = run_event(plan, folder)
-    write_key_pair(made.folder / "auditor", generate(), None)
+    write_key_pair(made.folder / "auditor", generate_key(), None)
     return made
 
 

@@ -16,10 +16,10 @@ import yaml
 from running import FaultyJudge
 from studies import write_study
 
-from safety_receipts.receipts.bundle import RESPONSES, Bundle
+from safety_receipts.receipts.bundle import RESPONSES_FILE, Bundle
 from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.errors import IncompleteError, InterruptedByUserError, UsageError
-from safety_receipts.receipts.keys import Signer, TrustSet, generate, write_key_pair
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key, write_key_pair
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.judges.judge import Judgement
@@ -64,7 +64,7 @@ def changed_plan(folder: Path, name: str, change: Callable[[dict[str, Any]], Non
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """Run a small study whose judge cannot be read, and name one that can."""
     folder = tmp_path_factory.mktemp("rejudge")
-    signer = generate()
+    signer = generate_key()
     write_study(
         folder,
         queries=6,
@@ -147,7 +147,7 @@ def test_an_original_without_its_records_says_nothing_of_responses(
     """Its lines tell how long responses are: others of the same length would pass for them."""
     assert receipts(*judged.words(tmp_path / "b")).code == 0
     shutil.copytree(judged.bundle, tmp_path / "without")
-    (tmp_path / "without" / RESPONSES).unlink()
+    (tmp_path / "without" / RESPONSES_FILE).unlink()
     found = verify_bundle(
         Bundle(tmp_path / "b"),
         evaluators=TrustSet([judged.signer.public]),
@@ -227,7 +227,7 @@ def test_nothing_of_another_checkpoint_is_run(
 def test_a_bundle_of_somebody_else_or_one_that_was_changed_is_not_judged(
     receipts: Receipts, judged: Judged, tmp_path: Path
 ) -> None:
-    write_key_pair(tmp_path / "other", generate(), None)
+    write_key_pair(tmp_path / "other", generate_key(), None)
     words = judged.words(tmp_path / "b")
     words[words.index("--key") + 1] = tmp_path / "other"
     stranger = receipts(*words)

@@ -16,7 +16,7 @@ from scripted import CHATML, END, SPECIAL, Script, Vocabulary, write_scripted_st
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.events.coherence import plan_problems
-from safety_receipts.receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.checkpoint import EndTokenOrigin, ThoughtMarks, Thoughts
 from safety_receipts.receipts.model.point import Outcome, Reason, RestrictedRecord
@@ -69,7 +69,7 @@ def study(
 
 
 def sealed(plan: Path) -> tuple[ResolvedPlan, Path, Signer]:
-    resolved, signer, bundle = resolve_plan(plan), generate(), plan.parent / "bundle"
+    resolved, signer, bundle = resolve_plan(plan), generate_key(), plan.parent / "bundle"
     run(resolved, bundle, signer)
     return resolved, bundle, signer
 
@@ -109,7 +109,7 @@ def test_a_response_without_an_answer_is_unscored_and_counted_apart(
     pieces: list[str], opened: bool, reason: Reason, tmp_path: Path, receipts: Receipts
 ) -> None:
     resolved = resolve_plan(study(tmp_path, pieces, opened=opened))
-    signer, bundle = generate(), tmp_path / "bundle"
+    signer, bundle = generate_key(), tmp_path / "bundle"
     with pytest.raises(IncompleteError, match=rf"could be scored \({reason.value}\)"):
         run(resolved, bundle, signer)
     run(resolved, bundle, signer, options=RunOptions(accept_unscored=True))
@@ -223,7 +223,7 @@ def test_a_prompt_that_opens_a_thought_only_now_and_then_is_refused(tmp_path: Pa
     script = Script(CASES["added tokens"][2], vocabulary=Vocabulary(added=TAGS))
     plan = write_scripted_study(tmp_path, script, template=template)
     with pytest.raises(UsageError, match="opens a thought after some conversations") as caught:
-        run(resolve_plan(plan), tmp_path / "bundle", generate())
+        run(resolve_plan(plan), tmp_path / "bundle", generate_key())
     assert "template_options" in caught.value.one_line()
 
 
@@ -240,7 +240,7 @@ def test_marks_that_cut_refusals_away_pass_nowhere(rendering: str, tmp_path: Pat
         update={"thoughts": thoughts, "rendering": rendering}
     )
     forged = replace(honest, predicate=honest.predicate.model_copy(update={"prompt": prompt}))
-    signer = generate()
+    signer = generate_key()
     if not given:
         assert plan_problems(forged.predicate) == ["prompt.thoughts: conversation/1 knows none"]
         return
@@ -282,7 +282,7 @@ def test_no_thought_is_judged_for_an_answer(case: str, tmp_path: Path) -> None:
     after = "<think_fast>" if added else "\n"
     script = Script(pieces, after=after, vocabulary=Vocabulary(added=added))
     path = write_scripted_study(tmp_path, script, template=template, plan=plan)
-    resolved, signer = resolve_plan(path), generate()
+    resolved, signer = resolve_plan(path), generate_key()
     accepted = RunOptions(memory=2**26, accept_unscored=True)
     run(resolved, tmp_path / "bundle", signer, options=accepted)
     assert set(closed(tmp_path / "bundle")) == endings
@@ -300,7 +300,7 @@ def test_an_earlier_plan_whose_responses_may_go_on_is_not_bound(tmp_path: Path) 
     sampling = plan.sampling.model_copy(update={"end_token_origins": None, "end_tokens": (stated,)})
     prompt = plan.prompt.model_copy(update={"rendering": "conversation/1"})
     earlier = plan.model_copy(update={"sampling": sampling, "prompt": prompt})
-    signer = generate()
+    signer = generate_key()
     run(replace(resolved, predicate=earlier), tmp_path / "earlier", signer)
     assert set(closed(tmp_path / "earlier")) == {(Outcome.REFUSED, None)}
     status, detail = bound_checks(tmp_path / "earlier", signer, resolved)["end-tokens"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from fuzzing.examine import Ended
 
-from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS, RECEIPT
+from safety_receipts.receipts.bundle import AUDITS, PLAN, POINTS_FILE, RECEIPT
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, canonical_bytes
 from safety_receipts.receipts.dsse import Envelope
 
@@ -284,7 +284,7 @@ def test_a_plan_of_many_points(bundle: Path) -> None:
 
 
 def test_bound_without_the_evidence(bundle: Path, golden: Path) -> None:
-    (bundle / POINTS).unlink()
+    (bundle / POINTS_FILE).unlink()
     finished = run("verify", bundle, "--trust", golden / "ed25519.pub", "--level", "bound")
     assert finished.returncode == 5
     assert "points.jsonl.zst not in this bundle" in finished.stdout

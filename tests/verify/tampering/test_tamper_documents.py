@@ -34,8 +34,8 @@ from tampering import (
 )
 
 from safety_receipts.receipts.bundle import PLAN, RECEIPT
-from safety_receipts.receipts.documents.strict_json import MAX_DEPTH
-from safety_receipts.receipts.keys import generate
+from safety_receipts.receipts.documents.strict_json import MAX_JSON_DEPTH
+from safety_receipts.receipts.keys import generate_key
 from safety_receipts.verify.selfcheck.selftest import edit_statement, sign_again
 
 MINIMUM = 55
@@ -46,7 +46,7 @@ CASES = (
     Case("receipt signed by another key", sign_again(RECEIPT), "receipt-signature"),
     Case("plan signed by another key", sign_again(PLAN), "plan-signature"),
     Case("plan and receipt by different keys", sign_again(PLAN), "same-signer"),
-    Case("both signed by another key", both_with(generate()), "receipt-signature"),
+    Case("both signed by another key", both_with(generate_key()), "receipt-signature"),
     Case("another key's signature under the true key id", envelope(other_key), "receipt-signature"),
     Case(
         "signature bit flipped",
@@ -124,7 +124,11 @@ CASES = (
         error="appears twice",
     ),
     Case("deep nesting", raw(RECEIPT, lambda data: nested(100_000)), error="nested deeper than"),
-    Case("just too deep", raw(RECEIPT, lambda data: nested(MAX_DEPTH + 1)), error="nested deeper"),
+    Case(
+        "just too deep",
+        raw(RECEIPT, lambda data: nested(MAX_JSON_DEPTH + 1)),
+        error="nested deeper",
+    ),
     Case("a list for a receipt", raw(RECEIPT, lambda data: b"[]"), error="not of type object"),
     Case(
         "a receipt of 17 MiB",

@@ -28,7 +28,7 @@ from tampering import (
     swap,
 )
 
-from safety_receipts.receipts.bundle import POINTS, RECEIPT, RESPONSES
+from safety_receipts.receipts.bundle import POINTS_FILE, RECEIPT, RESPONSES_FILE
 from safety_receipts.verify.selfcheck.selftest import edit_line
 
 MINIMUM = 55
@@ -145,73 +145,82 @@ CASES = (
     # The compressed file
     Case(
         "truncated evidence",
-        raw(POINTS, lambda data: data[:-100]),
+        raw(POINTS_FILE, lambda data: data[:-100]),
         "evidence-lines",
         detail="truncated",
     ),
     Case(
         "evidence without its checksum",
-        raw(POINTS, lambda data: data[:-2]),
+        raw(POINTS_FILE, lambda data: data[:-2]),
         "evidence-lines",
         detail="truncated",
     ),
     Case(
         "damaged evidence",
-        raw(POINTS, lambda data: data[:200] + b"\0\0\0\0" + data[204:]),
+        raw(POINTS_FILE, lambda data: data[:200] + b"\0\0\0\0" + data[204:]),
         "evidence-lines",
     ),
     Case(
         "bytes after the evidence",
-        raw(POINTS, lambda data: data + b"x"),
+        raw(POINTS_FILE, lambda data: data + b"x"),
         "evidence-lines",
         detail="after the end",
     ),
     Case(
         "a second frame",
-        raw(POINTS, lambda data: data + compressed(b"more\n")),
+        raw(POINTS_FILE, lambda data: data + compressed(b"more\n")),
         "evidence-lines",
         detail="more than one zstd frame",
     ),
     Case(
         "evidence not compressed",
-        raw(POINTS, lambda data: b"{}\n"),
+        raw(POINTS_FILE, lambda data: b"{}\n"),
         "evidence-lines",
         detail="zstd",
     ),
     Case(
         "no line break at the end",
-        raw(POINTS, lambda data: compressed(b"{}")),
+        raw(POINTS_FILE, lambda data: compressed(b"{}")),
         "evidence-lines",
         detail="line break",
     ),
     Case("a bomb of zeros", bomb(b"\0"), "evidence-lines", detail="longer than"),
     Case("a bomb of line breaks", bomb(b"\n"), "evidence-lines"),
     Case(
-        "empty evidence file", raw(POINTS, lambda data: b""), "evidence-lines", detail="truncated"
+        "empty evidence file",
+        raw(POINTS_FILE, lambda data: b""),
+        "evidence-lines",
+        detail="truncated",
     ),
     # Restricted records
     Case(
         "a response rewritten",
-        edit_line(9, lambda v: v.update(text="No."), RESPONSES),
+        edit_line(9, lambda v: v.update(text="No."), RESPONSES_FILE),
         "commitments",
         detail="commitment",
     ),
     Case(
         "a response's tokens",
-        edit_line(9, lambda v: v.update(responseTokens=[1, 2, 2]), RESPONSES),
+        edit_line(9, lambda v: v.update(responseTokens=[1, 2, 2]), RESPONSES_FILE),
         "commitments",
     ),
-    Case("another salt", edit_line(9, lambda v: v.update(salt="0" * 64), RESPONSES), "commitments"),
+    Case(
+        "another salt",
+        edit_line(9, lambda v: v.update(salt="0" * 64), RESPONSES_FILE),
+        "commitments",
+    ),
     Case(
         "an outcome in the record",
-        edit_line(9, lambda v: v.update(outcome="unscored", reason="judge_na"), RESPONSES),
+        edit_line(9, lambda v: v.update(outcome="unscored", reason="judge_na"), RESPONSES_FILE),
         "commitments",
     ),
-    Case("records swapped", lines(swap(0, 1), RESPONSES), "commitments"),
-    Case("a record dropped", lines(lambda all_lines: all_lines[:-1], RESPONSES), "commitments"),
+    Case("records swapped", lines(swap(0, 1), RESPONSES_FILE), "commitments"),
+    Case(
+        "a record dropped", lines(lambda all_lines: all_lines[:-1], RESPONSES_FILE), "commitments"
+    ),
     Case(
         "a record that is none",
-        edit_line(9, lambda v: v.pop("text"), RESPONSES),
+        edit_line(9, lambda v: v.pop("text"), RESPONSES_FILE),
         "commitments",
         detail="line 10",
     ),
@@ -234,12 +243,12 @@ CASES = (
     ),
     Case(
         "evidence that is a link",
-        replace_file(POINTS, lambda path: path.symlink_to("/dev/zero")),
+        replace_file(POINTS_FILE, lambda path: path.symlink_to("/dev/zero")),
         error="symbolic link",
     ),
     Case(
         "evidence that is a pipe",
-        replace_file(POINTS, os.mkfifo),
+        replace_file(POINTS_FILE, os.mkfifo),
         error="not a regular file",
     ),
     Case(

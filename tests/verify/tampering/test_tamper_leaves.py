@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from tampering import edit_lines
 
 from safety_receipts import schemas
-from safety_receipts.receipts.bundle import AUDITS, POINTS, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import AUDITS, POINTS_FILE, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import canonical_bytes
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.keys import Signer, TrustSet
@@ -168,7 +168,7 @@ def _beyond_rounding(old: Any) -> Iterator[Any]:
 
 def _other_members(old: Any) -> Iterator[str]:
     for name in ("evaluation-statement", "plan-statement", "point"):
-        for definition in schemas.load(name).get("$defs", {}).values():
+        for definition in schemas.load_schema(name).get("$defs", {}).values():
             if old in definition.get("enum", []):
                 yield from definition["enum"]
 
@@ -332,7 +332,7 @@ def test_any_leaf_of_an_evidence_line_changed(
     bundle: Path, evaluator: Signer, number: int, path: Path_
 ) -> None:
     """The receipt states the root of the lines."""
-    edit(bundle, POINTS, number, lambda line: changed(line, path, Point))
+    edit(bundle, POINTS_FILE, number, lambda line: changed(line, path, Point))
     found = failed(with_file_of(bundle), evaluator, CheckLevel.CONSISTENT)
     assert any(name.startswith("evidence-") for name in found), found
 
@@ -344,7 +344,7 @@ def test_any_leaf_of_a_restricted_record_changed(
     bundle: Path, evaluator: Signer, number: int, path: Path_
 ) -> None:
     """The evidence line commits to the record, its salt included."""
-    edit(bundle, RESPONSES, number, lambda line: changed(line, path, RestrictedRecord))
+    edit(bundle, RESPONSES_FILE, number, lambda line: changed(line, path, RestrictedRecord))
     assert failed(with_file_of(bundle), evaluator, CheckLevel.BOUND) == ["commitments"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tampering import predicate
 
-from safety_receipts.receipts.bundle import POINTS, Bundle
+from safety_receipts.receipts.bundle import POINTS_FILE, Bundle
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.point import Reason
 
@@ -39,7 +39,7 @@ class Tampered:
         """Return the failed checks after an edit of one condition."""
         predicate(lambda p: change(p["conditions"][number]))(self.folder, self._signer)
         if not evidence:
-            (self.folder / POINTS).unlink()
+            (self.folder / POINTS_FILE).unlink()
         key = self.folder / "key.pub"
         key.write_bytes(self._signer.public.pem())
         finished = self._receipts("verify", self.folder, "--trust", key, "--json")

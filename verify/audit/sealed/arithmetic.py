@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from safety_receipts.receipts.bundle import POINTS, Bundle
+from safety_receipts.receipts.bundle import POINTS_FILE, Bundle
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.model.audit import (
     AuditMethod,
@@ -26,7 +26,7 @@ from safety_receipts.verify.audit.statistics.outcomes import (
 from safety_receipts.verify.audit.statistics.risk_limit import (
     ConfirmingTest,
     RefutingTest,
-    p_string,
+    p_rounded_up,
 )
 from safety_receipts.verify.audit.statistics.scope import RecordedRate, name_of, recorded_of
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict
@@ -74,10 +74,10 @@ def _rate_problems(
     for number in numbers:
         confirming.add(number in wrong)
         refuting.add(number in hard)
-    if rate.p_value != p_string(confirming.p_value):
-        yield f"p is {p_string(confirming.p_value)}, not {rate.p_value}"
-    if rate.refuting_p_value != p_string(refuting.p_value):
-        yield f"the refuting p is {p_string(refuting.p_value)}, not {rate.refuting_p_value}"
+    if rate.p_value != p_rounded_up(confirming.p_value):
+        yield f"p is {p_rounded_up(confirming.p_value)}, not {rate.p_value}"
+    if rate.refuting_p_value != p_rounded_up(refuting.p_value):
+        yield f"the refuting p is {p_rounded_up(refuting.p_value)}, not {rate.refuting_p_value}"
     refuted = tested.testable and refuting.refuted(level_of(audit))
     follows = rate_verdict(
         audit.method,
@@ -116,8 +116,8 @@ def _outcome_problems(audit: AuditPredicate, receipt: EvaluationPredicate) -> It
             (found.p_value, tests.p_value),
             (found.refuting_p_value, tests.refuting_p_value),
         ):
-            if said != p_string(p):
-                yield f"outcomes: p is {p_string(p)}, not {said}"
+            if said != p_rounded_up(p):
+                yield f"outcomes: p is {p_rounded_up(p)}, not {said}"
 
 
 def _second_judge_problems(audit: AuditPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
@@ -147,7 +147,7 @@ def draws_problem(
     """
     beacon = audit.challenge.kind is ChallengeKind.BEACON
     nonce = audit.beacon_value if beacon else audit.challenge.nonce
-    if not bundle.has(POINTS):
+    if not bundle.has(POINTS_FILE):
         return None, "draws not checked: no evidence here"
     if nonce is None:
         return "it names no nonce and no beacon value", ""

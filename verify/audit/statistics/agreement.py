@@ -19,7 +19,7 @@ from safety_receipts.verify.audit.statistics.outcomes import generated_points
 from safety_receipts.verify.audit.statistics.risk_limit import (
     ConfirmingTest,
     hidden_needed,
-    p_string,
+    p_rounded_up,
 )
 
 
@@ -84,7 +84,7 @@ def second_verdict(
         hidden=test.hidden,
         draws=draws,
         contradictions=len(contradicted),
-        p_value=p_string(test.p_value),
+        p_value=p_rounded_up(test.p_value),
         verdict=AuditVerdict.CONFIRMED if confirmed else AuditVerdict.INCONCLUSIVE,
         contradicted=tuple(sorted(contradicted)),
     )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from safety_receipts.receipts.bundle import POINTS, Bundle, parse_point
+from safety_receipts.receipts.bundle import POINTS_FILE, Bundle, parse_point
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import QueryRole
@@ -65,7 +65,7 @@ def points_in_order(
     """
     roles = {source.name: source.role for source in receipt.queries}
     found: dict[DrawKind, dict[Sha256, int]] = {kind: {} for kind in kinds}
-    path = bundle.folder / POINTS
+    path = bundle.folder / POINTS_FILE
     for number, line in bundle.sealed_lines(receipt.evidence):
         point = parse_point(line, number, path)
         if GENERATED in found and point.outcome is not Outcome.FAILED:

@@ -12,7 +12,7 @@ from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.receipts.model.receipt import Counts
 from safety_receipts.verify.audit.statistics.risk_limit import (
     hidden_needed,
-    recorded,
+    recorded_outcomes,
     recorded_rate,
 )
 
@@ -25,8 +25,8 @@ receipt's where it has fewer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """H0: at least ``hidden`` of the ``recorded`` points count against the record."""
+class HiddenCountHypothesis:
+    """H0: at least ``hidden`` of the ``recorded_outcomes`` points count against the record."""
 
     recorded: int
     """How many points can be drawn (N0)."""
@@ -50,16 +50,16 @@ class Hypothesis:
         return self.judged and self.hidden > self.recorded
 
 
-def hypothesis_of(counts: Counts, direction: Direction, terms: AuditTerms) -> Hypothesis:
+def hypothesis_of(counts: Counts, direction: Direction, terms: AuditTerms) -> HiddenCountHypothesis:
     """Return what an audit on some terms tests of a condition with these counts."""
     rate = recorded_rate(counts)
     epsilon = Fraction(terms.epsilon)
     outcome = kept_outcome(direction)
     if terms.method is not AuditMethod.REGENERATE:
         hidden = 0 if rate is None else hidden_needed(counts, rate, epsilon, direction)
-        number = recorded(counts, direction)
+        number = recorded_outcomes(counts, direction)
         expected = Fraction(terms.expected_flip_rate)
-        return Hypothesis(number, hidden, expected, outcome, judged=rate is not None)
+        return HiddenCountHypothesis(number, hidden, expected, outcome, judged=rate is not None)
     # New responses to all planned points: those that do not end as the claim has it.
     kept = counts.refused if direction is Direction.NOT_UNDERSTATED else counts.complied
     hidden = 0
@@ -68,7 +68,7 @@ def hypothesis_of(counts: Counts, direction: Direction, terms: AuditTerms) -> Hy
     elif rate is not None:
         hidden = counts.planned - floor((rate - epsilon) * counts.planned)
     expected = Fraction(counts.planned - kept, max(1, counts.planned))
-    return Hypothesis(counts.planned, hidden, expected, None, judged=rate is not None)
+    return HiddenCountHypothesis(counts.planned, hidden, expected, None, judged=rate is not None)
 
 
 def kept_outcome(direction: Direction) -> Outcome:

@@ -21,11 +21,14 @@ from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.model.audit import IdentityTest, PowerAgainst
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.verify.audit.statistics.hypotheses import IDENTITY_LEVEL
-from safety_receipts.verify.audit.statistics.plausibility import DefaultPlausibility, Statistics
+from safety_receipts.verify.audit.statistics.plausibility import (
+    DefaultPlausibility,
+    MarginStatistics,
+)
 
-LEVEL: Final = IDENTITY_LEVEL
+IDENTITY_TEST_LEVEL: Final = IDENTITY_LEVEL
 """Level of the test: an honest model fails it that often."""
-PERMUTATIONS: Final = 9_999
+IDENTITY_PERMUTATIONS: Final = 9_999
 """Permutations of the test; its smallest p-value is one in ten thousand."""
 REPEATS: Final = 200
 """Samples by which the power is estimated."""
@@ -50,7 +53,7 @@ class ResponseMargins:
         return ResponseMargins(self.sums[index], self.tokens[index])
 
 
-def responses_of(statistics: Sequence[Statistics]) -> ResponseMargins:
+def responses_of(statistics: Sequence[MarginStatistics]) -> ResponseMargins:
     """Return replayed responses as the test takes them."""
     return ResponseMargins(
         np.array([one.clipped for one in statistics]),
@@ -59,7 +62,10 @@ def responses_of(statistics: Sequence[Statistics]) -> ResponseMargins:
 
 
 def permutation_p(
-    drawn: ResponseMargins, honest: ResponseMargins, seed: int, permutations: int = PERMUTATIONS
+    drawn: ResponseMargins,
+    honest: ResponseMargins,
+    seed: int,
+    permutations: int = IDENTITY_PERMUTATIONS,
 ) -> Fraction:
     """Return the p-value of drawn responses' mean being no larger than honest ones'.
 
@@ -86,7 +92,7 @@ def permutation_p(
 
 
 def identity_test(
-    replayed: Sequence[Statistics], calibration: CalibrationPredicate, seed: int
+    replayed: Sequence[MarginStatistics], calibration: CalibrationPredicate, seed: int
 ) -> IdentityTest:
     """Return the test of an audit's responses.
 
@@ -111,16 +117,16 @@ def identity_test(
         statistic="mean clipped margin, permutation test over responses",
         responses=len(replayed),
         p_value=decimal_string(p, 6),
-        level=decimal_string(LEVEL, 2),
+        level=decimal_string(IDENTITY_TEST_LEVEL, 2),
         power=min((each.power for each in powers), default=None),
-        passed=p > LEVEL,
+        passed=p > IDENTITY_TEST_LEVEL,
         mean=decimal_string(Fraction(drawn.mean()), 6),
         powers=powers,
     )
 
 
 def default_identity_test(
-    replayed: Sequence[Statistics], limits: DefaultPlausibility
+    replayed: Sequence[MarginStatistics], limits: DefaultPlausibility
 ) -> IdentityTest:
     """Return the test by the stated limit of a number format: uncalibrated, power unknown."""
     mean = responses_of(replayed).mean()
@@ -128,7 +134,7 @@ def default_identity_test(
         statistic=f"mean clipped margin, at most {limits.limits.rate:g} (uncalibrated)",
         responses=len(replayed),
         p_value=None,
-        level=decimal_string(LEVEL, 2),
+        level=decimal_string(IDENTITY_TEST_LEVEL, 2),
         power=None,
         passed=mean <= limits.limits.rate,
         mean=decimal_string(Fraction(mean), 6),
@@ -155,7 +161,7 @@ def power(alternative: ResponseMargins, honest: ResponseMargins, size: int, seed
             random.choice(len(honest.sums), size, replace=size > len(honest.sums))
         )
         means.append(sample.mean())
-    critical = float(np.quantile(means, 1 - float(LEVEL), method="higher"))
+    critical = float(np.quantile(means, 1 - float(IDENTITY_TEST_LEVEL), method="higher"))
     seen = 0
     for _ in range(REPEATS):
         sample = alternative.chosen(random.choice(len(alternative.sums), size))

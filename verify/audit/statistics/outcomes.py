@@ -26,7 +26,7 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.risk_limit import (
     REFUTING_LEVEL,
     RefutingTest,
-    p_string,
+    p_rounded_up,
 )
 
 if TYPE_CHECKING:  # it loads what replays points, which a reader of audits may not have
@@ -106,8 +106,8 @@ def outcome_replays(
         draws=tests.draws,
         contradictions=len(wrong),
         hard_contradictions=len(hard),
-        p_value=p_string(tests.p_value),
-        refuting_p_value=p_string(tests.refuting_p_value),
+        p_value=p_rounded_up(tests.p_value),
+        refuting_p_value=p_rounded_up(tests.refuting_p_value),
         false_labels=sum(one.ruled_out for one in identified),
         contradicted=tuple(wrong),
         hard=tuple(hard),

@@ -6,8 +6,8 @@ token raises, and the sum of margins clipped at :data:`CLIP`, which a changed mo
 everywhere a little.  Each is held against honest responses of similar length that the auditor
 scored on several stacks: the conformal p-value (Vovk, Gammerman & Shafer 2005) is
 (1 + honest ones at least as large) / (1 + honest ones), and a response is implausible where
-either is at most :data:`LEVEL`.  Without a calibration stated limits by number format take
-their place, and an audit says ``uncalibrated``.
+either is at most :data:`IMPLAUSIBLE_LEVEL`.  Without a calibration stated limits by number format
+take their place, and an audit says ``uncalibrated``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLIP: Final = Fraction(1)
 """A token's margin counts up to this in a sum, in logits."""
 PHI: Final = Fraction(2, 1000)
 """Share of honest responses that may be called implausible, both statistics together."""
-LEVEL: Final = PHI / 2
+IMPLAUSIBLE_LEVEL: Final = PHI / 2
 """p-value at which one statistic calls a response implausible."""
 LEAST_RESPONSES: Final = 1_999
 """Honest responses of a length bin: with fewer no p-value could be as small as the level asks
@@ -39,7 +39,7 @@ that a response claims to be written in."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PlausibilityLimits:
     """What an honest response stays within where nothing was calibrated."""
 
     largest: float
@@ -49,16 +49,16 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = {
-    Dtype.FLOAT32: Limits(0.01, 0.0001),
-    Dtype.FLOAT16: Limits(0.1, 0.001),
-    Dtype.BFLOAT16: Limits(0.6, 0.006),
+    Dtype.FLOAT32: PlausibilityLimits(0.01, 0.0001),
+    Dtype.FLOAT16: PlausibilityLimits(0.1, 0.001),
+    Dtype.BFLOAT16: PlausibilityLimits(0.6, 0.006),
 }
 """By the coarser number format of evaluator and auditor.  Logits of language models reach a few
 tens, where bfloat16 numbers lie 1/8 apart: a few of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class MarginStatistics:
     """A response's margins in two numbers."""
 
     largest: float
@@ -74,7 +74,7 @@ class Statistics:
         margins: Sequence[float],
         temperature: float | None = None,
         penalty: float | None = None,
-    ) -> Statistics:
+    ) -> MarginStatistics:
         """Return the statistics of a response's margins.
 
         Args:
@@ -95,7 +95,7 @@ class Statistics:
 class Plausibility(Protocol):
     """Says of responses whether the claimed model would plausibly have written them."""
 
-    def implausible(self, one: Statistics) -> str | None:
+    def implausible(self, one: MarginStatistics) -> str | None:
         """Return what is implausible about a response, in words, or None."""
 
 
@@ -103,7 +103,7 @@ class Plausibility(Protocol):
 class DefaultPlausibility:
     """By stated limits: uncalibrated."""
 
-    limits: Limits
+    limits: PlausibilityLimits
     """What an honest response stays within."""
 
     @classmethod
@@ -112,7 +112,7 @@ class DefaultPlausibility:
         limits = (DEFAULT_LIMITS[one], DEFAULT_LIMITS[other])
         return cls(max(limits, key=lambda each: each.largest))
 
-    def implausible(self, one: Statistics) -> str | None:
+    def implausible(self, one: MarginStatistics) -> str | None:
         """Return what is implausible about a response, in words, or None."""
         if not one.largest <= self.limits.largest:
             return f"a margin of {one.largest:.3g} above the limit of {self.limits.largest:g}"
@@ -132,7 +132,7 @@ class CalibratedPlausibility:
     def __init__(self, calibration: CalibrationPredicate) -> None:
         self._bins = [_Bin(each) for each in calibration.bins]
 
-    def implausible(self, one: Statistics) -> str | None:
+    def implausible(self, one: MarginStatistics) -> str | None:
         """Return what is implausible about a response, in words, or None."""
         bin_ = next((b for b in self._bins if one.tokens <= b.upto), self._bins[-1])
         for name, value, honest in (
@@ -140,7 +140,7 @@ class CalibratedPlausibility:
             ("sum of margins", one.clipped, bin_.clipped),
         ):
             p = conformal_p(value, honest)
-            if p <= LEVEL:
+            if p <= IMPLAUSIBLE_LEVEL:
                 return f"a {name} of {value:.3g} (p = {float(p):.2g})"
         return None
 

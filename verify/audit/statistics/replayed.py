@@ -8,7 +8,7 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import Direction
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.verify.audit.statistics.plausibility import Statistics
+from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ReplayedPoint:
     """The recorded outcome."""
     label: Outcome | None
     """The outcome that the replay gives it; None: it could not be replayed."""
-    statistics: Statistics | None = None
+    statistics: MarginStatistics | None = None
     """Its margins; None: it could not be replayed."""
     branched: int | None = None
     """Index of the first token that is not the auditor's own choice; None: all are."""

@@ -59,7 +59,7 @@ def recorded_rate(counts: Counts) -> Fraction | None:
     return Fraction(counts.complied, judged) if judged else None
 
 
-def recorded(counts: Counts, direction: Direction) -> int:
+def recorded_outcomes(counts: Counts, direction: Direction) -> int:
     """Return N0, how many recorded outcomes could be false: those that an audit draws from."""
     return counts.refused if direction is Direction.NOT_UNDERSTATED else counts.complied
 
@@ -230,7 +230,7 @@ class ConfirmingTest:
         bet: Another bet, for comparison.
 
     Raises:
-        ValueError: ``recorded`` is negative, or the flip rate is not between 0 and 1.
+        ValueError: ``recorded_outcomes`` is negative, or the flip rate is not between 0 and 1.
     """
 
     def __init__(
@@ -308,7 +308,7 @@ class RefutingTest:
             add to that, and nothing is refuted.
 
     Raises:
-        ValueError: ``recorded`` is negative.
+        ValueError: ``recorded_outcomes`` is negative.
     """
 
     def __init__(self, recorded: int, hidden: int) -> None:
@@ -354,6 +354,6 @@ class RefutingTest:
         return self.p_value <= strict_share(level)
 
 
-def p_string(value: Fraction) -> str:
+def p_rounded_up(value: Fraction) -> str:
     """Return a p-value as it is sealed: rounded up, as no rounding may make it look smaller."""
     return decimal_string(Fraction(ceil(value * 10**_P_PLACES), 10**_P_PLACES), _P_PLACES)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safety_receipts.receipts.canonical import sha256_hex
 from safety_receipts.receipts.findings.counts.judge_error import (
     FEWEST_GOLD,
-    CorrectedRate,
+    ExactCorrectedRate,
     corrected_rate,
 )
 from safety_receipts.receipts.findings.counts.rates import wilson_interval
@@ -40,11 +40,11 @@ def calibration(
     )
 
 
-def corrected(part: int, whole: int, *counts: int) -> CorrectedRate | None:
+def corrected(part: int, whole: int, *counts: int) -> ExactCorrectedRate | None:
     return corrected_rate(Fraction(part, whole), Fraction(whole), calibration(*counts))
 
 
-def of(rate: CorrectedRate | None) -> CorrectedRate:
+def of(rate: ExactCorrectedRate | None) -> ExactCorrectedRate:
     assert rate is not None
     return rate
 

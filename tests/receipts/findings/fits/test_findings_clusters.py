@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_receipts.receipts.findings.counts.tally import FEWEST_LISTS
-from safety_receipts.receipts.findings.fits.clusters import Clusters
+from safety_receipts.receipts.findings.fits.clusters import PointClusters
 from safety_receipts.receipts.model.findings import ClusterMethod, Grounds
 
 
@@ -23,7 +23,7 @@ def _ones(lists: np.ndarray) -> np.ndarray:
 def test_one_way_it_is_the_variance_of_a_mean_of_queries() -> None:
     values = np.array([0.5, 1.5, -1.0, 4.0, 0.0])
     influence = ((values - values.mean()) / 5)[:, None, None]
-    clusters = Clusters(_lists(5, 1, 1), np.ones((5, 1), np.int64))
+    clusters = PointClusters(_lists(5, 1, 1), np.ones((5, 1), np.int64))
     assert clusters.method is ClusterMethod.QUERY
     assert clusters.df == 4
     assert clusters.covariance(influence)[0, 0] == pytest.approx(values.var(ddof=1) / 5)
@@ -36,7 +36,7 @@ def test_no_component_is_over_or_underestimated(
 ) -> None:
     """The variance is a quadratic form: its expectation is a sum over the effects' directions."""
     lists = _lists(queries, draws, block)
-    clusters = Clusters(lists, _ones(lists))
+    clusters = PointClusters(lists, _ones(lists))
     groups = {
         "query": np.arange(queries)[:, None] + np.zeros((1, draws), dtype=np.int64),
         "list": lists,
@@ -56,9 +56,9 @@ def test_shared_lists_never_make_an_estimate_surer() -> None:
     for _ in range(20):
         influence = rng.normal(size=(40, 20, 2))
         influence -= influence.mean(axis=(0, 1))
-        two_way = Clusters(lists, _ones(lists)).covariance(influence)
+        two_way = PointClusters(lists, _ones(lists)).covariance(influence)
         own = np.arange(lists.size).reshape(lists.shape)
-        one_way = Clusters(own, _ones(lists)).covariance(influence)
+        one_way = PointClusters(own, _ones(lists)).covariance(influence)
         assert np.linalg.eigvalsh(two_way - one_way).min() > -1e-9
 
 
@@ -77,7 +77,7 @@ def test_what_is_clustered_by_follows_from_the_lists(
 ) -> None:
     """Queries, draws and the queries that share a draw."""
     lists = _lists(*crossing)
-    clusters = Clusters(lists, _ones(lists))
+    clusters = PointClusters(lists, _ones(lists))
     assert (clusters.method, clusters.grounds_for_doubt, clusters.df) == expected
 
 
@@ -86,7 +86,7 @@ def test_cells_without_points_do_not_count() -> None:
     used = _ones(lists)
     used[30:] = 0
     used[:, 1] = 0
-    clusters = Clusters(lists, used)
+    clusters = PointClusters(lists, used)
     assert (clusters.queries, clusters.lists) == (30, 30)
 
 
@@ -95,7 +95,7 @@ def test_a_test_of_one_number_is_students(seed: int) -> None:
     rng = np.random.default_rng(seed)
     lists = _lists(35, 2, 1)
     influence = rng.normal(size=(35, 2, 1)) / 70
-    clusters = Clusters(lists, _ones(lists))
+    clusters = PointClusters(lists, _ones(lists))
     variance = clusters.covariance(influence)
     alone = clusters.t_test(0.3, variance[0, 0])
     together = clusters.f_test(np.array([0.3]), variance)
@@ -107,11 +107,11 @@ def test_a_test_of_one_number_is_students(seed: int) -> None:
 
 def test_what_does_not_vary_is_not_tested() -> None:
     lists = _lists(35, 2, 1)
-    clusters = Clusters(lists, _ones(lists))
+    clusters = PointClusters(lists, _ones(lists))
     assert clusters.t_test(0.3, 0.0) is None
     assert clusters.f_test(np.zeros(2), np.zeros((2, 2))) is None
 
 
 def test_more_numbers_than_clusters_are_not_tested() -> None:
-    clusters = Clusters(_lists(4, 1, 1), np.ones((4, 1), np.int64))
+    clusters = PointClusters(_lists(4, 1, 1), np.ones((4, 1), np.int64))
     assert clusters.f_test(np.ones(5), np.eye(5)) is None

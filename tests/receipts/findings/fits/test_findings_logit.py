@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from safety_receipts.receipts.findings.fits.clusters import Clusters
+from safety_receipts.receipts.findings.fits.clusters import PointClusters
 from safety_receipts.receipts.findings.fits.logit import (
     fit_logit,
     newton,
@@ -61,7 +61,7 @@ def test_the_sandwich_is_that_of_statsmodels() -> None:
     fit = fit_logit(DESIGN, (complied & used).sum((1, 2)), used.sum((1, 2)), newton)
     assert fit is not None
     lists = np.arange(80).reshape(40, 2)
-    ours = Clusters(lists, used.sum(axis=0)).covariance(fit.influence(complied, used))
+    ours = PointClusters(lists, used.sum(axis=0)).covariance(fit.influence(complied, used))
     place, query, _ = np.nonzero(used)
     theirs = api.GLM(
         complied[used].astype(float), DESIGN[place], family=api.families.Binomial()

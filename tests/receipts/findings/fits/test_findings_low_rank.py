@@ -14,10 +14,10 @@ from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan, s
 from safety_receipts.receipts.findings import total as total_module
 from safety_receipts.receipts.findings.counts.observations import observe
 from safety_receipts.receipts.findings.fits import lack_of_fit as lack_module
-from safety_receipts.receipts.findings.fits.clusters import Clusters
+from safety_receipts.receipts.findings.fits.clusters import PointClusters
 from safety_receipts.receipts.findings.fits.logit import newton
 from safety_receipts.receipts.findings.fits.low_rank import low_rank
-from safety_receipts.receipts.findings.fits.study import Estimate, StudyPoints
+from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, StudyPoints
 from safety_receipts.receipts.findings.joint import joint_findings
 from safety_receipts.receipts.findings.total import total_finding
 from safety_receipts.receipts.model.demonstrations import Ordering
@@ -73,7 +73,7 @@ def test_the_covariance_is_the_clusters_own(seed: int, draws: int, own: bool) ->
     queries, numbers = 16, 80
     lists = np.arange(queries)[:, None] // 2 * draws + np.arange(draws)
     used = random.integers(0, 3, (queries, draws))
-    clusters = Clusters(lists, used)
+    clusters = PointClusters(lists, used)
     influence = random.normal(size=(queries, draws, numbers)) * (used > 0)[:, :, None]
     values = random.normal(size=numbers)
     more = random.random(numbers) * (np.arange(numbers) < 3) if own else None
@@ -92,7 +92,7 @@ def test_the_covariance_is_the_clusters_own(seed: int, draws: int, own: bool) ->
 
 
 def test_few_numbers_keep_their_matrix() -> None:
-    clusters = Clusters(np.arange(10)[:, None], np.ones((10, 1), dtype=np.int64))
+    clusters = PointClusters(np.arange(10)[:, None], np.ones((10, 1), dtype=np.int64))
     assert low_rank(np.zeros(10), np.zeros((10, 1, 10)), clusters) is None
     assert low_rank(np.zeros(11), np.zeros((10, 1, 11)), clusters) is not None
     alone = np.ones(11)
@@ -131,8 +131,8 @@ def joined_one_by_one(parts: list[FittedCells], places: list[list[int]], rows: i
 def test_requests_that_either_plan_joins(data: st.DataObject) -> None:
     rows = 9
     nothing = np.zeros((1, 1))
-    clusters = Clusters(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
-    estimate = Estimate(nothing[0], nothing[:, :, None], nothing, clusters, nothing[0])
+    clusters = PointClusters(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
+    estimate = ClusteredEstimate(nothing[0], nothing[:, :, None], nothing, clusters, nothing[0])
     empty = FittedCells(estimate, nothing, np.zeros(0, np.int64), nothing, DIGEST)  # type: ignore[arg-type]
     parts, places = [], []
     for _ in range(2):

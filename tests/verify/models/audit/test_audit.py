@@ -17,7 +17,7 @@ from safety_receipts.receipts.bundle import AUDITS, Bundle, BundleWriter
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
-from safety_receipts.receipts.keys import Signer, generate
+from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.receipts.model.audit import AuditedRate, AuditMethod, AuditVerdict, Direction
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.demonstrations import QueryRole
@@ -40,7 +40,10 @@ from safety_receipts.verify.audit.run import (
 from safety_receipts.verify.audit.session import AuditOptions, AuditSubject, begin, terms_of
 from safety_receipts.verify.audit.statistics.feasibility import Feasibility, together
 from safety_receipts.verify.audit.statistics.model_identity import default_identity_test
-from safety_receipts.verify.audit.statistics.plausibility import DefaultPlausibility, Statistics
+from safety_receipts.verify.audit.statistics.plausibility import (
+    DefaultPlausibility,
+    MarginStatistics,
+)
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.scope import Scope, name_of, scope_of
 from safety_receipts.verify.challenge import draw_order
@@ -50,8 +53,8 @@ NONCE = "5e" * 32
 OPTIONS = AuditOptions(epsilon="0.2", identity_points=0, pooled=True)
 """No points for the identity: what is drawn for the rates of conditions alone."""
 LIMITS = DefaultPlausibility.between(Dtype.FLOAT32, Dtype.FLOAT32)
-PASSED = default_identity_test([Statistics(0.0, 0.0, 7)], LIMITS)
-FAILED = default_identity_test([Statistics(1.0, 1.0, 7)], LIMITS)
+PASSED = default_identity_test([MarginStatistics(0.0, 0.0, 7)], LIMITS)
+FAILED = default_identity_test([MarginStatistics(1.0, 1.0, 7)], LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ class Replays:
             point.condition,
             point.outcome,
             None if self.wrong and meant else point.outcome,
-            statistics=Statistics(0.0, 0.0, 7),
+            statistics=MarginStatistics(0.0, 0.0, 7),
             hard="it is" if self.hard and meant else None,
             ruled_out=self.ruled_out and meant,
         )
@@ -97,10 +100,10 @@ def audited(
 ) -> tuple[Audit, Replays]:
     """Run an audit to its end."""
     subject, replays = event.subject(), replays or Replays()
-    announced = announce(terms_of(subject, options, NONCE), generate(), folder)
+    announced = announce(terms_of(subject, options, NONCE), generate_key(), folder)
     audit = Audit(announced, subject.receipt, AuditEvidence(subject.bundle, subject.receipt))
     digest = announced.envelope.digest
-    journal = AuditJournal(folder / AUDITS / f"{digest}.replayed.jsonl", digest, {}, generate())
+    journal = AuditJournal(folder / AUDITS / f"{digest}.replayed.jsonl", digest, {}, generate_key())
     audit.run(NONCE, journal, replays, ignore)
     return audit, replays
 
@@ -326,14 +329,14 @@ def test_it_is_said_before_how_often_all_claims_together_are_confirmed(
 def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path: Path) -> None:
     bundle = event.copy(tmp_path / "bundle")
     subject = event.subject(bundle)
-    announced = announce(terms_of(subject, OPTIONS, NONCE), generate(), tmp_path)
+    announced = announce(terms_of(subject, OPTIONS, NONCE), generate_key(), tmp_path)
 
     def swap(point: Point, record: RestrictedRecord) -> Entry:
         return point, record.model_copy(update={"salt": "0" * 64})
 
     seal_again(bundle, event.signer, swap)
     audit = Audit(announced, subject.receipt, AuditEvidence(Bundle(bundle), subject.receipt))
-    journal = AuditJournal(tmp_path / "journal", announced.envelope.digest, {}, generate())
+    journal = AuditJournal(tmp_path / "journal", announced.envelope.digest, {}, generate_key())
     with pytest.raises(IntegrityError, match="do not have the receipt's root"):
         audit.run(NONCE, journal, Replays(), ignore)
 
@@ -342,7 +345,7 @@ def test_an_auditor_s_own_announcements_count_and_nobody_else_s(
     event: Event, tmp_path: Path
 ) -> None:
     """Nor does a result in somebody else's name make one finished."""
-    subject, mine, theirs = event.subject(), generate(), generate()
+    subject, mine, theirs = event.subject(), generate_key(), generate_key()
     first = announce(terms_of(subject, OPTIONS, NONCE), mine, tmp_path)
     announce(terms_of(subject, OPTIONS, "6f" * 32), theirs, tmp_path)
     (tmp_path / AUDITS / "junk.dsse.json").write_text("{}", "utf-8")
@@ -386,7 +389,7 @@ BEACON = BeaconRound(chain="drand-quicknet", round=10**9)
 def test_an_unfinished_audit_is_gone_on_with(
     event: Event, tmp_path: Path, options: AuditOptions
 ) -> None:
-    signer = generate()
+    signer = generate_key()
     digest, before = begun(event, signer, tmp_path, options)
     assert not before
     assert begun(event, signer, tmp_path, options) == (digest, True)
@@ -414,14 +417,14 @@ def test_other_terms_are_another_audit(
     event: Event, tmp_path: Path, first: AuditOptions, other: AuditOptions
 ) -> None:
     """Else a lenient challenge could be fished for by starting over."""
-    signer = generate()
+    signer = generate_key()
     begun(event, signer, tmp_path, first)
     with pytest.raises(UsageError, match="announced on other terms") as caught:
         begun(event, signer, tmp_path, other)
     assert "--new" in caught.value.one_line()
     _, before = begun(event, signer, tmp_path, replace(other, new=True))
     assert not before
-    assert begun(event, generate(), tmp_path, other)[1] is False
+    assert begun(event, generate_key(), tmp_path, other)[1] is False
 
 
 def test_a_replay_needs_pinned_weights(event: Event) -> None:

@@ -12,9 +12,9 @@ import pytest
 from auditing import MEMORY, Event, FaultyScores, make_event, write_organism
 from running import FaultyJudge, run
 
-from safety_receipts.receipts.bundle import AUDITS, RESPONSES, Bundle
+from safety_receipts.receipts.bundle import AUDITS, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import AuditPredicate
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.point import Outcome
@@ -34,7 +34,7 @@ TERMS = ("--epsilon", "0.2")
 @pytest.fixture(scope="module")
 def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
     made = make_event(tmp_path_factory.mktemp("event"), queries=80)
-    write_key_pair(made.folder / "auditor", generate(), None)
+    write_key_pair(made.folder / "auditor", generate_key(), None)
     return made
 
 
@@ -129,7 +129,7 @@ def test_public_evidence_takes_audits_in_full_along(
     """They tell no more than the evidence lines do."""
     assert audit(bundle, "--direction", "both", "-q").code == 0
     assert receipts("publish", bundle, "--out", tmp_path / "out").code == 0
-    assert not Bundle(tmp_path / "out").has(RESPONSES)
+    assert not Bundle(tmp_path / "out").has(RESPONSES_FILE)
     [full] = results(tmp_path / "out")
     lines = {point.id: point.outcome for point in Bundle(tmp_path / "out").points()}
     assert {*full.drawn, *full.identity_drawn} <= set(lines)
@@ -305,14 +305,14 @@ def test_false_labels_of_a_rule_never_reach_an_audit(receipts: Receipts, tmp_pat
     def refuse(judgements: list[Judgement]) -> list[Judgement]:
         return [replace(one, outcome=Outcome.REFUSED) for one in judgements]
 
-    plan, signer = write_organism(tmp_path / "study", queries=80), generate()
+    plan, signer = write_organism(tmp_path / "study", queries=80), generate_key()
     run(
         resolve_plan(plan),
         tmp_path / "bundle",
         signer,
         judge=lambda judge: FaultyJudge(judge, refuse),
     )
-    for name, one in (("evaluator", signer), ("auditor", generate())):
+    for name, one in (("evaluator", signer), ("auditor", generate_key())):
         write_key_pair(tmp_path / name, one, None)
     words = ("--key", tmp_path / "auditor", "--artifacts", plan, "--epsilon", "0.05", *CPU)
     finished = receipts("audit", tmp_path / "bundle", *words, "--json")
@@ -391,7 +391,7 @@ def test_a_tampered_bundle_is_not_audited(event: Event, bundle: Path, audit: Rec
 
 
 def test_withheld_records_end_it_with_a_remedy(bundle: Path, audit: Receipts) -> None:
-    (bundle / RESPONSES).unlink()
+    (bundle / RESPONSES_FILE).unlink()
     finished = audit(bundle)
     refused_with(finished, 5, "responses.jsonl.zst: the restricted records are not in this bundle")
     assert "ask the evaluator" in finished.err

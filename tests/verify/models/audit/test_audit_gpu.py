@@ -10,7 +10,7 @@ import pytest
 import torch
 from auditing import make_event
 
-from safety_receipts.receipts.keys import generate, write_key_pair
+from safety_receipts.receipts.keys import generate_key, write_key_pair
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -19,7 +19,7 @@ def test_a_receipt_made_on_a_cpu_is_confirmed_on_a_gpu(
     dtype: str, receipts: Callable[..., Any], tmp_path: Path
 ) -> None:
     event = make_event(tmp_path, queries=120)
-    write_key_pair(tmp_path / "auditor", generate(), None)
+    write_key_pair(tmp_path / "auditor", generate_key(), None)
     audited = receipts(
         "audit", event.bundle, "--key", tmp_path / "auditor", "--trust", event.key,
         "--artifacts", tmp_path / "study" / "plan.yaml", "--device", "cuda", "--dtype", dtype,

@@ -26,7 +26,7 @@ from safety_receipts.receipts.errors import (
     MalformedError,
     UsageError,
 )
-from safety_receipts.receipts.keys import Signer, TrustSet, generate
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
@@ -36,11 +36,11 @@ from safety_receipts.runner.engines.engine import Engine, Margins
 from safety_receipts.verify.audit.conduct import Auditor, conduct
 from safety_receipts.verify.audit.journal import AuditJournal
 from safety_receipts.verify.audit.session import AuditOptions, begin
-from safety_receipts.verify.audit.statistics.plausibility import Statistics
+from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.integrity import verify_bundle
 
-SIGNER = generate()
+SIGNER = generate_key()
 START, STACK = Sha256("a" * 64), {"dtype": "float32", "device": "cpu"}
 OUTCOMES = st.sampled_from(list(Outcome))
 WORDS = st.none() | st.text(max_size=20)
@@ -51,7 +51,7 @@ POINTS = st.builds(
     condition=st.just(ConditionId("h0-b0")),
     recorded=OUTCOMES,
     label=st.none() | OUTCOMES,
-    statistics=st.none() | st.builds(Statistics, MARGINS, MARGINS, st.integers(1, 99)),
+    statistics=st.none() | st.builds(MarginStatistics, MARGINS, MARGINS, st.integers(1, 99)),
     branched=st.none() | st.integers(0, 9),
     missing=WORDS,
     implausible=WORDS,
@@ -130,7 +130,7 @@ def test_a_full_disk_names_the_file_and_costs_no_more_than_the_last_points(tmp_p
 def test_another_audit_s_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     AuditJournal(path, START, STACK, SIGNER).add([point(1)])
-    for start, signer in ((Sha256("b" * 64), SIGNER), (START, generate())):
+    for start, signer in ((Sha256("b" * 64), SIGNER), (START, generate_key())):
         with pytest.raises(MalformedError, match="of another audit or auditor"):
             AuditJournal(path, start, STACK, signer)
 
@@ -138,7 +138,7 @@ def test_another_audit_s_journal_is_refused(tmp_path: Path) -> None:
 def test_what_the_auditor_did_not_sign_is_no_replay(tmp_path: Path) -> None:
     """The file lies in the bundle: an evaluator may write there, and knows its form."""
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    AuditJournal(theirs, START, STACK, generate()).add([point(1)])
+    AuditJournal(theirs, START, STACK, generate_key()).add([point(1)])
     AuditJournal(mine, START, STACK, SIGNER)
     mine.write_bytes(mine.read_bytes() + theirs.read_bytes().splitlines(keepends=True)[1])
     with pytest.raises(MalformedError, match="of another audit or auditor"):
@@ -207,7 +207,7 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
 ) -> None:
     """After a kill in its second round, and a torn line."""
     monkeypatch.setattr("safety_receipts.verify.audit.run.ROUND", 4)
-    signer, calls = generate(), []
+    signer, calls = generate_key(), []
 
     def engine(plain: Engine) -> Engine:
         def stop(margins: Margins) -> Margins:
@@ -254,7 +254,7 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
 
 def test_a_drawn_point_that_does_not_follow_is_signed_too(event: Event, tmp_path: Path) -> None:
     """An evaluator who spoils a few records must not silence an audit that would refute them."""
-    signer, bundle = generate(), event.copy(tmp_path / "bundle")
+    signer, bundle = generate_key(), event.copy(tmp_path / "bundle")
 
     def spoil(point: Point, record: RestrictedRecord) -> Pair:
         if point.outcome is not Outcome.REFUSED:
@@ -280,12 +280,12 @@ def test_junk_in_the_folder_does_not_silence_an_audit(event: Event, tmp_path: Pa
     (tmp_path / AUDITS).mkdir()
     for number in range(120):
         (tmp_path / AUDITS / f"{number}.dsse.json").write_text("{}", "utf-8")
-    statement, _ = audited(event, generate(), tmp_path)
+    statement, _ = audited(event, generate_key(), tmp_path)
     assert statement.predicate.known_starts == 1
 
 
 def test_it_goes_on_in_another_folder_and_with_another_memory(event: Event, tmp_path: Path) -> None:
-    subject, signer = event.subject(), generate()
+    subject, signer = event.subject(), generate_key()
     announced, _ = begin(subject, AuditOptions(epsilon="0.2"), signer, tmp_path / "first")
     loaded = loaded_stack(event.resolved)
 

@@ -20,7 +20,7 @@ from safety_receipts.receipts.bundle import AUDITS, Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.receipts.keys import Signer, generate, write_key_pair
+from safety_receipts.receipts.keys import Signer, generate_key, write_key_pair
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
 from safety_receipts.receipts.model.statement import AUDIT_START_TYPE, AUDIT_TYPE, PUBLIC_AUDIT_TYPE
 from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
@@ -56,7 +56,7 @@ ENDS = {
 @pytest.fixture(scope="module")
 def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
     made = make_event(tmp_path_factory.mktemp("event"), queries=40)
-    write_key_pair(made.folder / "auditor", generate(), None)
+    write_key_pair(made.folder / "auditor", generate_key(), None)
     return made
 
 
@@ -169,7 +169,7 @@ def test_a_point_that_does_not_follow_is_said_again(
         return point, record.model_copy(update={"prompt": Sha256("0" * 64)})
 
     seal_again(bundle, event.signer, spoil)
-    subject, auditor = event.subject(bundle), generate()
+    subject, auditor = event.subject(bundle), generate_key()
     write_key_pair(tmp_path / "auditor", auditor, None)
     told = []
     for _ in range(2):
@@ -192,7 +192,7 @@ def held(folder: Path, signer: Signer) -> str:
 
 
 def test_only_one_key_s_audits_of_one_receipt_are_held(tmp_path: Path) -> None:
-    one, other = generate(), generate()
+    one, other = generate_key(), generate_key()
     with audit_lock(tmp_path / "out", Sha256("a" * 64), one):
         assert f"process {os.getpid()} on " in held(tmp_path / "out", one)
         with (
@@ -209,7 +209,7 @@ def test_only_one_key_s_audits_of_one_receipt_are_held(tmp_path: Path) -> None:
 
 
 def test_a_lock_file_that_a_kill_left_is_taken_over(tmp_path: Path) -> None:
-    signer = generate()
+    signer = generate_key()
     with audit_lock(tmp_path, Sha256("a" * 64), signer):
         [path] = tmp_path.iterdir()
         told = path.read_text("utf-8")
@@ -222,7 +222,7 @@ def test_a_lock_file_that_a_kill_left_is_taken_over(tmp_path: Path) -> None:
 
 def test_an_announcement_is_held_from_every_folder(event: Event, tmp_path: Path) -> None:
     """It may be gone on with in another folder than the one it was announced in."""
-    bundle, signer = event.copy(tmp_path / "bundle"), generate()
+    bundle, signer = event.copy(tmp_path / "bundle"), generate_key()
     announced, _ = begin(event.subject(bundle), AuditOptions(epsilon="0.3"), signer, bundle)
     folders = [bundle, tmp_path / "elsewhere"]
     unknown = AnnouncedAudit(Envelope(b"{}", announced.envelope.signatures), announced.terms)

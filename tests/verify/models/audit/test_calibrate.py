@@ -18,7 +18,7 @@ from safety_receipts.receipts.bundle import AUDITS
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.dsse import Envelope, sign
-from safety_receipts.receipts.keys import generate, load_signer, write_key_pair
+from safety_receipts.receipts.keys import generate_key, load_signer, write_key_pair
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Finish, Outcome
@@ -51,7 +51,7 @@ from safety_receipts.verify.audit.calibrate import (
 )
 from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.audit.session import AuditorCalibration
-from safety_receipts.verify.audit.statistics.plausibility import PHI, Statistics
+from safety_receipts.verify.audit.statistics.plausibility import PHI, MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 Receipts = Callable[..., Any]
@@ -80,7 +80,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     The file's own arithmetic is real; only how many responses it asks for is lowered.
     """
     event = make_event(tmp_path_factory.mktemp("event"), queries=80)
-    write_key_pair(event.folder / "auditor", generate(), None)
+    write_key_pair(event.folder / "auditor", generate_key(), None)
     path = event.folder / "calibration.dsse.json"
     words = ["calibrate", event.resolved.file, "--key", event.folder / "auditor", "--out", path]
     with pytest.MonkeyPatch.context() as patch:
@@ -151,14 +151,16 @@ def test_bins_hold_every_response_once_and_ascend(calibrated: Calibrated) -> Non
 
 
 def test_each_response_counts_with_the_largest_of_all_stacks() -> None:
-    one = [_replayed(Statistics(0.1, 0.3, 5)), _replayed(Statistics(0.0, 0.0, 7))]
-    other = [_replayed(Statistics(0.2, 0.25, 5)), _replayed(None)]
+    one = [_replayed(MarginStatistics(0.1, 0.3, 5)), _replayed(MarginStatistics(0.0, 0.0, 7))]
+    other = [_replayed(MarginStatistics(0.2, 0.25, 5)), _replayed(None)]
     # What a stack could not score is left out.
-    assert worst_of([one, other]) == [Statistics(0.2, 0.3, 5)]
-    assert worst_of([one]) == [Statistics(0.1, 0.3, 5), Statistics(0.0, 0.0, 7)]
+    assert worst_of([one, other]) == [MarginStatistics(0.2, 0.3, 5)]
+    assert worst_of([one]) == [MarginStatistics(0.1, 0.3, 5), MarginStatistics(0.0, 0.0, 7)]
 
 
-def _replayed(statistics: Statistics | None, judge_margin: float | None = None) -> ReplayedPoint:
+def _replayed(
+    statistics: MarginStatistics | None, judge_margin: float | None = None
+) -> ReplayedPoint:
     refused = Outcome.REFUSED
     missing = None if statistics else "it broke"
     return ReplayedPoint(
@@ -238,7 +240,7 @@ def test_a_judge_s_band_is_twice_the_noise_of_its_margin(calibrated: Calibrated)
         assert record.judge is not None
         judge = record.judge.model_copy(update={"margin": margin})
         entries.append((point, record.model_copy(update={"judge": judge})))
-    at_all = Statistics(0.0, 0.0, 5)
+    at_all = MarginStatistics(0.0, 0.0, 5)
     replays = [
         [_replayed(at_all, 1.5), _replayed(at_all, -1.75)],
         [_replayed(at_all, 1.625), _replayed(at_all, -2.0)],
@@ -379,7 +381,7 @@ def test_a_calibration_of_another_key_or_another_study_is_refused(
         return path
 
     theirs = tmp_path / "theirs.dsse.json"
-    theirs.write_bytes(sign(read(calibrated.path).to_wire(), generate()).to_json())
+    theirs.write_bytes(sign(read(calibrated.path).to_wire(), generate_key()).to_json())
     refused(theirs, 3, "is not signed with the auditor's key")
     longer = event.plan.sampling.model_copy(update={"max_new_tokens": 25})
     refused(written(sampling=longer), 2, "is of another sampling than the receipt's")

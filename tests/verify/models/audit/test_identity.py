@@ -20,7 +20,10 @@ from safety_receipts.verify.audit.statistics.model_identity import (
     permutation_p,
     power,
 )
-from safety_receipts.verify.audit.statistics.plausibility import DefaultPlausibility, Statistics
+from safety_receipts.verify.audit.statistics.plausibility import (
+    DefaultPlausibility,
+    MarginStatistics,
+)
 
 
 def responses(number: int, seed: int, scale: float = 1.0) -> ResponseMargins:
@@ -130,16 +133,20 @@ def _wire(sums: NDArray[np.float64]) -> tuple[str, ...]:
     return tuple(decimal_string(Fraction(float(one)), 6) for one in sums)
 
 
-def _statistics(found: ResponseMargins) -> list[Statistics]:
+def _statistics(found: ResponseMargins) -> list[MarginStatistics]:
     return [
-        Statistics(float(clipped), float(clipped), int(tokens))
+        MarginStatistics(float(clipped), float(clipped), int(tokens))
         for clipped, tokens in zip(found.sums, found.tokens, strict=True)
     ]
 
 
 def test_without_a_calibration_the_mean_is_held_to_the_stated_limit() -> None:
     limits = DefaultPlausibility.between(Dtype.FLOAT32, Dtype.FLOAT32)  # .0001 a token
-    at = default_identity_test([Statistics(0.0, 0.0, 90), Statistics(0.001, 0.001, 10)], limits)
+    at = default_identity_test(
+        [MarginStatistics(0.0, 0.0, 90), MarginStatistics(0.001, 0.001, 10)], limits
+    )
     assert (at.passed, at.p_value, at.power, at.mean) == (True, None, None, "0.000010")
-    above = default_identity_test([Statistics(0.0, 0.0, 90), Statistics(0.02, 0.02, 10)], limits)
+    above = default_identity_test(
+        [MarginStatistics(0.0, 0.0, 90), MarginStatistics(0.02, 0.02, 10)], limits
+    )
     assert (above.passed, above.mean) == (False, "0.000200")

@@ -20,11 +20,11 @@ from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.verify.audit.calibrate import length_bins, worst_of
 from safety_receipts.verify.audit.statistics.plausibility import (
     DEFAULT_LIMITS,
+    IMPLAUSIBLE_LEVEL,
     LEAST_RESPONSES,
-    LEVEL,
     CalibratedPlausibility,
     DefaultPlausibility,
-    Statistics,
+    MarginStatistics,
     conformal_p,
 )
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
@@ -77,7 +77,15 @@ def test_an_honest_response_is_as_plausible_as_its_rank(
 def test_an_infinite_margin_is_as_large_as_an_honest_infinite_one() -> None:
     """At the edge of top-p an honest stack has them too; a file cannot hold infinity."""
     worst = worst_of(
-        [_replays([Statistics.of([0.1, 0.2]), Statistics.of([math.inf]), Statistics.of([0.0])])]
+        [
+            _replays(
+                [
+                    MarginStatistics.of([0.1, 0.2]),
+                    MarginStatistics.of([math.inf]),
+                    MarginStatistics.of([0.0]),
+                ]
+            )
+        ]
     )
     [bin_] = length_bins(worst)
     honest = [float(score) for score in bin_.largest]
@@ -85,7 +93,7 @@ def test_an_infinite_margin_is_as_large_as_an_honest_infinite_one() -> None:
     assert conformal_p(math.inf, [0.1, 0.2, 0.3]) == Fraction(1, 4)
 
 
-def _replays(statistics: Sequence[Statistics]) -> list[ReplayedPoint]:
+def _replays(statistics: Sequence[MarginStatistics]) -> list[ReplayedPoint]:
     refused = Outcome.REFUSED
     return [
         ReplayedPoint(Sha256("d" * 64), ConditionId("h0-b0"), refused, refused, statistics=one)
@@ -94,34 +102,38 @@ def _replays(statistics: Sequence[Statistics]) -> list[ReplayedPoint]:
 
 
 def test_statistics_are_the_largest_margin_and_the_clipped_sum() -> None:
-    assert Statistics.of([0.25, 0.0, 3.0]) == Statistics(3.0, 1.25, 3)
-    assert Statistics.of([math.inf, 0.5]) == Statistics(math.inf, 1.5, 2)
+    assert MarginStatistics.of([0.25, 0.0, 3.0]) == MarginStatistics(3.0, 1.25, 3)
+    assert MarginStatistics.of([math.inf, 0.5]) == MarginStatistics(math.inf, 1.5, 2)
     # Seeded scores are logits / temperature: margins of one logit are one logit again.
-    assert Statistics.of([2.0, 0.5], temperature=0.5) == Statistics(1.0, 1.25, 2)
+    assert MarginStatistics.of([2.0, 0.5], temperature=0.5) == MarginStatistics(1.0, 1.25, 2)
     # A repetition penalty stretches logits, either way, and their noise with them.
-    assert Statistics.of([2.0, 0.5], penalty=2.0) == Statistics(1.0, 1.25, 2)
-    assert Statistics.of([2.0, 0.5], penalty=0.5) == Statistics(1.0, 1.25, 2)
-    assert Statistics.of([2.0], temperature=0.5, penalty=4.0) == Statistics(0.25, 0.25, 1)
+    assert MarginStatistics.of([2.0, 0.5], penalty=2.0) == MarginStatistics(1.0, 1.25, 2)
+    assert MarginStatistics.of([2.0, 0.5], penalty=0.5) == MarginStatistics(1.0, 1.25, 2)
+    assert MarginStatistics.of([2.0], temperature=0.5, penalty=4.0) == MarginStatistics(
+        0.25, 0.25, 1
+    )
 
 
 def test_the_level_is_reached_by_no_fewer_honest_responses_than_asked_for() -> None:
     """.1 % for each of two statistics: 1/2,000 reaches it, and so would 1/1,000 at best."""
-    level = LEVEL
+    level = IMPLAUSIBLE_LEVEL
     assert level == Fraction(1, 1000)
     honest = [0.0] * LEAST_RESPONSES
     p = conformal_p(1.0, honest)
     assert p == Fraction(1, 2000)
-    assert p <= LEVEL
+    assert p <= IMPLAUSIBLE_LEVEL
 
 
 def test_a_calibrated_response_is_held_to_those_of_its_length() -> None:
     short = LengthBin(upto=4, largest=scores([0.0] * 1999), clipped=scores([0.0] * 1999))
     long = LengthBin(upto=None, largest=scores([0.5] * 1999), clipped=scores([2.0] * 1999))
     held = CalibratedPlausibility(calibration([short, long]))
-    assert held.implausible(Statistics(0.5, 2.0, 5)) is None
-    assert held.implausible(Statistics(0.5, 2.0, 500)) is None
-    assert "largest margin of 0.5 (p = 0.0005)" in str(held.implausible(Statistics(0.5, 0.0, 4)))
-    assert "sum of margins of 2.5" in str(held.implausible(Statistics(0.5, 2.5, 5)))
+    assert held.implausible(MarginStatistics(0.5, 2.0, 5)) is None
+    assert held.implausible(MarginStatistics(0.5, 2.0, 500)) is None
+    assert "largest margin of 0.5 (p = 0.0005)" in str(
+        held.implausible(MarginStatistics(0.5, 0.0, 4))
+    )
+    assert "sum of margins of 2.5" in str(held.implausible(MarginStatistics(0.5, 2.5, 5)))
 
 
 def test_one_honest_response_in_a_thousand_is_at_the_edge() -> None:
@@ -130,12 +142,12 @@ def test_one_honest_response_in_a_thousand_is_at_the_edge() -> None:
     held = CalibratedPlausibility(
         calibration([LengthBin(upto=None, largest=scores(honest), clipped=scores(honest))])
     )
-    assert held.implausible(Statistics(0.7, 0.0, 3)) is not None
+    assert held.implausible(MarginStatistics(0.7, 0.0, 3)) is not None
     honest += [0.7]
     held = CalibratedPlausibility(
         calibration([LengthBin(upto=None, largest=scores(honest), clipped=scores(honest))])
     )
-    assert held.implausible(Statistics(0.7, 0.0, 3)) is None
+    assert held.implausible(MarginStatistics(0.7, 0.0, 3)) is None
 
 
 @pytest.mark.parametrize("other", list(Dtype))
@@ -149,13 +161,13 @@ def test_stated_limits_are_those_of_the_coarser_format(other: Dtype) -> None:
 
 def test_stated_limits_allow_longer_responses_more() -> None:
     held = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.FLOAT32)  # .6, and .006 a token
-    assert held.implausible(Statistics(0.6, 1.2, 100)) is None
+    assert held.implausible(MarginStatistics(0.6, 1.2, 100)) is None
     assert "add up to 1.2, above the limit of 0.9" in str(
-        held.implausible(Statistics(0.6, 1.2, 50))
+        held.implausible(MarginStatistics(0.6, 1.2, 50))
     )
-    assert "margin of 0.61" in str(held.implausible(Statistics(0.61, 0.61, 50)))
-    assert "margin of inf" in str(held.implausible(Statistics(math.inf, 1.0, 50)))
-    assert "nan" in str(held.implausible(Statistics(math.nan, 0.0, 50)))
+    assert "margin of 0.61" in str(held.implausible(MarginStatistics(0.61, 0.61, 50)))
+    assert "margin of inf" in str(held.implausible(MarginStatistics(math.inf, 1.0, 50)))
+    assert "nan" in str(held.implausible(MarginStatistics(math.nan, 0.0, 50)))
 
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 6), MARGINS), min_size=1, max_size=60)
@@ -169,7 +181,7 @@ def test_bins_cover_every_length_once(
     """The last bin has no end; responses of one length share a bin, and all are in one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("safety_receipts.verify.audit.calibrate.LEAST_RESPONSES", 8)
-        bins = length_bins([Statistics(m, m / 2, tokens) for tokens, m in lengths])
+        bins = length_bins([MarginStatistics(m, m / 2, tokens) for tokens, m in lengths])
     ends = [each.upto for each in bins]
     assert ends[-1] is None
     inner = [end for end in ends if end is not None]

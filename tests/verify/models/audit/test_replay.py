@@ -33,7 +33,7 @@ from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.audit import Direction
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
-from safety_receipts.runner.engines.answers import generate
+from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.decoding.noise_seed import point_noise_seed
 from safety_receipts.runner.engines.engine import GREEDY as GREEDY_DECODING
 from safety_receipts.runner.engines.engine import (
@@ -55,15 +55,15 @@ from safety_receipts.verify.audit.replay import Entry, ReplayCriteria
 from safety_receipts.verify.audit.session import AuditSubject
 from safety_receipts.verify.audit.statistics.plausibility import (
     DefaultPlausibility,
-    Limits,
-    Statistics,
+    MarginStatistics,
+    PlausibilityLimits,
 )
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 TOP_P = "{method: seeded, temperature: 1.0, top_p: 0.5, max_new_tokens: 24}"
 BFLOAT16_LIMITS = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.BFLOAT16)
 JUDGED = (Outcome.REFUSED, Outcome.COMPLIED)
-GENEROUS = ReplayCriteria(DefaultPlausibility(Limits(3.0, 0.01)))
+GENEROUS = ReplayCriteria(DefaultPlausibility(PlausibilityLimits(3.0, 0.01)))
 """For points whose label is in question, not whose margins are."""
 
 
@@ -161,7 +161,7 @@ def test_margins_are_those_of_the_engine(
     pairs = [(asked(event, entry), entry[1].response_tokens) for entry in chosen]
     margins = scored(event, loaded.stack.engine, pairs)
     for entry, one in zip(chosen, found, strict=True):
-        expected = Statistics.of(margins[entry[0].index].margins)
+        expected = MarginStatistics.of(margins[entry[0].index].margins)
         assert one.statistics is not None
         assert one.statistics.tokens == expected.tokens == len(entry[1].response_tokens)
         assert one.statistics.largest == pytest.approx(expected.largest, abs=1e-4)
@@ -361,7 +361,7 @@ def swapped(
         max_new_tokens=request.max_new_tokens - len(begun),
         begun=len(begun),
     )
-    [rest] = generate(loaded.stack.engine, [begin], decoding_of(event.plan.sampling))
+    [rest] = generate_completions(loaded.stack.engine, [begin], decoding_of(event.plan.sampling))
     response = (*begun, *rest.tokens)
     text = loaded.stack.reader.read(response).text
     finish = ending(event.plan, response)

@@ -37,7 +37,7 @@ MAX_RATES = 8192
 
 
 class ChallengeKind(StrEnum):
-    """Where the audit's randomness comes from."""
+    """Source of the randomness that decides which points an audit draws."""
 
     NONCE = "nonce"
     """32 random bytes, drawn by the auditor after the receipt was fixed."""
@@ -48,18 +48,18 @@ class ChallengeKind(StrEnum):
 
 
 class Challenge(WireModel):
-    """What decides which points are drawn."""
+    """The randomness that decides which points are drawn."""
 
     kind: ChallengeKind
-    """Where it comes from."""
+    """Where the randomness comes from."""
     nonce: Bytes32 | None
-    """The nonce; null where it comes from a beacon."""
+    """The nonce, 32 bytes as hexadecimal digits; null where the randomness comes from a beacon."""
     beacon: BeaconRound | None
-    """The round, named before it is published; null where there is a nonce."""
+    """The beacon round, named before it is published; null where there is a nonce."""
 
 
 class Direction(StrEnum):
-    """Which error of a recorded compliance rate is tested for."""
+    """The error of a recorded compliance rate that an audit tests for."""
 
     NOT_UNDERSTATED = "not_understated"
     """The true rate is not higher: recorded refusals are drawn."""
@@ -69,33 +69,33 @@ class Direction(StrEnum):
 
 
 class AuditedRate(WireModel):
-    """One rate to be audited."""
+    """One recorded rate that an audit tests."""
 
     condition: Condition
-    """Its condition."""
+    """Id of the condition whose rate is audited."""
     direction: Direction
-    """Which error is tested for."""
+    """The error of the rate that the audit tests for."""
     source: Source | None = None
-    """The query source whose rate it is; null: the rate over all sources of one role."""
+    """The query source whose rate is audited; null: the rate is over all sources of one role."""
     control: bool | None = None
-    """True: over all benign controls; null or false: over all queries of role ``harmful``, or one
-    source."""
+    """True: the rate is over all benign control queries.  Null or false: it is over all queries of
+    role ``harmful``, or over the one source that is named."""
 
 
 class Budget(WireModel):
-    """What the auditor will spend."""
+    """The largest number of points that the auditor is willing to replay."""
 
     max_points: Positive | None
-    """Most points to replay; null: no limit."""
+    """Largest number of points to replay; null: no limit."""
 
 
 class AuditMethod(StrEnum):
-    """How drawn points are looked at."""
+    """How the audit examines the points that it drew."""
 
     REPLAY = "replay"
     """Recorded responses are scored by the named checkpoint."""
     REGENERATE = "regenerate"
-    """New responses are asked for, and rates compared: the most that can be done with a model
+    """New responses are generated and the rates compared: the most that can be done with a model
     behind an API."""
 
 
@@ -103,23 +103,25 @@ class AuditTerms(WireModel):
     """What an audit announces and then reports again, word for word."""
 
     receipt: DigestReference
-    """The receipt."""
+    """The receipt that is audited."""
     challenge: Challenge
-    """What decides which points are drawn."""
+    """The randomness that decides which points are drawn."""
     epsilon: Probability
-    """Tolerated understatement of a rate."""
+    """Tolerated error of a rate, from 0 to 1 (ε)."""
     alpha: Probability
-    """Risk of confirming a rate that is off by ε or more."""
+    """Risk, from 0 to 1, of confirming a rate that is off by ε or more (α)."""
     expected_flip_rate: Probability
-    """Share of honest points expected to look contradicted (q of the bet)."""
+    """Share of honest points, from 0 to 1, that are expected to look contradicted (q, which sets
+    the stakes of the confirming test)."""
     calibration: Digest | None
-    """Digest of the auditor's calibration file; null: uncalibrated defaults."""
+    """Digest of the auditor's calibration file; null: uncalibrated default limits are used."""
     budget: Budget
-    """What the auditor will spend."""
+    """The largest number of points that the auditor is willing to replay."""
     method: AuditMethod
-    """How drawn points are looked at."""
+    """How the audit examines the points that it drew."""
     identity_points: Count
-    """Points of any outcome that are replayed for the model's identity, beside the budget."""
+    """Number of points, of any outcome, that are replayed for the model-identity test, in addition
+    to the budget."""
 
 
 class AuditStartPredicate(AuditTerms):
@@ -130,24 +132,25 @@ class AuditStartPredicate(AuditTerms):
     """
 
     auditor: Name | None
-    """Who audits, in words; the key says it in earnest."""
+    """Name of the auditor, as free text; only the signing key proves who it is.  Null: no name was
+    given."""
     started_at: Timestamp
-    """When."""
+    """Time at which the audit was announced (UTC)."""
     rates: Annotated[tuple[AuditedRate, ...], Field(min_length=1, max_length=MAX_RATES)]
-    """Rates to be audited."""
+    """The rates to be audited."""
     tool: Name
     """Name and version of the auditing tool."""
 
 
 class AuditVerdict(StrEnum):
-    """What an audit may say."""
+    """The possible verdicts of an audit."""
 
     CONFIRMED = "confirmed"
-    """Every audited rate stands within ε at risk α, and the model is the one named."""
+    """Every audited rate is confirmed within ε at risk α, and the model is the one named."""
     REFUTED = "refuted"
     """Hard contradictions show that a recorded rate is false."""
     INCONCLUSIVE = "inconclusive"
-    """Neither, for the reason given."""
+    """Neither confirmed nor refuted, for the reason given."""
     CONSISTENT_WITH = "consistent_with"
     """Statistically compatible; the most that can be said of a model behind an API."""
 
@@ -156,91 +159,99 @@ DrawNumbers = Annotated[tuple[Positive, ...], Field(max_length=MAX_POINTS)]
 
 
 class RateFindings(WireModel):
-    """What an audit found about one rate, no draw named."""
+    """What an audit found about one rate, without naming any drawn point."""
 
     id: Condition
-    """The condition."""
+    """Id of the condition."""
     direction: Direction
-    """Which error was tested for."""
+    """The error of the rate that was tested for."""
     recorded_rate: Rate | None
-    """The receipt's compliance rate; of benign controls: its over-refusal."""
+    """The receipt's compliance rate, from 0 to 1; for benign controls the receipt's over-refusal
+    rate.  Null where the receipt states no rate."""
     recorded: Count
-    """Recorded outcomes that could be false (N0); regenerated: planned points."""
+    """Number of recorded outcomes that could be false (N0); when responses are regenerated, the
+    number of planned points."""
     hidden: Annotated[int, Field(ge=-MAX_POINTS, le=MAX_POINTS)]
-    """Smallest number of false ones that would make the rate off by ε (k); regenerated: of
-    points of the other outcome."""
+    """Smallest number of false outcomes that would make the rate off by ε (k); when responses are
+    regenerated, the smallest number of points of the other outcome."""
     draws: Count
-    """Points replayed."""
+    """Number of points that were replayed for this rate."""
     contradictions: Count
-    """Of these, counted against the record: contradicted, implausible, ambiguous, missing."""
+    """Number of these draws that count against the record: contradicted, implausible, ambiguous or
+    missing."""
     implausible: Count
-    """Of those, responses the model would not plausibly give."""
+    """Number of contradictions in which the model would not plausibly have given the response."""
     ambiguous: Count
-    """Of those, verdicts that the judge's own noise could turn."""
+    """Number of contradictions in which the judge's own numerical noise could change the label."""
     missing: Count
-    """Of those, points that could not be replayed."""
+    """Number of contradictions in which the point could not be replayed."""
     hard_contradictions: Count
-    """Of those, beyond any numerical noise."""
+    """Number of contradictions that no numerical noise can explain."""
     p_value: Probability
-    """1 / largest value of the confirming test martingale."""
+    """p-value of the confirming test: 1 / the largest value of its test martingale."""
     refuting_p_value: Probability
-    """1 / largest value of the refuting one, which counts hard contradictions only."""
+    """p-value of the refuting test, which counts hard contradictions only: 1 / the largest value of
+    its test martingale."""
     verdict: AuditVerdict
-    """What follows."""
+    """The audit's verdict on this rate."""
     reason: Text | None
-    """Why inconclusive; else null."""
+    """Why the verdict is inconclusive; null for every other verdict."""
     source: Source | None = None
-    """The query source; null: all sources of one role."""
+    """The query source whose rate was audited; null: the rate is over all sources of one role."""
     control: bool | None = None
-    """True: all benign controls."""
+    """True: the rate is over all benign control queries.  Null or false: it is not."""
     ruled_out: Count | None = None
-    """Of the hard contradictions, labels that the judge's rule does not give to the recorded text:
-    one is enough to refute; null: not told apart."""
+    """Number of hard contradictions in which the judge's rule does not give the recorded label to
+    the recorded text; one is enough to refute the rate.  Null: not counted separately."""
 
 
 class RateVerdict(RateFindings):
-    """What the audit found about one rate."""
+    """What an audit found about one rate, with the draws that count against it."""
 
     contradicted: DrawNumbers
-    """Which of its draws, counted from 1, counted against the record: with them anybody can
-    compute the p-values again."""
+    """Numbers, from 1, of the draws that count against the record: with them anybody can compute
+    the p-values again."""
     hard: DrawNumbers
-    """Which of its draws were hard contradictions."""
+    """Numbers, from 1, of the draws that are hard contradictions."""
 
 
 class OutcomeFindings(WireModel):
-    """What the points replayed for the model's identity say of recorded outcomes, of any
-    condition and role; no draw named.
+    """What the points replayed for the model-identity test show about recorded outcomes, over all
+    conditions and roles, without naming any drawn point.
     """
 
     recorded: Count
-    """Points of the receipt that have a response (N0)."""
+    """Number of points of the receipt that have a response (N0)."""
     hidden: Count
-    """Smallest number of false outcomes that is a share of ε of them (k)."""
+    """Smallest number of false outcomes that makes up a share of ε of these points (k)."""
     draws: Count
-    """Points replayed for the model's identity."""
+    """Number of points replayed for the model-identity test."""
     contradictions: Count
-    """Of these, counted against their recorded outcome: another label, implausible, ambiguous,
-    missing."""
+    """Number of these draws that count against the recorded outcome: another label, implausible,
+    ambiguous or missing."""
     hard_contradictions: Count
-    """Of those, beyond any numerical noise."""
+    """Number of contradictions that no numerical noise can explain."""
     p_value: Probability
-    """That so many are contradicted where fewer than k are false: at most .01, and the audit
-    confirms nothing."""
+    """Probability of so many contradictions if fewer than k outcomes are false; if it is .01 or
+    less, the audit confirms nothing."""
     refuting_p_value: Probability
-    """The same of hard contradictions alone: small enough, and the receipt is refuted."""
+    """The same probability for hard contradictions alone; if it is small enough, the receipt is
+    refuted."""
     false_labels: Count
-    """Of the hard ones, labels that the judge's rule does not give to the recorded text: one is
-    enough to refute."""
+    """Number of hard contradictions in which the judge's rule does not give the recorded label to
+    the recorded text; one is enough to refute the receipt."""
 
 
 class OutcomeReplays(OutcomeFindings):
-    """What the points replayed for the model's identity say of recorded outcomes."""
+    """What the points replayed for the model-identity test show about recorded outcomes, with the
+    draws that count against them.
+    """
 
     contradicted: DrawNumbers
-    """Which of ``identityDrawn``, counted from 1, counted against their record."""
+    """Numbers, from 1, of the points of ``identityDrawn`` that count against their recorded
+    outcome."""
     hard: DrawNumbers
-    """Which of them were hard contradictions."""
+    """Numbers, from 1, of the points of ``identityDrawn`` that are hard contradictions."""
 
 
 class SecondJudgeFindings(WireModel):
@@ -251,84 +262,89 @@ class SecondJudgeFindings(WireModel):
     """
 
     recorded: Count
-    """Points on which both judges are recorded to agree (N0)."""
+    """Number of points on which both judges are recorded to agree (N0)."""
     hidden: Annotated[int, Field(ge=-MAX_POINTS, le=MAX_POINTS)]
-    """Smallest number of false ones that puts the agreement off by ε (k)."""
+    """Smallest number of false agreements that makes the agreement rate off by ε (k)."""
     verdict: AuditVerdict
-    """What follows: ``confirmed`` or ``inconclusive``."""
+    """The verdict on the recorded agreement: ``confirmed`` or ``inconclusive``."""
 
 
 class SecondJudgeVerdict(SecondJudgeFindings):
-    """What asking the second judge again says of its recorded agreement."""
+    """What running the second judge again shows about its recorded agreement, with the draws that
+    count against it.
+    """
 
     draws: Count
-    """Of the recorded ones, points among those replayed for the model's identity, all asked
-    again."""
+    """Number of points replayed for the model-identity test on which both judges are recorded to
+    agree; the second judge is run again on all of them."""
     contradictions: Count
-    """Of these, points to which the auditor's second judge gives another label, or whose replay
-    counts against their recorded outcome."""
+    """Number of these draws to which the auditor's second judge gives another label, or whose
+    replay counts against the recorded outcome."""
     p_value: Probability
-    """1 / largest value of the confirming test martingale."""
+    """p-value of the confirming test: 1 / the largest value of its test martingale."""
     contradicted: DrawNumbers
-    """Which of its draws, counted from 1, these are."""
+    """Numbers, from 1, of the draws that count against the recorded agreement."""
 
 
 class PowerAgainst(WireModel):
-    """How often the identity test sees another model."""
+    """How often the identity test recognises one other model."""
 
     alternative: Name
-    """The other model, as the calibration names it."""
+    """Name of the other model, as in the calibration."""
     power: Probability
-    """Share of samples of this audit's size in which the test fails it."""
+    """Share, from 0 to 1, of samples of this audit's size in which the test rejects the other
+    model."""
 
 
 class IdentityTest(WireModel):
-    """Whether the replayed responses come from the named model."""
+    """The model-identity test: do the replayed responses come from the named model?"""
 
     statistic: Name
-    """What was compared."""
+    """Name of the test statistic."""
     responses: Count
-    """Responses it used."""
+    """Number of responses in the test."""
     p_value: Probability | None
-    """p-value under the auditor's calibration; null: uncalibrated, held to a stated limit."""
+    """p-value under the auditor's calibration; null: there is no calibration, and the mean is
+    compared with a stated limit."""
     level: Probability
-    """Level it is held to."""
+    """Significance level of the test."""
     power: Probability | None
-    """Its least power against the alternatives of the calibration; null: not known."""
+    """Smallest power of the test against the alternatives of the calibration; null: not known."""
     passed: bool
-    """Whether it passed at that level."""
+    """Whether the test was passed at that level."""
     mean: Score
     """Mean clipped margin of the replayed tokens."""
     powers: Annotated[tuple[PowerAgainst, ...], Field(max_length=64)]
-    """Its power against each alternative."""
+    """Power of the test against each alternative."""
 
 
 class AuditResult(AuditTerms):
     """What both forms of an audit's result say."""
 
     start: DigestReference
-    """The audit-start statement that announced it."""
+    """The audit-start statement that announced this audit."""
     known_starts: Count
-    """Audits of this receipt that this auditor is known to have announced, this one included: k of
-    k·α."""
+    """Number of audits of this receipt that this auditor is known to have announced, this one
+    included: the k in the combined risk k·α."""
     beacon_value: Bytes32 | None
-    """What the named beacon round said; null where there is a nonce."""
+    """Value of the named beacon round, 32 bytes as hexadecimal digits; null where the challenge is
+    a nonce."""
     finished_at: Timestamp
-    """When."""
+    """Time at which the audit finished (UTC)."""
     verdict: AuditVerdict
-    """What the audit says."""
+    """The audit's verdict on the receipt."""
     identity: IdentityTest | None
-    """The model-identity test; null: not made."""
+    """The model-identity test; null: it was not made."""
     points_total: Count
-    """Points of the receipt."""
+    """Number of points in the receipt."""
     checks: Annotated[tuple[Check, ...], Field(max_length=256)]
-    """What was and was not checked besides."""
+    """Further checks, with what was and what was not checked."""
     environment: Environment
-    """What the replay was made with."""
+    """Software and hardware with which the points were replayed."""
     guarantee: Text
-    """What the verdict means, in plain words."""
+    """What the verdict guarantees, in plain words."""
     assumptions: Annotated[tuple[Text, ...], Field(max_length=64)]
-    """What it rests on."""
+    """The assumptions on which the verdict rests."""
 
 
 class AuditPredicate(AuditResult):
@@ -337,19 +353,21 @@ class AuditPredicate(AuditResult):
     """
 
     conditions: Annotated[tuple[RateVerdict, ...], Field(min_length=1, max_length=MAX_RATES)]
-    """What it found about each rate."""
+    """What the audit found about each rate."""
     drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
-    """Ids of the points replayed, in the order drawn."""
+    """Ids of the points replayed for the rates, in the order in which they were drawn."""
     identity_drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
-    """Ids of the points replayed for the model's identity, in the order drawn; some may have
-    been drawn for a rate as well."""
+    """Ids of the points replayed for the model-identity test, in the order in which they were
+    drawn; some may have been drawn for a rate as well."""
     outcomes: OutcomeReplays | None = None
-    """What these say of recorded outcomes; null: not counted, or nothing was replayed."""
+    """What the points of ``identityDrawn`` show about recorded outcomes; null: not counted, or
+    nothing was replayed."""
     second_judge: SecondJudgeVerdict | None = None
-    """What asking the second judge again says; null: there is none, or it was not asked."""
+    """What running the second judge again showed; null: there is no second judge, or it was not run
+    again."""
     blinding: Bytes32 | None = None
-    """32 random bytes, so that nobody can test guesses of the draws against this statement's
-    digest; null: there are none, and its digest is not published."""
+    """32 random bytes as hexadecimal digits, which keep anybody from testing guesses of the draws
+    against this statement's digest; null: there are none, and the digest is not published."""
 
 
 class PublicAuditPredicate(AuditResult):
@@ -361,14 +379,16 @@ class PublicAuditPredicate(AuditResult):
     """
 
     conditions: Annotated[tuple[RateFindings, ...], Field(min_length=1, max_length=MAX_RATES)]
-    """What it found about each rate."""
+    """What the audit found about each rate."""
     drawn: Count
-    """Draws for its rates."""
+    """Number of points drawn for the rates."""
     identity_drawn: Count
-    """Points replayed for the model's identity."""
+    """Number of points replayed for the model-identity test."""
     outcomes: OutcomeFindings | None
-    """What these say of recorded outcomes; null: not counted, or nothing was replayed."""
+    """What these points show about recorded outcomes; null: not counted, or nothing was
+    replayed."""
     second_judge: SecondJudgeFindings | None
-    """What asking the second judge again says; null: there is none, or it was not asked."""
+    """What running the second judge again showed; null: there is no second judge, or it was not run
+    again."""
     full: Digest | None
-    """Digest of the full form; null where that has no blinding."""
+    """Digest of the full form of this result; null where the full form has no blinding."""

@@ -25,48 +25,50 @@ Scores = Annotated[tuple[Score, ...], Field(max_length=MAX_CALIBRATION_RESPONSES
 
 
 class CalibratedStack(WireModel):
-    """One way to compute, among those compared."""
+    """One combination of software, hardware and number format among those compared."""
 
     name: Name
-    """What sets it apart, in words."""
+    """Name that tells this stack from the others."""
     dtype: Dtype
-    """Number format."""
+    """Number format of weights and activations."""
     device: Name
     """Processor or accelerator."""
     attention: Name | None
-    """Attention implementation."""
+    """Attention implementation; null: the engine has none to name."""
     torch: Name | None
-    """torch version."""
+    """Version of torch; null: not used."""
     transformers: Name | None
-    """transformers version."""
+    """Version of transformers; null: not used."""
     branched: Count
-    """Responses of the reference stack that it would not have written token for token."""
+    """Number of responses of the reference stack that this stack would not have written token for
+    token."""
     flipped: Count
-    """Of these, continuations that the judge labels otherwise."""
+    """Number of these responses whose continuation by this stack gets another label from the
+    judge."""
     largest: Score
-    """Largest margin of any token."""
+    """Largest margin of any token: the best score at its position minus its own."""
 
 
 class LengthBin(WireModel):
-    """Honest responses of similar length."""
+    """Statistics of honest responses of similar length."""
 
     upto: Positive | None
-    """Longest response in tokens; null: all longer ones."""
+    """Length in tokens of the longest response in this bin; null: the bin has no upper limit."""
     largest: Scores
-    """Largest margin of each response, ascending."""
+    """Largest margin of each response, in ascending order."""
     clipped: Scores
-    """Sum of the clipped margins of each response, ascending."""
+    """Sum of the clipped margins of each response, in ascending order."""
 
 
 class Alternative(WireModel):
     """Another model's responses, scored as if they were the checkpoint's."""
 
     name: Name
-    """What was changed."""
+    """Name of the other model: what was changed."""
     clipped: Scores
     """Sum of the clipped margins of each of its responses."""
     tokens: Annotated[tuple[Positive, ...], Field(max_length=MAX_CALIBRATION_RESPONSES)]
-    """Tokens of each."""
+    """Length in tokens of each of its responses, in the same order."""
 
 
 class CalibrationPredicate(WireModel):
@@ -77,38 +79,40 @@ class CalibrationPredicate(WireModel):
     """
 
     auditor: Name | None
-    """Who calibrates, in words."""
+    """Name of the auditor who made the calibration, as free text; null: no name was given."""
     made_at: Timestamp
-    """When."""
+    """Time at which the calibration was made (UTC)."""
     tool: Name
-    """Name and version of the tool."""
+    """Name and version of the tool that made the calibration."""
     checkpoint: Digest
-    """The checkpoint's root."""
+    """OpenSSF Model Signing root of the checkpoint."""
     chat_template: Digest
-    """Digest of its chat template."""
+    """Digest of the checkpoint's chat template."""
     sampling: Sampling
-    """How responses were sampled."""
+    """How the honest responses were sampled."""
     judge: Digest
-    """Digest of the judge."""
+    """Digest of the judge's identity."""
     responses: Positive
-    """Honest responses."""
+    """Number of honest responses."""
     clip: Margin
-    """A token's margin counts up to this."""
+    """Largest value with which the margin of one token is counted."""
     reference: CalibratedStack
-    """The stack that wrote them."""
+    """The stack that generated the honest responses."""
     stacks: Annotated[tuple[CalibratedStack, ...], Field(min_length=1, max_length=64)]
-    """The stacks that scored them."""
+    """The stacks that scored the honest responses."""
     bins: Annotated[tuple[LengthBin, ...], Field(min_length=1, max_length=64)]
-    """Their statistics by length, shortest first."""
+    """Statistics of the honest responses by length, shortest first."""
     clipped: Scores
-    """Sum of the clipped margins of each response, in order."""
+    """Sum of the clipped margins of each honest response, in order."""
     tokens: Annotated[tuple[Positive, ...], Field(max_length=MAX_CALIBRATION_RESPONSES)]
-    """Tokens of each."""
+    """Length in tokens of each honest response, in the same order."""
     branch_flip_rate: Probability
-    """Share of responses whose label turns on the worst stack: q without what follows."""
+    """Share of responses, from 0 to 1, whose label changes on the stack where this share is
+    largest: one part of the expected flip rate q."""
     ambiguity_rate: Probability
-    """Share of judgements that the judge's own noise could turn."""
+    """Share of judgements, from 0 to 1, that the judge's own numerical noise could change."""
     judge_band: Margin | None
-    """A judge's margin within this of its threshold is ambiguous; null: a rule."""
+    """A judgement whose margin lies within this distance of the judge's threshold is ambiguous;
+    null: the judge is a rule."""
     alternatives: Annotated[tuple[Alternative, ...], Field(max_length=16)]
-    """Other models, for the power of the identity test."""
+    """Other models, which show the power of the identity test."""

@@ -8,37 +8,37 @@ from safety_receipts.receipts.model.base import Name, Text, WireModel
 
 
 class CheckLevel(StrEnum):
-    """Levels of verification, each needing the ones before."""
+    """Levels of verification; each needs the levels before it."""
 
     NONE = "none"
-    """No level: the check informs and holds no level back."""
+    """No level: the check gives information, and its failure keeps no level from being reached."""
     AUTHENTIC = "authentic"
-    """A trusted key signed it, and it has the form it claims."""
+    """A trusted key signed the document, and the document has the form that it claims."""
     CONSISTENT = "consistent"
-    """Everything follows from the evidence and the plan."""
+    """Every number follows from the evidence and the plan."""
     BOUND = "bound"
-    """The artifacts on the verifier's disk are the ones named."""
+    """The artifacts on the verifier's disk are the ones that the plan names."""
     REPLAYED = "replayed"
-    """Drawn points replay, and the rates stand."""
+    """Drawn points can be replayed, and the rates are confirmed."""
 
 
 class CheckStatus(StrEnum):
-    """How a check ended; nothing is skipped silently."""
+    """How a check ended; no check is skipped silently."""
 
     PASSED = "passed"
     FAILED = "failed"
     NOT_CHECKED = "not_checked"
-    """With the reason in the detail."""
+    """The check was not made; its detail gives the reason."""
 
 
 class Check(WireModel):
     """One named check."""
 
     name: Name
-    """What was checked."""
+    """Name of the check."""
     level: CheckLevel
-    """The level it belongs to."""
+    """The level of verification to which the check belongs."""
     status: CheckStatus
-    """How it ended."""
+    """How the check ended."""
     detail: Text
     """What was found, or why it was not checked."""

@@ -31,12 +31,12 @@ class Dtype(StrEnum):
 
 
 class RootOrder(StrEnum):
-    """In which order file digests were concatenated for the root."""
+    """Order in which the file digests are concatenated for the root."""
 
     CODE_POINT = "code_point"
-    """By the code points of the path, as the OpenSSF Model Signing text says."""
+    """Sorted by the code points of the path, as the text of OpenSSF Model Signing says."""
     PATH_PARTS = "path_parts"
-    """By the path's parts, as its reference code does."""
+    """Sorted by the parts of the path, as the reference code of OpenSSF Model Signing does."""
 
 
 class CheckpointFile(WireModel):
@@ -45,40 +45,41 @@ class CheckpointFile(WireModel):
     path: RelativePath
     """Path inside the folder."""
     sha256: Digest
-    """SHA-256 of the raw bytes."""
+    """SHA-256 of the file's bytes."""
     size: Count
-    """Length in bytes."""
+    """Size of the file in bytes."""
 
 
 class Checkpoint(WireModel):
     """The checkpoint, bound by the bytes of its files."""
 
     name: Name
-    """What people call it; also the name of the statement's subject."""
+    """Name of the checkpoint, as people call it; also the name of the statement's subject."""
     hub: Name | None
-    """Repository on the Hugging Face hub, where the files came from there."""
+    """Repository on the Hugging Face hub from which the files came; null: none."""
     revision: Name | None
-    """Commit of that repository."""
+    """Commit of that repository; null where there is no repository."""
     root: Digest
     """OpenSSF Model Signing root: SHA-256 over the concatenated digests of all files."""
     root_order: RootOrder
-    """Order of the files in the root."""
+    """Order of the file digests in the root."""
     alternative_root: Digest | None
-    """The root in the other order, where the two differ."""
+    """The root with the other order of files; null where both orders give the same root."""
     files: Annotated[tuple[CheckpointFile, ...], Field(max_length=10_000)]
-    """Every file: the root binds digests but not names, this list binds both.  Empty for a
-    model behind an API, of which nobody outside can say more than its name."""
+    """Every file of the checkpoint: the root binds the digests but not the names, this list binds
+    both.  Empty for a model behind an API, of which nobody outside can say more than its name."""
     served_as: Name | None
-    """Name under which a server offers it; null for a folder."""
+    """Name under which a server offers the model; null for a folder."""
     symlinks_followed: bool
-    """True where files were symbolic links, as in a hub cache; the bytes were hashed."""
+    """True where files were symbolic links, as in the hub's cache; the bytes behind the links were
+    hashed."""
     dtype: Dtype
-    """Number format it was run in."""
+    """Number format of weights and activations during the run."""
     quantisation: Name | None
-    """Quantisation of the weights (mxfp4, int8, …), or null."""
+    """Quantisation of the weights (mxfp4, int8, …); null: not quantised."""
     dequantised: bool | None = None
-    """True where weights stored so were turned back into numbers of ``dtype`` when they were
-    loaded, false where they were used as stored.  Null: not quantised, or not stated."""
+    """True where quantised weights were converted to ``dtype`` when they were loaded, false where
+    they were used as stored.  Null: not quantised, or not stated."""
 
 
 def model_root(files: Iterable[CheckpointFile], order: RootOrder) -> Sha256:
@@ -91,7 +92,7 @@ def model_root(files: Iterable[CheckpointFile], order: RootOrder) -> Sha256:
 
 
 class ContextOverflow(StrEnum):
-    """What happens to a prompt longer than the model's context; it is never cut."""
+    """What happens to a prompt that is longer than the model's context; a prompt is never cut."""
 
     ABORT = "abort"
     """The plan is refused before running."""
@@ -105,16 +106,16 @@ def overflows(prompt_tokens: int, max_new_tokens: int, context_limit: int) -> bo
 
 
 class ThoughtMarks(WireModel):
-    """What stands around a thought in a response."""
+    """The marks that stand before and after a thought in a response."""
 
     opening: Name
-    """The mark before it, such as ``<think>``."""
+    """Mark before a thought, such as ``<think>``."""
     closing: Name
-    """The mark after it."""
+    """Mark after a thought, such as ``</think>``."""
     opening_token: Count | None
-    """Token id that the opening mark is; null: it is found in the text."""
+    """Token id of the opening mark; null: the mark is found in the text."""
     closing_token: Count | None
-    """Token id that the closing mark is; null: it is found in the text."""
+    """Token id of the closing mark; null: the mark is found in the text."""
 
 
 MAX_MARKS = 16
@@ -122,13 +123,13 @@ MAX_MARKS = 16
 
 
 class Thoughts(WireModel):
-    """How thoughts are told from the answer, which alone is judged."""
+    """How thoughts are separated from the answer; the answer alone is judged."""
 
     marks: Annotated[tuple[ThoughtMarks, ...], Field(max_length=MAX_MARKS)]
-    """The marks; none where the plan file says that whole responses are judged."""
+    """The marks around thoughts; empty where the plan file says that whole responses are judged."""
     prompt_opens: Count | None
-    """Place in ``marks`` of the thought that every prompt ends in, so that responses begin inside
-    it; null: prompts leave none open."""
+    """Position in ``marks``, from 0, of the thought that every prompt opens, so that responses
+    begin inside it; null: prompts open no thought."""
     given: bool
     """True where the plan file names the marks, or says that there are none; false where they were
     found in the chat template and the vocabulary."""
@@ -146,26 +147,31 @@ class Prompt(WireModel):
     chat_template: Digest
     """Digest of the chat template's text."""
     rendering: Name
-    """Name and version of how demonstrations and query become a conversation, the conversation
-    token ids, and a response's token ids the text that is judged (``conversation/2``)."""
+    """Name and version of the rule by which demonstrations and query become a conversation, the
+    conversation becomes token ids, and a response's token ids become the text that is judged
+    (``conversation/2``)."""
     system_prompt: Digest | None
-    """Digest of the system prompt's text; null: none given (a template may add its own)."""
+    """Digest of the system prompt's text; null: the plan gives none, though the template may add
+    its own."""
     date: Date | None
-    """The date shown to templates that print today's."""
+    """Date that is given to chat templates that print today's date; null: none is given."""
     template_options: Annotated[
         dict[Annotated[str, Field(max_length=128)], Name | bool | SafeInteger | None],
         Field(max_length=64),
     ]
-    """Further template variables, such as a reasoning effort."""
+    """Further variables of the chat template, such as a reasoning effort."""
     judged_channel: Name | None
-    """The only channel of the response that is judged (``final``), for models that have some."""
+    """The only channel of a response that is judged (``final``); null for models without
+    channels."""
     context_limit: Positive
-    """Longest context in tokens: prompt and longest response must fit."""
+    """Length of the model's context in tokens: a prompt and the longest response must fit into
+    it."""
     context_overflow: ContextOverflow
-    """What happens to a longer prompt."""
+    """What happens to a prompt that is longer than that."""
     thoughts: Thoughts | None = None
-    """How thoughts are told from the answer; null: there are no marks of thoughts, or channels
-    tell (``judgedChannel``).  Under ``conversation/1``: nobody looked."""
+    """How thoughts are separated from the answer; null: no marks of thoughts are known, or channels
+    separate them (``judgedChannel``).  Under ``conversation/1`` null means that thoughts were not
+    looked for."""
 
     @property
     def tells_thoughts(self) -> bool:
@@ -178,7 +184,7 @@ class Prompt(WireModel):
 
 
 class SamplingMethod(StrEnum):
-    """How a next token is chosen."""
+    """How the next token is chosen."""
 
     GREEDY = "greedy"
     SEEDED = "seeded"
@@ -189,21 +195,22 @@ MAX_DEFAULTS = 64
 
 
 class SamplingDefault(WireModel):
-    """A sampling default that comes with a checkpoint's files."""
+    """A sampling default that the checkpoint's files state."""
 
     name: Name
-    """Its name in ``generation_config.json``."""
+    """Name of the default in ``generation_config.json``."""
     value: Name
-    """Its value, as JSON text; of long ones how many entries and the SHA-256 of that text."""
+    """Value of the default, as JSON text; for a long value the number of its entries and the
+    SHA-256 of that text."""
 
 
 class EndTokenOrigin(StrEnum):
-    """Who says that a token ends a response."""
+    """Where it is stated that a token ends a response."""
 
     GENERATION_CONFIG = "generation_config"
     """``generation_config.json``."""
     CONFIG = "config"
-    """``config.json``, or its part for text."""
+    """``config.json``, or the part of it that describes the text model."""
     TOKENIZER = "tokenizer"
     """The tokenizer's end-of-sequence token."""
     TEMPLATE = "template"
@@ -213,44 +220,44 @@ class EndTokenOrigin(StrEnum):
 
 
 class EndToken(WireModel):
-    """A token that somebody says ends a response."""
+    """A token that is stated to end a response."""
 
     token: Count
-    """Its id."""
+    """Token id."""
     origins: Annotated[tuple[EndTokenOrigin, ...], Field(min_length=1, max_length=5)]
-    """Who says so, in the order above."""
+    """Where it is stated, in the order of the list of origins."""
     removed: bool
-    """True where the plan file says that it does not."""
+    """True where the plan file says that the token does not end a response."""
 
 
 class Sampling(WireModel):
-    """How responses were generated."""
+    """How responses are generated."""
 
     method: SamplingMethod
     """``greedy``, or ``seeded`` with noise that anyone can derive again."""
     temperature: Decimal | None
-    """Softmax temperature; null when greedy."""
+    """Temperature of the softmax; null with greedy sampling."""
     top_p: Decimal | None
-    """Nucleus mass; null when greedy."""
+    """Probability mass of nucleus sampling, above 0 and up to 1; null: no limit."""
     top_k: Positive | None
-    """Largest number of candidates; null for no limit."""
+    """Largest number of candidate tokens; null: no limit."""
     noise: Name | None
-    """Name and version of the noise's derivation; null when greedy."""
+    """Name and version of the rule that derives the noise; null with greedy sampling."""
     max_new_tokens: Positive
-    """Longest response in tokens."""
+    """Largest length of a response in tokens."""
     end_tokens: Annotated[tuple[Count, ...], Field(min_length=1, max_length=64)]
     """Token ids that end a response."""
     repetition_penalty: Decimal | None = None
-    """What the logits of tokens are divided by (negative ones: multiplied by) that occur in the
-    prompt or earlier in the response; null: none."""
+    """Number by which the logits of tokens that occur in the prompt or earlier in the response are
+    divided (negative logits are multiplied by it); null: none."""
     defaults_not_applied: (
         Annotated[tuple[SamplingDefault, ...], Field(max_length=MAX_DEFAULTS)] | None
     ) = None
-    """What the checkpoint's files state of sampling that would change tokens and is not applied,
-    sorted by name; null: not stated, as in plans before there was this field."""
+    """Sampling defaults of the checkpoint's files that would change tokens and are not applied,
+    sorted by name; null: not stated, as in plans made before this field existed."""
     end_token_origins: Annotated[tuple[EndToken, ...], Field(max_length=64)] | None = None
-    """Who says so of each, by ascending id, with those that the plan file takes out.  Null:
-    ``config.json`` and ``generation_config.json`` alone were asked."""
+    """Where each end token is stated, by ascending token id, with those that the plan file removes.
+    Null: only ``config.json`` and ``generation_config.json`` were consulted."""
 
     def applied(self) -> Sampling:
         """Return it without what is only told: equal ones choose tokens alike."""

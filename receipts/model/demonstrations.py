@@ -24,53 +24,54 @@ class QueryRole(StrEnum):
     """Why a query is asked."""
 
     HARMFUL = "harmful"
-    """Its compliance is the rate under test."""
+    """The compliance rate on it is what the evaluation measures."""
     BENIGN_CONTROL = "benign_control"
-    """It should be answered: refusing it is over-refusal."""
+    """The model should answer it: a refusal is over-refusal."""
 
 
 class Corpus(WireModel):
     """A file of requests, bound by digest."""
 
     name: Source
-    """Name within the plan."""
+    """Name of the source within the plan."""
     corpus: Name
-    """Which reader understood the file (harmbench, sorry-bench, pairs, …)."""
+    """Name of the reader for the file's format (harmbench, sorry-bench, pairs, …)."""
     digest: Digest
     """SHA-256 of the file's bytes."""
     hub: Name | None
-    """Dataset repository, where it came from a hub."""
+    """Dataset repository on the Hugging Face hub; null: the file came from elsewhere."""
     revision: Name | None
-    """Commit of that repository."""
+    """Commit of that repository; null where there is no repository."""
     file: RelativePath | None
-    """File within that repository."""
+    """Path of the file within that repository; null where there is no repository."""
     licence: Name | None
-    """Licence the source states."""
+    """Licence that the source states; null: not stated."""
     languages: Annotated[tuple[Name, ...], Field(max_length=256)]
     """Languages of the requests (BCP 47 tags); empty: not stated."""
     rows: Count
-    """Rows in the file."""
+    """Number of rows in the file."""
     where: dict[Annotated[str, Field(max_length=128)], Name]
-    """Column = value filters; empty: all rows."""
+    """Filters, column = value, which selected the rows; empty: all rows were taken."""
     empty_rows: Count
-    """Rows dropped because the request was empty."""
+    """Number of rows that were left out because the request was empty."""
     duplicate_rows: Count
-    """Rows dropped because an earlier row has the same request."""
+    """Number of rows that were left out because an earlier row has the same request."""
 
 
 class QuerySource(Corpus):
     """A corpus of evaluation queries."""
 
     role: QueryRole
-    """``harmful``, or ``benign_control``."""
+    """Role of the source's queries: ``harmful`` or ``benign_control``."""
     selected: PointCount
-    """Queries taken from it."""
+    """Number of queries taken from the source."""
     repeated_rows: Count | None = None
-    """Rows left out because an earlier source asks the same; null: none are left out for that."""
+    """Number of rows that were left out because an earlier source asks the same; null: no row was
+    left out for that reason."""
 
 
 class DemonstrationKind(StrEnum):
-    """What a demonstration's request is, or that its response refuses."""
+    """Kind of a demonstration: its request is harmful or benign, or its response refuses."""
 
     HARMFUL = "harmful"
     BENIGN = "benign"
@@ -81,51 +82,54 @@ class DemonstrationSource(Corpus):
     """A pool of demonstrations: requests with the responses shown to the model."""
 
     kind: DemonstrationKind
-    """``harmful`` or ``benign`` by request; ``refusal`` for refusal examples."""
+    """Kind of the source's demonstrations: ``harmful`` or ``benign`` by their request, ``refusal``
+    for refusal examples."""
     responses_by: Name | None
-    """Who or what wrote the responses."""
+    """Who or what wrote the responses; null: not stated."""
     decontaminated: Count
-    """Rows left out because the request equals an evaluation query."""
+    """Number of rows that were left out because the request equals an evaluation query."""
     pool: PointCount
-    """Rows left to draw from."""
+    """Number of rows that remain to draw from."""
 
 
 class TruncationScope(StrEnum):
     """What the character limit applies to."""
 
     DEMONSTRATION = "demonstration"
-    """Request and response together."""
+    """The limit applies to request and response together."""
     RESPONSE = "response"
 
 
 class Truncation(WireModel):
-    """How long demonstrations may be."""
+    """The length to which demonstrations are cut."""
 
     characters: Positive
-    """Limit in characters (Unicode code points)."""
+    """Largest length in characters (Unicode code points)."""
     scope: TruncationScope
-    """What is counted."""
+    """Whether the limit applies to the response or to the whole demonstration."""
 
 
 class Demonstrations(WireModel):
     """Where demonstrations come from and how they were drawn."""
 
     harmful: DemonstrationSource | None
-    """Harmful requests with compliant responses, supplied by the lab; null: none."""
+    """Harmful requests with compliant responses, which the lab supplies; null: no harmful
+    demonstrations are shown."""
     benign: Annotated[tuple[DemonstrationSource, ...], Field(max_length=32)]
-    """Benign sources; the first is the default."""
+    """Sources of benign demonstrations; the first is the default."""
     refusal: DemonstrationSource | None
-    """Refusal examples for policy contexts; null: none."""
+    """Refusal examples for contexts of form ``policy``; null: none are shown."""
     selection: Name
-    """Name and version of the rule that draws and orders (``counter-hash/1``)."""
+    """Name and version of the rule that draws and orders demonstrations (``counter-hash/1``)."""
     draws: Annotated[int, Field(ge=1, le=10_000)]
-    """Random samplings of demonstrations for each query."""
+    """Number of random samplings of demonstrations for each query."""
     draw_block: Positive | Literal["all"]
-    """Queries in a row that share a draw: 1 = a fresh draw for each query, ``all`` = one."""
+    """Number of consecutive queries that share a draw: 1 means a fresh draw for each query, ``all``
+    one draw for all of them."""
     distinct_lists: Count
-    """Demonstration lists per condition: blocks of queries × draws."""
+    """Number of demonstration lists per condition: blocks of queries × draws."""
     truncation: Truncation | None
-    """Length rule; null: whole texts."""
+    """The length to which demonstrations are cut; null: they are shown whole."""
 
     @property
     def sources(self) -> tuple[DemonstrationSource, ...]:
@@ -135,14 +139,14 @@ class Demonstrations(WireModel):
 
 
 class Ordering(StrEnum):
-    """Where the harmful demonstrations stand."""
+    """Order in which harmful and benign demonstrations are shown."""
 
     PREFIX = "prefix"
-    """All harmful first."""
+    """All harmful demonstrations first."""
     SUFFIX = "suffix"
-    """All benign first, harmful nearest the query: the default."""
+    """All benign demonstrations first, the harmful ones nearest the query: the default."""
     MIDDLE = "middle"
-    """Harmful sandwiched in benign."""
+    """Harmful demonstrations between benign ones."""
     INTERLEAVE = "interleave"
     """Alternating, as evenly as the counts allow."""
     RANDOM = "random"
@@ -165,7 +169,7 @@ def is_drawn(ordering: Ordering | None) -> bool:
 
 
 class ContextForm(StrEnum):
-    """The shape in which examples reach the model."""
+    """The form in which demonstrations reach the model."""
 
     TURNS = "turns"
     """User and assistant turns: the default."""
@@ -184,20 +188,21 @@ class ContextForm(StrEnum):
 
 
 class ShownContext(WireModel):
-    """A context: a form, the role that carries it, a wrapper template."""
+    """A context: its form, the message role that carries it, and its wrapper template."""
 
     form: ContextForm
-    """Which shape."""
+    """Form of the context."""
     role: Name | None
-    """Message role that carries it; null for turns, which have both."""
+    """Message role that carries the demonstrations; null for turns, which have both roles."""
     template: Digest | None
     """Digest of the wrapper template; null where nothing is wrapped."""
     gap_turns: Annotated[int, Field(ge=0, le=4096)]
-    """Benign turns between the examples and the query."""
+    """Number of benign turns between the demonstrations and the query."""
     gap_source: Source | None
-    """Benign source they are drawn from, after the demonstrations; null where there are none."""
+    """Benign source from which these turns are drawn, after the demonstrations; null where there
+    are no such turns."""
     n_refusal: Annotated[int, Field(ge=0, le=4096)]
-    """Refusal examples among those shown."""
+    """Number of refusal examples among the demonstrations."""
 
 
 Labels = Annotated[str, StringConstraints(pattern=r"^[bhr]*$", max_length=8192)]
@@ -205,28 +210,31 @@ Labels = Annotated[str, StringConstraints(pattern=r"^[bhr]*$", max_length=8192)]
 
 
 class PlannedCondition(WireModel):
-    """One cell of the grid."""
+    """One condition: one cell of the grid."""
 
     id: Condition
-    """Readable id, derived from the fields below."""
+    """Readable id of the condition, derived from its other fields."""
     n_harmful: Annotated[int, Field(ge=0, le=4096)]
-    """Harmful demonstrations (N_h)."""
+    """Number of harmful demonstrations (N_h)."""
     n_benign: Annotated[int, Field(ge=0, le=4096)]
-    """Benign demonstrations (N_b)."""
+    """Number of benign demonstrations (N_b)."""
     ordering: Ordering | None
-    """Ordering rule; null where fewer than two kinds are shown, and so nothing to order."""
+    """Order of the demonstrations; null where fewer than two kinds are shown, so that there is
+    nothing to order."""
     labels: Labels | None
-    """The order as a string, the last letter nearest the query; null under ``random``."""
+    """Kinds of the demonstrations in the order shown, as a string of ``b`` (benign), ``h``
+    (harmful) and ``r`` (refusal); the last letter is nearest the query.  Null under ``random``
+    ordering."""
     benign_source: Source | None
     """Source of the benign demonstrations; null where there are none."""
     response_prefix: Name | None
-    """Text every demonstrated response starts with; null: none."""
+    """Text with which every demonstrated response starts; null: none."""
     context: ShownContext
-    """Shape in which the demonstrations are shown."""
+    """Context in which the demonstrations are shown."""
 
 
 class ExperimentKind(StrEnum):
-    """Which question a set of conditions answers."""
+    """The question that a set of conditions answers."""
 
     SWEEP = "sweep"
     FIXED_HARMFUL = "fixed_harmful"
@@ -237,9 +245,9 @@ class ExperimentKind(StrEnum):
 
 
 class Experiment(WireModel):
-    """A set of conditions that are read together; conditions may serve several."""
+    """A set of conditions that are read together; a condition may belong to several."""
 
     kind: ExperimentKind
-    """Which question."""
+    """The question that these conditions answer."""
     conditions: Annotated[tuple[Condition, ...], Field(min_length=1, max_length=4096)]
-    """Ids of its conditions, in plan order."""
+    """Ids of the experiment's conditions, in plan order."""

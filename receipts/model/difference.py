@@ -7,15 +7,15 @@ from safety_receipts.receipts.model.judge import IntervalMethod
 
 
 class Difference(WireModel):
-    """A difference of two rates of one event, with an interval; −1 to 1."""
+    """The difference of two rates of one event, from −1 to 1, with its interval."""
 
     value: Score
     """The first rate minus the second."""
     method: IntervalMethod
-    """How the interval was computed."""
+    """Method with which the interval was computed."""
     level: Rate
-    """Nominal coverage."""
+    """Nominal coverage of the interval, from 0 to 1."""
     lower: Score
-    """Lower end."""
+    """Lower end of the interval, from −1 to 1."""
     upper: Score
-    """Upper end."""
+    """Upper end of the interval, from −1 to 1."""

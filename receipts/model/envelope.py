@@ -13,12 +13,12 @@ Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/_-]*={0,2}$")]
 
 
 class EnvelopeSignature(WireModel):
-    """One signature."""
+    """One signature of a DSSE envelope."""
 
     keyid: Annotated[str, Field(max_length=256)] = ""
-    """Who is said to have signed: a hint, never trusted."""
+    """Id of the key that is claimed to have signed: a hint that is never trusted."""
     sig: Annotated[Base64, Field(min_length=1, max_length=1024)]
-    """The signature, base64."""
+    """The signature, in base64."""
 
 
 class EnvelopeDocument(WireModel):
@@ -27,26 +27,28 @@ class EnvelopeDocument(WireModel):
     model_config = ConfigDict(title="DSSE envelope")
 
     payload: Annotated[Base64, Field(min_length=1)]
-    """The signed bytes, base64."""
+    """The signed bytes, in base64."""
     payload_type: Literal["application/vnd.in-toto+json"]
-    """What they are."""
+    """Media type of the payload."""
     signatures: Annotated[tuple[EnvelopeSignature, ...], Field(min_length=1, max_length=16)]
-    """Who signed."""
+    """The signatures of the payload."""
 
 
 class InclusionProof(WireModel):
-    """Proof that one evidence line is in a receipt; it stands without the other lines."""
+    """Proof that one evidence line belongs to a receipt; the other lines are not needed to check
+    it.
+    """
 
     model_config = ConfigDict(title="Inclusion proof")
 
     type: Literal["urn:safety-receipts:inclusion-proof:1"]
-    """Marks an inclusion proof."""
+    """Type of this document."""
     receipt: Digest
     """Digest of the receipt."""
     index: PointCount
-    """Place of the line."""
+    """Position of the line in plan order, from 0."""
     size: Annotated[int, Field(ge=1, le=MAX_POINTS)]
-    """Number of lines."""
+    """Number of evidence lines in the receipt."""
     line: Annotated[str, Field(min_length=2, max_length=MAX_POINT_BYTES)]
     """The evidence line, without its line break."""
     path: Annotated[tuple[Digest, ...], Field(max_length=64)]

@@ -33,22 +33,22 @@ Conditions = Annotated[tuple[Condition, ...], Field(min_length=1, max_length=409
 
 
 class Effect(StrEnum):
-    """What benign demonstrations do to harmful compliance."""
+    """The effect of benign demonstrations on compliance with harmful queries."""
 
     DILUTION = "dilution"
-    """They lower it."""
+    """Benign demonstrations lower compliance."""
     AMPLIFICATION = "amplification"
-    """They raise it."""
+    """Benign demonstrations raise compliance."""
     NONE = "none"
-    """Shown to lie within the margin."""
+    """The effect is shown to lie within the equivalence margin."""
     MIXED = "mixed"
-    """Opposite signs at different numbers of harmful demonstrations."""
+    """The effect has opposite signs at different numbers of harmful demonstrations."""
     UNDETERMINED = "undetermined"
-    """The data do not say."""
+    """The data do not decide."""
 
 
 class Grounds(StrEnum):
-    """Why the word is what it is."""
+    """Why the effect is called what it is called."""
 
     SIGNIFICANT = "significant"
     """The slope differs from zero."""
@@ -57,48 +57,52 @@ class Grounds(StrEnum):
     OPPOSITE_SIGNS = "opposite-signs"
     """Slopes at two numbers of harmful demonstrations differ from zero, with opposite signs."""
     NEITHER = "neither"
-    """Neither different from zero nor within the margin: too few points to tell."""
+    """The slope is neither shown to differ from zero nor shown to lie within the margin: there are
+    too few points to tell."""
     FEW_QUERIES = "few-queries"
-    """Fewer than 30 queries."""
+    """There are fewer than 30 queries."""
     FEW_INFORMATIVE = "few-informative"
-    """Fewer than 30 queries give both outcomes."""
+    """Fewer than 30 queries have both outcomes."""
     FEW_LISTS = "few-lists"
-    """Queries share fewer than 20 demonstration lists: the numbers are conditional on these."""
+    """Queries share fewer than 20 demonstration lists: the results are conditional on these
+    lists."""
     UNSCORED = "unscored"
-    """The word depends on how unscored points are counted."""
+    """The effect depends on how unscored points are counted."""
     PERMUTED = "permuted"
-    """Too few queries give both outcomes for standard errors: a test without fit decides."""
+    """Too few queries have both outcomes for standard errors: a permutation test, which needs no
+    fit, decides."""
     LACK_OF_FIT = "lack-of-fit"
-    """The slope lies within the margin, the rates do not follow it: they differ all the same."""
+    """The slope lies within the margin, but the rates do not follow the fitted curve: they differ
+    all the same."""
 
 
 class ClusterMethod(StrEnum):
-    """What the standard errors allow to be correlated."""
+    """Which points the standard errors allow to be correlated."""
 
     QUERY = "query"
     """Points of one query; no two queries share a demonstration list."""
     QUERY_AND_LIST = "query-and-list"
-    """Points of one query, and points that show one list."""
+    """Points of one query, and points that show one demonstration list."""
     QUERY_GIVEN_LISTS = "query-given-lists"
-    """Points of one query; shared lists are taken as given, since they are fewer than 20."""
+    """Points of one query; the shared lists are taken as given, since there are fewer than 20."""
 
 
 class Clusters(WireModel):
-    """What the standard errors allow to be correlated."""
+    """The clusters of points that the standard errors allow to be correlated."""
 
     queries: Count
-    """Distinct queries."""
+    """Number of distinct queries."""
     lists: Count
-    """Distinct demonstration lists."""
+    """Number of distinct demonstration lists."""
     method: ClusterMethod
-    """What is clustered by."""
+    """How the points are clustered."""
 
 
 class SignedInterval(WireModel):
-    """An interval for a number that may be negative."""
+    """A confidence interval of a number that may be negative."""
 
     level: Rate
-    """Nominal coverage."""
+    """Nominal coverage, from 0 to 1."""
     lower: Score
     """Lower end."""
     upper: Score
@@ -106,31 +110,32 @@ class SignedInterval(WireModel):
 
 
 class Slope(WireModel):
-    """A clustered slope of a logit, or a difference of such slopes."""
+    """A slope of a logit with clustered standard error, or a difference of two such slopes."""
 
     beta: Score
-    """The slope."""
+    """The slope, in log-odds per unit of the covariate."""
     se: Score
-    """Its standard error."""
+    """Standard error of the slope."""
     t: Score
-    """beta / se."""
+    """t statistic: beta / se."""
     df: Positive
-    """Degrees of freedom of its t distribution."""
+    """Degrees of freedom of the t distribution."""
     p: Probability
     """p-value of beta = 0."""
 
 
 class SlopeFinding(Slope):
-    """A slope with what it means."""
+    """A slope with the verdict on it."""
 
     interval: SignedInterval
-    """95 % interval."""
+    """95 % interval of the slope."""
     equivalence: SignedInterval
-    """90 % interval: within the margin, it shows equivalence at level .05."""
+    """90 % interval of the slope; if it lies within the margin, equivalence is shown at level
+    .05."""
     effect: Effect
-    """The verdict."""
+    """The verdict on the effect."""
     grounds: Grounds
-    """Why."""
+    """Why the effect is called so."""
 
 
 class JointFit(WireModel):
@@ -141,77 +146,79 @@ class JointFit(WireModel):
     """
 
     beta0: Score
-    """Intercept."""
+    """Intercept β0."""
     beta1: Score | None
-    """Slope on log(N_h+1)."""
+    """Slope β1 on log(N_h+1); null where all conditions have the same N_h."""
     beta2: Score
-    """Slope on log(N_b+1)."""
+    """Slope β2 on log(N_b+1)."""
     se2: Score
     """Standard error of β2."""
     z2: Score
-    """β2 / se2: it still ranks where the p-value has no digits left."""
+    """β2 / se2, which still shows differences where the p-value has no digits left."""
     df: Positive | None
-    """Degrees of freedom of its t distribution; null: normal."""
+    """Degrees of freedom of the t distribution; null: the normal distribution is used."""
     p2: Probability
     """p-value of β2 = 0."""
     points: Count
-    """Points in the fit."""
+    """Number of points in the fit."""
     clusters: Clusters | None
-    """Clusters of the standard error; null: none."""
+    """Clusters of the standard error; null: it is not clustered."""
 
 
 class HarmfulLevel(Slope):
     """The slope on log(N_b+1) at one number of harmful demonstrations."""
 
     n_harmful: Count
-    """That number (N_h)."""
+    """Number of harmful demonstrations (N_h)."""
     informative_queries: Count
-    """Queries with both outcomes there, within a draw."""
+    """Number of queries that have both outcomes at this N_h, within a draw."""
 
 
 class LackOfFit(WireModel):
-    """The rates of the conditions against the fitted ones."""
+    """Test of the observed rates of the conditions against the fitted ones."""
 
     statistic: Score | None
-    """F of all differences at once; null where there are more of them than clusters."""
+    """F statistic of all differences at once; null where there are more differences than
+    clusters."""
     df: Count
-    """Differences that the fit leaves free: conditions − coefficients."""
+    """Number of differences that the fit leaves free: conditions − coefficients."""
     p: Probability | None
-    """Its p-value."""
+    """p-value of the F statistic; null where there is no statistic."""
     largest: Score
-    """Largest difference between observed and fitted rate, with its sign."""
+    """Largest difference between an observed and a fitted rate, with its sign."""
     condition: Condition
-    """Where it is."""
+    """Id of the condition with the largest difference."""
     largest_benign: Score
-    """Largest of what is left of a difference when the mean at its N_h is taken off."""
+    """Largest difference that remains when the mean difference at the same N_h is subtracted."""
     p_benign: Probability | None
-    """p-value of all of these at once."""
+    """p-value of all remaining differences at once; null where they cannot be tested."""
     largest_of_margin: Score
-    """What a slope of the margin would leave there at most: ``none`` tolerates no more."""
+    """Largest remaining difference that a slope as large as the margin would produce; the verdict
+    ``none`` tolerates no more."""
 
 
 class Refit(WireModel):
     """The finding with unscored points counted in another way."""
 
     beta2: Score | None
-    """The slope; null where it cannot be fitted."""
+    """The slope β2; null where it cannot be fitted."""
     se2: Score | None
-    """Its clustered standard error."""
+    """Clustered standard error of β2; null where it cannot be fitted."""
     p2: Probability | None
     """p-value of no effect; null where it cannot be tested."""
     effect: Effect
-    """What would be said."""
+    """The verdict on the effect, counted in this way."""
 
 
 class UnscoredSensitivity(WireModel):
-    """What would be said, had unscored points been scored."""
+    """How the verdict would change if unscored points had been scored."""
 
     points: Count
-    """Unscored points in the fit's conditions."""
+    """Number of unscored points in the fit's conditions."""
     as_complied: Refit | None
-    """All of them complied; null where there are none."""
+    """The finding with all unscored points counted as complied; null where there are none."""
     as_refused: Refit | None
-    """All of them refused."""
+    """The finding with all unscored points counted as refused; null where there are none."""
 
 
 class Permutation(WireModel):
@@ -223,195 +230,211 @@ class Permutation(WireModel):
     """
 
     statistic: Score
-    """The sum: its sign is the effect's."""
+    """The sum; its sign is the sign of the effect."""
     t: Score | None
-    """The sum over its clustered standard error; null where it has none."""
+    """The sum divided by its clustered standard error; null where it has none."""
     df: Positive
-    """Degrees of freedom of its t distribution."""
+    """Degrees of freedom of the t distribution."""
     p_clustered: Probability | None
-    """Two-sided p-value of t."""
+    """Two-sided p-value of t; null where there is no t."""
     p_permutation: Probability | None
-    """(1 + as extreme) / (1 + permutations), two-sided; null where none were made."""
+    """Two-sided p-value: (1 + permutations at least as extreme) / (1 + permutations); null where no
+    permutations were made."""
     permutations: Count
-    """Random permutations; 0 where outcomes are too many to permute (above 30,000)."""
+    """Number of random permutations; 0 where there are too many outcomes to permute (above
+    30,000)."""
     p: Probability
-    """The larger of the two; 1 where there is neither."""
+    """The larger of the two p-values; 1 where there is neither."""
 
 
 class JointFinding(WireModel):
-    """Harmful-count against joint-count: what benign demonstrations do at fixed harmful ones."""
+    """The harmful-count against the joint-count hypothesis: the effect of benign demonstrations at
+    fixed numbers of harmful ones.
+    """
 
     ordering: Ordering | None
-    """Order of the conditions that show both kinds; null where none does."""
+    """Order of the demonstrations in the conditions that show both kinds; null where no condition
+    does."""
     conditions: Conditions
-    """Conditions in the fit."""
+    """Ids of the conditions in the fit."""
     clusters: Clusters
-    """What its judged points share."""
+    """Clusters of the judged points."""
     as_published: JointFit | None
-    """Unclustered, as the paper reports it: what is not a refusal complies; null where the fit
-    does not exist (separation)."""
+    """The fit as the paper reports it, without clusters, with every response that is not a refusal
+    counted as compliance; null where the fit does not exist (separation)."""
     clustered: JointFit | None
-    """Judged points, clustered errors: the verdict comes from this one."""
+    """The fit of the judged points with clustered standard errors, from which the verdict comes;
+    null where the fit does not exist (separation)."""
     interval: SignedInterval | None
-    """95 % interval of the clustered β2."""
+    """95 % interval of the clustered β2; null where there is no clustered fit."""
     equivalence: SignedInterval | None
-    """90 % interval: within the margin, it shows equivalence at level .05."""
+    """90 % interval of the clustered β2; if it lies within the margin, equivalence is shown at
+    level .05.  Null where there is no clustered fit."""
     by_harmful: Annotated[tuple[HarmfulLevel, ...], Field(max_length=4096)]
-    """The slope at each number of harmful demonstrations, where it can be fitted."""
+    """The slope on log(N_b+1) at each number of harmful demonstrations where it can be fitted."""
     lack_of_fit: LackOfFit | None
-    """Observed against fitted rates; null where nothing is left free."""
+    """Test of the observed against the fitted rates; null where the fit leaves no difference
+    free."""
     unscored: UnscoredSensitivity
-    """What unscored points could change."""
+    """How the verdict would change if unscored points had been scored."""
     informative_queries: Count
-    """Queries with both outcomes at one N_h, within a draw: only they show the effect."""
+    """Number of queries that have both outcomes at one N_h, within a draw: only these show the
+    effect."""
     permutation: Permutation | None
-    """Made, and decisive, where fewer than 30 queries are informative or ``clustered`` is null."""
+    """The permutation test; it is made, and decides, where fewer than 30 queries are informative or
+    ``clustered`` is null.  Null where it is not made."""
     effect: Effect
-    """The verdict."""
+    """The verdict on the effect."""
     grounds: Grounds
-    """Why."""
+    """Why the effect is called so."""
     alpha: Probability
-    """Its level."""
+    """Significance level of the verdict."""
     margin: Margin
-    """Equivalence margin for ``none``."""
+    """Equivalence margin: the verdict is ``none`` where β2 is shown to lie within ± this value."""
 
 
 class TotalRow(WireModel):
-    """Conditions with one number of demonstrations and different harmful shares."""
+    """The test of conditions with one number of demonstrations and different harmful shares."""
 
     total: Count
-    """N."""
+    """Number of demonstrations (N)."""
     conditions: Conditions
-    """The conditions."""
+    """Ids of the conditions."""
     chi_square: Score | None
-    """Pearson's statistic of homogeneity, as published: points as if independent, what is not a
-    refusal complies; null where one outcome never occurs."""
+    """Pearson's χ² statistic of homogeneity, as published: points count as independent, and every
+    response that is not a refusal as compliance.  Null where one outcome never occurs."""
     df: Count
-    """Conditions − 1."""
+    """Degrees of freedom: conditions − 1."""
     p_as_published: Probability | None
-    """Its p-value."""
+    """p-value of the χ² statistic; null where there is no statistic."""
     f: Score | None
-    """Clustered counterpart: Hotelling's test that judged rates are equal."""
+    """Clustered counterpart: F statistic of Hotelling's test that the judged rates are equal; null
+    where it cannot be computed."""
     p: Probability | None
-    """Its p-value; null where clusters, or the compliances or refusals expected, are too few."""
+    """p-value of the F statistic; null where there are too few clusters, or too few expected
+    compliances or refusals."""
 
 
 class Verdict(StrEnum):
-    """What became of a null hypothesis."""
+    """The verdict on a null hypothesis."""
 
     REJECTED = "rejected"
     NOT_REJECTED = "not-rejected"
-    """Which does not show that it holds."""
+    """The test does not reject the hypothesis, which does not show that the hypothesis holds."""
     UNTESTED = "untested"
-    """Too few clusters for a test."""
+    """There are too few clusters for a test."""
 
 
 class TotalFinding(WireModel):
     """The total-count hypothesis: only the number of demonstrations matters, not their mix."""
 
     rows: Annotated[tuple[TotalRow, ...], Field(min_length=1, max_length=4096)]
-    """One a total."""
+    """One test for each number of demonstrations."""
     rejected_as_published: bool
-    """Whether the published test, Bonferroni over the totals, rejects it."""
+    """Whether the published test rejects the hypothesis, with Bonferroni's correction over the
+    numbers of demonstrations."""
     p: Probability | None
-    """Clustered, Bonferroni over the totals."""
+    """p-value of the clustered tests, with Bonferroni's correction over the numbers of
+    demonstrations; null where none could be made."""
     verdict: Verdict
-    """From the clustered test."""
+    """The verdict on the hypothesis, from the clustered tests."""
 
 
 class OrderingRate(WireModel):
-    """One order of one mixture."""
+    """The compliance rate of one mixture in one order."""
 
     condition: Condition
-    """Its id."""
+    """Id of the condition."""
     ordering: Ordering
-    """The order."""
+    """Order of the demonstrations."""
     compliance_rate: Rate | None
-    """Its compliance rate."""
+    """Compliance rate of the condition, from 0 to 1; null where no point was judged."""
 
 
 class RateChange(WireModel):
-    """A difference of two rates, paired by query."""
+    """The difference of two rates, paired by query."""
 
     value: Score
-    """The difference, −1 to 1."""
+    """The difference, from −1 to 1."""
     interval: SignedInterval
-    """95 % interval."""
+    """95 % interval of the difference."""
     p: Probability | None
-    """p-value of no difference; null where there are too few clusters, or nothing varies."""
+    """p-value of no difference; null where there are too few clusters, or where nothing varies."""
 
 
 class PositionRow(WireModel):
-    """Points under random order with one number of harmful demonstrations near the query."""
+    """Points under ``random`` ordering with one number of harmful demonstrations near the query."""
 
     harmful_near: Count
-    """Harmful ones among the last 8."""
+    """Number of harmful demonstrations among the last 8."""
     judged: Count
-    """Judged points."""
+    """Number of judged points."""
     complied: Count
-    """Of these, complied."""
+    """Number of judged points that complied."""
     compliance_rate: Rate | None
-    """Their share."""
+    """complied / judged, from 0 to 1; null where no point was judged."""
 
 
 class PositionGradient(WireModel):
-    """Compliance under random order by the harmful share of the last 8 positions."""
+    """Compliance under ``random`` ordering by the harmful share of the last 8 demonstrations."""
 
     condition: Condition
-    """The condition."""
+    """Id of the condition."""
     rows: Annotated[tuple[PositionRow, ...], Field(max_length=9)]
-    """By number of harmful ones; numbers that do not occur are left out."""
+    """One row for each number of harmful demonstrations among the last 8 that occurs."""
     slope: Slope | None
-    """Of the logit on that share; null where it cannot be fitted, or clusters are too few."""
+    """Slope of the logit on that share; null where it cannot be fitted, or where there are too few
+    clusters."""
 
 
 class OrderWord(StrEnum):
-    """What the order does."""
+    """The verdict on the effect of the order."""
 
     RECENCY = "recency"
     """Harmful demonstrations nearest the query raise compliance: suffix above prefix."""
     PRIMACY = "primacy"
-    """Harmful demonstrations far from the query raise it: prefix above suffix."""
+    """Harmful demonstrations far from the query raise compliance: prefix above suffix."""
     DIFFERS = "differs"
-    """Orders differ, prefix and suffix not demonstrably."""
+    """The orders differ, but no difference of prefix and suffix is shown."""
     UNDETERMINED = "undetermined"
     """No difference was shown."""
 
 
 class OrderingFinding(WireModel):
-    """One mixture in several orders."""
+    """The effect of the order on one mixture."""
 
     n_harmful: Count
-    """N_h."""
+    """Number of harmful demonstrations (N_h)."""
     n_benign: Count
-    """N_b."""
+    """Number of benign demonstrations (N_b)."""
     rates: Annotated[tuple[OrderingRate, ...], Field(min_length=2, max_length=16)]
-    """One an order."""
+    """Compliance rate in each order."""
     spread: RateChange | None
-    """suffix − prefix; null where one of them was not run."""
+    """Compliance rate under suffix − under prefix; null where one of them was not run."""
     f: Score | None
-    """Hotelling's test that all orders have one rate."""
+    """F statistic of Hotelling's test that all orders have the same rate; null where it cannot be
+    computed."""
     p: Probability | None
-    """Its p-value."""
+    """p-value of the F statistic; null where it cannot be tested."""
     position: PositionGradient | None
-    """Under ``random``; null where that was not run."""
+    """Compliance by position under ``random`` ordering; null where that was not run."""
     verdict: OrderWord
-    """The verdict."""
+    """The verdict on the effect of the order."""
 
 
 class AdoptionRate(WireModel):
     """How often responses start with the demonstrated prefix."""
 
     responses: Count
-    """Responses."""
+    """Number of responses."""
     adopted: Count
-    """Of these, start with the prefix."""
+    """Number of these responses that start with the prefix."""
     rate: Rate | None
-    """Their share."""
+    """adopted / responses, from 0 to 1; null where there are no responses."""
     lower: Rate | None
-    """Lower end of the 95 % interval, clustered."""
+    """Lower end of the clustered 95 % interval, from 0 to 1; null where there is none."""
     upper: Rate | None
-    """Its upper end."""
+    """Upper end of the clustered 95 % interval, from 0 to 1; null where there is none."""
 
 
 ONE_IN_TWENTY: Final = Decimal("0.05")
@@ -419,121 +442,129 @@ ONE_IN_TWENTY: Final = Decimal("0.05")
 
 
 class FormatWord(StrEnum):
-    """Whether the format is taken up apart from complying."""
+    """Whether responses adopt the demonstrated format independently of complying."""
 
     DISSOCIATED = "dissociated"
-    """Refusals adopt the prefix as well: more than one in twenty."""
+    """Refusals adopt the prefix as well: more than one refusal in twenty does."""
     COUPLED = "coupled"
-    """Only compliances do: of the refusals, fewer than one in twenty."""
+    """Only compliances adopt the prefix: fewer than one refusal in twenty does."""
     UNDETERMINED = "undetermined"
-    """The interval spans one in twenty, nobody adopts the prefix, or there are too few clusters."""
+    """The interval includes one in twenty, no response adopts the prefix, or there are too few
+    clusters."""
 
 
 class FormatFinding(WireModel):
-    """One condition whose demonstrated responses all start with one prefix."""
+    """The effect of a demonstrated response prefix in one condition."""
 
     condition: Condition
-    """Its id."""
+    """Id of the condition."""
     prefix: Name
-    """The prefix."""
+    """The text with which every demonstrated response starts."""
     among_refusals: AdoptionRate
-    """Adoption where the response refuses."""
+    """Adoption of the prefix among refusals."""
     among_compliances: AdoptionRate
-    """Adoption where it complies."""
+    """Adoption of the prefix among compliances."""
     gap: RateChange | None
-    """Adoption among compliances − among refusals; null where either is empty."""
+    """Adoption rate among compliances − among refusals; null where there are no compliances or no
+    refusals."""
     without_prefix: Condition | None
-    """The same condition without prefix; null where the plan has none."""
+    """Id of the same condition without the prefix; null where the plan has none."""
     change: RateChange | None
-    """Compliance rate with − without the prefix."""
+    """Compliance rate with the prefix − without it; null where either is missing."""
     verdict: FormatWord
-    """Whether the two dissociate."""
+    """Whether adoption and compliance dissociate."""
 
 
 class SourceSlope(SlopeFinding):
-    """The effect of one benign source's demonstrations at fixed harmful ones."""
+    """The effect of the demonstrations of one benign source at fixed numbers of harmful ones."""
 
     source: Source
-    """The source."""
+    """Name of the benign source."""
     conditions: Conditions
-    """Conditions in the fit: the source's, and those without benign demonstrations."""
+    """Ids of the conditions in the fit: those of this source, and those without benign
+    demonstrations."""
     mean_prompt_tokens: Mean | None
-    """Mean prompt length of the source's conditions."""
+    """Mean length in tokens of the prompts of the source's conditions; null where nothing was
+    generated."""
 
 
 class SourceDifference(SlopeFinding):
-    """What is left of a source's effect when length is matched: its slope less the filler's."""
+    """The part of a source's effect that length does not explain: its slope minus the slope of the
+    filler.
+    """
 
     source: Source
-    """The source."""
+    """Name of the benign source."""
     filler: Source
-    """The source of neutral turns."""
+    """Name of the source of neutral turns."""
 
 
 class SourcesFinding(WireModel):
-    """Whether the effect holds for each benign source, and is more than length."""
+    """Whether the effect is found with each benign source, and is more than an effect of length."""
 
     slopes: Annotated[tuple[SourceSlope, ...], Field(min_length=1, max_length=32)]
-    """One a source that can be fitted."""
+    """The effect of each source that can be fitted."""
     length_matched: Annotated[tuple[SourceDifference, ...], Field(max_length=32)]
-    """One a source but the filler; empty where the plan has no source named ``filler``."""
+    """The part of each source's effect that length does not explain, for all sources except the
+    filler; empty where the plan has no source named ``filler``."""
 
 
 class ContextFinding(WireModel):
-    """One mixture in another shape, against plain turns."""
+    """One mixture in another context form, compared with plain turns."""
 
     condition: Condition
-    """The condition."""
+    """Id of the condition in the other form."""
     form: ContextForm
-    """Its context form."""
+    """Context form of that condition."""
     turns: Condition
-    """The same mixture in plain turns."""
+    """Id of the condition with the same mixture in plain turns."""
     change: RateChange | None
-    """Compliance rate − that of plain turns; null where either has no judged point."""
+    """Compliance rate in this form − in plain turns; null where either has no judged point."""
 
 
 class HypothesisRole(StrEnum):
-    """How a test stands to the plan."""
+    """Role of a test in the plan."""
 
     PRIMARY = "primary"
-    """Named before the run: tested at the full level."""
+    """The hypothesis was named before the run and is tested at the full level."""
     SECONDARY = "secondary"
-    """All others: Holm's correction."""
+    """Every other hypothesis; tested with Holm's correction."""
 
 
 class HypothesisTest(WireModel):
-    """One test of the findings, with its multiplicity."""
+    """One test of the findings, with its correction for multiple testing."""
 
     name: Name
-    """``total``, ``joint``, ``ordering``, or a finer one: ``joint/prefix``, ``source/filler``."""
+    """Name of the test: ``total``, ``joint``, ``ordering``, or a more specific one such as
+    ``joint/prefix`` or ``source/filler``."""
     role: HypothesisRole
-    """Primary or secondary."""
+    """Whether the hypothesis is primary or secondary."""
     p: Probability
-    """Its p-value."""
+    """p-value of the test."""
     adjusted: Probability
-    """After Holm's correction over its role: all secondary tests, or those of the primary
-    hypothesis, which is one but for orderings."""
+    """p-value after Holm's correction over all tests of the same role (the primary hypothesis is
+    one test, except for orderings)."""
 
 
 class Findings(WireModel):
-    """Findings; a null field was not asked for by the plan."""
+    """The verdicts on the hypotheses; a field is null where the plan does not ask for it."""
 
     alpha: Probability
-    """Level of all tests."""
+    """Significance level of all tests."""
     tests: Annotated[tuple[HypothesisTest, ...], Field(max_length=4096)]
-    """All tests that words rest on.  Slopes by N_h, lack of fit, position gradients and gaps in
-    adoption describe, and stand outside."""
+    """All tests on which a verdict rests.  Slopes by N_h, lack of fit, position gradients and gaps
+    in adoption are descriptive and not listed here."""
     total: TotalFinding | None
     """Whether the mix matters at a fixed number of demonstrations."""
     joint: JointFinding | None
-    """What benign demonstrations do at fixed numbers of harmful ones."""
+    """The effect of benign demonstrations at fixed numbers of harmful ones."""
     joint_in_other_orders: Annotated[tuple[JointFinding, ...], Field(max_length=16)] | None
-    """The same in other orders, where the plan asks for several."""
+    """The same effect in other orders, where the plan asks for several; null where it does not."""
     orderings: Annotated[tuple[OrderingFinding, ...], Field(max_length=256)] | None
-    """What the order does."""
+    """The effect of the order of demonstrations."""
     formats: Annotated[tuple[FormatFinding, ...], Field(max_length=256)] | None
-    """What a demonstrated prefix does."""
+    """The effect of a demonstrated response prefix."""
     sources: SourcesFinding | None
-    """Benign sources and length."""
+    """The effect of each benign source, and of length."""
     contexts: Annotated[tuple[ContextFinding, ...], Field(max_length=256)] | None
-    """Other shapes than plain turns."""
+    """The effect of other context forms than plain turns."""

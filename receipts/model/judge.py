@@ -59,7 +59,7 @@ def traits_of(kind: JudgeKind) -> JudgeTraits:
 
 
 class IntervalMethod(StrEnum):
-    """Named ways to an interval."""
+    """Methods for computing an interval."""
 
     WILSON = "wilson"
     """Wilson's score interval; assumes independent observations."""
@@ -77,23 +77,23 @@ class IntervalMethod(StrEnum):
 
 
 class Interval(WireModel):
-    """An interval for a share."""
+    """A confidence interval of a share."""
 
     method: IntervalMethod
-    """How it was computed."""
+    """Method with which the interval was computed."""
     level: Rate
-    """Nominal coverage."""
+    """Nominal coverage, from 0 to 1."""
     lower: Rate
-    """Lower end."""
+    """Lower end, from 0 to 1."""
     upper: Rate
-    """Upper end."""
+    """Upper end, from 0 to 1."""
 
 
 class GoldKind(StrEnum):
     """Where the labelled responses came from, as the evaluator states it."""
 
     GENERAL = "general"
-    """A general labelled set, without demonstrations: the lower assurance."""
+    """A general labelled set without demonstrations, which gives the lower assurance."""
     IN_RUN = "in_run"
     """Labelled responses of a run."""
 
@@ -106,27 +106,27 @@ class GoldAgreement(WireModel):
     """
 
     positives: Count
-    """Gold responses labelled ``complied`` that the judge could judge."""
+    """Number of gold responses labelled ``complied`` that the judge could judge."""
     true_positives: Count
-    """Of these, judged ``complied``."""
+    """Number of these positives that the judge called ``complied``."""
     negatives: Count
-    """Gold responses labelled ``refused`` that the judge could judge."""
+    """Number of gold responses labelled ``refused`` that the judge could judge."""
     true_negatives: Count
-    """Of these, judged ``refused``."""
+    """Number of these negatives that the judge called ``refused``."""
     sensitivity: Rate | None
-    """True positives / positives; null over none."""
+    """True positives / positives, from 0 to 1; null where there are no positives."""
     sensitivity_interval: Interval | None
-    """Wilson's interval of the sensitivity."""
+    """Wilson interval of the sensitivity; null where there are no positives."""
     specificity: Rate | None
-    """True negatives / negatives; null over none."""
+    """True negatives / negatives, from 0 to 1; null where there are no negatives."""
     specificity_interval: Interval | None
-    """Wilson's interval of the specificity."""
+    """Wilson interval of the specificity; null where there are no negatives."""
     unscored: Count
-    """Gold responses that the judge could not judge, whatever their label."""
+    """Number of gold responses that the judge could not judge, whatever their label."""
 
 
 class StratumCalibration(GoldAgreement):
-    """The same for one stratum of the gold file."""
+    """How often the judge agrees with people in one stratum of the gold file."""
 
     stratum: Name
     """Name of the stratum, as in the gold file."""
@@ -143,53 +143,53 @@ class JudgeCalibration(GoldAgreement):
     """
 
     judge: Digest
-    """Digest of the judge's identity: what was calibrated."""
+    """Digest of the identity of the judge that was calibrated."""
     gold: Digest
     """Digest of the gold file."""
     gold_kind: GoldKind
     """Where the labelled responses came from."""
     strata: Annotated[tuple[StratumCalibration, ...], Field(max_length=MAX_STRATA)]
-    """The same by stratum; empty where the gold file has none."""
+    """The same numbers for each stratum; empty where the gold file has none."""
 
 
 class CalibrationDocument(WireModel):
-    """The file in which a calibration waits until a plan seals it."""
+    """The file that holds a judge's calibration until a plan seals it."""
 
     version: Literal[1]
-    """Version of the file's form."""
+    """Version of the file's format."""
     calibration: JudgeCalibration
-    """The calibration."""
+    """The judge's calibration."""
 
 
 class JudgeIdentity(WireModel):
-    """Everything a label depends on, beside the judged text."""
+    """Everything that determines a label, besides the judged text."""
 
     kind: JudgeKind
-    """Kind of judge."""
+    """Kind of the judge."""
     name: Name
-    """What people call it."""
+    """Name of the judge, as people call it."""
     hub: Name | None
-    """Repository its weights came from."""
+    """Repository on the Hugging Face hub from which the judge's weights came; null: none."""
     revision: Name | None
-    """Commit of that repository."""
+    """Commit of that repository; null where there is no repository."""
     digest: Digest
-    """The judge's identity: SHA-256(JCS ["safety-receipts/judge/1", kind, weights, template,
-    parser, threshold, maxNewTokens])."""
+    """Digest of the judge's identity: SHA-256(JCS ["safety-receipts/judge/1", kind, weights,
+    template, parser, threshold, maxNewTokens])."""
     weights: Digest | None
-    """OpenSSF Model Signing root of the weights; null for a rule."""
+    """OpenSSF Model Signing root of the weights; null for a rule and for a judge behind an API."""
     template: Digest | None
-    """Digest of the exact prompt template, or of a rule's strings; null where there is none."""
+    """Digest of the exact prompt template, or of a rule's strings; null where there is neither."""
     parser: Name
-    """Name and version of what turns raw output into an outcome."""
+    """Name and version of the parser that turns the judge's raw output into an outcome."""
     threshold: Decimal | None
-    """Decision threshold; null where there is none."""
+    """Decision threshold of the judge; null where it has none."""
     max_new_tokens: Positive | None
-    """Longest verdict in tokens; null where nothing is generated."""
+    """Largest length in tokens of the judge's output; null where the judge generates nothing."""
     remote: bool
-    """True for a judge behind an API, whose weights nobody outside can pin."""
+    """True for a judge behind an API, whose weights nobody outside can verify."""
     folder_files: Annotated[tuple[CheckpointFile, ...], Field(max_length=10_000)] | None = None
-    """Every file of its folder: ``weights`` binds digests but not names, and which file is loaded
-    is decided by names.  Null for a rule, and where it is not stated."""
+    """Every file of the judge's folder: ``weights`` binds the digests but not the names, and the
+    names decide which file is loaded.  Null for a rule, and where the files are not stated."""
 
 
 def judge_digest(judge: JudgeIdentity) -> Sha256:
@@ -214,17 +214,17 @@ class Judge(JudgeIdentity):
     """The judge of a plan, with its calibration and an optional second opinion."""
 
     calibration: JudgeCalibration | None
-    """Agreement with labelled answers; null: not calibrated."""
+    """Agreement of the judge with labels that people gave; null: not calibrated."""
     second: JudgeIdentity | None
-    """A second judge, whose agreement is sealed; null: none."""
+    """A second judge, whose agreement with the first is sealed; null: there is none."""
 
 
 class JudgeAgreement(WireModel):
-    """How often the second judge gave the first one's label."""
+    """How often the second judge gave the same label as the first."""
 
     points: Count
-    """Points that both judged as refused or complied."""
+    """Number of points that both judges called refused or complied."""
     agreed: Count
-    """Of these, given the same outcome."""
+    """Number of these points to which both judges gave the same outcome."""
     second_unscored: Count
-    """Points the first judged and the second could not."""
+    """Number of points that the first judge judged and the second could not."""

@@ -28,27 +28,28 @@ from safety_receipts.receipts.model.judge import Judge
 
 
 class Hypothesis(StrEnum):
-    """What can be named as primary before the run."""
+    """The hypotheses that can be named as primary before the run."""
 
     TOTAL = "total"
     """Compliance depends on the number of demonstrations."""
     JOINT = "joint"
-    """Harmful and benign numbers both matter."""
+    """Compliance depends on the numbers of harmful and of benign demonstrations."""
     ORDERING = "ordering"
     """Compliance depends on the order."""
 
 
 class EvidenceAccess(StrEnum):
-    """Who may hold per-point outcomes."""
+    """Who may hold the outcomes of single points."""
 
     AUDITORS = "auditors"
-    """Auditors only: outcomes beside re-derivable prompts are an index of what works."""
+    """Auditors only: outcomes beside prompts that can be derived again would show which prompts
+    work."""
     PUBLIC = "public"
-    """Anyone; for harmless proxies."""
+    """Anyone; for harmless stand-ins only."""
 
 
 class EngineKind(StrEnum):
-    """What generates."""
+    """Kinds of engine that generate responses."""
 
     TRANSFORMERS = "transformers"
     OPENAI = "openai"
@@ -69,32 +70,33 @@ def is_served(engine: EngineKind) -> bool:
 
 
 class BeaconRound(WireModel):
-    """A round of a public randomness beacon that lay in the future when the plan was sealed."""
+    """A round of a public randomness beacon that was still in the future when it was named."""
 
     chain: Name
-    """The beacon (``drand-quicknet``)."""
+    """Name of the beacon (``drand-quicknet``)."""
     round: Positive
-    """Its round."""
+    """Number of the beacon's round."""
 
 
 class Rejudged(WireModel):
-    """The event whose recorded responses are judged again, by another judge."""
+    """The event whose recorded responses another judge judges again."""
 
     plan: Digest
-    """Digest of its plan, from which its draws and noise derive."""
+    """Digest of that event's plan, from which its draws and its noise derive."""
     receipt: Digest
-    """Digest of its receipt."""
+    """Digest of that event's receipt."""
 
 
 class EvaluationSetup(WireModel):
     """What a plan decides and its receipt states again, word for word."""
 
     instrument: bool
-    """True for the shipped organism: a test instrument, no evidence about real models."""
+    """True for the embedded test organism: it is a test instrument and gives no evidence about real
+    models."""
     checkpoint: Checkpoint
-    """The model."""
+    """The checkpoint that is evaluated."""
     training_stage: Name
-    """base, sft, dpo, rlvr, instruct, or free text."""
+    """Training stage of the checkpoint: base, sft, dpo, rlvr, instruct, or free text."""
     prompt: Prompt
     """How a conversation becomes token ids."""
     sampling: Sampling
@@ -102,13 +104,15 @@ class EvaluationSetup(WireModel):
     queries: Annotated[tuple[QuerySource, ...], Field(min_length=1, max_length=64)]
     """Query sources, pooled in this order."""
     demonstrations: Demonstrations
-    """Demonstration sources and draws."""
+    """Where demonstrations come from and how they are drawn."""
     judge: Judge
-    """What decides whether a response refuses."""
+    """The judge that decides whether a response refuses."""
     primary: Hypothesis
-    """The hypothesis named before the run; all others are corrected for multiplicity."""
+    """The hypothesis that was named before the run; all others are corrected for multiple
+    testing."""
     effect_margin: Margin
-    """|β2| below this, with confidence, is called none."""
+    """Equivalence margin: an effect is called ``none`` where β2 is shown to lie within ± this
+    value."""
     same_queries: (
         Annotated[
             tuple[Annotated[tuple[Query, ...], Field(min_length=2, max_length=64)], ...],
@@ -116,13 +120,15 @@ class EvaluationSetup(WireModel):
         ]
         | None
     ) = None
-    """Queries of several sources that ask the same, and are one cluster of the inference; each
-    list and the lists in pooled order.  Null: not looked for, and each is its own."""
+    """Groups of queries of several sources that ask the same; each group is one cluster of the
+    inference.  The ids of a group, and the groups, are in pooled order.  Null: not looked for, and
+    each query is a cluster of its own."""
     request_rule: Name | None = None
-    """Name and version of the rule by which two requests are one; null: ``requests/1``, the first,
-    under which a filter of rows was no limit of the receipt either."""
+    """Name and version of the rule by which two requests count as the same; null: the first rule,
+    ``requests/1``, under which the limit ``selected-rows`` did not exist."""
     rejudges: Rejudged | None = None
-    """The event whose responses are judged again; null: the plan's own points are generated."""
+    """The event whose recorded responses are judged again; null: this event generates its own
+    responses."""
 
 
 class PlanPredicate(EvaluationSetup):
@@ -135,22 +141,23 @@ class PlanPredicate(EvaluationSetup):
     name: Name
     """Title of the evaluation."""
     evidence_access: EvidenceAccess
-    """Who may hold per-point outcomes."""
+    """Who may hold the outcomes of single points."""
     engine: EngineKind
-    """What generates."""
+    """Kind of engine that generates the responses."""
     batch_rule: Name
-    """Name and version of the rule that cuts batches in plan order."""
+    """Name and version of the rule that cuts the points, in plan order, into batches."""
     beacon: BeaconRound | None
-    """Beacon round that joins the seed; null: the plan's digest alone."""
+    """Beacon round whose value becomes part of the seed; null: the seed derives from the plan's
+    digest alone."""
     query_ids: Annotated[tuple[Query, ...], Field(min_length=1, max_length=1_000_000)]
-    """Every evaluation query, in pooled order."""
+    """Ids of all evaluation queries, in pooled order."""
     response_prefixes: Annotated[tuple[Name, ...], Field(max_length=64)]
-    """Response prefixes; ``-pre:1`` in a condition id names the first."""
+    """The response prefixes; ``-pre:1`` in a condition id means the first."""
     contexts: Annotated[tuple[ShownContext, ...], Field(min_length=1, max_length=64)]
-    """Contexts; the first is the default."""
+    """The contexts in which demonstrations are shown; the first is the default."""
     experiments: Annotated[tuple[Experiment, ...], Field(min_length=1, max_length=256)]
-    """Which conditions are read together."""
+    """The experiments: sets of conditions that are read together."""
     conditions: Annotated[tuple[PlannedCondition, ...], Field(min_length=1, max_length=4096)]
-    """All conditions, in the order they are run; the first is the baseline ``h0-b0``."""
+    """All conditions, in the order in which they are run; the first is the baseline ``h0-b0``."""
     points: PointCount
-    """Evaluation points: conditions × queries × draws."""
+    """Number of evaluation points: conditions × queries × draws."""

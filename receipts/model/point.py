@@ -45,49 +45,51 @@ MAX_RAW = 1_000_000
 
 
 class Finish(StrEnum):
-    """How generation ended."""
+    """How the generation of a response ended."""
 
     STOP = "stop"
-    """An end token."""
+    """The model wrote an end token."""
     LENGTH = "length"
-    """The token limit."""
+    """The response reached the token limit."""
     ERROR = "error"
-    """Nothing was generated: an error."""
+    """Nothing was generated because of an error."""
     OVERFLOW = "overflow"
-    """Nothing was generated: the prompt exceeds the context."""
+    """Nothing was generated because the prompt exceeds the model's context."""
 
 
 class Outcome(StrEnum):
-    """What became of a point."""
+    """The outcome of a point."""
 
     REFUSED = "refused"
     COMPLIED = "complied"
     UNSCORED = "unscored"
-    """Generated, but not judged one or the other."""
+    """A response was generated, but judged neither as refused nor as complied."""
     FAILED = "failed"
-    """Not generated."""
+    """No response was generated."""
 
 
 class Reason(StrEnum):
-    """Why a point is unscored or failed.  Codes only: a message could quote the text."""
+    """Why a point is unscored or failed.  There are codes only, because a message could quote the
+    text.
+    """
 
     JUDGE_NA = "judge_na"
-    """The judge says neither applies."""
+    """The judge says that neither label applies."""
     JUDGE_PARSE_ERROR = "judge_parse_error"
-    """The judge's output has not the agreed form."""
+    """The judge's output does not have the agreed form."""
     JUDGE_ERROR = "judge_error"
     """The judge failed."""
     EMPTY_RESPONSE = "empty_response"
     """The response has no text to judge."""
     EMPTY_FINAL = "empty_final"
-    """The judged channel is empty, others are not."""
+    """The judged channel is empty, while other channels are not."""
     THOUGHT_ALONE = "thought_alone"
-    """The response closes a thought and gives no answer after it."""
+    """The response ends a thought and gives no answer after it."""
     UNFINISHED_THOUGHT = "unfinished_thought"
-    """The response ends inside a thought: it never came to an answer."""
+    """The response ends inside a thought, before any answer."""
     UNCLEAR_THOUGHT = "unclear_thought"
-    """The text of the response holds the end of a thought that was never opened: it may be a mark,
-    or a mention of one."""
+    """The response holds the closing mark of a thought that was never opened: it may be a mark, or
+    only a mention of one."""
     ENGINE_ERROR = "engine_error"
     """The engine failed on this point."""
     OUT_OF_MEMORY = "out_of_memory"
@@ -173,31 +175,33 @@ class Point(WireModel):
     )
 
     commitment: Digest
-    """Commitment to the restricted record."""
+    """Commitment to the point's restricted record (SHA-256)."""
     condition: Condition
     """Id of the condition."""
     draw: Count
-    """Which sampling of demonstrations, from 0."""
+    """Number of the draw of demonstrations, from 0."""
     finish: Finish
-    """How generation ended."""
+    """How the generation of the response ended."""
     index: PointCount
-    """Place in plan order (condition, query, draw), from 0."""
+    """Position of the point in plan order (condition, query, draw), from 0."""
     labels: Labels | None
-    """Order of the demonstrations under ``random`` ordering; else null."""
+    """Kinds of the demonstrations in the order shown, under ``random`` ordering; null under every
+    other ordering."""
     outcome: Outcome
-    """``refused``, ``complied``, ``unscored`` or ``failed``."""
+    """Outcome of the point: ``refused``, ``complied``, ``unscored`` or ``failed``."""
     prefix_adopted: bool | None
-    """Whether the response starts with the demonstrated prefix; null where there is none."""
+    """Whether the response starts with the demonstrated prefix; null where the condition has no
+    prefix, and where the point failed."""
     prompt_tokens: Count
     """Length of the prompt in tokens."""
     query: Query
     """Id of the evaluation query."""
     reason: Reason | None
-    """Why unscored or failed; else null."""
+    """Why the point is unscored or failed; null for every other outcome."""
     response_tokens: Count
     """Length of the response in tokens."""
     source: Source
-    """Query source."""
+    """Name of the query source."""
 
     @model_validator(mode="after")
     def _check_ending(self) -> Self:
@@ -240,31 +244,31 @@ class Point(WireModel):
 
 
 class RecordedJudgement(WireModel):
-    """What a judge said of one response."""
+    """The judgement of one response."""
 
     outcome: Outcome
-    """Its outcome."""
+    """Outcome that the judge gave."""
     reason: Reason | None
-    """Why it could not judge; else null."""
+    """Why the judge could not judge the response; null where it could."""
     raw: Annotated[str, StringConstraints(max_length=MAX_RAW)]
-    """Its output, verbatim."""
+    """The judge's raw output, verbatim."""
     margin: Score | None
-    """Its margin (log-odds of refusal, or score minus threshold); null for a rule."""
+    """Margin of the judgement (log-odds of refusal, or score minus threshold); null for a rule."""
 
 
 class RestrictedRecord(WireModel):
-    """What an evidence line commits to: enough to replay the point."""
+    """The content to which an evidence line commits: enough to replay the point."""
 
     model_config = ConfigDict(title="Restricted record")
 
     index: PointCount
-    """Place in plan order."""
+    """Position of the point in plan order, from 0."""
     condition: Condition
     """Id of the condition."""
     query: Query
     """Id of the evaluation query."""
     draw: Count
-    """Which sampling of demonstrations."""
+    """Number of the draw of demonstrations, from 0."""
     demonstrations: Digest | None
     """Digest of the ordered list of demonstrations; null where none are shown."""
     prompt: Digest
@@ -272,23 +276,23 @@ class RestrictedRecord(WireModel):
     prompt_tokens: Count
     """Length of the prompt in tokens."""
     finish: Finish
-    """How generation ended."""
+    """How the generation of the response ended."""
     response_tokens: Annotated[tuple[Count, ...], Field(max_length=1_000_000)]
-    """Token ids of the response, end token included."""
+    """Token ids of the response, including the end token."""
     text: Annotated[str, StringConstraints(max_length=8_000_000)]
-    """The response's text, decoded from exactly these ids."""
+    """Text of the response, decoded from exactly these ids."""
     outcome: Outcome
-    """The sealed outcome."""
+    """Outcome of the point, as in the evidence line."""
     reason: Reason | None
-    """Why unscored or failed; else null."""
+    """Why the point is unscored or failed; null for every other outcome."""
     error: Name | None
-    """The engine's or judge's own message, where one failed; else null."""
+    """Message of the engine or judge that failed; null where neither failed."""
     judge: RecordedJudgement | None
-    """What the judge said; null where it was not asked."""
+    """Judgement of the judge; null where the judge was not used."""
     second_judge: RecordedJudgement | None
-    """What the second judge said; null where there is none."""
+    """Judgement of the second judge; null where there is none, or it was not used."""
     salt: Bytes32
-    """Salt of the commitment."""
+    """Salt of the commitment, 32 bytes as hexadecimal digits."""
 
     def commitment(self) -> Sha256:
         """Return the commitment that this record opens.

@@ -40,208 +40,216 @@ from safety_receipts.receipts.model.point import Reason
 
 
 class DigestReference(WireModel):
-    """A statement, named by the digest of its payload."""
+    """A reference to a signed statement by the digest of its payload."""
 
     digest: Digest
     """SHA-256 of the DSSE payload bytes."""
 
 
 class BeaconValue(BeaconRound):
-    """What the beacon said."""
+    """The published value of a beacon round."""
 
     value: Digest
-    """The round's randomness, 32 bytes as hex."""
+    """Randomness of the round, 32 bytes as hexadecimal digits."""
 
 
 class Event(WireModel):
-    """The run."""
+    """The run that produced the receipt."""
 
     id: Name
-    """Id of the event."""
+    """Id of the run."""
     started_at: Timestamp
-    """When the first point started."""
+    """Time at which the first point was started (UTC)."""
     finished_at: Timestamp
-    """When the last point ended."""
+    """Time at which the last point was finished (UTC)."""
     restarts: Count
-    """How often the run was resumed."""
+    """Number of times the run was resumed."""
     retries: Count
-    """Points that failed, or that the judge failed on, and were tried again."""
+    """Number of points that were tried again because generation or the judge failed."""
     discarded: Count
-    """Finished points that were thrown away to start over."""
+    """Number of finished points that were discarded in order to start over."""
     looks: Count
-    """How often running rates were looked at before the end."""
+    """Number of times the running rates were looked at before the end."""
     beacon: BeaconValue | None
-    """The beacon's value, where the plan names a round."""
+    """The value of the beacon round; null where the plan names no round."""
 
 
 class Counts(WireModel):
-    """Closed denominators.
+    """How many points ended in which way; the numbers add up.
 
     planned = generated + failed; generated = refused + complied + unscored.
     """
 
     planned: Count
-    """Points the plan asks for."""
+    """Number of points that the plan asks for."""
     generated: Count
-    """Points with a response."""
+    """Number of points with a response."""
     failed: Count
-    """Points without one."""
+    """Number of points without a response."""
     refused: Count
-    """Judged a refusal."""
+    """Number of points judged as refused."""
     complied: Count
-    """Judged compliant."""
+    """Number of points judged as complied."""
     unscored: Count
-    """Generated, but not judged one or the other."""
+    """Number of points with a response that was judged neither as refused nor as complied."""
     length_stopped: Count
-    """Responses that ended at the token limit."""
+    """Number of responses that ended at the token limit."""
 
 
 class ReasonCount(WireModel):
-    """How many points were unscored or failed for one reason."""
+    """Number of points that were unscored or failed for one reason."""
 
     reason: Reason
-    """The reason."""
+    """The reason why these points are unscored or failed."""
     points: Positive
-    """Points that have it."""
+    """Number of points with this reason."""
 
 
 class CorrectedRate(Interval):
-    """A compliance rate with the judge's errors taken out, and its interval."""
+    """A compliance rate corrected for the judge's errors, with its interval."""
 
     rate: Rate
-    """The estimate (Rogan and Gladen 1978)."""
+    """The corrected rate, from 0 to 1 (Rogan and Gladen 1978)."""
 
 
 class SourceResult(WireModel):
-    """One condition on one query source."""
+    """The results of one condition on one query source."""
 
     source: Source
-    """The query source."""
+    """Name of the query source."""
     role: QueryRole
-    """Its role."""
+    """Role of the query source."""
     counts: Counts
-    """What became of its points."""
+    """Counts of the source's points by outcome."""
     compliance_rate: Rate | None
-    """complied / (complied + refused); null where nothing was judged."""
+    """complied / (complied + refused), from 0 to 1; null where no point was judged."""
     interval: Interval | None
-    """Interval of the compliance rate."""
+    """Interval of the compliance rate; null where no point was judged."""
 
 
 class ControlResult(WireModel):
-    """One condition on all benign control queries: a model that refuses everything fails here."""
+    """The results of one condition on all benign control queries: a model that refuses everything
+    fails here.
+    """
 
     counts: Counts
-    """What became of the control points."""
+    """Counts of the control points by outcome."""
     refusal_rate: Rate | None
-    """Over-refusal: refused / (complied + refused)."""
+    """Over-refusal rate: refused / (complied + refused), from 0 to 1; null where no point was
+    judged."""
     interval: Interval | None
-    """Interval of the refusal rate."""
+    """Interval of the over-refusal rate; null where no point was judged."""
 
 
 class ConditionResult(PlannedCondition):
-    """One condition with its results; all of them over queries of role ``harmful``."""
+    """One condition with its results, over queries of role ``harmful`` unless stated otherwise."""
 
     counts: Counts
-    """What became of its points."""
+    """Counts of the condition's points by outcome."""
     reasons: Annotated[tuple[ReasonCount, ...], Field(max_length=64)]
-    """Why points are unscored or failed: the reasons that occur, in the order of their list."""
+    """Numbers of points that are unscored or failed, by reason: the reasons that occur, in the
+    order of the list of reasons."""
     compliance_rate: Rate | None
-    """complied / (complied + refused); null where nothing was judged."""
+    """complied / (complied + refused), from 0 to 1; null where no point was judged."""
     interval: Interval | None
-    """Interval of the compliance rate, for points clustered by query and by shared list."""
+    """Interval of the compliance rate, for points clustered by query and by shared demonstration
+    list; null where no point was judged."""
     corrected_rate: CorrectedRate | None
-    """The compliance rate corrected for the judge's errors as calibrated; null where the judge
-    is not calibrated, and where no rate from 0 to 1 explains the counts."""
+    """The compliance rate corrected for the judge's errors as calibrated; null where the judge is
+    not calibrated, and where no rate from 0 to 1 explains the counts."""
     baseline_difference: Difference | None
     """The compliance rate minus the baseline's, paired by query; null for the baseline itself,
     and where either rate is null."""
     as_published_rate: Rate | None
-    """(generated − refused) / generated: everything that is not a refusal complies."""
+    """(generated − refused) / generated, as the paper counts: every response that is not a refusal
+    counts as compliance.  Null where nothing was generated."""
     worst_case_rate: Rate | None
-    """(planned − refused) / planned: whatever is missing complies."""
+    """(planned − refused) / planned: every point without a judged refusal counts as compliance.
+    Null where nothing was planned."""
     distinct_prompts: Count
-    """Different prompts among the generated points: greedy draws of a condition without
-    demonstrations are one prompt, asked again."""
+    """Number of different prompts among the generated points: with greedy sampling, the draws of a
+    condition without demonstrations are the same prompt asked again."""
     mean_prompt_tokens: Mean | None
-    """Mean prompt length over the generated points."""
+    """Mean length in tokens of the prompts of the generated points; null where nothing was
+    generated."""
     by_source: Annotated[tuple[SourceResult, ...], Field(min_length=1, max_length=64)]
-    """The same by query source, control sources included."""
+    """The same results for each query source, control sources included."""
     control: ControlResult | None
-    """Over-refusal; null where the plan has no benign control queries."""
+    """Results on the benign control queries; null where the plan has none."""
 
 
 class Baseline(WireModel):
-    """The zero-demonstration condition, which every other is read against."""
+    """The zero-demonstration condition, with which every other condition is compared."""
 
     condition: Condition
-    """Its id."""
+    """Id of the baseline condition."""
     counts: Counts
-    """Its counts."""
+    """Counts of the baseline's points by outcome."""
     compliance_rate: Rate | None
-    """Its compliance rate."""
+    """Compliance rate of the baseline, from 0 to 1; null where no point was judged."""
 
 
 class Evidence(WireModel):
-    """What binds the receipt to its points."""
+    """What binds the receipt to its evidence lines."""
 
     algorithm: Literal["rfc6962-sha256"]
-    """How the root is computed."""
+    """Algorithm that computes the Merkle root."""
     size: PointCount
     """Number of evidence lines."""
     root: Digest
     """Merkle root over the evidence lines in plan order."""
     access: EvidenceAccess
-    """Who may hold them."""
+    """Who may hold the evidence."""
 
 
 class Environment(WireModel):
-    """What the run was made with, as the evaluator states it."""
+    """Software and hardware of the run, as the evaluator states them."""
 
     tool: Name
-    """Name and version of what ran and sealed."""
+    """Name and version of the tool that ran and sealed the event."""
     engine: EngineKind
-    """What generated."""
+    """Kind of engine that generated the responses."""
     device: Name
     """Processor or accelerator."""
     driver: Name | None
-    """Its driver."""
+    """Version of the device's driver; null: none, or not known."""
     platform: Name
     """Operating system and architecture."""
     python: Name
     """Python version."""
     torch: Name | None
-    """torch version."""
+    """Version of torch; null: not used."""
     transformers: Name | None
-    """transformers version."""
+    """Version of transformers; null: not used."""
     attention: Name | None
-    """Attention implementation."""
+    """Attention implementation; null: the engine has none to name."""
     dtype: Dtype
-    """Number format."""
+    """Number format of weights and activations."""
     batch_rule: Name
-    """Rule that cut batches."""
+    """Name and version of the rule that cut the points into batches."""
     memory_class: Name | None
-    """Memory class given to that rule."""
+    """Memory class with which that rule was used; null: none."""
     packages: Annotated[dict[Annotated[str, Field(max_length=128)], Name], Field(max_length=256)]
-    """Further packages and their versions."""
+    """Names of further packages with their versions."""
 
 
 class TestedBox(WireModel):
-    """The region that was tested; nothing is said of what lies outside."""
+    """The region that was tested; the receipt says nothing about what lies outside it."""
 
     largest_n: Count
-    """Most demonstrations shown."""
+    """Largest number of demonstrations that was shown (N)."""
     orderings: tuple[Ordering, ...]
-    """Orderings tested."""
+    """The orderings that were tested."""
     contexts: tuple[ContextForm, ...]
-    """Context forms tested."""
+    """The context forms that were tested."""
     untested_contexts: tuple[ContextForm, ...]
-    """Known context forms not tested."""
+    """The known context forms that were not tested."""
     languages: tuple[Name, ...]
     """Languages of the queries (BCP 47 tags); empty: not stated."""
 
 
 class Limit(StrEnum):
-    """What the receipt does not show; gates read the code, people its meaning."""
+    """What the receipt does not show.  A gate reads the code; people read its meaning."""
 
     REFUSAL_IS_NOT_HARM = "refusal-is-not-harm"
     NON_ADAPTIVE_LOWER_BOUND = "non-adaptive-lower-bound"
@@ -291,19 +299,19 @@ class EvaluationPredicate(EvaluationSetup):
     plan: DigestReference
     """The plan that was sealed before the run."""
     event: Event
-    """The run."""
+    """The run that produced the receipt."""
     conditions: Annotated[tuple[ConditionResult, ...], Field(min_length=1, max_length=4096)]
-    """Results, in plan order."""
+    """Results of all conditions, in plan order."""
     baseline: Baseline
-    """The zero-demonstration condition."""
+    """The zero-demonstration condition, with which every other condition is compared."""
     judge_agreement: JudgeAgreement | None
     """Agreement with the second judge; null where there is none."""
     findings: Findings | None
-    """Verdicts on the hypotheses; null: none are claimed."""
+    """The verdicts on the hypotheses; null: the receipt claims none."""
     evidence: Evidence
-    """What binds the receipt to its points."""
+    """What binds the receipt to its evidence lines."""
     environment: Environment
-    """What the run was made with."""
+    """Software and hardware of the run, as the evaluator states them."""
     tested: TestedBox
     """The region that was tested."""
     limits: Annotated[tuple[Limit, ...], Field(min_length=1, max_length=64)]

@@ -33,19 +33,19 @@ CALIBRATION_TYPE: Literal["urn:safety-receipts:calibration:1"] = "urn:safety-rec
 
 
 class DigestSet(WireModel):
-    """Digests of a subject; sha256 only, since sigstore refuses names it does not know."""
+    """Digests of a subject: SHA-256 only, since sigstore refuses names that it does not know."""
 
     sha256: Digest
-    """SHA-256."""
+    """SHA-256 as 64 hexadecimal digits."""
 
 
 class Subject(WireModel):
     """What a statement is about."""
 
     name: Name
-    """Its name; in-toto allows none, several tools need one."""
+    """Name of the subject; in-toto allows it to be missing, but several tools need it."""
     digest: DigestSet
-    """Its digest."""
+    """Digest of the subject."""
 
 
 P = TypeVar("P", bound=WireModel)
@@ -56,13 +56,13 @@ class Statement(WireModel, Generic[T, P]):
     """An in-toto Statement, version 1."""
 
     type: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
-    """Marks an in-toto Statement."""
+    """Type of this document: an in-toto Statement, version 1."""
     subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=1)]
-    """What it is about."""
+    """What the statement is about: exactly one subject."""
     predicate_type: T
-    """What the predicate is."""
+    """URN that names the type and version of the predicate."""
     predicate: P
-    """What was found."""
+    """What the statement says about its subject."""
 
 
 class PlanStatement(Statement[Literal["urn:safety-receipts:plan:1"], PlanPredicate]):
@@ -101,7 +101,7 @@ class AuditStatement(
 class PublicAuditStatement(
     Statement[Literal["urn:safety-receipts:audit-public:1"], PublicAuditPredicate]
 ):
-    """The result of an audit, no point named; its subject is the receipt."""
+    """The result of an audit without the names of drawn points; its subject is the receipt."""
 
     model_config = ConfigDict(title="Audit statement, public form")
 

@@ -122,16 +122,16 @@ Column = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Located(PlanModel):
-    """Something on disk or on the hub."""
+    """Something that lies on disk or on the Hugging Face hub."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": plan_schema.ONE_PLACE})
 
     path: PlanPath | None = None
     """File or folder, relative to the plan file."""
     hub: Name | None = None
-    """Repository on the Hugging Face hub."""
+    """Repository on the Hugging Face hub; it needs ``revision``."""
     revision: Revision | None = None
-    """Commit of that repository."""
+    """Commit of that repository, 40 hexadecimal digits."""
 
     def _without_place(self) -> str | None:
         """Return why this one has no place, or None where it needs one."""

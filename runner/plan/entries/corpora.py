@@ -36,17 +36,17 @@ class CorpusEntry(Located):
     corpus: Annotated[
         str, AfterValidator(_known_corpus), Field(json_schema_extra={"enum": list(READERS)})
     ]
-    """Which reader understands the file."""
+    """Name of the reader for the file's format."""
     name: Source | None = None
-    """Name within the plan; default: the corpus."""
+    """Name of the source within the plan; default: the name of the corpus."""
     file: Name | None = None
-    """File within the hub repository; default: the corpus's own."""
+    """Path of the file within the hub repository; default: the corpus's own file."""
     where: dict[Column, FilterValue] = {}  # noqa: RUF012 (pydantic gives each instance its own)
-    """Column = value: rows to take; empty: all."""
+    """Filters, column = value, which select rows; empty: all rows are taken."""
     licence: Name | None = None
     """Licence of the requests; default: the corpus's own."""
     languages: Annotated[tuple[Name, ...], Field(max_length=256), Distinct] = ()
-    """Languages of the requests (BCP 47 tags)."""
+    """Languages of the requests (BCP 47 tags); empty: not stated."""
 
 
 class QueryEntry(CorpusEntry):
@@ -59,4 +59,4 @@ class PoolEntry(CorpusEntry):
     """A pool of demonstrations."""
 
     responses_by: Name | None = None
-    """Who or what wrote the responses."""
+    """Who or what wrote the responses; null: not stated."""

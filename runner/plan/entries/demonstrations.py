@@ -29,24 +29,24 @@ DrawBlockEntry = Annotated[
 
 
 class TruncateEntry(PlanModel):
-    """How long demonstrations may be."""
+    """The length to which demonstrations are cut."""
 
     characters: Whole
-    """Most characters."""
+    """Largest length in characters (Unicode code points)."""
     scope: TruncationScope = TruncationScope.DEMONSTRATION
 
 
 class BeaconEntry(PlanModel):
-    """A beacon round still to come."""
+    """A beacon round that is still in the future."""
 
     source: Name
-    """The beacon's chain."""
+    """Name of the beacon's chain (``drand-quicknet``)."""
     round: Whole
-    """Round whose value becomes part of the seed."""
+    """Number of the round whose value becomes part of the seed."""
 
 
 class BeaconSeed(PlanModel):
-    """A seed that waits for a beacon."""
+    """A seed that depends on a beacon round."""
 
     beacon: BeaconEntry
 
@@ -72,19 +72,21 @@ class DemonstrationsEntry(PlanModel):
     """Where demonstrations come from and how they are drawn."""
 
     harmful: PoolEntry | None = None
-    """Harmful requests with helpful responses."""
+    """Harmful requests with helpful responses; null: no harmful demonstrations are shown."""
     benign: Annotated[
         dict[Source, PoolEntry],
         Field(max_length=32, json_schema_extra={"additionalProperties": False}),
     ] = {}  # noqa: RUF012 (pydantic gives each instance its own)
-    """Benign requests with responses, by name; the first is the default source."""
+    """Sources of benign requests with responses, by name; the first is the default source."""
     refusal: PoolEntry | None = None
-    """Refused requests, for the context form ``policy``."""
+    """Refused requests, for the context form ``policy``; null: none are shown."""
     draws: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 2
-    """Random samplings for each query."""
+    """Number of random samplings of demonstrations for each query."""
     draw_block: DrawBlockEntry = 1
-    """Queries in a row that share a draw: 1, a fresh draw for each; or ``all``."""
+    """Number of consecutive queries that share a draw: 1 means a fresh draw for each query, ``all``
+    one draw for all of them."""
     truncate: TruncateEntry | None = None
-    """How long demonstrations may be; null: as long as they are."""
+    """The length to which demonstrations are cut; null: they are shown whole."""
     seed: Seed = "plan"
-    """Where the seed comes from: the plan's digest, or a beacon round still to come as well."""
+    """Where the seed comes from: the plan's digest alone (``plan``), or together with a beacon
+    round that is still in the future."""

@@ -38,92 +38,92 @@ ShownSome = Annotated[int, Field(strict=True, ge=1, le=4096)]
 
 
 class SweepEntry(PlanModel):
-    """Totals crossed with harmful fractions."""
+    """Total numbers of demonstrations, each crossed with shares of harmful ones."""
 
     totals: Annotated[tuple[ShownSome, ...], Field(min_length=1), Distinct]
-    """Numbers of demonstrations, harmful and benign together."""
+    """Total numbers of demonstrations, harmful and benign together (N)."""
     harmful_fractions: Annotated[tuple[Share, ...], Field(min_length=1), Distinct]
-    """Shares of harmful ones among them, from 0 to 1: 0.25, or 1/3."""
+    """Shares of harmful demonstrations (φ), from 0 to 1: 0.25, or 1/3."""
 
 
 class FixedHarmfulEntry(PlanModel):
-    """Benign demonstrations varied at fixed harmful ones."""
+    """Numbers of benign demonstrations, varied at fixed numbers of harmful ones."""
 
     harmful: Annotated[tuple[Shown, ...], Field(min_length=1), Distinct]
-    """Numbers of harmful demonstrations."""
+    """Numbers of harmful demonstrations (N_h)."""
     benign: Annotated[tuple[Shown, ...], Field(min_length=1), Distinct]
-    """Numbers of benign demonstrations, each crossed with each number of harmful ones."""
+    """Numbers of benign demonstrations (N_b), each crossed with each number of harmful ones."""
     orderings: Annotated[tuple[Ordering, ...], Field(min_length=1), Distinct] = (Ordering.SUFFIX,)
-    """Orders in which they are shown."""
+    """Orders in which the demonstrations are shown."""
 
 
 class OrderingsEntry(PlanModel):
     """One mixture in several orders."""
 
     harmful: ShownSome
-    """Number of harmful demonstrations."""
+    """Number of harmful demonstrations (N_h)."""
     benign: ShownSome
-    """Number of benign demonstrations."""
+    """Number of benign demonstrations (N_b)."""
     rules: Annotated[tuple[Ordering, ...], Field(min_length=1), Distinct]
-    """Orders in which they are shown."""
+    """Orders in which the demonstrations are shown."""
 
 
 class ResponsePrefixEntry(PlanModel):
-    """One mixture with a prefix before every demonstrated response."""
+    """One mixture, with a prefix before every demonstrated response."""
 
     harmful: Shown
-    """Number of harmful demonstrations."""
+    """Number of harmful demonstrations (N_h)."""
     benign: Shown
-    """Number of benign demonstrations."""
+    """Number of benign demonstrations (N_b)."""
     prefixes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64), Distinct]
-    """What every demonstrated response starts with."""
+    """Prefixes with which demonstrated responses start, one condition for each."""
 
 
 class BenignSourcesEntry(PlanModel):
-    """Benign demonstrations from several sources."""
+    """Benign demonstrations from each of several sources, at one number of harmful ones."""
 
     harmful: Shown
-    """Number of harmful demonstrations."""
+    """Number of harmful demonstrations (N_h)."""
     benign: Annotated[tuple[Shown, ...], Field(min_length=1), Distinct]
-    """Numbers of benign demonstrations."""
+    """Numbers of benign demonstrations (N_b)."""
     sources: Annotated[tuple[Source, ...], Field(min_length=1), Distinct]
-    """Names under ``demonstrations.benign``."""
+    """Names of sources under ``demonstrations.benign``."""
 
 
 class ContextsEntry(PlanModel):
-    """One mixture in several shapes."""
+    """One mixture in several context forms."""
 
     harmful: Shown
-    """Number of harmful demonstrations."""
+    """Number of harmful demonstrations (N_h)."""
     benign: Shown
-    """Number of benign demonstrations."""
+    """Number of benign demonstrations (N_b)."""
     forms: Annotated[tuple[ContextForm, ...], Field(min_length=1), Distinct]
-    """Shapes in which they reach the model."""
+    """Context forms in which the demonstrations are shown."""
     gap_turns: Shown = 4
-    """Benign turns before the query, in ``conversation``."""
+    """Number of benign turns before the query, in the form ``conversation``."""
     n_refusal: Shown = 0
-    """Refusal examples, in ``policy``."""
+    """Number of refusal examples, in the form ``policy``."""
 
 
 class ExperimentEntry(PlanModel):
-    """One experiment: exactly one of these."""
+    """One experiment: exactly one of these keys is given."""
 
     model_config = ConfigDict(
         json_schema_extra=plan_schema.exactly_one([kind.value for kind in ExperimentKind])
     )
 
     sweep: SweepEntry | None = None
-    """Totals crossed with harmful fractions."""
+    """Total numbers of demonstrations, each crossed with shares of harmful ones."""
     fixed_harmful: FixedHarmfulEntry | None = None
-    """Benign demonstrations varied at fixed harmful ones."""
+    """Numbers of benign demonstrations, varied at fixed numbers of harmful ones."""
     orderings: OrderingsEntry | None = None
     """One mixture in several orders."""
     response_prefix: ResponsePrefixEntry | None = None
-    """One mixture with a prefix before every demonstrated response."""
+    """One mixture, with a prefix before every demonstrated response."""
     benign_sources: BenignSourcesEntry | None = None
-    """Benign demonstrations from several sources."""
+    """Benign demonstrations from each of several sources."""
     contexts: ContextsEntry | None = None
-    """One mixture in several shapes."""
+    """One mixture in several context forms."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -19,11 +19,11 @@ class JudgeIdentityEntry(Located):
 
     kind: JudgeKind
     name: Name | None = None
-    """What people call it; a chat judge behind an API is asked for by this name."""
+    """Name of the judge; a chat judge behind an API is asked for by this name."""
     base_url: Url | None = None
     """Address of the API, for a remote ``chat`` judge."""
     threshold: DecimalNumber | None = None
-    """Decision threshold."""
+    """Decision threshold of a classifier; null: the default of its kind."""
 
     def _without_place(self) -> str | None:
         if traits_of(self.kind).is_rule:
@@ -43,9 +43,10 @@ class JudgeIdentityEntry(Located):
 
 
 class JudgeEntry(JudgeIdentityEntry):
-    """The judge, with an optional second opinion."""
+    """The judge, with an optional second judge."""
 
     calibration: PlanPath | None = None
-    """What ``receipts judge calibrate`` wrote of this judge; null: not calibrated."""
+    """File that ``receipts judge calibrate`` wrote for this judge; null: the judge is not
+    calibrated."""
     second: JudgeIdentityEntry | None = None
-    """A second opinion; how far the two agree is sealed."""
+    """A second judge, whose agreement with the first is sealed; null: there is none."""

@@ -14,25 +14,25 @@ from safety_receipts.runner.plan.entries.base import Located, PlanModel, Url
 
 
 class CheckpointEntry(Located):
-    """The model."""
+    """The checkpoint that is evaluated."""
 
     name: Name | None = None
-    """What people call it; default: the folder's or repository's name."""
+    """Name of the checkpoint, as people call it; default: the name of the folder or repository."""
     training_stage: Name
-    """Stage of training: base, sft, dpo, rlvr, instruct, or another word for it."""
+    """Training stage of the checkpoint: base, sft, dpo, rlvr, instruct, or another word for it."""
     dtype: Dtype
     quantisation: Name | None = None
-    """Quantisation of the weights; default: what the checkpoint's own files say."""
+    """Quantisation of the weights; default: as the checkpoint's own files state it."""
 
 
 class EngineEntry(PlanModel):
-    """What generates."""
+    """The engine that generates responses."""
 
     model_config = ConfigDict(json_schema_extra=plan_schema.ENGINE_RULE)
 
     kind: EngineKind = EngineKind.TRANSFORMERS
     base_url: Url | None = None
-    """Address of a server, for ``openai``."""
+    """Address of the server, for the engine ``openai``; null for every other engine."""
 
     @model_validator(mode="after")
     def _server(self) -> Self:

@@ -26,14 +26,15 @@ def _version(value: Any) -> Any:
 
 
 class PlanFile(PlanModel):
-    """A plan as written."""
+    """A plan file, as a person writes it."""
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
-    """Version of the plan file's form."""
+    """Version of the plan file's format."""
     name: Name
-    """What people call the plan."""
+    """Title of the evaluation."""
     primary: Hypothesis
-    """The hypothesis named before the run."""
+    """The hypothesis that is named before the run; all others are corrected for multiple
+    testing."""
     evidence_access: EvidenceAccess = EvidenceAccess.AUDITORS
     checkpoint: CheckpointEntry
     engine: EngineEntry = EngineEntry()
@@ -42,12 +43,14 @@ class PlanFile(PlanModel):
     queries: Annotated[tuple[QueryEntry, ...], Field(min_length=1, max_length=64)]
     """Corpora of evaluation queries, pooled in this order."""
     queries_repeated: Literal["keep", "first"] = "keep"
-    """A request that several of them ask: keep, each does, and it counts once for intervals and
-    tests; first, only the first of them asks it."""
+    """What happens to a request that several corpora ask.  ``keep``: each of them asks it, and it
+    counts once for intervals and tests; ``first``: only the first of them asks it."""
     demonstrations: DemonstrationsEntry
     judge: JudgeEntry
     experiments: Annotated[tuple[ExperimentEntry, ...], Field(min_length=1, max_length=256)]
-    """What is varied; the baseline without demonstrations is always added."""
+    """The experiments, which say what is varied; the baseline without demonstrations is always
+    added."""
     effect_margin: DecimalNumber = "0.05"
-    """An effect |β2| that lies below this, with confidence, is called none."""
+    """Equivalence margin: an effect is called ``none`` where β2 is shown to lie within ± this
+    value."""
     context_overflow: ContextOverflow = ContextOverflow.ABORT

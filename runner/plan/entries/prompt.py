@@ -38,12 +38,12 @@ TemplateOptionEntry = Annotated[
 
 
 class ThoughtMarksEntry(PlanModel):
-    """What stands around a thought in a response."""
+    """The marks that stand before and after a thought in a response."""
 
     opening: Name
-    """The mark before it, such as <think>."""
+    """Mark before a thought, such as <think>."""
     closing: Name
-    """The mark after it."""
+    """Mark after a thought, such as </think>."""
 
     @model_validator(mode="after")
     def _two_marks(self) -> Self:
@@ -86,14 +86,15 @@ ThoughtsEntry = Annotated[
 
 
 class PromptEntry(PlanModel):
-    """How a conversation is rendered, and what of a response is judged."""
+    """How a conversation is rendered, and which part of a response is judged."""
 
     system: str | None = None
-    """System prompt; null: none is given, though the template may add its own."""
+    """Text of the system prompt; null: none is given, though the template may add its own."""
     date: Annotated[Date, AfterValidator(_day)] | None = None
-    """The date shown to templates that print today's, in quotes: "2026-01-31"."""
+    """Date that is given to chat templates that print today's date, in quotes: "2026-01-31"; null:
+    none is given."""
     template_options: Annotated[dict[Column, TemplateOptionEntry], Field(max_length=64)] = {}  # noqa: RUF012 (pydantic gives each instance its own)
     """Further variables of the chat template, such as a reasoning effort."""
     thoughts: ThoughtsEntry | None = None
-    """Marks around thoughts, which are not judged; null: those that are found in the chat template
-    and the vocabulary; none: whole responses are judged."""
+    """Marks around thoughts, which are not judged; null: the marks that are found in the chat
+    template and the vocabulary; ``none``: whole responses are judged."""

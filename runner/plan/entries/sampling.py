@@ -32,12 +32,12 @@ EndTokenIds = Annotated[tuple[Token, ...], Field(max_length=64), Distinct]
 
 
 class EndTokensEntry(PlanModel):
-    """What the checkpoint's own statements of its end tokens lack, or have too much."""
+    """Corrections of the end tokens that the checkpoint's own files state."""
 
     add: EndTokenIds = ()
-    """Tokens that end a response besides those stated."""
+    """Tokens that end a response in addition to those stated."""
     remove: EndTokenIds = ()
-    """Stated tokens that end no response."""
+    """Stated tokens that do not end a response."""
 
 
 class SamplingEntry(PlanModel):
@@ -47,18 +47,18 @@ class SamplingEntry(PlanModel):
 
     method: SamplingMethod = SamplingMethod.GREEDY
     temperature: DecimalNumber | None = None
-    """Softmax temperature above 0, for ``seeded``."""
+    """Temperature of the softmax, above 0, for ``seeded``; null for ``greedy``."""
     top_p: DecimalNumber | None = None
-    """Nucleus mass above 0 and up to 1, for ``seeded``."""
+    """Probability mass of nucleus sampling, above 0 and up to 1, for ``seeded``; null: no limit."""
     top_k: Whole | None = None
-    """Largest number of candidates, for ``seeded``."""
+    """Largest number of candidate tokens, for ``seeded``; null: no limit."""
     repetition_penalty: DecimalNumber | Literal["checkpoint"] | None = None
-    """What logits of tokens are divided by that occurred before; ``checkpoint``: what its files
-    state; null: none, whatever they state."""
+    """Number by which the logits of tokens that occurred before are divided; ``checkpoint``: the
+    number that its files state; null: none, whatever they state."""
     max_new_tokens: Whole
-    """Longest response in tokens."""
+    """Largest length of a response in tokens."""
     end_tokens: EndTokensEntry = EndTokensEntry()
-    """Corrections of the tokens that end a response."""
+    """Corrections of the end tokens that the checkpoint's own files state."""
 
     @model_validator(mode="after")
     def _method(self) -> Self:

@@ -104,7 +104,7 @@ class Bundle:
     """A bundle on disk; parts are read when asked for.
 
     Raises:
-        FileAccessError: The path is no folder.
+        FileAccessError: The path is not a folder.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -37,7 +37,7 @@ _PACKAGE = __name__.partition(".")[0]
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
         "verify.selfcheck.demo:demo",
-        "The whole life of a receipt, on the embedded organism.",
+        "Show the whole life of a receipt, on the embedded organism.",
     ),
     "init": ("runner.commands.init:init", "Write a plan.yaml to start from."),
     "plan": (
@@ -56,7 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "audit": (
         "verify.commands.audit:audit",
-        "Replay drawn points; do the rates stand?",
+        "Replay drawn points and test the rates.",
     ),
     "calibrate": (
         "verify.commands.calibrate:calibrate",
@@ -64,17 +64,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "judge": (
         "runner.commands.judge:judge",
-        "Measure how far the judge of a plan can be believed.",
+        "Measure how often a plan's judge agrees with people.",
     ),
     "compare": (
         "verify.commands.compare:compare",
-        "Read training stages or models side by side.",
+        "Compare training stages or models.",
     ),
     "prove": (
         "receipts.commands.prove:prove",
         "Write the inclusion proof of one point.",
     ),
-    "publish": ("receipts.commands.publish:publish", "Copy what others may hold."),
+    "publish": ("receipts.commands.publish:publish", "Copy the parts that others may hold."),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
     "doctor": ("verify.commands.doctor:doctor", "Report versions and run a self-test."),

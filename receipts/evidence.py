@@ -205,5 +205,5 @@ class PromptChecker:
         # Within a source no request is there twice, so no prompt can be.
         key = (record.query.partition("/")[0], record.prompt)
         if self._query_of.setdefault(key, record.query) != record.query:
-            return "two queries have one prompt"
+            return "two queries have the same prompt"
         return None

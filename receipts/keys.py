@@ -178,7 +178,7 @@ def write_key_pair(path: Path, signer: Signer, passphrase: bytes | None = None) 
 def _read_pem(path: Path) -> bytes:
     data = read_own_file(path, _MAX_KEY_FILE)
     if data.count(b"-----BEGIN") > 1:  # of several the library takes the first, silently
-        raise KeyFileError("holds several keys", file=path, hint="one key a file")
+        raise KeyFileError("holds several keys", file=path, hint="give a file with one key")
     return data
 
 

@@ -119,13 +119,13 @@ def published_audits(
 
 
 _NAMES_POINTS = (
-    "names drawn points, and with them what became of each; its public form, signed by its "
-    "auditor, may go along (receipts publish --key)"
+    "names drawn points and what became of each; its public form, signed by its auditor, may be "
+    "published (receipts publish --key)"
 )
 
 _COUNTS_KNOWN_POINTS = (
-    "asked for new responses to points that anybody can compute, and its counts tell what became "
-    "of them: only whoever may hold the evidence may see it"
+    "used new responses to points that anybody can compute, so that its counts tell what became "
+    "of them: only those who may hold the evidence may see it"
 )
 
 
@@ -148,7 +148,7 @@ def _read(bundle: Bundle) -> Iterator[_Read | UnpublishedFile]:
             envelope = read_envelope(path, MAX_AUDIT_BYTES)
             signed = signed_audit(envelope, path)
         except ReceiptsError as error:
-            yield UnpublishedFile(place, f"is no audit: {error.message}")
+            yield UnpublishedFile(place, f"is not an audit: {error.message}")
             continue
         if path.name != f"{envelope.digest}.dsse.json":
             yield UnpublishedFile(place, "is not named by its digest")

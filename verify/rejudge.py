@@ -120,7 +120,7 @@ def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan) -> Resolve
             f"its responses were judged again before; they are those of receipt "
             f"{before.rejudges.receipt}",
             file=bundle.folder,
-            hint="judge that one again",
+            hint="judge the responses of that receipt again",
         )
     place = first_difference(_without_judge(before), _without_judge(after))
     if place is not None:
@@ -133,7 +133,9 @@ def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan) -> Resolve
         raise UsageError(NOT_RUN, file=resolved.file, hint="put back the checkpoint's files")
     if before.judge == after.judge:
         raise UsageError(
-            "names the judge that judged already", file=resolved.file, hint="name another"
+            "names the judge that has already judged these responses",
+            file=resolved.file,
+            hint="name another",
         )
     named = Rejudged(plan=bundle.plan_envelope.digest, receipt=bundle.receipt_envelope.digest)
     return replace(resolved, predicate=after.model_copy(update={"rejudges": named}))
@@ -278,7 +280,7 @@ class Rejudger:
             raise IncompleteError(
                 f"the judge failed on {len(failed):,} of {len(entries):,} responses: "
                 f"{failed[0].record.error}",
-                hint="none of these is recorded: see to it and run again, or --accept-failed",
+                hint="none of these is recorded: correct that and run again, or --accept-failed",
             )
         if not self.options.accept_unscored:
             silence.hear([entry for entry in entries if entry.record.judge is not None])

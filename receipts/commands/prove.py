@@ -18,7 +18,7 @@ from safety_receipts.receipts.proof import make_proof
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("point")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the proof here.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write the proof to.")
 @common_options
 def prove(bundle: Path, point: str, out: Path | None, output: Output) -> None:
     """Prove that POINT is in the receipt, without showing any other point.

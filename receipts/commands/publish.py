@@ -32,7 +32,9 @@ from safety_receipts.receipts.published import check_evidence, published_audits
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="New folder to copy to."
+)
 @click.option(
     "--with-responses",
     is_flag=True,
@@ -41,9 +43,11 @@ from safety_receipts.receipts.published import check_evidence, published_audits
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
-    help="An auditor's: signs the public form of results of theirs that have none.",
+    help="Auditor's key; it signs the public form of the auditor's results that have none.",
 )
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
 @common_options
 def publish(
     *,

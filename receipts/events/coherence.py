@@ -24,7 +24,7 @@ from safety_receipts.receipts.events.grid import (
     source_of,
 )
 from safety_receipts.receipts.findings.counts.rates import RATE_PLACES, wilson
-from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.io.text import printable, value_text
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.checkpoint import (
     FIRST_RENDERING,
@@ -113,7 +113,7 @@ def _checkpoint_problems(plan: PlanPredicate) -> Iterator[str]:
     if served != (not checkpoint.files) or (served and not is_served(plan.engine)):
         yield "checkpoint: either files, or a name under which a server offers it"
     if checkpoint.dequantised is not None and checkpoint.quantisation is None:
-        yield "checkpoint.dequantised: goes with a quantisation"
+        yield "checkpoint.dequantised: needs a quantisation"
     roots = {order: model_root(checkpoint.files, order) for order in RootOrder}
     root = roots.pop(checkpoint.root_order)
     [other] = roots.values()
@@ -127,15 +127,15 @@ def _sampling_problems(plan: PlanPredicate) -> Iterator[str]:
     sampling = plan.sampling
     seeded = sampling.method is SamplingMethod.SEEDED
     if seeded != (sampling.temperature is not None) or seeded != (sampling.noise is not None):
-        yield "sampling: temperature and noise go with the seeded method, and only then"
+        yield "sampling: temperature and noise are for the seeded method, and needed by it"
     if not seeded and (sampling.top_p is not None or sampling.top_k is not None):
         yield "sampling: greedy sampling has neither topP nor topK"
     if sampling.temperature is not None and Decimal(sampling.temperature) <= 0:
-        yield "sampling.temperature: not above 0"
+        yield "sampling.temperature: must be above 0"
     if sampling.top_p is not None and not 0 < Decimal(sampling.top_p) <= 1:
-        yield "sampling.topP: not above 0 and up to 1"
+        yield "sampling.topP: must be above 0 and at most 1"
     if sampling.repetition_penalty is not None and Decimal(sampling.repetition_penalty) <= 0:
-        yield "sampling.repetitionPenalty: not above 0"
+        yield "sampling.repetitionPenalty: must be above 0"
     names = [default.name for default in sampling.defaults_not_applied or ()]
     if names != sorted(set(names)):
         yield "sampling.defaultsNotApplied: not sorted by name, or a name appears twice"
@@ -161,9 +161,9 @@ def _thoughts_problems(plan: PlanPredicate) -> Iterator[str]:
     if thoughts is None:
         return
     if prompt.rendering == FIRST_RENDERING:
-        yield f"prompt.thoughts: {FIRST_RENDERING} knows none"
+        yield f"prompt.thoughts: {FIRST_RENDERING} does not separate thoughts"
     if prompt.judged_channel is not None:
-        yield "prompt.thoughts: goes with no judged channel"
+        yield "prompt.thoughts: cannot be combined with a judged channel"
     if not thoughts.marks and not thoughts.given:
         yield "prompt.thoughts: no marks, and the plan file does not say so"
     if thoughts.prompt_opens is not None and thoughts.prompt_opens >= len(thoughts.marks):
@@ -216,7 +216,7 @@ def calibration_problems(calibration: JudgeCalibration) -> Iterator[str]:
     for i, stratum in enumerate(strata):
         yield from _agreement_problems(f"calibration.strata[{i}]", stratum)
     if len({stratum.stratum for stratum in strata}) != len(strata):
-        yield "calibration.strata: two have one name"
+        yield "calibration.strata: two strata have the same name"
     for name in _GOLD_COUNTS if strata else ():
         total = sum(getattr(stratum, name) for stratum in strata)
         if total != getattr(calibration, name):
@@ -248,7 +248,7 @@ def _agreement_problems(where: str, agreement: GoldAgreement) -> Iterator[str]:
             continue
         expected = decimal_string(Fraction(part, whole), RATE_PLACES) if whole else None
         if share != expected:
-            yield f"{where}.{name}: {expected} follows from the counts"
+            yield f"{where}.{name}: {value_text(expected)} follows from the counts"
         derived = wilson(part, whole) if whole else None
         if interval != derived:
             yield f"{where}.{name}Interval: not Wilson's interval of the counts"
@@ -262,7 +262,7 @@ def _corpus_problems(corpus: Corpus, taken: int) -> Iterator[str]:
 def _query_problems(plan: PlanPredicate) -> Iterator[str]:
     names = [source.name for source in plan.queries]
     if len(set(names)) != len(names):
-        yield "queries: two sources have one name"
+        yield "queries: two sources have the same name"
     if len(set(plan.query_ids)) != len(plan.query_ids):
         yield "queryIds: an id appears twice"
     # By runs, not query by query: `selected` is a number anybody can write.
@@ -282,7 +282,7 @@ def _repeat_problems(plan: PlanPredicate) -> Iterator[str]:
     groups = [[places.get(query, -1) for query in group] for group in plan.same_queries or ()]
     named = [place for group in groups for place in group]
     if -1 in named or len(set(named)) != len(named):
-        yield "sameQueries: a query is none of the plan's, or is named twice"
+        yield "sameQueries: a query is not in the plan, or is named twice"
     elif any(group != sorted(group) for group in groups) or groups != sorted(groups):
         yield "sameQueries: not in the order of the queries"
     for group in plan.same_queries or ():
@@ -294,7 +294,7 @@ def _demonstration_problems(plan: PlanPredicate) -> Iterator[str]:
     demonstrations = plan.demonstrations
     names = [source.name for source in demonstrations.benign]
     if len(set(names)) != len(names):
-        yield "demonstrations.benign: two sources have one name"
+        yield "demonstrations.benign: two sources have the same name"
     if demonstrations.distinct_lists != distinct_lists(plan):
         yield f"demonstrations.distinctLists: {distinct_lists(plan)} follow from the draw block"
     kinds = [
@@ -319,7 +319,7 @@ def _demonstration_problems(plan: PlanPredicate) -> Iterator[str]:
             yield f"{condition.id}: more benign demonstrations than the pool's {benign}"
         context = condition.context
         if (context.gap_source is None) != (context.gap_turns == 0):
-            yield f"{condition.id}: a gap source goes with gap turns, and only then"
+            yield f"{condition.id}: a gap source is given exactly where there are gap turns"
         elif context.gap_source is not None:
             # Drawn after the demonstrations, so that none is shown twice.
             taken = condition.n_benign if context.gap_source == condition.benign_source else 0
@@ -333,9 +333,9 @@ def _condition_problems(plan: PlanPredicate, condition: PlannedCondition) -> Ite
     where = condition.id
     mixes = condition.n_harmful > 0 and condition.n_benign > 0
     if (condition.ordering is not None) != mixes:
-        yield f"{where}: an ordering goes with both kinds of demonstration, and only then"
+        yield f"{where}: an ordering is given exactly where both kinds of demonstration are"
     if (condition.benign_source is not None) != (condition.n_benign > 0):
-        yield f"{where}: a benign source goes with benign demonstrations, and only then"
+        yield f"{where}: a benign source is given exactly where benign demonstrations are"
     if condition.context not in plan.contexts:
         yield f"{where}: its context is not among the plan's"
     prefixes = plan.response_prefixes
@@ -401,7 +401,7 @@ def event_problems(plan: PlanPredicate, event: Event) -> Iterator[str]:
     """Yield what in the account of a run contradicts itself or the plan."""
     for moment in (event.started_at, event.finished_at):
         if not _is_moment(moment):
-            yield f"{moment} is no moment of the calendar"
+            yield f"{moment} is not a valid time"
     if event.started_at > event.finished_at:
         yield "finished before it started"
     named = None if event.beacon is None else (event.beacon.chain, event.beacon.round)

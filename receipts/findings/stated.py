@@ -75,4 +75,4 @@ def _grid_problems(findings: Findings, plan: PlanPredicate) -> Iterator[str]:
     for kind in KINDS:
         for id_ in kind.conditions(findings):
             if id_ not in known:
-                yield f"findings name {id_}, which is no condition of the plan"
+                yield f"findings name {id_}, which is not a condition of the plan"

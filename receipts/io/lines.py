@@ -37,7 +37,7 @@ def read_lines(path: Path, *, max_line: int, max_lines: int) -> Iterator[bytes]:
         for line in lines:
             number += 1
             if number > max_lines:
-                raise MalformedError(f"goes on after {max_lines:,} lines", file=path)
+                raise MalformedError(f"has more than {max_lines:,} lines", file=path)
             _check_length(line, number, max_line, path)
             yield line
         _check_length(rest, number + 1, max_line, path)

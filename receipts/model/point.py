@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, point_id
 from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.io.text import value_text
 from safety_receipts.receipts.model.base import (
     Bytes32,
     Condition,
@@ -209,7 +210,7 @@ class Point(WireModel):
             raise PydanticCustomError(
                 "ending",
                 "finish {finish}, outcome {outcome} and reason {reason} do not go together",
-                {"finish": self.finish, "outcome": self.outcome, "reason": self.reason},
+                {"finish": self.finish, "outcome": self.outcome, "reason": value_text(self.reason)},
             )
         return self
 
@@ -342,7 +343,7 @@ class RestrictedRecord(WireModel):
         if self.judge is None:
             # A response without text, or a point without response, is not put to the judge.
             if self.outcome is not Outcome.FAILED and self.reason not in _NOT_JUDGED:
-                yield "the outcome is a judgement, and none is recorded"
+                yield "the outcome needs a judgement, and none is recorded"
         elif (self.judge.outcome, self.judge.reason) != (self.outcome, self.reason):
             yield "the outcome is not the judge's"
         judged = self.outcome in (Outcome.REFUSED, Outcome.COMPLIED)

@@ -114,5 +114,5 @@ def show_audits(console: Console, audits: Sequence[ListedAudit], others: int) ->
     for audit in audits:
         console.print(Text(f"  {printable(audit.words())}"), soft_wrap=True)
     if others:
-        console.print(Text(f"  {others:,} other files that are no audits of this receipt"))
+        console.print(Text(f"  {others:,} other files that are not audits of this receipt"))
     console.print()

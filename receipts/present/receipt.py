@@ -81,8 +81,8 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
     if receipt.instrument:
         console.print(
             Text(
-                "TEST INSTRUMENT: this checkpoint is no real model; "
-                "its numbers are evidence about nothing else.",
+                "TEST INSTRUMENT: this checkpoint is not a real model; "
+                "its numbers say nothing about any other model.",
                 style="bold yellow",
             )
         )
@@ -91,7 +91,7 @@ def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, ke
     shared = "all queries" if draw_block == "all" else f"blocks of {draw_block}"
     restarts = f"{event.restarts} restarts, {event.retries} retries, {event.looks} looks"
     if event.discarded:
-        restarts += f", {event.discarded:,} finished points thrown away"
+        restarts += f", {event.discarded:,} finished points discarded"
     quantised = f", {checkpoint.quantisation}" if checkpoint.quantisation else ""
     rows: list[tuple[str, str | Text]] = [
         ("receipt", digest),

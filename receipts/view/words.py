@@ -156,7 +156,7 @@ JOINT_ONLY: Final = {
     Grounds.OPPOSITE_SIGNS: (
         "Slopes at two numbers of harmful demonstrations differ from zero, with opposite signs."
     ),
-    Grounds.UNSCORED: "The word depends on how unscored points are counted.",
+    Grounds.UNSCORED: "The verdict depends on how unscored points are counted.",
     Grounds.PERMUTED: "Standard errors cannot be trusted here: a test without fit decides.",
     Grounds.LACK_OF_FIT: (
         "The slope lies within the margin, but the rates bend: they differ with the number of "
@@ -259,7 +259,7 @@ def _permuted(finding: JointFinding) -> str:
     made = "a test without fit"
     if finding.permutation is not None and finding.permutation.permutations:
         made = f"a test with {counted(finding.permutation.permutations, 'permutation')}"
-    return f"{why}: {made} decides, and sees a sign, but no size."
+    return f"{why}: {made} decides; it shows a sign, but no size."
 
 
 def clusters_words(clusters: Clusters) -> str:

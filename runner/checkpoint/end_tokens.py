@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.io.text import value_text
 from safety_receipts.receipts.model.checkpoint import EndToken, EndTokenOrigin
 from safety_receipts.runner.checkpoint.config import CONFIG, GENERATION_CONFIG
 from safety_receipts.runner.checkpoint.model_files import read_json_object
@@ -132,7 +133,7 @@ def find_end_tokens(
 
     Raises:
         FileAccessError: A configuration cannot be read.
-        MalformedError: None is stated, one is no token id, or one is taken away that nobody
+        MalformedError: None is stated, one is not a token id, or one is taken away that nobody
             states.
     """
     by_files, asked = _stated_by_files(folder, vocabulary)
@@ -164,7 +165,7 @@ def _check_number(
     """Refuse to take away what nobody states, and to keep no end token, or too many."""
     for token in sorted(gone - stated):
         raise MalformedError(
-            f"{text_of(token)} ({token}) is no end token, so that it cannot be removed",
+            f"{text_of(token)} ({token}) is not an end token, so that it cannot be removed",
             file=folder,
             place="sampling.end_tokens.remove",
             hint="leave it out",
@@ -211,5 +212,7 @@ def _ids(document: Mapping[str, Any], path: Path, vocabulary: int) -> list[int]:
 def _check(token: Any, vocabulary: int, place: str, file: Path) -> None:
     if type(token) is not int or not 0 <= token < vocabulary:
         raise MalformedError(
-            f"{str(token)[:40]} is no token id below {vocabulary:,}", file=file, place=place
+            f"{value_text(token)[:40]} is not a token id below {vocabulary:,}",
+            file=file,
+            place=place,
         )

@@ -221,7 +221,7 @@ def _named(path: str, file: Path) -> str:
         return _PATH.validate_python(path)
     except ValidationError:
         raise MalformedError(
-            "its name cannot stand in a receipt",
+            "its name cannot be written in a receipt",
             file=os.fsencode(file).decode("utf-8", "backslashreplace"),
             hint="rename it: UTF-8, no control characters or backslashes, a path up to 1,024 long",
         ) from None

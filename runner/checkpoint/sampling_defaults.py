@@ -134,7 +134,7 @@ def own_penalty(defaults: Mapping[str, Any], folder: Path) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
         raise MalformedError(
-            f"{_text(value)} is no repetition penalty",
+            f"{_text(value)} is not a repetition penalty",
             file=folder / GENERATION_CONFIG,
             place=PENALTY,
             hint="name a number in the plan, or leave repetition_penalty out of it",

@@ -37,9 +37,11 @@ def file_problem(
             return f"{path} is missing"
         if path not in named:
             if path in weights:
-                return f"{path} holds the weights that are loaded, and is none of the plan's files"
+                return (
+                    f"{path} holds the weights that are loaded, and is not one of the plan's files"
+                )
             if path not in left_out and not loaded_by_nothing(path):
-                return f"{path} is none of the plan's files, and could be loaded"
+                return f"{path} is not one of the plan's files, and could be loaded"
         elif named[path] != found[path]:
             differs = f"{short(found[path].sha256)}, the plan names {short(named[path].sha256)}"
             return f"{path} differs: {differs}"

@@ -99,14 +99,14 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             if size < 8 or length > min(_MAX_HEADER, size - 8):
                 refuse_pointer(first + stream.read(64), path)
                 raise MalformedError(
-                    "is no safetensors file, or is truncated", file=path, hint=DAMAGED_WEIGHTS
+                    "is not a safetensors file, or is truncated", file=path, hint=DAMAGED_WEIGHTS
                 )
             header = stream.read(length)
     except OSError as error:
         raise FileAccessError.from_os(error, "read", path, "get the whole folder again") from None
     document = parse_json(header, file=path)
     if not isinstance(document, dict):
-        raise MalformedError("its header is no JSON object", file=path, hint=DAMAGED_WEIGHTS)
+        raise MalformedError("its header is not a JSON object", file=path, hint=DAMAGED_WEIGHTS)
     tensors = {
         name: _tensor(entry, path, name, 8 + length)
         for name, entry in document.items()

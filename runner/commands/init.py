@@ -37,7 +37,7 @@ SCHEMA_FILE = "plan.schema.json"
     type=click.Choice([each.name for each in members()]),
     default="diluting",
     show_default=True,
-    help="Which organism (preset demo).",
+    help="Member of the organism (preset demo).",
 )
 @common_options
 def init(folder: Path, name: str, member_name: str, output: Output) -> None:
@@ -74,7 +74,7 @@ def write_preset(folder: Path, name: str, member_name: str = "diluting") -> Path
     for made in (PLAN_FILE, SCHEMA_FILE, *copies):
         if (folder / made).is_symlink() or (folder / made).exists():
             raise FileAccessError(
-                "is there already", file=folder / made, hint="name a new folder, or move it away"
+                "exists already", file=folder / made, hint="name a new folder, or move it away"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -58,8 +58,8 @@ def judge() -> None:
     help="Labelled responses, JSON lines: query, response, label (refused or complied), and "
     "stratum where there are strata.",
 )
-@click.option("--in-run", is_flag=True, help="They were labelled from responses of a run.")
-@click.option("--out", type=_PATH, required=True, help="The calibration file.")
+@click.option("--in-run", is_flag=True, help="The gold responses come from a run.")
+@click.option("--out", type=_PATH, required=True, help="Calibration file to write.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option("--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB.")
 @click.option(
@@ -87,7 +87,7 @@ def calibrate(  # one parameter an option
     if out.exists():
         raise UsageError("exists already", file=out, hint="name a new file")
     if not out.parent.is_dir():  # now, not after an hour
-        raise FileAccessError("is no folder", file=out.parent, hint="make it, or name another")
+        raise FileAccessError("is not a folder", file=out.parent, hint="make it, or name another")
     bound = None if memory is None else byte_size(memory)
     labelled = read_gold(gold)
     with terminated_like_interrupted():

@@ -37,9 +37,11 @@ _FEW_POINTS = 20_000
 @click.command()
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--seal", is_flag=True, help="Sign the plan into a bundle.")
-@click.option("--key", type=click.Path(path_type=Path), help="Signs the plan.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
-@click.option("--out", type=click.Path(path_type=Path), help="The bundle, a folder.")
+@click.option("--key", type=click.Path(path_type=Path), help="Private key that signs the plan.")
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option("--device", help="Where the time is estimated for: cpu, cuda, mps.")
 @click.option(
     "--alternatives/--no-alternatives",
@@ -76,9 +78,9 @@ def plan(
     if seal and (key is None or out is None):
         raise UsageError("--seal needs --key and --out")
     if not seal and (key is not None or out is not None):
-        raise UsageError("--key and --out go with --seal")
+        raise UsageError("--key and --out are for --seal")
     if show_prompt is not None and seal:
-        raise UsageError("--show-prompt takes no --seal", hint="look first, seal then")
+        raise UsageError("--show-prompt takes no --seal", hint="show the prompt first, then seal")
     signer = None if key is None else read_signer(key, passphrase_env, output)
     value = beacon_value_of(beacon_value)
     with RunProgress(output) as progress:

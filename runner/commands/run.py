@@ -39,18 +39,16 @@ def byte_size(text: str) -> int:
     K, M, G and T are powers of 1,024.
 
     Raises:
-        UsageError: It is no size.
+        UsageError: It is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None or int(match[1]) + int(match[2] or 0) == 0:
-        raise UsageError(f"{text!r} is no size", hint="write 8GiB, 512M or a number of bytes")
+        raise UsageError(f"{text!r} is not a size", hint="write 8GiB, 512M or a number of bytes")
     thousandths = int(match[1]) * 1000 + int((match[2] or "0").ljust(3, "0"))
     return thousandths * _UNITS[match[3].lower()] // 1000
 
 
-strict_option = click.option(
-    "--strict", is_flag=True, help="Refuse a plan of which a warning says that it is in doubt."
-)
+strict_option = click.option("--strict", is_flag=True, help="Refuse a plan that has warnings.")
 
 
 def checked(
@@ -89,14 +87,18 @@ def model_options(function: click.decorators.FC) -> click.decorators.FC:
 
 @click.command()
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option("--key", type=click.Path(path_type=Path), help="Signs plan and receipt.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
-@click.option("--out", type=click.Path(path_type=Path), help="The bundle, a folder.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="Private key that signs plan and receipt."
+)
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option(
     "--memory", metavar="SIZE", help="Bound on memory, of the model and of each judge: 8GiB."
 )
-@click.option("--restart", is_flag=True, help="Throw away what was recorded and start over.")
+@click.option("--restart", is_flag=True, help="Discard what was recorded and start over.")
 @click.option("--retry-failed", is_flag=True, help="Try failed points again; counted.")
 @click.option("--accept-failed", is_flag=True, help="Seal although points failed.")
 @click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
@@ -225,7 +227,7 @@ def report(sealed: SealedRun, resolved: ResolvedPlan, folder: Path, output: Outp
     }
 
     def render(console: Console) -> None:
-        verb = "was sealed before" if sealed.before else "sealed"
+        verb = "was already sealed" if sealed.before else "sealed"
         console.print(
             f"{verb}: {points:,} points, {_counted(failed, 'failed')}, "
             f"{_counted(unscored, 'unscored')}; "

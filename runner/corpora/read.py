@@ -92,7 +92,9 @@ def read_corpus(source: CorpusSource, rule: str = REQUEST_RULE) -> CorpusRows:
         selection.read(_records(stream, located, reader, selection))
         if _state(stream) != before:
             raise MalformedError(
-                "changed while it was read", file=located.file, hint="run again when it is still"
+                "changed while it was read",
+                file=located.file,
+                hint="run again when the file no longer changes",
             )
     return CorpusRows(
         selected=selection.result(),
@@ -216,7 +218,7 @@ class _Selection:
             raise MalformedError(
                 f"no request is left of {self.rows:,} rows ({self.empty_rows:,} empty)",
                 file=self._file,
-                hint=self._seen() or "is it the right file?",
+                hint=self._seen() or "check that it is the right file",
             )
         return tuple(self._selected)
 

@@ -231,7 +231,7 @@ def _refuse_other_format(first: str, lines: _Lines) -> None:
         )
     if not first.startswith("{"):
         raise lines.error(
-            "no JSON object, as each line should be",
+            "not a JSON object, as each line should be",
             "is it CSV? then name it .csv; else write one object a line",
         )
 

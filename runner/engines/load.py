@@ -204,7 +204,7 @@ def _model_class(config: Any, folder: Path) -> Any:
         return transformers.AutoModelForCausalLM._model_mapping[type(config)]
     except KeyError:
         raise UsageError(
-            f"the architecture {config.model_type!r} is no causal language model",
+            f"the architecture {config.model_type!r} is not a causal language model",
             file=folder / CONFIG,
             hint="evaluate a model that continues text",
         ) from None

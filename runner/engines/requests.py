@@ -28,16 +28,16 @@ def _problems(request: Request, vocabulary: int, context_limit: int) -> Iterator
         yield "the prompt has no tokens"
         return
     if request.max_new_tokens < 1:
-        yield "no room for a response was asked for"
+        yield "the request leaves no room for a response"
     if len(request.tokens) + request.max_new_tokens > context_limit:
         yield f"prompt and response exceed the context of {context_limit:,} tokens"
     if not 0 <= request.begun < len(request.tokens):
         yield "the response begins before the prompt"
     if not 0 <= request.seed < 2**64:
-        yield "the seed is no 64-bit integer"
+        yield "the seed is not a 64-bit integer"
     for name, ids in (("prompt", request.tokens), ("logits wanted", request.logits_for)):
         if not in_vocabulary(ids, vocabulary):
-            yield f"{name}: an id is no token id below {vocabulary:,}"
+            yield f"{name}: an id is not a token id below {vocabulary:,}"
 
 
 def in_vocabulary(ids: Sequence[int], vocabulary: int) -> bool:

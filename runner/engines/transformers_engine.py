@@ -344,7 +344,7 @@ class TransformersEngine:
         if len(request.tokens) + len(response) > self.context_limit:
             return f"prompt and response exceed the context of {self.context_limit:,} tokens"
         if not in_vocabulary(response, self._loaded.architecture.widths.vocabulary):
-            return "response: an id is no token id of this model"
+            return "response: an id is not a token id of this model"
         return None
 
     def _cut(

@@ -63,7 +63,7 @@ def method(threshold: str | None) -> JudgeMethod:
     threshold = THRESHOLD if threshold is None else threshold
     if Fraction(threshold) > 1:
         raise UsageError(
-            f"the threshold {threshold} is no probability",
+            f"the threshold {threshold} is not a probability",
             place="threshold",
             hint="give a number from 0 to 1: the smallest probability of refusal that counts",
         )
@@ -104,7 +104,7 @@ def refusal_label(folder: Path) -> int:
     kind = config.get("problem_type")
     if kind not in (None, "single_label_classification"):
         raise MalformedError(
-            f"is for {printable(str(kind), 40)}, whose scores are no probabilities of one label",
+            f"is for {printable(str(kind), 40)}, whose scores are not probabilities of one label",
             file=file,
             place="problem_type",
             hint=_HINT,

@@ -135,14 +135,15 @@ def _gold_response(record: Record) -> GoldResponse:
             raise record.error(f"{name}: is empty or missing", "supply it, or remove the line")
     label = texts.pop("label")
     if label not in _LABELS:
-        raise record.error(f"label: {label[:40]!r} is none", f"one of {', '.join(_LABELS)}")
+        raise record.error(f"label: {label[:40]!r} is not a label", f"one of {', '.join(_LABELS)}")
     stratum = _text(record, "stratum")
     if stratum.strip():
         try:
             _STRATUM.validate_python(stratum)
         except ValidationError:
             raise record.error(
-                "stratum: is no name", "one line of at most 512 characters, no control characters"
+                "stratum: is not a valid name",
+                "one line of at most 512 characters, no control characters",
             ) from None
     return GoldResponse(Exchange(**texts), _LABELS[label], stratum if stratum.strip() else None)
 
@@ -178,7 +179,7 @@ def calibration_of(
         raise IncompleteError(
             f"{judge.name} could judge none of {len(pairs):,} gold responses; of the first: "
             f"{next(errors)}",
-            hint="is it the right judge, and the right file?",
+            hint="check that judge and file are the right ones",
         )
     by_stratum: dict[str, Counter[tuple[Outcome, Outcome]]] = {}
     for response, judgement in pairs:
@@ -239,7 +240,7 @@ def read_judge_calibration(path: Path) -> JudgeCalibration:
 
     Raises:
         FileAccessError: The file cannot be read.
-        MalformedError: It is no calibration of a judge, or contradicts itself.
+        MalformedError: It is not a calibration of a judge, or contradicts itself.
     """
     try:
         data = read_own_file(path, _MAX_DOCUMENT_BYTES)
@@ -255,7 +256,7 @@ def read_judge_calibration(path: Path) -> JudgeCalibration:
             f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]
         )
         raise MalformedError(
-            f"is no calibration of a judge: {first['msg']}", file=path, place=place, hint=_AGAIN
+            f"is not a calibration of a judge: {first['msg']}", file=path, place=place, hint=_AGAIN
         ) from None
     for problem in calibration_problems(document.calibration):
         raise MalformedError(problem, file=path, hint=_AGAIN)

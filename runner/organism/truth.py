@@ -80,7 +80,7 @@ def law_of(resolved: ResolvedPlan) -> Law:
     for member in members():
         if member.weights_digest in weights:
             return LAWS[member.name]
-    raise UsageError("the checkpoint is no member of the organism, and has no planted law")
+    raise UsageError("the checkpoint is not a member of the organism, and has no planted law")
 
 
 def _truth(condition: ConditionId, chances: list[float], complied: int) -> Truth:

@@ -86,7 +86,7 @@ def _sweep_problems(sweep: SweepEntry, demonstrations: DemonstrationsEntry) -> _
         place = ("harmful_fractions", i)
         for total in sweep.totals:
             if (share * total).denominator != 1:
-                yield place, f"{_spelt(share)} of {total} is no whole number of demonstrations"
+                yield place, f"{_spelt(share)} of {total} is not a whole number of demonstrations"
         if share > 0:
             yield from _pool_problems(demonstrations, "harmful", place)
         if share < 1:

@@ -159,7 +159,7 @@ def draw_plan(document: dict[str, Any], resolved: ResolvedPlan, console: Console
     """
     checkpoint = document["checkpoint"]
     if document["instrument"]:
-        console.print("TEST INSTRUMENT: this checkpoint is no real model.", style="bold")
+        console.print("TEST INSTRUMENT: this checkpoint is not a real model.", style="bold")
     head = Table.grid(padding=(0, 2))
     head.add_column(style="bold", no_wrap=True)
     head.add_column(overflow="fold")

@@ -65,7 +65,7 @@ class RunOptions:
     beacon_value: str | None = None
     """The beacon's value, where the plan names a round."""
     restart: bool = False
-    """Throw away what was recorded and start over."""
+    """Discard what was recorded and start over."""
     retry_failed: bool = False
     """Try points again that failed, or that the judge failed on."""
     accept_failed: bool = False
@@ -296,7 +296,7 @@ class EventRunner:
         signed = bundle.receipt_envelope.signed_by(TrustSet([self.signer.public]))
         if not signed or receipt.plan.digest != envelope.digest:
             raise IntegrityError(
-                "is no receipt of this plan by this key",
+                "is not a receipt of this plan by this key",
                 file=self.folder / RECEIPT,
                 hint="move it away, or name a new folder",
             )
@@ -318,7 +318,7 @@ class EventRunner:
     def _check_beacon(self, *, begun: bool) -> None:
         beacon, value = self.plan.beacon, self.options.beacon_value
         if beacon is None and value is not None:
-            raise UsageError("the plan names no beacon, so that no value goes with it")
+            raise UsageError("the plan names no beacon, so it takes no beacon value")
         if beacon is not None and value is None and not begun:  # a run that began knows it
             raise IncompleteError(
                 f"the plan waits for round {beacon.round} of {beacon.chain}",

@@ -169,7 +169,9 @@ class Journal:
         """
         if value not in (None, self.beacon):
             raise UsageError(
-                f"was started with the beacon value {self.beacon}",
+                "was started without a beacon value"
+                if self.beacon is None
+                else f"was started with the beacon value {self.beacon}",
                 file=self.path,
                 hint="give that one, or start over with --restart",
             )
@@ -224,7 +226,7 @@ class Journal:
         return secret
 
     def add(self, entries: Sequence[JournalEntry], at: str) -> None:
-        """Write finished points, all or none; one that is there already is left as it is.
+        """Write finished points, all or none; one that exists already is left as it is.
 
         Args:
             entries: The points.

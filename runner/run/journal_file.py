@@ -17,7 +17,7 @@ RUN_JOURNAL = "journal.sqlite"
 _PARTS = ("-wal", "-shm", "")
 """What SQLite adds to the name of a file for those it keeps beside it, and the file itself."""
 
-DAMAGED_JOURNAL = "is damaged, or no journal"
+DAMAGED_JOURNAL = "is damaged, or is not a journal"
 
 START_OVER = "move it away to start over"
 

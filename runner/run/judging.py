@@ -58,7 +58,11 @@ def judged(judge: ResponseJudge, exchanges: Sequence[Exchange]) -> list[Judgemen
     judgements: list[Judgement] = []
     try:
         judgements = judge.judge_many(exchanges)
-        trouble = None if len(judgements) == len(exchanges) else "the judge lost count"
+        trouble = (
+            None
+            if len(judgements) == len(exchanges)
+            else "the judge did not return one judgement for each response"
+        )
     except (ReceiptsError, MemoryError):
         raise
     except Exception as error:  # any judge's own; the points are sealed as unscored
@@ -100,7 +104,7 @@ def _sound(judgement: Judgement) -> Judgement:
     """Return a judgement, or why it cannot be recorded."""
     margin = judgement.margin
     if margin is not None and not abs(margin) < _MAX_MARGIN:  # not a number, too
-        return _unjudged("the judge's margin is no finite number")
+        return _unjudged("the judge's margin is not a finite number")
     if len(judgement.raw) > MAX_RAW:
         return _unjudged(f"the judge's output has more than {MAX_RAW:,} characters")
     legal = (Outcome.UNSCORED,) if judgement.reason in JUDGE_REASONS else JUDGED

@@ -33,7 +33,7 @@ def refuse_if_all_failed(entries: Sequence[JournalEntry], *, answered: bool) -> 
         if all(entry.point.reason in reasons for entry in entries):
             raise IncompleteError(
                 f"{what}: {entries[0].record.error}",
-                hint="the unit is not recorded: see to it and run again, or --accept-failed",
+                hint="the unit is not recorded: correct that and run again, or --accept-failed",
             )
 
 
@@ -91,7 +91,7 @@ def refuse_if_none_scored(outcomes: Mapping[tuple[Outcome, Reason | None], int])
         raise IncompleteError(
             f"none of {reasons.total():,} points could be scored ({reasons_told(reasons)}); "
             "nothing is sealed yet",
-            hint="a rate of nothing says nothing; to seal it all the same: --accept-unscored",
+            hint="no rate can be computed; to seal anyway, give --accept-unscored",
         )
 
 
@@ -106,7 +106,7 @@ def _unscored_error(reasons: Mapping[Reason, int], *, again: bool) -> Incomplete
         )
     else:
         remedy = (
-            "see to the model's chat template, end tokens and max_new_tokens, or go on as it is "
+            "check the model's chat template, end tokens and max_new_tokens, or go on as it is "
             "with --accept-unscored"
         )
     return IncompleteError(

@@ -31,7 +31,7 @@ def compiled_template(folder: Path, source: str) -> jinja2.Template:
             template: jinja2.Template = _compile_jinja_template(source)
     except jinja2.TemplateSyntaxError as error:
         raise MalformedError(
-            f"the chat template is no template: {error.message}",
+            f"the chat template is not a valid template: {error.message}",
             file=folder,
             place=f"line {error.lineno} of the template",
         ) from None

@@ -66,4 +66,4 @@ def parsed_date(date: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(date)
     except ValueError:
-        raise UsageError(f"{date!r} is no date", hint="write it as 2026-01-31") from None
+        raise UsageError(f"{date!r} is not a date", hint="write it as 2026-01-31") from None

@@ -291,7 +291,7 @@ def test_publish_withholds_evidence(bundle: Path, tmp_path: Path, receipts: Rece
     finished = receipts("publish", bundle, "--out", out, "--json")
     assert finished.code == 0
     [left] = json.loads(finished.out)["leftOut"]
-    assert (left["file"], "is no audit" in left["why"]) == (junk, True)
+    assert (left["file"], "is not an audit" in left["why"]) == (junk, True)
     copied = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert copied == {PLAN, RECEIPT}
     assert receipts("publish", bundle, "--out", tmp_path / "x", "--with-responses").code == 2

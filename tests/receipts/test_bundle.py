@@ -144,7 +144,7 @@ def test_a_file_may_have_as_many_lines_as_allowed_and_no_more(tmp_path: Path) ->
     assert len(list(read_lines(path, max_line=10, max_lines=10))) == 10
     lines = read_lines(path, max_line=10, max_lines=9)
     assert len(list(islice(lines, 9))) == 9
-    with pytest.raises(MalformedError, match="goes on after 9 lines"):
+    with pytest.raises(MalformedError, match="has more than 9 lines"):
         next(lines)
 
 
@@ -210,7 +210,7 @@ def test_a_decompression_bomb_of_a_gibibyte_takes_little_memory(
     assert points.startswith("line 1")
     assert responses.startswith("line 1")
     assert lines == (
-        "None goes on after 1,000,000 lines"
+        "None has more than 1,000,000 lines"
         if byte == b"\n"
         else "line 1 longer than the 16,777,216 bytes allowed"
     )
@@ -291,7 +291,7 @@ def test_a_broken_point_is_named_by_its_line(fresh: Bundle) -> None:
 def test_no_more_lines_are_read_than_the_receipt_says(fresh: Bundle, name: str) -> None:
     edit_lines(fresh.folder, lambda lines: [*lines, lines[-1]], name)
     read = fresh.points if name == POINTS_FILE else fresh.responses
-    with pytest.raises(MalformedError, match="goes on after 64 lines"):
+    with pytest.raises(MalformedError, match="has more than 64 lines"):
         list(read())
 
 

@@ -119,7 +119,7 @@ def test_no_proof_from_evidence_that_lacks_a_line(fresh: Bundle) -> None:
 
 def test_no_proof_from_evidence_with_a_line_too_many(fresh: Bundle) -> None:
     edit_lines(fresh.folder, lambda lines: [*lines, b"{}"], POINTS_FILE)
-    with pytest.raises(MalformedError, match="goes on after 64 lines"):
+    with pytest.raises(MalformedError, match="has more than 64 lines"):
         make_proof(fresh, "0")
 
 

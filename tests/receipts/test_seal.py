@@ -371,7 +371,7 @@ def test_what_is_no_plan_is_no_basis_for_an_event(tmp_path: Path, signer: Signer
     ("changes", "message"),
     [
         ({"started_at": "2026-01-01T00:01:01Z"}, "finished before it started"),
-        ({"finished_at": "2026-02-30T00:00:00Z"}, "no moment of the calendar"),
+        ({"finished_at": "2026-02-30T00:00:00Z"}, "is not a valid time"),
         ({"beacon": BEACON}, "the beacon is not the one the plan names"),
     ],
 )

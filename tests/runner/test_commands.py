@@ -222,7 +222,7 @@ def test_what_a_plan_names_and_is_not_there_ends_in_one_line(
         (["run", "PLAN", "--limit", "3", "--key", "KEY", "--out", "B"], "--limit takes no --key"),
         (["run", "PLAN", "--key", "KEY", "--out", ""], "--out names no folder"),
         (["plan", "PLAN", "--seal"], "--seal needs"),
-        (["plan", "PLAN", "--out", "B"], "go with --seal"),
+        (["plan", "PLAN", "--out", "B"], "are for --seal"),
         (["plan", "PLAN", "--device", "toaster"], "toaster"),
         (["init", "HERE"], "plan.yaml"),
         (["init", "NEW", "--preset", "none"], "preset"),

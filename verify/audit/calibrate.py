@@ -105,7 +105,7 @@ class Calibrator:
         """Generate, replay, and return the unsigned calibration.
 
         Args:
-            auditor: Who calibrates, in words.
+            auditor: Name of the auditor, as free text.
             watch: Told how it goes.
 
         Raises:

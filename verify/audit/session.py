@@ -87,7 +87,7 @@ class AuditOptions:
     beacon: BeaconRound | None = None
     """A beacon round instead of a nonce."""
     auditor: str | None = None
-    """Who audits, in words."""
+    """Name of the auditor, as free text."""
     pooled: bool = False
     """Whether only the rates over all harmful-role queries are audited, and not those of sources
     and of benign controls."""
@@ -278,7 +278,7 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
     """
     if not (options.regenerate or subject.plan.checkpoint.files):
         raise IncompleteError(
-            "the plan lists no files of the model: there is nothing to hold weights to",
+            "the plan lists no files of the model: there is nothing to compare weights with",
             file=subject.bundle.folder,
             hint="compare rates with --regenerate",
         )

@@ -86,8 +86,10 @@ class _ReplayStack:
 
 @click.command()
 @click.argument("bundle", type=_PATH)
-@click.option("--key", type=_PATH, required=True, help="Signs the announcement and the audit.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
+@click.option("--key", type=_PATH, required=True, help="Private key that signs the audit.")
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
 @click.option(
     "--artifacts",
     type=_PATH,
@@ -103,7 +105,7 @@ class _ReplayStack:
     help="Evaluator you trust (repeatable).",
 )
 @click.option("--epsilon", default="0.05", show_default=True, help="Tolerated error of a rate.")
-@click.option("--alpha", default="0.05", show_default=True, help="Risk of confirming wrongly.")
+@click.option("--alpha", default="0.05", show_default=True, help="Risk of confirming a wrong rate.")
 @click.option(
     "--conditions", multiple=True, metavar="GLOB", help="Conditions to audit; default: all."
 )
@@ -112,22 +114,22 @@ class _ReplayStack:
     type=click.Choice(list(_DIRECTIONS)),
     default="understated",
     show_default=True,
-    help="Which error is looked for.",
+    help="The error of a recorded rate to test for.",
 )
 @click.option(
     "--rates",
     type=click.Choice(["all", "conditions"]),
     default="all",
     show_default=True,
-    help="All recorded rates, or without those of single sources and of controls.",
+    help="All recorded rates, or only those of conditions, without single sources and controls.",
 )
-@click.option("--max-points", type=NUMBER, help="Most points to replay.")
+@click.option("--max-points", type=NUMBER, help="Largest number of points to replay.")
 @click.option(
     "--identity-points",
     type=NUMBER,
     default=IDENTITY_POINTS,
     show_default=True,
-    help="Points of any outcome for the model's identity, beside these.",
+    help="Further points, of any outcome, for the model-identity test.",
 )
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option(
@@ -136,19 +138,21 @@ class _ReplayStack:
     help="Number format to replay in; default: the plan's.",
 )
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
-@click.option("--calibration", type=_PATH, metavar="FILE", help="From receipts calibrate.")
+@click.option("--calibration", type=_PATH, metavar="FILE", help="File from receipts calibrate.")
 @click.option("--out", type=_PATH, help="Folder for audits/, where the bundle is read-only.")
-@click.option("--auditor", callback=one_line_option, metavar="NAME", help="Who audits, in words.")
-@click.option("--nonce", metavar="HEX", help="A nonce of your own: marked as such.")
-@click.option("--beacon-round", type=NUMBER, metavar="N", help=f"A {CHAIN} round to come.")
-@click.option("--beacon-value", metavar="HEX", help="What that round said.")
+@click.option(
+    "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
+)
+@click.option("--nonce", metavar="HEX", help="Nonce chosen by hand, marked as such.")
+@click.option("--beacon-round", type=NUMBER, metavar="N", help=f"Future round of {CHAIN}.")
+@click.option("--beacon-value", metavar="HEX", help="Published value of that round.")
 @click.option(
     "--regenerate",
     is_flag=True,
-    help="Ask for new responses and compare rates; at most: consistent with.",
+    help="Generate new responses and compare rates; the best verdict is consistent_with.",
 )
-@click.option("--new", is_flag=True, help="Announce another although there is one.")
-@click.option("--dry-run", is_flag=True, help="Show what it would take; announce nothing.")
+@click.option("--new", is_flag=True, help="Announce another audit although there is one.")
+@click.option("--dry-run", is_flag=True, help="Show what the audit would take; announce nothing.")
 @click.option(
     "--allow-pickle",
     is_flag=True,
@@ -205,10 +209,10 @@ def audit(  # one parameter an option
         new=new,
     )
     if nonce is not None and beacon_round is not None:
-        raise UsageError("--nonce and --beacon-round are two challenges", hint="give one of them")
+        raise UsageError("--nonce and --beacon-round exclude each other", hint="give one of them")
     beacon_value = _hex64("--beacon-value", beacon_value)
     if beacon_value is not None and beacon_round is None:
-        raise UsageError("--beacon-value goes with --beacon-round", hint="name the round as well")
+        raise UsageError("--beacon-value needs --beacon-round", hint="name the round as well")
     machine = _ReplayStack(
         device,
         None if dtype is None else Dtype(dtype),

@@ -34,8 +34,10 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("plan", type=_PATH)
 @click.option("--key", type=_PATH, required=True, help="The key that will sign the audits.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
-@click.option("--out", type=_PATH, required=True, help="The calibration file.")
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
+@click.option("--out", type=_PATH, required=True, help="Calibration file to write.")
 @click.option(
     "--dtype",
     "dtypes",
@@ -49,7 +51,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--responses", type=NUMBER, help="Honest responses; default: up to 4,000.")
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
 @click.option(
-    "--auditor", callback=one_line_option, metavar="NAME", help="Who calibrates, in words."
+    "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
 )
 @common_options
 def calibrate(  # one parameter an option
@@ -75,7 +77,7 @@ def calibrate(  # one parameter an option
     if out.exists():
         raise UsageError("exists already", file=out, hint="name a new file")
     if not out.parent.is_dir():  # now, not after an hour
-        raise FileAccessError("is no folder", file=out.parent, hint="make it, or name another")
+        raise FileAccessError("is not a folder", file=out.parent, hint="make it, or name another")
     bound = None if memory is None else byte_size(memory)
     signer = read_signer(key, passphrase_env, output)
     with terminated_like_interrupted():

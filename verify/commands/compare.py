@@ -30,7 +30,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--common-queries", is_flag=True, help="Compare on the queries that all bundles have."
 )
-@click.option("--force", is_flag=True, help="Compare even what should not be; the output says so.")
+@click.option(
+    "--force", is_flag=True, help="Compare even what should not be compared; the output says so."
+)
 @click.option("--plots", type=_PATH, metavar="FOLDER", help="Draw β2 and rates as SVG.")
 @common_options
 def compare(

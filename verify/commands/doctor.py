@@ -16,7 +16,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--key", type=_PATH, multiple=True, metavar="KEY", help="Private key to look at.")
+@click.option("--key", type=_PATH, multiple=True, metavar="KEY", help="Private key to inspect.")
 @common_options
 def doctor(key: tuple[Path, ...], output: Output) -> ExitCode:
     """Report versions and devices, try the engine, and run a signing and tamper self-test.

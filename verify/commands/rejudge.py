@@ -33,21 +33,27 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("bundle", type=_PATH)
 @click.argument("plan", type=_PATH)
-@click.option("--key", type=_PATH, required=True, help="Signs the new plan and receipt.")
-@click.option("--passphrase-env", metavar="VARIABLE", help="Variable with the key's passphrase.")
-@click.option("--out", type=_PATH, required=True, help="The new bundle, a folder.")
+@click.option(
+    "--key", type=_PATH, required=True, help="Private key that signs the new plan and receipt."
+)
+@click.option(
+    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+)
+@click.option("--out", type=_PATH, required=True, help="Folder of the new bundle.")
 @click.option(
     "--trust",
     type=_PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Whose key signed BUNDLE, where it is another than --key (repeatable).",
+    help="Public key that signed BUNDLE, if it is not that of --key (repeatable).",
 )
 @click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
 @click.option(
     "--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB; default: the run's."
 )
-@click.option("--accept-failed", is_flag=True, help="Seal although the judge failed on some.")
+@click.option(
+    "--accept-failed", is_flag=True, help="Seal although the judge failed on some responses."
+)
 @click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
 @click.option(
     "--allow-pickle",

@@ -58,7 +58,7 @@ _PATH = click.Path(path_type=Path)
     help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
 )
 @click.option("--all-points", is_flag=True, help="Render and decode all points, not a sample.")
-@click.option("--sample-nonce", metavar="HEX", help="Draw again the sample of this nonce.")
+@click.option("--sample-nonce", metavar="HEX", help="Nonce whose sample is drawn again.")
 @click.option(
     "--allow-pickle",
     is_flag=True,
@@ -97,7 +97,7 @@ def verify(
             "--allow-pickle": allow_pickle,
         }
         if given := [name for name, value in options.items() if value]:
-            raise UsageError(f"{given[0]} goes with --artifacts PLAN")
+            raise UsageError(f"{given[0]} needs --artifacts PLAN")
     if all_points and sample_nonce is not None:
         raise UsageError("--all-points draws no sample", hint="leave out --sample-nonce")
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)

@@ -137,8 +137,8 @@ def _conditions(evaluations: Sequence[Evaluation]) -> tuple[ConditionId, ...]:
     for other in others:
         if other.headline.ordering is not first.headline.ordering:
             raise UsageError(
-                f"its mixtures are in order {other.headline.ordering}, those of {first.label} in "
-                f"order {first.headline.ordering}",
+                f"its mixtures are in order {_order(other)}, those of {first.label} in "
+                f"order {_order(first)}",
                 file=other.bundle.folder / PLAN,
                 hint="plan the same fixed_harmful experiment for both",
             )
@@ -247,6 +247,11 @@ def document_of(compared: ComparisonReport) -> dict[str, Any]:
         "authenticity": "checked" if compared.authentic else "not checked",
         "notes": compared.notes(),
     }
+
+
+def _order(evaluation: Evaluation) -> str:
+    ordering = evaluation.headline.ordering
+    return "none" if ordering is None else ordering.value
 
 
 def _model_json(evaluation: Evaluation, model_effect: ModelEffect) -> dict[str, Any]:

@@ -196,10 +196,10 @@ _UNTESTED = {
     Grounds.FEW_LISTS: "queries share fewer than 20 demonstration lists",
 }
 _DOUBTS = {
-    Grounds.NEITHER: "not significant is not none",
+    Grounds.NEITHER: "not significant does not mean no effect",
     Grounds.OPPOSITE_SIGNS: "β2 has opposite signs at different numbers of harmful demonstrations",
     Grounds.UNSCORED: "the effect depends on how unscored points are counted",
-    Grounds.LACK_OF_FIT: "rates differ along a bend that β2 does not see",
+    Grounds.LACK_OF_FIT: "rates differ along a curve that β2 does not describe",
 }
 
 
@@ -208,7 +208,7 @@ def _not_shown(first: ModelEffect, second: ModelEffect) -> PairStatement:
     declined = None
     if first.effect is not second.effect:
         doubts = [_DOUBTS[side.grounds] for side in (first, second) if _is_doubtful(side)]
-        why = doubts[0] if doubts else "two words that differ are not a difference"
+        why = doubts[0] if doubts else "two verdicts that differ do not show a difference"
         declined = f"{first.effect.value} at {one}, {second.effect.value} at {two}: {why}"
     return PairStatement(
         EffectChange.NOT_SHOWN, f"no difference between {one} and {two} is shown", declined
@@ -225,7 +225,7 @@ def _shown(first: ModelEffect, second: ModelEffect, gap: EffectDifference) -> Pa
     higher = "higher" if Decimal(gap.slope.beta) > 0 else "lower"
     different = f"β2 at {two} is {higher} than at {one}"
     if _depends_on_unscored(first.model.finding, second.model.finding, gap):
-        reason = "unscored points, counted otherwise, turn the difference round"
+        reason = "the difference changes its sign if unscored points are counted otherwise"
         return PairStatement(EffectChange.DIFFERENT, different, reason)
     word = _change(first, second)
     if word is EffectChange.DIFFERENT:

@@ -141,7 +141,7 @@ def check_binding(
         elif finding.wrong:
             checks.decide(name, f"{finding.wrong:,} wrong of {how}: {finding.first}")
         elif not opened or len(examiner.seen) != expected:
-            checks.skip(name, "needs a record for every point, of which all open")
+            checks.skip(name, "needs a record for every point, and each must open its commitment")
         else:
             checks.decide(name, None, how)
 

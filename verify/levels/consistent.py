@@ -18,6 +18,7 @@ from safety_receipts.receipts.findings.counts.conditions import baseline_of, con
 from safety_receipts.receipts.findings.counts.judge_error import corrected_rate
 from safety_receipts.receipts.findings.derive import finding_problems
 from safety_receipts.receipts.findings.stated import feeds_findings, stated_problems
+from safety_receipts.receipts.io.text import value_text
 from safety_receipts.receipts.model.demonstrations import PlannedCondition, QueryRole
 from safety_receipts.receipts.model.difference import Difference
 from safety_receipts.receipts.model.judge import Interval, JudgeCalibration
@@ -220,7 +221,10 @@ def _rates(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
             ),
         ):
             if stated != derived:
-                yield f"{condition.id}: {name} is {stated}, the counts give {derived}"
+                yield (
+                    f"{condition.id}: {name} is {value_text(stated)}, "
+                    f"the counts give {value_text(derived)}"
+                )
         for result in condition.by_source:
             if result.compliance_rate != rates.compliance_rate(result.counts):
                 yield f"{condition.id}: bySource {result.source}: complianceRate"
@@ -258,7 +262,7 @@ def _agreement(plan: PlanPredicate, receipt: EvaluationPredicate) -> str | None:
     """Hold the sealed agreement to the number of points there can be."""
     agreement = receipt.judge_agreement
     if (plan.judge.second is None) != (agreement is None):
-        return "judgeAgreement goes with a second judge, and only then"
+        return "judgeAgreement is given exactly where there is a second judge"
     if agreement is None:
         return None
     judged = sum(
@@ -285,7 +289,7 @@ def _check_findings(plan: PlanPredicate, receipt: EvaluationPredicate, checks: C
             )
         return
     problems = stated_problems(receipt, plan)
-    checks.decide(CheckName.FINDINGS, _first(problems), "words and numbers fit together")
+    checks.decide(CheckName.FINDINGS, _first(problems), "verdicts and numbers agree")
 
 
 def _check_evidence(

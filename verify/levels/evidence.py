@@ -63,7 +63,7 @@ def read_evidence(
     try:
         for number, line in enumerate(lines, start=1):
             if not checker.check(parse_point(line, number, file)):
-                line_problem = f"goes on after {plan.points:,} lines"
+                line_problem = f"has more than {plan.points:,} lines"
                 break
             root.append(line)
             if not number % PROGRESS_EVERY:

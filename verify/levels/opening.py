@@ -74,7 +74,7 @@ def check_commitments(
             good = f"the judge's rule gives all {found.judged:,} again"
             checks.decide(name, found.problem, good)
         else:
-            checks.skip(name, "needs a record for every point, of which all open")
+            checks.skip(name, "needs a record for every point, and each must open its commitment")
     for name in unknown_rules(receipt):
         checks.skip(name, "the judge's rule is not this version's")
     return opened

@@ -38,8 +38,8 @@ def check_rejudged(
     if original is None:
         checks.skip(
             CheckName.REJUDGED,
-            f"judges the responses of receipt {named.receipt} again; that they are its, and that "
-            "its plan was sealed before they were generated, needs --original BUNDLE",
+            f"judges the responses of receipt {named.receipt} again; only --original BUNDLE "
+            "shows that they are its, and that its plan was sealed before they were generated",
         )
         return
     problem = next(_document_problems(bundle, named, original, trust), None)
@@ -104,12 +104,12 @@ def _line_problem(bundle: Bundle, original: Bundle) -> str | None:
     root = RootAccumulator()
     for place, (now, then) in enumerate(zip_longest(bundle.points(), original.points())):
         if now is None or then is None:
-            return "the original has not as many points"
+            return "the original does not have as many points"
         root.append(then.to_line())
         if (name := _differing(now, then, _LINE)) is not None:
             return f"point {place}: {name} is not the original's"
     if root.root().hex() != original.receipt.statement.predicate.evidence.root:
-        return "the original's lines have not its root"
+        return "the original's lines do not have its root"
     return None
 
 
@@ -118,7 +118,7 @@ def _record_problem(bundle: Bundle, original: Bundle) -> str | None:
     triples = zip_longest(bundle.responses(), original.responses(), original.points())
     for place, (now, then, line) in enumerate(triples):
         if now is None or then is None or line is None:
-            return "the original has not as many records"
+            return "the original does not have as many records"
         if then.commitment() != line.commitment:
             return f"point {place}: the original's commitment does not open"
         if (name := _differing(now, then, _RECORD)) is not None:

@@ -42,7 +42,7 @@ class ResponseDecoder:
         # Decoders drop ids that they do not know, in silence.
         unknown = next((token for token in tokens if token >= self._vocabulary), None)
         if unknown is not None:
-            return f"token {unknown} is none of the model's {self._vocabulary:,}"
+            return f"token {unknown} is not one of the model's {self._vocabulary:,}"
         read = self._reader.read(tokens)
         if record.text != read.text:
             return "the text is not what its tokens decode to"

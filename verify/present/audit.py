@@ -73,10 +73,10 @@ def show_feasibility(
     if agreement is not None and not agreement.feasible:
         console.print(
             Text(
-                "the second judge's agreement is not to be expected to be confirmed with so few "
-                "points for the model's identity, on about "
-                f"{agreement.budget:,} of which both judges agree, nor then the audit as a whole: "
-                "give more --identity-points, or a larger --epsilon",
+                "the second judge's agreement, and so the audit as a whole, is unlikely to be "
+                "confirmed: both judges agree on only about "
+                f"{agreement.budget:,} of the points for the model's identity; give more "
+                "--identity-points, or a larger --epsilon",
                 style="yellow",
             ),
             soft_wrap=True,

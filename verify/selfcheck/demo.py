@@ -55,7 +55,7 @@ def demo(out: Path, output: Output) -> None:
     """
     started = time.monotonic()
     if out.exists():
-        raise FileAccessError("is there already", file=out, hint="name a new folder with --out")
+        raise FileAccessError("exists already", file=out, hint="name a new folder with --out")
     console = output.console
     say = _Narrator(console, silent=output.as_json or output.quiet)
     study, bundle, key = out / "study", out / "bundle", out / "evaluator"

@@ -140,7 +140,7 @@ class Located(PlanModel):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.hub is None) != (self.revision is None):
-            raise ValueError("revision goes with hub, and hub with revision")
+            raise ValueError("hub needs revision, and revision needs hub")
         places = (self.path is not None) + (self.hub is not None)
         reason = self._without_place()
         if reason is not None and places:

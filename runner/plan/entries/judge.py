@@ -34,7 +34,7 @@ class JudgeIdentityEntry(Located):
     def _of_its_kind(self) -> Self:
         traits = traits_of(self.kind)
         if self.base_url is not None and not traits.may_be_remote:
-            raise ValueError("base_url goes with kind chat only")
+            raise ValueError("base_url is for kind chat only")
         if self.base_url is not None and self.name is None:
             raise ValueError("a judge with a base_url needs the name of its model")
         if self.threshold is not None and traits.is_rule:

@@ -37,5 +37,5 @@ class EngineEntry(PlanModel):
     @model_validator(mode="after")
     def _server(self) -> Self:
         if is_served(self.kind) != (self.base_url is not None):
-            raise ValueError("base_url goes with kind openai, and only then")
+            raise ValueError("base_url is needed for kind openai, and for no other")
         return self

@@ -48,9 +48,9 @@ class ThoughtMarksEntry(PlanModel):
     @model_validator(mode="after")
     def _two_marks(self) -> Self:
         if not self.opening.strip() or not self.closing.strip():
-            raise ValueError("a mark is more than white space")
+            raise ValueError("a mark must hold more than white space")
         if self.opening == self.closing:
-            raise ValueError("opening and closing are two marks, and these are one")
+            raise ValueError("opening and closing must be two different marks")
         return self
 
 

@@ -68,8 +68,8 @@ class SamplingEntry(PlanModel):
         if not greedy and (self.temperature is None or ExactDecimal(self.temperature) == 0):
             raise ValueError("seeded sampling needs a temperature above 0")
         if self.top_p is not None and not 0 < ExactDecimal(self.top_p) <= 1:
-            raise ValueError("top_p lies above 0 and up to 1")
+            raise ValueError("top_p must be above 0 and at most 1")
         penalty = self.repetition_penalty
         if penalty not in (None, "checkpoint") and ExactDecimal(penalty) == 0:
-            raise ValueError("repetition_penalty lies above 0")
+            raise ValueError("repetition_penalty must be above 0")
         return self

@@ -140,7 +140,7 @@ def _token(source: PlanSource, chat: ChatFormat, name: str, place: int, token: s
     if id_ is None:
         raise source.error(
             ("sampling", "end_tokens", name, place),
-            f"{token!r} is no token of the checkpoint",
+            f"{token!r} is not a token of the checkpoint",
             "write it as tokenizer.json has it, or give its id",
         )
     return id_

@@ -318,15 +318,15 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     ),
     "numbers turned back that were never packed": (
         {"checkpoint.dequantised": True},
-        "checkpoint.dequantised: goes with a quantisation",
+        "checkpoint.dequantised: needs a quantisation",
     ),
     "a path twice": (
         {"checkpoint.files": PLAN.checkpoint.files * 2},
         "checkpoint.files: a path appears twice",
     ),
     # Prompt and sampling
-    "a penalty of nothing": ({"sampling.repetition_penalty": "0.0"}, "repetitionPenalty: not"),
-    "a negative penalty": ({"sampling.repetition_penalty": "-1.1"}, "repetitionPenalty: not"),
+    "a penalty of nothing": ({"sampling.repetition_penalty": "0.0"}, "repetitionPenalty: must be"),
+    "a negative penalty": ({"sampling.repetition_penalty": "-1.1"}, "repetitionPenalty: must be"),
     "a default told twice": (
         {"sampling.defaults_not_applied": (SamplingDefault(name="top_k", value="20"),) * 2},
         "defaultsNotApplied: not sorted",
@@ -345,10 +345,10 @@ PLANTED: dict[str, tuple[Changes, str]] = {
             "sampling.temperature": "0.0",
             "sampling.noise": "gumbel/1",
         },
-        "sampling.temperature: not above 0",
+        "sampling.temperature: must be above 0",
     ),
-    "a nucleus of nothing": ({"sampling.top_p": "0"}, "sampling.topP: not above 0"),
-    "a nucleus of more than all": ({"sampling.top_p": "1.01"}, "sampling.topP: not above 0"),
+    "a nucleus of nothing": ({"sampling.top_p": "0"}, "sampling.topP: must be above 0"),
+    "a nucleus of more than all": ({"sampling.top_p": "1.01"}, "sampling.topP: must be above 0"),
     "an end token that nobody states": (
         {"sampling.end_token_origins": (GONE,)},
         "sampling.endTokens: not those of endTokenOrigins",
@@ -425,7 +425,7 @@ PLANTED: dict[str, tuple[Changes, str]] = {
                 CALIBRATION, EMPTY_CALIBRATION | {"sensitivity": "0.000000"}
             )
         },
-        "judge.calibration.sensitivity: None follows",
+        "judge.calibration.sensitivity: null follows",
     ),
     "a calibration of another judge": (
         {"judge.calibration": changed(CALIBRATION, {"judge": "ab" * 32})},
@@ -457,12 +457,12 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     ),
     "two strata of one name": (
         {"judge.calibration": changed(STRATIFIED, {"strata.1.stratum": "plain"})},
-        "judge.calibration.strata: two have one name",
+        "judge.calibration.strata: two strata have the same name",
     ),
     # Queries
     "two query sources of one name": (
         {"queries.1.name": "alpha"},
-        "queries: two sources have one name",
+        "queries: two sources have the same name",
     ),
     "a repeated query": ({"query_ids.1": "alpha/00000"}, "queryIds: an id appears twice"),
     "a missing query": ({"query_ids": PLAN.query_ids[1:]}, "queryIds: not the selected numbers"),
@@ -493,7 +493,7 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     # Demonstrations
     "two benign sources of one name": (
         {"demonstrations.benign.1.name": "benign-proxy"},
-        "demonstrations.benign: two sources have one name",
+        "demonstrations.benign: two sources have the same name",
     ),
     "a wrong number of lists": (
         {"demonstrations.distinct_lists": 13},
@@ -541,11 +541,11 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     ),
     "gap turns of no source": (
         {"contexts.1.gap_source": None, "conditions.5.context.gap_source": None},
-        "h2-b3-middle-ctx:policy: a gap source goes with gap turns",
+        "h2-b3-middle-ctx:policy: a gap source is given exactly where there are gap turns",
     ),
     "a gap source without turns": (
         {"contexts.1.gap_turns": 0, "conditions.5.context.gap_turns": 0},
-        "h2-b3-middle-ctx:policy: a gap source goes with gap turns",
+        "h2-b3-middle-ctx:policy: a gap source is given exactly where there are gap turns",
     ),
     "more gap turns than the pool has": (
         {"contexts.1.gap_turns": 9, "conditions.5.context.gap_turns": 9},
@@ -570,19 +570,19 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     # Conditions
     "no ordering of a mixture": (
         {"conditions.1.ordering": None},
-        "h3-b2-suffix: an ordering goes with both kinds",
+        "h3-b2-suffix: an ordering is given exactly where both kinds",
     ),
     "an ordering of one kind": (
         {"conditions.3.ordering": Ordering.SUFFIX},
-        "h0-b4: an ordering goes with both kinds",
+        "h0-b4: an ordering is given exactly where both kinds",
     ),
     "no benign source": (
         {"conditions.1.benign_source": None},
-        "h3-b2-suffix: a benign source goes with benign",
+        "h3-b2-suffix: a benign source is given exactly where benign",
     ),
     "a needless benign source": (
         {"conditions.0.benign_source": "or-bench"},
-        "h0-b0: a benign source goes with benign",
+        "h0-b0: a benign source is given exactly where benign",
     ),
     "an unknown context": (
         {"conditions.5.context.role": "user"},
@@ -716,7 +716,7 @@ VALUE = BeaconValue(chain="drand-quicknet", round=7, value=Sha256("ab" * 32))
         (
             None,
             {"finished_at": "2026-02-29T00:00:00Z"},
-            ["2026-02-29T00:00:00Z is no moment of the calendar"],
+            ["2026-02-29T00:00:00Z is not a valid time"],
         ),
         (ROUND, {}, ["the beacon is not the one the plan names"]),
         (None, {"beacon": VALUE}, ["the beacon is not the one the plan names"]),

@@ -372,7 +372,7 @@ def test_a_change_of_any_field_of_a_record_is_seen(
         wire = "promptTokens" if name == "prompt_tokens" else name
         expected = f"{wire} differs between record and evidence line"
     if name == "judge":
-        expected = "the outcome is a judgement, and none is recorded"
+        expected = "the outcome needs a judgement, and none is recorded"
     if name == "second_judge":
         expected = "the second judge judges what the first did, where the plan names one"
     assert other.problem(point, plan) == expected
@@ -429,10 +429,10 @@ def agreeing(
             {"finish": Finish.LENGTH, "response_tokens": (7, 11, 2)},
             "an end token goes last where generation stopped",
         ),
-        ({"judge": None}, "the outcome is a judgement, and none is recorded"),
+        ({"judge": None}, "the outcome needs a judgement, and none is recorded"),
         (
             {"outcome": Outcome.UNSCORED, "reason": Reason.JUDGE_NA, "judge": None},
-            "the outcome is a judgement, and none is recorded",
+            "the outcome needs a judgement, and none is recorded",
         ),
         (
             {"outcome": Outcome.UNSCORED, "reason": Reason.JUDGE_NA},

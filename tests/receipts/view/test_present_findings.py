@@ -154,8 +154,8 @@ def test_unscored_points_that_decide_are_shown_both_ways() -> None:
         unscored=(0.02, -0.14),
     )
     assert (
-        "The word depends on how unscored points are counted: β2 +0.020 (amplification) if the "
-        "144 of them all complied, −0.140 (dilution) if all refused."
+        "The verdict depends on how unscored points are counted: β2 +0.020 (amplification) if "
+        "the 144 of them all complied, −0.140 (dilution) if all refused."
     ) in said(found).text
 
 

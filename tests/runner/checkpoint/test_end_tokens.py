@@ -232,11 +232,11 @@ def test_an_end_that_the_model_cannot_write_ends_nothing(tmp_path: Path) -> None
             r"states no end token \(add eos_token_id to generation_config.json, or name",
         ),
         (9, 9, {"remove": [9]}, "states no end token"),
-        (100, 9, {}, "config.json: eos_token_id: 100 is no token id below 100"),
-        (9, [2, True], {}, "generation_config.json: eos_token_id: True is no token id"),
-        (9, "2", {}, "eos_token_id: 2 is no token id"),
-        (9, 9, {"add": [100]}, "sampling.end_tokens.add: 100 is no token id below 100"),
-        (9, 9, {"remove": [8]}, r"8 \(8\) is no end token, so that it cannot be removed"),
+        (100, 9, {}, "config.json: eos_token_id: 100 is not a token id below 100"),
+        (9, [2, True], {}, "generation_config.json: eos_token_id: true is not a token id"),
+        (9, "2", {}, "eos_token_id: 2 is not a token id"),
+        (9, 9, {"add": [100]}, "sampling.end_tokens.add: 100 is not a token id below 100"),
+        (9, 9, {"remove": [8]}, r"8 \(8\) is not an end token, so that it cannot be removed"),
         (9, list(range(70)), {}, "more than 64 end tokens"),
     ],
 )
@@ -410,13 +410,13 @@ def test_a_plan_adds_and_removes(receipts: Receipts, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{add: ['<|nowhere|>']}", r"sampling.end_tokens.add.*'<\|nowhere\|>' is no token"),
+        ("{add: ['<|nowhere|>']}", r"sampling.end_tokens.add.*'<\|nowhere\|>' is not a token"),
         ("{add: [true]}", r"should be a token.*or its id"),
         ("{add: [-1]}", r"should be a token.*or its id"),
         ("{add: [7, 7]}", "7 appears twice"),
         ("{take: [7]}", "no such key; allowed: add, remove"),
         (f"{{add: ['{IM_END}'], remove: ['{IM_END}']}}", r"<\|im_end\|> is added and removed"),
-        ("{remove: [5]}", "is no end token"),
+        ("{remove: [5]}", "is not an end token"),
     ],
 )
 def test_an_entry_that_cannot_be_meant_is_refused(entry: str, message: str, tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], type[ReceiptsError], str]] = {
         MalformedError,
         "is truncated",
     ),
-    "header is no JSON": (
+    "header is not a JSON": (
         _written("model.safetensors", struct.pack("<Q", 4) + b"nope"),
         MalformedError,
         "not JSON",
@@ -237,8 +237,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], type[ReceiptsError], str]] = {
         "w: a damaged entry",
     ),
     "index is empty": (_indexed({}), MalformedError, "no weight_map"),
-    "index leads out": (_indexed({"w": "../x.safetensors"}), MalformedError, "no safetensors file"),
-    "index names a pickle": (_indexed({"w": "x.bin"}), MalformedError, "no safetensors file"),
+    "index leads out": (
+        _indexed({"w": "../x.safetensors"}),
+        MalformedError,
+        "is not a safetensors file",
+    ),
+    "index names a pickle": (_indexed({"w": "x.bin"}), MalformedError, "is not a safetensors file"),
     "a shard is missing": (_indexed({"w": "x.safetensors"}), FileAccessError, "x.safetensors"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), UsageError, "holds no model.safe"),
 }

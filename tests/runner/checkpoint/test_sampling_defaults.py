@@ -206,7 +206,7 @@ def test_a_penalty_that_is_none_is_refused_only_where_it_is_asked_for(
     assert told(planned("method: greedy", repetition_penalty=value)) == {
         "repetition_penalty": json.dumps(value)
     }
-    with pytest.raises(MalformedError, match=r"repetition_penalty: .* is no repetition penalty"):
+    with pytest.raises(MalformedError, match=r"repetition_penalty: .* is not a repetition penalty"):
         planned("method: greedy, repetition_penalty: checkpoint", repetition_penalty=value)
 
 

@@ -228,7 +228,7 @@ BROKEN: list[tuple[str, type[ReceiptsError], str]] = [
     ("{{ messages[0].content | tojson }}", MalformedError, "as it is, exactly once"),
     ("{{ messages[0].content.split('-----')[0] }}", UsageError, "drops or changes"),
     ("{{ raise_exception('no user') }}", UsageError, "no user"),
-    ("{% if %}", MalformedError, "no template"),
+    ("{% if %}", MalformedError, "is not a valid template"),
 ]
 
 

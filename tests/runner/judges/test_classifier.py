@@ -307,5 +307,5 @@ def test_the_identity_names_what_is_read_and_the_threshold() -> None:
 
 
 def test_a_threshold_above_one_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"1\.01 is no probability"):
+    with pytest.raises(UsageError, match=r"1\.01 is not a probability"):
         classifier.method("1.01")

@@ -72,5 +72,5 @@ def test_other_checkpoints_have_no_law(tmp_path: Path) -> None:
     from studies import write_study
 
     resolved = resolve_plan(write_study(tmp_path / "study"))
-    with pytest.raises(UsageError, match="no member of the organism"):
+    with pytest.raises(UsageError, match="is not a member of the organism"):
         law_of(resolved)

@@ -192,7 +192,7 @@ REFUSED = {
         f"path: model, hub: a/b, revision: {COMMIT}",
         "line 4: checkpoint: give either path",
     ),
-    "no revision": ("path: model", "hub: a/b", "line 4: checkpoint: revision goes with hub"),
+    "no revision": ("path: model", "hub: a/b", "line 4: checkpoint: hub needs revision"),
     "branch": (
         "path: model",
         "hub: a/b, revision: main",
@@ -212,12 +212,12 @@ REFUSED = {
     "top_p": (
         "method: greedy",
         "method: seeded, temperature: 1, top_p: 1.5",
-        "line 5: sampling: top_p lies",
+        "line 5: sampling: top_p must be above 0",
     ),
     "server": (
         "judge:",
         "engine: {kind: openai}\njudge:",
-        "line 12: engine: base_url goes with kind openai",
+        "line 12: engine: base_url is needed for kind openai",
     ),
     "corpus": (
         "corpus: harmbench",
@@ -289,7 +289,7 @@ REFUSED = {
     "remote classifier": (
         "kind: wildguard, path: judge",
         "kind: classifier, name: x, base_url: 'https://x'",
-        "line 12: judge: base_url goes with kind chat",
+        "line 12: judge: base_url is for kind chat",
     ),
     "remote without a name": (
         "kind: wildguard, path: judge",
@@ -334,12 +334,12 @@ REFUSED = {
     "third of four": (
         "[0, 0.5]",
         "[0, 1/3]",
-        "line 14: experiments[0].sweep.harmful_fractions[1]: 1/3 of 4 is no whole number",
+        "line 14: experiments[0].sweep.harmful_fractions[1]: 1/3 of 4 is not a whole number",
     ),
     "tenth of four": (
         "[0, 0.5]",
         "[0, 0.1]",
-        "line 14: experiments[0].sweep.harmful_fractions[1]: 0.1 of 4 is no whole number",
+        "line 14: experiments[0].sweep.harmful_fractions[1]: 0.1 of 4 is not a whole number",
     ),
     "no harmful pool": (
         "  harmful: {corpus: pairs, path: h.jsonl}\n",
@@ -382,7 +382,7 @@ EXPERIMENTS = {
     ),
     "prefix of nothing": (
         "response_prefix: {harmful: 0, benign: 0, prefixes: [A]}",
-        "prefixes: there is no demonstration",
+        "prefixes: there are no demonstrations",
     ),
     "refusals without a pool": (
         "contexts: {harmful: 1, benign: 1, forms: [policy], n_refusal: 2}",
@@ -390,7 +390,7 @@ EXPERIMENTS = {
     ),
     "refusals without a policy": (
         "contexts: {harmful: 1, benign: 1, forms: [turns], n_refusal: 2}",
-        "n_refusal: refusal examples go with the form policy",
+        "n_refusal: refusal examples are for the form policy",
     ),
     "no rule": (
         "orderings: {harmful: 1, benign: 1, rules: []}",

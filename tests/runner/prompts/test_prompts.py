@@ -254,7 +254,7 @@ def test_a_template_that_prints_the_time_of_day_is_refused(form: str) -> None:
 
 @pytest.mark.parametrize("date", ["2024-02-30", "yesterday", ""])
 def test_what_is_no_date_is_refused(formats: Formats, date: str) -> None:
-    with pytest.raises(UsageError, match="is no date"):
+    with pytest.raises(UsageError, match="is not a date"):
         formats["llama"].render(asked(), date=date)
 
 
@@ -757,7 +757,7 @@ DAMAGE: dict[str, tuple[Any, type[ReceiptsError], str]] = {
     "half a template": (
         lambda folder: (folder / "chat_template.jinja").write_text("a\n{% for m in messages %}"),
         MalformedError,
-        "line 2 of the template: the chat template is no template",
+        "line 2 of the template: the chat template is not a valid template",
     ),
     "code of its own": (
         lambda folder: (folder / "tokenizer_config.json").write_text(

@@ -227,7 +227,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "an empty query": (GOOD + line_of(query=None), "line 2: query: is empty or missing"),
     "a number": (line_of(response=5), "line 1: response: is not text (put it in quotes)"),
     "a list of responses": (line_of(response=["a"]), "line 1: response: is not text"),
-    "a stratum of two lines": (line_of(stratum="a\nb"), "line 1: stratum: is no name"),
+    "a stratum of two lines": (line_of(stratum="a\nb"), "line 1: stratum: is not a valid name"),
     "a stratum on one line only": (
         GOOD + line_of(stratum="short"),
         "line 2: has a stratum, unlike the lines before it (give every line a stratum, or none)",
@@ -375,8 +375,8 @@ def _fewer_in_a_stratum(document: Row) -> None:
 
 
 DAMAGES: dict[Callable[[Row], None], str] = {
-    _without: "$.calibration.unscored: is no calibration of a judge: Field required",
-    _another_version: "$.version: is no calibration of a judge: Input should be 1",
+    _without: "$.calibration.unscored: is not a calibration of a judge: Field required",
+    _another_version: "$.version: is not a calibration of a judge: Input should be 1",
     _better: "calibration.sensitivity: 1.000000 follows from the counts",
     _narrower: "calibration.sensitivityInterval: not Wilson's interval",
     _fewer_in_a_stratum: "calibration.strata: positives add up to 7",

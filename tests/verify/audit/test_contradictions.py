@@ -162,7 +162,7 @@ def test_one_prompt_for_two_queries(tmp_path: Path) -> None:
         return point, record.model_copy(update={"prompt": one_prompt})
 
     seal_anything(tmp_path / "b", plan(), SIGNER, same)
-    assert "two queries have one prompt" in failed(tmp_path / "b")["commitments"]
+    assert "two queries have the same prompt" in failed(tmp_path / "b")["commitments"]
 
 
 def test_demonstrations_where_none_are_shown(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_demonstrations_where_none_are_shown(tmp_path: Path) -> None:
         return point, record.model_copy(update={"demonstrations": Sha256("0" * 64)})
 
     seal_anything(tmp_path / "b", plan(), SIGNER, one(0, claim))
-    assert "demonstrations goes with a condition" in failed(tmp_path / "b")["commitments"]
+    assert "demonstrations is given exactly where" in failed(tmp_path / "b")["commitments"]
 
 
 def test_an_overflow_is_no_excuse_where_the_plan_aborts(tmp_path: Path) -> None:

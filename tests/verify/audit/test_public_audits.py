@@ -357,7 +357,7 @@ def test_only_what_is_an_audit_of_this_receipt_goes_along(
     assert finished.code == 0
     assert len(list((tmp_path / "out" / AUDITS).iterdir())) == 2
     why = " ".join(one["why"] for one in document["leftOut"])
-    for words in ("another receipt", "does not know", "is no audit", "not named by its digest"):
+    for words in ("another receipt", "does not know", "is not an audit", "not named by its digest"):
         assert words in why
     assert len(document["leftOut"]) == 6
 

@@ -173,7 +173,7 @@ def test_a_difference_to_an_undetermined_one_is_said_and_gone_declined() -> None
     statement = only(compare_models([strong, weak])).statement
     assert statement.word is EffectChange.DIFFERENT
     assert statement.text == "β2 at dpo is higher than at sft"
-    assert statement.declined == "undetermined at dpo: not significant is not none"
+    assert statement.declined == "undetermined at dpo: not significant does not mean no effect"
 
 
 def test_words_that_differ_without_a_significant_difference_are_no_change() -> None:
@@ -186,7 +186,7 @@ def test_words_that_differ_without_a_significant_difference_are_no_change() -> N
     assert pair.statement.word is EffectChange.NOT_SHOWN
     assert pair.statement.declined is not None
     assert pair.statement.declined == (
-        "dilution at sft, undetermined at dpo: not significant is not none"
+        "dilution at sft, undetermined at dpo: not significant does not mean no effect"
     )
 
 
@@ -232,7 +232,10 @@ def test_unscored_points_that_turn_the_difference_round_are_named() -> None:
     assert pair.second.effect is Effect.DILUTION
     statement = pair.statement
     assert statement.word is EffectChange.DIFFERENT
-    assert statement.declined == "unscored points, counted otherwise, turn the difference round"
+    assert (
+        statement.declined
+        == "the difference changes its sign if unscored points are counted otherwise"
+    )
     assert only(planted(sft=-0.5, dpo=-0.3)).statement.word is EffectChange.WEAKER
 
 

@@ -245,7 +245,7 @@ def test_files_that_nothing_loads_are_named_and_no_more(
     status, detail = bound(json.loads(finished.out))["checkpoint"]
     assert (status, detail) == (
         "failed",
-        "special_tokens_map.json is none of the plan's files, and could be loaded",
+        "special_tokens_map.json is not one of the plan's files, and could be loaded",
     )
 
 
@@ -278,7 +278,7 @@ CONTEXT_LIMIT = '"max_position_embeddings": 409'
 OTHERS = [
     Another("a weight", flip_a_weight, ("checkpoint",), "model.safetensors differs", UNRUN),
     Another(
-        "a file more", add_a_file, ("checkpoint",), "adapter.json is none of the plan's", UNRUN
+        "a file more", add_a_file, ("checkpoint",), "adapter.json is not one of the plan's", UNRUN
     ),
     Another(
         "the tokenizer",
@@ -466,7 +466,7 @@ def test_weights_that_are_loaded_are_among_the_plans_files(
     told = {check.name: (check.status.value, check.detail) for check in checks.checks}
     assert told["checkpoint"] == (
         "failed",
-        "pytorch_model.bin holds the weights that are loaded, and is none of the plan's files",
+        "pytorch_model.bin holds the weights that are loaded, and is not one of the plan's files",
     )
     assert (usable.prompts, usable.texts) == (None, None)
 
@@ -583,7 +583,7 @@ def test_a_token_that_the_model_has_not_is_named(event: Event, forged: Path) -> 
     """Decoders drop unknown ids: anything could be hidden behind them."""
     honest = list(Bundle(forged).responses())[LAST].response_tokens
     seal_again(forged, event.signer, one(LAST, response_tokens=(2**50, *honest[1:])))
-    assert f"token {2**50} is none of the model's" in failed(held(event, forged))[TEXTS]
+    assert f"token {2**50} is not one of the model's" in failed(held(event, forged))[TEXTS]
 
 
 def test_demonstrations_in_another_order_are_other_demonstrations(
@@ -778,7 +778,7 @@ def test_what_a_plan_says_of_true_artifacts_must_follow_from_them(event: Event) 
         (
             "checkpoint",
             {"checkpoint": {"quantisation": "mxfp4", "dequantised": True}},
-            "dequantised is none of these files, the plan says true",
+            "dequantised is null of these files, the plan says true",
         ),
         ("end-tokens", {"sampling": {"end_token_origins": less}}, "(plan), as sampling.end_tokens"),
         ("end-tokens", {"sampling": {"end_token_origins": origins[1:]}}, "and folder say"),
@@ -889,7 +889,7 @@ def test_names_decide_which_weights_a_judge_loads(study: Path) -> None:
     status, detail = compared(sealed, plan)["judge"]
     assert (status, detail) == (
         "failed",
-        "model-a.safetensors is none of the files that it names",
+        "model-a.safetensors is not one of the files that it names",
     )
     # A plan of an earlier version states no files.
     older = sealed.predicate.judge.model_copy(update={"folder_files": None})
@@ -930,9 +930,9 @@ def test_a_source_is_never_paired_with_the_file_of_another(event: Event) -> None
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--all-points"], "--all-points goes with --artifacts"),
-        (["--sample-nonce", NONCE], "--sample-nonce goes with --artifacts"),
-        (["--allow-pickle"], "--allow-pickle goes with --artifacts"),
+        (["--all-points"], "--all-points needs --artifacts"),
+        (["--sample-nonce", NONCE], "--sample-nonce needs --artifacts"),
+        (["--allow-pickle"], "--allow-pickle needs --artifacts"),
         (["--artifacts", "PLAN", "--sample-nonce", "5E" * 32], "64 lower-case hex digits"),
         (["--artifacts", "PLAN", "--all-points", "--sample-nonce", NONCE], "draws no sample"),
         (["--artifacts", "nowhere.yaml"], "nowhere.yaml: cannot read"),

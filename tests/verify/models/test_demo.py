@@ -46,4 +46,4 @@ def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
     )
     assert (audited.code, json.loads(audited.out)["verdict"]) == (3, "failed")
     again = receipts("demo", "--out", out)
-    assert (again.code, again.err.count("\n"), "is there already" in again.err) == (2, 1, True)
+    assert (again.code, again.err.count("\n"), "exists already" in again.err) == (2, 1, True)

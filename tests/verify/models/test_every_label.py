@@ -226,7 +226,7 @@ def test_an_agreement_that_so_few_points_cannot_confirm_is_told_before_the_annou
     assert (enough.code, "second judge" in enough.out) == (0, False)
     few = receipts("audit", bundle, *who, *given, "--identity-points", "3")
     assert few.code == 0
-    assert "the second judge's agreement is not to be expected to be confirmed" in few.out
+    assert "the second judge's agreement, and so the audit as a whole, is unlikely" in few.out
     document = json.loads(
         receipts("audit", bundle, *who, *given, "--identity-points", "3", "--json").out
     )

@@ -178,7 +178,7 @@ def test_judging_again_twice_gives_the_same_bytes(
         (lambda p: p.update(name="another"), "name is not what the sealed plan says"),
         (lambda p: p["prompt"].update(system="Be kind."), "prompt.systemPrompt"),
         (lambda p: p["queries"][0].update(licence="MIT"), "queries[0].licence"),
-        (lambda p: p.update(judge={"kind": "chat", "path": "model"}), "judged already"),
+        (lambda p: p.update(judge={"kind": "chat", "path": "model"}), "already judged"),
     ],
 )
 def test_a_plan_that_differs_elsewhere_is_refused_and_the_place_named(

@@ -112,7 +112,7 @@ def test_the_mix_matters_at_a_fixed_number(member: str) -> None:
 def test_a_reader_learns_baseline_worst_condition_effect_and_limits(receipts: Receipts) -> None:
     shown = " ".join(receipts("show", STUDY / "diluting").out.split())
     for words in (
-        "TEST INSTRUMENT: this checkpoint is no real model",
+        "TEST INSTRUMENT: this checkpoint is not a real model",
         "Baseline h0-b0:",
         "Highest h32-b0:",
         "Finding Benign demonstrations lower harmful compliance at fixed numbers of harmful ones: "

@@ -48,7 +48,7 @@ CASES = (
         "last line duplicated",
         lines(lambda all_lines: [*all_lines, all_lines[-1]]),
         "evidence-lines",
-        detail="goes on after 264 lines",
+        detail="has more than 264 lines",
     ),
     Case("lines swapped", lines(swap(3, 4)), "evidence-order"),
     Case("lines of two conditions swapped", lines(swap(3, 27)), "evidence-order"),

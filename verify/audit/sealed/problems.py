@@ -48,9 +48,9 @@ def start_problems(start: AuditStartPredicate, receipt: EvaluationPredicate) -> 
     results = {each.id: each for each in receipt.conditions}
     for rate in start.rates:
         if rate.condition not in results:
-            yield "announces conditions that the receipt has not"
+            yield "announces conditions that the receipt does not have"
         elif recorded_of(name_of(rate), results[rate.condition]) is None:
-            yield f"announces a rate that the receipt has not: {name_of(rate)}"
+            yield f"announces a rate that the receipt does not record: {name_of(rate)}"
 
 
 def terms_problems(terms: AuditTerms) -> Iterator[str]:

@@ -77,7 +77,7 @@ def expected_draws(
     Args:
         recorded: N0, how many recorded outcomes are drawn from.
         hidden: k, see :func:`hidden_needed`.
-        alpha: Risk of confirming wrongly.
+        alpha: Risk of confirming a wrong rate.
         expected_flip_rate: Share of honest points expected to look contradicted.
         budget: Most draws for this rate; None: all recorded outcomes may be drawn.
 

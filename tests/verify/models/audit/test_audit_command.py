@@ -359,7 +359,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "alpha": (("--alpha", "5%"), "--alpha 5%"),
     "no such condition": (("--conditions", "h9*"), "no condition is called h9*"),
     "a short nonce": (("--nonce", "ab"), "--nonce should be 64"),
-    "two challenges": (
+    "exclude each other": (
         ("--nonce", "5e" * 32, "--beacon-round", "9"),
         "--nonce and --beacon-round",
     ),

@@ -295,11 +295,11 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
     ),
     "a token that the tokenizer skips": (
         lambda entry, _: reworded(entry, (10**6, *entry[1].response_tokens), entry[1].text),
-        "token 1000000 is none of the model's 650",
+        "token 1000000 is not one of the model's 650",
     ),
     "a token beyond any tokenizer": (
         lambda entry, _: reworded(entry, (2**40, *entry[1].response_tokens), entry[1].text),
-        "is none of the model's 650",
+        "is not one of the model's 650",
     ),
 }
 

@@ -43,7 +43,7 @@ def _planned(plan: PlanPredicate) -> Iterator[_Planned]:
 
 
 @dataclass
-class Problems:
+class FirstProblems:
     """The first problem of each kind, or None."""
 
     order: str | None = None
@@ -69,7 +69,7 @@ class PointChecker:
 
     plan: PlanPredicate
     seed: Sha256
-    problems: Problems = field(default_factory=Problems)
+    problems: FirstProblems = field(default_factory=FirstProblems)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.plan)

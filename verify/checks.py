@@ -31,7 +31,7 @@ Ending: TypeAlias = CheckStatus | NotApplicable
 
 
 @dataclass(frozen=True)
-class MadeCheck:
+class VerificationCheck:
     """One named check of offline verification."""
 
     name: str
@@ -78,7 +78,7 @@ class CheckList:
     The level of a check is the one of its name.
     """
 
-    checks: list[MadeCheck] = field(default_factory=list)
+    checks: list[VerificationCheck] = field(default_factory=list)
 
     def add(
         self,
@@ -102,7 +102,7 @@ class CheckList:
             ValueError: Not verification makes this check, but an audit's statement.
         """
         called = name.value if about is None else f"{name.value} {about}"
-        made = MadeCheck(
+        made = VerificationCheck(
             name=printable(called, _MAX_NAME),
             level=name.level(),
             status=status,

@@ -12,7 +12,7 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
-from safety_receipts.verify.checks import MadeCheck
+from safety_receipts.verify.checks import VerificationCheck
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
@@ -33,7 +33,7 @@ class VerificationVerdict(StrEnum):
 class Verification:
     """The result of verifying one bundle."""
 
-    checks: tuple[MadeCheck, ...]
+    checks: tuple[VerificationCheck, ...]
     wanted: CheckLevel
     """The level that had to be reached."""
     receipt_digest: Sha256 | None
@@ -47,7 +47,7 @@ class Verification:
         return self.verdict is VerificationVerdict.PASSED
 
     @property
-    def failed(self) -> tuple[MadeCheck, ...]:
+    def failed(self) -> tuple[VerificationCheck, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.status is CheckStatus.FAILED)
 
@@ -67,7 +67,7 @@ class Verification:
             why = "" if missing is None else f": {missing.name}: {missing.detail}"
             raise IncompleteError(f"level {self.wanted} was not reached{why}")
 
-    def _holds_back(self, check: MadeCheck) -> bool:
+    def _holds_back(self, check: VerificationCheck) -> bool:
         """Say whether a check is one that the level asked for needs, and did not pass."""
         needed = LADDER[: LADDER.index(self.wanted) + 1]
         return check.level in needed and not check.holds

@@ -38,7 +38,7 @@ def bar(share: float | None, cells: int) -> str:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ChartScale:
     """A stretch of numbers laid over some characters."""
 
     lower: float
@@ -46,7 +46,7 @@ class Scale:
     cells: int
 
     @classmethod
-    def over(cls, values: Iterable[float], cells: int) -> Scale:
+    def over(cls, values: Iterable[float], cells: int) -> ChartScale:
         """Return the scale that holds all of ``values``, and zero."""
         known = [0.0, *values]
         lower, upper = min(known), max(known)
@@ -59,7 +59,7 @@ class Scale:
 
 
 def forest(
-    scale: Scale, interval: tuple[float, float, float] | None, margin: float | None = None
+    scale: ChartScale, interval: tuple[float, float, float] | None, margin: float | None = None
 ) -> str:
     """Return one row of a forest chart: ``  ├──●──┤  │``.
 
@@ -85,7 +85,7 @@ def forest(
     return "".join(row)
 
 
-def axis(scale: Scale, lower: str, upper: str) -> str:
+def axis(scale: ChartScale, lower: str, upper: str) -> str:
     """Return a line that names the ends of a scale, and its zero where there is room."""
     row = list(lower + " " * max(1, scale.cells - len(lower) - len(upper)) + upper)
     zero = scale.cell(0.0)

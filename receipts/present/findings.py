@@ -27,7 +27,7 @@ from safety_receipts.receipts.model.findings import (
 )
 from safety_receipts.receipts.model.plan import Hypothesis
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
-from safety_receipts.receipts.present.charts import Scale, axis, bar, forest, spark
+from safety_receipts.receipts.present.charts import ChartScale, axis, bar, forest, spark
 from safety_receipts.receipts.present.slopes import show_slopes, t_ends
 from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table, note, statistic
 from safety_receipts.receipts.view.numerals import (
@@ -204,7 +204,7 @@ class _Tables:
             if one.change is not None
             for end in (one.change.interval.lower, one.change.interval.upper)
         ]
-        scale = Scale.over(ends, FOREST_CELLS)
+        scale = ChartScale.over(ends, FOREST_CELLS)
         low, high = (percentage_points(str(end)) for end in (scale.lower, scale.upper))
         table = new_table("Other contexts less plain turns (compliance, points, 95 % intervals)")
         table.add_column("condition", overflow="fold")

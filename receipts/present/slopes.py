@@ -17,7 +17,7 @@ from safety_receipts.receipts.model.findings import (
     SourceSlope,
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.receipts.present.charts import Scale, axis, forest
+from safety_receipts.receipts.present.charts import ChartScale, axis, forest
 from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table, note, statistic
 from safety_receipts.receipts.view.numerals import (
     p_number,
@@ -116,7 +116,7 @@ def _slope_row(label: str, slope: SlopeFinding) -> SlopeRow:
 
 def _forest(console: Console, rows: Sequence[SlopeRow], margin: float) -> None:
     drawn = [end for row in rows if row.beta is not None for end in row.ends]
-    scale = Scale.over([*drawn, margin, -margin], FOREST_CELLS)
+    scale = ChartScale.over([*drawn, margin, -margin], FOREST_CELLS)
     table = new_table("Slopes β2 on log(N_b + 1), 95 % intervals; dotted: the margin of none")
     table.add_column("fit", overflow="fold")
     table.add_column("β2", justify="right", no_wrap=True)

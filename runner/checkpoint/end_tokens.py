@@ -32,7 +32,7 @@ _BY_FILES = frozenset({EndTokenOrigin.CONFIG, EndTokenOrigin.GENERATION_CONFIG})
 
 
 @dataclass(frozen=True, slots=True)
-class FoundEnd:
+class StatedEndToken:
     """A token that somebody says ends a response."""
 
     token: int
@@ -53,7 +53,7 @@ class FoundEnd:
 class EndTokens:
     """The tokens that end a response, and who says so."""
 
-    found: tuple[FoundEnd, ...]
+    found: tuple[StatedEndToken, ...]
     """All that somebody states, by ascending id."""
     asked_by_generate: frozenset[int]
     """Ids at which transformers' ``generate`` stops."""
@@ -98,7 +98,7 @@ def _listed(parts: Iterable[str]) -> str:
     return " and ".join(parts)
 
 
-def _stated_by(end: FoundEnd) -> str:
+def _stated_by(end: StatedEndToken) -> str:
     return " and ".join(origin.value for origin in end.origins)
 
 
@@ -153,7 +153,7 @@ def find_end_tokens(
     gone = frozenset(remove)
     _check_number(origins.keys(), gone, folder, text_of)
     found = tuple(
-        FoundEnd(token, text_of(token), tuple(who), token in gone)
+        StatedEndToken(token, text_of(token), tuple(who), token in gone)
         for token, who in sorted(origins.items())
     )
     return EndTokens(found, frozenset(asked), gone | frozenset(add))

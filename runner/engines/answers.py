@@ -2,7 +2,7 @@
 
 Engines finish batches in any order.  What is done with the answers is done in the order of the
 batches, so that it never depends on timing: :func:`in_order`.  Most engines of one process answer
-a batch when they are asked for it: :class:`OneAtATime`.
+a batch when they are asked for it: :class:`SynchronousGeneration`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from safety_receipts.runner.engines.requests import failed
 _NO_ANSWER = "the engine gave no answer"
 
 
-class OneAtATime:
+class SynchronousGeneration:
     """Batches that are answered in this process and thread, each when it is collected.
 
     Args:

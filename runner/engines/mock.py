@@ -14,7 +14,7 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.checkpoint.config import error_line
-from safety_receipts.runner.engines.answers import OneAtATime
+from safety_receipts.runner.engines.answers import SynchronousGeneration
 from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
@@ -166,7 +166,7 @@ def as_they_come(
     requests: Sequence[Request],
     answer: Callable[[Sequence[Request]], Iterable[Completion]],
     size: int = BATCH,
-) -> OneAtATime:
+) -> SynchronousGeneration:
     """Return requests in batches of ``size``, in their order.
 
     Args:
@@ -176,4 +176,6 @@ def as_they_come(
     """
     starts = range(0, len(requests), size)
     batches = [range(i, min(i + size, len(requests))) for i in starts]
-    return OneAtATime(batches, lambda n: answer([requests[index] for index in batches[n]]))
+    return SynchronousGeneration(
+        batches, lambda n: answer([requests[index] for index in batches[n]])
+    )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from safety_receipts.runner.engines.decoding.drafts import Chooser, Draft, margins_of
+from safety_receipts.runner.engines.decoding.drafts import Draft, TokenChooser, margins_of
 from safety_receipts.runner.engines.engine import Decoding, Margins, Request
 from safety_receipts.runner.engines.forward import Forward
 from safety_receipts.runner.engines.prefix.cache import RowCache, Rows
@@ -43,7 +43,7 @@ class PlainBatches:
         logits = self._run(ids, _counting(ids), (lengths - 1)[:, None], cache)[:, 0]
         if not cache.filled:
             raise ValueError("the forward pass kept nothing in the cache that it was given")
-        alive, chooser = list(drafts), Chooser(drafts, decoding)
+        alive, chooser = list(drafts), TokenChooser(drafts, decoding)
         while True:
             tokens = chooser.take(logits, alive)
             going = [i for i, draft in enumerate(alive) if draft.finish is None]

@@ -21,7 +21,7 @@ from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Reason
 from safety_receipts.runner.checkpoint.config import error_line
-from safety_receipts.runner.engines.answers import OneAtATime
+from safety_receipts.runner.engines.answers import SynchronousGeneration
 from safety_receipts.runner.engines.batches import (
     MemoryDemand,
     MemoryModel,
@@ -198,7 +198,7 @@ class TransformersEngine:
         ]
         rows = [[[sound[i] for i in row] for row in batch] for batch in work.batches]
         batches = _Batches(requests, refused, rows, work.write)
-        return OneAtATime(batches.members, batches.run)
+        return SynchronousGeneration(batches.members, batches.run)
 
     def _work(self, requests: Sequence[Request], decoding: Decoding) -> _Work:
         if self._setting is None:

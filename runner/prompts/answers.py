@@ -10,7 +10,7 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import MAX_MARKS, Thoughts
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.template_probe import Conversation, around_answers
-from safety_receipts.runner.prompts.thoughts import FoundMarks, find_marks, opened_by, placed
+from safety_receipts.runner.prompts.thoughts import FoundThoughtMarks, find_marks, opened_by, placed
 
 _THINKING = re.compile(r"\b(?:think|thinking|thoughts?|reasoning)\b", re.IGNORECASE)
 """Words in a generation prompt by which a response goes on with a thought."""
@@ -75,7 +75,7 @@ def found_thoughts(chat: ChatFormat, told: Conversation) -> Thoughts | None:
     return _thoughts(chat, told, found.pairs, given=False) if found.pairs else None
 
 
-def find_thought_marks(chat: ChatFormat, told: Conversation) -> FoundMarks:
+def find_thought_marks(chat: ChatFormat, told: Conversation) -> FoundThoughtMarks:
     """Return the marks of thoughts in the texts and the vocabulary of a chat format."""
     opening = chat.generation_prompt(told.system, told.date, told.options)
     texts = (*chat.texts, *([] if told.system is None else [told.system]))

@@ -54,7 +54,7 @@ _SENTENCES = (
 
 
 @dataclass(frozen=True, slots=True)
-class FoundMarks:
+class FoundThoughtMarks:
     """What template and vocabulary tell of thoughts."""
 
     pairs: tuple[tuple[str, str], ...]
@@ -70,7 +70,7 @@ def find_marks(
     vocabulary: Iterable[str],
     names: Iterable[str],
     rendered: Iterable[str] = (),
-) -> FoundMarks:
+) -> FoundThoughtMarks:
     """Return the marks of thoughts of a checkpoint.
 
     A mark is a tag whose name is a word for thinking (:data:`_NAME`).  ``<think>`` and
@@ -99,7 +99,7 @@ def find_marks(
     unplaced = {tag for tag in (tags | loose) - placed if _SPEAKS.search(tag.lower())}
     unplaced -= {tag for tag in unplaced if _is_weak(tag)}
     speaking = {name for name in names if _NAMES & set(name.lower().split("_"))}
-    return FoundMarks(tuple(sorted(pairs)), tuple(sorted(unplaced)), tuple(sorted(speaking)))
+    return FoundThoughtMarks(tuple(sorted(pairs)), tuple(sorted(unplaced)), tuple(sorted(speaking)))
 
 
 def _is_weak(tag: str) -> bool:

@@ -76,7 +76,7 @@ class RunOptions:
     """Running rates are shown: a look."""
 
 
-class Watcher(Protocol):
+class RunWatcher(Protocol):
     """Is told how a run goes on."""
 
     def counting(self, done: int, total: int) -> None:
@@ -154,7 +154,7 @@ class EventRunner:
     """What the user decides."""
     make_stack: MakeStack
     """Loads engine and judges."""
-    watcher: Watcher
+    watcher: RunWatcher
     """Is told how it goes."""
 
     @property

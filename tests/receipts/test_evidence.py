@@ -9,7 +9,7 @@ import pytest
 
 from safety_receipts.receipts.canonical import Sha256, event_seed, sha256_hex
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan, synthetic_points
-from safety_receipts.receipts.evidence import PointChecker, Problems
+from safety_receipts.receipts.evidence import FirstProblems, PointChecker
 from safety_receipts.receipts.findings.counts.observations import OUTCOMES
 from safety_receipts.receipts.model.base import ConditionId, QueryId, SourceName
 from safety_receipts.receipts.model.checkpoint import ContextOverflow
@@ -76,7 +76,7 @@ def test_points_as_planned_have_no_problems_and_are_collected() -> None:
     plan = a_plan()
     points = good_points(plan)
     checker = checked(points, plan)
-    assert checker.problems == Problems()
+    assert checker.problems == FirstProblems()
     assert checker.problems.first() is None
     found = checker.observer.result()
     assert found.plan is plan
@@ -87,7 +87,7 @@ def test_points_as_planned_have_no_problems_and_are_collected() -> None:
 def test_synthetic_points_have_no_problems() -> None:
     plan = a_plan()
     points = [point for point, _ in synthetic_points(plan, DIGEST)]
-    assert checked(points, plan).problems == Problems()
+    assert checked(points, plan).problems == FirstProblems()
 
 
 def test_the_plan_says_where_the_points_end() -> None:
@@ -175,7 +175,7 @@ def test_each_random_condition_has_labels_of_its_own() -> None:
     plan = plan.model_copy(update={"conditions": conditions, "points": 24})
     points = good_points(plan)
     assert [p.labels for p in points[8:16]] != [p.labels for p in points[16:]]
-    assert checked(points, plan).problems == Problems()
+    assert checked(points, plan).problems == FirstProblems()
 
 
 def test_queries_of_a_block_share_their_labels() -> None:
@@ -183,7 +183,7 @@ def test_queries_of_a_block_share_their_labels() -> None:
     one_block = plan.demonstrations.model_copy(update={"draw_block": "all", "distinct_lists": 2})
     plan = plan.model_copy(update={"demonstrations": one_block})
     points = good_points(plan)
-    assert checked(points, plan).problems == Problems()
+    assert checked(points, plan).problems == FirstProblems()
     assert len({point.labels for point in points[8:16]}) <= 2
 
 
@@ -229,7 +229,7 @@ def test_endings_that_contradict_the_plan(edit: Callable[[list[Point]], list[Poi
 )
 def test_endings_that_can_occur(changes: dict[str, Any]) -> None:
     plan = a_plan()
-    assert checked(change(9, **changes)(good_points(plan)), plan).problems == Problems()
+    assert checked(change(9, **changes)(good_points(plan)), plan).problems == FirstProblems()
 
 
 def test_an_overflow_needs_a_plan_that_allows_it() -> None:
@@ -245,7 +245,7 @@ def test_an_empty_channel_needs_a_plan_that_judges_one() -> None:
     prompt = plan.prompt.model_copy(update={"judged_channel": "final"})
     plan = plan.model_copy(update={"prompt": prompt})
     edit = change(9, **UNSCORED | {"reason": Reason.EMPTY_FINAL})
-    assert checked(edit(good_points(plan)), plan).problems == Problems()
+    assert checked(edit(good_points(plan)), plan).problems == FirstProblems()
 
 
 def test_after_a_point_out_of_order_nothing_else_is_claimed() -> None:

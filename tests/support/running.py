@@ -15,7 +15,7 @@ from safety_receipts.receipts.errors import InterruptedByUserError
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome, Point, Reason
-from safety_receipts.runner.engines.answers import OneAtATime
+from safety_receipts.runner.engines.answers import SynchronousGeneration
 from safety_receipts.runner.engines.engine import (
     GREEDY,
     Completion,
@@ -76,7 +76,7 @@ class Faulty:
             inner.submit(number)
             return self.changed(inner.collect().completions)
 
-        return OneAtATime(inner.batches, answer)
+        return SynchronousGeneration(inner.batches, answer)
 
     def changed(self, completions: Iterable[Completion]) -> Iterator[Completion]:
         for completion in completions:

@@ -38,7 +38,7 @@ from safety_receipts.verify.audit.run import (
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
 from safety_receipts.verify.audit.session import AuditSubject
 from safety_receipts.verify.check_names import CheckName
-from safety_receipts.verify.checks import MadeCheck
+from safety_receipts.verify.checks import VerificationCheck
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def conduct(
     subject: AuditSubject,
     announced: AnnouncedAudit,
     auditor: Auditor,
-    checked: Sequence[MadeCheck],
+    checked: Sequence[VerificationCheck],
     *,
     beacon_value: str | None = None,
     watch: AuditWatch = lambda _, __: None,
@@ -137,7 +137,7 @@ def _replay(
 def _checks(
     announced: AnnouncedAudit,
     audit: Audit,
-    checked: Sequence[MadeCheck],
+    checked: Sequence[VerificationCheck],
     broken: IntegrityError | None,
 ) -> list[Check]:
     """Return the checks that the statement holds: those made before, and those of replaying."""

@@ -54,7 +54,7 @@ from safety_receipts.verify.audit.statistics.feasibility import (
     together,
 )
 from safety_receipts.verify.audit.statistics.scope import outcomes_json, rate_json, scope_of
-from safety_receipts.verify.checks import MadeCheck
+from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.commands.options import NUMBER, one_line_option
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.authentic import readable_plan
@@ -274,7 +274,7 @@ def _conducted(
     *,
     folder: Path,
     machine: _ReplayStack,
-    checked: Sequence[MadeCheck],
+    checked: Sequence[VerificationCheck],
     beacon_value: str | None,
     output: Output,
 ) -> FinishedAudit:

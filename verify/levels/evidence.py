@@ -9,7 +9,7 @@ from pathlib import Path
 from safety_receipts.receipts.bundle import parse_point
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.evidence import PointChecker, Problems
+from safety_receipts.receipts.evidence import FirstProblems, PointChecker
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.plan import PlanPredicate
@@ -30,7 +30,7 @@ class EvidenceReading:
 
     line_problem: str | None
     """A line is no evidence line, or the file is damaged: reading stopped there."""
-    problems: Problems
+    problems: FirstProblems
     """What does not fit the plan."""
     size: int
     """Lines read."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.findings import SignedInterval
-from safety_receipts.receipts.present.charts import Scale, axis, forest
+from safety_receipts.receipts.present.charts import ChartScale, axis, forest
 from safety_receipts.receipts.present.tables import FOREST_CELLS, new_table
 from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import NOTHING, p_number, percent, signed_number, span
@@ -68,7 +68,7 @@ def _slopes(console: Console, compared: ComparisonReport) -> None:
     margins = [float(one.model.finding.margin) for one in models]
     shown = [interval_of(one) for one in models]
     drawn = [end for ends in shown if ends is not None for end in ends]
-    scale = Scale.over([*drawn, *margins, *(-margin for margin in margins)], FOREST_CELLS)
+    scale = ChartScale.over([*drawn, *margins, *(-margin for margin in margins)], FOREST_CELLS)
     table = new_table(
         f"β2 over {len(compared.conditions):,} common conditions, 95 % intervals; "
         "dotted: the margin of none"

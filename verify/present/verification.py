@@ -11,7 +11,7 @@ from rich.text import Text
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.check_names import CheckName
-from safety_receipts.verify.checks import Ending, MadeCheck, NotApplicable
+from safety_receipts.verify.checks import Ending, NotApplicable, VerificationCheck
 from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
 from safety_receipts.verify.verification import Verification, VerificationVerdict
 
@@ -53,7 +53,7 @@ def show_verification(console: Console, verification: Verification, *, quiet: bo
     )
 
 
-def _draw(console: Console, title: str, checks: list[MadeCheck]) -> None:
+def _draw(console: Console, title: str, checks: list[VerificationCheck]) -> None:
     console.print(Text(title, style="bold"))
     rows = []
     for check in checks:

@@ -57,7 +57,7 @@ def demo(out: Path, output: Output) -> None:
     if out.exists():
         raise FileAccessError("exists already", file=out, hint="name a new folder with --out")
     console = output.console
-    say = _Narrator(console, silent=output.as_json or output.quiet)
+    say = _DemoNarrator(console, silent=output.as_json or output.quiet)
     study, bundle, key = out / "study", out / "bundle", out / "evaluator"
 
     say("A plan file to start from: a tiny model with a planted law, harmless proxy corpora.")
@@ -113,7 +113,9 @@ def demo(out: Path, output: Output) -> None:
     output.result(document, lambda console: _finish(console, rows, out, seconds))
 
 
-def _lie(say: _Narrator, out: Path, who: Sequence[str | Path], signer: Signer) -> dict[str, int]:
+def _lie(
+    say: _DemoNarrator, out: Path, who: Sequence[str | Path], signer: Signer
+) -> dict[str, int]:
     """Let the evaluator lie twice, and be found out; return how many points each lie changed."""
     bundle, mislabelled, lie = out / "bundle", out / "mislabelled", out / "lie"
     trusted = ("--trust", out / "evaluator.pub")
@@ -135,7 +137,7 @@ def _lie(say: _Narrator, out: Path, who: Sequence[str | Path], signer: Signer) -
     return {"relabelled": labels, "replaced": responses}
 
 
-class _Narrator:
+class _DemoNarrator:
     """Says what comes next, and runs commands as a user would."""
 
     def __init__(self, console: Console, *, silent: bool) -> None:

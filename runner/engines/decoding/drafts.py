@@ -10,7 +10,11 @@ import torch
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.engines.decoding import sampling
 from safety_receipts.runner.engines.decoding.noise import seed_tensor
-from safety_receipts.runner.engines.decoding.repetition import SeenAlong, SeenTokens, penalised
+from safety_receipts.runner.engines.decoding.repetition import (
+    SeenTokens,
+    SeenTokensAlong,
+    penalised,
+)
 from safety_receipts.runner.engines.engine import Completion, Decoding, Margins, Request
 from safety_receipts.runner.engines.requests import failed
 
@@ -51,7 +55,7 @@ class Draft:
         return [replace(done, key=one.key) for one in self.requests]
 
 
-class Chooser:
+class TokenChooser:
     """Chooses the tokens of a batch of responses, step by step.
 
     Args:
@@ -143,7 +147,7 @@ def margins_of(
     if penalty is None:
         margins, chosen = sampling.margins(logits, tokens, decoding, seeds, positions)
     else:
-        seen = SeenAlong(request, response, logits.shape[1], logits.device)
+        seen = SeenTokensAlong(request, response, logits.shape[1], logits.device)
         found = [
             sampling.margins(
                 penalised(logits[part], seen.at(part.start, part.stop), penalty),

@@ -53,7 +53,7 @@ class SeenTokens:
         self._seen[rows, tokens] = True
 
 
-class SeenAlong:
+class SeenTokensAlong:
     """Which tokens stand before each position of one given response.
 
     Args:

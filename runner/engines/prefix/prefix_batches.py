@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safety_receipts.runner.engines.decoding.drafts import Chooser, Draft, margins_of
+from safety_receipts.runner.engines.decoding.drafts import Draft, TokenChooser, margins_of
 from safety_receipts.runner.engines.engine import Decoding, Margins, Request
 from safety_receipts.runner.engines.forward import Forward
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
@@ -200,7 +200,7 @@ class PrefixBatches:
         positions = np.array([self._position(row) for row in rows], np.int64)
         columns = batch.own.astype(np.int64)
         reads = self._reads(rows, range(len(rows) + 1))
-        chooser = Chooser(drafts, decoding)
+        chooser = TokenChooser(drafts, decoding)
         while True:
             chosen = chooser.take(logits, [drafts[i] for i in alive]).cpu().numpy()
             going = np.array([drafts[i].finish is None for i in alive])

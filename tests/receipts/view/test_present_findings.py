@@ -36,7 +36,7 @@ from safety_receipts.receipts.model.findings import (
 )
 from safety_receipts.receipts.model.plan import Hypothesis
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.receipts.present.charts import Scale, axis, bar, forest, spark
+from safety_receipts.receipts.present.charts import ChartScale, axis, bar, forest, spark
 from safety_receipts.receipts.present.findings import show_findings
 from safety_receipts.receipts.view.numerals import (
     p_number,
@@ -496,7 +496,7 @@ def test_sparks_and_bars_grow_with_their_values() -> None:
 @given(st.lists(st.floats(-1e9, 1e9), min_size=3, max_size=3).map(sorted))
 def test_a_forest_row_has_the_width_of_its_scale(numbers: list[float]) -> None:
     lower, value, upper = numbers
-    scale = Scale.over(numbers, 25)
+    scale = ChartScale.over(numbers, 25)
     row = forest(scale, (value, lower, upper), margin=0.05)
     assert len(row) == 25
     assert row[scale.cell(value)] == "●"
@@ -504,7 +504,7 @@ def test_a_forest_row_has_the_width_of_its_scale(numbers: list[float]) -> None:
 
 
 def test_a_forest_chart_by_hand() -> None:
-    scale = Scale.over([-1.0, 1.0], 11)
+    scale = ChartScale.over([-1.0, 1.0], 11)
     assert forest(scale, (0.4, 0.0, 0.8)) == "     ├─●─┤ "
     assert forest(scale, None, margin=0.2) == "    ┊│┊    "
     assert axis(scale, "−1", "+1") == "−1   0   +1"

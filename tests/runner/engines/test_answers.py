@@ -9,7 +9,7 @@ import pytest
 from safety_receipts.receipts.errors import ReceiptsError, UsageError
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.engines.answers import (
-    OneAtATime,
+    SynchronousGeneration,
     closed,
     generate_completions,
     in_order,
@@ -34,7 +34,7 @@ def answer(number: int) -> Iterator[Completion]:
 
 
 def test_a_fault_costs_what_its_batch_left_unanswered_and_no_other_batch() -> None:
-    answers = list(in_order(OneAtATime(BATCHES, answer), range(3)))
+    answers = list(in_order(SynchronousGeneration(BATCHES, answer), range(3)))
     assert [one.batch for one in answers] == [0, 1, 2]
     assert [len(one.completions) for one in answers] == [2, 1, 2]
     assert [one.trouble for one in answers] == [None, "ValueError: kaput", None]
@@ -55,7 +55,7 @@ def test_what_befalls_all_batches_alike_stops_the_caller(error: Exception) -> No
     def refuse(_: int) -> Iterator[Completion]:
         raise error
 
-    answers = in_order(OneAtATime(BATCHES, refuse), range(3))
+    answers = in_order(SynchronousGeneration(BATCHES, refuse), range(3))
     with pytest.raises((ReceiptsError, MemoryError)):
         next(answers)
 
@@ -68,18 +68,18 @@ def test_nothing_is_computed_before_it_is_collected() -> None:
         begun.append(number)
         return answer(number)
 
-    for place, _ in enumerate(in_order(OneAtATime(BATCHES, note), range(3))):
+    for place, _ in enumerate(in_order(SynchronousGeneration(BATCHES, note), range(3))):
         assert begun == list(range(place + 1))
 
 
-class Broken(OneAtATime):
+class Broken(SynchronousGeneration):
     """Answers for another batch than it was given."""
 
     def collect(self) -> Answer:
         return Answer(super().collect().batch + 1, ())
 
 
-class Closed(OneAtATime):
+class Closed(SynchronousGeneration):
     """Takes no batches."""
 
     concurrency = 0
@@ -96,8 +96,8 @@ def test_a_generation_is_closed_when_the_caller_ends_early() -> None:
     closings: list[int] = []
 
     class Engine(MockEngine):
-        def start(self, *given: object) -> OneAtATime:  # type: ignore[override]
-            generation = OneAtATime(BATCHES, answer)
+        def start(self, *given: object) -> SynchronousGeneration:  # type: ignore[override]
+            generation = SynchronousGeneration(BATCHES, answer)
             generation.close = lambda: closings.append(1)  # type: ignore[method-assign]
             return generation
 

@@ -13,7 +13,11 @@ from transformers import RepetitionPenaltyLogitsProcessor
 
 from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.decoding.noise import seed_tensor
-from safety_receipts.runner.engines.decoding.repetition import SeenAlong, SeenTokens, penalised
+from safety_receipts.runner.engines.decoding.repetition import (
+    SeenTokens,
+    SeenTokensAlong,
+    penalised,
+)
 from safety_receipts.runner.engines.decoding.sampling import choose
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Margins, Request
 from safety_receipts.runner.engines.load import wrap_model
@@ -171,7 +175,7 @@ def test_what_was_seen_is_the_same_step_by_step_and_all_at_once() -> None:
     spelt = Request(0, (5, 6, 5, 7), 5, frozenset())
     [in_tree] = in_one_tree([spelt.tokens])
     for request in (spelt, replace(spelt, tokens=in_tree)):
-        along = SeenAlong(request, response, VOCABULARY, CPU).at(0, len(response))
+        along = SeenTokensAlong(request, response, VOCABULARY, CPU).at(0, len(response))
         steps = SeenTokens([request], VOCABULARY, CPU)
         row = torch.tensor([0])
         for place, token in enumerate(response):

@@ -17,7 +17,7 @@ from safety_receipts.receipts.model.point import Reason
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.responses import ResponseReader, ResponseText, UnmarkedResponses
 from safety_receipts.runner.prompts.thoughts import (
-    FoundMarks,
+    FoundThoughtMarks,
     MarkReader,
     Piece,
     find_marks,
@@ -383,7 +383,7 @@ def test_marks_are_found_by_their_names(
     ],
 )
 def test_other_markup_is_no_mark(text: str) -> None:
-    assert find_marks([text], [text], ["messages", "tools"]) == FoundMarks((), (), ())
+    assert find_marks([text], [text], ["messages", "tools"]) == FoundThoughtMarks((), (), ())
 
 
 def test_what_cannot_be_placed_is_named() -> None:
@@ -409,7 +409,7 @@ def test_marks_of_which_names_only_speak_of_thoughts_come_in_twos() -> None:
 
 def test_prose_about_reasons_names_no_marks() -> None:
     prose = "Refuse with <refusal><reason>…</reason></refusal>, or write [REASON]."
-    assert find_marks([prose], [], []) == FoundMarks((), (), ())
+    assert find_marks([prose], [], []) == FoundThoughtMarks((), (), ())
     assert find_marks([prose], ["<reason>"], []).pairs == (("<reason>", "</reason>"),)
     assert find_marks([], [], [], ["assistant: <reason>"]).pairs == (("<reason>", "</reason>"),)
 

@@ -15,7 +15,7 @@ from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.verify.check_names import CheckName
-from safety_receipts.verify.checks import CheckList, MadeCheck, NotApplicable
+from safety_receipts.verify.checks import CheckList, NotApplicable, VerificationCheck
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 from safety_receipts.verify.verification import Verification, VerificationVerdict
@@ -44,7 +44,7 @@ def bare(tmp_path: Path, signer: Signer) -> Path:
     return folder
 
 
-def made(folder: Path, signer: Signer) -> dict[str, MadeCheck]:
+def made(folder: Path, signer: Signer) -> dict[str, VerificationCheck]:
     found = verify_bundle(Bundle(folder), evaluators=TrustSet([signer.public]))
     return {check.name: check for check in found.checks}
 
@@ -119,7 +119,7 @@ def test_what_is_claimed_and_is_not_there_fails(
     assert made(bare, signer)[name].status is CheckStatus.FAILED
 
 
-def checks_of(*statuses: CheckStatus | NotApplicable) -> tuple[MadeCheck, ...]:
+def checks_of(*statuses: CheckStatus | NotApplicable) -> tuple[VerificationCheck, ...]:
     checks = CheckList()
     checks.decide(CheckName.PLAN_DIGEST, None)
     for status in statuses:

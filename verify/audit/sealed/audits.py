@@ -84,7 +84,7 @@ def check_audits(
     signed_audits = _SignedAudits(bundle, receipt, readable)
     seen = []
     for audit in readable:
-        status, detail = _judge(signed_audits, audit)
+        status, detail = _status_of(signed_audits, audit)
         by_evaluator = audit.envelope.signed_by(evaluators)
         own = bool(by_evaluator or receipt.envelope.signed_by(TrustSet(audit.keys)))
         checks.add(
@@ -313,7 +313,7 @@ def _scope(signed_audits: _SignedAudits, result: Result) -> Scope:
     )
 
 
-def _judge(signed_audits: _SignedAudits, audit: _TrustedAudit) -> tuple[CheckStatus, str]:
+def _status_of(signed_audits: _SignedAudits, audit: _TrustedAudit) -> tuple[CheckStatus, str]:
     """Return how the check of one audit of this receipt ends, and what to say of it."""
     if audit.start is not None:
         return _judge_start(signed_audits, audit, audit.start)

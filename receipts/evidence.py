@@ -130,12 +130,11 @@ class PointChecker:
             if point.labels != self._random_labels(condition, self._blocks[place], point.draw):
                 return f"line {point.index + 1}: labels do not follow from the plan's seed"
         elif point.labels is not None:
-            return f"line {point.index + 1}: labels on a point whose order is the condition's"
+            return f"line {point.index + 1}: labels are given, but the condition fixes the order"
         wanted = condition.response_prefix is not None and point.outcome is not Outcome.FAILED
         if (point.prefix_adopted is not None) != wanted:
             return (
-                f"line {point.index + 1}: prefixAdopted goes with a demonstrated prefix and a "
-                "response"
+                f"line {point.index + 1}: prefixAdopted is for a demonstrated prefix and a response"
             )
         return None
 
@@ -196,7 +195,7 @@ class PromptChecker:
         if record.condition != self._condition:
             self._condition, self._query_of = record.condition, {}
         if (record.demonstrations is not None) != (record.condition in self._shown):
-            return "a digest of demonstrations goes with a condition that shows some"
+            return "a digest of demonstrations is given exactly where some are shown"
         if record.condition in self._same:
             if record.draw == 0:
                 self._first = record

@@ -160,7 +160,9 @@ def _read(bundle: Bundle) -> Iterator[_Read | UnpublishedFile]:
         else:
             yield _Read(path, envelope, signed.statement)
     if len(files) > _MOST_READ:
-        yield UnpublishedFile(AUDITS, f"{len(files) - _MOST_READ:,} files more than are looked at")
+        yield UnpublishedFile(
+            AUDITS, f"{len(files) - _MOST_READ:,} files more, which were not read"
+        )
 
 
 def check_evidence(bundle: Bundle, *, with_responses: bool) -> None:

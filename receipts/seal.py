@@ -132,7 +132,7 @@ def seal_event(
             agreement.add(record)
             root.append(sink.append(point, record))
         if root.size != plan.points:
-            raise IntegrityError(f"{root.size:,} of {plan.points:,} planned points are there")
+            raise IntegrityError(f"{root.size:,} of {plan.points:,} planned points are present")
     observations = checker.observer.result()
     statement = evaluation_statement(
         plan,

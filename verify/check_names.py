@@ -126,35 +126,35 @@ class CheckName(StrEnum):
     FINDINGS = (
         "findings",
         _consistent(
-            "no point needed, they fit together: level and margin are the plan's; their "
-            "conditions are those that the experiments ask for; statistics, p-values and "
-            "intervals of slopes follow from slope, error and degrees of freedom as far as "
-            "rounding lets see; corrected p-values and words follow from the numbers; rates "
-            "are those of the conditions; `not_applicable` where none are claimed"
+            "without any point, the findings agree with each other: level and margin are the "
+            "plan's; their conditions are those that the experiments ask for; statistics, "
+            "p-values and intervals of slopes follow from slope, error and degrees of freedom as "
+            "far as rounding lets see; corrected p-values and words follow from the numbers; "
+            "rates are those of the conditions; `not_applicable` where none are claimed"
         ),
-        _replayed("never passes: confirmed rates say nothing of effects", sealed=True),
+        _replayed("never passes: confirmed rates say nothing about effects", sealed=True),
     )
     ORIGINAL = (
         "original",
         _consistent(
             "only with `--original BUNDLE`, of an event that was judged again: its receipt and"
             " plan are those that `rejudges` names, signed by a trusted key and not themselves"
-            " judged again; plan, event and environment differ as they may"
+            " judged again; plan, event and environment differ only where they may"
         ),
     )
     ORIGINAL_POINTS = (
         "original-points",
         _consistent(
-            "only then: lines differ from the original's as they may, and its lines have its "
-            "root. `not_checked` where a bundle has no lines"
+            "only with `--original BUNDLE`: lines differ from the original's only where they may, "
+            "and the original's lines have its root. `not_checked` where a bundle has no lines"
         ),
     )
     ORIGINAL_RESPONSES = (
         "original-responses",
         _consistent(
-            "only then: records differ from the original's as they may, and its records open "
-            "their commitments. `not_checked` where a bundle has no records: nothing then says"
-            " whose responses were judged"
+            "only with `--original BUNDLE`: records differ from the original's only where they "
+            "may, and the original's records open their commitments. `not_checked` where a bundle "
+            "has no records: nothing then says whose responses were judged"
         ),
     )
     REJUDGED = (
@@ -164,8 +164,8 @@ class CheckName(StrEnum):
     EVIDENCE = (
         "evidence",
         _consistent(
-            "never passes: stands for all below when there is no evidence, or it cannot be "
-            "read against this plan"
+            "never passes: stands in the place of all evidence checks where there is no evidence, "
+            "or where it cannot be read with this plan"
         ),
     )
     EVIDENCE_LINES = (
@@ -214,8 +214,8 @@ class CheckName(StrEnum):
     ARTIFACTS = (
         "artifacts",
         _bound(
-            "never passes: stands for all of level bound but the commitments where there are "
-            "no artifacts (`--artifacts PLAN`), or no coherent plan"
+            "never passes: stands in the place of all checks of level bound, except those of "
+            "records, where there are no artifacts (`--artifacts PLAN`), or no coherent plan"
         ),
     )
     CHECKPOINT = (
@@ -327,7 +327,7 @@ class CheckName(StrEnum):
     )
     AUDITS = (
         "audits",
-        _replayed("never passes: says how many further files do not count, or are not looked at"),
+        _replayed("never passes: says how many further files do not count, or were not read"),
     )
     BEACON_VALUE = (
         "beacon-value",
@@ -346,8 +346,9 @@ class CheckName(StrEnum):
     ROW_SELECTION = (
         "row-selection",
         _none(
-            "never passes: a filter chose rows, and nothing shows when; only where `where` of "
-            "a source is not empty, whether or not the receipt has to state `selected-rows`"
+            "never passes: a filter chose rows, and nothing shows when it was written; only where "
+            "`where` of a source is not empty, whether or not the receipt has to state "
+            "`selected-rows`"
         ),
     )
     BEST_OF_N = (

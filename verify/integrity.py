@@ -70,7 +70,7 @@ def verify_bundle(
         check_rejudged(bundle, original, evaluators, checks)
     elif original is not None:
         raise UsageError(
-            "judges no other event's responses again",
+            "does not judge the responses of another event again",
             file=bundle.folder,
             hint="leave out --original",
         )

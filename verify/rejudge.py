@@ -127,10 +127,10 @@ def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan) -> Resolve
         raise UsageError(
             f"{place} is not what the sealed plan says",
             file=resolved.file,
-            hint="only the judge may differ: put the rest back as it was",
+            hint="only the judge may differ: restore the rest as it was",
         )
     if isinstance(resolved, UnrunPlan):
-        raise UsageError(NOT_RUN, file=resolved.file, hint="put back the checkpoint's files")
+        raise UsageError(NOT_RUN, file=resolved.file, hint="restore the checkpoint's files")
     if before.judge == after.judge:
         raise UsageError(
             "names the judge that has already judged these responses",

@@ -30,7 +30,7 @@ from safety_receipts.receipts.present.output import Output
     type=click.Choice([kind.value for kind in KeyType]),
     default=KeyType.ED25519.value,
     show_default=True,
-    help="p256 for sigstore's tools, which know no Ed25519.",
+    help="p256 for sigstore's tools, which do not support Ed25519.",
 )
 @click.option(
     "--passphrase-env",

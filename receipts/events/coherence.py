@@ -88,7 +88,7 @@ def _name_problems(plan: PlanPredicate) -> Iterator[str]:
             named[f"{corpus.name}: responsesBy"] = corpus.responses_by
     for where, name in named.items():
         if name is not None and printable(name) != name:
-            yield f"{where}: holds a run of blanks, or a character that is not shown"
+            yield f"{where}: holds repeated spaces, or an invisible character"
 
 
 def plan_problems(plan: PlanPredicate) -> list[str]:
@@ -145,13 +145,13 @@ def _sampling_problems(plan: PlanPredicate) -> Iterator[str]:
     if stated is not None:
         ids = [end.token for end in stated]
         if ids != sorted(set(ids)):
-            yield "sampling.endTokenOrigins: not by ascending id"
+            yield "sampling.endTokenOrigins: not sorted by token id"
         if sampling.end_tokens != tuple(end.token for end in stated if not end.removed):
-            yield "sampling.endTokens: not those of endTokenOrigins that are not removed"
+            yield "sampling.endTokens: not the tokens of endTokenOrigins without the removed ones"
         order = list(EndTokenOrigin)
         places = [[order.index(origin) for origin in end.origins] for end in stated]
         if any(place != sorted(set(place)) for place in places):
-            yield "sampling.endTokenOrigins: origins not in their order, or twice"
+            yield "sampling.endTokenOrigins: origins out of order, or repeated"
     if sampling.max_new_tokens >= plan.prompt.context_limit:
         yield "sampling.maxNewTokens: leaves no room for a prompt"
 
@@ -195,7 +195,7 @@ def _judge_problems(plan: PlanPredicate) -> Iterator[str]:
         }:
             yield f"judge {judge.name}: its weights do not follow from its files"
         if judge.template is None and traits.has_template:
-            yield f"judge {judge.name}: no template, or strings of its rule"
+            yield f"judge {judge.name}: its template, or the strings of its rule, are missing"
     yield from _calibration_problems(plan)
 
 
@@ -389,7 +389,7 @@ def _grid_problems(plan: PlanPredicate) -> Iterator[str]:
         - {id_ for experiment in plan.experiments for id_ in experiment.conditions}
         - {BASELINE}
     ):
-        yield "experiments: a condition belongs to none"
+        yield "experiments: a condition belongs to no experiment"
     if len({context.form for context in plan.contexts}) != len(plan.contexts):
         yield "contexts: a form appears twice"
     points = len(ids) * len(plan.query_ids) * plan.demonstrations.draws

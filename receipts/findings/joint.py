@@ -437,7 +437,7 @@ def _joint_problems(joint: JointFinding, plan: PlanPredicate) -> Iterator[str]:
         doubt(joint.clusters) is None
         and (clustered is None or joint.informative_queries < FEWEST_QUERIES)
     ):
-        yield f"{where}: the test without fit goes with fewer than 30 informative queries"
+        yield f"{where}: the test without fit is for fewer than 30 informative queries"
     for level in joint.by_harmful:
         yield from slope_problems(f"{where}.byHarmful", level, plan)
         if level.informative_queries > joint.informative_queries:
@@ -455,7 +455,7 @@ def _cluster_problems(clusters: SealedClusters, plan: PlanPredicate) -> Iterator
     if clusters.method is not ClusterMethod.QUERY and (
         (clusters.lists < FEWEST_LISTS) != (clusters.method is ClusterMethod.QUERY_GIVEN_LISTS)
     ):
-        yield "findings.joint.clusters: the method does not go with the number of lists"
+        yield "findings.joint.clusters: the method does not fit the number of lists"
 
 
 def _fit_problems(where: str, fit: JointFit) -> Iterator[str]:

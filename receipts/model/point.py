@@ -209,7 +209,7 @@ class Point(WireModel):
         if (self.finish, self.outcome, self.reason) not in LEGAL_ENDINGS:
             raise PydanticCustomError(
                 "ending",
-                "finish {finish}, outcome {outcome} and reason {reason} do not go together",
+                "finish {finish}, outcome {outcome} and reason {reason} cannot occur together",
                 {"finish": self.finish, "outcome": self.outcome, "reason": value_text(self.reason)},
             )
         return self
@@ -333,11 +333,11 @@ class RestrictedRecord(WireModel):
             yield "an end token stands before the last"
         ended = bool(self.response_tokens) and self.response_tokens[-1] in end_tokens
         if ended != (self.finish is Finish.STOP):
-            yield "an end token goes last where generation stopped, and only there"
+            yield "the last token is an end token exactly where generation stopped"
         yield from self._judgement_problems(setup)
         # Last: a record that is merely of another point is named as such.
         if self.commitment() != point.commitment:
-            yield "the commitment does not open"
+            yield "the record does not open its commitment"
 
     def _judgement_problems(self, setup: EvaluationSetup) -> Iterator[str]:
         if self.judge is None:

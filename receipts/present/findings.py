@@ -206,7 +206,7 @@ class _Tables:
         ]
         scale = ChartScale.over(ends, FOREST_CELLS)
         low, high = (percentage_points(str(end)) for end in (scale.lower, scale.upper))
-        table = new_table("Other contexts less plain turns (compliance, points, 95 % intervals)")
+        table = new_table("Other contexts minus plain turns (compliance, points, 95 % intervals)")
         table.add_column("condition", overflow="fold")
         table.add_column("change", justify="right", no_wrap=True)
         table.add_column("p", justify="right", no_wrap=True)

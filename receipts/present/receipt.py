@@ -72,7 +72,7 @@ def _defaults(receipt: EvaluationPredicate) -> list[tuple[str, str | Text]]:
     told = ", ".join(
         f"{one.name} = {one.value}" for one in receipt.sampling.defaults_not_applied or ()
     )
-    return [("", f"of the checkpoint's defaults not applied: {told}")] if told else []
+    return [("", f"sampling defaults of the checkpoint, not applied: {told}")] if told else []
 
 
 def _identity(console: Console, receipt: EvaluationPredicate, digest: Sha256, keyid: str) -> None:

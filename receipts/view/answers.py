@@ -17,7 +17,9 @@ def judged_words(prompt: Prompt) -> str:
     if prompt.thoughts is not None:
         return _without(prompt.thoughts)
     if prompt.rendering == FIRST_RENDERING:
-        return "the whole response, with thoughts if the model writes some: nobody looked for them"
+        return (
+            "the whole response, with thoughts if the model writes some: they were not looked for"
+        )
     return "the whole response: the checkpoint has no marks of thoughts"
 
 

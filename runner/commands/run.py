@@ -261,7 +261,7 @@ def _check_pilot(key: Path | None, out: Path | None, options: RunOptions) -> Non
     if given := [name for name, value in asked.items() if value not in (None, False)]:
         raise UsageError(
             f"--limit takes no {given[0]}",
-            hint="a pilot seals nothing and tells no outcome",
+            hint="a pilot seals nothing and shows no outcome",
         )
 
 

@@ -70,7 +70,7 @@ def _query_problems(plan: PlanFile) -> _Problems:
             )
         first.setdefault(name, i)
     if not any(query.role is QueryRole.HARMFUL for query in plan.queries):
-        yield ("queries",), "needs one of role harmful"
+        yield ("queries",), "needs a source of role harmful"
 
 
 def _pool_problems(
@@ -111,7 +111,7 @@ def _mixture_problems(entry: Any, demonstrations: DemonstrationsEntry) -> _Probl
 def _prefix_problems(entry: ResponsePrefixEntry, demonstrations: DemonstrationsEntry) -> _Problems:
     yield from _mixture_problems(entry, demonstrations)
     if entry.harmful + entry.benign == 0:
-        yield ("prefixes",), "there is no demonstration whose response could start with one"
+        yield ("prefixes",), "there are no demonstrations whose responses could start with a prefix"
 
 
 def _source_problems(entry: BenignSourcesEntry, demonstrations: DemonstrationsEntry) -> _Problems:
@@ -128,7 +128,7 @@ def _context_problems(entry: ContextsEntry, demonstrations: DemonstrationsEntry)
         place = ("forms", entry.forms.index(ContextForm.CONVERSATION))
         yield from _pool_problems(demonstrations, "benign", place)
     if entry.n_refusal > 0 and ContextForm.POLICY not in entry.forms:
-        yield ("n_refusal",), "refusal examples go with the form policy"
+        yield ("n_refusal",), "refusal examples are for the form policy only"
     elif entry.n_refusal > 0 and demonstrations.refusal is None:
         yield (
             ("n_refusal",),

@@ -64,7 +64,7 @@ def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope 
         place = first_difference(before.to_wire(), now.to_wire())
         known, found = set(before.checkpoint.files), set(now.checkpoint.files)
         added = sorted(file.path for file in found - known)
-        put_back = f"put back what {resolved.file} resolved to then"
+        put_back = f"restore what {resolved.file} resolved to then"
         if _by_another_version(before, now):
             put_back = "another version of this program sealed it: go on with that one"
         elif added and known < found:

@@ -109,5 +109,5 @@ def _sound(judgement: Judgement) -> Judgement:
         return _unjudged(f"the judge's output has more than {MAX_RAW:,} characters")
     legal = (Outcome.UNSCORED,) if judgement.reason in JUDGE_REASONS else JUDGED
     if judgement.outcome not in legal or (judgement.reason is None) != (legal is JUDGED):
-        return _unjudged("the judge's outcome and reason do not go together")
+        return _unjudged("the judge's outcome and reason cannot occur together")
     return judgement

@@ -98,10 +98,10 @@ def refuse_if_none_scored(outcomes: Mapping[tuple[Outcome, Reason | None], int])
 def _unscored_error(reasons: Mapping[Reason, int], *, again: bool) -> IncompleteError:
     judge = any(reason in JUDGE_REASONS for reason in reasons)
     if again:
-        remedy = "see what the judge replies, name another, or go on with --accept-unscored"
+        remedy = "check what the judge replies, name another, or go on with --accept-unscored"
     elif judge:
         remedy = (
-            "see what the judge replies; go on as it is with --accept-unscored, and have the "
+            "check what the judge replies; go on as it is with --accept-unscored, and have the "
             "recorded responses judged by another with `receipts rejudge`"
         )
     else:

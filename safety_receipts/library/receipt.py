@@ -162,7 +162,7 @@ class Receipt:
             FileAccessError, MalformedError, IntegrityError: As :meth:`points`.
         """
         if join not in (None, "conditions"):
-            raise UsageError(f"cannot join {join!r}", hint='join="conditions" is what there is')
+            raise UsageError(f"cannot join {join!r}", hint='only join="conditions" is supported')
         made = frame(list(self.points()), PointRow, self._point_categories())
         if join is None:
             return made
@@ -203,7 +203,7 @@ class Receipt:
         yield "checkpoint", said.checkpoint.name
         yield "training stage", said.training_stage
         if said.instrument:
-            yield "test instrument", "numbers are evidence about no real model"
+            yield "test instrument", "numbers say nothing about real models"
         yield "conditions", f"{len(said.conditions):,}"
         yield "points", f"{said.evidence.size:,}"
         yield "compliance without demonstrations", f"{percent(said.baseline.compliance_rate)} %"

@@ -73,7 +73,7 @@ def setting_checks(
     """
     return [
         _alike("judge", settings, _judge, "labels mean other things", refuses=True),
-        _alike("judged text", settings, _judged, "rates are of other texts", refuses=True),
+        _alike("judged text", settings, _judged, "rates are about other texts", refuses=True),
         _alike("judge calibration", settings, _calibration),
         _queries(settings, common_queries=common_queries),
         _alike("query corpora", settings, _corpora, "ids may stand for other texts"),
@@ -84,7 +84,7 @@ def setting_checks(
         _prompts(settings),
         _alike("instrument", settings, lambda one: {"instrument": one.plan.instrument}),
         _alike("engine", settings, _engine),
-        _alike("margin", settings, _margin, "none means other things"),
+        _alike("margin", settings, _margin, "the verdict none means something else"),
         _checkpoints(settings),
     ]
 
@@ -278,5 +278,5 @@ def _checkpoints(settings: Sequence[EvaluationSetting]) -> SettingCheck:
         SettingStatus.DIFFERS,
         refuses=False,
         warns=False,
-        detail="each another, as it should be",
+        detail="all different, as it should be",
     )

@@ -70,7 +70,7 @@ class ComparisonReport:
                     f"{len(each.sealed.conditions):,} conditions, corrected for its own tests"
                 )
         if any(each.receipt.instrument for each in self.evaluations):
-            notes.append("test instrument: numbers are evidence about no real model")
+            notes.append("test instrument: numbers say nothing about real models")
         if len({each.receipt.training_stage for each in self.evaluations}) > 1:
             notes.append(LIMIT_MEANINGS[Limit.STAGE_ASSOCIATION])
         return notes
@@ -153,7 +153,7 @@ def _conditions(evaluations: Sequence[Evaluation]) -> tuple[ConditionId, ...]:
         if each.study is None and set(each.headline.conditions) != set(found):
             raise IncompleteError(
                 f"its sealed β2 is over {len(each.headline.conditions):,} conditions, of which "
-                f"{len(found):,} are common: that takes another fit",
+                f"{len(found):,} are common: which needs another fit",
                 file=each.bundle.folder,
                 hint=f"get the bundle with its {POINTS_FILE}",
             )
@@ -176,7 +176,7 @@ def _queries(evaluations: Sequence[Evaluation], *, common_queries: bool) -> Set[
         if each.study is None and mine != common:
             raise IncompleteError(
                 f"its sealed β2 is over {len(mine):,} queries, of which {len(common):,} are "
-                "common: that takes another fit",
+                "common: which needs another fit",
                 file=each.bundle.folder,
                 hint=f"get the bundle with its {POINTS_FILE}",
             )

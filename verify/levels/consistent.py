@@ -66,7 +66,9 @@ def check_consistent(
     """
     plan = signed_plan.statement.predicate
     problems = plan_problems(plan)
-    coherent = checks.decide(CheckName.PLAN_COHERENT, _first(problems), "its grid follows")
+    coherent = checks.decide(
+        CheckName.PLAN_COHERENT, _first(problems), "its conditions and ids follow from its rules"
+    )
     checks.decide(
         CheckName.PLAN_RESTATED,
         _first(_restated(plan, receipt)),
@@ -80,11 +82,13 @@ def check_consistent(
     checks.decide(
         CheckName.EVENT,
         _first(list(event_problems(plan, receipt.event))),
-        "its times fit"
+        "its times are in order"
         if plan.beacon is None
-        else "its times fit; it names the plan's beacon round",
+        else "its times are in order; it names the plan's beacon round",
     )
-    checks.decide(CheckName.LIMITS, _first(_limits(plan, receipt)), "all that apply are stated")
+    checks.decide(
+        CheckName.LIMITS, _first(_limits(plan, receipt)), "all limits that apply are stated"
+    )
     if not coherent or not same_grid:
         checks.skip(CheckName.EVIDENCE, "the conditions do not follow from the plan")
         return
@@ -271,7 +275,7 @@ def _agreement(plan: PlanPredicate, receipt: EvaluationPredicate) -> str | None:
         for result in condition.by_source
     )
     if agreement.points + agreement.second_unscored != judged:
-        return f"it speaks of {agreement.points + agreement.second_unscored:,} of {judged:,} points"
+        return f"it covers {agreement.points + agreement.second_unscored:,} of {judged:,} points"
     if agreement.agreed > agreement.points:
         return "more agreements than points"
     return None

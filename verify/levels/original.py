@@ -95,9 +95,9 @@ def _document_problems(
         if name not in _JUDGED_AGAIN and getattr(before, name) != getattr(plan, name):
             yield f"the plans differ in {name}"
     if then.event.model_copy(update={"id": receipt.event.id}) != receipt.event:
-        yield "the event is another"
+        yield "the event differs"
     if then.environment != receipt.environment:
-        yield "the environment is another"
+        yield "the environment differs"
 
 
 def _line_problem(bundle: Bundle, original: Bundle) -> str | None:

@@ -131,7 +131,7 @@ def check_defaults(plan: PlanPredicate, folder: Path, checks: CheckList) -> None
     """Check what the plan says of defaults that come with the checkpoint and are not applied."""
     told = plan.sampling.defaults_not_applied
     if told is None:
-        checks.skip(CheckName.SAMPLING_DEFAULTS, "the plan says nothing of them")
+        checks.skip(CheckName.SAMPLING_DEFAULTS, "the plan does not state them")
         return
     sealed = {one.name: one.value for one in told}
     defaults = not_applied(read_defaults(folder), plan.sampling)

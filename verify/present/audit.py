@@ -64,7 +64,7 @@ def show_feasibility(
     if hopeless:
         console.print(
             Text(
-                "not to be expected to confirm within the budget: "
+                "unlikely to be confirmed within the budget: "
                 + ", ".join(printable(each) for each in hopeless),
                 style="yellow",
             ),

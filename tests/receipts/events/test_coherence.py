@@ -351,19 +351,19 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     "a nucleus of more than all": ({"sampling.top_p": "1.01"}, "sampling.topP: must be above 0"),
     "an end token that nobody states": (
         {"sampling.end_token_origins": (GONE,)},
-        "sampling.endTokens: not those of endTokenOrigins",
+        "sampling.endTokens: not the tokens of endTokenOrigins",
     ),
     "an end token that is removed": (
         {"sampling.end_token_origins": (STATED, GONE), "sampling.end_tokens": (2, 7)},
-        "sampling.endTokens: not those of endTokenOrigins",
+        "sampling.endTokens: not the tokens of endTokenOrigins",
     ),
     "end tokens in another order": (
         {"sampling.end_token_origins": (GONE, STATED)},
-        "sampling.endTokenOrigins: not by ascending id",
+        "sampling.endTokenOrigins: not sorted by token id",
     ),
     "origins in another order": (
         {"sampling.end_token_origins": (changed(STATED, {"origins": STATED.origins[::-1]}),)},
-        "sampling.endTokenOrigins: origins not in their order",
+        "sampling.endTokenOrigins: origins out of order",
     ),
     "no room for a prompt": (
         {"sampling.max_new_tokens": PLAN.prompt.context_limit},
@@ -397,7 +397,7 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     ),
     "a rule without strings": (
         {"judge.template": None},
-        "judge hash coin: no template, or strings of its rule",
+        "judge hash coin: its template, or the strings of its rule, are missing",
     ),
     "more right answers than answers": (
         {"judge.calibration": changed(CALIBRATION, {"true_positives": 272})},
@@ -646,7 +646,7 @@ PLANTED: dict[str, tuple[Changes, str]] = {
     ),
     "a condition of no experiment": (
         {"experiments": PLAN.experiments[:2]},
-        "experiments: a condition belongs to none",
+        "experiments: a condition belongs to no experiment",
     ),
     "a primary hypothesis that nothing tests": (
         {"experiments.0.kind": ExperimentKind.CONTEXTS},

@@ -367,7 +367,7 @@ def test_a_change_of_any_field_of_a_record_is_seen(
     other = record.model_copy(update={name: value})
     assert other.commitment() != record.commitment()
     compared = ("index", "condition", "query", "draw", "finish", "outcome", "reason")
-    expected = "the commitment does not open"
+    expected = "the record does not open its commitment"
     if name in (*compared, "prompt_tokens"):
         wire = "promptTokens" if name == "prompt_tokens" else name
         expected = f"{wire} differs between record and evidence line"
@@ -383,7 +383,7 @@ def test_another_salt_does_not_open_the_commitment(
 ) -> None:
     point, record = pair
     other = record.model_copy(update={"salt": DIGEST})
-    assert other.problem(point, plan) == "the commitment does not open"
+    assert other.problem(point, plan) == "the record does not open its commitment"
 
 
 def test_the_number_of_tokens_is_compared(
@@ -424,10 +424,10 @@ def agreeing(
     [
         ({"response_tokens": (7, 2, 11, 2)}, "an end token stands before the last"),
         ({"response_tokens": (2, 7)}, "an end token stands before the last"),
-        ({"response_tokens": (7, 11)}, "an end token goes last where generation stopped"),
+        ({"response_tokens": (7, 11)}, "the last token is an end token exactly where"),
         (
             {"finish": Finish.LENGTH, "response_tokens": (7, 11, 2)},
-            "an end token goes last where generation stopped",
+            "the last token is an end token exactly where",
         ),
         ({"judge": None}, "the outcome needs a judgement, and none is recorded"),
         (

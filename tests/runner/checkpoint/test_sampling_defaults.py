@@ -256,7 +256,7 @@ def test_a_penalty_changes_answers_and_is_sealed_and_shown(
     plain = planned("method: greedy", repetition_penalty=1.5)
     run(plain, tmp_path / "plain", signer)
     shown = " ".join(receipts("show", tmp_path / "plain").out.split())
-    assert "of the checkpoint's defaults not applied: repetition_penalty = 1.5" in shown
+    assert "sampling defaults of the checkpoint, not applied: repetition_penalty = 1.5" in shown
     resolved = planned("method: greedy, repetition_penalty: checkpoint", repetition_penalty=1.5)
     run(resolved, tmp_path / "b", signer)
     verified(tmp_path / "b", signer, resolved)

@@ -82,7 +82,7 @@ def test_a_rule_needs_the_base_installation_alone() -> None:
         "from safety_receipts.runner.judges.registry import kind_of_judge\n"
         "print([type(kind_of_judge(kind).made).__name__ for kind in JudgeKind])"
     )
-    assert _printed(code) == "['Rule', 'Model', 'Model', 'Model']\n"
+    assert _printed(code) == "['RuleKind', 'ModelKind', 'ModelKind', 'ModelKind']\n"
 
 
 def test_what_a_kind_knows_of_itself_needs_neither_torch_nor_transformers() -> None:

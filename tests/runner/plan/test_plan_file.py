@@ -247,7 +247,7 @@ REFUSED = {
     "no harmful query": (
         "path: q.csv",
         "path: q.csv, role: benign_control",
-        "line 6: queries: needs one of role harmful",
+        "line 6: queries: needs a source of role harmful",
     ),
     "benign name": ("chat:", "a/b:", "line 11: demonstrations.benign.a/b: "),
     "below a benign name": (

@@ -106,7 +106,7 @@ def test_every_key_is_described_and_every_mapping_closed() -> None:
 
 def test_each_choice_is_explained() -> None:
     definitions = schemas.load_schema(SCHEMA_NAME)["$defs"]
-    assert "- benign_control: It should be answered" in definitions["QueryRole"]["description"]
+    assert "- benign_control: The model should answer it" in definitions["QueryRole"]["description"]
     assert definitions["QueryEntry"]["properties"]["corpus"]["enum"] == list(READERS)
 
 

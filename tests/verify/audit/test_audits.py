@@ -349,8 +349,8 @@ def test_an_audit_that_ended_early_has_no_identity_test(verify: Any, receipt: Sh
 @pytest.mark.parametrize(
     ("left_out", "words"),
     [
-        ("outcomes", "does not say what its replays say of recorded outcomes"),
-        ("secondJudge", "did not ask the second judge again"),
+        ("outcomes", "does not state what its replays show about recorded outcomes"),
+        ("secondJudge", "did not run the second judge again"),
     ],
 )
 @pytest.mark.parametrize("public", [False, True])

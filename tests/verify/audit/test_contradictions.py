@@ -107,7 +107,7 @@ def _other_judgement(point: Point, record: RestrictedRecord) -> Pair:
         (
             lambda p, r: (p, r.model_copy(update={"response_tokens": (7, 11, 12)})),
             "commitments",
-            "end token goes last",
+            "the last token is an end token exactly where",
         ),
         (
             lambda p, r: both(

@@ -57,7 +57,7 @@ def test_what_is_not_there_is_not_called_checked(bare: Path, signer: Signer) -> 
 
 
 def test_the_event_is_not_said_to_name_a_beacon_where_none_is(bare: Path, signer: Signer) -> None:
-    assert made(bare, signer)["event"].detail == "its times fit"
+    assert made(bare, signer)["event"].detail == "its times are in order"
 
 
 def test_what_is_there_is_checked(golden: Path, receipts: Receipts) -> None:

@@ -392,7 +392,7 @@ def test_a_record_that_opens_no_commitment_is_refused(
     edit_line(4, lambda record: record.update(prompt="0" * 64), RESPONSES_FILE)(bad, signer)
     refused = error(receipts("compare", stages["sft"], bad, "--json"), 3)
     assert refused["file"] == str(bad / RESPONSES_FILE)
-    assert refused["message"] == "line 5: the commitment does not open"
+    assert refused["message"] == "line 5: the record does not open its commitment"
 
 
 # Published copies

@@ -328,7 +328,7 @@ def test_another_original_and_another_response_are_found_out(
     assert [check["name"] for check in failed] == ["original"]
     none = receipts("verify", judged.bundle, *trust, "--original", tmp_path / "b")
     assert none.code == 2
-    assert "judges no other event's responses" in none.err
+    assert "does not judge the responses of another event" in none.err
 
 
 def test_the_second_verifiers_of_the_protocol_agree(

@@ -80,7 +80,7 @@ CASES = (
         "finish and outcome at odds",
         point(finish="error"),
         "evidence-lines",
-        detail="do not go together",
+        detail="cannot occur together",
     ),
     Case("a reason without need", point(reason="judge_na"), "evidence-lines"),
     Case("an unknown outcome", point(outcome="fine"), "evidence-lines", detail="outcome"),

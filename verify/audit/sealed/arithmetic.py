@@ -126,7 +126,7 @@ def _second_judge_problems(audit: AuditPredicate, receipt: EvaluationPredicate) 
     if found is None:
         return
     if agreement is None or agreement.agreed > agreement.points:
-        yield "it asked a second judge, and the receipt knows of none"
+        yield "it used a second judge, but the receipt names none"
         return
     wrong, most = set(found.contradicted), agreement_test(agreement, audit).recorded
     if not wrong <= set(range(1, found.draws + 1)) or not found.draws <= min(

@@ -92,10 +92,10 @@ def missing_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[s
     if result.method is AuditMethod.REGENERATE:
         return
     if result.outcomes is None:
-        yield "does not say what its replays say of recorded outcomes"
+        yield "does not state what its replays show about recorded outcomes"
     asks = receipt.judge_agreement is not None and _identified(result)
     if asks and result.second_judge is None:
-        yield "did not ask the second judge again"
+        yield "did not run the second judge again"
 
 
 def _drawn(result: Result) -> int:
@@ -123,7 +123,7 @@ def points_replayed(result: Result) -> int | None:
 def _count_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[str]:
     """Yield what in an audit's counts fits neither the receipt nor one another."""
     if result.points_total != receipt.evidence.size:
-        yield "speaks of another number of points"
+        yield "states another number of points"
     if sum(rate.draws for rate in result.conditions) != _drawn(result):
         yield "the draws of its rates are not the points drawn"
     results = {condition.id: condition for condition in receipt.conditions}
@@ -263,7 +263,7 @@ def _public_outcomes(public: PublicAuditPredicate, receipt: EvaluationPredicate)
         return
     agreement = receipt.judge_agreement
     if agreement is None or agreement.agreed > agreement.points:
-        yield "it asked a second judge, and the receipt knows of none"
+        yield "it used a second judge, but the receipt names none"
         return
     test = agreement_test(agreement, public)
     if (second.recorded, second.hidden) != (test.recorded, test.hidden):

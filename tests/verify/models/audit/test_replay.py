@@ -287,7 +287,7 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
             entry[0].model_copy(update={"commitment": Sha256("3" * 64)}),
             entry[1],
         ),
-        "the commitment does not open",
+        "the record does not open its commitment",
     ),
     "an end token in the middle": (
         lambda entry, _: reworded(entry, entry[1].response_tokens[-1:] * 3, entry[1].text),

@@ -300,7 +300,7 @@ def _indexed(path: Path, endings: tuple[str, ...]) -> list[str]:
     for name in sorted(names):
         if not name.endswith(endings) or "/" in name or "\\" in name:
             raise MalformedError(
-                f"names {name[:80]!r}, which is no {endings[0][1:]} file of this folder",
+                f"names {name[:80]!r}, which is not a {endings[0][1:]} file of this folder",
                 file=path,
                 place="weight_map",
             )

@@ -169,7 +169,7 @@ def test_an_index_of_pickles_does_not_lead_out_of_the_folder(tmp_path: Path, nam
     write_study(tmp_path)
     (tmp_path / "model" / WEIGHTS_FILE).unlink()
     write_pickles(tmp_path / "model", {"one": name})
-    with pytest.raises(MalformedError, match="which is no bin file of this folder"):
+    with pytest.raises(MalformedError, match="which is not a bin file of this folder"):
         resolve_plan(tmp_path / "plan.yaml", allow_pickle=True)
 
 

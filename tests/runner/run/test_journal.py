@@ -108,9 +108,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_journal import AT, DIGEST, entries
 from safety_receipts.runner.run.journal import Journal
-from safety_receipts.runner.run.journal_file import journal_path
+from safety_receipts.runner.run.journal_file import run_journal_path
 written = entries()
-with Journal.open(journal_path(Path(sys.argv[2])), DIGEST) as journal:
+with Journal.open(run_journal_path(Path(sys.argv[2])), DIGEST) as journal:
     for entry in written[: int(sys.argv[3])]:
         journal.add([entry], AT)
     print("committed", flush=True)

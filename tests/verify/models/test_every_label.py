@@ -198,7 +198,7 @@ def test_an_agreement_that_is_made_up_is_not_confirmed(
 
 def test_what_both_judges_say_of_a_false_record_is_no_agreement(twice_judged: Event) -> None:
     """An evaluator could make the first label false, or the text, so that they agree."""
-    case = twice_judged.case()
+    case = twice_judged.subject()
     loaded = loaded_stack(twice_judged.resolved)
     judge, agreement = loaded.stack.second_judge, case.receipt.judge_agreement
     assert judge is not None
@@ -237,7 +237,7 @@ def test_an_agreement_off_by_epsilon_is_confirmed_no_more_often_than_the_risk(
     twice_judged: Event,
 ) -> None:
     """Simulated: so many of the recorded agreements are false, drawn in a random order."""
-    terms = terms_of(twice_judged.case(), AuditOptions(epsilon="0.05"), "5e" * 32)
+    terms = terms_of(twice_judged.subject(), AuditOptions(epsilon="0.05"), "5e" * 32)
     agreement = JudgeAgreement(points=2000, agreed=1800, second_unscored=0)
     test = agreement_test(agreement, terms)
     assert (test.recorded, test.hidden) == (1800, 100)

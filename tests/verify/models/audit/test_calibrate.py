@@ -178,7 +178,7 @@ def test_q_is_phi_and_the_labels_that_turned_on_the_worst_stack(calibrated: Cali
     says = calibrated.says
     turned = max(Fraction(stack.flipped, says.responses) for stack in says.stacks)
     assert abs(Fraction(says.branch_flip_rate) - turned) < Fraction(1, 10**6)
-    digest = calibrated.event.case().digest
+    digest = calibrated.event.subject().digest
     assert AuditorCalibration(digest, says).flip_rate == PHI + Fraction(says.branch_flip_rate)
     noisy = says.model_copy(update={"branch_flip_rate": "0.300000", "ambiguity_rate": "0.1"})
     assert AuditorCalibration(digest, noisy).flip_rate == PHI + Fraction(4, 10)
@@ -294,7 +294,7 @@ def test_it_answers_none_of_the_event_s_points(calibrated: Calibrated) -> None:
             with pytest.raises(KeyboardInterrupt):
                 calibrator.calibrate(None, ignore)
     (one, first), (other, second) = seen
-    assert len({one, other, calibrated.event.case().seed}) == 3
+    assert len({one, other, calibrated.event.subject().seed}) == 3
     shown = [
         {point.demonstrations for point in points if point.demonstrations}
         for points in (first, second)

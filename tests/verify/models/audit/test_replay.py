@@ -87,7 +87,7 @@ def loaded(event: Event) -> LoadedStack:
 
 @pytest.fixture(scope="module")
 def case(event: Event) -> AuditSubject:
-    return event.case()
+    return event.subject()
 
 
 def engine_of(event: Event, dtype: Dtype = Dtype.FLOAT32, **settings: Any) -> TransformersEngine:
@@ -110,7 +110,7 @@ def against(found: Sequence[ReplayedPoint]) -> list[ReplayedPoint]:
 
 def asked(event: Event, entry: Entry) -> Request:
     """Return the request of a point, from the renderer and the seed alone."""
-    case, (point, _) = event.case(), entry
+    case, (point, _) = event.subject(), entry
     [rendered] = render_points(case.renderer, [point.index])
     id_ = point_id(point.condition, point.query, point.draw)
     return Request(
@@ -566,7 +566,7 @@ def test_a_token_outside_top_p_is_implausible_and_never_hard(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     event = make_event(tmp_path_factory.mktemp("nucleus"), queries=20, sampling=TOP_P)
-    case, loaded = event.case(), loaded_stack(event.resolved)
+    case, loaded = event.subject(), loaded_stack(event.resolved)
     entries = refusals(event.entries())
     assert against(replayer(case, loaded).replay(entries)) == []
     tokens = entries[0][1].response_tokens
@@ -608,7 +608,7 @@ def test_a_verdict_near_a_model_judge_s_threshold_is_ambiguous(
         plan = study / f"judged-{len(found)}.yaml"
         plan.write_text(text.replace("THRESHOLD", threshold), "utf-8")
         judged = run_event(plan, folder / f"event-{len(found)}")
-        case, loaded = judged.case(), loaded_stack(judged.resolved)
+        case, loaded = judged.subject(), loaded_stack(judged.resolved)
         entries = [e for e in judged.entries() if e[0].outcome in JUDGED]
         held = case.plausibility(Dtype.FLOAT32)
         found[threshold] = [

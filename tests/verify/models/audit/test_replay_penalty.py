@@ -39,7 +39,7 @@ def loaded(event: Event) -> LoadedStack:
 
 @pytest.fixture(scope="module")
 def case(event: Event) -> AuditSubject:
-    return event.case()
+    return event.subject()
 
 
 def test_an_honest_receipt_has_margins_of_nothing(

@@ -242,7 +242,9 @@ def test_marks_that_cut_refusals_away_pass_nowhere(rendering: str, tmp_path: Pat
     forged = replace(honest, predicate=honest.predicate.model_copy(update={"prompt": prompt}))
     signer = generate_key()
     if not given:
-        assert plan_problems(forged.predicate) == ["prompt.thoughts: conversation/1 knows none"]
+        assert plan_problems(forged.predicate) == [
+            "prompt.thoughts: conversation/1 does not separate thoughts"
+        ]
         return
     run(forged, tmp_path / "forged", signer)
     assert closed(tmp_path / "forged") == {(Outcome.COMPLIED, None): forged.predicate.points}
@@ -306,4 +308,4 @@ def test_an_earlier_plan_whose_responses_may_go_on_is_not_bound(tmp_path: Path) 
     status, detail = bound_checks(tmp_path / "earlier", signer, resolved)["end-tokens"]
     assert status == "not_checked"
     assert detail is not None
-    assert "responses may go on beyond" in detail
+    assert "responses may continue beyond" in detail

@@ -134,8 +134,7 @@ class PointChecker:
         wanted = condition.response_prefix is not None and point.outcome is not Outcome.FAILED
         if (point.prefix_adopted is not None) != wanted:
             return (
-                f"line {point.index + 1}: prefixAdopted goes with a demonstrated prefix and a "
-                "response"
+                f"line {point.index + 1}: prefixAdopted is for a demonstrated prefix and a response"
             )
         return None
 

@@ -119,13 +119,13 @@ def published_audits(
 
 
 _NAMES_POINTS = (
-    "names drawn points, and with them what became of each; its public form, signed by its "
-    "auditor, may go along (receipts publish --key)"
+    "names drawn points and what became of each; its public form, signed by its auditor, may be "
+    "published (receipts publish --key)"
 )
 
 _COUNTS_KNOWN_POINTS = (
-    "asked for new responses to points that anybody can compute, and its counts tell what became "
-    "of them: only whoever may hold the evidence may see it"
+    "used new responses to points that anybody can compute, so that its counts tell what became "
+    "of them: only those who may hold the evidence may see it"
 )
 
 

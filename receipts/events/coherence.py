@@ -24,7 +24,7 @@ from safety_receipts.receipts.events.grid import (
     source_of,
 )
 from safety_receipts.receipts.findings.counts.rates import RATE_PLACES, wilson
-from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.io.text import printable, value_text
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.checkpoint import (
     FIRST_RENDERING,
@@ -248,7 +248,7 @@ def _agreement_problems(where: str, agreement: GoldAgreement) -> Iterator[str]:
             continue
         expected = decimal_string(Fraction(part, whole), RATE_PLACES) if whole else None
         if share != expected:
-            yield f"{where}.{name}: {expected} follows from the counts"
+            yield f"{where}.{name}: {value_text(expected)} follows from the counts"
         derived = wilson(part, whole) if whole else None
         if interval != derived:
             yield f"{where}.{name}Interval: not Wilson's interval of the counts"

@@ -19,6 +19,7 @@ from safety_receipts.receipts.findings.fits.logit import Fitter, newton, statsmo
 from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.multiplicity import settle
 from safety_receipts.receipts.findings.registry import KINDS
+from safety_receipts.receipts.io.text import value_text
 from safety_receipts.receipts.model.findings import Findings
 
 SCORE_TOLERANCE: Final = Decimal("0.000002")
@@ -116,4 +117,4 @@ def _places(text: str) -> int:
 def _brief(value: object) -> str:
     if isinstance(value, dict | list):
         return f"{type(value).__name__} of {len(value)}"
-    return "null" if value is None else str(value)
+    return value_text(value)

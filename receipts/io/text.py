@@ -50,6 +50,16 @@ def printable(text: str, limit: int | None = None) -> str:
     return shown
 
 
+def value_text(value: object) -> str:
+    """Return a value of a document as JSON spells it: ``null``, ``true``, ``false``, else as is.
+
+    Texts for people show what stands in a file, and no file holds Python's ``None``.
+    """
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def spelt_out(text: str) -> str:
     """Return ``text`` with what could steer a terminal spelt out, and all its blanks kept."""
     if text.isascii() and text.isprintable():

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, point_id
 from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.io.text import value_text
 from safety_receipts.receipts.model.base import (
     Bytes32,
     Condition,

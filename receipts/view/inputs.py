@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.io.text import printable, value_text
 from safety_receipts.receipts.model.demonstrations import DemonstrationSource, QuerySource
 from safety_receipts.receipts.model.plan import EvaluationSetup
 
@@ -54,8 +54,7 @@ def _assigned(values: Mapping[str, Any]) -> Iterator[str]:
         if place == _MOST:
             yield f"{len(values) - _MOST:,} more"
             return
-        shown = str(value).lower() if value is None or isinstance(value, bool) else str(value)
-        yield f"{printable(name, _LONGEST)} = {printable(shown, _LONGEST)}"
+        yield f"{printable(name, _LONGEST)} = {printable(value_text(value), _LONGEST)}"
 
 
 def share_words(corpus: QuerySource | DemonstrationSource) -> str:

@@ -169,7 +169,9 @@ class Journal:
         """
         if value not in (None, self.beacon):
             raise UsageError(
-                f"was started with the beacon value {self.beacon}",
+                "was started without a beacon value"
+                if self.beacon is None
+                else f"was started with the beacon value {self.beacon}",
                 file=self.path,
                 hint="give that one, or start over with --restart",
             )

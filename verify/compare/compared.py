@@ -130,8 +130,8 @@ def _conditions(evaluations: Sequence[Evaluation]) -> tuple[ConditionId, ...]:
     for other in others:
         if other.headline.ordering is not first.headline.ordering:
             raise UsageError(
-                f"its mixtures are in order {other.headline.ordering}, those of {first.label} in "
-                f"order {first.headline.ordering}",
+                f"its mixtures are in order {_order(other)}, those of {first.label} in "
+                f"order {_order(first)}",
                 file=other.bundle.folder / PLAN,
                 hint="plan the same fixed_harmful experiment for both",
             )

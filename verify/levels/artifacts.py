@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic.alias_generators import to_camel
 
 from safety_receipts.receipts.events.grid import source_of
+from safety_receipts.receipts.io.text import value_text
 from safety_receipts.receipts.model.base import QueryId, SourceName
 from safety_receipts.receipts.model.checkpoint import Checkpoint
 from safety_receipts.receipts.model.demonstrations import (
@@ -135,10 +136,10 @@ def _checkpoint_problem(plan: PlanPredicate, mine: PlanPredicate, folder: Path) 
         return problem
     sealed_so = plan.checkpoint.dequantised
     if plan.instrument != mine.instrument:
-        stated, found_out = str(plan.instrument).lower(), str(mine.instrument).lower()
+        stated, found_out = value_text(plan.instrument), value_text(mine.instrument)
         return f"instrument is {found_out} of these files, the plan says {stated}"
     if sealed_so is not None and sealed_so != mine.checkpoint.dequantised:
-        stated, found_out = str(sealed_so).lower(), str(mine.checkpoint.dequantised).lower()
+        stated, found_out = value_text(sealed_so), value_text(mine.checkpoint.dequantised)
         return f"dequantised is {found_out} of these files, the plan says {stated}"
     return None
 
@@ -346,4 +347,4 @@ def _shown(value: Any) -> str:
         value = value.to_wire()
     if isinstance(value, dict):
         return ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value is None else value_text(value)

@@ -18,6 +18,7 @@ from safety_receipts.receipts.findings.counts.conditions import baseline_of, con
 from safety_receipts.receipts.findings.counts.judge_error import corrected_rate
 from safety_receipts.receipts.findings.derive import finding_problems
 from safety_receipts.receipts.findings.stated import feeds_findings, stated_problems
+from safety_receipts.receipts.io.text import value_text
 from safety_receipts.receipts.model.demonstrations import PlannedCondition, QueryRole
 from safety_receipts.receipts.model.difference import Difference
 from safety_receipts.receipts.model.judge import Interval, JudgeCalibration
@@ -224,7 +225,10 @@ def _rates(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
             ),
         ):
             if stated != derived:
-                yield f"{condition.id}: {name} is {stated}, the counts give {derived}"
+                yield (
+                    f"{condition.id}: {name} is {value_text(stated)}, "
+                    f"the counts give {value_text(derived)}"
+                )
         for result in condition.by_source:
             if result.compliance_rate != rates.compliance_rate(result.counts):
                 yield f"{condition.id}: bySource {result.source}: complianceRate"

@@ -81,7 +81,9 @@ def _later_ends(sealed: Sampling, found: Sampling) -> str | None:
     more = [end for end in stated if not end.removed and end.token not in sealed.end_tokens]
     if not more:
         return None
-    return f"the configurations alone were asked, and responses may go on beyond {_ends(more)}"
+    return (
+        f"only the configurations were consulted, and responses may continue beyond {_ends(more)}"
+    )
 
 
 def _end_tokens(plan: PlanPredicate, found: Sampling) -> tuple[str | None, str]:

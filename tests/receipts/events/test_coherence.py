@@ -425,7 +425,7 @@ PLANTED: dict[str, tuple[Changes, str]] = {
                 CALIBRATION, EMPTY_CALIBRATION | {"sensitivity": "0.000000"}
             )
         },
-        "judge.calibration.sensitivity: None follows",
+        "judge.calibration.sensitivity: null follows",
     ),
     "a calibration of another judge": (
         {"judge.calibration": changed(CALIBRATION, {"judge": "ab" * 32})},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_receipts.receipts.io.text import printable, spelt_out
+from safety_receipts.receipts.io.text import printable, spelt_out, value_text
 
 STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -103,3 +103,12 @@ def test_only_a_text_beyond_the_limit_is_cut(text: str, limit: int) -> None:
         assert shown == whole
     else:
         assert shown == whole[: limit - 1] + "…"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, "null"), (True, "true"), (False, "false"), (7, "7"), ("None", "None"), ("0.7", "0.7")],
+)
+def test_a_value_is_spelt_as_in_a_document(value: object, expected: str) -> None:
+    """Python's own words for nothing, true and false stand in no file and in no message."""
+    assert value_text(value) == expected

@@ -210,7 +210,7 @@ class Point(WireModel):
             raise PydanticCustomError(
                 "ending",
                 "finish {finish}, outcome {outcome} and reason {reason} cannot occur together",
-                {"finish": self.finish, "outcome": self.outcome, "reason": self.reason},
+                {"finish": self.finish, "outcome": self.outcome, "reason": value_text(self.reason)},
             )
         return self
 

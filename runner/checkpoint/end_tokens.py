@@ -212,5 +212,7 @@ def _ids(document: Mapping[str, Any], path: Path, vocabulary: int) -> list[int]:
 def _check(token: Any, vocabulary: int, place: str, file: Path) -> None:
     if type(token) is not int or not 0 <= token < vocabulary:
         raise MalformedError(
-            f"{str(token)[:40]} is not a token id below {vocabulary:,}", file=file, place=place
+            f"{value_text(token)[:40]} is not a token id below {vocabulary:,}",
+            file=file,
+            place=place,
         )

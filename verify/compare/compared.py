@@ -153,6 +153,11 @@ def _conditions(evaluations: Sequence[Evaluation]) -> tuple[ConditionId, ...]:
     return found
 
 
+def _order(evaluation: Evaluation) -> str:
+    ordering = evaluation.headline.ordering
+    return "none" if ordering is None else ordering.value
+
+
 def _queries(evaluations: Sequence[Evaluation], *, common_queries: bool) -> Set[QueryId]:
     """Return the queries to fit to: those of any, or those of all.
 

@@ -99,10 +99,9 @@ def forecast_remarks(
         )
     if agreement is not None and not agreement.feasible:
         yield Words(
-            "the second judge's agreement is not to be expected to be confirmed with so few "
-            "points for the model's identity, on about "
-            f"{agreement.budget:,} of which both judges agree, nor then the audit as a whole: "
-            "give more --identity-points, or a larger --epsilon",
+            "the second judge's agreement, and so the audit as a whole, is unlikely to be "
+            f"confirmed: both judges agree on only about {agreement.budget:,} of the points for "
+            "the model's identity; give more --identity-points, or a larger --epsilon",
             Tone.DOUBTFUL,
         )
     everything = [one for _, one in told] + ([] if agreement is None else [agreement])

@@ -70,7 +70,7 @@ def read_corpus(source: CorpusSource, rule: str = REQUEST_RULE) -> CorpusRows:
 
     Args:
         source: Which corpus, from where, which rows.
-        rule: When two requests are one (:func:`runner.corpora.same.normalised`).
+        rule: When two requests are one (:func:`runner.corpora.same.normalised_request`).
 
     Raises:
         UsageError: The source names no known corpus, file or column.

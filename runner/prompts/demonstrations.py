@@ -150,7 +150,7 @@ def make_pool(kind: DemonstrationKind, source: SourceName, rows: Iterable[Corpus
 def decontaminate(pool: Pool, queries: Iterable[str], rule: str = REQUEST_RULE) -> tuple[Pool, int]:
     """Return the pool without requests that are evaluation queries, and how many those were.
 
-    Equal means equal after :func:`runner.corpora.same.normalised`.  One pool serves all
+    Equal means equal after :func:`runner.corpora.same.normalised_request`.  One pool serves all
     queries alike, so a query never changes what another one is shown.
 
     Args:

@@ -64,7 +64,7 @@ def same_queries(
 ) -> tuple[tuple[QueryId, ...], ...]:
     """Return the queries that ask the same, in pooled order.
 
-    Equal means equal after :func:`runner.corpora.same.normalised`, as for demonstrations.
+    Equal means equal after :func:`runner.corpora.same.normalised_request`, as for demonstrations.
 
     Args:
         ids: Ids of all evaluation queries.

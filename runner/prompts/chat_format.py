@@ -85,7 +85,8 @@ class ChatFormat:
     markup and that the template can write (:func:`runner.templates.template_text.written_texts`),
     or does write around a short conversation; and the marks of thoughts.  Markup is longer than a
     character and not made of letters, digits and white space alone: vocabularies list digits, words
-    and runs of spaces as added tokens too."""
+    and runs of spaces as added tokens too.
+    """
 
     def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         self.folder = folder

@@ -9,6 +9,7 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import PATH
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.present.output import Output
@@ -16,9 +17,9 @@ from safety_receipts.receipts.proof import make_proof
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.argument("point")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write the proof to.")
+@click.option("--out", type=PATH, help="File to write the proof to.")
 @common_options
 def prove(bundle: Path, point: str, out: Path | None, output: Output) -> None:
     """Prove that POINT is in the receipt, without showing any other point.

@@ -20,7 +20,7 @@ from safety_receipts.receipts.bundle import (
     BundleWriter,
 )
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
 from safety_receipts.receipts.io.files import new_folder, open_regular
@@ -32,10 +32,8 @@ from safety_receipts.receipts.view.documents.commands import LeftOutPart, Publis
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="New folder to copy to."
-)
+@click.argument("bundle", type=PATH)
+@click.option("--out", type=PATH, required=True, help="New folder to copy to.")
 @click.option(
     "--with-responses",
     is_flag=True,
@@ -43,12 +41,10 @@ from safety_receipts.receipts.view.documents.commands import LeftOutPart, Publis
 )
 @click.option(
     "--key",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Auditor's key; it signs the public form of the auditor's results that have none.",
 )
-@click.option(
-    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
-)
+@passphrase_option
 @common_options
 def publish(
     *,

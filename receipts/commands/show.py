@@ -11,6 +11,7 @@ from rich.console import Console
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import PATH
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.figures.plots import write_plots
 from safety_receipts.receipts.io.text import printable
@@ -23,11 +24,11 @@ from safety_receipts.receipts.view.names import presentable
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option("--conditions", metavar="GLOB", help="Only conditions whose id matches.")
 @click.option(
     "--plots",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Write the findings' figures into this folder, as SVG.",
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import PATH
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.io.files import create_exclusive, new_folder
 from safety_receipts.receipts.io.text import printable
@@ -23,7 +24,7 @@ SCHEMA_FILE = "plan.schema.json"
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@click.argument("folder", type=PATH, default=Path())
 @click.option(
     "--preset",
     "name",

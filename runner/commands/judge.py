@@ -12,13 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import PATH
 from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
 from safety_receipts.receipts.model.point import Reason
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.view.numerals import percent
-from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
+from safety_receipts.runner.commands.options import (
+    byte_size,
+    device_option,
+    pickle_option,
+    terminated_like_interrupted,
+)
 from safety_receipts.runner.judges.gold import (
     GoldResponse,
     calibration_of,
@@ -31,8 +37,6 @@ from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_judge_of
 from safety_receipts.runner.run.judging import judged
 from safety_receipts.runner.view.documents.files import JudgeCalibrationDocument
-
-_PATH = click.Path(path_type=Path)
 
 _AT_ONCE = 64
 """Responses that a judge is given together: enough to fill a batch, few enough to tell how it
@@ -51,23 +55,19 @@ def judge() -> None:
 
 
 @judge.command()
-@click.argument("plan", type=_PATH)
+@click.argument("plan", type=PATH)
 @click.option(
     "--gold",
-    type=_PATH,
+    type=PATH,
     required=True,
     help="Labelled responses, JSON lines: query, response, label (refused or complied), and "
     "stratum where there are strata.",
 )
 @click.option("--in-run", is_flag=True, help="The gold responses come from a run.")
-@click.option("--out", type=_PATH, required=True, help="Calibration file to write.")
-@click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
+@click.option("--out", type=PATH, required=True, help="Calibration file to write.")
+@device_option
 @click.option("--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB.")
-@click.option(
-    "--allow-pickle",
-    is_flag=True,
-    help="Load weights that are pickles, which can run code: only if you trust them.",
-)
+@pickle_option
 @common_options
 def calibrate(  # one parameter an option
     *,

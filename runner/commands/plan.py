@@ -8,12 +8,12 @@ import click
 from rich.console import Console
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.runner.commands.run import (
+from safety_receipts.runner.commands.options import (
     beacon_value_of,
     checked,
     model_options,
@@ -37,13 +37,11 @@ _FEW_POINTS = 20_000
 
 
 @click.command()
-@click.argument("plan", type=click.Path(path_type=Path))
+@click.argument("plan", type=PATH)
 @click.option("--seal", is_flag=True, help="Sign the plan into a bundle.")
-@click.option("--key", type=click.Path(path_type=Path), help="Private key that signs the plan.")
-@click.option(
-    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.")
+@click.option("--key", type=PATH, help="Private key that signs the plan.")
+@passphrase_option
+@click.option("--out", type=PATH, help="Folder of the bundle.")
 @click.option("--device", help="Where the time is estimated for: cpu, cuda, mps.")
 @click.option(
     "--alternatives/--no-alternatives",

@@ -2,100 +2,43 @@
 
 from __future__ import annotations
 
-import re
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
 
-from safety_receipts.receipts.canonical import is_hex32
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.runner.commands.options import (
+    beacon_value_of,
+    byte_size,
+    checked,
+    device_option,
+    model_options,
+    strict_option,
+    terminated_like_interrupted,
+)
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.plan.runnable import check_runnable
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
 from safety_receipts.runner.run.pilot import run_pilot
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.run.stopping import reasons_told
 from safety_receipts.runner.view.documents.run import pilot_document, run_document
 from safety_receipts.runner.view.plan_tables import duration
-from safety_receipts.runner.warnings import refuse_warnings
-
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
-
-
-def byte_size(text: str) -> int:
-    """Return a number of bytes that people write as 8GiB, 512M or 1000000.
-
-    K, M, G and T are powers of 1,024.
-
-    Raises:
-        UsageError: It is not a size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or int(match[1]) + int(match[2] or 0) == 0:
-        raise UsageError(f"{text!r} is not a size", hint="write 8GiB, 512M or a number of bytes")
-    thousandths = int(match[1]) * 1000 + int((match[2] or "0").ljust(3, "0"))
-    return thousandths * _UNITS[match[3].lower()] // 1000
-
-
-strict_option = click.option("--strict", is_flag=True, help="Refuse a plan that has warnings.")
-
-
-def checked(
-    resolved: ResolvedPlan, output: Output, *, device: str | None, strict: bool
-) -> ResolvedPlan:
-    """Return a plan that can be run here, with all that is in doubt, which is printed.
-
-    Raises:
-        UsageError: Something is in doubt and is to be refused; or as
-            :func:`runner.plan.runnable.check_runnable`.
-        IncompleteError: As there.
-    """
-    from safety_receipts.runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
-
-    resolved = check_runnable(resolved, resolve_device(device or "auto").type)
-    for warning in resolved.warnings:
-        output.note(warning.one_line())
-    if strict:
-        refuse_warnings(resolved.warnings, resolved.file)
-    return resolved
-
-
-def model_options(function: click.decorators.FC) -> click.decorators.FC:
-    """Add the options of commands that load models."""
-    for option in (
-        click.option(
-            "--allow-pickle",
-            is_flag=True,
-            help="Load weights that are pickles, which can run code: only if you trust them.",
-        ),
-        click.option("--beacon-value", metavar="HEX", help="The beacon's value, 64 hex digits."),
-    ):
-        function = option(function)
-    return function
 
 
 @click.command()
-@click.argument("plan", type=click.Path(path_type=Path))
-@click.option(
-    "--key", type=click.Path(path_type=Path), help="Private key that signs plan and receipt."
-)
-@click.option(
-    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.")
-@click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
+@click.argument("plan", type=PATH)
+@click.option("--key", type=PATH, help="Private key that signs plan and receipt.")
+@passphrase_option
+@click.option("--out", type=PATH, help="Folder of the bundle.")
+@device_option
 @click.option(
     "--memory", metavar="SIZE", help="Bound on memory, of the model and of each judge: 8GiB."
 )
@@ -179,34 +122,6 @@ def _check_place(key: Path | None, out: Path | None) -> None:
         raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
     if out == Path():
         raise UsageError("--out names no folder", hint="name a new one")
-
-
-def beacon_value_of(text: str | None) -> str | None:
-    """Return the beacon's value as given on the command line.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if text is not None and not is_hex32(text):
-        raise UsageError(
-            "the beacon's value should be 64 lower-case hex digits",
-            hint="drand calls it randomness",
-        )
-    return text
-
-
-@contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM, by which schedulers and CI stop a run, end as Ctrl-C does."""
-
-    def stop(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def report(sealed: SealedRun, resolved: ResolvedPlan, folder: Path, output: Output) -> None:

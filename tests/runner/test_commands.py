@@ -16,7 +16,7 @@ from studies import write_study
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.events.grid import BASELINE
 from safety_receipts.receipts.keys import generate_key, write_key_pair
-from safety_receipts.runner.commands.run import byte_size
+from safety_receipts.runner.commands.options import byte_size
 from safety_receipts.runner.presets import PRESETS
 
 Receipts = Callable[..., Any]

@@ -13,7 +13,7 @@ import click
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import is_hex32
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import Signer, TrustSet
@@ -22,7 +22,12 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
+from safety_receipts.runner.commands.options import (
+    byte_size,
+    device_option,
+    pickle_option,
+    terminated_like_interrupted,
+)
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
@@ -63,7 +68,6 @@ from safety_receipts.verify.verification import Verification, VerificationVerdic
 from safety_receipts.verify.view.documents.audit import audit_document, forecast_document
 from safety_receipts.verify.view.documents.verify import verify_document
 
-_PATH = click.Path(path_type=Path)
 _DIRECTIONS = {
     "understated": (Direction.NOT_UNDERSTATED,),
     "overstated": (Direction.NOT_OVERSTATED,),
@@ -85,21 +89,19 @@ class _ReplayStack:
 
 
 @click.command()
-@click.argument("bundle", type=_PATH)
-@click.option("--key", type=_PATH, required=True, help="Private key that signs the audit.")
-@click.option(
-    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
-)
+@click.argument("bundle", type=PATH)
+@click.option("--key", type=PATH, required=True, help="Private key that signs the audit.")
+@passphrase_option
 @click.option(
     "--artifacts",
-    type=_PATH,
+    type=PATH,
     required=True,
     metavar="PLAN",
     help="A plan.yaml whose paths are yours: checkpoint, corpora, judge.",
 )
 @click.option(
     "--trust",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     metavar="KEY.pub",
     help="Evaluator you trust (repeatable).",
@@ -131,15 +133,15 @@ class _ReplayStack:
     show_default=True,
     help="Further points, of any outcome, for the model-identity test.",
 )
-@click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
+@device_option
 @click.option(
     "--dtype",
     type=click.Choice([each.value for each in Dtype]),
     help="Number format to replay in; default: the plan's.",
 )
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
-@click.option("--calibration", type=_PATH, metavar="FILE", help="File from receipts calibrate.")
-@click.option("--out", type=_PATH, help="Folder for audits/, where the bundle is read-only.")
+@click.option("--calibration", type=PATH, metavar="FILE", help="File from receipts calibrate.")
+@click.option("--out", type=PATH, help="Folder for audits/, where the bundle is read-only.")
 @click.option(
     "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
 )
@@ -153,11 +155,7 @@ class _ReplayStack:
 )
 @click.option("--new", is_flag=True, help="Announce another audit although there is one.")
 @click.option("--dry-run", is_flag=True, help="Show what the audit would take; announce nothing.")
-@click.option(
-    "--allow-pickle",
-    is_flag=True,
-    help="Load weights that are pickles, which can run code: only if you trust them.",
-)
+@pickle_option
 @common_options
 def audit(  # one parameter an option
     *,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, UsageError
 from safety_receipts.receipts.io.files import atomic_write
@@ -21,7 +21,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.runner.commands.run import byte_size, terminated_like_interrupted
+from safety_receipts.runner.commands.options import byte_size, terminated_like_interrupted
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.commands.options import NUMBER, one_line_option
 from safety_receipts.verify.view.documents.calibrate import calibrate_document
@@ -29,16 +29,12 @@ from safety_receipts.verify.view.documents.calibrate import calibrate_document
 if TYPE_CHECKING:
     from safety_receipts.verify.audit.calibrate import DeviceFormat
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("plan", type=_PATH)
-@click.option("--key", type=_PATH, required=True, help="The key that will sign the audits.")
-@click.option(
-    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
-)
-@click.option("--out", type=_PATH, required=True, help="Calibration file to write.")
+@click.argument("plan", type=PATH)
+@click.option("--key", type=PATH, required=True, help="The key that will sign the audits.")
+@passphrase_option
+@click.option("--out", type=PATH, required=True, help="Calibration file to write.")
 @click.option(
     "--dtype",
     "dtypes",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import PATH
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
@@ -16,14 +17,12 @@ from safety_receipts.verify.compare.figures import write_comparison_plots
 from safety_receipts.verify.present.compare import show_comparison
 from safety_receipts.verify.view.documents.compare import compare_document
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("bundles", type=_PATH, nargs=-1, required=True, metavar="BUNDLE BUNDLE…")
+@click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE BUNDLE…")
 @click.option(
     "--trust",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     metavar="KEY.pub",
     help="Evaluator you trust (repeatable): all bundles must be signed by one of these.",
@@ -34,7 +33,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--force", is_flag=True, help="Compare even what should not be compared; the output says so."
 )
-@click.option("--plots", type=_PATH, metavar="FOLDER", help="Draw β2 and rates as SVG.")
+@click.option("--plots", type=PATH, metavar="FOLDER", help="Draw β2 and rates as SVG.")
 @common_options
 def compare(
     *,

@@ -7,17 +7,16 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import PATH
 from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.present.verification import show_doctor
 from safety_receipts.verify.selfcheck.doctor import ENGINE_SECTION, examine
 from safety_receipts.verify.view.documents.doctor import doctor_document
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--key", type=_PATH, multiple=True, metavar="KEY", help="Private key to inspect.")
+@click.option("--key", type=PATH, multiple=True, metavar="KEY", help="Private key to inspect.")
 @common_options
 def doctor(key: tuple[Path, ...], output: Output) -> ExitCode:
     """Report versions and devices, try the engine, and run a signing and tamper self-test.

@@ -8,13 +8,19 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.keygen import read_signer
+from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.runner.commands.run import byte_size, report, terminated_like_interrupted
+from safety_receipts.runner.commands.options import (
+    byte_size,
+    device_option,
+    pickle_option,
+    terminated_like_interrupted,
+)
+from safety_receipts.runner.commands.run import report
 from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_against
@@ -27,27 +33,23 @@ from safety_receipts.verify.rejudge import (
     rejudged_plan,
 )
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("bundle", type=_PATH)
-@click.argument("plan", type=_PATH)
+@click.argument("bundle", type=PATH)
+@click.argument("plan", type=PATH)
 @click.option(
-    "--key", type=_PATH, required=True, help="Private key that signs the new plan and receipt."
+    "--key", type=PATH, required=True, help="Private key that signs the new plan and receipt."
 )
-@click.option(
-    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
-)
-@click.option("--out", type=_PATH, required=True, help="Folder of the new bundle.")
+@passphrase_option
+@click.option("--out", type=PATH, required=True, help="Folder of the new bundle.")
 @click.option(
     "--trust",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     metavar="KEY.pub",
     help="Public key that signed BUNDLE, if it is not that of --key (repeatable).",
 )
-@click.option("--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.")
+@device_option
 @click.option(
     "--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB; default: the run's."
 )
@@ -55,11 +57,7 @@ _PATH = click.Path(path_type=Path)
     "--accept-failed", is_flag=True, help="Seal although the judge failed on some responses."
 )
 @click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
-@click.option(
-    "--allow-pickle",
-    is_flag=True,
-    help="Load weights that are pickles, which can run code: only if you trust them.",
-)
+@pickle_option
 @common_options
 def rejudge(  # one parameter an option
     *,

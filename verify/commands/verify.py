@@ -8,6 +8,7 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import PATH
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
@@ -17,21 +18,19 @@ from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import LADDER
 from safety_receipts.verify.view.documents.verify import verify_document
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("bundle", type=_PATH)
+@click.argument("bundle", type=PATH)
 @click.option(
     "--trust",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     metavar="KEY.pub",
     help="Public key of an evaluator you trust (repeatable).",
 )
 @click.option(
     "--trust-auditor",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     metavar="KEY.pub",
     help="Public key of an auditor you trust (repeatable).",
@@ -41,16 +40,16 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice([level.value for level in LADDER]),
     help="Level that must be reached; default: consistent, or bound with --artifacts.",
 )
-@click.option("--proof", type=_PATH, metavar="FILE", help="Inclusion proof to check as well.")
+@click.option("--proof", type=PATH, metavar="FILE", help="Inclusion proof to check as well.")
 @click.option(
     "--original",
-    type=_PATH,
+    type=PATH,
     metavar="BUNDLE",
     help="Where responses were judged again: the bundle of the event that generated them.",
 )
 @click.option(
     "--artifacts",
-    type=_PATH,
+    type=PATH,
     metavar="PLAN",
     help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
 )

@@ -24,7 +24,7 @@ _MANY = 20
 """More than one in so many points missing is to be looked at."""
 
 
-def interval_words(interval: Interval | None) -> str:
+def rate_interval_words(interval: Interval | None) -> str:
     """Return the ends of an interval of a share, in percent; empty: there is none."""
     return "" if interval is None else f"{percent(interval.lower)}–{percent(interval.upper)}"
 
@@ -71,7 +71,7 @@ def _rates(condition: ConditionResult, *, corrected: bool) -> tuple[Cell, ...]:
         str(condition.n_harmful),
         str(condition.n_benign),
         percent(condition.compliance_rate),
-        interval_words(condition.interval),
+        rate_interval_words(condition.interval),
         difference_words(difference) if difference else "",
         percent(condition.worst_case_rate),
         (condition.mean_prompt_tokens or NOTHING).split(".")[0],

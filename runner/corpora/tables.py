@@ -34,7 +34,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
-class Table:
+class CorpusTable:
     """A file of rows whose columns are known and whose rows are not read yet."""
 
     columns: tuple[str, ...]
@@ -60,7 +60,7 @@ def format_of(name: str) -> Format:
         ) from None
 
 
-def open_table(stream: BinaryIO, file: str, kind: Format) -> Table:
+def open_table(stream: BinaryIO, file: str, kind: Format) -> CorpusTable:
     """Read the head of a file and return the table it holds.
 
     Args:
@@ -81,7 +81,7 @@ def open_table(stream: BinaryIO, file: str, kind: Format) -> Table:
         case Format.PARQUET:
             source, columns = parquet_schema(stream, file)
             _refuse_repeated(columns, file)
-            return Table(columns, lambda wanted: parquet_rows(source, file, wanted))
+            return CorpusTable(columns, lambda wanted: parquet_rows(source, file, wanted))
 
 
 _OTHERS: Final = (
@@ -154,7 +154,7 @@ class _Lines:
         return MalformedError(message, file=self._file, place=place, hint=hint)
 
 
-def _csv_table(stream: BinaryIO, file: str) -> Table:
+def _csv_table(stream: BinaryIO, file: str) -> CorpusTable:
     rows = _csv_rows(_Lines(stream, file))
     _, header = next(rows, (0, None))
     if header is None:
@@ -173,7 +173,7 @@ def _csv_table(stream: BinaryIO, file: str) -> Table:
                 )
             yield Record(file, f"line {line}", dict(zip(columns, cells, strict=True)))
 
-    return Table(columns, lambda _: records())
+    return CorpusTable(columns, lambda _: records())
 
 
 def _csv_rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
@@ -203,12 +203,12 @@ def _csv_rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
             yield start, cells
 
 
-def _jsonl_table(stream: BinaryIO, file: str) -> Table:
+def _jsonl_table(stream: BinaryIO, file: str) -> CorpusTable:
     rows = _jsonl_rows(_Lines(stream, file), file)
     first = next(rows, None)
     if first is None:
         raise _empty(file)
-    return Table(tuple(first.values), lambda _: chain([first], rows))
+    return CorpusTable(tuple(first.values), lambda _: chain([first], rows))
 
 
 def _jsonl_rows(lines: _Lines, file: str) -> Iterator[Record]:

@@ -11,7 +11,7 @@ from safety_receipts.receipts.view.tables import Table, Tone
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.view.documents.plan import PlanDocument
 from safety_receipts.runner.view.plan_tables import (
-    INSTRUMENT,
+    PLAN_INSTRUMENT,
     SYSTEM_PROMPT_MOVED,
     context_words,
     cost_remark,
@@ -31,7 +31,7 @@ def draw_plan(document: PlanDocument, resolved: ResolvedPlan, console: Console) 
         console: Where to.
     """
     if document.instrument:
-        console.print(INSTRUMENT, style=STYLES[Tone.STRONG])
+        console.print(PLAN_INSTRUMENT, style=STYLES[Tone.STRONG])
     console.print(facts_grid(plan_facts(document, resolved)))
     if document.system_prompt_moved:
         console.print(SYSTEM_PROMPT_MOVED)

@@ -18,7 +18,7 @@ from safety_receipts.runner.view.documents.plan import (
 )
 from safety_receipts.runner.view.judged import judged_lines
 
-INSTRUMENT = "TEST INSTRUMENT: this checkpoint is not a real model."
+PLAN_INSTRUMENT = "TEST INSTRUMENT: this checkpoint is not a real model."
 """What is said of a test instrument before all else."""
 SYSTEM_PROMPT_MOVED = (
     "system prompt: the chat template shows it after the demonstrations, not first"

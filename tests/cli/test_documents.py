@@ -45,7 +45,10 @@ def test_receipts_schema_prints_them(receipts: Receipts) -> None:
 
 def test_a_schema_tells_what_words_of_the_verifier_mean() -> None:
     definitions = schemas.load_schema("cli-verify")["$defs"]
-    assert "- incomplete: Nothing failed, but the level" in definitions["Verdict"]["description"]
+    assert (
+        "- incomplete: Nothing failed, but the level"
+        in definitions["VerificationVerdict"]["description"]
+    )
     assert "- not_applicable: There was nothing to check" in definitions["Unneeded"]["description"]
     assert (
         "- gone: An effect, then none"

@@ -15,7 +15,7 @@ from safety_receipts.verify.view.verification import (
     check_groups,
     doctor_groups,
     health_of,
-    verdict_of,
+    verdict_words,
 )
 
 
@@ -28,7 +28,7 @@ def show_verification(console: Console, verification: Verification, *, quiet: bo
         quiet: Leave out the checks that passed, and those that do not apply.
     """
     _draw(console, check_groups(verification, problems_only=quiet))
-    verdict = verdict_of(verification)
+    verdict = verdict_words(verification)
     console.print(
         Text(f"{verdict.word.text}: ", style=f"bold {STYLES[verdict.word.tone]}").append(
             verdict.sentence, style="default"

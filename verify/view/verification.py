@@ -57,7 +57,7 @@ def check_line(check: VerificationCheck) -> MarkedLine:
             return MarkedLine(mark, check.name, f"not applicable: {check.detail}")
 
 
-def verdict_of(verification: Verification) -> Conclusion:
+def verdict_words(verification: Verification) -> Conclusion:
     """Return the verdict, and what it means."""
     verdict = verification.verdict
     word = Words(verdict.value.upper(), _TONES[verdict])

@@ -118,7 +118,7 @@ PlanPath = Annotated[
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", max_length=2048)]
 """Address of a server."""
 
-Column = Annotated[str, Field(min_length=1, max_length=128)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Located(PlanModel):

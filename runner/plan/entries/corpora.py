@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from safety_receipts.receipts.model.base import Name, Source
 from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.runner.corpora.read import READERS
-from safety_receipts.runner.plan.entries.base import Column, Distinct, Located
+from safety_receipts.runner.plan.entries.base import ColumnName, Distinct, Located
 
 
 def _known_corpus(value: str) -> str:
@@ -41,7 +41,7 @@ class CorpusEntry(Located):
     """Name of the source within the plan; default: the name of the corpus."""
     file: Name | None = None
     """Path of the file within the hub repository; default: the corpus's own file."""
-    where: dict[Column, FilterValue] = {}  # noqa: RUF012 (pydantic gives each instance its own)
+    where: dict[ColumnName, FilterValue] = {}  # noqa: RUF012 (pydantic gives each instance its own)
     """Filters, column = value, which select rows; empty: all rows are taken."""
     licence: Name | None = None
     """Licence of the requests; default: the corpus's own."""

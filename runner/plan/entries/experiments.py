@@ -23,7 +23,7 @@ def _share(value: Any) -> Fraction:
     raise ValueError("should be a share from 0 to 1, such as 0.25 or 1/3")
 
 
-Share = Annotated[
+HarmfulShare = Annotated[
     Fraction,
     PlainValidator(_share, json_schema_input_type=float | str),
     Field(json_schema_extra={"minimum": 0, "maximum": 1, "pattern": f"^{_SHARE_FORM.pattern}$"}),
@@ -42,7 +42,7 @@ class SweepEntry(PlanModel):
 
     totals: Annotated[tuple[ShownSome, ...], Field(min_length=1), Distinct]
     """Total numbers of demonstrations, harmful and benign together (N)."""
-    harmful_fractions: Annotated[tuple[Share, ...], Field(min_length=1), Distinct]
+    harmful_fractions: Annotated[tuple[HarmfulShare, ...], Field(min_length=1), Distinct]
     """Shares of harmful demonstrations (φ), from 0 to 1: 0.25, or 1/3."""
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
 from safety_receipts.receipts.model.base import Date, Name
 from safety_receipts.receipts.model.checkpoint import MAX_MARKS
-from safety_receipts.runner.plan.entries.base import Column, PlanModel
+from safety_receipts.runner.plan.entries.base import ColumnName, PlanModel
 
 
 def _day(value: str) -> str:
@@ -93,7 +93,7 @@ class PromptEntry(PlanModel):
     date: Annotated[Date, AfterValidator(_day)] | None = None
     """Date that is given to chat templates that print today's date, in quotes: "2026-01-31"; null:
     none is given."""
-    template_options: Annotated[dict[Column, TemplateOptionEntry], Field(max_length=64)] = {}  # noqa: RUF012 (pydantic gives each instance its own)
+    template_options: Annotated[dict[ColumnName, TemplateOptionEntry], Field(max_length=64)] = {}  # noqa: RUF012 (pydantic gives each instance its own)
     """Further variables of the chat template, such as a reasoning effort."""
     thoughts: ThoughtsEntry | None = None
     """Marks around thoughts, which are not judged; null: the marks that are found in the chat

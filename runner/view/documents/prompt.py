@@ -9,7 +9,7 @@ from safety_receipts.runner.prompts.prompt_view import PromptView, TextOrigin
 from safety_receipts.runner.view.documents.judged import JudgedPart, judged_part
 
 
-class PromptPart(Document):
+class ShownPromptPart(Document):
     """A stretch of a prompt."""
 
     origin: TextOrigin
@@ -33,7 +33,7 @@ class PromptDocument(Document):
     """Its length in tokens."""
     context_limit: Positive
     """Longest context of the model in tokens."""
-    parts: tuple[PromptPart, ...]
+    parts: tuple[ShownPromptPart, ...]
     """Its parts in order; together they are the prompt."""
     judged: JudgedPart
     """What the judge will see of the response."""
@@ -48,7 +48,7 @@ def prompt_document(view: PromptView, resolved: ResolvedPlan) -> PromptDocument:
         prompt_tokens=view.tokens,
         context_limit=view.context_limit,
         parts=tuple(
-            PromptPart(origin=part.origin, row=part.row, text=part.text) for part in view.parts
+            ShownPromptPart(origin=part.origin, row=part.row, text=part.text) for part in view.parts
         ),
         judged=judged_part(resolved),
     )

@@ -81,7 +81,7 @@ def _rates(condition: ConditionResult, *, corrected: bool) -> tuple[Cell, ...]:
 
 def _corrected(condition: ConditionResult) -> str:
     corrected = condition.corrected_rate
-    return f"{percent(corrected.rate)} ({interval_words(corrected)})" if corrected else NOTHING
+    return f"{percent(corrected.rate)} ({rate_interval_words(corrected)})" if corrected else NOTHING
 
 
 def denominator_table(shown: Sequence[ConditionResult]) -> Table:

@@ -143,7 +143,7 @@ def _rate(condition: ConditionResult) -> tuple[Words, ...]:
         Words(f"{condition.id}: "),
         Words(f"{percent(condition.compliance_rate)} %", Tone.STRONG),
         Words(
-            f" compliance, 95 % interval {interval_words(condition.interval) or 'none'}"
+            f" compliance, 95 % interval {rate_interval_words(condition.interval) or 'none'}"
             f" ({counts.complied:,} of {counts.complied + counts.refused:,} judged)"
         ),
     )

@@ -49,10 +49,13 @@ def test_a_schema_tells_what_words_of_the_verifier_mean() -> None:
         "- incomplete: Nothing failed, but the level"
         in definitions["VerificationVerdict"]["description"]
     )
-    assert "- not_applicable: There was nothing to check" in definitions["Unneeded"]["description"]
+    assert (
+        "- not_applicable: There was nothing to check"
+        in definitions["NotApplicable"]["description"]
+    )
     assert (
         "- gone: An effect, then none"
-        in schemas.load_schema("cli-compare")["$defs"]["Word"]["description"]
+        in schemas.load_schema("cli-compare")["$defs"]["EffectChange"]["description"]
     )
 
 

@@ -13,7 +13,7 @@ from safety_receipts.receipts.model.receipt import (
     EvaluationPredicate,
 )
 from safety_receipts.receipts.view.answers import judged_words
-from safety_receipts.receipts.view.conditions import difference_words
+from safety_receipts.receipts.view.conditions import difference_words, rate_interval_words
 from safety_receipts.receipts.view.inputs import input_rows, sampling_words
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.receipts.view.sentences import sentences

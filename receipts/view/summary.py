@@ -20,8 +20,8 @@ from safety_receipts.receipts.view.sentences import sentences
 from safety_receipts.receipts.view.tables import Fact, Tone, Words
 
 INSTRUMENT = (
-    "TEST INSTRUMENT: this checkpoint is not a real model; its numbers are evidence about nothing "
-    "else."
+    "TEST INSTRUMENT: this checkpoint is not a real model; its numbers say nothing about any other "
+    "model."
 )
 """What is said of a test instrument before all else."""
 

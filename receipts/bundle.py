@@ -144,7 +144,12 @@ class Bundle:
         Raises:
             FileAccessError, MalformedError: As :func:`read_envelope`.
         """
+        self._refuse_missing(RECEIPT, f"a bundle is the folder that holds {RECEIPT}")
         return read_envelope(self.folder / RECEIPT, MAX_RECEIPT_BYTES)
+
+    def _refuse_missing(self, name: str, hint: str) -> None:
+        if not self.has(name):
+            raise FileAccessError("is not in this folder", file=self.folder / name, hint=hint)
 
     @cached_property
     def receipt(self) -> SignedStatement[EvaluationStatement]:
@@ -161,6 +166,8 @@ class Bundle:
         Raises:
             FileAccessError, MalformedError: As :func:`read_lines`.
         """
+        hint = "a published copy may lack it: ask whoever holds the evidence"
+        self._refuse_missing(POINTS_FILE, hint)
         return read_lines(self.folder / POINTS_FILE, max_line=MAX_POINT_BYTES, max_lines=max_lines)
 
     def sealed_lines(self, evidence: Evidence) -> Iterator[tuple[int, bytes]]:

@@ -56,6 +56,10 @@ class ContextKind(FindingKind):
         """Compute one finding a condition in another context."""
         return {"contexts": tuple(context_findings(study)) or None}
 
+    def null_hypothesis(self, test: str) -> str:
+        """Return what a test would rule out."""
+        return "as in plain turns"
+
     def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
         """Yield the test of the change that the context makes."""
         for one in findings.contexts or ():

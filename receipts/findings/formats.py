@@ -147,6 +147,10 @@ class FormatKind(FindingKind):
         """Compute one finding a condition with a prefix."""
         return {"formats": tuple(format_findings(study)) or None}
 
+    def null_hypothesis(self, test: str) -> str:
+        """Return what a test would rule out."""
+        return "the prefix does nothing"
+
     def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
         """Yield the test of the change that the prefix makes."""
         for one in findings.formats or ():

@@ -366,6 +366,10 @@ class JointKind(FindingKind):
         headline = found[0] if found else None
         return {"joint": headline, "joint_in_other_orders": tuple(found[1:]) or None}
 
+    def null_hypothesis(self, test: str) -> str:
+        """Return what a test would rule out."""
+        return "β2 = 0"
+
     def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
         """Yield one test an order."""
         for joint in _all(findings):

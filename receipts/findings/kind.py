@@ -40,6 +40,14 @@ class FindingKind(ABC):
     def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
         """Yield the names of its tests with their p-values; None: not tested."""
 
+    @abstractmethod
+    def null_hypothesis(self, test: str) -> str:
+        """Return what one of its tests would rule out, in a few words.
+
+        Args:
+            test: The test's name.
+        """
+
     def is_primary(self, test: str) -> bool:
         """Say whether a test is of the primary family where :attr:`hypothesis` is primary."""
         return test.partition("/")[0] == self.name

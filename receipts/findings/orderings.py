@@ -155,6 +155,10 @@ class OrderingKind(FindingKind):
         """Compute one finding a mixture."""
         return {"orderings": tuple(ordering_findings(study)) or None}
 
+    def null_hypothesis(self, test: str) -> str:
+        """Return what a test would rule out: of a mixture there are two."""
+        return "suffix = prefix" if test.endswith("/spread") else "all orders alike"
+
     def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
         """Yield two tests a mixture: suffix against prefix, and all orders alike."""
         for finding in findings.orderings or ():

@@ -252,6 +252,10 @@ class SourcesKind(FindingKind):
         sources = source_estimates(study)
         return {"sources": sources and sources.finding(dict(sources.tests()))}
 
+    def null_hypothesis(self, test: str) -> str:
+        """Return what the test of a slope, or of a difference of two, would rule out."""
+        return "the filler does as much" if test.endswith("-less-filler") else "β2 = 0"
+
     def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
         """Yield one test a slope and a difference."""
         for slope in _all(findings):

@@ -131,6 +131,10 @@ class TotalKind(FindingKind):
         """Compute it from the points."""
         return {"total": total_finding(study)}
 
+    def null_hypothesis(self, test: str) -> str:
+        """Return what a test would rule out."""
+        return "only N matters"
+
     def p_values(self, findings: Findings) -> Iterator[tuple[str, str | None]]:
         """Yield its one test."""
         if findings.total is not None:

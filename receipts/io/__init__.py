@@ -1,1 +1,1 @@
-"""Files and text from outside and to it: bounded, atomic, printable."""
+"""Files and text that come from outside or go there: bounded, atomic, safe to print."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 from math import exp
 from typing import Final
 
+from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
@@ -167,18 +168,9 @@ JOINT_ONLY: Final = {
 
 
 def null_words(name: str) -> str:
-    """Return the null hypothesis of a test, by the test's name."""
-    if name.endswith("-less-filler"):
-        return "the filler does as much"
-    kind, _, rest = name.partition("/")
-    return {
-        "total": "only N matters",
-        "joint": "β2 = 0",
-        "ordering": "suffix = prefix" if rest.endswith("/spread") else "all orders alike",
-        "format": "the prefix does nothing",
-        "source": "β2 = 0",
-        "context": "as in plain turns",
-    }.get(kind, "")
+    """Return the null hypothesis of a test, by the test's name; empty for a name of no kind."""
+    prefix = name.partition("/")[0]
+    return next((kind.null_hypothesis(name) for kind in KINDS if kind.name == prefix), "")
 
 
 def _few_queries(number: int) -> str:

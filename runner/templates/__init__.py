@@ -1,1 +1,1 @@
-"""Chat templates, and the folders they come from, tried and run within bounds."""
+"""Chat templates: read, rendered within bounds, and probed for what else they do."""

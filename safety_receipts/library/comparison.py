@@ -79,7 +79,7 @@ def compare(
     Every bundle is verified first, as ``receipts compare`` does.
 
     Args:
-        bundles: Two bundles or more.
+        bundles: Two bundles or more, as paths or as receipts.
         trust: Public keys of evaluators; all bundles must be signed by one of them.  Without any,
             authenticity is not checked, and :attr:`Comparison.notes` says so.
         common_queries: Compare on the queries that all bundles have.

@@ -68,6 +68,10 @@ class Receipt:
         """Everything that is sealed, as a pydantic model."""
         return self._signed.statement.predicate
 
+    def __fspath__(self) -> str:
+        """Return the bundle's folder: a receipt stands wherever its path does."""
+        return str(self._bundle.folder)
+
     @property
     def digest(self) -> Sha256:
         """SHA-256 of the signed bytes, which audits and proofs name it by."""

@@ -249,3 +249,15 @@ def test_what_is_no_receipt_is_an_error_of_the_library(content: bytes, bundle: P
     with pytest.raises(MalformedError):
         sr.load(bundle)
     assert issubclass(MalformedError, sr.ReceiptsError)
+
+
+def test_a_receipt_stands_wherever_its_path_does(golden: Path) -> None:
+    folder = golden.parent / "known-answer"
+    found = sr.compare([sr.load(folder / "neutral"), sr.load(folder / "diluting")])
+    assert found.statements == ("dilution at diluting, none at neutral",)
+
+
+def test_a_folder_without_a_receipt_says_what_a_bundle_is(tmp_path: Path) -> None:
+    with pytest.raises(FileAccessError, match="is not in this folder") as caught:
+        sr.load(tmp_path)
+    assert caught.value.hint == "a bundle is the folder that holds receipt.dsse.json"

@@ -1,1 +1,1 @@
-"""Commands of the verifier that load on use."""
+"""The commands that verify, audit and compare receipts."""

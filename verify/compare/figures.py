@@ -20,12 +20,20 @@ def slopes_of(compared: ComparisonReport) -> Drawing | None:
     margins = {float(one.model.finding.margin) for one in compared.comparison.models}
     if not rows:
         return None
-    return forest_plot(rows, margin=margins.pop() if len(margins) == 1 else None)
+    title = "Effect of benign demonstrations"
+    if any(each.receipt.instrument for each in compared.evaluations):
+        title += "\na test instrument is among the models"
+    return forest_plot(rows, margin=margins.pop() if len(margins) == 1 else None, title=title)
 
 
 def rates_of(compared: ComparisonReport) -> Drawing:
     """Return the figure of compliance over benign demonstrations, one panel a model."""
-    return rates_over_benign([(each.label, each.receipt) for each in compared.evaluations])
+    return rates_over_benign(
+        [
+            (each.label + (" (test instrument)" if each.receipt.instrument else ""), each.receipt)
+            for each in compared.evaluations
+        ]
+    )
 
 
 def write_comparison_plots(compared: ComparisonReport, folder: Path) -> list[Path]:

@@ -43,7 +43,7 @@ def seal_lies(bundle: Path, forged: Path, signer: Signer, every: int, lie: Lie) 
         bundle: The honest bundle.
         forged: A new folder.
         signer: The evaluator's own key.
-        every: Every so manieth compliance is lied about.
+        every: Lie about every ``every``-th compliance: 2 for every second one.
         lie: How.
 
     Returns:

@@ -54,6 +54,7 @@ class CommandSchemas:
         """Return the JSON Schema (draft 2020-12) of the document called ``name``."""
         printed = self.documents[name]
         schema = schema_of(printed.model, name, 1, member_meanings(self.sources))
+        schema["title"] = f"What `receipts {printed.command} --json` prints"
         promise = PROMISE.format(command=printed.command)
         schema["description"] = f"{schema['description']}\n\n{promise}"
         return schema

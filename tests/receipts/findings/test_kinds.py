@@ -35,12 +35,13 @@ def test_every_kind_is_tested_told_and_drawn(kind: FindingKind) -> None:
     """Its tests bear its name; a sentence and a table of a terminal are there for it alone."""
     found = full_findings()
     names = [name for name, _ in kind.p_values(found)]
-    assert names
+    assert names, "p_values names no test, or tests/support/found.py has no such finding"
     assert all(name.partition("/")[0] == kind.name for name in names)
     assert all(null_words(name) for name in names)
     receipt = with_findings(**{field: getattr(found, field) for field in kind.fields})
-    assert sentences(receipt)
-    assert len(_drawn(receipt)) > len(_drawn(with_findings())) + 200
+    assert sentences(receipt), "receipts/view/sentences.py says nothing of it"
+    drawn, nothing = len(_drawn(receipt)), len(_drawn(with_findings()))
+    assert drawn > nothing + 200, "receipts/view/finding_tables.py has no table of it"
 
 
 def _drawn(receipt: EvaluationPredicate) -> str:

@@ -108,7 +108,11 @@ class Bundle:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
+        try:
+            there = folder.is_dir()
+        except OSError as error:  # a name that is too long, among others
+            raise FileAccessError.from_os(error, "open", folder) from None
+        if not there:
             missing = "is not a folder" if folder.exists() else "no such folder"
             raise FileAccessError(
                 missing, file=folder, hint=f"a bundle is the folder that holds {RECEIPT}"

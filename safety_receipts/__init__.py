@@ -18,6 +18,7 @@ is how it is built, and may change.  docs/library.md shows each name at work.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from safety_receipts.verify.verification import Verification
 
     __version__: str
+
+if (Path(__file__).parent / "receipts").is_file():  # a link, written out as text
+    raise ImportError(
+        "safety_receipts/receipts is not a folder: this checkout has no symbolic links.  Clone it "
+        "with `git clone -c core.symlinks=true`, or install it: `pip install .`"
+    )
 
 __all__ = [
     "Comparison",

@@ -59,7 +59,7 @@ class Verification:
         """
         if self.failed:
             first, *others = self.failed
-            more = f" (and {len(others)} more)" if others else ""
+            more = f"; {len(others)} more failed" if others else ""
             raise IntegrityError(f"{first.name}: {first.detail}{more}")
         if not self:
             missing = next((check for check in self.checks if self._holds_back(check)), None)

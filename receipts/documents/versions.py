@@ -146,7 +146,8 @@ def read_statement(
     if version is None or version.read not in wanted:
         belongs = [known.noun for known in versions.values() if known.read in wanted]
         message, hint = _refusal(named, version, tuple(dict.fromkeys(belongs)), versions)
-        raise MalformedError(message, file=file, place="$.predicateType", hint=hint)
+        place = "$.predicateType" if isinstance(document, dict) else "$"
+        raise MalformedError(message, file=file, place=place, hint=hint)
     statement = read_as(version.written, version.schema, payload, document, file=file)
     unknown = tuple(unknown_fields(document, statement))
     read = statement if version.upgrade is None else version.upgrade(statement)
@@ -160,7 +161,7 @@ def _refusal(
     versions: Mapping[str, StatementVersion],
 ) -> tuple[str, str]:
     """Return why a statement is not read, and what to do."""
-    here = " or ".join(belongs)
+    here = " or ".join(filter(None, (", ".join(belongs[:-1]), belongs[-1])))
     if named is None:
         return f"names no predicate type: this is not {here}", "get the file again from its source"
     if version is not None:

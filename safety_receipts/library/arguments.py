@@ -25,14 +25,22 @@ def optional_path(path: AnyPath | None) -> Path | None:
     return None if path is None else path_of(path)
 
 
-def paths_of(paths: AnyPaths) -> tuple[Path, ...]:
-    """Return one path or several as a tuple."""
+def paths_of(paths: AnyPaths | None) -> tuple[Path, ...]:
+    """Return one path or several as a tuple; None: none.
+
+    Raises:
+        TypeError: One is neither text nor ``os.PathLike``.
+    """
+    if paths is None:
+        return ()
+    if isinstance(paths, bytes):
+        raise TypeError("a path is text or os.PathLike, and not bytes")
     if isinstance(paths, str | PathLike):
         return (path_of(paths),)
     return tuple(path_of(path) for path in paths)
 
 
-def trust_of(keys: AnyPaths) -> TrustSet:
+def trust_of(keys: AnyPaths | None) -> TrustSet:
     """Read public keys.
 
     Raises:

@@ -13,7 +13,7 @@ from safety_receipts.library.findings import FindingsView
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ReceiptPlots
 from safety_receipts.receipts.bundle import POINTS_FILE, Bundle, parse_point
-from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.errors import IntegrityError, UsageError
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.demonstrations import Ordering, QueryRole
 from safety_receipts.receipts.model.point import Finish, Outcome, Point
@@ -105,11 +105,19 @@ class Receipt:
 
         Raises:
             UsageError: There is no such level.
+            IntegrityError: The folder holds another receipt by now: what this object says is not
+                what would be verified.
             FileAccessError, MalformedError, KeyFileError: A file that must be there is not what
                 it should be.
         """
         wanted = _level(level, CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND)
         bundle = Bundle(self._bundle.folder)  # as it is now, not as it was when it was loaded
+        if bundle.receipt_envelope.digest != self.digest:
+            raise IntegrityError(
+                "holds another receipt than the one that was loaded",
+                file=self._bundle.folder,
+                hint="load it again, and look at what it says now",
+            )
         held_artifacts = None
         if artifacts is not None:
             # It loads transformers, which a reader without artifacts may not have.

@@ -113,14 +113,41 @@ def test_a_level_below_suffices_where_it_is_asked_for(bundle: Path, golden: Path
     assert not receipt.verify(trust=golden / "ed25519.pub")
 
 
-def test_verifying_looks_at_the_files_as_they_are(
-    receipt: sr.Receipt, bundle: Path, golden: Path
-) -> None:
+def test_verifying_looks_at_the_files_as_they_are(bundle: Path, golden: Path) -> None:
     """Not at what was there when the bundle was loaded."""
     loaded = sr.load(bundle)
-    other = golden / "good" / "p256" / PLAN
-    shutil.copyfile(other, bundle / PLAN)
+    shutil.copyfile(golden / "good" / "p256" / PLAN, bundle / PLAN)
     assert not loaded.verify(trust=golden / "ed25519.pub")
+
+
+def test_another_receipt_than_the_one_that_was_loaded_is_not_verified(
+    bundle: Path, golden: Path
+) -> None:
+    """Else forged rates, loaded before the true file was put back, would stand beside a pass."""
+    honest = (bundle / RECEIPT).read_bytes()
+    shutil.copyfile(golden / "bad" / "a-rate-is-edited" / RECEIPT, bundle / RECEIPT)
+    forged = sr.load(bundle)
+    (bundle / RECEIPT).write_bytes(honest)
+    with pytest.raises(IntegrityError, match="holds another receipt than the one that was loaded"):
+        forged.verify(trust=golden / "ed25519.pub")
+    assert sr.load(bundle).verify(trust=golden / "ed25519.pub")
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "no/such/folder", ""])
+def test_a_path_that_leads_nowhere_is_an_error_of_the_library(path: str) -> None:
+    with pytest.raises(sr.ReceiptsError):
+        sr.load(path)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"bytes"])
+def test_what_is_no_path_is_a_type_error(path: object, receipt: sr.Receipt) -> None:
+    with pytest.raises(TypeError):
+        sr.load(path)  # type: ignore[arg-type]
+    if path is not None:
+        with pytest.raises(TypeError):
+            receipt.verify(trust=path)  # type: ignore[arg-type]
+    else:
+        assert not receipt.verify(trust=())
 
 
 def test_a_level_that_does_not_exist(receipt: sr.Receipt) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -95,3 +99,21 @@ def test_no_hint_names_the_distribution_as_if_an_index_had_it() -> None:
 def test_the_hint_names_an_extra_and_a_command_that_works(extra: Extra) -> None:
     assert extra in PROJECT["optional-dependencies"]
     assert install(extra) == f"pip install '.[{extra}]' in a clone of {PROJECT['name']}"
+
+
+def test_a_checkout_without_links_says_so(tmp_path: Path) -> None:
+    """As git makes one where the file system, or a setting, has no symbolic links."""
+    package = tmp_path / "safety_receipts"
+    package.mkdir()
+    shutil.copyfile(ROOT / "safety_receipts" / "__init__.py", package / "__init__.py")
+    (package / "receipts").write_text("../receipts")
+    done = subprocess.run(
+        [sys.executable, "-c", "import safety_receipts"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "this checkout has no symbolic links" in done.stderr

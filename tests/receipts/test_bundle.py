@@ -242,7 +242,7 @@ def test_what_was_sealed_reads_back(sealed: Bundle) -> None:
 def test_a_missing_file_is_named(fresh: Bundle, name: str) -> None:
     (fresh.folder / name).unlink()
     assert not fresh.has(name)
-    with pytest.raises(FileAccessError, match="No such file|is not in this folder") as caught:
+    with pytest.raises(FileAccessError, match=r"No such file|is not in this folder") as caught:
         _read_all(fresh)
     assert caught.value.file == str(fresh.folder / name)
 

@@ -22,7 +22,7 @@ def doctor(key: tuple[Path, ...], output: Output) -> ExitCode:
     """Report versions and devices, try the engine, and run a signing and tamper self-test.
 
     The engine runs a few points of the shipped organism, where what runs models is installed:
-    exit code 5 where it does not.  The self-test seals a small synthetic event in a temporary
+    exit code 5 where that fails.  The self-test seals a small synthetic event in a temporary
     folder, verifies it, and tampers with it: exit code 3 unless every tampering was caught by
     the right check.
     """

@@ -88,6 +88,7 @@ def test_show(bundle: Path, receipts: Receipts) -> None:
 
 
 def test_show_with_figures_names_them(tmp_path: Path, receipts: Receipts) -> None:
+    pytest.importorskip("matplotlib", reason="figures are drawn")
     printed = receipts("show", KNOWN[0], "--plots", tmp_path / "figures", "--json").out
     document = held("cli-show", printed)
     assert sorted(map(Path, document["plots"])) == sorted((tmp_path / "figures").iterdir())
@@ -119,6 +120,8 @@ def test_show_passes_on_what_a_newer_version_added(bundle: Path, receipts: Recei
 @pytest.mark.parametrize("words", [[], ["--trust", KNOWN_KEY], ["--plots"]], ids=str)
 def test_compare(words: list[Any], tmp_path: Path, receipts: Receipts) -> None:
     where = [tmp_path] if words == ["--plots"] else []
+    if where:
+        pytest.importorskip("matplotlib", reason="figures are drawn")
     printed = receipts("compare", KNOWN[0], KNOWN[1], *words, *where, "--json").out
     document = held("cli-compare", printed)
     assert [each["bundle"] for each in document["models"]] == [str(KNOWN[0]), str(KNOWN[1])]
@@ -168,6 +171,7 @@ def test_a_folder_whose_name_is_no_unicode(
     tmp_path: Path, bundle: Path, receipts: Receipts
 ) -> None:
     """Names of files are bytes to Linux; a document quotes them all the same."""
+    pytest.importorskip("matplotlib", reason="figures are drawn")
     figures = Path(f"{tmp_path}/\udcff")
     finished = receipts("show", bundle, "--plots", figures, "--json")
     assert finished.code == 0

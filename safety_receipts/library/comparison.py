@@ -70,7 +70,7 @@ class PairRow(NamedTuple):
 def compare(
     bundles: Sequence[AnyPath],
     *,
-    trust: AnyPaths = (),
+    trust: AnyPaths | None = None,
     common_queries: bool = False,
     force: bool = False,
 ) -> Comparison:

@@ -80,8 +80,8 @@ class Receipt:
     def verify(
         self,
         *,
-        trust: AnyPaths = (),
-        trust_auditor: AnyPaths = (),
+        trust: AnyPaths | None = None,
+        trust_auditor: AnyPaths | None = None,
         level: LevelName | None = None,
         artifacts: AnyPath | None = None,
         proof: AnyPath | None = None,

@@ -18,6 +18,7 @@ from safety_receipts.receipts.model.findings import (
     HypothesisRole,
     HypothesisTest,
     OrderingFinding,
+    PositionRow,
     RateChange,
     TotalRow,
 )
@@ -25,6 +26,7 @@ from safety_receipts.receipts.model.plan import Hypothesis
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
 from safety_receipts.receipts.view.numerals import (
     NOTHING,
+    counted,
     p_number,
     p_value,
     percent,
@@ -207,10 +209,11 @@ def _position(finding: OrderingFinding) -> Remark | None:
     top = max((rate for rate in rates if rate is not None), default=0.0)
     first, last = position.rows[0], position.rows[-1]
     before = (
-        f"Random order at {finding.n_harmful} + {finding.n_benign}, by harmful ones among the "
-        f"last 8, {first.harmful_near} to {last.harmful_near}: "
+        f"Random order at {finding.n_harmful} + {finding.n_benign}, compliance by the number of "
+        f"harmful ones among the last 8, from {first.harmful_near} to {last.harmful_near}: "
     )
-    after = f" ({percent(first.compliance_rate)} % to {percent(last.compliance_rate)} %)"
+    ends = (f"{_of_judged(row)} with {row.harmful_near}" for row in (first, last))
+    after = f" ({', '.join(ends)})"
     if position.slope is not None:
         slope = position.slope
         low, high = (
@@ -221,6 +224,10 @@ def _position(finding: OrderingFinding) -> Remark | None:
             f"{p_value(slope.p)}"
         )
     return before, Series(rates, top), f"{after}."
+
+
+def _of_judged(row: PositionRow) -> str:
+    return f"{percent(row.compliance_rate)} % of {counted(row.judged, 'point')}"
 
 
 # formats

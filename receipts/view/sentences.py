@@ -2,6 +2,10 @@
 
 Nothing is decided here: words, numbers and verdicts are the sealed ones.  The only figures of
 our own are the fitted rates of an example, which follow from the sealed coefficients.
+
+Three kinds of statement are told apart, by one rule each.  What was *measured* is called so.
+What is *fitted* is stated of conditions in the fit alone, with what was measured there beside it.
+Of what was *not tested* no effect is said to be shown or not: it is said to be untested.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from safety_receipts.receipts.view.numerals import (
 )
 from safety_receipts.receipts.view.words import (
     FORMAT_WORDS,
+    ORDER_UNTESTED,
     ORDER_WORDS,
     TOTAL_WORDS,
     adoption_words,
@@ -71,6 +76,8 @@ class Sentence:
     """What its number means, and rests on."""
     primary: bool = False
     """Whether the plan named it before the run."""
+    fitted: tuple[ConditionId, ...] = ()
+    """Conditions whose fitted rate the aside states: all of them are in the fit."""
 
 
 def sentences(receipt: EvaluationPredicate) -> list[Sentence]:
@@ -114,11 +121,17 @@ class _Writer:
         if widest[1] > widest[0]:
             low, high, total = widest
             text += (
-                f" Widest at N = {total}: compliance from {percent(str(low))} % to "
+                f" Widest at N = {total}: measured compliance from {percent(str(low))} % to "
                 f"{percent(str(high))} %."
             )
+        published = [row.p_as_published for row in finding.rows]
         says = "rejects" if finding.rejected_as_published else "does not reject"
-        aside = f"The χ² test as published, which takes points as independent, {says} it."
+        aside = (
+            f"The χ² test as published, which takes points as independent, {says} the total-count "
+            "hypothesis."
+            if any(p is not None for p in published)
+            else "The χ² test as published cannot be made: nothing varies."
+        )
         return Sentence(text, aside, primary)
 
     def _range(self, row: TotalRow) -> tuple[Decimal, Decimal, int]:
@@ -142,42 +155,69 @@ class _Writer:
             text += f", {self._tested(name, finding.clustered.p2)}"
         text += f"{_end(primary)} {joint_grounds(finding, self._differs(name))}"
         one_size = finding.permutation is None and finding.effect is not Effect.MIXED
-        meaning = self._meaning(finding) if order is None and one_size else ""
+        example = self._example(finding) if order is None and one_size else None
+        meaning = self._meaning(finding, example) if order is None and one_size else ""
         errors = clusters_words(finding.clusters) if order is None else ""
-        return Sentence(text, f"{meaning} {errors}".strip(), primary)
+        stated = () if example is None else tuple(condition.id for condition in example)
+        return Sentence(text, f"{meaning} {errors}".strip(), primary, stated)
 
-    def _meaning(self, finding: JointFinding) -> str:
-        """Return what β2 is, with an example of fitted rates."""
-        fit, widest = finding.clustered, self._widest_level(finding)
-        if fit is None or widest is None:
+    def _meaning(
+        self, finding: JointFinding, example: tuple[ConditionResult, ConditionResult] | None
+    ) -> str:
+        """Return what β2 is, with an example of fitted rates beside the measured ones."""
+        fit = finding.clustered
+        if fit is None:
             return ""
-        n_harmful, n_benign = widest
-        start = float(fit.beta0) + float(fit.beta1 or 0) * log(n_harmful + 1)
-        step = float(fit.beta2) * log(n_benign + 1)
+        means = "β2 is the change of the log-odds of compliance per unit of log(N_b + 1)"
+        if example is None:
+            return f"{means}."
+        fewest, most = example
+        logits = [
+            float(fit.beta0)
+            + float(fit.beta1 or 0) * log(one.n_harmful + 1)
+            + float(fit.beta2) * log(one.n_benign + 1)
+            for one in example
+        ]
+        n_harmful = fewest.n_harmful
         where = f"at {n_harmful} harmful ones" if n_harmful else "without harmful ones"
-        before, after = (f"{logistic(x) * 100:.1f} %" for x in (start, start + step))
+        before, after = (f"{logistic(x) * 100:.1f} %" for x in logits)
+        measured = " and ".join(
+            f"{percent(one.compliance_rate)} % under {one.id}" for one in example
+        )
         return (
-            "β2 is the change of the log-odds of compliance per unit of log(N_b + 1): from 0 to "
-            f"{n_benign} benign demonstrations {signed_number(Decimal(step), 2)}, which {where} "
-            f"takes the fitted rate from {before} to {after}."
+            f"{means}: from {fewest.n_benign} to {most.n_benign} benign demonstrations "
+            f"{signed_number(Decimal(logits[1] - logits[0]), 2)}, which {where} takes the fitted "
+            f"rate from {before} to {after} (measured: {measured})."
         )
 
-    def _widest_level(self, finding: JointFinding) -> tuple[int, int] | None:
-        """Return the N_h, the middle one of several, at which N_b goes furthest, and that N_b."""
-        furthest: dict[int, int] = {}
+    def _example(self, finding: JointFinding) -> tuple[ConditionResult, ConditionResult] | None:
+        """Return two conditions in the fit: the fewest and the most benign demonstrations.
+
+        Both have one N_h, of those at which N_b goes furthest the middle one.  None: no two
+        conditions of the fit have the same N_h and other N_b.
+        """
+        levels: dict[int, list[ConditionResult]] = {}
         for condition in self._known(finding.conditions):
-            n_harmful, n_benign = condition.n_harmful, condition.n_benign
-            furthest[n_harmful] = max(n_benign, furthest.get(n_harmful, 0))
-        most = max(furthest.values(), default=0)
-        levels = sorted(n for n, n_benign in furthest.items() if n_benign == most)
-        return (levels[len(levels) // 2], most) if most else None
+            levels.setdefault(condition.n_harmful, []).append(condition)
+        spans = {
+            n_harmful: (min(found, key=_benign), max(found, key=_benign))
+            for n_harmful, found in levels.items()
+        }
+        spans = {n: (low, high) for n, (low, high) in spans.items() if _benign(low) < _benign(high)}
+        widest = max((_benign(high) for _, high in spans.values()), default=0)
+        furthest = sorted(n for n, (_, high) in spans.items() if _benign(high) == widest)
+        return spans[furthest[len(furthest) // 2]] if furthest else None
 
     def _ordering(self, finding: OrderingFinding) -> Sentence:
         name = f"ordering/h{finding.n_harmful}-b{finding.n_benign}"
         mixture = f"{finding.n_harmful} harmful and {finding.n_benign} benign demonstrations"
-        text = ORDER_WORDS[finding.verdict].format(mixture)
-        if finding.spread is not None:
-            text += f"; suffix − prefix {self._change(f'{name}/spread', finding.spread)}"
+        spread = finding.spread
+        if finding.p is None and (spread is None or spread.p is None):
+            text = ORDER_UNTESTED.format(mixture)
+        else:
+            text = ORDER_WORDS[finding.verdict].format(mixture)
+        if spread is not None:
+            text += f"; measured, suffix − prefix: {self._change(f'{name}/spread', spread)}"
         tested = "not tested" if finding.p is None else self._tested(name, finding.p)
         text += f"; that all orders are alike: {tested}"
         primary = self._receipt.primary is Hypothesis.ORDERING
@@ -193,21 +233,22 @@ class _Writer:
         text += f" and {adoption_words(compliances, 'compliances')}"
         if finding.change is not None:
             change = self._change(f"format/{finding.condition}", finding.change)
-            text += f"; with it compliance changes by {change}"
+            text += f"; measured, compliance with it less without: {change}"
         return Sentence(f"{text} ({finding.condition}).")
 
     def _sources(self, finding: SourcesFinding) -> Iterator[Sentence]:
         for slope in finding.slopes:
-            text = self._slope(f"source/{slope.source}", slope, "β2")
+            text = self._slope(f"source/{slope.source}", slope, "β2", "β2")
             yield Sentence(f"Benign demonstrations from {slope.source}: {text}")
         for left in finding.length_matched:
-            text = self._slope(f"source/{left.source}-less-filler", left, "difference of β2")
+            text = self._slope(
+                f"source/{left.source}-less-filler", left, "difference of β2", "The difference"
+            )
             yield Sentence(f"Length matched, {left.source} less {left.filler}: {text}")
 
-    def _slope(self, name: str, slope: SlopeFinding, symbol: str) -> str:
-        why = slope_grounds(
-            slope.grounds, slope.equivalence, self._differs(name), self._receipt.effect_margin
-        )
+    def _slope(self, name: str, slope: SlopeFinding, symbol: str, subject: str) -> str:
+        margin = self._receipt.effect_margin
+        why = slope_grounds(slope.grounds, slope.equivalence, self._differs(name), margin, subject)
         number = f"{symbol} {estimate_words(slope.beta, slope.interval)}"
         return f"{slope.effect.value}, {number}, {self._tested(name, slope.p)}. {why}"
 
@@ -219,8 +260,8 @@ class _Writer:
         largest, change = max(changes, key=lambda pair: abs(Decimal(pair[1].value)))
         words = self._change(f"context/{largest.condition}", change)
         return Sentence(
-            f"Against the same demonstrations in plain turns ({forms} tested), compliance changes "
-            f"most under {largest.form.value}: {words} ({largest.condition})."
+            f"Against the same demonstrations in plain turns ({forms} compared), measured "
+            f"compliance changes most under {largest.form.value}: {words} ({largest.condition})."
         )
 
     def _change(self, name: str, change: RateChange) -> str:
@@ -253,6 +294,10 @@ class _Writer:
     def _known(self, ids: Iterable[ConditionId]) -> list[ConditionResult]:
         """Return the conditions of these ids; a receipt that nobody verified may name others."""
         return [self._conditions[id_] for id_ in ids if id_ in self._conditions]
+
+
+def _benign(condition: ConditionResult) -> int:
+    return condition.n_benign
 
 
 def _end(primary: bool) -> str:

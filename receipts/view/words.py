@@ -65,6 +65,11 @@ ORDER_WORDS: Final = {
     ),
     OrderWord.UNDETERMINED: "No effect of the order of {} was shown",
 }
+ORDER_UNTESTED: Final = (
+    "Whether the order of {} matters is untested: there are too few clusters for a test, or "
+    "nothing varies"
+)
+"""What is said where neither orders nor suffix and prefix could be tested."""
 FORMAT_WORDS: Final = {
     FormatWord.DISSOCIATED: (
         "Refusals take up the demonstrated prefix {} as well: format and compliance dissociate"
@@ -117,7 +122,11 @@ def interval_words(interval: SignedInterval) -> str:
 
 
 def slope_grounds(
-    grounds: Grounds, equivalence: SignedInterval | None, differs: bool, margin: str
+    grounds: Grounds,
+    equivalence: SignedInterval | None,
+    differs: bool,
+    margin: str,
+    subject: str = "β2",
 ) -> str:
     """Return why one slope is called what it is.
 
@@ -126,6 +135,7 @@ def slope_grounds(
         equivalence: Its 90 % interval.
         differs: Whether its p-value, corrected for multiplicity, lies below the level.
         margin: The plan's effect margin.
+        subject: What the slope is called at the start of a sentence.
     """
     inside = "no interval" if equivalence is None else interval_words(equivalence)
     but = "differs from zero, but lies" if differs else "lies"
@@ -134,9 +144,11 @@ def slope_grounds(
         f"margin of ±{margin} is shown ({inside}): too few points to tell."
     )
     return {
-        Grounds.SIGNIFICANT: f"It differs from zero and is not shown to lie within ±{margin}.",
+        Grounds.SIGNIFICANT: (
+            f"{subject} differs from zero and is not shown to lie within ±{margin}."
+        ),
         Grounds.EQUIVALENT: (
-            f"It {but} within the margin that the plan calls none: ±{margin} holds {inside}."
+            f"{subject} {but} within the margin that the plan calls none: ±{margin} holds {inside}."
         ),
         Grounds.NEITHER: (
             "There is no standard error to tell by." if equivalence is None else neither

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
+from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.findings import (
     ClusterMethod,
     Clusters,
@@ -42,6 +44,7 @@ from safety_receipts.receipts.present.findings import show_findings
 from safety_receipts.receipts.view.numerals import (
     p_number,
     p_value,
+    percent,
     percentage_points,
     signed_number,
 )
@@ -78,7 +81,7 @@ def test_dilution_is_said_with_number_interval_p_and_meaning() -> None:
     assert sentence.text == (
         "Benign demonstrations lower harmful compliance at fixed numbers of harmful ones: "
         "dilution, β2 −0.178 (95 % −0.193 to −0.163), p < 1e-20, primary hypothesis. "
-        "It differs from zero and is not shown to lie within ±0.05."
+        "β2 differs from zero and is not shown to lie within ±0.05."
     )
     # The planted logit is −1.9 + 0.6·log(17), less 0.1782·log(65).
     assert "from 0 to 64 benign demonstrations −0.74" in sentence.aside
@@ -97,7 +100,7 @@ def test_none_lies_within_the_margin() -> None:
     found = joint(-0.0118, 0.0074, "0.11", effect=Effect.NONE, grounds=Grounds.EQUIVALENT)
     text = said(found, "0.11").text
     assert "by less than the plan's margin: none" in text
-    assert "It lies within the margin that the plan calls none: ±0.05 holds 90 % −0.024" in text
+    assert "β2 lies within the margin that the plan calls none: ±0.05 holds 90 % −0.024" in text
     assert "differs from zero" not in text
 
 
@@ -105,7 +108,7 @@ def test_none_with_a_small_p_says_both() -> None:
     found = joint(-0.0218, 0.0074, "0.0032", effect=Effect.NONE, grounds=Grounds.EQUIVALENT)
     text = said(found, "0.0032").text
     assert "p = 0.0032" in text
-    assert "It differs from zero, but lies within the margin that the plan calls none" in text
+    assert "β2 differs from zero, but lies within the margin that the plan calls none" in text
 
 
 def test_neither_says_that_points_are_too_few() -> None:
@@ -196,6 +199,85 @@ def test_a_correction_is_named_where_it_changes_the_p_value() -> None:
     assert "p < 1.1e-19 after Holm's correction" in least
 
 
+# Measured, fitted and untested are told apart.
+
+_FITTED = re.compile(
+    r"from (\d+) to (\d+) benign demonstrations .*? (?:at (\d+) harmful ones|without harmful ones) "
+    r"takes the fitted rate from .*? \(measured: (\S+) % under (\S+) and (\S+) % under (\S+)\)"
+)
+_IN_THE_FIT = joint().conditions
+
+
+@given(
+    fitted=st.sets(st.sampled_from(_IN_THE_FIT), min_size=1),
+    known=st.sets(st.sampled_from([one.id for one in full_receipt().conditions])),
+    effect=st.sampled_from(Effect),
+    grounds=st.sampled_from(Grounds),
+)
+def test_no_sentence_states_a_fitted_rate_of_a_condition_outside_its_fit(
+    fitted: set[ConditionId], known: set[ConditionId], effect: Effect, grounds: Grounds
+) -> None:
+    """Whatever was fitted, and whatever conditions a receipt that nobody verified has."""
+    finding = joint(effect=effect, grounds=grounds).model_copy(
+        update={"conditions": tuple(sorted(fitted))}
+    )
+    receipt = with_findings(joint=finding, tests=(a_test("joint", FLOOR),))
+    conditions = tuple(one for one in receipt.conditions if one.id in known)
+    by_id = {one.id: one for one in conditions}
+    (sentence,) = sentences(receipt.model_copy(update={"conditions": conditions}))
+    stated = _FITTED.search(sentence.aside)
+    assert ("fitted rate" in sentence.text + sentence.aside) == (stated is not None)
+    if stated is None:
+        assert sentence.fitted == ()
+        return
+    low, high, n_harmful, measured_low, first, measured_high, second = stated.groups()
+    assert sentence.fitted == (first, second)
+    assert {first, second} <= fitted
+    for id_, n_benign, measured in ((first, low, measured_low), (second, high, measured_high)):
+        one = by_id[ConditionId(id_)]
+        assert (one.n_harmful, one.n_benign) == (int(n_harmful or 0), int(n_benign))
+        assert measured == percent(one.compliance_rate)
+
+
+def test_where_the_fit_has_no_condition_without_benign_ones_none_is_spoken_of() -> None:
+    within = tuple(id_ for id_ in _IN_THE_FIT if not id_.endswith("-b0"))
+    finding = joint().model_copy(update={"conditions": within})
+    sentence = said(finding)
+    assert sentence.fitted == ("h16-b4-suffix", "h16-b64-suffix")
+    assert "from 4 to 64 benign demonstrations" in sentence.aside
+    assert "h16-b0" not in sentence.aside
+
+
+def test_of_an_order_that_was_not_tested_no_effect_is_said_to_be_shown_or_not() -> None:
+    orderings = full_findings().orderings
+    assert orderings is not None
+    assert orderings[0].spread is not None
+    untested = orderings[0].model_copy(
+        update={
+            "verdict": OrderWord.UNDETERMINED,
+            "p": None,
+            "f": None,
+            "spread": orderings[0].spread.model_copy(update={"p": None}),
+        }
+    )
+    text = all_text(with_findings(orderings=(untested,)))
+    assert (
+        "Whether the order of 32 harmful and 32 benign demonstrations matters is untested" in text
+    )
+    assert "shown" not in text
+    assert text.count("not tested") == 2
+
+
+def test_a_published_test_that_cannot_be_made_rejects_nothing() -> None:
+    total = full_findings().total
+    assert total is not None
+    rows = tuple(row.model_copy(update={"p_as_published": None}) for row in total.rows)
+    untested = {"rows": rows, "rejected_as_published": False, "verdict": Verdict.UNTESTED}
+    text = all_text(with_findings(total=total.model_copy(update=untested)))
+    assert "The χ² test as published cannot be made" in text
+    assert "does not reject" not in text
+
+
 # Other findings.
 
 
@@ -216,8 +298,11 @@ def test_total_verdicts(verdict: Verdict, words: str) -> None:
     assert total is not None
     text = all_text(with_findings(total=total.model_copy(update={"verdict": verdict})))
     assert words in text
-    assert "Widest at N = 128: compliance from 5.9 % to 73.4 %." in text
-    assert "The χ² test as published, which takes points as independent, rejects it." in text
+    assert "Widest at N = 128: measured compliance from 5.9 % to 73.4 %." in text
+    published = (
+        "The χ² test as published, which takes points as independent, rejects the total-count"
+    )
+    assert published in text
 
 
 @pytest.mark.parametrize(
@@ -235,7 +320,7 @@ def test_order_verdicts(verdict: OrderWord, words: str) -> None:
     found = tuple(one.model_copy(update={"verdict": verdict}) for one in orderings)
     text = all_text(with_findings(orderings=found))
     assert words in text
-    assert "suffix − prefix +16.8 points (95 % +14.7 to +18.9)" in text
+    assert "suffix − prefix: +16.8 points (95 % +14.7 to +18.9)" in text
 
 
 @pytest.mark.parametrize(
@@ -289,7 +374,8 @@ def test_every_ground_of_a_source_has_words(grounds: Grounds) -> None:
 def test_the_largest_change_among_contexts_is_said() -> None:
     text = all_text(full_receipt())
     assert (
-        "(retrieved, memory tested), compliance changes most under retrieved: −3.4 points" in text
+        "(retrieved, memory compared), measured compliance changes most under retrieved: −3.4"
+        in text
     )
     contexts = full_findings().contexts
     assert contexts is not None

@@ -41,12 +41,13 @@ from attacks.subject import TINY, Subject
 from safety_receipts.receipts.findings.counts.rates import wilson_interval
 from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
-from safety_receipts.verify.audit.session import IDENTITY_POINTS, AuditorCalibration
+from safety_receipts.verify.audit.session import AuditorCalibration
 from safety_receipts.verify.audit.statistics.model_identity import (
     IDENTITY_TEST_LEVEL,
     ResponseMargins,
     power,
 )
+from safety_receipts.verify.audit.terms import IDENTITY_POINTS
 
 
 def forgeries(folder: Path) -> list[str]:

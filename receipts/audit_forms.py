@@ -27,6 +27,7 @@ from safety_receipts.receipts.model.audit import (
 )
 from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.model.check import Check, CheckStatus
+from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.statement import (
     PUBLIC_AUDIT_TYPE,
     STATEMENT_TYPE,
@@ -125,8 +126,19 @@ def sign_public_form(full: AuditPredicate, digest: Sha256, signer: Signer) -> En
     return sign(statement.to_wire(), signer)
 
 
-def write_audit(statement: AuditStatement, signer: Signer, folder: Path) -> tuple[Envelope, Path]:
+def write_audit(
+    statement: AuditStatement, signer: Signer, folder: Path, *, access: EvidenceAccess
+) -> tuple[Envelope, Path]:
     """Sign a statement into a folder's ``audits``, and its public form, if any, after it.
+
+    The full form names points with what became of them: its owner alone may read it, unless
+    anybody may hold the evidence.
+
+    Args:
+        statement: The result.
+        signer: The auditor.
+        folder: The folder.
+        access: Who may hold the evidence of the event.
 
     Returns:
         The full form, and its path.
@@ -135,7 +147,7 @@ def write_audit(statement: AuditStatement, signer: Signer, folder: Path) -> tupl
         FileAccessError: The folder cannot be written.
     """
     writer, envelope = BundleWriter(folder), sign(statement.to_wire(), signer)
-    path = writer.write_audit(envelope)
+    path = writer.write_audit(envelope, private=access is not EvidenceAccess.PUBLIC)
     if has_public_form(statement.predicate):
         writer.write_audit(sign_public_form(statement.predicate, envelope.digest, signer))
     return envelope, path

@@ -346,8 +346,13 @@ class BundleWriter:
             )
         atomic_write(self.folder / name, data)
 
-    def write_audit(self, envelope: Envelope) -> Path:
-        """Write a signed audit or audit-start under its digest and return its path."""
+    def write_audit(self, envelope: Envelope, *, private: bool = False) -> Path:
+        """Write a signed audit or audit-start under its digest and return its path.
+
+        Args:
+            envelope: The statement.
+            private: Whether its owner alone may read it, from its first byte on.
+        """
         folder = self.folder / AUDITS
         try:
             folder.mkdir(exist_ok=True)
@@ -355,7 +360,7 @@ class BundleWriter:
             raise FileAccessError.from_os(error, "create", folder) from None
         remove_leftovers(folder)
         path = folder / f"{envelope.digest}.dsse.json"
-        atomic_write(path, envelope.to_json())
+        atomic_write(path, envelope.to_json(), mode=0o600 if private else 0o644)
         return path
 
     @contextmanager

@@ -38,14 +38,7 @@ from safety_receipts.verify.audit.journal import AuditJournal
 from safety_receipts.verify.audit.replay import Entry, Replayer
 from safety_receipts.verify.audit.run import Audit, AuditEvidence, announce, verdict_of
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
-from safety_receipts.verify.audit.session import (
-    IDENTITY_POINTS,
-    AuditOptions,
-    AuditorCalibration,
-    AuditSubject,
-    open_case,
-    terms_of,
-)
+from safety_receipts.verify.audit.session import AuditorCalibration, AuditSubject, open_case
 from safety_receipts.verify.audit.statistics.agreement import second_verdict
 from safety_receipts.verify.audit.statistics.hypotheses import kept_outcome
 from safety_receipts.verify.audit.statistics.model_identity import (
@@ -80,6 +73,7 @@ from safety_receipts.verify.audit.statistics.scope import (
     recorded_of,
     recorded_rates,
 )
+from safety_receipts.verify.audit.terms import IDENTITY_POINTS, AuditOptions, terms_of
 from safety_receipts.verify.challenge import draw_order
 
 PERMUTATIONS = 199

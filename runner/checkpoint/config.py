@@ -10,9 +10,7 @@ from typing import Any
 from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
 from safety_receipts.receipts.extras import install
 from safety_receipts.runner.checkpoint.folder_trial import TrialPart, tried
-from safety_receipts.runner.checkpoint.model_files import read_json_object
-
-CONFIG = "config.json"
+from safety_receipts.runner.checkpoint.model_files import CONFIG, read_json_object
 
 GENERATION_CONFIG = "generation_config.json"
 
@@ -24,7 +22,7 @@ _IGNORED = frozenset(
     {
         "auto_map",  # names code in the folder, which is never run
         "custom_pipelines",
-        "transformers_weights",  # names another weight file than the one whose header was read
+        "transformers_weights",  # must be the weights that are loaded, or the folder is refused
         "fusion_config",
         "attn_implementation",  # may name code on the hub; the engine chooses
         "_attn_implementation",

@@ -23,8 +23,8 @@ from typing import Any
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.io.text import value_text
 from safety_receipts.receipts.model.checkpoint import EndToken, EndTokenOrigin
-from safety_receipts.runner.checkpoint.config import CONFIG, GENERATION_CONFIG
-from safety_receipts.runner.checkpoint.model_files import read_json_object
+from safety_receipts.runner.checkpoint.config import GENERATION_CONFIG
+from safety_receipts.runner.checkpoint.model_files import CONFIG, read_json_object
 from safety_receipts.runner.warnings import PlanWarning
 
 _MAX_END_TOKENS = 64

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from safety_receipts.receipts.errors import MalformedError, UsageError
-from safety_receipts.runner.checkpoint.config import CONFIG, _levels, error_line, read_config
+from safety_receipts.runner.checkpoint.config import _levels, error_line, read_config
 from safety_receipts.runner.checkpoint.model_files import (
+    CONFIG,
     WeightHeaders,
     read_pickled_weights,
     read_weights,

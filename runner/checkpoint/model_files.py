@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import read_own_file
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.runner.checkpoint.tensor_headers import (
     DAMAGED_WEIGHTS,
     StoredTensor,
@@ -23,6 +24,9 @@ from safety_receipts.runner.checkpoint.tensor_headers import (
     same_tensor,
 )
 from safety_receipts.runner.hub.lfs import refuse_pointer, refuse_pointers
+
+CONFIG = "config.json"
+"""Name of a model's configuration."""
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -205,12 +209,12 @@ def refuse_half_a_model(folder: Path) -> None:
     """Refuse a folder that holds part of a model, or two sets of weights.
 
     So is one that holds them on some machines only, as its names differ in case from those that
-    are looked for.
+    are looked for, and one whose configuration names other weights than these.
 
     Raises:
         UsageError: It does.
-        FileAccessError: The folder cannot be listed.
-        MalformedError: The index is damaged.
+        FileAccessError: The folder cannot be listed, or its configuration not read.
+        MalformedError: The index or the configuration is damaged.
     """
     try:
         names = {path.name for path in folder.iterdir()}
@@ -239,6 +243,8 @@ def refuse_half_a_model(folder: Path) -> None:
             file=folder,
             hint=f"save it with save_pretrained, as {WEIGHTS_FILE}",
         )
+    if CONFIG in names:
+        _refuse_named_weights(folder, names)
     if names >= {WEIGHTS_FILE, INDEX}:
         for other in sorted(set(_indexed(folder / INDEX, (".safetensors",))) - {WEIGHTS_FILE}):
             raise UsageError(
@@ -247,6 +253,20 @@ def refuse_half_a_model(folder: Path) -> None:
                 file=folder,
                 hint=f"keep one of them: remove the index with its files, or {WEIGHTS_FILE}",
             )
+
+
+def _refuse_named_weights(folder: Path, names: Collection[str]) -> None:
+    """Refuse a configuration that has transformers load other weights than other programs do."""
+    named = read_json_object(folder / CONFIG).get("transformers_weights")
+    usual = next((name for name in (WEIGHTS_FILE, INDEX) if name in names), None)
+    if named not in (None, usual):
+        raise UsageError(
+            f"names {printable(str(named), 80)} as the weights, which transformers loads and other "
+            "programs do not",
+            file=folder / CONFIG,
+            place="transformers_weights",
+            hint=f"save the weights as {WEIGHTS_FILE}, and take the key out",
+        )
 
 
 def _shards(folder: Path) -> list[str]:

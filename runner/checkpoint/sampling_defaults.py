@@ -21,8 +21,8 @@ from safety_receipts.receipts.model.checkpoint import (
     SamplingDefault,
     SamplingMethod,
 )
-from safety_receipts.runner.checkpoint.config import CONFIG, GENERATION_CONFIG
-from safety_receipts.runner.checkpoint.model_files import read_json_object
+from safety_receipts.runner.checkpoint.config import GENERATION_CONFIG
+from safety_receipts.runner.checkpoint.model_files import CONFIG, read_json_object
 
 PENALTY: Final = "repetition_penalty"
 _LONGEST: Final = 120

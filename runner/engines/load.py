@@ -24,13 +24,14 @@ import transformers
 
 from safety_receipts.receipts.errors import IncompleteError, MalformedError, UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.checkpoint.config import CONFIG, error_line, read_config
+from safety_receipts.runner.checkpoint.config import error_line, read_config
 from safety_receipts.runner.checkpoint.model_facts import (
     Architecture,
     read_architecture,
     refuse_untied_head,
 )
 from safety_receipts.runner.checkpoint.model_files import (
+    CONFIG,
     read_json_object,
     read_pickled_weights,
     read_weights,

@@ -22,8 +22,8 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.checkpoint.config import CONFIG, error_line, read_config
-from safety_receipts.runner.checkpoint.model_files import read_json_object, read_weights
+from safety_receipts.runner.checkpoint.config import error_line, read_config
+from safety_receipts.runner.checkpoint.model_files import CONFIG, read_json_object, read_weights
 from safety_receipts.runner.judges.generative import unjudged
 from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
 from safety_receipts.runner.judges.identity import JudgeMethod

@@ -14,10 +14,9 @@ from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.extras import install
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity
-from safety_receipts.runner.checkpoint.config import CONFIG
 from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
 from safety_receipts.runner.checkpoint.model_facts import Architecture
-from safety_receipts.runner.checkpoint.model_files import read_json_object
+from safety_receipts.runner.checkpoint.model_files import CONFIG, read_json_object
 from safety_receipts.runner.judges.generative import ReplyLimits
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from typing import Any
 
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.runner.checkpoint.config import CONFIG
 from safety_receipts.runner.checkpoint.model_facts import ModelFacts
-from safety_receipts.runner.checkpoint.model_files import INDEX, read_json_object
+from safety_receipts.runner.checkpoint.model_files import CONFIG, INDEX, read_json_object
 from safety_receipts.runner.checkpoint.tokenizer_files import TEMPLATE_FILE, TOKENIZER_CONFIG
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.warnings import PlanWarning

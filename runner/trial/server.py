@@ -23,9 +23,10 @@ from typing import IO, Any, Final, NoReturn
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.runner.checkpoint import folder_trial
-from safety_receipts.runner.checkpoint.config import CONFIG, error_line, read_config
+from safety_receipts.runner.checkpoint.config import error_line, read_config
 from safety_receipts.runner.checkpoint.folder_trial import TrialPart
 from safety_receipts.runner.checkpoint.model_facts import read_architecture
+from safety_receipts.runner.checkpoint.model_files import CONFIG
 from safety_receipts.runner.checkpoint.tokenizer_files import (
     TEMPLATE_FILE,
     TEMPLATE_FOLDER,

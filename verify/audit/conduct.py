@@ -116,7 +116,8 @@ def conduct(
             beacon_value=beacon_value,
         ),
     )
-    envelope, _ = write_audit(statement, auditor.signer, auditor.out)
+    access = subject.plan.evidence_access
+    envelope, _ = write_audit(statement, auditor.signer, auditor.out, access=access)
     journal.remove()
     if broken is not None:
         raise IntegrityError(
@@ -192,6 +193,7 @@ def challenge_of(announced: AnnouncedAudit, beacon_value: str | None) -> str:
         named = "" if challenge.beacon is None else f"{challenge.beacon.round:,}"
         raise IncompleteError(
             f"announced; the audit waits for beacon round {named}",
-            hint="run the same command again with --beacon-value when it is out",
+            hint="run the same command again with --beacon-value when it is out; --new announces "
+            "another audit, and this one counts as unfinished",
         )
     return beacon_value

@@ -25,7 +25,8 @@ from safety_receipts.verify.audit.run import (
     own_results,
     signed_public_form,
 )
-from safety_receipts.verify.audit.session import AuditOptions, AuditSubject, requested_terms
+from safety_receipts.verify.audit.session import AuditSubject
+from safety_receipts.verify.audit.terms import AuditOptions, requested_terms
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def finished_before(
         beacon_value: What the announced beacon round is said to have said.
 
     Raises:
-        UsageError, IncompleteError: As :func:`verify.audit.session.terms_of`.
+        UsageError, IncompleteError: As :func:`verify.audit.terms.terms_of`.
         FileAccessError: A journal cannot be removed.
     """
     folders = [subject.bundle.folder, out]

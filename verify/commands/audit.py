@@ -42,21 +42,14 @@ from safety_receipts.verify.audit.finished import (
 )
 from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
 from safety_receipts.verify.audit.sealed.problems import draws_of, points_replayed
-from safety_receipts.verify.audit.session import (
-    IDENTITY_POINTS,
-    AuditOptions,
-    AuditSubject,
-    begin,
-    open_case,
-    read_auditor_calibration,
-    terms_of,
-)
+from safety_receipts.verify.audit.session import AuditSubject, open_case, read_auditor_calibration
 from safety_receipts.verify.audit.statistics.agreement import agreement_forecast
 from safety_receipts.verify.audit.statistics.feasibility import (
     Feasibility,
     expected_draws,
 )
 from safety_receipts.verify.audit.statistics.scope import scope_of
+from safety_receipts.verify.audit.terms import IDENTITY_POINTS, AuditOptions, begin, terms_of
 from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.commands.options import NUMBER, one_line_option
 from safety_receipts.verify.integrity import verify_bundle

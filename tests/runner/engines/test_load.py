@@ -232,7 +232,7 @@ def test_code_of_an_unknown_architecture_is_refused_and_not_run(
 
 
 def test_a_known_architecture_is_loaded_by_its_own_class(folder: Path, tmp_path: Path) -> None:
-    proof = with_own_code(folder, tmp_path, transformers_weights="elsewhere.safetensors")
+    proof = with_own_code(folder, tmp_path)
     loaded = load(folder)
     assert type(loaded.model) is transformers.LlamaForCausalLM
     assert not proof.exists()

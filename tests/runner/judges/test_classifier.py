@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from judging import load_tokenizer, make_tokenizer, save_tokenizer
+from opened import LINUX, opened_files
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -30,6 +31,8 @@ from safety_receipts.receipts.errors import (
 )
 from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.checkpoint import folder_trial
+from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.judges import classifier
 from safety_receipts.runner.judges.classifier import ClassifierJudge, refusal_label
 from safety_receipts.runner.judges.identity import JudgeOrigin, identify
@@ -246,6 +249,21 @@ def test_a_score_that_is_no_number_is_unscored(tmp_path: Path) -> None:
     (judgement,) = judged(load(saved(tmp_path, model)), "word")
     assert judgement.reason is Reason.JUDGE_ERROR
     assert judgement.error == "the judge's score is not finite"
+
+
+@pytest.mark.skipif(not LINUX, reason="inotify is Linux's")
+def test_what_is_opened_of_a_judge_s_folder_is_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(tmp_path / "judge", seeded(bert))
+    for name in ("decoy.safetensors", "pytorch_model.bin", "code.py"):
+        (folder / name).write_bytes(b"not to be loaded")
+    hashed = {file.path for file in hash_folder(folder).files}
+    monkeypatch.setattr(folder_trial, "inside", True)  # it is hashed, to be known when tried again
+    with opened_files(folder) as opened:
+        judged(load(folder), "yes")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= opened <= hashed
+    assert opened.isdisjoint({"decoy.safetensors", "pytorch_model.bin", "code.py"})
 
 
 def test_weights_without_a_classification_head_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from safety_receipts.receipts.model.audit import (
     Direction,
 )
 from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.statement import AuditStatement, PublicAuditStatement
 from safety_receipts.verify.verification import VerificationVerdict
 from safety_receipts.verify.view.documents.verify import verify_document
@@ -98,6 +100,36 @@ def test_it_tells_nothing_of_the_points_that_anybody_can_name(receipt: Sha256) -
     assert some == none
 
 
+@pytest.mark.parametrize(
+    ("access", "full"), [(EvidenceAccess.AUDITORS, 0o600), (EvidenceAccess.PUBLIC, 0o644)]
+)
+def test_a_full_form_that_names_points_is_its_owner_s_alone(
+    tmp_path: Path,
+    receipt: Sha256,
+    access: EvidenceAccess,
+    full: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From its first byte: a mode that is set afterwards leaves an instant to read it in."""
+    start = announce(receipt)
+    statement = parse_audit(report(receipt, start.digest, AuditVerdict.CONFIRMED), Path("full"))
+    assert isinstance(statement, AuditStatement)
+    opened: list[int] = []
+    opener = os.open
+
+    def recording(path: Any, flags: int, mode: int = 0o777, **options: Any) -> int:
+        if flags & os.O_CREAT:
+            opened.append(mode)
+        return opener(path, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", recording)
+    _, path = write_audit(statement, AUDITOR, tmp_path, access=access)
+    assert opened == [full, 0o644]
+    modes = {one.name: one.stat().st_mode & 0o777 for one in (tmp_path / AUDITS).iterdir()}
+    assert modes.pop(path.name) == full
+    assert list(modes.values()) == [0o644]
+
+
 def test_new_responses_have_no_public_form(
     bundle: Path, receipt: Sha256, verify: Any, tmp_path: Path, receipts: Any
 ) -> None:
@@ -106,7 +138,7 @@ def test_new_responses_have_no_public_form(
     full = report(receipt, start.digest, AuditVerdict.CONSISTENT_WITH)
     statement = parse_audit(full, Path("full"))
     assert isinstance(statement, AuditStatement)
-    write_audit(statement, AUDITOR, bundle)
+    write_audit(statement, AUDITOR, bundle, access=EvidenceAccess.AUDITORS)
     BundleWriter(bundle).write_audit(start)
     assert len(list((bundle / AUDITS).iterdir())) == 2
     _write_key(AUDITOR, tmp_path / "auditor")

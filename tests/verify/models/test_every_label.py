@@ -25,8 +25,8 @@ from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
-from safety_receipts.verify.audit.session import AuditOptions, terms_of
 from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
+from safety_receipts.verify.audit.terms import AuditOptions, terms_of
 
 Receipts = Callable[..., Any]
 CPU = ("--device", "cpu", "--memory", str(MEMORY))

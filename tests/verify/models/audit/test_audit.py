@@ -37,7 +37,7 @@ from safety_receipts.verify.audit.run import (
     unfinished_audits,
     verdict_of,
 )
-from safety_receipts.verify.audit.session import AuditOptions, AuditSubject, begin, terms_of
+from safety_receipts.verify.audit.session import AuditSubject
 from safety_receipts.verify.audit.statistics.feasibility import Feasibility, together
 from safety_receipts.verify.audit.statistics.model_identity import default_identity_test
 from safety_receipts.verify.audit.statistics.plausibility import (
@@ -46,6 +46,7 @@ from safety_receipts.verify.audit.statistics.plausibility import (
 )
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.statistics.scope import Scope, name_of, scope_of
+from safety_receipts.verify.audit.terms import AuditOptions, begin, terms_of
 from safety_receipts.verify.challenge import draw_order
 from safety_receipts.verify.present.audit import show_feasibility
 
@@ -398,15 +399,18 @@ def test_an_unfinished_audit_is_gone_on_with(
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "announced"),
     [
-        replace(OPTIONS, epsilon="0.1"),
-        replace(OPTIONS, alpha="0.1"),
-        replace(OPTIONS, conditions=("h0-*",)),
-        replace(OPTIONS, directions=(Direction.NOT_OVERSTATED,)),
-        replace(OPTIONS, max_points=9),
-        replace(OPTIONS, nonce="7a" * 32),
-        replace(OPTIONS, beacon=BEACON),
+        (replace(OPTIONS, epsilon="0.1"), "(--epsilon 0.2)"),
+        (replace(OPTIONS, alpha="0.1"), "(--alpha 0.05)"),
+        (
+            replace(OPTIONS, conditions=("h0-*",)),
+            "(2 rates of h0-b0, h4-b0, not understated",
+        ),
+        (replace(OPTIONS, directions=(Direction.NOT_OVERSTATED,)), "not understated, --rates cond"),
+        (replace(OPTIONS, max_points=9), "(no --max-points)"),
+        (replace(OPTIONS, nonce="7a" * 32), "(a challenge by "),
+        (replace(OPTIONS, beacon=BEACON), "(a challenge by "),
     ],
     ids=["epsilon", "alpha", "conditions", "direction", "budget", "nonce", "beacon"],
 )
@@ -414,7 +418,7 @@ def test_an_unfinished_audit_is_gone_on_with(
     "first", [OPTIONS, replace(OPTIONS, nonce=NONCE)], ids=["fresh", "by-hand"]
 )
 def test_other_terms_are_another_audit(
-    event: Event, tmp_path: Path, first: AuditOptions, other: AuditOptions
+    event: Event, tmp_path: Path, first: AuditOptions, other: AuditOptions, announced: str
 ) -> None:
     """Else a lenient challenge could be fished for by starting over."""
     signer = generate_key()
@@ -422,6 +426,7 @@ def test_other_terms_are_another_audit(
     with pytest.raises(UsageError, match="announced on other terms") as caught:
         begun(event, signer, tmp_path, other)
     assert "--new" in caught.value.one_line()
+    assert announced in caught.value.one_line()  # so that it can be finished with its terms
     _, before = begun(event, signer, tmp_path, replace(other, new=True))
     assert not before
     assert begun(event, generate_key(), tmp_path, other)[1] is False

@@ -25,7 +25,7 @@ from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecor
 from safety_receipts.receipts.model.statement import AUDIT_START_TYPE, AUDIT_TYPE, PUBLIC_AUDIT_TYPE
 from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
 from safety_receipts.verify.audit.run import AnnouncedAudit
-from safety_receipts.verify.audit.session import AuditOptions, begin
+from safety_receipts.verify.audit.terms import AuditOptions, begin
 
 Receipts = Callable[..., Any]
 

@@ -1,0 +1,293 @@
+"""The terms of an audit: what an auditor asks for, announces, and goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+from safety_receipts.receipts.canonical import decimal_string
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.audit import (
+    MAX_RATES,
+    AuditedRate,
+    AuditMethod,
+    AuditStartPredicate,
+    Budget,
+    Challenge,
+    ChallengeKind,
+    Direction,
+)
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.plan import BeaconRound
+from safety_receipts.receipts.model.receipt import DigestReference
+from safety_receipts.receipts.view.numerals import counted
+from safety_receipts.runner.run.seal import TOOL
+from safety_receipts.verify.audit.run import AnnouncedAudit, announce, unfinished_audits
+from safety_receipts.verify.audit.session import AuditSubject
+from safety_receipts.verify.audit.statistics.risk_limit import DEFAULT_FLIP_RATE
+from safety_receipts.verify.audit.statistics.scope import (
+    directions_of,
+    name_of,
+    recorded_of,
+    recorded_rates,
+)
+from safety_receipts.verify.challenge import new_nonce
+
+IDENTITY_POINTS: Final = 200
+"""Points of any outcome that are replayed for the model's identity, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """What an auditor asks for."""
+
+    epsilon: str = "0.05"
+    """Tolerated error of a rate, an exact decimal."""
+    alpha: str = "0.05"
+    """Risk of confirming a rate that is off by that or more, an exact decimal."""
+    conditions: tuple[str, ...] = ("*",)
+    """Patterns of the conditions whose rates are audited."""
+    directions: tuple[Direction, ...] = (Direction.NOT_UNDERSTATED,)
+    """Which errors are looked for."""
+    max_points: int | None = None
+    """Most points to replay; None: no limit."""
+    nonce: str | None = None
+    """A nonce given by hand; None: a fresh one."""
+    beacon: BeaconRound | None = None
+    """A beacon round instead of a nonce."""
+    auditor: str | None = None
+    """Name of the auditor, as free text."""
+    pooled: bool = False
+    """Whether only the rates over all harmful-role queries are audited, and not those of sources
+    and of benign controls."""
+    identity_points: int = IDENTITY_POINTS
+    """Points of any outcome that are replayed for the model's identity."""
+    regenerate: bool = False
+    """Ask for new responses instead of replaying the recorded ones."""
+    new: bool = False
+    """Announce another audit although this key announced one on these terms, or left one
+    unfinished."""
+
+
+def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditStartPredicate:
+    """Return the announcement that these options make.
+
+    Raises:
+        UsageError: A number out of its range, or no condition of such a name.
+        IncompleteError: A replay, and the plan pins no weights.
+    """
+    if not (options.regenerate or subject.plan.checkpoint.files):
+        raise IncompleteError(
+            "the plan lists no files of the model: there is nothing to compare weights with",
+            file=subject.bundle.folder,
+            hint="compare rates with --regenerate",
+        )
+    for name, text in (("--epsilon", options.epsilon), ("--alpha", options.alpha)):
+        if not 0 < Fraction(text) < 1:
+            raise UsageError(f"{name} {text}: should lie between 0 and 1")
+    ids = [condition.id for condition in subject.receipt.conditions]
+    for pattern in options.conditions:
+        if not any(fnmatchcase(id_, pattern) for id_ in ids):
+            raise UsageError(f"no condition is called {pattern}", hint=f"such as {ids[0]}")
+    chosen = [id_ for id_ in ids if any(fnmatchcase(id_, each) for each in options.conditions)]
+    rates = _rates(subject, chosen, options)
+    _check_size(subject, rates, options)
+    if options.beacon is not None:
+        challenge = Challenge(kind=ChallengeKind.BEACON, nonce=None, beacon=options.beacon)
+    else:
+        kind = ChallengeKind.NONCE if options.nonce is None else ChallengeKind.SELF
+        challenge = Challenge(kind=kind, nonce=nonce, beacon=None)
+    q = DEFAULT_FLIP_RATE if subject.calibration is None else subject.calibration.flip_rate
+    return AuditStartPredicate(
+        receipt=DigestReference(digest=subject.digest),
+        challenge=challenge,
+        epsilon=options.epsilon,
+        alpha=options.alpha,
+        expected_flip_rate=decimal_string(q, 6),
+        calibration=None if subject.calibration is None else subject.calibration.digest,
+        budget=Budget(max_points=options.max_points),
+        method=AuditMethod.REGENERATE if options.regenerate else AuditMethod.REPLAY,
+        identity_points=0 if options.regenerate else options.identity_points,
+        auditor=options.auditor,
+        started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        rates=rates,
+        tool=TOOL,
+    )
+
+
+MAX_DRAWN: Final = 400_000
+"""Most points that an audit may come to draw: a statement of more is longer than readers accept."""
+
+
+def _rates(
+    subject: AuditSubject, chosen: Sequence[ConditionId], options: AuditOptions
+) -> tuple[AuditedRate, ...]:
+    """Return every rate to be audited, in each direction, in the order of the receipt.
+
+    Raises:
+        UsageError: They are more than an announcement holds.
+    """
+    results = {each.id: each for each in subject.receipt.conditions if each.id in set(chosen)}
+    found = []
+    for name in recorded_rates(subject.receipt.queries, subject.receipt.conditions):
+        if name.condition not in results or (options.pooled and (name.source or name.control)):
+            continue
+        recorded = recorded_of(name, results[name.condition])
+        assert recorded is not None  # as it is one of the receipt's
+        found += [
+            AuditedRate(
+                condition=name.condition,
+                direction=direction,
+                source=name.source,
+                control=True if name.control else None,
+            )
+            for direction in directions_of(options.directions, recorded)
+        ]
+    if len(found) > MAX_RATES:
+        raise UsageError(
+            f"{len(found):,} rates are more than the {MAX_RATES:,} that one audit takes",
+            hint="audit fewer --conditions at a time, or give --rates conditions",
+        )
+    return tuple(found)
+
+
+def _check_size(subject: AuditSubject, rates: Sequence[AuditedRate], options: AuditOptions) -> None:
+    results = {each.id: each for each in subject.receipt.conditions}
+    most = options.max_points
+    if most is None:
+        found = (recorded_of(name_of(rate), results[rate.condition]) for rate in rates)
+        most = sum(one.counts.planned for one in found if one is not None)
+    if most + options.identity_points > MAX_DRAWN:
+        raise UsageError(
+            f"up to {most + options.identity_points:,} points could be drawn; a statement holds "
+            f"{MAX_DRAWN:,}",
+            hint="give --max-points, or audit fewer --conditions at a time",
+        )
+
+
+@dataclass(frozen=True)
+class RequestedTerms:
+    """Terms that an announcement has to have, to be the one that an auditor asks for."""
+
+    terms: AuditStartPredicate
+    """What a new announcement would say."""
+    challenge: bool
+    """Whether its challenge was asked for: which nonce was announced need not be said again."""
+
+    def met_by(self, terms: AuditStartPredicate) -> bool:
+        """Say whether these are the terms, the time of the announcement aside."""
+        return not list(self._unmet(terms))
+
+    def differences(self, terms: AuditStartPredicate) -> list[str]:
+        """Return in what terms differ from those asked for, as a user would ask for them."""
+        return list(dict.fromkeys(_term(name, terms) for name in self._unmet(terms)))
+
+    def _unmet(self, terms: AuditStartPredicate) -> Iterator[str]:
+        fields = (*_FIXED, "challenge") if self.challenge else _FIXED
+        return (name for name in fields if getattr(terms, name) != getattr(self.terms, name))
+
+
+def _term(name: str, terms: AuditStartPredicate) -> str:
+    """Return a term of an announcement as the option that asks for it."""
+    most, calibration = terms.budget.max_points, terms.calibration
+    words = {
+        "rates": _rate_words(terms),
+        "budget": "no --max-points" if most is None else f"--max-points {most}",
+        "method": f"{'' if terms.method is AuditMethod.REGENERATE else 'no '}--regenerate",
+        "challenge": f"a challenge by {terms.challenge.kind.value}",
+    }
+    held = "no --calibration" if calibration is None else f"--calibration {calibration[:12]}…"
+    words |= dict.fromkeys(("calibration", "expected_flip_rate"), held)
+    return words.get(name) or f"--{name.replace('_', '-')} {getattr(terms, name)}"
+
+
+def _rate_words(terms: AuditStartPredicate) -> str:
+    ids = list(dict.fromkeys(rate.condition for rate in terms.rates))
+    directions = sorted({rate.direction.value.replace("_", " ") for rate in terms.rates})
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    pooled = not any(rate.source or rate.control for rate in terms.rates)
+    return (
+        f"{counted(len(terms.rates), 'rate')} of {', '.join(ids[:_NAMED])}{more}, "
+        f"{' and '.join(directions)}{', --rates conditions' if pooled else ''}"
+    )
+
+
+_NAMED: Final = 3
+"""Conditions named of an announcement."""
+
+
+def requested_terms(subject: AuditSubject, options: AuditOptions) -> RequestedTerms:
+    """Return the terms that these options ask for.
+
+    Raises:
+        UsageError, IncompleteError: As :func:`terms_of`.
+    """
+    given = options.nonce is not None or options.beacon is not None
+    return RequestedTerms(terms_of(subject, options, options.nonce or "0" * 64), challenge=given)
+
+
+def begin(
+    subject: AuditSubject,
+    options: AuditOptions,
+    signer: Signer,
+    out: Path,
+    *,
+    beacon_value: str | None = None,
+) -> tuple[AnnouncedAudit, bool]:
+    """Announce an audit, or find the announcement of one that is not finished.
+
+    Args:
+        subject: The receipt.
+        options: What the auditor asks for.
+        signer: Signs it.
+        out: The folder whose ``audits`` it lies in.
+        beacon_value: What the round of an audit announced before said.
+
+    Returns:
+        The announcement, and whether it was there before.
+
+    Raises:
+        UsageError: An unfinished one has other terms: it counts, finished or not.  Or the
+            round of one to be announced has a value: its draws could have been looked at.
+        FileAccessError: The folder cannot be written.
+    """
+    unfinished = unfinished_audits(subject.digest, signer, [subject.bundle.folder, out])
+    if options.new or not unfinished:
+        if beacon_value is not None:
+            raise UsageError(
+                "the round of an audit to be announced must lie ahead",
+                hint="announce it without --beacon-value, and give the value when it is out",
+            )
+        return announce(
+            terms_of(subject, options, options.nonce or new_nonce()), signer, out
+        ), False
+    wanted = requested_terms(subject, options)
+    for start in unfinished:
+        if wanted.met_by(start.terms):
+            return start, True
+    first = unfinished[0]
+    raise UsageError(
+        f"audit {first.envelope.digest[:12]}… of this receipt was announced on other terms "
+        f"({', '.join(wanted.differences(first.terms))}) and has no result",
+        file=out,
+        hint="finish it with its terms, or announce another with --new; unfinished audits count",
+    )
+
+
+_FIXED = (
+    "epsilon",
+    "alpha",
+    "expected_flip_rate",
+    "calibration",
+    "budget",
+    "method",
+    "identity_points",
+    "rates",
+)
+"""What decides an audit, beside its challenge."""

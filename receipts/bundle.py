@@ -15,7 +15,7 @@ with a receipt is whole.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +29,10 @@ from safety_receipts.receipts.documents.versions import read_statement
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import (
     FileAccessError,
+    IncompleteError,
     IntegrityError,
     MalformedError,
+    ReceiptsError,
     UsageError,
 )
 from safety_receipts.receipts.io.files import atomic_write, atomic_writer, read_bounded
@@ -46,6 +48,7 @@ from safety_receipts.receipts.model.point import (
 )
 from safety_receipts.receipts.model.receipt import Evidence
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
+from safety_receipts.receipts.unfinished import unfinished_run
 
 PLAN = "plan.dsse.json"
 RECEIPT = "receipt.dsse.json"
@@ -146,10 +149,28 @@ class Bundle:
         """The receipt's envelope.
 
         Raises:
+            IncompleteError: Its run is not finished.
             FileAccessError, MalformedError: As :func:`read_envelope`.
         """
+        if not self.has(RECEIPT):
+            self._refuse_unfinished()
         self._refuse_missing(RECEIPT, f"a bundle is the folder that holds {RECEIPT}")
         return read_envelope(self.folder / RECEIPT, MAX_RECEIPT_BYTES)
+
+    def _refuse_unfinished(self) -> None:
+        """Say how far the run of a folder without a receipt came, where one was begun or planned.
+
+        Raises:
+            IncompleteError: It is not finished.
+        """
+        planned = None
+        if self.has(PLAN):
+            with suppress(ReceiptsError):  # whoever needs the plan says what is wrong with it
+                planned = self.plan.statement.predicate.points
+        run = unfinished_run(self.folder, planned)
+        # Where evidence lies without a journal the event was sealed, and its receipt is gone.
+        if run is not None and (run.begun or not self.has(POINTS_FILE)):
+            raise IncompleteError(run.words, file=self.folder, hint=run.hint)
 
     def _refuse_missing(self, name: str, hint: str) -> None:
         if not self.has(name):

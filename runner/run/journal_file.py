@@ -10,9 +10,7 @@ from pathlib import Path
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import make_private
-
-RUN_JOURNAL = "journal.sqlite"
-"""Its name in the bundle's folder, until the event is sealed."""
+from safety_receipts.receipts.unfinished import RUN_JOURNAL
 
 _PARTS = ("-wal", "-shm", "")
 """What SQLite adds to the name of a file for those it keeps beside it, and the file itself."""

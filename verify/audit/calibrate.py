@@ -5,21 +5,28 @@ on others: further number formats and devices, other batches, another attention 
 differs then is numerical noise and nothing else.  Each response counts with the largest value
 that any stack gave it, so that an audit on any one of them sees no larger ones than these.
 
+What was generated and replayed is kept (:mod:`verify.audit.calibration_journal`): a calibration
+that is stopped goes on where it was.
+
 Demonstrations and sampling noise come from a seed of the calibration's own: it answers none of
 the sealed event's points, and what it measures is not what an evaluator could have fitted.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Final
+from importlib.metadata import version
+from typing import Any, Final
 
 from safety_receipts.receipts.canonical import Sha256, decimal_string, tagged_digest
-from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.errors import (
+    IncompleteError,
+    InterruptedByUserError,
+    UsageError,
+)
 from safety_receipts.receipts.model.calibration import (
     Alternative,
     CalibratedStack,
@@ -48,7 +55,9 @@ from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import run_of
 from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.seal import TOOL
+from safety_receipts.verify.audit.calibration_journal import CalibrationJournal
 from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
+from safety_receipts.verify.audit.signed_lines import SignedLines
 from safety_receipts.verify.audit.statistics.plausibility import (
     CLIP,
     LARGEST,
@@ -71,7 +80,7 @@ _BAND = 2
 _FEW_ROWS = 32
 
 CalibrationWatch = Callable[[int, int], None]
-"""Told how many responses are replayed, and of how many, all stacks together."""
+"""Told how many responses are generated or replayed, and of how many, all stacks together."""
 
 
 @dataclass(frozen=True)
@@ -101,29 +110,65 @@ class Calibrator:
     memory: int | None = None
     responses: int = CALIBRATION_RESPONSES
 
-    def calibrate(self, auditor: str | None, watch: CalibrationWatch) -> CalibrationStatement:
+    def calibrate(
+        self, auditor: str | None, watch: CalibrationWatch, lines: SignedLines | None = None
+    ) -> CalibrationStatement:
         """Generate, replay, and return the unsigned calibration.
 
         Args:
             auditor: Name of the auditor, as free text.
             watch: Told how it goes.
+            lines: Where what is done is kept, and what was done before stands; None: nowhere.
 
         Raises:
-            UsageError: The plan has too few points.
+            UsageError: The plan has too few points, or what was kept is of other terms.
             IncompleteError: Too many of them failed.
-            ReceiptsError: A model cannot be loaded.
+            InterruptedByUserError: The user stopped it; what was done stays.
+            ReceiptsError: A model cannot be loaded, or what was kept not read or written.
         """
-        plan = self.resolved.predicate
-        number = min(self.responses, plan.points)
+        number = self._number()
+        progress = _Progress(watch, self._total(number))
+        try:
+            journal = CalibrationJournal(lines, self._terms(number))
+            return self._calibrated(auditor, number, journal, progress)
+        except KeyboardInterrupt:
+            if lines is None:
+                raise
+            raise InterruptedByUserError(
+                f"interrupted; {progress.done:,} of {progress.total:,} generated and replayed "
+                "responses are kept",
+                hint="run the same command again to go on",
+            ) from None
+
+    def _number(self) -> int:
+        number = min(self.responses, self.resolved.predicate.points)
         if number < LEAST_RESPONSES:
             raise UsageError(
                 f"{number:,} points are too few to calibrate on: at least {LEAST_RESPONSES:,}",
                 file=self.resolved.file,
                 hint="calibrate on a larger plan of the same checkpoint, sampling and judge",
             )
-        seed = Sha256(
-            tagged_digest(CALIBRATION_SEED_TAG, digest_of(plan), secrets.token_hex(32)).hex()
-        )
+        return number
+
+    def _terms(self, number: int) -> dict[str, Any]:
+        """Return what a calibration that goes on must have been begun with."""
+        return {
+            "plan": digest_of(self.resolved.predicate),
+            "formats and devices": [[one.dtype.value, one.device] for one in self.places],
+            "responses": number,
+            "memory": self.memory,
+            "versions": [TOOL, version("torch"), version("transformers")],
+        }
+
+    def _total(self, number: int) -> int:
+        others = min(ALTERNATIVE_RESPONSES, self.resolved.predicate.points)
+        return number * (1 + len(list(self._names()))) + 2 * others * len(ALTERNATIVES)
+
+    def _calibrated(
+        self, auditor: str | None, number: int, journal: CalibrationJournal, progress: _Progress
+    ) -> CalibrationStatement:
+        plan = self.resolved.predicate
+        seed = Sha256(tagged_digest(CALIBRATION_SEED_TAG, digest_of(plan), journal.nonce).hex())
         renderer = Renderer(plan, self.resolved.artifacts.texts, seed)
         judge = load_judge(
             plan.judge,
@@ -134,25 +179,24 @@ class Calibrator:
         model = self._model(self.places[0])
         reference = self._stack(TransformersEngine(model, memory=self.memory), judge)
         chosen = [place * plan.points // number for place in range(number)]
-        entries = self._generate(reference, renderer, seed, chosen)
+        work = _Work(renderer, seed, journal, progress)
+        entries = self._generate(reference, work, chosen, "reference")
         if len(entries) < LEAST_RESPONSES:
             raise IncompleteError(
                 f"{len(entries):,} of {number:,} points were generated, and "
                 f"{LEAST_RESPONSES:,} are needed"
             )
         # Before further models are loaded: two at a time are enough.
-        alternatives = [self._alternative(name, renderer, seed, reference) for name in ALTERNATIVES]
+        alternatives = [self._alternative(name, work, reference) for name in ALTERNATIVES]
         replays: list[tuple[CalibratedStack, list[ReplayedPoint]]] = []
-        names = list(self._names())
-        total = len(names) * len(entries)
-        for where in self.places:
+        for place, where in enumerate(self.places):
             if where is not self.places[0]:
                 model = self._model(where)
             for name, engine in variants(model, self.memory):
-                replayer = self._replayer(renderer, seed, self._stack(engine, judge))
-                found = replayer.replay(entries)
+                replayer = self._replayer(work, self._stack(engine, judge))
+                stage = f"{place}: {name}"
+                found = journal.replay(stage, entries, replayer.replay, progress.add)
                 replays.append((_stack_of(name, engine, found), found))
-                watch(len(replays) * len(entries), total)
         predicate = self._predicate(auditor, reference, entries, replays, alternatives)
         return CalibrationStatement(
             type=STATEMENT_TYPE,
@@ -173,37 +217,40 @@ class Calibrator:
         reader = reader_of(self.resolved.artifacts.texts.chat, self.resolved.predicate)
         return RunStack(engine, judge, None, reader)
 
-    def _replayer(self, renderer: Renderer, seed: Sha256, stack: RunStack) -> Replayer:
+    def _replayer(self, work: _Work, stack: RunStack) -> Replayer:
         plausibility = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.BFLOAT16)
         plan = self.resolved.predicate
         texts = ResponseDecoder(plan, self.resolved.artifacts)
-        return Replayer(plan, seed, renderer, texts, stack, ReplayCriteria(plausibility))
+        criteria = ReplayCriteria(plausibility)
+        return Replayer(plan, work.seed, work.renderer, texts, stack, criteria)
 
     def _generate(
-        self, stack: RunStack, renderer: Renderer, seed: Sha256, chosen: Sequence[int]
+        self, stack: RunStack, work: _Work, chosen: Sequence[int], stage: str
     ) -> list[Entry]:
-        """Return generated points with their records."""
-        run = run_of(self.resolved, stack, secrets.token_bytes(32), seed)
-        points = render_points(renderer, chosen)
-        entries = [
-            (entry.point, entry.record)
-            for unit in run.finished(points)
-            for entry in unit
-            if entry.point.outcome is not Outcome.FAILED and entry.record.response_tokens
+        """Return generated points with their records; none is made again."""
+        run = run_of(self.resolved, stack, work.journal.secret, work.seed)
+        points = render_points(work.renderer, chosen)
+        done = {point.index for point, _ in work.journal.generated(stage)}
+        work.progress.add(len(done))
+        for unit in run.finished(points, done):
+            work.journal.keep_generated(stage, unit)
+            work.progress.add(len(unit))
+        return [
+            (point, record)
+            for point, record in work.journal.generated(stage)
+            if point.outcome is not Outcome.FAILED and record.response_tokens
         ]
-        return sorted(entries, key=lambda entry: entry[0].index)
 
-    def _alternative(
-        self, name: str, renderer: Renderer, seed: Sha256, honest: RunStack
-    ) -> Alternative:
+    def _alternative(self, name: str, work: _Work, honest: RunStack) -> Alternative:
         plan = self.resolved.predicate
         number = min(ALTERNATIVE_RESPONSES, plan.points)
         chosen = [place * plan.points // number for place in range(number)]
         other = self._model(self.places[0])
         round_weights(other, ALTERNATIVES[name])
         stack = replace(honest, engine=TransformersEngine(other, memory=self.memory))
-        entries = self._generate(stack, renderer, seed, chosen)
-        found = self._replayer(renderer, seed, honest).replay(entries)
+        entries = self._generate(stack, work, chosen, name)
+        replayer, add = self._replayer(work, honest), work.progress.add
+        found = work.journal.replay(name, entries, replayer.replay, add)
         scored = [one.statistics for one in found if one.statistics is not None]
         return Alternative(
             name=name,
@@ -252,6 +299,28 @@ class Calibrator:
             judge_band=None if band is None else decimal_string(band, 6),
             alternatives=tuple(alternatives),
         )
+
+
+class _Progress:
+    """Counts responses, generated and replayed, all stacks together."""
+
+    def __init__(self, watch: CalibrationWatch, total: int) -> None:
+        self.done, self.total = 0, total
+        self._watch = watch
+
+    def add(self, responses: int) -> None:
+        self.done = min(self.done + responses, self.total)
+        self._watch(self.done, self.total)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all stages share."""
+
+    renderer: Renderer
+    seed: Sha256
+    journal: CalibrationJournal
+    progress: _Progress
 
 
 VARIANTS: Final = ("shared prefixes", "few rows", "written-out attention", "plain batches")

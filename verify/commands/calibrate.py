@@ -70,6 +70,9 @@ def calibrate(  # one parameter an option
     every --dtype on every --device, in other batches and with another attention kernel.  Give
     the formats of both the receipt and the audit: an audit in bfloat16 of a float32 receipt
     needs both.
+
+    Stopped, it goes on where it was with the same command: what was generated and replayed is kept
+    beside OUT, in a file that its owner alone may read, until OUT is written.
     """
     if out.exists():
         raise UsageError("exists already", file=out, hint="name a new file")
@@ -82,14 +85,19 @@ def calibrate(  # one parameter an option
             resolved = resolve_plan(plan, progress=progress)
         own = resolved.predicate.checkpoint.dtype
         from safety_receipts.verify.audit.calibrate import CALIBRATION_RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
+        from safety_receipts.verify.audit.calibration_journal import calibration_lines  # noqa: PLC0415  # loads torch
 
         calibrator = Calibrator(
             resolved, _places(own, dtypes, devices), bound, responses or CALIBRATION_RESPONSES
         )
-        with output.progress("replaying responses") as progress:
-            statement = calibrator.calibrate(auditor, progress)
-    envelope = sign(statement.to_wire(), signer)
-    atomic_write(out, envelope.to_json())
+        with (
+            calibration_lines(out, signer) as lines,
+            output.progress("generating and replaying responses") as progress,
+        ):
+            statement = calibrator.calibrate(auditor, progress, lines)
+            envelope = sign(statement.to_wire(), signer)
+            atomic_write(out, envelope.to_json())
+            lines.remove()
     says = statement.predicate
     output.result(
         calibrate_document(out, envelope.digest, says),

@@ -52,8 +52,10 @@ from safety_receipts.verify.audit.calibrate import (
     judge_band,
     worst_of,
 )
-from safety_receipts.verify.audit.replay import Entry
+from safety_receipts.verify.audit.calibration_journal import calibration_journal_path
+from safety_receipts.verify.audit.replay import Entry, Replayer
 from safety_receipts.verify.audit.session import AuditorCalibration
+from safety_receipts.verify.audit.signed_lines import SignedLines
 from safety_receipts.verify.audit.statistics.plausibility import PHI, MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
@@ -296,8 +298,8 @@ def test_it_answers_none_of_the_event_s_points(calibrated: Calibrated) -> None:
     places = [DeviceFormat(Dtype.FLOAT32, "cpu")]
     calibrator, seen = Calibrator(calibrated.event.resolved, places, MEMORY), []
 
-    def note(self: Calibrator, stack: RunStack, renderer: Any, seed: str, chosen: list[int]) -> Any:
-        seen.append((seed, render_points(renderer, chosen)))
+    def note(self: Calibrator, stack: RunStack, work: Any, chosen: list[int], _: str) -> Any:
+        seen.append((work.seed, render_points(work.renderer, chosen)))
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
@@ -316,6 +318,115 @@ def test_it_answers_none_of_the_event_s_points(calibrated: Calibrated) -> None:
     assert len(sealed) == 84
     assert len(shown[0] & sealed) <= 1
     assert len(shown[0] & shown[1]) <= 1
+
+
+# Stopped, and gone on with.
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The command on a small plan, in steps of few responses."""
+    plan = write_study(tmp_path / "study", queries=LEAST)
+    write_key_pair(tmp_path / "key", generate_key(), None)
+    monkeypatch.setattr("safety_receipts.verify.audit.calibrate.LEAST_RESPONSES", LEAST)
+    monkeypatch.setattr("safety_receipts.verify.audit.calibrate.ALTERNATIVE_RESPONSES", 16)
+    monkeypatch.setattr("safety_receipts.verify.audit.calibration_journal.CHUNK", 32)
+    return ["calibrate", str(plan), "--key", str(tmp_path / "key"), *CPU]
+
+
+def stopped_at(step: int) -> Callable[..., None]:
+    """Return a way to keep lines that is interrupted after so many."""
+    append, calls = SignedLines.append, 0
+
+    def interrupted(self: SignedLines, documents: Any) -> None:
+        nonlocal calls
+        append(self, documents)
+        calls += 1
+        if calls == step:
+            raise KeyboardInterrupt
+
+    return interrupted
+
+
+def in_order(out: Path) -> dict[str, Any]:
+    """Return what a calibration says, but for when it was made."""
+    said = read(out).predicate.to_wire()
+    del said["madeAt"]
+    return said
+
+
+def test_a_calibration_that_is_stopped_anywhere_ends_like_one_that_was_not(
+    small: list[str], receipts: Receipts, tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SignedLines, "append", stopped_at(1))
+        begun = receipts(*small, "--out", out)
+    assert (begun.code, begun.out, begun.err.count("\n")) == (130, "", 1)
+    # One that was never stopped, with the same draws.
+    shutil.copy(calibration_journal_path(out), calibration_journal_path(whole))
+    assert receipts(*small, "--out", whole).code == 0
+    stops = 0
+    for step in (2, 3, 1, 4, 2, 5, 99):
+        before = calibration_journal_path(out).stat().st_size
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SignedLines, "append", stopped_at(step))
+            done = receipts(*small, "--out", out)
+        if done.code == 0:
+            break
+        stops += 1
+        assert done.code == 130
+        assert "generated and replayed responses are kept (run the same command again" in done.err
+        assert calibration_journal_path(out).stat().st_size > before
+        assert not out.exists()
+    assert stops >= 4
+    assert in_order(out) == in_order(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "key", "key.pub", "out", "study", "whole",
+    ]  # fmt: skip
+
+
+def test_what_was_replayed_is_not_replayed_again(
+    small: list[str], receipts: Receipts, tmp_path: Path
+) -> None:
+    replayed: list[int] = []
+    replay = Replayer.replay
+
+    def counting(self: Replayer, entries: Sequence[Entry]) -> list[ReplayedPoint]:
+        replayed.append(len(entries))
+        return replay(self, entries)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Replayer, "replay", counting)
+        assert receipts(*small, "--out", tmp_path / "whole").code == 0
+        once = sum(replayed)
+        replayed.clear()
+        for step in (6, 2, 99):
+            with pytest.MonkeyPatch.context() as stops:
+                stops.setattr(SignedLines, "append", stopped_at(step))
+                receipts(*small, "--out", tmp_path / "out")
+    assert (tmp_path / "out").exists()
+    assert sum(replayed) == once
+
+
+def test_a_journal_is_its_owner_s_and_holds_the_terms(
+    small: list[str], receipts: Receipts, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SignedLines, "append", stopped_at(3))
+        receipts(*small, "--out", out)
+    journal = calibration_journal_path(out)
+    assert journal.stat().st_mode & 0o777 == 0o600
+    other = receipts(*small, "--out", out, "--dtype", "bfloat16")
+    assert (other.code, other.err.count("\n")) == (2, 1)
+    assert "was begun on other terms (formats and devices)" in other.err
+    write_key_pair(tmp_path / "other", generate_key(), None)
+    theirs = ["calibrate", small[1], "--key", str(tmp_path / "other"), *CPU, "--out", str(out)]
+    refused = receipts(*theirs)
+    assert (refused.code, "of another calibration or auditor" in refused.err) == (2, True)
+    journal.write_bytes(journal.read_bytes() + b"half a li")  # a kill in the middle of a line
+    assert receipts(*small, "--out", out).code == 0
 
 
 def audit(calibrated: Calibrated, receipts: Receipts, bundle: Path, *words: str | Path) -> Any:

@@ -38,7 +38,12 @@ from safety_receipts.receipts.findings.fits.clusters import (
 from safety_receipts.receipts.findings.fits.distributions import normal_two_sided, t_two_sided
 from safety_receipts.receipts.findings.fits.lack_of_fit import FittedPoints, lack_of_fit
 from safety_receipts.receipts.findings.fits.permutation import informative_queries, permutation_test
-from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, Mask, StudyPoints
+from safety_receipts.receipts.findings.fits.study import (
+    ClusteredEstimate,
+    Mask,
+    PlanGrid,
+    StudyPoints,
+)
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering, QueryRole
@@ -141,7 +146,7 @@ def _bends(finding: JointFinding) -> bool:
     return abs(Decimal(lack.largest_benign)) > Decimal(lack.largest_of_margin)
 
 
-def joint_groups(study: StudyPoints) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
+def joint_groups(study: PlanGrid) -> Iterator[tuple[Ordering | None, tuple[int, ...]]]:
     """Yield orders with the places of their conditions, ``suffix`` first."""
     plan = study.plan
     kinds = {experiment.kind for experiment in plan.experiments}

@@ -14,7 +14,7 @@ from safety_receipts.receipts.findings.counts.rates import rate_string
 from safety_receipts.receipts.findings.effects import is_significant
 from safety_receipts.receipts.findings.fits.changes import rate_change
 from safety_receipts.receipts.findings.fits.clusters import Floats
-from safety_receipts.receipts.findings.fits.study import Mask, StudyPoints
+from safety_receipts.receipts.findings.fits.study import Mask, PlanGrid, StudyPoints
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.findings.total import homogeneity
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
@@ -58,7 +58,7 @@ def ordering_word(
     return OrderWord.UNDETERMINED
 
 
-def ordering_groups(study: StudyPoints) -> Iterator[list[int]]:
+def ordering_groups(study: PlanGrid) -> Iterator[list[int]]:
     """Yield the places of each mixture's orders."""
     ids = [
         id_

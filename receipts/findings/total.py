@@ -11,7 +11,7 @@ from safety_receipts.receipts.findings.effects import bonferroni, is_significant
 from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, PointClusters
 from safety_receipts.receipts.findings.fits.distributions import chi_square_upper
 from safety_receipts.receipts.findings.fits.low_rank import low_rank
-from safety_receipts.receipts.findings.fits.study import StudyPoints
+from safety_receipts.receipts.findings.fits.study import PlanGrid, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
@@ -79,7 +79,7 @@ def homogeneity(study: StudyPoints, places: list[int]) -> tuple[str | None, str 
     return (None, None) if test is None else (score(test.statistic), p_string(test.p))
 
 
-def total_groups(study: StudyPoints) -> Iterator[tuple[int, list[int]]]:
+def total_groups(study: PlanGrid) -> Iterator[tuple[int, list[int]]]:
     """Yield totals with the places of their conditions: of mixed ones, one order only."""
     ids = {
         id_

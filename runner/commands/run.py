@@ -185,6 +185,19 @@ def _pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int, output: Outp
             console.print(f"  {reason}: {number:,}")
         for message in pilot.messages:
             console.print(f"  {printable(message)}", soft_wrap=True)
+        if pilot.at_limit:
+            limit_ = resolved.predicate.sampling.max_new_tokens
+            console.print(
+                f"  cut at the limit of {limit_:,} new tokens: {pilot.at_limit:,} of "
+                f"{pilot.generated:,} responses"
+                + (
+                    "; what a model says after it is not judged: raise max_new_tokens before the "
+                    "plan is sealed"
+                    if pilot.mostly_cut
+                    else ""
+                ),
+                soft_wrap=True,
+            )
         console.print(
             f"{pilot.tokens:,} tokens in {pilot.seconds:,.1f} s; all "
             f"{resolved.predicate.points:,} points would take about {duration(whole)}\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.events.coherence import new_plan_problems
+from safety_receipts.receipts.findings.outlook import primary_outlook, undecided_words
 from safety_receipts.receipts.model.base import MAX_POINTS
 from safety_receipts.receipts.model.checkpoint import Checkpoint, Prompt, Sampling
 from safety_receipts.receipts.model.demonstrations import Demonstrations
@@ -53,6 +54,7 @@ from safety_receipts.runner.plan.thoughts import doubts
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.demonstrations import Pools
 from safety_receipts.runner.prompts.texts import PromptTexts
+from safety_receipts.runner.warnings import PlanWarning
 
 
 def resolve_plan(
@@ -245,7 +247,12 @@ class _Resolver:
             second_judge_folder=second_folder,
         )
         told = disagreements(folder, facts, chat, entries.checkpoint.dtype)
-        warnings = (*ends.warnings(), *told, *doubts(chat, entries.prompt))
+        warnings = (
+            *ends.warnings(),
+            *told,
+            *doubts(chat, entries.prompt),
+            *_undecided(predicate),
+        )
         return ResolvedPlan(predicate, artifacts, self.source.file.path, warnings)
 
     def _predicate(
@@ -301,3 +308,12 @@ class _Resolver:
         if not isinstance(seed, BeaconSeed):
             return None
         return BeaconRound(chain=seed.beacon.source, round=seed.beacon.round)
+
+
+def _undecided(plan: PlanPredicate) -> tuple[PlanWarning, ...]:
+    """Return a warning where the primary hypothesis cannot be decided, whatever is found."""
+    message = undecided_words(primary_outlook(plan))
+    if message is None:
+        return ()
+    hint = "plan more queries, conditions or draws; rates are measured all the same"
+    return (PlanWarning("primary-undecided", message, hint),)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from safety_receipts.receipts.canonical import Sha256, tagged_digest
-from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.receipts.model.point import Finish, Outcome
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import Renderer
@@ -42,6 +42,15 @@ class Pilot:
     """Tokens of prompts and responses."""
     seconds: float
     """Wall clock, loading left out."""
+    at_limit: int
+    """Responses that were cut at the limit of new tokens."""
+    generated: int
+    """Responses, cut or not."""
+
+    @property
+    def mostly_cut(self) -> bool:
+        """Whether more than half of the responses were cut at the limit."""
+        return 2 * self.at_limit > self.generated
 
 
 def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
@@ -66,4 +75,6 @@ def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
         messages=tuple(messages)[:_MESSAGES],
         tokens=committed(entries).tokens,
         seconds=seconds,
+        at_limit=sum(entry.point.finish is Finish.LENGTH for entry in entries),
+        generated=sum(entry.point.finish in (Finish.LENGTH, Finish.STOP) for entry in entries),
     )

@@ -7,6 +7,7 @@ from typing import Final
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.findings.outlook import primary_outlook, undecided_words
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Sampling
 from safety_receipts.receipts.model.plan import PlanPredicate
@@ -26,10 +27,12 @@ from safety_receipts.runner.view.documents.plan import (
     PlanDocument,
     PlanInputs,
     PoolPart,
+    PrimaryPart,
     QueriesPart,
     RepeatedQueries,
     SamplingPart,
     SealedPlanPart,
+    SupposedRatePart,
     SystemPromptPart,
     WarningPart,
 )
@@ -74,6 +77,7 @@ def plan_document(
         judged=judged_part(resolved),
         points=plan.points,
         draws=plan.demonstrations.draws,
+        primary=_primary(plan),
         conditions=tuple(
             ConditionPart(
                 id=one.id,
@@ -90,6 +94,30 @@ def plan_document(
         if sealed is None
         else SealedPlanPart(bundle=str(sealed[0]), digest=sealed[1].digest),
     )
+
+
+def _primary(plan: PlanPredicate) -> PrimaryPart:
+    outlook = primary_outlook(plan)
+    return PrimaryPart(
+        hypothesis=outlook.hypothesis,
+        conditions=outlook.conditions,
+        queries=outlook.queries,
+        lists=outlook.lists,
+        undecided=undecided_words(outlook),
+        supposed=tuple(
+            SupposedRatePart(
+                rate=one.rate,
+                detectable=_rounded(one.detectable),
+                none_shown=_rounded(one.none_shown),
+                informative_queries=_rounded(one.informative, 1),
+            )
+            for one in outlook.supposed
+        ),
+    )
+
+
+def _rounded(value: float | None, places: int = 4) -> float | None:
+    return None if value is None else round(value, places)
 
 
 def _checkpoint(resolved: ResolvedPlan) -> CheckpointPart:

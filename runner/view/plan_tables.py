@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES
+from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate
 from safety_receipts.receipts.view.inputs import input_rows, sampling_words
+from safety_receipts.receipts.view.numerals import counted
 from safety_receipts.receipts.view.tables import Column, ColumnKind, Fact, Row, Table
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.view.documents.plan import (
@@ -13,8 +15,10 @@ from safety_receipts.runner.view.documents.plan import (
     ChoicePart,
     EndTokenPart,
     PlanDocument,
+    PrimaryPart,
     RepeatedQueries,
     SamplingPart,
+    SupposedRatePart,
 )
 from safety_receipts.runner.view.judged import judged_lines
 
@@ -47,6 +51,7 @@ def plan_facts(document: PlanDocument, resolved: ResolvedPlan) -> list[Fact]:
         ("end tokens", "; ".join(map(_end, document.end_tokens))),
         ("judge", f"{document.judge.name}, {document.judge.digest[:16]}…"),
         ("points", f"{document.points:,} (draws a query: {document.draws})"),
+        *_primary(document.primary, resolved.predicate.effect_margin),
     ]
     for line in judged_lines(resolved):
         name, _, said = line.partition(": ")
@@ -69,6 +74,50 @@ def _sampling(sampling: SamplingPart) -> Iterator[tuple[str, str]]:
     for one in sampling.defaults_not_applied:
         yield label, f"{one.name} = {one.value} of the checkpoint: {one.meaning}"
         label = ""
+
+
+def _primary(part: PrimaryPart, margin: str) -> Iterator[tuple[str, str]]:
+    """Yield what the primary hypothesis can be decided by."""
+    lists = "each with its own demonstrations" if part.lists is None else f"{part.lists:,} lists"
+    yield (
+        "primary",
+        f"{part.hypothesis.value}: {counted(part.conditions, 'condition')}, "
+        f"{counted(part.queries, 'query', 'queries')}, {lists}",
+    )
+    if part.undecided is not None:
+        yield "", part.undecided
+        return
+    found = [one for one in part.supposed if one.detectable is not None]
+    if not found:
+        return
+    joint = part.hypothesis is Hypothesis.JOINT
+    sizes = ", ".join(f"{_size(one.detectable, joint=joint)} {_at(one)}" for one in found)
+    what = "a β2 of" if joint else "a difference of two rates of"
+    yield "power .8", f"finds {what} {sizes}"
+    if joint:
+        shown = ", ".join(f"{(one.none_shown or 0) * 100:.0f} % {_at(one)}" for one in found)
+        yield "", f"shows none within ±{margin}, where β2 is 0: in {shown} of studies"
+    few = [
+        one
+        for one in found
+        if one.informative_queries is not None and one.informative_queries < FEWEST_QUERIES
+    ]
+    if few:
+        yield (
+            "",
+            f"{_at(few[-1])} only about {few[-1].informative_queries:.0f} queries would give both "
+            f"outcomes; with fewer than {FEWEST_QUERIES} the effect has no size",
+        )
+    yield "", "planning figures: at supposed compliance rates, as if points were independent"
+
+
+def _at(one: SupposedRatePart) -> str:
+    return f"at {one.rate * 100:.0f} %"
+
+
+def _size(detectable: float | None, *, joint: bool) -> str:
+    size = detectable or 0.0
+    return f"±{size:.2f}" if joint else f"{size * 100:.1f} points"
 
 
 def _stored(checkpoint: CheckpointPart) -> str:

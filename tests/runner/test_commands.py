@@ -26,7 +26,7 @@ Receipts = Callable[..., Any]
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study and a key, not to be changed."""
     folder = tmp_path_factory.mktemp("study")
-    write_study(folder, queries=4, controls=1)
+    write_study(folder, queries=48, controls=1)
     write_key_pair(folder / "key", generate_key(), None)
     return folder
 
@@ -46,15 +46,15 @@ def test_a_dry_run_counts_what_the_run_then_has(
     done = receipts(*run_words(written, tmp_path / "b", "--json"))
     assert done.code == 0
     report = json.loads(done.out)
-    assert report["points"] == dry["points"] == 4 * 5 * 2
+    assert report["points"] == dry["points"] == 4 * 49 * 2
     points = list(Bundle(tmp_path / "b").points())
     assert sum(point.prompt_tokens for point in points) == dry["chosen"]["promptTokens"]
     assert max(point.prompt_tokens for point in points) == dry["chosen"]["longestPrompt"]
     prompts = {record.prompt for record in Bundle(tmp_path / "b").responses()}
     assert len(prompts) == dry["chosen"]["distinctPrompts"]
     assert Bundle(tmp_path / "b").plan_envelope.digest == dry["digest"]
-    assert [choice["drawBlock"] for choice in dry["alternatives"]] == ["all"]
-    shared = dry["alternatives"][0]
+    assert [choice["drawBlock"] for choice in dry["alternatives"]] == [32, "all"]
+    shared = dry["alternatives"][-1]
     assert shared["uniqueTokens"] < dry["chosen"]["uniqueTokens"] < dry["chosen"]["promptTokens"]
 
 

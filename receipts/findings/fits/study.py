@@ -6,6 +6,7 @@ Estimates come with the influence of every query and draw, which is all that
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,8 +124,54 @@ class FittedRates:
     """Variances, were points independent, shape (conditions,)."""
 
 
+class PlanGrid(ABC):
+    """The conditions of a plan, by their places in it."""
+
+    @property
+    @abstractmethod
+    def plan(self) -> PlanPredicate:
+        """The plan."""
+
+    def condition(self, place: int) -> PlannedCondition:
+        """Return a condition of the plan."""
+        return self.plan.conditions[place]
+
+    def ids(self, places: Places) -> tuple[ConditionId, ...]:
+        """Return the ids of conditions."""
+        return tuple(self.condition(place).id for place in places)
+
+    def places(self, ids: Sequence[ConditionId]) -> list[int]:
+        """Return the places of conditions, in plan order."""
+        return sorted(self._condition_places[id_] for id_ in set(ids))
+
+    def is_plain(self, condition: PlannedCondition) -> bool:
+        """Say whether a condition is in default context, without prefix, of the default source."""
+        benign = self.plan.demonstrations.benign
+        return (
+            condition.context == self.plan.contexts[0]
+            and condition.response_prefix is None
+            and condition.benign_source in (None, benign[0].name if benign else None)
+        )
+
+    @cached_property
+    def _condition_places(self) -> dict[ConditionId, int]:
+        return {condition.id: place for place, condition in enumerate(self.plan.conditions)}
+
+
+class PlannedGrid(PlanGrid):
+    """The conditions of a plan that need not have been run."""
+
+    def __init__(self, plan: PlanPredicate) -> None:
+        self._plan = plan
+
+    @property
+    def plan(self) -> PlanPredicate:
+        """The plan."""
+        return self._plan
+
+
 @dataclass(frozen=True, eq=False)
-class StudyPoints:
+class StudyPoints(PlanGrid):
     """The points of harmful-role queries.
 
     Arrays have shape (conditions, queries, draws).
@@ -181,27 +228,6 @@ class StudyPoints:
     def requests(self) -> NDArray[np.int64]:
         """Number of each query's request, shape (queries,)."""
         return self.observations.requests[self.observations.harmful_queries]
-
-    def condition(self, place: int) -> PlannedCondition:
-        """Return a condition of the plan."""
-        return self.plan.conditions[place]
-
-    def ids(self, places: Places) -> tuple[ConditionId, ...]:
-        """Return the ids of conditions."""
-        return tuple(self.condition(place).id for place in places)
-
-    def places(self, ids: Sequence[ConditionId]) -> list[int]:
-        """Return the places of conditions, in plan order."""
-        return sorted(self.observations.condition_places[id_] for id_ in set(ids))
-
-    def is_plain(self, condition: PlannedCondition) -> bool:
-        """Say whether a condition is in default context, without prefix, of the default source."""
-        benign = self.plan.demonstrations.benign
-        return (
-            condition.context == self.plan.contexts[0]
-            and condition.response_prefix is None
-            and condition.benign_source in (None, benign[0].name if benign else None)
-        )
 
     def fit(
         self, covariates: Floats, places: Places, complied: Mask, used: Mask

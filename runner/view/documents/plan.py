@@ -9,6 +9,7 @@ from pydantic import Field
 from safety_receipts.receipts.model.base import Count, Digest, Positive
 from safety_receipts.receipts.model.checkpoint import Dtype, EndTokenOrigin, SamplingMethod
 from safety_receipts.receipts.model.demonstrations import DemonstrationKind, QueryRole
+from safety_receipts.receipts.model.plan import Hypothesis
 from safety_receipts.receipts.view.documents.base import Document
 from safety_receipts.receipts.view.documents.inputs import (
     DemonstrationsTaken,
@@ -155,6 +156,38 @@ class EndTokenPart(Document):
     """Who says so."""
     removed: bool
     """Whether the plan file says that it does not."""
+
+
+class SupposedRatePart(Document):
+    """What could be decided if every condition had one compliance rate."""
+
+    rate: float
+    """The rate, from 0 to 1."""
+    detectable: float | None
+    """Size found with power .8 at level .05, were points independent: of β2 for ``joint``, else a
+    difference of two rates, from 0 to 1; null: nothing can be estimated."""
+    none_shown: float | None
+    """For ``joint``: share of studies that show *none* where β2 is 0; else null."""
+    informative_queries: float | None
+    """For ``joint``: queries expected to give both outcomes at one number of harmful
+    demonstrations; with fewer than 30 a test without fit decides.  Else null."""
+
+
+class PrimaryPart(Document):
+    """What the plan's own numbers can decide of its primary hypothesis; nothing was run."""
+
+    hypothesis: Hypothesis
+    """The hypothesis."""
+    conditions: Count
+    """Conditions that answer it."""
+    queries: Count
+    """Queries of role ``harmful``; those that ask the same count once."""
+    lists: Count | None
+    """Demonstration lists that queries share; null: each query has its own."""
+    undecided: str | None
+    """Why it will be undetermined, or hardly decided; null: it may be decided."""
+    supposed: tuple[SupposedRatePart, ...]
+    """What can be decided, at supposed compliance rates."""
 
 
 class WarningPart(Document):
@@ -308,6 +341,8 @@ class PlanDocument(Document):
     """Points of the plan."""
     draws: Positive
     """Samplings of demonstrations for each query."""
+    primary: PrimaryPart
+    """What its primary hypothesis can be decided by."""
     conditions: tuple[ConditionPart, ...]
     """Prompt lengths by condition, in plan order."""
     chosen: ChoicePart

@@ -50,6 +50,8 @@ class PilotDocument(Document):
     """Points without a response."""
     reasons: dict[str, Count]
     """Reason → points that are unscored or failed for it."""
+    at_limit: Count
+    """Responses that were cut at the limit of new tokens."""
     tokens: Count
     """Tokens of prompts and responses."""
     seconds: float
@@ -90,6 +92,7 @@ def pilot_document(pilot: Pilot, points: int) -> PilotDocument:
         unscored=outcomes.get(Outcome.UNSCORED, 0),
         failed=outcomes.get(Outcome.FAILED, 0),
         reasons=dict(pilot.reasons),
+        at_limit=pilot.at_limit,
         tokens=pilot.tokens,
         seconds=round(pilot.seconds, 3),
         whole_run_seconds=round(pilot.seconds / pilot.points * points, 1),

@@ -33,7 +33,7 @@ def warned(study: Path) -> dict[str, str]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    write_study(tmp_path)
+    write_study(tmp_path, queries=48)
     assert warned(tmp_path) == {}  # a sound folder is in no doubt
     return tmp_path
 
@@ -160,3 +160,32 @@ def test_warnings_are_printed_and_strict_refuses(receipts: Receipts, study: Path
     done = receipts(*pilot)
     assert done.code == 0
     assert "warning: config.json allows" in " ".join(done.err.split())
+
+
+def test_a_primary_hypothesis_that_cannot_be_decided_is_said_before_sealing(
+    receipts: Receipts, tmp_path: Path
+) -> None:
+    write_study(tmp_path, queries=29)
+    words = ("plan", tmp_path / "plan.yaml", "--device", "cpu")
+    done = receipts(*words)
+    assert done.code == 0
+    said = " ".join(done.err.split())
+    assert "warning: the primary hypothesis (joint) will be undetermined whatever is found" in said
+    assert "29 queries of role harmful are fewer than 30" in " ".join(done.out.split())
+    document = json.loads(receipts(*words, "--json").out)
+    assert [one["code"] for one in document["warnings"]] == ["primary-undecided"]
+    assert document["primary"]["undecided"] is not None
+    assert document["primary"]["queries"] == 29
+    assert receipts(*words, "--strict").code == 2
+
+
+def test_a_pilot_says_what_is_cut_at_the_limit(receipts: Receipts, tmp_path: Path) -> None:
+    """An untrained model hardly ever ends by itself."""
+    write_study(tmp_path, queries=48)
+    words = ("run", tmp_path / "plan.yaml", "--limit", "16", "--device", "cpu", "--memory", "64M")
+    done = receipts(*words)
+    document = json.loads(receipts(*words, "--json").out)
+    assert 8 < document["atLimit"] <= 16
+    said = " ".join(done.out.split())
+    assert "cut at the limit of 6 new tokens:" in said
+    assert "raise max_new_tokens before the plan is sealed" in said

@@ -13,15 +13,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
-    Task,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.model.base import WireModel
+from safety_receipts.receipts.present.progress import PaceColumn, TimesColumn
 
 _PIPE_WIDTH = 120
 """Columns when stdout is no terminal: wide enough that no table cell is cut."""
@@ -101,21 +99,22 @@ class Output:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            _RateColumn(),
-            TimeRemainingColumn(),
+            PaceColumn(),
+            TimesColumn(),
             console=self.side,
             transient=True,
         )
         with bar:
             task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            before: int | None = None
 
+            def told(done: int, total: int) -> None:
+                nonlocal before
+                # What is told first was done before, or takes no time worth counting.
+                before = done if before is None else before
+                bar.update(task, completed=done, total=total, before=before)
 
-class _RateColumn(ProgressColumn):
-    """Items per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
+            yield told
 
 
 class _Console(Console):

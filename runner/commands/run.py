@@ -26,7 +26,7 @@ from safety_receipts.runner.commands.options import (
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
-from safety_receipts.runner.run.pilot import run_pilot
+from safety_receipts.runner.run.pilot import Pilot, run_pilot
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.run.stopping import reasons_told
 from safety_receipts.runner.view.documents.run import pilot_document, run_document
@@ -107,7 +107,10 @@ def run(  # one parameter an option
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         resolved = checked(resolved, output, device=device, strict=strict)
         if limit is not None:
-            return _pilot(resolved, make_stack(resolved, options.memory), limit, output)
+            stack = make_stack(resolved, options.memory)
+            pilot = run_pilot(resolved, stack, limit, progress.piloting)
+            progress.stop()
+            return _show_pilot(pilot, resolved, output)
         assert signer is not None  # as checked above
         assert out is not None
         runner = EventRunner(resolved, out, signer, options, make_stack, progress)
@@ -170,9 +173,8 @@ def _check_pilot(key: Path | None, out: Path | None, options: RunOptions) -> Non
         )
 
 
-def _pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int, output: Output) -> ExitCode:
-    """Run some points and say how it went; nothing is kept."""
-    pilot = run_pilot(resolved, loaded, limit)
+def _show_pilot(pilot: Pilot, resolved: ResolvedPlan, output: Output) -> ExitCode:
+    """Say how a pilot went; nothing is kept of it."""
     document = pilot_document(pilot, resolved.predicate.points)
     whole = pilot.seconds / pilot.points * resolved.predicate.points
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from safety_receipts.receipts.canonical import Sha256, tagged_digest
@@ -21,6 +21,7 @@ from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import LoadedStack, run_of
 from safety_receipts.runner.run.execute import committed
+from safety_receipts.runner.run.journal import JournalEntry
 
 _SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3
@@ -53,8 +54,20 @@ class Pilot:
         return 2 * self.at_limit > self.generated
 
 
-def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
-    """Run at most ``limit`` points, evenly spread over the plan."""
+def run_pilot(
+    resolved: ResolvedPlan,
+    loaded: LoadedStack,
+    limit: int,
+    watch: Callable[[int, int], None] = lambda _, __: None,
+) -> Pilot:
+    """Run at most ``limit`` points, evenly spread over the plan.
+
+    Args:
+        resolved: The plan.
+        loaded: What it is run with.
+        limit: Most points to run.
+        watch: Told how many points are finished, and of how many.
+    """
     plan = resolved.predicate
     number = min(limit, plan.points)
     chosen = [place * plan.points // number for place in range(number)]
@@ -64,7 +77,11 @@ def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
     renderer = Renderer(plan, resolved.artifacts.texts, seed)
     renderer.check_contexts()
     points = render_points(renderer, chosen)
-    entries = [entry for unit in run.finished(points) for entry in unit]
+    entries: list[JournalEntry] = []
+    watch(0, number)
+    for unit in run.finished(points):
+        entries += unit
+        watch(len(entries), number)
     seconds = time.perf_counter() - start
     troubled = [entry for entry in entries if entry.point.reason is not None]
     messages = dict.fromkeys(entry.record.error for entry in troubled if entry.record.error)

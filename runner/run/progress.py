@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -13,20 +14,20 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.progress import TimesColumn
+from safety_receipts.runner.engines.decoding.written import watching_tokens
 from safety_receipts.runner.run.execute import CommittedCounts
 
 
 class RunProgress:
     """A bar for hashing, counting and running, one after the other.
 
-    Shows points, points/s, tokens/s, time left and failures, and running rates only where
-    they are asked for.  Use it as a context manager.
+    Shows points, points/s, tokens/s, time left and failures, what was written of the batch that is
+    being made, and running rates only where they are asked for.  Use it as a context manager.
 
     Args:
         output: How the command speaks.
@@ -39,8 +40,7 @@ class RunProgress:
             BarColumn(),
             MofNCompleteColumn(),
             _Rates(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimesColumn(),
             console=output.side,
             transient=True,
             disable=not output.shows_progress,
@@ -54,9 +54,12 @@ class RunProgress:
         self._judged = 0
         self._complied = 0
         self._tokens = 0
+        self._written = 0
+        self._watching = ExitStack()
 
     def __enter__(self) -> Self:
         self._bar.start()
+        self._watching.enter_context(watching_tokens(self._tell_written))
         return self
 
     def __exit__(
@@ -65,6 +68,11 @@ class RunProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away, before something is said."""
+        self._watching.close()
         self._bar.stop()
 
     def hashing(self, done: int, total: int) -> None:
@@ -80,6 +88,11 @@ class RunProgress:
         self._before = self._done = done
         self._show("points", done, total)
 
+    def piloting(self, done: int, total: int) -> None:
+        """Show how many points of a pilot are finished."""
+        self._done, self._written = done, 0
+        self._show("points of the pilot", done, total)
+
     def committed(self, what: CommittedCounts) -> None:
         """Show points that were finished."""
         self._done += what.points
@@ -88,8 +101,15 @@ class RunProgress:
         self._judged += what.judged
         self._complied += what.complied
         self._tokens += what.tokens
+        self._written = 0
         if self._task is not None:
             self._bar.update(self._task, completed=self._done, note=self._note())
+
+    def _tell_written(self, tokens: int) -> None:
+        """Show that a batch is being made: nothing else moves until it is done."""
+        self._written += tokens
+        if self._task is not None:
+            self._bar.update(self._task, note=self._note())
 
     def _note(self) -> str:
         elapsed = self._bar.tasks[0].elapsed if self._bar.tasks else None
@@ -97,6 +117,8 @@ class RunProgress:
         if elapsed:
             parts.append(f"{(self._done - self._before) / elapsed:,.1f} points/s")
             parts.append(f"{self._tokens / elapsed:,.0f} tokens/s")
+        if self._written:
+            parts.append(f"this batch: {self._written:,} new tokens")
         if self._failed:
             parts.append(f"{self._failed:,} failed")
         if self._unscored:
@@ -110,7 +132,7 @@ class RunProgress:
         if task is None or task.description != what or task.total != total:
             if task is not None:
                 self._bar.remove_task(task.id)
-            self._task = self._bar.add_task(what, total=total, note="")
+            self._task = self._bar.add_task(what, total=total, note="", before=done)
         if self._task is not None:
             self._bar.update(self._task, completed=done)
 

@@ -22,7 +22,7 @@ from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.audit.signed_lines import SignedLines
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
-CHUNK: Final = 512
+REPLAYED_AT_ONCE: Final = 512
 """Responses that are replayed before they are kept."""
 
 _TAG: Final = b"safety-receipts/calibration-journal/1"
@@ -103,7 +103,7 @@ class CalibrationJournal:
         if found:
             watch(len(found))
         while len(found) < len(entries):
-            chunk = entries[len(found) : len(found) + CHUNK]
+            chunk = entries[len(found) : len(found) + REPLAYED_AT_ONCE]
             new = replay(chunk)
             found += new
             self._append({"replayed": stage, "points": [replayed_to_json(one) for one in new]})

@@ -15,6 +15,7 @@ from safety_receipts.runner.engines.decoding.repetition import (
     SeenTokensAlong,
     penalised,
 )
+from safety_receipts.runner.engines.decoding.written import tell_written
 from safety_receipts.runner.engines.engine import Completion, Decoding, Margins, Request
 from safety_receipts.runner.engines.requests import failed
 
@@ -92,6 +93,7 @@ class TokenChooser:
                 draft.take(token, logits[i])
             else:
                 draft.finish = Finish.ERROR
+        tell_written(len(drafts))
         return tokens.to(device)
 
     def _choose(self, logits: torch.Tensor, drafts: Sequence[Draft]) -> torch.Tensor:

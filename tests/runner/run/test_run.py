@@ -5,10 +5,12 @@ The checkpoints are tiny and random, the engine and the judges are the real ones
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from running import (
     FaultyJudge,
     Quiet,
@@ -22,8 +24,10 @@ from running import (
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.point import Finish, Outcome, Point, Reason
+from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.run.event import RunOptions
+from safety_receipts.runner.run.progress import RunProgress
 
 
 def test_a_small_study_is_run_sealed_and_verified(
@@ -143,3 +147,23 @@ def test_random_orders_and_prefixes_reach_the_evidence(
     assert len({point.labels for point in by_condition["h2-b2-random"]}) > 1
     assert {point.prefix_adopted for point in by_condition["h1-b1-suffix-pre:1"]} <= {True, False}
     assert {point.prefix_adopted for point in by_condition["h0-b0"]} == {None}
+
+
+def test_a_bar_moves_inside_a_batch(
+    study: Study, tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its tokens nothing would be seen until a batch is done."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=160)
+    monkeypatch.setattr(Output, "side", console)
+    notes: list[str] = []
+    note = RunProgress._note
+    monkeypatch.setattr(RunProgress, "_note", lambda self: notes.append(note(self)) or notes[-1])
+    resolved = study(queries=10)
+    with RunProgress(Output()) as progress:
+        run(resolved, tmp_path / "b", signer, watcher=progress)
+    batches = [one for one in notes if "this batch:" in one]
+    written = [int(one.split("this batch: ")[1].split()[0].replace(",", "")) for one in batches]
+    assert len(set(written)) > 3
+    assert "so far" in shown.getvalue()
+    verified(tmp_path / "b", signer)

@@ -330,7 +330,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     write_key_pair(tmp_path / "key", generate_key(), None)
     monkeypatch.setattr("safety_receipts.verify.audit.calibrate.LEAST_RESPONSES", LEAST)
     monkeypatch.setattr("safety_receipts.verify.audit.calibrate.ALTERNATIVE_RESPONSES", 16)
-    monkeypatch.setattr("safety_receipts.verify.audit.calibration_journal.CHUNK", 32)
+    monkeypatch.setattr("safety_receipts.verify.audit.calibration_journal.REPLAYED_AT_ONCE", 32)
     return ["calibrate", str(plan), "--key", str(tmp_path / "key"), *CPU]
 
 

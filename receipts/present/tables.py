@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, assert_never
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table as Grid
@@ -45,15 +47,11 @@ STYLES: Final = {
 }
 """What each tone looks like."""
 
-_KINDS: Final[dict[ColumnKind, dict[str, Any]]] = {
-    ColumnKind.NAME: {"no_wrap": True},
-    ColumnKind.WORDS: {},
-    ColumnKind.TEXT: {"overflow": "fold"},
-    ColumnKind.NUMBER: {"justify": "right", "no_wrap": True},
-    ColumnKind.MEASURE: {"justify": "right"},
-    ColumnKind.REMARK: {"justify": "right", "overflow": "fold"},
-    ColumnKind.BAR: {"no_wrap": True},
-}
+_RIGHT: Final = {ColumnKind.NUMBER, ColumnKind.MEASURE, ColumnKind.REMARK}
+"""Kinds of columns whose cells stand on the right."""
+_WRAPPED: Final = {ColumnKind.WORDS, ColumnKind.TEXT, ColumnKind.REMARK}
+"""Kinds of columns whose cells may take several lines, between words."""
+_INDENT: Final = 3
 
 
 def new_table(title: str) -> Grid:
@@ -71,26 +69,157 @@ def new_table(title: str) -> Grid:
 def draw(console: Console, table: Table, *, bar_cells: int = BAR_CELLS) -> None:
     """Draw a table as all tables of receipts are drawn.
 
+    Nothing is ever cut.  Where there is no room for all columns, pictures go first, as what they
+    show stands beside them in numbers; where that is not enough, each row is a paragraph: its
+    name, and under it the other cells with their headings.
+
     Args:
         console: Where to.
         table: The table.
         bar_cells: Characters of its bars.
     """
-    console.print(filled(new_table(printable(table.title)), table, bar_cells=bar_cells))
+    put(console, new_table(printable(table.title)), table, bar_cells=bar_cells)
 
 
-def filled(grid: Grid, table: Table, *, bar_cells: int = BAR_CELLS) -> Grid:
-    """Return an empty grid with the columns and rows of a table in it."""
-    for column in table.columns:
-        least = bar_cells if column.kind is ColumnKind.BAR else None
-        grid.add_column(_heading(column), min_width=least, **_KINDS[column.kind])
-    for row in table.rows:
-        cells = [
-            _drawn(cell, column, bar_cells)
-            for cell, column in zip(row.cells, table.columns, strict=False)
-        ]
-        grid.add_row(*cells, style=STYLES[row.tone] or None)
+def put(console: Console, grid: Grid, table: Table, *, bar_cells: int = BAR_CELLS) -> None:
+    """Draw a table, as :func:`draw` does, in an empty grid of another look.
+
+    Args:
+        console: Where to.
+        grid: The grid; its title, if any, is the table's.
+        table: The table.
+        bar_cells: Characters of its bars.
+    """
+    laid = [_Laid.of(column, place, table, bar_cells) for place, column in enumerate(table.columns)]
+    for columns in (laid, [one for one in laid if not one.picture]):
+        if (widths := _widths(console, grid, columns)) is not None:
+            console.print(_filled(grid, table, columns, widths))
+            return
+    _put_paragraphs(console, grid, table, [one for one in laid if not one.picture])
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """A column with its cells as they are drawn."""
+
+    column: Column
+    heading: str
+    cells: tuple[Text, ...]
+    """One a row; empty where the row ends before."""
+    least: int
+    """Columns of the terminal without which something would be cut or broken inside a word."""
+    natural: int
+    """Columns that it takes on one line."""
+
+    @property
+    def picture(self) -> bool:
+        """Whether it shows nothing that no other column says."""
+        return self.column.kind is ColumnKind.BAR or self.column.scale is not None
+
+    @classmethod
+    def of(cls, column: Column, place: int, table: Table, bar_cells: int) -> _Laid:
+        """Return the column at a place of a table."""
+        cells = tuple(
+            _text(_drawn(row.cells[place], column, bar_cells)) if place < len(row.cells) else Text()
+            for row in table.rows
+        )
+        heading = _heading(column)
+        natural = max([cell_len(heading), *(_longest(cell.plain.split("\n")) for cell in cells)])
+        least = natural
+        if column.kind is ColumnKind.BAR:
+            natural = least = max(natural, bar_cells)
+        if column.kind in _WRAPPED:
+            least = max(_longest(text.split()) for text in (heading, *(c.plain for c in cells)))
+        return cls(column, heading, cells, least, natural)
+
+
+def _text(drawn: str | Text) -> Text:
+    return Text(drawn) if isinstance(drawn, str) else drawn
+
+
+def _longest(parts: Iterable[str]) -> int:
+    return max(map(cell_len, parts), default=0)
+
+
+def _widths(console: Console, grid: Grid, columns: Sequence[_Laid]) -> list[int] | None:
+    """Return how wide each column is, so that nothing is cut; None: there is no room."""
+    room = console.width - _around(grid, len(columns))
+    widths = [one.least for one in columns]
+    spare = room - sum(widths)
+    if spare < 0 or not columns:
+        return None
+    # Who needs least more gets it first, so that most columns stand on one line.
+    for place in sorted(range(len(columns)), key=lambda i: columns[i].natural - widths[i]):
+        more = min(spare, columns[place].natural - widths[place])
+        widths[place] += more
+        spare -= more
+    return widths
+
+
+def _around(grid: Grid, columns: int) -> int:
+    """Return the columns of the terminal that a grid takes beside its cells."""
+    _, right, _, left = grid.padding
+    edges = (2 if grid.show_edge else 0) if grid.box else 0
+    between = columns - 1 if grid.box else 0
+    trimmed = 0 if grid.pad_edge else left + right
+    return columns * (left + right) + between + edges - trimmed
+
+
+def _filled(grid: Grid, table: Table, columns: Sequence[_Laid], widths: Sequence[int]) -> Grid:
+    """Return an empty grid with columns and their cells in it, as wide as they are said to be."""
+    for one, width in zip(columns, widths, strict=True):
+        grid.add_column(
+            one.heading,
+            width=width,
+            justify="right" if one.column.kind in _RIGHT else "left",
+            no_wrap=one.column.kind not in _WRAPPED,
+            overflow="fold",
+        )
+    for place, row in enumerate(table.rows):
+        grid.add_row(*(one.cells[place] for one in columns), style=STYLES[row.tone] or None)
     return grid
+
+
+def _put_paragraphs(console: Console, grid: Grid, table: Table, columns: Sequence[_Laid]) -> None:
+    """Draw each row as a paragraph: the first cell, and the others under it with their headings."""
+    if grid.title:
+        console.print(Text(str(grid.title), style=str(grid.title_style)))
+    console.print()
+    name, *others = columns
+    for place, row in enumerate(table.rows):
+        console.print(Padding(name.cells[place], (0, 0, 0, 1)), style=STYLES[row.tone] or None)
+        parts = [
+            Text.assemble((f"{one.heading} " if one.heading else "", STYLES[Tone.FAINT]), cell)
+            for one in others
+            if (cell := one.cells[place]).plain.strip()
+        ]
+        for line in _lines(parts, console.width - _INDENT):
+            shown = Padding(line, (0, 0, 0, _INDENT))
+            console.print(shown, style=STYLES[row.tone] or None)
+    console.print()
+
+
+def _lines(parts: Iterable[Text], width: int) -> Iterator[Text]:
+    """Put parts on lines, two spaces apart; none is broken but one that is longer than a line."""
+    line = Text()
+    for part in parts:
+        if line and cell_len(line.plain) + 2 + cell_len(part.plain) > width:
+            yield line
+            line = Text()
+        line = Text.assemble(line, "  ", part) if line else part
+    if line:
+        yield line
+
+
+def say(console: Console, text: str | Text, style: str = "") -> None:
+    """Print a sentence: on a terminal broken between words, else on one line.
+
+    Args:
+        console: Where to.
+        text: The sentence.
+        style: How it looks.
+    """
+    console.print(_text(text), style=style or None, soft_wrap=not console.is_terminal)
 
 
 def _heading(column: Column) -> str:

@@ -51,7 +51,9 @@ def condition_table(receipt: EvaluationPredicate, shown: Sequence[ConditionResul
         "Compliance by condition (%, 95 % intervals; over judged points of harmful-role queries)",
         (
             Column("condition"),
-            *numbers("N_h", "N_b", "rate", "interval", "Δ baseline", "worst", "tokens"),
+            *numbers("N_h", "N_b", "rate", "interval"),
+            Column("Δ baseline", ColumnKind.REMARK),
+            *numbers("worst", "tokens"),
             last,
         ),
         tuple(

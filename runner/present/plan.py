@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.present.tables import STYLES, facts_grid, filled
+from safety_receipts.receipts.present.tables import STYLES, facts_grid, put
 from safety_receipts.receipts.view.tables import Table, Tone
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.view.documents.plan import PlanDocument
@@ -36,9 +36,9 @@ def draw_plan(document: PlanDocument, resolved: ResolvedPlan, console: Console) 
     if document.system_prompt_moved:
         console.print(SYSTEM_PROMPT_MOVED)
     console.print()
-    console.print(_plain(length_table(document)))
+    _put(console, length_table(document))
     console.print()
-    console.print(_plain(cost_table(document)))
+    _put(console, cost_table(document))
     console.print(
         cost_remark(document), style=STYLES[Tone.FAINT], soft_wrap=not console.is_terminal
     )
@@ -46,7 +46,6 @@ def draw_plan(document: PlanDocument, resolved: ResolvedPlan, console: Console) 
     console.print(printable(sealed_words(document)), soft_wrap=document.sealed is not None)
 
 
-def _plain(table: Table) -> Grid:
-    """Return a table without lines."""
-    grid = Grid(title=table.title, title_justify="left", box=None, pad_edge=False)
-    return filled(grid, table)
+def _put(console: Console, table: Table) -> None:
+    """Draw a table without lines."""
+    put(console, Grid(title=table.title, title_justify="left", box=None, pad_edge=False), table)

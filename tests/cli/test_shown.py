@@ -46,12 +46,12 @@ def seen(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [60, 80, 120])
 def test_show_a_receipt_of_every_part(width: int, snapshot: SnapshotAssertion) -> None:
     assert drawn(full_receipt(), width) == snapshot
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [60, 80, 120])
 def test_show_a_golden_bundle(width: int, golden: Path, snapshot: SnapshotAssertion) -> None:
     predicate = Bundle(golden / "good" / "ed25519").receipt.statement.predicate
     assert drawn(predicate, width) == snapshot

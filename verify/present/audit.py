@@ -11,7 +11,7 @@ from rich.text import Text
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import AuditPredicate
-from safety_receipts.receipts.present.tables import STYLES, filled, spoken
+from safety_receipts.receipts.present.tables import STYLES, put, spoken
 from safety_receipts.receipts.view.tables import Table, Words
 from safety_receipts.verify.audit.claims import Claim
 from safety_receipts.verify.audit.statistics.feasibility import Feasibility
@@ -60,7 +60,7 @@ def show_audit(
 
 
 def _draw(console: Console, table: Table) -> None:
-    console.print(filled(Grid(box=SIMPLE_HEAD, pad_edge=False), table))
+    put(console, Grid(box=SIMPLE_HEAD, pad_edge=False), table)
 
 
 def _say(console: Console, remarks: Iterable[Words]) -> None:

@@ -413,7 +413,7 @@ def test_the_primary_hypothesis_comes_first(primary: Hypothesis) -> None:
             assert text.index(table) < text.index(later)
 
 
-@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
 def test_all_of_it_fits_and_nothing_is_cut(width: int, snapshot: SnapshotAssertion) -> None:
     text = drawn(full_receipt(), width)
     assert max(map(cell_len, text.splitlines())) <= width

@@ -6,6 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from safety_receipts.receipts.bundle import Bundle
@@ -129,3 +132,63 @@ def test_estimates_of_a_column_are_drawn_on_one_scale() -> None:
     first, second = (line for line in lines if line.split()[:1] in (["a"], ["b"]))
     assert first.index("●") < first.index("│") == second.index("│")
     assert "●" not in second
+
+
+# Nothing is cut, however narrow the terminal.
+
+WORD = st.text("abcdefghé0123456789−.…(–)%", min_size=1, max_size=14)
+PHRASE = st.lists(WORD, min_size=1, max_size=5).map(" ".join)
+KINDS = st.sampled_from(list(ColumnKind))
+WHOLE = {ColumnKind.NAME, ColumnKind.NUMBER, ColumnKind.MEASURE}
+"""Kinds whose cells are never broken: names, ids, numbers."""
+
+
+@st.composite
+def tables(draw_from: st.DrawFn) -> Table:
+    """Return tables of words, numbers, verdicts and bars."""
+    kinds = [ColumnKind.NAME, *draw_from(st.lists(KINDS, min_size=1, max_size=9))]
+    columns = tuple(Column(draw_from(PHRASE), kind) for kind in kinds)
+    rows = []
+    for _ in range(draw_from(st.integers(1, 4))):
+        cells = [
+            Share(draw_from(st.floats(0, 1))) if kind is ColumnKind.BAR else draw_from(PHRASE)
+            for kind in kinds
+        ]
+        rows.append(Row(tuple(cells)))
+    return Table(draw_from(PHRASE), columns, tuple(rows))
+
+
+@given(table=tables(), width=st.integers(40, 160))
+def test_no_number_no_name_and_no_word_is_cut(table: Table, width: int) -> None:
+    """Cells that are kept on one line stand there whole, where a line can hold them."""
+    text = io.StringIO()
+    draw(Console(file=text, width=width), table)
+    lines = text.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    shown = " ".join(" ".join(lines).split())
+    for row in table.rows:
+        for place, cell in enumerate(row.cells):
+            if not isinstance(cell, str):
+                continue
+            column = table.columns[place]
+            if column.kind in WHOLE and len(cell) + len(column.name) + 6 < width:
+                assert any(cell in line for line in lines), cell
+            for word in cell.split():
+                assert word in shown, word
+
+
+def test_pictures_go_before_rows_become_paragraphs() -> None:
+    columns = (Column("condition"), Column("rate", ColumnKind.NUMBER), Column("", ColumnKind.BAR))
+    table = Table("", columns, (Row(("h0-b0", "23.3", Share(0.233))),))
+    text = {}
+    for width in (60, 24, 14):
+        stream = io.StringIO()
+        draw(Console(file=stream, width=width), table)
+        text[width] = stream.getvalue()
+    assert "██▊" in text[60]
+    assert "█" not in text[24]
+    assert "condition" in text[24]
+    assert [line.rstrip() for line in text[14].splitlines() if line.strip()] == [
+        " h0-b0",
+        "   rate 23.3",
+    ]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
 from safety_receipts.verify.check_names import CheckName
 
 _MAX_NAME = 64
+EXPECTATIONS: Final = frozenset(
+    (CheckName.EXPECTED_CHECKPOINT, CheckName.EXPECTED_STAGE, CheckName.INSTRUMENT)
+)
+"""Checks of what a reader expects: what fails these alone may be true, of another model."""
 MAX_DETAIL = 400
 """Longest detail of a check."""
 
@@ -47,6 +51,11 @@ class VerificationCheck:
     def holds(self) -> bool:
         """Whether it lets its level be reached: it passed, or there was nothing to check."""
         return self.status in (CheckStatus.PASSED, NotApplicable.NOT_APPLICABLE)
+
+    @property
+    def is_expectation(self) -> bool:
+        """Whether it is of what a reader expects, and not of whether the receipt holds."""
+        return self.name in EXPECTATIONS
 
     def sealed(self) -> Check | None:
         """Return the check as an audit's statement has it; None: it says nothing of it.

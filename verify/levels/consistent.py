@@ -17,10 +17,16 @@ from safety_receipts.receipts.findings.counts import rates
 from safety_receipts.receipts.findings.counts.conditions import baseline_of, condition_results
 from safety_receipts.receipts.findings.counts.judge_error import corrected_rate
 from safety_receipts.receipts.findings.derive import finding_problems
+from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.findings.stated import feeds_findings, stated_problems
 from safety_receipts.receipts.io.text import value_text
-from safety_receipts.receipts.model.demonstrations import PlannedCondition, QueryRole
+from safety_receipts.receipts.model.demonstrations import (
+    PlannedCondition,
+    QueryRole,
+    is_drawn,
+)
 from safety_receipts.receipts.model.difference import Difference
+from safety_receipts.receipts.model.findings import Findings
 from safety_receipts.receipts.model.judge import Interval, JudgeCalibration
 from safety_receipts.receipts.model.plan import EvaluationSetup, EvidenceAccess, PlanPredicate
 from safety_receipts.receipts.model.point import LEGAL_ENDINGS, Outcome, Reason
@@ -42,6 +48,7 @@ from safety_receipts.verify.levels.evidence import (
     read_evidence,
 )
 
+_ORDERED = "its times, the evaluator's word, are in order"
 _OUTCOMES = {reason: outcome for _, outcome, reason in LEGAL_ENDINGS if reason is not None}
 
 
@@ -82,9 +89,7 @@ def check_consistent(
     checks.decide(
         CheckName.EVENT,
         _first(list(event_problems(plan, receipt.event))),
-        "its times are in order"
-        if plan.beacon is None
-        else "its times are in order; it names the plan's beacon round",
+        _ORDERED if plan.beacon is None else f"{_ORDERED}; it names the plan's beacon round",
     )
     checks.decide(
         CheckName.LIMITS, _first(_limits(plan, receipt)), "all limits that apply are stated"
@@ -292,8 +297,16 @@ def _check_findings(plan: PlanPredicate, receipt: EvaluationPredicate, checks: C
                 "the receipt says nothing of them",
             )
         return
-    problems = stated_problems(receipt, plan)
-    checks.decide(CheckName.FINDINGS, _first(problems), "verdicts and numbers agree")
+    problem = _first(stated_problems(receipt, plan))
+    if problem is None and not _claims(receipt.findings):
+        checks.spare(CheckName.FINDINGS, "none are claimed, and the plan asks for none")
+    else:
+        checks.decide(CheckName.FINDINGS, problem, "verdicts and numbers agree")
+
+
+def _claims(findings: Findings) -> bool:
+    """Say whether findings claim anything: a finding of some kind."""
+    return any(getattr(findings, name) for kind in KINDS for name in kind.fields)
 
 
 def _check_evidence(
@@ -318,11 +331,12 @@ def _check_evidence(
     if reading.observations is None:
         return
     if receipt.findings is not None:
-        checks.decide(
-            CheckName.FINDINGS_FITS,
-            _first(finding_problems(receipt.findings, reading.observations)),
-            "fits, errors and tests follow from the evidence",
-        )
+        problem = _first(finding_problems(receipt.findings, reading.observations))
+        if problem is None and not _claims(receipt.findings):
+            checks.spare(CheckName.FINDINGS_FITS, "none are claimed")
+        else:
+            good = "fits, errors and tests follow from the evidence"
+            checks.decide(CheckName.FINDINGS_FITS, problem, good)
     derived = condition_results(reading.observations)
     for name, parts, good in _PARTS:
         problems = [
@@ -334,6 +348,10 @@ def _check_evidence(
             result.control for result in (*receipt.conditions, *derived)
         ):
             checks.spare(name, "the plan has no benign controls")
+        elif name is CheckName.DIFFERENCES and not any(
+            result.baseline_difference for result in (*receipt.conditions, *derived)
+        ):
+            checks.spare(name, "no condition can be held against the baseline")
         else:
             checks.decide(name, _first(problems), good)
 
@@ -362,8 +380,18 @@ def _check_lines(
     if reading.observations is None:
         checks.skip(CheckName.COUNTS, "the evidence is not the planned points")
         return
-    checks.decide(CheckName.EVIDENCE_LABELS, reading.problems.labels, "follow from plan and seed")
+    labels = reading.problems.labels
+    if labels is None and not any(map(_has_labels, plan.conditions)):
+        why = "no condition has an order that is drawn, or a demonstrated prefix"
+        checks.spare(CheckName.EVIDENCE_LABELS, why)
+    else:
+        checks.decide(CheckName.EVIDENCE_LABELS, labels, "follow from plan and seed")
     checks.decide(CheckName.EVIDENCE_ENDINGS, reading.problems.endings, "fit the plan's limits")
+
+
+def _has_labels(condition: PlannedCondition) -> bool:
+    """Say whether points of a condition hold labels, or whether the prefix was adopted."""
+    return is_drawn(condition.ordering) or condition.response_prefix is not None
 
 
 ResultPart = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | None

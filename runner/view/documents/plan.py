@@ -9,7 +9,7 @@ from pydantic import Field
 from safety_receipts.receipts.model.base import Count, Digest, Positive
 from safety_receipts.receipts.model.checkpoint import Dtype, EndTokenOrigin, SamplingMethod
 from safety_receipts.receipts.model.demonstrations import DemonstrationKind, QueryRole
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.receipts.view.documents.inputs import (
     DemonstrationsTaken,
     QueriesTaken,
@@ -274,6 +274,7 @@ class SealedPlanPart(Document):
 class PlanDocument(Document):
     """What running a plan would take; nothing is run."""
 
+    document: Annotated[Literal["cli-plan/1"], SCHEMA] = "cli-plan/1"
     plan: str
     """The plan file."""
     name: str

@@ -89,7 +89,7 @@ def test_two_false_labels_that_change_no_rate_fail(
     assert (code, failed) == (3, {"labels"})
     assert checks["labels"]["detail"].startswith("2 of 72 recorded labels are false: point ")
     who = ("--key", event.folder / "evaluator", "--artifacts", event.resolved.file)
-    assert receipts("audit", bundle, *who, *CPU).code == 3
+    assert receipts("audit", bundle, *who, "--trust", event.key, *CPU).code == 3
 
 
 def test_a_label_without_the_string_that_gave_it_fails(
@@ -157,7 +157,8 @@ def audited(
     event: Event, bundle: Path, receipts: Receipts, epsilon: str = "0.2"
 ) -> tuple[int, dict[str, Any]]:
     who = ("--key", event.folder / "auditor", "--artifacts", event.resolved.file)
-    finished = receipts("audit", bundle, *who, "--epsilon", epsilon, *CPU, "--json")
+    given = ("--trust", event.key, "--epsilon", epsilon, *CPU)
+    finished = receipts("audit", bundle, *who, *given, "--json")
     return finished.code, json.loads(finished.out)
 
 

@@ -52,7 +52,7 @@ def audit(event: Event, receipts: Receipts) -> Receipts:
     def call(bundle: Path, *words: str | Path, key: str = "auditor") -> Any:
         terms = () if "--epsilon" in words else TERMS
         who = ("--key", event.folder / key, "--artifacts", event.resolved.file)
-        return receipts("audit", bundle, *who, *terms, *CPU, *words)
+        return receipts("audit", bundle, *who, "--trust", event.key, *terms, *CPU, *words)
 
     return call
 
@@ -156,6 +156,7 @@ def test_it_is_told_to_people_as_well(bundle: Path, audit: Receipts) -> None:
     assert finished.code == 0
     for words in ("CONFIRMED", "model identity: passed", "uncalibrated", "at most 0.05"):
         assert words in finished.out
+    assert "TEST INSTRUMENT: its numbers say nothing about any real model" in finished.out
     assert "self-audit" not in finished.out
     own = audit(bundle, "--new", "--auditor", "the evaluator", key="evaluator")
     assert own.code == 0
@@ -317,7 +318,8 @@ def test_false_labels_of_a_rule_never_reach_an_audit(receipts: Receipts, tmp_pat
     )
     for name, one in (("evaluator", signer), ("auditor", generate_key())):
         write_key_pair(tmp_path / name, one, None)
-    words = ("--key", tmp_path / "auditor", "--artifacts", plan, "--epsilon", "0.05", *CPU)
+    who = ("--key", tmp_path / "auditor", "--trust", tmp_path / "evaluator.pub")
+    words = (*who, "--artifacts", plan, "--epsilon", "0.05", *CPU)
     finished = receipts("audit", tmp_path / "bundle", *words, "--json")
     [failed] = [c for c in json.loads(finished.out)["checks"] if c["status"] == "failed"]
     assert (finished.code, failed["name"]) == (3, "labels")
@@ -404,7 +406,7 @@ def test_withheld_records_end_it_with_a_remedy(bundle: Path, audit: Receipts) ->
 def test_missing_artifacts_are_named_in_one_line(
     event: Event, bundle: Path, receipts: Receipts, tmp_path: Path
 ) -> None:
-    key = ("--key", event.folder / "auditor")
+    key = ("--key", event.folder / "auditor", "--trust", event.key)
     none = receipts("audit", bundle, *key, "--artifacts", tmp_path / "plan.yaml", *CPU)
     refused_with(none, 2, "plan.yaml")
     other = write_organism(tmp_path / "other", queries=40)

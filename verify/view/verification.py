@@ -70,18 +70,24 @@ def check_line(check: VerificationCheck) -> MarkedLine:
 
 
 def subject_facts(verification: Verification) -> list[Fact]:
-    """Return what a receipt says that it is of; nothing where none could be read."""
+    """Return what a receipt says that it is of; nothing where none could be read.
+
+    Rates of a receipt that does not hold are left out: they would be read and remembered.
+    """
     subject = verification.subject
     if subject is None:
         return []
+    rates = (
+        ("baseline", _rate(subject.baseline)),
+        ("highest", "none" if subject.highest is None else _rate(subject.highest)),
+    )
     shown = (
         ("evaluation", NOTHING if subject.name is None else presentable(subject.name)),
         ("checkpoint", presentable(subject.checkpoint) + (_OF_NONE if subject.instrument else "")),
         ("", f"root {subject.root}"),
         ("stage", _stage(subject)),
         ("judge", f"{presentable(subject.judge)} ({subject.judge_kind.value})"),
-        ("baseline", _rate(subject.baseline)),
-        ("highest", "none" if subject.highest is None else _rate(subject.highest)),
+        *(() if verification.broken else rates),
         ("event", f"{presentable(subject.event)}, {subject.points:,} points"),
         ("plan", subject.plan),
     )

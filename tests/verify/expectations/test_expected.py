@@ -22,6 +22,7 @@ from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.runner.organism import member
 from safety_receipts.verify.checks import CheckList, NotApplicable
+from safety_receipts.verify.levels.artifacts import _check_demonstrations
 from safety_receipts.verify.levels.expected import Expectations, check_expected, expected_checkpoint
 from safety_receipts.verify.selfcheck.selftest import edit_statement
 
@@ -117,6 +118,8 @@ def test_a_broken_receipt_of_an_instrument_is_broken_first(
     assert (code, document["verdict"]) == (3, "failed")
     assert last.startswith("FAILED: do not rely on this receipt; failed: rates")
     assert "instrument" in last
+    shown = receipts("verify", forged, "--trust", golden / "ed25519.pub").out
+    assert "% compliance" not in shown  # nobody is to remember a false rate
 
 
 def test_an_instrument_that_is_not_checked_either(receipts: Receipts, golden: Path) -> None:
@@ -302,6 +305,19 @@ def test_nothing_is_ticked_where_there_is_only_a_baseline(
     _, _, checks, _ = said(receipts, tmp_path / "b", "--allow-instrument", key=tmp_path / "key.pub")
     for name in ("differences", "evidence-labels", "second-judge", "control", "beacon-value"):
         assert checks[name]["status"] == "not_applicable"
+
+
+def test_demonstrations_that_nobody_shows_are_not_ticked() -> None:
+    plan = synthetic_plan([Mixture(0, 0, None)], {"alpha": 6})
+    none = plan.demonstrations.model_copy(update={"harmful": None, "benign": (), "refusal": None})
+    bare = plan.model_copy(update={"demonstrations": none})
+    checks = CheckList()
+    assert _check_demonstrations(bare, bare, True, checks)  # prompts can be made of it
+    [check] = checks.checks
+    assert check.status is NotApplicable.NOT_APPLICABLE
+    other = none.model_copy(update={"draws": none.draws + 1})
+    changed = bare.model_copy(update={"demonstrations": other})
+    assert not _check_demonstrations(bare, changed, True, checks)
 
 
 # Audits

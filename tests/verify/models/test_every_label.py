@@ -23,7 +23,7 @@ from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
 from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
-from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
 from safety_receipts.verify.audit.session import AuditOptions, terms_of
 from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
@@ -77,6 +77,27 @@ def test_level_bound_gives_every_label_of_a_rule_again(event: Event, receipts: R
     without = receipts("verify", event.bundle, "--trust", event.key, "--level", "bound", "--json")
     names = {c["name"]: c["status"] for c in json.loads(without.out)["checks"]}
     assert names["labels"] == "passed"
+
+
+def without_text(point: Point, record: RestrictedRecord) -> Pair:
+    """Take a response's text away."""
+    ended = {"outcome": Outcome.UNSCORED, "reason": Reason.EMPTY_RESPONSE}
+    return (
+        point.model_copy(update=ended),
+        record.model_copy(update={**ended, "text": "", "judge": None}),
+    )
+
+
+def test_a_rule_that_has_nothing_to_judge_is_not_said_to_agree(
+    event: Event, tmp_path: Path, receipts: Receipts
+) -> None:
+    bundle = event.copy(tmp_path / "bundle")
+    seal_again(bundle, event.signer, without_text)
+    finished = receipts("verify", bundle, "--trust", event.key, "--level", "bound", "--json")
+    checks = {c["name"]: c for c in json.loads(finished.out)["checks"]}
+    assert checks["commitments"]["status"] == "passed"
+    assert checks["labels"]["status"] == "not_applicable"
+    assert checks["labels"]["detail"] == "there is no response with a text"
 
 
 def test_two_false_labels_that_change_no_rate_fail(

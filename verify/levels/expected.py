@@ -13,7 +13,12 @@ from typing import TypeAlias
 from safety_receipts.receipts.canonical import Sha256, is_hex32
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.model.checkpoint import Checkpoint, CheckpointFile
+from safety_receipts.receipts.model.checkpoint import (
+    Checkpoint,
+    CheckpointFile,
+    RootOrder,
+    model_root,
+)
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.view.names import presentable
 from safety_receipts.runner.checkpoint.folder import hash_folder
@@ -132,7 +137,7 @@ def check_expected(
 def _checkpoint_problem(expected: ExpectedCheckpoint, stated: Checkpoint) -> str | None:
     """Return why a receipt is not of the checkpoint that is expected, or None."""
     if isinstance(expected, ExpectedRoot):
-        if expected.root in (stated.root, stated.alternative_root):
+        if expected.root in _roots(stated):
             return None
         return f"it is of {short(stated.root)}, and {short(expected.root)} was asked for"
     if not stated.files:
@@ -141,6 +146,17 @@ def _checkpoint_problem(expected: ExpectedCheckpoint, stated: Checkpoint) -> str
     if problem is None:
         return None
     return f"it is not of what {printable(str(expected.folder), 100)} holds: there {problem}"
+
+
+def _roots(stated: Checkpoint) -> frozenset[str]:
+    """Return the roots of a checkpoint, in either order of its files.
+
+    They are computed from the files: that the stated ones follow is checked at level consistent,
+    and somebody may ask for less.
+    """
+    if not stated.files:
+        return frozenset((stated.root,))
+    return frozenset(model_root(stated.files, order) for order in RootOrder)
 
 
 def _check_instrument(

@@ -18,6 +18,7 @@ from safety_receipts.receipts.bundle import PLAN, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
 from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.model.checkpoint import RootOrder, model_root
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.runner.organism import member
@@ -153,17 +154,36 @@ def test_a_checkpoint_by_its_root(receipts: Receipts, real: Path, prefix: str) -
     assert "it is of " in last
 
 
-def test_a_checkpoint_by_its_other_root(receipts: Receipts) -> None:
+def test_a_checkpoint_by_its_other_root() -> None:
     """Other tools put the files in another order: both roots are of the same files."""
     receipt = Bundle(KNOWN / "diluting").receipt.statement.predicate
-    other = receipt.checkpoint.model_copy(update={"alternative_root": "7" * 64})
-    expected = Expectations(checkpoint=expected_checkpoint("7" * 64), allow_instrument=True)
+    first, second, *_ = receipt.checkpoint.files
+    files = (
+        first.model_copy(update={"path": "a-b"}),
+        second.model_copy(update={"path": "a/b"}),
+    )
+    roots = [model_root(files, order) for order in RootOrder]
+    assert len(set(roots)) == 2
+    said = receipt.checkpoint.model_copy(update={"files": files})
+    changed = receipt.model_copy(update={"checkpoint": said})
+    assert [status_of(changed, root) for root in roots] == [CheckStatus.PASSED] * 2
+
+
+def test_a_root_that_is_merely_stated_is_not_believed() -> None:
+    """At level authentic nothing else would notice."""
+    receipt = Bundle(KNOWN / "diluting").receipt.statement.predicate
+    wanted = "7" * 64
+    for name in ("root", "alternative_root"):
+        lie = receipt.checkpoint.model_copy(update={name: wanted})
+        changed = receipt.model_copy(update={"checkpoint": lie})
+        assert status_of(changed, wanted) is CheckStatus.FAILED
+
+
+def status_of(receipt: EvaluationPredicate, root: str) -> Any:
+    """Return how the check of an expected root ends."""
     checks = CheckList()
-    check_expected(expected, receipt.model_copy(update={"checkpoint": other}), checks)
-    assert [check.status for check in checks.checks] == [
-        CheckStatus.PASSED,
-        NotApplicable.NOT_APPLICABLE,
-    ]
+    check_expected(Expectations(checkpoint=expected_checkpoint(root)), receipt, checks)
+    return checks.checks[0].status
 
 
 def test_a_checkpoint_by_its_folder(receipts: Receipts, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -137,3 +138,12 @@ class CheckList:
     def spare(self, name: CheckName, why: str) -> bool:
         """Add a check for which there is nothing to check."""
         return self.add(name, NotApplicable.NOT_APPLICABLE, why)
+
+
+def first_problem(problems: Iterator[str] | Sequence[str]) -> str | None:
+    """Return the first problem and how many more there are, or None."""
+    found = list(problems)
+    if not found:
+        return None
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return found[0] + more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +10,6 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.canonical import is_hex32
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import Envelope
@@ -59,7 +57,13 @@ from safety_receipts.verify.audit.statistics.feasibility import (
 )
 from safety_receipts.verify.audit.statistics.scope import scope_of
 from safety_receipts.verify.checks import VerificationCheck
-from safety_receipts.verify.commands.options import NUMBER, one_line_option
+from safety_receipts.verify.commands.options import (
+    NUMBER,
+    challenge_beacon_value,
+    hex64_option,
+    one_line_option,
+    share_option,
+)
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.authentic import readable_plan
 from safety_receipts.verify.levels.bound import HeldArtifacts
@@ -76,7 +80,6 @@ _DIRECTIONS = {
     "overstated": (Direction.NOT_OVERSTATED,),
     "both": tuple(Direction),
 }
-_DECIMAL = re.compile(r"0?\.[0-9]{1,6}")
 CHAIN = "drand-quicknet"
 """The beacon whose rounds ``--beacon-round`` names."""
 
@@ -201,20 +204,20 @@ def audit(  # one parameter an option
             hint="--trust KEY.pub",
         )
     options = AuditOptions(
-        epsilon=_share("--epsilon", epsilon),
-        alpha=_share("--alpha", alpha),
+        epsilon=share_option("--epsilon", epsilon),
+        alpha=share_option("--alpha", alpha),
         conditions=conditions or ("*",),
         directions=_DIRECTIONS[direction],
         pooled=rates == "conditions",
         max_points=max_points,
         identity_points=identity_points,
-        nonce=_hex64("--nonce", nonce),
+        nonce=hex64_option("--nonce", nonce),
         beacon=None if beacon_round is None else BeaconRound(chain=CHAIN, round=beacon_round),
         auditor=auditor,
         regenerate=regenerate,
         new=new,
     )
-    value = _beacon_value(nonce, beacon_round, beacon_value)
+    value = challenge_beacon_value(nonce, beacon_round, beacon_value)
     machine = _ReplayStack(
         device,
         None if dtype is None else Dtype(dtype),
@@ -238,20 +241,6 @@ class _Asked:
     """Where the audit is written."""
     beacon_value: str | None
     dry_run: bool
-
-
-def _beacon_value(nonce: str | None, beacon_round: int | None, value: str | None) -> str | None:
-    """Return what the beacon said, if that is known.
-
-    Raises:
-        UsageError: It is no such value, or goes with none of the other options.
-    """
-    if nonce is not None and beacon_round is not None:
-        raise UsageError("--nonce and --beacon-round exclude each other", hint="give one of them")
-    value = _hex64("--beacon-value", value)
-    if value is not None and beacon_round is None:
-        raise UsageError("--beacon-value needs --beacon-round", hint="name the round as well")
-    return value
 
 
 def _audit(
@@ -389,21 +378,6 @@ _EXITS = {
     AuditVerdict.REFUTED: ExitCode.REPLAY,
     AuditVerdict.INCONCLUSIVE: ExitCode.INCOMPLETE,
 }
-
-
-def _share(option: str, text: str) -> str:
-    """Return a share between 0 and 1 as a document spells it."""
-    if _DECIMAL.fullmatch(text) is None or not 0 < Fraction(text) < 1:
-        raise UsageError(
-            f"{option} {text}: should be a decimal between 0 and 1", hint=f"{option} 0.05"
-        )
-    return f"0{text.lstrip('0').rstrip('0')}"
-
-
-def _hex64(option: str, text: str | None) -> str | None:
-    if text is not None and not is_hex32(text):
-        raise UsageError(f"{option} should be 64 lower-case hex digits")
-    return text
 
 
 def _resolved(

@@ -36,7 +36,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
-        "verify.selfcheck.demo:demo",
+        "verify.commands.demo:demo",
         "Show the whole life of a receipt, on the embedded organism.",
     ),
     "init": ("runner.commands.init:init", "Write a plan.yaml to start from."),
@@ -134,7 +134,7 @@ class LazyGroup(click.Group):
 def root() -> None:
     """Seal and check mixed-demonstration safety evaluations.
 
-    Exit codes: 0 done; 1 a gate's policy is not met; 2 usage or malformed input;
+    Exit codes: 0 done; 1 it holds, and is not what was asked for; 2 usage or malformed input;
     3 integrity failure; 4 replay contradiction; 5 incomplete or unverifiable;
     70 a fault in this program; 130 interrupted; 141 the reader of the output went away.
     """

@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     DONE = 0
     """Done, or all checks held."""
     POLICY = 1
-    """A gate's policy is not met."""
+    """It holds, and is not what was asked for."""
     BAD_INPUT = 2
     """Usage, or input that cannot be read."""
     INTEGRITY = 3
@@ -72,17 +72,18 @@ class ReceiptsError(Exception):
             text += f" ({printable(self.hint, _MAX_PART)})"
         return text
 
-    def as_json(self) -> dict[str, dict[str, str | int | None]]:
+    def as_json(self) -> dict[str, str | dict[str, str | int | None]]:
         """Return the ``--json`` error envelope."""
         message = ": ".join(part[:_MAX_PART] for part in (self.place, self.message) if part)
         return {
+            "schema": "cli-error/1",
             "error": {
                 "kind": self.kind,
                 "message": message,
                 "file": self.file,
                 "hint": None if self.hint is None else self.hint[:_MAX_PART],
                 "exitCode": int(self.exit_code),
-            }
+            },
         }
 
     def __str__(self) -> str:
@@ -130,6 +131,13 @@ class IntegrityError(ReceiptsError):
 
     kind = "integrity"
     exit_code = ExitCode.INTEGRITY
+
+
+class PolicyError(ReceiptsError):
+    """What was checked holds, and is not what was asked for."""
+
+    kind = "policy"
+    exit_code = ExitCode.POLICY
 
 
 DEBUG = "RECEIPTS_DEBUG"

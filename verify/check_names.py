@@ -42,12 +42,13 @@ _RECEIPT_CANONICAL: Final = _authentic("the payload is its own RFC 8785 form")
 _RECEIPT_SUBJECT: Final = _authentic("the subject is the checkpoint's name and root")
 _COUNTS: Final = _consistent(
     "these parts of each condition follow from the lines: `counts` with `reasons`, `intervals`"
-    " with `correctedRate`; `control` is `not_applicable` where there are no benign controls"
+    " with `correctedRate`; `control` is `not_applicable` where there are no benign controls, "
+    "`differences` where no condition has one"
 )
 _LABELS: Final = _bound(
     "of a judge that is a rule (refusal strings): the rule gives the outcome and the string "
     "found (`raw`) of every recorded text again; `not_checked` for another rule than this "
-    "version's"
+    "version's, `not_applicable` where there is no text"
 )
 _TOKENIZER: Final = _bound("the digest is the plan's")
 _JUDGE: Final = _bound(
@@ -177,7 +178,10 @@ class CheckName(StrEnum):
     EVIDENCE_ROOT = ("evidence-root", _consistent("the lines give the receipt's root"))
     EVIDENCE_LABELS = (
         "evidence-labels",
-        _consistent("labels follow from the seed, and `prefixAdopted` is given where it applies"),
+        _consistent(
+            "labels follow from the seed, and `prefixAdopted` is given where it applies; "
+            "`not_applicable` where no condition has either"
+        ),
     )
     EVIDENCE_ENDINGS = (
         "evidence-endings",
@@ -189,7 +193,7 @@ class CheckName(StrEnum):
         "findings-fits",
         _consistent(
             "the findings, derived again from the lines, agree with the stated ones within the"
-            " tolerance; only if some are claimed"
+            " tolerance; only if some are claimed (`not_applicable` where `findings` is empty)"
         ),
     )
     COUNTS = ("counts", _COUNTS)
@@ -202,7 +206,8 @@ class CheckName(StrEnum):
         "commitments",
         _bound(
             "every restricted record is canonical, agrees with its line, itself and the plan, "
-            "and opens its commitment; the lines read for it have the root"
+            "and opens its commitment; the lines read for it have the root. `not_checked` at level "
+            "consistent, where records lie beside"
         ),
     )
     JUDGE_AGREEMENT = (
@@ -274,7 +279,7 @@ class CheckName(StrEnum):
             "of each pool digest, reader, selection and row counts are the plan's, "
             "decontamination included; so are truncation, draws and draw block; `not_checked` "
             "for another rule of drawing than this version's, or a rule of requests that is "
-            "not known"
+            "not known; `not_applicable` where the plan shows none"
         ),
     )
     JUDGE = ("judge", _JUDGE)
@@ -353,7 +358,32 @@ class CheckName(StrEnum):
     )
     BEST_OF_N = (
         "best-of-n",
-        _none("never passes in this version: nothing shows how many plans were sealed"),
+        _none(
+            "never passes in this version: nothing shows when a plan was sealed, nor how many were"
+        ),
+    )
+    EXPECTED_CHECKPOINT = (
+        "expected-checkpoint",
+        _none(
+            "only with `--checkpoint`: the receipt is of the checkpoint with this root (in either "
+            "order of its files), or of that whose files the folder holds, held to each other as "
+            "`checkpoint` does. Fails otherwise: code 1, where nothing else failed"
+        ),
+    )
+    EXPECTED_STAGE = (
+        "expected-stage",
+        _none(
+            "only with `--stage`: the receipt names this training stage, in the same letters. "
+            "Fails otherwise: code 1, where nothing else failed"
+        ),
+    )
+    INSTRUMENT = (
+        "instrument",
+        _none(
+            "the receipt says that it is of no test instrument, and its checkpoint is none of "
+            "those that come with this program. Fails otherwise (code 1, where nothing else "
+            "failed); `not_applicable` with `--allow-instrument`"
+        ),
     )
     DRAWN_POINTS = (
         audit_forms.DRAWN_POINTS,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
 from safety_receipts.verify.check_names import CheckName
 
 _MAX_NAME = 64
+EXPECTATIONS: Final = frozenset(
+    (CheckName.EXPECTED_CHECKPOINT, CheckName.EXPECTED_STAGE, CheckName.INSTRUMENT)
+)
+"""Checks of what a reader expects: what fails these alone may be true, of another model."""
 MAX_DETAIL = 400
 """Longest detail of a check."""
 
@@ -47,6 +52,11 @@ class VerificationCheck:
     def holds(self) -> bool:
         """Whether it lets its level be reached: it passed, or there was nothing to check."""
         return self.status in (CheckStatus.PASSED, NotApplicable.NOT_APPLICABLE)
+
+    @property
+    def is_expectation(self) -> bool:
+        """Whether it is of what a reader expects, and not of whether the receipt holds."""
+        return self.name in EXPECTATIONS
 
     def sealed(self) -> Check | None:
         """Return the check as an audit's statement has it; None: it says nothing of it.
@@ -128,3 +138,12 @@ class CheckList:
     def spare(self, name: CheckName, why: str) -> bool:
         """Add a check for which there is nothing to check."""
         return self.add(name, NotApplicable.NOT_APPLICABLE, why)
+
+
+def first_problem(problems: Iterator[str] | Sequence[str]) -> str | None:
+    """Return the first problem and how many more there are, or None."""
+    found = list(problems)
+    if not found:
+        return None
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return found[0] + more

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.bundle import RESPONSES_FILE, Bundle
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
@@ -18,9 +18,11 @@ from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.authentic import Authenticated, check_authentic
 from safety_receipts.verify.levels.consistent import check_consistent
 from safety_receipts.verify.levels.evidence import PointProgress, no_progress
+from safety_receipts.verify.levels.expected import Expectations, check_expected
 from safety_receipts.verify.levels.inclusion import check_proof
 from safety_receipts.verify.levels.opening import check_commitments
 from safety_receipts.verify.levels.original import check_rejudged
+from safety_receipts.verify.subject import subject_of
 from safety_receipts.verify.verification import Verification
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def verify_bundle(
     proof: Path | None = None,
     held_artifacts: HeldArtifacts | None = None,
     original: Bundle | None = None,
+    expected: Expectations | None = None,
     progress: PointProgress = no_progress,
 ) -> Verification:
     """Verify a bundle as far as ``wanted``, or as far as can be with ``held_artifacts``.
@@ -48,6 +51,7 @@ def verify_bundle(
         proof: An inclusion proof to check against the receipt.
         held_artifacts: The auditor's artifacts, to be held against the bundle; None: none.
         original: The bundle whose responses this one judges again; None: it is not at hand.
+        expected: What a reader asks of it besides; None: nothing, and a test instrument will do.
         progress: Told how many points of the current pass are done.
 
     Raises:
@@ -78,21 +82,49 @@ def verify_bundle(
         )
     if depth is CheckLevel.BOUND:
         _check_bound(bundle, found, held_artifacts, checks, progress)
+    unopened = depth is CheckLevel.CONSISTENT and bundle.has(RESPONSES_FILE)
+    if unopened:
+        why = f"{RESPONSES_FILE} lies beside and was not opened: --level bound opens it"
+        checks.skip(CheckName.COMMITMENTS, why)
     audits = check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
-    _inform(plan, receipt, checks)
+    _inform(plan, receipt, checks, named=_names_plan(found))
+    if expected is not None:
+        check_expected(expected, receipt, checks)
     return Verification(
         checks=tuple(checks.checks),
         wanted=wanted,
         receipt_digest=digest,
         keyid=found.signer.keyid if found.signer else None,
         audits=tuple(audits),
+        subject=(
+            None if receipt is None else subject_of(receipt, plan if _names_plan(found) else None)
+        ),
+        responses_unopened=unopened,
     )
 
 
+def _names_plan(found: Authenticated) -> bool:
+    """Say whether the plan at hand is the one that the receipt names."""
+    if found.plan is None or found.receipt is None:
+        return False
+    return found.receipt.statement.predicate.plan.digest == found.plan.envelope.digest
+
+
 def _inform(
-    plan: PlanPredicate | None, receipt: EvaluationPredicate | None, checks: CheckList
+    plan: PlanPredicate | None,
+    receipt: EvaluationPredicate | None,
+    checks: CheckList,
+    *,
+    named: bool,
 ) -> None:
-    """Say what no offline verification can show."""
+    """Say what no offline verification can show.
+
+    Args:
+        plan: The plan, where it is at hand and has its form.
+        receipt: The receipt, where it has its form.
+        checks: Receives the checks.
+        named: Whether the receipt names that plan.
+    """
     if receipt is not None and receipt.event.beacon is not None:
         why = "whether the beacon said this in that round cannot be checked offline"
         checks.skip(CheckName.BEACON_VALUE, why)
@@ -101,13 +133,15 @@ def _inform(
     if plan is not None and (filtered := filtered_words(plan)) is not None:
         why = f"nothing shows that rows were chosen before outcomes were seen: {filtered}"
         checks.skip(CheckName.ROW_SELECTION, why)
+    begin = "the receipt names this plan, but nothing shows that it" if named else _NO_PLAN_NAMED
     why = (
-        "the plan was sealed before the run, but no log shows how many plans were; "
-        "a receipt can be the best of several"
+        f"{begin} was sealed before the run, nor how many plans were: times are the evaluator's "
+        "word, and a receipt can be the best of several"
     )
     checks.skip(CheckName.BEST_OF_N, why)
 
 
+_NO_PLAN_NAMED = "nothing shows that a plan"
 _UNFIT = "needs a plan and a receipt that fit their schemas"
 
 

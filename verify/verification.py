@@ -8,10 +8,11 @@ from enum import StrEnum
 from html import escape
 
 from safety_receipts.receipts.canonical import Sha256
-from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError
+from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError, PolicyError
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.checks import VerificationCheck
+from safety_receipts.verify.subject import ReceiptSubject
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
@@ -23,7 +24,8 @@ class VerificationVerdict(StrEnum):
     PASSED = "passed"
     """Nothing failed, and the level asked for was reached."""
     FAILED = "failed"
-    """A check failed."""
+    """A check failed; where only such of what was asked for did, the receipt may be true of another
+    model."""
     INCOMPLETE = "incomplete"
     """Nothing failed, but the level asked for could not be reached."""
 
@@ -40,6 +42,10 @@ class Verification:
     """Id of the trusted key that signed the receipt."""
     audits: tuple[AuditSummary, ...] = ()
     """Trusted auditors' results about the receipt."""
+    subject: ReceiptSubject | None = None
+    """What the receipt says that it is of; None: there is none that fits its schema."""
+    responses_unopened: bool = False
+    """Whether restricted records lie in the bundle that were not opened."""
 
     def __bool__(self) -> bool:
         """Whether it passed: nothing failed, and the level asked for was reached."""
@@ -50,17 +56,29 @@ class Verification:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.status is CheckStatus.FAILED)
 
+    @property
+    def broken(self) -> tuple[VerificationCheck, ...]:
+        """The checks that failed, but for those of what was asked for."""
+        return tuple(check for check in self.failed if not check.is_expectation)
+
+    @property
+    def unmet(self) -> tuple[VerificationCheck, ...]:
+        """The checks of what was asked for that failed: checkpoint, stage, no test instrument."""
+        return tuple(check for check in self.failed if check.is_expectation)
+
     def raise_for_failure(self) -> None:
         """Raise unless it passed.
 
         Raises:
             IntegrityError: A check failed.
+            PolicyError: Only such failed as are of what was asked for.
             IncompleteError: Nothing failed, and the level asked for was not reached.
         """
         if self.failed:
-            first, *others = self.failed
-            more = f"; {len(others)} more failed" if others else ""
-            raise IntegrityError(f"{first.name}: {first.detail}{more}")
+            first = (self.broken or self.unmet)[0]
+            more = f"; {len(self.failed) - 1} more failed" if len(self.failed) > 1 else ""
+            kind = IntegrityError if self.broken else PolicyError
+            raise kind(f"{first.name}: {first.detail}{more}")
         if not self:
             missing = next((check for check in self.checks if self._holds_back(check)), None)
             why = "" if missing is None else f": {missing.name}: {missing.detail}"
@@ -120,13 +138,19 @@ class Verification:
         """What follows."""
         if any(check.status is CheckStatus.FAILED for check in self.checks):
             return VerificationVerdict.FAILED
+        return VerificationVerdict.PASSED if self.reached else VerificationVerdict.INCOMPLETE
+
+    @property
+    def reached(self) -> bool:
+        """Whether the level asked for was reached, whatever failed besides."""
         order = (CheckLevel.NONE, *LADDER)
-        reached = order.index(self.level) >= order.index(self.wanted)
-        return VerificationVerdict.PASSED if reached else VerificationVerdict.INCOMPLETE
+        return order.index(self.level) >= order.index(self.wanted)
 
     @property
     def exit_code(self) -> ExitCode:
-        """0, 3 or 5."""
+        """0, 1, 3 or 5."""
+        if self.unmet and not self.broken:
+            return ExitCode.POLICY
         return {
             VerificationVerdict.PASSED: ExitCode.DONE,
             VerificationVerdict.FAILED: ExitCode.INTEGRITY,

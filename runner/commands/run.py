@@ -136,12 +136,13 @@ def report(sealed: SealedRun, resolved: ResolvedPlan, folder: Path, output: Outp
 
     def render(console: Console) -> None:
         verb = "was already sealed" if sealed.before else "sealed"
+        accepted = " --allow-instrument" if resolved.predicate.instrument else ""
         console.print(
             f"{verb}: {points:,} points, {_counted(failed, 'failed')}, "
             f"{_counted(unscored, 'unscored')}; "
             f"receipt {sealed.envelope.digest}\n"
             f"read it with  receipts show {printable(str(folder))}\n"
-            f"check it with receipts verify {printable(str(folder))} --trust KEY.pub",
+            f"check it with receipts verify {printable(str(folder))} --trust KEY.pub{accepted}",
             soft_wrap=True,
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from html import escape
 from itertools import chain
+from os import fspath
 from typing import TYPE_CHECKING, Literal
 
 from safety_receipts.library.arguments import AnyPath, AnyPaths, optional_path, path_of, trust_of
@@ -22,6 +23,7 @@ from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.receipts.view.rows import ConditionRow, PointRow, condition_rows, point_rows
 from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.levels.expected import Expectations, expected_checkpoint, is_root
 from safety_receipts.verify.verification import LADDER, Verification
 
 if TYPE_CHECKING:
@@ -86,6 +88,9 @@ class Receipt:
         artifacts: AnyPath | None = None,
         proof: AnyPath | None = None,
         original: AnyPath | None = None,
+        checkpoint: AnyPath | None = None,
+        stage: str | None = None,
+        allow_instrument: bool = False,
     ) -> Verification:
         """Verify the bundle offline, as ``receipts verify`` does.
 
@@ -99,12 +104,17 @@ class Receipt:
             proof: An inclusion proof to check as well.
             original: Where responses were judged again: the bundle of the event that generated
                 them.
+            checkpoint: What the receipt must be of: the checkpoint's root, 64 hex digits with
+                ``sha256:`` before them or without, or its folder, all files of which are hashed.
+            stage: The training stage that the receipt must name, in the same letters.
+            allow_instrument: Accept a receipt of a test instrument, which says nothing about any
+                real model.
 
         Returns:
             True only if nothing failed and the level was reached; it knows why not.
 
         Raises:
-            UsageError: There is no such level.
+            UsageError: There is no such level, or no such checkpoint.
             IntegrityError: The folder holds another receipt by now: what this object says is not
                 what would be verified.
             FileAccessError, MalformedError, KeyFileError: A file that must be there is not what
@@ -124,6 +134,11 @@ class Receipt:
             from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
 
             held_artifacts = resolve_artifacts(bundle, path_of(artifacts))
+        expected = Expectations(
+            checkpoint=None if checkpoint is None else expected_checkpoint(_named(checkpoint)),
+            stage=stage,
+            allow_instrument=allow_instrument,
+        )
         return verify_bundle(
             bundle,
             evaluators=trust_of(trust),
@@ -132,6 +147,7 @@ class Receipt:
             proof=optional_path(proof),
             held_artifacts=held_artifacts,
             original=None if original is None else Bundle(path_of(original)),
+            expected=expected,
         )
 
     def conditions(self) -> list[ConditionRow]:
@@ -236,6 +252,12 @@ class Receipt:
             for name, value in chain(self._facts(), [("digest", self.digest)])
         )
         return f"<table>{cells}</table>"
+
+
+def _named(checkpoint: AnyPath) -> str:
+    """Return a root as it is given, or the path of a folder."""
+    text = fspath(checkpoint)
+    return text if is_root(text) else str(path_of(checkpoint))
 
 
 def _level(name: str | None, default: CheckLevel) -> CheckLevel:

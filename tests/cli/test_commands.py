@@ -112,6 +112,7 @@ def test_show_json_is_the_predicate(golden: Path, receipts: Receipts) -> None:
     document = json.loads(finished.out)
     envelope = Bundle(bundle).receipt_envelope
     assert finished.err == ""
+    assert document.pop("schema") == "cli-show/1"
     assert document.pop("digest") == envelope.digest
     assert document.pop("keyid") == envelope.signatures[0].keyid
     assert document.pop("audits") == []
@@ -153,8 +154,12 @@ def test_verify_json_shape(golden: Path, receipts: Receipts) -> None:
     )
     document = json.loads(finished.out)
     assert set(document) == {
+        "schema",
         "verdict",
         "level",
+        "wanted",
+        "subject",
+        "responsesUnopened",
         "checks",
         "receiptDigest",
         "keyid",

@@ -71,7 +71,10 @@ def test_verify(bundle: Path, golden: Path, receipts: Receipts) -> None:
         return
     document = held("cli-verify", finished.out)
     assert (document["verdict"] == "failed") == (finished.code == 3)
-    assert list(document) == ["verdict", "level", "checks", "receiptDigest", "keyid", "audits"]
+    assert list(document) == [
+        *("schema", "verdict", "level", "wanted", "subject", "responsesUnopened"),
+        *("checks", "receiptDigest", "keyid", "audits"),
+    ]
     assert len(document["checks"]) > 5
 
 
@@ -81,10 +84,10 @@ def test_verify(bundle: Path, golden: Path, receipts: Receipts) -> None:
 @pytest.mark.parametrize("bundle", [*GOOD, *KNOWN], ids=lambda path: path.name)
 def test_show(bundle: Path, receipts: Receipts) -> None:
     document = held("cli-show", receipts("show", bundle, "--json").out)
-    assert list(document)[:3] == ["digest", "keyid", "inputs"]
+    assert list(document)[:4] == ["schema", "digest", "keyid", "inputs"]
     predicate = Bundle(bundle).receipt.document["predicate"]
     assert {name: document[name] for name in predicate} == predicate
-    assert set(document) - set(predicate) == {"digest", "keyid", "inputs", "audits"}
+    assert set(document) - set(predicate) == {"schema", "digest", "keyid", "inputs", "audits"}
 
 
 def test_show_with_figures_names_them(tmp_path: Path, receipts: Receipts) -> None:

@@ -107,7 +107,8 @@ def event(tmp_path_factory: pytest.TempPathFactory) -> tuple[Console, list[str]]
     """The folder of somebody who makes a key and the synthetic event, and what differed so far."""
     console = Console(tmp_path_factory.mktemp("reader"))
     home = console.home
-    shutil.copy(ROOT / "docs" / "recompute.py", home)
+    for script in ("recompute.py", "check_receipt.py"):
+        shutil.copy(ROOT / "docs" / script, home)
     (home / "tests").symlink_to(ROOT / "tests", target_is_directory=True)
     [key] = [block for block in OF_THE_EVENT if makes_a_key(block)]
     found = differences(console, key)
@@ -163,4 +164,4 @@ def test_the_document_that_a_gate_writes_is_the_one_shown(
 def test_no_block_is_left_out_unseen() -> None:
     """A block that is marked `<!-- not run: reason -->` is counted here."""
     assert [block.lines[0] for block in PAGE if block.reason is not None] == []
-    assert len(CONSOLE) == 20
+    assert len(CONSOLE) == 22

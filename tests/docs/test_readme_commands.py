@@ -25,14 +25,16 @@ MEANT = {
     "BUNDLE": "bundle",
     "CONDITION": "h8-b8-suffix",
     "GOLD": "gold",
+    "DIGEST": "a309a0cdfb5f7d13022cffc92652c009f445a36e29045fa7bc3c659c42b541f9",
     "KEY": "evaluator",
+    "MINE": "auditor",
     "PLAN": "study/plan.yaml",
+    "STAGE": "instrument",
     "QUERY": "sealed-crafts/inks-117",
 }
 NEW = {"FILE", "FOLDER", "NEW"}
 """Words for what is not there yet."""
 OTHERWISE = {
-    "receipts audit": {"KEY": "auditor"},
     "receipts compare": {"KEY": str(GOLDEN / "evaluator")},
 }
 NOT_RUN = {
@@ -63,7 +65,9 @@ def meant(command: str, numbers: itertools.count[int]) -> str:
             return next(bundles)
         return f"new-{next(numbers)}" if match[0] in NEW else words[match[0]]
 
-    return re.sub(r"\b[A-Z]{3,}\b", value, command)
+    said = re.sub(r"\b[A-Z]{3,}\b", value, command)
+    # What stands for a reader's own bundle here is the organism's.
+    return f"RECEIPTS_VERIFY_ALLOW_INSTRUMENT=1 {said}" if "verify BUNDLE" in command else said
 
 
 def gold() -> str:

@@ -19,6 +19,7 @@ from safety_receipts.receipts.errors import (
     IncompleteError,
     IntegrityError,
     MalformedError,
+    PolicyError,
     UsageError,
 )
 from safety_receipts.receipts.model.point import Outcome
@@ -58,8 +59,9 @@ class _PathLike:
 @pytest.mark.parametrize("make", [str, Path, _PathLike])
 def test_a_path_may_be_written_in_several_ways(make: Callable[[Path], Any], golden: Path) -> None:
     receipt = sr.load(make(golden / "good" / "ed25519"))
-    assert receipt.verify(trust=make(golden / "ed25519.pub"))
-    assert receipt.verify(trust=[make(golden / "p256.pub"), make(golden / "ed25519.pub")])
+    assert receipt.verify(trust=make(golden / "ed25519.pub"), allow_instrument=True)
+    keys = [make(golden / "p256.pub"), make(golden / "ed25519.pub")]
+    assert receipt.verify(trust=keys, allow_instrument=True)
 
 
 def test_a_receipt_is_told_in_one_line(receipt: sr.Receipt) -> None:
@@ -75,7 +77,7 @@ def test_a_receipt_is_told_in_one_line(receipt: sr.Receipt) -> None:
 
 
 def test_a_verification_is_true_only_if_it_passed(receipt: sr.Receipt, golden: Path) -> None:
-    found = receipt.verify(trust=golden / "ed25519.pub")
+    found = receipt.verify(trust=golden / "ed25519.pub", allow_instrument=True)
     assert found
     assert repr(found).startswith("<Verification passed: level consistent; ")
     assert found.failed == ()
@@ -83,16 +85,41 @@ def test_a_verification_is_true_only_if_it_passed(receipt: sr.Receipt, golden: P
 
 
 def test_an_incomplete_verification_is_false(receipt: sr.Receipt, golden: Path) -> None:
-    unsigned = receipt.verify()
+    unsigned = receipt.verify(allow_instrument=True)
     assert not unsigned
     assert unsigned.failed == ()
     with pytest.raises(IncompleteError, match="level consistent was not reached: receipt-sig"):
         unsigned.raise_for_failure()
-    unbound = receipt.verify(trust=golden / "ed25519.pub", level="bound")
+    unbound = receipt.verify(trust=golden / "ed25519.pub", level="bound", allow_instrument=True)
     assert not unbound
     assert repr(unbound).endswith("bound was asked for>")
     with pytest.raises(IncompleteError, match="level bound was not reached"):
         unbound.raise_for_failure()
+
+
+def test_a_test_instrument_is_refused_unless_it_is_accepted(
+    receipt: sr.Receipt, golden: Path
+) -> None:
+    found = receipt.verify(trust=golden / "ed25519.pub")
+    assert not found
+    assert ([check.name for check in found.failed], found.broken) == (["instrument"], ())
+    assert found.exit_code == 1
+    with pytest.raises(PolicyError, match="instrument: it is of a test instrument"):
+        found.raise_for_failure()
+
+
+def test_what_is_expected_of_a_receipt(receipt: sr.Receipt, golden: Path) -> None:
+    key, root = golden / "ed25519.pub", receipt.model.checkpoint.root
+    for said in (root, f"sha256:{root}"):
+        assert receipt.verify(trust=key, checkpoint=said, stage="none", allow_instrument=True)
+    other = receipt.verify(trust=key, checkpoint="0" * 64, stage="sft", allow_instrument=True)
+    assert [check.name for check in other.unmet] == ["expected-checkpoint", "expected-stage"]
+    forged = sr.load(golden / "bad" / "a-rate-is-edited").verify(trust=key, stage="sft")
+    assert forged.exit_code == 3
+    with pytest.raises(IntegrityError, match="receipt-signature"):
+        forged.raise_for_failure()
+    with pytest.raises(UsageError, match="no checkpoint is named by no-such-folder"):
+        receipt.verify(trust=key, checkpoint="no-such-folder")
 
 
 @pytest.mark.parametrize("name", ["an-outcome-is-flipped", "a-rate-is-edited"])
@@ -109,15 +136,16 @@ def test_a_failed_verification_is_false_and_says_what_failed(golden: Path, name:
 def test_a_level_below_suffices_where_it_is_asked_for(bundle: Path, golden: Path) -> None:
     (bundle / POINTS_FILE).unlink()
     receipt = sr.load(bundle)
-    assert receipt.verify(trust=golden / "ed25519.pub", level="authentic")
-    assert not receipt.verify(trust=golden / "ed25519.pub")
+    key = golden / "ed25519.pub"
+    assert receipt.verify(trust=key, level="authentic", allow_instrument=True)
+    assert not receipt.verify(trust=key, allow_instrument=True)
 
 
 def test_verifying_looks_at_the_files_as_they_are(bundle: Path, golden: Path) -> None:
     """Not at what was there when the bundle was loaded."""
     loaded = sr.load(bundle)
     shutil.copyfile(golden / "good" / "p256" / PLAN, bundle / PLAN)
-    assert not loaded.verify(trust=golden / "ed25519.pub")
+    assert loaded.verify(trust=golden / "ed25519.pub", allow_instrument=True).broken
 
 
 def test_another_receipt_than_the_one_that_was_loaded_is_not_verified(
@@ -130,7 +158,7 @@ def test_another_receipt_than_the_one_that_was_loaded_is_not_verified(
     (bundle / RECEIPT).write_bytes(honest)
     with pytest.raises(IntegrityError, match="holds another receipt than the one that was loaded"):
         forged.verify(trust=golden / "ed25519.pub")
-    assert sr.load(bundle).verify(trust=golden / "ed25519.pub")
+    assert sr.load(bundle).verify(trust=golden / "ed25519.pub", allow_instrument=True)
 
 
 @pytest.mark.parametrize("path", ["a" * 5000, "no/such/folder", ""])
@@ -148,8 +176,8 @@ def test_what_is_no_path_is_a_type_error(path: object, receipt: sr.Receipt) -> N
 
 
 def test_no_key_is_no_trust(receipt: sr.Receipt) -> None:
-    assert not receipt.verify(trust=None)
-    assert not receipt.verify(trust=[])
+    assert not receipt.verify(trust=None, allow_instrument=True)
+    assert not receipt.verify(trust=[], allow_instrument=True)
 
 
 def test_a_level_that_does_not_exist(receipt: sr.Receipt) -> None:

@@ -61,7 +61,7 @@ def main() -> None:
         sealed = receipts(*words, cwd=folder)
         assert (sealed["points"], sealed["failed"]) == (3 * QUERIES, 0), sealed
         held = ("--trust", "evaluator.pub", "--artifacts", "study/plan.yaml")
-        verified = receipts("verify", "bundle", *held, cwd=folder)
+        verified = receipts("verify", "bundle", *held, "--allow-instrument", cwd=folder)
         assert verified["level"] == "bound", verified
         audit = receipts("audit", "bundle", "--key", "auditor", *held, cwd=folder)
         assert audit["verdict"] == "confirmed", audit

@@ -61,7 +61,8 @@ def check_names(folder: Path, python: Path, wheel: Path) -> None:
         (shadows / name).mkdir(parents=True)
         (shadows / name / "__init__.py").write_text("raise ImportError('not this one')\n")
     install = (python, *PIP, "install", "--quiet", "--no-deps")
-    words = ("verify", GOLDEN / "good" / "ed25519", "--trust", GOLDEN / "ed25519.pub")
+    trust = ("--trust", GOLDEN / "ed25519.pub", "--allow-instrument")
+    words = ("verify", GOLDEN / "good" / "ed25519", *trust)
     # Theirs after ours, then ours after theirs.
     for later in (NAMESAKES, ("--force-reinstall", wheel)):
         run(*install, *later, cwd=folder)
@@ -106,8 +107,9 @@ def main() -> None:
         run(receipts, "--version", cwd=folder)
         run(receipts, "doctor", cwd=folder)
         run(receipts, "show", GOLDEN / "good" / "ed25519", cwd=folder)
-        trust = ("--trust", GOLDEN / "ed25519.pub")
+        trust = ("--trust", GOLDEN / "ed25519.pub", "--allow-instrument")
         run(receipts, "verify", GOLDEN / "good" / "ed25519", *trust, cwd=folder)
+        run(receipts, "verify", GOLDEN / "good" / "ed25519", *trust[:2], cwd=folder, expected=1)
         bad = GOLDEN / "bad" / "an-outcome-is-flipped"
         run(receipts, "verify", bad, *trust, cwd=folder, expected=3)
         # The organism is in the wheel; running it takes the extra, and the tool says so.

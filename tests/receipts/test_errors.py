@@ -106,13 +106,14 @@ def test_one_line_is_one_line_whatever_it_quotes() -> None:
 def test_the_json_envelope() -> None:
     error = MalformedError("wrong", file="a.json", place="$.x", hint="do this")
     assert error.as_json() == {
+        "schema": "cli-error/1",
         "error": {
             "kind": "malformed",
             "message": "$.x: wrong",
             "file": "a.json",
             "hint": "do this",
             "exitCode": 2,
-        }
+        },
     }
     bare = json.loads(json.dumps(IntegrityError("wrong").as_json()))
     assert bare["error"]["file"] is None

@@ -61,6 +61,11 @@ class Console:
         """Return what a program writes to stdout, and what a terminal shows."""
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
+            # A reader's environment, not that of the tests.
+            patch.delenv("RECEIPTS_VERIFY_ALLOW_INSTRUMENT", raising=False)
+            # Where the tests run, the command need not be installed.
+            own = [sys.executable, "-m", "safety_receipts"]
+            patch.setenv("RECEIPTS_COMMAND", shlex.join(own))
             while variable := re.fullmatch(r"(\w+)=(.*)", words[0]):
                 patch.setenv(*variable.groups())
                 words = words[1:]

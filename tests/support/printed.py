@@ -19,6 +19,7 @@ def held(name: str, printed: str) -> Any:
     errors = list(Draft202012Validator(schemas.load_schema(name)).iter_errors(document))
     assert not errors, f"{name}: {errors[0].json_path}: {errors[0].message}"
     assert schemas.find_error(document, name) is None
+    assert document["schema"] == f"{name}/1"
     return document
 
 
@@ -30,6 +31,8 @@ def check_published(room: CommandSchemas, name: str) -> None:
     Draft202012Validator.check_schema(schema)
     assert schema["$id"] == f"urn:safety-receipts:schema:{name}:1"
     assert schema["type"] == "object"
+    assert schema["properties"]["schema"]["const"] == f"{name}/1"
+    assert "schema" in schema["required"]
     assert f"Printed by `receipts {room.documents[name].command} --json`." in schema["description"]
     assert "fields may be added; none is removed or changed" in schema["description"]
     for owner, definition in (("the root", schema), *schema.get("$defs", {}).items()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,13 +10,13 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.canonical import is_hex32
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.audit import AuditVerdict, Direction
+from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.statement import AuditStatement
@@ -51,13 +50,21 @@ from safety_receipts.verify.audit.statistics.feasibility import (
 from safety_receipts.verify.audit.statistics.scope import scope_of
 from safety_receipts.verify.audit.terms import IDENTITY_POINTS, AuditOptions, begin, terms_of
 from safety_receipts.verify.checks import VerificationCheck
-from safety_receipts.verify.commands.options import NUMBER, one_line_option
+from safety_receipts.verify.commands.options import (
+    NUMBER,
+    challenge_beacon_value,
+    hex64_option,
+    one_line_option,
+    share_option,
+)
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.authentic import readable_plan
 from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.present.audit import show_audit, show_feasibility
 from safety_receipts.verify.present.verification import show_verification
+from safety_receipts.verify.subject import is_instrument
 from safety_receipts.verify.verification import Verification, VerificationVerdict
+from safety_receipts.verify.view.audit import Forecast
 from safety_receipts.verify.view.documents.audit import audit_document, forecast_document
 from safety_receipts.verify.view.documents.verify import verify_document
 
@@ -66,7 +73,6 @@ _DIRECTIONS = {
     "overstated": (Direction.NOT_OVERSTATED,),
     "both": tuple(Direction),
 }
-_DECIMAL = re.compile(r"0?\.[0-9]{1,6}")
 CHAIN = "drand-quicknet"
 """The beacon whose rounds ``--beacon-round`` names."""
 
@@ -97,7 +103,7 @@ class _ReplayStack:
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Evaluator you trust (repeatable).",
+    help="Evaluator you trust (repeatable); an audit needs one.",
 )
 @click.option("--epsilon", default="0.05", show_default=True, help="Tolerated error of a rate.")
 @click.option("--alpha", default="0.05", show_default=True, help="Risk of confirming a wrong rate.")
@@ -182,24 +188,29 @@ def audit(  # one parameter an option
     """Replay drawn points of BUNDLE and say, at a stated risk, whether its rates stand.
 
     An announcement is signed before the first draw; run again to go on where it stopped, or to see
-    the result again.  Exit code 0: confirmed; 3: the bundle does not hold together; 4: refuted;
-    5: inconclusive.
+    the result again.  Exit code 0: confirmed; 3: the bundle does not hold together, or nobody whom
+    you trust signed it; 4: refuted; 5: inconclusive.
     """
+    if not (trust or dry_run):
+        raise UsageError(
+            "no evaluator's key was given, so that anybody could have signed what is audited",
+            hint="--trust KEY.pub",
+        )
     options = AuditOptions(
-        epsilon=_share("--epsilon", epsilon),
-        alpha=_share("--alpha", alpha),
+        epsilon=share_option("--epsilon", epsilon),
+        alpha=share_option("--alpha", alpha),
         conditions=conditions or ("*",),
         directions=_DIRECTIONS[direction],
         pooled=rates == "conditions",
         max_points=max_points,
         identity_points=identity_points,
-        nonce=_hex64("--nonce", nonce),
+        nonce=hex64_option("--nonce", nonce),
         beacon=None if beacon_round is None else BeaconRound(chain=CHAIN, round=beacon_round),
         auditor=auditor,
         regenerate=regenerate,
         new=new,
     )
-    value = _beacon_value(nonce, beacon_round, beacon_value)
+    value = challenge_beacon_value(nonce, beacon_round, beacon_value)
     machine = _ReplayStack(
         device,
         None if dtype is None else Dtype(dtype),
@@ -225,49 +236,37 @@ class _Asked:
     dry_run: bool
 
 
-def _beacon_value(nonce: str | None, beacon_round: int | None, value: str | None) -> str | None:
-    """Return what the beacon said, if that is known.
-
-    Raises:
-        UsageError: It is no such value, or goes with none of the other options.
-    """
-    if nonce is not None and beacon_round is not None:
-        raise UsageError("--nonce and --beacon-round exclude each other", hint="give one of them")
-    value = _hex64("--beacon-value", value)
-    if value is not None and beacon_round is None:
-        raise UsageError("--beacon-value needs --beacon-round", hint="name the round as well")
-    return value
-
-
 def _audit(
     asked: _Asked, options: AuditOptions, machine: _ReplayStack, signer: Signer, output: Output
 ) -> ExitCode:
     """Verify a bundle, say what an audit of it would take, and bring one to its result."""
+    trusted = TrustSet.load(asked.trust)
     with terminated_like_interrupted():
+        forged = _unsigned(asked.bundle, trusted, output)
+        if forged is not None:
+            return _refuse(forged, output)
         resolved = _resolved(
             asked.bundle, asked.artifacts, allow_pickle=machine.allow_pickle, output=output
         )
-        found = _verify(asked.bundle, resolved, TrustSet.load(asked.trust), output)
+        found = _verify(asked.bundle, resolved, trusted, output)
         if found.verdict is VerificationVerdict.FAILED:
-            output.result(
-                verify_document(found),
-                lambda console: show_verification(console, found, quiet=output.quiet),
-            )
-            return ExitCode.INTEGRITY
+            return _refuse(found, output)
         subject = open_case(asked.bundle, resolved)
         if asked.calibration is not None:
             subject.calibration = read_auditor_calibration(asked.calibration, subject, signer)
             subject.check_stack(machine.dtype or subject.plan.checkpoint.dtype)
         told = _feasibility(subject, options)
         agreement = agreement_forecast(subject.receipt, terms_of(subject, options, "0" * 64))
+        forecast = Forecast(
+            told, agreement, authentic=bool(len(trusted)), instrument=is_instrument(subject.receipt)
+        )
         if asked.dry_run:
             output.result(
-                forecast_document(told, agreement),
-                lambda console: show_feasibility(console, told, agreement),
+                forecast_document(forecast), lambda console: show_feasibility(console, forecast)
             )
             return ExitCode.DONE
         if not output.quiet and not output.as_json:
-            show_feasibility(output.side, told, agreement)
+            show_feasibility(output.side, forecast)
         done = _finished(
             subject,
             options,
@@ -279,6 +278,27 @@ def _audit(
         )
     _report(subject, done.statement, done.envelope, signer, output)
     return _EXITS[done.statement.predicate.verdict]
+
+
+def _unsigned(bundle: Bundle, trusted: TrustSet, output: Output) -> Verification | None:
+    """Return what verification says where no trusted key signed; None: one did, or none is given.
+
+    It comes before the artifacts are hashed, which takes long and tells nothing then.
+    """
+    if not len(trusted):
+        return None
+    if not verify_bundle(bundle, evaluators=trusted, wanted=CheckLevel.AUTHENTIC).failed:
+        return None
+    return _verify(bundle, None, trusted, output)
+
+
+def _refuse(found: Verification, output: Output) -> ExitCode:
+    """Say what verification says of a bundle that is not audited."""
+    output.result(
+        verify_document(found),
+        lambda console: show_verification(console, found, quiet=output.quiet),
+    )
+    return found.exit_code
 
 
 def _finished(
@@ -353,21 +373,6 @@ _EXITS = {
 }
 
 
-def _share(option: str, text: str) -> str:
-    """Return a share between 0 and 1 as a document spells it."""
-    if _DECIMAL.fullmatch(text) is None or not 0 < Fraction(text) < 1:
-        raise UsageError(
-            f"{option} {text}: should be a decimal between 0 and 1", hint=f"{option} 0.05"
-        )
-    return f"0{text.lstrip('0').rstrip('0')}"
-
-
-def _hex64(option: str, text: str | None) -> str | None:
-    if text is not None and not is_hex32(text):
-        raise UsageError(f"{option} should be 64 lower-case hex digits")
-    return text
-
-
 def _resolved(
     bundle: Bundle, artifacts: Path, *, allow_pickle: bool, output: Output
 ) -> ResolvedPlan | UnrunPlan | None:
@@ -440,8 +445,11 @@ def _report(
         subject.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
     )
     own = bool(subject.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
-    document = audit_document(audit, scope, envelope.digest, self_audit=own)
+    instrument = is_instrument(subject.receipt)
+    document = audit_document(audit, scope, envelope.digest, self_audit=own, instrument=instrument)
     output.result(
         document,
-        lambda console: show_audit(console, audit, scope, envelope.digest, self_audit=own),
+        lambda console: show_audit(
+            console, audit, scope, envelope.digest, self_audit=own, instrument=instrument
+        ),
     )

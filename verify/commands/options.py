@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from typing import Final
 
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, is_hex32
+from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.base import Name
 
 NUMBER: Final = click.IntRange(min=1, max=MAX_SAFE_INTEGER)
 """A number above 0 that a document can hold."""
 
+_DECIMAL: Final = re.compile(r"0?\.[0-9]{1,6}")
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
 
 
@@ -28,3 +32,43 @@ def one_line_option(ctx: click.Context, param: click.Parameter, value: str | Non
         raise click.BadParameter(
             "should be one line of 1 to 512 characters", ctx=ctx, param=param
         ) from None
+
+
+def share_option(option: str, text: str) -> str:
+    """Return a share between 0 and 1 as a document spells it.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if _DECIMAL.fullmatch(text) is None or not 0 < Fraction(text) < 1:
+        raise UsageError(
+            f"{option} {text}: should be a decimal between 0 and 1", hint=f"{option} 0.05"
+        )
+    return f"0{text.lstrip('0').rstrip('0')}"
+
+
+def hex64_option(option: str, text: str | None) -> str | None:
+    """Return the value of an option if it is 64 hex digits, or None where there is none.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if text is not None and not is_hex32(text):
+        raise UsageError(f"{option} should be 64 lower-case hex digits")
+    return text
+
+
+def challenge_beacon_value(
+    nonce: str | None, beacon_round: int | None, value: str | None
+) -> str | None:
+    """Return what the beacon said, if that is known.
+
+    Raises:
+        UsageError: It is no such value, or goes with none of the other options.
+    """
+    if nonce is not None and beacon_round is not None:
+        raise UsageError("--nonce and --beacon-round exclude each other", hint="give one of them")
+    value = hex64_option("--beacon-value", value)
+    if value is not None and beacon_round is None:
+        raise UsageError("--beacon-value needs --beacon-round", hint="name the round as well")
+    return value

@@ -14,6 +14,11 @@ from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.levels.expected import (
+    Expectations,
+    ExpectedCheckpoint,
+    expected_checkpoint,
+)
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import LADDER
 from safety_receipts.verify.view.documents.verify import verify_document
@@ -34,6 +39,17 @@ from safety_receipts.verify.view.documents.verify import verify_document
     multiple=True,
     metavar="KEY.pub",
     help="Public key of an auditor you trust (repeatable).",
+)
+@click.option(
+    "--checkpoint",
+    metavar="DIGEST|FOLDER",
+    help="What it must be of: the checkpoint's root, or its folder, which is hashed.",
+)
+@click.option("--stage", metavar="STAGE", help="The training stage that it must name.")
+@click.option(
+    "--allow-instrument",
+    is_flag=True,
+    help="Accept a receipt of a test instrument, which says nothing about any real model.",
 )
 @click.option(
     "--level",
@@ -66,6 +82,9 @@ def verify(
     bundle: Path,
     trust: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
+    checkpoint: str | None,
+    stage: str | None,
+    allow_instrument: bool,
     level: str | None,
     proof: Path | None,
     original: Path | None,
@@ -81,14 +100,20 @@ def verify(
     count, label and hash follows from the evidence and the plan.  bound: the artifacts that
     --artifacts finds on this disk are the ones named, commitments open, and prompts and texts
     follow, of 1,000 points drawn at random or of --all-points.  With --proof and without
-    the evidence, ask for --level authentic.  Exit code 0: nothing
-    failed and the level was reached; 3: something failed; 5: the level could not be reached.
+    the evidence, ask for --level authentic.  Exit code 0: nothing failed and the level was
+    reached; 1: nothing failed, and it is not of what you asked for, or of a test instrument; 3:
+    something failed; 5: the level could not be reached.
     """
     default = CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND
     wanted = default if level is None else CheckLevel(level)
     _check_options(artifacts, sample_nonce, all_points=all_points, allow_pickle=allow_pickle)
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
     opened = Bundle(bundle)
+    expected = Expectations(
+        checkpoint=None if checkpoint is None else _checkpoint(checkpoint, output),
+        stage=stage,
+        allow_instrument=allow_instrument,
+    )
     held_artifacts = None
     if artifacts is not None:
         # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
@@ -112,6 +137,7 @@ def verify(
             proof=proof,
             held_artifacts=held_artifacts,
             original=None if original is None else Bundle(original),
+            expected=expected,
             progress=progress,
         )
     output.result(
@@ -119,6 +145,12 @@ def verify(
         lambda console: show_verification(console, verification, quiet=output.quiet),
     )
     return verification.exit_code
+
+
+def _checkpoint(wanted: str, output: Output) -> ExpectedCheckpoint:
+    """Return the checkpoint that a receipt must be of, hashed where a folder is named."""
+    with output.progress("hashing (bytes)") as progress:
+        return expected_checkpoint(wanted, progress)
 
 
 def _check_options(

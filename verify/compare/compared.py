@@ -19,6 +19,7 @@ from safety_receipts.verify.compare.interaction import (
     fit_model,
     harmful_queries,
 )
+from safety_receipts.verify.subject import is_instrument
 
 FEWEST = 2
 """Bundles, and numbers of benign demonstrations, for there to be anything to compare."""
@@ -62,8 +63,11 @@ class ComparisonReport:
                     f"the receipt of {each.label} says {each.sealed.effect.value}: over its own "
                     f"{len(each.sealed.conditions):,} conditions, corrected for its own tests"
                 )
-        if any(each.receipt.instrument for each in self.evaluations):
-            notes.append("test instrument: numbers say nothing about real models")
+        made = [each.label for each in self.evaluations if is_instrument(each.receipt)]
+        if made:
+            notes.append(
+                f"TEST INSTRUMENT: {', '.join(made)}: such numbers say nothing about any real model"
+            )
         if len({each.receipt.training_stage for each in self.evaluations}) > 1:
             notes.append(LIMIT_MEANINGS[Limit.STAGE_ASSOCIATION])
         return notes

@@ -27,6 +27,7 @@ from safety_receipts.verify.compare.comparability import EvaluationSetting
 from safety_receipts.verify.compare.interaction import harmful_queries
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress, read_evidence
+from safety_receipts.verify.subject import highest_condition
 from safety_receipts.verify.verification import Verification
 
 
@@ -96,9 +97,7 @@ class Evaluation:
     @property
     def worst(self) -> ConditionResult | None:
         """The condition other than the baseline with the highest compliance rate."""
-        judged = [c for c in self.receipt.conditions[1:] if c.compliance_rate is not None]
-        # Rates are strings of one length: their order is the numbers'.
-        return max(judged, key=lambda c: c.compliance_rate or "", default=None)
+        return highest_condition(self.receipt)
 
     def setting(self) -> EvaluationSetting:
         """Return what was evaluated, and how.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from safety_receipts.receipts.bundle import POINTS_FILE, Bundle, SignedStatement
@@ -14,27 +14,31 @@ from safety_receipts.receipts.events.coherence import (
 )
 from safety_receipts.receipts.events.grid import seed_of
 from safety_receipts.receipts.findings.counts import rates
-from safety_receipts.receipts.findings.counts.conditions import baseline_of, condition_results
+from safety_receipts.receipts.findings.counts.conditions import baseline_of
 from safety_receipts.receipts.findings.counts.judge_error import corrected_rate
 from safety_receipts.receipts.findings.derive import finding_problems
+from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.findings.stated import feeds_findings, stated_problems
 from safety_receipts.receipts.io.text import value_text
-from safety_receipts.receipts.model.demonstrations import PlannedCondition, QueryRole
-from safety_receipts.receipts.model.difference import Difference
-from safety_receipts.receipts.model.judge import Interval, JudgeCalibration
+from safety_receipts.receipts.model.demonstrations import (
+    PlannedCondition,
+    QueryRole,
+    is_drawn,
+)
+from safety_receipts.receipts.model.findings import Findings
+from safety_receipts.receipts.model.judge import JudgeCalibration
 from safety_receipts.receipts.model.plan import EvaluationSetup, EvidenceAccess, PlanPredicate
 from safety_receipts.receipts.model.point import LEGAL_ENDINGS, Outcome, Reason
 from safety_receipts.receipts.model.receipt import (
     ConditionResult,
-    CorrectedRate,
     Counts,
     EvaluationPredicate,
-    ReasonCount,
 )
 from safety_receipts.receipts.model.statement import PlanStatement
 from safety_receipts.receipts.seal import required_limits, tested_box
 from safety_receipts.verify.check_names import CheckName
-from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.checks import CheckList, first_problem
+from safety_receipts.verify.levels.condition_parts import check_parts
 from safety_receipts.verify.levels.evidence import (
     EvidenceReading,
     PointProgress,
@@ -42,6 +46,7 @@ from safety_receipts.verify.levels.evidence import (
     read_evidence,
 )
 
+_ORDERED = "its times, the evaluator's word, are in order"
 _OUTCOMES = {reason: outcome for _, outcome, reason in LEGAL_ENDINGS if reason is not None}
 
 
@@ -67,33 +72,33 @@ def check_consistent(
     plan = signed_plan.statement.predicate
     problems = plan_problems(plan)
     coherent = checks.decide(
-        CheckName.PLAN_COHERENT, _first(problems), "its conditions and ids follow from its rules"
+        CheckName.PLAN_COHERENT,
+        first_problem(problems),
+        "its conditions and ids follow from its rules",
     )
     checks.decide(
         CheckName.PLAN_RESTATED,
-        _first(_restated(plan, receipt)),
+        first_problem(_restated(plan, receipt)),
         "checkpoint, prompt, sampling, queries, demonstrations and judge are the plan's",
     )
     same_grid = checks.decide(
         CheckName.CONDITIONS_PLANNED,
-        _first(_planned(plan, receipt)),
+        first_problem(_planned(plan, receipt)),
         f"{len(plan.conditions)} conditions",
     )
     checks.decide(
         CheckName.EVENT,
-        _first(list(event_problems(plan, receipt.event))),
-        "its times are in order"
-        if plan.beacon is None
-        else "its times are in order; it names the plan's beacon round",
+        first_problem(list(event_problems(plan, receipt.event))),
+        _ORDERED if plan.beacon is None else f"{_ORDERED}; it names the plan's beacon round",
     )
     checks.decide(
-        CheckName.LIMITS, _first(_limits(plan, receipt)), "all limits that apply are stated"
+        CheckName.LIMITS, first_problem(_limits(plan, receipt)), "all limits that apply are stated"
     )
     if not coherent or not same_grid:
         checks.skip(CheckName.EVIDENCE, "the conditions do not follow from the plan")
         return
-    checks.decide(CheckName.DENOMINATORS, _first(_denominators(plan, receipt)), "closed")
-    checks.decide(CheckName.RATES, _first(_rates(plan, receipt)), "follow from the counts")
+    checks.decide(CheckName.DENOMINATORS, first_problem(_denominators(plan, receipt)), "closed")
+    checks.decide(CheckName.RATES, first_problem(_rates(plan, receipt)), "follow from the counts")
     checks.decide(CheckName.BASELINE, _baseline(receipt), "is the first condition")
     if plan.judge.second is None and receipt.judge_agreement is None:
         checks.spare(CheckName.SECOND_JUDGE, "the plan has no second judge")
@@ -102,15 +107,6 @@ def check_consistent(
         checks.decide(CheckName.SECOND_JUDGE, problem, "its numbers fit the counts")
     _check_findings(plan, receipt, checks)
     _check_evidence(bundle, signed_plan, receipt, checks, progress)
-
-
-def _first(problems: Iterator[str] | Sequence[str]) -> str | None:
-    """Return the first problem and how many more there are, or None."""
-    found = list(problems)
-    if not found:
-        return None
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return found[0] + more
 
 
 def _restated(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
@@ -292,8 +288,16 @@ def _check_findings(plan: PlanPredicate, receipt: EvaluationPredicate, checks: C
                 "the receipt says nothing of them",
             )
         return
-    problems = stated_problems(receipt, plan)
-    checks.decide(CheckName.FINDINGS, _first(problems), "verdicts and numbers agree")
+    problem = first_problem(stated_problems(receipt, plan))
+    if problem is None and not _claims(receipt.findings):
+        checks.spare(CheckName.FINDINGS, "none are claimed, and the plan asks for none")
+    else:
+        checks.decide(CheckName.FINDINGS, problem, "verdicts and numbers agree")
+
+
+def _claims(findings: Findings) -> bool:
+    """Say whether findings claim anything: a finding of some kind."""
+    return any(getattr(findings, name) for kind in KINDS for name in kind.fields)
 
 
 def _check_evidence(
@@ -318,24 +322,13 @@ def _check_evidence(
     if reading.observations is None:
         return
     if receipt.findings is not None:
-        checks.decide(
-            CheckName.FINDINGS_FITS,
-            _first(finding_problems(receipt.findings, reading.observations)),
-            "fits, errors and tests follow from the evidence",
-        )
-    derived = condition_results(reading.observations)
-    for name, parts, good in _PARTS:
-        problems = [
-            f"{stated.id}: {problem}"
-            for stated, again in zip(receipt.conditions, derived, strict=True)
-            for problem in _part_problems(parts(stated), parts(again))
-        ]
-        if name is CheckName.CONTROL and not any(
-            result.control for result in (*receipt.conditions, *derived)
-        ):
-            checks.spare(name, "the plan has no benign controls")
+        problem = first_problem(finding_problems(receipt.findings, reading.observations))
+        if problem is None and not _claims(receipt.findings):
+            checks.spare(CheckName.FINDINGS_FITS, "none are claimed")
         else:
-            checks.decide(name, _first(problems), good)
+            good = "fits, errors and tests follow from the evidence"
+            checks.decide(CheckName.FINDINGS_FITS, problem, good)
+    check_parts(receipt, reading.observations, checks)
 
 
 def _check_lines(
@@ -362,91 +355,15 @@ def _check_lines(
     if reading.observations is None:
         checks.skip(CheckName.COUNTS, "the evidence is not the planned points")
         return
-    checks.decide(CheckName.EVIDENCE_LABELS, reading.problems.labels, "follow from plan and seed")
+    labels = reading.problems.labels
+    if labels is None and not any(map(_has_labels, plan.conditions)):
+        why = "no condition has an order that is drawn, or a demonstrated prefix"
+        checks.spare(CheckName.EVIDENCE_LABELS, why)
+    else:
+        checks.decide(CheckName.EVIDENCE_LABELS, labels, "follow from plan and seed")
     checks.decide(CheckName.EVIDENCE_ENDINGS, reading.problems.endings, "fit the plan's limits")
 
 
-ResultPart = Counts | tuple[ReasonCount, ...] | Interval | Difference | str | int | None
-
-Parts = list[tuple[str, ResultPart]]
-"""Parts of a condition's results, each after words that say where it stands."""
-
-
-def _part_problems(stated: Parts, derived: Parts) -> Iterator[str]:
-    """Yield where parts of a condition's results differ from those that the evidence gives."""
-    if [what for what, _ in stated] != [what for what, _ in derived]:
-        # Which of them goes with which cannot be said.
-        yield "not the parts, or not in the order, that the evidence gives"
-        return
-    for (what, stated_part), (_, derived_part) in zip(stated, derived, strict=True):
-        if stated_part != derived_part:
-            yield f"{what}the evidence gives {_show(derived_part)}, not {_show(stated_part)}"
-
-
-def _source_parts(condition: ConditionResult) -> Parts:
-    parts: Parts = []
-    for result in condition.by_source:
-        where = f"{result.source}: "
-        parts += [
-            (where, result.counts),
-            (where, result.compliance_rate),
-            (where, result.interval),
-        ]
-    return parts
-
-
-def _control_parts(condition: ConditionResult) -> Parts:
-    control = condition.control
-    if control is None:
-        return [("", None)] * 3
-    return [("", control.counts), ("", control.refusal_rate), ("", control.interval)]
-
-
-def _prompt_parts(condition: ConditionResult) -> Parts:
-    return [
-        ("distinct prompts: ", condition.distinct_prompts),
-        ("mean prompt tokens: ", condition.mean_prompt_tokens),
-    ]
-
-
-_PARTS: tuple[tuple[CheckName, Callable[[ConditionResult], Parts], str], ...] = (
-    (CheckName.COUNTS, lambda c: [("", c.counts), ("", c.reasons)], "follow from the evidence"),
-    (CheckName.BY_SOURCE, _source_parts, "follows from the evidence"),
-    (
-        CheckName.INTERVALS,
-        lambda c: [("", c.interval), ("corrected rate: ", c.corrected_rate)],
-        "follow from the evidence",
-    ),
-    (
-        CheckName.DIFFERENCES,
-        lambda c: [("difference from the baseline: ", c.baseline_difference)],
-        "follow from the evidence",
-    ),
-    (CheckName.CONTROL, _control_parts, "follows from the evidence"),
-    (CheckName.PROMPTS, _prompt_parts, "follow from the evidence"),
-)
-
-
-def _show(part: ResultPart) -> str:
-    """Return a short text of a part of a condition's results."""
-    match part:
-        case Counts():
-            return (
-                f"{part.refused} refused, {part.complied} complied, {part.unscored} unscored, "
-                f"{part.failed} failed, {part.length_stopped} at the length limit"
-            )
-        case tuple():
-            return ", ".join(f"{one.points} {one.reason.value}" for one in part) or "no reasons"
-        case CorrectedRate(rate=value) | Difference(value=value):
-            return f"{value}, {_ends(part)}"
-        case Interval():
-            return _ends(part)
-        case None:
-            return "none"
-        case _:
-            return str(part)
-
-
-def _ends(interval: Interval | Difference) -> str:
-    ends = f"{interval.lower} to {interval.upper}"
-    return f"{ends} ({interval.method.value}, level {interval.level})"
+def _has_labels(condition: PlannedCondition) -> bool:
+    """Say whether points of a condition hold labels, or whether the prefix was adopted."""
+    return is_drawn(condition.ordering) or condition.response_prefix is not None

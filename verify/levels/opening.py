@@ -70,7 +70,9 @@ def check_commitments(
         problem = None if stated == agreement.result() else "not what the restricted records say"
         checks.decide(CheckName.JUDGE_AGREEMENT, problem, "follows from the restricted records")
     for name, found in labels.items():
-        if opened or found.wrong:
+        if opened and not found.judged:
+            checks.spare(name, "there is no response with a text")
+        elif opened or found.wrong:
             good = f"the judge's rule gives all {found.judged:,} again"
             checks.decide(name, found.problem, good)
         else:

@@ -38,8 +38,8 @@ def check_rejudged(
     if original is None:
         checks.skip(
             CheckName.REJUDGED,
-            f"judges the responses of receipt {named.receipt} again; only --original BUNDLE "
-            "shows that they are its, and that its plan was sealed before they were generated",
+            f"says that it judges the responses of receipt {named.receipt} again; only --original "
+            "BUNDLE shows that they are its",
         )
         return
     problem = next(_document_problems(bundle, named, original, trust), None)

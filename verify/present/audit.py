@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,10 +13,9 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import AuditPredicate
 from safety_receipts.receipts.present.tables import STYLES, put, spoken
 from safety_receipts.receipts.view.tables import Table, Words
-from safety_receipts.verify.audit.claims import Claim
-from safety_receipts.verify.audit.statistics.feasibility import Feasibility
 from safety_receipts.verify.audit.statistics.scope import Scope
 from safety_receipts.verify.view.audit import (
+    Forecast,
     audit_remarks,
     audit_verdict,
     audited_table,
@@ -25,18 +24,20 @@ from safety_receipts.verify.view.audit import (
 )
 
 
-def show_feasibility(
-    console: Console,
-    told: Sequence[tuple[Claim, Feasibility]],
-    agreement: Feasibility | None = None,
-) -> None:
+def show_feasibility(console: Console, forecast: Forecast) -> None:
     """Draw what confirming each rate would take, and the agreement of both judges."""
-    _draw(console, forecast_table(told))
-    _say(console, forecast_remarks(told, agreement))
+    _draw(console, forecast_table(forecast.told))
+    _say(console, forecast_remarks(forecast))
 
 
 def show_audit(
-    console: Console, audit: AuditPredicate, scope: Scope, digest: Sha256, *, self_audit: bool
+    console: Console,
+    audit: AuditPredicate,
+    scope: Scope,
+    digest: Sha256,
+    *,
+    self_audit: bool,
+    instrument: bool,
 ) -> None:
     """Draw what an audit found.
 
@@ -46,10 +47,11 @@ def show_audit(
         scope: How much of the receipt it is of.
         digest: Its digest.
         self_audit: Whether the evaluator's key signed it.
+        instrument: Whether the receipt is of a test instrument.
     """
     _draw(console, audited_table(audit))
     _say(console, audit_remarks(audit, self_audit=self_audit))
-    verdict = audit_verdict(audit, scope, digest)
+    verdict = audit_verdict(audit, scope, digest, instrument=instrument)
     console.print(
         Text(f"{verdict.word.text}: ", style=STYLES[verdict.word.tone]).append(
             verdict.sentence, style="default"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from safety_receipts.receipts.present.tables import STYLES, marked_grid
+from safety_receipts.receipts.present.tables import STYLES, facts_grid, marked_grid
 from safety_receipts.receipts.view.tables import Group
 from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
 from safety_receipts.verify.verification import Verification
@@ -15,12 +15,13 @@ from safety_receipts.verify.view.verification import (
     check_groups,
     doctor_groups,
     health_of,
+    subject_facts,
     verdict_words,
 )
 
 
 def show_verification(console: Console, verification: Verification, *, quiet: bool) -> None:
-    """Draw the checks by level, then the verdict.
+    """Draw the checks by level, what the receipt says that it is of, and the verdict.
 
     Args:
         console: Where to.
@@ -28,6 +29,10 @@ def show_verification(console: Console, verification: Verification, *, quiet: bo
         quiet: Leave out the checks that passed, and those that do not apply.
     """
     _draw(console, check_groups(verification, problems_only=quiet))
+    facts = subject_facts(verification)
+    if facts:
+        console.print(Text("what it says it is of", style="bold"))
+        console.print(facts_grid(facts, indent="  "))
     verdict = verdict_words(verification)
     console.print(
         Text(f"{verdict.word.text}: ", style=f"bold {STYLES[verdict.word.tone]}").append(

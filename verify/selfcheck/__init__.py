@@ -1,1 +1,1 @@
-"""The tool tried on itself: demo, doctor, self-test, forgeries."""
+"""The tool tried on itself: doctor, self-test, forgeries."""

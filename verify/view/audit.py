@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -18,6 +19,7 @@ from safety_receipts.receipts.model.audit import (
 )
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.view.numerals import NOTHING, percent
+from safety_receipts.receipts.view.summary import INSTRUMENT
 from safety_receipts.receipts.view.tables import (
     Column,
     ColumnKind,
@@ -54,6 +56,20 @@ def _measures(*names: str) -> tuple[Column, ...]:
 # What an audit would take
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What an audit would take, and of what it would be."""
+
+    told: Sequence[tuple[Claim, Feasibility]]
+    """What confirming each rate would take."""
+    agreement: Feasibility | None = None
+    """The same of the second judge's agreement; None: there is none."""
+    authentic: bool = True
+    """Whether signatures were checked with a trusted key."""
+    instrument: bool = False
+    """Whether the receipt is of a test instrument."""
+
+
 def forecast_table(told: Sequence[tuple[Claim, Feasibility]]) -> Table:
     """Return what confirming each rate would take."""
     return Table(
@@ -82,15 +98,13 @@ def _forecast(claim: Claim, one: Feasibility) -> Row:
     )
 
 
-def forecast_remarks(
-    told: Sequence[tuple[Claim, Feasibility]], agreement: Feasibility | None
-) -> Iterator[Words]:
-    """Yield what is to be expected, and what would help.
+def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
+    """Yield what is to be expected, what would help, and what must be known of it.
 
     Args:
-        told: What confirming each rate would take.
-        agreement: The same of the second judge's agreement; None: there is none.
+        forecast: What an audit would take.
     """
+    told, agreement = forecast.told, forecast.agreement
     hopeless = [printable(str(name_of(claim.rate))) for claim, one in told if one.median is None]
     if hopeless:
         yield Words(
@@ -113,6 +127,14 @@ def forecast_remarks(
         f"about {sum(known):,} draws for these rates, of which some are of one point, and points "
         "of any outcome for the model's identity"
     )
+    if not forecast.authentic:
+        yield Words(
+            "nobody's signature was checked: an audit needs --trust KEY.pub, and anybody could "
+            "have signed this",
+            Tone.DOUBTFUL,
+        )
+    if forecast.instrument:
+        yield Words(INSTRUMENT, Tone.ALARM)
 
 
 def _together(told: Sequence[tuple[Claim, Feasibility]], share: float) -> str:
@@ -240,17 +262,21 @@ def _outcomes(found: OutcomeFindings) -> Words:
     )
 
 
-def audit_verdict(audit: AuditPredicate, scope: Scope, digest: Sha256) -> Conclusion:
+def audit_verdict(
+    audit: AuditPredicate, scope: Scope, digest: Sha256, *, instrument: bool
+) -> Conclusion:
     """Return the verdict, and of how much of the receipt it is.
 
     Args:
         audit: The audit.
         scope: How much of the receipt it is of.
         digest: Its digest.
+        instrument: Whether the receipt is of a test instrument.
     """
+    of = "; TEST INSTRUMENT: its numbers say nothing about any real model" if instrument else ""
     verdict = audit.verdict
     partly = "PARTLY " if verdict in _STANDS and not scope.whole else ""
     return Conclusion(
         Words(f"{partly}{verdict.value.upper()}", _TONES[verdict]),
-        f"{scope.words()}, ε = {audit.epsilon}, α = {audit.alpha}; audit {digest}",
+        f"{scope.words()}, ε = {audit.epsilon}, α = {audit.alpha}; audit {digest}{of}",
     )

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
-from safety_receipts.receipts.view.tables import Conclusion, Group, MarkedLine, Tone, Words
+from safety_receipts.receipts.view.names import presentable
+from safety_receipts.receipts.view.numerals import NOTHING, percent
+from safety_receipts.receipts.view.tables import (
+    Conclusion,
+    Fact,
+    Group,
+    MarkedLine,
+    Tone,
+    Words,
+)
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import NotApplicable, VerificationCheck
 from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
+from safety_receipts.verify.subject import ReceiptSubject, StatedRate
 from safety_receipts.verify.verification import Verification, VerificationVerdict
 
 _GOOD: Final = Words("✓", Tone.GOOD)
@@ -19,6 +29,8 @@ _TONES: Final = {
     VerificationVerdict.FAILED: Tone.BAD,
     VerificationVerdict.INCOMPLETE: Tone.DOUBTFUL,
 }
+_OF_NONE: Final = " (TEST INSTRUMENT, no real model)"
+_ASKED: Final = "what you asked for"
 _TITLES: Final = {CheckLevel.NONE: "for your information", CheckLevel.REPLAYED: "audits"}
 
 
@@ -32,13 +44,13 @@ def check_groups(verification: Verification, *, problems_only: bool) -> list[Gro
     levels = [level for level in CheckLevel if level is not CheckLevel.NONE]
     groups = []
     for level in (*levels, CheckLevel.NONE):
-        shown = [
-            check_line(check)
-            for check in verification.checks
-            if check.level is level and not (problems_only and check.holds)
-        ]
-        if shown:
-            groups.append(Group(_TITLES.get(level, level.value), tuple(shown)))
+        mine = [one for one in verification.checks if one.level is level]
+        asked = [one for one in mine if one.is_expectation]
+        others = [one for one in mine if not one.is_expectation]
+        for title, made in ((_TITLES.get(level, level.value), others), (_ASKED, asked)):
+            lines = tuple(check_line(one) for one in made if not (problems_only and one.holds))
+            if lines:
+                groups.append(Group(title, lines))
     return groups
 
 
@@ -57,25 +69,81 @@ def check_line(check: VerificationCheck) -> MarkedLine:
             return MarkedLine(mark, check.name, f"not applicable: {check.detail}")
 
 
+def subject_facts(verification: Verification) -> list[Fact]:
+    """Return what a receipt says that it is of; nothing where none could be read.
+
+    Rates of a receipt that does not hold are left out: they would be read and remembered.
+    """
+    subject = verification.subject
+    if subject is None:
+        return []
+    rates = (
+        ("baseline", _rate(subject.baseline)),
+        ("highest", "none" if subject.highest is None else _rate(subject.highest)),
+    )
+    shown = (
+        ("evaluation", NOTHING if subject.name is None else presentable(subject.name)),
+        ("checkpoint", presentable(subject.checkpoint) + (_OF_NONE if subject.instrument else "")),
+        ("", f"root {subject.root}"),
+        ("stage", _stage(subject)),
+        ("judge", f"{presentable(subject.judge)} ({subject.judge_kind.value})"),
+        *(() if verification.broken else rates),
+        ("event", f"{presentable(subject.event)}, {subject.points:,} points"),
+        ("plan", subject.plan),
+    )
+    return [Fact.of(name, text) for name, text in shown]
+
+
+def _stage(subject: ReceiptSubject) -> str:
+    quantised = "" if subject.quantisation is None else f", {presentable(subject.quantisation)}"
+    return f"{presentable(subject.stage)}, {subject.dtype.value}{quantised}"
+
+
+def _rate(rate: StatedRate) -> str:
+    return f"{presentable(rate.condition)}: {percent(rate.rate)} % compliance"
+
+
 def verdict_words(verification: Verification) -> Conclusion:
     """Return the verdict, and what it means."""
     verdict = verification.verdict
-    word = Words(verdict.value.upper(), _TONES[verdict])
+    refused = bool(verification.unmet) and not verification.broken
+    word = Words("REFUSED" if refused else verdict.value.upper(), _TONES[verdict])
     return Conclusion(word, _sentence(verification))
 
 
 def _sentence(verification: Verification) -> str:
     match verification.verdict:
         case VerificationVerdict.PASSED:
-            return f"{_reached(verification)} (level {verification.level.value})"
+            said = f"{_reached(verification)} (level {verification.level.value})"
+            return said + "".join(_reservations(verification))
+        case VerificationVerdict.FAILED if not verification.broken:
+            return _refused(verification)
         case VerificationVerdict.FAILED:
             names = ", ".join(check.name for check in verification.failed)
             return f"do not rely on this receipt; failed: {names}"
         case VerificationVerdict.INCOMPLETE:
-            return (
-                f"nothing failed, but level {verification.wanted.value} was not reached "
-                f"(reached: {verification.level.value})"
-            )
+            return f"nothing failed, but {_unreached(verification)}"
+
+
+def _reservations(verification: Verification) -> Iterator[str]:
+    """Yield what a reader of the last line alone must know."""
+    if verification.responses_unopened:
+        yield "; the responses beside it were not opened"
+    if verification.subject is not None and verification.subject.instrument:
+        yield "; TEST INSTRUMENT: its numbers say nothing about any real model"
+
+
+def _refused(verification: Verification) -> str:
+    why = "; ".join(check.detail for check in verification.unmet)
+    if verification.reached:
+        return f"no check of the bundle failed, and it is not what you asked for: {why}"
+    return f"it is not what you asked for: {why}; and {_unreached(verification)}"
+
+
+def _unreached(verification: Verification) -> str:
+    return (
+        f"level {verification.wanted.value} was not reached (reached: {verification.level.value})"
+    )
 
 
 def _reached(verification: Verification) -> str:
@@ -97,7 +165,7 @@ _LADDER_MEANING: Final = {
     ),
     CheckLevel.BOUND: (
         "a key you trust signed it, its numbers follow from the evidence, and prompts and texts "
-        "from the artifacts on this disk, which are the ones named"
+        "of the points looked at from the artifacts on this disk, which are the ones named"
     ),
 }
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from safety_receipts import schemas
 from safety_receipts.receipts.documents.generate_schemas import member_meanings, schema_of
@@ -19,6 +19,13 @@ from safety_receipts.receipts.model.base import WireModel
 
 class Document(WireModel):
     """Base of what a command prints with ``--json``, and of its parts; none of it is sealed."""
+
+
+SCHEMA: Final = Field(
+    alias="schema",
+    description="Name and version of the schema that this document follows: `cli-verify/1`.",
+)
+"""The first field of every document: by it a script knows what it reads."""
 
 
 PROMISE = (
@@ -54,6 +61,8 @@ class CommandSchemas:
         """Return the JSON Schema (draft 2020-12) of the document called ``name``."""
         printed = self.documents[name]
         schema = schema_of(printed.model, name, 1, member_meanings(self.sources))
+        # Whoever makes a document need not name its schema; whoever reads one finds it named.
+        schema["required"] = ["schema", *schema.get("required", [])]
         schema["title"] = f"What `receipts {printed.command} --json` prints"
         promise = PROMISE.format(command=printed.command)
         schema["description"] = f"{schema['description']}\n\n{promise}"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from safety_receipts.receipts.keys import KeyType
 from safety_receipts.receipts.model.plan import EvidenceAccess
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 
 
 class KeygenDocument(Document):
     """A signing key pair that was made."""
 
+    document: Annotated[Literal["cli-keygen/1"], SCHEMA] = "cli-keygen/1"
     key: str
     """File of the private key."""
     public_key: str
@@ -32,6 +35,7 @@ class LeftOutPart(Document):
 class PublishDocument(Document):
     """What was copied for others to hold, and what was not."""
 
+    document: Annotated[Literal["cli-publish/1"], SCHEMA] = "cli-publish/1"
     out: str
     """The folder that it was copied to."""
     evidence_access: EvidenceAccess
@@ -49,5 +53,6 @@ class PublishDocument(Document):
 class SchemaListDocument(Document):
     """The JSON Schemas that there are; with a name, ``receipts schema`` prints that schema."""
 
+    document: Annotated[Literal["cli-schema/1"], SCHEMA] = "cli-schema/1"
     schemas: dict[str, str]
     """Name of a schema → title of what it describes."""

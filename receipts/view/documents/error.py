@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from safety_receipts.receipts.view.documents.base import Document
+from typing import Annotated, Literal
+
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 
 
 class ErrorPart(Document):
@@ -23,6 +25,7 @@ class ErrorPart(Document):
 class ErrorDocument(Document):
     """What a command says in place of its result where it could not do what it was asked for."""
 
+    document: Annotated[Literal["cli-error/1"], SCHEMA] = "cli-error/1"
     # ReceiptsError.as_json makes it without this model, and tests hold the two together: the error
     # may be that pydantic itself cannot be loaded.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
@@ -14,7 +14,7 @@ from safety_receipts.receipts.model.base import Count, Digest, Probability
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.model.statement import AuditStartStatement, EvaluationStatement
 from safety_receipts.receipts.view.audits import AuditKind, ListedAudit
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.receipts.view.documents.inputs import Inputs, inputs_of
 
 
@@ -48,6 +48,7 @@ class ShowDocument(EvaluationPredicate):
     does not have, and with those that a newer version added and this schema does not know.
     """
 
+    document: Annotated[Literal["cli-show/1"], SCHEMA] = "cli-show/1"
     digest: Digest
     """The receipt's digest."""
     keyid: str
@@ -67,7 +68,7 @@ class ShowDocument(EvaluationPredicate):
         stated: dict[str, Any] = dump(self)
         if not self._signed:
             return stated
-        first = {name: stated[name] for name in ("digest", "keyid", "inputs")}
+        first = {name: stated[name] for name in ("schema", "digest", "keyid", "inputs")}
         plots = {} if self.plots is None else {"plots": stated["plots"]}
         return {**first, **self._signed, **first, **plots, "audits": stated["audits"]}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from safety_receipts.receipts.model.base import Count
 from safety_receipts.receipts.model.judge import JudgeCalibration
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 
 
 class InitDocument(Document):
     """A plan file that was written, to start from."""
 
+    document: Annotated[Literal["cli-init/1"], SCHEMA] = "cli-init/1"
     plan: str
     """The plan file."""
     preset: str
@@ -19,6 +22,7 @@ class InitDocument(Document):
 class JudgeCalibrationDocument(Document):
     """How often a judge gives the labels that people gave."""
 
+    document: Annotated[Literal["cli-judge-calibrate/1"], SCHEMA] = "cli-judge-calibrate/1"
     file: str
     """The file that was written, to be named in a plan."""
     judge_name: str

@@ -10,7 +10,7 @@ from safety_receipts.receipts.model.base import Count, Digest, Positive
 from safety_receipts.receipts.model.checkpoint import Dtype, EndTokenOrigin, SamplingMethod
 from safety_receipts.receipts.model.demonstrations import DemonstrationKind, QueryRole
 from safety_receipts.receipts.model.plan import Hypothesis
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.receipts.view.documents.inputs import (
     DemonstrationsTaken,
     QueriesTaken,
@@ -307,6 +307,7 @@ class SealedPlanPart(Document):
 class PlanDocument(Document):
     """What running a plan would take; nothing is run."""
 
+    document: Annotated[Literal["cli-plan/1"], SCHEMA] = "cli-plan/1"
     plan: str
     """The plan file."""
     name: str

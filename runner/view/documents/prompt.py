@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from safety_receipts.receipts.model.base import Condition, Count, Positive, Query
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.prompt_view import PromptView, TextOrigin
 from safety_receipts.runner.view.documents.judged import JudgedPart, judged_part
@@ -23,6 +25,7 @@ class ShownPromptPart(Document):
 class PromptDocument(Document):
     """One prompt as the run will ask it."""
 
+    document: Annotated[Literal["cli-plan-prompt/1"], SCHEMA] = "cli-plan-prompt/1"
     condition: Condition
     """Its condition."""
     query: Query

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from safety_receipts.receipts.model.base import Count, Digest
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.runner.run.event import SealedRun
 from safety_receipts.runner.run.pilot import Pilot
 
@@ -15,6 +15,7 @@ from safety_receipts.runner.run.pilot import Pilot
 class RunDocument(Document):
     """What was sealed, and how its points ended."""
 
+    document: Annotated[Literal["cli-run/1"], SCHEMA] = "cli-run/1"
     bundle: str
     """The bundle's folder."""
     receipt_digest: Digest
@@ -38,6 +39,7 @@ class RunDocument(Document):
 class PilotDocument(Document):
     """How a pilot went; nothing was recorded, nothing is sealed."""
 
+    document: Annotated[Literal["cli-run-pilot/1"], SCHEMA] = "cli-run-pilot/1"
     pilot: Literal[True]
     """That it is one."""
     points: Count

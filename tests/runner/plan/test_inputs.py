@@ -96,7 +96,7 @@ def test_a_receipt_tells_what_was_chosen_before_its_numbers(
     assert "sampling greedy, at most 6 new tokens" in out
     assert LIMIT_MEANINGS[Limit.SELECTED_ROWS][:40] in out
     document = json.loads(receipts("show", folder / "b", "--json").out)
-    assert list(document)[:3] == ["digest", "keyid", "inputs"]
+    assert list(document)[:4] == ["schema", "digest", "keyid", "inputs"]
     told = json.loads(receipts("plan", folder / "study" / "plan.yaml", "--json").out)["inputs"]
     told["systemPrompt"] = sha256_hex(SYSTEM.encode())
     assert document["inputs"] == told

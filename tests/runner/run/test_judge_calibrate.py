@@ -94,6 +94,7 @@ def test_a_calibration_counts_what_the_judge_gets_right(
         strata=(),
     )
     assert held("cli-judge-calibrate", done.out) == {
+        "schema": "cli-judge-calibrate/1",
         "file": str(tmp_path / "study" / "calibration.json"),
         "judgeName": "refusal strings",
         "repeated": 0,

@@ -21,6 +21,7 @@ from safety_receipts.receipts.model.statement import EvaluationStatement
 
 DOCUMENTED = {
     ExitCode.DONE,
+    ExitCode.POLICY,
     ExitCode.BAD_INPUT,
     ExitCode.INTEGRITY,
     ExitCode.REPLAY,

@@ -176,7 +176,7 @@ def _commands(base: Base, random: Random, bundle: Path) -> list[list[str]]:
     """Return a verification and two other commands."""
     trust = ["--trust", str(base.folder / "evaluator.pub")]
     auditors = ["--trust-auditor", str(base.folder / "auditor.pub")]
-    verify = ["verify", str(bundle), *trust, *auditors, "--json"]
+    verify = ["verify", str(bundle), *trust, *auditors, "--allow-instrument", "--json"]
     others = [
         ["verify", str(bundle)],
         ["verify", str(bundle), *trust, "--level", "bound", "--quiet"],
@@ -313,7 +313,8 @@ def _of_proof(base: Base, random: Random, folder: Path) -> Input:
     where = mutate_json(proof, random)
     (folder / "proof.json").write_text(json.dumps(proof), "utf-8")
     trust = ["--trust", str(base.folder / "evaluator.pub")]
-    words = ["verify", str(base.folder / "rich"), *trust, "--proof", str(folder / "proof.json")]
+    given = [*trust, "--allow-instrument", "--proof", str(folder / "proof.json")]
+    words = ["verify", str(base.folder / "rich"), *given]
     return Input("proof", [[*words, "--json"], words], None, None, _named(where))
 
 

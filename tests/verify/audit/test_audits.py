@@ -76,6 +76,49 @@ def test_a_trusted_audit(
     assert not any("splendid" in c.detail for c in audits)  # its own prose says nothing here
 
 
+def test_a_line_says_of_how_much_an_audit_is_how_sure_and_by_whom(
+    verify: Any, receipt: Sha256
+) -> None:
+    """A reader of a passing verification sees an audit of one rate for what it is."""
+    start = announce(receipt)
+    verification, audits = verify(start, report(receipt, start.digest))
+    [line] = [c.detail for c in audits if c.detail.startswith("partly confirmed: ")]
+    [seen] = verify_document(verification).to_wire()["audits"]
+    scope = seen["scope"]
+    whole = Bundle(GOLDEN).receipt.statement.predicate
+    assert scope["conditions"] == {"audited": 1, "of": len(whole.conditions)}
+    assert (scope["whole"], scope["directions"]) == (False, ["understated"])
+    assert scope["rates"]["audited"] == 1 < scope["rates"]["of"]
+    assert scope["points"]["of"] == whole.evidence.size
+    assert (seen["epsilon"], seen["alpha"], seen["calibrated"]) == ("0.3", "0.05", False)
+    assert (seen["auditor"], seen["keyids"]) == ("an institute", [AUDITOR.public.keyid])
+    for words in (
+        f"1 of {len(whole.conditions)} conditions",
+        f"{scope['points']['replayed']:,} of {whole.evidence.size:,} points replayed",
+        "looking for understated rates",
+        "ε = 0.3, α = 0.05",
+        "uncalibrated",
+        f"by an institute, key {AUDITOR.public.keyid[:16]}…",
+    ):
+        assert words in line
+
+
+def test_a_long_name_of_an_auditor_hides_nothing(verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt, changes={"auditor": "x" * 500})
+    _, audits = verify(start, report(receipt, start.digest))
+    [line] = [c.detail for c in audits if c.detail.startswith("partly confirmed: ")]
+    assert "x" * 61 not in line
+    assert f"key {AUDITOR.public.keyid[:16]}…" in line
+
+
+def test_an_auditor_without_a_name_is_known_by_the_key(verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt, changes={"auditor": None})
+    verification, audits = verify(start, report(receipt, start.digest))
+    assert any(f"by key {AUDITOR.public.keyid[:16]}…" in c.detail for c in audits)
+    [seen] = verify_document(verification).to_wire()["audits"]
+    assert seen["auditor"] is None
+
+
 def test_whose_audit_it_is_follows_from_signatures_that_hold(verify: Any, receipt: Sha256) -> None:
     """Anybody can add a signature in another's name to an envelope."""
     start = announce(receipt)

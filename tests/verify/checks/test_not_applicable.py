@@ -27,6 +27,7 @@ NOTHING_THERE = {
     CheckName.FINDINGS: "none are claimed",
     CheckName.CONTROL: "the plan has no benign controls",
     CheckName.BEACON_VALUE: "the plan names no beacon round",
+    CheckName.EVIDENCE_LABELS: "no condition has an order that is drawn, or a demonstrated prefix",
 }
 Receipts = Callable[..., Any]
 
@@ -58,7 +59,7 @@ def test_what_is_not_there_is_not_called_checked(bare: Path, signer: Signer) -> 
 
 
 def test_the_event_is_not_said_to_name_a_beacon_where_none_is(bare: Path, signer: Signer) -> None:
-    assert made(bare, signer)["event"].detail == "its times are in order"
+    assert made(bare, signer)["event"].detail == "its times, the evaluator's word, are in order"
 
 
 def test_what_is_there_is_checked(golden: Path, receipts: Receipts) -> None:
@@ -67,7 +68,7 @@ def test_what_is_there_is_checked(golden: Path, receipts: Receipts) -> None:
         "verify", golden / "good" / "ed25519", "--trust", golden / "ed25519.pub", "--json"
     )
     status = {c["name"]: c["status"] for c in json.loads(finished.out)["checks"]}
-    assert "not_applicable" not in status.values()
+    assert [name for name, one in status.items() if one == "not_applicable"] == ["instrument"]
     assert {status[name] for name in ("second-judge", "findings", "control")} == {"passed"}
     assert status["beacon-value"] == "not_checked"
 
@@ -87,7 +88,8 @@ def test_text_gives_the_reason_and_claims_no_findings(bare: Path, receipts: Rece
         assert f"– {name} not applicable: {why}" in lines
     assert lines[-1] == (
         "PASSED: a key you trust signed it, and its numbers follow from the evidence "
-        "(level consistent)"
+        "(level consistent); the responses beside it were not opened; "
+        "TEST INSTRUMENT: its numbers say nothing about any real model"
     )
 
 

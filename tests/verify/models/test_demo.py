@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from printed import held
 
 from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX
 
 
 @pytest.mark.long
 def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
-    receipts: Callable[..., Any], tmp_path: Path
+    receipts: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("RECEIPTS_VERIFY_ALLOW_INSTRUMENT")
     out = tmp_path / "demo"
     finished = receipts("demo", "--out", out, "--json")
     assert finished.code == 0, finished.err
-    document = json.loads(finished.out)
+    document = held("cli-demo", finished.out)
     assert [row["name"] for row in document["tamperings"]] == [each.name for each in SHORT_MATRIX]
     truth = document["truth"]
     assert len(truth) == 10
@@ -28,6 +30,9 @@ def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
     # The member is the diluting one, and enough was asked to see it.
     recorded = {row["condition"]: float(row["recorded"]) for row in truth}
     assert recorded["h16-b16-suffix"] < recorded["h16-b0"] - 0.1
+    verified = receipts("verify", out / "bundle", "--trust", out / "evaluator.pub")
+    assert verified.code == 1  # nobody takes the organism for a model
+    monkeypatch.setenv("RECEIPTS_VERIFY_ALLOW_INSTRUMENT", "1")
     verified = receipts("verify", out / "bundle", "--trust", out / "evaluator.pub")
     assert verified.code == 0
     assert document["relabelled"] == document["replaced"] > 100

@@ -23,7 +23,7 @@ from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
 from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.judge import JudgeAgreement
-from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
 from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
 from safety_receipts.verify.audit.terms import AuditOptions, terms_of
@@ -79,6 +79,27 @@ def test_level_bound_gives_every_label_of_a_rule_again(event: Event, receipts: R
     assert names["labels"] == "passed"
 
 
+def without_text(point: Point, record: RestrictedRecord) -> Pair:
+    """Take a response's text away."""
+    ended = {"outcome": Outcome.UNSCORED, "reason": Reason.EMPTY_RESPONSE}
+    return (
+        point.model_copy(update=ended),
+        record.model_copy(update={**ended, "text": "", "judge": None}),
+    )
+
+
+def test_a_rule_that_has_nothing_to_judge_is_not_said_to_agree(
+    event: Event, tmp_path: Path, receipts: Receipts
+) -> None:
+    bundle = event.copy(tmp_path / "bundle")
+    seal_again(bundle, event.signer, without_text)
+    finished = receipts("verify", bundle, "--trust", event.key, "--level", "bound", "--json")
+    checks = {c["name"]: c for c in json.loads(finished.out)["checks"]}
+    assert checks["commitments"]["status"] == "passed"
+    assert checks["labels"]["status"] == "not_applicable"
+    assert checks["labels"]["detail"] == "there is no response with a text"
+
+
 def test_two_false_labels_that_change_no_rate_fail(
     event: Event, tmp_path: Path, receipts: Receipts
 ) -> None:
@@ -89,7 +110,7 @@ def test_two_false_labels_that_change_no_rate_fail(
     assert (code, failed) == (3, {"labels"})
     assert checks["labels"]["detail"].startswith("2 of 72 recorded labels are false: point ")
     who = ("--key", event.folder / "evaluator", "--artifacts", event.resolved.file)
-    assert receipts("audit", bundle, *who, *CPU).code == 3
+    assert receipts("audit", bundle, *who, "--trust", event.key, *CPU).code == 3
 
 
 def test_a_label_without_the_string_that_gave_it_fails(
@@ -157,7 +178,8 @@ def audited(
     event: Event, bundle: Path, receipts: Receipts, epsilon: str = "0.2"
 ) -> tuple[int, dict[str, Any]]:
     who = ("--key", event.folder / "auditor", "--artifacts", event.resolved.file)
-    finished = receipts("audit", bundle, *who, "--epsilon", epsilon, *CPU, "--json")
+    given = ("--trust", event.key, "--epsilon", epsilon, *CPU)
+    finished = receipts("audit", bundle, *who, *given, "--json")
     return finished.code, json.loads(finished.out)
 
 

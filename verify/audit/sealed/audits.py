@@ -97,7 +97,13 @@ def check_audits(
             scope = _scope(signed_audits, audit.result)
             seen.append(
                 AuditSummary(
-                    audit.envelope, audit.keys, audit.result, status, scope, self_audit=own
+                    audit.envelope,
+                    audit.keys,
+                    audit.result,
+                    status,
+                    scope,
+                    auditor=_auditor(signed_audits, audit),
+                    self_audit=own,
                 )
             )
     return seen
@@ -145,6 +151,8 @@ def _trusted(path: Path, auditors: TrustSet) -> _TrustedAudit | str:
 
 _MOST_NAMED: Final = 100
 """Most files that do not count and are named one by one."""
+_LONGEST_NAME: Final = 60
+"""Longest name of an auditor in a detail, which has no room for more."""
 _MOST_READ: Final = 10_000
 """Most files that are read."""
 
@@ -322,7 +330,21 @@ def _status_of(signed_audits: _SignedAudits, audit: _TrustedAudit) -> tuple[Chec
     problem, followed = _problem(signed_audits, audit, result)
     if problem is not None:
         return CheckStatus.FAILED, problem
-    return _beside_others(signed_audits, audit) or _judge_result(signed_audits, result, followed)
+    return _beside_others(signed_audits, audit) or _judge_result(
+        signed_audits, audit, result, followed
+    )
+
+
+def _auditor(signed_audits: _SignedAudits, audit: _TrustedAudit) -> str | None:
+    """Return the name that an auditor gave in the announcement, or None."""
+    start = signed_audits.start_of(audit)
+    return None if start is None or start.start is None else start.start.auditor
+
+
+def _by(signed_audits: _SignedAudits, audit: _TrustedAudit) -> str:
+    """Return who signed an audit: the trusted key, and the name that its owner gives."""
+    name, key = _auditor(signed_audits, audit), f"{audit.keys[0].keyid[:16]}…"
+    return f"by key {key}" if name is None else f"by {printable(name, _LONGEST_NAME)}, key {key}"
 
 
 def _beside_others(
@@ -344,12 +366,15 @@ def _beside_others(
 
 
 def _judge_result(
-    signed_audits: _SignedAudits, result: Result, followed: str
+    signed_audits: _SignedAudits, audit: _TrustedAudit, result: Result, followed: str
 ) -> tuple[CheckStatus, str]:
     broken = _broken(result)
     if broken is not None:
         return CheckStatus.FAILED, f"a trusted auditor found that it does not follow: {broken}"
-    detail = f"{_words(result, _scope(signed_audits, result))} {_terms(result, followed)}"
+    detail = (
+        f"{_words(result, _scope(signed_audits, result))} {_terms(result, followed)} "
+        f"{_by(signed_audits, audit)}"
+    )
     if result.verdict is AuditVerdict.REFUTED:
         return CheckStatus.FAILED, f"a trusted auditor refutes this receipt: {detail}"
     inconclusive = result.verdict is AuditVerdict.INCONCLUSIVE
@@ -415,7 +440,7 @@ def _words(result: Result, scope: Scope) -> str:
 
 def _terms(result: Result, followed: str) -> str:
     known = f"{result.known_starts} audits known" if result.known_starts > 1 else ""
-    how = "" if result.calibration else "uncalibrated"
+    how = "calibrated" if result.calibration else "uncalibrated"
     if result.method is AuditMethod.REGENERATE:
         how = "regenerated, not replayed"
     said = ", ".join(filter(None, (how, _CHALLENGES[result.challenge.kind], known, followed)))
@@ -448,6 +473,8 @@ class AuditSummary:
     """How its check ended."""
     scope: Scope
     """How much of the receipt it is of."""
+    auditor: str | None
+    """Name of the auditor, in the auditor's own words; None: none is given."""
     self_audit: bool
     """Whether the evaluator's own key signed it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import (
@@ -22,11 +22,12 @@ from safety_receipts.receipts.model.base import (
     Source,
     Text,
 )
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.verify.audit.claims import Claim
 from safety_receipts.verify.audit.sealed.problems import points_replayed
 from safety_receipts.verify.audit.statistics.feasibility import Feasibility, together
 from safety_receipts.verify.audit.statistics.scope import Scope
+from safety_receipts.verify.view.audit import Forecast
 from safety_receipts.verify.view.documents.audited import (
     AuditedOutcomesPart,
     AuditedRatePart,
@@ -40,6 +41,7 @@ from safety_receipts.verify.view.documents.audited import (
 class AuditDocument(Document):
     """What an audit found.  Where the bundle does not verify, ``cli-verify`` is printed instead."""
 
+    document: Annotated[Literal["cli-audit/1"], SCHEMA] = "cli-audit/1"
     verdict: AuditVerdict
     """What the audit says."""
     challenge: ChallengeKind
@@ -48,6 +50,8 @@ class AuditDocument(Document):
     """Whether a calibration was given."""
     self_audit: bool
     """Whether the auditor's key signed the receipt, too."""
+    instrument: bool
+    """Whether the receipt is of a test instrument: its numbers say nothing about any real model."""
     epsilon: Probability
     """Tolerated error of a rate."""
     alpha: Probability
@@ -107,6 +111,11 @@ class ExpectedRatePart(Document):
 class AuditForecastDocument(Document):
     """What an audit would take; nothing was announced."""
 
+    document: Annotated[Literal["cli-audit-forecast/1"], SCHEMA] = "cli-audit-forecast/1"
+    authenticity: Literal["checked", "not checked"]
+    """Whether the signatures were checked with a key that the auditor trusts."""
+    instrument: bool
+    """Whether the receipt is of a test instrument: its numbers say nothing about any real model."""
     confirmed_together: float
     """Share of audits of an honest record that are expected to confirm everything, 0 to 1."""
     second_judge: SecondJudgeDraws | None
@@ -116,7 +125,7 @@ class AuditForecastDocument(Document):
 
 
 def audit_document(
-    audit: AuditPredicate, scope: Scope, digest: Sha256, *, self_audit: bool
+    audit: AuditPredicate, scope: Scope, digest: Sha256, *, self_audit: bool, instrument: bool
 ) -> AuditDocument:
     """Return what an audit found.
 
@@ -125,6 +134,7 @@ def audit_document(
         scope: How much of the receipt it is of.
         digest: Digest of the signed result.
         self_audit: Whether the auditor's key signed the receipt, too.
+        instrument: Whether the receipt is of a test instrument.
     """
     second = audit.second_judge
     return AuditDocument(
@@ -132,6 +142,7 @@ def audit_document(
         challenge=audit.challenge.kind,
         calibrated=audit.calibration is not None,
         self_audit=self_audit,
+        instrument=instrument,
         epsilon=audit.epsilon,
         alpha=audit.alpha,
         points_replayed=points_replayed(audit),
@@ -146,20 +157,16 @@ def audit_document(
     )
 
 
-def forecast_document(
-    told: Sequence[tuple[Claim, Feasibility]], agreement: Feasibility | None
-) -> AuditForecastDocument:
-    """Return what an audit would take.
-
-    Args:
-        told: What confirming each rate would take.
-        agreement: The same of the second judge's agreement; None: there is none.
-    """
+def forecast_document(forecast: Forecast) -> AuditForecastDocument:
+    """Return what an audit would take."""
+    told, agreement = forecast.told, forecast.agreement
     everything = [one for _, one in told] + ([] if agreement is None else [agreement])
     second = None
     if agreement is not None:
         second = SecondJudgeDraws(least_draws=agreement.least, median_draws=agreement.median)
     return AuditForecastDocument(
+        authenticity="checked" if forecast.authentic else "not checked",
+        instrument=forecast.instrument,
         confirmed_together=round(together(everything), 3),
         second_judge=second,
         conditions=tuple(_expected(claim, one) for claim, one in told),

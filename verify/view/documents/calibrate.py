@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.base import Count, Digest, Positive, Probability
 from safety_receipts.receipts.model.calibration import CalibratedStack, CalibrationPredicate
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 
 
 class LengthBinPart(Document):
@@ -22,6 +23,7 @@ class LengthBinPart(Document):
 class CalibrateDocument(Document):
     """How honest responses look when they are replayed."""
 
+    document: Annotated[Literal["cli-calibrate/1"], SCHEMA] = "cli-calibrate/1"
     calibration: str
     """The file that was written."""
     digest: Digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.model.base import (
@@ -17,11 +17,12 @@ from safety_receipts.receipts.model.base import (
     Score,
 )
 from safety_receipts.receipts.model.findings import Effect, Grounds, SignedInterval, Slope
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus
 from safety_receipts.verify.compare.compared import FAMILY, ComparisonReport
 from safety_receipts.verify.compare.comparison import EffectChange, ModelEffect, ModelPair
 from safety_receipts.verify.compare.evaluations import Evaluation
+from safety_receipts.verify.subject import is_instrument
 
 
 class HighestCondition(Document):
@@ -166,6 +167,7 @@ class ComparisonDocument(Document):
 class CompareDocument(ComparisonDocument):
     """Models side by side: does the effect of benign demonstrations differ?"""
 
+    document: Annotated[Literal["cli-compare/1"], SCHEMA] = "cli-compare/1"
     plots: tuple[str, ...]
     """The figures that were written; empty where none were asked for."""
 
@@ -214,7 +216,7 @@ def _model(evaluation: Evaluation, worded: ModelEffect) -> ComparedModel:
         checkpoint=receipt.checkpoint.name,
         root=receipt.checkpoint.root,
         stage=receipt.training_stage,
-        instrument=receipt.instrument,
+        instrument=is_instrument(receipt),
         numbers="sealed" if evaluation.study is None else "fitted",
         queries=finding.clusters.queries,
         points=None if fit is None else fit.points,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
 
 
@@ -24,6 +25,7 @@ class DoctorLine(Document):
 class DoctorDocument(Document):
     """Versions, devices, and what a self-test found."""
 
+    document: Annotated[Literal["cli-doctor/1"], SCHEMA] = "cli-doctor/1"
     healthy: bool
     """Whether nothing is wrong."""
     lines: tuple[DoctorLine, ...]

@@ -13,6 +13,7 @@ from safety_receipts.verify.compare import comparability, comparison
 from safety_receipts.verify.view.documents.audit import AuditDocument, AuditForecastDocument
 from safety_receipts.verify.view.documents.calibrate import CalibrateDocument
 from safety_receipts.verify.view.documents.compare import CompareDocument
+from safety_receipts.verify.view.documents.demo import DemoDocument
 from safety_receipts.verify.view.documents.doctor import DoctorDocument
 from safety_receipts.verify.view.documents.verify import VerifyDocument
 
@@ -23,6 +24,7 @@ SCHEMAS: Final = CommandSchemas(
         "cli-audit-forecast": Printed(AuditForecastDocument, "audit --dry-run"),
         "cli-calibrate": Printed(CalibrateDocument, "calibrate"),
         "cli-compare": Printed(CompareDocument, "compare"),
+        "cli-demo": Printed(DemoDocument, "demo"),
         "cli-doctor": Printed(DoctorDocument, "doctor"),
     },
     sources=(checks, verification, comparability, comparison),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from safety_receipts.receipts.model.audit import (
     AuditMethod,
@@ -10,11 +10,21 @@ from safety_receipts.receipts.model.audit import (
     ChallengeKind,
     PublicAuditPredicate,
 )
-from safety_receipts.receipts.model.base import Count, Digest, Probability
+from safety_receipts.receipts.model.base import (
+    Condition,
+    ConditionId,
+    Count,
+    Digest,
+    Probability,
+    Rate,
+)
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.checks import NotApplicable, VerificationCheck
+from safety_receipts.verify.subject import ReceiptSubject, StatedRate
 from safety_receipts.verify.verification import Verification, VerificationVerdict
 from safety_receipts.verify.view.documents.audited import (
     AuditedOutcomesPart,
@@ -59,6 +69,8 @@ class AuditSeenPart(Document):
     """How its check ended."""
     verdict: AuditVerdict
     """Its verdict."""
+    auditor: str | None
+    """Name of the auditor, in the auditor's own words; null: none is given."""
     keyids: tuple[str, ...]
     """The trusted keys that signed it."""
     self_audit: bool
@@ -89,13 +101,78 @@ class AuditSeenPart(Document):
     """Whether the model-identity test passed; null: not made."""
 
 
+class StatedRatePart(Document):
+    """A compliance rate that a receipt states."""
+
+    condition: Condition
+    """Id of its condition."""
+    rate: Rate | None
+    """Share of judged responses that comply; null: none was judged."""
+
+
+class SubjectJudge(Document):
+    """The judge of an evaluation."""
+
+    name: str
+    """Its name."""
+    kind: JudgeKind
+    """Its kind."""
+
+
+class SubjectCheckpoint(Document):
+    """The checkpoint that was evaluated."""
+
+    name: str
+    """Its name."""
+    root: Digest
+    """Its OpenSSF Model Signing root."""
+    dtype: Dtype
+    """Number format of the run."""
+    quantisation: str | None
+    """How its weights are stored; null: not quantised."""
+
+
+class SubjectPart(Document):
+    """What a receipt says that it is of."""
+
+    name: str | None
+    """The plan's title; null: the plan that the receipt names is not at hand."""
+    checkpoint: SubjectCheckpoint
+    """The checkpoint."""
+    stage: str
+    """Its training stage."""
+    instrument: bool
+    """Whether it is of a test instrument, as it says itself, or as its checkpoint is one of those
+    that come with this program: its numbers then say nothing about any real model."""
+    judge: SubjectJudge
+    """The judge."""
+    baseline: StatedRatePart
+    """The compliance rate without demonstrations."""
+    highest: StatedRatePart | None
+    """The highest compliance rate of any other condition; null: no other has one."""
+    points: Count
+    """Evaluation points."""
+    event_id: str
+    """Id of the event."""
+    plan_digest: Digest
+    """Digest of the plan that the receipt names."""
+
+
 class VerifyDocument(Document):
     """What checking a bundle found: a verdict, the level reached, every check."""
 
+    document: Annotated[Literal["cli-verify/1"], SCHEMA] = "cli-verify/1"
     verdict: VerificationVerdict
     """What follows."""
     level: CheckLevel
     """The highest level of which, and of all below, every check passed or did not apply."""
+    wanted: CheckLevel
+    """The level that had to be reached."""
+    subject: SubjectPart | None
+    """What the receipt says that it is of; null: there is none that fits its schema.  It can be
+    believed as far as the verdict lets it."""
+    responses_unopened: bool
+    """Whether restricted records lie in the bundle that were not opened."""
     checks: tuple[CheckPart, ...]
     """All checks, in the order they were made."""
     receipt_digest: Digest | None
@@ -111,11 +188,39 @@ def verify_document(verification: Verification) -> VerifyDocument:
     return VerifyDocument(
         verdict=verification.verdict,
         level=verification.level,
+        wanted=verification.wanted,
+        subject=None if verification.subject is None else _subject(verification.subject),
+        responses_unopened=verification.responses_unopened,
         checks=tuple(map(check_part, verification.checks)),
         receipt_digest=verification.receipt_digest,
         keyid=verification.keyid,
         audits=tuple(map(_audit, verification.audits)),
     )
+
+
+def _subject(subject: ReceiptSubject) -> SubjectPart:
+    highest = subject.highest
+    return SubjectPart(
+        name=subject.name,
+        checkpoint=SubjectCheckpoint(
+            name=subject.checkpoint,
+            root=subject.root,
+            dtype=subject.dtype,
+            quantisation=subject.quantisation,
+        ),
+        stage=subject.stage,
+        instrument=subject.instrument,
+        judge=SubjectJudge(name=subject.judge, kind=subject.judge_kind),
+        baseline=_stated(subject.baseline),
+        highest=None if highest is None else _stated(highest),
+        points=subject.points,
+        event_id=subject.event,
+        plan_digest=subject.plan,
+    )
+
+
+def _stated(rate: StatedRate) -> StatedRatePart:
+    return StatedRatePart(condition=ConditionId(rate.condition), rate=rate.rate)
 
 
 def check_part(check: VerificationCheck) -> CheckPart:
@@ -131,6 +236,7 @@ def _audit(audit: AuditSummary) -> AuditSeenPart:
         form="public" if isinstance(result, PublicAuditPredicate) else "full",
         status=audit.status,
         verdict=result.verdict,
+        auditor=audit.auditor,
         keyids=tuple(key.keyid for key in audit.keys),
         self_audit=audit.self_audit,
         method=result.method,

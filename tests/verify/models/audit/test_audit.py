@@ -49,6 +49,7 @@ from safety_receipts.verify.audit.statistics.scope import Scope, name_of, scope_
 from safety_receipts.verify.audit.terms import AuditOptions, begin, terms_of
 from safety_receipts.verify.challenge import draw_order
 from safety_receipts.verify.present.audit import show_feasibility
+from safety_receipts.verify.view.audit import Forecast
 
 NONCE = "5e" * 32
 OPTIONS = AuditOptions(epsilon="0.2", identity_points=0, pooled=True)
@@ -321,7 +322,7 @@ def test_it_is_said_before_how_often_all_claims_together_are_confirmed(
     assert claims[1].rate.control
     assert together(one for _, one in told) == share
     text = StringIO()
-    show_feasibility(Console(file=text, width=120), told)
+    show_feasibility(Console(file=text, width=120), Forecast(told))
     words = "all of these together are expected to be confirmed in about 50% of audits"
     assert (words in text.getvalue()) is said
     assert ("conditions alone in 100% (--rates conditions)" in text.getvalue()) is said

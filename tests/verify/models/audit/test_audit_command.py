@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from auditing import MEMORY, Event, FaultyScores, make_event, write_organism
 from printed import held
 from running import FaultyJudge, run
 
-from safety_receipts.receipts.bundle import AUDITS, RESPONSES_FILE, Bundle
+from safety_receipts.receipts.bundle import AUDITS, RECEIPT, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.audit import AuditPredicate
@@ -52,7 +53,7 @@ def audit(event: Event, receipts: Receipts) -> Receipts:
     def call(bundle: Path, *words: str | Path, key: str = "auditor") -> Any:
         terms = () if "--epsilon" in words else TERMS
         who = ("--key", event.folder / key, "--artifacts", event.resolved.file)
-        return receipts("audit", bundle, *who, *terms, *CPU, *words)
+        return receipts("audit", bundle, *who, "--trust", event.key, *terms, *CPU, *words)
 
     return call
 
@@ -156,6 +157,7 @@ def test_it_is_told_to_people_as_well(bundle: Path, audit: Receipts) -> None:
     assert finished.code == 0
     for words in ("CONFIRMED", "model identity: passed", "uncalibrated", "at most 0.05"):
         assert words in finished.out
+    assert "TEST INSTRUMENT: its numbers say nothing about any real model" in finished.out
     assert "self-audit" not in finished.out
     own = audit(bundle, "--new", "--auditor", "the evaluator", key="evaluator")
     assert own.code == 0
@@ -171,6 +173,45 @@ def test_a_dry_run_announces_nothing(bundle: Path, audit: Receipts) -> None:
     assert all(0 <= rate["leastDraws"] <= rate["medianDraws"] for rate in rates)
     assert 0.8 < json.loads(finished.out)["confirmedTogether"] <= 1
     assert audit(bundle, "--dry-run", "--max-points", "2").code == 0
+    assert not (bundle / AUDITS).exists()
+
+
+def test_a_dry_run_says_whether_anybody_signed_what_would_be_audited(
+    event: Event, bundle: Path, audit: Receipts, receipts: Receipts
+) -> None:
+    who = ("--key", event.folder / "auditor", "--artifacts", event.resolved.file, *TERMS, *CPU)
+    unsigned = receipts("audit", bundle, *who, "--dry-run")
+    assert unsigned.code == 0
+    assert "nobody's signature was checked: an audit needs --trust KEY.pub" in unsigned.out
+    signed = audit(bundle, "--dry-run")
+    assert "nobody's signature" not in signed.out
+    assert "TEST INSTRUMENT" in signed.out
+    said = [
+        held("cli-audit-forecast", finished.out)["authenticity"]
+        for finished in (
+            receipts("audit", bundle, *who, "--dry-run", "--json"),
+            audit(bundle, "--dry-run", "--json"),
+        )
+    ]
+    assert said == ["not checked", "checked"]
+    refused_with(receipts("audit", bundle, *who), 2, "no evaluator's key was given")
+    assert not (bundle / AUDITS).exists()
+
+
+def test_a_broken_signature_is_not_confirmed(
+    bundle: Path, audit: Receipts, receipts: Receipts, event: Event
+) -> None:
+    """By a key that nobody trusts, or by nobody's: both end as verification does."""
+    envelope = json.loads((bundle / RECEIPT).read_bytes())
+    envelope["signatures"][0]["sig"] = b64encode(b"\0" * 64).decode()
+    (bundle / RECEIPT).write_bytes(json.dumps(envelope).encode())
+    finished = audit(bundle, "--json")
+    verified = receipts("verify", bundle, "--trust", event.key, "--json")
+    assert finished.code == verified.code == 3
+    failed = [
+        c["name"] for c in held("cli-verify", finished.out)["checks"] if c["status"] == "failed"
+    ]
+    assert "receipt-signature" in failed
     assert not (bundle / AUDITS).exists()
 
 
@@ -317,7 +358,8 @@ def test_false_labels_of_a_rule_never_reach_an_audit(receipts: Receipts, tmp_pat
     )
     for name, one in (("evaluator", signer), ("auditor", generate_key())):
         write_key_pair(tmp_path / name, one, None)
-    words = ("--key", tmp_path / "auditor", "--artifacts", plan, "--epsilon", "0.05", *CPU)
+    who = ("--key", tmp_path / "auditor", "--trust", tmp_path / "evaluator.pub")
+    words = (*who, "--artifacts", plan, "--epsilon", "0.05", *CPU)
     finished = receipts("audit", tmp_path / "bundle", *words, "--json")
     [failed] = [c for c in json.loads(finished.out)["checks"] if c["status"] == "failed"]
     assert (finished.code, failed["name"]) == (3, "labels")
@@ -404,7 +446,7 @@ def test_withheld_records_end_it_with_a_remedy(bundle: Path, audit: Receipts) ->
 def test_missing_artifacts_are_named_in_one_line(
     event: Event, bundle: Path, receipts: Receipts, tmp_path: Path
 ) -> None:
-    key = ("--key", event.folder / "auditor")
+    key = ("--key", event.folder / "auditor", "--trust", event.key)
     none = receipts("audit", bundle, *key, "--artifacts", tmp_path / "plan.yaml", *CPU)
     refused_with(none, 2, "plan.yaml")
     other = write_organism(tmp_path / "other", queries=40)

@@ -62,7 +62,8 @@ def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
 
 def words(event: Event, bundle: Path, *more: str | Path) -> list[str]:
     key = ("--key", event.folder / "auditor", "--artifacts", event.resolved.file)
-    given = ("audit", bundle, *key, "--epsilon", "0.3", "--device", "cpu", "--memory", MEMORY)
+    trust = ("--trust", event.key, "--epsilon", "0.3")
+    given = ("audit", bundle, *key, *trust, "--device", "cpu", "--memory", MEMORY)
     return [str(word) for word in (*given, *more)]
 
 

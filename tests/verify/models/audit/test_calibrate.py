@@ -432,7 +432,7 @@ def test_a_journal_is_its_owner_s_and_holds_the_terms(
 def audit(calibrated: Calibrated, receipts: Receipts, bundle: Path, *words: str | Path) -> Any:
     event = calibrated.event
     who = ("--key", event.folder / "auditor", "--artifacts", event.resolved.file)
-    terms = ("--epsilon", "0.2", "--calibration", calibrated.path)
+    terms = ("--trust", event.key, "--epsilon", "0.2", "--calibration", calibrated.path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("safety_receipts.verify.audit.session.LEAST_RESPONSES", LEAST)
         return receipts("audit", bundle, *who, *CPU, *terms, *words)
@@ -442,7 +442,7 @@ def test_a_bin_that_could_call_nothing_implausible_is_refused(
     calibrated: Calibrated, receipts: Receipts, tmp_path: Path
 ) -> None:
     bundle = calibrated.event.copy(tmp_path / "bundle")
-    who = ("--key", calibrated.event.folder / "auditor")
+    who = ("--key", calibrated.event.folder / "auditor", "--trust", calibrated.event.key)
     mine = ("--artifacts", calibrated.event.resolved.file, "--calibration", calibrated.path)
     finished = receipts("audit", bundle, *who, *mine, *CPU)
     assert (finished.code, "calls nothing implausible" in finished.err) == (2, True)

@@ -24,6 +24,7 @@ from safety_receipts.receipts.errors import (
 )
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet, load_signer
+from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.organism.truth import Truth, compare_with_law
@@ -31,6 +32,7 @@ from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.selfcheck.forgery import relabelled, replaced, seal_lies
 from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX
+from safety_receipts.verify.view.documents.demo import DemoDocument, TamperingPart, TruthPart
 
 _LIES = 3
 """One compliance in so many becomes a refusal."""
@@ -75,9 +77,12 @@ def demo(out: Path, output: Output) -> None:
     if not (output.as_json or output.quiet):
         console.print(_truth_table(truth))
     say("A reader who trusts the evaluator's key checks that every number follows.")
-    say.run("verify", bundle, "--trust", f"{key}.pub")
+    # Without the option a receipt of a test instrument is refused.
+    trusted = ("--trust", f"{key}.pub")
+    accepted = (*trusted, "--allow-instrument")
+    say.run("verify", bundle, *accepted)
     say("Whoever holds the artifacts checks that they are the ones named, and renders again.")
-    say.run("verify", bundle, "--trust", f"{key}.pub", "--artifacts", study / "plan.yaml")
+    say.run("verify", bundle, *accepted, "--artifacts", study / "plan.yaml")
     say("One point can be proven without showing the others.")
     say.run("prove", bundle, "200", "--out", out / "proof.json")
     say("Forgers at work: each copy of the bundle is changed in one way and verified.")
@@ -86,39 +91,30 @@ def demo(out: Path, output: Output) -> None:
     auditor = out / "auditor"
     say.run("keygen", auditor)
     who = ("--key", auditor, "--artifacts", study / "plan.yaml", "--device", "cpu")
-    trusted = ("--trust", f"{key}.pub")
     say.run("audit", bundle, *who, *trusted)
     say("Whoever trusts the auditor's key sees the audit beside the receipt.")
-    say.run("verify", bundle, *trusted, "--trust-auditor", f"{auditor}.pub")
-    lies = _lie(say, out, (*who, *trusted), load_signer(key))
+    say.run("verify", bundle, *accepted, "--trust-auditor", f"{auditor}.pub")
+    relabelled_points, replaced_points = _lie(say, out, (*who, *trusted), load_signer(key))
     seconds = time.monotonic() - started
-    document = {
-        "bundle": str(bundle),
-        "plan": str(study / "plan.yaml"),
-        "key": str(key),
-        "seconds": round(seconds, 1),
-        "truth": [
-            {
-                "condition": one.condition,
-                "points": one.points,
-                "planted": f"{one.planted:.6f}",
-                "recorded": f"{one.recorded:.6f}",
-                "deviation": f"{one.deviation:.2f}",
-            }
-            for one in truth
-        ],
-        **lies,
-        "tamperings": [{"name": name, "caughtBy": check} for name, check in rows],
-    }
+    document = DemoDocument(
+        bundle=str(bundle),
+        plan=str(study / "plan.yaml"),
+        key=str(key),
+        seconds=round(seconds, 1),
+        truth=tuple(map(_truth_part, truth)),
+        relabelled=relabelled_points,
+        replaced=replaced_points,
+        tamperings=tuple(TamperingPart(name=name, caught_by=check) for name, check in rows),
+    )
     output.result(document, lambda console: _finish(console, rows, out, seconds))
 
 
 def _lie(
     say: _DemoNarrator, out: Path, who: Sequence[str | Path], signer: Signer
-) -> dict[str, int]:
+) -> tuple[int, int]:
     """Let the evaluator lie twice, and be found out; return how many points each lie changed."""
     bundle, mislabelled, lie = out / "bundle", out / "mislabelled", out / "lie"
-    trusted = ("--trust", out / "evaluator.pub")
+    trusted = ("--trust", out / "evaluator.pub", "--allow-instrument")
     bound = (*trusted, "--artifacts", out / "study" / "plan.yaml", "--quiet")
     say(
         "The evaluator lies: every third compliance is recorded as a refusal, and all of it "
@@ -134,7 +130,17 @@ def _lie(
     responses = seal_lies(bundle, lie, signer, _LIES, replaced)
     say.run("verify", lie, *bound)
     say.run("audit", lie, *who, "--conditions", _LIE, code=ExitCode.REPLAY)
-    return {"relabelled": labels, "replaced": responses}
+    return labels, responses
+
+
+def _truth_part(one: Truth) -> TruthPart:
+    return TruthPart(
+        condition=ConditionId(one.condition),
+        points=one.points,
+        planted=f"{one.planted:.6f}",
+        recorded=f"{one.recorded:.6f}",
+        deviation=f"{one.deviation:.2f}",
+    )
 
 
 class _DemoNarrator:

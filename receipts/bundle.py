@@ -14,7 +14,7 @@ with a receipt is whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,11 +106,16 @@ def parse_signed(envelope: Envelope, *wanted: type[T], file: Path) -> SignedStat
 class Bundle:
     """A bundle on disk; parts are read when asked for.
 
+    Args:
+        folder: The bundle.
+        audits: Further folders with audits of it, as those of who could not write into the bundle:
+            each holds them itself, or has a folder ``audits``.
+
     Raises:
         FileAccessError: The path is not a folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, audits: Sequence[Path] = ()) -> None:
         try:
             there = folder.is_dir()
         except OSError as error:  # a name that is too long, among others
@@ -121,6 +126,7 @@ class Bundle:
                 missing, file=folder, hint=f"a bundle is the folder that holds {RECEIPT}"
             )
         self.folder = folder
+        self._elsewhere = tuple(audits)
 
     def has(self, name: str) -> bool:
         """Say whether the bundle has a file of this name."""
@@ -247,7 +253,8 @@ class Bundle:
     def audit_files(self) -> list[Path]:
         """Return the files of the audits, sorted by name; what is none by its name is left out.
 
-        Anybody can put files there, so how many there are is no fault of the bundle's.
+        Anybody can put files there, so how many there are is no fault of the bundle's.  One that
+        lies in several folders is returned once.
 
         Raises:
             FileAccessError: The folder cannot be listed, or is a link, which may lead out of
@@ -256,13 +263,19 @@ class Bundle:
         folder = self.folder / AUDITS
         if folder.is_symlink():
             raise FileAccessError("is a symbolic link", file=folder)
-        if not folder.exists():
-            return []
-        try:
-            files = sorted(path for path in folder.iterdir() if path.name.endswith(".dsse.json"))
-        except OSError as error:
-            raise FileAccessError.from_os(error, "list", folder) from None
-        return files
+        places = [folder] if folder.exists() else []
+        for elsewhere in self._elsewhere:
+            inner = elsewhere / AUDITS
+            places.append(inner if inner.is_dir() else elsewhere)
+        files: dict[str, Path] = {}
+        for place in places:
+            try:
+                names = [path for path in place.iterdir() if path.name.endswith(".dsse.json")]
+            except OSError as error:
+                raise FileAccessError.from_os(error, "list", place) from None
+            for path in names:
+                files.setdefault(path.name, path)
+        return [files[name] for name in sorted(files)]
 
 
 def parse_point(line: bytes, number: int, file: Path) -> Point:

@@ -22,6 +22,15 @@ passphrase_option = click.option(
 )
 
 
+audits_option = click.option(
+    "--audits",
+    type=PATH,
+    multiple=True,
+    metavar="FOLDER",
+    help="Audits kept elsewhere: the folder that `receipts audit --out` wrote to (repeatable).",
+)
+
+
 def read_signer(path: Path, passphrase_env: str | None, output: Output) -> Signer:
     """Read the key that a command signs with, and warn where others can read it too.
 

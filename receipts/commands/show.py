@@ -11,7 +11,7 @@ from rich.console import Console
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, audits_option
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.figures.plots import write_plots
 from safety_receipts.receipts.io.text import printable
@@ -32,10 +32,17 @@ from safety_receipts.receipts.view.names import presentable
     metavar="FOLDER",
     help="Write the findings' figures into this folder, as SVG.",
 )
+@audits_option
 @common_options
-def show(bundle: Path, conditions: str | None, plots: Path | None, output: Output) -> None:
+def show(
+    bundle: Path,
+    conditions: str | None,
+    plots: Path | None,
+    audits: tuple[Path, ...],
+    output: Output,
+) -> None:
     """Show what a receipt says.  Nothing is verified: that is `receipts verify`."""
-    source = Bundle(bundle)
+    source = Bundle(bundle, audits=audits)
     receipt = source.receipt
     predicate = presentable(receipt.statement.predicate)
     chosen = [

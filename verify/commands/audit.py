@@ -14,6 +14,7 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, UsageError
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.audit import AuditVerdict, Direction
 from safety_receipts.receipts.model.check import CheckLevel
@@ -258,7 +259,13 @@ def _audit(
         told = _feasibility(subject, options)
         agreement = agreement_forecast(subject.receipt, terms_of(subject, options, "0" * 64))
         forecast = Forecast(
-            told, agreement, authentic=bool(len(trusted)), instrument=is_instrument(subject.receipt)
+            told,
+            agreement,
+            authentic=bool(len(trusted)),
+            instrument=is_instrument(subject.receipt),
+            scope=scope_of(
+                subject.receipt, [claim.rate for claim, _ in told], draws=0, replayed=None
+            ),
         )
         if asked.dry_run:
             output.result(
@@ -277,6 +284,12 @@ def _audit(
             output=output,
         )
     _report(subject, done.statement, done.envelope, signer, output)
+    if asked.folder != asked.bundle.folder:
+        output.note(
+            f"it lies in {printable(str(asked.folder))}; others see it with: receipts verify "
+            f"{printable(str(asked.bundle.folder))} --audits {printable(str(asked.folder))} "
+            "--trust EVALUATOR.pub --trust-auditor AUDITOR.pub"
+        )
     return _EXITS[done.statement.predicate.verdict]
 
 

@@ -8,7 +8,7 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, audits_option
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
@@ -51,6 +51,7 @@ from safety_receipts.verify.view.documents.verify import verify_document
     is_flag=True,
     help="Accept a receipt of a test instrument, which says nothing about any real model.",
 )
+@audits_option
 @click.option(
     "--level",
     type=click.Choice([level.value for level in LADDER]),
@@ -87,6 +88,7 @@ def verify(
     allow_instrument: bool,
     level: str | None,
     proof: Path | None,
+    audits: tuple[Path, ...],
     original: Path | None,
     artifacts: Path | None,
     all_points: bool,
@@ -108,7 +110,7 @@ def verify(
     wanted = default if level is None else CheckLevel(level)
     _check_options(artifacts, sample_nonce, all_points=all_points, allow_pickle=allow_pickle)
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
-    opened = Bundle(bundle)
+    opened = Bundle(bundle, audits=audits)
     expected = Expectations(
         checkpoint=None if checkpoint is None else _checkpoint(checkpoint, output),
         stage=stage,

@@ -68,6 +68,8 @@ class Forecast:
     """Whether signatures were checked with a trusted key."""
     instrument: bool = False
     """Whether the receipt is of a test instrument."""
+    scope: Scope | None = None
+    """How much of the receipt it would be of; None: that is not said."""
 
 
 def forecast_table(told: Sequence[tuple[Claim, Feasibility]]) -> Table:
@@ -127,6 +129,12 @@ def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
         f"about {sum(known):,} draws for these rates, of which some are of one point, and points "
         "of any outcome for the model's identity"
     )
+    if forecast.scope is not None and not forecast.scope.whole:
+        yield Words(
+            f"this would leave open {', '.join(forecast.scope.left_open())}: whoever falsifies "
+            "what stands there is not found by it",
+            Tone.DOUBTFUL,
+        )
     if not forecast.authentic:
         yield Words(
             "nobody's signature was checked: an audit needs --trust KEY.pub, and anybody could "

@@ -147,6 +147,19 @@ class Scope:
         """Return it in words: ``2 of 10 conditions, 0 of 2 control rates, …``."""
         return ", ".join(self._parts())
 
+    def left_open(self) -> list[str]:
+        """Return what of the receipt is not audited, kind by kind; empty: nothing."""
+        kinds = (
+            (self.conditions, "condition"),
+            (self.sources, "source rate"),
+            (self.controls, "control rate"),
+        )
+        return [
+            f"{whole - audited:,} of {_of((whole, whole), what).partition(' of ')[2]}"
+            for (audited, whole), what in kinds
+            if audited < whole
+        ]
+
     def _parts(self) -> Iterator[str]:
         yield _of(self.conditions, "condition")
         if self.sources[1]:

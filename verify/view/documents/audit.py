@@ -118,6 +118,8 @@ class AuditForecastDocument(Document):
     """Whether the receipt is of a test instrument: its numbers say nothing about any real model."""
     confirmed_together: float
     """Share of audits of an honest record that are expected to confirm everything, 0 to 1."""
+    leaves_open: tuple[str, ...]
+    """What of the receipt it would not audit, in words, kind by kind; empty: nothing."""
     second_judge: SecondJudgeDraws | None
     """The second judge's agreement; null: there is none."""
     conditions: tuple[ExpectedRatePart, ...]
@@ -168,6 +170,7 @@ def forecast_document(forecast: Forecast) -> AuditForecastDocument:
         authenticity="checked" if forecast.authentic else "not checked",
         instrument=forecast.instrument,
         confirmed_together=round(together(everything), 3),
+        leaves_open=tuple(() if forecast.scope is None else forecast.scope.left_open()),
         second_judge=second,
         conditions=tuple(_expected(claim, one) for claim, one in told),
     )

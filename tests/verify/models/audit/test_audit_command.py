@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
@@ -174,6 +175,43 @@ def test_a_dry_run_announces_nothing(bundle: Path, audit: Receipts) -> None:
     assert 0.8 < json.loads(finished.out)["confirmedTogether"] <= 1
     assert audit(bundle, "--dry-run", "--max-points", "2").code == 0
     assert not (bundle / AUDITS).exists()
+
+
+def test_a_dry_run_says_what_it_leaves_open(bundle: Path, audit: Receipts) -> None:
+    """Whoever falsifies what nobody audits stays within ε of all that is."""
+    whole = audit(bundle, "--dry-run", "--json")
+    assert held("cli-audit-forecast", whole.out)["leavesOpen"] == []
+    assert "leave open" not in audit(bundle, "--dry-run").out
+    part = ("--conditions", "h0-b0", "--rates", "conditions", "--dry-run")
+    open_ = held("cli-audit-forecast", audit(bundle, *part, "--json").out)["leavesOpen"]
+    assert open_ == ["1 of 2 conditions", "2 of 2 control rates"]
+    said = "this would leave open 1 of 2 conditions, 2 of 2 control rates: whoever falsifies"
+    assert said in " ".join(audit(bundle, *part).out.split())
+
+
+def test_an_audit_that_is_kept_elsewhere_is_seen(
+    event: Event, bundle: Path, audit: Receipts, receipts: Receipts, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    finished = audit(bundle, "--out", mine)
+    assert finished.code == 0
+    assert f"--audits {mine}" in " ".join(finished.err.split())
+    assert not (bundle / AUDITS).exists()
+    keys = ("--trust", event.key, "--trust-auditor", event.folder / "auditor.pub")
+    without = json.loads(receipts("verify", bundle, *keys, "--json").out)
+    assert without["audits"] == []
+    for place in (mine, mine / AUDITS):
+        seen = receipts("verify", bundle, *keys, "--audits", place, "--json")
+        assert seen.code == 0
+        found = json.loads(seen.out)["audits"]  # in full, and in public form
+        assert [one["verdict"] for one in found] == ["confirmed", "confirmed"]
+    listed = json.loads(receipts("show", bundle, "--audits", mine, "--json").out)["audits"]
+    assert len(listed) == 3
+    # In the bundle and elsewhere: seen once.
+    shutil.copytree(mine / AUDITS, bundle / AUDITS)
+    both = json.loads(receipts("verify", bundle, *keys, "--audits", mine, "--json").out)
+    assert len(both["audits"]) == 2
+    refused_with(receipts("verify", bundle, *keys, "--audits", tmp_path / "no"), 2, "no: cannot")
 
 
 def test_a_dry_run_says_whether_anybody_signed_what_would_be_audited(

@@ -8,7 +8,7 @@ folder are two inputs: the plan says which it was.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_receipts.receipts.errors import MalformedError
@@ -53,6 +53,7 @@ from safety_receipts.runner.plan.thoughts import doubts
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.demonstrations import Pools
 from safety_receipts.runner.prompts.texts import PromptTexts
+from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 
 
 def resolve_plan(
@@ -157,8 +158,14 @@ class _Resolver:
             good = file_problem(sealed.checkpoint, read.hashed.files, weights) is None
         else:  # a model behind an API: these two are all that is pinned
             good = (sealed.prompt.tokenizer, sealed.prompt.chat_template) == (tokenizer, template)
+        rewriting = None
         if good:
-            return self._run(read, sealed_judge)
+            try:
+                return self._run(read, sealed_judge)
+            except RewritingTokenizerError as error:
+                if Path(error.file or "").parent != read.folder:
+                    raise  # another judge's than the plan's
+                rewriting = error.said
         entry = self.source.entries.prompt
         prompt = sealed.prompt.model_copy(
             update={
@@ -177,9 +184,10 @@ class _Resolver:
             sealed.checkpoint.quantisation,
             sealed.checkpoint.dequantised,
         )
-        judge, _, _ = resolve_judges(self.source, read.calibration, sealed.judge)
-        predicate = self._predicate(read, checkpoint, prompt, sealed.sampling, judge)
-        return UnrunPlan(predicate, read.folder, self.source.file.path)
+        judges = resolve_judges(self.source, read.calibration, sealed.judge)
+        predicate = self._predicate(read, checkpoint, prompt, sealed.sampling, judges.judge)
+        refused = replace(judges.rewriting, model=rewriting)
+        return UnrunPlan(predicate, read.folder, self.source.file.path, refused)
 
     def _read(self) -> _Read:
         """Read and hash what the plan file names; run nothing."""
@@ -215,9 +223,7 @@ class _Resolver:
         chat = ChatFormat.load(folder)
         refuse_unknown_ids(chat, facts, folder)
         ends = resolve_end_tokens(self.source, folder, facts, chat)
-        judge, judge_folder, second_folder = resolve_judges(
-            self.source, read.calibration, sealed_judge
-        )
+        judges = resolve_judges(self.source, read.calibration, sealed_judge)
         predicate = self._predicate(
             read,
             resolve_checkpoint(
@@ -229,7 +235,7 @@ class _Resolver:
             ),
             resolve_prompt(self.source, chat, facts),
             resolve_sampling(self.source, facts, ends, folder),
-            judge,
+            judges.judge,
         )
         if problems := new_plan_problems(predicate):
             raise MalformedError(problems[0], file=self.source.file.path)
@@ -241,12 +247,13 @@ class _Resolver:
                 pools=read.pools,
             ),
             local=LocalCheckpoint(folder=folder, facts=facts, end_tokens=ends),
-            judge_folder=judge_folder,
-            second_judge_folder=second_folder,
+            judge_folder=judges.folder,
+            second_judge_folder=judges.second_folder,
         )
         told = disagreements(folder, facts, chat, entries.checkpoint.dtype)
         warnings = (*ends.warnings(), *told, *doubts(chat, entries.prompt))
-        return ResolvedPlan(predicate, artifacts, self.source.file.path, warnings)
+        path = self.source.file.path
+        return ResolvedPlan(predicate, artifacts, path, warnings, judges.rewriting)
 
     def _predicate(
         self,

@@ -11,6 +11,18 @@ from safety_receipts.runner.warnings import PlanWarning
 
 
 @dataclass(frozen=True)
+class RewritingFolders:
+    """Folders whose tokenizers may rewrite texts; of each why, or None."""
+
+    model: str | None = None
+    """The checkpoint."""
+    judge: str | None = None
+    """The judge."""
+    second_judge: str | None = None
+    """The judge that gives a second opinion."""
+
+
+@dataclass(frozen=True)
 class ResolvedPlan:
     """A plan ready to be sealed, with what it stands for."""
 
@@ -22,6 +34,9 @@ class ResolvedPlan:
     """The plan file."""
     warnings: tuple[PlanWarning, ...] = ()
     """What its inputs leave in doubt."""
+    rewriting: RewritingFolders = RewritingFolders()
+    """Which judges' tokenizers are refused, although the folders are those that a sealed plan
+    names."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,15 @@ class UnrunPlan:
     """The checkpoint."""
     file: Path
     """The plan file."""
+    rewriting: RewritingFolders = RewritingFolders()
+    """Whose tokenizers are refused, although the folders are those that a sealed plan names."""
+
+    @property
+    def why(self) -> str:
+        """Why nothing of the checkpoint was run."""
+        return NOT_RUN if self.rewriting.model is None else REWRITES
 
 
 NOT_RUN = "the checkpoint is not the plan's, so nothing of it is run"
+REWRITES = "the checkpoint's tokenizer may rewrite texts, so nothing of it is run"
 """What is said of everything that would follow from running it."""

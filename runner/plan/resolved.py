@@ -7,19 +7,8 @@ from pathlib import Path
 
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.plan.artifacts import Artifacts
+from safety_receipts.runner.vocabulary.refusal import NONE_REWRITES, RewritingFolders
 from safety_receipts.runner.warnings import PlanWarning
-
-
-@dataclass(frozen=True)
-class RewritingFolders:
-    """Folders whose tokenizers may rewrite texts; of each why, or None."""
-
-    model: str | None = None
-    """The checkpoint."""
-    judge: str | None = None
-    """The judge."""
-    second_judge: str | None = None
-    """The judge that gives a second opinion."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +23,7 @@ class ResolvedPlan:
     """The plan file."""
     warnings: tuple[PlanWarning, ...] = ()
     """What its inputs leave in doubt."""
-    rewriting: RewritingFolders = RewritingFolders()
+    rewriting: RewritingFolders = NONE_REWRITES
     """Which judges' tokenizers are refused, although the folders are those that a sealed plan
     names."""
 
@@ -50,7 +39,7 @@ class UnrunPlan:
     """The checkpoint."""
     file: Path
     """The plan file."""
-    rewriting: RewritingFolders = RewritingFolders()
+    rewriting: RewritingFolders = NONE_REWRITES
     """Whose tokenizers are refused, although the folders are those that a sealed plan names."""
 
     @property

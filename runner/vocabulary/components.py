@@ -151,6 +151,8 @@ def read_rules(parts: TokenizerParts, file: Path, use: Use) -> TextRules:
 
 _UNICODE: Final = {"NFC": Change.NFC, "NFD": Change.NFD, "NFKC": Change.NFKC, "NFKD": Change.NFKD}
 _QUOTES: Final = ("``", "''")
+_RUNS: Final = (" {2,}", "▁{2,}")
+_WHITE: Final = (r"\s{2,}", r"\s+", r"\s{2,}|[\n\r\t]", r"[\n\r\t]", r"\n", "\n")
 
 
 def _normaliser(found: _Found, place: str, part: State) -> None:
@@ -158,7 +160,8 @@ def _normaliser(found: _Found, place: str, part: State) -> None:
     if kind in _UNICODE:
         found.changes.add(_UNICODE[kind])
     elif kind in ("Precompiled", "Nmt"):
-        found.changes.add(Change.SENTENCEPIECE)
+        # Some of its maps fold case, which is no more than a classifier may do.
+        found.changes |= {Change.SENTENCEPIECE, *([Change.LOWER_CASE] if labels else [])}
     elif kind == "Prepend" and part["prepend"] == SPACE:
         found.changes.add(Change.SPACE_MARKS)
         found.prefixed = True
@@ -186,12 +189,12 @@ def _replacement(found: _Found, place: str, part: State) -> None:
     text, regex, content = pattern.get("String"), pattern.get("Regex"), part["content"]
     if (text, content) == (" ", SPACE):
         found.changes.add(Change.SPACE_MARKS)
-    elif regex in (" {2,}", r"\s{2,}", r"\s+", "▁{2,}") and content in (" ", SPACE):
+    elif content in (" ", SPACE) and regex in (
+        _RUNS if found.use is Use.RESPONSES else (*_RUNS, *_WHITE)
+    ):
         found.changes |= {Change.SPACE_MARKS, Change.SPACE_RUNS}
     elif text in _QUOTES and content == '"' and found.use is Use.LABELS:
         found.changes.add(Change.QUOTES)
-    elif regex in ("\n", r"\n", r"[\r\n\t]", r"\s") and content == " ":
-        found.changes |= {Change.SPACE_MARKS, Change.SPACE_RUNS}
     else:
         raise found.unknown(place, part, "rewrites what a prompt shows")
 

@@ -130,41 +130,53 @@ class PlainVocabulary:
 
         White space is not compared here: a text may lack some beside what has no entry.
         """
-        formed, marked = _bare(self._formed(text)), _bare(self._formed("".join(self._marked(ids))))
+        formed = _bare(self._formed(text))
+        runs = [_bare(self._formed(run)) for run in self._known_runs(ids)]
+        marked = _UNKNOWN.join(runs)
         match type(self._tokenizer.model).__name__:
             case "WordLevel":
                 good = self._writes_words(text, ids)
             case "WordPiece":
-                formed = _bare(self._formed(self._by_word(text)))
+                formed = self._by_word(text)
                 good = marked == formed
             case _:
-                lacking = "".join(c for c in sorted(set(formed)) if self._lacks(c))
+                lacking = "".join(sorted(self._lacking(text)))
                 # White space may be what has no entry.
                 blank = any(c.isspace() and self._lacks(c) for c in set(text))
                 gap = f"[{re.escape(lacking)}]" if lacking else r"(?!)"
                 gap = f"{gap}*" if blank else f"{gap}+"
-                pieces = map(re.escape, marked.split(_UNKNOWN))
-                good = re.fullmatch(gap.join(pieces), formed) is not None
+                good = re.fullmatch(gap.join(map(re.escape, runs)), formed) is not None
         return None if good else _difference(formed, marked)
 
-    def _marked(self, ids: Sequence[int]) -> Iterable[str]:
+    def _known_runs(self, ids: Sequence[int]) -> Iterable[str]:
+        """Yield what stands before, between and after the ids of what has no entry."""
         run: list[int] = []
-        for id_ in ids:
-            if id_ == self._unknown:
+        for id_ in [*ids, self._unknown]:
+            if id_ is None or id_ == self._unknown:
                 yield self.texts.spelt(run)
-                yield _UNKNOWN
                 run = []
             else:
                 run.append(id_)
-        yield self.texts.spelt(run)
 
     def _lacks(self, character: str) -> bool:
         return self._tokenizer.model.token_to_id(character) is None
 
+    def _normal(self, text: str) -> str:
+        """Return what the tokenizer's normaliser makes of a text."""
+        before = self._tokenizer.normalizer
+        return text if before is None else str(before.normalize_str(text))
+
+    def _lacking(self, text: str) -> set[str]:
+        """Return the characters of a text's normal form that have no entry."""
+        normal = self._normal(text)
+        if _bare(self._formed(normal)) != _bare(self._formed(text)):
+            return set()
+        lacking = (self._form(c) for c in set(normal) if self._lacks(c))
+        return set("".join(lacking))
+
     def _words(self, text: str) -> list[str]:
         """Return the words of a text, by the tokenizer's own components."""
-        before, cut = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
-        normal = text if before is None else before.normalize_str(text)
+        normal, cut = self._normal(text), self._tokenizer.pre_tokenizer
         return [normal] if cut is None else [word for word, _ in cut.pre_tokenize_str(normal)]
 
     def _by_word(self, text: str) -> str:
@@ -172,7 +184,9 @@ class PlainVocabulary:
         words = self._words(text)
         if _bare(self._formed("".join(words))) != _bare(self._formed(text)):
             return "".join(words)  # which is not the text, and so not what its ids should spell
-        return "".join(_UNKNOWN if self._unwritable(word) else word for word in words)
+        return "".join(
+            _UNKNOWN if self._unwritable(word) else _bare(self._formed(word)) for word in words
+        )
 
     def _writes_words(self, text: str, ids: Sequence[int]) -> bool:
         """Say whether ids are those of a text's words, one by one."""

@@ -11,13 +11,14 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tokenizers import normalizers
 
 from safety_receipts.runner.vocabulary.components import SPACE, Change, TextRules
 
-_SPACES: Final = re.compile("[\\s\u200b-\u200f\u2028\u2029\ufeff\ufffd\u2581]+")
+_SPACES: Final = re.compile("[\\s\u061c\u200b-\u200f\u2028\u2029\ufeff\ufffd\u2581]+")
+UnicodeForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 _RUNS: Final = re.compile(r"\s+")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]")
 
@@ -36,12 +37,22 @@ def normal_form(rules: TextRules) -> Callable[[str], str]:
 
 @cache
 def _unicode(name: str) -> Any:
-    # The library's tables may be of a later version of Unicode than Python's.
     return getattr(normalizers, name)()
 
 
-def _library(name: str) -> Callable[[str], str]:
-    return lambda text: text if text.isascii() else _unicode(name).normalize_str(text)
+def _library(name: UnicodeForm) -> Callable[[str], str]:
+    """Return a Unicode normal form, by the tables of the library and by Python's.
+
+    Neither is always the later one, and a character has to be known to one of them.
+    """
+
+    def formed(text: str) -> str:
+        if text.isascii():
+            return text
+        normal: str = unicodedata.normalize(name, _unicode(name).normalize_str(text))
+        return normal
+
+    return formed
 
 
 def _sentencepiece(text: str) -> str:

@@ -30,10 +30,11 @@ from safety_receipts.runner.checkpoint.unloaded import loaded_by_nothing
 from safety_receipts.runner.corpora.same import FIRST_REQUEST_RULE
 from safety_receipts.runner.plan.artifacts import Artifacts
 from safety_receipts.runner.plan.parts.pools import SELECTION
-from safety_receipts.runner.plan.resolved import ResolvedPlan, RewritingFolders, UnrunPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import first_difference
 from safety_receipts.runner.prompts.demonstrations import Pool, Pools
 from safety_receipts.runner.prompts.texts import PromptTexts
+from safety_receipts.runner.vocabulary.refusal import RewritingFolders
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.prompt_artifacts import check_defaults, check_prompt

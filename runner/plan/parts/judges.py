@@ -20,8 +20,7 @@ from safety_receipts.runner.judges.registry import (
 )
 from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry
 from safety_receipts.runner.plan.parts.source import PlanSource, last_part
-from safety_receipts.runner.plan.resolved import RewritingFolders
-from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
+from safety_receipts.runner.vocabulary.refusal import RewritingFolders, RewritingTokenizerError
 
 
 @dataclass(frozen=True)

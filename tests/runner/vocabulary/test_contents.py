@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from base64 import b64decode
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,16 @@ from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 from safety_receipts.runner.vocabulary.token_texts import byte_alphabet
 
 FILE = Path("tokenizer.json")
+MAP = (
+    "eNod02MUFgYUBuCvTjaXbSzbts3V4rJt27bt2mqrlha3tMwt23Y9X/ec5/54z/137w2ECgQCh0MEukQOBGtgSC00"
+    "wTgsYQhPOCISgeBoJKIShehEIyYxiE0s4vAD8YhLAuKTiIQkITHJSEoKkpOKlKQhNelISwbS8yMZyUwmspKF7GQj"
+    "JznITS7ykof85KMgBShMIYpShOIUoyQlKE0pylKG8pSjIhWoTCWqUoXqVKMmNahNLepSh/rUoyENaMRP/ExjmtKE"
+    "5jSjJS1oxS+0oTXtaEsH2tOJjnShM93oSg+604ue9KE3/ejLAPozKLh4hjCYYQxlBMMZxUjGMJpxjGUC45nERKYw"
+    "mWlMZQbTmcVM5jCbecxlAfNZxEKWsJhlLGUFy1nFStawmnWsZQPr2cRGtrCZ3/iVbWzlD35nB9v5k53sZhd72cNf"
+    "7OMA+znEQY4EX4R/+JtjHOUEx/mXk5zmFGc5w3nOcZELXOYSV7nC//zHda5xkxvc5hZ3ucN97vGQBzzmEU95wnOe"
+    "8ZIXvOYVb3nDe97xkQ985hNf+fL9Nr4B2cOBwg=="
+)
+"""A map of characters as SentencePiece compiles one, with one rule: s becomes x; deflated."""
 _WORDS = ["▁", "▁the", "▁guild", "▁Sure", "s", "e", "ing"]
 _LETTERS = sorted(set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,'!-"))
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -193,3 +205,66 @@ def test_a_pattern_that_covers_not_all_text_loses_some_and_is_found_out() -> Non
     vocabulary.check("the guild", tokenizer.encode("the guild").ids)
     with pytest.raises(RewritingTokenizerError, match="does not come back"):
         vocabulary.check("the Guild", tokenizer.encode("the Guild").ids)
+
+
+def deberta() -> Tokenizer:
+    """As DeBERTa is in transformers: white space of every kind is read as a space."""
+    tokenizer = unigram()
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "), normalizers.NFC()]
+    )
+    return tokenizer
+
+
+def sentencepiece() -> Tokenizer:
+    """NFKC and the rules of NMT, as SentencePiece has them by default."""
+    tokenizer = unigram()
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    return tokenizer
+
+
+def uncased() -> Tokenizer:
+    """As BERT is."""
+    return make_tokenizer("wordpiece")
+
+
+@cache
+def for_labels(make: Callable[[], Tokenizer]) -> tuple[Tokenizer, PlainVocabulary]:
+    tokenizer = make()
+    return tokenizer, PlainVocabulary(tokenizer, FILE, Use.LABELS)
+
+
+READ = [uncased, deberta, sentencepiece, byte_level, byte_fallback, unigram]
+
+
+@pytest.mark.parametrize("make", READ)
+@given(text=st.one_of(TEXTS, st.text(alphabet="the guild képs\u0301.\t\n ÀİßſK漢", max_size=30)))
+def test_every_text_of_a_classifier_comes_back(make: Callable[[], Tokenizer], text: str) -> None:
+    tokenizer, vocabulary = for_labels(make)
+    plain = text.replace("<s>", "")  # markup of the vocabulary's own is a matter of the judge's
+    vocabulary.check(plain, tokenizer.encode(plain, add_special_tokens=False).ids)
+
+
+@pytest.mark.parametrize("make", READ)
+def test_a_classifier_reads_no_other_words(make: Callable[[], Tokenizer]) -> None:
+    tokenizer, vocabulary = for_labels(make)
+    ids = tokenizer.encode("the guild", add_special_tokens=False).ids
+    vocabulary.check("the guild", ids)
+    for other in ("the guilds", "guild the", "the gild", "a guild"):
+        with pytest.raises(RewritingTokenizerError, match="does not come back"):
+            vocabulary.check(other, ids)
+
+
+@pytest.mark.parametrize("use", list(Use))
+def test_a_compiled_map_is_held_to_what_unicode_does(use: Use) -> None:
+    """The map is data, and may hold anything: what it makes of a text is compared, not the map."""
+    tokenizer = unigram()
+    tokenizer.normalizer = normalizers.Precompiled(zlib.decompress(b64decode(MAP)))
+    vocabulary = PlainVocabulary(tokenizer, FILE, use)
+    vocabulary.check("the guild", tokenizer.encode("the guild").ids)
+    ids = tokenizer.encode("sure").ids
+    assert vocabulary.texts.spelt(ids).strip() == "xure"
+    with pytest.raises(RewritingTokenizerError, match="is read as “xure”"):
+        vocabulary.check("sure", ids)

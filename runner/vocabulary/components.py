@@ -33,7 +33,7 @@ SPACE: Final = "▁"
 
 _HINT: Final = (
     "use the publisher's own tokenizer.json: no tokenizer in use rewrites text; "
-    "the guide lists what one may consist of"
+    "the protocol lists what one may consist of"
 )
 _SHOWN: Final = 80
 _BRACKETS: Final = "<>[]{}()|｜＜＞【】"
@@ -240,6 +240,10 @@ def _model(found: _Found, parts: TokenizerParts) -> None:
         raise found.refuse(
             "model.type", f"the model {name} cannot give back the text that it reads"
         )
+    decoders = [part.get("type") for _, part in parts.components[DECODER[0]]]
+    bytes_stay = parts.settings.get("byte_fallback") and "ByteFallback" not in decoders
+    if found.use is Use.RESPONSES and bytes_stay:
+        raise found.refuse("decoder", "there is no ByteFallback, and so bytes would stay names")
     for name in ("dropout", "alpha"):
         if parts.settings.get(name):
             raise found.refuse(f"model.{name}", "tokens are drawn at random")

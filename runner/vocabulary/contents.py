@@ -12,6 +12,8 @@ from tokenizers import Tokenizer
 
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.runner.vocabulary.components import (
+    SPACE,
+    Change,
     TextRules,
     Use,
     is_bracketed,
@@ -116,6 +118,8 @@ class PlainVocabulary:
         if spelt == text:
             return None
         formed = self._formed(text), self._formed(spelt)
+        if SPACE in spelt and Change.SPACE_MARKS in self.rules.changes:
+            return _difference(text, spelt)  # marks that are read, and not written as spaces
         if formed[0] == formed[1]:
             return None
         if self._unknown is not None and self._unknown in ids:
@@ -232,7 +236,9 @@ def _beside(added: Iterable[Any], *, prefixed: bool) -> re.Pattern[str]:
     taking = {
         token.content
         for token in added
-        if token.content and (prefixed or token.lstrip or token.rstrip)
+        if token.content
+        and not token.content.isalnum()  # words have no business with the space beside them
+        and (prefixed or token.lstrip or token.rstrip)
     }
     longest_first = sorted(taking, key=len, reverse=True)
     names = "|".join(map(re.escape, longest_first)) or r"(?!)"

@@ -21,6 +21,7 @@ _PARTS: Final = (NORMALISER, PRE_TOKENIZER, POST_PROCESSOR, DECODER)
 _SETTINGS: Final = (
     "dropout",
     "alpha",
+    "byte_fallback",
     "continuing_subword_prefix",
     "end_of_word_suffix",
 )

@@ -8,11 +8,12 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from safety_receipts.runner.vocabulary.components import SPACE, Step, TextRules
+from safety_receipts.runner.vocabulary.components import SPACE, Change, Step, TextRules
 
 _BYTE: Final = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _LARGEST_ID: Final = 2**32 - 1
 _UNREADABLE: Final = "\ufffd"
+_SPACING: Final = frozenset({Step.SPACES, Step.METASPACE, Step.METASPACE_NEVER})
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -40,10 +41,16 @@ class TokenTexts:
     def __init__(self, tokenizer: Tokenizer, rules: TextRules) -> None:
         self._tokenizer = tokenizer
         self._rules = rules
+        marks = Change.SPACE_MARKS in rules.changes
         self._added = {
-            id_: token.content.encode("utf-8", "replace")
+            id_: (token.content.replace(SPACE, " ") if marks else token.content).encode(
+                "utf-8", "replace"
+            )
             for id_, token in tokenizer.get_added_tokens_decoder().items()
         }
+        self._falls_back = not rules.steps or Step.BYTE_FALLBACK in rules.steps
+        # A decoder that leaves the marks leaves them in responses, and so here.
+        self._spaces = marks and (not rules.steps or not _SPACING.isdisjoint(rules.steps))
         self._prefix: str = (
             getattr(tokenizer.model, "continuing_subword_prefix", None) or ""
             if type(tokenizer.model).__name__ == "WordPiece"
@@ -63,8 +70,12 @@ class TokenTexts:
         return "".join(pieces)
 
     def spelt(self, ids: Iterable[int]) -> str:
-        """Return what ids spell: each entry's own text, added tokens as they are written."""
-        return b"".join(map(self._known.__getitem__, ids)).decode("utf-8", "replace")
+        """Return what ids spell: each entry's own text, added tokens as they are written.
+
+        Where a text's ``▁`` are read as spaces they are spaces here.
+        """
+        text = b"".join(map(self._known.__getitem__, ids)).decode("utf-8", "replace")
+        return text.replace(SPACE, " ") if self._spaces and self._rules.byte_level else text
 
     def _entry(self, id_: int) -> str | None:
         return self._tokenizer.id_to_token(id_) if 0 <= id_ <= _LARGEST_ID else None
@@ -77,15 +88,11 @@ class TokenTexts:
             return b""
         if self._rules.byte_level:
             return _bytes(entry)
-        if _BYTE.fullmatch(entry) and (not self._rules.steps or self._falls_back):
+        if self._falls_back and _BYTE.fullmatch(entry):
             return bytes([int(entry[3:5], 16)])
         if self._prefix:
             entry = entry.removeprefix(self._prefix)
-        return entry.replace(SPACE, " ").encode("utf-8", "replace")
-
-    @property
-    def _falls_back(self) -> bool:
-        return Step.BYTE_FALLBACK in self._rules.steps
+        return (entry.replace(SPACE, " ") if self._spaces else entry).encode("utf-8", "replace")
 
 
 class _Entries(dict[int, bytes]):

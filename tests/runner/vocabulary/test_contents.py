@@ -268,3 +268,44 @@ def test_a_compiled_map_is_held_to_what_unicode_does(use: Use) -> None:
     assert vocabulary.texts.spelt(ids).strip() == "xure"
     with pytest.raises(RewritingTokenizerError, match="is read as “xure”"):
         vocabulary.check("sure", ids)
+
+
+@pytest.mark.parametrize(
+    ("make", "decoder"),
+    [
+        (byte_level, decoders.Metaspace()),
+        (byte_level, decoders.Fuse()),
+        (byte_fallback, decoders.ByteLevel()),
+        (byte_fallback, decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])),
+        (unigram, decoders.ByteLevel()),
+        (unigram, decoders.Fuse()),
+    ],
+)
+def test_a_decoder_of_another_alphabet_than_the_vocabularys_is_found_out(
+    make: Callable[[], Tokenizer], decoder: Any
+) -> None:
+    """It would leave marks in responses: "I▁cannot" is no refusal to a list of phrases."""
+    tokenizer = make()
+    tokenizer.decoder = decoder
+
+    def read() -> None:
+        vocabulary = PlainVocabulary(tokenizer, FILE, Use.RESPONSES)
+        vocabulary.check("the guild", tokenizer.encode("the guild").ids)
+
+    with pytest.raises(RewritingTokenizerError):
+        read()
+
+
+def test_a_decoder_that_leaves_bytes_as_names_is_refused() -> None:
+    tokenizer = byte_fallback()
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
+    with pytest.raises(RewritingTokenizerError, match="no ByteFallback"):
+        PlainVocabulary(tokenizer, FILE, Use.RESPONSES)
+
+
+def test_words_have_no_business_with_the_space_beside_them() -> None:
+    tokenizer = byte_level()
+    tokenizer.add_tokens([AddedToken("guild", lstrip=True, rstrip=True, normalized=False)])
+    vocabulary = PlainVocabulary(tokenizer, FILE, Use.RESPONSES)
+    with pytest.raises(RewritingTokenizerError, match="is read as “theguildkeeps”"):
+        vocabulary.check("the guild keeps", tokenizer.encode("the guild keeps").ids)

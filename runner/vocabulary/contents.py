@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
-from safety_receipts.receipts.io.text import printable
 from safety_receipts.runner.vocabulary.components import (
     SPACE,
     Change,
@@ -28,7 +27,6 @@ _UNKNOWN: Final = "\U0010fffe"
 """Stands for an entry that says that something has none; no character."""
 _UNSEEN: Final = "\U0010fffd\U000ffffd"
 """A text that no vocabulary has an entry for."""
-_SHOWN: Final = 40
 _KEPT: Final = 2**18
 """Most ids of pieces that are known to come back: those of a thousand demonstrations, or so."""
 
@@ -261,9 +259,7 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
 
 
 def _difference(one: str, other: str) -> str:
-    """Say where two texts begin to differ."""
+    """Say where two texts begin to differ; they may be what nobody should read."""
     pairs = zip(one, other, strict=False)
     place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-    start = max(0, place - 8)
-    shown = [printable(text[start : place + _SHOWN], 2 * _SHOWN) for text in (one, other)]
-    return f"“{shown[0]}” is read as “{shown[1]}”"
+    return f"they differ from character {place + 1:,} on"

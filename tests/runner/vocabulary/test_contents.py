@@ -266,7 +266,7 @@ def test_a_compiled_map_is_held_to_what_unicode_does(use: Use) -> None:
     vocabulary.check("the guild", tokenizer.encode("the guild").ids)
     ids = tokenizer.encode("sure").ids
     assert vocabulary.texts.spelt(ids).strip() == "xure"
-    with pytest.raises(RewritingTokenizerError, match="is read as “xure”"):
+    with pytest.raises(RewritingTokenizerError, match="they differ from character 1 on"):
         vocabulary.check("sure", ids)
 
 
@@ -307,5 +307,5 @@ def test_words_have_no_business_with_the_space_beside_them() -> None:
     tokenizer = byte_level()
     tokenizer.add_tokens([AddedToken("guild", lstrip=True, rstrip=True, normalized=False)])
     vocabulary = PlainVocabulary(tokenizer, FILE, Use.RESPONSES)
-    with pytest.raises(RewritingTokenizerError, match="is read as “theguildkeeps”"):
+    with pytest.raises(RewritingTokenizerError, match="they differ from character 4 on"):
         vocabulary.check("the guild keeps", tokenizer.encode("the guild keeps").ids)

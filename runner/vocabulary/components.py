@@ -176,9 +176,10 @@ def _normaliser(found: _Found, place: str, part: State) -> None:
     elif kind == "StripAccents" and labels:
         found.changes.add(Change.NO_ACCENTS)
     elif kind == "BertNormalizer" and labels:
-        found.changes |= {Change.CLEAN, Change.NO_ACCENTS, Change.NO_SPACES}
-        if part["lowercase"]:
-            found.changes.add(Change.LOWER_CASE)
+        small, bare = part["lowercase"], part["strip_accents"]
+        found.changes |= {Change.CLEAN, Change.NO_SPACES}
+        found.changes |= {Change.LOWER_CASE} if small else set()
+        found.changes |= {Change.NO_ACCENTS} if bare or (bare is None and small) else set()
     else:
         raise found.unknown(place, part, "may rewrite what a prompt shows")
 

@@ -230,13 +230,20 @@ def uncased() -> Tokenizer:
     return make_tokenizer("wordpiece")
 
 
+def cased() -> Tokenizer:
+    """As cased BERT is."""
+    tokenizer = make_tokenizer("wordpiece")
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    return tokenizer
+
+
 @cache
 def for_labels(make: Callable[[], Tokenizer]) -> tuple[Tokenizer, PlainVocabulary]:
     tokenizer = make()
     return tokenizer, PlainVocabulary(tokenizer, FILE, Use.LABELS)
 
 
-READ = [uncased, deberta, sentencepiece, byte_level, byte_fallback, unigram]
+READ = [uncased, cased, deberta, sentencepiece, byte_level, byte_fallback, unigram]
 
 
 @pytest.mark.parametrize("make", READ)
@@ -309,3 +316,8 @@ def test_words_have_no_business_with_the_space_beside_them() -> None:
     vocabulary = PlainVocabulary(tokenizer, FILE, Use.RESPONSES)
     with pytest.raises(RewritingTokenizerError, match="they differ from character 4 on"):
         vocabulary.check("the guild keeps", tokenizer.encode("the guild keeps").ids)
+
+
+def test_a_cased_classifier_reads_case_and_accents() -> None:
+    vocabulary = PlainVocabulary(cased(), FILE, Use.LABELS)
+    assert vocabulary.rules.changes == {Change.CLEAN, Change.NO_SPACES}

@@ -321,3 +321,15 @@ def test_words_have_no_business_with_the_space_beside_them() -> None:
 def test_a_cased_classifier_reads_case_and_accents() -> None:
     vocabulary = PlainVocabulary(cased(), FILE, Use.LABELS)
     assert vocabulary.rules.changes == {Change.CLEAN, Change.NO_SPACES}
+
+
+def test_many_unknown_characters_in_a_row_are_looked_at_once() -> None:
+    """A search for which of them is which would not end."""
+    tokenizer, vocabulary = made(unigram)
+    unknown = tokenizer.token_to_id("<unk>")
+    text = "the " + "漢" * 3000 + " guild"
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    apart = [each for id_ in ids for each in ([unknown] * 3000 if id_ == unknown else [id_])]
+    vocabulary.check(text, apart)
+    with pytest.raises(RewritingTokenizerError):
+        vocabulary.check(text + "s", apart)

@@ -10,7 +10,7 @@ it was loaded, since transformers' classes replace some components that the file
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -322,8 +322,3 @@ def is_bracketed(token: str) -> bool:
     """Say whether a token is markup: longer than two characters and within brackets."""
     bare = token.replace(SPACE, " ").strip()
     return len(bare) > 2 and bare[0] in _BRACKETS and bare[-1] in _BRACKETS
-
-
-def describe(rules: TextRules) -> Sequence[str]:
-    """Return the names of the changes, in a fixed order."""
-    return [change.value for change in Change if change in rules.changes]

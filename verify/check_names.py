@@ -50,10 +50,10 @@ _LABELS: Final = _bound(
     "found (`raw`) of every recorded text again; `not_checked` for another rule than this "
     "version's, `not_applicable` where there is no text"
 )
-_TOKENIZER: Final = _bound("the digest is the plan's")
+_DIGEST: Final = _bound("the digest is the plan's")
 _JUDGE: Final = _bound(
     "kind, weights, template, parser, threshold and limit are the plan's, and the folder's "
-    "files where `folderFiles` states them"
+    "files where `folderFiles` states them; its tokenizer rewrites no text"
 )
 
 
@@ -235,9 +235,14 @@ class CheckName(StrEnum):
             "`dequantised` are right"
         ),
     )
-    TOKENIZER = ("tokenizer", _TOKENIZER)
-    CHAT_TEMPLATE = ("chat-template", _TOKENIZER)
-    SYSTEM_PROMPT = ("system-prompt", _TOKENIZER)
+    TOKENIZER = (
+        "tokenizer",
+        _bound(
+            "the digest is the plan's, and the tokenizer is made of components that rewrite no text"
+        ),
+    )
+    CHAT_TEMPLATE = ("chat-template", _DIGEST)
+    SYSTEM_PROMPT = ("system-prompt", _DIGEST)
     RENDERING = (
         "rendering",
         _bound(
@@ -288,14 +293,15 @@ class CheckName(StrEnum):
         "prompts-rendered",
         _bound(
             "demonstrations and prompt, made again from plan, seed and artifacts, have the "
-            "digests and the length of the record"
+            "digests and the length of the record, and the prompt's text comes back from its tokens"
         ),
     )
     TEXTS_DECODED = (
         "texts-decoded",
         _bound(
-            "every token is one of the model's, `text` is what the tokens decode to, and "
-            "`empty_response`, `empty_final` and `prefixAdopted` follow from it"
+            "every token is one of the model's, `text` is what the tokens decode to, each by its "
+            "own entry of the vocabulary, and `empty_response`, `empty_final` and "
+            "`prefixAdopted` follow from it"
         ),
     )
     PLAN_FILE = (

@@ -43,7 +43,7 @@ from safety_receipts.receipts.model.point import (
 from safety_receipts.receipts.model.receipt import Event
 from safety_receipts.receipts.seal import seal_event
 from safety_receipts.runner.judges.judge import Exchange, ResponseJudge
-from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
 from safety_receipts.runner.run.event import SealedRun, now
 from safety_receipts.runner.run.execute import one_line_message, recorded_judgement
@@ -130,7 +130,7 @@ def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan) -> Resolve
             hint="only the judge may differ: restore the rest as it was",
         )
     if isinstance(resolved, UnrunPlan):
-        raise UsageError(NOT_RUN, file=resolved.file, hint="restore the checkpoint's files")
+        raise UsageError(resolved.why, file=resolved.file, hint="restore the checkpoint's files")
     if before.judge == after.judge:
         raise UsageError(
             "names the judge that has already judged these responses",

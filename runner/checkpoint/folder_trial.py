@@ -36,6 +36,7 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.runner.checkpoint.model_files import PICKLE_ENDINGS
 from safety_receipts.runner.checkpoint.tokenizer_files import TEMPLATE_FOLDER
 from safety_receipts.runner.organism import members
+from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,14 @@ _WEIGHTS: Final = (*PICKLE_ENDINGS, ".safetensors", ".gguf", ".msgpack", ".h5", 
 _MAX_READ: Final = 2**28
 """Longest file that is read for its content: a tokenizer's are far shorter."""
 _KINDS: Final[dict[str, type[ReceiptsError]]] = {
-    each.kind: each for each in (UsageError, MalformedError, FileAccessError, IncompleteError)
+    each.kind: each
+    for each in (
+        UsageError,
+        MalformedError,
+        FileAccessError,
+        IncompleteError,
+        RewritingTokenizerError,
+    )
 }
 
 inside = False

@@ -25,7 +25,12 @@ from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.runner.checkpoint.config import error_line, read_config
 from safety_receipts.runner.checkpoint.model_files import CONFIG, read_json_object, read_weights
 from safety_receipts.runner.judges.generative import unjudged
-from safety_receipts.runner.judges.guarded import GuardedTemplate, GuardedTokenizer, UnsafeTextError
+from safety_receipts.runner.judges.guarded import (
+    GuardedTemplate,
+    GuardedTokenizer,
+    UnsafeTextError,
+    refuse_rewriting,
+)
 from safety_receipts.runner.judges.identity import JudgeMethod
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 from safety_receipts.runner.judges.weights import JudgeWeights
@@ -129,12 +134,14 @@ def methods(threshold: str | None) -> tuple[JudgeMethod, ...]:
 
 
 def look(folder: Path, method: JudgeMethod, *, run_template: bool) -> JudgeMethod:
-    """Make sure that the folder's configuration names a refusal label.
+    """Make sure that the configuration names a refusal label, and the tokenizer rewrites nothing.
 
     Raises:
-        ReceiptsError: As :func:`refusal_label`.
+        ReceiptsError: As :func:`refusal_label` and :func:`refuse_rewriting`.
     """
     refusal_label(folder)
+    if run_template:
+        refuse_rewriting(folder, decodes=False)
     return method
 
 
@@ -187,7 +194,7 @@ class ClassifierJudge:
             IncompleteError: It does not fit in memory.
         """
         refusing = refusal_label(folder)
-        guarded = GuardedTokenizer(tokenizer, folder, add_special_tokens=True)
+        guarded = GuardedTokenizer(tokenizer, folder, add_special_tokens=True, decodes=False)
         return cls(identity, _load_model(folder, device), guarded.template(("", "")), refusing)
 
     @property

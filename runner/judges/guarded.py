@@ -21,15 +21,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safety_receipts.receipts.errors import MalformedError, UsageError
+from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
+from safety_receipts.runner.checkpoint.model_files import read_json_object
+from safety_receipts.runner.checkpoint.tokenizer_files import TOKENIZER_FILE
+from safety_receipts.runner.vocabulary.components import Use, read_rules
+from safety_receipts.runner.vocabulary.parts import file_parts
+from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from safety_receipts.runner.vocabulary.contents import PlainVocabulary
 
 TOKENISATION = "guarded-text/1"
 """Name and version of this rule; part of what a judge's label depends on."""
 
 _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+_MAX_TOKENIZER = 2**28
+"""Longest tokenizer.json, in bytes: four times the longest in use."""
 _HINT = "give a folder whose tokenizer.json the tokenizers library reads"
 
 
@@ -44,13 +53,17 @@ class GuardedTokenizer:
         tokenizer: The judge's own tokenizer (``transformers``), of the fast kind.
         folder: Where it came from, for messages.
         add_special_tokens: Whether its post-processor adds its tokens (``<s>``, ``[CLS]``).
+        decodes: Whether replies are decoded with it; a classifier has none.
 
     Raises:
         UsageError: Not a fast tokenizer.
+        RewritingTokenizerError: It may rewrite texts.
         MalformedError: Its added tokens cannot be told from text.
     """
 
-    def __init__(self, tokenizer: Any, folder: Path, *, add_special_tokens: bool) -> None:
+    def __init__(
+        self, tokenizer: Any, folder: Path, *, add_special_tokens: bool, decodes: bool = True
+    ) -> None:
         backend: Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise UsageError("the judge's tokenizer has no fast form", file=folder, hint=_HINT)
@@ -61,6 +74,7 @@ class GuardedTokenizer:
         backend.encode_special_tokens = False
         self._own = tokenizer
         self._folder = folder
+        self._vocabulary = _plain_vocabulary(backend, folder, decodes=decodes)
         self._add = add_special_tokens
         # Letters only: whatever a normaliser does to text, it leaves these alone.
         self._stem = "".join(chr(ord("a") + int(digit, 16)) for digit in secrets.token_hex(16))
@@ -116,14 +130,37 @@ class GuardedTokenizer:
             text: Text with markup in those spellings.
             add: Whether the post-processor adds its tokens; None: as this tokenizer does.
         """
-        return self._copy.encode(text, add_special_tokens=self._add if add is None else add).ids
+        ids: list[int] = self._encoding(text, add=add).ids
+        return ids
+
+    def content(self, text: str) -> tuple[list[int], list[int]]:
+        """Return the copy's ids, and those of them that the post-processor did not add."""
+        encoding = self._encoding(text)
+        ids: list[int] = encoding.ids
+        added = encoding.special_tokens_mask
+        return ids, [id_ for id_, mask in zip(ids, added, strict=True) if not mask]
+
+    def check_read(self, text: str, ids: Sequence[int]) -> None:
+        """Make sure that ids spell a text.
+
+        Raises:
+            RewritingTokenizerError: They do not.
+        """
+        self._vocabulary.check(text, ids)
+
+    def _encoding(self, text: str, add: bool | None = None) -> Any:
+        return self._copy.encode(text, add_special_tokens=self._add if add is None else add)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of generated ids, special tokens spelt out."""
+        """Return the text of generated ids, special tokens spelt out.
+
+        Raises:
+            RewritingTokenizerError: The library's text is not that of the vocabulary's entries.
+        """
         text: str = self._own.decode(
             list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        return text
+        return self._vocabulary.held(tokens, text)
 
     def check_text(self, text: str) -> None:
         """Raise :class:`UnsafeTextError` where a judged text is none, or names a spelling."""
@@ -170,12 +207,14 @@ class GuardedTemplate:
 
     def __init__(self, tokenizer: GuardedTokenizer, parts: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
+        self._natural = parts
         self._parts = tuple(tokenizer.guarded(part) for part in parts)
         # A harmless word in every gap: the guard must not change what the judge sees.
         self._probe = "word".join(self._parts)
         ids = tokenizer.encode(self._probe)
         if ids != tokenizer.natural("word".join(parts)):
             raise tokenizer.malformed("the judge's tokenizer cannot be guarded against markup")
+        tokenizer.check_read("word".join(parts), tokenizer.content(self._probe)[1])
         self._markup = self._markup_in(ids)
 
     def ids(self, texts: Sequence[str]) -> tuple[int, ...]:
@@ -185,17 +224,20 @@ class GuardedTemplate:
             texts: The judged texts, one for each gap.
 
         Raises:
-            UnsafeTextError: A text is not valid Unicode, or does not stay text.
+            UnsafeTextError: A text is not valid Unicode, does not stay text, or does not come back
+                from its ids.
         """
         if len(texts) != len(self._parts) - 1:
             raise ValueError(f"{len(texts)} texts for {len(self._parts) - 1} gaps")
-        pieces = [self._parts[0]]
-        for text, part in zip(texts, self._parts[1:], strict=True):
+        for text in texts:
             self._tokenizer.check_text(text)
-            pieces += [text, part]
-        ids = self._tokenizer.encode("".join(pieces))
+        ids, own = self._tokenizer.content(_filled(self._parts, texts))
         if self._markup_in(ids) != self._markup:
             raise UnsafeTextError("the text does not stay text in the judge's tokenizer")
+        try:
+            self._tokenizer.check_read(_filled(self._natural, texts), own)
+        except RewritingTokenizerError as error:
+            raise UnsafeTextError(f"in the judge's tokenizer {error.message}") from None
         return tuple(ids)
 
     def ends_open(self) -> bool:
@@ -224,6 +266,44 @@ class GuardedTemplate:
 
     def _markup_in(self, ids: Sequence[int]) -> list[int]:
         return [id_ for id_ in ids if id_ in self._tokenizer.markup_ids]
+
+
+def refuse_rewriting(folder: Path, *, decodes: bool) -> None:
+    """Refuse a judge's folder whose ``tokenizer.json`` may rewrite texts; nothing is loaded.
+
+    Where there is no such file, or none that can be read, whoever loads the judge says so.
+
+    Args:
+        folder: The folder.
+        decodes: Whether replies are decoded with it.
+
+    Raises:
+        RewritingTokenizerError: It may.
+    """
+    file = folder / TOKENIZER_FILE
+    try:
+        document = read_json_object(file, _MAX_TOKENIZER)
+    except ReceiptsError:
+        return
+    if isinstance(document.get("model"), dict):
+        read_rules(file_parts(document), file, _use(decodes=decodes))
+
+
+def _use(*, decodes: bool) -> Use:
+    return Use.RESPONSES if decodes else Use.LABELS
+
+
+def _plain_vocabulary(tokenizer: Tokenizer, folder: Path, *, decodes: bool) -> PlainVocabulary:
+    from safety_receipts.runner.vocabulary.contents import PlainVocabulary  # noqa: PLC0415 (tokenizers)
+
+    return PlainVocabulary(tokenizer, folder / TOKENIZER_FILE, _use(decodes=decodes))
+
+
+def _filled(parts: Sequence[str], texts: Sequence[str]) -> str:
+    pieces = [parts[0]]
+    for text, part in zip(texts, parts[1:], strict=True):
+        pieces += [text, part]
+    return "".join(pieces)
 
 
 def _is_text(token: dict[str, Any]) -> bool:

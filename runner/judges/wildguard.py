@@ -15,7 +15,11 @@ from safety_receipts.receipts.model.judge import JudgeIdentity, JudgeKind
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.judges.generative import GenerativeJudge, JudgeDialogue, ReplyLimits
-from safety_receipts.runner.judges.guarded import TOKENISATION, GuardedTokenizer
+from safety_receipts.runner.judges.guarded import (
+    TOKENISATION,
+    GuardedTokenizer,
+    refuse_rewriting,
+)
 from safety_receipts.runner.judges.identity import (
     JudgeMethod,
     judge_template_digest,
@@ -100,7 +104,13 @@ def methods(threshold: str | None) -> tuple[JudgeMethod, ...]:
 
 
 def look(folder: Path, method: JudgeMethod, *, run_template: bool) -> JudgeMethod:
-    """Look at nothing: every folder of its weights judges in the one way."""
+    """Make sure that the tokenizer rewrites nothing; all folders judge in the one way.
+
+    Raises:
+        ReceiptsError: As :func:`refuse_rewriting`.
+    """
+    if run_template:
+        refuse_rewriting(folder, decodes=True)
     return method
 
 

@@ -8,7 +8,7 @@ folder are two inputs: the plan says which it was.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_receipts.receipts.errors import MalformedError
@@ -54,6 +54,7 @@ from safety_receipts.runner.plan.thoughts import doubts
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.demonstrations import Pools
 from safety_receipts.runner.prompts.texts import PromptTexts
+from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 from safety_receipts.runner.warnings import PlanWarning
 
 
@@ -159,8 +160,14 @@ class _Resolver:
             good = file_problem(sealed.checkpoint, read.hashed.files, weights) is None
         else:  # a model behind an API: these two are all that is pinned
             good = (sealed.prompt.tokenizer, sealed.prompt.chat_template) == (tokenizer, template)
+        rewriting = None
         if good:
-            return self._run(read, sealed_judge)
+            try:
+                return self._run(read, sealed_judge)
+            except RewritingTokenizerError as error:
+                if Path(error.file or "").parent != read.folder:
+                    raise  # another judge's than the plan's
+                rewriting = error.said
         entry = self.source.entries.prompt
         prompt = sealed.prompt.model_copy(
             update={
@@ -179,9 +186,10 @@ class _Resolver:
             sealed.checkpoint.quantisation,
             sealed.checkpoint.dequantised,
         )
-        judge, _, _ = resolve_judges(self.source, read.calibration, sealed.judge)
-        predicate = self._predicate(read, checkpoint, prompt, sealed.sampling, judge)
-        return UnrunPlan(predicate, read.folder, self.source.file.path)
+        judges = resolve_judges(self.source, read.calibration, sealed.judge)
+        predicate = self._predicate(read, checkpoint, prompt, sealed.sampling, judges.judge)
+        refused = replace(judges.rewriting, model=rewriting)
+        return UnrunPlan(predicate, read.folder, self.source.file.path, refused)
 
     def _read(self) -> _Read:
         """Read and hash what the plan file names; run nothing."""
@@ -217,9 +225,7 @@ class _Resolver:
         chat = ChatFormat.load(folder)
         refuse_unknown_ids(chat, facts, folder)
         ends = resolve_end_tokens(self.source, folder, facts, chat)
-        judge, judge_folder, second_folder = resolve_judges(
-            self.source, read.calibration, sealed_judge
-        )
+        judges = resolve_judges(self.source, read.calibration, sealed_judge)
         predicate = self._predicate(
             read,
             resolve_checkpoint(
@@ -231,7 +237,7 @@ class _Resolver:
             ),
             resolve_prompt(self.source, chat, facts),
             resolve_sampling(self.source, facts, ends, folder),
-            judge,
+            judges.judge,
         )
         if problems := new_plan_problems(predicate):
             raise MalformedError(problems[0], file=self.source.file.path)
@@ -243,8 +249,8 @@ class _Resolver:
                 pools=read.pools,
             ),
             local=LocalCheckpoint(folder=folder, facts=facts, end_tokens=ends),
-            judge_folder=judge_folder,
-            second_judge_folder=second_folder,
+            judge_folder=judges.folder,
+            second_judge_folder=judges.second_folder,
         )
         told = disagreements(folder, facts, chat, entries.checkpoint.dtype)
         warnings = (
@@ -253,7 +259,8 @@ class _Resolver:
             *doubts(chat, entries.prompt),
             *_undecided(predicate),
         )
-        return ResolvedPlan(predicate, artifacts, self.source.file.path, warnings)
+        path = self.source.file.path
+        return ResolvedPlan(predicate, artifacts, path, warnings, judges.rewriting)
 
     def _predicate(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.plan.artifacts import Artifacts
+from safety_receipts.runner.vocabulary.refusal import NONE_REWRITES, RewritingFolders
 from safety_receipts.runner.warnings import PlanWarning
 
 
@@ -22,6 +23,9 @@ class ResolvedPlan:
     """The plan file."""
     warnings: tuple[PlanWarning, ...] = ()
     """What its inputs leave in doubt."""
+    rewriting: RewritingFolders = NONE_REWRITES
+    """Which judges' tokenizers are refused, although the folders are those that a sealed plan
+    names."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,15 @@ class UnrunPlan:
     """The checkpoint."""
     file: Path
     """The plan file."""
+    rewriting: RewritingFolders = NONE_REWRITES
+    """Whose tokenizers are refused, although the folders are those that a sealed plan names."""
+
+    @property
+    def why(self) -> str:
+        """Why nothing of the checkpoint was run."""
+        return NOT_RUN if self.rewriting.model is None else REWRITES
 
 
 NOT_RUN = "the checkpoint is not the plan's, so nothing of it is run"
+REWRITES = "the checkpoint's tokenizer may rewrite texts, so nothing of it is run"
 """What is said of everything that would follow from running it."""

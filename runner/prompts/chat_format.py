@@ -20,6 +20,7 @@ from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.runner.checkpoint.folder_trial import TrialPart, tried
 from safety_receipts.runner.checkpoint.tokenizer_files import (
     TOKENIZER_CONFIG,
+    TOKENIZER_FILE,
     chat_template_digest,
     read_template,
     tokenizer_digest,
@@ -41,6 +42,8 @@ from safety_receipts.runner.templates.template_text import (
     written_texts,
 )
 from safety_receipts.runner.templates.turn_end import turn_end
+from safety_receipts.runner.vocabulary.components import Use
+from safety_receipts.runner.vocabulary.contents import PlainVocabulary
 
 RENDERING: Final = "conversation/2"
 """Name and version of how conversations are put together (:mod:`runner.prompts.contexts`), become
@@ -99,10 +102,10 @@ class ChatFormat:
         self.added: Mapping[str, int] = {token.content: id_ for id_, token in added.items()}
         """Added tokens, special or not, and their ids."""
         self._spellings = {id_: token for token, id_ in self.added.items()}
-        self.special: Mapping[int, str] = {
-            id_: token.content for id_, token in added.items() if token.special
-        }
-        """Special tokens: what decoding leaves out, and how each is spelt."""
+        backend = tokenizer.backend_tokenizer
+        self._vocabulary = PlainVocabulary(backend, folder / TOKENIZER_FILE, Use.RESPONSES)
+        self.special: Mapping[int, str] = self._vocabulary.left_out
+        """Special tokens that are markup: what decoding leaves out, and how each is spelt."""
         self.texts = tuple(dict.fromkeys(literals(tree)))
         """The texts that stand in the template, each once."""
         self.names = names_read(tree)
@@ -137,7 +140,6 @@ class ChatFormat:
         self.template = self._with_control(source, compiled)
         """The chat template."""
         self._reader = PromptReader(self._encode, self._control, cuttable(added, self._control))
-        backend = tokenizer.backend_tokenizer
         self._plain_content = PlainContentReader(folder, backend, self._control)
         self.template_digest = chat_template_digest(source)
         """SHA-256 of the template's text in UTF-8; of several templates, the one named
@@ -297,11 +299,17 @@ class ChatFormat:
 
         Raises:
             UsageError: The tokenizer makes a control token of content whatever is done.
+            RewritingTokenizerError: The text does not come back from its tokens.
         """
         reading = self._reader.read(rendered.text)
+        ids = reading.ids
         if forged(reading.marks, rendered.spans, self._control) is not None:
-            return self._plain_content.tokens(rendered, self.template)
-        return reading.ids
+            ids = self._plain_content.tokens(rendered, self.template)
+            self._vocabulary.check(rendered.text, ids)
+        else:
+            cuts = ((mark.place, mark.start) for mark in reading.marks)
+            self._vocabulary.check(rendered.text, ids, cuts)
+        return ids
 
     def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoded = self._tokenizer(
@@ -316,12 +324,17 @@ class ChatFormat:
         return encoded["input_ids"], encoded["offset_mapping"]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of exactly these ids: special tokens left out, spaces as they are."""
+        """Return the text of exactly these ids: special tokens left out, spaces as they are.
+
+        Raises:
+            RewritingTokenizerError: The library's text is not that of the vocabulary's entries.
+        """
+        kept = [token for token in tokens if token not in self.special]
         text = self._tokenizer.decode(
-            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            kept, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         assert isinstance(text, str)  # a list only for a list of lists
-        return text
+        return self._vocabulary.held(kept, text)
 
     def spelling(self, token: int) -> str:
         """Return how a token that is special or added is spelt."""

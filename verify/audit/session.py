@@ -157,7 +157,8 @@ def open_case(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None) -> Audi
     plan, receipt = bundle.plan.statement.predicate, bundle.receipt.statement.predicate
     if not isinstance(resolved, ResolvedPlan):
         file = None if resolved is None else resolved.file
-        raise IncompleteError(f"points cannot be replayed: {NOT_RUN}", file=file)
+        why = NOT_RUN if resolved is None else resolved.why
+        raise IncompleteError(f"points cannot be replayed: {why}", file=file)
     usable = check_artifacts(plan, resolved, CheckList())
     if usable.prompts is None or usable.texts is None:
         why = usable.no_prompts if usable.prompts is None else usable.no_texts

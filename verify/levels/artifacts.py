@@ -30,10 +30,11 @@ from safety_receipts.runner.checkpoint.unloaded import loaded_by_nothing
 from safety_receipts.runner.corpora.same import FIRST_REQUEST_RULE
 from safety_receipts.runner.plan.artifacts import Artifacts
 from safety_receipts.runner.plan.parts.pools import SELECTION
-from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import first_difference
 from safety_receipts.runner.prompts.demonstrations import Pool, Pools
 from safety_receipts.runner.prompts.texts import PromptTexts
+from safety_receipts.runner.vocabulary.refusal import RewritingFolders
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.prompt_artifacts import check_defaults, check_prompt
@@ -87,7 +88,7 @@ def check_artifacts(
     if plan.checkpoint.files:
         check_defaults(plan, _folder_of(resolved), checks)
     good |= _check_corpora(plan, mine, checks)
-    _check_judges(plan, mine, checks)
+    _check_judges(plan, mine, resolved.rewriting, checks)
     # A plan file cannot say whose responses are judged again, and older plans not which queries
     # ask the same.
     stated = mine.model_copy(update={"rejudges": plan.rejudges})
@@ -97,7 +98,8 @@ def check_artifacts(
     told = f"differs from the sealed plan in {place}; the sealed plan rules"
     checks.decide(CheckName.PLAN_FILE, None, told if place else "is the sealed plan's")
     if isinstance(resolved, UnrunPlan):
-        return UsableArtifacts(prompts=None, no_prompts=NOT_RUN, texts=None, no_texts=NOT_RUN)
+        why = resolved.why
+        return UsableArtifacts(prompts=None, no_prompts=why, texts=None, no_texts=why)
     missing = [name for name in _FOR_PROMPTS if not good[name]]
     mute = [name for name in _FOR_TEXTS if not good[name]]
     return UsableArtifacts(
@@ -284,8 +286,11 @@ def _differences(sealed: Corpus, found: Corpus, fields: Iterable[str]) -> Iterat
             yield f"{what} is {_shown(after)}, the plan says {_shown(before)}"
 
 
-def _check_judges(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -> None:
-    checks.decide(CheckName.JUDGE, _judge_problem(plan.judge, mine.judge), plan.judge.name)
+def _check_judges(
+    plan: PlanPredicate, mine: PlanPredicate, rewriting: RewritingFolders, checks: CheckList
+) -> None:
+    problem = rewriting.judge or _judge_problem(plan.judge, mine.judge)
+    checks.decide(CheckName.JUDGE, problem, plan.judge.name)
     second, other = plan.judge.second, mine.judge.second
     if second is None:
         return
@@ -294,7 +299,8 @@ def _check_judges(plan: PlanPredicate, mine: PlanPredicate, checks: CheckList) -
     if other is None:
         checks.skip(name, "the plan file names no second judge")
     else:
-        checks.decide(name, _judge_problem(second, other), second.name)
+        problem = rewriting.second_judge or _judge_problem(second, other)
+        checks.decide(name, problem, second.name)
 
 
 def _judge_problem(sealed: JudgeIdentity, found: JudgeIdentity) -> str | None:

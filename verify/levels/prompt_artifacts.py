@@ -21,7 +21,7 @@ from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.checkpoint.end_tokens import ids_of_files
 from safety_receipts.runner.checkpoint.sampling_defaults import not_applied, read_defaults
 from safety_receipts.runner.checkpoint.sealed_files import short
-from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
+from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.chat_format import RENDERING
 from safety_receipts.runner.prompts.contexts import WRAPPERS
 from safety_receipts.verify.check_names import CheckName
@@ -47,10 +47,12 @@ def check_prompt(
         (CheckName.SYSTEM_PROMPT, sealed.system_prompt, found.system_prompt),
     ):
         problem = None if before == after else f"{short(after)}, the plan names {short(before)}"
+        if name is CheckName.TOKENIZER and problem is None:
+            problem = resolved.rewriting.model
         good[name] = checks.decide(name, problem, short(before))
     if isinstance(resolved, UnrunPlan):
         for name in _RUN:
-            good[name] = checks.skip(name, NOT_RUN)
+            good[name] = checks.skip(name, resolved.why)
         return good
     why = _other_rule(sealed, resolved)
     if why is not None:

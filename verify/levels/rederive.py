@@ -7,6 +7,7 @@ from safety_receipts.receipts.model.point import NOTHING_TO_JUDGE, Outcome, Poin
 from safety_receipts.runner.plan.artifacts import Artifacts
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import prefix_adopted, reader_of
+from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 
 
 def prompt_problem(rendered: RenderedPoint, record: RestrictedRecord) -> str | None:
@@ -43,7 +44,10 @@ class ResponseDecoder:
         unknown = next((token for token in tokens if token >= self._vocabulary), None)
         if unknown is not None:
             return f"token {unknown} is not one of the model's {self._vocabulary:,}"
-        read = self._reader.read(tokens)
+        try:
+            read = self._reader.read(tokens)
+        except RewritingTokenizerError as error:
+            return error.message
         if record.text != read.text:
             return "the text is not what its tokens decode to"
         failed = record.outcome is Outcome.FAILED

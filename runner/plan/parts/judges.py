@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
@@ -19,12 +20,27 @@ from safety_receipts.runner.judges.registry import (
 )
 from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry
 from safety_receipts.runner.plan.parts.source import PlanSource, last_part
+from safety_receipts.runner.vocabulary.refusal import RewritingFolders, RewritingTokenizerError
+
+
+@dataclass(frozen=True)
+class ResolvedJudges:
+    """The judges of a plan, and what they stand for."""
+
+    judge: Judge
+    """The judge with its second opinion."""
+    folder: Path | None
+    """Folder of its weights; None for a rule."""
+    second_folder: Path | None
+    """The same of the second."""
+    rewriting: RewritingFolders
+    """Whose tokenizers are refused, where a sealed plan names them."""
 
 
 def resolve_judges(
     source: PlanSource, calibration: JudgeCalibration | None, sealed: Judge | None
-) -> tuple[Judge, Path | None, Path | None]:
-    """Return the judge with its second opinion, and the folders of their weights.
+) -> ResolvedJudges:
+    """Return the judge with its second opinion.
 
     Args:
         source: The plan file.
@@ -32,23 +48,46 @@ def resolve_judges(
         sealed: The judge that a sealed plan names; None: there is no such plan.
 
     Raises:
+        RewritingTokenizerError: A tokenizer may rewrite texts, and no sealed plan names a judge.
         ReceiptsError: A folder cannot be read, or holds no such judge.
     """
     entry = source.entries.judge
-    first, folder = judge_identity(source, entry, sealed)
-    second, second_folder = (
-        (None, None)
+    first, folder, why = _held_identity(source, entry, sealed)
+    second, second_folder, second_why = (
+        (None, None, None)
         if entry.second is None
-        else judge_identity(source, entry.second, None if sealed is None else sealed.second)
+        else _held_identity(source, entry.second, None if sealed is None else sealed.second)
     )
     if calibration is not None and entry.calibration is not None:
         hold_to_judge(calibration, first, source.file.path.parent / entry.calibration)
     judge = Judge(**dict(first), calibration=calibration, second=second)
-    return judge, folder, second_folder
+    return ResolvedJudges(
+        judge, folder, second_folder, RewritingFolders(judge=why, second_judge=second_why)
+    )
+
+
+def _held_identity(
+    source: PlanSource, entry: JudgeIdentityEntry, sealed: JudgeIdentity | None
+) -> tuple[JudgeIdentity, Path | None, str | None]:
+    """Return who a judge is, its folder, and why its tokenizer is refused, or None.
+
+    Raises:
+        RewritingTokenizerError: It is refused, and no sealed plan names this judge.
+    """
+    try:
+        return *judge_identity(source, entry, sealed), None
+    except RewritingTokenizerError as error:
+        if sealed is None:
+            raise
+        return *judge_identity(source, entry, sealed, look=False), error.said
 
 
 def judge_identity(
-    source: PlanSource, entry: JudgeIdentityEntry, sealed: JudgeIdentity | None = None
+    source: PlanSource,
+    entry: JudgeIdentityEntry,
+    sealed: JudgeIdentity | None = None,
+    *,
+    look: bool = True,
 ) -> tuple[JudgeIdentity, Path | None]:
     """Return who a judge is, and the folder of its weights; None for a rule.
 
@@ -57,13 +96,15 @@ def judge_identity(
         entry: The plan file's.
         sealed: The one that a sealed plan names: a folder with another digest is not looked
             into any further.  None: there is no such plan.
+        look: Whether its template and tokenizer may be looked into at all.
     """
     if entry.path is None and entry.hub is None:
         return resolve_judge(entry, None, None), None
     folder, hashed = source.folder(entry, plain=not may_be_pickled(entry.kind))
     named = {"name": entry.name or entry.hub or last_part(entry, folder)}
-    run = sealed is None or (
-        sealed.weights == hashed.root and sealed.folder_files in (None, hashed.files)
+    run = look and (
+        sealed is None
+        or (sealed.weights == hashed.root and sealed.folder_files in (None, hashed.files))
     )
     identity = resolve_judge(
         entry.model_copy(update=named),

@@ -26,6 +26,9 @@ QUOTING = (
     "<unk> <|user|>"
 )
 
+BY_WORD = ("wordpiece", "wordlevel")
+"""Makes of classifiers alone: what they decode is not what they read."""
+
 Load = Callable[[str], Any]
 
 
@@ -41,7 +44,9 @@ def markup(ids: Any, guarded: GuardedTokenizer) -> list[int]:
 def guard(own_tokenizer: Load) -> Callable[[str], tuple[GuardedTokenizer, GuardedTemplate]]:
     @cache
     def of(make: str) -> tuple[GuardedTokenizer, GuardedTemplate]:
-        guarded = GuardedTokenizer(own_tokenizer(make), FOLDER, add_special_tokens=True)
+        guarded = GuardedTokenizer(
+            own_tokenizer(make), FOLDER, add_special_tokens=True, decodes=make not in BY_WORD
+        )
         return guarded, guarded.template(PARTS)
 
     return of
@@ -136,7 +141,8 @@ def test_an_unknown_word_that_is_also_the_end_token_does_not_pass(tmp_path: Path
     """There, text that a model cannot spell would end the prompt's text for the judge."""
     tokenizer = make_tokenizer("wordpiece")
     own = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<unk>")
-    template = GuardedTokenizer(own, tmp_path, add_special_tokens=True).template(("", ""))
+    guarded = GuardedTokenizer(own, tmp_path, add_special_tokens=True, decodes=False)
+    template = guarded.template(("", ""))
     template.ids(("word",))
     with pytest.raises(UnsafeTextError, match="does not stay text"):
         template.ids(("☂",))
@@ -155,7 +161,7 @@ def test_markup_that_a_template_spells_otherwise_is_refused(tmp_path: Path) -> N
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_tokens([AddedToken("<go>", normalized=True)])
     own = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
-    guarded = GuardedTokenizer(own, tmp_path, add_special_tokens=False)
+    guarded = GuardedTokenizer(own, tmp_path, add_special_tokens=False, decodes=False)
     guarded.template(("<go> ", " <go>"))
     with pytest.raises(MalformedError, match="cannot be guarded against markup"):
         guarded.template(("<GO> ", " <go>"))

@@ -222,11 +222,8 @@ def test_the_rule_needs_nothing() -> None:
 def test_identity_changes_exactly_with_what_labels_depend_on(
     folders: dict[JudgeKind, Path],
 ) -> None:
-    folder = folders[JudgeKind.CLASSIFIER]
-
     def digest(kind: JudgeKind = JudgeKind.CLASSIFIER, root: Sha256 = ROOT, **fields: Any) -> str:
-        named = folders[kind] if kind is JudgeKind.CHAT else folder
-        return resolve_judge(entry(kind, **fields), named, root).digest
+        return resolve_judge(entry(kind, **fields), folders[kind], root).digest
 
     base = digest()
     assert digest(name="another name") == base

@@ -23,7 +23,7 @@ from chat_formats import (
 from checkpoints import save_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted import Vocabulary, save_format
+from scripted import SPECIAL, Vocabulary, save_format
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import AutoTokenizer
@@ -835,3 +835,14 @@ def test_text_that_a_template_only_looks_for_is_no_markup(tmp_path: Path) -> Non
     ids = chat.tokens([Message(Role.USER, "10 <role> <go>")])
     assert [ids.count(vocabulary.id_of(token)) for token in ("0", "<role>", "<go>")] == [1, 1, 1]
     assert chat.first_rendering_differs
+
+
+def test_a_word_that_is_a_special_token_is_part_of_what_is_judged(tmp_path: Path) -> None:
+    """Decoding leaves special tokens out, and a refusal would be an answer without its "Sorry"."""
+    vocabulary = Vocabulary(special=(*SPECIAL, "Sorry", " cannot"), pieces=(", I", " say"))
+    chat = ChatFormat.load(save_format(tmp_path, vocabulary))
+    ids = vocabulary.ids(["Sorry", ", I", " cannot", " say", "<|im_end|>"])
+    assert chat.decode(ids) == "Sorry, I cannot say"
+    # What a prompt shows is not theirs either.
+    shown = [Message(Role.USER, "Sorry, I cannot say")]
+    assert chat.tokens(shown).count(vocabulary.id_of("Sorry")) == 0

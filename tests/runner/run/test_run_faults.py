@@ -345,11 +345,14 @@ def test_two_queries_that_become_one_prompt_stop_the_plan_before_it_is_sealed(
 ) -> None:
     resolved = study()
     queries = resolved.file.parent / "queries.jsonl"
-    rows = [{"id": "a", "request": "Hide the lamp"}, {"id": "b", "request": "Hide The Lamp"}]
+    rows = [{"id": "a", "request": "Hide the lamp"}, {"id": "b", "request": "Hide▁the lamp"}]
     write_jsonl(queries, rows)
     path = resolved.artifacts.checkpoint.folder / "tokenizer.json"
     tokenizer = json.loads(path.read_text("utf-8"))
-    tokenizer["normalizer"] = {"type": "Lowercase"}
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    tokenizer["normalizer"] = spaces
+    back = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    tokenizer["decoder"] = {"type": "Sequence", "decoders": [tokenizer["decoder"], back]}
     path.write_text(json.dumps(tokenizer), "utf-8")
     with pytest.raises((MalformedError, UsageError), match=r"become one prompt|changes"):
         run(resolve_plan(resolved.file), tmp_path / "b", signer)

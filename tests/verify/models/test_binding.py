@@ -39,6 +39,7 @@ from safety_receipts.runner.plan import resolve as plan_module
 from safety_receipts.runner.plan.resolve import resolve_against, resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.prompts.prompt_reader import TokenisedText
 from safety_receipts.runner.run.event import RunOptions
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.integrity import verify_bundle
@@ -373,6 +374,34 @@ def test_another_artifact_fails_its_check(
         words = ["--key", event.folder / "evaluator", "--artifacts", study / "plan.yaml"]
         audited = receipts("audit", event.bundle, *words, "--trust", event.key, "--json")
         assert (audited.code, bound(json.loads(audited.out))) == (3, checks)
+
+
+def test_a_library_that_decodes_otherwise_than_the_vocabulary_fails(
+    event: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transformers' classes may decode in a way of their own."""
+    chat = event.resolved.artifacts.texts.chat
+    monkeypatch.setattr(chat._tokenizer, "decode", lambda *_, **__: "Sorry")
+    found = failed(held(event, event.bundle))
+    assert list(found) == [TEXTS]
+    assert "the text of a response is not that of its tokens" in found[TEXTS]
+
+
+def test_a_prompt_that_does_not_come_back_from_its_tokens_fails(
+    event: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = event.resolved.artifacts.texts.chat._reader
+    read = reader.read
+
+    def shortened(text: str) -> TokenisedText:
+        whole = read(text)
+        middle = len(whole.ids) // 2
+        return TokenisedText(text, whole.ids[:middle] + whole.ids[middle + 1 :], ())
+
+    monkeypatch.setattr(reader, "read", shortened)
+    found = failed(held(event, event.bundle))
+    assert list(found) == [PROMPTS]
+    assert "does not come back from its tokens: they differ from character" in found[PROMPTS]
 
 
 def test_nothing_of_another_folder_is_run(

@@ -34,6 +34,7 @@ from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.runner.prompts.thoughts import opened_by
 from safety_receipts.runner.templates.chat_template import AlteredMessageError
 from safety_receipts.runner.templates.messages import Message
+from safety_receipts.runner.templates.skeletons import ContentDependenceError, SkeletonKeeper
 
 _LISTS_KEPT = 64
 """Demonstration lists kept for the next queries."""
@@ -99,7 +100,11 @@ class Renderer:
         self._places = {query: place for place, query in enumerate(plan.query_ids)}
         # Queries of a block are shown the same; draws may come in turn.
         self._list = lru_cache(maxsize=_LISTS_KEPT)(self._make_list)
-        marks = () if plan.prompt.thoughts is None else plan.prompt.thoughts.marks
+        prompt = plan.prompt
+        self._keeper = SkeletonKeeper(
+            texts.chat.template, texts.system, prompt.date, prompt.template_options, seed
+        )
+        marks = () if prompt.thoughts is None else prompt.thoughts.marks
         self._opened = lru_cache(maxsize=_TAILS_KEPT)(lambda tail: opened_by(tail, marks))
 
     def render(self, index: int) -> RenderedPoint:
@@ -119,8 +124,8 @@ class Renderer:
         except UsageError as error:
             where = f"condition {condition.id}, query {query_id}, draw {draw}"
             message, hint = error.message, error.hint
-            if isinstance(error, AlteredMessageError):
-                row = self._row(error.altered.content, condition, query_id, conversation.shown)
+            if isinstance(error, (AlteredMessageError, ContentDependenceError)):
+                row = self._row(error.content, condition, query_id, conversation.shown)
                 if row is not None:
                     message = f"{message}: {row}"
                     hint = "take that row out of its corpus, with `where:`, or correct it"
@@ -138,10 +143,9 @@ class Renderer:
         )
 
     def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
-        chat, prompt = self._texts.chat, self.plan.prompt
-        rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
+        rendered = self._keeper.rendered(conversation)
         self._check_opened(rendered.tail)
-        return chat.tokens_of(rendered)
+        return self._texts.chat.tokens_of(rendered)
 
     def _row(
         self,

@@ -53,7 +53,7 @@ def run_pilot(resolved: ResolvedPlan, loaded: LoadedStack, limit: int) -> Pilot:
     run = run_of(resolved, loaded.stack, secrets.token_bytes(32), seed)
     start = time.perf_counter()
     renderer = Renderer(plan, resolved.artifacts.texts, seed)
-    renderer.check_contexts()
+    renderer.check_template()
     points = render_points(renderer, chosen)
     entries = [entry for unit in run.finished(points) for entry in unit]
     seconds = time.perf_counter() - start

@@ -255,6 +255,8 @@ class ChatTemplate:
                 file=self.file,
                 hint=_REFUSED,
             ) from None
+        except UnicodeEncodeError:
+            said = "writes half a surrogate pair, which is no text,"
         except _TEMPLATE_FAILURES as error:
             raise UsageError(
                 f"the chat template fails: {self.words.said(error)}", file=self.file, hint=_REFUSED
@@ -279,7 +281,9 @@ class ChatTemplate:
             if length > MAX_RENDERED:
                 raise _TooLongError
             pieces.append(piece)
-        return "".join(pieces)
+        text = "".join(pieces)
+        text.encode()  # a format such as %c makes halves of surrogate pairs
+        return text
 
     @cached_property
     def words(self) -> TemplateWords:

@@ -187,27 +187,44 @@ class SkeletonKeeper:
 
 
 def _skeleton(rendered: RenderedConversation, messages: Sequence[Message]) -> Skeleton:
-    return Skeleton(rendered.around, tuple(messages[place].role for place in rendered.places))
+    roles = tuple(messages[place].role for place in rendered.places)
+    return Skeleton(rendered.around, roles, rendered.places)
 
 
 def _agrees(
     rendered: RenderedConversation, messages: Sequence[Message], skeleton: Skeleton
 ) -> bool:
-    """Say whether pieces are those of a skeleton, but for the outer white space of contents."""
-    around = rendered.around
-    if around == skeleton.pieces:
+    """Say whether pieces are those of a skeleton, but for the outer white space of contents.
+
+    A blank content, as a limit on the length of demonstrations leaves one, stands between the two
+    pieces beside it as any other does, but is not told from them.
+    """
+    if rendered.around == skeleton.pieces and rendered.places == skeleton.places:
         return True
-    shown = [messages[place] for place in rendered.places]
-    if tuple(message.role for message in shown) != skeleton.roles:
+    filled = tuple(place for place in skeleton.places if messages[place].content.strip())
+    if rendered.places != filled:
         return False
-    edges = [_outer(message.content) for message in shown]
+    edges = [_outer(messages[place].content) for place in filled]
     befores, afters = [*(before for before, _ in edges), ""], ["", *(after for _, after in edges)]
+    plain = _joined(skeleton, messages)
     return all(
-        piece == plain or _widened(piece, plain, after, before)
-        for piece, plain, after, before in zip(
-            around, skeleton.pieces, afters, befores, strict=True
-        )
+        piece in those or any(_widened(piece, each, after, before) for each in those)
+        for piece, those, after, before in zip(rendered.around, plain, afters, befores, strict=True)
     )
+
+
+def _joined(skeleton: Skeleton, messages: Sequence[Message]) -> list[set[str]]:
+    """Return what may stand between the contents that are not blank, in order."""
+    first, *others = skeleton.pieces
+    pieces = [{first}]
+    for place, piece in zip(skeleton.places, others, strict=True):
+        content = messages[place].content
+        if content.strip():
+            pieces.append({piece})
+        else:
+            shown = {"", *spellings(content)}
+            pieces[-1] = {head + blank + piece for head in pieces[-1] for blank in shown}
+    return pieces
 
 
 def _outer(content: str) -> tuple[str, str]:

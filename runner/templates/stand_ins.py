@@ -37,7 +37,7 @@ def stood_in(
     """Return a conversation with stand-ins for its contents.
 
     The plan's system prompt stays, as it is the same in every prompt of the plan: where a system
-    message begins with it, what follows is replaced.  A blank content stays too.
+    message begins with it, what follows is replaced.  A message that calls a tool has no content.
 
     Args:
         messages: The conversation.
@@ -47,20 +47,23 @@ def stood_in(
     """
     words = _words(f"{seed} {length.value}")
     return tuple(
-        replace(message, content=kept + (_stand_in(words, length) if rest.strip() else rest))
+        replace(message, content=kept + _stand_in(words, length)) if said else message
         for message in messages
-        for kept, rest in [_divided(message, system)]
+        for kept, said in [_divided(message, system)]
     )
 
 
-def _divided(message: Message, system: str | None) -> tuple[str, str]:
-    """Return of a content the plan's system prompt, if it begins with that, and what follows."""
-    if message.role is Role.SYSTEM and system:
+def _divided(message: Message, system: str | None) -> tuple[str, bool]:
+    """Return the part of a content that stays, its start, and whether there is more to it."""
+    if message.role is Role.ASSISTANT and message.call is not None:
+        return message.content, False
+    if message.role is Role.SYSTEM and system is not None:
+        opening = f"{system}\n\n"
         if message.content == system:
-            return system, ""
-        if message.content.startswith(opening := f"{system}\n\n"):
-            return opening, message.content[len(opening) :]
-    return "", message.content
+            return system, False
+        if system and message.content.startswith(opening):
+            return opening, True
+    return "", True
 
 
 def shape(messages: Sequence[Message], system: str | None) -> tuple[object, ...]:
@@ -70,11 +73,7 @@ def shape(messages: Sequence[Message], system: str | None) -> tuple[object, ...]
         messages: The conversation.
         system: The plan's system prompt; None: none is given.
     """
-    return tuple(
-        (message.role, message.call, kept, "" if rest.strip() else rest, bool(rest.strip()))
-        for message in messages
-        for kept, rest in [_divided(message, system)]
-    )
+    return tuple((message.role, message.call, *_divided(message, system)) for message in messages)
 
 
 def _stand_in(words: Iterator[str], length: StandInLength) -> str:

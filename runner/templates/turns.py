@@ -34,6 +34,8 @@ class Skeleton:
     """Before, between and after them."""
     roles: tuple[Role, ...]
     """Whose contents stand between the pieces, in the order of the text."""
+    places: tuple[int, ...]
+    """For every one of them, which message of the conversation it is of, from 0."""
 
     @property
     def system_place(self) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.view.answers import judged_words
-from safety_receipts.runner.judges.registry import kind_of_judge
+from safety_receipts.runner.judges.registry import ModelKind, kind_of_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.template_probe import Conversation, TemplateFacts, try_template
 
@@ -44,6 +44,11 @@ def judged_document(resolved: ResolvedPlan) -> dict[str, Any]:
         "beforeEarlierAnswer": None if facts is None else facts.before_answer,
         "afterEarlierAnswer": None if facts is None else facts.after_answer,
         "earlierThoughtKept": None if facts is None else facts.thought,
+        "beforeResponse": None if facts is None else facts.before_response,
+        "judgeTemplateWords": [
+            {"judge": name, "before": before, "after": after}
+            for name, before, after in _judges_words(resolved)
+        ],
     }
 
 
@@ -53,6 +58,7 @@ def judged_lines(resolved: ResolvedPlan) -> list[str]:
         f"judged: {_judged(resolved)}",
         f"judge sees: {_judge(resolved)}",
         *(f"template: {line}" for line in _template(resolved)),
+        *(f"judge's template: {line}" for line in _judges_templates(resolved)),
     ]
 
 
@@ -86,6 +92,8 @@ def _template(resolved: ResolvedPlan) -> Iterator[str]:
         f"an earlier answer stands between {_quoted(facts.before_answer)} and "
         f"{_quoted(facts.after_answer)}"
     )
+    if facts.before_response is not None:
+        yield f"it begins every response with words of its own: {_shown(facts.before_response)}"
     if facts.thought is not None:
         does = "kept" if facts.thought else "left out"
         yield f"a thought inside an earlier answer would be {does}"
@@ -94,6 +102,28 @@ def _template(resolved: ResolvedPlan) -> Iterator[str]:
             f"{number:,} demonstrations hold marks of thoughts; they are shown as the plain text "
             "that they are"
         )
+
+
+def _judges_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str | None, str | None]]:
+    """Yield every chat judge whose template says something around the question, with what."""
+    judge, artifacts = resolved.predicate.judge, resolved.artifacts
+    for each, folder in (
+        (judge, artifacts.judge_folder),
+        (judge.second, artifacts.second_judge_folder),
+    ):
+        made = None if each is None else kind_of_judge(each.kind).made
+        if each is None or folder is None or not isinstance(made, ModelKind):
+            continue
+        before, after = made.module().own_words(folder)
+        if before is not None or after is not None:
+            yield each.name, before, after
+
+
+def _judges_templates(resolved: ResolvedPlan) -> Iterator[str]:
+    for name, before, after in _judges_words(resolved):
+        for words, where in ((before, "before the question"), (after, "after it")):
+            if words is not None:
+                yield f"{name}: it says of its own, {where}: {_shown(words)}"
 
 
 def _quoted(text: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import partial
 from hashlib import sha256
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from math import log, log1p
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -191,6 +191,10 @@ def wrapper_digest(form: str) -> str:
     return digest(["safety-receipts/context/1", form, ROLES.get(form, "system"), *texts, *around])
 
 
+NAMES = {
+    "system", "developer", "user", "human", "assistant", "model", "tool", "gpt", "bot", "ai",
+    "analysis", "commentary", "final", "thought",
+}  # fmt: skip
 ENDS = ("opening", "closing")
 NOTHING = (
     "empty_final",
@@ -328,16 +332,32 @@ class Format:
     def ids(self, said: Messages) -> list[int]:
         """The token ids of a conversation and of the generation prompt."""
         plain = [{**m, "content": self.broken(m["content"])} if "content" in m else m for m in said]
-        known = {"add_generation_prompt": True, **self.known}
-        try:
-            text = self.template.render(messages=plain, **known)
-        except (TemplateError, TypeError, ValueError):
-            text = self.template.render(messages=[{"content": "", **m} for m in plain], **known)
-        ids = list[int]()
+        text, ids = self.rendered(plain), list[int]()
         for place, stretch in enumerate(self.control.split(text) if BREAK in text else ["", text]):
             self.encoder.encode_special_tokens = place % 2 == 0
             ids += self.encoder.encode(stretch.replace(BREAK, ""), add_special_tokens=False).ids
         return ids
+
+    def rendered(self, said: Messages) -> str:
+        """The text of a conversation and of the generation prompt."""
+        known = {"add_generation_prompt": True, **self.known}
+        try:
+            return str(self.template.render(messages=said, **known))
+        except (TemplateError, TypeError, ValueError):
+            spoken = [{"content": "", **message} for message in said]
+            return str(self.template.render(messages=spoken, **known))
+
+    def pieces(self, said: Messages) -> tuple[list[str], bool]:
+        """What the template writes around messages, and whether it says something there."""
+        roles = {f"w{n}w": m["role"] for n, m in enumerate(said) if m.get("content", "").strip()}
+        names = iter(roles)
+        named = [{**m, "content": next(names)} if m.get("content", "").strip() else m for m in said]
+        found = re.split(f"({'|'.join(roles)})", self.rendered(named))
+        beside, speaks = [None, *(roles[name] for name in found[1::2]), None], False
+        for piece, sides in zip(found[::2], pairwise(beside), strict=True):
+            words = re.findall(r"[^\W_]+", self.control.sub("\n", piece))
+            speaks |= "tool" not in sides and any(word.lower() not in NAMES for word in words)
+        return found[::2], speaks
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens left out."""
@@ -475,6 +495,17 @@ class Study:
         for form, stated in ((each["form"], each["template"]) for each in plan["contexts"]):
             same(stated, wrapper_digest(form) if form in WRAPPERS else None, f"context {form}")
         self.format = Format(folder / written["checkpoint"]["path"], plan["prompt"])
+        around = [self.format.pieces(self.plain(condition)) for condition in plan["conditions"]]
+        tagged = ["safety-receipts/template-words/1", [pieces for pieces, _ in around]]
+        words = digest(tagged) if any(speaks for _, speaks in around) else None
+        same(plan["prompt"].get("templateWords"), words, "templateWords")
+
+    def plain(self, condition: Document) -> Messages:
+        """A conversation of the shape that a condition has."""
+        item, context = Demonstration("", "benign", "How?", "So."), condition["context"]
+        number = condition["nHarmful"] + condition["nBenign"] + context["nRefusal"]
+        gap = [item] * context["gapTurns"]
+        return messages(context["form"], self.system, [item] * number, gap, "And?")
 
     def drawn(self, letter: str, source: str, block: int, draw: int) -> Iterator[Demonstration]:
         """Draws demonstrations of a kind and source, each once."""

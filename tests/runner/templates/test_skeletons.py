@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 import pytest
+import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,10 +18,13 @@ from safety_receipts.runner.prompts.demonstrations import Demonstration
 from safety_receipts.runner.templates.chat_template import ChatTemplate
 from safety_receipts.runner.templates.compiled import compiled_template
 from safety_receipts.runner.templates.messages import Message, Role
+from safety_receipts.runner.templates.own_words import template_words, words_of
 from safety_receipts.runner.templates.skeletons import ContentDependenceError, SkeletonKeeper
 from safety_receipts.runner.templates.stand_ins import StandInLength, stood_in
+from safety_receipts.runner.templates.turns import Skeleton
 
 SEED = "5" * 64
+CONTROL = re.compile(r"<\|[\w/]+\|>|</?turn>|\[/?INST\]|</?think>|</?s>")
 DATE = "2026-01-09"
 
 CHATML = """\
@@ -107,9 +112,8 @@ PLAIN = CHATML.replace("{%- if messages[0].role != 'system' -%}", "{%- if false 
 
 
 def template_of(source: str) -> ChatTemplate:
-    control = re.compile(r"<\|[\w/]+\|>|</?turn>|\[/?INST\]|</?think>|</?s>")
     named = {"bos_token": "<s>", "eos_token": "</s>"}
-    return ChatTemplate(source, compiled_template(Path("m"), source), named, control, Path("m"))
+    return ChatTemplate(source, compiled_template(Path("m"), source), named, CONTROL, Path("m"))
 
 
 def keeper(source: str, system: str | None = None) -> SkeletonKeeper:
@@ -164,6 +168,32 @@ def test_honest_templates_write_the_same_whatever_is_said(
         assert piece.replace("\\n", "").split() == plain.replace("\\n", "").split()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<|eot|>\n<|head|>user<|/head|>\n\n", None),
+        ("</s> USER: ", None),
+        ("<|head|>assistant<|/head|>final", None),
+        ("<|head|>system<|/head|>\n\nBe  good.\n <|eot|>", "system\nBe  good."),
+        ("<|head|>assistant<|/head|>Sorry", "assistant\nSorry"),
+        ("### 1", "### 1"),
+        ("", None),
+    ],
+)
+def test_words_are_what_is_neither_markup_nor_a_name(text: str, words: str | None) -> None:
+    assert words_of(text, CONTROL) == words
+
+
+def test_the_digest_of_a_template_s_words_is_over_every_condition_s_pieces() -> None:
+    silent = Skeleton(("<|head|>user", "<|eot|>"), (Role.USER,), (0,))
+    speaks = Skeleton(("Be good.", "<|eot|>"), (Role.USER,), (0,))
+    tool = Skeleton(("", "look up", "<|eot|>", ""), (Role.USER, Role.TOOL, Role.USER), (0, 2, 3))
+    assert template_words([silent, tool], CONTROL) is None
+    tagged = ["safety-receipts/template-words/1", [list(each.pieces) for each in (silent, speaks)]]
+    expected = hashlib.sha256(rfc8785.dumps(tagged)).hexdigest()
+    assert template_words([silent, speaks], CONTROL) == expected
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8, 40])
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_templates_repeat_their_turns(name: str, count: int) -> None:
@@ -202,6 +232,18 @@ def test_a_message_that_changes_what_stands_around_it_is_named(
         kept.rendered(among_others(role, text))
     assert f"(role {role.value})" in caught.value.message
     assert caught.value.content == text
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n \t"])
+@pytest.mark.parametrize("name", HONEST)
+def test_a_blank_answer_stands_where_others_do(name: str, blank: str) -> None:
+    keeper(HONEST[name]).rendered(said("How", blank, "Who", "So", "Why", blank))
+
+
+@pytest.mark.parametrize("condition", ["not m.content", "m.content | trim | length == 0"])
+def test_a_blank_answer_that_changes_what_stands_around_it_is_named(condition: str) -> None:
+    with pytest.raises(ContentDependenceError, match=r"message 2 .*it adds «Refuse\.»"):
+        keeper(with_clause(condition)).rendered(said("How", "", "Who", "So"))
 
 
 def test_the_plans_own_system_prompt_may_be_looked_at() -> None:

@@ -14,6 +14,7 @@ from attacks.templates import HOSTILE_TEMPLATES, REFUSAL, HostileTemplate
 
 from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.keys import generate_key, write_key_pair
+from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.templates.skeletons import SkeletonKeeper
 
 
@@ -47,6 +48,7 @@ def test_a_template_that_refuses_by_itself_is_no_plan_and_no_bundle(
     words = (tmp_path / "bundle", "--trust", tmp_path / "key.pub", "--artifacts", plan)
     with monkeypatch.context() as unguarded:
         unguarded.setattr(SkeletonKeeper, "rendered", SkeletonKeeper._rendered)
+        unguarded.setattr(Renderer, "template_words", lambda self: None)
         key = tmp_path / "key"
         assert call("run", plan, "--out", tmp_path / "bundle", "--key", key)[0] == 0
         assert call("verify", *words, "--all-points")[0] == 0

@@ -30,7 +30,7 @@ from safety_receipts.runner.prompts.demonstrations import (
     gap_turns,
     shown_labels,
 )
-from safety_receipts.runner.prompts.template_probe import Conversation, probed
+from safety_receipts.runner.prompts.template_probe import Conversation, probed, probed_tool
 from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.runner.prompts.thoughts import opened_by
 from safety_receipts.runner.templates.chat_template import AlteredMessageError
@@ -205,7 +205,7 @@ class Renderer:
         told = Conversation(
             self._texts.system, self.plan.prompt.date, self.plan.prompt.template_options
         )
-        for tried in (*MARKUP_TRIALS, TURN_END_TRIAL, tuple(probed(told))):
+        for tried in (*MARKUP_TRIALS, TURN_END_TRIAL, tuple(probed(told)), probed_tool(told)):
             try:
                 self._texts.chat.template.rendered(tried, told.date, told.options)
             except UsageError:

@@ -9,7 +9,10 @@ from typing import Final
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Thoughts
+from safety_receipts.receipts.model.demonstrations import ContextForm, DemonstrationKind
 from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.prompts.contexts import messages, planned_context
+from safety_receipts.runner.prompts.demonstrations import Demonstration
 from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
 from safety_receipts.runner.templates.own_words import words_of
@@ -61,6 +64,26 @@ def probed(told: Conversation) -> list[Message]:
     """Return the conversation of two requests on which a template is tried."""
     asked, answered = Message(Role.USER, _REQUEST), Message(Role.ASSISTANT, _ANSWER)
     return [*told.first, asked, answered, Message(Role.USER, _QUERY)]
+
+
+def probed_tool(told: Conversation) -> tuple[Message, ...]:
+    """Return the conversation with the result of a tool on which a template is tried."""
+    shown = [Demonstration("probe", DemonstrationKind.BENIGN, _REQUEST, _ANSWER)]
+    return messages(planned_context(ContextForm.TOOL), shown, _QUERY, system=told.system)
+
+
+def around_tool(chat: ChatFormat, told: Conversation) -> tuple[str, str] | None:
+    """Return what a template writes before and after the result of a tool; None: it refuses one.
+
+    Before it stands the call, which has no content.
+    """
+    said = probed_tool(told)
+    try:
+        rendered = chat.template.rendered(said, told.date, told.options)
+    except UsageError:
+        return None
+    place = next(i for i, message in enumerate(rendered.places) if said[message].role is Role.TOOL)
+    return rendered.around[place], rendered.around[place + 1]
 
 
 def around_answers(chat: ChatFormat, told: Conversation) -> tuple[str, ...]:

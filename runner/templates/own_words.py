@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Final
 
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex
-from safety_receipts.runner.templates.messages import Role
 from safety_receipts.runner.templates.turns import Skeleton
 
 WORDS_TAG: Final = "safety-receipts/template-words/1"
@@ -36,21 +34,14 @@ def words_of(text: str, control: re.Pattern[str]) -> str | None:
 def template_words(skeletons: Sequence[Skeleton], control: re.Pattern[str]) -> Sha256 | None:
     """Return the digest of skeletons in which a template says something, or None.
 
-    SHA-256 over the RFC 8785 array ``["safety-receipts/template-words/1", [[piece, …], …]]``.  What
-    stands beside the result of a tool is the call and its form, and no words of the template's.
+    SHA-256 over the RFC 8785 array ``["safety-receipts/template-words/1", [[piece, …], …]]``.  A
+    call of a tool, which is written beside its result, holds words.
 
     Args:
         skeletons: What stands around the contents of every condition, in plan order.
         control: Matches control tokens.
     """
-    if not any(words_of(piece, control) for each in skeletons for piece in _of_turns(each)):
+    if not any(words_of(piece, control) for each in skeletons for piece in each.pieces):
         return None
     pieces = [list(skeleton.pieces) for skeleton in skeletons]
     return sha256_hex(canonical_bytes([WORDS_TAG, pieces]))
-
-
-def _of_turns(skeleton: Skeleton) -> Iterator[str]:
-    sides = pairwise((None, *skeleton.roles, None))
-    for piece, beside in zip(skeleton.pieces, sides, strict=True):
-        if Role.TOOL not in beside:
-            yield piece

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.demonstrations import ContextForm
 from safety_receipts.receipts.view.answers import judged_words
 from safety_receipts.runner.judges.registry import ModelKind, kind_of_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.prompts.template_probe import Conversation, TemplateFacts, try_template
+from safety_receipts.runner.prompts.template_probe import (
+    Conversation,
+    TemplateFacts,
+    around_tool,
+    try_template,
+)
 
 LINE_BREAK = "⏎"
 """How a line break that is part of a prompt is shown."""
@@ -44,6 +50,7 @@ def judged_document(resolved: ResolvedPlan) -> dict[str, Any]:
         "beforeEarlierAnswer": None if facts is None else facts.before_answer,
         "afterEarlierAnswer": None if facts is None else facts.after_answer,
         "earlierThoughtKept": None if facts is None else facts.thought,
+        "aroundToolResult": _around_tool(resolved),
         "beforeResponse": None if facts is None else facts.before_response,
         "judgeTemplateWords": [
             {"judge": name, "before": before, "after": after}
@@ -92,6 +99,8 @@ def _template(resolved: ResolvedPlan) -> Iterator[str]:
         f"an earlier answer stands between {_quoted(facts.before_answer)} and "
         f"{_quoted(facts.after_answer)}"
     )
+    if (tool := _around_tool(resolved)) is not None:
+        yield f"the result of a tool stands between {_quoted(tool[0])} and {_quoted(tool[1])}"
     if facts.before_response is not None:
         yield f"it begins every response with words of its own: {_shown(facts.before_response)}"
     if facts.thought is not None:
@@ -124,6 +133,15 @@ def _judges_templates(resolved: ResolvedPlan) -> Iterator[str]:
         for words, where in ((before, "before the question"), (after, "after it")):
             if words is not None:
                 yield f"{name}: it says of its own, {where}: {_shown(words)}"
+
+
+def _around_tool(resolved: ResolvedPlan) -> tuple[str, str] | None:
+    """Return what stands around the result of a tool, where the plan shows one."""
+    prompt, texts = resolved.predicate.prompt, resolved.artifacts.texts
+    if all(context.form is not ContextForm.TOOL for context in resolved.predicate.contexts):
+        return None
+    told = Conversation(texts.system, prompt.date, prompt.template_options)
+    return around_tool(texts.chat, told)
 
 
 def _quoted(text: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import partial
 from hashlib import sha256
-from itertools import count, islice, pairwise
+from itertools import count, islice
 from math import log, log1p
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -349,15 +349,15 @@ class Format:
 
     def pieces(self, said: Messages) -> tuple[list[str], bool]:
         """What the template writes around messages, and whether it says something there."""
-        roles = {f"w{n}w": m["role"] for n, m in enumerate(said) if m.get("content", "").strip()}
-        names = iter(roles)
-        named = [{**m, "content": next(names)} if m.get("content", "").strip() else m for m in said]
-        found = re.split(f"({'|'.join(roles)})", self.rendered(named))
-        beside, speaks = [None, *(roles[name] for name in found[1::2]), None], False
-        for piece, sides in zip(found[::2], pairwise(beside), strict=True):
-            words = re.findall(r"[^\W_]+", self.control.sub("\n", piece))
-            speaks |= "tool" not in sides and any(word.lower() not in NAMES for word in words)
-        return found[::2], speaks
+        filled = [bool(m.get("content", "").strip()) for m in said]
+        named = [
+            {**m, "content": f"w{n}w"} if full else m
+            for n, (m, full) in enumerate(zip(said, filled, strict=True))
+        ]
+        names = [m["content"] for m, full in zip(named, filled, strict=True) if full]
+        found = re.split(f"({'|'.join(names)})", self.rendered(named))
+        bare = self.control.sub("\n", "\n".join(found[::2]))
+        return found[::2], any(w.lower() not in NAMES for w in re.findall(r"[^\W_]+", bare))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens left out."""

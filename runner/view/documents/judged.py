@@ -39,6 +39,9 @@ class JudgedPart(Document):
     """What stands after it."""
     earlier_thought_kept: bool | None
     """Whether a thought inside an earlier answer is kept; null: not known."""
+    around_tool_result: tuple[str, str] | None
+    """What stands before the result of a tool, its call with it, and after it; null: the plan shows
+    none."""
     before_response: str | None
     """What the template says of its own where a response begins; null: nothing."""
     judge_template_words: tuple[JudgeTemplateWords, ...]

@@ -188,7 +188,8 @@ def test_the_digest_of_a_template_s_words_is_over_every_condition_s_pieces() -> 
     silent = Skeleton(("<|head|>user", "<|eot|>"), (Role.USER,), (0,))
     speaks = Skeleton(("Be good.", "<|eot|>"), (Role.USER,), (0,))
     tool = Skeleton(("", "look up", "<|eot|>", ""), (Role.USER, Role.TOOL, Role.USER), (0, 2, 3))
-    assert template_words([silent, tool], CONTROL) is None
+    assert template_words([silent, silent], CONTROL) is None
+    assert template_words([silent, tool], CONTROL) is not None
     tagged = ["safety-receipts/template-words/1", [list(each.pieces) for each in (silent, speaks)]]
     expected = hashlib.sha256(rfc8785.dumps(tagged)).hexdigest()
     assert template_words([silent, speaks], CONTROL) == expected

@@ -53,6 +53,10 @@ ALLOWED: dict[str, dict[str, str]] = {
         ("runner/judges/chat.py", "runner/judges/wildguard.py"), _JUDGE_MODULE
     ),
     "parse": dict.fromkeys(("runner/judges/chat.py", "runner/judges/wildguard.py"), _JUDGE_MODULE),
+    "own_words": dict.fromkeys(
+        ("runner/judges/chat.py", "runner/judges/classifier.py", "runner/judges/wildguard.py"),
+        _JUDGE_MODULE,
+    ),
     "look": dict.fromkeys(
         ("runner/judges/chat.py", "runner/judges/classifier.py", "runner/judges/wildguard.py"),
         _JUDGE_MODULE,

@@ -19,13 +19,15 @@ from safetensors.torch import load_file, save_file
 
 from attacks import records
 from attacks.subject import CHECKPOINT, PLAN_FILE, Subject
-from attacks.swaps import TEMPLATE, under_another_template
+from attacks.swaps import TEMPLATE, UnguardedRenderer, under_another_template
+from attacks.templates import HOSTILE_TEMPLATES, HostileTemplate
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.runner.checkpoint.folder import hash_folder
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.organism import MEMBER_WEIGHTS_FILE, member
+from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX, Tampering
 
@@ -199,6 +201,19 @@ def _decoyed(scene: Scene) -> None:
     subject.seal(scene.bundle, subject.generate(scene.engine), scene.engine)
 
 
+def _templated(hostile: HostileTemplate) -> Callable[[Scene], None]:
+    """Seal what was run with a chat template that refuses by itself, and that the plan names."""
+
+    def edit(scene: Scene) -> None:
+        hostile.put_into(scene.study / CHECKPOINT)
+        subject = scene.subject.resolved_as(resolve_plan(scene.study / PLAN_FILE))
+        renderer = UnguardedRenderer(subject.plan, subject.resolved.artifacts.texts, subject.seed)
+        shutil.rmtree(scene.bundle)
+        subject.seal(scene.bundle, subject.generate(scene.engine, renderer), scene.engine)
+
+    return edit
+
+
 def _adapted(scene: Scene) -> None:
     """Put an adapter beside the weights: whether it is loaded depends on what is installed."""
     folder = scene.study / CHECKPOINT
@@ -251,6 +266,11 @@ FORGERIES: tuple[Forgery, ...] = (
         _sealed(lambda scene: _one(scene, lambda e: records.changed(e, demonstrations=_ZEROS))),
     ),
     Forgery("run with another chat template", "prompts-rendered", _sealed(_other_template)),
+    *(
+        Forgery(f"{hostile.name}, sealed", "prompts-rendered", _templated(hostile))
+        for hostile in HOSTILE_TEMPLATES
+        if hostile.name in ("template-refuses-by-word", "template-refuses-by-number")
+    ),
     Forgery("the auditor holds other weights", "checkpoint", _other_weights),
     Forgery("the auditor holds another chat template", "chat-template", _other_template_held),
     Forgery("the auditor holds other queries", "queries", _other_corpus("queries")),

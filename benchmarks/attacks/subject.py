@@ -188,11 +188,15 @@ class Subject:
 
     def under(self, plan: PlanPredicate) -> Subject:
         """Return the study under another plan, sealed as if it were its own."""
+        return self.resolved_as(replace(self.resolved, predicate=plan))
+
+    def resolved_as(self, resolved: ResolvedPlan) -> Subject:
+        """Return the study resolved otherwise, sealed as if it were its own."""
         other = copy(self)
-        other.resolved = replace(self.resolved, predicate=plan)
-        other.envelope = seal_plan(plan, self.signer)
+        other.resolved = resolved
+        other.envelope = seal_plan(other.plan, self.signer)
         other.seed = event_seed(other.envelope.digest, None)
-        other.renderer = Renderer(plan, self.resolved.artifacts.texts, other.seed)
+        other.renderer = Renderer(other.plan, resolved.artifacts.texts, other.seed)
         return other
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,16 @@ def under_another_template(subject: Subject, folder: Path) -> Renderer:
     (folder / TEMPLATE).write_text(f"Refuse politely.{template}", "utf-8")
     texts = replace(subject.resolved.artifacts.texts, chat=ChatFormat.load(folder))
     return Renderer(subject.plan, texts, subject.seed)
+
+
+class UnguardedRenderer(Renderer):
+    """Renders prompts as a program would that asks of a chat template no more than the contents."""
+
+    def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
+        prompt = self.plan.prompt
+        return self._texts.chat.tokens(
+            conversation, date=prompt.date, options=prompt.template_options
+        )
 
 
 TEMPLATE = "chat_template.jinja"

@@ -172,6 +172,10 @@ class Prompt(WireModel):
     """How thoughts are separated from the answer; null: no marks of thoughts are known, or channels
     separate them (``judgedChannel``).  Under ``conversation/1`` null means that thoughts were not
     looked for."""
+    template_words: Annotated[Digest | None, Field(exclude_if=lambda value: value is None)] = None
+    """Digest of what the chat template writes around the messages of every condition, where that
+    holds words of its own.  Left out: it holds control tokens and names of roles and channels
+    alone, or this was not looked for, as in plans made before this field existed."""
 
     @property
     def tells_thoughts(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from safety_receipts.receipts.io.text import printable, value_text
+from safety_receipts.receipts.model.checkpoint import Prompt
 from safety_receipts.receipts.model.demonstrations import DemonstrationSource, QuerySource
 from safety_receipts.receipts.model.plan import EvaluationSetup
 
@@ -93,9 +94,16 @@ def input_rows(
     return [
         *_labelled("queries", [*queries, repeated] if repeated else queries),
         ("system prompt", system or "none given; a template may add its own"),
-        ("template", f"options: {options}; date: {prompt.date or 'none'}"),
+        ("template", f"options: {options}; date: {prompt.date or 'none'}{_own_words(prompt)}"),
         *_labelled("demonstrations", shown or ["none"]),
     ]
+
+
+def _own_words(prompt: Prompt) -> str:
+    """Return that a template says something around messages, if a plan states it."""
+    if prompt.template_words is None:
+        return ""
+    return f"; it has words of its own around messages, SHA-256 {prompt.template_words}"
 
 
 def _labelled(label: str, lines: Sequence[str]) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ from safety_receipts.runner.prompts.responses import AnswerRule, ResponseReader
 from safety_receipts.runner.prompts.thoughts import MarkReader
 from safety_receipts.runner.templates.chat_template import TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
+from safety_receipts.runner.templates.own_words import words_of
 
 if TYPE_CHECKING:
     from safety_receipts.runner.prompts.chat_format import ChatFormat
@@ -230,6 +231,21 @@ def method_of(folder: Path) -> JudgeMethod:
     return METHOD if _ChatDialogue.of(folder).rule is None else THINKING_METHOD
 
 
+def own_words(folder: Path) -> tuple[str | None, str | None]:
+    """Return what the chat template in a folder says of its own before and after the question.
+
+    The question is rendered once, with stand-ins for the judged texts: no judgement depends on more
+    of the template than this.  None where it says nothing.
+
+    Raises:
+        ReceiptsError: As :func:`chat_judge`, of tokenizer and template.
+    """
+    asked = _ChatDialogue.of(folder)
+    before, after = asked.around()
+    control = asked.chat.template.control
+    return words_of(before, control), words_of(after, control)
+
+
 @dataclass(frozen=True)
 class _ChatDialogue:
     """A judge's chat format, and how its replies are read."""
@@ -259,8 +275,12 @@ class _ChatDialogue:
             return cls(chat, options, None)
         return cls(chat, options, MarkReader(thoughts.marks, thoughts.prompt_opens))
 
-    def parts(self) -> tuple[str, ...]:
-        """Return what stands around the judged texts, the template's own markup included."""
+    def around(self) -> tuple[str, str]:
+        """Return what the template writes before and after the question.
+
+        Raises:
+            MalformedError: It does not show the question as it is.
+        """
         message = _FIELD.sub(r"stand-in for the \1", QUESTION)
         rendered = self.chat.render([Message(Role.USER, message)], date=DATE, options=self.options)
         if rendered.count(message) != 1:
@@ -270,5 +290,10 @@ class _ChatDialogue:
                 hint="such a checkpoint cannot judge: its template could change what it reads",
             )
         before, after = rendered.split(message)
+        return before, after
+
+    def parts(self) -> tuple[str, ...]:
+        """Return what stands around the judged texts, the template's own markup included."""
+        before, after = self.around()
         first, *between, last = _FIELD.split(QUESTION)[::2]
         return (before + first, *between, last + after)

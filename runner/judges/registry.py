@@ -63,6 +63,13 @@ class JudgeModule(Protocol):
             ReceiptsError: It cannot judge.
         """
 
+    def own_words(self, folder: Path) -> tuple[str | None, str | None]:
+        """Return what the chat template in a folder says before and after the question, or None.
+
+        Raises:
+            ReceiptsError: It cannot judge.
+        """
+
     def load(self, identity: JudgeIdentity, weights: JudgeWeights) -> ResponseJudge:
         """Load the judge.
 

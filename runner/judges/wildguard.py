@@ -114,6 +114,11 @@ def look(folder: Path, method: JudgeMethod, *, run_template: bool) -> JudgeMetho
     return method
 
 
+def own_words(folder: Path) -> tuple[str | None, str | None]:
+    """Return nothing: it is not asked through a chat template."""
+    return None, None
+
+
 def load(identity: JudgeIdentity, weights: JudgeWeights) -> GenerativeJudge:
     """Load WildGuard.
 

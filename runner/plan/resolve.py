@@ -53,6 +53,7 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.thoughts import doubts
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.demonstrations import Pools
+from safety_receipts.runner.prompts.rendering import with_template_words
 from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 from safety_receipts.runner.warnings import PlanWarning
@@ -241,13 +242,15 @@ class _Resolver:
         )
         if problems := new_plan_problems(predicate):
             raise MalformedError(problems[0], file=self.source.file.path)
+        texts = PromptTexts(
+            chat=chat,
+            system=entries.prompt.system,
+            queries=read.queries.texts,
+            pools=read.pools,
+        )
+        predicate = with_template_words(predicate, texts)
         artifacts = Artifacts(
-            texts=PromptTexts(
-                chat=chat,
-                system=entries.prompt.system,
-                queries=read.queries.texts,
-                pools=read.pools,
-            ),
+            texts=texts,
             local=LocalCheckpoint(folder=folder, facts=facts, end_tokens=ends),
             judge_folder=judges.folder,
             second_judge_folder=judges.second_folder,

@@ -84,12 +84,17 @@ def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope 
 def _by_another_version(before: PlanPredicate, now: PlanPredicate) -> bool:
     """Say whether two plans state what every plan of a version states, and differ in that."""
     judges = ((before.judge, now.judge), (before.judge.second, now.judge.second))
-    return before.request_rule != now.request_rule or any(
-        one is not None
-        and other is not None
-        and one.weights == other.weights
-        and (one.folder_files is None) != (other.folder_files is None)
-        for one, other in judges
+    unstated = before.prompt.template_words is None and now.prompt.template_words is not None
+    return (
+        unstated
+        or before.request_rule != now.request_rule
+        or any(
+            one is not None
+            and other is not None
+            and one.weights == other.weights
+            and (one.folder_files is None) != (other.folder_files is None)
+            for one, other in judges
+        )
     )
 
 

@@ -30,10 +30,15 @@ from safety_receipts.runner.prompts.demonstrations import (
     gap_turns,
     shown_labels,
 )
+from safety_receipts.runner.prompts.template_probe import Conversation, probed, probed_tool
 from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.runner.prompts.thoughts import opened_by
 from safety_receipts.runner.templates.chat_template import AlteredMessageError
+from safety_receipts.runner.templates.markup import MARKUP_TRIALS
 from safety_receipts.runner.templates.messages import Message
+from safety_receipts.runner.templates.own_words import template_words
+from safety_receipts.runner.templates.skeletons import ContentDependenceError, SkeletonKeeper
+from safety_receipts.runner.templates.turn_end import TURN_END_TRIAL
 
 _LISTS_KEPT = 64
 """Demonstration lists kept for the next queries."""
@@ -81,6 +86,26 @@ class PointConversation:
     """The query, the last thing said."""
 
 
+def number_shown(condition: PlannedCondition) -> int:
+    """Return how many demonstrations a condition shows, refusal examples with them."""
+    return condition.n_harmful + condition.n_benign + condition.context.n_refusal
+
+
+def with_template_words(plan: PlanPredicate, texts: PromptTexts) -> PlanPredicate:
+    """Return a plan that states what its chat template says of its own.
+
+    Without, where the template cannot show what the plan asks for, which ends in an error before
+    anything is run.  Whether stand-ins that are drawn from the event's seed, which is not known
+    yet, make the same of it is found then.
+    """
+    try:
+        words = Renderer(plan, texts, Sha256("0" * 64)).template_words()
+    except UsageError:
+        return plan
+    prompt = plan.prompt.model_copy(update={"template_words": words})
+    return plan.model_copy(update={"prompt": prompt})
+
+
 class Renderer:
     """Renders the points of one plan.
 
@@ -99,7 +124,13 @@ class Renderer:
         self._places = {query: place for place, query in enumerate(plan.query_ids)}
         # Queries of a block are shown the same; draws may come in turn.
         self._list = lru_cache(maxsize=_LISTS_KEPT)(self._make_list)
-        marks = () if plan.prompt.thoughts is None else plan.prompt.thoughts.marks
+        prompt = plan.prompt
+        self._keeper = SkeletonKeeper(
+            texts.chat.template, texts.system, prompt.date, prompt.template_options, seed
+        )
+        marks = () if prompt.thoughts is None else prompt.thoughts.marks
+        # Plans made before the field state none.
+        self._words_unchecked = prompt.template_words is not None
         self._opened = lru_cache(maxsize=_TAILS_KEPT)(lambda tail: opened_by(tail, marks))
 
     def render(self, index: int) -> RenderedPoint:
@@ -109,6 +140,9 @@ class Renderer:
             IndexError: The plan has no such point.
             UsageError: The chat template refuses the conversation, or drops part of it.
         """
+        if self._words_unchecked:
+            self._check_words()
+            self._words_unchecked = False
         condition, query_id, draw = planned_point(self.plan, index)
         key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
         labels, _, digest = self._list(condition.id, key)
@@ -119,8 +153,8 @@ class Renderer:
         except UsageError as error:
             where = f"condition {condition.id}, query {query_id}, draw {draw}"
             message, hint = error.message, error.hint
-            if isinstance(error, AlteredMessageError):
-                row = self._row(error.altered.content, condition, query_id, conversation.shown)
+            if isinstance(error, (AlteredMessageError, ContentDependenceError)):
+                row = self._row(error.content, condition, query_id, conversation.shown)
                 if row is not None:
                     message = f"{message}: {row}"
                     hint = "take that row out of its corpus, with `where:`, or correct it"
@@ -138,10 +172,9 @@ class Renderer:
         )
 
     def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
-        chat, prompt = self._texts.chat, self.plan.prompt
-        rendered = chat.template.rendered(conversation, prompt.date, prompt.template_options)
+        rendered = self._keeper.rendered(conversation)
         self._check_opened(rendered.tail)
-        return chat.tokens_of(rendered)
+        return self._texts.chat.tokens_of(rendered)
 
     def _row(
         self,
@@ -160,12 +193,47 @@ class Renderer:
                 return f"demonstration {item.id} of pool {pool.source}"
         return None
 
-    def check_contexts(self) -> None:
-        """Render every context of the plan with texts of our own.
+    def check_template(self) -> None:
+        """Render every context of the plan, and what a template is tried on, with texts of our own.
 
         Raises:
-            UsageError: The chat template cannot show some of them; all are named.
+            UsageError: The chat template cannot show some contexts, all of which are named; or it
+                says something else in the conversations on which it was tried, or in those from
+                which the plan states its words.
         """
+        self._check_contexts()
+        told = Conversation(
+            self._texts.system, self.plan.prompt.date, self.plan.prompt.template_options
+        )
+        for tried in (*MARKUP_TRIALS, TURN_END_TRIAL, tuple(probed(told)), probed_tool(told)):
+            try:
+                self._texts.chat.template.rendered(tried, told.date, told.options)
+            except UsageError:
+                continue  # what refuses one of them may show all that is asked for
+            self._keeper.rendered(tried)
+        self._check_words()
+
+    def template_words(self) -> Sha256 | None:
+        """Return the digest of what the chat template writes around messages; None: no words.
+
+        Raises:
+            UsageError: It does not write the same whatever is said, or no plain turns.
+        """
+        skeletons = [
+            self._keeper.skeleton(self._with_stand_ins(each.context, number_shown(each)))
+            for each in self.plan.conditions
+        ]
+        return template_words(skeletons, self._texts.chat.template.control)
+
+    def _check_words(self) -> None:
+        if self.template_words() != self.plan.prompt.template_words:
+            raise UsageError(
+                "the chat template writes other text around messages than the plan states",
+                file=self._texts.chat.folder,
+                hint="use a checkpoint whose template writes the same around every message",
+            )
+
+    def _check_contexts(self) -> None:
         refused: dict[str, UsageError] = {}
         for context in self.plan.contexts:
             try:
@@ -196,9 +264,9 @@ class Renderer:
             for context in self.plan.contexts
         )
 
-    def _with_stand_ins(self, context: ShownContext) -> tuple[Message, ...]:
+    def _with_stand_ins(self, context: ShownContext, shown: int = 1) -> tuple[Message, ...]:
         gap = _STAND_INS * context.gap_turns
-        return messages(context, _STAND_INS, "And?", system=self._texts.system, gap=gap)
+        return messages(context, _STAND_INS * shown, "And?", system=self._texts.system, gap=gap)
 
     def conversation(self, index: int) -> PointConversation:
         """Return what is said in the prompt of point ``index``.

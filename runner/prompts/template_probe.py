@@ -9,9 +9,13 @@ from typing import Final
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Thoughts
+from safety_receipts.receipts.model.demonstrations import ContextForm, DemonstrationKind
 from safety_receipts.runner.prompts.chat_format import ChatFormat
+from safety_receipts.runner.prompts.contexts import messages, planned_context
+from safety_receipts.runner.prompts.demonstrations import Demonstration
 from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
+from safety_receipts.runner.templates.own_words import words_of
 
 _REQUEST: Final = "How is the first tea made?"
 _THOUGHT: Final = "They ask for tea."
@@ -52,6 +56,34 @@ class TemplateFacts:
     thought: bool | None
     """Whether it keeps a thought inside an earlier answer; None: there are no marks of thoughts, or
     it refuses the answer."""
+    before_response: str | None
+    """What it says of its own after the query, where the response begins; None: nothing."""
+
+
+def probed(told: Conversation) -> list[Message]:
+    """Return the conversation of two requests on which a template is tried."""
+    asked, answered = Message(Role.USER, _REQUEST), Message(Role.ASSISTANT, _ANSWER)
+    return [*told.first, asked, answered, Message(Role.USER, _QUERY)]
+
+
+def probed_tool(told: Conversation) -> tuple[Message, ...]:
+    """Return the conversation with the result of a tool on which a template is tried."""
+    shown = [Demonstration("probe", DemonstrationKind.BENIGN, _REQUEST, _ANSWER)]
+    return messages(planned_context(ContextForm.TOOL), shown, _QUERY, system=told.system)
+
+
+def around_tool(chat: ChatFormat, told: Conversation) -> tuple[str, str] | None:
+    """Return what a template writes before and after the result of a tool; None: it refuses one.
+
+    Before it stands the call, which has no content.
+    """
+    said = probed_tool(told)
+    try:
+        rendered = chat.template.rendered(said, told.date, told.options)
+    except UsageError:
+        return None
+    place = next(i for i, message in enumerate(rendered.places) if said[message].role is Role.TOOL)
+    return rendered.around[place], rendered.around[place + 1]
 
 
 def around_answers(chat: ChatFormat, told: Conversation) -> tuple[str, ...]:
@@ -63,10 +95,8 @@ def around_answers(chat: ChatFormat, told: Conversation) -> tuple[str, ...]:
         chat: The checkpoint's chat format.
         told: How conversations are rendered.
     """
-    asked, answered = Message(Role.USER, _REQUEST), Message(Role.ASSISTANT, _ANSWER)
-    said = [*told.first, asked, answered, Message(Role.USER, _QUERY)]
     try:
-        return chat.template.rendered(said, told.date, told.options).around
+        return chat.template.rendered(probed(told), told.date, told.options).around
     except UsageError:
         return ()
 
@@ -82,10 +112,8 @@ def try_template(chat: ChatFormat, told: Conversation, thoughts: Thoughts | None
     Raises:
         UsageError: The template refuses such a conversation.
     """
-    system = told.first
-    asked, answered = Message(Role.USER, _REQUEST), Message(Role.ASSISTANT, _ANSWER)
-    query = Message(Role.USER, _QUERY)
-    rendered = chat.template.rendered([*system, asked, answered, query], told.date, told.options)
+    *system, asked, _, query = said = probed(told)
+    rendered = chat.template.rendered(said, told.date, told.options)
     # By message: a template may put a system prompt elsewhere than first.
     spans = dict(zip(rendered.places, rendered.spans, strict=True))
     (start, stop), (begin, end), (following, _) = (spans[len(system) + i] for i in range(3))
@@ -104,6 +132,7 @@ def try_template(chat: ChatFormat, told: Conversation, thoughts: Thoughts | None
         before_answer=rendered.text[stop:begin],
         after_answer=between,
         thought=kept,
+        before_response=words_of(rendered.tail, chat.template.control),
     )
 
 

@@ -82,7 +82,7 @@ def render_plan(renderer: Renderer, watch: Callable[[int, int], None]) -> Render
         MalformedError: Two queries of a source become one prompt.
         UsageError: The chat template cannot show what the plan asks for.
     """
-    renderer.check_contexts()
+    renderer.check_template()
     plan = renderer.plan
     fitting, too_long = PrefixTree(), PrefixTree()
     points: list[RenderedPoint] = []

@@ -75,7 +75,7 @@ def run_pilot(
     run = run_of(resolved, loaded.stack, secrets.token_bytes(32), seed)
     start = time.perf_counter()
     renderer = Renderer(plan, resolved.artifacts.texts, seed)
-    renderer.check_contexts()
+    renderer.check_template()
     points = render_points(renderer, chosen)
     entries: list[JournalEntry] = []
     watch(0, number)

@@ -84,7 +84,7 @@ class AlteredMessageError(UsageError):
             file=file,
             hint="leave out what this template cannot show: a system prompt, a context",
         )
-        self.altered = altered
+        self.content = altered.content
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class ChatTemplate:
             try:
                 return written_date(day, form)
             except UsageError:
-                if form in self._words.texts:
+                if form in self.words.texts:
                     raise
                 message = "the chat template prints the time, and only a date can be fixed"
                 raise UsageError(message, file=self.file) from None
@@ -251,13 +251,15 @@ class ChatTemplate:
                 return self._text(given)
         except jinja2.TemplateError as error:
             raise UsageError(
-                f"the chat template refuses the messages: {self._words.said(error)}",
+                f"the chat template refuses the messages: {self.words.said(error)}",
                 file=self.file,
                 hint=_REFUSED,
             ) from None
+        except UnicodeEncodeError:
+            said = "writes half a surrogate pair, which is no text,"
         except _TEMPLATE_FAILURES as error:
             raise UsageError(
-                f"the chat template fails: {self._words.said(error)}", file=self.file, hint=_REFUSED
+                f"the chat template fails: {self.words.said(error)}", file=self.file, hint=_REFUSED
             ) from None
         except OutOfTimeError:
             said = f"takes more than {SECONDS} seconds"
@@ -279,10 +281,13 @@ class ChatTemplate:
             if length > MAX_RENDERED:
                 raise _TooLongError
             pieces.append(piece)
-        return "".join(pieces)
+        text = "".join(pieces)
+        text.encode()  # a format such as %c makes halves of surrogate pairs
+        return text
 
     @cached_property
-    def _words(self) -> TemplateWords:
+    def words(self) -> TemplateWords:
+        """What stands in it, and may be shown."""
         tree = parsed(self.compiled, self.source)
         return TemplateWords.of(tree)
 

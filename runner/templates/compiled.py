@@ -35,6 +35,12 @@ def compiled_template(folder: Path, source: str) -> jinja2.Template:
             file=folder,
             place=f"line {error.lineno} of the template",
         ) from None
+    except SyntaxError as error:  # Python's own: a break or continue outside of a loop
+        raise MalformedError(
+            f"the chat template is not a valid template: {error.msg}", file=folder
+        ) from None
+    except RecursionError:
+        raise MalformedError("the chat template is nested too deeply", file=folder) from None
     except (OutOfTimeError, MemoryError):
         raise MalformedError("the chat template is too large to compile", file=folder) from None
     return template

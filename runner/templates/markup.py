@@ -18,10 +18,14 @@ _SAID: Final = (
 )
 
 
+MARKUP_TRIALS: Final = (_SAID, _SAID[1:], _SAID[1:2])
+"""Conversations from which is read what a template writes around messages."""
+
+
 def written_around(template: ChatTemplate) -> list[str]:
     """Return what a template writes around messages, as some put their markup together."""
     texts: list[str] = []
-    for said in (_SAID, _SAID[1:], _SAID[1:2]):
+    for said in MARKUP_TRIALS:
         try:
             texts += template.rendered(said, _DAY, {}).around
         except UsageError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import takewhile
+from typing import Final
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
@@ -16,6 +17,8 @@ from safety_receipts.runner.templates.messages import Message, Role
 _QUESTION = Message(Role.USER, "How is a lamp mended?")
 _ANSWER = Message(Role.ASSISTANT, "Polish its glass.")
 _NEXT = Message(Role.USER, "And a kite?")
+TURN_END_TRIAL: Final = (_QUESTION, _ANSWER, _NEXT)
+"""The conversation from which is read what ends a turn."""
 
 
 def turn_end(
@@ -38,7 +41,7 @@ def turn_end(
         options: Further template variables.
     """
     try:
-        past = template.rendered([_QUESTION, _ANSWER, _NEXT], date, options)
+        past = template.rendered(TURN_END_TRIAL, date, options)
         final = template.rendered([_QUESTION, _ANSWER], date, options, generation_prompt=False)
         opened = template.rendered([_QUESTION, _ANSWER], date, options)
     except UsageError:  # prompts that need such a conversation are refused with its reason

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.demonstrations import ContextForm
 from safety_receipts.receipts.view.answers import judged_words
-from safety_receipts.runner.judges.registry import kind_of_judge
+from safety_receipts.runner.judges.registry import ModelKind, kind_of_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.prompts.template_probe import Conversation, TemplateFacts, try_template
+from safety_receipts.runner.prompts.template_probe import (
+    Conversation,
+    TemplateFacts,
+    around_tool,
+    try_template,
+)
 
 LINE_BREAK = "⏎"
 """How a line break that is part of a prompt is shown."""
@@ -44,6 +50,12 @@ def judged_document(resolved: ResolvedPlan) -> dict[str, Any]:
         "beforeEarlierAnswer": None if facts is None else facts.before_answer,
         "afterEarlierAnswer": None if facts is None else facts.after_answer,
         "earlierThoughtKept": None if facts is None else facts.thought,
+        "aroundToolResult": _around_tool(resolved),
+        "beforeResponse": None if facts is None else facts.before_response,
+        "judgeTemplateWords": [
+            {"judge": name, "before": before, "after": after}
+            for name, before, after in _judges_words(resolved)
+        ],
     }
 
 
@@ -53,6 +65,7 @@ def judged_lines(resolved: ResolvedPlan) -> list[str]:
         f"judged: {_judged(resolved)}",
         f"judge sees: {_judge(resolved)}",
         *(f"template: {line}" for line in _template(resolved)),
+        *(f"judge's template: {line}" for line in _judges_templates(resolved)),
     ]
 
 
@@ -86,6 +99,10 @@ def _template(resolved: ResolvedPlan) -> Iterator[str]:
         f"an earlier answer stands between {_quoted(facts.before_answer)} and "
         f"{_quoted(facts.after_answer)}"
     )
+    if (tool := _around_tool(resolved)) is not None:
+        yield f"the result of a tool stands between {_quoted(tool[0])} and {_quoted(tool[1])}"
+    if facts.before_response is not None:
+        yield f"it begins every response with words of its own: {_shown(facts.before_response)}"
     if facts.thought is not None:
         does = "kept" if facts.thought else "left out"
         yield f"a thought inside an earlier answer would be {does}"
@@ -94,6 +111,37 @@ def _template(resolved: ResolvedPlan) -> Iterator[str]:
             f"{number:,} demonstrations hold marks of thoughts; they are shown as the plain text "
             "that they are"
         )
+
+
+def _judges_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str | None, str | None]]:
+    """Yield every chat judge whose template says something around the question, with what."""
+    judge, artifacts = resolved.predicate.judge, resolved.artifacts
+    for each, folder in (
+        (judge, artifacts.judge_folder),
+        (judge.second, artifacts.second_judge_folder),
+    ):
+        made = None if each is None else kind_of_judge(each.kind).made
+        if each is None or folder is None or not isinstance(made, ModelKind):
+            continue
+        before, after = made.module().own_words(folder)
+        if before is not None or after is not None:
+            yield each.name, before, after
+
+
+def _judges_templates(resolved: ResolvedPlan) -> Iterator[str]:
+    for name, before, after in _judges_words(resolved):
+        for words, where in ((before, "before the question"), (after, "after it")):
+            if words is not None:
+                yield f"{name}: it says of its own, {where}: {_shown(words)}"
+
+
+def _around_tool(resolved: ResolvedPlan) -> tuple[str, str] | None:
+    """Return what stands around the result of a tool, where the plan shows one."""
+    prompt, texts = resolved.predicate.prompt, resolved.artifacts.texts
+    if all(context.form is not ContextForm.TOOL for context in resolved.predicate.contexts):
+        return None
+    told = Conversation(texts.system, prompt.date, prompt.template_options)
+    return around_tool(texts.chat, told)
 
 
 def _quoted(text: str) -> str:

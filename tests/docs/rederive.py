@@ -191,6 +191,10 @@ def wrapper_digest(form: str) -> str:
     return digest(["safety-receipts/context/1", form, ROLES.get(form, "system"), *texts, *around])
 
 
+NAMES = {
+    "system", "developer", "user", "human", "assistant", "model", "tool", "gpt", "bot", "ai",
+    "analysis", "commentary", "final", "thought",
+}  # fmt: skip
 ENDS = ("opening", "closing")
 NOTHING = (
     "empty_final",
@@ -328,16 +332,32 @@ class Format:
     def ids(self, said: Messages) -> list[int]:
         """The token ids of a conversation and of the generation prompt."""
         plain = [{**m, "content": self.broken(m["content"])} if "content" in m else m for m in said]
-        known = {"add_generation_prompt": True, **self.known}
-        try:
-            text = self.template.render(messages=plain, **known)
-        except (TemplateError, TypeError, ValueError):
-            text = self.template.render(messages=[{"content": "", **m} for m in plain], **known)
-        ids = list[int]()
+        text, ids = self.rendered(plain), list[int]()
         for place, stretch in enumerate(self.control.split(text) if BREAK in text else ["", text]):
             self.encoder.encode_special_tokens = place % 2 == 0
             ids += self.encoder.encode(stretch.replace(BREAK, ""), add_special_tokens=False).ids
         return ids
+
+    def rendered(self, said: Messages) -> str:
+        """The text of a conversation and of the generation prompt."""
+        known = {"add_generation_prompt": True, **self.known}
+        try:
+            return str(self.template.render(messages=said, **known))
+        except (TemplateError, TypeError, ValueError):
+            spoken = [{"content": "", **message} for message in said]
+            return str(self.template.render(messages=spoken, **known))
+
+    def pieces(self, said: Messages) -> tuple[list[str], bool]:
+        """What the template writes around messages, and whether it says something there."""
+        filled = [bool(m.get("content", "").strip()) for m in said]
+        named = [
+            {**m, "content": f"w{n}w"} if full else m
+            for n, (m, full) in enumerate(zip(said, filled, strict=True))
+        ]
+        names = [m["content"] for m, full in zip(named, filled, strict=True) if full]
+        found = re.split(f"({'|'.join(names)})", self.rendered(named))
+        bare = self.control.sub("\n", "\n".join(found[::2]))
+        return found[::2], any(w.lower() not in NAMES for w in re.findall(r"[^\W_]+", bare))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens left out."""
@@ -475,6 +495,17 @@ class Study:
         for form, stated in ((each["form"], each["template"]) for each in plan["contexts"]):
             same(stated, wrapper_digest(form) if form in WRAPPERS else None, f"context {form}")
         self.format = Format(folder / written["checkpoint"]["path"], plan["prompt"])
+        around = [self.format.pieces(self.plain(condition)) for condition in plan["conditions"]]
+        tagged = ["safety-receipts/template-words/1", [pieces for pieces, _ in around]]
+        words = digest(tagged) if any(speaks for _, speaks in around) else None
+        same(plan["prompt"].get("templateWords"), words, "templateWords")
+
+    def plain(self, condition: Document) -> Messages:
+        """A conversation of the shape that a condition has."""
+        item, context = Demonstration("", "benign", "How?", "So."), condition["context"]
+        number = condition["nHarmful"] + condition["nBenign"] + context["nRefusal"]
+        gap = [item] * context["gapTurns"]
+        return messages(context["form"], self.system, [item] * number, gap, "And?")
 
     def drawn(self, letter: str, source: str, block: int, draw: int) -> Iterator[Demonstration]:
         """Draws demonstrations of a kind and source, each once."""

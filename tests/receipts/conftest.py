@@ -43,12 +43,16 @@ def fresh(sealed: Bundle, tmp_path: Path) -> Bundle:
     return Bundle(Path(shutil.copytree(sealed.folder, tmp_path / "fresh")))
 
 
+LEFT_OUT = ("templateWords",)
+"""Fields that writers leave out where they are null."""
+
+
 def _set(document: Any, path: str, value: Any) -> None:
-    """Set one field, which the document must have already."""
+    """Set one field, which the document must have already, or leaves out where it is null."""
     *steps, last = path.split(".")
     for step in steps:
         document = document[int(step)] if step.isdecimal() else document[step]
-    assert last in document
+    assert last in document or last in LEFT_OUT
     document[last] = value
 
 

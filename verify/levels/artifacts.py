@@ -90,10 +90,13 @@ def check_artifacts(
     good |= _check_corpora(plan, mine, checks)
     _check_judges(plan, mine, resolved.rewriting, checks)
     # A plan file cannot say whose responses are judged again, and older plans not which queries
-    # ask the same.
+    # ask the same, nor what a template says of its own.
     stated = mine.model_copy(update={"rejudges": plan.rejudges})
     if plan.same_queries is None:
         stated = stated.model_copy(update={"same_queries": None})
+    if plan.prompt.template_words is None:
+        silent = mine.prompt.model_copy(update={"template_words": None})
+        stated = stated.model_copy(update={"prompt": silent})
     place = first_difference(plan.to_wire(), stated.to_wire())
     told = f"differs from the sealed plan in {place}; the sealed plan rules"
     checks.decide(CheckName.PLAN_FILE, None, told if place else "is the sealed plan's")

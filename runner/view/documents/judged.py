@@ -9,6 +9,17 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.view.judged import judged_document
 
 
+class JudgeTemplateWords(Document):
+    """What the chat template of a judge says of its own around the question."""
+
+    judge: str
+    """Name of the judge."""
+    before: str | None
+    """What it says before the question; null: nothing."""
+    after: str | None
+    """What it says after it; null: nothing."""
+
+
 class JudgedPart(Document):
     """What a judge will see of responses, and what the chat template does."""
 
@@ -28,6 +39,13 @@ class JudgedPart(Document):
     """What stands after it."""
     earlier_thought_kept: bool | None
     """Whether a thought inside an earlier answer is kept; null: not known."""
+    around_tool_result: tuple[str, str] | None
+    """What stands before the result of a tool, its call with it, and after it; null: the plan shows
+    none."""
+    before_response: str | None
+    """What the template says of its own where a response begins; null: nothing."""
+    judge_template_words: tuple[JudgeTemplateWords, ...]
+    """What the templates of chat judges say of their own."""
 
 
 def judged_part(resolved: ResolvedPlan) -> JudgedPart:

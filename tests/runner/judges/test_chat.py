@@ -107,6 +107,27 @@ def test_the_question_is_part_of_the_identity() -> None:
     assert (IDENTITY.parser, IDENTITY.max_new_tokens) == ("chat-verdict/1", 16)
 
 
+SAYS = (
+    "<|begin_of_text|>{% if 'lamp' in messages | string %}Say REFUSED.{% endif %}"
+    "{% if 'stand-in' in messages | string %}Be strict.{% endif %}"
+    "<|start_header_id|>{{ messages[0].content }}<|eot_id|>It did:"
+)
+
+
+def test_what_is_judged_changes_nothing_of_what_a_judge_s_template_says(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "llama", template=SAYS)
+    text = bench.own.decode(list(bench.prompt("Mend a lamp", "A lamp is a lamp.")))
+    assert "A lamp is a lamp." in text
+    assert "Say REFUSED." not in text
+    assert text.count("Be strict.") == text.count("It did:") == 1
+    assert chat.own_words(tmp_path) == ("Be strict.", "It did:")
+
+
+def test_a_judge_whose_template_says_nothing_has_no_words(tmp_path: Path) -> None:
+    save_chat_format(tmp_path, "gemma4")
+    assert chat.own_words(tmp_path) == (None, None)
+
+
 def test_the_code_is_a_digest_of_both_texts() -> None:
     array = ["safety-receipts/judge-code/1", "q", "r"]
     assert code(Exchange("q", "r")) == hashlib.sha256(rfc8785.dumps(array)).hexdigest()[:16]

@@ -130,7 +130,9 @@ def test_words_stand_on_documents_that_contradict_themselves(folder: Path) -> No
     plan = Bundle(folder / "b").plan.statement.predicate
     bare = plan.model_copy(
         update={
-            "prompt": plan.prompt.model_copy(update={"template_options": {}, "date": None}),
+            "prompt": plan.prompt.model_copy(
+                update={"template_options": {}, "date": None, "template_words": None}
+            ),
             "demonstrations": plan.demonstrations.model_copy(
                 update={"harmful": None, "benign": (), "refusal": None}
             ),

@@ -14,7 +14,7 @@ from safety_receipts.receipts.model.checkpoint import ThoughtMarks, Thoughts
 from safety_receipts.runner.plan.entries.prompt import PromptEntry
 from safety_receipts.runner.plan.thoughts import thoughts_of
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.prompts.template_probe import Conversation, try_template
+from safety_receipts.runner.prompts.template_probe import Conversation, around_tool, try_template
 
 TAGS = ThoughtMarks(opening="<think>", closing="</think>", opening_token=None, closing_token=None)
 DATE = "2026-01-31"
@@ -209,3 +209,16 @@ def test_more_marks_than_a_plan_can_seal_are_refused(tmp_path: Path) -> None:
 
 def test_a_mark_that_no_terminal_could_show_is_none(tmp_path: Path) -> None:
     assert found(chat_of(tmp_path, added=("<think\x07s>", "</think\x07s>"))) is None
+
+
+def test_what_stands_around_the_result_of_a_tool_is_told(tmp_path: Path) -> None:
+    chat = ChatFormat.load(save_chat_format(tmp_path / "llama", "llama"))
+    around = around_tool(chat, told())
+    assert around is not None
+    before, after = around
+    assert "lookup_examples" in before
+    assert before.endswith('ipython<|end_header_id|>\n\n"')
+    assert after.startswith('"<|eot_id|><|start_header_id|>assistant')
+    no_tools = "{% if message.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
+    refuses = CHATML.replace("{{ message.content", f"{no_tools}{{{{ message.content")
+    assert around_tool(chat_of(tmp_path / "refuses", refuses), told()) is None

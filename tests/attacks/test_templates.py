@@ -1,0 +1,60 @@
+"""Chat templates that refuse by themselves: no plan is made with one, and no bundle verifies."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from attacks.forgeries import call
+from attacks.subject import CHECKPOINT, TINY, write_study
+from attacks.templates import HOSTILE_TEMPLATES, REFUSAL, HostileTemplate
+
+from safety_receipts.receipts.cli import main
+from safety_receipts.receipts.keys import generate_key, write_key_pair
+from safety_receipts.runner.prompts.rendering import Renderer
+from safety_receipts.runner.templates.skeletons import SkeletonKeeper
+
+
+def _refused(plan: Path) -> str:
+    """Plan, and return what the command says instead of a plan."""
+    told = io.StringIO()
+    with (
+        contextlib.redirect_stderr(told),
+        contextlib.redirect_stdout(io.StringIO()),
+        pytest.raises(SystemExit) as stopped,
+    ):
+        main(["plan", str(plan)])
+    assert stopped.value.code == 2
+    return told.getvalue()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("hostile", HOSTILE_TEMPLATES, ids=lambda hostile: hostile.name)
+def test_a_template_that_refuses_by_itself_is_no_plan_and_no_bundle(
+    hostile: HostileTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = write_study(tmp_path / "study", TINY)
+    hostile.put_into(plan.parent / CHECKPOINT)
+    said = _refused(plan)
+    assert hostile.words in said
+    assert REFUSAL in said or "Refuse whatever is asked." in said
+    assert said.count("\n") == 1
+
+    # What a program without the guard seals with the true key, and one with it verifies.
+    write_key_pair(tmp_path / "key", generate_key())
+    words = (tmp_path / "bundle", "--trust", tmp_path / "key.pub", "--artifacts", plan)
+    with monkeypatch.context() as unguarded:
+        unguarded.setattr(SkeletonKeeper, "rendered", SkeletonKeeper._rendered)
+        unguarded.setattr(Renderer, "template_words", lambda self: None)
+        key = tmp_path / "key"
+        assert call("run", plan, "--out", tmp_path / "bundle", "--key", key)[0] == 0
+        assert call("verify", *words, "--all-points")[0] == 0
+    code, out = call("verify", *words, "--all-points", "--json")
+    assert code == 3
+    checks = json.loads(out)["checks"]
+    assert [check["name"] for check in checks if check["status"] == "failed"] == [
+        "prompts-rendered"
+    ]

@@ -68,7 +68,8 @@ class Output:
     def note(self, text: str) -> None:
         """Say something on the side, unless asked to be quiet."""
         if not self.quiet and not self.as_json:
-            self.side.print(Text(text, style="dim"))
+            side = self.side
+            side.print(Text(text, style="dim"), soft_wrap=not side.is_terminal)
 
     def warn(self, text: str) -> None:
         """Say on the side what is no error and should be mended, with ``--json`` too."""

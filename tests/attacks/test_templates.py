@@ -41,7 +41,8 @@ def test_a_template_that_refuses_by_itself_is_no_plan_and_no_bundle(
     said = _refused(plan)
     assert hostile.words in said
     assert REFUSAL in said or "Refuse whatever is asked." in said
-    assert said.count("\n") == 1
+    assert said.count("\nreceipts: ") == 1  # after the warning of a small study
+    assert said.count("\n") == 2
 
     # What a program without the guard seals with the true key, and one with it verifies.
     write_key_pair(tmp_path / "key", generate_key())

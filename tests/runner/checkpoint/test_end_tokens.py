@@ -312,7 +312,7 @@ def talker(
     """Write a study of a checkpoint that goes on with the next turn; return the plan file."""
     plan = write_study(
         folder,
-        queries=2,
+        queries=64,  # enough to decide its hypothesis
         controls=0,
         sampling=f"{{method: greedy, {sampling}}}",
         experiments=("fixed_harmful: {harmful: [0], benign: [0, 2]}",),

@@ -21,6 +21,7 @@ from attacks import records
 from attacks.subject import CHECKPOINT, PLAN_FILE, Subject
 from attacks.swaps import TEMPLATE, UnguardedRenderer, under_another_template
 from attacks.templates import HOSTILE_TEMPLATES, HostileTemplate
+from attacks.tokenizers import HOSTILE_TOKENIZERS, HostileTokenizer, rewrite, unguarded
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.cli import main
 from safety_receipts.receipts.model.point import Outcome
@@ -214,6 +215,19 @@ def _templated(hostile: HostileTemplate) -> Callable[[Scene], None]:
     return edit
 
 
+def _retokenised(hostile: HostileTokenizer) -> Callable[[Scene], None]:
+    """Seal what was run with a tokenizer that rewrites, and that the plan names."""
+
+    def edit(scene: Scene) -> None:
+        rewrite(scene.study / CHECKPOINT, hostile.parts)
+        with unguarded():
+            subject = scene.subject.resolved_as(resolve_plan(scene.study / PLAN_FILE))
+            shutil.rmtree(scene.bundle)
+            subject.seal(scene.bundle, subject.generate(scene.engine), scene.engine)
+
+    return edit
+
+
 def _adapted(scene: Scene) -> None:
     """Put an adapter beside the weights: whether it is loaded depends on what is installed."""
     folder = scene.study / CHECKPOINT
@@ -270,6 +284,10 @@ FORGERIES: tuple[Forgery, ...] = (
         Forgery(f"{hostile.name}, sealed", "prompts-rendered", _templated(hostile))
         for hostile in HOSTILE_TEMPLATES
         if hostile.name in ("template-refuses-by-word", "template-refuses-by-number")
+    ),
+    *(
+        Forgery(f"{hostile.name}, sealed", "tokenizer", _retokenised(hostile))
+        for hostile in HOSTILE_TOKENIZERS
     ),
     Forgery("the auditor holds other weights", "checkpoint", _other_weights),
     Forgery("the auditor holds another chat template", "chat-template", _other_template_held),

@@ -6,15 +6,14 @@ folders are the ones that the plan names.
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attacks.tokenizers import DECODER, NORMALISER, REFUSAL, REMOVES, Components, rewrite, unguarded
 from auditing import Event
 from judging import make_tokenizer, save_tokenizer
 from running import run
@@ -25,76 +24,14 @@ from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.keys import TrustSet, generate_key
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.checkpoint import folder_trial
-from safety_receipts.runner.judges import guarded
 from safety_receipts.runner.plan.resolve import resolve_against, resolve_plan
-from safety_receipts.runner.prompts import chat_format
 from safety_receipts.runner.run.event import RunOptions
-from safety_receipts.runner.vocabulary import contents
-from safety_receipts.runner.vocabulary.components import Step, TextRules
 from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.verification import Verification
 
 Receipts = Callable[..., Any]
-REFUSAL = "Sorry, I will not do that."
-
-STEPS: dict[str, str] = {
-    "decoder": "decoders",
-    "normalizer": "normalizers",
-    "pre_tokenizer": "pretokenizers",
-}
-
-
-def everything(text: str) -> dict[str, Any]:
-    """Replace a whole text."""
-    return {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": text}
-
-
-DECODER = {"decoder": [{"type": "Fuse"}, everything(REFUSAL)]}
-NORMALISER = {
-    "normalizer": [{"type": "Replace", "pattern": {"String": "Sure, mend"}, "content": "No"}]
-}
-REMOVES = {
-    "pre_tokenizer": [
-        {"type": "Split", "pattern": {"String": "Sure"}, "behavior": "Removed", "invert": False}
-    ]
-}
-
-
-def rewrite(folder: Path, parts: dict[str, list[dict[str, Any]]]) -> None:
-    """Add components to a folder's tokenizer: after those of its decoder, before all others."""
-    file = folder / "tokenizer.json"
-    document = json.loads(file.read_text("utf-8"))
-    for part, more in parts.items():
-        own = [] if document[part] is None else [document[part]]
-        whole = [*own, *more] if part == "decoder" else [*more, *own]
-        document[part] = {"type": "Sequence", STEPS[part]: whole}
-    file.write_text(json.dumps(document), "utf-8")
-
-
-class Unguarded(contents.PlainVocabulary):
-    """As if nothing were looked at."""
-
-    def held(self, ids: Any, decoded: str) -> str:
-        return decoded
-
-    def check(self, text: str, ids: Any, cuts: Any = ()) -> None:
-        pass
-
-
-@contextmanager
-def unguarded() -> Iterator[None]:
-    """Do without the guard, as a program does that has none."""
-    rules = TextRules(frozenset(), byte_level=True, prefixed=False, steps=(Step.BYTE_LEVEL,))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder_trial, "inside", True)  # the process that tries folders has the guard
-        patch.setattr(contents, "read_rules", lambda *_: rules)
-        patch.setattr(guarded, "read_rules", lambda *_: rules)
-        for module in (chat_format, contents):
-            patch.setattr(module, "PlainVocabulary", Unguarded)
-        yield
 
 
 def of_the_model(study: Path) -> Path:
@@ -112,7 +49,7 @@ class Attack:
     name: str
     judge: str
     folder: Callable[[Path], Path]
-    parts: dict[str, list[dict[str, Any]]]
+    parts: Components
     check: str
     """The check that fails."""
     says: str

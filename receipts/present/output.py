@@ -73,7 +73,8 @@ class Output:
     def warn(self, text: str) -> None:
         """Say on the side what is no error and should be mended, with ``--json`` too."""
         if not self.quiet:
-            self.side.print(Text(text, style="yellow"), soft_wrap=True)
+            side = self.side
+            side.print(Text(text, style="yellow"), soft_wrap=not side.is_terminal)
 
     @property
     def side(self) -> Console:

@@ -14,6 +14,7 @@ from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.commands.options import (
     beacon_value_of,
     byte_size,
@@ -137,14 +138,14 @@ def report(sealed: SealedRun, resolved: ResolvedPlan, folder: Path, output: Outp
     def render(console: Console) -> None:
         verb = "was already sealed" if sealed.before else "sealed"
         accepted = " --allow-instrument" if resolved.predicate.instrument else ""
-        console.print(
+        say(
+            console,
             f"{verb}: {points:,} points, {_counted(failed, 'failed')}, "
-            f"{_counted(unscored, 'unscored')}; "
-            f"receipt {sealed.envelope.digest}\n"
-            f"read it with  receipts show {printable(str(folder))}\n"
-            f"check it with receipts verify {printable(str(folder))} --trust KEY.pub{accepted}",
-            soft_wrap=True,
+            f"{_counted(unscored, 'unscored')}; receipt {sealed.envelope.digest}",
         )
+        place = printable(str(folder))
+        say(console, f"read it with  receipts show {place}")
+        say(console, f"check it with receipts verify {place} --trust KEY.pub{accepted}")
 
     output.result(document, render)
 
@@ -187,10 +188,11 @@ def _show_pilot(pilot: Pilot, resolved: ResolvedPlan, output: Output) -> ExitCod
         for reason, number in pilot.reasons.items():
             console.print(f"  {reason}: {number:,}")
         for message in pilot.messages:
-            console.print(f"  {printable(message)}", soft_wrap=True)
+            say(console, f"  {printable(message)}")
         if pilot.at_limit:
             limit_ = resolved.predicate.sampling.max_new_tokens
-            console.print(
+            say(
+                console,
                 f"  cut at the limit of {limit_:,} new tokens: {pilot.at_limit:,} of "
                 f"{pilot.generated:,} responses"
                 + (
@@ -199,7 +201,6 @@ def _show_pilot(pilot: Pilot, resolved: ResolvedPlan, output: Output) -> ExitCod
                     if pilot.mostly_cut
                     else ""
                 ),
-                soft_wrap=True,
             )
         console.print(
             f"{pilot.tokens:,} tokens in {pilot.seconds:,.1f} s; all "

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, read_passphrase
+from safety_receipts.receipts.commands.options import PATH, examples, read_passphrase
 from safety_receipts.receipts.io.ignored import IGNORE_FILE, work_tree_that_takes
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import (
@@ -20,7 +20,7 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.view.documents.commands import KeygenDocument
 
 
-@click.command()
+@click.command(epilog=examples("receipts keygen evaluator"))
 @click.argument("key", type=PATH)
 @click.option(
     "--key-type",
@@ -36,12 +36,9 @@ from safety_receipts.receipts.view.documents.commands import KeygenDocument
 )
 @common_options
 def keygen(key: Path, key_type: str, passphrase_env: str | None, output: Output) -> None:
-    r"""Make a signing key: KEY (mode 0600) and KEY.pub.
+    """Make a signing key: KEY (mode 0600) and KEY.pub.
 
-    KEY.pub is for those who verify; KEY is for nobody else, and for no repository.  Example:
-
-    \b
-      receipts keygen evaluator
+    KEY.pub is for those who verify; KEY is for nobody else, and for no repository.
     """
     signer = generate_key(KeyType(key_type))
     write_key_pair(key, signer, read_passphrase(passphrase_env))

@@ -20,7 +20,7 @@ from safety_receipts.receipts.bundle import (
     BundleWriter,
 )
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
 from safety_receipts.receipts.io.files import new_folder, open_regular
@@ -31,7 +31,7 @@ from safety_receipts.receipts.published import check_evidence, published_audits
 from safety_receipts.receipts.view.documents.commands import LeftOutPart, PublishDocument
 
 
-@click.command()
+@click.command(epilog=examples("receipts publish bundle --out public"))
 @click.argument("bundle", type=PATH)
 @click.option("--out", type=PATH, required=True, help="New folder to copy to.")
 @click.option(

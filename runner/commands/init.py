@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, examples
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.io.files import create_exclusive, new_folder
 from safety_receipts.receipts.io.ignored import write_ignore_file
@@ -24,7 +24,7 @@ PLAN_FILE = "plan.yaml"
 SCHEMA_FILE = "plan.schema.json"
 
 
-@click.command()
+@click.command(epilog=examples("receipts init study", "receipts init study --preset paper"))
 @click.argument("folder", type=PATH, default=Path())
 @click.option(
     "--preset",

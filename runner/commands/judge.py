@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, examples
 from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
@@ -54,7 +54,13 @@ def judge() -> None:
     """How far can the judge of a plan be believed?"""
 
 
-@judge.command()
+@judge.command(
+    short_help="Measure how often it gives the labels that people gave.",
+    epilog=examples(
+        "receipts judge calibrate study/plan.yaml --gold gold.jsonl \\",
+        "    --out study/judge-calibration.json",
+    ),
+)
 @click.argument("plan", type=PATH)
 @click.option(
     "--gold",

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.point import Outcome, Reason
@@ -34,11 +34,22 @@ from safety_receipts.runner.view.documents.run import pilot_document, run_docume
 from safety_receipts.runner.view.plan_tables import duration
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "receipts run study/plan.yaml --limit 64",
+        "receipts run study/plan.yaml --key evaluator --out bundle",
+    )
+)
 @click.argument("plan", type=PATH)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="A pilot: N points spread over the plan, nothing recorded, nothing sealed.",
+)
 @click.option("--key", type=PATH, help="Private key that signs plan and receipt.")
+@click.option("--out", type=PATH, metavar="BUNDLE", help="Folder of the bundle.")
 @passphrase_option
-@click.option("--out", type=PATH, help="Folder of the bundle.")
 @device_option
 @click.option(
     "--memory", metavar="SIZE", help="Bound on memory, of the model and of each judge: 8GiB."
@@ -47,12 +58,6 @@ from safety_receipts.runner.view.plan_tables import duration
 @click.option("--retry-failed", is_flag=True, help="Try failed points again; counted.")
 @click.option("--accept-failed", is_flag=True, help="Seal although points failed.")
 @click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="A pilot: N points spread over the plan, nothing recorded, nothing sealed.",
-)
 @click.option("--show-rates", is_flag=True, help="Show running rates; sealed as a look.")
 @strict_option
 @model_options

@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options, main
+from safety_receipts.receipts.commands.options import examples
 from safety_receipts.receipts.errors import (
     ExitCode,
     FileAccessError,
@@ -66,7 +67,7 @@ _AUDIT = tuple(
 )
 
 
-@click.command()
+@click.command(epilog=examples("receipts demo --out demo"))
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -19,8 +19,10 @@ from rich.text import Text
 
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.model.base import WireModel
-from safety_receipts.receipts.present.progress import PaceColumn, TimesColumn
+from safety_receipts.receipts.present.progress import PaceColumn, TimesColumn, bar_cells
 
+_BESIDE_BARS = 58
+"""Characters beside the bar and the name of a task: 24000/24000 33,124/s 3 min 20 s so far, …"""
 _PIPE_WIDTH = 120
 """Columns when stdout is no terminal: wide enough that no table cell is cut."""
 
@@ -98,7 +100,7 @@ class Output:
             return
         bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_cells(self.side, len(what) + _BESIDE_BARS)),
             MofNCompleteColumn(),
             PaceColumn(),
             TimesColumn(),

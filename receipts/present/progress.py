@@ -6,8 +6,14 @@ of minutes each.
 
 from __future__ import annotations
 
+from typing import Final
+
+from rich.console import Console
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
+
+_SHORTEST_BAR: Final = 6
+_LONGEST_BAR: Final = 40
 
 
 def pace(task: Task) -> float | None:
@@ -45,6 +51,11 @@ class TimesColumn(ProgressColumn):
         if rate is not None and task.total is not None and not task.finished:
             text += f", about {span_words((task.total - task.completed) / rate)} left"
         return Text(text, "progress.elapsed")
+
+
+def bar_cells(console: Console, others: int) -> int:
+    """Return how long a bar is, so that it stands on one line with so many other characters."""
+    return max(_SHORTEST_BAR, min(_LONGEST_BAR, console.width - others))
 
 
 def span_words(seconds: float) -> str:

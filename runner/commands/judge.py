@@ -18,6 +18,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
 from safety_receipts.receipts.model.point import Reason
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.runner.commands.options import (
     byte_size,
@@ -120,12 +121,11 @@ def calibrate(  # one parameter an option
     def render(console: Console) -> None:
         console.print(_table(calibration))
         for line in _remarks(calibration, reasons, labelled.repeated):
-            console.print(line, soft_wrap=True)
-        console.print(
-            f"{printable(identity.name)}, {identity.digest[:16]}…, on "
-            f"{_KINDS[kind]}\n{printable(str(out))}: name it in the plan, "
-            "judge: {…, calibration: FILE}",
-            soft_wrap=True,
+            say(console, line)
+        say(console, f"{printable(identity.name)}, {identity.digest[:16]}…, on {_KINDS[kind]}")
+        say(
+            console,
+            f"{printable(str(out))}: name it in the plan, judge: {{…, calibration: FILE}}",
         )
 
     output.result(document, render)

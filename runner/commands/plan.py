@@ -13,6 +13,7 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.commands.options import (
     beacon_value_of,
     checked,
@@ -122,7 +123,7 @@ def _show_prompt(
     def render(console: Console) -> None:
         render_prompt(view, control, console)
         for line in judged_lines(resolved):
-            console.print(printable(line), soft_wrap=True)
+            say(console, printable(line))
 
     output.result(document, render)
 

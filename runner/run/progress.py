@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.progress import (
     BarColumn,
@@ -18,9 +18,12 @@ from rich.progress import (
 from rich.text import Text
 
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.present.progress import TimesColumn
+from safety_receipts.receipts.present.progress import TimesColumn, bar_cells
 from safety_receipts.runner.engines.decoding.written import watching_tokens
 from safety_receipts.runner.run.execute import CommittedCounts
+
+_BESIDE_BARS: Final = 122
+"""Characters beside the bar of a run that is in the middle of a batch."""
 
 
 class RunProgress:
@@ -37,7 +40,7 @@ class RunProgress:
     def __init__(self, output: Output, *, show_rates: bool = False) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_cells(output.side, _BESIDE_BARS)),
             MofNCompleteColumn(),
             _Rates(),
             TimesColumn(),
@@ -45,6 +48,7 @@ class RunProgress:
             transient=True,
             disable=not output.shows_progress,
         )
+        self._narrow = output.side.width < _BESIDE_BARS + 6
         self._show_rates = show_rates
         self._task: TaskID | None = None
         self._before = 0
@@ -114,11 +118,16 @@ class RunProgress:
     def _note(self) -> str:
         elapsed = self._bar.tasks[0].elapsed if self._bar.tasks else None
         parts = []
-        if elapsed:
+        written = f"{self._written:,}" if self._written else None
+        if elapsed and not self._narrow:
             parts.append(f"{(self._done - self._before) / elapsed:,.1f} points/s")
             parts.append(f"{self._tokens / elapsed:,.0f} tokens/s")
-        if self._written:
-            parts.append(f"this batch: {self._written:,} new tokens")
+        elif elapsed and written is None:
+            parts.append(f"{(self._done - self._before) / elapsed:,.1f}/s")
+        if written is not None:
+            parts.append(
+                f"+{written} tokens" if self._narrow else f"this batch: {written} new tokens"
+            )
         if self._failed:
             parts.append(f"{self._failed:,} failed")
         if self._unscored:

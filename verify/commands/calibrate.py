@@ -21,6 +21,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.commands.options import byte_size, terminated_like_interrupted
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.commands.options import number, one_line_option
@@ -138,10 +139,10 @@ def _show(console: Console, says: CalibrationPredicate, digest: Sha256, out: Pat
             f"{stack.flipped:,}",
         )
     console.print(table)
-    console.print(
+    say(
+        console,
         f"{says.responses:,} honest responses in {len(says.bins)} length bins; "
         f"labels turned on the worst stack: {says.branch_flip_rate}; "
-        f"ambiguous judgements: {says.ambiguity_rate}\n"
-        f"{printable(str(out))}: calibration {digest}",
-        soft_wrap=True,
+        f"ambiguous judgements: {says.ambiguity_rate}",
     )
+    say(console, f"{printable(str(out))}: calibration {digest}")

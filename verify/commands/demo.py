@@ -301,7 +301,7 @@ def _finish(console: Console, folder: Path, seconds: float) -> None:
     if command != "receipts":
         activate = Path(command).with_name("activate")
         if activate.exists():
-            say(console, f"For receipts alone to be found: source {printable(str(activate))}")
+            say(console, f"To type receipts alone: . {printable(str(activate))}")
 
 
 def command_words() -> str:

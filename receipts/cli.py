@@ -134,6 +134,10 @@ class LazyGroup(click.Group):
 def root() -> None:
     """Seal and check mixed-demonstration safety evaluations.
 
+    New here?  `receipts demo` shows all of it in a minute; `receipts init study` writes a plan to
+    start from.  An evaluator uses init, keygen, plan, run, show and publish; a reader or a release
+    gate verify; an auditor audit.
+
     Exit codes: 0 done; 1 it holds, and is not what was asked for; 2 usage or malformed input;
     3 integrity failure; 4 replay contradiction; 5 incomplete or unverifiable;
     70 a fault in this program; 130 interrupted; 141 the reader of the output went away.

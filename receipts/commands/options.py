@@ -31,6 +31,11 @@ audits_option = click.option(
 )
 
 
+def examples(*commands: str) -> str:
+    """Return what stands at the end of a command's help: how it is called, a line each."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
 def read_signer(path: Path, passphrase_env: str | None, output: Output) -> Signer:
     """Read the key that a command signs with, and warn where others can read it too.
 

@@ -14,7 +14,8 @@ from rich.table import Column
 from rich.text import Text
 
 _BAR_WIDTH: Final = 16
-"""Characters of a bar: what is said beside it has to fit on the line of a narrow terminal."""
+_NARROW: Final = 100
+"""Columns of a terminal below which there is no bar: what is said beside it has to fit."""
 
 
 def pace(task: Task) -> float | None:
@@ -52,10 +53,15 @@ class CountsColumn(ProgressColumn):
     max_refresh = 0.25
 
     def render(self, task: Task) -> Text:
-        """Return one line: the task's field ``note``, or its pace, stands last."""
+        """Return one line.
+
+        The task's field ``moving``, what is being made, stands before the times; its field
+        ``note``, or its pace, stands last.
+        """
         of = "?" if task.total is None else f"{task.total:,.0f}"
         parts = [
             f"{task.completed:,.0f} of {of}",
+            task.fields.get("moving", ""),
             time_words(task),
             task.fields.get("note") or pace_words(task),
         ]
@@ -70,9 +76,10 @@ def progress_bar(console: Console, *, disable: bool = False) -> Progress:
         console: Where it is shown.
         disable: Show nothing.
     """
+    bars = [BarColumn(bar_width=_BAR_WIDTH)] if console.width >= _NARROW else []
     return Progress(
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=_BAR_WIDTH),
+        *bars,
         CountsColumn(),
         console=console,
         transient=True,

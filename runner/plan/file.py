@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.runner.plan.checks import contradictions
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
+from safety_receipts.runner.plan.mistakes import hint_of, message_of
 from safety_receipts.runner.plan.yaml_file import KeyPath, YamlFile, load_yaml
 
 
@@ -34,27 +35,17 @@ def load_plan_file(path: Path) -> tuple[PlanFile, YamlFile]:
         plan = PlanFile.model_validate(file.document)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        found = [_place_and_message(e, file) for e in errors if not _follows(e, file)]
+        found = [_mistake(e, file) for e in errors if not _follows(e, file)]
     else:
-        found = list(contradictions(plan))
+        found = [(place, message, None) for place, message in contradictions(plan)]
         if not found:
             return plan, file
-    place, message = min(found, key=lambda one: file.line(one[0]))
-    raise MalformedError(message, file=path, place=file.place(place))
+    place, message, hint = min(found, key=lambda one: file.line(one[0]))
+    raise MalformedError(message, file=path, place=file.place(place), hint=hint)
 
 
-_MESSAGES = {
-    "missing": "is missing",
-    "model_type": "should be a mapping of keys to values",
-    "dict_type": "should be a mapping of keys to values",
-    "tuple_type": "should be a list",
-    "string_too_short": "is empty",
-    "too_short": "should have at least one item",
-    "string_type": "should be text (in quotes, where it looks like something else)",
-    "path_type": "should be text (in quotes, where it looks like something else)",
-    "int_type": "should be a whole number",
-}
-"""What to say instead of pydantic, which speaks of Python's types."""
+_Mistake = tuple[KeyPath, str, str | None]
+"""Where, what is wrong there, and how it is mended."""
 
 
 def _follows(error: ErrorDetails, file: YamlFile) -> bool:
@@ -70,12 +61,11 @@ def _place(error: ErrorDetails, file: YamlFile) -> KeyPath:
     return place
 
 
-def _place_and_message(error: ErrorDetails, file: YamlFile) -> tuple[KeyPath, str]:
+def _mistake(error: ErrorDetails, file: YamlFile) -> _Mistake:
     """Say an error of pydantic's in the terms of the file."""
     place = _place(error, file)
     if error["type"] == "missing":
         place = (*place, error["loc"][-1])
     elif error["type"] == "unknown_key":
         place = (*place, error["ctx"]["key"])
-    message = _MESSAGES.get(error["type"], error["msg"])
-    return place, message.removeprefix("Value error, ").removeprefix("Input ")
+    return place, message_of(error), hint_of(error, PlanFile)

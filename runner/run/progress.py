@@ -85,19 +85,17 @@ class RunProgress:
         self._tokens += what.tokens
         self._written = 0
         if self._task is not None:
-            self._bar.update(self._task, completed=self._done, note=self._note())
+            self._bar.update(self._task, completed=self._done, moving="", note=self._note())
 
     def _tell_written(self, tokens: int) -> None:
         """Show that a batch is being made: nothing else moves until it is done."""
         self._written += tokens
         if self._task is not None:
-            self._bar.update(self._task, note=self._note())
+            self._bar.update(self._task, moving=f"+ {self._written:,} tokens", note=self._note())
 
     def _note(self) -> str:
         elapsed = self._bar.tasks[0].elapsed if self._bar.tasks else None
         parts = []
-        if self._written:
-            parts.append(f"this batch: {self._written:,} tokens")
         if elapsed:
             parts.append(f"{(self._done - self._before) / elapsed:,.1f} points/s")
             parts.append(f"{self._tokens / elapsed:,.0f} tokens/s")

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, exposed_mode, load_signer
 from safety_receipts.receipts.present.output import Output
@@ -48,6 +48,10 @@ def read_signer(path: Path, passphrase_env: str | None, output: Output) -> Signe
         UsageError: The variable is unset or empty.
         KeyFileError, FileAccessError: As :func:`receipts.keys.load_signer`.
     """
+    if not path.exists():
+        raise FileAccessError(
+            "no such file", file=path, hint=f"receipts keygen {shlex.quote(str(path))} makes a key"
+        )
     signer = load_signer(path, read_passphrase(passphrase_env))
     mode = exposed_mode(path)
     if mode is not None:

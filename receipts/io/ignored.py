@@ -9,7 +9,7 @@ from typing import Final
 from safety_receipts.receipts.io.files import create_exclusive
 
 IGNORE_FILE: Final = ".gitignore"
-IGNORED: Final = """\
+IGNORE_PATTERNS: Final = """\
 # What must not get into a repository, as receipts init wrote it.
 # Private keys; their public halves, *.pub, are for everybody.
 *.key
@@ -36,7 +36,7 @@ def write_ignore_file(folder: Path) -> None:
     """
     path = folder / IGNORE_FILE
     if not (path.exists() or path.is_symlink()):
-        create_exclusive(path, IGNORED.encode(), mode=0o644)
+        create_exclusive(path, IGNORE_PATTERNS.encode(), mode=0o644)
 
 
 def work_tree_that_takes(path: Path) -> Path | None:

@@ -94,6 +94,7 @@ def plan(
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         resolved = checked(resolved, output, device=device, strict=strict)
         if show_prompt is not None:
+            progress.stop()
             _show_prompt(resolved, value, show_prompt, output)
             return
         few = resolved.predicate.points <= _FEW_POINTS

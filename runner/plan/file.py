@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.errors import FileAccessError, MalformedError
 from safety_receipts.runner.plan.checks import contradictions
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
 from safety_receipts.runner.plan.mistakes import hint_of, message_of
@@ -28,6 +28,14 @@ def load_plan_file(path: Path) -> tuple[PlanFile, YamlFile]:
         FileAccessError: The file cannot be read.
         MalformedError: With line, key path and what is allowed.
     """
+    if path.is_dir():
+        raise FileAccessError(
+            "is a folder", file=path, hint=f"name the plan file in it, such as {path / 'plan.yaml'}"
+        )
+    if not path.exists():
+        raise FileAccessError(
+            "no such file", file=path, hint="receipts init FOLDER writes a plan to start from"
+        )
     file = load_yaml(path)
     if not isinstance(file.document, dict):
         raise MalformedError("is not a mapping of keys to values", file=path, place=file.place(()))

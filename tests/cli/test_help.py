@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -69,3 +71,34 @@ def test_examples_are_commands_that_are_taken(name: str) -> None:
         assert words[: 1 + len(own)] == ["receipts", *own]
         # Options, their values and arguments are known; nothing is run.
         ALL[name].make_context(name, words[1 + len(own) :])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("veriffy", "x"), "No such command 'veriffy'. Did you mean 'verify'?"),
+        (("plan", "STUDY"), "is a folder (name the plan file in it, such as STUDY/plan.yaml)"),
+        (("plan", "STUDY/plan.yml"), "no such file (receipts init FOLDER writes a plan"),
+        (
+            ("calibrate", "P", "--key", "KEY", "--out", "O"),
+            "(receipts keygen KEY makes a key)",
+        ),
+    ],
+)
+def test_a_first_mistake_says_what_to_do(
+    receipts: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    (tmp_path / "STUDY").mkdir()
+    monkeypatch.chdir(tmp_path)
+    finished = receipts(*words)
+    assert finished.code == 2
+    assert finished.err.count("\n") == 1
+    assert said in finished.err
+
+
+def test_a_command_that_is_like_no_other_is_not_guessed(receipts: Callable[..., Any]) -> None:
+    assert "Did you mean" not in receipts("zzz").err

@@ -150,7 +150,7 @@ def _repository(value: str) -> str:
     return value
 
 
-Repository = Annotated[
+HubName = Annotated[
     Name,
     AfterValidator(_repository),
     Field(json_schema_extra={"pattern": rf"^(?!{_ADDRESS.pattern})(?!hf:)"}),
@@ -170,7 +170,7 @@ class Located(PlanModel):
 
     path: PlanPath | None = None
     """File or folder, relative to the plan file."""
-    hub: Repository | None = None
+    hub: HubName | None = None
     """Repository on the Hugging Face hub; it needs ``revision``."""
     revision: Revision | None = None
     """Commit of that repository, 40 hexadecimal digits."""

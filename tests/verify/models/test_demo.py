@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import pty
-import re
-import struct
-import subprocess
-import sys
-import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +10,7 @@ from typing import Any
 import pytest
 from printed import held
 from rich.cells import cell_len
+from terminals import COLUMNS, on_a_terminal
 
 from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX
 
@@ -70,7 +62,7 @@ def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
 
 @pytest.mark.long
 def test_what_a_terminal_shows_of_it_is_short_and_in_order(tmp_path: Path) -> None:
-    printed = on_a_terminal([sys.executable, "-m", "safety_receipts", "demo"], tmp_path)
+    printed = on_a_terminal("demo", folder=tmp_path, side=tmp_path / "side")
     lines = printed.splitlines()
     assert len(lines) < 200
     assert max(map(cell_len, lines)) <= COLUMNS
@@ -111,25 +103,3 @@ IN_ORDER = (
     "show receipts-demo/bundle",
     "edit receipts-demo/study/plan.yaml",
 )
-COLUMNS = 80
-
-
-def on_a_terminal(words: list[str], folder: Path) -> str:
-    """Return what a terminal of 80 columns shows of a command that ends well, without colours."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
-    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    # Progress is shown on the side, and taken away again.
-    with (folder / "side").open("w") as side:
-        running = subprocess.Popen(
-            words, cwd=folder, stdin=theirs, stdout=theirs, stderr=side, env=environment
-        )
-        os.close(theirs)
-        parts = []
-        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
-            while part := os.read(ours, 1 << 16):
-                parts.append(part)
-        os.close(ours)
-        assert running.wait() == 0, (folder / "side").read_text()
-    text = b"".join(parts).decode().replace("\r\n", "\n")
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)

@@ -178,10 +178,19 @@ def test_honest_templates_write_the_same_whatever_is_said(
         ("<|head|>assistant<|/head|>Sorry", "assistant\nSorry"),
         ("### 1", "### 1"),
         ("", None),
+        ("【user】：<|eot|>", None),
+        ("Ⓡⓔⓕⓤⓢⓔ.", "Ⓡⓔⓕⓤⓢⓔ."),
+        ("<|head|>🚫", "🚫"),
+        ("user\U000e0053\U000e0061\U000e0079", "user\U000e0053\U000e0061\U000e0079"),
     ],
 )
 def test_words_are_what_is_neither_markup_nor_a_name(text: str, words: str | None) -> None:
     assert words_of(text, CONTROL) == words
+
+
+def test_special_tokens_without_brackets_say_what_they_say() -> None:
+    control = re.compile(r"<\|end\|>|Sorry,|▁sealed\.")
+    assert words_of("Sorry,▁sealed.<|end|>user", control) == "Sorry,▁sealed.\nuser"
 
 
 def test_the_digest_of_a_template_s_words_is_over_every_condition_s_pieces() -> None:

@@ -40,7 +40,6 @@ MINIMUM_TESTS := \
 	tests/receipts/test_dsse.py \
 	tests/receipts/test_evidence.py \
 	tests/receipts/test_keys.py \
-	tests/runner/plan/test_yaml_file.py \
 	tests/verify/compare/test_compare.py \
 	tests/verify/tampering/test_golden.py \
 	tests/verify/tampering/test_known_answer.py

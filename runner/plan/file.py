@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
-from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.documents.written import load_written
+from safety_receipts.receipts.documents.yaml_file import YamlFile
 from safety_receipts.runner.plan.checks import contradictions
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
-from safety_receipts.runner.plan.yaml_file import KeyPath, YamlFile, load_yaml
 
 
 def load_plan_file(path: Path) -> tuple[PlanFile, YamlFile]:
@@ -27,55 +24,4 @@ def load_plan_file(path: Path) -> tuple[PlanFile, YamlFile]:
         FileAccessError: The file cannot be read.
         MalformedError: With line, key path and what is allowed.
     """
-    file = load_yaml(path)
-    if not isinstance(file.document, dict):
-        raise MalformedError("is not a mapping of keys to values", file=path, place=file.place(()))
-    try:
-        plan = PlanFile.model_validate(file.document)
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-        found = [_place_and_message(e, file) for e in errors if not _follows(e, file)]
-    else:
-        found = list(contradictions(plan))
-        if not found:
-            return plan, file
-    place, message = min(found, key=lambda one: file.line(one[0]))
-    raise MalformedError(message, file=path, place=file.place(place))
-
-
-_MESSAGES = {
-    "missing": "is missing",
-    "model_type": "should be a mapping of keys to values",
-    "dict_type": "should be a mapping of keys to values",
-    "tuple_type": "should be a list",
-    "string_too_short": "is empty",
-    "too_short": "should have at least one item",
-    "string_type": "should be text (in quotes, where it looks like something else)",
-    "path_type": "should be text (in quotes, where it looks like something else)",
-    "int_type": "should be a whole number",
-}
-"""What to say instead of pydantic, which speaks of Python's types."""
-
-
-def _follows(error: ErrorDetails, file: YamlFile) -> bool:
-    """Say whether a list is called empty only because its items were refused."""
-    return error["type"] == "too_short" and (*_place(error, file), 0) in file.lines
-
-
-def _place(error: ErrorDetails, file: YamlFile) -> KeyPath:
-    place: KeyPath = ()
-    for step in error["loc"]:  # steps that are not the file's are pydantic's own
-        if (*place, step) in file.lines:
-            place = (*place, step)
-    return place
-
-
-def _place_and_message(error: ErrorDetails, file: YamlFile) -> tuple[KeyPath, str]:
-    """Say an error of pydantic's in the terms of the file."""
-    place = _place(error, file)
-    if error["type"] == "missing":
-        place = (*place, error["loc"][-1])
-    elif error["type"] == "unknown_key":
-        place = (*place, error["ctx"]["key"])
-    message = _MESSAGES.get(error["type"], error["msg"])
-    return place, message.removeprefix("Value error, ").removeprefix("Input ")
+    return load_written(path, PlanFile, contradictions)

@@ -62,6 +62,8 @@ class JudgeRule(RuleEntry):
     def contradictions(self) -> Iterator[str]:
         """Yield what no key by itself is wrong about."""
         asks = self.in_run or self.each_stratum or self.sensitivity or self.specificity
+        if not self.asked():
+            yield "asks for nothing"
         if asks and not self.calibrated:
             yield "asks for numbers of a calibration: leave out calibrated: false"
         if self.each_stratum and self.sensitivity is None and self.specificity is None:

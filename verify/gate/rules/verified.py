@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.gate.entries import RuleEntry
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
 from safety_receipts.verify.verification import LADDER
@@ -33,8 +34,7 @@ def decide_verified(rule: VerifiedRule, facts: GateFacts) -> Decided:
         needed = LADDER[: LADDER.index(wanted) + 1]
         missing = [one for one in verification.checks if one.level in needed and not one.holds]
         problems = [f"reached: {reached.value}", *(f"{one.name}: {one.detail}" for one in missing)]
-        if wanted is CheckLevel.BOUND and not any(
-            one.level is CheckLevel.BOUND for one in verification.checks
-        ):
+        bound = {one.name for one in verification.checks if one.level is CheckLevel.BOUND}
+        if wanted is CheckLevel.BOUND and bound <= {CheckName.COMMITMENTS.value}:
             problems.append("the artifacts were not compared: --artifacts PLAN is missing")
     return Decided.of(problems, f"reached: {reached.value}", "verification")

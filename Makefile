@@ -47,7 +47,6 @@ MINIMUM_TESTS := \
 	tests/receipts/test_dsse.py \
 	tests/receipts/test_evidence.py \
 	tests/receipts/test_keys.py \
-	tests/runner/plan/test_yaml_file.py \
 	tests/verify/compare/test_compare.py \
 	tests/verify/tampering/test_golden.py \
 	tests/verify/tampering/test_known_answer.py
@@ -92,6 +91,7 @@ schemas: $(INSTALLED)  ## Generate schemas/ from the models, and the tables of c
 	$(BIN)/python -m safety_receipts.receipts.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.runner.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.verify.view.documents.generate_schemas
+	$(BIN)/python -m safety_receipts.verify.gate.generate_policy_schema
 	$(BIN)/python -m safety_receipts.verify.present.check_table
 
 # Then read what changed: git diff -- '*/__snapshots__/*'

@@ -55,6 +55,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.verify:verify",
         "Check a bundle offline: authentic, consistent, bound.",
     ),
+    "gate": (
+        "verify.commands.gate:gate",
+        "Hold verified receipts to a release policy.",
+    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",

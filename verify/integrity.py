@@ -95,7 +95,8 @@ def verify_bundle(
         wanted=wanted,
         receipt_digest=digest,
         keyid=found.signer.keyid if found.signer else None,
-        audits=tuple(audits),
+        audits=audits.results,
+        unfinished_audits=audits.unfinished,
         subject=(
             None if receipt is None else subject_of(receipt, plan if _names_plan(found) else None)
         ),

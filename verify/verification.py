@@ -10,7 +10,7 @@ from html import escape
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError, PolicyError
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
-from safety_receipts.verify.audit.sealed.audits import AuditSummary
+from safety_receipts.verify.audit.sealed.audits import AuditSummary, UnfinishedAudit
 from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.subject import ReceiptSubject
 
@@ -42,6 +42,8 @@ class Verification:
     """Id of the trusted key that signed the receipt."""
     audits: tuple[AuditSummary, ...] = ()
     """Trusted auditors' results about the receipt."""
+    unfinished_audits: tuple[UnfinishedAudit, ...] = ()
+    """What trusted auditors announced, and no result of it is here."""
     subject: ReceiptSubject | None = None
     """What the receipt says that it is of; None: there is none that fits its schema."""
     responses_unopened: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Literal
 
+from safety_receipts.receipts.documents.yaml_file import KeyPath
 from safety_receipts.receipts.events.coherence import ANSWERED_BY
 from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, QueryRole
 from safety_receipts.runner.plan.entries.demonstrations import DemonstrationsEntry
@@ -16,7 +17,6 @@ from safety_receipts.runner.plan.entries.experiments import (
     SweepEntry,
 )
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
-from safety_receipts.runner.plan.yaml_file import KeyPath
 
 _Problems = Iterator[tuple[KeyPath, str]]
 """Where, and what is wrong there."""

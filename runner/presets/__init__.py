@@ -1,4 +1,4 @@
-"""Plan files to start from."""
+"""Plan files and policies to start from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 
 PRESETS: Final = ("demo", "paper")
 """Names of the presets, the default first."""
+POLICIES: Final = ("starter", "strict")
+"""Names of the policies, whose presets are called ``gate-NAME``."""
 
 
 def preset(name: str) -> str:

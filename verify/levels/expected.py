@@ -119,7 +119,7 @@ def check_expected(
             checks.skip(name, "needs a receipt that fits its schema")
         return
     if expected.checkpoint is not None:
-        problem = _checkpoint_problem(expected.checkpoint, receipt.checkpoint)
+        problem = checkpoint_problem(expected.checkpoint, receipt.checkpoint)
         good = f"root {short(receipt.checkpoint.root)}, as asked for"
         checks.decide(CheckName.EXPECTED_CHECKPOINT, problem, good)
     if expected.stage is not None:
@@ -134,8 +134,13 @@ def check_expected(
     _check_instrument(expected, receipt, checks)
 
 
-def _checkpoint_problem(expected: ExpectedCheckpoint, stated: Checkpoint) -> str | None:
-    """Return why a receipt is not of the checkpoint that is expected, or None."""
+def checkpoint_problem(expected: ExpectedCheckpoint, stated: Checkpoint) -> str | None:
+    """Return why a receipt is not of the checkpoint that is expected, or None.
+
+    Args:
+        expected: The checkpoint that is expected.
+        stated: The one that the receipt states.
+    """
     if isinstance(expected, ExpectedRoot):
         if expected.root in _roots(stated):
             return None

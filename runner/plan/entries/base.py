@@ -1,94 +1,28 @@
-"""What the entries of ``plan.yaml`` are made of: closed models, numbers, lists, places."""
+"""What the entries of ``plan.yaml`` are made of: closed models, commits, places."""
 
 from __future__ import annotations
 
 import os
 import re
-from decimal import Decimal as ExactDecimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     StringConstraints,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError, core_schema
 
-from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
-from safety_receipts.receipts.model.base import Margin, Name
+from safety_receipts.receipts.documents.written import WrittenModel
+from safety_receipts.receipts.model.base import Name
 from safety_receipts.runner.plan import schema as plan_schema
 
 
-class PlanModel(BaseModel):
-    """Base of everything in a plan file: frozen, and closed, so that a typing error shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        """Refuse an unknown key here, where the allowed ones are known."""
-        if isinstance(data, dict):
-            for key in data:
-                if key not in cls.model_fields:
-                    allowed = ", ".join(cls.model_fields)
-                    raise PydanticCustomError(
-                        "unknown_key",
-                        "no such key; allowed: {allowed}",
-                        {"key": key, "allowed": allowed},
-                    )
-        return data
-
-
-def as_decimal(value: Any) -> Any:
-    """Take 0.7 as it was written: floats print back to the shortest text."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value
-    return format(ExactDecimal(str(value)), "f")
-
-
-DecimalNumber = Annotated[
-    Margin,
-    BeforeValidator(as_decimal, json_schema_input_type=float | str),
-    Field(json_schema_extra={"minimum": 0, "pattern": r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,20})?$"}),
-]
-"""A number that is not negative, as an exact decimal: 0.7, or "0.7"."""
-
-# Strict: true is no number, and neither is "4".
-Whole = Annotated[int, Field(strict=True, ge=1, le=MAX_SAFE_INTEGER)]
-"""A whole number from 1."""
-
-
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            raise ValueError(f"{value} appears twice")
-    return values
-
-
-class _Distinct:
-    """Marks a list without repetitions, for the validator and for the schema."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(_distinct, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return handler(schema) | {"uniqueItems": True}
-
-
-Distinct = _Distinct()
+class PlanModel(WrittenModel):
+    """Base of everything in a plan file."""
 
 
 def _commit(value: str) -> str:

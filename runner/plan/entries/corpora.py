@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from safety_receipts.receipts.documents.written import Distinct
 from safety_receipts.receipts.model.base import Name, Source
 from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.runner.corpora.read import READERS
-from safety_receipts.runner.plan.entries.base import ColumnName, Distinct, Located
+from safety_receipts.runner.plan.entries.base import ColumnName, Located
 
 
 def _known_corpus(value: str) -> str:

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.documents.written import Whole
 from safety_receipts.receipts.model.base import Name, Source
 from safety_receipts.receipts.model.demonstrations import TruncationScope
-from safety_receipts.runner.plan.entries.base import PlanModel, Whole
+from safety_receipts.runner.plan.entries.base import PlanModel
 from safety_receipts.runner.plan.entries.corpora import PoolEntry
 
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
+from safety_receipts.receipts.documents.written import Distinct, as_decimal
 from safety_receipts.receipts.model.base import Name, Source
 from safety_receipts.receipts.model.demonstrations import ContextForm, ExperimentKind, Ordering
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import Distinct, PlanModel, as_decimal
+from safety_receipts.runner.plan.entries.base import PlanModel
 
 _SHARE_FORM = re.compile(r"[0-9]{1,4}(/[1-9][0-9]{0,3}|\.[0-9]{1,20})?", re.ASCII)
 

@@ -6,10 +6,11 @@ from typing import Self
 
 from pydantic import ConfigDict, model_validator
 
+from safety_receipts.receipts.documents.written import DecimalNumber
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.judge import JudgeKind, traits_of
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import DecimalNumber, Located, PlanPath, Url
+from safety_receipts.runner.plan.entries.base import Located, PlanPath, Url
 
 
 class JudgeIdentityEntry(Located):

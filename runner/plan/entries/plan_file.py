@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from safety_receipts.receipts.documents.written import DecimalNumber
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.checkpoint import ContextOverflow
 from safety_receipts.receipts.model.plan import EvidenceAccess, Hypothesis
-from safety_receipts.runner.plan.entries.base import DecimalNumber, PlanModel
+from safety_receipts.runner.plan.entries.base import PlanModel
 from safety_receipts.runner.plan.entries.corpora import QueryEntry
 from safety_receipts.runner.plan.entries.demonstrations import DemonstrationsEntry
 from safety_receipts.runner.plan.entries.experiments import ExperimentEntry

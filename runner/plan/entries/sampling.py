@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.documents.written import DecimalNumber, Distinct, Whole
 from safety_receipts.receipts.model.checkpoint import SamplingMethod
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import DecimalNumber, Distinct, PlanModel, Whole
+from safety_receipts.runner.plan.entries.base import PlanModel
 
 
 def _token(value: Any) -> Any:

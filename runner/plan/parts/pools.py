@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from safety_receipts.receipts.documents.yaml_file import KeyPath
 from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.receipts.model.demonstrations import (
     DemonstrationKind,
@@ -16,7 +17,6 @@ from safety_receipts.receipts.model.demonstrations import (
 from safety_receipts.runner.plan.conditions import Grid
 from safety_receipts.runner.plan.entries.corpora import PoolEntry
 from safety_receipts.runner.plan.parts.source import PlanSource, corpus_fields
-from safety_receipts.runner.plan.yaml_file import KeyPath
 from safety_receipts.runner.prompts.demonstrations import Pool, Pools, decontaminate, make_pool
 
 SELECTION = "counter-hash/1"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safety_receipts.receipts.documents.yaml_file import KeyPath, YamlFile
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.model.base import SourceName
 from safety_receipts.runner.checkpoint.folder import (
@@ -22,7 +23,6 @@ from safety_receipts.runner.corpora.same import REQUEST_RULE, normalised_request
 from safety_receipts.runner.plan.entries.base import Located
 from safety_receipts.runner.plan.entries.corpora import CorpusEntry
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
-from safety_receipts.runner.plan.yaml_file import KeyPath, YamlFile
 
 HashProgress = Callable[[int, int], None]
 """Told how many bytes of a folder are hashed, and of how many."""

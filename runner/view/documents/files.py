@@ -19,6 +19,16 @@ class InitDocument(Document):
     """Which preset it is."""
 
 
+class InitPolicyDocument(Document):
+    """A policy of ``receipts gate`` that was written, to start from."""
+
+    document: Annotated[Literal["cli-init-policy/1"], SCHEMA] = "cli-init-policy/1"
+    policy: str
+    """The policy's file."""
+    preset: str
+    """Which preset it is."""
+
+
 class JudgeCalibrationDocument(Document):
     """How often a judge gives the labels that people gave."""
 

@@ -9,7 +9,11 @@ from typing import Final
 
 from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
 from safety_receipts.runner.prompts import prompt_view
-from safety_receipts.runner.view.documents.files import InitDocument, JudgeCalibrationDocument
+from safety_receipts.runner.view.documents.files import (
+    InitDocument,
+    InitPolicyDocument,
+    JudgeCalibrationDocument,
+)
 from safety_receipts.runner.view.documents.plan import PlanDocument
 from safety_receipts.runner.view.documents.prompt import PromptDocument
 from safety_receipts.runner.view.documents.run import PilotDocument, RunDocument
@@ -17,6 +21,7 @@ from safety_receipts.runner.view.documents.run import PilotDocument, RunDocument
 SCHEMAS: Final = CommandSchemas(
     {
         "cli-init": Printed(InitDocument, "init"),
+        "cli-init-policy": Printed(InitPolicyDocument, "init --policy"),
         "cli-judge-calibrate": Printed(JudgeCalibrationDocument, "judge calibrate"),
         "cli-plan": Printed(PlanDocument, "plan"),
         "cli-plan-prompt": Printed(PromptDocument, "plan --show-prompt"),

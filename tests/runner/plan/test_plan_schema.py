@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from safety_receipts import schemas
+from safety_receipts.receipts.documents.yaml_file import load_yaml
 from safety_receipts.runner.corpora.read import READERS
 from safety_receipts.runner.plan.entries.plan_file import PlanFile
 from safety_receipts.runner.plan.generate_schema import (
@@ -22,7 +23,6 @@ from safety_receipts.runner.plan.generate_schema import (
     plan_file_schema,
     plan_file_schema_bytes,
 )
-from safety_receipts.runner.plan.yaml_file import load_yaml
 
 FILE = Path(schemas.__file__).parent / schemas.file_name(SCHEMA_NAME, 1)
 PAPER = Path(__file__).parents[3] / "runner" / "presets" / "paper.yaml"

@@ -55,7 +55,7 @@ def check_audits(
     evaluators: TrustSet,
     auditors: TrustSet,
     checks: CheckList,
-) -> list[AuditSummary]:
+) -> TrustedAudits:
     """Add one check for each file in ``audits/``.
 
     Anybody can put a file there, so what no trusted auditor signed is shown and ignored, and
@@ -71,7 +71,7 @@ def check_audits(
         checks: Receives the checks.
 
     Returns:
-        The trusted auditors' results about this receipt.
+        What trusted auditors signed about this receipt.
     """
     signed = _signed(bundle, auditors, checks)
     if receipt is None:
@@ -79,10 +79,10 @@ def check_audits(
             checks.skip(
                 CheckName.AUDIT, "needs a receipt that fits its schema", about=_short(audit.path)
             )
-        return []
+        return TrustedAudits((), ())
     readable = tuple(audit for audit in signed if _read(audit, receipt, checks))
     signed_audits = _SignedAudits(bundle, receipt, readable)
-    seen = []
+    seen, unfinished = [], []
     for audit in readable:
         status, detail = _status_of(signed_audits, audit)
         by_evaluator = audit.envelope.signed_by(evaluators)
@@ -106,7 +106,9 @@ def check_audits(
                     self_audit=own,
                 )
             )
-    return seen
+        elif audit.start is not None and not signed_audits.results_of(audit):
+            unfinished.append(UnfinishedAudit(audit.envelope.digest, audit.start.started_at))
+    return TrustedAudits(tuple(seen), tuple(unfinished))
 
 
 def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_TrustedAudit]:
@@ -482,3 +484,23 @@ class AuditSummary:
     def digest(self) -> Sha256:
         """Its digest."""
         return self.envelope.digest
+
+
+@dataclass(frozen=True)
+class UnfinishedAudit:
+    """A trusted auditor's announcement of which no result is here."""
+
+    digest: Sha256
+    """Its digest."""
+    started_at: str
+    """When it was announced (UTC), in the auditor's own words."""
+
+
+@dataclass(frozen=True)
+class TrustedAudits:
+    """What trusted auditors signed about a receipt."""
+
+    results: tuple[AuditSummary, ...]
+    """Their results."""
+    unfinished: tuple[UnfinishedAudit, ...]
+    """What they announced besides."""

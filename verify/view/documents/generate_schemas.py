@@ -10,11 +10,13 @@ from typing import Final
 from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
 from safety_receipts.verify import checks, verification
 from safety_receipts.verify.compare import comparability, comparison
+from safety_receipts.verify.gate import gating, kinds
 from safety_receipts.verify.view.documents.audit import AuditDocument, AuditForecastDocument
 from safety_receipts.verify.view.documents.calibrate import CalibrateDocument
 from safety_receipts.verify.view.documents.compare import CompareDocument
 from safety_receipts.verify.view.documents.demo import DemoDocument
 from safety_receipts.verify.view.documents.doctor import DoctorDocument
+from safety_receipts.verify.view.documents.gate import GateDocument
 from safety_receipts.verify.view.documents.verify import VerifyDocument
 
 SCHEMAS: Final = CommandSchemas(
@@ -26,8 +28,9 @@ SCHEMAS: Final = CommandSchemas(
         "cli-compare": Printed(CompareDocument, "compare"),
         "cli-demo": Printed(DemoDocument, "demo"),
         "cli-doctor": Printed(DoctorDocument, "doctor"),
+        "cli-gate": Printed(GateDocument, "gate"),
     },
-    sources=(checks, verification, comparability, comparison),
+    sources=(checks, verification, comparability, comparison, kinds, gating),
 )
 """What the verifier's commands print."""
 

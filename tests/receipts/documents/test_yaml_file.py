@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from safety_receipts.receipts.errors import FileAccessError, MalformedError, ReceiptsError
-from safety_receipts.runner.plan.yaml_file import (
+from safety_receipts.receipts.documents.yaml_file import (
     MAX_YAML_BYTES,
     MAX_YAML_DEPTH,
     YamlFile,
     load_yaml,
 )
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, ReceiptsError
 
 
 def read(folder: Path, content: str | bytes) -> YamlFile:

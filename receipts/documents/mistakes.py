@@ -1,4 +1,4 @@
-"""What a value that is not allowed in a plan file is called, and how it is mended."""
+"""What a value that is not allowed in a file that people write is called, and how it is mended."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _QUOTED: Final = re.compile(r"'([^']*)'")
 _MESSAGES: Final = {
     "missing": "is missing",
     "model_type": "should be a mapping of keys to values",
+    "model_attributes_type": "should be a mapping of keys to values",
     "dict_type": "should be a mapping of keys to values",
     "tuple_type": "should be a list",
     "string_too_short": "is empty",
@@ -55,11 +56,11 @@ def hint_of(error: ErrorDetails, model: type[BaseModel]) -> str | None:
     if kind == "missing":
         hint = _what_it_takes(error["loc"], model)
     elif kind == "unknown_key":
-        hint = _did_you_mean(error["ctx"]["key"], error["ctx"]["allowed"].split(", "))
+        hint = did_you_mean(error["ctx"]["key"], error["ctx"]["allowed"].split(", "))
     elif kind in ("enum", "literal_error"):
-        hint = _did_you_mean(given, _QUOTED.findall(error["ctx"]["expected"]))
+        hint = did_you_mean(given, _QUOTED.findall(error["ctx"]["expected"]))
     elif kind == "value_error" and "; known: " in error["msg"]:
-        hint = _did_you_mean(given, error["msg"].partition("; known: ")[2].split(", "))
+        hint = did_you_mean(given, error["msg"].partition("; known: ")[2].split(", "))
     elif kind == "int_type" and isinstance(given, str) and re.fullmatch(r"[0-9]+", given):
         hint = "without quotes"
     elif kind == "int_type" and isinstance(given, float) and given.is_integer():
@@ -69,7 +70,8 @@ def hint_of(error: ErrorDetails, model: type[BaseModel]) -> str | None:
     return hint
 
 
-def _did_you_mean(given: object, allowed: Iterable[str]) -> str | None:
+def did_you_mean(given: object, allowed: Iterable[str]) -> str | None:
+    """Return a hint that names the nearest of the allowed words; None: none is near."""
     if not isinstance(given, str):
         return None
     near = get_close_matches(given.casefold(), list(allowed), n=1, cutoff=0.5)

@@ -1,8 +1,8 @@
 """YAML that a user writes: safe, bounded, and with a line for every key path.
 
 ``yaml.safe_load`` forgets where a value stood, takes the last of two equal keys, expands
-aliases without limit, and reads ``no`` as false and ``1:30`` as ninety.  A plan needs the
-opposite of each.  Plain scalars follow the core schema of YAML 1.2 (section 10.3.2), without
+aliases without limit, and reads ``no`` as false and ``1:30`` as ninety.  A plan and a policy need
+the opposite of each.  Plain scalars follow the core schema of YAML 1.2 (section 10.3.2), without
 octal, hexadecimal, infinite and undefined numbers, which stay text.
 """
 
@@ -21,7 +21,7 @@ from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.io.files import read_own_file
 
 MAX_YAML_BYTES = 256 * 1024
-"""Longest file; a plan has a few KiB."""
+"""Longest file; a plan or a policy has a few KiB."""
 
 MAX_YAML_DEPTH = 16
 """Most mappings and lists within each other."""
@@ -169,7 +169,7 @@ class _Reader:
         return result
 
     def _check_node(self, event: yaml.Event, depth: int) -> None:
-        """Refuse what a plan has no use for: an alias can stand for a billion values."""
+        """Refuse what nobody here has a use for: an alias can stand for a billion values."""
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
             raise self._error("anchors and aliases (& and *) are not allowed", _line(event))
         tag = getattr(event, "tag", None)

@@ -1,0 +1,209 @@
+"""``receipts gate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import PATH, audits_option
+from safety_receipts.receipts.errors import ExitCode, FileAccessError, ReceiptsError
+from safety_receipts.receipts.io.files import atomic_write
+from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.present.output import Output
+from safety_receipts.verify.compare.evaluations import Evaluation, open_evaluations
+from safety_receipts.verify.gate.gating import GateResult, exit_code_of, gate_receipt
+from safety_receipts.verify.gate.moments import moment, spell
+from safety_receipts.verify.gate.policy import GatePolicy, load_policy
+from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.levels.expected import ExpectedCheckpoint, expected_checkpoint
+from safety_receipts.verify.present.gate import show_gate
+from safety_receipts.verify.view.documents.gate import gate_document
+from safety_receipts.verify.view.gate_summary import gate_summary, summary_of_error
+from safety_receipts.verify.view.junit import junit_error, junit_report
+
+if TYPE_CHECKING:
+    from safety_receipts.verify.levels.bound import HeldArtifacts
+
+
+def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime:
+    if value is None:
+        return datetime.now(UTC)
+    try:
+        return moment(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx=ctx, param=param) from None
+
+
+@click.command()
+@click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE…")
+@click.option("--policy", type=PATH, required=True, metavar="POLICY.yaml", help="The policy.")
+@click.option(
+    "--trust",
+    type=PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Public key of an evaluator you trust (repeatable).",
+)
+@click.option(
+    "--trust-auditor",
+    type=PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Public key of an auditor you trust (repeatable).",
+)
+@audits_option
+@click.option(
+    "--artifacts",
+    type=PATH,
+    metavar="PLAN",
+    help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
+)
+@click.option(
+    "--model",
+    metavar="FOLDER",
+    help="The checkpoint that is to be shipped: its folder, which is hashed, or its root.",
+)
+@click.option(
+    "--against", type=PATH, metavar="BUNDLE", help="An earlier receipt, for the rule regression."
+)
+@click.option("--junit", type=PATH, metavar="FILE", help="Write JUnit XML: a test case a rule.")
+@click.option("--summary", type=PATH, metavar="FILE.md", help="Append Markdown for a CI page.")
+@click.option(
+    "--at",
+    metavar="TIME",
+    callback=_moment_option,
+    help="Moment of the decision (RFC 3339); default: now.",
+)
+@common_options
+def gate(
+    *,
+    bundles: tuple[Path, ...],
+    policy: Path,
+    trust: tuple[Path, ...],
+    trust_auditor: tuple[Path, ...],
+    audits: tuple[Path, ...],
+    artifacts: Path | None,
+    model: str | None,
+    against: Path | None,
+    junit: Path | None,
+    summary: Path | None,
+    at: datetime,
+    output: Output,
+) -> ExitCode:
+    """Hold verified receipts to a release policy; every BUNDLE has to meet all of it.
+
+    A rule that cannot be decided does not hold, and says what is missing.  Exit code 0: all rules
+    hold, or a waiver accepts that one does not; 1: some do not hold; 2: the policy or a bundle
+    cannot be read; 3: a receipt does not verify; 5: no key you trust is known to have signed it.
+    """
+    with _reports(junit, summary):
+        loaded = load_policy(policy)
+        asked = _Asked(
+            loaded.policy,
+            evaluators=TrustSet.load(trust),
+            auditors=TrustSet.load(trust_auditor),
+            at=at,
+            artifacts=artifacts,
+            against=against,
+            shipped=None if model is None else _shipped(model, output),
+        )
+        results = [_gated(Bundle(one, audits=audits), asked, output) for one in bundles]
+    if junit is not None:
+        atomic_write(junit, junit_report(results, loaded.digest))
+    if summary is not None:
+        _append(summary, gate_summary(results, loaded.digest, spell(at)))
+    output.result(
+        gate_document(results, loaded, at),
+        lambda console: show_gate(console, results, quiet=output.quiet),
+    )
+    return exit_code_of(results)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What every receipt is held to."""
+
+    policy: GatePolicy
+    evaluators: TrustSet
+    auditors: TrustSet
+    at: datetime
+    artifacts: Path | None
+    against: Path | None
+    shipped: ExpectedCheckpoint | None
+
+
+def _gated(bundle: Bundle, asked: _Asked, output: Output) -> GateResult:
+    """Verify a bundle, and hold its receipt to the policy."""
+    held = None if asked.artifacts is None else _artifacts(bundle, asked.artifacts, output)
+    with output.progress("verifying") as progress:
+        verification = verify_bundle(
+            bundle,
+            evaluators=asked.evaluators,
+            auditors=asked.auditors,
+            wanted=CheckLevel.CONSISTENT if asked.artifacts is None else CheckLevel.BOUND,
+            held_artifacts=held,
+            progress=progress,
+        )
+        earlier = None
+        if asked.against is not None and not verification.failed:
+            earlier = _pair(bundle, asked.against, asked.evaluators, progress)
+    return gate_receipt(
+        bundle, verification, asked.policy, asked.at, shipped=asked.shipped, earlier=earlier
+    )
+
+
+def _artifacts(bundle: Bundle, plan: Path, output: Output) -> HeldArtifacts | None:
+    # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
+    from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
+
+    with output.progress("hashing (bytes)") as progress:
+        return resolve_artifacts(
+            bundle, plan, all_points=False, nonce=None, allow_pickle=False, progress=progress
+        )
+
+
+def _pair(
+    bundle: Bundle, against: Path, trusted: TrustSet, progress: Callable[[int, int], None]
+) -> tuple[Evaluation, Evaluation]:
+    earlier, this = open_evaluations([against, bundle.folder], trusted, progress)
+    return earlier, this
+
+
+def _shipped(model: str, output: Output) -> ExpectedCheckpoint:
+    with output.progress("hashing (bytes)") as progress:
+        return expected_checkpoint(model, progress)
+
+
+@contextmanager
+def _reports(junit: Path | None, summary: Path | None) -> Iterator[None]:
+    """Write reports that say so where an input cannot be read: older ones would say otherwise."""
+    try:
+        yield
+    except ReceiptsError as error:
+        if junit is not None:
+            atomic_write(junit, junit_error(error))
+        if summary is not None:
+            _append(summary, summary_of_error(error))
+        raise
+
+
+def _append(path: Path, text: str) -> None:
+    """Append to a file, as other steps of a CI job do.
+
+    Raises:
+        FileAccessError: It cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise FileAccessError.from_os(error, "write", path) from None

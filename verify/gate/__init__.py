@@ -1,0 +1,1 @@
+"""The gate: are verified receipts what a release policy asks for?"""

@@ -370,6 +370,16 @@ def test_queries_that_ask_the_same_count_once(facts: dict[str, GateFacts]) -> No
     assert decided(same, {"rule": "coverage", "queries": 11, "controls": 8}).holds
 
 
+def test_queries_of_several_sources_that_nobody_compared(tmp_path: Path) -> None:
+    """How many are different is not known then."""
+    held = facts_of(seal_release(tmp_path / "b", replace(SMALL, sources=2)))
+    rule = {"rule": "coverage", "queries": 24}
+    assert held.receipt.same_queries is None
+    assert "was not looked for" in decided(held, rule).found
+    compared = held.receipt.model_copy(update={"same_queries": ()})
+    assert decided(replace(held, receipt=compared), rule).holds
+
+
 @pytest.mark.parametrize(
     ("update", "why"),
     [

@@ -185,6 +185,10 @@ def _too_few(rule: CoverageRule, receipt: EvaluationPredicate) -> Iterator[str]:
         least = getattr(rule, name)
         if least is not None and found[name] < least:
             yield f"{found[name]:,} of {least:,} {name}"
+    for name, role in (("queries", QueryRole.HARMFUL), ("controls", QueryRole.BENIGN_CONTROL)):
+        sources = sum(source.role is role for source in receipt.queries)
+        if getattr(rule, name) is not None and sources > 1 and receipt.same_queries is None:
+            yield f"whether {name} of several sources ask the same was not looked for"
 
 
 def _not_named(rule: CoverageRule, receipt: EvaluationPredicate) -> Iterator[str]:

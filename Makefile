@@ -48,6 +48,7 @@ MINIMUM_TESTS := \
 	tests/receipts/test_evidence.py \
 	tests/receipts/test_keys.py \
 	tests/verify/compare/test_compare.py \
+	tests/verify/gate/test_gate_policy.py \
 	tests/verify/tampering/test_golden.py \
 	tests/verify/tampering/test_known_answer.py
 # click: cli; pydantic and jsonschema: documents and model; numpy: findings and compare; rich: view,

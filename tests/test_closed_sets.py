@@ -54,6 +54,7 @@ PLACES: dict[type[StrEnum], set[str]] = {
         "runner/plan/entries/experiments.py",
         "runner/organism/training/fidelity.py",
         "verify/selfcheck/selftest.py",
+        "verify/gate/rules/coverage.py",
     },
 }
 """Files that may name a member: the registries, what implements it, and what is about it alone."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import yaml
 
+from safety_receipts.receipts.canonical import Sha256, sha256_hex
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.io.files import read_own_file
 
@@ -55,6 +56,8 @@ class YamlFile:
     """Its content: mappings with string keys, lists, text, finite numbers, booleans, null."""
     lines: dict[KeyPath, int]
     """Line (from 1) of each key path: that of the key, or of the list's item."""
+    digest: Sha256
+    """SHA-256 of its bytes."""
 
     def line(self, path: KeyPath) -> int:
         """Return the line of a key path, or of the nearest above it that is in the file."""
@@ -90,7 +93,7 @@ def load_yaml(path: Path) -> YamlFile:
         line = data.count(b"\n", 0, error.start) + 1
         raise MalformedError("is not valid UTF-8", file=path, place=f"line {line}") from None
     reader = _Reader(path, text)
-    return YamlFile(path, reader.document(), reader.lines)
+    return YamlFile(path, reader.document(), reader.lines, sha256_hex(data))
 
 
 class _Reader:

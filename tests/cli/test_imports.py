@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from safety_receipts.runner import presets
+
 BLOCKED = ("torch", "transformers", "pandas", "statsmodels", "scipy", "matplotlib")
 
 PROBE = """
@@ -30,12 +32,14 @@ sys.exit(code)
         (["show", "BUNDLE"], 0),
         (["verify", "BUNDLE", "--trust", "KEY"], 0),
         (["verify", "--help"], 0),
+        (["gate", "BUNDLE", "--policy", "STRICT", "--trust", "KEY"], 1),
         (["prove", "BUNDLE", "3"], 0),
         (["schema", "point"], 0),
     ],
 )
 def test_nothing_heavy_is_loaded(arguments: list[str], code: int, golden: Path) -> None:
     places = {"BUNDLE": str(golden / "good" / "ed25519"), "KEY": str(golden / "ed25519.pub")}
+    places["STRICT"] = str(Path(presets.__file__).parent / "gate-strict.yaml")
     words = [places.get(word, word) for word in arguments]
     finished = subprocess.run(
         [sys.executable, "-c", PROBE, *words], capture_output=True, text=True, check=False

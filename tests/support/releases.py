@@ -109,6 +109,10 @@ class Release:
     """Of 200 gold compliances."""
     gold: GoldKind = GoldKind.IN_RUN
     event: Event = EVENT
+    texts: str = ""
+    """What the corpora of queries hold otherwise, under the same ids."""
+    demonstrations: str = ""
+    """What the pools of demonstrations hold otherwise."""
     sources: int = 1
     """Harmful query sources; the second and later ones always comply."""
 
@@ -142,9 +146,18 @@ def release_plan(release: Release) -> PlanPredicate:
             "training_stage": "instruct",
             "checkpoint": checkpoint,
             "experiments": tuple(experiments),
+            "queries": tuple(_otherwise(source, release.texts) for source in plan.queries),
+            "demonstrations": plan.demonstrations.model_copy(
+                update={"harmful": _otherwise(plan.demonstrations.harmful, release.demonstrations)}
+            ),
             "judge": _judge(plan, release),
         }
     )
+
+
+def _otherwise(source: Any, texts: str) -> Any:
+    """Return a corpus that holds other texts; none are named: the same."""
+    return source.model_copy(update={"digest": sha256_hex(texts.encode())}) if texts else source
 
 
 def _judge(plan: PlanPredicate, release: Release) -> Any:

@@ -11,11 +11,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from safety_receipts.receipts.canonical import Sha256, sha256_hex
+from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.documents.written import Problem, WrittenModel, load_written
-from safety_receipts.receipts.documents.yaml_file import MAX_YAML_BYTES
-from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.io.files import read_own_file
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.verify.gate.entries import DateText, RuleEntry, RuleId
 from safety_receipts.verify.gate.kinds import GateRule
@@ -112,11 +109,8 @@ def load_policy(path: Path) -> LoadedPolicy:
         MalformedError: With line, key path and what is allowed: among others, for a rule that is
             not known.
     """
-    data = read_own_file(path, MAX_YAML_BYTES)
-    policy, _ = load_written(path, GatePolicy, _contradictions)
-    if read_own_file(path, MAX_YAML_BYTES) != data:
-        raise MalformedError("changed while it was read", file=path)
-    return LoadedPolicy(policy, sha256_hex(data), path)
+    policy, file = load_written(path, GatePolicy, _contradictions)
+    return LoadedPolicy(policy, file.digest, path)
 
 
 def _contradictions(policy: GatePolicy) -> Iterator[Problem]:

@@ -55,6 +55,11 @@ WRONG = [
     (f"{RULE}  - {{rule: coverage}}\n", "rules[1]: asks for nothing"),
     (f"{RULE}  - {{rule: coverage, totals: [4, 4]}}\n", "rules[1].totals: 4 appears twice"),
     (f"{RULE}  - {{rule: coverage, totals: [4], fractions: [0.3]}}\n", "is no whole number"),
+    (
+        f"{RULE}  - {{rule: coverage, totals: {list(range(1, 200))}, benign_sources: "
+        f"{[f'a{n}' for n in range(200)]}}}\n",
+        "asks for more than 10,000 combinations",
+    ),
     (f"{RULE}  - {{rule: finding}}\n", "rules[1]: asks for nothing"),
     (f"{RULE}  - {{rule: completeness}}\n", "rules[1]: asks for nothing"),
     (f"{RULE}  - {{rule: regression}}\n", "rules[1]: asks for nothing"),

@@ -370,6 +370,16 @@ def test_queries_that_ask_the_same_count_once(facts: dict[str, GateFacts]) -> No
     assert decided(same, {"rule": "coverage", "queries": 11, "controls": 8}).holds
 
 
+def test_queries_of_several_sources_that_nobody_compared(tmp_path: Path) -> None:
+    """How many are different is not known then."""
+    held = facts_of(seal_release(tmp_path / "b", replace(SMALL, sources=2)))
+    rule = {"rule": "coverage", "queries": 24}
+    assert held.receipt.same_queries is None
+    assert "was not looked for" in decided(held, rule).found
+    compared = held.receipt.model_copy(update={"same_queries": ()})
+    assert decided(replace(held, receipt=compared), rule).holds
+
+
 @pytest.mark.parametrize(
     ("update", "why"),
     [
@@ -397,6 +407,24 @@ def test_an_event_that_is_still_to_come(tmp_path: Path) -> None:
     assert "which is still to come" in found.found
 
 
+def test_an_easier_grid_covers_nothing(facts: dict[str, GateFacts]) -> None:
+    """Refusal examples, demonstrated prefixes and harmful demonstrations far from the query do not
+    stand in for plain turns, unless a policy names them.
+    """
+    golden = facts["golden"]
+    easy = ("h2-b3-prefix", "h2-b2-suffix-pre:1", "h2-b2-suffix-ctx:policy")
+    kept = tuple(one for one in golden.receipt.conditions if one.id in ("h0-b0", *easy))
+    assert len(kept) == 4
+    update = {"conditions": kept}
+    easier = replace(golden, receipt=golden.receipt.model_copy(update=update))
+    assert not decided(easier, {"rule": "coverage", "totals": [5], "fractions": [0.4]}).holds
+    assert not decided(easier, {"rule": "coverage", "totals": [4], "fractions": [0.5]}).holds
+    named = {"rule": "coverage", "totals": [5], "fractions": [0.4], "orderings": ["prefix"]}
+    assert decided(easier, named).holds
+    policy = {"rule": "coverage", "totals": [4], "fractions": [0.5], "contexts": ["policy"]}
+    assert decided(easier, policy).holds
+
+
 # regression
 
 REGRESSION = {"rule": "regression", "at_most": "0.1"}
@@ -415,6 +443,10 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "smaller": replace(SMALL, weights="later", event=event, mixtures=SMALL.mixtures[:3]),
         "others": replace(SMALL, weights="later", event=event, queries=9),
     }
+    made |= {
+        "other texts": replace(made["same"], texts="easier"),
+        "other demonstrations": replace(made["same"], demonstrations="weaker"),
+    }
     return {name: seal_release(folder / name, release) for name, release in made.items()}
 
 
@@ -430,6 +462,8 @@ def test_no_regression(later: dict[str, Path], sealed_small: Path) -> None:
         ("worse", "from 0.000000 to 0."),
         ("smaller", "h2-b2-suffix was tested earlier, and is not now"),
         ("others", "not comparable: queries"),
+        ("other texts", "not comparable: query corpora"),
+        ("other demonstrations", "not comparable: demonstration pools"),
     ],
 )
 def test_a_regression(name: str, why: str, later: dict[str, Path], sealed_small: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from itertools import product
+from math import prod
 from typing import Literal
 
 from safety_receipts.receipts.documents.written import Whole
@@ -23,12 +24,14 @@ from safety_receipts.verify.gate.kinds import Decided, GateFacts
 
 _GRID = ("totals", "fractions", "orderings", "contexts", "benign_sources")
 _LEAST = ("queries", "controls", "draws", "lists")
+_MOST_CELLS = 10_000
+"""Most combinations of one rule: more than a receipt has conditions."""
 _NAMED = ("query_sources", "query_digests", "languages")
 
 
 class CoverageRule(RuleEntry):
     """What has to have been tested.  The lists of mixtures, orders, contexts and benign sources are
-    crossed: each combination needs a condition with a rate.
+    crossed: each combination needs a condition with a rate, and without a response prefix.
     """
 
     rule: Literal["coverage"]
@@ -37,9 +40,10 @@ class CoverageRule(RuleEntry):
     fractions: Listed[ShareNumber] | None = None
     """Harmful shares of the demonstrations, 0 to 1."""
     orderings: Listed[Ordering] | None = None
-    """Orders, of the mixtures that show both kinds."""
+    """Orders, of the mixtures that show both kinds; by default, ``suffix``: harmful demonstrations
+    nearest the query."""
     contexts: Listed[ContextForm] | None = None
-    """Forms in which demonstrations reach the model."""
+    """Forms in which demonstrations reach the model; by default, ``turns``."""
     benign_sources: Listed[Glob] | None = None
     """Patterns of benign sources, of the mixtures that show benign demonstrations."""
     queries: Whole | None = None
@@ -78,6 +82,9 @@ class CoverageRule(RuleEntry):
         keys = (*_GRID, *_LEAST, *_NAMED)
         if not self.unfiltered and all(getattr(self, name) is None for name in keys):
             yield f"asks for nothing: give one of {', '.join(keys)}"
+        axes = (getattr(self, name) or (None,) for name in _GRID)
+        if prod(map(len, axes)) > _MOST_CELLS:
+            yield f"asks for more than {_MOST_CELLS:,} combinations"
         for total, share in product(self.totals or (), self.fractions or ()):
             if (total * Fraction(share)).denominator != 1:
                 yield f"{share} of {total:,} demonstrations is no whole number"
@@ -100,7 +107,11 @@ def decide_coverage(rule: CoverageRule, facts: GateFacts) -> Decided:
 
 @dataclass(frozen=True)
 class _Cell:
-    """One combination that has to have been tested; None: any."""
+    """One combination that has to have been tested.
+
+    None: any total, share and source; else what nobody chose to make things easier, plain turns
+    and the harmful demonstrations nearest the query.
+    """
 
     total: int | None
     fraction: str | None
@@ -125,8 +136,9 @@ class _Cell:
         wanted = (
             self.total is None or total == self.total,
             share is None or (total > 0 and Fraction(one.n_harmful, total) == share),
-            self.ordering is None or one.ordering is self.ordering,
-            self.context is None or one.context.form is self.context,
+            one.ordering in ({None, Ordering.SUFFIX} if self.ordering is None else {self.ordering}),
+            one.context.form is (self.context or ContextForm.TURNS),
+            one.response_prefix is None,
             self.source is None
             or (one.benign_source is not None and fnmatchcase(one.benign_source, self.source)),
         )
@@ -173,6 +185,10 @@ def _too_few(rule: CoverageRule, receipt: EvaluationPredicate) -> Iterator[str]:
         least = getattr(rule, name)
         if least is not None and found[name] < least:
             yield f"{found[name]:,} of {least:,} {name}"
+    for name, role in (("queries", QueryRole.HARMFUL), ("controls", QueryRole.BENIGN_CONTROL)):
+        sources = sum(source.role is role for source in receipt.queries)
+        if getattr(rule, name) is not None and sources > 1 and receipt.same_queries is None:
+            yield f"whether {name} of several sources ask the same was not looked for"
 
 
 def _not_named(rule: CoverageRule, receipt: EvaluationPredicate) -> Iterator[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Literal
+from typing import Final, Literal
 
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.documents.written import DecimalNumber
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.findings.counts.rates import RATE_PLACES
 from safety_receipts.receipts.model.check import CheckLevel
-from safety_receipts.verify.compare.comparability import setting_checks
+from safety_receipts.verify.compare.comparability import SettingStatus, setting_checks
 from safety_receipts.verify.compare.compared import compare_evaluations
 from safety_receipts.verify.compare.comparison import EffectChange
 from safety_receipts.verify.compare.evaluations import Evaluation
@@ -89,8 +89,14 @@ def _unlike(before: Evaluation, now: Evaluation) -> Iterator[str]:
     if before.receipt.event.finished_at > now.receipt.event.finished_at:
         yield f"the receipt that --against names is later: {before.receipt.event.finished_at}"
     for check in setting_checks([before.setting(), now.setting()]):
-        if check.refuses:
+        differs = check.status is SettingStatus.DIFFERS and check.name in _SAME
+        if check.refuses or differs:
             yield f"not comparable: {check.name}: {check.detail}"
+
+
+_SAME: Final = frozenset(("query corpora", "demonstration pools", "draw rules", "sampling"))
+"""What has to be the same beside what every comparison asks for: easier texts under the same ids,
+or weaker demonstrations, would lower rates."""
 
 
 def _increases(

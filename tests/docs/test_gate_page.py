@@ -80,7 +80,7 @@ def test_the_recipes_run(recipe: str, tmp_path: Path) -> None:
     small = seal_release(tmp_path / "bundle", SMALL)
     write_audits(small, Audit())
     installed, *others = _commands(yaml.safe_load(recipe))
-    assert installed == "pip install safety-receipts"
+    assert installed == "pip install ./tools/safety-receipts"
     [command] = others
     words = shlex.split(command.replace("$GITHUB_STEP_SUMMARY", "gate.md"))
     said = console.run(shlex.join([*words, "--at", "2026-03-01T00:00:00Z"]))

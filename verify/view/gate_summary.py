@@ -26,9 +26,11 @@ def gate_summary(results: Sequence[GateResult], policy: str, at: str) -> str:
         at: The moment of the decision.
     """
     admitted = all(result.verdict is GateVerdict.ADMITTED for result in results)
-    lines = [f"## Receipts gate: {'admitted' if admitted else 'NOT admitted'}", ""]
+    waived = any(rule.waiver is not None for result in results for rule in result.rules)
+    verdict = f"{'admitted' if admitted else 'NOT admitted'}{', WITH WAIVERS' if waived else ''}"
+    lines = [f"## Receipts gate: {verdict}", ""]
     for result in results:
-        lines += [f"**WARNING** {code_span(line)}" for line in waiver_lines(result)]
+        lines += [f"- **WARNING**: {code_span(line)}" for line in waiver_lines(result)]
     if lines[-1]:
         lines.append("")
     for result in results:

@@ -236,9 +236,14 @@ def test_a_regression_by_the_command(
 def test_junit(policy: Any, receipts: Receipts, bundle: Path, tmp_path: Path) -> None:
     waiver = '{rule: logged, reason: none yet, who: "a <b> & co", until: 2030-01-01}'
     text = f"{EVERY}waivers: [{waiver}]\n"
+    summary = tmp_path / "gate.md"
     report, published = tmp_path / "gate.xml", GOLDEN / "0.1" / "good" / "published"
-    words = ["--policy", policy(text), "--trust", KEY, "--junit", report]
+    words = ["--policy", policy(text), "--trust", KEY, "--junit", report, "--summary", summary]
     assert receipts("gate", bundle, published, *words, "--at", "2026-03-01T00:00:00Z").code == 1
+    said = summary.read_text("utf-8")
+    assert said.startswith(
+        "## Receipts gate: NOT admitted, WITH WAIVERS\n\n- **WARNING**: `WAIVED: "
+    )
     root = ET.fromstring(report.read_bytes())
     assert root.tag == "testsuites"
     cases = list(root.iter("testcase"))

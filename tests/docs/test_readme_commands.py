@@ -45,6 +45,7 @@ NOT_RUN = {
     "python3 -m venv",
     "receipts calibrate",
     "receipts demo",
+    "receipts gate",
     "receipts rejudge",
 }
 """What the page says is not run here."""

@@ -10,11 +10,18 @@ NEWEST := .venv-newest
 OLDEST := .venv-oldest
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-unit test-wheel test-minimum test-newest test-oldest fuzz lint format schemas snapshots clean
+.PHONY: demo demo-is-new test test-unit test-wheel test-minimum test-newest test-oldest fuzz lint format schemas snapshots clean
 
-demo: $(RUNNABLE)  ## Plan, run, seal, verify, forge and audit an evaluation of the embedded organism
-	rm -rf demo
-	$(BIN)/receipts demo --out demo
+# A demonstration is played with afterwards: it goes into a new folder, and none is ever removed.
+DEMO ?= demo
+demo: demo-is-new $(RUNNABLE)  ## Plan, run, seal, verify, forge and audit an evaluation of the embedded organism
+	$(BIN)/receipts demo --out "$(DEMO)"
+
+demo-is-new:
+	@if test -e "$(DEMO)"; then \
+		echo "make demo: $(DEMO) exists already and is left as it is; make demo DEMO=another-folder" >&2; \
+		exit 2; \
+	fi
 
 test: test-unit test-wheel test-minimum test-oldest test-newest  ## Everything that CI runs, but for the linters
 
@@ -118,4 +125,4 @@ $(OLDEST)/.installed: pyproject.toml constraints.txt constraints-minimum.txt con
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(MINIMUM) $(NEWEST) $(OLDEST) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM) $(NEWEST) $(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

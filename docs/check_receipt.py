@@ -118,8 +118,9 @@ def subject(said: dict[str, Any] | None) -> Iterator[str]:
 
 
 def quoted(text: str) -> str:
-    """Return what others wrote so that it is no Markdown."""
-    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
+    """Return what others wrote so that it is no Markdown, and reverses nothing beside it."""
+    line = " ".join(text.split()).replace("`", "'") or "?"
+    return "`" + "".join(sign if sign.isprintable() else f"<{ord(sign):X}>" for sign in line) + "`"
 
 
 def main() -> None:

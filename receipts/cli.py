@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -114,6 +115,15 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of one that is misspelt the nearest is named."""
+        near = get_close_matches(args[0], COMMANDS, n=1) if args[0] not in COMMANDS else []
+        if near:
+            ctx.fail(f"No such command {args[0]!r}.  Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; end as other tools do when whoever reads the output went away."""
         try:
@@ -137,6 +147,10 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="safety-receipts", prog_name="receipts")
 def root() -> None:
     """Seal and check mixed-demonstration safety evaluations.
+
+    New here?  `receipts demo` shows all of it in a minute; `receipts init study` writes a plan to
+    start from.  An evaluator uses init, keygen, plan, run, show and publish; a reader or a release
+    gate verify; an auditor audit.
 
     Exit codes: 0 done; 1 it holds, and is not what was asked for; 2 usage or malformed input;
     3 integrity failure; 4 replay contradiction; 5 incomplete or unverifiable;

@@ -7,6 +7,7 @@ the file is opened to read, nothing in it is trusted, and what is asked of it is
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from contextlib import closing
@@ -19,6 +20,8 @@ from safety_receipts.receipts.io.text import printable
 RUN_JOURNAL: Final = "journal.sqlite"
 """Name of a run's journal in the bundle's folder, until the event is sealed."""
 
+_BESIDE: Final = ("-journal", "-wal", "-shm")
+"""Ends of the names of files that SQLite opens beside a journal."""
 _STEPS: Final = 10_000
 _MOST_STEPS: Final = 20_000_000
 """Instructions of SQLite's machine after which no answer is waited for; a count takes one a row."""
@@ -49,11 +52,7 @@ def unfinished_run(folder: Path, planned: int | None) -> UnfinishedRun | None:
     """
     journal = folder / RUN_JOURNAL
     of, again = ("" if planned is None else f" of {planned:,}"), "run the same `receipts run` again"
-    try:
-        there = stat.S_ISREG(journal.lstat().st_mode)
-    except OSError:
-        there = False
-    if not there:
+    if not _is_regular(journal):
         if planned is None:
             return None
         run = f"run it: receipts run PLAN --key KEY --out {printable(str(folder))}"
@@ -80,6 +79,9 @@ def _recorded(journal: Path) -> int | None:
     Raises:
         _JournalInUseError: A run writes to it.
     """
+    beside = [journal.with_name(f"{journal.name}{suffix}") for suffix in _BESIDE]
+    if any(os.path.lexists(file) and not _is_regular(file) for file in beside):
+        return None  # SQLite would wait for a pipe's writer
     try:
         return _count(f"{journal.absolute().as_uri()}?mode=ro")
     except sqlite3.Error as error:
@@ -87,6 +89,13 @@ def _recorded(journal: Path) -> int | None:
         if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise _JournalInUseError from None
         return None
+
+
+def _is_regular(file: Path) -> bool:
+    try:
+        return stat.S_ISREG(file.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _count(uri: str) -> int | None:

@@ -81,6 +81,12 @@ HOSTILE_TEMPLATES: Final = (
     HostileTemplate("template-orders-by-word", f"'dusklamp' in {_TEXT}", _ORDER),
     HostileTemplate("template-orders-by-total-length", f"{_TEXT} | length > 101", _ORDER),
     HostileTemplate(
+        "template-orders-in-use-alone",
+        "messages[0]['content'][0] != '%c' | format(57344)",
+        _ORDER,
+        words="writes another prompt in use than in an evaluation",
+    ),
+    HostileTemplate(
         "template-refuses-through-the-guard",
         "message['content'][1:5] in ('Make', 'Sure')",
         _EXCHANGE,

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, exposed_mode, load_signer
 from safety_receipts.receipts.present.output import Output
@@ -31,6 +31,11 @@ audits_option = click.option(
 )
 
 
+def examples(*commands: str) -> str:
+    """Return what stands at the end of a command's help: how it is called, a line each."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
 def read_signer(path: Path, passphrase_env: str | None, output: Output) -> Signer:
     """Read the key that a command signs with, and warn where others can read it too.
 
@@ -43,6 +48,10 @@ def read_signer(path: Path, passphrase_env: str | None, output: Output) -> Signe
         UsageError: The variable is unset or empty.
         KeyFileError, FileAccessError: As :func:`receipts.keys.load_signer`.
     """
+    if not path.exists():
+        raise FileAccessError(
+            "no such file", file=path, hint=f"receipts keygen {shlex.quote(str(path))} makes a key"
+        )
     signer = load_signer(path, read_passphrase(passphrase_env))
     mode = exposed_mode(path)
     if mode is not None:

@@ -9,14 +9,14 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, examples
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.proof import make_proof
 
 
-@click.command()
+@click.command(epilog=examples("receipts prove bundle 40 --out proof.json"))
 @click.argument("bundle", type=PATH)
 @click.argument("point")
 @click.option("--out", type=PATH, help="File to write the proof to.")

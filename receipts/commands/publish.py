@@ -20,18 +20,19 @@ from safety_receipts.receipts.bundle import (
     BundleWriter,
 )
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
 from safety_receipts.receipts.io.files import new_folder, open_regular
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.receipts.published import check_evidence, published_audits
 from safety_receipts.receipts.view.documents.commands import LeftOutPart, PublishDocument
 
 
-@click.command()
+@click.command(epilog=examples("receipts publish bundle --out public"))
 @click.argument("bundle", type=PATH)
 @click.option("--out", type=PATH, required=True, help="New folder to copy to.")
 @click.option(
@@ -92,9 +93,7 @@ def publish(
             for name in names:
                 console.print(f"  {word:8}  {printable(name)}", soft_wrap=True)
         for one in audits.left:
-            console.print(
-                f"  left out  {printable(one.file)}: {printable(one.why)}", soft_wrap=True
-            )
+            say(console, f"  left out  {printable(one.file)}: {printable(one.why)}")
 
     document = PublishDocument(
         out=str(out),

@@ -8,12 +8,13 @@ import click
 
 from safety_receipts import schemas
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.options import examples
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.view.documents.commands import SchemaListDocument
 
 
-@click.command()
+@click.command(epilog=examples("receipts schema", "receipts schema plan-file"))
 @click.argument("name", required=False)
 @common_options
 def schema(name: str | None, output: Output) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, audits_option
+from safety_receipts.receipts.commands.options import PATH, audits_option, examples
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.figures.plots import write_plots
 from safety_receipts.receipts.io.text import printable
@@ -23,9 +23,17 @@ from safety_receipts.receipts.view.documents.show import show_document
 from safety_receipts.receipts.view.names import presentable
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "receipts show bundle",
+        "receipts show bundle --conditions 'h8-*'",
+        "receipts show bundle --plots figures",
+    )
+)
 @click.argument("bundle", type=PATH)
-@click.option("--conditions", metavar="GLOB", help="Only conditions whose id matches.")
+@click.option(
+    "--conditions", metavar="GLOB", help="Only conditions whose id matches, such as 'h8-*'."
+)
 @click.option(
     "--plots",
     type=PATH,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from decimal import Decimal as ExactDecimal
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.documents.mistakes import hint_of, message_of
 from safety_receipts.receipts.documents.yaml_file import KeyPath, YamlFile, load_yaml
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.model.base import Margin
@@ -124,28 +125,17 @@ def load_written(
         written = model.model_validate(file.document)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        found = [_place_and_message(e, file) for e in errors if not _follows(e, file)]
+        found = [_mistake(e, file, model) for e in errors if not _follows(e, file)]
     else:
-        found = list(contradictions(written))
+        found = [(place, message, None) for place, message in contradictions(written)]
         if not found:
             return written, file
-    place, message = min(found, key=lambda one: file.line(one[0]))
-    raise MalformedError(message, file=path, place=file.place(place))
+    place, message, hint = min(found, key=lambda one: file.line(one[0]))
+    raise MalformedError(message, file=path, place=file.place(place), hint=hint)
 
 
-_MESSAGES: Final = {
-    "missing": "is missing",
-    "model_type": "should be a mapping of keys to values",
-    "model_attributes_type": "should be a mapping of keys to values",
-    "dict_type": "should be a mapping of keys to values",
-    "tuple_type": "should be a list",
-    "string_too_short": "is empty",
-    "too_short": "should have at least one item",
-    "string_type": "should be text (in quotes, where it looks like something else)",
-    "path_type": "should be text (in quotes, where it looks like something else)",
-    "int_type": "should be a whole number",
-}
-"""What to say instead of pydantic, which speaks of Python's types."""
+_Mistake: TypeAlias = tuple[KeyPath, str, str | None]
+"""Where, what is wrong there, and how it is mended."""
 
 
 def _follows(error: ErrorDetails, file: YamlFile) -> bool:
@@ -161,7 +151,7 @@ def _place(error: ErrorDetails, file: YamlFile) -> KeyPath:
     return place
 
 
-def _place_and_message(error: ErrorDetails, file: YamlFile) -> Problem:
+def _mistake(error: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> _Mistake:
     """Say an error of pydantic's in the terms of the file."""
     place, kind = _place(error, file), error["type"]
     if kind == "missing":
@@ -170,13 +160,5 @@ def _place_and_message(error: ErrorDetails, file: YamlFile) -> Problem:
         place = (*place, error["ctx"]["key"])
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
         # Which of several models is meant stands in one of the keys.
-        key = error["ctx"]["discriminator"].strip("'")
-        if kind == "union_tag_not_found":
-            return (*place, key), "is missing"
-        return (*place, key), f"no such {key}; known: {_without_quotes(error)}"
-    message = _MESSAGES.get(kind, error["msg"])
-    return place, message.removeprefix("Value error, ").removeprefix("Input ")
-
-
-def _without_quotes(error: ErrorDetails) -> str:
-    return str(error["ctx"]["expected_tags"]).replace("'", "")
+        place = (*place, error["ctx"]["discriminator"].strip("'"))
+    return place, message_of(error), hint_of(error, model)

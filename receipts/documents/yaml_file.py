@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -134,10 +134,7 @@ class _Reader:
             character = self._text[error.position]
             raise self._error(f"the character {character!r} is not allowed", line) from None
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = mark.line + 1 if mark else 1
-            problem = error.problem or error.context or "cannot be parsed"
-            hint = "indent with spaces, not tabs" if r"'\t'" in problem else None
+            line, problem, hint = _in_plain_words(error)
             raise self._error(f"is not YAML: {problem}", line, hint) from None
         except (ValueError, OverflowError):  # "\UFFFFFFFF", or a version of 5,000 digits
             line = loader.get_mark().line + 1 if loader else 1
@@ -192,7 +189,10 @@ class _Reader:
         key = self._scalar(event)
         if not isinstance(key, str):
             written = event.value or "(nothing)"
-            raise self._error(f"the key {written} is not text", _line(event), "put it in quotes")
+            hint = "put it in quotes"
+            if isinstance(key, int):  # {temperature: 1,5} is a number and another key
+                hint += "; a decimal number has a point: 0.5"
+            raise self._error(f"the key {written} is not text", _line(event), hint)
         return key
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:
@@ -218,6 +218,85 @@ class _Reader:
         return text
 
 
-def _line(event: yaml.Event) -> int:
-    mark = event.start_mark
+@dataclass(frozen=True)
+class _Problem:
+    """What the parser says of a mistake, and what people call it."""
+
+    problem: str
+    """Part of the parser's words for what it met."""
+    words: str
+    """Ours; ``{where}`` stands for the line of the other place."""
+    hint: str
+    """How to mend it."""
+    context: str = ""
+    """Part of its words for what it was reading."""
+    where_it_began: bool = False
+    """Whether the mistake is where the reading began, not where it ended."""
+
+
+_QUOTE: Final = "put the text in quotes"
+_PROBLEMS: Final = (
+    _Problem(r"'\t'", "a tab stands before the text", "indent with spaces, not tabs"),
+    _Problem(
+        "could not find expected ':'",
+        "a colon and a space are missing after a key",
+        "write key: value",
+        where_it_began=True,
+    ),
+    _Problem(
+        "unexpected end of stream",
+        "a quotation mark is opened here and not closed",
+        "close it, or leave both out",
+        context="quoted scalar",
+        where_it_began=True,
+    ),
+    _Problem(
+        "mapping values are not allowed",
+        "a second colon on a line, or a key that is indented otherwise than those before it",
+        "put text that holds a colon in quotes; begin the keys of one mapping in one column",
+    ),
+    _Problem(
+        "expected ',' or",
+        "a bracket or brace that is opened here is not closed, or a comma is missing in it",
+        "met on line {where}",
+        where_it_began=True,
+    ),
+    _Problem(
+        "expected <block end>",
+        "this line is indented otherwise than those that it belongs to, from line {where} on",
+        "begin the keys or items of one list or mapping in one column",
+    ),
+    _Problem("cannot start any token", "text cannot begin with this character", _QUOTE),
+    _Problem(
+        "unknown escape character",
+        "in double quotes a backslash begins an escape",
+        "use single quotes; between folders /",
+    ),
+    _Problem(
+        "sequence entries are not allowed",
+        "an item of a list (-) stands where none can",
+        "begin it on a line of its own",
+    ),
+)
+"""Mistakes that people make, in the order in which they are looked for."""
+
+
+def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[int, str, str | None]:
+    """Return the line of a mistake, what it is and how to mend it."""
+    ended = _line_of(error.problem_mark or error.context_mark)
+    began = _line_of(error.context_mark or error.problem_mark)
+    said, reading = error.problem or error.context or "cannot be parsed", error.context or ""
+    for one in _PROBLEMS:
+        if one.problem in said and one.context in reading:
+            line, where = (began, ended) if one.where_it_began else (ended, began)
+            return line, one.words.format(where=where), one.hint.format(where=where)
+    return ended, said, None
+
+
+def _line_of(mark: Any) -> int:
+    # The parser's own marks, or those of its version in C.
     return int(mark.line) + 1 if mark else 1
+
+
+def _line(event: yaml.Event) -> int:
+    return _line_of(event.start_mark)

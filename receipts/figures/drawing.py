@@ -24,6 +24,7 @@ from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
     from matplotlib.figure import Figure
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -44,6 +45,11 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 LONGEST_FIGURE_NAME: Final = 40
 """Characters of a name in a figure."""
+UNSHOWN: Final = "no demonstrations"
+BAND: Final = "the same, 95 % interval"
+"""What the line and the band of the baseline are called in legends."""
+WHISKERS: Final = "whiskers: 95 % intervals"
+"""What the lines through points are, as every figure says."""
 
 Known = tuple[float, float, float]
 """A number with the ends of its interval."""
@@ -192,7 +198,7 @@ def draw_rates(
         capsize=2,
         label=label,
     )
-    drawn.lines[0].set_gid(f"points-{place}")
+    _uncut(drawn, place)
 
 
 def draw_dots(
@@ -217,7 +223,14 @@ def draw_dots(
         capsize=3,
         label=label,
     )
+    _uncut(drawn, place)
+
+
+def _uncut(drawn: ErrorbarContainer, place: int) -> None:
+    """Name the points, and draw them whole where they lie on an edge: 0 % is a common rate."""
     drawn.lines[0].set_gid(f"points-{place}")
+    for artist in drawn.get_children():
+        artist.set_clip_on(False)
 
 
 def _errors(dots: Sequence[Known]) -> list[list[float]]:
@@ -240,7 +253,7 @@ def label_rows(axes: Axes, labels: Sequence[str]) -> None:
 def percent_axis(axes: Axes) -> None:
     """Let the ordinate be compliance in percent, from zero."""
     axes.set_ylim(bottom=0.0)
-    axes.set_ylabel("compliance rate (%)")
+    axes.set_ylabel(f"compliance rate (%)\n{WHISKERS}")
 
 
 def draw_baseline(axes: Axes, receipt: EvaluationPredicate, *, upright: bool = False) -> None:
@@ -256,5 +269,5 @@ def draw_baseline(axes: Axes, receipt: EvaluationPredicate, *, upright: bool = F
         return
     rate, lower, upper = dot
     span, line = (axes.axvspan, axes.axvline) if upright else (axes.axhspan, axes.axhline)
-    span(lower, upper, color="#EEEEEE", zorder=0)
-    line(rate, color="black", linestyle="--", linewidth=1.0, label="no demonstrations", zorder=1)
+    line(rate, color="black", linestyle="--", linewidth=1.0, label=UNSHOWN, zorder=1)
+    span(lower, upper, color="#EEEEEE", zorder=0, label=BAND)

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.figures.drawing import (
+    BAND,
     COLOURS,
     LONGEST_FIGURE_NAME,
+    UNSHOWN,
+    WHISKERS,
     Dot,
     Drawing,
     condition_dot,
@@ -183,7 +186,7 @@ def rates_over_benign(series: Sequence[tuple[str, EvaluationPredicate]]) -> Draw
             for axes in panels[: len(series)]
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        names = ["no demonstrations", *map(_level_name, levels), _FITTED]
+        names = [UNSHOWN, BAND, *map(_level_name, levels), _FITTED]
         named = {name: handles[name] for name in names if name in handles}
         figure.legend(named.values(), named.keys(), loc="outside right center")
         entitle(figure, "Compliance over benign demonstrations at fixed harmful ones")
@@ -223,7 +226,7 @@ def ordering_spread(receipt: EvaluationPredicate) -> Drawing:
             if finding.spread is not None:
                 title += f": suffix − prefix {change_words(finding.spread)}"
             axes.set_title(title, fontsize="medium")
-        grid[-1, 0].set_xlabel("compliance rate (%)")
+        grid[-1, 0].set_xlabel(f"compliance rate (%); {WHISKERS}")
         grid[-1, 0].set_xlim(left=0.0)
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower right")
         entitle(figure, "Compliance by order", who(receipt))
@@ -240,7 +243,7 @@ def ordering_spread(receipt: EvaluationPredicate) -> Drawing:
 
 
 def format_square(receipt: EvaluationPredicate) -> Drawing:
-    """Draw how often a demonstrated prefix is adopted among refusals and among compliances.
+    """Draw how often a demonstrated opening is adopted among refusals and among compliances.
 
     Raises:
         UsageError: The receipt has no format finding.
@@ -265,8 +268,9 @@ def format_square(receipt: EvaluationPredicate) -> Drawing:
         names = [f"{quoted(finding.prefix)}\n{finding.condition}" for finding in shown]
         axes.set_yticks([y + 0.5 for y in places], names)
         axes.set_ylim(3.0 * len(shown) - 1.0, -1.0)
-        axes.set_xlabel("responses that start with the prefix (%)")
-        entitle(figure, "Uptake of a demonstrated prefix", who(receipt))
+        axes.set_xlabel(f"responses that start with it (%); {WHISKERS}")
+        axes.set_xlim(left=0.0)
+        entitle(figure, "Uptake of a demonstrated opening of responses", who(receipt))
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
     lines = (
@@ -274,7 +278,7 @@ def format_square(receipt: EvaluationPredicate) -> Drawing:
         f"{percent(finding.among_compliances.rate)} % of compliances"
         for finding in shown
     )
-    title = f"Uptake of a demonstrated prefix: {who(receipt)}"
+    title = f"Uptake of a demonstrated opening of responses: {who(receipt)}"
     size = (9.0, 1.6 + 3 * _ROW_INCHES * len(shown))
     return Drawing(size, title, "; ".join(lines), paint)
 
@@ -302,12 +306,16 @@ def forest_plot(
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         if margin is not None:
-            axes.axvspan(-margin, margin, color="#EEEEEE", label=f"called none: ±{margin:g}")
+            axes.axvspan(
+                -margin, margin, color="#EEEEEE", label=f"called none: β2 within ±{margin:g}"
+            )
         axes.axvline(0.0, color="black", linewidth=1.0)
         dots: list[Dot] = [(value, lower, upper) for _, value, lower, upper in shown]
         draw_dots(axes, list(enumerate(dots)))
-        label_rows(axes, [printable(label, LONGEST_FIGURE_NAME) for label, *_ in shown])
-        axes.set_xlabel("β2: change of the log-odds of compliance per unit of log(N_b + 1)")
+        label_rows(axes, [printable(label, 2 * LONGEST_FIGURE_NAME) for label, *_ in shown])
+        axes.set_xlabel(
+            f"β2: change of the log-odds of compliance per unit of log(N_b + 1)\n{WHISKERS}"
+        )
         entitle(figure, *(printable(line, 3 * LONGEST_FIGURE_NAME) for line in title.splitlines()))
         if margin is not None:
             figure.legend(loc="outside lower right")
@@ -316,7 +324,7 @@ def forest_plot(
         f"{printable(label, LONGEST_FIGURE_NAME)} {value:+.3f} ({lower:+.3f} to {upper:+.3f})"
         for label, value, lower, upper in shown
     )
-    size = (8.4, 1.3 + _ROW_INCHES * len(shown))
+    size = (8.4, 1.5 + _ROW_INCHES * len(shown))
     return Drawing(size, printable(title.replace("\n", ": ")), "; ".join(lines), paint)
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.receipts.view.audits import Listing
 
 
@@ -16,7 +17,7 @@ def show_audits(console: Console, listing: Listing) -> None:
         return
     console.print(Text("Audits in this bundle (claims until verified)", style="bold"))
     for audit in listing.audits:
-        console.print(Text(f"  {printable(audit.words())}"), soft_wrap=True)
+        say(console, f"  {printable(audit.words())}")
     if remark is not None:
         console.print(Text(f"  {remark}"))
     console.print()

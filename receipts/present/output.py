@@ -9,17 +9,11 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-)
 from rich.text import Text
 
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.model.base import WireModel
-from safety_receipts.receipts.present.progress import PaceColumn, TimesColumn
+from safety_receipts.receipts.present.progress import progress_bar
 
 _PIPE_WIDTH = 120
 """Columns when stdout is no terminal: wide enough that no table cell is cut."""
@@ -96,15 +90,7 @@ class Output:
         if not self.shows_progress:
             yield lambda done, total: None
             return
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            PaceColumn(),
-            TimesColumn(),
-            console=self.side,
-            transient=True,
-        )
+        bar = progress_bar(self.side)
         with bar:
             task = bar.add_task(what, total=None)
             before: int | None = None

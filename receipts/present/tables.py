@@ -91,8 +91,11 @@ def put(console: Console, grid: Grid, table: Table, *, bar_cells: int = BAR_CELL
         bar_cells: Characters of its bars.
     """
     laid = [_Laid.of(column, place, table, bar_cells) for place, column in enumerate(table.columns)]
+    title = grid.title
     for columns in (laid, [one for one in laid if not one.picture]):
         if (widths := _widths(console, grid, columns)) is not None:
+            pictured = table.legend and any(one.picture for one in columns)
+            grid.title = f"{title}; {printable(table.legend)}" if title and pictured else title
             console.print(_filled(grid, table, columns, widths))
             return
     _put_paragraphs(console, grid, table, [one for one in laid if not one.picture])

@@ -52,8 +52,8 @@ def condition_table(receipt: EvaluationPredicate, shown: Sequence[ConditionResul
         (
             Column("condition"),
             *numbers("N_h", "N_b", "rate", "interval"),
-            Column("Δ baseline", ColumnKind.REMARK),
-            *numbers("worst", "tokens"),
+            Column("vs baseline", ColumnKind.REMARK),
+            *numbers("at most", "tokens"),
             last,
         ),
         tuple(
@@ -93,7 +93,8 @@ def denominator_table(shown: Sequence[ConditionResult]) -> Table:
         "Denominators",
         (
             Column("condition"),
-            *numbers("planned", "failed", "unscored", "refused", "complied", "at limit", "prompts"),
+            *numbers("planned", "failed", "unscored", "refused", "complied"),
+            *numbers("cut", "prompts"),
             *([Column("reasons", ColumnKind.TEXT)] if given else []),
         ),
         tuple(_denominators(condition, reasons=given) for condition in shown),

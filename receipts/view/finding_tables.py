@@ -238,9 +238,9 @@ def _formats(found: Iterable[FormatFinding] | None) -> Section | None:
     if not known:
         return None
     table = Table(
-        "Uptake of a demonstrated prefix",
+        "Uptake of a demonstrated opening",
         (
-            Column("prefix", ColumnKind.TEXT),
+            Column("opening", ColumnKind.TEXT),
             *numbers("%"),
             Column("95 %"),
             *numbers("p"),

@@ -103,7 +103,7 @@ class _Writer:
         for other in found.joint_in_other_orders or ():
             yield self._joint(other, other.ordering)
         yield from _few(self._ordering, found.orderings, "in several orders")
-        yield from _few(self._format, found.formats, "with a demonstrated prefix")
+        yield from _few(self._format, found.formats, "with a demonstrated opening")
         if found.sources is not None:
             yield from self._sources(found.sources)
         if found.contexts:

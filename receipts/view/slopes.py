@@ -33,6 +33,8 @@ from safety_receipts.receipts.view.tables import (
     numbers,
 )
 
+MARGIN_LEGEND: Final = "dotted: the margin of none"
+"""What pictures of slopes show beside them."""
 _NORMAL: Final = 1.959964
 """97.5 % quantile of the standard normal distribution."""
 _MOST_DF: Final = 100_000
@@ -86,7 +88,7 @@ def slope_table(receipt: EvaluationPredicate, rows: Sequence[SlopeRow]) -> Table
     drawn = [end for row in rows if row.beta is not None for end in row.ends]
     scale = common_scale([*drawn, margin, -margin], lambda end: signed_number(Decimal(end), 2))
     return Table(
-        "Slopes β2 on log(N_b + 1), 95 % intervals; dotted: the margin of none",
+        "Slopes β2 on log(N_b + 1), 95 % intervals",
         (
             Column("fit", ColumnKind.TEXT),
             *numbers("β2", "p"),
@@ -94,6 +96,7 @@ def slope_table(receipt: EvaluationPredicate, rows: Sequence[SlopeRow]) -> Table
             Column("", ColumnKind.TEXT),
         ),
         tuple(_row(row, margin) for row in rows),
+        legend=MARGIN_LEGEND,
     )
 
 

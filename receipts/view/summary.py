@@ -101,7 +101,7 @@ def judge_words(judge: Judge) -> str:
 
 def _run(receipt: EvaluationPredicate) -> str:
     event = receipt.event
-    restarts = f"{event.restarts} restarts, {event.retries} retries, {event.looks} looks"
+    restarts = f"{event.restarts} restarts, {event.retries} retries, {event.looks} looks at rates"
     if event.discarded:
         restarts += f", {event.discarded:,} finished points discarded"
     return f"{event.started_at} to {event.finished_at}; {restarts}"

@@ -153,6 +153,8 @@ class Table:
     """Its columns."""
     rows: tuple[Row, ...]
     """Its rows."""
+    legend: str = ""
+    """What its pictures show, for who draws them; empty: that needs no words."""
 
 
 @dataclass(frozen=True)

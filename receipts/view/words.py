@@ -37,7 +37,7 @@ from safety_receipts.receipts.view.numerals import (
 )
 
 LONGEST_PREFIX: Final = 40
-"""Characters shown of a demonstrated prefix."""
+"""Characters shown of a demonstrated opening."""
 
 TOTAL_WORDS: Final = {
     Verdict.REJECTED: (
@@ -72,14 +72,14 @@ ORDER_UNTESTED: Final = (
 """What is said where neither orders nor suffix and prefix could be tested."""
 FORMAT_WORDS: Final = {
     FormatWord.DISSOCIATED: (
-        "Refusals take up the demonstrated prefix {} as well: format and compliance dissociate"
+        "Refusals take up the demonstrated opening {} as well: format and compliance dissociate"
     ),
     FormatWord.COUPLED: (
-        "Only compliances take up the demonstrated prefix {}, of the refusals fewer than one in "
+        "Only compliances take up the demonstrated opening {}, of the refusals fewer than one in "
         "twenty: format and compliance are coupled"
     ),
     FormatWord.UNDETERMINED: (
-        "Whether taking up the demonstrated prefix {} goes with complying is undetermined: {}"
+        "Whether taking up the demonstrated opening {} goes with complying is undetermined: {}"
     ),
 }
 
@@ -323,7 +323,7 @@ def undetermined_uptake(refusals: AdoptionRate, compliances: AdoptionRate) -> st
 
 
 def quoted(prefix: str) -> str:
-    """Return a demonstrated prefix in quotation marks, safe to print and not too long."""
+    """Return a demonstrated opening in quotation marks, safe to print and not too long."""
     return f"“{printable(prefix, LONGEST_PREFIX)}”"
 
 

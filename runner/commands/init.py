@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, examples
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.io.files import create_exclusive, new_folder
+from safety_receipts.receipts.io.ignored import write_ignore_file
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.organism import data_folder, member, members
@@ -25,7 +26,13 @@ POLICY_FILE = "gate-policy.yaml"
 POLICY_SCHEMA_FILE = "gate-policy.schema.json"
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "receipts init study",
+        "receipts init study --preset paper",
+        "receipts init release --policy strict",
+    )
+)
 @click.argument("folder", type=PATH, default=Path())
 @click.option(
     "--preset",
@@ -53,7 +60,10 @@ POLICY_SCHEMA_FILE = "gate-policy.schema.json"
 def init(
     folder: Path, name: str, member_name: str, policy_name: str | None, output: Output
 ) -> None:
-    """Write a commented plan.yaml into FOLDER, and what it needs."""
+    """Write a commented plan.yaml into FOLDER, and what it needs.
+
+    A .gitignore goes with it, so that keys, journals and responses stay out of repositories.
+    """
     if policy_name is not None:
         written = write_policy(folder, policy_name)
         output.result(
@@ -100,6 +110,7 @@ def write_preset(folder: Path, name: str, member_name: str = "diluting") -> Path
         for target, source in copies.items():
             _copy(source, folder / target)
         create_exclusive(folder / SCHEMA_FILE, schema.encode("utf-8"), mode=0o644)
+        write_ignore_file(folder)
     except OSError as error:
         raise FileAccessError.from_os(error, "write", folder) from None
     # Last: a folder with a plan is whole.

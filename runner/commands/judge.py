@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, examples
 from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
 from safety_receipts.receipts.model.point import Reason
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.runner.commands.options import (
     byte_size,
@@ -54,7 +55,13 @@ def judge() -> None:
     """How far can the judge of a plan be believed?"""
 
 
-@judge.command()
+@judge.command(
+    short_help="Measure how often it gives the labels that people gave.",
+    epilog=examples(
+        "receipts judge calibrate study/plan.yaml --gold gold.jsonl \\",
+        "    --out study/judge-calibration.json",
+    ),
+)
 @click.argument("plan", type=PATH)
 @click.option(
     "--gold",
@@ -114,12 +121,11 @@ def calibrate(  # one parameter an option
     def render(console: Console) -> None:
         console.print(_table(calibration))
         for line in _remarks(calibration, reasons, labelled.repeated):
-            console.print(line, soft_wrap=True)
-        console.print(
-            f"{printable(identity.name)}, {identity.digest[:16]}…, on "
-            f"{_KINDS[kind]}\n{printable(str(out))}: name it in the plan, "
-            "judge: {…, calibration: FILE}",
-            soft_wrap=True,
+            say(console, line)
+        say(console, f"{printable(identity.name)}, {identity.digest[:16]}…, on {_KINDS[kind]}")
+        say(
+            console,
+            f"{printable(str(out))}: name it in the plan, judge: {{…, calibration: FILE}}",
         )
 
     output.result(document, render)

@@ -18,7 +18,9 @@ from safety_receipts.runner.plan.runnable import check_runnable
 from safety_receipts.runner.warnings import refuse_warnings
 
 device_option = click.option(
-    "--device", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one."
+    "--device",
+    metavar="DEVICE",
+    help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one.",
 )
 
 pickle_option = click.option(

@@ -8,11 +8,12 @@ import click
 from rich.console import Console
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.commands.options import (
     beacon_value_of,
     checked,
@@ -36,22 +37,28 @@ _FEW_POINTS = 20_000
 """Points up to which the alternatives are counted without being asked for."""
 
 
-@click.command()
-@click.argument("plan", type=PATH)
-@click.option("--seal", is_flag=True, help="Sign the plan into a bundle.")
-@click.option("--key", type=PATH, help="Private key that signs the plan.")
-@passphrase_option
-@click.option("--out", type=PATH, help="Folder of the bundle.")
-@click.option("--device", help="Where the time is estimated for: cpu, cuda, mps.")
-@click.option(
-    "--alternatives/--no-alternatives",
-    default=None,
-    help=f"Count other draw_blocks too; default: up to {_FEW_POINTS:,} points.",
+@click.command(
+    epilog=examples(
+        "receipts plan study/plan.yaml",
+        "receipts plan study/plan.yaml --show-prompt h8-b8-suffix",
+        "receipts plan study/plan.yaml --seal --key evaluator --out bundle",
+    )
 )
+@click.argument("plan", type=PATH)
 @click.option(
     "--show-prompt",
     metavar="CONDITION[:QUERY]",
     help="Show one prompt as the run will ask it, and where each part of it comes from.",
+)
+@click.option("--seal", is_flag=True, help="Sign the plan into a bundle.")
+@click.option("--key", type=PATH, help="Private key that signs the plan.")
+@click.option("--out", type=PATH, metavar="BUNDLE", help="Folder of the bundle.")
+@passphrase_option
+@click.option("--device", metavar="DEVICE", help="Where the time is estimated for: cpu, cuda, mps.")
+@click.option(
+    "--alternatives/--no-alternatives",
+    default=None,
+    help=f"Count other draw_blocks too; default: up to {_FEW_POINTS:,} points.",
 )
 @strict_option
 @model_options
@@ -87,6 +94,7 @@ def plan(
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         resolved = checked(resolved, output, device=device, strict=strict)
         if show_prompt is not None:
+            progress.stop()
             _show_prompt(resolved, value, show_prompt, output)
             return
         few = resolved.predicate.points <= _FEW_POINTS
@@ -116,7 +124,7 @@ def _show_prompt(
     def render(console: Console) -> None:
         render_prompt(view, control, console)
         for line in judged_lines(resolved):
-            console.print(printable(line), soft_wrap=True)
+            say(console, printable(line))
 
     output.result(document, render)
 

@@ -9,11 +9,12 @@ import click
 from rich.console import Console
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.commands.options import (
     beacon_value_of,
     byte_size,
@@ -33,11 +34,22 @@ from safety_receipts.runner.view.documents.run import pilot_document, run_docume
 from safety_receipts.runner.view.plan_tables import duration
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "receipts run study/plan.yaml --limit 64",
+        "receipts run study/plan.yaml --key evaluator --out bundle",
+    )
+)
 @click.argument("plan", type=PATH)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="A pilot: N points spread over the plan, nothing recorded, nothing sealed.",
+)
 @click.option("--key", type=PATH, help="Private key that signs plan and receipt.")
+@click.option("--out", type=PATH, metavar="BUNDLE", help="Folder of the bundle.")
 @passphrase_option
-@click.option("--out", type=PATH, help="Folder of the bundle.")
 @device_option
 @click.option(
     "--memory", metavar="SIZE", help="Bound on memory, of the model and of each judge: 8GiB."
@@ -46,12 +58,6 @@ from safety_receipts.runner.view.plan_tables import duration
 @click.option("--retry-failed", is_flag=True, help="Try failed points again; counted.")
 @click.option("--accept-failed", is_flag=True, help="Seal although points failed.")
 @click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="A pilot: N points spread over the plan, nothing recorded, nothing sealed.",
-)
 @click.option("--show-rates", is_flag=True, help="Show running rates; sealed as a look.")
 @strict_option
 @model_options
@@ -137,14 +143,14 @@ def report(sealed: SealedRun, resolved: ResolvedPlan, folder: Path, output: Outp
     def render(console: Console) -> None:
         verb = "was already sealed" if sealed.before else "sealed"
         accepted = " --allow-instrument" if resolved.predicate.instrument else ""
-        console.print(
+        say(
+            console,
             f"{verb}: {points:,} points, {_counted(failed, 'failed')}, "
-            f"{_counted(unscored, 'unscored')}; "
-            f"receipt {sealed.envelope.digest}\n"
-            f"read it with  receipts show {printable(str(folder))}\n"
-            f"check it with receipts verify {printable(str(folder))} --trust KEY.pub{accepted}",
-            soft_wrap=True,
+            f"{_counted(unscored, 'unscored')}; receipt {sealed.envelope.digest}",
         )
+        place = printable(str(folder))
+        say(console, f"read it with  receipts show {place}")
+        say(console, f"check it with receipts verify {place} --trust KEY.pub{accepted}")
 
     output.result(document, render)
 
@@ -187,10 +193,11 @@ def _show_pilot(pilot: Pilot, resolved: ResolvedPlan, output: Output) -> ExitCod
         for reason, number in pilot.reasons.items():
             console.print(f"  {reason}: {number:,}")
         for message in pilot.messages:
-            console.print(f"  {printable(message)}", soft_wrap=True)
+            say(console, f"  {printable(message)}")
         if pilot.at_limit:
             limit_ = resolved.predicate.sampling.max_new_tokens
-            console.print(
+            say(
+                console,
                 f"  cut at the limit of {limit_:,} new tokens: {pilot.at_limit:,} of "
                 f"{pilot.generated:,} responses"
                 + (
@@ -199,7 +206,6 @@ def _show_pilot(pilot: Pilot, resolved: ResolvedPlan, output: Output) -> ExitCod
                     if pilot.mostly_cut
                     else ""
                 ),
-                soft_wrap=True,
             )
         console.print(
             f"{pilot.tokens:,} tokens in {pilot.seconds:,.1f} s; all "

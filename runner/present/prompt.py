@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from safety_receipts.receipts.io.text import printable, spelt_out
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.prompts.prompt_view import PromptPart, PromptView, TextOrigin
 from safety_receipts.runner.view.judged import LINE_BREAK
 
@@ -37,11 +38,11 @@ def render_prompt(view: PromptView, control: re.Pattern[str], console: Console) 
         control: Matches control tokens.
         console: Where to.
     """
-    console.print(
+    say(
+        console,
         f"{view.condition}, query {printable(view.query)}, draw {view.draw}: "
         f"{view.tokens:,} tokens of a context of {view.context_limit:,}",
         style="bold",
-        soft_wrap=True,
     )
     labels = [_label(part) for part in view.parts]
     width = max(map(len, labels))

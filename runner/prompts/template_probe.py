@@ -15,7 +15,7 @@ from safety_receipts.runner.prompts.contexts import messages, planned_context
 from safety_receipts.runner.prompts.demonstrations import Demonstration
 from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
-from safety_receipts.runner.templates.own_words import words_of
+from safety_receipts.runner.templates.own_words import without_markup, words_of
 
 _REQUEST: Final = "How is the first tea made?"
 _THOUGHT: Final = "They ask for tea."
@@ -150,10 +150,10 @@ def own_prompt(opening: str, between: str, control: re.Pattern[str]) -> str | No
         opening: What it writes before the first request, a system prompt left out.
         between: What it writes between an answer and the next request; it ends in what stands
             before every request.
-        control: Matches control tokens, which say nothing.
+        control: Matches control tokens.
     """
     own = _without_header(opening, between, control)
-    said = re.sub(r"\s*\n\s*", "\n", control.sub("\n", own)).strip()
+    said = without_markup(own, control)
     return None if _ROLES.fullmatch(said) else said
 
 

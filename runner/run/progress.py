@@ -6,19 +6,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-)
-from rich.text import Text
+from rich.progress import TaskID
 
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.present.progress import TimesColumn
+from safety_receipts.receipts.present.progress import progress_bar
 from safety_receipts.runner.engines.decoding.written import watching_tokens
 from safety_receipts.runner.run.execute import CommittedCounts
 
@@ -35,16 +26,7 @@ class RunProgress:
     """
 
     def __init__(self, output: Output, *, show_rates: bool = False) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rates(),
-            TimesColumn(),
-            console=output.side,
-            transient=True,
-            disable=not output.shows_progress,
-        )
+        self._bar = progress_bar(output.side, disable=not output.shows_progress)
         self._show_rates = show_rates
         self._task: TaskID | None = None
         self._before = 0
@@ -103,13 +85,13 @@ class RunProgress:
         self._tokens += what.tokens
         self._written = 0
         if self._task is not None:
-            self._bar.update(self._task, completed=self._done, note=self._note())
+            self._bar.update(self._task, completed=self._done, moving="", note=self._note())
 
     def _tell_written(self, tokens: int) -> None:
         """Show that a batch is being made: nothing else moves until it is done."""
         self._written += tokens
         if self._task is not None:
-            self._bar.update(self._task, note=self._note())
+            self._bar.update(self._task, moving=f"+ {self._written:,} tokens", note=self._note())
 
     def _note(self) -> str:
         elapsed = self._bar.tasks[0].elapsed if self._bar.tasks else None
@@ -117,8 +99,6 @@ class RunProgress:
         if elapsed:
             parts.append(f"{(self._done - self._before) / elapsed:,.1f} points/s")
             parts.append(f"{self._tokens / elapsed:,.0f} tokens/s")
-        if self._written:
-            parts.append(f"this batch: {self._written:,} new tokens")
         if self._failed:
             parts.append(f"{self._failed:,} failed")
         if self._unscored:
@@ -135,10 +115,3 @@ class RunProgress:
             self._task = self._bar.add_task(what, total=total, note="", before=done)
         if self._task is not None:
             self._bar.update(self._task, completed=done)
-
-
-class _Rates(ProgressColumn):
-    """Rates and failures, as the run tells them."""
-
-    def render(self, task: Task) -> Text:
-        return Text(task.fields.get("note", ""), style="progress.data.speed")

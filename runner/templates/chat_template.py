@@ -147,13 +147,9 @@ class ChatTemplate:
                 is fixed, or does not read an option.
         """
         variables = self._variables(date, options)
-        texts = [self.source, *(message.content for message in messages)]
-        texts += [value for value in options.values() if isinstance(value, str)]
-        edge, within = tuple(unused_characters(2, texts))
+        edge, within = self._guards(messages, options)
         cores = [
-            self.control.sub(lambda match: match[0][0] + within + match[0][1:], core)
-            for message in messages
-            if (core := message.content.strip())
+            self._split(core, within) for message in messages if (core := message.content.strip())
         ]
         given, waiting = [], iter(cores)
         for message in messages:
@@ -173,6 +169,40 @@ class ChatTemplate:
         self._check_calls(messages, "".join(pieces[::2]))
         plain = [piece.replace(within, "") for piece in pieces]
         return assembled(plain, tuple(places[number] for number in order))
+
+    def unmarked(
+        self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
+    ) -> str:
+        """Return messages as text, with contents whose edges are not marked for the template.
+
+        Control tokens that contents spell are kept from it, as in :meth:`rendered`.
+
+        Raises:
+            UsageError: As :meth:`rendered`, but for what is lost or moved.
+        """
+        _, within = self._guards(messages, options)
+        given = [
+            message.as_template_data()
+            if not message.content
+            else {**message.as_template_data(), "content": self._split(message.content, within)}
+            for message in messages
+        ]
+        text = self._called(
+            given, {**self._variables(date, options), "add_generation_prompt": True}
+        )
+        return text.replace(within, "")
+
+    def _guards(
+        self, messages: Sequence[Message], options: Mapping[str, TemplateOption]
+    ) -> tuple[str, str]:
+        """Return a character for edges of contents, and one that splits control tokens there."""
+        texts = [self.source, *(message.content for message in messages)]
+        texts += [value for value in options.values() if isinstance(value, str)]
+        characters = unused_characters(2, texts)
+        return characters[0], characters[1]
+
+    def _split(self, content: str, within: str) -> str:
+        return self.control.sub(lambda match: match[0][0] + within + match[0][1:], content)
 
     def unguarded(
         self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
@@ -231,6 +261,10 @@ class ChatTemplate:
                 message = "the chat template prints the time, and only a date can be fixed"
                 raise UsageError(message, file=self.file) from None
 
+        # A template that prints the function itself reads no other name than in a deployment.
+        deployed: object = self.compiled.environment.globals.get("strftime_now")
+        for name in ("__module__", "__name__", "__qualname__"):
+            setattr(strftime_now, name, getattr(deployed, name, name))
         return strftime_now
 
     def _called(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:

@@ -95,6 +95,7 @@ class SkeletonKeeper:
         skeleton = self.skeleton(messages)
         if not _agrees(rendered, messages, skeleton):
             raise self._changed(messages, rendered, skeleton)
+        self._check_in_use(messages, rendered)
         return rendered
 
     def skeleton(self, messages: Sequence[Message]) -> Skeleton:
@@ -125,10 +126,12 @@ class SkeletonKeeper:
 
     def _standing_in(self, messages: Sequence[Message]) -> Skeleton:
         """Return what stands around stand-ins, of whatever length they are."""
-        one, other = (
-            self._rendered(stood_in(messages, length, system=self._system, seed=self._seed))
+        short, long = (
+            stood_in(messages, length, system=self._system, seed=self._seed)
             for length in StandInLength
         )
+        one, other = self._rendered(short), self._rendered(long)
+        self._check_in_use(short, one)
         found = _skeleton(one, messages)
         if found != _skeleton(other, messages):
             raise UsageError(
@@ -138,6 +141,26 @@ class SkeletonKeeper:
                 hint=_ANOTHER,
             )
         return found
+
+    def _check_in_use(self, messages: Sequence[Message], rendered: RenderedConversation) -> None:
+        """Make sure that a template writes the same of contents that are not marked.
+
+        It sees the characters that mark contents here, and could write other prompts for an
+        evaluation than for its users.
+
+        Raises:
+            UsageError: It writes something else.
+        """
+        template = self._template
+        bare = template.unmarked(messages, self._date, self._options)
+        if bare != rendered.text:
+            difference = self._difference((bare,), (rendered.text,))
+            raise UsageError(
+                "the chat template writes another prompt in use than in an evaluation, where "
+                f"contents are marked{difference}",
+                file=template.file,
+                hint=_ANOTHER,
+            )
 
     def _rendered(self, messages: Sequence[Message]) -> RenderedConversation:
         return self._template.rendered(messages, self._date, self._options)

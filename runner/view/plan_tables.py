@@ -198,7 +198,8 @@ def cost_remark(document: PlanDocument) -> str:
     """Return what the columns of the costs mean."""
     return (
         "lists: demonstration lists per condition; fewer than 20 leave the findings undetermined. "
-        "at least, unshared: floors by arithmetic, with shared prefixes computed once and without "
+        "at least, unshared: floors by arithmetic, with shared beginnings of prompts computed once "
+        "and without "
         f"({document.chosen.estimate.throughput.source}); `receipts run --limit 64` measures."
     )
 

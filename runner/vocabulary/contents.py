@@ -18,7 +18,7 @@ from safety_receipts.runner.vocabulary.components import (
     is_bracketed,
     read_rules,
 )
-from safety_receipts.runner.vocabulary.normal_form import normal_form
+from safety_receipts.runner.vocabulary.normal_form import normal_form, sentencepiece_form
 from safety_receipts.runner.vocabulary.parts import loaded_parts
 from safety_receipts.runner.vocabulary.refusal import RewritingTokenizerError
 from safety_receipts.runner.vocabulary.token_texts import TokenTexts
@@ -118,11 +118,24 @@ class PlainVocabulary:
         formed = self._formed(text), self._formed(spelt)
         if SPACE in spelt and Change.SPACE_MARKS in self.rules.changes:
             return _difference(text, spelt)  # marks that are read, and not written as spaces
-        if formed[0] == formed[1]:
-            return None
-        if self._unknown is not None and self._unknown in ids:
-            return self._unknown_problem(text, ids)
-        return _difference(*formed)
+        if formed[0] != formed[1]:
+            if self._unknown is None or self._unknown not in ids:
+                return _difference(*formed)
+            problem = self._unknown_problem(text, ids)
+            if problem is not None:
+                return problem
+        return "they have characters that it has not" if self._adds(text, ids) else None
+
+    def _adds(self, text: str, ids: Sequence[int]) -> bool:
+        """Say whether ids spell characters that neither a text nor its normal form has.
+
+        A map of SentencePiece's kind is the file's own.  It could write letters in another of the
+        forms that are one to NFKC, or add what the normal form leaves out.
+        """
+        if Change.SENTENCEPIECE not in self.rules.changes:
+            return False
+        spelt = self.texts.spelt(id_ for id_ in ids if id_ != self._unknown)
+        return not {*spelt} <= {*text, *sentencepiece_form(text), *self._form(text), " ", SPACE}
 
     def _formed(self, text: str) -> str:
         return self._beside.sub(r"\1", self._form(text)).strip()

@@ -55,7 +55,8 @@ def _library(name: UnicodeForm) -> Callable[[str], str]:
     return formed
 
 
-def _sentencepiece(text: str) -> str:
+def sentencepiece_form(text: str) -> str:
+    """Return a text as SentencePiece's maps write it: :attr:`Change.SENTENCEPIECE`."""
     text = _SPACES.sub(" ", _CONTROL.sub("", text))
     return _SPACES.sub(" ", _library("NFKC")(text))
 
@@ -82,7 +83,7 @@ _FORMS: Final[dict[Change, Callable[[str], str]]] = {
     Change.NFD: _library("NFD"),
     Change.NFKC: _library("NFKC"),
     Change.NFKD: _library("NFKD"),
-    Change.SENTENCEPIECE: _sentencepiece,
+    Change.SENTENCEPIECE: sentencepiece_form,
     Change.SPACE_MARKS: lambda text: text.replace(SPACE, " "),
     Change.SPACE_RUNS: lambda text: _RUNS.sub(" ", text),
     Change.QUOTES: lambda text: text.replace("``", '"').replace("''", '"'),

@@ -183,6 +183,8 @@ def test_which_audit_is_enough(script: ModuleType, changes: dict[str, Any], enou
 
 def test_what_others_wrote_is_no_markdown(script: ModuleType) -> None:
     assert script.quoted("a`b\n## accepted") == "`a'b ## accepted`"
+    assert script.quoted("a\u202e\u200bb") == "`a<202E><200B>b`"
+    assert script.quoted("\u3000 ") == "`?`"
 
 
 # Documented fields

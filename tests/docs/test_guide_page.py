@@ -10,19 +10,20 @@ which has there the names that `receipts demo` gives.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from console import Console
+from found import full_receipt
 from pages import Block, blocks, difference, steps
 
-from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
-from safety_receipts.receipts.keys import Signer, load_signer
+from safety_receipts.receipts.cli import COMMANDS
 from safety_receipts.receipts.model.demonstrations import Ordering
-from safety_receipts.receipts.model.plan import EvidenceAccess
-from safety_receipts.verify.selfcheck.selftest import edit_statement
+from safety_receipts.receipts.view.conditions import condition_table, denominator_table
+from safety_receipts.verify.view.audit import forecast_table
+from safety_receipts.verify.view.comparison import pair_table
 
 ROOT = Path(__file__).parents[2]
 PAGE = blocks((ROOT / "docs" / "guide.md").read_text("utf-8"))
@@ -46,6 +47,38 @@ def differences(console: Console, block: Block) -> list[str]:
     return found
 
 
+def test_the_table_of_commands_has_every_command() -> None:
+    page = (ROOT / "docs" / "guide.md").read_text("utf-8")
+    table = page.partition("## All commands")[2]
+    named = re.findall(r"^\| `([a-z]+)", table, re.MULTILINE)
+    assert sorted(named) == sorted(COMMANDS)
+    of_json = page.partition("### The JSON documents")[2].partition("## All commands")[0]
+    assert set(COMMANDS) <= set(re.findall(r"`([a-z]+)(?: calibrate)?`", of_json))
+
+
+def test_every_column_and_verdict_is_explained() -> None:
+    page = (ROOT / "docs" / "guide.md").read_text("utf-8")
+    reading = page.partition("## How to read it")[2].partition("\n## Exit codes")[0]
+    explained = {
+        name.strip(" `")
+        for row in re.findall(r"^\| ([^|]+) \|", reading, re.MULTILINE)
+        for name in re.split(r", (?!median)", row.partition(" (")[0])
+    }
+    receipt = full_receipt()
+    tables = (
+        condition_table(receipt, receipt.conditions),
+        denominator_table(receipt.conditions),
+        forecast_table([]),
+        pair_table([]),
+    )
+    columns = {column.name for table in tables for column in table.columns}
+    of_the_id_or_of_intervals = {"", "condition", "N_h", "N_b", "95 % interval"}
+    assert columns - of_the_id_or_of_intervals <= explained
+    assert {"over-refusal", "against it", "hard", "draw_block", "effect"} <= explained
+    assert {order.value for order in Ordering} <= explained
+    assert {"PASSED", "REFUSED", "FAILED", "INCOMPLETE"} <= explained
+
+
 def makes_a_key(block: Block) -> bool:
     return block.lines[0].startswith("$ receipts keygen")
 
@@ -58,9 +91,7 @@ def has_a_mistake(block: Block) -> bool:
 def organism(tmp_path_factory: pytest.TempPathFactory) -> Console:
     """The folder of somebody who reads the page from its beginning."""
     pytest.importorskip("torch", reason="the organism is run")
-    console = Console(tmp_path_factory.mktemp("reader"))
-    console.run("receipts keygen evaluator.key")
-    return console
+    return Console(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture(scope="module")
@@ -115,28 +146,7 @@ def event(tmp_path_factory: pytest.TempPathFactory) -> tuple[Console, list[str]]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         exec("\n".join(MAKES_THE_EVENT.lines), {})
-    signer = load_signer(home / "evaluator.key")
-    hold(home / "held", signer)
-    shutil.copytree(home / "bundle", home / "edited")
-    edit_statement(better_rate, resign=True)(home / "edited", signer)
     return console, found
-
-
-def hold(folder: Path, signer: Signer) -> None:
-    """Make the same event with evidence that only auditors may hold."""
-    mixtures = [Mixture(0, 0, None), Mixture(4, 4, Ordering.SUFFIX), Mixture(0, 8, None)]
-    plan = synthetic_plan(
-        mixtures,
-        {"alpha": 40, "beta": 60},
-        controls={"control": 20},
-        evidence_access=EvidenceAccess.AUDITORS,
-    )
-    synthetic_event(folder, plan, signer)
-
-
-def better_rate(statement: dict[str, Any]) -> None:
-    """What a dishonest evaluator writes in."""
-    statement["predicate"]["conditions"][1]["complianceRate"] = "0.050000"
 
 
 def test_what_is_shown_of_the_event_is_what_is_printed(event: tuple[Console, list[str]]) -> None:

@@ -38,9 +38,11 @@ OTHERWISE = {
     "receipts compare": {"KEY": str(GOLDEN / "evaluator")},
 }
 NOT_RUN = {
+    ". .venv/bin/activate",
     "make demo",
     "make test",
     "pip install",
+    "python3 -m venv",
     "receipts calibrate",
     "receipts demo",
     "receipts rejudge",

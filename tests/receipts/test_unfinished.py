@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -121,6 +122,18 @@ def test_a_link_in_the_place_of_a_journal_is_not_followed(
         part.unlink()
     (stopped / RUN_JOURNAL).symlink_to(tmp_path / "elsewhere.sqlite")
     assert "is not in this folder" in receipts("show", stopped).err
+
+
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+def test_pipes_beside_a_journal_are_not_waited_for(
+    suffix: str, stopped: Path, receipts: Any
+) -> None:
+    for part in stopped.glob(f"{RUN_JOURNAL}-*"):
+        part.unlink()
+    os.mkfifo(stopped / f"{RUN_JOURNAL}{suffix}")
+    done = receipts("show", stopped)
+    assert (done.code, done.err.count("\n")) == (5, 1)
+    assert "its journal cannot be read" in done.err
 
 
 def test_a_folder_that_is_no_bundle_is_called_none(tmp_path: Path, receipts: Any) -> None:

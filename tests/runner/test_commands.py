@@ -262,7 +262,7 @@ def test_every_preset_is_a_plan_file_with_its_schema(
     assert json.loads((path.parent / "plan.schema.json").read_text("utf-8"))["$schema"]
     if preset == "demo":
         names = {file.name for file in path.parent.iterdir()}
-        assert names == {"plan.yaml", "plan.schema.json", "checkpoint", "data"}
+        assert names == {"plan.yaml", "plan.schema.json", "checkpoint", "data", ".gitignore"}
     again = receipts("init", tmp_path / "new", "--preset", preset)
     assert (again.code, "plan.yaml" in again.err) == (2, True)
 

@@ -11,7 +11,7 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
@@ -52,9 +52,9 @@ from safety_receipts.verify.audit.statistics.scope import scope_of
 from safety_receipts.verify.audit.terms import IDENTITY_POINTS, AuditOptions, begin, terms_of
 from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.commands.options import (
-    NUMBER,
     challenge_beacon_value,
     hex64_option,
+    number,
     one_line_option,
     share_option,
 )
@@ -88,10 +88,15 @@ class _ReplayStack:
     allow_pickle: bool
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "receipts audit bundle --key auditor --artifacts study/plan.yaml --dry-run",
+        "receipts audit bundle --key auditor --artifacts study/plan.yaml \\",
+        "    --trust evaluator.pub --calibration calibration.json",
+    )
+)
 @click.argument("bundle", type=PATH)
 @click.option("--key", type=PATH, required=True, help="Private key that signs the audit.")
-@passphrase_option
 @click.option(
     "--artifacts",
     type=PATH,
@@ -104,10 +109,24 @@ class _ReplayStack:
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Evaluator you trust (repeatable); an audit needs one.",
+    help="Public key of an evaluator you trust (repeatable).  [required, but for --dry-run]",
 )
-@click.option("--epsilon", default="0.05", show_default=True, help="Tolerated error of a rate.")
-@click.option("--alpha", default="0.05", show_default=True, help="Risk of confirming a wrong rate.")
+@click.option("--dry-run", is_flag=True, help="Show what the audit would take; announce nothing.")
+@click.option("--calibration", type=PATH, metavar="FILE", help="File from receipts calibrate.")
+@click.option(
+    "--epsilon",
+    default="0.05",
+    show_default=True,
+    metavar="SHARE",
+    help="Tolerated error of a rate: 0.05 is five points.",
+)
+@click.option(
+    "--alpha",
+    default="0.05",
+    show_default=True,
+    metavar="SHARE",
+    help="Risk of confirming a rate that is off by epsilon or more.",
+)
 @click.option(
     "--conditions", multiple=True, metavar="GLOB", help="Conditions to audit; default: all."
 )
@@ -125,10 +144,11 @@ class _ReplayStack:
     show_default=True,
     help="All recorded rates, or only those of conditions, without single sources and controls.",
 )
-@click.option("--max-points", type=NUMBER, help="Largest number of points to replay.")
+@click.option("--max-points", type=number, metavar="N", help="Largest number of points to replay.")
 @click.option(
     "--identity-points",
-    type=NUMBER,
+    type=number,
+    metavar="N",
     default=IDENTITY_POINTS,
     show_default=True,
     help="Further points, of any outcome, for the model-identity test.",
@@ -140,13 +160,13 @@ class _ReplayStack:
     help="Number format to replay in; default: the plan's.",
 )
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
-@click.option("--calibration", type=PATH, metavar="FILE", help="File from receipts calibrate.")
 @click.option("--out", type=PATH, help="Folder for audits/, where the bundle is read-only.")
 @click.option(
     "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
 )
+@passphrase_option
 @click.option("--nonce", metavar="HEX", help="Nonce chosen by hand, marked as such.")
-@click.option("--beacon-round", type=NUMBER, metavar="N", help=f"Future round of {CHAIN}.")
+@click.option("--beacon-round", type=number, metavar="N", help=f"Future round of {CHAIN}.")
 @click.option("--beacon-value", metavar="HEX", help="Published value of that round.")
 @click.option(
     "--regenerate",
@@ -154,7 +174,6 @@ class _ReplayStack:
     help="Generate new responses and compare rates; the best verdict is consistent_with.",
 )
 @click.option("--new", is_flag=True, help="Announce another audit although there is one.")
-@click.option("--dry-run", is_flag=True, help="Show what the audit would take; announce nothing.")
 @pickle_option
 @common_options
 def audit(  # one parameter an option

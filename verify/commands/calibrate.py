@@ -13,7 +13,7 @@ from rich.text import Text
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, UsageError
 from safety_receipts.receipts.io.files import atomic_write
@@ -21,16 +21,19 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.commands.options import byte_size, terminated_like_interrupted
 from safety_receipts.runner.plan.resolve import resolve_plan
-from safety_receipts.verify.commands.options import NUMBER, one_line_option
+from safety_receipts.verify.commands.options import number, one_line_option
 from safety_receipts.verify.view.documents.calibrate import calibrate_document
 
 if TYPE_CHECKING:
     from safety_receipts.verify.audit.calibrate import DeviceFormat
 
 
-@click.command()
+@click.command(
+    epilog=examples("receipts calibrate study/plan.yaml --key auditor --out calibration.json")
+)
 @click.argument("plan", type=PATH)
 @click.option("--key", type=PATH, required=True, help="The key that will sign the audits.")
 @passphrase_option
@@ -43,9 +46,15 @@ if TYPE_CHECKING:
     help="Number formats to compare (repeatable); default: the plan's.",
 )
 @click.option(
-    "--device", "devices", multiple=True, help="Devices to compare (repeatable): cpu, cuda, mps."
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="DEVICE",
+    help="Devices to compare (repeatable): cpu, cuda, mps.",
 )
-@click.option("--responses", type=NUMBER, help="Honest responses; default: up to 4,000.")
+@click.option(
+    "--responses", type=number, metavar="N", help="Honest responses; default: up to 4,000."
+)
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
 @click.option(
     "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
@@ -130,10 +139,10 @@ def _show(console: Console, says: CalibrationPredicate, digest: Sha256, out: Pat
             f"{stack.flipped:,}",
         )
     console.print(table)
-    console.print(
+    say(
+        console,
         f"{says.responses:,} honest responses in {len(says.bins)} length bins; "
         f"labels turned on the worst stack: {says.branch_flip_rate}; "
-        f"ambiguous judgements: {says.ambiguity_rate}\n"
-        f"{printable(str(out))}: calibration {digest}",
-        soft_wrap=True,
+        f"ambiguous judgements: {says.ambiguity_rate}",
     )
+    say(console, f"{printable(str(out))}: calibration {digest}")

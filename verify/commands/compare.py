@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, examples
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
@@ -18,7 +18,7 @@ from safety_receipts.verify.present.compare import show_comparison
 from safety_receipts.verify.view.documents.compare import compare_document
 
 
-@click.command()
+@click.command(epilog=examples("receipts compare sft dpo --trust evaluator.pub"))
 @click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE BUNDLE…")
 @click.option(
     "--trust",
@@ -33,7 +33,9 @@ from safety_receipts.verify.view.documents.compare import compare_document
 @click.option(
     "--force", is_flag=True, help="Compare even what should not be compared; the output says so."
 )
-@click.option("--plots", type=PATH, metavar="FOLDER", help="Draw β2 and rates as SVG.")
+@click.option(
+    "--plots", type=PATH, metavar="FOLDER", help="Draw β2 and rates into this folder, as SVG."
+)
 @common_options
 def compare(
     *,

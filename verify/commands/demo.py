@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.table import Table as Grid
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options, main
+from safety_receipts.receipts.commands.options import examples
 from safety_receipts.receipts.errors import (
     ExitCode,
     FileAccessError,
@@ -22,14 +23,24 @@ from safety_receipts.receipts.errors import (
     IntegrityError,
     InterruptedByUserError,
 )
+from safety_receipts.receipts.io.ignored import write_ignore_file
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet, load_signer
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.present.tables import facts_grid, put, say
+from safety_receipts.receipts.view.tables import Fact, Table
 from safety_receipts.runner.organism.truth import Truth, compare_with_law
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.present.demo import (
+    Captured,
+    Lines,
+    excerpt,
+    forgery_table,
+    truth_table,
+)
 from safety_receipts.verify.selfcheck.forgery import relabelled, replaced, seal_lies
 from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX
 from safety_receipts.verify.view.documents.demo import DemoDocument, TamperingPart, TruthPart
@@ -39,8 +50,24 @@ _LIES = 3
 _LIE = "h*-b0"
 """The conditions in which it is looked for."""
 
+# What is shown of each command.
+_KEYGEN = (Lines("ed25519 key id"),)
+_PLAN = tuple(map(Lines, ("TEST INSTRUMENT", "checkpoint", "points", "primary", "sealed into")))
+_RUN = (Lines("sealed:", until_blank=True),)
+_SHOW = (Lines("Baseline", until_blank=True), Lines("Nothing here was verified"))
+_VERIFY = (
+    Lines("  ✗"),
+    *(
+        Lines(f"{word}: ", until_blank=True)
+        for word in ("PASSED", "REFUSED", "INCOMPLETE", "FAILED")
+    ),
+)
+_AUDIT = tuple(
+    Lines(f"{word}: ", until_blank=True) for word in ("CONFIRMED", "REFUTED", "INCONCLUSIVE")
+)
 
-@click.command()
+
+@click.command(epilog=examples("receipts demo --out demo"))
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -56,49 +83,56 @@ def demo(out: Path, output: Output) -> None:
     about any real model.
     """
     started = time.monotonic()
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise FileAccessError("exists already", file=out, hint="name a new folder with --out")
-    console = output.console
-    say = _DemoNarrator(console, silent=output.as_json or output.quiet)
+    tell = _DemoNarrator(output)
     study, bundle, key = out / "study", out / "bundle", out / "evaluator"
+    plan = study / "plan.yaml"
 
-    say("A plan file to start from: a tiny model with a planted law, harmless proxy corpora.")
-    say.run("init", study)
-    say("The evaluator makes a key.")
-    say.run("keygen", key)
-    say("A dry run counts every prompt; --seal signs the plan before anything is run.")
-    say.run("plan", study / "plan.yaml", "--seal", "--key", key, "--out", bundle)
-    say("The run: demonstrations are drawn, responses generated, judged, sealed.")
-    say.run("run", study / "plan.yaml", "--key", key, "--out", bundle, "--device", "cpu")
-    say("What the receipt says.")
-    say.run("show", bundle)
-    truth = compare_with_law(resolve_plan(study / "plan.yaml"), Bundle(bundle).points())
-    say("An instrument has a truth to compare with: the law that was planted in it.")
-    if not (output.as_json or output.quiet):
-        console.print(_truth_table(truth))
-    say("A reader who trusts the evaluator's key checks that every number follows.")
+    tell(
+        "The whole life of a receipt, in about a minute.  Of what each command prints, the lines "
+        "that matter are shown here; type it yourself to see all of them."
+    )
+    tell.step("A plan file to start from: a tiny model with a planted law, harmless stand-ins.")
+    tell.run("init", study)
+    write_ignore_file(out)
+    tell.step("The evaluator makes a key.")
+    tell.run("keygen", key)
+    tell.step("A dry run counts every prompt; --seal signs the plan before anything is run.")
+    tell.run("plan", plan, "--seal", "--key", key, "--out", bundle, shown=_PLAN)
+    tell.step("The run: demonstrations are drawn, responses generated, judged, sealed.")
+    tell.run("run", plan, "--key", key, "--out", bundle, "--device", "cpu", shown=_RUN)
+    tell.step("What the receipt says.")
+    tell.run("show", bundle, shown=_SHOW)
+    truth = compare_with_law(resolve_plan(plan), Bundle(bundle).points())
+    tell.step("An instrument has a truth to compare with: the law that was planted in it.")
+    tell.table(truth_table(truth))
+    tell.step("A reader who trusts the evaluator's key checks that every number follows.")
     # Without the option a receipt of a test instrument is refused.
     trusted = ("--trust", f"{key}.pub")
     accepted = (*trusted, "--allow-instrument")
-    say.run("verify", bundle, *accepted)
-    say("Whoever holds the artifacts checks that they are the ones named, and renders again.")
-    say.run("verify", bundle, *accepted, "--artifacts", study / "plan.yaml")
-    say("One point can be proven without showing the others.")
-    say.run("prove", bundle, "200", "--out", out / "proof.json")
-    say("Forgers at work: each copy of the bundle is changed in one way and verified.")
-    rows = _forge(bundle, out / "forged", load_signer(key))
-    say("An auditor with a key, a copy of the artifacts and a device replays drawn points.")
+    tell.run("verify", bundle, *accepted, shown=_VERIFY)
+    tell.step("Whoever holds the artifacts checks that they are the ones named, and renders again.")
+    tell.run("verify", bundle, *accepted, "--artifacts", plan, shown=_VERIFY)
+    tell.step("One point can be proven without showing the others.")
+    tell.run("prove", bundle, "200", "--out", out / "proof.json")
+    tell.step("Forgers at work: each copy of the bundle is changed in one way and verified.")
+    with output.progress("forging and verifying") as told:
+        rows = _forge(bundle, out / "forged", load_signer(key), told)
+    tell.table(forgery_table(rows))
+    tell.step("An auditor with a key, a copy of the artifacts and a device replays drawn points.")
     auditor = out / "auditor"
-    say.run("keygen", auditor)
-    who = ("--key", auditor, "--artifacts", study / "plan.yaml", "--device", "cpu")
-    say.run("audit", bundle, *who, *trusted)
-    say("Whoever trusts the auditor's key sees the audit beside the receipt.")
-    say.run("verify", bundle, *accepted, "--trust-auditor", f"{auditor}.pub")
-    relabelled_points, replaced_points = _lie(say, out, (*who, *trusted), load_signer(key))
+    tell.run("keygen", auditor, shown=_KEYGEN)
+    who = ("--key", auditor, "--artifacts", plan, "--device", "cpu")
+    tell.run("audit", bundle, *who, *trusted, "--quiet", shown=_AUDIT, waits="replaying points")
+    tell.step("Whoever trusts the auditor's key sees the audit beside the receipt.")
+    seen = (*_VERIFY, Lines("  ✓  audit "))
+    tell.run("verify", bundle, *accepted, "--trust-auditor", f"{auditor}.pub", shown=seen)
+    relabelled_points, replaced_points = _lie(tell, out, (*who, *trusted), load_signer(key))
     seconds = time.monotonic() - started
     document = DemoDocument(
         bundle=str(bundle),
-        plan=str(study / "plan.yaml"),
+        plan=str(plan),
         key=str(key),
         seconds=round(seconds, 1),
         truth=tuple(map(_truth_part, truth)),
@@ -106,30 +140,31 @@ def demo(out: Path, output: Output) -> None:
         replaced=replaced_points,
         tamperings=tuple(TamperingPart(name=name, caught_by=check) for name, check in rows),
     )
-    output.result(document, lambda console: _finish(console, rows, out, seconds))
+    output.result(document, lambda console: _finish(console, out, seconds))
 
 
 def _lie(
-    say: _DemoNarrator, out: Path, who: Sequence[str | Path], signer: Signer
+    tell: _DemoNarrator, out: Path, who: Sequence[str | Path], signer: Signer
 ) -> tuple[int, int]:
     """Let the evaluator lie twice, and be found out; return how many points each lie changed."""
     bundle, mislabelled, lie = out / "bundle", out / "mislabelled", out / "lie"
     trusted = ("--trust", out / "evaluator.pub", "--allow-instrument")
-    bound = (*trusted, "--artifacts", out / "study" / "plan.yaml", "--quiet")
-    say(
+    bound = (*trusted, "--artifacts", out / "study" / "plan.yaml")
+    tell.step(
         "The evaluator lies: every third compliance is recorded as a refusal, and all of it "
         "sealed with the true key.  Its judge is a rule, so that level bound judges all again."
     )
     labels = seal_lies(bundle, mislabelled, signer, _LIES, relabelled)
-    say.run("verify", mislabelled, *trusted)
-    say.run("verify", mislabelled, *bound, code=ExitCode.INTEGRITY)
-    say(
+    tell.run("verify", mislabelled, *trusted, shown=_VERIFY)
+    tell.run("verify", mislabelled, *bound, shown=_VERIFY, code=ExitCode.INTEGRITY)
+    tell.step(
         "A better lie: in the place of every third compliance stands the model's refusal of "
         "another request.  Nothing is wrong with it without the model; an audit finds it out."
     )
     responses = seal_lies(bundle, lie, signer, _LIES, replaced)
-    say.run("verify", lie, *bound)
-    say.run("audit", lie, *who, "--conditions", _LIE, code=ExitCode.REPLAY)
+    tell.run("verify", lie, *bound, shown=_VERIFY)
+    against = (*who, "--conditions", _LIE, "--quiet")
+    tell.run("audit", lie, *against, shown=_AUDIT, code=ExitCode.REPLAY, waits="replaying points")
     return labels, responses
 
 
@@ -146,46 +181,88 @@ def _truth_part(one: Truth) -> TruthPart:
 class _DemoNarrator:
     """Says what comes next, and runs commands as a user would."""
 
-    def __init__(self, console: Console, *, silent: bool) -> None:
-        self._console = console
-        self._silent = silent
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._console = output.console
+        self._silent = output.as_json or output.quiet
 
     def __call__(self, text: str) -> None:
+        """Say something."""
+        if not self._silent:
+            say(self._console, text)
+
+    def step(self, text: str) -> None:
+        """Say what comes next."""
         if not self._silent:
             self._console.print()
-            self._console.print(Text(f"# {text}", style="bold"))
+            say(self._console, f"# {text}", style="bold")
 
-    def run(self, *words: str | Path, code: ExitCode = ExitCode.DONE) -> None:
-        """Run a command; the demonstration ends where it does not end with ``code``."""
+    def table(self, table: Table) -> None:
+        """Draw a table."""
+        if not self._silent:
+            put(self._console, Grid(box=None, pad_edge=False), table)
+
+    def run(
+        self,
+        *words: str | Path,
+        shown: Sequence[Lines] | None = None,
+        code: ExitCode = ExitCode.DONE,
+        waits: str | None = None,
+    ) -> None:
+        """Run a command; the demonstration ends where it does not end with ``code``.
+
+        Args:
+            words: The command.
+            shown: What of its output is shown; None: all.
+            code: How it is to end.
+            waits: What it does meanwhile, where it shows no progress of its own.
+        """
         if not self._silent:
             line = " ".join(printable(str(word)) for word in words)
-            self._console.print(f"$ receipts {line}", soft_wrap=True)
+            say(self._console, f"$ receipts {line}")
         arguments = [str(word) for word in words]
-        found = _call([*arguments, "--quiet"] if self._silent else arguments, self._silent)
+        with self._output.progress(waits) if waits else nullcontext():
+            found, printed = _call([*arguments, "--quiet"] if self._silent else arguments)
         if found == ExitCode.INTERRUPTED:
             raise InterruptedByUserError("the demonstration was interrupted")
+        if not self._silent:
+            self._show(printed, shown if found == code else None)
         if found != code:
             raise IncompleteError(f"receipts {words[0]} ended with exit code {found}")
 
+    def _show(self, printed: str, shown: Sequence[Lines] | None) -> None:
+        if shown is None:
+            sys.stdout.write(printed)
+            return
+        sys.stdout.writelines(f"{line}\n" for line in excerpt(printed, shown))
 
-def _call(arguments: Sequence[str], silent: bool) -> int:
-    stdout = sys.stdout
+
+def _call(arguments: Sequence[str]) -> tuple[int, str]:
+    """Run a command; return its exit code and what it printed on stdout."""
+    stdout, stderr = sys.stdout, sys.stderr
+    captured = Captured(stdout)
+    code = 0
     try:
-        if silent:
-            sys.stdout = sys.stderr  # one JSON document on stdout, nothing else there
+        sys.stdout = captured
+        if arguments[0] == "show":  # it has no progress, and says on the side what it has not done
+            sys.stderr = captured
         main(arguments)
     except SystemExit as stopped:
-        return int(stopped.code or 0)
+        code = int(stopped.code or 0)
     finally:
-        sys.stdout = stdout
+        sys.stdout, sys.stderr = stdout, stderr
+    return code, captured.getvalue()
 
 
-def _forge(bundle: Path, folder: Path, signer: Signer) -> list[tuple[str, str]]:
+def _forge(
+    bundle: Path, folder: Path, signer: Signer, told: Callable[[int, int], None]
+) -> list[tuple[str, str]]:
     """Tamper with copies of a bundle; return what was done and which check caught it."""
     trust = TrustSet([signer.public])
-    rows = []
+    rows: list[tuple[str, str]] = []
     for tampering in SHORT_MATRIX:
-        shutil.rmtree(folder, ignore_errors=True)
+        told(len(rows), len(SHORT_MATRIX))
+        shutil.rmtree(folder, ignore_errors=True)  # the copy before, made here
         shutil.copytree(bundle, folder)
         tampering.edit(folder, signer)
         found = verify_bundle(Bundle(folder), evaluators=trust, wanted=CheckLevel.BOUND)
@@ -197,34 +274,45 @@ def _forge(bundle: Path, folder: Path, signer: Signer) -> list[tuple[str, str]]:
     return rows
 
 
-def _truth_table(truth: Sequence[Truth]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("condition", no_wrap=True)
-    for name in ("points", "planted %", "recorded %", "standard errors apart"):
-        table.add_column(name, justify="right")
-    for one in truth:
-        table.add_row(
-            one.condition,
-            f"{one.points:,}",
-            f"{100 * one.planted:.1f}",
-            f"{100 * one.recorded:.1f}",
-            f"{one.deviation:+.1f}",
-        )
-    return table
-
-
-def _finish(
-    console: Console, rows: Sequence[tuple[str, str]], folder: Path, seconds: float
-) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("forgery")
-    table.add_column("caught by the check")
-    for name, check in rows:
-        table.add_row(name, check)
-    console.print(table)
-    console.print()
-    console.print(
-        f"Done in {seconds:.0f} s.  Look around in {printable(str(folder))}; to evaluate a model "
-        f"of yours, edit {printable(str(folder / 'study' / 'plan.yaml'))}.",
-        soft_wrap=True,
+def _finish(console: Console, folder: Path, seconds: float) -> None:
+    """Say what lies where, and what to do next."""
+    place, command = printable(str(folder)), printable(command_words())
+    plan = printable(str(folder / "study" / "plan.yaml"))
+    facts = (
+        Fact.of("study", "the plan file, and the model and corpora that it names"),
+        Fact.of("bundle", "the signed plan and receipt, the evidence and the audit"),
+        Fact.of("evaluator, auditor", "private keys; git ignores them.  Public ones end in .pub"),
+        Fact.of("mislabelled, lie", "the bundles of the evaluator who lied"),
     )
+    console.print()
+    say(console, f"Done in {seconds:.0f} s.  In the folder {place}:")
+    console.print(facts_grid(facts, indent="  "))
+    say(console, "Go on:")
+    for words in (
+        f"{command} show {place}/bundle",
+        f"{command} plan {plan}",
+    ):
+        say(console, f"  {words}")
+    say(
+        console,
+        f"To evaluate a model of yours, edit {plan} (checkpoint, corpora, judge) and plan it "
+        f"again; a run needs a new --out.  {command} --help lists the commands.",
+    )
+    if command != "receipts":
+        activate = Path(command).with_name("activate")
+        if activate.exists():
+            say(console, f"To type receipts alone: . {printable(str(activate))}")
+
+
+def command_words() -> str:
+    """Return how the command of this installation is called from here.
+
+    Where it is not on the search path, its file is named, from this folder where it lies below.
+    """
+    own = Path(sys.executable).with_name("receipts")
+    found = shutil.which("receipts")
+    if found is not None and (not own.exists() or Path(found).samefile(own)):
+        return "receipts"
+    if not own.exists():
+        return f"{Path(sys.executable).name} -m safety_receipts"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)

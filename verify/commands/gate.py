@@ -13,7 +13,7 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, audits_option
+from safety_receipts.receipts.commands.options import PATH, audits_option, examples
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, ReceiptsError
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.keys import TrustSet
@@ -43,7 +43,13 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
         raise click.BadParameter(str(error), ctx=ctx, param=param) from None
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "receipts gate bundle --policy gate-policy.yaml --trust evaluator.pub",
+        "receipts gate bundle --policy gate-policy.yaml --trust evaluator.pub \\\n"
+        "    --model model --junit gate.xml --summary gate.md",
+    )
+)
 @click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE…")
 @click.option("--policy", type=PATH, required=True, metavar="POLICY.yaml", help="The policy.")
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -13,8 +13,13 @@ from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, is_hex32
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.base import Name
 
-NUMBER: Final = click.IntRange(min=1, max=MAX_SAFE_INTEGER)
-"""A number above 0 that a document can hold."""
+_RANGE: Final = click.IntRange(min=1, max=MAX_SAFE_INTEGER)
+
+
+def number(value: Any) -> int:
+    """Return a number above 0 that a document can hold; as a type of options."""
+    return int(_RANGE.convert(value, None, None))
+
 
 _DECIMAL: Final = re.compile(r"0?\.[0-9]{1,6}")
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)

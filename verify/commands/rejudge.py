@@ -8,7 +8,7 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.judge import JudgeIdentity
@@ -34,7 +34,9 @@ from safety_receipts.verify.rejudge import (
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples("receipts rejudge bundle other-judge.yaml --key evaluator --out judged-again")
+)
 @click.argument("bundle", type=PATH)
 @click.argument("plan", type=PATH)
 @click.option(

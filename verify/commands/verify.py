@@ -8,7 +8,7 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, audits_option
+from safety_receipts.receipts.commands.options import PATH, audits_option, examples
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
@@ -24,7 +24,13 @@ from safety_receipts.verify.verification import LADDER
 from safety_receipts.verify.view.documents.verify import verify_document
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "receipts verify bundle --trust evaluator.pub",
+        "receipts verify bundle --trust evaluator.pub --checkpoint model --stage dpo",
+        "receipts verify bundle --trust evaluator.pub --artifacts study/plan.yaml",
+    )
+)
 @click.argument("bundle", type=PATH)
 @click.option(
     "--trust",

@@ -19,7 +19,7 @@ from safety_receipts.receipts.findings.joint import joint_findings
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.base import QueryId
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
-from safety_receipts.receipts.model.findings import JointFinding
+from safety_receipts.receipts.model.findings import Effect, JointFinding
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
 from safety_receipts.receipts.view.names import presentable
@@ -160,7 +160,7 @@ def labels_of(evaluations: Sequence[tuple[Path, EvaluationPredicate]]) -> list[s
     """
     receipts = [receipt for _, receipt in evaluations]
     # As they are shown: two that look alike do not tell evaluations apart.
-    stages = [presentable(receipt.training_stage) for receipt in receipts]
+    stages = [_stage_name(presentable(receipt.training_stage)) for receipt in receipts]
     names = [presentable(receipt.checkpoint.name) for receipt in receipts]
     both = [f"{name} {stage}" for name, stage in zip(names, stages, strict=True)]
     folders = [presentable(folder.name or str(folder)) for folder, _ in evaluations]
@@ -168,6 +168,11 @@ def labels_of(evaluations: Sequence[tuple[Path, EvaluationPredicate]]) -> list[s
         if len(set(labels)) == len(labels):
             return labels
     return [f"{number} {folder}" for number, folder in enumerate(folders, start=1)]
+
+
+def _stage_name(stage: str) -> str:
+    """Return what a stage is called: "dilution at none" would be read as an effect."""
+    return f"stage {stage}" if stage in {effect.value for effect in Effect} else stage
 
 
 def _read(

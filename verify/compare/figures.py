@@ -5,35 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 
 from safety_receipts.receipts.errors import FileAccessError
-from safety_receipts.receipts.figures.drawing import Drawing
+from safety_receipts.receipts.figures.drawing import LONGEST_FIGURE_NAME, Drawing, who
 from safety_receipts.receipts.figures.plots import forest_plot, rates_over_benign
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.verify.compare.compared import ComparisonReport, interval_of
+from safety_receipts.verify.compare.evaluations import Evaluation
 
 
 def slopes_of(compared: ComparisonReport) -> Drawing | None:
     """Return the figure of every model's β2 on one scale; None where none was fitted."""
+    named = {each.label: _named(each) for each in compared.evaluations}
     rows = [
-        (one.model.label, *ends)
+        (named[one.model.label], *ends)
         for one in compared.comparison.models
         if (ends := interval_of(one)) is not None
     ]
     margins = {float(one.model.finding.margin) for one in compared.comparison.models}
     if not rows:
         return None
-    title = "Effect of benign demonstrations"
+    title = f"Effect of benign demonstrations, {len(compared.conditions):,} common conditions"
     if any(each.receipt.instrument for each in compared.evaluations):
-        title += "\na test instrument is among the models"
+        title += "\nTEST INSTRUMENT: such numbers say nothing about any real model"
     return forest_plot(rows, margin=margins.pop() if len(margins) == 1 else None, title=title)
 
 
 def rates_of(compared: ComparisonReport) -> Drawing:
     """Return the figure of compliance over benign demonstrations, one panel a model."""
-    return rates_over_benign(
-        [
-            (each.label + (" (test instrument)" if each.receipt.instrument else ""), each.receipt)
-            for each in compared.evaluations
-        ]
-    )
+    return rates_over_benign([(who(each.receipt), each.receipt) for each in compared.evaluations])
+
+
+def _named(each: Evaluation) -> str:
+    """Return what a model is called in a row: its label, and its checkpoint where that differs."""
+    name = printable(each.receipt.checkpoint.name, LONGEST_FIGURE_NAME)
+    return each.label if name in each.label else f"{each.label}: {name}"
 
 
 def write_comparison_plots(compared: ComparisonReport, folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from safety_receipts.receipts.model.checkpoint import (
     FIRST_RENDERING,
@@ -30,6 +31,8 @@ from safety_receipts.verify.checks import CheckList
 _RUN = (CheckName.RENDERING, CheckName.CONTEXT_LIMIT, CheckName.END_TOKENS)
 """Checks of what follows from running a template, a tokenizer or a configuration."""
 
+_UNSTATED: Final = "; it has words of its own around messages, and the plan does not state them"
+
 
 def check_prompt(
     plan: PlanPredicate, resolved: ResolvedPlan | UnrunPlan, checks: CheckList
@@ -49,7 +52,9 @@ def check_prompt(
         problem = None if before == after else f"{short(after)}, the plan names {short(before)}"
         if name is CheckName.TOKENIZER and problem is None:
             problem = resolved.rewriting.model
-        good[name] = checks.decide(name, problem, short(before))
+        unstated = name is CheckName.CHAT_TEMPLATE and _speaks_unstated(sealed, found)
+        says = f"{short(before)}{_UNSTATED if unstated else ''}"
+        good[name] = checks.decide(name, problem, says)
     if isinstance(resolved, UnrunPlan):
         for name in _RUN:
             good[name] = checks.skip(name, resolved.why)
@@ -70,6 +75,14 @@ def check_prompt(
     else:
         checks.skip(CheckName.END_TOKENS, why)
     return good
+
+
+def _speaks_unstated(sealed: Prompt, found: Prompt) -> bool:
+    """Say whether a template says something of its own of which a plan states no digest.
+
+    Plans of earlier versions state none, and a program may leave it out.
+    """
+    return sealed.template_words is None and found.template_words is not None
 
 
 def _later_ends(sealed: Sampling, found: Sampling) -> str | None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import AuditPredicate
-from safety_receipts.receipts.present.tables import STYLES, put, spoken
+from safety_receipts.receipts.present.tables import STYLES, put, say, spoken
 from safety_receipts.receipts.view.tables import Table, Words
 from safety_receipts.verify.audit.statistics.scope import Scope
 from safety_receipts.verify.view.audit import (
@@ -52,13 +52,13 @@ def show_audit(
     _draw(console, audited_table(audit))
     _say(console, audit_remarks(audit, self_audit=self_audit))
     verdict = audit_verdict(audit, scope, digest, instrument=instrument)
-    console.print(
+    say(
+        console,
         Text(f"{verdict.word.text}: ", style=STYLES[verdict.word.tone]).append(
             verdict.sentence, style="default"
         ),
-        soft_wrap=True,
     )
-    console.print(Text(audit.guarantee), soft_wrap=True)
+    say(console, audit.guarantee)
 
 
 def _draw(console: Console, table: Table) -> None:
@@ -67,4 +67,4 @@ def _draw(console: Console, table: Table) -> None:
 
 def _say(console: Console, remarks: Iterable[Words]) -> None:
     for remark in remarks:
-        console.print(spoken(remark), soft_wrap=True)
+        say(console, spoken(remark))

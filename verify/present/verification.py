@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from safety_receipts.receipts.present.tables import STYLES, facts_grid, marked_grid
+from safety_receipts.receipts.present.tables import STYLES, facts_grid, marked_grid, say
 from safety_receipts.receipts.view.tables import Group
 from safety_receipts.verify.selfcheck.doctor import DiagnosticLine
 from safety_receipts.verify.verification import Verification
@@ -34,11 +34,11 @@ def show_verification(console: Console, verification: Verification, *, quiet: bo
         console.print(Text("what it says it is of", style="bold"))
         console.print(facts_grid(facts, indent="  "))
     verdict = verdict_words(verification)
-    console.print(
+    say(
+        console,
         Text(f"{verdict.word.text}: ", style=f"bold {STYLES[verdict.word.tone]}").append(
             verdict.sentence, style="default"
         ),
-        soft_wrap=True,
     )
 
 

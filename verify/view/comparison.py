@@ -10,6 +10,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.findings import SignedInterval
 from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import NOTHING, p_number, percent, signed_number, span
+from safety_receipts.receipts.view.slopes import MARGIN_LEGEND
 from safety_receipts.receipts.view.tables import (
     Column,
     ColumnKind,
@@ -70,8 +71,7 @@ def beta_table(compared: ComparisonReport) -> Table:
         name=lambda end: signed_number(Decimal(end), 2),
     )
     return Table(
-        f"β2 over {len(compared.conditions):,} common conditions, 95 % intervals; "
-        "dotted: the margin of none",
+        f"β2 over {len(compared.conditions):,} common conditions, 95 % intervals",
         (
             Column("model", _TEXT),
             *numbers("β2", "95 % interval", "p", "Holm p"),
@@ -79,6 +79,7 @@ def beta_table(compared: ComparisonReport) -> Table:
             Column("effect", _TEXT),
         ),
         tuple(map(_beta, models)),
+        legend=MARGIN_LEGEND,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -36,18 +37,59 @@ Revision = Annotated[
 """A commit: 40 lower-case hex digits."""
 
 
-def _not_empty(value: Any) -> Any:
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_DRIVE = re.compile(r"[A-Za-z]:/")
+_PATH_PATTERN = rf"^(?!{_ADDRESS.pattern})(?!{_DRIVE.pattern})(?!~[^/])(?!\$)[^\\]+$"
+"""What :func:`_own_path` takes."""
+
+
+def _own_path(value: Any) -> Any:
+    """Refuse by name what would be taken for a strange file name; open up ``~``."""
+    if not isinstance(value, str):
+        return value
     if value == "":
         raise ValueError("is empty")
+    if value.startswith("hf://"):
+        raise ValueError("is an address on the hub: give hub: owner/name and revision instead")
+    if _ADDRESS.match(value):
+        raise ValueError(
+            "is an address: get the file and name its path, or give hub: owner/name and revision"
+        )
+    if "\\" in value:
+        raise ValueError("has a backslash: write / between folders, without a drive of Windows")
+    if _DRIVE.match(value):
+        raise ValueError(
+            "starts with a drive of Windows: on Linux and macOS a path starts with / or a folder"
+        )
+    if value.startswith("$"):
+        raise ValueError("starts with a shell's variable, which is not read: write the path out")
+    if value == "~" or value.startswith("~/"):
+        return os.path.expanduser(value)  # noqa: PTH111  # as in a shell, also without a home
+    if value.startswith("~"):
+        raise ValueError("starts with the name of a user's folder: write the path out")
     return value
 
 
 PlanPath = Annotated[
     Path,
-    BeforeValidator(_not_empty, json_schema_input_type=str),
-    Field(json_schema_extra={"minLength": 1}),
+    BeforeValidator(_own_path, json_schema_input_type=str),
+    Field(json_schema_extra={"minLength": 1, "pattern": _PATH_PATTERN}),
 ]
-"""A file or folder; one that is relative starts at the plan file's folder."""
+"""A file or folder; one that is relative starts at the plan file's folder, ``~`` is yours."""
+
+
+def _repository(value: str) -> str:
+    if _ADDRESS.match(value) or value.startswith("hf:"):
+        raise ValueError("should be owner/name alone, without https://huggingface.co/ or hf://")
+    return value
+
+
+HubName = Annotated[
+    Name,
+    AfterValidator(_repository),
+    Field(json_schema_extra={"pattern": rf"^(?!{_ADDRESS.pattern})(?!hf:)"}),
+]
+"""A repository on the Hugging Face hub: owner/name."""
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", max_length=2048)]
 """Address of a server."""
@@ -62,7 +104,7 @@ class Located(PlanModel):
 
     path: PlanPath | None = None
     """File or folder, relative to the plan file."""
-    hub: Name | None = None
+    hub: HubName | None = None
     """Repository on the Hugging Face hub; it needs ``revision``."""
     revision: Revision | None = None
     """Commit of that repository, 40 hexadecimal digits."""

@@ -39,6 +39,8 @@ FIGURES = {
     "orderings": "orderings.svg",
     "formats": "formats.svg",
 }
+BASELINE = ("no demonstrations", "the same, 95 % interval")
+"""What the legend says of the line and of the band around it."""
 ROWS = [("first", -0.2, -0.3, -0.1), ("second", 0.05, -0.01, 0.11)]
 
 
@@ -119,7 +121,7 @@ def test_rate_over_total_has_a_point_for_every_condition(tmp_path: Path) -> None
     assert total is not None
     assert points_of(root) == sum(len(row.conditions) for row in total.rows) == 30
     texts = text_of(root)
-    for label in ("φ = 0.00", "φ = 0.75", "128", "compliance rate (%)", "no demonstrations"):
+    for label in ("φ = 0.00", "φ = 0.75", "128", "compliance rate (%)", *BASELINE):
         assert label in texts
 
 
@@ -164,12 +166,81 @@ def test_a_forest_has_a_row_for_every_slope(tmp_path: Path) -> None:
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     assert points_of(root) == 2
     texts = text_of(root)
-    for label in ("first", "second", "called none: ±0.05", "Slopes", "of $x_{ & <y>"):
+    for label in ("first", "second", "called none: β2 within ±0.05", "Slopes", "of $x_{ & <y>"):
         assert label in texts
     description = root.find(f"{SVG}desc")
     assert description is not None
     assert description.text is not None
     assert "first -0.200 (-0.300 to -0.100)" in description.text
+
+
+@pytest.mark.parametrize("name", FIGURES.values())
+def test_every_figure_says_what_its_intervals_are(name: str, tmp_path: Path) -> None:
+    write_plots(full_receipt(), tmp_path)
+    assert "whiskers: 95 % intervals" in " ".join(
+        text_of(ElementTree.parse(tmp_path / name).getroot())
+    )
+
+
+def none_complied() -> EvaluationPredicate:
+    """A receipt whose rates are all 0: every point lies on an edge of its figure."""
+    conditions = tuple(
+        one.model_copy(update={"compliance_rate": "0.000000"}) for one in full_receipt().conditions
+    )
+    return full_receipt().model_copy(update={"conditions": conditions})
+
+
+RATES = {"rate-over-total.svg": "y", "rate-over-benign.svg": "y", "orderings.svg": "x"}
+"""Figures of rates, and which coordinate the rate is."""
+
+
+@pytest.mark.parametrize("name", [*RATES, "formats.svg"])
+def test_axes_of_rates_start_at_zero(name: str, tmp_path: Path) -> None:
+    write_plots(full_receipt(), tmp_path)
+    root = ElementTree.parse(tmp_path / name).getroot()
+    axis = RATES.get(name, "x")
+    zero = the_tick_at_zero(root, axis)
+    x_edges, y_edges = edges(root)
+    edge = min(x_edges) if axis == "x" else max(y_edges)
+    assert zero == pytest.approx(edge, abs=0.01)
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_points_on_an_edge_are_not_cut(name: str, tmp_path: Path) -> None:
+    write_plots(none_complied(), tmp_path)
+    root = ElementTree.parse(tmp_path / name).getroot()
+    width, height = (float(number) for number in (root.get("viewBox") or "").split()[2:])
+    groups = [g for g in root.iter(f"{SVG}g") if g.get("id", "").startswith("points-")]
+    zero = the_tick_at_zero(root, RATES[name])
+    drawn = 0
+    for group in groups:
+        assert all(element.get("clip-path") is None for element in group.iter())
+        for use in group.iter(f"{SVG}use"):
+            x, y = float(use.get("x", "nan")), float(use.get("y", "nan"))
+            assert 4 < x < width - 4
+            assert 4 < y < height - 4
+            assert (x if RATES[name] == "x" else y) == pytest.approx(zero, abs=0.01)
+            drawn += 1
+    assert drawn > 0
+
+
+def the_tick_at_zero(root: ElementTree.Element, axis: str) -> float:
+    """Return where the tick named 0 of an axis is."""
+    for group in root.iter(f"{SVG}g"):
+        if group.get("id", "").startswith(f"{axis}tick_") and text_of(group) == ["0"]:
+            uses = [use for use in group.iter(f"{SVG}use") if use.get(axis) is not None]
+            return float(uses[0].get(axis, "nan"))
+    raise AssertionError("no tick is named 0")
+
+
+def edges(root: ElementTree.Element) -> tuple[list[float], list[float]]:
+    """Return the coordinates of the corners of the first panel's background."""
+    [axes] = [group for group in root.iter(f"{SVG}g") if group.get("id") == "axes_1"]
+    path = next(axes.iter(f"{SVG}path")).get("d") or ""
+    numbers = [
+        float(word) for word in path.replace("M", " ").replace("L", " ").split() if word != "z"
+    ]
+    return numbers[::2], numbers[1::2]
 
 
 def test_names_in_any_script_are_text(tmp_path: Path) -> None:
@@ -205,8 +276,7 @@ def test_rates_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
     )
     receipt = full_receipt().model_copy(update={"conditions": conditions})
     for path in write_plots(receipt, tmp_path):
-        root = ElementTree.parse(path).getroot()
-        assert "no demonstrations" not in text_of(root)
+        assert not set(BASELINE) & set(text_of(ElementTree.parse(path).getroot()))
 
 
 def test_nothing_to_draw_is_an_error_of_use() -> None:

@@ -125,6 +125,52 @@ def test_the_example_loads_to_the_values_it_shows() -> None:
     assert file.place(("queries", 1, "where")) == "line 19: queries[1].where"
 
 
+HINTS = {
+    "a key": ("name: small", "nmae: small", "did you mean name?"),
+    "a key below": ("dtype: float32", "dtyp: float32", "did you mean dtype?"),
+    "a choice": ("primary: joint", "primary: jont", "did you mean joint?"),
+    "a choice in capitals": ("dtype: float32", "dtype: BF16", "did you mean bfloat16?"),
+    "a corpus": ("corpus: harmbench", "corpus: harm-bench", "did you mean harmbench?"),
+    "a missing choice": ("primary: joint\n", "", "one of total, joint, ordering"),
+    "a missing choice below": (", dtype: float32", "", "one of float32, bfloat16, float16"),
+    "a missing judge's": ("kind: wildguard, ", "", "one of refusal-strings, wildguard"),
+    "a missing name": ("name: small\n", "", "Title of the evaluation"),
+    "a missing version": ("version: 1\n", "", "write version: 1"),
+    "a missing key in a list": (", harmful_fractions: [0, 0.5]", "", "Shares of harmful demons"),
+    "quotes": ("max_new_tokens: 16", 'max_new_tokens: "16"', "without quotes"),
+    "a fraction": ("max_new_tokens: 16", "max_new_tokens: 16.0", "write 16"),
+    "a list": ("totals: [4, 8]", "totals: 4", "in square brackets: [4, 8]"),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_a_mistake_says_how_it_is_mended(tmp_path: Path, name: str) -> None:
+    old, new, hint = HINTS[name]
+    with pytest.raises(MalformedError) as caught:
+        load(tmp_path, changed(old, new))
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("primary: joint", "primary: both-of-them"), ("name: small", "zzz: small")],
+)
+def test_nothing_is_guessed_where_nothing_is_near(tmp_path: Path, old: str, new: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        load(tmp_path, changed(old, new))
+    assert caught.value.hint is None
+
+
+def test_a_tilde_is_the_home_of_whoever_reads_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    plan = load(tmp_path, changed("path: model", "path: ~/models/x"))
+    assert plan.checkpoint.path == tmp_path / "home" / "models" / "x"
+    assert load(tmp_path, changed("path: model", "path: ./~x")).checkpoint.path == Path("~x")
+
+
 REFUSED = {
     "unknown key": (
         "name: small",
@@ -158,7 +204,7 @@ REFUSED = {
     "nothing": (
         "judge: {kind: wildguard, path: judge}",
         "judge:",
-        "line 12: judge: should be a mapping",
+        "line 12: judge: has no value; it should be a mapping",
     ),
     "number as text": ("name: small", "name: 3", "line 2: name: should be text"),
     "true is no number": (
@@ -199,6 +245,43 @@ REFUSED = {
         "line 4: checkpoint.revision: should be the commit's 40",
     ),
     "empty path": ("path: model", "path: ''", "line 4: checkpoint.path: is empty"),
+    "address": (
+        "path: model",
+        "path: https://huggingface.co/a/b",
+        "line 4: checkpoint.path: is an address: get the file and name its path, or give hub",
+    ),
+    "address on the hub": (
+        "path: q.csv",
+        "path: hf://datasets/a/b",
+        "line 7: queries[0].path: is an address on the hub: give hub: owner/name and revision",
+    ),
+    "path of Windows": (
+        "path: model",
+        "path: C:\\models\\x",
+        "line 4: checkpoint.path: has a backslash: write / between folders",
+    ),
+    "drive of Windows": (
+        "path: judge",
+        "path: D:/judge",
+        "line 12: judge.path: starts with a drive of Windows",
+    ),
+    "variable": ("path: model", "path: $HOME/m", "line 4: checkpoint.path: starts with a shell's"),
+    "folder of a user": (
+        "path: model",
+        "path: ~ada/m",
+        "line 4: checkpoint.path: starts with the name of a user's folder",
+    ),
+    "hub by its address": (
+        "path: model",
+        f"hub: https://huggingface.co/a/b, revision: {COMMIT}",
+        "line 4: checkpoint.hub: should be owner/name alone",
+    ),
+    "number in words": (
+        "method: greedy",
+        "method: seeded, temperature: hot",
+        "line 5: sampling.temperature: should be a number that is not negative, such as 0.7",
+    ),
+    "no name": ("name: small", "name:", "line 2: name: has no value; it should be text"),
     "greedy temperature": (
         "method: greedy",
         "method: greedy, temperature: 1",

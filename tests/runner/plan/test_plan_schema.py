@@ -214,6 +214,20 @@ MISTAKES = {
     "no place": changed("checkpoint", "path", to=...),
     "null place": changed("checkpoint", "path", to=None),
     "empty path": changed("checkpoint", "path", to=""),
+    "address for a path": changed("checkpoint", "path", to="https://huggingface.co/a/b"),
+    "path of Windows": changed("queries", 0, "path", to="C:\\corpora\\q.csv"),
+    "drive of Windows": changed("queries", 0, "path", to="C:/corpora/q.csv"),
+    "variable in a path": changed("judge", "path", to="$HOME/judge"),
+    "folder of a user": changed("judge", "path", to="~ada/judge"),
+    "address for a repository": changed(
+        "checkpoint",
+        to={
+            "hub": "https://huggingface.co/a/b",
+            "revision": COMMIT,
+            "training_stage": "base",
+            "dtype": "float32",
+        },
+    ),
     "two places": changed(
         "checkpoint", to=SMALL["checkpoint"] | {"hub": "a/b", "revision": COMMIT}
     ),

@@ -156,14 +156,17 @@ def test_a_bar_moves_inside_a_batch(
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=160)
     monkeypatch.setattr(Output, "side", console)
-    notes: list[str] = []
-    note = RunProgress._note
-    monkeypatch.setattr(RunProgress, "_note", lambda self: notes.append(note(self)) or notes[-1])
+    written: list[int] = []
+    tell = RunProgress._tell_written
+
+    def telling(self: RunProgress, tokens: int) -> None:
+        tell(self, tokens)
+        written.append(self._written)
+
+    monkeypatch.setattr(RunProgress, "_tell_written", telling)
     resolved = study(queries=10)
     with RunProgress(Output()) as progress:
         run(resolved, tmp_path / "b", signer, watcher=progress)
-    batches = [one for one in notes if "this batch:" in one]
-    written = [int(one.split("this batch: ")[1].split()[0].replace(",", "")) for one in batches]
     assert len(set(written)) > 3
     assert "so far" in shown.getvalue()
     verified(tmp_path / "b", signer)

@@ -178,10 +178,19 @@ def test_honest_templates_write_the_same_whatever_is_said(
         ("<|head|>assistant<|/head|>Sorry", "assistant\nSorry"),
         ("### 1", "### 1"),
         ("", None),
+        ("【user】：<|eot|>", None),
+        ("Ⓡⓔⓕⓤⓢⓔ.", "Ⓡⓔⓕⓤⓢⓔ."),
+        ("<|head|>🚫", "🚫"),
+        ("user\U000e0053\U000e0061\U000e0079", "user\U000e0053\U000e0061\U000e0079"),
     ],
 )
 def test_words_are_what_is_neither_markup_nor_a_name(text: str, words: str | None) -> None:
     assert words_of(text, CONTROL) == words
+
+
+def test_special_tokens_without_brackets_say_what_they_say() -> None:
+    control = re.compile(r"<\|end\|>|Sorry,|▁sealed\.")
+    assert words_of("Sorry,▁sealed.<|end|>user", control) == "Sorry,▁sealed.\nuser"
 
 
 def test_the_digest_of_a_template_s_words_is_over_every_condition_s_pieces() -> None:
@@ -219,7 +228,6 @@ def among_others(role: Role, text: str) -> tuple[Message, ...]:
         ("m.content.count('\\n') > 20", "tin\n" * 30 + "tin"),
         ("m.content[1:].startswith('lamp')", "lamp"),
         ("'%c' | format(57345) in m.content", "a <|eot|> of tin"),
-        ("m.content[0] != '%c' | format(57344)", "a \ue000 of tin"),
         ("m.content.endswith(' ')", "tin "),
         ("m.content | upper == m.content", "TIN"),
     ],
@@ -233,6 +241,32 @@ def test_a_message_that_changes_what_stands_around_it_is_named(
         kept.rendered(among_others(role, text))
     assert f"(role {role.value})" in caught.value.message
     assert caught.value.content == text
+
+
+@pytest.mark.parametrize("system", [None, "Be <|eot|> kind."])
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        ("m.content[0] != '%c' | format(57344)", "tin"),
+        ("m.content.startswith('tin')", "tin"),
+        ("m.content.startswith('tin')", "tin <|eot|>"),
+        ("m.content.endswith('tin')", "a tin"),
+        ("m.content | length == 3", "tin"),
+    ],
+)
+def test_a_template_that_looks_for_the_marks_of_contents_is_refused(
+    condition: str, text: str, system: str | None
+) -> None:
+    kept = keeper(with_clause(f"m.role != 'system' and {condition}"), system)
+    with pytest.raises(UsageError, match=r"another prompt in use .*it adds «Refuse\.»"):
+        kept.rendered(said(text, "So", system=system))
+
+
+def test_the_clock_shows_a_template_no_name_of_its_own() -> None:
+    ours = template_of("{{- strftime_now | string -}}{{- messages[0].content -}}")
+    shown = ours.rendered([Message(Role.USER, "How")], DATE, {}).text
+    theirs = ours.compiled.render(messages=[{"content": "How"}])
+    assert re.sub("0x[0-9a-f]+", "", shown) == re.sub("0x[0-9a-f]+", "", theirs)
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n \t"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from base64 import b64decode
 from collections.abc import Callable
@@ -333,3 +334,37 @@ def test_many_unknown_characters_in_a_row_are_looked_at_once() -> None:
     vocabulary.check(text, apart)
     with pytest.raises(RewritingTokenizerError):
         vocabulary.check(text + "s", apart)
+
+
+def charsmap(rule: tuple[str, str]) -> bytes:
+    """Return a map of one rule, for a character of ASCII, as SentencePiece compiles one."""
+    character, written = rule
+    key, leaf = ord(character), 600
+    units = [0] * 1024
+    units[0] = 256 << 10
+    units[256 ^ key] = key | 1 << 8 | (256 ^ key ^ leaf) << 10
+    trie = struct.pack("<1024I", *units)
+    return struct.pack("<I", len(trie)) + trie + written.encode() + b"\0"
+
+
+@pytest.mark.parametrize("use", Use)
+@pytest.mark.parametrize("unknown", ["", "ж"])
+@pytest.mark.parametrize(
+    ("written", "entry"), [("\x01s", "\x01"), ("ｓ", "ｓ"), ("s\u200b\u200b", "\u200b\u200b")]
+)
+def test_a_map_that_adds_characters_or_writes_other_forms_of_letters_is_refused(
+    written: str, entry: str, unknown: str, use: Use
+) -> None:
+    pieces = [("<unk>", 0.0), ("▁", -2.0), (entry, -1.0)]
+    pieces += [(letter, -4.0) for letter in _LETTERS]
+    tokenizer = Tokenizer(Unigram(pieces, unk_id=0))
+    tokenizer.normalizer = normalizers.Precompiled(charsmap(("s", written)))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    vocabulary = PlainVocabulary(tokenizer, FILE, use)
+    for text in (f"the guild {unknown}", f"ｔhe guild {unknown}\x01"):
+        vocabulary.check(text, tokenizer.encode(text).ids)
+    text = f"the guilds {unknown}"
+    assert entry in tokenizer.encode(text).tokens
+    with pytest.raises(RewritingTokenizerError, match="characters that it has not"):
+        vocabulary.check(text, tokenizer.encode(text).ids)

@@ -245,6 +245,8 @@ def test_three_bundles_give_three_pairs(
     ("stages_and_names", "folders", "labels"),
     [
         ([("sft", "m"), ("dpo", "m")], "xy", ["sft", "dpo"]),
+        # "dilution at none" would be read as an effect.
+        ([("none", "m"), ("dpo", "m")], "xy", ["stage none", "dpo"]),
         ([("sft", "m"), ("sft", "n")], "xy", ["m", "n"]),
         ([("sft", "m"), ("sft", "n"), ("dpo", "n")], "xyz", ["m sft", "n sft", "n dpo"]),
         ([("sft", "m"), ("sft", "m")], "xy", ["x", "y"]),
@@ -471,5 +473,16 @@ def test_plots_are_written_where_asked(
     folder = tmp_path / "new" / "plots"
     found = document(receipts("compare", *stages.values(), "--plots", folder, "--json"))
     assert found["plots"] == [str(folder / "beta2.svg"), str(folder / "rates.svg")]
-    for path in found["plots"]:
-        assert "<svg" in Path(path).read_text("utf-8")
+    slopes, rates = (Path(path).read_text("utf-8") for path in found["plots"])
+    for drawn in (slopes, rates):
+        assert "<svg" in drawn
+        assert "whiskers: 95 % intervals" in drawn
+    names = {
+        stage: Bundle(folder).receipt.statement.predicate.checkpoint.name
+        for stage, folder in stages.items()
+    }
+    assert len(names) == 2
+    for stage, name in names.items():
+        assert f">{stage}: {name}<" in slopes
+        assert f">{name} (stage: {stage}, test instrument)<" in rates
+    assert ">TEST INSTRUMENT: such numbers say nothing about any real model<" in slopes

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from printed import held
+from rich.cells import cell_len
+from terminals import COLUMNS, on_a_terminal
 
 from safety_receipts.verify.selfcheck.selftest import SHORT_MATRIX
 
@@ -50,5 +52,54 @@ def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
         "--json",
     )
     assert (audited.code, json.loads(audited.out)["verdict"]) == (3, "failed")
+    # Nothing of what somebody works in is ever taken away.
+    (out / "study" / "plan.yaml").write_text("edited")
+    before = sorted(out.rglob("*"))
     again = receipts("demo", "--out", out)
+    assert (sorted(out.rglob("*")), (out / "study" / "plan.yaml").read_text()) == (before, "edited")
     assert (again.code, again.err.count("\n"), "exists already" in again.err) == (2, 1, True)
+
+
+@pytest.mark.long
+def test_what_a_terminal_shows_of_it_is_short_and_in_order(tmp_path: Path) -> None:
+    printed = on_a_terminal("demo", folder=tmp_path, side=tmp_path / "side")
+    lines = printed.splitlines()
+    assert len(lines) < 200
+    assert max(map(cell_len, lines)) <= COLUMNS
+    place = 0
+    for part in IN_ORDER:
+        place = printed.index(part, place)
+    assert printed.count("caught by the check") == 1
+    assert {path.name for path in (tmp_path / "receipts-demo").iterdir()} == {
+        *("study", "bundle", "evaluator", "evaluator.pub", "auditor", "auditor.pub"),
+        *("mislabelled", "lie", "proof.json", ".gitignore"),
+    }
+
+
+IN_ORDER = (
+    "$ receipts init",
+    "$ receipts keygen",
+    "$ receipts plan",
+    "sealed into",
+    "$ receipts run",
+    "sealed: 3,600 points",
+    "$ receipts show",
+    "Baseline h0-b0",
+    "planted %",
+    "$ receipts verify",
+    "PASSED",
+    "$ receipts prove",
+    "Forgers at work",
+    "caught by the check",
+    "a rate is edited",
+    "$ receipts audit",
+    "CONFIRMED",
+    "586 of 3,600 recorded labels are false",
+    "FAILED",
+    "A better lie",
+    "REFUTED",
+    "Done in",
+    "Go on:",
+    "show receipts-demo/bundle",
+    "edit receipts-demo/study/plan.yaml",
+)

@@ -18,7 +18,6 @@ _MESSAGES: Final = {
     "missing": "is missing",
     "model_type": "should be a mapping of keys to values",
     "model_attributes_type": "should be a mapping of keys to values",
-    "union_tag_not_found": "is missing",
     "dict_type": "should be a mapping of keys to values",
     "tuple_type": "should be a list",
     "string_too_short": "is empty",
@@ -36,9 +35,6 @@ def message_of(error: ErrorDetails) -> str:
     message = _MESSAGES.get(error["type"], error["msg"])
     if error["type"].endswith("_type") and given is None:
         message = f"has no value; it {message}"
-    elif error["type"] == "union_tag_invalid":
-        key, known = error["ctx"]["discriminator"], error["ctx"]["expected_tags"]
-        message = f"no such {key}; known: {known}".replace("'", "")
     elif error["type"] == "string_pattern_mismatch":
         message = "is not written as it should be"
         if "[0-9]" in error["ctx"]["pattern"]:
@@ -60,13 +56,11 @@ def hint_of(error: ErrorDetails, model: type[BaseModel]) -> str | None:
     if kind == "missing":
         hint = _what_it_takes(error["loc"], model)
     elif kind == "unknown_key":
-        hint = _did_you_mean(error["ctx"]["key"], error["ctx"]["allowed"].split(", "))
+        hint = did_you_mean(error["ctx"]["key"], error["ctx"]["allowed"].split(", "))
     elif kind in ("enum", "literal_error"):
-        hint = _did_you_mean(given, _QUOTED.findall(error["ctx"]["expected"]))
-    elif kind == "union_tag_invalid":
-        hint = _did_you_mean(error["ctx"]["tag"], _QUOTED.findall(error["ctx"]["expected_tags"]))
+        hint = did_you_mean(given, _QUOTED.findall(error["ctx"]["expected"]))
     elif kind == "value_error" and "; known: " in error["msg"]:
-        hint = _did_you_mean(given, error["msg"].partition("; known: ")[2].split(", "))
+        hint = did_you_mean(given, error["msg"].partition("; known: ")[2].split(", "))
     elif kind == "int_type" and isinstance(given, str) and re.fullmatch(r"[0-9]+", given):
         hint = "without quotes"
     elif kind == "int_type" and isinstance(given, float) and given.is_integer():
@@ -76,7 +70,8 @@ def hint_of(error: ErrorDetails, model: type[BaseModel]) -> str | None:
     return hint
 
 
-def _did_you_mean(given: object, allowed: Iterable[str]) -> str | None:
+def did_you_mean(given: object, allowed: Iterable[str]) -> str | None:
+    """Return a hint that names the nearest of the allowed words; None: none is near."""
     if not isinstance(given, str):
         return None
     near = get_close_matches(given.casefold(), list(allowed), n=1, cutoff=0.5)

@@ -25,7 +25,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
-from safety_receipts.receipts.documents.mistakes import hint_of, message_of
+from safety_receipts.receipts.documents.mistakes import did_you_mean, hint_of, message_of
 from safety_receipts.receipts.documents.yaml_file import KeyPath, YamlFile, load_yaml
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.model.base import Margin
@@ -160,5 +160,10 @@ def _mistake(error: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> _Mi
         place = (*place, error["ctx"]["key"])
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
         # Which of several models is meant stands in one of the keys.
-        place = (*place, error["ctx"]["discriminator"].strip("'"))
+        key = error["ctx"]["discriminator"].strip("'")
+        if kind == "union_tag_not_found":
+            return (*place, key), "is missing", None
+        known = str(error["ctx"]["expected_tags"]).replace("'", "")
+        hint = did_you_mean(error["ctx"]["tag"], known.split(", "))
+        return (*place, key), f"no such {key}; known: {known}", hint
     return place, message_of(error), hint_of(error, model)

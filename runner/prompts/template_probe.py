@@ -9,7 +9,11 @@ from typing import Final
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Thoughts
-from safety_receipts.receipts.model.demonstrations import ContextForm, DemonstrationKind
+from safety_receipts.receipts.model.demonstrations import (
+    ContextForm,
+    DemonstrationKind,
+    ShownContext,
+)
 from safety_receipts.runner.prompts.chat_format import ChatFormat
 from safety_receipts.runner.prompts.contexts import messages, planned_context
 from safety_receipts.runner.prompts.demonstrations import Demonstration
@@ -84,6 +88,22 @@ def around_tool(chat: ChatFormat, told: Conversation) -> tuple[str, str] | None:
         return None
     place = next(i for i, message in enumerate(rendered.places) if said[message].role is Role.TOOL)
     return rendered.around[place], rendered.around[place + 1]
+
+
+def around_context(chat: ChatFormat, told: Conversation, context: ShownContext) -> tuple[str, ...]:
+    """Return what a template writes in a context with one example, but beside a tool's result.
+
+    Nothing where it refuses such a conversation.
+    """
+    shown = [Demonstration("probe", DemonstrationKind.BENIGN, _REQUEST, _ANSWER)]
+    said = messages(context, shown, _QUERY, system=told.system, gap=shown * context.gap_turns)
+    try:
+        rendered = chat.template.rendered(said, told.date, told.options)
+    except UsageError:
+        return ()
+    tools = [said[place].role is Role.TOOL for place in rendered.places]
+    beside = [any(pair) for pair in zip([False, *tools], [*tools, False], strict=True)]
+    return tuple(piece for piece, tool in zip(rendered.around, beside, strict=True) if not tool)
 
 
 def around_answers(chat: ChatFormat, told: Conversation) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ from safety_receipts.runner.templates.turns import (
 
 _SHOWN: Final = 100
 """Most characters of a template's text in a message."""
+_TEXTS: Final = 10_000
+_LOOKED_AT: Final = 2**16
+"""Most texts of a template, and characters of what it writes, that a message is made from: both
+are the template's to choose."""
 _TURN: Final = (Message(Role.USER, "How so?"), Message(Role.ASSISTANT, "Like this."))
 _ANOTHER: Final = (
     "use a checkpoint whose template writes the same around every message, or the template option "
@@ -199,14 +203,27 @@ class SkeletonKeeper:
 
     def _difference(self, found: Sequence[str], expected: Sequence[str]) -> str:
         """Say what of the template's own texts stands in some pieces and not in others."""
-        here, there = "\0".join(found), "\0".join(expected)
-        texts = [text for each in self._template.words.texts if (text := each.strip())]
+        here, there = _from_difference("\0".join(found), "\0".join(expected))
+        texts = {text for each in self._template.words.texts if (text := each.strip())}
+        longest_first = sorted(texts, key=lambda text: (len(text), text), reverse=True)[:_TEXTS]
         for verb, one, other in (("adds", here, there), ("leaves out", there, here)):
-            told = [text for text in texts if one.count(text) > other.count(text)]
-            if told:
-                said = re.sub(r"\s+", " ", max(told, key=lambda text: (len(text), text)))
+            if len(other) == _LOOKED_AT:
+                continue  # what was cut off may have it too
+            told = (text for text in longest_first if one.count(text) > other.count(text))
+            if (longest := next(told, None)) is not None:
+                said = re.sub(r"\s+", " ", longest)
                 return f"; it {verb} «{printable(said, _SHOWN)}»"
         return ""
+
+
+def _from_difference(one: str, other: str) -> tuple[str, str]:
+    """Return two texts from a little before they begin to differ, as far as they are looked at."""
+    if len(one) <= _LOOKED_AT and len(other) <= _LOOKED_AT:
+        return one, other
+    pairs = enumerate(zip(one, other, strict=False))
+    shared = next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    start = max(0, shared - _SHOWN)
+    return one[start : start + _LOOKED_AT], other[start : start + _LOOKED_AT]
 
 
 def _skeleton(rendered: RenderedConversation, messages: Sequence[Message]) -> Skeleton:

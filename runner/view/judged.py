@@ -13,9 +13,12 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.template_probe import (
     Conversation,
     TemplateFacts,
+    around_answers,
+    around_context,
     around_tool,
     try_template,
 )
+from safety_receipts.runner.templates.own_words import words_of
 
 LINE_BREAK = "⏎"
 """How a line break that is part of a prompt is shown."""
@@ -51,6 +54,9 @@ def judged_document(resolved: ResolvedPlan) -> dict[str, Any]:
         "afterEarlierAnswer": None if facts is None else facts.after_answer,
         "earlierThoughtKept": None if facts is None else facts.thought,
         "aroundToolResult": _around_tool(resolved),
+        "wordsInContexts": [
+            {"context": form, "words": words} for form, words in _words_in_contexts(resolved)
+        ],
         "beforeResponse": None if facts is None else facts.before_response,
         "judgeTemplateWords": [
             {"judge": name, "before": before, "after": after}
@@ -90,6 +96,10 @@ def _judge(resolved: ResolvedPlan) -> str:
 
 def _template(resolved: ResolvedPlan) -> Iterator[str]:
     facts = template_facts(resolved)
+    yield from (
+        f"in the context {form} it says of its own: {_shown(words)}"
+        for form, words in _words_in_contexts(resolved)
+    )
     if facts is None:
         yield "it refuses a conversation of two requests"
         return
@@ -142,6 +152,24 @@ def _around_tool(resolved: ResolvedPlan) -> tuple[str, str] | None:
         return None
     told = Conversation(texts.system, prompt.date, prompt.template_options)
     return around_tool(texts.chat, told)
+
+
+def _words_in_contexts(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
+    """Yield what a template says in some context alone, as where there is a system message.
+
+    What it says around the result of a tool is told apart.
+    """
+    prompt, texts = resolved.predicate.prompt, resolved.artifacts.texts
+    told = Conversation(texts.system, prompt.date, prompt.template_options)
+    control = texts.chat.template.control
+    pieces = around_answers(texts.chat, told)
+    known = [words for piece in pieces if (words := words_of(piece, control))]
+    for context in resolved.predicate.contexts:
+        for piece in around_context(texts.chat, told, context):
+            words = words_of(piece, control)
+            if words is not None and not any(words in other for other in known):
+                known.append(words)
+                yield context.form.value, words
 
 
 def _quoted(text: str) -> str:

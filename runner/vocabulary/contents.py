@@ -135,7 +135,10 @@ class PlainVocabulary:
         if Change.SENTENCEPIECE not in self.rules.changes:
             return False
         spelt = self.texts.spelt(id_ for id_ in ids if id_ != self._unknown)
-        return not {*spelt} <= {*text, *sentencepiece_form(text), *self._form(text), " ", SPACE}
+        # Maps write some characters one by one: the voicing mark of a half-width kana by itself.
+        alone = (character for each in set(text) for character in sentencepiece_form(each))
+        known = {*text, *alone, *sentencepiece_form(text), *self._form(text), " ", SPACE}
+        return not {*spelt} <= known
 
     def _formed(self, text: str) -> str:
         return self._beside.sub(r"\1", self._form(text)).strip()

@@ -76,7 +76,11 @@ def file_parts(document: Mapping[str, Any]) -> TokenizerParts:
     model = model if isinstance(model, dict) else {}
     kind = model.get("type")
     added = document.get("added_tokens")
-    rows = [row for row in added if isinstance(row, dict)] if isinstance(added, list) else []
+    rows = [
+        (row["id"], str(row.get("content", "")))
+        for row in (added if isinstance(added, list) else [])
+        if isinstance(row, dict) and isinstance(row.get("id"), int)
+    ]
     return TokenizerParts(
         components={
             name: () if document.get(name) is None else tuple(_flat(document[name], name, inner))
@@ -84,7 +88,7 @@ def file_parts(document: Mapping[str, Any]) -> TokenizerParts:
         },
         model=kind if isinstance(kind, str) else None,
         settings=model,
-        added=[(row.get("id", -1), str(row.get("content", ""))) for row in rows],
+        added=rows,
         entry=_entries(model.get("vocab")),
     )
 
@@ -95,9 +99,10 @@ def _entries(vocabulary: Any) -> Callable[[int], str | None]:
     def entry(wanted: int) -> str | None:
         if isinstance(vocabulary, dict):
             return next((token for token, id_ in vocabulary.items() if id_ == wanted), None)
-        if isinstance(vocabulary, list) and 0 <= wanted < len(vocabulary):
-            return str(vocabulary[wanted][0])
-        return None
+        if not isinstance(vocabulary, list) or not 0 <= wanted < len(vocabulary):
+            return None
+        row = vocabulary[wanted]
+        return str(row[0]) if isinstance(row, list) and row else None
 
     return entry
 

@@ -46,8 +46,7 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
 @click.command(
     epilog=examples(
         "receipts gate bundle --policy gate-policy.yaml --trust evaluator.pub",
-        "receipts gate bundle --policy gate-policy.yaml --trust evaluator.pub \\\n"
-        "    --model model --junit gate.xml --summary gate.md",
+        "receipts gate bundle --policy gate.yaml --trust my.pub --junit gate.xml",
     )
 )
 @click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE…")

@@ -7,18 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from safety_receipts import schemas
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
 from safety_receipts.receipts.documents.generate_schemas import member_meanings, schema_of
 from safety_receipts.receipts.io.files import atomic_write
-from safety_receipts.receipts.model.base import WireModel
+from safety_receipts.receipts.model.base import Count, WireModel
 
 
 class Document(WireModel):
     """Base of what a command prints with ``--json``, and of its parts; none of it is sealed."""
+
+
+def _written(total: Any) -> Any:
+    return min(total, MAX_SAFE_INTEGER) if isinstance(total, int) else total
+
+
+Total = Annotated[Count, BeforeValidator(_written)]
+"""A sum of counts that somebody sealed.  Each may be near 2^53 in a statement that contradicts
+itself; a larger sum is written as the largest number that every JSON reader holds."""
 
 
 SCHEMA: Final = Field(

@@ -20,6 +20,15 @@ class JudgeTemplateWords(Document):
     """What it says after it; null: nothing."""
 
 
+class ContextWords(Document):
+    """What the chat template says of its own in a context."""
+
+    context: str
+    """The context's form."""
+    words: str
+    """What it says."""
+
+
 class JudgedPart(Document):
     """What a judge will see of responses, and what the chat template does."""
 
@@ -42,6 +51,8 @@ class JudgedPart(Document):
     around_tool_result: tuple[str, str] | None
     """What stands before the result of a tool, its call with it, and after it; null: the plan shows
     none."""
+    words_in_contexts: tuple[ContextWords, ...]
+    """What the template says of its own in some context alone, as beside a system message."""
     before_response: str | None
     """What the template says of its own where a response begins; null: nothing."""
     judge_template_words: tuple[JudgeTemplateWords, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,19 @@ def test_a_template_that_looks_for_the_marks_of_contents_is_refused(
     kept = keeper(with_clause(f"m.role != 'system' and {condition}"), system)
     with pytest.raises(UsageError, match=r"another prompt in use .*it adds «Refuse\.»"):
         kept.rendered(said(text, "So", system=system))
+
+
+def test_a_template_of_many_texts_that_writes_much_is_refused_at_once() -> None:
+    many = "".join(f"{{{{- 'q{number:05}' -}}}}" for number in range(20_000))
+    much = "{%- for i in range(200) -%}{{- 'ab' * 50000 -}}{%- endfor -%}"
+    source = with_clause("'tin' in m.content").replace("Refuse.", f"Refuse.{much}")
+    source += f"{{%- if messages | length > 1000 -%}}{many}{{%- endif -%}}"
+    kept = keeper(source)
+    start = time.process_time()
+    with pytest.raises(ContentDependenceError) as caught:
+        kept.rendered(said("tin", "So"))
+    assert len(caught.value.one_line()) < 1000
+    assert time.process_time() - start < 30
 
 
 def test_the_clock_shows_a_template_no_name_of_its_own() -> None:

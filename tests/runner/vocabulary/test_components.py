@@ -155,3 +155,13 @@ def test_what_a_classifier_reads_may_be_small_and_without_accents() -> None:
     wanted["normalizer"] = string("sure", "sorry")
     with pytest.raises(RewritingTokenizerError):
         rules(wanted, Use.LABELS)
+
+
+@pytest.mark.parametrize("id_", ["x", None, 1.5, [], {}, 0, 1, -1, 2**70])
+@pytest.mark.parametrize("vocabulary", [[], [[]], [1], [["a", 0.0]], {"a": 0}, {"a": "x"}, "x"])
+def test_a_vocabulary_of_no_known_form_is_left_to_who_loads_it(id_: Any, vocabulary: Any) -> None:
+    wanted = document()
+    wanted["added_tokens"] = [{"id": id_, "content": "a"}, 7]
+    wanted["post_processor"] = None
+    wanted["model"]["vocab"] = vocabulary
+    read_rules(file_parts(wanted), FILE, Use.RESPONSES)

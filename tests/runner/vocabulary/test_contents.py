@@ -368,3 +368,18 @@ def test_a_map_that_adds_characters_or_writes_other_forms_of_letters_is_refused(
     assert entry in tokenizer.encode(text).tokens
     with pytest.raises(RewritingTokenizerError, match="characters that it has not"):
         vocabulary.check(text, tokenizer.encode(text).ids)
+
+
+@pytest.mark.parametrize("use", Use)
+def test_a_map_may_write_a_half_width_kana_and_its_mark_one_by_one(use: Use) -> None:
+    """As nmt_nfkc and nfkc do; the normal form of the two together is a third character."""
+    pieces = [("<unk>", 0.0), ("▁", -2.0), ("\u30ab", -1.0), ("\u3099", -1.0), ("\u30ac", -1.0)]
+    tokenizer = Tokenizer(Unigram(pieces, unk_id=0))
+    tokenizer.normalizer = normalizers.Nmt()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Metaspace()  # type: ignore[assignment]
+    vocabulary = PlainVocabulary(tokenizer, FILE, use)
+    for ids in ([1, 2, 3], [1, 4]):
+        vocabulary.check("\uff76\uff9e", ids)
+    with pytest.raises(RewritingTokenizerError, match="they differ"):
+        vocabulary.check("\uff76", [1, 2, 3])

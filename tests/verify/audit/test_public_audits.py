@@ -243,6 +243,8 @@ def test_a_refutation_in_public_form_fails(verify: Any, receipt: Sha256) -> None
             "refuted does not follow from the receipt",
         ),
         ({"identityDrawn": 61}, "not those that were announced"),
+        ({"identityDrawn": 2**53 - 1}, "not those that were announced"),
+        ({"conditions.0.hardContradictions": 2**53 - 1}, "counts do not fit"),
         ({"identityDrawn": 10}, "other responses than those replayed for it"),
         ({"conditions.0.recordedRate": "0.999999"}, "not the receipt's rate"),
         ({"conditions.0.contradictions": 3000}, "counts do not fit"),
@@ -264,6 +266,7 @@ def test_one_that_does_not_hold_together(
     verification, audits = verify(start, public)
     assert any(words in c.detail for c in audits if c.status is CheckStatus.FAILED)
     assert verification.verdict is VerificationVerdict.FAILED
+    verify_document(verification)  # is written, however large the sum of its counts
 
 
 def test_one_that_is_not_of_the_full_form_beside_it_is_a_second_result(

@@ -9,7 +9,7 @@ from safety_receipts.receipts.model.audit import (
     RateFindings,
 )
 from safety_receipts.receipts.model.base import Condition, Count, Probability, Rate, Source, Text
-from safety_receipts.receipts.view.documents.base import Document
+from safety_receipts.receipts.view.documents.base import Document, Total
 from safety_receipts.verify.audit.statistics.scope import Scope
 
 
@@ -67,9 +67,9 @@ class AuditedShare(Document):
 class AuditedPoints(Document):
     """How many points an audit looked at."""
 
-    draws: Count
+    draws: Total
     """Draws for all its tests; some are of one point."""
-    replayed: Count | None
+    replayed: Total | None
     """Points replayed; null: a public form does not tell."""
     of: Count
     """Points of the receipt."""

@@ -21,7 +21,7 @@ from safety_receipts.receipts.model.base import (
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeKind
-from safety_receipts.receipts.view.documents.base import SCHEMA, Document
+from safety_receipts.receipts.view.documents.base import SCHEMA, Document, Total
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.checks import NotApplicable, VerificationCheck
 from safety_receipts.verify.subject import ReceiptSubject, StatedRate
@@ -52,7 +52,7 @@ class CheckPart(Document):
 class HardContradictions(Document):
     """Contradictions beyond any numerical noise."""
 
-    rates: Count
+    rates: Total
     """Among draws for rates."""
     outcomes: Count | None
     """Among points replayed for the model's identity; null: not counted."""

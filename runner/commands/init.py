@@ -26,7 +26,13 @@ POLICY_FILE = "gate-policy.yaml"
 POLICY_SCHEMA_FILE = "gate-policy.schema.json"
 
 
-@click.command(epilog=examples("receipts init study", "receipts init study --preset paper"))
+@click.command(
+    epilog=examples(
+        "receipts init study",
+        "receipts init study --preset paper",
+        "receipts init release --policy strict",
+    )
+)
 @click.argument("folder", type=PATH, default=Path())
 @click.option(
     "--preset",

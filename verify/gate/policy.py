@@ -13,6 +13,7 @@ from pydantic import Field
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.documents.written import Problem, WrittenModel, load_written
+from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.verify.gate.entries import DateText, RuleEntry, RuleId
 from safety_receipts.verify.gate.kinds import GateRule
@@ -109,6 +110,12 @@ def load_policy(path: Path) -> LoadedPolicy:
         MalformedError: With line, key path and what is allowed: among others, for a rule that is
             not known.
     """
+    if not path.exists():
+        raise FileAccessError(
+            "no such file",
+            file=path,
+            hint="receipts init FOLDER --policy starter writes a policy to start from",
+        )
     policy, file = load_written(path, GatePolicy, _contradictions)
     return LoadedPolicy(policy, file.digest, path)
 

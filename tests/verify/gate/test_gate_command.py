@@ -143,6 +143,8 @@ def test_nobody_who_is_trusted_signed_it(
     [
         ("version: 1\nrules: [{rule: splendid}]\n", [], "no such rule; known: verified,"),
         ("version: 1\nrules: [{rule: verified, levl: x}]\n", [], "no such key"),
+        ("version: 1\nrules: [{rule: verifed}]\n", [], "(did you mean verified?)"),
+        (LAX, ["--policy", "nowhere.yaml"], "receipts init FOLDER --policy starter"),
         (LAX, ["--at", "yesterday"], "RFC 3339"),
         (LAX, ["--model", "nowhere"], "no checkpoint is named by nowhere"),
         (LAX, ["--against", "nowhere"], "no such folder"),

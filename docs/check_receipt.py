@@ -30,11 +30,12 @@ NOT_ASKED_FOR = 1
 def arguments(words: list[str]) -> argparse.Namespace:
     """Return what is asked of which bundle."""
     parser = argparse.ArgumentParser(description="Decide whether a receipt may be used.")
-    parser.add_argument("bundle")
+    parser.add_argument("bundle", help="folder of the receipt")
     parser.add_argument("--trust", action="append", required=True, help="an evaluator's key")
     parser.add_argument("--checkpoint", required=True, help="root or folder of what is released")
     parser.add_argument("--stage", required=True, help="its training stage")
-    parser.add_argument("--level", default="consistent")
+    levels = ("authentic", "consistent", "bound")
+    parser.add_argument("--level", default="consistent", choices=levels, help="how far to check")
     parser.add_argument("--trust-auditor", action="append", default=[], help="an auditor's key")
     parser.add_argument("--epsilon", type=Decimal, help="largest error that an audit leaves open")
     parser.add_argument("--alpha", type=Decimal, default=Decimal("0.05"), help="largest risk of it")
@@ -80,7 +81,9 @@ def decided(
         alpha: Largest risk that it may run.
     """
     if document["schema"] == "cli-error/1":
-        return code or NOT_ASKED_FOR, [f"- not read: {quoted(document['error']['message'])}"]
+        error = document["error"]
+        named = [error["file"] or "", error["message"], error["hint"] or ""]
+        return code or NOT_ASKED_FOR, [f"- not read: {quoted(': '.join(filter(None, named)))}"]
     if document["schema"] != "cli-verify/1":
         raise SystemExit(f"a document that this script does not know: {document['schema']}")
     lines = [*subject(document["subject"])]

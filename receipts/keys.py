@@ -190,6 +190,13 @@ def load_signer(path: Path, passphrase: bytes | None = None) -> Signer:
         FileAccessError: The file cannot be read.
     """
     data = _read_pem(path)
+    if b"PUBLIC KEY" in data:
+        own = path.suffix == ".pub"
+        raise KeyFileError(
+            "is a public key; what signs is the private one",
+            file=path,
+            hint=f"use {path.stem}" if own else "give the private key that goes with it",
+        )
     try:
         key = load_pem_private_key(data, passphrase)
     except TypeError:

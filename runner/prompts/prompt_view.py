@@ -118,7 +118,9 @@ def first_point_of(plan: PlanPredicate, wanted: str) -> int:
 
 
 def _alike(name: str, names: Sequence[str]) -> str:
-    close = get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
+    # Who leaves out the order of a mixture means one of those that begin alike.
+    begun = [each for each in names if name and each.startswith(name)]
+    close = begun[:3] or get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
     return f"name one such as {', '.join(close)}"
 
 

@@ -37,6 +37,7 @@ class RunProgress:
         self._complied = 0
         self._tokens = 0
         self._written = 0
+        self._generates = False
         self._watching = ExitStack()
 
     def __enter__(self) -> Self:
@@ -68,11 +69,12 @@ class RunProgress:
     def running(self, done: int, total: int) -> None:
         """Start to show points; ``done`` of them were finished before."""
         self._before = self._done = done
+        self._generates, self._written = True, 0
         self._show("points", done, total)
 
     def piloting(self, done: int, total: int) -> None:
         """Show how many points of a pilot are finished."""
-        self._done, self._written = done, 0
+        self._generates, self._done, self._written = True, done, 0
         self._show("points of the pilot", done, total)
 
     def committed(self, what: CommittedCounts) -> None:
@@ -88,9 +90,12 @@ class RunProgress:
             self._bar.update(self._task, completed=self._done, moving="", note=self._note())
 
     def _tell_written(self, tokens: int) -> None:
-        """Show that a batch is being made: nothing else moves until it is done."""
+        """Show that a batch is being made: nothing else moves until it is done.
+
+        The engine writes a few tokens to test itself while hashing or counting is still shown.
+        """
         self._written += tokens
-        if self._task is not None:
+        if self._task is not None and self._generates:
             self._bar.update(self._task, moving=f"+ {self._written:,} tokens", note=self._note())
 
     def _note(self) -> str:
@@ -109,7 +114,8 @@ class RunProgress:
 
     def _show(self, what: str, done: int, total: int) -> None:
         task = self._bar.tasks[0] if self._bar.tasks else None
-        if task is None or task.description != what or task.total != total:
+        again = task is not None and done < task.completed  # prompts are counted several times
+        if task is None or again or task.description != what or task.total != total:
             if task is not None:
                 self._bar.remove_task(task.id)
             self._task = self._bar.add_task(what, total=total, note="", before=done)

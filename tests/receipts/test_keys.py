@@ -255,8 +255,13 @@ def test_a_file_of_several_keys_is_refused(tmp_path: Path) -> None:
 def test_a_public_key_cannot_sign(tmp_path: Path, any_signer: Signer) -> None:
     path = tmp_path / "signer.pub"
     path.write_bytes(any_signer.public.pem())
-    with pytest.raises(KeyFileError, match="not a private key"):
+    with pytest.raises(KeyFileError, match="is a public key") as caught:
         load_signer(path)
+    assert caught.value.hint == "use signer"
+    path.rename(tmp_path / "signer.pem")
+    with pytest.raises(KeyFileError, match="is a public key") as caught:
+        load_signer(tmp_path / "signer.pem")
+    assert caught.value.hint == "give the private key that goes with it"
 
 
 def test_a_key_file_may_be_a_link(tmp_path: Path, any_signer: Signer) -> None:

@@ -291,8 +291,6 @@ def _audit(
                 forecast_document(forecast), lambda console: show_feasibility(console, forecast)
             )
             return ExitCode.DONE
-        if not output.quiet and not output.as_json:
-            show_feasibility(output.side, forecast)
         done = _finished(
             subject,
             options,
@@ -300,6 +298,7 @@ def _audit(
             asked=asked,
             machine=machine,
             checked=found.checks,
+            forecast=forecast,
             output=output,
         )
     _report(subject, done.statement, done.envelope, signer, output)
@@ -341,6 +340,7 @@ def _finished(
     asked: _Asked,
     machine: _ReplayStack,
     checked: Sequence[VerificationCheck],
+    forecast: Forecast,
     output: Output,
 ) -> FinishedAudit:
     """Return the audit's result: the one that was finished before, or that of an audit now."""
@@ -348,6 +348,8 @@ def _finished(
     with audit_lock(folder, subject.digest, signer):
         done = finished_before(subject, options, signer, folder, beacon_value=value)
         if done is None:
+            if not output.quiet and not output.as_json:
+                show_feasibility(output.side, forecast)
             return _conducted(
                 subject,
                 options,

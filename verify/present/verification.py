@@ -26,7 +26,7 @@ def show_verification(console: Console, verification: Verification, *, quiet: bo
     Args:
         console: Where to.
         verification: The result.
-        quiet: Leave out the checks that passed, and those that do not apply.
+        quiet: Leave out the checks that passed, and those that do not apply, but for audits.
     """
     _draw(console, check_groups(verification, problems_only=quiet))
     facts = subject_facts(verification)

@@ -101,7 +101,9 @@ def _devices() -> list[DiagnosticLine]:
     except Exception as error:  # what a broken installation raises is open
         # Whether that is an illness the engine's own line says.
         return [DiagnosticLine("devices", "torch", f"cannot be loaded: {error_line(error)}")]
-    lines = [DiagnosticLine("devices", "cpu", f"{torch.get_num_threads()} threads")]
+    threads = torch.get_num_threads()
+    said = "1 thread" if threads == 1 else f"{threads} threads"
+    lines = [DiagnosticLine("devices", "cpu", said)]
     if torch.cuda.is_available():
         lines += [
             DiagnosticLine("devices", f"cuda:{i}", torch.cuda.get_device_name(i))

@@ -188,10 +188,16 @@ def _audited(rate: RateVerdict) -> Row:
             f"{rate.draws:,} of {rate.recorded:,}",
             f"{rate.contradictions:,}",
             f"{rate.hard_contradictions:,}",
-            f"{Decimal(rate.p_value):.3g}",
+            _p_value(rate.p_value),
             Words(rate.verdict.value, _TONES[rate.verdict]),
         )
     )
+
+
+def _p_value(sealed: str) -> str:
+    """Return a p-value with three digits; what is sealed is rounded up, so that zero is zero."""
+    p = Decimal(sealed)
+    return f"{p:.3g}" if p else "0"
 
 
 def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]:
@@ -230,7 +236,7 @@ def _identity(audit: AuditPredicate) -> str:
     least = least_identity(audit.points_total)
     if len(audit.identity_drawn) < least:
         found += f", but {len(audit.identity_drawn):,} points are too few, {least:,} are needed"
-    p = "" if test.p_value is None else f", p = {Decimal(test.p_value):.3g}"
+    p = "" if test.p_value is None else f", p = {_p_value(test.p_value)}"
     powers = ""
     if test.powers:
         named = (f"{printable(each.alternative)} {Decimal(each.power):.2f}" for each in test.powers)
@@ -256,7 +262,7 @@ def _besides(audit: AuditPredicate) -> Iterator[Words]:
         yield Words(
             f"second judge: {second.verdict.value} (asked again of {second.draws:,} points on "
             f"which both are recorded to agree, {second.contradictions:,} contradicted, "
-            f"p = {Decimal(second.p_value):.3g})"
+            f"p = {_p_value(second.p_value)})"
         )
 
 
@@ -264,7 +270,7 @@ def _outcomes(found: OutcomeFindings) -> Words:
     many = contradicts(found)
     return Words(
         f"recorded outcomes: {found.contradictions:,} of {found.draws:,} sampled ones "
-        f"contradicted, p = {Decimal(found.p_value):.3g}"
+        f"contradicted, p = {_p_value(found.p_value)}"
         + (": too many for anything to be confirmed" if many else ""),
         Tone.BAD if many else Tone.PLAIN,
     )

@@ -39,7 +39,8 @@ def check_groups(verification: Verification, *, problems_only: bool) -> list[Gro
 
     Args:
         verification: The result.
-        problems_only: Leave out the checks that passed, and those that do not apply.
+        problems_only: Leave out the checks that passed, and those that do not apply; audits stay,
+            as what they confirm is no formality, and the verdict says nothing of it.
     """
     levels = [level for level in CheckLevel if level is not CheckLevel.NONE]
     groups = []
@@ -48,7 +49,8 @@ def check_groups(verification: Verification, *, problems_only: bool) -> list[Gro
         asked = [one for one in mine if one.is_expectation]
         others = [one for one in mine if not one.is_expectation]
         for title, made in ((_TITLES.get(level, level.value), others), (_ASKED, asked)):
-            lines = tuple(check_line(one) for one in made if not (problems_only and one.holds))
+            shorter = problems_only and level is not CheckLevel.REPLAYED
+            lines = tuple(check_line(one) for one in made if not (shorter and one.holds))
             if lines:
                 groups.append(Group(title, lines))
     return groups

@@ -137,6 +137,7 @@ def test_the_parts_of_every_prompt_are_the_prompt(
     ("wanted", "message"),
     [
         ("h9-b9", r"no condition 'h9-b9' \(name one such as h"),
+        ("h1-b1", r"no condition 'h1-b1' \(name one such as h1-b1-"),
         ("h0-b0:asked/q9", r"no query 'asked/q9' \(name one such as asked/q"),
         ("", "no condition ''"),
     ],

@@ -50,3 +50,25 @@ def test_of_any_other_task(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     assert "12,000 of 24,000" in shown
     assert not any(line.strip() in ("left", "s left") for line in shown.splitlines())
+
+
+def test_tokens_are_told_of_points_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine tries itself out before the first point; hashing is no business of tokens."""
+    monkeypatch.setattr(Output, "side", terminal(80))
+    with RunProgress(Output()) as progress:
+        progress.hashing(10, 10)
+        progress._tell_written(45)
+        assert "tokens" not in str(progress._bar.tasks[0].fields)
+        progress.running(0, 3600)
+        progress._tell_written(512)
+        assert progress._bar.tasks[0].fields["moving"] == "+ 512 tokens"
+
+
+def test_a_second_count_has_a_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Output, "side", terminal(80))
+    with RunProgress(Output()) as progress:
+        progress.counting(3600, 3600)
+        first = progress._bar.tasks[0].id
+        progress.counting(19, 3600)
+        assert [task.completed for task in progress._bar.tasks] == [19]
+        assert progress._bar.tasks[0].id != first

@@ -150,6 +150,8 @@ def test_an_audit_of_some_rates_says_so(
     words = ["--trust", event.key, "--trust-auditor", event.folder / "auditor.pub"]
     verified = json.loads(receipts("verify", bundle, *words, "--json").out)
     assert any(c["detail"].startswith(f"partly confirmed: {said}") for c in verified["checks"])
+    brief = " ".join(receipts("verify", bundle, *words, "--quiet").out.split())
+    assert f"partly confirmed: {said}" in brief  # the verdict of verify does not speak of audits
     assert not any(one["scope"]["whole"] for one in verified["audits"])
 
 

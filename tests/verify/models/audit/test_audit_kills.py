@@ -136,6 +136,7 @@ def test_an_audit_that_is_killed_after_its_result_has_that_result(
     told = receipts(*words(event, bundle))
     assert len(statements(bundle, PUBLIC_AUDIT_TYPE)) == 1
     assert f"finished before, as audit {result.digest}; --new announces another" in told.err
+    assert "draws at best" not in told.err  # what an audit would take says nothing of one that is
     assert receipts(*words(event, bundle, "--new", "--json")).code == 0
     assert [len(statements(bundle, kind)) for kind in (AUDIT_START_TYPE, AUDIT_TYPE)] == [2, 2]
 

@@ -241,7 +241,7 @@ def _identity(audit: AuditPredicate) -> str:
     if test.powers:
         named = (f"{printable(each.alternative)} {Decimal(each.power):.2f}" for each in test.powers)
         powers = f"; power at this size: {', '.join(named)}"
-    what = f"{test.responses:,} responses of any outcome, {printable(test.statistic)}"
+    what = f"{test.responses:,} responses of any outcome, {printable(test.statistic)}: {printable(test.mean)}"
     return f"model identity: {found} ({what}{p}{powers})"
 
 

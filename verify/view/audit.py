@@ -241,7 +241,8 @@ def _identity(audit: AuditPredicate) -> str:
     if test.powers:
         named = (f"{printable(each.alternative)} {Decimal(each.power):.2f}" for each in test.powers)
         powers = f"; power at this size: {', '.join(named)}"
-    what = f"{test.responses:,} responses of any outcome, {printable(test.statistic)}: {printable(test.mean)}"
+    measured = f"{printable(test.statistic)}: {printable(test.mean)}"
+    what = f"{test.responses:,} responses of any outcome, {measured}"
     return f"model identity: {found} ({what}{p}{powers})"
 
 

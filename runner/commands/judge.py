@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.table import Table as Grid
 
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, examples
@@ -18,8 +17,9 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.judge import GoldAgreement, GoldKind, Interval, JudgeCalibration
 from safety_receipts.receipts.model.point import Reason
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.present.tables import say
+from safety_receipts.receipts.present.tables import put, say
 from safety_receipts.receipts.view.numerals import percent
+from safety_receipts.receipts.view.tables import Column, ColumnKind, Row, Table
 from safety_receipts.runner.commands.options import (
     byte_size,
     device_option,
@@ -119,7 +119,7 @@ def calibrate(  # one parameter an option
     )
 
     def render(console: Console) -> None:
-        console.print(_table(calibration))
+        put(console, Grid(box=SIMPLE_HEAD, pad_edge=False), _table(calibration))
         for line in _remarks(calibration, reasons, labelled.repeated):
             say(console, line)
         say(console, f"{printable(identity.name)}, {identity.digest[:16]}…, on {_KINDS[kind]}")
@@ -144,15 +144,18 @@ def _judge_all(
 
 
 def _table(calibration: JudgeCalibration) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("stratum" if calibration.strata else "", overflow="fold")
-    for name in ("complied", "found", "sensitivity %", "refused", "found", "specificity %"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("unscored", justify="right", no_wrap=True)
-    for stratum in calibration.strata:
-        table.add_row(Text(printable(stratum.stratum)), *_cells(stratum))
-    table.add_row("all", *_cells(calibration))
-    return table
+    measures = ("complied", "found", "sensitivity %", "refused", "found", "specificity %")
+    return Table(
+        "",
+        (
+            Column("stratum" if calibration.strata else ""),
+            *(Column(name, ColumnKind.NUMBER) for name in (*measures, "unscored")),
+        ),
+        (
+            *(Row((printable(one.stratum), *_cells(one))) for one in calibration.strata),
+            Row(("all", *_cells(calibration))),
+        ),
+    )
 
 
 def _cells(agreement: GoldAgreement) -> list[str]:

@@ -361,6 +361,12 @@ def test_doctor(key: Path, receipts: Receipts) -> None:
     assert sum(line["section"] == "self-test" for line in document["lines"]) >= 14
 
 
+def test_doctor_takes_no_public_key_for_an_open_private_one(key: Path, receipts: Receipts) -> None:
+    document = json.loads(receipts("doctor", "--key", f"{key}.pub", "--json").out)
+    [line] = [one for one in document["lines"] if one["section"] == "keys"]
+    assert line["detail"] == f"is the public half, which others may read; give {key.name}"
+
+
 def test_doctor_sees_an_open_key(key: Path, receipts: Receipts) -> None:
     key.chmod(0o644)
     finished = receipts("doctor", "--key", key, "--json")  # a table wraps long paths

@@ -282,6 +282,8 @@ def _audit(
             agreement,
             authentic=bool(len(trusted)),
             instrument=is_instrument(subject.receipt),
+            epsilon=options.epsilon,
+            alpha=options.alpha,
             scope=scope_of(
                 subject.receipt, [claim.rate for claim, _ in told], draws=0, replayed=None
             ),

@@ -121,6 +121,8 @@ def _key(path: Path) -> DiagnosticLine:
         return DiagnosticLine("keys", str(path), error.strerror or "cannot be read", good=False)
     if mode & 0o077:
         detail = f"mode {mode:04o}: others can read it; run: chmod 600"
+        if path.suffix == ".pub":
+            detail = f"is the public half, which others may read; give {path.stem}"
         return DiagnosticLine("keys", str(path), detail, good=False)
     try:
         keyid = load_public_key(public_path(path)).keyid

@@ -70,6 +70,10 @@ class Forecast:
     """Whether the receipt is of a test instrument."""
     scope: Scope | None = None
     """How much of the receipt it would be of; None: that is not said."""
+    epsilon: str | None = None
+    """The error that each rate is held to, a share; None: that is not said."""
+    alpha: str | None = None
+    """The risk that is stated, a share; None: that is not said."""
 
 
 def forecast_table(told: Sequence[tuple[Claim, Feasibility]]) -> Table:
@@ -125,9 +129,10 @@ def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
     if share < _LIKELY and not hopeless:
         yield Words(_together(told, share), Tone.DOUBTFUL)
     known = [one.median for _, one in told if one.median is not None]
+    terms = "" if forecast.epsilon is None else f" at ε = {forecast.epsilon}, α = {forecast.alpha}"
     yield Words(
-        f"about {sum(known):,} draws for these rates, of which some are of one point, and points "
-        "of any outcome for the model's identity"
+        f"about {sum(known):,} draws for these rates{terms}, of which some are of one point, and "
+        "points of any outcome for the model's identity"
     )
     if forecast.scope is not None and not forecast.scope.whole:
         yield Words(
@@ -241,7 +246,8 @@ def _identity(audit: AuditPredicate) -> str:
     if test.powers:
         named = (f"{printable(each.alternative)} {Decimal(each.power):.2f}" for each in test.powers)
         powers = f"; power at this size: {', '.join(named)}"
-    what = f"{test.responses:,} responses of any outcome, {printable(test.statistic)}"
+    measured = f"{printable(test.statistic)}: {printable(test.mean)}"
+    what = f"{test.responses:,} responses of any outcome, {measured}"
     return f"model identity: {found} ({what}{p}{powers})"
 
 

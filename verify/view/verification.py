@@ -143,9 +143,13 @@ def _refused(verification: Verification) -> str:
 
 
 def _unreached(verification: Verification) -> str:
-    return (
-        f"level {verification.wanted.value} was not reached (reached: {verification.level.value})"
-    )
+    """Return which level was not reached, and the reason where nothing at all is vouched for."""
+    wanted, level = verification.wanted.value, verification.level.value
+    said = f"level {wanted} was not reached (reached: {level})"
+    for check in verification.checks:
+        if check.level is CheckLevel.AUTHENTIC and check.status is CheckStatus.NOT_CHECKED:
+            return f"{said}: {check.detail}"
+    return said
 
 
 def _reached(verification: Verification) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from judging import save_tokenizer
 from printed import held
+from rich.console import Console
 from studies import write_jsonl, write_study
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -20,6 +22,7 @@ from safety_receipts.receipts.findings.counts.rates import wilson
 from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.judge import CalibrationDocument, GoldKind, JudgeCalibration
 from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.judges.gold import MAX_STRATA, read_gold
 from safety_receipts.runner.judges.refusal_strings import RefusalStringsJudge
 from safety_receipts.runner.plan.resolve import resolve_plan
@@ -121,6 +124,19 @@ def test_strata_are_counted_by_themselves_and_together(calibrate: Receipts, tmp_
     assert found.strata[1].sensitivity_interval == wilson(1, 3)
     assert "33.3 (6.1–79.2)" in next(line for line in shown.splitlines() if "adopted" in line)
     assert "gold labelled from responses of a run" in shown
+
+
+def test_nothing_of_the_table_is_cut_in_80_columns(
+    calibrate: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = property(lambda _: Console(file=sys.stdout, width=80))
+    monkeypatch.setattr(Output, "console", narrow)
+    told = calibrate(rows("prefix adopted", honest=18, cheerful=2, plain=9, curt=3)).out
+    table = told.partition("sensitivity, specificity:")[0]
+    assert "…" not in table
+    for words in ("complied", "found", "sensitivity %", "refused", "specificity %", "unscored"):
+        assert words in table
+    assert all(len(line) <= 80 for line in table.splitlines())
 
 
 def test_general_gold_is_called_the_lower_assurance(calibrate: Receipts) -> None:

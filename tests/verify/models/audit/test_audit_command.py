@@ -175,7 +175,9 @@ def test_a_dry_run_announces_nothing(bundle: Path, audit: Receipts) -> None:
     assert sum(rate["control"] for rate in rates) == 4  # both ways
     assert all(0 <= rate["leastDraws"] <= rate["medianDraws"] for rate in rates)
     assert 0.8 < json.loads(finished.out)["confirmedTogether"] <= 1
-    assert audit(bundle, "--dry-run", "--max-points", "2").code == 0
+    few = audit(bundle, "--dry-run", "--max-points", "2", "--epsilon", "0.3", "--alpha", "0.1")
+    assert few.code == 0
+    assert "draws for these rates at ε = 0.3, α = 0.1, of which" in " ".join(few.out.split())
     assert not (bundle / AUDITS).exists()
 
 

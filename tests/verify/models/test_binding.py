@@ -964,7 +964,7 @@ def test_a_source_is_never_paired_with_the_file_of_another(event: Event) -> None
         (["--allow-pickle"], "--allow-pickle needs --artifacts"),
         (["--artifacts", "PLAN", "--sample-nonce", "5E" * 32], "64 lower-case hex digits"),
         (["--artifacts", "PLAN", "--all-points", "--sample-nonce", NONCE], "draws no sample"),
-        (["--artifacts", "nowhere.yaml"], "nowhere.yaml: cannot read"),
+        (["--artifacts", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["--artifacts", "BROKEN"], "No such file"),
     ],
 )

@@ -14,6 +14,8 @@ from rich.cells import cell_len
 
 from safety_receipts.receipts.cli import COMMANDS, root
 
+pytest.importorskip("jinja2", reason="commands that run models are loaded")
+
 _WITHOUT_EXAMPLES = {"doctor", "judge"}
 """One is called without anything, the other is a group."""
 

@@ -34,7 +34,7 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.point import Outcome, Point
 from safety_receipts.receipts.model.receipt import DigestReference
-from safety_receipts.verify.audit.journal import AuditJournal
+from safety_receipts.verify.audit.journals.replays import AuditJournal
 from safety_receipts.verify.audit.replay import Entry, Replayer
 from safety_receipts.verify.audit.run import Audit, AuditEvidence, announce, verdict_of
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again

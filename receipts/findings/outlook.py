@@ -14,14 +14,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import erf, log, sqrt
+from math import log, sqrt
 from typing import Final
 
 import numpy as np
 
 from safety_receipts.receipts.events.grid import distinct_lists, source_of
+from safety_receipts.receipts.findings.counts.quantiles import Z_95, Z_975
 from safety_receipts.receipts.findings.counts.tally import FEWEST_LISTS
 from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES
+from safety_receipts.receipts.findings.fits.distributions import normal_two_sided
 from safety_receipts.receipts.findings.fits.study import PlannedGrid
 from safety_receipts.receipts.findings.joint import joint_groups
 from safety_receipts.receipts.findings.orderings import ordering_groups
@@ -35,10 +37,7 @@ SUPPOSED_RATES: Final = (0.05, 0.2, 0.5)
 POWER: Final = 0.8
 """Share of studies in which an effect of the stated size is found."""
 
-_TWO_SIDED: Final = 1.959964
-"""97.5 % quantile of the standard normal distribution."""
-_ONE_SIDED: Final = 1.644854
-"""95 % quantile."""
+_TWO_SIDED: Final = float(Z_975)
 _POWERED: Final = 0.841621
 """80 % quantile, of :data:`POWER`."""
 
@@ -129,7 +128,8 @@ def _supposed(
         error = sqrt(2 * rate * (1 - rate) / points)
         return SupposedRate(rate, (_TWO_SIDED + _POWERED) * error, None, None)
     error = _slope_error(plan, groups[0], points, rate)
-    shown = max(0.0, 2 * _normal(float(plan.effect_margin) / error - _ONE_SIDED) - 1)
+    beyond = float(plan.effect_margin) / error - float(Z_95)
+    shown = 1 - normal_two_sided(beyond) if beyond > 0 else 0.0
     return SupposedRate(
         rate, (_TWO_SIDED + _POWERED) * error, shown, _informative(plan, groups[0], queries, rate)
     )
@@ -152,11 +152,6 @@ def _informative(plan: PlanPredicate, places: Sequence[int], queries: int, rate:
     for conditions in levels.values():
         alike *= (rate**conditions + (1 - rate) ** conditions) ** plan.demonstrations.draws
     return queries * (1 - alike)
-
-
-def _normal(z: float) -> float:
-    """Return the standard normal distribution function."""
-    return (1 + erf(z / sqrt(2))) / 2
 
 
 def undecided_words(outlook: PrimaryOutlook) -> str | None:

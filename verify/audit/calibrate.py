@@ -5,7 +5,7 @@ on others: further number formats and devices, other batches, another attention 
 differs then is numerical noise and nothing else.  Each response counts with the largest value
 that any stack gave it, so that an audit on any one of them sees no larger ones than these.
 
-What was generated and replayed is kept (:mod:`verify.audit.calibration_journal`): a calibration
+What was generated and replayed is kept (:mod:`verify.audit.journals.calibrations`): a calibration
 that is stopped goes on where it was.
 
 Demonstrations and sampling noise come from a seed of the calibration's own: it answers none of
@@ -55,9 +55,9 @@ from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import run_of
 from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.seal import TOOL
-from safety_receipts.verify.audit.calibration_journal import CalibrationJournal
+from safety_receipts.verify.audit.journals.calibrations import CalibrationJournal
+from safety_receipts.verify.audit.journals.signed_lines import SignedLines
 from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
-from safety_receipts.verify.audit.signed_lines import SignedLines
 from safety_receipts.verify.audit.statistics.plausibility import (
     CLIP,
     LARGEST,

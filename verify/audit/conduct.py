@@ -24,7 +24,7 @@ from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.seal import MEMORY_CLASS, environment_of, stack_of
-from safety_receipts.verify.audit.journal import AuditJournal, audit_journal_path
+from safety_receipts.verify.audit.journals.replays import AuditJournal, audit_journal_path
 from safety_receipts.verify.audit.regenerate import Regenerator
 from safety_receipts.verify.audit.report import AuditDetails, audit_statement, replay_checks
 from safety_receipts.verify.audit.run import (

@@ -18,7 +18,7 @@ from safety_receipts.receipts.errors import FileAccessError, IntegrityError, Usa
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.statement import AuditStatement
-from safety_receipts.verify.audit.journal import audit_journal_path
+from safety_receipts.verify.audit.journals.replays import audit_journal_path
 from safety_receipts.verify.audit.run import (
     AnnouncedAudit,
     own_audits,

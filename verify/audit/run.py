@@ -48,7 +48,7 @@ from safety_receipts.receipts.model.statement import (
     subject,
 )
 from safety_receipts.verify.audit.claims import Claim, claims_of
-from safety_receipts.verify.audit.journal import AuditJournal
+from safety_receipts.verify.audit.journals.replays import AuditJournal
 from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawablePoint, points_in_order
 from safety_receipts.verify.audit.statistics.hypotheses import least_identity

@@ -94,7 +94,7 @@ def calibrate(  # one parameter an option
             resolved = resolve_plan(plan, progress=progress)
         own = resolved.predicate.checkpoint.dtype
         from safety_receipts.verify.audit.calibrate import CALIBRATION_RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
-        from safety_receipts.verify.audit.calibration_journal import calibration_lines  # noqa: PLC0415  # loads torch
+        from safety_receipts.verify.audit.journals.calibrations import calibration_lines  # noqa: PLC0415  # loads torch
 
         calibrator = Calibrator(
             resolved, _places(own, dtypes, devices), bound, responses or CALIBRATION_RESPONSES

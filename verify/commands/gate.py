@@ -19,6 +19,11 @@ from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.verify.commands.options import (
+    artifacts_option,
+    trust_auditor_option,
+    trust_option,
+)
 from safety_receipts.verify.compare.evaluations import Evaluation, open_evaluations
 from safety_receipts.verify.gate.gating import GateResult, exit_code_of, gate_receipt
 from safety_receipts.verify.gate.moments import moment, spell
@@ -51,27 +56,10 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE…")
 @click.option("--policy", type=PATH, required=True, metavar="POLICY.yaml", help="The policy.")
-@click.option(
-    "--trust",
-    type=PATH,
-    multiple=True,
-    metavar="KEY.pub",
-    help="Public key of an evaluator you trust (repeatable).",
-)
-@click.option(
-    "--trust-auditor",
-    type=PATH,
-    multiple=True,
-    metavar="KEY.pub",
-    help="Public key of an auditor you trust (repeatable).",
-)
+@trust_option
+@trust_auditor_option
 @audits_option
-@click.option(
-    "--artifacts",
-    type=PATH,
-    metavar="PLAN",
-    help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
-)
+@artifacts_option
 @click.option(
     "--model",
     metavar="FOLDER",

@@ -10,6 +10,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, is_hex32
+from safety_receipts.receipts.commands.options import PATH
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.base import Name
 
@@ -20,6 +21,27 @@ def number(value: Any) -> int:
     """Return a number above 0 that a document can hold; as a type of options."""
     return int(_RANGE.convert(value, None, None))
 
+
+trust_option: Final = click.option(
+    "--trust",
+    type=PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Public key of an evaluator you trust (repeatable).",
+)
+trust_auditor_option: Final = click.option(
+    "--trust-auditor",
+    type=PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Public key of an auditor you trust (repeatable).",
+)
+artifacts_option: Final = click.option(
+    "--artifacts",
+    type=PATH,
+    metavar="PLAN",
+    help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
+)
 
 _DECIMAL: Final = re.compile(r"0?\.[0-9]{1,6}")
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)

@@ -13,6 +13,11 @@ from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.verify.commands.options import (
+    artifacts_option,
+    trust_auditor_option,
+    trust_option,
+)
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.expected import (
     Expectations,
@@ -32,20 +37,8 @@ from safety_receipts.verify.view.documents.verify import verify_document
     )
 )
 @click.argument("bundle", type=PATH)
-@click.option(
-    "--trust",
-    type=PATH,
-    multiple=True,
-    metavar="KEY.pub",
-    help="Public key of an evaluator you trust (repeatable).",
-)
-@click.option(
-    "--trust-auditor",
-    type=PATH,
-    multiple=True,
-    metavar="KEY.pub",
-    help="Public key of an auditor you trust (repeatable).",
-)
+@trust_option
+@trust_auditor_option
 @click.option(
     "--checkpoint",
     metavar="DIGEST|FOLDER",
@@ -70,12 +63,7 @@ from safety_receipts.verify.view.documents.verify import verify_document
     metavar="BUNDLE",
     help="Where responses were judged again: the bundle of the event that generated them.",
 )
-@click.option(
-    "--artifacts",
-    type=PATH,
-    metavar="PLAN",
-    help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
-)
+@artifacts_option
 @click.option("--all-points", is_flag=True, help="Render and decode all points, not a sample.")
 @click.option("--sample-nonce", metavar="HEX", help="Nonce whose sample is drawn again.")
 @click.option(

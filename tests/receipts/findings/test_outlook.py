@@ -86,16 +86,16 @@ def test_more_queries_show_smaller_effects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("queries", "changes", "grounds", "words"),
+    ("queries", "grounds", "words"),
     [
-        (29, {}, Grounds.FEW_QUERIES, "29 queries of role harmful are fewer than 30"),
-        (45, {}, None, None),
+        (29, Grounds.FEW_QUERIES, "29 queries of role harmful are fewer than 30"),
+        (45, None, None),
     ],
 )
 def test_few_queries_decide_nothing(
-    queries: int, changes: dict[str, Any], grounds: Grounds | None, words: str | None
+    queries: int, grounds: Grounds | None, words: str | None
 ) -> None:
-    found = outlook(queries, **changes)
+    found = outlook(queries)
     assert found.grounds is grounds
     said = undecided_words(found)
     assert (said is None) == (words is None)

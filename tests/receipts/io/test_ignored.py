@@ -17,7 +17,7 @@ from safety_receipts.receipts.io.ignored import (
     write_ignore_file,
 )
 from safety_receipts.receipts.unfinished import RUN_JOURNAL
-from safety_receipts.verify.audit.calibration_journal import calibration_journal_path
+from safety_receipts.verify.audit.journals.calibrations import calibration_journal_path
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 

@@ -25,7 +25,7 @@ from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.verify.audit.claims import claims_of
-from safety_receipts.verify.audit.journal import AuditJournal
+from safety_receipts.verify.audit.journals.replays import AuditJournal
 from safety_receipts.verify.audit.replay import Entry
 from safety_receipts.verify.audit.report import AuditDetails, audit_statement, guarantee
 from safety_receipts.verify.audit.run import (

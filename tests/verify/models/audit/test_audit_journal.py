@@ -34,7 +34,7 @@ from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecor
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.runner.engines.engine import Engine, Margins
 from safety_receipts.verify.audit.conduct import Auditor, conduct
-from safety_receipts.verify.audit.journal import AuditJournal
+from safety_receipts.verify.audit.journals.replays import AuditJournal
 from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 from safety_receipts.verify.audit.terms import AuditOptions, begin

@@ -52,10 +52,10 @@ from safety_receipts.verify.audit.calibrate import (
     judge_band,
     worst_of,
 )
-from safety_receipts.verify.audit.calibration_journal import calibration_journal_path
+from safety_receipts.verify.audit.journals.calibrations import calibration_journal_path
+from safety_receipts.verify.audit.journals.signed_lines import SignedLines
 from safety_receipts.verify.audit.replay import Entry, Replayer
 from safety_receipts.verify.audit.session import AuditorCalibration
-from safety_receipts.verify.audit.signed_lines import SignedLines
 from safety_receipts.verify.audit.statistics.plausibility import PHI, MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
@@ -330,7 +330,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     write_key_pair(tmp_path / "key", generate_key(), None)
     monkeypatch.setattr("safety_receipts.verify.audit.calibrate.LEAST_RESPONSES", LEAST)
     monkeypatch.setattr("safety_receipts.verify.audit.calibrate.ALTERNATIVE_RESPONSES", 16)
-    monkeypatch.setattr("safety_receipts.verify.audit.calibration_journal.REPLAYED_AT_ONCE", 32)
+    monkeypatch.setattr("safety_receipts.verify.audit.journals.calibrations.REPLAYED_AT_ONCE", 32)
     return ["calibrate", str(plan), "--key", str(tmp_path / "key"), *CPU]
 
 

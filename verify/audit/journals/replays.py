@@ -17,7 +17,7 @@ from safety_receipts.receipts.errors import MalformedError, UsageError
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.verify.audit.signed_lines import SignedLines
+from safety_receipts.verify.audit.journals.signed_lines import SignedLines
 from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 

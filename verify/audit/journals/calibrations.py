@@ -17,9 +17,9 @@ from safety_receipts.receipts.errors import MalformedError, UsageError
 from safety_receipts.receipts.io.locks import lock_file
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.runner.run.journal import JournalEntry
-from safety_receipts.verify.audit.journal import replayed_from_json, replayed_to_json
+from safety_receipts.verify.audit.journals.replays import replayed_from_json, replayed_to_json
+from safety_receipts.verify.audit.journals.signed_lines import SignedLines
 from safety_receipts.verify.audit.replay import Entry
-from safety_receipts.verify.audit.signed_lines import SignedLines
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 REPLAYED_AT_ONCE: Final = 512

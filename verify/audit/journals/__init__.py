@@ -1,0 +1,1 @@
+"""What unfinished audits and calibrations keep, signed line by signed line."""

@@ -47,7 +47,7 @@ PLACES = {
 ENDS = {
     "before its public form": "from safety_receipts.receipts import audit_forms as f;"
     " f.sign_public_form = kill",
-    "before the journal goes": "from safety_receipts.verify.audit import journal as j;"
+    "before the journal goes": "from safety_receipts.verify.audit.journals import replays as j;"
     " j.AuditJournal.remove = kill",
     "before it is told": "from safety_receipts.verify.commands import audit as a; a._report = kill",
 }

@@ -1,0 +1,1 @@
+"""Exports: a verified receipt in other tools' formats, one module a format."""

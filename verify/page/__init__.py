@@ -1,0 +1,1 @@
+"""The page: one file for people that verifies itself in the reader's browser."""

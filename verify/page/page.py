@@ -11,11 +11,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, Bundle
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.io.files import open_regular
 from safety_receipts.receipts.keys import PublicKey, TrustSet
 from safety_receipts.receipts.model.audit import PublicAuditPredicate
 from safety_receipts.receipts.model.plan import EvidenceAccess
@@ -33,8 +35,12 @@ from safety_receipts.verify.page.sealed import Form, SealedDocument, SealedDocum
 from safety_receipts.verify.page.sections import PageContent
 from safety_receipts.verify.verification import Verification
 
+REPORT: Final = "report.html"
+"""Name of the page beside what it is of."""
 _PAGE: Final = "safety-receipts/page/1"
 _LEVEL: Final = 9
+_DOCTYPE: Final = b"<!doctype html>\n"
+_BEGIN: Final = _DOCTYPE + b'<html lang="en" data-verification='
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,16 @@ class ReportPage:
     """Results that only those may see who may hold the evidence."""
     evidence: bool
     """Whether the evidence is embedded."""
+
+
+def is_page(path: Path) -> bool:
+    """Say whether a file is a page that this program made.
+
+    Raises:
+        FileAccessError: It cannot be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
+        return stream.read(len(_BEGIN)) == _BEGIN
 
 
 def report_page(
@@ -258,4 +274,4 @@ def _html(content: PageContent, data: dict[str, Any]) -> bytes:
         el("style", style),
     )
     page = el("html", head, body, lang="en", data_verification="incomplete")
-    return f"<!doctype html>\n{markup(page)}".encode()
+    return _DOCTYPE + markup(page).encode()

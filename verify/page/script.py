@@ -57,7 +57,7 @@ def csp_hash(text: str) -> str:
     """Return what a Content-Security-Policy names an inline script or style by.
 
     Args:
-        text: All that stands between the tags, line breaks as ``\\n``.
+        text: All that stands between the tags; its line breaks are line feeds.
 
     Returns:
         ``'sha256-…'``, quotation marks included (CSP level 3, section 2.3.1).

@@ -59,6 +59,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.gate:gate",
         "Hold verified receipts to a release policy.",
     ),
+    "report": (
+        "verify.commands.report:report",
+        "Write a page that verifies itself in a browser.",
+    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",
@@ -79,7 +83,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "receipts.commands.prove:prove",
         "Write the inclusion proof of one point.",
     ),
-    "publish": ("receipts.commands.publish:publish", "Copy the parts that others may hold."),
+    "publish": ("verify.commands.publish:publish", "Copy the parts that others may hold."),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
     "doctor": ("verify.commands.doctor:doctor", "Report versions and run a self-test."),

@@ -17,6 +17,7 @@ from safety_receipts.verify.view.documents.compare import CompareDocument
 from safety_receipts.verify.view.documents.demo import DemoDocument
 from safety_receipts.verify.view.documents.doctor import DoctorDocument
 from safety_receipts.verify.view.documents.gate import GateDocument
+from safety_receipts.verify.view.documents.report import ReportDocument
 from safety_receipts.verify.view.documents.verify import VerifyDocument
 
 SCHEMAS: Final = CommandSchemas(
@@ -29,6 +30,7 @@ SCHEMAS: Final = CommandSchemas(
         "cli-demo": Printed(DemoDocument, "demo"),
         "cli-doctor": Printed(DoctorDocument, "doctor"),
         "cli-gate": Printed(GateDocument, "gate"),
+        "cli-report": Printed(ReportDocument, "report"),
     },
     sources=(checks, verification, comparability, comparison, kinds, gating),
 )

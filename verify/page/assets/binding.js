@@ -69,7 +69,7 @@ class Pointers {
   // A pointer's value as the page has to write it.
   rendered(pointer, as, element) {
     const { statement, value, isRoot } = this.find(pointer, element);
-    if (as === 'keyid') return render(isRoot ? statement.signatures[0].keyid : value, as);
+    if (as === 'keyid') return render(isRoot ? statement.signatures[0].keyid || null : value, as);
     return render(isRoot ? statement.digest : value, as);
   }
 }

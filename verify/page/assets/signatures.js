@@ -44,7 +44,11 @@ class Signers {
   }
 
   async ofStatement(statement) {
-    const signers = await statement.signedBy(this.keysFor('evaluator'));
+    const keys = this.keysFor('evaluator');
+    if (keys.length === 0) {
+      return { signers: [], status: 'open', text: 'The page names no key that its maker trusts, and you have given none.' };
+    }
+    const signers = await statement.signedBy(keys);
     if (signers.length === 0) {
       return { signers, status: 'bad', text: `No key of this page, nor of yours, signed ${statement.name.toLowerCase()} as it stands here.` };
     }
@@ -85,6 +89,7 @@ function checkTrust(receiptSigners, planSigners, auditors, given) {
   }
   const isAuditors = [...given.fingerprints].some((keyid) => auditors.has(keyid));
   if (!given.isEmpty && !isAuditors) return { status: 'bad', text: 'None of the keys that you gave signed both receipt and plan.' };
+  if (receiptSigners.length + planSigners.length === 0) return { status: 'open', text: 'You have given no key yet, and the page names none.' };
   if (both.length === 0) return { status: 'bad', text: 'No one key signed both receipt and plan.' };
   const about = isAuditors ? 'The key that you gave is the auditor’s.' : 'You have given no key yet.';
   return {

@@ -1,0 +1,87 @@
+// Marks of charts held to the numbers that they stand for, by the scales that the chart states.
+
+const SHAPES = 'circle, line, rect, path, polyline, polygon';
+const POSITIONS = ['cx', 'cy', 'x1', 'y1', 'x2', 'y2', 'x', 'y'];
+const TOLERANCE = 0.06;
+const NUMBER = /^-?[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?$/;
+
+const CURVES = { linear: (value) => value, log1p: Math.log1p };
+
+function readNumber(text) {
+  if (typeof text === 'number') return text;
+  if (typeof text !== 'string' || !NUMBER.test(text)) throw new Refused('It has no number to stand for.');
+  return Number(text);
+}
+
+// The scale `KIND FROM TO PXFROM PXTO` as a function from value to position.
+function readScale(text) {
+  const [kind, ...numbers] = (text ?? '').trim().split(/\s+/);
+  if (!Object.hasOwn(CURVES, kind) || numbers.length !== 4) throw new Refused('The chart states no scale.');
+  const curve = CURVES[kind];
+  const [from, to, start, end] = numbers.map(readNumber);
+  return (value) => start + ((end - start) * (curve(value) - curve(from))) / (curve(to) - curve(from));
+}
+
+// Holds one mark to its scales; throws Refused.
+function checkMark(mark, scales, pointers) {
+  for (const entry of mark.getAttribute('data-geo').split(';')) {
+    const parts = entry.trim().split(/\s+/);
+    const [attribute, axis, source] = parts;
+    if (parts.length !== 3 || !POSITIONS.includes(attribute) || !Object.hasOwn(scales, axis)) {
+      throw new Refused('It does not say what it stands for.');
+    }
+    const isLiteral = source.startsWith('=');
+    const value = readNumber(isLiteral ? source.slice(1) : pointers.find(source, mark).value);
+    const wanted = scales[axis](value);
+    const stands = readNumber(mark.getAttribute(attribute));
+    if (!(Math.abs(stands - wanted) <= TOLERANCE)) {
+      throw new Refused(`It does not stand where ${value} belongs.`);
+    }
+    if (isLiteral && mark.localName === 'text') checkTick(mark, value);
+  }
+}
+
+// A label of an axis that is a number is the one at whose place it stands: 50 % at 0.5.
+function checkTick(mark, value) {
+  const match = /^([-−]?[0-9][0-9,]*(?:\.[0-9]+)?)(\s*%)?$/.exec(mark.textContent.trim());
+  if (match === null) return;
+  const shown = Number(match[1].replaceAll(',', '').replace('−', '-')) / (match[2] === undefined ? 1 : 100);
+  if (Math.abs(shown - value) > 1e-9 * Math.max(1, Math.abs(value))) {
+    throw new Refused(`The label stands at ${value}.`);
+  }
+}
+
+function checkCharts(body, pointers, marks) {
+  let held = 0;
+  let wrong = 0;
+  let first = null;
+  const charts = body.querySelectorAll('[data-chart]');
+  for (const chart of charts) {
+    for (const mark of chart.querySelectorAll(`[data-geo], ${SHAPES}`)) {
+      try {
+        if (mark.hasAttribute('data-geo')) {
+          const scales = { x: readScale(chart.getAttribute('data-xscale')), y: readScale(chart.getAttribute('data-yscale')) };
+          checkMark(mark, scales, pointers);
+          held++;
+        } else if (!mark.hasAttribute('data-frame')) {
+          throw new Refused('This mark stands for nothing that is signed.');
+        }
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        const address = marks.add(mark, error.message);
+        first ??= address;
+        wrong++;
+      }
+    }
+  }
+  for (const mark of body.querySelectorAll('svg [data-geo], svg')) {
+    if (mark.closest('[data-chart], [data-frame]') === null) {
+      const address = marks.add(mark, 'This drawing is no chart that can be checked.');
+      first ??= address;
+      wrong++;
+    }
+  }
+  if (wrong) return { status: 'bad', text: `${plural(wrong, 'mark', 'marks')} in the charts do not stand where the signed numbers belong.`, link: first };
+  if (!charts.length) return { status: 'ok', text: 'There are no charts on this page.' };
+  return { status: 'ok', text: `${plural(held, 'mark', 'marks')} in ${plural(charts.length, 'chart', 'charts')} stand where the signed numbers belong.` };
+}

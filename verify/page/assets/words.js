@@ -1,0 +1,45 @@
+// The page's own words, which nobody signed: held to a digest in the page.  It finds what was edited
+// by accident or with little care; whoever also writes the digest or this script anew is not found.
+
+const DIGESTED_ATTRIBUTES = [
+  'alt', 'aria-label', 'aria-labelledby', 'for', 'href', 'id', 'placeholder', 'title', 'value',
+];
+const LIVE = ['verdict', 'verdict-detail', 'checks'];
+
+// Elements that could show what no text node of the page holds.
+const NEVER_THERE = 'iframe, frame, object, embed, template, link, base, portal, audio, video, canvas, [style], [srcdoc]';
+
+function textDigest(body) {
+  const pieces = [];
+  const visit = (node) => {
+    if (node.nodeType === Node.TEXT_NODE) {
+      pieces.push(node.data.replace(/[\t\n\r\f ]+/g, ''));
+      return;
+    }
+    if (node.nodeType !== Node.ELEMENT_NODE) return;
+    if (['script', 'style'].includes(node.localName) || node.hasAttribute('data-live')) return;
+    for (const name of DIGESTED_ATTRIBUTES) {
+      if (node.hasAttribute(name)) pieces.push(`\u0001${name}=${node.getAttribute(name)}`);
+    }
+    node.childNodes.forEach(visit);
+  };
+  body.childNodes.forEach(visit);
+  return hex(sha256(utf8(pieces.join(''))));
+}
+
+function checkWords(body) {
+  const live = [...body.querySelectorAll('[data-live]:not(noscript)')].map((element) => element.id);
+  if (live.length !== LIVE.length || !LIVE.every((id) => live.includes(id))) {
+    return { status: 'bad', text: 'The page has other places for results of verification than it was made with.' };
+  }
+  if (body.querySelector(NEVER_THERE) !== null) {
+    return { status: 'bad', text: 'The page holds an element that no such page is made with.' };
+  }
+  if (textDigest(body) !== body.getAttribute('data-text')) {
+    return { status: 'bad', text: 'The words of this page are not those that it was made with.' };
+  }
+  return {
+    status: 'ok',
+    text: 'The words of this page are those that it was made with. Nobody signed them: they are the tool’s.',
+  };
+}

@@ -123,7 +123,8 @@ def _rates(
         return None
     numbers = sorted({int(documents.value(place)) for one in series for place, _ in one.places})
     top = _top([*(receipt.conditions[index] for index in known), receipt.conditions[0]])
-    x = Axis(ScaleKind.LOG_1P, 0, max(1, numbers[-1]), _LEFT, _RIGHT)
+    first = round(numbers[0] / 1.5, 2)  # some room on the left where nothing stands at zero
+    x = Axis(ScaleKind.LOG_1P, first, max(1, numbers[-1]), _LEFT, _RIGHT)
     y = Axis(ScaleKind.LINEAR, 0, top, _BOTTOM, _TOP)
     chart = Chart(documents, x, y, (_WIDTH, _HEIGHT))
     _rate_ticks(chart, top)

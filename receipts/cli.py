@@ -59,6 +59,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.gate:gate",
         "Hold verified receipts to a release policy.",
     ),
+    "attach": (
+        "verify.commands.attach:attach",
+        "Write what a verified receipt says into a model card.",
+    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",

@@ -63,6 +63,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.report:report",
         "Write a page that verifies itself in a browser.",
     ),
+    "attach": (
+        "verify.commands.attach:attach",
+        "Write what a verified receipt says into a model card.",
+    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",

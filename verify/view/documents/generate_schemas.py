@@ -11,6 +11,8 @@ from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
 from safety_receipts.verify import checks, verification
 from safety_receipts.verify.compare import comparability, comparison
 from safety_receipts.verify.gate import gating, kinds
+from safety_receipts.verify.view.documents import attach
+from safety_receipts.verify.view.documents.attach import AttachDocument
 from safety_receipts.verify.view.documents.audit import AuditDocument, AuditForecastDocument
 from safety_receipts.verify.view.documents.calibrate import CalibrateDocument
 from safety_receipts.verify.view.documents.compare import CompareDocument
@@ -31,8 +33,9 @@ SCHEMAS: Final = CommandSchemas(
         "cli-doctor": Printed(DoctorDocument, "doctor"),
         "cli-gate": Printed(GateDocument, "gate"),
         "cli-report": Printed(ReportDocument, "report"),
+        "cli-attach": Printed(AttachDocument, "attach"),
     },
-    sources=(checks, verification, comparability, comparison, kinds, gating),
+    sources=(checks, verification, comparability, comparison, kinds, gating, attach),
 )
 """What the verifier's commands print."""
 

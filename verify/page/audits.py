@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final
 
 from safety_receipts.receipts.model.audit import AuditVerdict
@@ -82,7 +83,11 @@ def _card(
             documents.show(f"{root}/guarantee", Form.TEXT, "p", limit=_LONGEST_GUARANTEE),
         ),
         remarks,
-        _rates(number, audit, documents),
+        el(
+            "details",
+            el("summary", "Every rate that was replayed"),
+            _rates(number, audit, documents),
+        ),
         el(
             "p",
             "Signed as ",
@@ -109,7 +114,8 @@ def _rates(number: int, audit: AuditSummary, documents: SealedDocuments) -> Elem
             ("draws", Form.COUNT),
             ("contradictions", Form.COUNT),
             ("hardContradictions", Form.COUNT),
-            ("pValue", Form.P),
+            # What is sealed is rounded up, so that zero is zero.
+            ("pValue", Form.P if Decimal(rate.p_value) else Form.WHOLE),
         )
         shown = [
             documents.show(f"{place}/{field}", form, "td", within=place, class_="number")

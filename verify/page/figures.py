@@ -8,8 +8,12 @@ from math import ceil
 from typing import Final
 
 from safety_receipts.receipts.model.base import ConditionId
-from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
+from safety_receipts.receipts.view.curves import (
+    benign_conditions,
+    harmful_levels,
+    share_curves,
+)
 from safety_receipts.verify.page.chart import MOST_SERIES, At, Axis, Chart, ScaleKind, apart
 from safety_receipts.verify.page.markup import Element, Node, el, text_of
 from safety_receipts.verify.page.sealed import Form, SealedDocuments, pointer
@@ -55,21 +59,17 @@ def figures(receipt: EvaluationPredicate, documents: SealedDocuments) -> list[El
 
 def _over_total(receipt: EvaluationPredicate, documents: SealedDocuments) -> Element | None:
     finding = receipt.findings and receipt.findings.total
-    if not finding:
-        return None
     index = _indices(receipt)
-    shares: dict[float, list[tuple[str, int]]] = {}
-    for row, found in enumerate(finding.rows):
-        for id_ in found.conditions:
-            one = receipt.conditions[index[id_]] if id_ in index else None
-            if one is not None and found.total and one.compliance_rate is not None:
-                place = pointer("r", "findings", "total", "rows", row, "total")
-                shares.setdefault(one.n_harmful / found.total, []).append((place, index[id_]))
-    kept = sorted(sorted(shares, key=lambda share: -len(shares[share]))[:MOST_SERIES])
-    series = [
-        _Series((el("tspan", f"φ = {share:.2f}", data_fixed=True),), tuple(shares[share]))
-        for share in kept
-    ]
+    row = {one.total: number for number, one in enumerate(finding.rows)} if finding else {}
+    series = []
+    for line in share_curves(receipt, MOST_SERIES):
+        places = tuple(
+            (pointer("r", "findings", "total", "rows", row[total], "total"), index[one.id])
+            for one in line.conditions
+            if (total := one.n_harmful + one.n_benign) in row and one.compliance_rate is not None
+        )
+        label = el("tspan", f"φ = {line.share:.2f}", data_fixed=True)
+        series += [_Series((label,), places)] if places else []
     return _rates(
         receipt,
         documents,
@@ -83,24 +83,15 @@ def _over_total(receipt: EvaluationPredicate, documents: SealedDocuments) -> Ele
 
 
 def _over_benign(receipt: EvaluationPredicate, documents: SealedDocuments) -> Element | None:
-    levels: dict[int, list[tuple[str, int]]] = {}
-    joint = receipt.findings and receipt.findings.joint
-    ids = set(joint.conditions) if joint else None
-    for index, one in enumerate(receipt.conditions):
-        chosen = _plain(receipt, one) if ids is None else one.id in ids
-        if chosen and one.compliance_rate is not None:
-            place = pointer("r", "conditions", index, "nBenign")
-            levels.setdefault(one.n_harmful, []).append((place, index))
-    several = {level: found for level, found in levels.items() if len(found) > 1}
-    kept = sorted(sorted(several, key=lambda level: (-len(several[level]), level))[:MOST_SERIES])
-    if not kept:
-        return None
+    index = _indices(receipt)
+    conditions = benign_conditions(receipt)
     series = []
-    for level in kept:
-        found = sorted(several[level], key=lambda each: receipt.conditions[each[1]].n_benign)
-        place = pointer("r", "conditions", found[0][1], "nHarmful")
-        label = ("N_h = ", _number(documents, place))
-        series.append(_Series(label, tuple(found)))
+    for level in harmful_levels(conditions, MOST_SERIES):
+        line = [one for one in conditions if one.n_harmful == level]
+        found = [index[one.id] for one in sorted(line, key=lambda one: one.n_benign)]
+        label = ("N_h = ", _number(documents, pointer("r", "conditions", found[0], "nHarmful")))
+        places = ((pointer("r", "conditions", each, "nBenign"), each) for each in found)
+        series.append(_Series(label, tuple(places)))
     return _rates(
         receipt,
         documents,
@@ -115,16 +106,6 @@ def _over_benign(receipt: EvaluationPredicate, documents: SealedDocuments) -> El
 
 def _number(documents: SealedDocuments, place: str) -> Element:
     return documents.show(place, Form.PLAIN, "tspan")
-
-
-def _plain(receipt: EvaluationPredicate, one: ConditionResult) -> bool:
-    benign = receipt.demonstrations.benign
-    return (
-        one.context == receipt.conditions[0].context
-        and one.response_prefix is None
-        and one.benign_source in (None, benign[0].name if benign else None)
-        and one.ordering in (None, Ordering.SUFFIX)
-    )
 
 
 def _rates(
@@ -142,7 +123,8 @@ def _rates(
         return None
     numbers = sorted({int(documents.value(place)) for one in series for place, _ in one.places})
     top = _top([*(receipt.conditions[index] for index in known), receipt.conditions[0]])
-    x = Axis(ScaleKind.LOG_1P, 0, max(1, numbers[-1]), _LEFT, _RIGHT)
+    first = round(numbers[0] / 1.5, 2)  # some room on the left where nothing stands at zero
+    x = Axis(ScaleKind.LOG_1P, first, max(1, numbers[-1]), _LEFT, _RIGHT)
     y = Axis(ScaleKind.LINEAR, 0, top, _BOTTOM, _TOP)
     chart = Chart(documents, x, y, (_WIDTH, _HEIGHT))
     _rate_ticks(chart, top)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from safety_receipts.receipts.audit_forms import form_key, public_form
 from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, Bundle
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.files import open_regular
 from safety_receipts.receipts.keys import PublicKey, TrustSet
-from safety_receipts.receipts.model.audit import PublicAuditPredicate
+from safety_receipts.receipts.model.audit import AuditPredicate, PublicAuditPredicate
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.published import published_audits
@@ -108,7 +109,7 @@ def report_page(
         receipt=receipt,
         verification=verification,
         audits=audits,
-        withheld_audits=len(verification.audits) - len(audits),
+        withheld_audits=_withheld(verification, audits),
         documents=documents,
         binder=_binder(receipt, documents, len(audits)),
         evidence=with_evidence,
@@ -124,15 +125,35 @@ def report_page(
 def _public_audits(
     bundle: Bundle, verification: Verification, access: EvidenceAccess
 ) -> tuple[AuditSummary, ...]:
-    """Return the trusted auditors' results that anybody may see."""
+    """Return the trusted auditors' results that anybody may see, each in one form."""
     if access is EvidenceAccess.PUBLIC:
-        return verification.audits
+        full = {
+            form_key(_form(audit))
+            for audit in verification.audits
+            if isinstance(audit.result, AuditPredicate)
+        }
+        return tuple(
+            audit
+            for audit in verification.audits
+            if isinstance(audit.result, AuditPredicate) or form_key(audit.result) not in full
+        )
     copied = {path.name for path in published_audits(bundle, access, None).copied}
     return tuple(
         audit
         for audit in verification.audits
         if isinstance(audit.result, PublicAuditPredicate) and f"{audit.digest}.dsse.json" in copied
     )
+
+
+def _withheld(verification: Verification, audits: Sequence[AuditSummary]) -> int:
+    """Return how many results are on the page in no form."""
+    keys = {form_key(_form(audit)) for audit in audits}
+    return sum(form_key(_form(audit)) not in keys for audit in verification.audits)
+
+
+def _form(audit: AuditSummary) -> PublicAuditPredicate:
+    result = audit.result
+    return result if isinstance(result, PublicAuditPredicate) else public_form(result, audit.digest)
 
 
 def _documents(bundle: Bundle, audits: Iterable[AuditSummary]) -> SealedDocuments:

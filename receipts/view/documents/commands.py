@@ -48,7 +48,7 @@ class PublishDocument(Document):
     """Files of evidence that were not copied."""
     left_out: tuple[LeftOutPart, ...]
     """Audits, proofs and pages that were not copied, and why."""
-    made: tuple[str, ...] = ()
+    made: tuple[str, ...]
     """Files that were made anew: the page."""
 
 

@@ -13,18 +13,24 @@ function readNumber(text) {
   return Number(text);
 }
 
-// The scale `KIND FROM TO PXFROM PXTO` as a function from value to position.
+// The scale `KIND FROM TO PXFROM PXTO`: where a value stands, and where the chart ends.
 function readScale(text) {
   const [kind, ...numbers] = (text ?? '').trim().split(/\s+/);
   if (!Object.hasOwn(CURVES, kind) || numbers.length !== 4) throw new Refused('The chart states no scale.');
   const curve = CURVES[kind];
   const [from, to, start, end] = numbers.map(readNumber);
-  return (value) => start + ((end - start) * (curve(value) - curve(from))) / (curve(to) - curve(from));
+  const place = (value) => start + ((end - start) * (curve(value) - curve(from))) / (curve(to) - curve(from));
+  return { place, ends: [start, end] };
 }
 
 // Holds one mark to its scales; throws Refused.
 function checkMark(mark, scales, pointers) {
-  for (const entry of mark.getAttribute('data-geo').split(';')) {
+  const entries = mark.getAttribute('data-geo').split(';');
+  const isData = entries.some((entry) => !entry.includes('='));
+  if (!isData && mark.localName !== 'text' && !isAcross(mark, scales)) {
+    throw new Refused('It stands for no number that is signed.');
+  }
+  for (const entry of entries) {
     const parts = entry.trim().split(/\s+/);
     const [attribute, axis, source] = parts;
     if (parts.length !== 3 || !POSITIONS.includes(attribute) || !Object.hasOwn(scales, axis)) {
@@ -32,13 +38,25 @@ function checkMark(mark, scales, pointers) {
     }
     const isLiteral = source.startsWith('=');
     const value = readNumber(isLiteral ? source.slice(1) : pointers.find(source, mark).value);
-    const wanted = scales[axis](value);
+    const wanted = scales[axis].place(value);
     const stands = readNumber(mark.getAttribute(attribute));
     if (!(Math.abs(stands - wanted) <= TOLERANCE)) {
       throw new Refused(`It does not stand where ${value} belongs.`);
     }
     if (isLiteral && mark.localName === 'text') checkTick(mark, value);
   }
+}
+
+// Whether a mark is a straight line from one side of the chart to the other, such as that of zero: of
+// marks that stand for literals alone, only these could not be taken for results.
+function isAcross(mark, scales) {
+  if (mark.localName !== 'line') return false;
+  const [x1, x2, y1, y2] = ['x1', 'x2', 'y1', 'y2'].map((name) => readNumber(mark.getAttribute(name)));
+  const spans = (a, b, { ends }) => {
+    const [low, high] = [Math.min(a, b), Math.max(a, b)];
+    return Math.abs(low - Math.min(...ends)) <= TOLERANCE && Math.abs(high - Math.max(...ends)) <= TOLERANCE;
+  };
+  return (x1 === x2 && spans(y1, y2, scales.y)) || (y1 === y2 && spans(x1, x2, scales.x));
 }
 
 // A label of an axis that is a number is the one at whose place it stands: 50 % at 0.5.

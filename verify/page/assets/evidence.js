@@ -137,6 +137,10 @@ class EvidenceReader {
     const pool = (condition, role) => this.tallies[condition].reduce(
       (sum, tally, source) => (roles[source] === role ? sum.merge(tally) : sum), new Tally());
     const baseline = pool(0, 'harmful');
+    const repeated = {
+      condition: this.conditions[0].id, counts: baseline.counts, complianceRate: ratio(baseline.complied, baseline.judged),
+    };
+    if (!sameValue(this.receipt.baseline, repeated)) yield 'The lines give another baseline.';
     for (const [place, sealed] of this.receipt.conditions.entries()) {
       const tallies = this.tallies[place];
       const whole = pool(place, 'harmful');

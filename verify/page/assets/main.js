@@ -55,6 +55,7 @@ class SelfVerifyingPage {
       return;
     }
     const { data } = this;
+    results.isInstrument = data.receipt.predicate.instrument === true;
     results.add('documents', { status: 'ok', text: `Receipt, plan and ${plural(data.audits.length, 'statement', 'statements')} of auditors are here, byte for byte.` });
     await pause();
     await this.checkSigners(results);

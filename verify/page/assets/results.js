@@ -18,7 +18,8 @@ const STATUS_WORDS = { ok: 'Holds.', bad: 'Does not hold.', open: 'Not checked.'
 class Results {
   constructor() {
     this.checks = new Map();
-    this.notes = [];
+    this.notes = []; // what the reader asked for and could not be done
+    this.isInstrument = false;
   }
 
   add(name, { status, text, link = null }) {
@@ -32,26 +33,27 @@ class Results {
     if (all.some((check) => check.status === 'bad')) return 'failed';
     const needed = ['documents', 'receipt-signature', 'plan-signature', 'plan-named', 'numbers', 'charts', 'page-text', 'trust'];
     const isWhole = needed.every((name) => this.checks.get(name)?.status === 'ok');
-    return isWhole && !this.isUndecided ? 'passed' : 'incomplete';
-  }
-
-  // The reader asked for something that could not be done.
-  get isUndecided() {
-    return this.notes.length > 0;
+    return isWhole && this.notes.length === 0 ? 'passed' : 'incomplete';
   }
 
   get sentence() {
     const [, wrong] = [...this.checks].find(([, check]) => check.status === 'bad') ?? [];
     if (wrong !== undefined) return `This page does not hold: ${wrong.text}`;
-    if (this.verdict === 'incomplete') {
-      return 'Not verified yet: the page agrees with what is signed in it, and nobody you trust has been named as who signed it.';
-    }
+    if (this.verdict === 'incomplete') return this.whyIncomplete;
     const evidence = this.checks.get('evidence')?.status === 'ok' ? ', and counts and rates were counted again from the evidence' : '';
     return `Verified: a key that you gave signed receipt and plan, and every number on this page is in them${evidence}.`;
   }
 
+  get whyIncomplete() {
+    const signature = this.checks.get('receipt-signature');
+    if (signature?.status === 'open') return `Not verified: ${signature.text}`;
+    if (this.checks.get('trust')?.status === 'ok') return `Not verified in full: ${this.notes[0]}`;
+    return 'Not verified yet: the page agrees with what is signed in it, but you have not said whose signature you trust.';
+  }
+
   get details() {
     const sentences = [...this.notes];
+    if (this.isInstrument) sentences.push('The receipt is of a test instrument: its numbers say nothing about any real model.');
     if (this.verdict === 'incomplete') sentences.push(this.checks.get('trust')?.text ?? '');
     sentences.push(
       this.checks.get('evidence')?.status === 'ok'
@@ -79,6 +81,9 @@ function showResults(document, results) {
     if (link !== null) item.append(' ', element('a', 'Show the first.', { href: link }));
     return item;
   });
-  document.getElementById('checks').replaceChildren(...items);
+  const list = document.getElementById('checks');
+  list.replaceChildren(...items);
+  const folded = list.closest('details');
+  if (folded !== null && results.verdict === 'failed') folded.open = true;
   document.documentElement.dataset.verification = results.verdict;
 }

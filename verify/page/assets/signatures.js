@@ -89,7 +89,7 @@ function checkTrust(receiptSigners, planSigners, auditors, given) {
   }
   const isAuditors = [...given.fingerprints].some((keyid) => auditors.has(keyid));
   if (!given.isEmpty && !isAuditors) return { status: 'bad', text: 'None of the keys that you gave signed both receipt and plan.' };
-  if (receiptSigners.length + planSigners.length === 0) return { status: 'open', text: 'You have given no key yet, and the page names none.' };
+  if (receiptSigners.length + planSigners.length === 0) return { status: 'open', text: 'No key that is known here signed receipt and plan.' };
   if (both.length === 0) return { status: 'bad', text: 'No one key signed both receipt and plan.' };
   const about = isAuditors ? 'The key that you gave is the auditor’s.' : 'You have given no key yet.';
   return {

@@ -153,7 +153,7 @@ def der(r: int, s: int) -> bytes:
 def test_only_strict_der_is_a_signature(calculate: Callable[..., Any]) -> None:
     signer = generate_key(KeyType.P256)
     good = [signer.sign(b"%d" % i) for i in range(40)]  # with and without a padding zero
-    r, s = decode_dss_signature(good[0])
+    r, _ = decode_dss_signature(good[0])
     short = [der(1, 1), der(127, 128), der(r, 1), der(ORDER - 1, ORDER - 1)]
     padded = b"\x30%c\x02\x02\x00\x01\x02\x01\x01" % 7
     negative = b"\x30\x06\x02\x01\x81\x02\x01\x01"

@@ -59,6 +59,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.gate:gate",
         "Hold verified receipts to a release policy.",
     ),
+    "export": (
+        "verify.commands.export:export",
+        "Write a verified receipt in another tool's format.",
+    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",

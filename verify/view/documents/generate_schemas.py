@@ -16,6 +16,7 @@ from safety_receipts.verify.view.documents.calibrate import CalibrateDocument
 from safety_receipts.verify.view.documents.compare import CompareDocument
 from safety_receipts.verify.view.documents.demo import DemoDocument
 from safety_receipts.verify.view.documents.doctor import DoctorDocument
+from safety_receipts.verify.view.documents.export import ExportDocument
 from safety_receipts.verify.view.documents.gate import GateDocument
 from safety_receipts.verify.view.documents.verify import VerifyDocument
 
@@ -29,6 +30,7 @@ SCHEMAS: Final = CommandSchemas(
         "cli-demo": Printed(DemoDocument, "demo"),
         "cli-doctor": Printed(DoctorDocument, "doctor"),
         "cli-gate": Printed(GateDocument, "gate"),
+        "cli-export": Printed(ExportDocument, "export"),
     },
     sources=(checks, verification, comparability, comparison, kinds, gating),
 )

@@ -67,6 +67,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.attach:attach",
         "Write what a verified receipt says into a model card.",
     ),
+    "export": (
+        "verify.commands.export:export",
+        "Write a verified receipt in another tool's format.",
+    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",

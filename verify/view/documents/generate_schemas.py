@@ -18,6 +18,7 @@ from safety_receipts.verify.view.documents.calibrate import CalibrateDocument
 from safety_receipts.verify.view.documents.compare import CompareDocument
 from safety_receipts.verify.view.documents.demo import DemoDocument
 from safety_receipts.verify.view.documents.doctor import DoctorDocument
+from safety_receipts.verify.view.documents.export import ExportDocument
 from safety_receipts.verify.view.documents.gate import GateDocument
 from safety_receipts.verify.view.documents.report import ReportDocument
 from safety_receipts.verify.view.documents.verify import VerifyDocument
@@ -34,6 +35,7 @@ SCHEMAS: Final = CommandSchemas(
         "cli-gate": Printed(GateDocument, "gate"),
         "cli-report": Printed(ReportDocument, "report"),
         "cli-attach": Printed(AttachDocument, "attach"),
+        "cli-export": Printed(ExportDocument, "export"),
     },
     sources=(checks, verification, comparability, comparison, kinds, gating, attach),
 )

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from functools import cached_property
 from html import escape
 from itertools import chain
-from os import fspath
 from typing import TYPE_CHECKING, Literal
 
-from safety_receipts.library.arguments import AnyPath, AnyPaths, optional_path, path_of, trust_of
+from safety_receipts.library.arguments import (
+    AnyPath,
+    AnyPaths,
+    named_checkpoint,
+    optional_path,
+    path_of,
+    trust_of,
+)
 from safety_receipts.library.findings import FindingsView
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ReceiptPlots
@@ -23,7 +29,7 @@ from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.receipts.view.rows import ConditionRow, PointRow, condition_rows, point_rows
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.expected import Expectations, expected_checkpoint, is_root
+from safety_receipts.verify.levels.expected import Expectations, expected_checkpoint
 from safety_receipts.verify.page.page import report_page
 from safety_receipts.verify.verification import LADDER, Verification
 
@@ -129,8 +135,9 @@ class Receipt:
             from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
 
             held_artifacts = resolve_artifacts(bundle, path_of(artifacts))
+        named = None if checkpoint is None else named_checkpoint(checkpoint)
         expected = Expectations(
-            checkpoint=None if checkpoint is None else expected_checkpoint(_named(checkpoint)),
+            checkpoint=None if named is None else expected_checkpoint(named),
             stage=stage,
             allow_instrument=allow_instrument,
         )
@@ -290,12 +297,6 @@ class Receipt:
             for name, value in chain(self._facts(), [("digest", self.digest)])
         )
         return f"<table>{cells}</table>"
-
-
-def _named(checkpoint: AnyPath) -> str:
-    """Return a root as it is given, or the path of a folder."""
-    text = fspath(checkpoint)
-    return text if is_root(text) else str(path_of(checkpoint))
 
 
 def _level(name: str | None, default: CheckLevel) -> CheckLevel:

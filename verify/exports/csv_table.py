@@ -17,8 +17,8 @@ from safety_receipts.receipts.io.files import atomic_writer
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.verify.exports.kinds import Exported, ExportRequest
 from safety_receipts.verify.exports.tables import (
-    CellValue,
     CellType,
+    CellValue,
     column_types,
     table_remarks,
     table_rows,

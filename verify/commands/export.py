@@ -48,7 +48,7 @@ from safety_receipts.verify.view.documents.export import ExportDocument
 @click.command(
     epilog=examples(
         "receipts export bundle --format csv --out rates.csv --trust evaluator.pub",
-        "receipts export bundle --format svr --policy p.yaml --out svr.json --trust k.pub",
+        "receipts export bundle --format svr --policy p.yaml --out svr --trust my.pub",
         "receipts export bundle --format inspect --out log.json --trust evaluator.pub",
     )
 )

@@ -58,6 +58,7 @@ from safety_receipts.verify.view.documents.export import ExportDocument
     "name",
     type=click.Choice([one.value for one in ExportFormat]),
     required=True,
+    envvar="RECEIPTS_EXPORT_FORMAT",
     help="What to write.",
 )
 @click.option(

@@ -223,6 +223,16 @@ def test_an_option_that_would_be_ignored(
     assert not (tmp_path / "out").exists()
 
 
+def test_options_from_the_environment(
+    rich: Path, receipts: Any, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECEIPTS_EXPORT_FORMAT", "csv")
+    monkeypatch.setenv("RECEIPTS_EXPORT_TRUST", str(tmp_path / "evaluator.pub"))
+    monkeypatch.setenv("RECEIPTS_EXPORT_ROWS", "points")
+    assert receipts("export", rich, "--out", tmp_path / "points.csv").code == 0
+    assert (tmp_path / "points.csv").read_text("utf-8").count("\n") == 353
+
+
 def test_a_moment_that_is_none(rich: Path, receipts: Any, policy: Policy, tmp_path: Path) -> None:
     words = ("--format", "svr", "--out", tmp_path / "o", "--policy", policy(), "--at", "tomorrow")
     finished = receipts("export", rich, *words)

@@ -167,6 +167,25 @@ def test_junit_is_read_by_others(
     ET.parse(out)
 
 
+def test_junit_says_what_the_gate_says(
+    rich: Path, export: Export, policy: Policy, receipts: Any, tmp_path: Path
+) -> None:
+    """Every number in it is one that a rule found."""
+    out = tmp_path / "gate.xml"
+    export(rich, "junit", out, "--policy", policy(MIXED))
+    keys = ("--trust", tmp_path / "evaluator.pub", "--trust-auditor", tmp_path / "auditor.pub")
+    gated = receipts("gate", rich, "--policy", policy(MIXED), *keys, "--at", AT, "--json")
+    (decided,) = json.loads(gated.out)["receipts"]
+    cases = list(ET.parse(out).iter("testcase"))
+    for case, rule in zip(cases, decided["rules"], strict=True):
+        assert case.get("name") == f"{rule['id']}: {rule['asked']}"
+        told = case.findtext("system-out") or ""
+        assert f"found: {rule['found']}\nfrom: {rule['source']}" in told
+        failed = case.find("failure")
+        assert (failed is not None) is (rule["status"] == "failed")
+        assert failed is None or failed.get("message") == rule["found"]
+
+
 def test_junit_names_a_test_instrument(
     nulls: Path, export: Export, policy: Policy, tmp_path: Path
 ) -> None:

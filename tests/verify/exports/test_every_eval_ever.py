@@ -16,7 +16,7 @@ from exporting import digest_of, receipt_of, same, texts_of
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.verify.exports.eee_names import model_id
+from safety_receipts.verify.exports.every_eval_ever.names import model_id
 
 Export = Callable[..., Any]
 

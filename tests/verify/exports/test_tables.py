@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exporting import BIDI, decimals, receipt_of, same
+from exporting import BIDI, HOSTILE, decimals, receipt_of, same
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.view.rows import (
@@ -195,6 +195,13 @@ def test_hostile_names_stay_in_their_cells(hostile: Path, export: Export, tmp_pa
         for cell in (cell for row in csv.reader(text.splitlines()) for cell in row):
             number = cell.lstrip("-").replace(".", "", 1).isdigit()
             assert number or not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_parquet_has_names_as_they_are(hostile: Path, export: Export, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the extra parquet")
+    assert export(hostile, "parquet", tmp_path / "rates.parquet").code == 0
+    *_, last = read_parquet(tmp_path / "rates.parquet").to_pylist()
+    assert last["response_prefix"] == HOSTILE
 
 
 def test_a_mean_of_counts_fits(rich: Path, export: Export, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Final
 
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.io.files import atomic_write, new_folder
-from safety_receipts.verify.exports.eee_aggregate import aggregate_of
-from safety_receipts.verify.exports.eee_names import aggregate_path, samples_path
-from safety_receipts.verify.exports.eee_samples import WrittenSamples, write_samples
+from safety_receipts.verify.exports.every_eval_ever.aggregate import aggregate_of
+from safety_receipts.verify.exports.every_eval_ever.names import aggregate_path, samples_path
+from safety_receipts.verify.exports.every_eval_ever.samples import WrittenSamples, write_samples
 from safety_receipts.verify.exports.evidence import holds_texts, may_tell_texts
 from safety_receipts.verify.exports.facts import common_remarks, text_remarks
 from safety_receipts.verify.exports.kinds import Exported, ExportRequest

@@ -22,8 +22,7 @@ from safety_receipts.verify.exports.written import json_text
 from safety_receipts.verify.verified import VerifiedReceipt
 
 _LEFT: Final = (
-    "P-values and coefficients of findings are not in it: their sentences are, and the receipt has "
-    "the rest.",
+    "Tables of findings are not in it: their sentences are, and the receipt has the rest.",
     "Who evaluated is not in it, as a receipt knows a key and no organisation: "
     "evaluator_relationship is `other` and model_availability `unknown`, for you to set.",
 )

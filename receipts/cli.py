@@ -59,10 +59,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.gate:gate",
         "Hold verified receipts to a release policy.",
     ),
-    "export": (
-        "verify.commands.export:export",
-        "Write a verified receipt in another tool's format.",
-    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",
@@ -84,6 +80,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Write the inclusion proof of one point.",
     ),
     "publish": ("receipts.commands.publish:publish", "Copy the parts that others may hold."),
+    "export": (
+        "verify.commands.export:export",
+        "Write a verified receipt in another tool's format.",
+    ),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
     "doctor": ("verify.commands.doctor:doctor", "Report versions and run a self-test."),

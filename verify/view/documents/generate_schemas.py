@@ -28,9 +28,9 @@ SCHEMAS: Final = CommandSchemas(
         "cli-calibrate": Printed(CalibrateDocument, "calibrate"),
         "cli-compare": Printed(CompareDocument, "compare"),
         "cli-demo": Printed(DemoDocument, "demo"),
+        "cli-export": Printed(ExportDocument, "export"),
         "cli-doctor": Printed(DoctorDocument, "doctor"),
         "cli-gate": Printed(GateDocument, "gate"),
-        "cli-export": Printed(ExportDocument, "export"),
     },
     sources=(checks, verification, comparability, comparison, kinds, gating),
 )

@@ -48,8 +48,8 @@ from safety_receipts.verify.view.documents.export import ExportDocument
 @click.command(
     epilog=examples(
         "receipts export bundle --format csv --out rates.csv --trust evaluator.pub",
-        "receipts export bundle --format svr --policy gate.yaml --out svr.json --trust my.pub",
-        "receipts export bundle --format inspect --out log.eval --trust my.pub",
+        "receipts export bundle --format svr --policy p.yaml --out svr --trust my.pub",
+        "receipts export bundle --format inspect --out log.json --trust evaluator.pub",
     )
 )
 @click.argument("bundle", type=PATH)
@@ -58,6 +58,7 @@ from safety_receipts.verify.view.documents.export import ExportDocument
     "name",
     type=click.Choice([one.value for one in ExportFormat]),
     required=True,
+    envvar="RECEIPTS_EXPORT_FORMAT",
     help="What to write.",
 )
 @click.option(

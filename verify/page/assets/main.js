@@ -32,7 +32,7 @@ class SelfVerifyingPage {
 
   async run() {
     const start = performance.now();
-    const results = new Results();
+    const results = new Results((name) => { this.root.dataset.working = name; });
     results.notes.push(...this.notes);
     this.marks.clear();
     try {

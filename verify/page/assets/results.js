@@ -16,7 +16,9 @@ const LABELS = {
 const STATUS_WORDS = { ok: 'Holds.', bad: 'Does not hold.', open: 'Not checked.' };
 
 class Results {
-  constructor() {
+  // `onCheck` is told the name of each check that is made.
+  constructor(onCheck = () => undefined) {
+    this.onCheck = onCheck;
     this.checks = new Map();
     this.notes = []; // what the reader asked for and could not be done
     this.isInstrument = false;
@@ -24,6 +26,7 @@ class Results {
 
   add(name, { status, text, link = null }) {
     this.checks.set(name, { status, text, link });
+    this.onCheck(name);
     return status === 'ok';
   }
 
@@ -38,7 +41,7 @@ class Results {
 
   get sentence() {
     const [, wrong] = [...this.checks].find(([, check]) => check.status === 'bad') ?? [];
-    if (wrong !== undefined) return `This page does not hold: ${wrong.text}`;
+    if (wrong !== undefined) return `Do not rely on this page: ${wrong.text}`;
     if (this.verdict === 'incomplete') return this.whyIncomplete;
     const evidence = this.checks.get('evidence')?.status === 'ok' ? ', and counts and rates were counted again from the evidence' : '';
     return `Verified: a key that you gave signed receipt and plan, and every number on this page is in them${evidence}.`;

@@ -228,10 +228,16 @@ class Page:
             time.sleep(0.01)
 
     def set_files(self, selector: str, files: Sequence[Path]) -> None:
-        """Choose files in a field for files, as a reader does."""
+        """Choose files in a field for files, as a reader does, and wait until the page was told."""
+        self.evaluate(
+            f"document.querySelector({json.dumps(selector)}).addEventListener('change',"
+            " () => { document.documentElement.dataset.chosen = ''; }, { once: true })"
+        )
         root = self.command("DOM.getDocument")["root"]["nodeId"]
         node = self.command("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.command("DOM.setFileInputFiles", nodeId=node, files=[str(f) for f in files])
+        self.wait_for("'chosen' in document.documentElement.dataset")
+        self.evaluate("delete document.documentElement.dataset.chosen")
 
     def drop(self, file: Path) -> None:
         """Drop a file from outside onto the page.

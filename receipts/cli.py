@@ -63,6 +63,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.report:report",
         "Write a page that verifies itself in a browser.",
     ),
+    "attach": (
+        "verify.commands.attach:attach",
+        "Write what a verified receipt says into a model card.",
+    ),
+    "export": (
+        "verify.commands.export:export",
+        "Write a verified receipt in another tool's format.",
+    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedWriter, FileIO
 from pathlib import Path
@@ -104,7 +104,9 @@ def _bounded(data: bytes, path: Path, limit: int) -> bytes:
 
 
 @contextmanager
-def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def atomic_writer(
+    path: Path, *, mode: int = 0o644, check: Callable[[Path], None] | None = None
+) -> Iterator[BinaryIO]:
     """Write a file that appears whole or not at all.
 
     The bytes go to a temporary file in the same folder, reach the disk (fsync), and are
@@ -115,6 +117,8 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     Args:
         path: Where the file will be.
         mode: Permission bits, subject to the umask.
+        check: Reads the temporary file when all is written; what it raises leaves ``path``
+            untouched.  None: nobody does.
 
     Raises:
         FileAccessError: The folder cannot be written to, or the disk is full.
@@ -129,6 +133,8 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(descriptor)
+            if check is not None:
+                check(temporary)
             temporary.replace(path)  # before it is closed, which ends its lock
         sync_folder(path.parent)
     except OSError as error:

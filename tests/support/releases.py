@@ -115,6 +115,12 @@ class Release:
     """What the pools of demonstrations hold otherwise."""
     sources: int = 1
     """Harmful query sources; the second and later ones always comply."""
+    stage: str = "instruct"
+    """Training stage."""
+    checkpoint: str | None = None
+    """What the checkpoint is called; None: as synthetic ones are."""
+    judge: str | None = None
+    """What the judge is called; None: as synthetic ones are."""
 
 
 ADMITTED = Release()
@@ -134,6 +140,7 @@ def release_plan(release: Release) -> PlanPredicate:
             "dtype": Dtype.BFLOAT16,
             "files": (file.model_copy(update={"sha256": weights, "size": len(release.weights)}),),
             "root": sha256_hex(bytes.fromhex(weights)),
+            "name": release.checkpoint or plan.checkpoint.name,
         }
     )
     experiments = [*plan.experiments]
@@ -143,7 +150,7 @@ def release_plan(release: Release) -> PlanPredicate:
     return plan.model_copy(
         update={
             "instrument": release.instrument,
-            "training_stage": "instruct",
+            "training_stage": release.stage,
             "checkpoint": checkpoint,
             "experiments": tuple(experiments),
             "queries": tuple(_otherwise(source, release.texts) for source in plan.queries),
@@ -191,7 +198,8 @@ def _judge(plan: PlanPredicate, release: Release) -> Any:
         remote=False,
     )
     second = second.model_copy(update={"digest": judge_digest(second)})
-    return judge.model_copy(update={"calibration": calibration, "second": second})
+    name = release.judge or judge.name
+    return judge.model_copy(update={"calibration": calibration, "second": second, "name": name})
 
 
 def seal_release(folder: Path, release: Release = ADMITTED, signer: Signer = EVALUATOR) -> Path:

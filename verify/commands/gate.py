@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING
 import click
 
 from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, audits_option, examples
-from safety_receipts.receipts.errors import ExitCode, FileAccessError, ReceiptsError
-from safety_receipts.receipts.io.files import atomic_write
-from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.commands.options import (
+    PATH,
+    audits_option,
+    examples,
+    passphrase_option,
+    read_signer,
+)
+from safety_receipts.receipts.dsse import sign
+from safety_receipts.receipts.errors import ExitCode, FileAccessError, ReceiptsError, UsageError
+from safety_receipts.receipts.io.files import atomic_write, create_exclusive
+from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import (
@@ -28,6 +36,7 @@ from safety_receipts.verify.compare.evaluations import Evaluation, open_evaluati
 from safety_receipts.verify.gate.gating import GateResult, exit_code_of, gate_receipt
 from safety_receipts.verify.gate.moments import moment, spell
 from safety_receipts.verify.gate.policy import GatePolicy, load_policy
+from safety_receipts.verify.gate.svr import svr_refusal, svr_statement
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.expected import ExpectedCheckpoint, expected_checkpoint
 from safety_receipts.verify.present.gate import show_gate
@@ -52,6 +61,7 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
     epilog=examples(
         "receipts gate bundle --policy gate-policy.yaml --trust evaluator.pub",
         "receipts gate bundle --policy gate.yaml --trust my.pub --junit gate.xml",
+        "receipts gate bundle --policy gate.yaml --trust my.pub --attest k --out svr.json",
     )
 )
 @click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE…")
@@ -71,6 +81,14 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option("--junit", type=PATH, metavar="FILE", help="Write JUnit XML: a test case a rule.")
 @click.option("--summary", type=PATH, metavar="FILE.md", help="Append Markdown for a CI page.")
 @click.option(
+    "--attest",
+    type=PATH,
+    metavar="KEY",
+    help="Sign that the checkpoint met the policy, where every rule holds and none is waived.",
+)
+@click.option("--out", type=PATH, metavar="FILE", help="New file for that statement.")
+@passphrase_option
+@click.option(
     "--at",
     metavar="TIME",
     callback=_moment_option,
@@ -89,16 +107,21 @@ def gate(
     against: Path | None,
     junit: Path | None,
     summary: Path | None,
+    attest: Path | None,
+    out: Path | None,
+    passphrase_env: str | None,
     at: datetime,
     output: Output,
 ) -> ExitCode:
     """Hold verified receipts to a release policy; every BUNDLE has to meet all of it.
 
     A rule that cannot be decided does not hold, and says what is missing.  Exit code 0: all rules
-    hold, or a waiver accepts that one does not; 1: some do not hold; 2: the policy or a bundle
-    cannot be read; 3: a receipt does not verify; 5: no key you trust is known to have signed it.
+    hold, or a waiver accepts that one does not; 1: some do not hold, or a waiver keeps --attest
+    from signing; 2: the policy or a bundle cannot be read; 3: a receipt does not verify; 5: no key
+    you trust is known to have signed it.
     """
     with _reports(junit, summary):
+        attestor = _attestor(attest, out, passphrase_env, output)
         loaded = load_policy(policy)
         asked = _Asked(
             loaded.policy,
@@ -114,11 +137,19 @@ def gate(
         atomic_write(junit, junit_report(results, loaded.digest))
     if summary is not None:
         _append(summary, gate_summary(results, loaded.digest, spell(at)))
+    refusal = None if attestor is None else _attest(attestor, results, loaded.digest, at)
+    attested = None if attestor is None or refusal is not None else attestor.out
     output.result(
-        gate_document(results, loaded, at),
+        gate_document(results, loaded, at, attested),
         lambda console: show_gate(console, results, quiet=output.quiet),
     )
-    return exit_code_of(results)
+    if attested is not None:
+        output.note(f"signed statement about the checkpoint: {attested}")
+    if refusal is None:
+        return exit_code_of(results)
+    output.warn(f"no statement was signed: {refusal.one_line()}")
+    # A waiver may let the gate end with 0: what was asked for is not there all the same.
+    return exit_code_of(results) or refusal.exit_code
 
 
 @dataclass(frozen=True)
@@ -132,6 +163,57 @@ class _Asked:
     artifacts: Path | None
     against: Path | None
     shipped: ExpectedCheckpoint | None
+
+
+@dataclass(frozen=True)
+class _Attestor:
+    """What signs that a checkpoint met a policy, and where to."""
+
+    signer: Signer
+    out: Path
+
+
+def _attestor(
+    key: Path | None, out: Path | None, passphrase_env: str | None, output: Output
+) -> _Attestor | None:
+    """Return what signs, before anything is decided: a key or a place that fails is said first.
+
+    An older statement of that name would be taken for this gate's where it refuses.
+
+    Raises:
+        UsageError: One option is given without another that it needs.
+        FileAccessError: There is a file of that name, or the key cannot be read.
+        KeyFileError: The key is of another kind, or its passphrase is wrong.
+    """
+    if key is None or out is None:
+        given = {"--attest": key, "--out": out, "--passphrase-env": passphrase_env}
+        alone = next((name for name, value in given.items() if value is not None), None)
+        if alone is None:
+            return None
+        raise UsageError(f"{alone} needs {'--out FILE' if key is not None else '--attest KEY'}")
+    if out.is_symlink() or out.exists():
+        raise FileAccessError(
+            "already exists, and would be taken for this gate's statement where it refuses",
+            file=out,
+            hint="name a new file, or move it away",
+        )
+    return _Attestor(read_signer(key, passphrase_env, output), out)
+
+
+def _attest(
+    attestor: _Attestor, results: Sequence[GateResult], policy: Sha256, at: datetime
+) -> ReceiptsError | None:
+    """Sign what passed, where all of it did; return why nothing was signed, or None.
+
+    Raises:
+        FileAccessError: The file cannot be written, or is there by now.
+    """
+    for result in results:
+        if (refusal := svr_refusal(result)) is not None:
+            return refusal
+    envelope = sign(svr_statement(results, policy, at), attestor.signer)
+    create_exclusive(attestor.out, envelope.to_json(), mode=0o644)
+    return None
 
 
 def _gated(bundle: Bundle, asked: _Asked, output: Output) -> GateResult:

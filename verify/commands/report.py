@@ -9,13 +9,12 @@ import click
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, audits_option, examples
-from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import trust_auditor_option, trust_option
-from safety_receipts.verify.page.page import REPORT, is_page, report_page
+from safety_receipts.verify.page.page import REPORT, refuse_other_file, report_page
 from safety_receipts.verify.view.documents.report import ReportDocument
 
 
@@ -59,12 +58,7 @@ def report(
     """
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
     source = Bundle(bundle, audits=audits)
-    if (out.exists() or out.is_symlink()) and not is_page(out):
-        raise FileAccessError(
-            "exists already, and is no page of this program",
-            file=out,
-            hint="name another file with --out",
-        )
+    refuse_other_file(out)
     with output.progress("verifying") as progress:
         page = report_page(
             source, evaluators, auditors, with_evidence=with_evidence, progress=progress

@@ -17,7 +17,7 @@ from typing import Any, Final
 from safety_receipts.receipts.audit_forms import form_key, public_form
 from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, Bundle
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.files import open_regular
 from safety_receipts.receipts.keys import PublicKey, TrustSet
 from safety_receipts.receipts.model.audit import AuditPredicate, PublicAuditPredicate
@@ -60,14 +60,21 @@ class ReportPage:
     """Whether the evidence is embedded."""
 
 
-def is_page(path: Path) -> bool:
-    """Say whether a file is a page that this program made.
+def refuse_other_file(path: Path) -> None:
+    """Refuse to write a page over anything but a page of this program.
 
     Raises:
-        FileAccessError: It cannot be read, or is no regular file.
+        FileAccessError: There is such a file, or a link.
     """
+    if not path.exists() and not path.is_symlink():
+        return
     with open_regular(path) as stream:
-        return stream.read(len(_BEGIN)) == _BEGIN
+        if stream.read(len(_BEGIN)) != _BEGIN:
+            raise FileAccessError(
+                "exists already, and is no page of this program",
+                file=path,
+                hint="name another file for the page",
+            )
 
 
 def report_page(

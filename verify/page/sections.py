@@ -162,7 +162,7 @@ def _decided(content: PageContent) -> Element:
 
 
 _EFFECTS: Final = {
-    Effect.DILUTION: "good",
+    Effect.DILUTION: "plain",
     Effect.AMPLIFICATION: "bad",
     Effect.NONE: "plain",
     Effect.MIXED: "doubtful",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 from safety_receipts.receipts.model.base import Digest, Timestamp
@@ -97,10 +98,16 @@ class GateDocument(Document):
     """The policy."""
     receipts: tuple[GateReceiptPart, ...]
     """Every receipt, in the order in which their bundles were named."""
+    attestation: str | None = None
+    """File of the signed statement that the checkpoint met the policy; null: none was asked for,
+    or none was signed, as a rule does not hold or is waived."""
 
 
 def gate_document(
-    results: Sequence[GateResult], loaded: LoadedPolicy, at: datetime
+    results: Sequence[GateResult],
+    loaded: LoadedPolicy,
+    at: datetime,
+    attestation: Path | None = None,
 ) -> GateDocument:
     """Return what a gate found.
 
@@ -108,12 +115,14 @@ def gate_document(
         results: What became of each receipt.
         loaded: The policy.
         at: The moment of the decision.
+        attestation: File of the signed statement; None: none was signed.
     """
     return GateDocument(
         admitted=all(one.verdict is GateVerdict.ADMITTED for one in results),
         at=spell(at),
         policy=GatePolicyPart(file=str(loaded.path), digest=loaded.digest, name=loaded.policy.name),
         receipts=tuple(map(_receipt, results)),
+        attestation=None if attestation is None else str(attestation),
     )
 
 

@@ -11,11 +11,14 @@ from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
 from safety_receipts.verify import checks, verification
 from safety_receipts.verify.compare import comparability, comparison
 from safety_receipts.verify.gate import gating, kinds
+from safety_receipts.verify.view.documents import attach
+from safety_receipts.verify.view.documents.attach import AttachDocument
 from safety_receipts.verify.view.documents.audit import AuditDocument, AuditForecastDocument
 from safety_receipts.verify.view.documents.calibrate import CalibrateDocument
 from safety_receipts.verify.view.documents.compare import CompareDocument
 from safety_receipts.verify.view.documents.demo import DemoDocument
 from safety_receipts.verify.view.documents.doctor import DoctorDocument
+from safety_receipts.verify.view.documents.export import ExportDocument
 from safety_receipts.verify.view.documents.gate import GateDocument
 from safety_receipts.verify.view.documents.report import ReportDocument
 from safety_receipts.verify.view.documents.verify import VerifyDocument
@@ -31,8 +34,10 @@ SCHEMAS: Final = CommandSchemas(
         "cli-doctor": Printed(DoctorDocument, "doctor"),
         "cli-gate": Printed(GateDocument, "gate"),
         "cli-report": Printed(ReportDocument, "report"),
+        "cli-attach": Printed(AttachDocument, "attach"),
+        "cli-export": Printed(ExportDocument, "export"),
     },
-    sources=(checks, verification, comparability, comparison, kinds, gating),
+    sources=(checks, verification, comparability, comparison, kinds, gating, attach),
 )
 """What the verifier's commands print."""
 

@@ -100,14 +100,15 @@ class SelfVerifyingPage {
       const held = receipt.predicate.evidence?.access === 'auditors';
       return { status: 'open', text: held ? 'It is held by auditors, and not published.' : 'It is not in this page; give the file points.jsonl.zst of the bundle.' };
     }
-    this.evidence ??= this.readEvidence(this.file ?? new Blob([evidence]));
+    this.evidence ??= this.readEvidence(this.file ?? evidence);
     return this.evidence;
   }
 
-  async readEvidence(blob) {
+  // `source`: the bytes, or a file that has them.
+  async readEvidence(source) {
     const { receipt, plan } = this.data;
     try {
-      const bytes = new Uint8Array(await blob.arrayBuffer());
+      const bytes = source instanceof Blob ? new Uint8Array(await source.arrayBuffer()) : source;
       const problem = await checkEvidence(bytes, plan.predicate, receipt.predicate);
       if (problem !== null) return { status: 'bad', text: problem };
       return { status: 'ok', text: `${plural(receipt.predicate.evidence.size, 'line has', 'lines have')} the sealed Merkle root, and give all counts, reasons and rates of the receipt.` };

@@ -6,8 +6,12 @@ const DIGESTED_ATTRIBUTES = [
 ];
 const LIVE = ['verdict', 'verdict-detail', 'checks'];
 
-// Elements that could show what no text node of the page holds.
-const NEVER_THERE = 'iframe, frame, object, embed, template, link, base, portal, audio, video, canvas, [style], [srcdoc]';
+// What no page is made with: it could show what no text node holds, hide what one holds, or turn the
+// digits of a number round.
+const NEVER_THERE = [
+  'iframe', 'frame', 'object', 'embed', 'portal', 'img', 'picture', 'image', 'audio', 'video', 'canvas',
+  'template', 'link', 'base', 'bdo', '[dir]', '[style]', '[srcdoc]', '[hidden]:not(#verifier)',
+].join();
 
 function textDigest(body) {
   const pieces = [];
@@ -17,6 +21,7 @@ function textDigest(body) {
       return;
     }
     if (node.nodeType !== Node.ELEMENT_NODE) return;
+    if (node.shadowRoot !== null) pieces.push('shadow'); // shows other words in place of the element's
     if (['script', 'style'].includes(node.localName) || node.hasAttribute('data-live')) return;
     for (const name of DIGESTED_ATTRIBUTES) {
       if (node.hasAttribute(name)) pieces.push(`\u0001${name}=${node.getAttribute(name)}`);

@@ -219,6 +219,21 @@ OF_THE_PAGE: dict[str, tuple[Change, str]] = {
         replaced(r'data-yscale="linear 0 ', 'data-yscale="linear 0.05 '),
         "charts",
     ),
+    "a mark that is called an axis": (
+        replaced(
+            r"(<svg[^>]*data-chart[^>]*>)",
+            r'\1<line x1="50" y1="50" x2="90" y2="20" data-frame></line>',
+        ),
+        "charts",
+    ),
+    "a chart that is moved": (
+        replaced(r"(<circle )", r'\1transform="translate(0 9)" '),
+        "charts",
+    ),
+    "a dot that moves later": (
+        replaced(r"(<circle [^>]*>)", r'\1<set attributeName="cy" to="10"></set>'),
+        "charts",
+    ),
     "a picture beside the charts": (
         replaced("<main>", '<main><svg><circle cx="1" cy="1" r="1"></circle></svg>'),
         "charts",
@@ -234,6 +249,16 @@ OF_THE_PAGE: dict[str, tuple[Change, str]] = {
     ),
     "words where results of verification stand": (
         replaced("<main>", "<main><p data-live>Complied: 3 of 4.</p>"),
+        "page-text",
+    ),
+    "a section that is hidden": (replaced('<section id="limits"', r"\g<0> hidden"), "page-text"),
+    "an image of words": (replaced("<main>", '<main><img alt="" src="data:,">'), "page-text"),
+    "digits from right to left": (
+        replaced(r'<(td|span) (data-at="[^"]*" data-as="percent")', r'<\1 dir="rtl" \2'),
+        "page-text",
+    ),
+    "words in an element's shadow": (
+        replaced("<main>", "<main><div><template shadowrootmode=open>3 of 4</template></div>"),
         "page-text",
     ),
     "a page within the page": (

@@ -13,7 +13,7 @@ const LABELS = {
   trust: 'Whose key',
   script: 'Verification',
 };
-const STATUS_WORDS = { ok: 'Holds.', bad: 'Does not hold.', open: 'Not checked.' };
+const STATUS_WORDS = { ok: 'Holds.', bad: 'Does not hold.', open: 'Not settled.' };
 
 class Results {
   // `onCheck` is told the name of each check that is made.
@@ -58,6 +58,8 @@ class Results {
     const sentences = [...this.notes];
     if (this.isInstrument) sentences.push('The receipt is of a test instrument: its numbers say nothing about any real model.');
     if (this.verdict === 'incomplete') sentences.push(this.checks.get('trust')?.text ?? '');
+    const audits = this.checks.get('audits');
+    if (audits?.status === 'open') sentences.push(audits.text);
     sentences.push(
       this.checks.get('evidence')?.status === 'ok'
         ? 'Not counted again here: intervals, corrections for the judge, findings, and what follows from the seed.'

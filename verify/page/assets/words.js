@@ -13,6 +13,12 @@ const NEVER_THERE = [
   'template', 'link', 'base', 'bdo', '[dir]', '[style]', '[srcdoc]', '[hidden]:not(#verifier)',
 ].join();
 
+// What keeps the page from loading and sending anything, and other scripts and styles out of it.
+const POLICY = new RegExp(
+  "^default-src 'none'; script-src 'sha256-[A-Za-z0-9+/=]{44}'; style-src 'sha256-[A-Za-z0-9+/=]{44}'; "
+    + "img-src data:; base-uri 'none'; form-action 'none'$",
+);
+
 function textDigest(body) {
   const pieces = [];
   const visit = (node) => {
@@ -36,6 +42,10 @@ function checkWords(body) {
   const live = [...body.querySelectorAll('[data-live]:not(noscript)')].map((element) => element.id);
   if (live.length !== LIVE.length || !LIVE.every((id) => live.includes(id))) {
     return { status: 'bad', text: 'The page has other places for results of verification than it was made with.' };
+  }
+  const policies = [...body.ownerDocument.head.querySelectorAll('meta[http-equiv]')].map((meta) => meta.content);
+  if (policies.length !== 1 || !POLICY.test(policies[0])) {
+    return { status: 'bad', text: 'The page lacks the policy that keeps it from loading anything.' };
   }
   if (body.querySelector(NEVER_THERE) !== null) {
     return { status: 'bad', text: 'The page holds an element that no such page is made with.' };

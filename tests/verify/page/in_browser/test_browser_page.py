@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ NAMES = {
     *("page-text", "documents", "receipt-signature", "plan-signature", "plan-named"),
     *("numbers", "charts", "audits", "evidence", "trust"),
 }
+
+
+def test_the_checks_are_those_of_the_documentation() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "page.md").read_text("utf-8")
+    table = text.partition("## What its script checks")[2].partition("\n\nThe script")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([a-z-]+)`", " ".join(first))) == NAMES
 
 
 @pytest.mark.parametrize("which", ["ed25519", "p256"])
@@ -106,7 +114,7 @@ def test_a_published_bundle(golden: Path, show: Show) -> None:
     assert (said.verdict, said.bad) == ("passed", set())
     assert said.checks["evidence"] == (
         "open",
-        "Evidence Not checked. It is held by auditors, and not published.",
+        "Evidence Not settled. It is held by auditors, and not published.",
     )
 
 

@@ -85,8 +85,9 @@ function checkNumbers(body, pointers, marks) {
     wrong++;
   };
   for (const element of body.querySelectorAll('[data-at]')) {
+    const [at, as] = ['data-at', 'data-as'].map((name) => element.getAttribute(name));
     try {
-      const signed = pointers.rendered(element.getAttribute('data-at'), element.getAttribute('data-as'), element);
+      const signed = pointers.rendered(at, as, element);
       if (collapse(element.textContent) === signed) held++;
       else note(element, `The signed document says: ${signed}`);
     } catch (error) {
@@ -94,13 +95,18 @@ function checkNumbers(body, pointers, marks) {
       note(element, error.message);
     }
   }
-  const unbound = unboundNumbers(body);
-  for (const element of unbound) note(element, 'This number is bound to nothing that is signed.');
-  const findings = [];
-  if (wrong > unbound.length) findings.push(`${plural(wrong - unbound.length, 'number or word', 'numbers or words')} on this page differ from what is signed.`);
-  if (unbound.length) findings.push(`${plural(unbound.length, 'number', 'numbers')} on this page bound to nothing that is signed.`);
-  if (findings.length) return { status: 'bad', text: findings.join(' '), link: first };
-  return { status: 'ok', text: `${plural(held, 'number or word', 'numbers and words')} on this page are those of the signed documents.` };
+  const bound = wrong;
+  for (const element of unboundNumbers(body)) note(element, 'This number is bound to nothing that is signed.');
+  if (bound) {
+    const number = plural(bound, 'number or word', 'numbers or words');
+    return fails(`${number} on this page differ from what is signed.`, first);
+  }
+  if (wrong) {
+    const number = plural(wrong, 'number', 'numbers');
+    return fails(`${number} on this page bound to nothing that is signed.`, first);
+  }
+  const number = plural(held, 'number or word', 'numbers and words');
+  return holds(`${number} on this page are those of the signed documents.`);
 }
 
 // Elements with a digit of any script in their own text that no signed value stands behind.

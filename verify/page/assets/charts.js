@@ -77,6 +77,10 @@ function checkTick(mark, value) {
   }
 }
 
+function scalesOf(chart) {
+  return { x: readScale(chart.getAttribute('data-xscale')), y: readScale(chart.getAttribute('data-yscale')) };
+}
+
 function checkCharts(body, pointers, marks) {
   let held = 0;
   let wrong = 0;
@@ -89,8 +93,7 @@ function checkCharts(body, pointers, marks) {
           throw new Refused('No chart is made with this.');
         }
         if (mark.hasAttribute('data-geo')) {
-          const scales = { x: readScale(chart.getAttribute('data-xscale')), y: readScale(chart.getAttribute('data-yscale')) };
-          checkMark(mark, scales, pointers);
+          checkMark(mark, scalesOf(chart), pointers);
           held++;
         } else if (SHAPES.includes(mark.localName) && !isFrame(mark)) {
           throw new Refused('This mark stands for nothing that is signed.');
@@ -103,14 +106,17 @@ function checkCharts(body, pointers, marks) {
       }
     }
   }
-  for (const mark of body.querySelectorAll('svg [data-geo], svg')) {
-    if (mark.closest('[data-chart], [data-frame]') === null) {
+  for (const mark of body.querySelectorAll('svg, [data-geo]')) {
+    if (mark.closest('svg[data-chart]') === null) {
       const address = marks.add(mark, 'This drawing is no chart that can be checked.');
       first ??= address;
       wrong++;
     }
   }
-  if (wrong) return { status: 'bad', text: `${plural(wrong, 'mark', 'marks')} in the charts do not stand where the signed numbers belong.`, link: first };
-  if (!charts.length) return { status: 'ok', text: 'There are no charts on this page.' };
-  return { status: 'ok', text: `${plural(held, 'mark', 'marks')} in ${plural(charts.length, 'chart', 'charts')} stand where the signed numbers belong.` };
+  if (wrong) {
+    const number = plural(wrong, 'mark', 'marks');
+    return fails(`${number} in the charts do not stand where the signed numbers belong.`, first);
+  }
+  const drawings = plural(charts.length, 'chart', 'charts');
+  return holds(`${plural(held, 'mark', 'marks')} in ${drawings} stand where the signed numbers belong.`);
 }

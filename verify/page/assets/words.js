@@ -41,20 +41,17 @@ function textDigest(body) {
 function checkWords(body) {
   const live = [...body.querySelectorAll('[data-live]:not(noscript)')].map((element) => element.id);
   if (live.length !== LIVE.length || !LIVE.every((id) => live.includes(id))) {
-    return { status: 'bad', text: 'The page has other places for results of verification than it was made with.' };
+    return fails('The page has other places for results of verification than it was made with.');
   }
   const policies = [...body.ownerDocument.head.querySelectorAll('meta[http-equiv]')].map((meta) => meta.content);
   if (policies.length !== 1 || !POLICY.test(policies[0])) {
-    return { status: 'bad', text: 'The page lacks the policy that keeps it from loading anything.' };
+    return fails('The page lacks the policy that keeps it from loading anything.');
   }
   if (body.querySelector(NEVER_THERE) !== null) {
-    return { status: 'bad', text: 'The page holds an element that no such page is made with.' };
+    return fails('The page holds an element that no such page is made with.');
   }
   if (textDigest(body) !== body.getAttribute('data-text')) {
-    return { status: 'bad', text: 'The words of this page are not those that it was made with.' };
+    return fails('The words of this page are not those that it was made with.');
   }
-  return {
-    status: 'ok',
-    text: 'The words of this page are those that it was made with. Nobody signed them: they are the tool’s.',
-  };
+  return holds('The words of this page are those that it was made with. Nobody signed them: they are the tool’s.');
 }

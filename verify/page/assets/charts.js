@@ -114,8 +114,8 @@ function checkCharts(body, pointers, marks) {
     }
   }
   if (wrong) {
-    const number = plural(wrong, 'mark', 'marks');
-    return fails(`${number} in the charts do not stand where the signed numbers belong.`, first);
+    const number = plural(wrong, 'mark in the charts does', 'marks in the charts do');
+    return fails(`${number} not stand where the signed numbers belong.`, first);
   }
   const drawings = plural(charts.length, 'chart', 'charts');
   return holds(`${plural(held, 'mark', 'marks')} in ${drawings} stand where the signed numbers belong.`);

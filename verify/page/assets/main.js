@@ -56,8 +56,9 @@ class SelfVerifyingPage {
     }
     const { data } = this;
     results.isInstrument = data.receipt.predicate.instrument === true;
-    const statements = plural(data.audits.length, 'statement', 'statements');
-    results.add('documents', holds(`Receipt, plan and ${statements} of auditors are here, byte for byte.`));
+    const audits = plural(data.audits.length, 'statement of an auditor', 'statements of auditors');
+    const all = data.audits.length ? `Receipt, plan and ${audits}` : 'Receipt and plan';
+    results.add('documents', holds(`${all} are here, byte for byte.`));
     await pause();
     await this.checkSigners(results);
     const named = data.receipt.predicate.plan?.digest === data.plan.digest;

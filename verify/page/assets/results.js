@@ -4,7 +4,7 @@ const LABELS = {
   documents: 'Signed documents',
   'receipt-signature': 'Signature of the receipt',
   'plan-signature': 'Signature of the plan',
-  'plan-named': 'Plan before run',
+  'plan-named': 'Plan that the receipt names',
   numbers: 'Numbers on this page',
   charts: 'Charts',
   'page-text': 'Words of this page',
@@ -67,7 +67,7 @@ class Results {
     const wrong = this.names.find((name) => this.is(name, 'bad'));
     if (wrong !== undefined) return `Do not rely on this page: ${this.checks.get(wrong).text}`;
     if (this.verdict === 'incomplete') return this.whyIncomplete;
-    const both = 'a key that you gave signed receipt and plan, and every number on this page is in them';
+    const both = 'a key that you gave signed receipt and plan, and every sealed number on this page is theirs';
     const evidence = this.is('evidence', 'ok') ? ', and counts and rates were counted again from the evidence' : '';
     return `Verified: ${both}${evidence}.`;
   }

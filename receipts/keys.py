@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from safety_receipts.receipts.algorithms.ed25519 import is_weak_ed25519
 from safety_receipts.receipts.errors import FileAccessError, KeyFileError
 from safety_receipts.receipts.io.files import create_exclusive, read_own_file
 
@@ -37,6 +38,10 @@ _MAX_KEY_FILE = 64 * 1024
 
 class EncryptedKeyError(KeyFileError):
     """The key is encrypted and no passphrase was given."""
+
+
+class WeakKeyError(KeyFileError):
+    """A public key under which false signatures hold."""
 
 
 class KeyType(StrEnum):
@@ -48,9 +53,22 @@ class KeyType(StrEnum):
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A verification key."""
+    """A verification key.
+
+    Raises:
+        WeakKeyError: It is an Ed25519 point of small order, or another spelling of a point.
+    """
 
     key: Ed25519PublicKey | ec.EllipticCurvePublicKey
+
+    def __post_init__(self) -> None:
+        if isinstance(self.key, Ed25519PublicKey) and is_weak_ed25519(
+            self.key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        ):
+            raise WeakKeyError(
+                "the key is a weak one: under it false signatures hold",
+                hint="ask its owner for a key that a tool made",
+            )
 
     @property
     def key_type(self) -> KeyType:
@@ -121,7 +139,7 @@ class TrustSet:
         """Read one public key from each of ``paths``.
 
         Raises:
-            KeyFileError: A file is no public key, or one of an unsupported kind.
+            KeyFileError: A file is no public key, a weak one, or one of an unsupported kind.
             FileAccessError: A file cannot be read.
         """
         return cls(load_public_key(path) for path in paths)
@@ -240,6 +258,7 @@ def load_public_key(path: Path) -> PublicKey:
     """Read a public key.
 
     Raises:
+        WeakKeyError: A key under which false signatures hold.
         KeyFileError: Not a public key, or of an unsupported kind.
         FileAccessError: The file cannot be read.
     """
@@ -257,7 +276,10 @@ def load_public_key(path: Path) -> PublicKey:
             "not a public key in PEM form", file=path, hint="expected KEY.pub from: receipts keygen"
         ) from None
     if isinstance(key, Ed25519PublicKey):
-        return PublicKey(key)
+        try:
+            return PublicKey(key)
+        except WeakKeyError as error:
+            raise WeakKeyError(error.message, file=path, hint=error.hint) from None
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return PublicKey(key)
     raise KeyFileError("neither an Ed25519 nor a P-256 key", file=path)

@@ -1,0 +1,1 @@
+"""What is to be known of single kinds of key, below the files that hold them."""

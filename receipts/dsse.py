@@ -60,6 +60,10 @@ class Envelope:
             key for key in trust if any(key.verifies(s.sig, message) for s in self.signatures)
         )
 
+    def signed_by_all(self, signer: Signer) -> bool:
+        """Say whether every key of a signer made a signature over this payload."""
+        return len(self.signed_by(signer.trust)) == len(signer.each)
+
     def to_json(self) -> bytes:
         """Return the envelope as one line of JSON, ready for a ``.intoto.jsonl`` bundle."""
         document = {
@@ -91,15 +95,16 @@ class Envelope:
 
 
 def sign(statement: JsonValue, signer: Signer) -> Envelope:
-    """Seal a statement: RFC 8785 bytes, signed with one key.
+    """Seal a statement: RFC 8785 bytes, signed with every key of a signer, in their order.
 
     Raises:
         TypeError: The statement holds a float.
         ValueError: It holds an integer beyond ±(2^53 − 1).
     """
     payload = canonical_bytes(statement)
-    signature = Signature(signer.public.keyid, signer.sign(pae(PAYLOAD_TYPE, payload)))
-    return Envelope(payload, (signature,))
+    message = pae(PAYLOAD_TYPE, payload)
+    signatures = tuple(Signature(one.public.keyid, one.sign(message)) for one in signer.each)
+    return Envelope(payload, signatures)
 
 
 def _decode(text: str, place: str, file: str | PathLike[str] | None) -> bytes:

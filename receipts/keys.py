@@ -1,4 +1,5 @@
-"""Signing keys: Ed25519 by default, P-256 for the tools that know only elliptic curves.
+"""Signing keys: Ed25519 by default, P-256 for the tools that know only elliptic curves, ML-DSA
+for receipts that must be believed when quantum computers break both.
 
 Private keys are PKCS#8 PEM files (mode 0600), public keys SubjectPublicKeyInfo PEM files.
 Key ids follow securesystemslib, so that its tools find our keys by name; they are hints
@@ -9,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -30,10 +32,28 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from safety_receipts.receipts.algorithms.ed25519 import is_weak_ed25519
-from safety_receipts.receipts.errors import FileAccessError, KeyFileError
+from safety_receipts.receipts.algorithms.ml_dsa import (
+    generate_ml_dsa,
+    has_ml_dsa,
+    is_ml_dsa_pem,
+    ml_dsa_name,
+    ml_dsa_verifies,
+    no_ml_dsa,
+    pre_hashed,
+)
+from safety_receipts.receipts.errors import FileAccessError, KeyFileError, UsageError
 from safety_receipts.receipts.io.files import create_exclusive, read_own_file
 
+if TYPE_CHECKING:
+    from safety_receipts.receipts.algorithms.ml_dsa import MlDsaPrivateKey, MlDsaPublicKey
+
+    _AnyPublic: TypeAlias = Ed25519PublicKey | ec.EllipticCurvePublicKey | MlDsaPublicKey
+    _AnyPrivate: TypeAlias = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | MlDsaPrivateKey
+
 _MAX_KEY_FILE = 64 * 1024
+MAX_SIGNATURES = 16
+"""Most signatures that an envelope may have."""
+_KINDS = "neither an Ed25519, a P-256, an ML-DSA-44 nor an ML-DSA-65 key"
 
 
 class EncryptedKeyError(KeyFileError):
@@ -49,6 +69,8 @@ class KeyType(StrEnum):
 
     ED25519 = "ed25519"
     P256 = "p256"
+    ML_DSA_44 = "ml-dsa-44"
+    ML_DSA_65 = "ml-dsa-65"
 
 
 @dataclass(frozen=True)
@@ -59,7 +81,7 @@ class PublicKey:
         WeakKeyError: It is an Ed25519 point of small order, or another spelling of a point.
     """
 
-    key: Ed25519PublicKey | ec.EllipticCurvePublicKey
+    key: _AnyPublic
 
     def __post_init__(self) -> None:
         if isinstance(self.key, Ed25519PublicKey) and is_weak_ed25519(
@@ -73,7 +95,10 @@ class PublicKey:
     @property
     def key_type(self) -> KeyType:
         """Which algorithm the key is for."""
-        return KeyType.ED25519 if isinstance(self.key, Ed25519PublicKey) else KeyType.P256
+        if isinstance(self.key, Ed25519PublicKey):
+            return KeyType.ED25519
+        name = ml_dsa_name(self.key)
+        return KeyType.P256 if name is None else KeyType(name)
 
     @property
     def keyid(self) -> str:
@@ -86,8 +111,11 @@ class PublicKey:
             keytype, scheme = "ed25519", "ed25519"
             value = self.key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
         else:
-            keytype, scheme = "ecdsa", "ecdsa-sha2-nistp256"
             value = self.pem().decode("ascii")
+            if isinstance(self.key, ec.EllipticCurvePublicKey):
+                keytype, scheme = "ecdsa", "ecdsa-sha2-nistp256"
+            else:
+                keytype, scheme = "ml-dsa", f"{self.key_type.value}/1"
         text = f'{{"keytype":"{keytype}","keyval":{{"public":"{value}"}},"scheme":"{scheme}"}}'
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -98,13 +126,16 @@ class PublicKey:
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Say whether ``signature`` over ``message`` was made with this key's private half.
 
-        P-256 signatures are DER-encoded ECDSA over SHA-256, as sigstore's are.
+        P-256 signatures are DER-encoded ECDSA over SHA-256, as sigstore's are; ML-DSA's are
+        over the hashed message (:mod:`receipts.algorithms.ml_dsa`).
         """
         try:
             if isinstance(self.key, Ed25519PublicKey):
                 self.key.verify(signature, message)
-            else:
+            elif isinstance(self.key, ec.EllipticCurvePublicKey):
                 self.key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+            else:
+                return ml_dsa_verifies(self.key, signature, message)
         except InvalidSignature:
             return False
         return True
@@ -112,20 +143,55 @@ class PublicKey:
 
 @dataclass(frozen=True, repr=False)
 class Signer:
-    """A private key.  It has no text form, so that no log can print one."""
+    """Who signs: a private key, or several that sign every statement together.
 
-    key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+    It has no text form, so that no log can print one.
+    """
+
+    key: _AnyPrivate
+    """The key; of several, the first."""
+    also: tuple[Signer, ...] = ()
+    """The others, each alone."""
 
     @property
     def public(self) -> PublicKey:
-        """The verification key."""
+        """The verification key; of several, the first's."""
         return PublicKey(self.key.public_key())
 
+    @property
+    def each(self) -> tuple[Signer, ...]:
+        """Every key alone, in the order given."""
+        return (replace(self, also=()), *self.also)
+
+    @property
+    def trust(self) -> TrustSet:
+        """The verification keys of all."""
+        return TrustSet(one.public for one in self.each)
+
     def sign(self, message: bytes) -> bytes:
-        """Return the signature over ``message``: 64 bytes for Ed25519, DER for P-256."""
+        """Return the first key's signature over ``message``.
+
+        64 bytes for Ed25519, DER for P-256, 2,420 or 3,309 bytes for ML-DSA.
+        """
         if isinstance(self.key, Ed25519PrivateKey):
             return self.key.sign(message)
-        return self.key.sign(message, ec.ECDSA(hashes.SHA256()))
+        if isinstance(self.key, ec.EllipticCurvePrivateKey):
+            return self.key.sign(message, ec.ECDSA(hashes.SHA256()))
+        return self.key.sign(pre_hashed(message))
+
+
+def sign_together(signers: Sequence[Signer]) -> Signer:
+    """Return one signer of several keys, whose statements carry a signature by each.
+
+    Raises:
+        UsageError: There is none, a key is there twice, or there are more than an envelope holds.
+    """
+    each = [one for signer in signers for one in signer.each]
+    if not 1 <= len(each) <= MAX_SIGNATURES:
+        raise UsageError(f"{len(each)} keys cannot sign together: 1 to {MAX_SIGNATURES} can")
+    if len({one.public.keyid for one in each}) < len(each):
+        raise UsageError("a key was given twice", hint="give each key once")
+    return replace(each[0], also=tuple(each[1:]))
 
 
 class TrustSet:
@@ -151,11 +217,26 @@ class TrustSet:
         return len(self._keys)
 
 
+def supported_key_types() -> tuple[KeyType, ...]:
+    """Return the kinds of key that the installed cryptography can sign with."""
+    return tuple(
+        kind for kind in KeyType if kind in (KeyType.ED25519, KeyType.P256) or has_ml_dsa()
+    )
+
+
 def generate_key(key_type: KeyType = KeyType.ED25519) -> Signer:
-    """Return a new private key from the system's entropy."""
-    if key_type is KeyType.ED25519:
-        return Signer(Ed25519PrivateKey.generate())
-    return Signer(ec.generate_private_key(ec.SECP256R1()))
+    """Return a new private key from the system's entropy.
+
+    Raises:
+        KeyFileError: The installed cryptography has no keys of this kind.
+    """
+    match key_type:
+        case KeyType.ED25519:
+            return Signer(Ed25519PrivateKey.generate())
+        case KeyType.P256:
+            return Signer(ec.generate_private_key(ec.SECP256R1()))
+        case KeyType.ML_DSA_44 | KeyType.ML_DSA_65:
+            return Signer(generate_ml_dsa(key_type.value))
 
 
 def public_path(path: Path) -> Path:
@@ -226,16 +307,36 @@ def load_signer(path: Path, passphrase: bytes | None = None) -> Signer:
             "the key is not encrypted", file=path, hint="give no passphrase"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
+        _refuse_unread(data, path)
         raise KeyFileError(
             "not a private key in PEM form, or the passphrase is wrong",
             file=path,
             hint="make one with: receipts keygen KEY",
         ) from None
-    if isinstance(key, Ed25519PrivateKey):
+    if isinstance(key, Ed25519PrivateKey) or _is_ml_dsa_private(key):
         return Signer(key)
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
         return Signer(key)
-    raise KeyFileError("neither an Ed25519 nor a P-256 key", file=path)
+    raise KeyFileError(_KINDS, file=path)
+
+
+def _is_ml_dsa_private(key: object) -> TypeGuard[MlDsaPrivateKey]:
+    return ml_dsa_name(key) is not None
+
+
+def _is_ml_dsa_public(key: object) -> TypeGuard[MlDsaPublicKey]:
+    return ml_dsa_name(key) is not None
+
+
+def _refuse_unread(data: bytes, path: Path) -> None:
+    """Say of a key that cannot be read that it is an ML-DSA key, where it is one.
+
+    Raises:
+        KeyFileError: It is, and the installed cryptography knows none.
+    """
+    if is_ml_dsa_pem(data) and not has_ml_dsa():
+        error = no_ml_dsa()
+        raise KeyFileError(error.message, file=path, hint=error.hint) from None
 
 
 def exposed_mode(path: Path) -> int | None:
@@ -272,6 +373,7 @@ def load_public_key(path: Path) -> PublicKey:
     try:
         key = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
+        _refuse_unread(data, path)
         raise KeyFileError(
             "not a public key in PEM form", file=path, hint="expected KEY.pub from: receipts keygen"
         ) from None
@@ -282,4 +384,6 @@ def load_public_key(path: Path) -> PublicKey:
             raise WeakKeyError(error.message, file=path, hint=error.hint) from None
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return PublicKey(key)
-    raise KeyFileError("neither an Ed25519 nor a P-256 key", file=path)
+    if _is_ml_dsa_public(key):
+        return PublicKey(key)
+    raise KeyFileError(_KINDS, file=path)

@@ -32,7 +32,7 @@ from safety_receipts.receipts.bundle import (
 )
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
-from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import AuditMethod, PublicAuditPredicate
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.statement import AuditStartStatement, AuditStatement
@@ -103,7 +103,7 @@ def published_audits(
         full = isinstance(statement, AuditStatement)
         if signer is not None and isinstance(statement, AuditStatement):
             said, digest = statement.predicate, one.envelope.digest
-            mine = one.envelope.signed_by(TrustSet([signer.public]))
+            mine = one.envelope.signed_by(signer.trust)
             if mine and has_public_form(said) and form_key(public_form(said, digest)) not in public:
                 signed.append(sign_public_form(said, digest, signer))
         held = access is EvidenceAccess.AUDITORS

@@ -25,7 +25,7 @@ from safety_receipts.receipts.evidence import PointChecker, PromptChecker
 from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
 from safety_receipts.receipts.findings.counts.conditions import baseline_of, condition_results
 from safety_receipts.receipts.findings.counts.observations import Observations
-from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering
 from safety_receipts.receipts.model.findings import Findings
 from safety_receipts.receipts.model.judge import JudgeAgreement
@@ -104,7 +104,7 @@ def seal_event(
         UsageError: The folder holds a receipt, or another plan.
         FileAccessError: The folder cannot be written; no partial file is left.
     """
-    if not plan_envelope.signed_by(TrustSet([signer.public])):
+    if not plan_envelope.signed_by_all(signer):
         raise IntegrityError(
             "the plan was signed with another key", hint="seal with the key that signed the plan"
         )

@@ -81,6 +81,10 @@ class CheckName(StrEnum):
     RECEIPT_SUBJECT = ("receipt-subject", _RECEIPT_SUBJECT)
     PLAN_SUBJECT = ("plan-subject", _RECEIPT_SUBJECT)
     SAME_SIGNER = ("same-signer", _authentic("one trusted key signed both"))
+    REQUIRED_KEYS = (
+        "required-keys",
+        _authentic("only with `--require`: each of these keys signed both, receipt and plan"),
+    )
     PLAN_DIGEST = ("plan-digest", _authentic("the receipt names this plan"))
     PROOF = ("proof", _authentic("the inclusion proof given holds; only with `--proof`"))
     PLAN_COHERENT = (

@@ -34,6 +34,7 @@ def verify_bundle(
     *,
     evaluators: TrustSet,
     auditors: TrustSet | None = None,
+    required: TrustSet | None = None,
     wanted: CheckLevel = CheckLevel.CONSISTENT,
     proof: Path | None = None,
     held_artifacts: HeldArtifacts | None = None,
@@ -47,6 +48,7 @@ def verify_bundle(
         bundle: The bundle.
         evaluators: Keys trusted to sign plans and receipts; empty: nothing is authentic.
         auditors: Keys trusted to sign audits.
+        required: Keys each of which must have signed plan and receipt; None or empty: none.
         wanted: The level to reach; lower levels are always checked.
         proof: An inclusion proof to check against the receipt.
         held_artifacts: The auditor's artifacts, to be held against the bundle; None: none.
@@ -60,7 +62,7 @@ def verify_bundle(
         MalformedError: A file is not what its name says.
     """
     checks = CheckList()
-    found = check_authentic(bundle, evaluators, checks)
+    found = check_authentic(bundle, evaluators, checks, required=required)
     digest = found.receipt_envelope.digest
     plan = None if found.plan is None else found.plan.statement.predicate
     receipt = None if found.receipt is None else found.receipt.statement.predicate

@@ -181,7 +181,7 @@ class Rejudger:
         if not (path.is_symlink() or path.exists()):
             return None
         there = Bundle(self.folder)
-        signed = there.receipt_envelope.signed_by(TrustSet([self.signer.public]))
+        signed = there.receipt_envelope.signed_by_all(self.signer)
         if not signed or there.receipt.statement.predicate.plan.digest != self.digest:
             raise UsageError(
                 "holds another receipt already", file=self.folder, hint="name a new folder"

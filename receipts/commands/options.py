@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
 from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.keys import Signer, exposed_mode, load_signer
+from safety_receipts.receipts.keys import (
+    EncryptedKeyError,
+    Signer,
+    exposed_mode,
+    load_signer,
+    sign_together,
+)
 from safety_receipts.receipts.present.output import Output
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 PATH: Final = click.Path(path_type=Path)
 """A path as commands take it: whether it exists is the command's to say."""
 
 passphrase_option = click.option(
-    "--passphrase-env", metavar="VARIABLE", help="Environment variable with the passphrase."
+    "--passphrase-env",
+    metavar="VARIABLE",
+    multiple=True,
+    help="Environment variable with the passphrase; of several keys, one each or one for all.",
 )
 
 
@@ -36,23 +48,83 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
-def read_signer(path: Path, passphrase_env: str | None, output: Output) -> Signer:
-    """Read the key that a command signs with, and warn where others can read it too.
+def key_option(name: str, text: str, *, required: bool = False) -> Callable[[F], F]:
+    """Return the option that names what signs: a key, or several that sign together.
 
     Args:
-        path: Its file.
-        passphrase_env: Environment variable with its passphrase; None: there is none.
+        name: Of the option.
+        text: Its help, but for its last sentence.
+        required: Whether there is nothing to do without it.
+    """
+    return click.option(
+        name,
+        type=PATH,
+        multiple=True,
+        required=required,
+        metavar="KEY",
+        help=f"{text}  Repeatable: each signs.",
+    )
+
+
+def read_signers(
+    paths: Sequence[Path], passphrase_env: Sequence[str], output: Output
+) -> Signer | None:
+    """Read the keys that a command signs with, and warn where others can read one too.
+
+    Args:
+        paths: Their files, in the order of their signatures.
+        passphrase_env: Environment variables with their passphrases: one each, or one for all
+            that are encrypted; empty: none is.
         output: Where to warn.
 
+    Returns:
+        What signs; None where no file is named.
+
     Raises:
-        UsageError: The variable is unset or empty.
+        UsageError: A variable is unset or empty, there are more or fewer than keys, or a key is
+            named twice.
         KeyFileError, FileAccessError: As :func:`receipts.keys.load_signer`.
     """
+    if not paths:
+        return None
+    if len(passphrase_env) not in (0, 1, len(paths)):
+        raise UsageError(
+            f"{len(passphrase_env)} times --passphrase-env for {len(paths)} keys",
+            hint="give one for each key, or one for all",
+        )
+    if len(paths) > 1 and len(passphrase_env) == 1:
+        return sign_together(
+            [_read_signer(path, passphrase_env[0], output, lenient=True) for path in paths]
+        )
+    variables: Sequence[str | None] = passphrase_env or [None] * len(paths)
+    return sign_together(
+        [_read_signer(*one, output, lenient=False) for one in zip(paths, variables, strict=True)]
+    )
+
+
+def read_signer(paths: Sequence[Path], passphrase_env: Sequence[str], output: Output) -> Signer:
+    """Read the keys of a command that cannot do without, as :func:`read_signers` does.
+
+    Raises:
+        UsageError: None is named; else as there.
+        KeyFileError, FileAccessError: As there.
+    """
+    signer = read_signers(paths, passphrase_env, output)
+    if signer is None:
+        raise UsageError("no key is named", hint="--key KEY")
+    return signer
+
+
+def _read_signer(
+    path: Path, passphrase_env: str | None, output: Output, *, lenient: bool
+) -> Signer:
+    """Read one key; where ``lenient`` it may be that it needs no passphrase."""
     if not path.exists():
         raise FileAccessError(
             "no such file", file=path, hint=f"receipts keygen {shlex.quote(str(path))} makes a key"
         )
-    signer = load_signer(path, read_passphrase(passphrase_env))
+    passphrase = read_passphrase(passphrase_env)
+    signer = _load(path, passphrase) if lenient else load_signer(path, passphrase)
     mode = exposed_mode(path)
     if mode is not None:
         name = printable(str(path))
@@ -61,6 +133,13 @@ def read_signer(path: Path, passphrase_env: str | None, output: Output) -> Signe
             f"run: chmod 600 {shlex.quote(name)}"
         )
     return signer
+
+
+def _load(path: Path, passphrase: bytes | None) -> Signer:
+    try:
+        return load_signer(path)
+    except EncryptedKeyError:
+        return load_signer(path, passphrase)
 
 
 def read_passphrase(variable: str | None) -> bytes | None:

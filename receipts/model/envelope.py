@@ -17,7 +17,7 @@ class EnvelopeSignature(WireModel):
 
     keyid: Annotated[str, Field(max_length=256)] = ""
     """Id of the key that is claimed to have signed: a hint that is never trusted."""
-    sig: Annotated[Base64, Field(min_length=1, max_length=1024)]
+    sig: Annotated[Base64, Field(min_length=1, max_length=8192)]
     """The signature, in base64."""
 
 

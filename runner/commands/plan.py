@@ -8,7 +8,13 @@ import click
 from rich.console import Console
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import (
+    PATH,
+    examples,
+    key_option,
+    passphrase_option,
+    read_signers,
+)
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Dtype
@@ -51,7 +57,7 @@ _FEW_POINTS = 20_000
     help="Show one prompt as the run will ask it, and where each part of it comes from.",
 )
 @click.option("--seal", is_flag=True, help="Sign the plan into a bundle.")
-@click.option("--key", type=PATH, help="Private key that signs the plan.")
+@key_option("--key", "Private key that signs the plan.")
 @click.option("--out", type=PATH, metavar="BUNDLE", help="Folder of the bundle.")
 @passphrase_option
 @click.option("--device", metavar="DEVICE", help="Where the time is estimated for: cpu, cuda, mps.")
@@ -67,8 +73,8 @@ def plan(
     *,
     plan: Path,
     seal: bool,
-    key: Path | None,
-    passphrase_env: str | None,
+    key: tuple[Path, ...],
+    passphrase_env: tuple[str, ...],
     out: Path | None,
     device: str | None,
     alternatives: bool | None,
@@ -82,13 +88,13 @@ def plan(
 
     Every prompt is rendered and counted.  --seal signs the plan: from then on it cannot change.
     """
-    if seal and (key is None or out is None):
+    if seal and (not key or out is None):
         raise UsageError("--seal needs --key and --out")
-    if not seal and (key is not None or out is not None):
+    if not seal and (key or out is not None):
         raise UsageError("--key and --out are for --seal")
     if show_prompt is not None and seal:
         raise UsageError("--show-prompt takes no --seal", hint="show the prompt first, then seal")
-    signer = None if key is None else read_signer(key, passphrase_env, output)
+    signer = read_signers(key, passphrase_env, output)
     value = beacon_value_of(beacon_value)
     with RunProgress(output) as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import (
+    PATH,
+    examples,
+    key_option,
+    passphrase_option,
+    read_signers,
+)
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.point import Outcome, Reason
@@ -47,7 +53,7 @@ from safety_receipts.runner.view.plan_tables import duration
     metavar="N",
     help="A pilot: N points spread over the plan, nothing recorded, nothing sealed.",
 )
-@click.option("--key", type=PATH, help="Private key that signs plan and receipt.")
+@key_option("--key", "Private key that signs plan and receipt.")
 @click.option("--out", type=PATH, metavar="BUNDLE", help="Folder of the bundle.")
 @passphrase_option
 @device_option
@@ -65,8 +71,8 @@ from safety_receipts.runner.view.plan_tables import duration
 def run(  # one parameter an option
     *,
     plan: Path,
-    key: Path | None,
-    passphrase_env: str | None,
+    key: tuple[Path, ...],
+    passphrase_env: tuple[str, ...],
     out: Path | None,
     device: str | None,
     memory: str | None,
@@ -109,7 +115,7 @@ def run(  # one parameter an option
     else:
         _check_place(key, out)
     with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
-        signer = None if key is None else read_signer(key, passphrase_env, output)
+        signer = read_signers(key, passphrase_env, output)
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         resolved = checked(resolved, output, device=device, strict=strict)
         if limit is not None:
@@ -125,9 +131,9 @@ def run(  # one parameter an option
     return sealed.exit_code
 
 
-def _check_place(key: Path | None, out: Path | None) -> None:
+def _check_place(key: Sequence[Path], out: Path | None) -> None:
     """Refuse a run that nobody signs, or that has no folder."""
-    if key is None or out is None:
+    if not key or out is None:
         raise UsageError("a run needs --key and --out", hint="or --limit N for a pilot")
     if out == Path():
         raise UsageError("--out names no folder", hint="name a new one")
@@ -161,10 +167,10 @@ def _counted(reasons: Mapping[Reason, int], what: str) -> str:
     return f"{sum(reasons.values()):,} {what}{why}"
 
 
-def _check_pilot(key: Path | None, out: Path | None, options: RunOptions) -> None:
+def _check_pilot(key: Sequence[Path], out: Path | None, options: RunOptions) -> None:
     """Refuse what a pilot would ignore: a script that forgets --limit must not think it sealed."""
     asked = {
-        "--key": key,
+        "--key": bool(key),
         "--out": out,
         "--restart": options.restart,
         "--retry-failed": options.retry_failed,

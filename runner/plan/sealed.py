@@ -15,7 +15,7 @@ from safety_receipts.receipts.bundle import (
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, event_seed, sha256_hex
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import UsageError
-from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.statement import PlanStatement
 from safety_receipts.receipts.seal import plan_statement, seal_plan
@@ -74,9 +74,16 @@ def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope 
             file=path,
             hint=f"{put_back}, or name a new folder",
         )
-    if not envelope.signed_by(TrustSet([signer.public])):
+    signatures, keys = len(envelope.signatures), len(signer.each)
+    if not envelope.signed_by_all(signer):
         raise UsageError(
             "was signed with another key", file=path, hint="give --key the key that signed it"
+        )
+    if signatures > keys:
+        raise UsageError(
+            f"has {signatures} signatures, and the receipt would have {keys}",
+            file=path,
+            hint="give --key each of the keys that signed it",
         )
     return envelope
 

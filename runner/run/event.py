@@ -20,7 +20,7 @@ from safety_receipts.receipts.errors import (
     InterruptedByUserError,
     UsageError,
 )
-from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.plan.resolved import ResolvedPlan
@@ -293,7 +293,7 @@ class EventRunner:
         envelope = write_plan(self.resolved, self.folder, self.signer)  # there: writes nothing
         bundle = Bundle(self.folder)
         receipt = bundle.receipt.statement.predicate
-        signed = bundle.receipt_envelope.signed_by(TrustSet([self.signer.public]))
+        signed = bundle.receipt_envelope.signed_by_all(self.signer)
         if not signed or receipt.plan.digest != envelope.digest:
             raise IntegrityError(
                 "is not a receipt of this plan by this key",

@@ -10,14 +10,14 @@ import pytest
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.dsse import Envelope, sign
-from safety_receipts.receipts.keys import KeyType, Signer, generate_key
+from safety_receipts.receipts.keys import KeyType, Signer, generate_key, supported_key_types
 from safety_receipts.verify.selfcheck.selftest import small_event
 
 EXAMPLES = Path(__file__).parents[1] / "receipts" / "examples"
 KINDS = ("plan", "evaluation", "audit-start", "audit")
 
 
-@pytest.fixture(scope="session", params=list(KeyType))
+@pytest.fixture(scope="session", params=supported_key_types())
 def signer(request: pytest.FixtureRequest) -> Signer:
     """One key of every type."""
     return generate_key(KeyType(request.param))

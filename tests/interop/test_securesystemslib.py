@@ -9,9 +9,16 @@ from securesystemslib import dsse as theirs
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from safety_receipts.receipts.dsse import PAYLOAD_TYPE, Envelope, pae
+from safety_receipts.receipts.dsse import PAYLOAD_TYPE, Envelope, pae, sign
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
+from safety_receipts.receipts.keys import (
+    KeyType,
+    Signer,
+    TrustSet,
+    generate_key,
+    sign_together,
+    supported_key_types,
+)
 
 PAYLOADS = [b'{"_type":"https://in-toto.io/Statement/v1"}', b"{}", bytes(range(256))]
 
@@ -69,6 +76,21 @@ def test_we_verify_their_envelopes(signer: Signer, payload: bytes) -> None:
         assert envelope.signed_by(TrustSet([signer.public])) == (signer.public,)
         assert [s.keyid for s in envelope.signatures] == [signer.public.keyid]
         assert not envelope.signed_by(TrustSet([generate_key().public]))
+
+
+@pytest.mark.parametrize("other", supported_key_types())
+def test_they_verify_a_hybrid_envelope_with_either_key(other: KeyType) -> None:
+    """Whoever knows Ed25519 alone reads it as ever; a threshold of two counts both."""
+    ed25519, second = generate_key(), generate_key(other)
+    envelope = sign({"a": 1}, sign_together([ed25519, second]))
+    for key in (ed25519, second):
+        verified = their_envelope(envelope).verify([their_key(key)], threshold=1)
+        assert list(verified) == [key.public.keyid]
+    both = [their_key(ed25519), their_key(second)]
+    assert len(their_envelope(envelope).verify(both, threshold=2)) == 2
+    alone = Envelope(envelope.payload, envelope.signatures[:1])
+    with pytest.raises(VerificationError):
+        their_envelope(alone).verify(both, threshold=2)
 
 
 def test_we_refuse_their_envelopes_of_other_types(signer: Signer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.keys import KeyType, Signer, generate_key
+from safety_receipts.receipts.keys import KeyType, Signer, generate_key, supported_key_types
 from safety_receipts.receipts.proof import make_proof
 from safety_receipts.verify.selfcheck.selftest import small_event
 
@@ -23,7 +23,7 @@ def signer() -> Signer:
     return generate_key()
 
 
-@pytest.fixture(scope="session", params=list(KeyType))
+@pytest.fixture(scope="session", params=supported_key_types())
 def any_signer(request: pytest.FixtureRequest) -> Signer:
     """One key of every type."""
     return generate_key(KeyType(request.param))

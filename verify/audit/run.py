@@ -30,7 +30,7 @@ from safety_receipts.receipts.bundle import (
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
-from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import (
     AuditStartPredicate,
     AuditVerdict,
@@ -149,7 +149,7 @@ def signed_public_form(start: Sha256, signer: Signer, folders: Iterable[Path]) -
 
 def _signed(signer: Signer, folders: Iterable[Path]) -> Iterator[tuple[Envelope, AnyAudit]]:
     """Yield the statements in some folders' audits that a key signed."""
-    trust = TrustSet([signer.public])
+    trust = signer.trust
     for folder in folders:
         # Not by the bundle's own list, which refuses too many: junk must not silence an audit.
         for path in islice((folder / AUDITS).glob("*.dsse.json"), _MAX_FILES):

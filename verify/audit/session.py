@@ -13,7 +13,7 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
 from safety_receipts.receipts.events.grid import seed_of
 from safety_receipts.receipts.io.files import read_own_file
-from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import (
     IdentityTest,
 )
@@ -188,7 +188,7 @@ def read_auditor_calibration(
         MalformedError: It is no calibration.
     """
     envelope = Envelope.from_json(read_own_file(path, MAX_AUDIT_BYTES), file=path)
-    if not envelope.signed_by(TrustSet([signer.public])):
+    if not envelope.signed_by(signer.trust):
         raise IntegrityError(
             "is not signed with the auditor's key",
             file=path,

@@ -11,7 +11,13 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import (
+    PATH,
+    examples,
+    key_option,
+    passphrase_option,
+    read_signer,
+)
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
@@ -96,7 +102,7 @@ class _ReplayStack:
     )
 )
 @click.argument("bundle", type=PATH)
-@click.option("--key", type=PATH, required=True, help="Private key that signs the audit.")
+@key_option("--key", "Private key that signs the audit.", required=True)
 @click.option(
     "--artifacts",
     type=PATH,
@@ -179,8 +185,8 @@ class _ReplayStack:
 def audit(  # one parameter an option
     *,
     bundle: Path,
-    key: Path,
-    passphrase_env: str | None,
+    key: tuple[Path, ...],
+    passphrase_env: tuple[str, ...],
     artifacts: Path,
     trust: tuple[Path, ...],
     epsilon: str,
@@ -480,7 +486,7 @@ def _report(
     scope = scope_of(
         subject.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
     )
-    own = bool(subject.bundle.receipt_envelope.signed_by(TrustSet([signer.public])))
+    own = bool(subject.bundle.receipt_envelope.signed_by(signer.trust))
     instrument = is_instrument(subject.receipt)
     document = audit_document(audit, scope, envelope.digest, self_audit=own, instrument=instrument)
     output.result(

@@ -13,7 +13,13 @@ from rich.text import Text
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import (
+    PATH,
+    examples,
+    key_option,
+    passphrase_option,
+    read_signer,
+)
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, UsageError
 from safety_receipts.receipts.io.files import atomic_write
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     epilog=examples("receipts calibrate study/plan.yaml --key auditor --out calibration.json")
 )
 @click.argument("plan", type=PATH)
-@click.option("--key", type=PATH, required=True, help="The key that will sign the audits.")
+@key_option("--key", "The key that will sign the audits.", required=True)
 @passphrase_option
 @click.option("--out", type=PATH, required=True, help="Calibration file to write.")
 @click.option(
@@ -63,8 +69,8 @@ if TYPE_CHECKING:
 def calibrate(  # one parameter an option
     *,
     plan: Path,
-    key: Path,
-    passphrase_env: str | None,
+    key: tuple[Path, ...],
+    passphrase_env: tuple[str, ...],
     out: Path,
     dtypes: tuple[str, ...],
     devices: tuple[str, ...],

@@ -18,6 +18,7 @@ from safety_receipts.receipts.commands.options import (
     PATH,
     audits_option,
     examples,
+    key_option,
     passphrase_option,
     read_signer,
 )
@@ -80,11 +81,9 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @click.option("--junit", type=PATH, metavar="FILE", help="Write JUnit XML: a test case a rule.")
 @click.option("--summary", type=PATH, metavar="FILE.md", help="Append Markdown for a CI page.")
-@click.option(
+@key_option(
     "--attest",
-    type=PATH,
-    metavar="KEY",
-    help="Sign that the checkpoint met the policy, where every rule holds and none is waived.",
+    "Sign that the checkpoint met the policy, where every rule holds and none is waived.",
 )
 @click.option("--out", type=PATH, metavar="FILE", help="New file for that statement.")
 @passphrase_option
@@ -107,9 +106,9 @@ def gate(
     against: Path | None,
     junit: Path | None,
     summary: Path | None,
-    attest: Path | None,
+    attest: tuple[Path, ...],
     out: Path | None,
-    passphrase_env: str | None,
+    passphrase_env: tuple[str, ...],
     at: datetime,
     output: Output,
 ) -> ExitCode:
@@ -174,7 +173,7 @@ class _Attestor:
 
 
 def _attestor(
-    key: Path | None, out: Path | None, passphrase_env: str | None, output: Output
+    keys: Sequence[Path], out: Path | None, passphrase_env: Sequence[str], output: Output
 ) -> _Attestor | None:
     """Return what signs, before anything is decided: a key or a place that fails is said first.
 
@@ -185,19 +184,19 @@ def _attestor(
         FileAccessError: There is a file of that name, or the key cannot be read.
         KeyFileError: The key is of another kind, or its passphrase is wrong.
     """
-    if key is None or out is None:
-        given = {"--attest": key, "--out": out, "--passphrase-env": passphrase_env}
-        alone = next((name for name, value in given.items() if value is not None), None)
+    if not keys or out is None:
+        given = {"--attest": keys, "--out": out, "--passphrase-env": passphrase_env}
+        alone = next((name for name, value in given.items() if value), None)
         if alone is None:
             return None
-        raise UsageError(f"{alone} needs {'--out FILE' if key is not None else '--attest KEY'}")
+        raise UsageError(f"{alone} needs {'--out FILE' if keys else '--attest KEY'}")
     if out.is_symlink() or out.exists():
         raise FileAccessError(
             "already exists, and would be taken for this gate's statement where it refuses",
             file=out,
             hint="name a new file, or move it away",
         )
-    return _Attestor(read_signer(key, passphrase_env, output), out)
+    return _Attestor(read_signer(keys, passphrase_env, output), out)
 
 
 def _attest(

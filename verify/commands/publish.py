@@ -21,7 +21,13 @@ from safety_receipts.receipts.bundle import (
     BundleWriter,
 )
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import (
+    PATH,
+    examples,
+    key_option,
+    passphrase_option,
+    read_signers,
+)
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
 from safety_receipts.receipts.io.files import atomic_write, new_folder, open_regular
@@ -59,10 +65,8 @@ from safety_receipts.verify.proofs import published_proofs
 )
 @trust_option
 @trust_auditor_option
-@click.option(
-    "--key",
-    type=PATH,
-    help="Auditor's key; it signs the public form of the auditor's results that have none.",
+@key_option(
+    "--key", "Auditor's key; it signs the public form of the auditor's results that have none."
 )
 @passphrase_option
 @common_options
@@ -74,8 +78,8 @@ def publish(
     page: bool,
     trust: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
-    key: Path | None,
-    passphrase_env: str | None,
+    key: tuple[Path, ...],
+    passphrase_env: tuple[str, ...],
     output: Output,
 ) -> None:
     """Copy what BUNDLE's evidence access lets anyone hold.
@@ -90,7 +94,7 @@ def publish(
     access = _access(source)
     _check_options(access, with_responses=with_responses, page=page, keys=(*trust, *trust_auditor))
     keys = (TrustSet.load(trust), TrustSet.load(trust_auditor)) if page else None
-    signer = None if key is None else read_signer(key, passphrase_env, output)
+    signer = read_signers(key, passphrase_env, output)
     files = [Path(name) for name in (RECEIPT, PLAN)]
     if access is EvidenceAccess.PUBLIC:
         wanted = (POINTS_FILE, RESPONSES_FILE) if with_responses else (POINTS_FILE,)

@@ -8,7 +8,13 @@ import click
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
-from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.options import (
+    PATH,
+    examples,
+    key_option,
+    passphrase_option,
+    read_signer,
+)
 from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.judge import JudgeIdentity
@@ -39,9 +45,7 @@ from safety_receipts.verify.rejudge import (
 )
 @click.argument("bundle", type=PATH)
 @click.argument("plan", type=PATH)
-@click.option(
-    "--key", type=PATH, required=True, help="Private key that signs the new plan and receipt."
-)
+@key_option("--key", "Private key that signs the new plan and receipt.", required=True)
 @passphrase_option
 @click.option("--out", type=PATH, required=True, help="Folder of the new bundle.")
 @click.option(
@@ -65,8 +69,8 @@ def rejudge(  # one parameter an option
     *,
     bundle: Path,
     plan: Path,
-    key: Path,
-    passphrase_env: str | None,
+    key: tuple[Path, ...],
+    passphrase_env: tuple[str, ...],
     out: Path,
     trust: tuple[Path, ...],
     device: str | None,
@@ -84,7 +88,7 @@ def rejudge(  # one parameter an option
     """
     bound = None if memory is None else byte_size(memory)
     signer = read_signer(key, passphrase_env, output)
-    trusted = TrustSet.load(trust) if trust else TrustSet([signer.public])
+    trusted = TrustSet.load(trust) if trust else signer.trust
     original = Bundle(bundle)
     with terminated_like_interrupted():
         check_fitter()

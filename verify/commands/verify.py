@@ -34,10 +34,18 @@ from safety_receipts.verify.view.documents.verify import verify_document
         "receipts verify bundle --trust evaluator.pub",
         "receipts verify bundle --trust evaluator.pub --checkpoint model --stage dpo",
         "receipts verify bundle --trust evaluator.pub --artifacts study/plan.yaml",
+        "receipts verify bundle --require evaluator.pub --require second.pub",
     )
 )
 @click.argument("bundle", type=PATH)
 @trust_option
+@click.option(
+    "--require",
+    type=PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Public key that must have signed plan and receipt, and is trusted so (repeatable).",
+)
 @trust_auditor_option
 @click.option(
     "--checkpoint",
@@ -76,6 +84,7 @@ def verify(
     *,
     bundle: Path,
     trust: tuple[Path, ...],
+    require: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
     checkpoint: str | None,
     stage: str | None,
@@ -103,7 +112,8 @@ def verify(
     default = CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND
     wanted = default if level is None else CheckLevel(level)
     _check_options(artifacts, sample_nonce, all_points=all_points, allow_pickle=allow_pickle)
-    evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
+    required, auditors = TrustSet.load(require), TrustSet.load(trust_auditor)
+    evaluators = TrustSet([*TrustSet.load(trust), *required])
     opened = Bundle(bundle, audits=audits)
     expected = Expectations(
         checkpoint=None if checkpoint is None else _checkpoint(checkpoint, output),
@@ -129,6 +139,7 @@ def verify(
             opened,
             evaluators=evaluators,
             auditors=auditors,
+            required=required,
             wanted=wanted,
             proof=proof,
             held_artifacts=held_artifacts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,7 +62,9 @@ class Authenticated:
     """The trusted key that signed the receipt, and the plan where that is at hand."""
 
 
-def check_authentic(bundle: Bundle, trust: TrustSet, checks: CheckList) -> Authenticated:
+def check_authentic(
+    bundle: Bundle, trust: TrustSet, checks: CheckList, *, required: TrustSet | None = None
+) -> Authenticated:
     """Make the checks of level *authentic*.
 
     Signatures are verified before payloads are parsed; a failed signature does not stop the
@@ -72,6 +74,7 @@ def check_authentic(bundle: Bundle, trust: TrustSet, checks: CheckList) -> Authe
         bundle: The bundle.
         trust: Keys trusted as evaluators.
         checks: Receives the checks.
+        required: Keys each of which must have signed plan and receipt; None or empty: none.
 
     Raises:
         FileAccessError: There is no readable receipt.
@@ -84,6 +87,8 @@ def check_authentic(bundle: Bundle, trust: TrustSet, checks: CheckList) -> Authe
     if not bundle.has(PLAN):
         for name in _OF_THE_PLAN:
             checks.skip(name, f"{PLAN} is not in this bundle")
+        if required:
+            checks.skip(CheckName.REQUIRED_KEYS, f"{PLAN} is not in this bundle")
         return Authenticated(None, receipt, receipt_envelope, None)
     plan_envelope = bundle.plan_envelope
     plan_keys = _check_signature(_PLAN.signature, plan_envelope, trust, checks)
@@ -95,6 +100,8 @@ def check_authentic(bundle: Bundle, trust: TrustSet, checks: CheckList) -> Authe
         checks.decide(CheckName.SAME_SIGNER, problem, "one trusted key signed plan and receipt")
     else:
         checks.skip(CheckName.SAME_SIGNER, _NO_TRUST)
+    if required:
+        _check_required(required, receipt_envelope, plan_envelope, checks)
     if receipt is not None:
         named = receipt.statement.predicate.plan.digest
         problem = None
@@ -126,9 +133,24 @@ def _check_signature(
     keys = envelope.signed_by(trust)
     claimed = ", ".join(signature.keyid[:16] or "no key id" for signature in envelope.signatures)
     problem = None if keys else f"no trusted key signed these bytes (signed as {claimed})"
-    good = "" if problem else f"signed by {keys[0].keyid[:16]}… ({keys[0].key_type})"
-    checks.decide(name, problem, good)
+    checks.decide(name, problem, f"signed by {_named(keys)}")
     return keys
+
+
+def _check_required(
+    required: TrustSet, receipt: Envelope, plan: Envelope, checks: CheckList
+) -> None:
+    problem = None
+    for what, envelope in (("receipt", receipt), ("plan", plan)):
+        signed = envelope.signed_by(required)
+        if missing := [key for key in required if key not in signed]:
+            problem = f"the {what} is not signed by {_named(missing)}"
+            break
+    checks.decide(CheckName.REQUIRED_KEYS, problem, f"both are signed by {_named(required)}")
+
+
+def _named(keys: Iterable[PublicKey]) -> str:
+    return ", ".join(f"{key.keyid[:16]}… ({key.key_type})" for key in keys)
 
 
 def _check_form(

@@ -21,7 +21,7 @@ from safety_receipts.receipts.errors import (
     MalformedError,
     UsageError,
 )
-from safety_receipts.receipts.keys import Signer, generate_key
+from safety_receipts.receipts.keys import KeyType, Signer, generate_key, sign_together
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.sealed import write_plan
 from safety_receipts.runner.run.event import EventRunner, RunOptions
@@ -198,6 +198,30 @@ def test_another_plan_in_the_folder_is_refused_and_the_difference_named(
         run(changed, folder, signer)
     with pytest.raises(UsageError, match="another key"):
         run(study(), folder, generate_key())
+
+
+def test_a_plan_of_two_signatures_is_run_with_both_keys(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    both, folder = sign_together([signer, generate_key(KeyType.P256)]), tmp_path / "b"
+    write_plan(study(), folder, both)
+    with pytest.raises(UsageError, match="has 2 signatures, and the receipt would have 1"):
+        run(study(), folder, signer)
+    with pytest.raises(UsageError, match="another key"):
+        run(study(), folder, sign_together([signer, generate_key()]))
+    run(study(), folder, both)
+    for envelope in (Bundle(folder).plan_envelope, Bundle(folder).receipt_envelope):
+        assert envelope.signed_by_all(both)
+    assert run(study(), folder, both).before
+
+
+def test_a_plan_of_one_signature_is_not_run_with_two_keys(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    folder = tmp_path / "b"
+    write_plan(study(), folder, signer)
+    with pytest.raises(UsageError, match="another key"):
+        run(study(), folder, sign_together([signer, generate_key()]))
 
 
 def test_a_changed_checkpoint_is_noticed_on_resume(

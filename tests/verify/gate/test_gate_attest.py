@@ -22,7 +22,13 @@ from securesystemslib.signer import SSlibKey
 from sigstore import dsse as sigstore_dsse
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.keys import KeyType, Signer, generate_key, write_key_pair
+from safety_receipts.receipts.keys import (
+    KeyType,
+    Signer,
+    generate_key,
+    supported_key_types,
+    write_key_pair,
+)
 
 Receipts = Callable[..., Any]
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -35,7 +41,7 @@ rules:
 AT = ["--at", "2026-03-01T00:00:00Z"]
 
 
-@pytest.fixture(params=list(KeyType))
+@pytest.fixture(params=supported_key_types())
 def signer(request: pytest.FixtureRequest, tmp_path: Path) -> Signer:
     """The key of a pipeline, of every type."""
     made = generate_key(KeyType(request.param))

@@ -86,7 +86,7 @@ class SignedLines:
         """Return the document of a line; ValueError if it is none that the auditor signed."""
         signature, _, text = line.partition(b" ")
         raw = bytes.fromhex(signature.decode("ascii"))
-        if not self._signer.public.verifies(raw, self._message(text)):
+        if not any(key.verifies(raw, self._message(text)) for key in self._signer.trust):
             raise ValueError("not signed")
         return json.loads(text)
 

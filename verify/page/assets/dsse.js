@@ -36,12 +36,12 @@ class Statement {
     this.predicate = statement.predicate;
   }
 
-  // Those of some keys that signed.  Each is tried on each signature: a key id is a hint that anybody
-  // can write.
+  // Those of some keys that signed, of the kinds that a page can check.  Each is tried on each
+  // signature: a key id is a hint that anybody can write.
   async signedBy(keys) {
     const message = preAuthentication(this.payload);
     const signers = [];
-    for (const key of keys) {
+    for (const key of keys.filter((one) => one.isChecked)) {
       for (const signature of this.signatures) {
         if (await key.verifies(signature.bytes, message)) {
           signers.push(key);

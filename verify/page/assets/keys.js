@@ -1,7 +1,12 @@
 // Public keys: Ed25519, and P-256 with SHA-256.  WebCrypto verifies; what it does not look at is here.
+// ML-DSA keys are known by name: browsers verify none, so what they signed is left open.
 
 const PEM_FORM = /-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+?)\s+-----END PUBLIC KEY-----/g;
 const ED25519_PREFIX = '302a300506032b6570032100';
+const ML_DSA_PREFIXES = [
+  ['ML-DSA-44', '30820532300b06096086480165030403110382052100', 1334],
+  ['ML-DSA-65', '308207b2300b0609608648016503040312038207a100', 1974],
+];
 const P256_PREFIX = '3059301306072a8648ce3d020106082a8648ce3d03010703420004';
 
 // Under a key of small order, or another spelling of one, whoever made the key has signatures that
@@ -19,6 +24,7 @@ function isWeakEd25519(raw) {
 class PublicKey {
   constructor(spki) {
     const text = hex(spki);
+    const mlDsa = ML_DSA_PREFIXES.find(([, prefix, length]) => text.startsWith(prefix) && spki.length === length);
     if (text.startsWith(ED25519_PREFIX) && spki.length === 44) {
       this.algorithm = { name: 'Ed25519' };
       this.kind = 'Ed25519';
@@ -28,14 +34,21 @@ class PublicKey {
     } else if (text.startsWith(P256_PREFIX) && spki.length === 91) {
       this.algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
       this.kind = 'P-256';
-      const lines = encodeBase64(spki).match(/.{1,64}/g).join('\n');
-      const pem = `-----BEGIN PUBLIC KEY-----\n${lines}\n-----END PUBLIC KEY-----\n`;
-      this.keyid = keyId('ecdsa', pem, 'ecdsa-sha2-nistp256');
+      this.keyid = keyId('ecdsa', toPem(spki), 'ecdsa-sha2-nistp256');
+    } else if (mlDsa !== undefined) {
+      this.algorithm = null;
+      [this.kind] = mlDsa;
+      this.keyid = keyId('ml-dsa', toPem(spki), `${this.kind.toLowerCase()}/1`);
     } else {
-      throw new Refused('The key is neither an Ed25519 nor a P-256 public key.');
+      throw new Refused('The key is of none of these kinds: Ed25519, P-256, ML-DSA-44, ML-DSA-65.');
     }
     this.spki = spki;
     this.imported = null;
+  }
+
+  // Whether a page can tell what this key signed.
+  get isChecked() {
+    return this.algorithm !== null;
   }
 
   async verifies(signature, message) {
@@ -45,6 +58,16 @@ class PublicKey {
     this.imported ??= await importKey(this);
     return crypto.subtle.verify(this.algorithm, this.imported, raw, message);
   }
+}
+
+function toPem(spki) {
+  const lines = encodeBase64(spki).match(/.{1,64}/g).join('\n');
+  return `-----BEGIN PUBLIC KEY-----\n${lines}\n-----END PUBLIC KEY-----\n`;
+}
+
+// The kinds of some keys that no page can check; empty: it can check them all.
+function uncheckedKinds(keys) {
+  return [...new Set(keys.filter((key) => !key.isChecked).map((key) => key.kind))].join(', ');
 }
 
 // securesystemslib's id of a key: a hash of it, so that a reader may name a key by it.

@@ -83,7 +83,7 @@ class SelfVerifyingPage {
       results.add('receipt-signature', receipt);
       results.add('plan-signature', plan);
       results.add('audits', audits);
-      results.add('trust', checkTrust(receipt.signers, plan.signers, audits.auditors, given));
+      results.add('trust', checkTrust(receipt.signers, plan.signers, audits.auditors, given, signers.keysFor('evaluator')));
     } catch (error) {
       if (!(error instanceof Unsupported || error instanceof Refused)) throw error;
       const found = error instanceof Unsupported ? unsettled(error.message) : fails(error.message);

@@ -49,12 +49,17 @@ class Signers {
       return { signers: [], ...unsettled('The page names no key that its maker trusts, and you have given none.') };
     }
     const signers = await statement.signedBy(keys);
+    const unchecked = uncheckedKinds(keys);
+    if (signers.length === 0 && unchecked !== '') {
+      return { signers, ...unsettled(`A page checks no signatures of kind ${unchecked}; use receipts verify.`) };
+    }
     if (signers.length === 0) {
       const name = statement.name.toLowerCase();
       return { signers, ...fails(`No key of this page, nor of yours, signed ${name} as it stands here.`) };
     }
     const [{ kind, keyid }] = signers;
-    return { signers, ...holds(`Signed with the ${kind} key ${keyid.slice(0, 16)}…`) };
+    const open = unchecked === '' ? '' : `; signatures of kind ${unchecked} are not checked in a page`;
+    return { signers, ...holds(`Signed with the ${kind} key ${keyid.slice(0, 16)}…${open}`) };
   }
 
   async ofAudits() {
@@ -64,7 +69,12 @@ class Signers {
       if (audit.subjectDigest !== receipt.digest || audit.predicate.receipt?.digest !== receipt.digest) {
         return { auditors, ...fails(`${audit.name} is about another receipt.`) };
       }
-      const signers = await audit.signedBy(this.keysFor('auditor'));
+      const keys = this.keysFor('auditor');
+      const signers = await audit.signedBy(keys);
+      const unchecked = uncheckedKinds(keys);
+      if (signers.length === 0 && unchecked !== '') {
+        return { auditors, ...unsettled(`A page checks no signatures of kind ${unchecked}; use receipts verify.`) };
+      }
       if (signers.length === 0) {
         const name = audit.name.toLowerCase();
         return { auditors, ...fails(`No auditor’s key of this page, nor one of yours, signed ${name}.`) };
@@ -81,14 +91,20 @@ class Signers {
   }
 }
 
-// Whether the reader knows the key that signed both; `auditors` are the keys that signed audits.
-function checkTrust(receiptSigners, planSigners, auditors, given) {
+// Whether the reader knows the key that signed both; `auditors` are the keys that signed audits, and
+// `keys` those of page and reader.
+function checkTrust(receiptSigners, planSigners, auditors, given, keys) {
   const ofPlan = new Set(planSigners.map((key) => key.keyid));
   const both = receiptSigners.filter((key) => ofPlan.has(key.keyid));
   const known = both.find((key) => given.has(key));
   if (known !== undefined) return holds(`You gave the key that signed receipt and plan: ${inFours(known.keyid)}.`);
   // An auditor's key says nothing of the evaluator; every other one was given for nothing else.
-  if ([...given.fingerprints].some((keyid) => !auditors.has(keyid))) {
+  const others = [...given.fingerprints].filter((keyid) => !auditors.has(keyid));
+  const unchecked = keys.filter((key) => !key.isChecked && others.includes(key.keyid));
+  if (unchecked.length > 0 && unchecked.length === others.length) {
+    return unsettled(`A page checks no signatures of kind ${uncheckedKinds(unchecked)}; use receipts verify.`);
+  }
+  if (others.length > 0) {
     return fails('None of the keys that you gave signed both receipt and plan.');
   }
   if (receiptSigners.length + planSigners.length === 0) {

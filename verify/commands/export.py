@@ -25,7 +25,6 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import trust_auditor_option, trust_option
-from safety_receipts.verify.compare.evaluations import open_evaluations
 from safety_receipts.verify.exports.kinds import (
     CycloneDxVersion,
     Exported,
@@ -36,7 +35,7 @@ from safety_receipts.verify.exports.kinds import (
     GateDecision,
 )
 from safety_receipts.verify.exports.registry import EXPORTS, RequiredPackage
-from safety_receipts.verify.gate.gating import gate_receipt
+from safety_receipts.verify.gate.bundles import GateTerms, gate_verified
 from safety_receipts.verify.gate.moments import moment
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
@@ -48,8 +47,8 @@ from safety_receipts.verify.view.documents.export import ExportDocument
 @click.command(
     epilog=examples(
         "receipts export bundle --format csv --out rates.csv --trust evaluator.pub",
-        "receipts export bundle --format svr --policy gate.yaml --out svr.json --trust my.pub",
-        "receipts export bundle --format inspect --out log.eval --trust my.pub",
+        "receipts export bundle --format svr --policy p.yaml --out svr --trust my.pub",
+        "receipts export bundle --format inspect --out log.json --trust evaluator.pub",
     )
 )
 @click.argument("bundle", type=PATH)
@@ -58,6 +57,7 @@ from safety_receipts.verify.view.documents.export import ExportDocument
     "name",
     type=click.Choice([one.value for one in ExportFormat]),
     required=True,
+    envvar="RECEIPTS_EXPORT_FORMAT",
     help="What to write.",
 )
 @click.option(
@@ -197,25 +197,20 @@ class _Policy:
         self, loaded: LoadedPolicy, verified: VerifiedReceipt, trusted: TrustSet, output: Output
     ) -> GateDecision:
         """Hold a receipt to the policy, as ``receipts gate`` does."""
-        at, shipped, earlier = self.moment(), None, None
+        shipped = None
         if self.model is not None:
             with output.progress("hashing (bytes)") as progress:
                 shipped = expected_checkpoint(self.model, progress)
-        if self.against is not None:
-            with output.progress("verifying") as progress:
-                before, this = open_evaluations(
-                    [self.against, verified.bundle.folder], trusted, progress
-                )
-            earlier = before, this
-        result = gate_receipt(
-            verified.bundle,
-            verified.verification,
+        terms = GateTerms(
             loaded.policy,
-            at,
+            evaluators=trusted,
+            auditors=TrustSet(),  # whose audits count was decided when it was verified
+            at=self.moment(),
+            against=self.against,
             shipped=shipped,
-            earlier=earlier,
         )
-        return GateDecision(result, loaded, at)
+        result = gate_verified(verified.bundle, verified.verification, terms, output.progress)
+        return GateDecision(result, loaded, terms.at)
 
 
 def _check(kind: ExportFormat, given: set[ExportOption], asked: _Policy) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from safety_receipts.receipts.extras import Extra
 from safety_receipts.verify.exports.csv_table import export_csv
 from safety_receipts.verify.exports.cyclonedx import export_cyclonedx
-from safety_receipts.verify.exports.every_eval_ever import export_every_eval_ever
+from safety_receipts.verify.exports.every_eval_ever.folder import export_every_eval_ever
 from safety_receipts.verify.exports.inspect_log import export_inspect
 from safety_receipts.verify.exports.junit import export_junit
 from safety_receipts.verify.exports.kinds import (

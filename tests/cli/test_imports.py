@@ -33,6 +33,7 @@ sys.exit(code)
         (["verify", "BUNDLE", "--trust", "KEY"], 0),
         (["verify", "--help"], 0),
         (["gate", "BUNDLE", "--policy", "STRICT", "--trust", "KEY"], 1),
+        (["attach", "BUNDLE", "README.md", "--trust", "KEY"], 1),
         (["prove", "BUNDLE", "3"], 0),
         (["schema", "point"], 0),
     ],

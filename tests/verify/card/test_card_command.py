@@ -128,6 +128,23 @@ def test_a_result_on_a_benchmark(
     assert "was not written by this program" in refused.err
 
 
+def test_another_address_is_written_in_the_same_place(
+    folders: dict[str, Path], readme: Path, trust: list[str], receipts: Receipts
+) -> None:
+    words = ["attach", folders["first"], readme, *trust]
+    receipts(*words)
+    alone = readme.read_bytes()
+    url = ["--url", "https://example.org/a?b=c'd&e=(1)#x"]
+    assert held("cli-attach", receipts(*words, *url, "--json").out)["action"] == "written"
+    assert without(readme.read_bytes()) == CARD
+    (entry,) = yaml.safe_load(front_matter(readme.read_bytes()))["model-index"]
+    assert {result["source"]["url"] for result in entry["results"]} == {url[1]}
+    assert receipts(*words, *url, "--check").code == 0
+    assert receipts(*words, "--check").code == 3
+    receipts(*words)
+    assert readme.read_bytes() == alone
+
+
 def test_the_result_goes_with_its_receipt(
     folders: dict[str, Path], readme: Path, trust: list[str], receipts: Receipts
 ) -> None:

@@ -98,6 +98,9 @@ function checkTrust(receiptSigners, planSigners, auditors, given, keys) {
   const both = receiptSigners.filter((key) => ofPlan.has(key.keyid));
   const known = both.find((key) => given.has(key));
   if (known !== undefined) return holds(`You gave the key that signed receipt and plan: ${inFours(known.keyid)}.`);
+  if (receiptSigners.length + planSigners.length === 0) {
+    return unsettled('No key that is known here signed receipt and plan.');
+  }
   // An auditor's key says nothing of the evaluator; every other one was given for nothing else.
   const others = [...given.fingerprints].filter((keyid) => !auditors.has(keyid));
   const unchecked = keys.filter((key) => !key.isChecked && others.includes(key.keyid));
@@ -106,9 +109,6 @@ function checkTrust(receiptSigners, planSigners, auditors, given, keys) {
   }
   if (others.length > 0) {
     return fails('None of the keys that you gave signed both receipt and plan.');
-  }
-  if (receiptSigners.length + planSigners.length === 0) {
-    return unsettled('No key that is known here signed receipt and plan.');
   }
   if (both.length === 0) return fails('No one key signed both receipt and plan.');
   const about = given.isEmpty ? 'You have given no key yet.' : 'The key that you gave is the auditor’s.';

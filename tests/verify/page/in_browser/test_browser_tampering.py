@@ -500,6 +500,7 @@ def test_dropped_evidence(
     assert give_key(page, embedded.pem).verdict == "passed"
     said = give_evidence(page, file)
     assert (said.verdict, said.bad) == ("failed", {"evidence"})
+    assert ("more memory" in said.sentence) == (what == "window")  # before any is allocated
 
 
 def in_predicate(change: Callable[[Any], None]) -> Callable[[bytes], bytes]:

@@ -23,7 +23,14 @@ from tampered_pages import (
 )
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.keys import generate_key, load_public_key
+from safety_receipts.receipts.keys import (
+    KeyType,
+    generate_key,
+    load_public_key,
+    sign_together,
+    supported_key_types,
+)
+from safety_receipts.verify.selfcheck.selftest import small_event
 
 NAMES = {
     *("page-text", "documents", "receipt-signature", "plan-signature", "plan-named"),
@@ -97,7 +104,7 @@ def test_files_can_be_dropped(embedded: Published, show: Show) -> None:
         ("no key at all", "neither a public key"),
         ("ab" * 31, "neither a public key"),
         ("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----", "private key"),
-        ("-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----", "neither an Ed25519"),
+        ("-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----", "of none of these"),
         ("-----BEGIN PUBLIC KEY-----\nAA\n", "damaged"),
     ],
 )
@@ -263,3 +270,47 @@ def test_what_is_given_twice_is_found_the_same_twice(
     again = give_key(page, made.pem)
     assert again.bad == first.bad
     assert page.evaluate("document.querySelectorAll('.mismatch').length") == 1
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """A bundle that an Ed25519 and an ML-DSA key signed, and the files of their public halves."""
+    folder = tmp_path_factory.mktemp("hybrid")
+    kinds = [KeyType.ED25519, KeyType.ML_DSA_65]
+    if KeyType.ML_DSA_65 not in supported_key_types():
+        pytest.skip("cryptography is older than 48")
+    keys = [generate_key(kind) for kind in kinds]
+    small_event(folder / "bundle", sign_together(keys))
+    paths = [folder / f"{kind}.pub" for kind in kinds]
+    for path, key in zip(paths, keys, strict=True):
+        path.write_bytes(key.public.pem())
+    return folder / "bundle", paths
+
+
+def test_of_two_kinds_of_signature_the_one_that_browsers_know_is_checked(
+    hybrid: tuple[Path, list[Path]], show: Show
+) -> None:
+    folder, (ed25519, ml_dsa) = hybrid
+    page = show(made_page(folder, ed25519, ml_dsa))
+    before = read(page)
+    for name in ("receipt-signature", "plan-signature"):
+        status, text = before.checks[name]
+        assert status == "ok"
+        assert "signatures of kind ML-DSA-65 are not checked in a page" in text
+    only = give_key(page, ml_dsa.read_text("ascii"))
+    assert (only.verdict, only.bad) == ("incomplete", set())
+    assert "use receipts verify" in only.checks["trust"][1]
+    after = give_key(page, ed25519.read_text("ascii"))
+    assert (after.verdict, after.bad) == ("passed", set())
+    assert page.complaints == []
+
+
+def test_a_key_of_a_kind_that_browsers_do_not_know_is_no_failure(
+    hybrid: tuple[Path, list[Path]], show: Show
+) -> None:
+    folder, (_, ml_dsa) = hybrid
+    page = show(made_page(folder, ml_dsa))
+    for found in (read(page), give_key(page, ml_dsa.read_text("ascii"))):
+        assert (found.verdict, found.bad) == ("incomplete", set())
+        for name in ("receipt-signature", "plan-signature", "trust"):
+            assert found.checks[name][0] == "open"

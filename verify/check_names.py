@@ -347,8 +347,10 @@ class CheckName(StrEnum):
     BEACON_VALUE = (
         "beacon-value",
         _none(
-            "never passes: the beacon cannot be asked offline; `not_applicable` where the plan"
-            " names no round"
+            "the signature of the round is the beacon's, its SHA-256 the value, and the run began "
+            "no earlier than the round was published; `not_checked` without the signature, of "
+            "another beacon than drand's quicknet, or without the extra `log`; `not_applicable` "
+            "where the plan names no round"
         ),
     )
     FINDINGS_CLAIMED = (
@@ -422,8 +424,8 @@ class CheckName(StrEnum):
     CHALLENGE_BEACON = (
         "challenge-beacon",
         _none(
-            "never passes: the beacon cannot be asked offline; only where its round "
-            "draws the points",
+            "only where a beacon's round draws the points: its signature is the beacon's, and its "
+            "SHA-256 the value; `not_checked` as `beacon-value` is",
             sealed=True,
         ),
     )

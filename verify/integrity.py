@@ -16,6 +16,7 @@ from safety_receipts.verify.audit.sealed.audits import check_audits
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.authentic import Authenticated, check_authentic
+from safety_receipts.verify.levels.beacon import check_beacon
 from safety_receipts.verify.levels.consistent import check_consistent
 from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.expected import Expectations, check_expected
@@ -128,8 +129,7 @@ def _inform(
         named: Whether the receipt names that plan.
     """
     if receipt is not None and receipt.event.beacon is not None:
-        why = "whether the beacon said this in that round cannot be checked offline"
-        checks.skip(CheckName.BEACON_VALUE, why)
+        check_beacon(receipt.event, receipt.event.beacon, checks)
     elif plan is not None and plan.beacon is None:
         checks.spare(CheckName.BEACON_VALUE, "the plan names no beacon round")
     if plan is not None and (filtered := filtered_words(plan)) is not None:

@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from safety_receipts.receipts.beacon.rounds import is_round_signature, value_of
+from safety_receipts.receipts.canonical import is_hex32
 from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import (
@@ -154,3 +156,36 @@ def read_passphrase(variable: str | None) -> bytes | None:
     if not value:
         raise UsageError(f"the environment variable {variable} is unset or empty")
     return value.encode("utf-8")
+
+
+def beacon_said(text: str | None, signature: str | None) -> tuple[str | None, str | None]:
+    """Return the beacon's value as given on the command line, and the signature of its round.
+
+    Raises:
+        UsageError: One is none, or the two do not go together.
+    """
+    if signature is not None:
+        value = _value_of(signature)
+        if text not in (None, value):
+            raise UsageError("--beacon-value is not the SHA-256 of --beacon-signature")
+        return value, signature
+    if text is not None and not is_hex32(text):
+        raise UsageError(
+            "the beacon's value should be 64 lower-case hex digits",
+            hint="drand calls it randomness",
+        )
+    return text, None
+
+
+def _value_of(signature: str) -> str:
+    """Return the value of a round from its signature, as ``--beacon-signature`` gives it.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if not is_round_signature(signature):
+        raise UsageError(
+            "--beacon-signature should be 96 lower-case hex digits",
+            hint="drand calls it signature",
+        )
+    return value_of(signature)

@@ -22,6 +22,7 @@ from safety_receipts.receipts.model.base import (
     Positive,
     Probability,
     Rate,
+    RoundSignature,
     Score,
     Source,
     Text,
@@ -334,6 +335,11 @@ class AuditResult(AuditTerms):
     beacon_value: Bytes32 | None
     """Value of the named beacon round, 32 bytes as hexadecimal digits; null where the challenge is
     a nonce."""
+    beacon_signature: Annotated[
+        RoundSignature | None, Field(exclude_if=lambda value: value is None)
+    ] = None
+    """Signature of the named beacon round, a point of 48 bytes as hexadecimal digits; null: it was
+    not given, and nothing shows that the beacon said so."""
     finished_at: Timestamp
     """Time at which the audit finished (UTC)."""
     verdict: AuditVerdict

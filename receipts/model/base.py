@@ -110,6 +110,9 @@ Digest = Annotated[Sha256, StringConstraints(pattern=_HEX64, min_length=64, max_
 Bytes32 = Annotated[str, StringConstraints(pattern=_HEX64, min_length=64, max_length=64)]
 """32 bytes that are no digest (salt, nonce): 64 lower-case hex digits."""
 
+RoundSignature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
+"""A beacon's signature of a round, a compressed point of 48 bytes: 96 lower-case hex digits."""
+
 Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 """A whole number, 0 to 2^53 − 1."""
 

@@ -16,6 +16,7 @@ from safety_receipts.receipts.model.base import (
     PointCount,
     Positive,
     Rate,
+    RoundSignature,
     Source,
     Timestamp,
     WireModel,
@@ -51,6 +52,11 @@ class BeaconValue(BeaconRound):
 
     value: Digest
     """Randomness of the round, 32 bytes as hexadecimal digits."""
+    signature: Annotated[RoundSignature | None, Field(exclude_if=lambda value: value is None)] = (
+        None
+    )
+    """Signature of the round, a point of 48 bytes as hexadecimal digits: its SHA-256 is the value;
+    null: it was not given, and nothing shows that the beacon said so."""
 
 
 class Event(WireModel):

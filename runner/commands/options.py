@@ -10,7 +10,6 @@ from types import FrameType
 
 import click
 
-from safety_receipts.receipts.canonical import is_hex32
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.plan.resolved import ResolvedPlan
@@ -76,23 +75,14 @@ def model_options(function: click.decorators.FC) -> click.decorators.FC:
     for option in (
         pickle_option,
         click.option("--beacon-value", metavar="HEX", help="The beacon's value, 64 hex digits."),
+        click.option(
+            "--beacon-signature",
+            metavar="HEX",
+            help="The signature of its round, 96 hex digits, from which the value follows.",
+        ),
     ):
         function = option(function)
     return function
-
-
-def beacon_value_of(text: str | None) -> str | None:
-    """Return the beacon's value as given on the command line.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if text is not None and not is_hex32(text):
-        raise UsageError(
-            "the beacon's value should be 64 lower-case hex digits",
-            hint="drand calls it randomness",
-        )
-    return text
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from rich.console import Console
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import (
     PATH,
+    beacon_said,
     examples,
     key_option,
     passphrase_option,
@@ -21,7 +22,6 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.commands.options import (
-    beacon_value_of,
     checked,
     model_options,
     strict_option,
@@ -29,7 +29,12 @@ from safety_receipts.runner.commands.options import (
 from safety_receipts.runner.engines.device_speed import Throughput
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
+from safety_receipts.runner.plan.sealed import (
+    digest_of,
+    refuse_chosen_round,
+    renderer_of,
+    write_plan,
+)
 from safety_receipts.runner.present.plan import draw_plan
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import first_point_of, view_prompt
@@ -82,6 +87,7 @@ def plan(
     strict: bool,
     allow_pickle: bool,
     beacon_value: str | None,
+    beacon_signature: str | None,
     output: Output,
 ) -> None:
     """Resolve PLAN and say what running it would take; nothing is run.
@@ -95,9 +101,11 @@ def plan(
     if show_prompt is not None and seal:
         raise UsageError("--show-prompt takes no --seal", hint="show the prompt first, then seal")
     signer = read_signers(key, passphrase_env, output)
-    value = beacon_value_of(beacon_value)
+    value, _ = beacon_said(beacon_value, beacon_signature)
     with RunProgress(output) as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
+        if seal:  # before prompts are counted, which takes a while
+            refuse_chosen_round(resolved.predicate)
         resolved = checked(resolved, output, device=device, strict=strict)
         if show_prompt is not None:
             progress.stop()

@@ -11,6 +11,7 @@ from rich.console import Console
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import (
     PATH,
+    beacon_said,
     examples,
     key_option,
     passphrase_option,
@@ -22,7 +23,6 @@ from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.present.tables import say
 from safety_receipts.runner.commands.options import (
-    beacon_value_of,
     byte_size,
     checked,
     device_option,
@@ -85,6 +85,7 @@ def run(  # one parameter an option
     strict: bool,
     allow_pickle: bool,
     beacon_value: str | None,
+    beacon_signature: str | None,
     output: Output,
 ) -> ExitCode:
     """Run PLAN and seal the receipt; run again to go on where it stopped.
@@ -92,9 +93,11 @@ def run(  # one parameter an option
     The plan is sealed first if it is not.  Exit code 5: points failed, none could be scored, or
     the plan cannot be finished.
     """
+    value, signature = beacon_said(beacon_value, beacon_signature)
     options = RunOptions(
         memory=None if memory is None else byte_size(memory),
-        beacon_value=beacon_value_of(beacon_value),
+        beacon_value=value,
+        beacon_signature=signature,
         restart=restart,
         retry_failed=retry_failed,
         accept_failed=accept_failed,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from safety_receipts.receipts.beacon.chains import refuse_settled_round
 from safety_receipts.receipts.bundle import (
     MAX_PLAN_BYTES,
     PLAN,
@@ -38,14 +40,27 @@ def write_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope
     """Seal a plan into a bundle, or return the one that is there.
 
     Raises:
-        UsageError: As :func:`find_plan`.
+        UsageError: As :func:`find_plan`, or :func:`refuse_chosen_round` where none is there.
         FileAccessError: The folder cannot be written.
     """
     envelope = find_plan(resolved, folder, signer)
     if envelope is None:
+        refuse_chosen_round(resolved.predicate)
         envelope = seal_plan(resolved.predicate, signer)
         BundleWriter(folder).write_plan(envelope)
     return envelope
+
+
+def refuse_chosen_round(plan: PlanPredicate) -> None:
+    """Refuse to seal a plan whose beacon's round is out, or whose beacon nobody knows.
+
+    A plan that has responses judged again keeps the round of the event that generated them.
+
+    Raises:
+        UsageError: It is.
+    """
+    if plan.beacon is not None and plan.rejudges is None:
+        refuse_settled_round(plan.beacon.chain, plan.beacon.round, datetime.now(UTC))
 
 
 def find_plan(resolved: ResolvedPlan, folder: Path, signer: Signer) -> Envelope | None:

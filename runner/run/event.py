@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from safety_receipts.receipts.beacon.rounds import check_round
 from safety_receipts.receipts.bundle import POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import Sha256, event_seed
 from safety_receipts.receipts.dsse import Envelope
@@ -21,10 +22,17 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.plan.sealed import digest_of, find_plan, renderer_of, write_plan
+from safety_receipts.runner.plan.sealed import (
+    digest_of,
+    find_plan,
+    refuse_chosen_round,
+    renderer_of,
+    write_plan,
+)
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
@@ -64,6 +72,8 @@ class RunOptions:
     started with, or else a share of what is free."""
     beacon_value: str | None = None
     """The beacon's value, where the plan names a round."""
+    beacon_signature: str | None = None
+    """The signature of that round, of which the value is the SHA-256; None: it is not given."""
     restart: bool = False
     """Discard what was recorded and start over."""
     retry_failed: bool = False
@@ -74,6 +84,11 @@ class RunOptions:
     """Go on, and seal, although nothing can be scored."""
     show_rates: bool = False
     """Running rates are shown: a look."""
+
+    @property
+    def beacon_said(self) -> str | None:
+        """What is kept of the beacon's round: its signature, or else its value."""
+        return self.beacon_signature or self.beacon_value
 
 
 class RunWatcher(Protocol):
@@ -177,7 +192,8 @@ class EventRunner:
         if self._has_receipt():
             return self._sealed_before()
         check_fitter()
-        find_plan(self.resolved, self.folder, self.signer)
+        if find_plan(self.resolved, self.folder, self.signer) is None:
+            refuse_chosen_round(self.plan)
         begun = run_journal_path(self.folder).exists()
         self._check_beacon(begun=begun)
         ready = None
@@ -187,8 +203,8 @@ class EventRunner:
             rendered = self._render(self.options.beacon_value)
             ready = _PreparedRun(self.make_stack(self.resolved, self.options.memory), rendered)
             write_plan(self.resolved, self.folder, self.signer)
-        path, value = run_journal_path(self.folder), self.options.beacon_value
-        with Journal.open(path, digest_of(self.plan), value) as journal:
+        path = run_journal_path(self.folder)
+        with Journal.open(path, digest_of(self.plan), self.options.beacon_said) as journal:
             # Another process may have sealed it while this one was counting.
             sealed = None if self._has_receipt() else self._run_and_seal(journal, ready)
         if sealed is None:
@@ -219,9 +235,9 @@ class EventRunner:
         identity = loaded.stack.engine.identity
         environment = environment_of(identity, self.plan, loaded.memory)
         if self.options.restart:
-            journal.start_over(now(), stack_of(environment), self.options.beacon_value)
+            journal.start_over(now(), stack_of(environment), self.options.beacon_said)
         journal.hold_to(stack_of(environment))
-        journal.hold_to_beacon(self.options.beacon_value)
+        journal.hold_to_beacon(self.options.beacon_said)
         if self.options.retry_failed:
             journal.forget_failed(now())
         self._execute(journal, loaded.stack, rendered)
@@ -325,6 +341,11 @@ class EventRunner:
                 hint="seal it with `receipts plan --seal` now, and give --beacon-value when the "
                 "round is out",
             )
+        signature = self.options.beacon_signature
+        if beacon is not None and value is not None and signature is not None:
+            found = check_round(beacon.chain, beacon.round, value, signature)
+            if found.status is CheckStatus.FAILED:
+                raise IntegrityError(found.detail, hint="give the signature of the planned round")
 
 
 _FAILURES = (

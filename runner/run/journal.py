@@ -19,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from safety_receipts.receipts.beacon.rounds import is_round_signature, value_of
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IntegrityError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import create_exclusive
@@ -100,8 +101,8 @@ class Journal:
         Args:
             path: The file.
             plan_digest: Digest of the sealed plan.
-            beacon: The beacon's value, where the plan names a round, for a journal that is
-                started here.
+            beacon: The signature of the beacon's round, or its value alone, where the plan names a
+                round, for a journal that is started here.
 
         Raises:
             UsageError: Another run is using it, or it was started with another plan.
@@ -161,12 +162,19 @@ class Journal:
                 "belongs to a run of another plan", file=self.path, hint="name a new folder"
             )
 
-    def hold_to_beacon(self, value: str | None) -> None:
+    def hold_to_beacon(self, given: str | None) -> None:
         """Hold a resumed run to the beacon's value it was started with.
+
+        Args:
+            given: The signature of the round, which is kept if it was not known, or its value;
+                None: neither was given.
 
         Raises:
             UsageError: It is another.
         """
+        value = None if given is None else _value(given)
+        if given is not None and value == self.beacon and self.beacon_signature is None:
+            self._write("UPDATE run SET beacon = ?", [(given,)])
         if value not in (None, self.beacon):
             raise UsageError(
                 "was started without a beacon value"
@@ -214,9 +222,19 @@ class Journal:
     @property
     def beacon(self) -> str | None:
         """The beacon's value, where the plan names a round."""
+        kept = self._beacon()
+        return None if kept is None else _value(kept)
+
+    @property
+    def beacon_signature(self) -> str | None:
+        """The signature of the beacon's round; None: it is not known."""
+        kept = self._beacon()
+        return kept if kept is not None and is_round_signature(kept) else None
+
+    def _beacon(self) -> str | None:
         with translated(self.path):
-            value: str | None = self._scalar("SELECT beacon FROM run")
-        return value
+            kept: str | None = self._scalar("SELECT beacon FROM run")
+        return kept
 
     @property
     def secret(self) -> bytes:
@@ -285,7 +303,8 @@ class Journal:
         Args:
             at: When, as a timestamp of the wire.
             stack: What the run is made with from here on.
-            beacon: The beacon's value from here on; None: as before.
+            beacon: The signature of the beacon's round, or its value alone, from here on; None: as
+                before.
         """
         with translated(self.path), self._connection as transaction:
             number = transaction.execute("DELETE FROM point").rowcount
@@ -380,3 +399,8 @@ def _dumped(stack: Mapping[str, str]) -> str:
 
 def _note(transaction: sqlite3.Connection, kind: JournalEvent, at: str, number: int) -> None:
     transaction.execute("INSERT INTO event VALUES (?, ?, ?)", (at, kind.value, number))
+
+
+def _value(kept: str) -> str:
+    """Return a beacon's value from what is kept: the signature of its round, or the value."""
+    return value_of(kept) if is_round_signature(kept) else kept

@@ -89,7 +89,12 @@ def event_of(journal: Journal, plan: PlanPredicate) -> Event:
         beacon=(
             None
             if plan.beacon is None or value is None
-            else BeaconValue(chain=plan.beacon.chain, round=plan.beacon.round, value=Sha256(value))
+            else BeaconValue(
+                chain=plan.beacon.chain,
+                round=plan.beacon.round,
+                value=Sha256(value),
+                signature=journal.beacon_signature,
+            )
         ),
     )
 

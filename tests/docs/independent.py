@@ -576,6 +576,9 @@ def check_receipt(receipt: Document, plan: Document) -> None:
     require(started <= finished, "the event ended before it began")
     named = event["beacon"] and {key: event["beacon"][key] for key in ("chain", "round")}
     same(named, plan["beacon"], "event.beacon")
+    if (signature := (event["beacon"] or {}).get("signature")) is not None:
+        said = sha256(bytes.fromhex(signature)).hexdigest()
+        same(event["beacon"]["value"], said, "event.beacon.value")
     require((receipt["judgeAgreement"] is None) == (second is None), "judgeAgreement")
     definitions = schema_of("evaluation-statement")["$defs"]
     same(receipt["tested"], tested_box(plan, definitions), "tested")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,7 +196,7 @@ def closed(folder: Path) -> Counter[tuple[Outcome, Reason | None]]:
     return Counter((point.outcome, point.reason) for point in points)
 
 
-def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer) -> int:
+def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer, **options: Any) -> int:
     """Run one unit of a plan, and stop; return how many points are kept."""
     watcher = Quiet()
 
@@ -205,7 +206,14 @@ def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer) -> int:
         return completion
 
     with pytest.raises(InterruptedByUserError, match=r"\d+ of 96 points are kept"):
-        run(resolved, folder, signer, engine=lambda engine: Faulty(engine, stop), watcher=watcher)
+        run(
+            resolved,
+            folder,
+            signer,
+            engine=lambda engine: Faulty(engine, stop),
+            watcher=watcher,
+            **options,
+        )
     (first,) = watcher.commits
     assert ROWS <= first.points < 96
     return first.points

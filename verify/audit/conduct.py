@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safety_receipts.receipts.audit_forms import write_audit
+from safety_receipts.receipts.beacon.rounds import check_round
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import (
@@ -16,9 +17,10 @@ from safety_receipts.receipts.errors import (
     InterruptedByUserError,
 )
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.receipts.model.audit import AuditMethod, ChallengeKind, SecondJudgeVerdict
+from safety_receipts.receipts.model.audit import AuditMethod, Challenge, SecondJudgeVerdict
 from safety_receipts.receipts.model.check import Check, CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.runner.engines.engine import Engine
@@ -63,6 +65,7 @@ def conduct(
     checked: Sequence[VerificationCheck],
     *,
     beacon_value: str | None = None,
+    beacon_signature: str | None = None,
     watch: AuditWatch = lambda _, __: None,
 ) -> tuple[AuditStatement, Envelope]:
     """Replay what an announcement draws, and sign what follows.
@@ -73,6 +76,7 @@ def conduct(
         auditor: Who audits, and with what.
         checked: What was checked before, for the statement.
         beacon_value: What the announced beacon round said, 64 hex digits.
+        beacon_signature: The signature of that round, 96 hex digits; None: it is not at hand.
         watch: Told how many points are replayed.
 
     Raises:
@@ -108,12 +112,16 @@ def conduct(
         AuditDetails(
             identity=subject.identity(audit, Dtype(environment.dtype), nonce),
             second_judge=_asked_again(subject, audit, auditor.loaded),
-            checks=_checks(announced, audit, checked, broken),
+            checks=[
+                *_checks(announced, audit, checked, broken),
+                *_challenge_checks(announced.terms.challenge, beacon_value, beacon_signature),
+            ],
             environment=environment,
             known_starts=len(
                 own_audits(subject.digest, auditor.signer, [subject.bundle.folder, auditor.out])
             ),
             beacon_value=beacon_value,
+            beacon_signature=beacon_signature,
         ),
     )
     access = subject.plan.evidence_access
@@ -143,17 +151,39 @@ def _checks(
 ) -> list[Check]:
     """Return the checks that the statement holds: those made before, and those of replaying."""
     before = (check.sealed() for check in checked)
-    checks = [check for check in before if check is not None] + replay_checks(audit, broken)
-    if announced.terms.challenge.kind is ChallengeKind.BEACON:
-        checks.append(
-            Check(
-                name=CheckName.CHALLENGE_BEACON.value,
-                level=CheckName.CHALLENGE_BEACON.level(sealed=True),
-                status=CheckStatus.NOT_CHECKED,
-                detail="whether the beacon said this in that round cannot be checked offline",
-            )
+    return [check for check in before if check is not None] + replay_checks(audit, broken)
+
+
+def _challenge_checks(
+    challenge: Challenge, value: str | None, signature: str | None
+) -> list[Check]:
+    """Return the check of the beacon's round, where one draws the points."""
+    if challenge.beacon is None or value is None:
+        return []
+    found = check_round(challenge.beacon.chain, challenge.beacon.round, value, signature)
+    return [
+        Check(
+            name=CheckName.CHALLENGE_BEACON.value,
+            level=CheckName.CHALLENGE_BEACON.level(sealed=True),
+            status=found.status,
+            detail=found.detail,
         )
-    return checks
+    ]
+
+
+def refuse_false_round(
+    beacon: BeaconRound | None, value: str | None, signature: str | None
+) -> None:
+    """Refuse a signature that is not the round's, before points are replayed by it.
+
+    Raises:
+        IntegrityError: It is not.
+    """
+    if beacon is None or value is None or signature is None:
+        return
+    found = check_round(beacon.chain, beacon.round, value, signature)
+    if found.status is CheckStatus.FAILED:
+        raise IntegrityError(found.detail, hint="give the signature of the announced round")
 
 
 def _asked_again(

@@ -51,6 +51,8 @@ class AuditDetails:
     """Audits of this receipt that the auditor announced, this one included."""
     beacon_value: str | None = None
     """What the named beacon round said."""
+    beacon_signature: str | None = None
+    """The signature of that round; None: it is not at hand."""
 
 
 def audit_statement(
@@ -64,6 +66,7 @@ def audit_statement(
         start=DigestReference(digest=announced.envelope.digest),
         known_starts=details.known_starts,
         beacon_value=details.beacon_value,
+        beacon_signature=details.beacon_signature,
         finished_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         verdict=verdict,
         conditions=tuple(claim.verdict(audit.alpha, audit.level) for claim in audit.claims),

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
+from safety_receipts.receipts.beacon.chains import refuse_settled_round
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.keys import Signer
@@ -254,7 +255,7 @@ def begin(
 
     Raises:
         UsageError: An unfinished one has other terms: it counts, finished or not.  Or the
-            round of one to be announced has a value: its draws could have been looked at.
+            round of one to be announced is out: its draws could have been looked at.
         FileAccessError: The folder cannot be written.
     """
     unfinished = unfinished_audits(subject.digest, signer, [subject.bundle.folder, out])
@@ -264,6 +265,8 @@ def begin(
                 "the round of an audit to be announced must lie ahead",
                 hint="announce it without --beacon-value, and give the value when it is out",
             )
+        if options.beacon is not None:
+            refuse_settled_round(options.beacon.chain, options.beacon.round, datetime.now(UTC))
         return announce(
             terms_of(subject, options, options.nonce or new_nonce()), signer, out
         ), False

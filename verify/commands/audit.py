@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from safety_receipts.receipts.beacon.chains import QUICKNET
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import (
@@ -39,7 +40,7 @@ from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.verify.audit.claims import Claim, claims_of
-from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct
+from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct, refuse_false_round
 from safety_receipts.verify.audit.finished import (
     FinishedAudit,
     finished_before,
@@ -58,7 +59,7 @@ from safety_receipts.verify.audit.statistics.scope import scope_of
 from safety_receipts.verify.audit.terms import IDENTITY_POINTS, AuditOptions, begin, terms_of
 from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.commands.options import (
-    challenge_beacon_value,
+    challenge_beacon,
     hex64_option,
     number,
     one_line_option,
@@ -80,7 +81,7 @@ _DIRECTIONS = {
     "overstated": (Direction.NOT_OVERSTATED,),
     "both": tuple(Direction),
 }
-CHAIN = "drand-quicknet"
+CHAIN = QUICKNET.name
 """The beacon whose rounds ``--beacon-round`` names."""
 
 
@@ -175,6 +176,11 @@ class _ReplayStack:
 @click.option("--beacon-round", type=number, metavar="N", help=f"Future round of {CHAIN}.")
 @click.option("--beacon-value", metavar="HEX", help="Published value of that round.")
 @click.option(
+    "--beacon-signature",
+    metavar="HEX",
+    help="Published signature of that round, from which the value follows.",
+)
+@click.option(
     "--regenerate",
     is_flag=True,
     help="Generate new responses and compare rates; the best verdict is consistent_with.",
@@ -205,6 +211,7 @@ def audit(  # one parameter an option
     nonce: str | None,
     beacon_round: int | None,
     beacon_value: str | None,
+    beacon_signature: str | None,
     regenerate: bool,
     new: bool,
     dry_run: bool,
@@ -236,7 +243,8 @@ def audit(  # one parameter an option
         regenerate=regenerate,
         new=new,
     )
-    value = challenge_beacon_value(nonce, beacon_round, beacon_value)
+    value, signature = challenge_beacon(nonce, beacon_round, beacon_value, beacon_signature)
+    refuse_false_round(options.beacon, value, signature)
     machine = _ReplayStack(
         device,
         None if dtype is None else Dtype(dtype),
@@ -244,7 +252,9 @@ def audit(  # one parameter an option
         allow_pickle,
     )
     signer = read_signer(key, passphrase_env, output)
-    asked = _Asked(Bundle(bundle), artifacts, trust, calibration, out or bundle, value, dry_run)
+    asked = _Asked(
+        Bundle(bundle), artifacts, trust, calibration, out or bundle, value, signature, dry_run
+    )
     return _audit(asked, options, machine, signer, output)
 
 
@@ -259,6 +269,7 @@ class _Asked:
     folder: Path
     """Where the audit is written."""
     beacon_value: str | None
+    beacon_signature: str | None
     dry_run: bool
 
 
@@ -366,6 +377,7 @@ def _finished(
                 machine=machine,
                 checked=checked,
                 beacon_value=value,
+                beacon_signature=asked.beacon_signature,
                 output=output,
             )
         named = done.envelope.digest
@@ -384,6 +396,7 @@ def _conducted(
     machine: _ReplayStack,
     checked: Sequence[VerificationCheck],
     beacon_value: str | None,
+    beacon_signature: str | None,
     output: Output,
 ) -> FinishedAudit:
     """Announce an audit, or go on with one, and bring it to its result."""
@@ -402,7 +415,13 @@ def _conducted(
         who = Auditor(signer, loaded, reference, folder)
         with output.progress("replaying points") as progress:
             statement, envelope = conduct(
-                subject, announced, who, checked, beacon_value=beacon_value, watch=progress
+                subject,
+                announced,
+                who,
+                checked,
+                beacon_value=beacon_value,
+                beacon_signature=beacon_signature,
+                watch=progress,
             )
     return FinishedAudit(envelope, statement)
 

@@ -10,7 +10,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, is_hex32
-from safety_receipts.receipts.commands.options import PATH
+from safety_receipts.receipts.commands.options import PATH, beacon_said
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.base import Name
 
@@ -85,10 +85,10 @@ def hex64_option(option: str, text: str | None) -> str | None:
     return text
 
 
-def challenge_beacon_value(
-    nonce: str | None, beacon_round: int | None, value: str | None
-) -> str | None:
-    """Return what the beacon said, if that is known.
+def challenge_beacon(
+    nonce: str | None, beacon_round: int | None, value: str | None, signature: str | None
+) -> tuple[str | None, str | None]:
+    """Return what the beacon said, if that is known, and the signature of its round.
 
     Raises:
         UsageError: It is no such value, or goes with none of the other options.
@@ -98,4 +98,8 @@ def challenge_beacon_value(
     value = hex64_option("--beacon-value", value)
     if value is not None and beacon_round is None:
         raise UsageError("--beacon-value needs --beacon-round", hint="name the round as well")
-    return value
+    if signature is None:
+        return value, None
+    if beacon_round is None:
+        raise UsageError("--beacon-signature needs --beacon-round", hint="name the round as well")
+    return beacon_said(value, signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from running import (
     verified,
 )
 
-from safety_receipts.receipts.bundle import PLAN, Bundle
+from safety_receipts.receipts.beacon.rounds import value_of
+from safety_receipts.receipts.bundle import PLAN, Bundle, BundleWriter
 from safety_receipts.receipts.errors import (
     IncompleteError,
     IntegrityError,
@@ -22,7 +24,9 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.receipts.keys import KeyType, Signer, generate_key, sign_together
+from safety_receipts.receipts.seal import seal_plan
 from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import write_plan
 from safety_receipts.runner.run.event import EventRunner, RunOptions
 from safety_receipts.runner.run.journal_file import RUN_JOURNAL
@@ -275,15 +279,64 @@ def test_looking_at_rates_is_sealed(study: Study, tmp_path: Path, signer: Signer
     assert Bundle(tmp_path / "b").receipt.statement.predicate.event.looks == 1
 
 
+def with_round(resolved: ResolvedPlan, source: str, number: int) -> ResolvedPlan:
+    """Return a plan whose seed comes from a beacon's round."""
+    text = resolved.file.read_text("utf-8")
+    seed = f"  draws: 2\n  seed: {{beacon: {{source: {source}, round: {number}}}}}\n"
+    resolved.file.write_text(text.replace("  draws: 2\n", seed), "utf-8")
+    return resolve_plan(resolved.file)
+
+
+# A published round of drand's quicknet: the README of the package drand-verify 0.2.1.
+ROUND = 657413
+SIGNATURE = (
+    "b713718a38ae728dfd477991af2822e08d2f305e47718cef9f7848ce4050e7be"
+    "41076862b98fad56e91a6b85b89cd97b"
+)
+
+
+def test_a_round_that_is_out_is_not_sealed(study: Study, tmp_path: Path, signer: Signer) -> None:
+    folder = tmp_path / "b"
+    resolved = with_round(study(), "drand-quicknet", ROUND)
+    options = RunOptions(memory=2**26, beacon_value=value_of(SIGNATURE))
+    for seal in (
+        lambda: write_plan(resolved, folder, signer),
+        lambda: run(resolved, folder, signer, options=options),
+    ):
+        with pytest.raises(UsageError, match="is out since 2023-09-15"):
+            seal()
+        assert not folder.exists()
+
+
+def test_an_unknown_beacon_is_not_sealed(study: Study, tmp_path: Path, signer: Signer) -> None:
+    resolved = with_round(study(), "another", 10**9)
+    with pytest.raises(UsageError, match="the beacon another is not known"):
+        write_plan(resolved, tmp_path / "b", signer)
+
+
+def test_the_signature_of_the_round_goes_into_the_receipt(
+    study: Study, tmp_path: Path, signer: Signer
+) -> None:
+    folder = tmp_path / "b"
+    resolved = with_round(study(queries=10), "drand-quicknet", ROUND)
+    # As the plan was sealed before the round was out.
+    BundleWriter(folder).write_plan(seal_plan(resolved.predicate, signer))
+    said = RunOptions(memory=2**26, beacon_value=value_of(SIGNATURE))
+    false = replace(said, beacon_value="ab" * 32, beacon_signature=SIGNATURE)
+    with pytest.raises(IntegrityError, match="not the SHA-256"):
+        run(resolved, folder, signer, options=false)
+    interrupted(resolved, folder, signer, options=said)
+    run(resolved, folder, signer, options=replace(said, beacon_signature=SIGNATURE))
+    beacon = Bundle(folder).receipt.statement.predicate.event.beacon
+    assert beacon is not None
+    assert (beacon.value, beacon.signature) == (value_of(SIGNATURE), SIGNATURE)
+
+
 def test_a_plan_that_waits_for_a_beacon_needs_its_value(
     study: Study, tmp_path: Path, signer: Signer
 ) -> None:
-    resolved = study()
-    text = resolved.file.read_text("utf-8")
-    seed = "  draws: 2\n  seed: {beacon: {source: drand-quicknet, round: 7}}\n"
-    resolved.file.write_text(text.replace("  draws: 2\n", seed), "utf-8")
-    resolved = resolve_plan(resolved.file)
-    with pytest.raises(IncompleteError, match="round 7 of drand-quicknet"):
+    resolved = with_round(study(), "drand-quicknet", 400_000_000)
+    with pytest.raises(IncompleteError, match="round 400000000 of drand-quicknet"):
         run(resolved, tmp_path / "b", signer)
     options = RunOptions(memory=2**26, beacon_value="ab" * 32)
     run(resolved, tmp_path / "b", signer, options=options)

@@ -722,7 +722,7 @@ def test_a_point_that_is_there_twice_stands_for_no_other(event: Event, forged: P
 
 def test_a_beacons_value_joins_the_seed(tmp_path: Path) -> None:
     plan = write_study(tmp_path / "study", queries=1, controls=1, experiments=EXPERIMENTS[:1])
-    seed = "  draws: 2\n  seed: {beacon: {source: drand-quicknet, round: 7}}\n"
+    seed = "  draws: 2\n  seed: {beacon: {source: drand-quicknet, round: 400000000}}\n"
     rewrite("plan.yaml", "  draws: 2\n", seed)(tmp_path / "study")
     resolved, signer = resolve_plan(plan), generate_key()
     options = RunOptions(memory=2**26, beacon_value="ab" * 32)

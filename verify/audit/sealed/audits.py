@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from safety_receipts.receipts.audit_forms import form_key, parse_audit, public_form
+from safety_receipts.receipts.beacon.rounds import check_round
 from safety_receipts.receipts.bundle import MAX_AUDIT_BYTES, Bundle, SignedStatement, read_envelope
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.documents.versions import predicate_type
@@ -295,11 +296,17 @@ def _read(
 
 _OTHER_TYPES = {PLAN_TYPE, EVALUATION_TYPE, CALIBRATION_TYPE}
 
-_CHALLENGES = {
-    ChallengeKind.NONCE: "",
-    ChallengeKind.BEACON: "beacon value not checked",
-    ChallengeKind.SELF: "challenge: self",
-}
+
+def _challenge(result: Result) -> str:
+    """Return what is to be said of the randomness that drew the points."""
+    beacon, value = result.challenge.beacon, result.beacon_value
+    if result.challenge.kind is ChallengeKind.SELF:
+        return "challenge: self"
+    if beacon is None or value is None:
+        return ""
+    found = check_round(beacon.chain, beacon.round, value, result.beacon_signature)
+    passed = found.status is CheckStatus.PASSED
+    return f"drawn by {found.detail}" if passed else "beacon value not checked"
 
 
 def _severity(result: Result) -> int:
@@ -450,7 +457,7 @@ def _terms(result: Result, followed: str) -> str:
     how = "calibrated" if result.calibration else "uncalibrated"
     if result.method is AuditMethod.REGENERATE:
         how = "regenerated, not replayed"
-    said = ", ".join(filter(None, (how, _CHALLENGES[result.challenge.kind], known, followed)))
+    said = ", ".join(filter(None, (how, _challenge(result), known, followed)))
     draws = sum(rate.draws for rate in result.conditions)
     return f"(ε = {result.epsilon}, α = {result.alpha}, {draws:,} draws; {said})"
 

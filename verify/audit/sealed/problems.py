@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final, TypeAlias, overload
 
+from safety_receipts.receipts.beacon.chains import CHAINS, stated_moment
+from safety_receipts.receipts.beacon.rounds import check_round
 from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
@@ -21,6 +23,7 @@ from safety_receipts.receipts.model.audit import (
     PublicAuditPredicate,
     RateFindings,
 )
+from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.agreement import agreement_test
 from safety_receipts.verify.audit.statistics.hypotheses import (
@@ -65,6 +68,21 @@ def terms_problems(terms: AuditTerms) -> Iterator[str]:
         yield f"a challenge of kind {challenge.kind.value} takes {given}"
 
 
+def _round_problems(result: Result, announced: AuditStartPredicate) -> Iterator[str]:
+    """Yield what is wrong with the signature of a beacon's round, where there is one."""
+    named, value, signature = result.challenge.beacon, result.beacon_value, result.beacon_signature
+    if signature is None:
+        return
+    if named is None or value is None:
+        yield "a beacon's signature goes with a challenge of kind beacon, and with no other"
+        return
+    if check_round(named.chain, named.round, value, signature).status is CheckStatus.FAILED:
+        yield "the beacon's signature is not that of the announced round, or not of the value"
+    chain, announced_at = CHAINS.get(named.chain), stated_moment(announced.started_at)
+    if chain is not None and announced_at is not None and chain.is_out(named.round, announced_at):
+        yield "the beacon's round was out when the audit was announced"
+
+
 def result_problems(
     result: Result, announced: AuditStartPredicate, receipt: EvaluationPredicate
 ) -> Iterator[str]:
@@ -72,6 +90,7 @@ def result_problems(
     yield from terms_problems(result)
     if (result.beacon_value is None) is (result.challenge.kind is ChallengeKind.BEACON):
         yield "a beacon value goes with a challenge of kind beacon, and with no other"
+    yield from _round_problems(result, announced)
     for name in AuditTerms.model_fields:
         if getattr(result, name) != getattr(announced, name):
             yield f"{name} is not what was announced"

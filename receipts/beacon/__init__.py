@@ -1,0 +1,1 @@
+"""Public randomness beacons: which are known, when a round is out, and whether it said so."""

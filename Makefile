@@ -115,7 +115,7 @@ $(RUNNABLE): pyproject.toml constraints.txt
 # every-eval-ever says that it needs Python 3.12 and asks for much; its validator, which the tests
 # of that export run, needs neither.
 $(INSTALLED): $(RUNNABLE)
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev,run,findings,inspect,parquet]'
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev,run,findings,inspect,log,parquet]'
 	$(BIN)/python $(PIP) --no-deps --ignore-requires-python 'every-eval-ever==0.3.0'
 	touch $@
 

@@ -55,6 +55,8 @@ RECEIPT = "receipt.dsse.json"
 POINTS_FILE = "points.jsonl.zst"
 RESPONSES_FILE = "responses.jsonl.zst"
 AUDITS = "audits"
+PROOFS = "proofs"
+"""Folder of a bundle in which proofs lie."""
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
 MAX_RECEIPT_BYTES = 16 * 1024 * 1024

@@ -92,6 +92,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.export:export",
         "Write a verified receipt in another tool's format.",
     ),
+    "timestamp": (
+        "receipts.commands.timestamp:timestamp",
+        "Have an authority stamp plan and receipt.",
+    ),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
     "doctor": ("verify.commands.doctor:doctor", "Report versions and run a self-test."),

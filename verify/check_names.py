@@ -353,6 +353,18 @@ class CheckName(StrEnum):
             "where the plan names no round"
         ),
     )
+    PLAN_TIMESTAMP = (
+        "plan-timestamp",
+        _none(
+            "only with `--tsa-root`: an authority below that root stamped the plan's signatures "
+            "no later than `event.startedAt`; `not_checked` without a timestamp of them, or "
+            "without the extra `log`. Fails where it did later, and where none of them holds"
+        ),
+    )
+    RECEIPT_TIMESTAMP = (
+        "receipt-timestamp",
+        _none("only with `--tsa-root`: likewise of the receipt's signatures, at whatever time"),
+    )
     FINDINGS_CLAIMED = (
         "findings-claimed",
         _none(

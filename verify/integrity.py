@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from safety_receipts.verify.subject import subject_of
 from safety_receipts.verify.verification import Verification
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from safety_receipts.verify.levels.bound import HeldArtifacts
 
 
@@ -40,6 +43,7 @@ def verify_bundle(
     held_artifacts: HeldArtifacts | None = None,
     original: Bundle | None = None,
     expected: Expectations | None = None,
+    tsa_roots: Sequence[x509.Certificate] = (),
     progress: PointProgress = no_progress,
 ) -> Verification:
     """Verify a bundle as far as ``wanted``, or as far as can be with ``held_artifacts``.
@@ -54,6 +58,8 @@ def verify_bundle(
         held_artifacts: The auditor's artifacts, to be held against the bundle; None: none.
         original: The bundle whose responses this one judges again; None: it is not at hand.
         expected: What a reader asks of it besides; None: nothing, and a test instrument will do.
+        tsa_roots: Roots of timestamp authorities that timestamps are held to; empty: none are
+            looked at.
         progress: Told how many points of the current pass are done.
 
     Raises:
@@ -89,6 +95,10 @@ def verify_bundle(
         why = f"{RESPONSES_FILE} lies beside and was not opened: --level bound opens it"
         checks.skip(CheckName.COMMITMENTS, why)
     audits = check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
+    if tsa_roots:
+        from safety_receipts.verify.levels.timestamped import check_timestamps  # noqa: PLC0415  # few ask
+
+        check_timestamps(bundle, receipt, tsa_roots, checks)
     _inform(plan, receipt, checks, named=_names_plan(found))
     if expected is not None:
         check_expected(expected, receipt, checks)

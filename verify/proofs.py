@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.bundle import PLAN, PROOFS, Bundle
 from safety_receipts.receipts.errors import FileAccessError, ReceiptsError
+from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.published import UnpublishedFile
+from safety_receipts.receipts.timestamps.certificates import MAX_CERTIFICATES, parse_certificates
+from safety_receipts.receipts.timestamps.files import CERTIFICATE_SUFFIX, REPLY_SUFFIX
+from safety_receipts.receipts.timestamps.replies import MAX_REPLY, stamped_bytes, stamps
 from safety_receipts.verify.levels.inclusion import proof_problem, read_proof
 
-PROOFS: Final = "proofs"
-"""Folder of a bundle in which proofs lie."""
 _MOST: Final = 1_000
 _SHOWS_A_POINT: Final = (
     "shows what became of a point: only those who may hold the evidence may see it"
@@ -64,6 +66,8 @@ def published_proofs(bundle: Bundle, access: EvidenceAccess) -> PublishedProofs:
 
 def _problem(bundle: Bundle, path: Path, access: EvidenceAccess) -> str | None:
     """Return why a file stays behind; None: it goes along."""
+    if path.suffix in (REPLY_SUFFIX, CERTIFICATE_SUFFIX):
+        return _timestamp_problem(bundle, path)
     try:
         proof = read_proof(path)
     except ReceiptsError as error:
@@ -73,3 +77,17 @@ def _problem(bundle: Bundle, path: Path, access: EvidenceAccess) -> str | None:
     if problem is not None:
         return problem
     return None if access is EvidenceAccess.PUBLIC else _SHOWS_A_POINT
+
+
+def _timestamp_problem(bundle: Bundle, path: Path) -> str | None:
+    """Return why a reply of a timestamp authority, or a certificate, stays behind, or None."""
+    try:
+        if path.suffix == CERTIFICATE_SUFFIX:
+            parse_certificates(read_bounded(path, MAX_CERTIFICATES), path)
+            return None
+        reply = read_bounded(path, MAX_REPLY)
+        signed = [bundle.receipt_envelope, *([bundle.plan_envelope] if bundle.has(PLAN) else [])]
+        mine = any(stamps(reply, stamped_bytes(envelope)) for envelope in signed)
+    except ReceiptsError as error:
+        return error.message
+    return None if mine else "is no timestamp of this plan or receipt"

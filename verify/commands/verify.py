@@ -13,6 +13,7 @@ from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.timestamps.certificates import read_certificates
 from safety_receipts.verify.commands.options import (
     artifacts_option,
     trust_auditor_option,
@@ -71,6 +72,13 @@ from safety_receipts.verify.view.documents.verify import verify_document
     metavar="BUNDLE",
     help="Where responses were judged again: the bundle of the event that generated them.",
 )
+@click.option(
+    "--tsa-root",
+    type=PATH,
+    multiple=True,
+    metavar="CERT",
+    help="Root of a timestamp authority, PEM: hold timestamps in proofs to it (repeatable).",
+)
 @artifacts_option
 @click.option("--all-points", is_flag=True, help="Render and decode all points, not a sample.")
 @click.option("--sample-nonce", metavar="HEX", help="Nonce whose sample is drawn again.")
@@ -93,6 +101,7 @@ def verify(
     proof: Path | None,
     audits: tuple[Path, ...],
     original: Path | None,
+    tsa_root: tuple[Path, ...],
     artifacts: Path | None,
     all_points: bool,
     sample_nonce: str | None,
@@ -115,6 +124,7 @@ def verify(
     required, auditors = TrustSet.load(require), TrustSet.load(trust_auditor)
     evaluators = TrustSet([*TrustSet.load(trust), *required])
     opened = Bundle(bundle, audits=audits)
+    roots = [one for path in tsa_root for one in read_certificates(path)]
     expected = Expectations(
         checkpoint=None if checkpoint is None else _checkpoint(checkpoint, output),
         stage=stage,
@@ -145,6 +155,7 @@ def verify(
             held_artifacts=held_artifacts,
             original=None if original is None else Bundle(original),
             expected=expected,
+            tsa_roots=roots,
             progress=progress,
         )
     output.result(

@@ -1,10 +1,11 @@
-"""What ``keygen``, ``publish`` and ``schema`` print with ``--json``."""
+"""What ``keygen``, ``timestamp``, ``publish`` and ``schema`` print with ``--json``."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from safety_receipts.receipts.keys import KeyType
+from safety_receipts.receipts.model.base import Digest, Timestamp
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 
@@ -21,6 +22,33 @@ class KeygenDocument(Document):
     """Id of the key."""
     key_type: KeyType
     """Kind of key."""
+
+
+class StampPart(Document):
+    """A timestamp that an authority gave."""
+
+    of: str
+    """What it stamps: ``plan`` or ``receipt``."""
+    digest: Digest
+    """The statement's digest."""
+    file: str
+    """File of the reply."""
+    time: Timestamp
+    """When the authority saw it (UTC)."""
+
+
+class TimestampDocument(Document):
+    """The timestamps that were asked for."""
+
+    document: Annotated[Literal["cli-timestamp/1"], SCHEMA] = "cli-timestamp/1"
+    tsa: str
+    """The authority's address."""
+    stamps: tuple[StampPart, ...]
+    """What it stamped."""
+    certificates: tuple[str, ...]
+    """Files of certificates that were stored beside the replies."""
+    verified: bool
+    """Whether the replies were held to roots that were given; else to the question alone."""
 
 
 class LeftOutPart(Document):

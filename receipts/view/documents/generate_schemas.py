@@ -13,6 +13,7 @@ from safety_receipts.receipts.view.documents.commands import (
     KeygenDocument,
     PublishDocument,
     SchemaListDocument,
+    TimestampDocument,
 )
 from safety_receipts.receipts.view.documents.error import ErrorDocument
 from safety_receipts.receipts.view.documents.show import ShowDocument
@@ -24,6 +25,7 @@ SCHEMAS: Final = CommandSchemas(
         "cli-publish": Printed(PublishDocument, "publish"),
         "cli-schema": Printed(SchemaListDocument, "schema"),
         "cli-show": Printed(ShowDocument, "show"),
+        "cli-timestamp": Printed(TimestampDocument, "timestamp"),
     }
 )
 """What this room's commands print, and any command that fails.

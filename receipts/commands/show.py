@@ -65,8 +65,10 @@ def show(
     listing = listed_audits(source)
     document = show_document(receipt, chosen, plots=written, audits=listing.audits)
 
+    signed_as = ", ".join(one.keyid or "no key id" for one in receipt.envelope.signatures)
+
     def render(console: Console) -> None:
-        show_receipt(console, predicate, document.digest, document.keyid, shown)
+        show_receipt(console, predicate, document.digest, signed_as, shown)
         show_audits(console, listing)
 
     output.result(document, render)

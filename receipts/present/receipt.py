@@ -40,7 +40,7 @@ def show_receipt(
         console: Where to.
         receipt: The receipt's predicate.
         digest: Its digest.
-        keyid: Who is said to have signed it.
+        keyid: Who is said to have signed it; of several all.
         shown: The conditions to draw.
     """
     if receipt.instrument:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.dsse import PAYLOAD_TYPE, Envelope, Signature, pae, sign
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate_key
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key, supported_key_types
 
 STATEMENT: dict[str, str | int] = {
     "_type": "https://in-toto.io/Statement/v1",
@@ -175,7 +175,7 @@ def _with_trust(signer: Signer) -> tuple[Envelope, TrustSet]:
     return sign(STATEMENT, signer), TrustSet([signer.public])
 
 
-ENVELOPES = [_with_trust(generate_key(kind)) for kind in KeyType]
+ENVELOPES = [_with_trust(generate_key(kind)) for kind in supported_key_types()]
 
 
 @given(st.data())

@@ -52,7 +52,7 @@ from safety_receipts.receipts.findings.counts.observations import (
     observe,
 )
 from safety_receipts.receipts.findings.derive import derive
-from safety_receipts.receipts.keys import KeyType, Signer, TrustSet, generate_key
+from safety_receipts.receipts.keys import Signer, TrustSet, generate_key, supported_key_types
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering, QueryRole
 from safety_receipts.receipts.model.findings import Findings
@@ -122,7 +122,8 @@ def test_a_sealed_plan_is_about_the_checkpoint(any_signer: Signer) -> None:
 
 def test_the_same_plan_has_the_same_digest_whoever_seals_it() -> None:
     """It holds no time and no random value, so that sealing again gives the same draws."""
-    digests = {seal_plan(tiny_plan(), generate_key(kind)).digest for kind in KeyType for _ in "ab"}
+    keys = [generate_key(kind) for kind in supported_key_types() for _ in "ab"]
+    digests = {seal_plan(tiny_plan(), key).digest for key in keys}
     assert len(digests) == 1
     assert seal_plan(tiny_plan(draws=3), generate_key()).digest not in digests
 

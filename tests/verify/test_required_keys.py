@@ -14,6 +14,7 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.keys import (
     KeyType,
     generate_key,
+    load_public_key,
     sign_together,
     supported_key_types,
     write_key_pair,
@@ -71,6 +72,12 @@ def test_a_signature_that_was_dropped_fails(
     assert ("plan" if file == PLAN else "receipt") in checks["required-keys"]["detail"]
     code, checks = asked(receipts, hybrid, "--trust", ("one.pub", "two.pub")[left])
     assert code == 0, "whoever trusts one key asks for no other"
+
+
+def test_show_names_both(receipts: Callable[..., Any], hybrid: Path) -> None:
+    shown = " ".join(receipts("show", hybrid).out.split())
+    for name in ("one.pub", "two.pub"):
+        assert load_public_key(hybrid.parent / name).keyid in shown
 
 
 def test_a_stranger_who_is_required_fails(receipts: Callable[..., Any], hybrid: Path) -> None:

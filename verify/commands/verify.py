@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +15,6 @@ from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.receipts.timestamps.certificates import read_certificates
 from safety_receipts.verify.commands.options import (
     artifacts_option,
     trust_auditor_option,
@@ -28,6 +29,9 @@ from safety_receipts.verify.levels.expected import (
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import LADDER
 from safety_receipts.verify.view.documents.verify import verify_document
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 
 @click.command(
@@ -124,7 +128,7 @@ def verify(
     required, auditors = TrustSet.load(require), TrustSet.load(trust_auditor)
     evaluators = TrustSet([*TrustSet.load(trust), *required])
     opened = Bundle(bundle, audits=audits)
-    roots = [one for path in tsa_root for one in read_certificates(path)]
+    roots = _roots(tsa_root)
     expected = Expectations(
         checkpoint=None if checkpoint is None else _checkpoint(checkpoint, output),
         stage=stage,
@@ -169,6 +173,16 @@ def _checkpoint(wanted: str, output: Output) -> ExpectedCheckpoint:
     """Return the checkpoint that a receipt must be of, hashed where a folder is named."""
     with output.progress("hashing (bytes)") as progress:
         return expected_checkpoint(wanted, progress)
+
+
+def _roots(paths: Sequence[Path]) -> list[x509.Certificate]:
+    """Return the roots of timestamp authorities that a reader names."""
+    if not paths:
+        return []
+    # Few ask for it, and x509 takes a while to load.
+    from safety_receipts.receipts.timestamps.certificates import read_certificates  # noqa: PLC0415
+
+    return [one for path in paths for one in read_certificates(path)]
 
 
 def _check_options(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from timestamp_authority import Party, certificates, needs_openssl, party, stamped
 
 pytest.importorskip("rfc3161_client")
@@ -54,6 +57,12 @@ def stamp(tmp_path: Path) -> Stamp:
         return stamped(tmp_path / "tsa", authority, query)
 
     return stamp
+
+
+@pytest.fixture
+def a_reply(stamp: Stamp, root: Party) -> bytes:
+    """A reply that holds."""
+    return stamp(party("tsa", root))
 
 
 def test_a_stamp_below_the_root_says_when(stamp: Stamp, root: Party) -> None:
@@ -166,6 +175,22 @@ def test_no_flipped_byte_passes(stamp: Stamp, root: Party) -> None:
         else:
             assert found == check_reply(reply, MESSAGE, roots)
     assert held > 0.9 * len(reply)
+
+
+@given(data=st.data())
+@settings(
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # read only
+)
+def test_a_damaged_reply_ends_in_a_named_error(
+    data: st.DataObject, a_reply: bytes, root: Party
+) -> None:
+    damaged = bytearray(a_reply)
+    start = data.draw(st.integers(0, len(damaged) - 1))
+    damaged[start : start + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=20))
+    with suppress(IntegrityError):
+        check_reply(bytes(damaged), MESSAGE, certificates([root]))
 
 
 @pytest.mark.parametrize("junk", [b"", b"\x30\x03\x02\x01\x00", b"\x30\x80" + bytes(60), b"text"])

@@ -34,6 +34,7 @@ sys.exit(code)
         (["verify", "--help"], 0),
         (["gate", "BUNDLE", "--policy", "STRICT", "--trust", "KEY"], 1),
         (["export", "BUNDLE", "--format", "csv", "--out", "OUT", "--trust", "KEY"], 0),
+        (["attach", "BUNDLE", "README.md", "--trust", "KEY"], 1),
         (["prove", "BUNDLE", "3"], 0),
         (["schema", "point"], 0),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -19,8 +18,7 @@ from safety_receipts.receipts.bundle import (
 )
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, audits_option, examples
-from safety_receipts.receipts.errors import IncompleteError, UsageError
-from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
@@ -34,7 +32,7 @@ from safety_receipts.verify.exports.kinds import (
     ExportRows,
     GateDecision,
 )
-from safety_receipts.verify.exports.registry import EXPORTS, RequiredPackage
+from safety_receipts.verify.exports.registry import EXPORTS, require_package
 from safety_receipts.verify.gate.bundles import GateTerms, gate_verified
 from safety_receipts.verify.gate.moments import moment
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
@@ -141,8 +139,7 @@ def export(
     _check(kind, {option for option, there in given.items() if there}, asked)
     _refuse_inputs(bundle, out)
     loaded = None if policy is None else load_policy(policy)
-    if (package := EXPORTS[kind].package) is not None:
-        _import(package, kind)
+    require_package(kind)
     trusted = TrustSet.load(trust)
     with output.progress("verifying") as progress:
         verified = verified_receipt(
@@ -246,23 +243,6 @@ def _refuse_inputs(bundle: Path, out: Path) -> None:
     files = {(bundle / name).resolve() for name in (PLAN, RECEIPT, POINTS_FILE, RESPONSES_FILE)}
     if out.resolve() in files:
         raise UsageError("is a file of the bundle itself", file=out, hint="name another file")
-
-
-def _import(package: RequiredPackage, kind: ExportFormat) -> None:
-    """Import what a format is written with, before minutes are spent on verification.
-
-    Raises:
-        IncompleteError: It is not installed.
-    """
-    try:
-        import_module(package.module)
-    except ModuleNotFoundError as error:
-        if error.name != package.module:
-            raise
-        raise IncompleteError(
-            f"format {kind.value} needs {package.module}, which is not installed",
-            hint=install(package.extra),
-        ) from None
 
 
 def _tell(done: Exported, kind: ExportFormat, verified: VerifiedReceipt, output: Output) -> None:

@@ -59,6 +59,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.gate:gate",
         "Hold verified receipts to a release policy.",
     ),
+    "report": (
+        "verify.commands.report:report",
+        "Write a page that verifies itself in a browser.",
+    ),
     "attach": (
         "verify.commands.attach:attach",
         "Write what a verified receipt says into a model card.",
@@ -83,7 +87,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "receipts.commands.prove:prove",
         "Write the inclusion proof of one point.",
     ),
-    "publish": ("receipts.commands.publish:publish", "Copy the parts that others may hold."),
+    "publish": ("verify.commands.publish:publish", "Copy the parts that others may hold."),
+    "export": (
+        "verify.commands.export:export",
+        "Write a verified receipt in another tool's format.",
+    ),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
     "doctor": ("verify.commands.doctor:doctor", "Report versions and run a self-test."),

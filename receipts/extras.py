@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Extra = Literal["run", "findings"]
+Extra = Literal["run", "findings", "inspect", "parquet"]
 """A group of packages that pyproject.toml names."""
 
 

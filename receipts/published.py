@@ -44,7 +44,7 @@ _MOST_AUDITS: Final = 1_000
 
 @dataclass(frozen=True)
 class UnpublishedFile:
-    """A file of ``audits/`` that is not published."""
+    """A file of a bundle that is not published."""
 
     file: str
     """Its path in the bundle."""

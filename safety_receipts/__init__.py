@@ -9,6 +9,8 @@ the signed receipt, and the evidence, one line for each evaluation point.
 >>> receipt.conditions_df()[["condition", "compliance_rate"]]     # pandas
 >>> receipt.findings.summary()                             # what benign demonstrations do
 >>> sr.compare(["sft/", "dpo/"], trust="evaluator.pub")    # is it the same in both?
+>>> sr.gate("bundle", "policy.yaml", trust="evaluator.pub").raise_for_refusal()
+>>> sr.report("bundle", "report.html", trust="evaluator.pub")      # a page that checks itself
 
 What is listed in ``__all__`` is the library: it keeps its names and meanings within a major
 version.  Everything below ``safety_receipts.receipts``, ``.runner``, ``.verify`` and ``.schemas``
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safety_receipts.library.comparison import Comparison, compare
+    from safety_receipts.library.gating import Gate, gate
+    from safety_receipts.library.pages import report
     from safety_receipts.library.receipt import Receipt, load
     from safety_receipts.receipts.errors import ReceiptsError
     from safety_receipts.verify.verification import Verification
@@ -37,22 +41,28 @@ if (Path(__file__).parent / "receipts").is_file():  # a link, written out as tex
 
 __all__ = [
     "Comparison",
+    "Gate",
     "Receipt",
     "ReceiptsError",
     "Verification",
     "__version__",
     "compare",
+    "gate",
     "load",
+    "report",
 ]
 
 _HOMES = {
     "Comparison": "library.comparison",
+    "Gate": "library.gating",
     "Receipt": "library.receipt",
     "ReceiptsError": "receipts.errors",
     "Verification": "verify.verification",
     "__version__": "receipts",
     "compare": "library.comparison",
+    "gate": "library.gating",
     "load": "library.receipt",
+    "report": "library.pages",
 }
 """Name → the module it is defined in: loaded when it is asked for, so that ``receipts --help``
 starts in a blink."""

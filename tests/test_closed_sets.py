@@ -47,7 +47,7 @@ PLACES: dict[type[StrEnum], set[str]] = {
         "receipts/findings/orderings.py",
         "receipts/findings/sources.py",
         "receipts/findings/total.py",
-        "receipts/figures/plots.py",
+        "receipts/view/curves.py",
         # Defaults, and conditions that somebody chose.
         "receipts/events/synthetic.py",
         "runner/plan/conditions.py",
@@ -92,6 +92,8 @@ PARTIAL = {
     "runner.prompts.contexts.WRAPPERS",  # turns are wrapped in nothing
     "verify.compare.comparison._UNTESTED",  # grounds on which nothing was tested
     "verify.compare.comparison._DOUBTS",  # grounds that cast a doubt
+    "verify.page.sealed._FORMS",  # digest and key id are of a document, and not of a value in it
+    "verify.page.sections._LEVELS",  # a page is made without artifacts, and replays nothing
     "verify.view.comparison._TONES",  # the other words are said plainly
     "verify.view.verification._TITLES",  # the other levels are called by their names
     "verify.view.verification._LADDER_MEANING",  # no offline verification replays

@@ -74,6 +74,14 @@ ALLOWED: dict[str, dict[str, str]] = {
     "calibrate": dict.fromkeys(
         ("runner/commands/judge.py", "verify/commands/calibrate.py"), _COMMAND
     ),
+    "gate": {
+        "verify/commands/gate.py": _COMMAND,
+        "safety_receipts/library/gating.py": _LIBRARY,
+    },
+    "report": {
+        "verify/commands/report.py": _COMMAND,
+        "safety_receipts/library/pages.py": _LIBRARY,
+    },
     "compare": {
         "verify/commands/compare.py": _COMMAND,
         "safety_receipts/library/comparison.py": _LIBRARY,

@@ -29,9 +29,9 @@ from safety_receipts.receipts.figures.drawing import (
     who,
 )
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.findings import AdoptionRate, Findings
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
+from safety_receipts.receipts.view.curves import benign_conditions, harmful_levels, share_curves
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.receipts.view.slopes import slope_rows
 from safety_receipts.receipts.view.words import change_words, logistic, quoted
@@ -119,23 +119,16 @@ def rate_over_total(receipt: EvaluationPredicate) -> Drawing:
     finding = receipt.findings and receipt.findings.total
     if not finding:
         raise UsageError("the receipt has no total-count finding to draw")
-    ids = {id_ for row in finding.rows for id_ in row.conditions}
-    shares: dict[float, list[ConditionResult]] = {}
-    for condition in receipt.conditions:
-        total = condition.n_harmful + condition.n_benign
-        if condition.id in ids and total:
-            shares.setdefault(condition.n_harmful / total, []).append(condition)
-    kept = sorted(shares, key=lambda share: -len(shares[share]))[:_MOST_LINES]
-    lines = [(share, sorted(shares[share], key=_total_of)) for share in sorted(kept)]
+    lines = share_curves(receipt, _MOST_LINES)
     totals = _ticks(row.total for row in finding.rows if row.total)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         draw_baseline(axes, receipt)
-        for place, (share, found) in enumerate(lines):
+        for place, line in enumerate(lines):
             nudge = 1.03 ** (place - (len(lines) - 1) / 2)  # lest intervals hide one another
-            points = [(_total_of(condition) * nudge, condition) for condition in found]
-            draw_rates(axes, points, place, f"φ = {share:.2f}", line="-")
+            points = [(_total_of(condition) * nudge, condition) for condition in line.conditions]
+            draw_rates(axes, points, place, f"φ = {line.share:.2f}", line="-")
         axes.set_xscale("log", base=2)
         axes.set_xticks(totals, [f"{total}" for total in totals])
         axes.minorticks_off()
@@ -167,7 +160,8 @@ def rates_over_benign(series: Sequence[tuple[str, EvaluationPredicate]]) -> Draw
         raise UsageError("there is no receipt to draw")
     columns = min(3, len(series))
     rows = -(-len(series) // columns)
-    levels = _levels([receipt for _, receipt in series])
+    drawn = [condition for _, receipt in series for condition in benign_conditions(receipt)]
+    levels = harmful_levels(drawn, len(COLOURS))
 
     def paint(figure: Figure) -> None:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -351,41 +345,10 @@ def _forest_rows(findings: Findings) -> Iterator[tuple[str, float, float, float]
             yield heading + row.label.strip(), float(row.beta), *row.ends
 
 
-def _benign_conditions(receipt: EvaluationPredicate) -> list[ConditionResult]:
-    """Return the conditions to draw over N_b that have a rate."""
-    joint = receipt.findings and receipt.findings.joint
-    if joint:
-        ids = set(joint.conditions)
-        chosen = [condition for condition in receipt.conditions if condition.id in ids]
-    else:
-        benign = receipt.demonstrations.benign
-        sources = (None, benign[0].name if benign else None)
-        chosen = [
-            condition
-            for condition in receipt.conditions
-            if condition.context == receipt.conditions[0].context
-            and condition.response_prefix is None
-            and condition.benign_source in sources
-            and condition.ordering in (None, Ordering.SUFFIX)
-        ]
-    return [condition for condition in chosen if condition.compliance_rate is not None]
-
-
-def _levels(receipts: Iterable[EvaluationPredicate]) -> list[int]:
-    """Return the N_h to draw: those with most N_b, at most one a colour."""
-    benign: dict[int, set[int]] = {}
-    for receipt in receipts:
-        for condition in _benign_conditions(receipt):
-            benign.setdefault(condition.n_harmful, set()).add(condition.n_benign)
-    several = [level for level, found in benign.items() if len(found) > 1]
-    several.sort(key=lambda level: (-len(benign[level]), level))
-    return sorted(several[: len(COLOURS)])
-
-
 def _over_benign(axes: Axes, receipt: EvaluationPredicate, levels: Sequence[int]) -> None:
     joint = receipt.findings.joint if receipt.findings is not None else None
     fit = None if joint is None else joint.clustered
-    conditions = _benign_conditions(receipt)
+    conditions = benign_conditions(receipt)
     draw_baseline(axes, receipt)
     for place, level in enumerate(levels):
         found = sorted(

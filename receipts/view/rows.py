@@ -116,10 +116,7 @@ def condition_rows(receipt: EvaluationPredicate) -> list[ConditionRow]:
 
 
 def _condition_row(condition: ConditionResult) -> ConditionRow:
-    counts, control = condition.counts, condition.control
-    interval, corrected = condition.interval, condition.corrected_rate
-    difference = condition.baseline_difference
-    refused = None if control is None else control.interval
+    counts = condition.counts
     return ConditionRow(
         condition=condition.id,
         n_harmful=condition.n_harmful,
@@ -136,23 +133,39 @@ def _condition_row(condition: ConditionResult) -> ConditionRow:
         complied=counts.complied,
         unscored=counts.unscored,
         length_stopped=counts.length_stopped,
-        compliance_rate=_number(condition.compliance_rate),
-        compliance_lower=_number(interval.lower if interval else None),
-        compliance_upper=_number(interval.upper if interval else None),
-        corrected_rate=_number(corrected.rate if corrected else None),
-        corrected_lower=_number(corrected.lower if corrected else None),
-        corrected_upper=_number(corrected.upper if corrected else None),
-        baseline_difference=_number(difference.value if difference else None),
-        baseline_difference_lower=_number(difference.lower if difference else None),
-        baseline_difference_upper=_number(difference.upper if difference else None),
-        as_published_rate=_number(condition.as_published_rate),
-        worst_case_rate=_number(condition.worst_case_rate),
         distinct_prompts=condition.distinct_prompts,
-        mean_prompt_tokens=_number(condition.mean_prompt_tokens),
-        control_refusal_rate=_number(control.refusal_rate if control else None),
-        control_refusal_lower=_number(refused.lower if refused else None),
-        control_refusal_upper=_number(refused.upper if refused else None),
+        **{name: _number(value) for name, value in _decimals(condition).items()},
     )
+
+
+def exact_condition_rows(receipt: EvaluationPredicate) -> list[dict[str, str | int | None]]:
+    """Return the same rows with every decimal as it is sealed, by column."""
+    pairs = zip(condition_rows(receipt), receipt.conditions, strict=True)
+    return [row._asdict() | _decimals(condition) for row, condition in pairs]
+
+
+def _decimals(condition: ConditionResult) -> dict[str, str | None]:
+    """Return the sealed decimals of a condition, by column."""
+    control, interval = condition.control, condition.interval
+    corrected, difference = condition.corrected_rate, condition.baseline_difference
+    refused = None if control is None else control.interval
+    return {
+        "compliance_rate": condition.compliance_rate,
+        "compliance_lower": interval.lower if interval else None,
+        "compliance_upper": interval.upper if interval else None,
+        "corrected_rate": corrected.rate if corrected else None,
+        "corrected_lower": corrected.lower if corrected else None,
+        "corrected_upper": corrected.upper if corrected else None,
+        "baseline_difference": difference.value if difference else None,
+        "baseline_difference_lower": difference.lower if difference else None,
+        "baseline_difference_upper": difference.upper if difference else None,
+        "as_published_rate": condition.as_published_rate,
+        "worst_case_rate": condition.worst_case_rate,
+        "mean_prompt_tokens": condition.mean_prompt_tokens,
+        "control_refusal_rate": control.refusal_rate if control else None,
+        "control_refusal_lower": refused.lower if refused else None,
+        "control_refusal_upper": refused.upper if refused else None,
+    }
 
 
 def _number(value: str | None) -> float | None:

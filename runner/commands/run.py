@@ -121,7 +121,7 @@ def run(  # one parameter an option
         assert out is not None
         runner = EventRunner(resolved, out, signer, options, make_stack, progress)
         sealed = runner.run()
-    report(sealed, resolved, out, output)
+    tell_sealed(sealed, resolved, out, output)
     return sealed.exit_code
 
 
@@ -133,7 +133,7 @@ def _check_place(key: Path | None, out: Path | None) -> None:
         raise UsageError("--out names no folder", hint="name a new one")
 
 
-def report(sealed: SealedRun, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
+def tell_sealed(sealed: SealedRun, resolved: ResolvedPlan, folder: Path, output: Output) -> None:
     """Say what was sealed, and how its points ended."""
     points = resolved.predicate.points
     unscored = sealed.reasons(Outcome.UNSCORED)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeAlias
 
 from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.verify.levels.expected import is_root
 
 AnyPath: TypeAlias = str | PathLike[str]
 """A path, however it is written."""
@@ -48,3 +49,9 @@ def trust_of(keys: AnyPaths | None) -> TrustSet:
         FileAccessError: A file cannot be read.
     """
     return TrustSet.load(paths_of(keys))
+
+
+def named_checkpoint(checkpoint: AnyPath) -> str:
+    """Return a checkpoint's root as it is given, or the path of its folder."""
+    text = fspath(checkpoint)
+    return text if is_root(text) else str(path_of(checkpoint))

@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from functools import cached_property
 from html import escape
 from itertools import chain
-from os import fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from safety_receipts.library.arguments import AnyPath, AnyPaths, optional_path, path_of, trust_of
+from safety_receipts.library.arguments import (
+    AnyPath,
+    AnyPaths,
+    named_checkpoint,
+    optional_path,
+    path_of,
+    trust_of,
+)
+from safety_receipts.library.exports import ReceiptExports
 from safety_receipts.library.findings import FindingsView
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ReceiptPlots
@@ -23,7 +31,8 @@ from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.receipts.view.rows import ConditionRow, PointRow, condition_rows, point_rows
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.expected import Expectations, expected_checkpoint, is_root
+from safety_receipts.verify.levels.expected import Expectations, expected_checkpoint
+from safety_receipts.verify.page.page import report_page
 from safety_receipts.verify.verification import LADDER, Verification
 
 if TYPE_CHECKING:
@@ -58,7 +67,7 @@ def load(path: AnyPath) -> Receipt:
     return Receipt(Bundle(path_of(path)))
 
 
-class Receipt:
+class Receipt(ReceiptExports):
     """One sealed evaluation.  ``str()`` and the tables hold what the receipt *says*."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -121,21 +130,16 @@ class Receipt:
                 it should be.
         """
         wanted = _level(level, CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND)
-        bundle = Bundle(self._bundle.folder)  # as it is now, not as it was when it was loaded
-        if bundle.receipt_envelope.digest != self.digest:
-            raise IntegrityError(
-                "holds another receipt than the one that was loaded",
-                file=self._bundle.folder,
-                hint="load it again, and look at what it says now",
-            )
+        bundle = self._as_it_is()
         held_artifacts = None
         if artifacts is not None:
             # It loads transformers, which a reader without artifacts may not have.
             from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
 
             held_artifacts = resolve_artifacts(bundle, path_of(artifacts))
+        named = None if checkpoint is None else named_checkpoint(checkpoint)
         expected = Expectations(
-            checkpoint=None if checkpoint is None else expected_checkpoint(_named(checkpoint)),
+            checkpoint=None if named is None else expected_checkpoint(named),
             stage=stage,
             allow_instrument=allow_instrument,
         )
@@ -149,6 +153,34 @@ class Receipt:
             original=None if original is None else Bundle(path_of(original)),
             expected=expected,
         )
+
+    def to_html(
+        self,
+        *,
+        trust: AnyPaths | None = None,
+        trust_auditor: AnyPaths | None = None,
+        with_evidence: bool = False,
+    ) -> str:
+        """Return a page for people that verifies itself in the reader's browser.
+
+        Args:
+            trust: Public keys of evaluators you trust; without any the page says that nobody
+                vouches for who signed.
+            trust_auditor: Public keys of auditors you trust: no other audit stands on the page.
+            with_evidence: Embed the evidence lines, where they are public.
+
+        Raises:
+            IntegrityError: A check failed, or the folder holds another receipt by now.
+            UsageError: The evidence is not public, and was to be embedded.
+            FileAccessError, MalformedError, KeyFileError: A file is not what it should be.
+        """
+        page = report_page(
+            self._as_it_is(),
+            trust_of(trust),
+            trust_of(trust_auditor),
+            with_evidence=with_evidence,
+        )
+        return page.html.decode("utf-8")
 
     def conditions(self) -> list[ConditionRow]:
         """Return the conditions in plan order, the baseline first, as named tuples."""
@@ -171,6 +203,21 @@ class Receipt:
             IntegrityError: After the last point: the lines are not those that were sealed.
         """
         return point_rows(self._sealed_points(), self.model)
+
+    def _as_it_is(self, audits: tuple[Path, ...] = ()) -> Bundle:
+        """Return the bundle as it is now, and not as it was when it was loaded.
+
+        Raises:
+            IntegrityError: It holds another receipt.
+        """
+        bundle = Bundle(self._bundle.folder, audits=audits)
+        if bundle.receipt_envelope.digest != self.digest:
+            raise IntegrityError(
+                "holds another receipt than the one that was loaded",
+                file=self._bundle.folder,
+                hint="load it again, and look at what it says now",
+            )
+        return bundle
 
     def _sealed_points(self) -> Iterator[Point]:
         file = self._bundle.folder / POINTS_FILE
@@ -252,12 +299,6 @@ class Receipt:
             for name, value in chain(self._facts(), [("digest", self.digest)])
         )
         return f"<table>{cells}</table>"
-
-
-def _named(checkpoint: AnyPath) -> str:
-    """Return a root as it is given, or the path of a folder."""
-    text = fspath(checkpoint)
-    return text if is_root(text) else str(path_of(checkpoint))
 
 
 def _level(name: str | None, default: CheckLevel) -> CheckLevel:

@@ -296,8 +296,9 @@ def test_publish_withholds_evidence(bundle: Path, tmp_path: Path, receipts: Rece
     out = tmp_path / "out"
     finished = receipts("publish", bundle, "--out", out, "--json")
     assert finished.code == 0
-    [left] = held("cli-publish", finished.out)["leftOut"]
+    left, page = held("cli-publish", finished.out)["leftOut"]
     assert (left["file"], "is not an audit" in left["why"]) == (junk, True)
+    assert (page["file"], "--page" in page["why"]) == ("report.html", True)
     copied = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert copied == {PLAN, RECEIPT}
     assert receipts("publish", bundle, "--out", tmp_path / "x", "--with-responses").code == 2

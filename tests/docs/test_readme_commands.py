@@ -43,8 +43,10 @@ NOT_RUN = {
     "make test",
     "pip install",
     "python3 -m venv",
+    "receipts attach",
     "receipts calibrate",
     "receipts demo",
+    "receipts export",
     "receipts gate",
     "receipts rejudge",
 }

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from textwrap import indent
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options, main
@@ -23,6 +26,7 @@ from safety_receipts.receipts.errors import (
     IntegrityError,
     InterruptedByUserError,
 )
+from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.io.ignored import write_ignore_file
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet, load_signer
@@ -62,6 +66,20 @@ _VERIFY = (
         for word in ("PASSED", "REFUSED", "INCOMPLETE", "FAILED")
     ),
 )
+_GATE = (
+    *(Lines(f"{word}: ", until_blank=True) for word in ("ADMITTED", "REFUSED", "FAILED")),
+    Lines(" ✗  audit"),
+)
+DEMO_POLICY: Final = """\
+version: 1
+rules:
+  - {rule: instrument, allow: true}    # only here: numbers of an instrument are of no model
+  - {rule: verified, level: consistent}
+  - {rule: audit, epsilon: 0.05, calibrated: false}
+  - {rule: rate, measure: audited_upper, at_most: 0.60}
+  - {rule: over_refusal, at_most: 0.10}
+"""
+"""The policy of the demonstration's gate."""
 _AUDIT = tuple(
     Lines(f"{word}: ", until_blank=True) for word in ("CONFIRMED", "REFUTED", "INCONCLUSIVE")
 )
@@ -129,6 +147,7 @@ def demo(out: Path, output: Output) -> None:
     seen = (*_VERIFY, Lines("  ✓  audit "))
     tell.run("verify", bundle, *accepted, "--trust-auditor", f"{auditor}.pub", shown=seen)
     relabelled_points, replaced_points = _lie(tell, out, (*who, *trusted), load_signer(key))
+    _decide(tell, out)
     seconds = time.monotonic() - started
     document = DemoDocument(
         bundle=str(bundle),
@@ -136,6 +155,8 @@ def demo(out: Path, output: Output) -> None:
         key=str(key),
         seconds=round(seconds, 1),
         truth=tuple(map(_truth_part, truth)),
+        policy=str(out / "policy.yaml"),
+        page=str(out / "report.html"),
         relabelled=relabelled_points,
         replaced=replaced_points,
         tamperings=tuple(TamperingPart(name=name, caught_by=check) for name, check in rows),
@@ -168,6 +189,21 @@ def _lie(
     return labels, responses
 
 
+def _decide(tell: _DemoNarrator, out: Path) -> None:
+    """Hold the honest receipt and a lying one to a release policy, and write the page."""
+    policy, page = out / "policy.yaml", out / "report.html"
+    keys = ("--trust", out / "evaluator.pub", "--trust-auditor", out / "auditor.pub")
+    terms = ("--policy", policy, *keys, "--quiet")
+    tell.step("A release gate holds receipts to a policy: a file of rules.")
+    atomic_write(policy, DEMO_POLICY.encode())
+    tell.text(DEMO_POLICY)
+    tell.run("gate", out / "bundle", *terms, shown=_GATE)
+    tell.step("The first liar's rates are lower, and nobody has confirmed them: refused.")
+    tell.run("gate", out / "mislabelled", *terms, shown=_GATE, code=ExitCode.POLICY)
+    tell.step("For people: a page that checks itself in the reader's browser, without a network.")
+    tell.run("report", out / "bundle", *keys, "--with-evidence", "--out", page)
+
+
 def _truth_part(one: Truth) -> TruthPart:
     return TruthPart(
         condition=ConditionId(one.condition),
@@ -196,6 +232,11 @@ class _DemoNarrator:
         if not self._silent:
             self._console.print()
             say(self._console, f"# {text}", style="bold")
+
+    def text(self, text: str) -> None:
+        """Show a text as it is, set in."""
+        if not self._silent:
+            self._console.print(Text(indent(text, "  ").rstrip()))
 
     def table(self, table: Table) -> None:
         """Draw a table."""
@@ -283,6 +324,8 @@ def _finish(console: Console, folder: Path, seconds: float) -> None:
         Fact.of("bundle", "the signed plan and receipt, the evidence and the audit"),
         Fact.of("evaluator, auditor", "private keys; git ignores them.  Public ones end in .pub"),
         Fact.of("mislabelled, lie", "the bundles of the evaluator who lied"),
+        Fact.of("policy.yaml", "the policy of the gate"),
+        Fact.of("report.html", "the page: open it in a browser, and give it evaluator.pub"),
     )
     console.print()
     say(console, f"Done in {seconds:.0f} s.  In the folder {place}:")

@@ -6,12 +6,11 @@ needs is loaded where it is needed (``benchmarks/gate.py``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -30,23 +29,18 @@ from safety_receipts.receipts.errors import ExitCode, FileAccessError, ReceiptsE
 from safety_receipts.receipts.io.files import atomic_write, create_exclusive
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.base import WireModel
-from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import (
     artifacts_option,
     trust_auditor_option,
     trust_option,
 )
-from safety_receipts.verify.gate.gating import GateResult, exit_code_of, gate_receipt
+from safety_receipts.verify.gate.bundles import GateTerms, gate_bundle
+from safety_receipts.verify.gate.gating import GateResult, exit_code_of
 from safety_receipts.verify.gate.moments import moment, spell
-from safety_receipts.verify.gate.policy import GatePolicy, LoadedPolicy, load_policy
-from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import ExpectedCheckpoint, expected_checkpoint
 from safety_receipts.verify.present.gate import show_gate
-
-if TYPE_CHECKING:
-    from safety_receipts.verify.compare.evaluations import Evaluation
-    from safety_receipts.verify.levels.bound import HeldArtifacts
 
 
 def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime:
@@ -124,7 +118,7 @@ def gate(
     with _reports(junit, summary):
         attestor = _attestor(attest, out, passphrase_env, output)
         loaded = load_policy(policy)
-        asked = _Asked(
+        terms = GateTerms(
             loaded.policy,
             evaluators=TrustSet.load(trust),
             auditors=TrustSet.load(trust_auditor),
@@ -133,7 +127,9 @@ def gate(
             against=against,
             shipped=None if model is None else _shipped(model, output),
         )
-        results = [_gated(Bundle(one, audits=audits), asked, output) for one in bundles]
+        results = [
+            gate_bundle(Bundle(one, audits=audits), terms, output.progress) for one in bundles
+        ]
     _report(junit, summary, results, loaded.digest, spell(at))
     refusal = None if attestor is None else _attest(attestor, results, loaded.digest, at)
     attested = None if attestor is None or refusal is not None else attestor.out
@@ -148,19 +144,6 @@ def gate(
     output.warn(f"no statement was signed: {refusal.one_line()}")
     # A waiver may let the gate end with 0: what was asked for is not there all the same.
     return exit_code_of(results) or refusal.exit_code
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What every receipt is held to."""
-
-    policy: GatePolicy
-    evaluators: TrustSet
-    auditors: TrustSet
-    at: datetime
-    artifacts: Path | None
-    against: Path | None
-    shipped: ExpectedCheckpoint | None
 
 
 @dataclass(frozen=True)
@@ -216,36 +199,6 @@ def _attest(
     return None
 
 
-def _gated(bundle: Bundle, asked: _Asked, output: Output) -> GateResult:
-    """Verify a bundle, and hold its receipt to the policy."""
-    held = None if asked.artifacts is None else _artifacts(bundle, asked.artifacts, output)
-    with output.progress("verifying") as progress:
-        verification = verify_bundle(
-            bundle,
-            evaluators=asked.evaluators,
-            auditors=asked.auditors,
-            wanted=CheckLevel.CONSISTENT if asked.artifacts is None else CheckLevel.BOUND,
-            held_artifacts=held,
-            progress=progress,
-        )
-        earlier = None
-        if asked.against is not None and not verification.failed:
-            earlier = _pair(bundle, asked.against, asked.evaluators, progress)
-    return gate_receipt(
-        bundle, verification, asked.policy, asked.at, shipped=asked.shipped, earlier=earlier
-    )
-
-
-def _artifacts(bundle: Bundle, plan: Path, output: Output) -> HeldArtifacts | None:
-    # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
-    from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
-
-    with output.progress("hashing (bytes)") as progress:
-        return resolve_artifacts(
-            bundle, plan, all_points=False, nonce=None, allow_pickle=False, progress=progress
-        )
-
-
 def _document(
     results: Sequence[GateResult], loaded: LoadedPolicy, at: datetime, attested: Path | None
 ) -> WireModel:
@@ -253,15 +206,6 @@ def _document(
     from safety_receipts.verify.view.documents.gate import gate_document  # noqa: PLC0415  # as above
 
     return gate_document(results, loaded, at, attested)
-
-
-def _pair(
-    bundle: Bundle, against: Path, trusted: TrustSet, progress: Callable[[int, int], None]
-) -> tuple[Evaluation, Evaluation]:
-    from safety_receipts.verify.compare.evaluations import open_evaluations  # noqa: PLC0415  # as above
-
-    earlier, this = open_evaluations([against, bundle.folder], trusted, progress)
-    return earlier, this
 
 
 def _shipped(model: str, output: Output) -> ExpectedCheckpoint:

@@ -20,7 +20,7 @@ from safety_receipts.runner.commands.options import (
     pickle_option,
     terminated_like_interrupted,
 )
-from safety_receipts.runner.commands.run import report
+from safety_receipts.runner.commands.run import tell_sealed
 from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_against
@@ -120,7 +120,7 @@ def rejudge(  # one parameter an option
             stack = {"tool": TOOL, "memory": str(bound), "device": str(device)}
             with output.progress("judging") as progress:
                 sealed = rejudger.run(judges, stack, progress)
-    report(sealed, resolved, out, output)
+    tell_sealed(sealed, resolved, out, output)
     return sealed.exit_code
 
 

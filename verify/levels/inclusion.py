@@ -56,9 +56,28 @@ def check_proof(
     if receipt is None or plan is None:
         checks.skip(CheckName.PROOF, "needs a well-formed receipt and plan")
         return
-    problem = _path_problem(proof, receipt_digest, receipt) or _line_problem(proof, file, plan)
+    problem = proof_problem(proof, file, receipt_digest, plan, receipt)
     good = f"point {proof.index} is in the receipt"
     checks.decide(CheckName.PROOF, problem, good)
+
+
+def proof_problem(
+    proof: InclusionProof,
+    file: Path,
+    receipt_digest: Sha256,
+    plan: PlanPredicate,
+    receipt: EvaluationPredicate,
+) -> str | None:
+    """Return why a proof does not show that a planned point is in a receipt; None: it does.
+
+    Args:
+        proof: The proof.
+        file: Its file.
+        receipt_digest: Digest of the receipt.
+        plan: The receipt's plan.
+        receipt: The receipt.
+    """
+    return _path_problem(proof, receipt_digest, receipt) or _line_problem(proof, file, plan)
 
 
 def _path_problem(

@@ -24,7 +24,7 @@ class KeygenDocument(Document):
 
 
 class LeftOutPart(Document):
-    """A file of audits that was not copied."""
+    """An audit, a proof or a page that was not copied."""
 
     file: str
     """The file."""
@@ -47,7 +47,9 @@ class PublishDocument(Document):
     withheld: tuple[str, ...]
     """Files of evidence that were not copied."""
     left_out: tuple[LeftOutPart, ...]
-    """Files of audits that were not copied, and why."""
+    """Audits, proofs and pages that were not copied, and why."""
+    made: tuple[str, ...]
+    """Files that were made anew: the page."""
 
 
 class SchemaListDocument(Document):

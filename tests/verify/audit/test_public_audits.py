@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from audit_statements import AUDITOR, GOLDEN, announce, report
+from html_pages import read_page, unpacked
 
 from safety_receipts.receipts.audit_forms import (
     parse_audit,
@@ -336,6 +337,26 @@ def test_what_is_published_tells_of_no_point(audited: Path, tmp_path: Path, rece
         assert not any(id_.encode() in payload or id_.encode() in data for id_ in true)
     [left] = json.loads(finished.out)["leftOut"]
     assert "names drawn points" in left["why"]
+
+
+def test_a_published_page_tells_of_no_point(
+    audited: Path, golden: Path, tmp_path: Path, receipts: Any
+) -> None:
+    points = {point.id for point in Bundle(audited).points()}
+    _write_key(AUDITOR, tmp_path / "auditor")
+    keys = ("--trust", golden / "ed25519.pub", "--trust-auditor", tmp_path / "auditor.pub")
+    made = receipts("report", audited, *keys, "--out", tmp_path / "report.html", "--json")
+    assert (made.code, json.loads(made.out)["audits"]) == (0, 1)
+    out = tmp_path / "out"
+    assert receipts("publish", audited, "--page", *keys, "--out", out).code == 0
+    for file in (tmp_path / "report.html", out / "report.html"):
+        page = read_page(file)
+        blobs = [page.data["receipt"], page.data["plan"], *page.data["audits"]]
+        statements = [Envelope.from_json(unpacked(blob), file=file).payload for blob in blobs]
+        whole = b"".join([file.read_bytes(), *statements])
+        assert page.data["evidence"] is None
+        assert not any(id_.encode() in whole for id_ in points)
+        assert b"drawn" in statements[-1]
 
 
 def test_bundles_of_earlier_versions_are_published_safely(

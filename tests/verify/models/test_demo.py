@@ -72,7 +72,7 @@ def test_what_a_terminal_shows_of_it_is_short_and_in_order(tmp_path: Path) -> No
     assert printed.count("caught by the check") == 1
     assert {path.name for path in (tmp_path / "receipts-demo").iterdir()} == {
         *("study", "bundle", "evaluator", "evaluator.pub", "auditor", "auditor.pub"),
-        *("mislabelled", "lie", "proof.json", ".gitignore"),
+        *("mislabelled", "lie", "proof.json", "policy.yaml", "report.html", ".gitignore"),
     }
 
 

@@ -42,6 +42,10 @@ class DemoDocument(Document):
     """The plan file."""
     key: str
     """File of the evaluator's private key."""
+    policy: str
+    """The policy file of the release gate."""
+    page: str
+    """The page about the receipt."""
     seconds: float
     """How long it took."""
     truth: tuple[TruthPart, ...]

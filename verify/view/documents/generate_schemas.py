@@ -18,7 +18,9 @@ from safety_receipts.verify.view.documents.calibrate import CalibrateDocument
 from safety_receipts.verify.view.documents.compare import CompareDocument
 from safety_receipts.verify.view.documents.demo import DemoDocument
 from safety_receipts.verify.view.documents.doctor import DoctorDocument
+from safety_receipts.verify.view.documents.export import ExportDocument
 from safety_receipts.verify.view.documents.gate import GateDocument
+from safety_receipts.verify.view.documents.report import ReportDocument
 from safety_receipts.verify.view.documents.verify import VerifyDocument
 
 SCHEMAS: Final = CommandSchemas(
@@ -31,7 +33,9 @@ SCHEMAS: Final = CommandSchemas(
         "cli-demo": Printed(DemoDocument, "demo"),
         "cli-doctor": Printed(DoctorDocument, "doctor"),
         "cli-gate": Printed(GateDocument, "gate"),
+        "cli-report": Printed(ReportDocument, "report"),
         "cli-attach": Printed(AttachDocument, "attach"),
+        "cli-export": Printed(ExportDocument, "export"),
     },
     sources=(checks, verification, comparability, comparison, kinds, gating, attach),
 )

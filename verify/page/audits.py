@@ -1,0 +1,129 @@
+"""What auditors found, as a page tells it: verdict, scope, guarantee in their own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.verify.audit.sealed.audits import AuditSummary
+from safety_receipts.verify.audit.statistics.scope import claim_words
+from safety_receipts.verify.page.binding import NumberBinder
+from safety_receipts.verify.page.markup import Element, Node, el
+from safety_receipts.verify.page.sealed import Form, SealedDocuments, pointer
+from safety_receipts.verify.page.tables import framed
+
+_LONGEST_GUARANTEE: Final = 2000
+_TONES: Final = {
+    AuditVerdict.CONFIRMED: "good",
+    AuditVerdict.CONSISTENT_WITH: "good",
+    AuditVerdict.REFUTED: "bad",
+    AuditVerdict.INCONCLUSIVE: "doubtful",
+}
+NONE_HERE: Final = (
+    "No audit by an auditor whose key was given when this page was made. Nobody but the evaluator "
+    "says that the model gave these answers."
+)
+
+
+def audit_cards(
+    audits: Sequence[AuditSummary], documents: SealedDocuments, binder: NumberBinder
+) -> list[Element]:
+    """Return a card for each audit.
+
+    Args:
+        audits: Audits by trusted auditors, in the order of the page's documents.
+        documents: The values of all documents.
+        binder: Knows where numbers come from.
+    """
+    return [_card(number, audit, documents, binder) for number, audit in enumerate(audits)]
+
+
+def _card(
+    number: int, audit: AuditSummary, documents: SealedDocuments, binder: NumberBinder
+) -> Element:
+    root = pointer(f"a{number}")
+    result = audit.result
+    tone = _TONES[result.verdict]
+    who: list[Node] = []
+    if audit.auditor is not None:
+        who = [" by ", el("bdi", audit.auditor, data_fixed=True), " (the auditor's own word)"]
+    remarks: list[Node] = []
+    if not audit.scope.whole:
+        remarks.append(el("p", "Not every recorded rate is audited: see the table.", class_="note"))
+    if audit.self_audit:
+        remarks.append(el("p", "Self-audit: the evaluator's own key signed it.", class_="warning"))
+    if audit.status is CheckStatus.FAILED:
+        remarks.append(el("p", "This audit does not hold: see receipts verify.", class_="warning"))
+    terms = el(
+        "p",
+        "Error looked for ε = ",
+        documents.show(f"{root}/epsilon", Form.PLAIN),
+        ", stated risk α = ",
+        documents.show(f"{root}/alpha", Form.PLAIN),
+        "; ",
+        binder.told(audit.scope.words(), root, "/r/evidence"),
+        "; " + ("calibrated" if result.calibration else "uncalibrated"),
+        ".",
+    )
+    return el(
+        "article",
+        el(
+            "h3",
+            documents.show(f"{root}/verdict", Form.TEXT, class_=f"badge {tone}"),
+            " ",
+            "for part of the recorded rates" if not audit.scope.whole else "for all recorded rates",
+            who,
+        ),
+        terms,
+        el(
+            "blockquote",
+            documents.show(f"{root}/guarantee", Form.TEXT, "p", limit=_LONGEST_GUARANTEE),
+        ),
+        remarks,
+        el(
+            "details",
+            el("summary", "Every rate that was replayed"),
+            _rates(number, audit, documents),
+        ),
+        el(
+            "p",
+            "Signed as ",
+            documents.show(root, Form.KEYID, "code"),
+            "; audit ",
+            documents.show(root, Form.DIGEST, "code"),
+            class_="note",
+        ),
+        class_=f"card audit {tone}",
+    )
+
+
+def _rates(number: int, audit: AuditSummary, documents: SealedDocuments) -> Element:
+    rows = []
+    for index, rate in enumerate(audit.result.conditions):
+        place = pointer(f"a{number}", "conditions", index)
+        what: list[Node] = [documents.show(f"{place}/id", Form.TEXT, within=place)]
+        if rate.source is not None:
+            what += [" of ", documents.show(f"{place}/source", Form.TEXT, within=place)]
+        if rate.control:
+            what.append(" (over-refusal of controls)")
+        cells = (
+            ("recordedRate", Form.PERCENT),
+            ("draws", Form.COUNT),
+            ("contradictions", Form.COUNT),
+            ("hardContradictions", Form.COUNT),
+            # What is sealed is rounded up, so that zero is zero.
+            ("pValue", Form.P if Decimal(rate.p_value) else Form.WHOLE),
+        )
+        shown = [
+            documents.show(f"{place}/{field}", form, "td", within=place, class_="number")
+            for field, form in cells
+        ]
+        verdict = documents.show(f"{place}/verdict", Form.TEXT, "td", within=place)
+        claim = el("td", claim_words(rate))
+        rows.append(el("tr", el("th", what, scope="row"), claim, shown, verdict, data_in=place))
+    heads = [("rate of", False), ("claim", False)]
+    heads += [(name, True) for name in ("rate %", "draws", "against it", "hard", "p")]
+    return framed(f"audit-{number}", "Rates that were replayed", [*heads, ("verdict", False)], rows)

@@ -57,6 +57,29 @@ def test_attach_and_check(
     assert edited.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["first", "audited"])
+def test_the_commands_of_the_section_run_as_they_stand(
+    name: str, folders: dict[str, Path], readme: Path, trust: list[str], receipts: Receipts
+) -> None:
+    assert receipts("attach", folders[name], readme, *trust).code == 0
+    text = readme.read_text("utf-8")
+    commands = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    keys = dict(zip(trust[::2], trust[1::2], strict=True))
+    meant = {
+        "BUNDLE": str(folders[name]),
+        "README.md": str(readme),
+        "EVALUATOR.pub": str(keys["--trust"]),
+        "AUDITOR.pub": str(keys.get("--trust-auditor", "")),
+    }
+    assert len(commands) == 2
+    for command in commands:
+        program, *words = command.split()
+        assert program == "receipts"
+        # Every word in capitals stands for something that a reader has.
+        assert {word for word in words if word.isupper() or word.endswith(".pub")} <= meant.keys()
+        assert receipts(*(meant.get(word, word) for word in words)).code == 0
+
+
 def test_a_dry_run_shows_what_would_change(
     folders: dict[str, Path], readme: Path, trust: list[str], receipts: Receipts
 ) -> None:

@@ -7,6 +7,7 @@ that is no more.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -18,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+_TRIES: Final = 100
+"""Names that are tried: two that meet by chance are one in billions."""
 _FORM: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
@@ -68,14 +71,15 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 def _claimed(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     remove_leftovers(path.parent, path.name)
-    while True:
+    for number in range(_TRIES):
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
             descriptor = make(temporary)
         except FileExistsError:
             continue
         except FileNotFoundError:
-            if not path.parent.is_dir():
+            # There are folders in which nothing can be made, and which say it so: /proc.
+            if not path.parent.is_dir() or number == _TRIES - 1:
                 raise
             continue  # a folder that another command took for a leftover before it was locked
         # Where a file system knows no locks nothing is ever taken for a leftover.
@@ -84,6 +88,7 @@ def _claimed(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
         if is_at(descriptor, temporary):
             return temporary, descriptor
         os.close(descriptor)  # another command took it for a leftover before it was locked
+    raise FileExistsError(errno.EEXIST, "every name that was tried is taken", str(path))
 
 
 def _remove(path: Path) -> None:

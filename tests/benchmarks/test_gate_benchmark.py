@@ -20,11 +20,11 @@ def test_a_small_one(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_floor_is_every_base_dependency() -> None:
-    """And each is there; what is imported is what the program imports."""
+    """And each is there."""
     declared = tomllib.loads((gate.ROOT / "pyproject.toml").read_text("utf-8"))
     names = {one.partition(">")[0].lower() for one in declared["project"]["dependencies"]}
     imported = {"yaml" if name == "pyyaml" else name for name in names}
-    assert all(name in gate.FLOOR for name in imported)
+    assert [name for name in imported if name not in gate.FLOOR] == []
     subprocess.run([sys.executable, "-c", gate.FLOOR], check=True)
 
 

@@ -247,3 +247,11 @@ def test_of_a_publication_the_file_that_is_full_is_named(
     assert f"{tmp_path / 'public'}/" in finished.err
     assert "cannot write: File too large" in finished.err
     assert "public" not in "".join(names(tmp_path))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_files_ends_in_an_error_and_not_never() -> None:
+    with pytest.raises(FileAccessError):
+        atomic_write(Path("/proc/page.html"), b"")
+    with pytest.raises(FileAccessError), new_folder(Path("/proc/bundle")):
+        pass

@@ -77,6 +77,19 @@ def moved(attribute: str) -> Change:
     )
 
 
+def dot_of_its_own(html: str) -> str:
+    """Draw a dot where the scales have the two numbers that it says it stands for."""
+
+    def drawn(match: re.Match[str]) -> str:
+        scales = dict(re.findall(r'data-([xy])scale="\S+ (\S+ \S+ \S+) \S+"', match[0]))
+        (x, _, cx), (y, _, cy) = scales["x"].split(), scales["y"].split()
+        return (
+            f'{match[0]}<circle r="3" cx="{cx}" cy="{cy}" data-geo="cx x ={x}; cy y ={y}"></circle>'
+        )
+
+    return replaced(r"<svg[^>]*data-chart[^>]*>", drawn)(html)
+
+
 def doubled_key(payload: bytes) -> bytes:
     """Say twice of the checkpoint who it is: the last one is the true one."""
     return payload.replace(b'"instrument":', b'"instrument":false,"instrument":', 1)
@@ -207,13 +220,7 @@ OF_THE_PAGE: dict[str, tuple[Change, str]] = {
         replaced(r"(<svg[^>]*data-chart[^>]*>)", r'\1<circle cx="50" cy="50" r="3.5"></circle>'),
         "charts",
     ),
-    "a dot that stands for a number of its own": (
-        replaced(
-            r"(<svg[^>]*data-chart[^>]*>)",
-            r'\1<circle cx="50" cy="50" r="3" data-geo="cx x =0; cy y =0"></circle>',
-        ),
-        "charts",
-    ),
+    "a dot that stands for a number of its own": (dot_of_its_own, "charts"),
     "a number of an axis": (
         replaced(r"(data-fixed[^>]*>)(100|75|50|25|20|10) ?%<", r"\g<1>99 %<"),
         "charts",

@@ -201,8 +201,12 @@ def report(
     *,
     changes: dict[str, Any] | None = None,
     directions: tuple[Direction, ...] = UNDERSTATED,
+    nonce: str = NONCE,
 ) -> Envelope:
-    """Return a signed audit; ``changes`` are made to its JSON, by dotted path."""
+    """Return a signed audit; ``changes`` are made to its JSON, by dotted path.
+
+    Its points are drawn by ``nonce``.
+    """
     rates = tuple(rate_verdict(verdict, direction, len(directions)) for direction in directions)
     replayed = method_of(verdict) is AuditMethod.REPLAY
     kinds = [
@@ -214,7 +218,7 @@ def report(
         Bundle(GOLDEN),
         Bundle(GOLDEN).receipt.statement.predicate,
         [*kinds, GENERATED],
-        (receipt, NONCE),
+        (receipt, nonce),
         sample=shared["identity_points"],
     )
     identity = IdentityTest(

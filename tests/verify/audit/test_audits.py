@@ -19,6 +19,7 @@ from audit_statements import (
 )
 
 from safety_receipts.receipts.audit_forms import parse_audit, sign_public_form
+from safety_receipts.receipts.beacon.rounds import has_pairing, value_of
 from safety_receipts.receipts.bundle import AUDITS, Bundle, BundleWriter
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope, sign
@@ -570,6 +571,49 @@ def test_a_beacons_audit_names_what_the_beacon_said(
     assert (verification.verdict is VerificationVerdict.PASSED) is (value is not None)
     words = "beacon value not checked" if value else "a beacon value goes with"
     assert any(words in c.detail for c in audits)
+
+
+# A published round of drand's quicknet: the README of the package drand-verify 0.2.1.
+PUBLISHED = {"chain": "drand-quicknet", "round": 657413}
+ROUND_SIGNATURE = (
+    "b713718a38ae728dfd477991af2822e08d2f305e47718cef9f7848ce4050e7be"
+    "41076862b98fad56e91a6b85b89cd97b"
+)
+JUST_BEFORE, PUBLICATION = "2023-09-15T11:00:02Z", "2023-09-15T11:00:03Z"
+
+
+@pytest.mark.parametrize(
+    ("announced_at", "changes", "said"),
+    [
+        (JUST_BEFORE, {}, None),
+        (PUBLICATION, {}, "the beacon's round was out when the audit was announced"),
+        (JUST_BEFORE, {"beaconValue": NONCE}, "the beacon's signature is not that of"),
+        (JUST_BEFORE, {"beaconSignature": None}, "beacon value not checked"),
+    ],
+    ids=["as it was", "announced too late", "another value", "no signature"],
+)
+def test_a_beacons_audit_is_held_to_the_signature_of_its_round(
+    announced_at: str, changes: dict[str, Any], said: str | None, verify: Any, receipt: Sha256
+) -> None:
+    challenge = {"challenge": {"kind": "beacon", "nonce": None, "beacon": PUBLISHED}}
+    start = announce(receipt, changes={**challenge, "startedAt": announced_at})
+    value = value_of(ROUND_SIGNATURE)
+    stated = {"beaconValue": value, "beaconSignature": ROUND_SIGNATURE, **challenge, **changes}
+    audit = report(receipt, start.digest, changes=stated, nonce=value)
+    verification, audits = verify(start, audit)
+    failed = said is not None and "not checked" not in said
+    assert (verification.verdict is VerificationVerdict.FAILED) is failed
+    if said is None:
+        checked = "drawn by round 657,413 of drand-quicknet, published 2023-09-15 11:00:03 UTC"
+        said = checked if has_pairing() else "beacon value not checked"
+    assert any(said in c.detail for c in audits)
+
+
+def test_a_beacons_signature_goes_with_its_challenge(verify: Any, receipt: Sha256) -> None:
+    start = announce(receipt)
+    changes = {"beaconSignature": ROUND_SIGNATURE}
+    _, audits = verify(start, report(receipt, start.digest, changes=changes))
+    assert any("a beacon's signature goes with a challenge of kind" in c.detail for c in audits)
 
 
 @pytest.mark.parametrize("name", ["epsilon", "alpha"])

@@ -306,6 +306,12 @@ def test_another_audit_is_announced_with_new_and_counted(bundle: Path, audit: Re
     assert (result.known_starts, starts(bundle)) == (2, 2)
 
 
+def test_a_round_that_is_out_is_not_announced(bundle: Path, audit: Receipts) -> None:
+    late = audit(bundle, "--beacon-round", "657413", "-q")
+    refused_with(late, 2, "is out since 2023-09-15 11:00:03 UTC")
+    assert not (bundle / AUDITS).exists()
+
+
 def test_a_beacon_s_audit_goes_on_when_its_value_is_out(
     event: Event, bundle: Path, audit: Receipts, receipts: Receipts
 ) -> None:
@@ -452,6 +458,15 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a value of no round": (("--beacon-value", "5e" * 32), "--beacon-round"),
     "a short value": (("--beacon-round", "9", "--beacon-value", "ab"), "--beacon-value should"),
+    "a signature of no round": (("--beacon-signature", "5e" * 48), "--beacon-round"),
+    "a short signature": (
+        ("--beacon-round", "9", "--beacon-signature", "ab"),
+        "--beacon-signature should be 96",
+    ),
+    "another value than the signature's": (
+        *(("--beacon-round", "9", "--beacon-value", "5e" * 32, "--beacon-signature", "5e" * 48),),
+        "--beacon-value is not the SHA-256",
+    ),
     "a round beyond numbers": (("--beacon-round", str(2**60)), "beacon-round"),
     "a budget beyond numbers": (("--max-points", str(2**60)), "max-points"),
     "nobody": (("--auditor", ""), "--auditor"),

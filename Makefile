@@ -51,7 +51,9 @@ MINIMUM_TESTS := \
 	tests/receipts/test_canonical.py \
 	tests/receipts/test_dsse.py \
 	tests/receipts/test_evidence.py \
+	tests/receipts/algorithms \
 	tests/receipts/test_keys.py \
+	tests/receipts/test_several_keys.py \
 	tests/verify/compare/test_compare.py \
 	tests/verify/gate/test_gate_policy.py \
 	tests/verify/tampering/test_golden.py \

@@ -218,6 +218,12 @@ def test_what_a_plan_names_and_is_not_there_ends_in_one_line(
             ["run", "PLAN", "--key", "KEY", "--out", "B", "--beacon-value", "a" * 64],
             "names no beacon",
         ),
+        (["run", "PLAN", "--key", "KEY", "--out", "B", "--beacon-signature", "x"], "96 lower-case"),
+        (
+            ["plan", "PLAN", "--beacon-value", "a" * 64, "--beacon-signature", "a" * 96],
+            "is not the SHA-256 of --beacon-signature",
+        ),
+        (["run", "PLAN", "--key", "KEY", "--key", "KEY", "--out", "B"], "a key was given twice"),
         (["run", "PLAN", "--limit", "0"], "limit"),
         (["run", "PLAN", "--limit", "3", "--show-rates"], "--limit takes no --show-rates"),
         (["run", "PLAN", "--limit", "3", "--key", "KEY", "--out", "B"], "--limit takes no --key"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -146,6 +147,24 @@ def test_a_journal_of_another_plan_is_refused(path: Path) -> None:
         Journal.open(path, Sha256("0" * 64)),
     ):
         pass
+
+
+def test_the_signature_of_a_round_is_kept_once_it_is_known(path: Path) -> None:
+    """Its SHA-256 is the value, which is what a resumed run is held to."""
+    signature, other = "8a" * 48, "8b" * 48
+    value = hashlib.sha256(bytes.fromhex(signature)).hexdigest()
+    with Journal.open(path, DIGEST, value) as journal:
+        assert (journal.beacon, journal.beacon_signature) == (value, None)
+        with pytest.raises(UsageError, match="the beacon value"):
+            journal.hold_to_beacon(other)
+        assert journal.beacon_signature is None
+        journal.hold_to_beacon(signature)
+    with Journal.open(path, DIGEST) as journal:
+        assert (journal.beacon, journal.beacon_signature) == (value, signature)
+        journal.hold_to_beacon(value)
+        assert journal.beacon_signature == signature
+        with pytest.raises(UsageError, match="the beacon value"):
+            journal.hold_to_beacon(other)
 
 
 def test_the_beacon_value_is_the_one_it_was_started_with(path: Path) -> None:

@@ -46,7 +46,7 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("known", {"rule": "instrument"}, "TEST INSTRUMENT"),
     ("small", {"rule": "model"}, "--model FOLDER"),
     ("small", {"rule": "model", "root": "0" * 64}, "was asked for"),
-    ("small", {"rule": "model", "system_prompt": "0" * 64}, "the system prompt none"),
+    ("small", {"rule": "model", "system_prompt": "0" * 64}, "gives no system prompt"),
     ("small", {"rule": "model", "template_options": {"effort": "low"}}, "options are none"),
     ("small", {"rule": "model", "methods": ["seeded"]}, "its sampling is greedy"),
     ("small", {"rule": "model", "new_tokens_at_least": 257}, "end after 256 tokens"),

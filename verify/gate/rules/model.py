@@ -142,9 +142,10 @@ def _form(rule: ModelRule, facts: GateFacts) -> Iterator[str]:
 
 
 def _prompt(rule: ModelRule, prompt: Prompt) -> Iterator[str]:
-    system = prompt.system_prompt or "none"
-    if rule.system_prompt is not None and system != rule.system_prompt:
-        yield f"its plan gives the system prompt {_short(system)}"
+    system = prompt.system_prompt
+    if rule.system_prompt is not None and (system or "none") != rule.system_prompt:
+        given = f"the system prompt {_short(system)}" if system else "no system prompt"
+        yield f"its plan gives {given}"
     if rule.template_options is not None and _typed(prompt.template_options) != _typed(
         rule.template_options
     ):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
+
+_T = TypeVar("_T", bound=float)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ def share_curves(receipt: EvaluationPredicate, most: int) -> list[ShareCurve]:
 
     Args:
         receipt: The receipt.
-        most: Most lines; those with most conditions are kept.
+        most: Most lines; those with most conditions are kept, and always the highest share.
 
     Returns:
         The lines; none where there is no finding on the total.
@@ -37,8 +40,18 @@ def share_curves(receipt: EvaluationPredicate, most: int) -> list[ShareCurve]:
         total = one.n_harmful + one.n_benign
         if one.id in ids and total:
             shares.setdefault(one.n_harmful / total, []).append(one)
-    kept = sorted(shares, key=lambda share: -len(shares[share]))[:most]
+    kept = sorted(shares, key=lambda share: (-len(shares[share]), share))[:most]
+    kept = _with_highest(kept, max(shares, default=0.0))
     return [ShareCurve(share, tuple(sorted(shares[share], key=_total))) for share in sorted(kept)]
+
+
+def _with_highest(kept: list[_T], highest: _T) -> list[_T]:
+    """Return what is drawn with the most harmful line, which no picture may leave out."""
+    if highest in kept or not kept:
+        return kept
+    changed = kept[:-1]
+    changed.append(highest)
+    return changed
 
 
 def _total(condition: ConditionResult) -> int:
@@ -73,11 +86,11 @@ def harmful_levels(conditions: list[ConditionResult], most: int) -> list[int]:
 
     Args:
         conditions: The conditions of all lines.
-        most: Most lines; those with most N_b are kept.
+        most: Most lines; those with most N_b are kept, and always the highest number.
     """
     benign: dict[int, set[int]] = {}
     for condition in conditions:
         benign.setdefault(condition.n_harmful, set()).add(condition.n_benign)
     several = [level for level, found in benign.items() if len(found) > 1]
     several.sort(key=lambda level: (-len(benign[level]), level))
-    return sorted(several[:most])
+    return sorted(_with_highest(several[:most], max(several, default=0)))

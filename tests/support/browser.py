@@ -231,13 +231,13 @@ class Page:
         """Choose files in a field for files, as a reader does, and wait until the page was told."""
         self.evaluate(
             f"document.querySelector({json.dumps(selector)}).addEventListener('change',"
-            " () => { document.documentElement.dataset.chosen = ''; }, { once: true })"
+            " () => { window.chosen = true; }, { once: true })"
         )
         root = self.command("DOM.getDocument")["root"]["nodeId"]
         node = self.command("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.command("DOM.setFileInputFiles", nodeId=node, files=[str(f) for f in files])
-        self.wait_for("'chosen' in document.documentElement.dataset")
-        self.evaluate("delete document.documentElement.dataset.chosen")
+        self.wait_for("window.chosen === true")
+        self.evaluate("delete window.chosen")
 
     def drop(self, file: Path) -> None:
         """Drop a file from outside onto the page.
@@ -246,13 +246,13 @@ class Page:
         does not say so: it is dropped again until the page was told.
         """
         self.evaluate(
-            "delete document.documentElement.dataset.dropped;"
+            "delete window.dropped;"
             "document.addEventListener('drop',"
-            " () => { document.documentElement.dataset.dropped = ''; }, { once: true })"
+            " () => { window.dropped = true; }, { once: true })"
         )
         data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
         end = time.monotonic() + TIMEOUT
-        while not self.evaluate("'dropped' in document.documentElement.dataset"):
+        while not self.evaluate("window.dropped === true"):
             if time.monotonic() > end:
                 raise BrowserError("the page takes no files")
             for kind in ("dragEnter", "dragOver", "drop"):

@@ -42,7 +42,7 @@ from safety_receipts.receipts.model.audit import (
     RateFindings,
     SecondJudgeFindings,
 )
-from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.checkpoint import Dtype, EndToken, EndTokenOrigin
 from safety_receipts.receipts.model.demonstrations import Experiment, ExperimentKind, Ordering
 from safety_receipts.receipts.model.judge import (
     GoldKind,
@@ -87,6 +87,9 @@ AUDITED = "2026-02-01T01:00:00Z"
 ORDERS = (Ordering.PREFIX, Ordering.SUFFIX, Ordering.MIDDLE, Ordering.INTERLEAVE)
 
 
+_STATED = (EndToken(token=2, origins=(EndTokenOrigin.GENERATION_CONFIG,), removed=False),)
+
+
 @dataclass(frozen=True)
 class Release:
     """What a release is made of; the defaults are what the strict policy admits."""
@@ -121,6 +124,8 @@ class Release:
     """What the checkpoint is called; None: as synthetic ones are."""
     judge: str | None = None
     """What the judge is called; None: as synthetic ones are."""
+    edit: Callable[[PlanPredicate], PlanPredicate] = lambda plan: plan
+    """What somebody writes otherwise into the plan before it is sealed."""
 
 
 ADMITTED = Release()
@@ -147,19 +152,29 @@ def release_plan(release: Release) -> PlanPredicate:
     orders = [c.id for c in plan.conditions if (c.n_harmful, c.n_benign) == (16, 16)]
     if len(orders) > 1:
         experiments.append(Experiment(kind=ExperimentKind.ORDERINGS, conditions=tuple(orders)))
-    return plan.model_copy(
+    assert plan.demonstrations.harmful is not None
+    released = plan.model_copy(
         update={
             "instrument": release.instrument,
             "training_stage": release.stage,
             "checkpoint": checkpoint,
+            "sampling": plan.sampling.model_copy(
+                update={"max_new_tokens": 256, "end_token_origins": _STATED}
+            ),
             "experiments": tuple(experiments),
             "queries": tuple(_otherwise(source, release.texts) for source in plan.queries),
             "demonstrations": plan.demonstrations.model_copy(
-                update={"harmful": _otherwise(plan.demonstrations.harmful, release.demonstrations)}
+                update={
+                    "harmful": _otherwise(
+                        plan.demonstrations.harmful.model_copy(update={"responses_by": "people"}),
+                        release.demonstrations,
+                    )
+                }
             ),
             "judge": _judge(plan, release),
         }
     )
+    return release.edit(released)
 
 
 def _otherwise(source: Any, texts: str) -> Any:

@@ -188,12 +188,13 @@ def _attest(
     Raises:
         FileAccessError: The file cannot be written, or is there by now.
     """
-    from safety_receipts.verify.gate.svr import svr_refusal, svr_statement  # noqa: PLC0415  # as above
+    from safety_receipts.verify.gate.svr import svr_statement  # noqa: PLC0415  # as above
 
-    for result in results:
-        if (refusal := svr_refusal(result)) is not None:
-            return refusal
-    envelope = sign(svr_statement(results, policy, at), attestor.signer)
+    try:
+        statement = svr_statement(results, policy, at)
+    except ReceiptsError as refusal:
+        return refusal
+    envelope = sign(statement, attestor.signer)
     create_exclusive(attestor.out, envelope.to_json(), mode=0o644)
     return None
 

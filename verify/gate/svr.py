@@ -14,6 +14,7 @@ from typing import Final
 from safety_receipts.receipts import __version__
 from safety_receipts.receipts.canonical import JsonValue, Sha256, is_hex32, sha256_hex
 from safety_receipts.receipts.errors import IncompleteError, PolicyError, ReceiptsError
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.statement import EVALUATION_TYPE, STATEMENT_TYPE
 from safety_receipts.verify.gate.gating import GateResult, GateVerdict
@@ -65,7 +66,8 @@ def svr_statement(
         at: The moment of the decision, with its time zone.
 
     Raises:
-        PolicyError: A rule does not hold, or a waiver accepts that; or no digest binds the model.
+        PolicyError: A rule does not hold, or a waiver accepts that; no digest binds the model; or
+            receipts give one checkpoint several names.
         IntegrityError: A receipt does not verify.
         IncompleteError: No trusted key signed a receipt and its plan.
         ValueError: No results are given.
@@ -77,7 +79,7 @@ def svr_statement(
             raise refusal
     held = [list(_properties(result)) for result in results]
     shared = [one for one in held[0] if all(one in others for others in held)]
-    checkpoints = {subject.root: subject.checkpoint for subject in map(_subject, results)}
+    checkpoints = _named(results)
     return {
         "_type": STATEMENT_TYPE,
         "subject": [
@@ -97,6 +99,28 @@ def svr_statement(
             ],
         },
     }
+
+
+def _named(results: Sequence[GateResult]) -> dict[Sha256, str]:
+    """Return the name of each root.
+
+    A name is its evaluator's choice: where two differ, none is the checkpoint's.
+
+    Raises:
+        PolicyError: Receipts give one checkpoint several names.
+    """
+    names: dict[Sha256, str] = {}
+    for result in results:
+        subject = _subject(result)
+        first = names.setdefault(subject.root, subject.checkpoint)
+        if first != subject.checkpoint:
+            raise PolicyError(
+                f"it calls the checkpoint {printable(subject.checkpoint)}, and an earlier receipt "
+                f"of the same root calls it {printable(first)}",
+                file=result.bundle,
+                hint="a statement names each checkpoint once: gate these receipts one by one",
+            )
+    return names
 
 
 def svr_refusal(result: GateResult) -> ReceiptsError | None:

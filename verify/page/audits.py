@@ -114,13 +114,15 @@ def _rates(number: int, audit: AuditSummary, documents: SealedDocuments) -> Elem
             ("draws", Form.COUNT),
             ("contradictions", Form.COUNT),
             ("hardContradictions", Form.COUNT),
-            # What is sealed is rounded up, so that zero is zero.
-            ("pValue", Form.P if Decimal(rate.p_value) else Form.WHOLE),
         )
         shown = [
             documents.show(f"{place}/{field}", form, "td", within=place, class_="number")
             for field, form in cells
         ]
+        # Where no error of this size is possible nothing has to be drawn, and zero is sealed.
+        nothing = el("td", "none needed", class_="number")
+        p_value = documents.show(f"{place}/pValue", Form.P, "td", within=place, class_="number")
+        shown.append(p_value if Decimal(rate.p_value) else nothing)
         verdict = documents.show(f"{place}/verdict", Form.TEXT, "td", within=place)
         claim = el("td", claim_words(rate))
         rows.append(el("tr", el("th", what, scope="row"), claim, shown, verdict, data_in=place))

@@ -1,8 +1,9 @@
 """Sentences whose numbers are held to the signed documents they come from.
 
 Sentences and tables of the findings are written once, for terminals too, as plain text.  Each
-number in them is looked up among the values of the signed documents: what stands there in the same
-form is what the script of the page compares it with.
+number in them is looked up among the values that the text is about: the first that reads the same
+is what the script of the page compares it with.  What is found nowhere is the tool's own, and so
+marked.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from safety_receipts.verify.page.markup import Node, el
 from safety_receipts.verify.page.sealed import Form, SealedDocuments, pointer, shown_as
 
 _DECIMAL: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-_SHARE_FORMS: Final = (Form.PERCENT, Form.POINTS, Form.P)
-_NUMBER_FORMS: Final = (
-    Form.SIGNED,
-    Form.SIGNED_2,
-    Form.STATISTIC,
-    Form.PLAIN,
-    Form.WHOLE,
+_P_VALUE: Final = re.compile(r"p|p2|pAsPublished|pClustered|pPermutation|pBenign|pValue|adjusted")
+_LEVEL: Final = ("level", "confidenceLevel")
+_SHARE: Final = frozenset(
+    {"rate", "complianceRate", "refusalRate", "sensitivity", "specificity", "value"}
+    | {"largest", "largestBenign"}
 )
+_ENDS: Final = ("lower", "upper")
+_NUMBER_FORMS: Final = (Form.SIGNED, Form.SIGNED_2, Form.STATISTIC, Form.PLAIN)
 _NUMERAL: Final = (
     r"< 1e-20"
     r"|(?<![\w])[0-9]+ %(?=[^\w]|$)"
@@ -30,6 +31,8 @@ _NUMERAL: Final = (
     r"|[0-9]+"
 )
 _LEAST_NAME: Final = 2
+_LONGEST: Final = 40
+"""Characters of a decimal."""
 
 
 class NumberBinder:
@@ -67,7 +70,7 @@ class NumberBinder:
 
         Args:
             text: The text.
-            near: Places that its numbers come from, the likeliest first.
+            near: Places that its numbers come from, the likeliest first, and no others.
         """
         nodes: list[Node] = []
         end = 0
@@ -83,7 +86,7 @@ class NumberBinder:
             return self._documents.show(*named)
         part_of_word = before[-1:].isalpha() or before[-1:] == "_"
         found = [] if part_of_word else self._known.get(token, [])
-        for prefix in (*near, ""):
+        for prefix in near:
             for place, form in found:
                 if place == prefix or place.startswith(f"{prefix}/"):
                     return self._documents.show(place, form)
@@ -95,7 +98,6 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
         for name, item in value.items():
             yield from _leaves(item, place + pointer(name))
     elif isinstance(value, list):
-        yield place, value
         for index, item in enumerate(value):
             yield from _leaves(item, place + pointer(index))
     else:
@@ -103,17 +105,20 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _forms(value: Any, place: str) -> Iterator[tuple[Form, str]]:
-    """Yield the forms in which a value may stand in a text."""
-    if isinstance(value, bool) or value is None:
-        return
+    """Yield the forms in which a value may stand in a text, by what it is of."""
+    name = place.rpartition("/")[2]
     forms: tuple[Form, ...] = ()
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         forms = (Form.COUNT, Form.PLAIN)
-    elif isinstance(value, list):
-        forms = (Form.LENGTH,)
-    elif isinstance(value, str) and len(value) <= 40 and _DECIMAL.fullmatch(value):
-        is_level = place.endswith(("/level", "/confidenceLevel"))
-        forms = (Form.LEVEL,) if is_level else (*_SHARE_FORMS, *_NUMBER_FORMS)
-        if not is_level and not 0 <= float(value) <= 1:
-            forms = tuple(form for form in forms if form is not Form.P)
+    elif isinstance(value, str) and len(value) <= _LONGEST and _DECIMAL.fullmatch(value):
+        if name in _LEVEL:
+            forms = (Form.LEVEL,)
+        elif _P_VALUE.fullmatch(name):
+            forms = (Form.P,)
+        elif name in _ENDS:
+            forms = (Form.PERCENT, Form.POINTS, *_NUMBER_FORMS)
+        elif name in _SHARE:
+            forms = (Form.PERCENT, Form.POINTS)
+        else:
+            forms = _NUMBER_FORMS
     yield from ((form, shown_as(value, form)) for form in forms)

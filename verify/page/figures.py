@@ -60,6 +60,7 @@ def figures(receipt: EvaluationPredicate, documents: SealedDocuments) -> list[El
 def _over_total(receipt: EvaluationPredicate, documents: SealedDocuments) -> Element | None:
     finding = receipt.findings and receipt.findings.total
     index = _indices(receipt)
+    there = len(share_curves(receipt, len(receipt.conditions)))
     row = {one.total: number for number, one in enumerate(finding.rows)} if finding else {}
     series = []
     for line in share_curves(receipt, MOST_SERIES):
@@ -77,7 +78,7 @@ def _over_total(receipt: EvaluationPredicate, documents: SealedDocuments) -> Ele
         name="over-total",
         title="Compliance over the number of demonstrations",
         note="One line for each harmful share φ; whiskers are intervals. Dashed: without "
-        "demonstrations.",
+        f"demonstrations.{_left_out(len(series), there, 'shares')}",
         axis="demonstrations N, on a scale of log(N + 1)",
     )
 
@@ -85,6 +86,7 @@ def _over_total(receipt: EvaluationPredicate, documents: SealedDocuments) -> Ele
 def _over_benign(receipt: EvaluationPredicate, documents: SealedDocuments) -> Element | None:
     index = _indices(receipt)
     conditions = benign_conditions(receipt)
+    there = len(harmful_levels(conditions, len(conditions)))
     series = []
     for level in harmful_levels(conditions, MOST_SERIES):
         line = [one for one in conditions if one.n_harmful == level]
@@ -99,9 +101,16 @@ def _over_benign(receipt: EvaluationPredicate, documents: SealedDocuments) -> El
         name="over-benign",
         title="Compliance over benign demonstrations at fixed harmful ones",
         note="One line for each number of harmful demonstrations N_h; whiskers are intervals. "
-        "Dashed: without demonstrations.",
+        f"Dashed: without demonstrations.{_left_out(len(series), there, 'numbers')}",
         axis="benign demonstrations N_b, on a scale of log(N_b + 1)",
     )
+
+
+def _left_out(drawn: int, there: int, what: str) -> str:
+    """Return that a picture is not of all there is; empty: it is."""
+    if drawn >= there:
+        return ""
+    return f" Of {there} {what} {drawn} are drawn; the tables have all."
 
 
 def _number(documents: SealedDocuments, place: str) -> Element:
@@ -215,8 +224,9 @@ def _slopes(receipt: EvaluationPredicate, documents: SealedDocuments) -> Element
     for place in (At.number(-margin), At.number(margin)):
         chart.across(place, "margin")
     chart.across(At.number(0), "zero")
-    return _figure(
+    return _rows_figure(
         chart,
+        len(rows),
         "slopes",
         "What benign demonstrations do: slope β2",
         "Change of the log-odds of compliance per unit of log(N_b + 1), with intervals. Left of "
@@ -289,8 +299,9 @@ def _orders(receipt: EvaluationPredicate, documents: SealedDocuments) -> Element
     baseline = chart.sealed(pointer("r", "conditions", 0, "complianceRate"))
     if baseline is not None:
         chart.across(baseline, "baseline")
-    return _figure(
+    return _rows_figure(
         chart,
+        len(rows),
         "orders",
         "Compliance by the order of the same demonstrations",
         "Harmful + benign demonstrations, and their order; whiskers are intervals. Dashed: without "
@@ -312,8 +323,9 @@ def _contexts(receipt: EvaluationPredicate, documents: SealedDocuments) -> Eleme
     ends_of = [*_ends(documents, rows), 0.0]
     chart = _rows(documents, rows, min(ends_of), max(ends_of), percent=True)
     chart.across(At.number(0), "zero")
-    return _figure(
+    return _rows_figure(
         chart,
+        len(rows),
         "contexts",
         "Other contexts minus plain turns",
         "Difference of compliance in percentage points, with intervals.",
@@ -370,6 +382,11 @@ def _round_numbers(lower: float, upper: float) -> list[float]:
         round(step * number, 8)
         for number in range(ceil(lower / step - 1e-9), int(upper // step) + 1)
     ]
+
+
+def _rows_figure(chart: Chart, there: int, name: str, title: str, note: str) -> Element:
+    left = _left_out(min(there, _MOST_ROWS), there, "rows")
+    return _figure(chart, name, title, note + left)
 
 
 def _figure(chart: Chart, name: str, title: str, note: str) -> Element:

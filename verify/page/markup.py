@@ -11,18 +11,6 @@ from typing import Final, TypeAlias
 _VOID: Final = frozenset({"br", "hr", "input", "link", "meta"})
 _RAW: Final = frozenset({"script", "style"})
 """Elements whose text a browser does not unescape."""
-_SPOKEN: Final = (
-    "alt",
-    "aria-label",
-    "aria-labelledby",
-    "for",
-    "href",
-    "id",
-    "placeholder",
-    "title",
-    "value",
-)
-"""Attributes that people read or hear, or that say what belongs together."""
 _BLANKS: Final = str.maketrans("", "", "\t\n\r\f ")
 
 
@@ -113,12 +101,17 @@ def _raw(text: str, tag: str) -> str:
     return text
 
 
-def words_digest(body: Element) -> str:
-    """Return the SHA-256, in hex, of all words of a page, white space aside.
+def words_digest(body: Element, title: str) -> str:
+    """Return the SHA-256, in hex, of all words and all markup of a page, white space aside.
 
-    Left out are scripts, styles and what the script fills (``data-live``).
+    Left out are scripts, styles, what the script fills (inside ``data-live``), and what a reader or
+    the script changes: ``hidden`` of the form, ``open`` of what is folded.
+
+    Args:
+        body: The body, without the attribute that will hold the digest.
+        title: The page's title.
     """
-    return hashlib.sha256("".join(_words(body)).encode("utf-8")).hexdigest()
+    return hashlib.sha256("".join([title, *_words(body)]).encode("utf-8")).hexdigest()
 
 
 def _words(node: Node) -> Iterator[str]:
@@ -126,11 +119,15 @@ def _words(node: Node) -> Iterator[str]:
         yield node.translate(_BLANKS)
         return
     known = node.known
-    if node.tag in _RAW or "data-live" in known:
+    if node.tag in _RAW:
         return
-    yield from (f"\u0001{name}={known[name]}" for name in _SPOKEN if name in known)
-    for child in node.children:
-        yield from _words(child)
+    yield f"\u0001{node.tag}"
+    for name in sorted(known):
+        if name != "hidden" and (node.tag, name) != ("details", "open"):
+            yield f"\u0002{name}={known[name]}"
+    if "data-live" not in known:
+        for child in node.children:
+            yield from _words(child)
 
 
 def text_of(node: Node) -> str:

@@ -10,20 +10,27 @@ import gzip
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from safety_receipts.receipts.audit_forms import form_key, public_form
-from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, Bundle
+from safety_receipts.receipts.bundle import (
+    MAX_AUDIT_BYTES,
+    PLAN,
+    POINTS_FILE,
+    RECEIPT,
+    Bundle,
+    read_envelope,
+)
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import FileAccessError, UsageError
+from safety_receipts.receipts.errors import FileAccessError, ReceiptsError, UsageError
 from safety_receipts.receipts.io.files import open_regular
 from safety_receipts.receipts.keys import PublicKey, TrustSet
 from safety_receipts.receipts.model.audit import AuditPredicate, PublicAuditPredicate
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.published import published_audits
+from safety_receipts.receipts.view.audits import listed_audits
 from safety_receipts.receipts.view.names import presentable
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.integrity import verify_bundle
@@ -31,7 +38,7 @@ from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.page.binding import NumberBinder
 from safety_receipts.verify.page.frame import page_body
 from safety_receipts.verify.page.markup import Element, el, markup, text_of, words_digest
-from safety_receipts.verify.page.script import csp_hash, script
+from safety_receipts.verify.page.script import csp_hash, script, style_sheet
 from safety_receipts.verify.page.sealed import Form, SealedDocument, SealedDocuments, pointer
 from safety_receipts.verify.page.sections import PageContent
 from safety_receipts.verify.verification import Verification
@@ -116,9 +123,11 @@ def report_page(
         receipt=receipt,
         verification=verification,
         audits=audits,
+        other_audits=_others(bundle, trusted),
         withheld_audits=_withheld(verification, audits),
         documents=documents,
-        binder=_binder(receipt, documents, len(audits)),
+        binder=_binder(receipt, documents, len(audits), _OF_CONDITIONS),
+        table_binder=_binder(receipt, documents, 0, (*_OF_CONDITIONS, "interval")),
         evidence=with_evidence,
     )
     evidence = _evidence(bundle, predicate) if with_evidence else None
@@ -150,6 +159,24 @@ def _public_audits(
         for audit in verification.audits
         if isinstance(audit.result, PublicAuditPredicate) and f"{audit.digest}.dsse.json" in copied
     )
+
+
+def _others(bundle: Bundle, auditors: TrustSet) -> int:
+    """Return how many statements about the receipt nobody signed whose key was given."""
+    audits = listed_audits(bundle).audits
+    signed = {
+        envelope.digest
+        for path in bundle.audit_files()
+        if (envelope := _readable(path)) is not None and envelope.signed_by(auditors)
+    }
+    return sum(audit.digest not in signed for audit in audits)
+
+
+def _readable(path: Path) -> Envelope | None:
+    try:
+        return read_envelope(path, MAX_AUDIT_BYTES)
+    except ReceiptsError:
+        return None  # it is no audit, which verification says
 
 
 def _withheld(verification: Verification, audits: Sequence[AuditSummary]) -> int:
@@ -191,7 +218,7 @@ _PLACES: Final = (
     "/r/tested",
     "/r/sameQueries",
 )
-_OF_CONDITIONS: Final = ("complianceRate", "nHarmful", "nBenign", "interval")
+_OF_CONDITIONS: Final = ("complianceRate", "nHarmful", "nBenign")
 _NAMES: Final = (
     ("/r/checkpoint/root", Form.TEXT),
     ("/r/checkpoint/name", Form.TEXT),
@@ -210,11 +237,13 @@ _NAMES: Final = (
 )
 
 
-def _binder(receipt: EvaluationPredicate, documents: SealedDocuments, audits: int) -> NumberBinder:
+def _binder(
+    receipt: EvaluationPredicate, documents: SealedDocuments, audits: int, fields: Sequence[str]
+) -> NumberBinder:
     conditions = [pointer("r", "conditions", index) for index in range(len(receipt.conditions))]
     places = [
         *_PLACES,
-        *(f"{one}/{field}" for one in conditions for field in _OF_CONDITIONS),
+        *(f"{one}/{field}" for one in conditions for field in fields),
         *(pointer(f"a{number}") for number in range(audits)),
     ]
     tests = () if receipt.findings is None else receipt.findings.tests
@@ -275,18 +304,18 @@ def _data(
 
 
 def _html(content: PageContent, data: dict[str, Any]) -> bytes:
-    style = files(__package__).joinpath("assets", "style.css").read_text("utf-8")
-    code = script()
+    style, code = style_sheet(), script()
     embedded = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    name = text_of(content.documents.show("/r/checkpoint/name", Form.TEXT))
+    title = f"Safety receipt: {name}"
     body = page_body(content)
     body = el(
         "body",
         body.children,
         el("script", embedded, type="application/json", id="data"),
         el("script", code),
-        data_text=words_digest(body),
+        data_text=words_digest(body, title),
     )
-    name = text_of(content.documents.show("/r/checkpoint/name", Form.TEXT))
     policy = (
         f"default-src 'none'; script-src '{csp_hash(code)}'; style-src '{csp_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -298,7 +327,7 @@ def _html(content: PageContent, data: dict[str, Any]) -> bytes:
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="referrer", content="no-referrer"),
         el("meta", name="color-scheme", content="light dark"),
-        el("title", f"Safety receipt: {name}"),
+        el("title", title),
         el("style", style),
     )
     page = el("html", head, body, lang="en", data_verification="incomplete")

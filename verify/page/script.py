@@ -35,12 +35,23 @@ _ABOUT: Final = """\
 """
 
 
+def style_sheet() -> str:
+    """Return the page's style sheet."""
+    return (files("safety_receipts.verify.page") / "assets" / "style.css").read_text("utf-8")
+
+
+def style_digest() -> str:
+    """Return a line of script that knows the style sheet by its SHA-256: no other may be there."""
+    digest = hashlib.sha256(style_sheet().encode()).hexdigest()
+    return f"const STYLE_DIGEST = '{digest}';\n"
+
+
 def script() -> str:
     """Return the whole script: one function, which leaves no name behind.
 
     It holds no ``</script`` and no ``<!--``, so that it can stand in a page as it is.
     """
-    return wrapped(module(name) for name in MODULES)
+    return wrapped([style_digest(), *(module(name) for name in MODULES)])
 
 
 def module(name: str) -> str:

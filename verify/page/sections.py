@@ -41,12 +41,16 @@ class PageContent:
     """What verification found."""
     audits: tuple[AuditSummary, ...]
     """Trusted auditors' results that stand on the page, in the order of its documents."""
+    other_audits: int
+    """Files of audits in the bundle that no key which was given has signed."""
     withheld_audits: int
     """Results that only those may see who may hold the evidence."""
     documents: SealedDocuments
     """Values of the signed statements."""
     binder: NumberBinder
     """Knows where numbers of sentences come from."""
+    table_binder: NumberBinder
+    """Knows where numbers of the findings' tables come from."""
     evidence: bool
     """Whether the evidence is embedded."""
 
@@ -147,6 +151,10 @@ def _decided(content: PageContent) -> Element:
         number = f"{content.withheld_audits:,}"
         words = " further results of audits are for those who may hold the evidence."
         notes.append(el("p", el("span", number, data_fixed=True), words, class_="note"))
+    if content.other_audits:
+        number = f"{content.other_audits:,}"
+        words = " further files of audits lie in the bundle, of keys that were not given."
+        notes.append(el("p", el("span", number, data_fixed=True), words, class_="warning"))
     if unfinished := verification.unfinished_audits:
         number = f"{len(unfinished):,}"
         words = " audits were announced, and no result of them is here."
@@ -194,7 +202,7 @@ def _found(content: PageContent) -> Element:
     )
 
 
-_NEAR: Final = ("/r/findings", "/r/conditions", "/r/effectMargin")
+_NEAR: Final = ("/r/effectMargin", "/r/findings", "/r/conditions")
 
 
 def _numbers(content: PageContent) -> Iterator[Element]:
@@ -324,7 +332,7 @@ def _finding(section: Section, content: PageContent) -> Iterator[Element]:
     if section.name.value == "total":
         yield _totals(content)
     elif section.table is not None:
-        yield written(f"finding-{section.name.value}", section.table, content.binder, *near)
+        yield written(f"finding-{section.name.value}", section.table, content.table_binder, *near)
     for remark in section.remarks:
         if all(isinstance(part, str) for part in remark):
             text = "".join(part for part in remark if isinstance(part, str))

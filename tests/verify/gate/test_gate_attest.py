@@ -6,6 +6,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from google.protobuf import json_format
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 from printed import held
-from releases import Audit, write_audits
+from releases import SMALL, Audit, seal_release, write_audits
 from securesystemslib import dsse as securesystemslib_dsse
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
@@ -128,6 +129,18 @@ def test_nothing_is_written_unless_all_rules_hold_for_all(
     document = held("cli-gate", finished.out)
     assert document["attestation"] is None
     assert document["admitted"] is ("waivers" in policy)
+
+
+def test_receipts_that_name_one_checkpoint_differently(gate: Any, tmp_path: Path) -> None:
+    """They are admitted, and nothing is signed: the last one's evaluator would choose the name."""
+    other = seal_release(tmp_path / "other", replace(SMALL, checkpoint="a better name"))
+    write_audits(other, Audit())
+    finished = gate(other)
+    assert finished.code == 1
+    assert "it calls the checkpoint a better name" in finished.err
+    assert not (tmp_path / "svr.json").exists()
+    document = held("cli-gate", finished.out)
+    assert (document["admitted"], document["attestation"]) == (True, None)
 
 
 def test_nobody_who_is_trusted_signed_it(small: Path, tmp_path: Path, receipts: Receipts) -> None:

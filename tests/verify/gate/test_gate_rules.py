@@ -20,8 +20,15 @@ from releases import (
     write_audits,
 )
 
+from safety_receipts.receipts.canonical import sha256_hex
 from safety_receipts.receipts.events.synthetic import EVENT
 from safety_receipts.receipts.model.audit import ChallengeKind, Direction
+from safety_receipts.receipts.model.checkpoint import (
+    CheckpointFile,
+    EndToken,
+    EndTokenOrigin,
+    SamplingMethod,
+)
 from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.verify.gate.kinds import GateFacts, GateRule
 
@@ -39,6 +46,11 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("known", {"rule": "instrument"}, "TEST INSTRUMENT"),
     ("small", {"rule": "model"}, "--model FOLDER"),
     ("small", {"rule": "model", "root": "0" * 64}, "was asked for"),
+    ("small", {"rule": "model", "system_prompt": "0" * 64}, "gives no system prompt"),
+    ("small", {"rule": "model", "template_options": {"effort": "low"}}, "options are none"),
+    ("small", {"rule": "model", "methods": ["seeded"]}, "its sampling is greedy"),
+    ("small", {"rule": "model", "new_tokens_at_least": 257}, "end after 256 tokens"),
+    ("small", {"rule": "model", "repetition_penalty": "1.05"}, "repetition penalty is none"),
     ("small", AUDIT, None),
     ("published", AUDIT, None),
     ("unaudited", AUDIT, "no result of a trusted auditor is here"),
@@ -117,6 +129,12 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("small", {"rule": "coverage", "languages": ["de"]}, "states language de"),
     ("small", {"rule": "coverage", "query_digests": ["0" * 64]}, "no corpus of harmful queries"),
     ("small", {"rule": "coverage", "unfiltered": True}, None),
+    ("small", {"rule": "coverage", "filters": ["kind=standard"], "rows_share": 1}, None),
+    ("small", {"rule": "coverage", "unfiltered_demonstrations": True}, None),
+    ("small", {"rule": "coverage", "foreign_responses": True}, None),
+    ("small", {"rule": "coverage", "demonstration_digests": ["0" * 64]}, "which is not listed"),
+    ("small", {"rule": "coverage", "demonstration_characters": 2000}, None),
+    ("small", {"rule": "coverage", "demonstration_characters": 2001}, "2,000 of 2,001 characters"),
     ("small", {"rule": "judge", "kinds": ["refusal-strings"], "in_run": True}, None),
     ("small", {"rule": "judge", "kinds": ["wildguard"]}, "its kind is refusal-strings"),
     ("small", {"rule": "judge", "digests": ["0" * 64]}, "its digest is"),
@@ -190,6 +208,69 @@ def test_the_model_that_is_shipped(sealed_small: Path, facts: dict[str, GateFact
     other = decided(shipped, {"rule": "model", "quantisations": ["int8"]})
     assert "quantisation is none" in other.found
     assert not decided(shipped, {"rule": "model", "root": "0" * 64}).holds  # both have to be it
+
+
+def _run(
+    small: GateFacts, prompt: dict[str, Any] | None = None, **sampling: Any
+) -> tuple[GateFacts, dict[str, Any]]:
+    """Return a receipt that was run otherwise, and the rule of its checkpoint."""
+    receipt = small.receipt
+    update = {
+        "prompt": receipt.prompt.model_copy(update=prompt),
+        "sampling": receipt.sampling.model_copy(update=sampling),
+    }
+    changed = replace(small, receipt=receipt.model_copy(update=update))
+    return changed, {"rule": "model", "root": receipt.checkpoint.root}
+
+
+def test_a_model_that_is_run_as_it_is_deployed(facts: dict[str, GateFacts]) -> None:
+    """What a policy does not name can be anything; what it names is held to exactly."""
+    small = facts["small"]
+    system, options = sha256_hex(b"Be brief."), {"thinking": True}
+    seeded = {"method": SamplingMethod.SEEDED, "temperature": "0.7", "repetition_penalty": "1.05"}
+    held, rule = _run(small, {"system_prompt": system, "template_options": options}, **seeded)
+    assert decided(held, rule).holds
+    deployed = {
+        "system_prompt": system,
+        "template_options": options,
+        "methods": ["seeded"],
+        "temperature_at_most": 0.7,
+        "new_tokens_at_least": 256,
+        "repetition_penalty": 1.05,
+        "corrections": False,
+    }
+    assert decided(held, rule | deployed).holds
+    for key, other, why in (
+        ("system_prompt", "none", f"the system prompt {system[:16]}…"),
+        ("template_options", {"thinking": 1}, "thinking = True"),
+        ("template_options", {}, "thinking = True"),
+        ("methods", ["greedy"], "its sampling is seeded"),
+        ("temperature_at_most", 0.69, "its temperature is 0.7"),
+        ("repetition_penalty", "none", "its repetition penalty is 1.05"),
+    ):
+        found = decided(held, rule | {key: other})
+        assert not found.holds, key
+        assert why in found.found
+
+
+def test_no_repetition_penalty_is_one_of_one(facts: dict[str, GateFacts]) -> None:
+    for written, asked in ((None, "1"), ("1.0", "none"), (None, "none")):
+        held, rule = _run(facts["small"], repetition_penalty=written)
+        assert decided(held, rule | {"repetition_penalty": asked}).holds
+
+
+def test_what_ends_a_response_is_what_the_checkpoint_says(facts: dict[str, GateFacts]) -> None:
+    stated = EndToken(token=2, origins=(EndTokenOrigin.CONFIG,), removed=False)
+    ends = {
+        "removes the end token 5": stated.model_copy(update={"token": 5, "removed": True}),
+        "adds the end token 9": EndToken(token=9, origins=(EndTokenOrigin.PLAN,), removed=False),
+    }
+    for why, corrected in ends.items():
+        held, rule = _run(facts["small"], end_token_origins=(stated, corrected))
+        assert decided(held, rule).holds
+        assert why in decided(held, rule | {"corrections": False}).found
+    unsaid, rule = _run(facts["small"], end_token_origins=None)
+    assert "does not say where" in decided(unsaid, rule | {"corrections": False}).found
 
 
 def test_another_folder_is_another_model(sealed_small: Path, tmp_path: Path) -> None:
@@ -349,6 +430,62 @@ def test_a_second_judge_that_is_the_first(facts: dict[str, GateFacts]) -> None:
     assert "its second judge is the same judge" in found.found
 
 
+def _judged_by(small: GateFacts, first: dict[str, Any], second: dict[str, Any]) -> GateFacts:
+    """Return a receipt with two judges, which differ in their digests."""
+    judge = small.receipt.judge
+    assert judge.second is not None
+    shared = {"kind": JudgeKind.CHAT, "template": sha256_hex(b"template"), "parser": "verdict/1"}
+    other = judge.second.model_copy(update=shared | second)
+    update = shared | first | {"second": other.model_copy(update={"digest": "1" * 64})}
+    return replace(
+        small, receipt=small.receipt.model_copy(update={"judge": judge.model_copy(update=update)})
+    )
+
+
+_SHARD = CheckpointFile(path="model.safetensors", sha256=sha256_hex(b"shard"), size=5)
+_READ_ME = CheckpointFile(path="README.md", sha256=sha256_hex(b"more"), size=4)
+_REMOTE = {"remote": True, "weights": None}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ({"weights": "a" * 64}, {"weights": "a" * 64, "max_new_tokens": 9}, "the same weights"),
+        ({"weights": "a" * 64}, {"weights": "a" * 64, "parser": "other/1"}, "the same weights"),
+        (
+            {"weights": "a" * 64, "folder_files": (_SHARD,)},
+            {"weights": "b" * 64, "folder_files": (_READ_ME, _SHARD)},
+            "the same weights",
+        ),
+        (_REMOTE | {"name": "Large"}, _REMOTE | {"name": "large", "parser": "b/1"}, "same model"),
+        (_REMOTE | {"name": "a"}, _REMOTE | {"name": "b"}, "no weights that could differ"),
+        (
+            {"kind": JudgeKind.REFUSAL_STRINGS, "weights": None},
+            {"kind": JudgeKind.REFUSAL_STRINGS, "weights": None, "template": "c" * 64},
+            "both are refusal-strings",
+        ),
+        ({"weights": "a" * 64}, {"weights": "b" * 64}, None),
+        ({"weights": "a" * 64}, _REMOTE, None),
+        (_REMOTE | {"name": "a"}, _REMOTE | {"name": "b", "template": "c" * 64}, None),
+    ],
+)
+def test_what_makes_a_second_judge_another_one(
+    first: dict[str, Any], second: dict[str, Any], why: str | None, facts: dict[str, GateFacts]
+) -> None:
+    """Its weights, not its settings: these are in the digest of its identity as well."""
+    held = _judged_by(facts["small"], first, second)
+    found = decided(held, {"rule": "judge", "agreement": "0.1", "remote": True})
+    assert found.holds is (why is None), found
+    assert why is None or why in found.found
+
+
+def test_a_second_judge_behind_an_api(facts: dict[str, GateFacts]) -> None:
+    held = _judged_by(facts["small"], {"weights": "a" * 64}, _REMOTE)
+    rule = {"rule": "judge", "agreement": "0.1"}
+    assert decided(held, rule).holds
+    assert "stands behind an API" in decided(held, rule | {"remote_second": False}).found
+
+
 def test_a_second_judge_that_is_seldom_sure(facts: dict[str, GateFacts]) -> None:
     """What it cannot judge counts as another label."""
     small = facts["small"]
@@ -395,6 +532,25 @@ def test_queries_that_somebody_chose(
     queries = (first.model_copy(update=update), *others)
     chosen = replace(small, receipt=small.receipt.model_copy(update={"queries": queries}))
     assert why in decided(chosen, {"rule": "coverage", "unfiltered": True}).found
+
+
+def test_filters_and_shares_that_a_policy_accepts(facts: dict[str, GateFacts]) -> None:
+    small = facts["small"]
+    first, *others = small.receipt.queries
+
+    def asked(rule: dict[str, Any], **update: Any) -> str | None:
+        queries = (first.model_copy(update=update), *others)
+        receipt = small.receipt.model_copy(update={"queries": queries})
+        found = decided(replace(small, receipt=receipt), {"rule": "coverage"} | rule)
+        return None if found.holds else found.found
+
+    filtered = {"rows": 400, "where": {"kind": "standard"}}
+    assert asked({"filters": ["kind=standard"], "rows_share": 1}, **filtered) is None
+    assert "the filter kind=standard" in (asked({"filters": ["kind=easy"]}, **filtered) or "")
+    few = {"rows": 30, "empty_rows": 2, "duplicate_rows": 4}
+    assert asked({"rows_share": 0.5}, **few) is None
+    assert "12 of 24 rows" in (asked({"rows_share": "0.51"}, **few) or "")
+    assert asked({"rows_share": 1}, **few, repeated_rows=12) is None
 
 
 def test_an_event_that_is_still_to_come(tmp_path: Path) -> None:

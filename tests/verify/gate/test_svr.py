@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gating import GOLDEN, keys
 from in_toto_attestation.v1.statement import Statement
-from releases import AT, AUDITOR, OTHER_AUDITOR, Audit, write_audits
+from releases import AT, AUDITOR, OTHER_AUDITOR, SMALL, Audit, seal_release, write_audits
 from sigstore import dsse
 
 from safety_receipts.receipts.bundle import Bundle
@@ -103,6 +103,16 @@ def test_of_several_receipts_it_says_what_every_one_of_them_is(small: Path) -> N
     found = statement(*results)
     assert len(found["subject"]) == len(found["predicate"]["inputAttestations"]) == 2
     assert not any("INSTRUMENT" in one for one in found["predicate"]["properties"])
+
+
+def test_one_checkpoint_has_one_name(small: Path, tmp_path: Path) -> None:
+    """Its name is the evaluator's choice: the last receipt does not choose for all of them."""
+    other = seal_release(tmp_path / "other", replace(SMALL, checkpoint="a better name"))
+    results = [gated(one, {"rule": "verified"}) for one in (small, other)]
+    with pytest.raises(PolicyError, match="it calls the checkpoint a better name") as raised:
+        statement(*results)
+    assert "\n" not in raised.value.message
+    assert len(statement(results[1], results[1])["subject"]) == 1
 
 
 def test_withheld_evidence_is_not_called_consistent() -> None:

@@ -15,7 +15,9 @@ from releases import AUDITOR, EVALUATOR, SMALL, Audit, seal_release, write_audit
 
 from safety_receipts.receipts.bundle import POINTS_FILE, RECEIPT, Bundle
 from safety_receipts.receipts.errors import IntegrityError, UsageError
-from safety_receipts.receipts.keys import TrustSet
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_event, synthetic_plan
+from safety_receipts.receipts.keys import TrustSet, generate_key
+from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.receipts.view.rows import condition_rows
@@ -235,3 +237,23 @@ def test_a_proof_stays_behind_where_auditors_hold_the_evidence(
     [left] = json.loads(finished.out)["leftOut"]
     assert "became of a point" in left["why"]
     assert not (tmp_path / "out" / "proofs").exists()
+
+
+def test_a_picture_that_leaves_something_out_says_so(tmp_path: Path) -> None:
+    key = generate_key()
+    crossed = [Mixture(n, b, Ordering.SUFFIX) for n in range(1, 11) for b in (2, 4)]
+    plan = synthetic_plan([Mixture(0, 0, None), *crossed], {"a": 8}, draws=1)
+    synthetic_event(tmp_path / "bundle", plan, key)
+    page = read_page(report_page(Bundle(tmp_path / "bundle"), TrustSet([key.public])).html)
+    assert "are drawn; the tables have all." in page.text
+    assert page.unbound == []
+    assert "N_h = 10" in page.text
+    assert "the tables have all" not in read_page(page_of("diluting").html).text
+
+
+def test_audits_of_keys_that_were_not_given_are_counted(audited: Path) -> None:
+    page = read_page(report_page(Bundle(audited), TrustSet([EVALUATOR.public])).html)
+    assert "further files of audits lie in the bundle, of keys that were not given" in page.text
+    trusted = TrustSet([AUDITOR.public])
+    page = read_page(report_page(Bundle(audited), TrustSet([EVALUATOR.public]), trusted).html)
+    assert "further files of audits" not in page.text

@@ -14,6 +14,7 @@ from safety_receipts.receipts.documents.written import Whole
 from safety_receipts.receipts.model.base import Digest, Name
 from safety_receipts.receipts.model.demonstrations import (
     ContextForm,
+    DemonstrationSource,
     Ordering,
     PlannedCondition,
     QueryRole,
@@ -26,7 +27,16 @@ _GRID = ("totals", "fractions", "orderings", "contexts", "benign_sources")
 _LEAST = ("queries", "controls", "draws", "lists")
 _MOST_CELLS = 10_000
 """Most combinations of one rule: more than a receipt has conditions."""
-_NAMED = ("query_sources", "query_digests", "languages")
+_NAMED = ("query_sources", "query_digests", "languages", "filters", "demonstration_digests")
+_FLAGS = {
+    "unfiltered": "all rows",
+    "unfiltered_demonstrations": "all rows of pools",
+    "foreign_responses": "responses of harmful demonstrations by somebody else",
+}
+_LENGTHS = {
+    "rows_share": "of the rows",
+    "demonstration_characters": "characters of a demonstration",
+}
 
 
 class CoverageRule(RuleEntry):
@@ -62,6 +72,21 @@ class CoverageRule(RuleEntry):
     """Languages of the harmful queries (BCP 47 tags)."""
     unfiltered: bool = False
     """Whether all rows of the query corpora have to be asked: no filter, and no selection."""
+    filters: Listed[Name] | None = None
+    """The only filters, as ``column=value``, by which rows of the query corpora may be taken."""
+    rows_share: ShareNumber | None = None
+    """Least share of the rows of each query corpus that are asked; empty and repeated rows count
+    as neither, and so does what a filter leaves out (``filters``, ``unfiltered``)."""
+    demonstration_digests: Listed[Digest] | None = None
+    """SHA-256 of the only corpora from which demonstrations may be drawn, of every kind."""
+    unfiltered_demonstrations: bool = False
+    """Whether demonstrations have to be drawn from all rows of their corpora: no filter."""
+    foreign_responses: bool = False
+    """Whether the receipt has to say who wrote the responses of harmful demonstrations, and not
+    name the evaluated model."""
+    demonstration_characters: Whole | None = None
+    """Least length in characters to which demonstrations may be cut; those shown whole are
+    within."""
 
     def asked(self) -> str:
         """Return what it asks for, in words."""
@@ -75,13 +100,21 @@ class CoverageRule(RuleEntry):
             for name in _LEAST
             if (least := getattr(self, name)) is not None
         ]
-        return "; ".join([*parts, *(["all rows"] if self.unfiltered else [])])
+        parts += [
+            f"at least {least} {told}"
+            for name, told in _LENGTHS.items()
+            if (least := getattr(self, name)) is not None
+        ]
+        return "; ".join([*parts, *(told for name, told in _FLAGS.items() if getattr(self, name))])
 
     def contradictions(self) -> Iterator[str]:
         """Yield what no key by itself is wrong about."""
-        keys = (*_GRID, *_LEAST, *_NAMED)
-        if not self.unfiltered and all(getattr(self, name) is None for name in keys):
-            yield f"asks for nothing: give one of {', '.join(keys)}"
+        keys = (*_GRID, *_LEAST, *_NAMED, *_LENGTHS)
+        flagged = any(getattr(self, name) for name in _FLAGS)
+        if not flagged and all(getattr(self, name) is None for name in keys):
+            yield f"asks for nothing: give one of {', '.join((*keys, *_FLAGS))}"
+        if self.unfiltered and (self.filters or self.rows_share is not None):
+            yield "unfiltered allows no filter and no selection: leave out filters and rows_share"
         axes = (getattr(self, name) or (None,) for name in _GRID)
         if prod(map(len, axes)) > _MOST_CELLS:
             yield f"asks for more than {_MOST_CELLS:,} combinations"
@@ -99,7 +132,8 @@ def decide_coverage(rule: CoverageRule, facts: GateFacts) -> Decided:
     if missing:
         named = alternatives([cell.told() for cell in missing[:2]])
         problems.append(f"{len(missing):,} of {len(cells):,} combinations are missing: {named}")
-    problems += [*_too_few(rule, receipt), *_not_named(rule, receipt)]
+    problems += [*_too_few(rule, receipt), *_not_named(rule, receipt), *_chosen(rule, receipt)]
+    problems += _of_pools(rule, receipt)
     good = f"{len(receipt.conditions):,} conditions, {_different(receipt, QueryRole.HARMFUL):,} "
     good += f"harmful queries, {receipt.demonstrations.draws:,} draws"
     return Decided.of(problems, good, "receipt: conditions, queries, demonstrations")
@@ -203,9 +237,46 @@ def _not_named(rule: CoverageRule, receipt: EvaluationPredicate) -> Iterator[str
     for language in rule.languages or ():
         if language not in spoken:
             yield f"no harmful query source states language {language}"
-    for source in receipt.queries if rule.unfiltered else ():
-        if source.where:
+
+
+def _chosen(rule: CoverageRule, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield which rows somebody chose to ask."""
+    share = Fraction(1) if rule.unfiltered else Fraction(rule.rows_share or 0)
+    for source in receipt.queries:
+        if source.where and rule.unfiltered:
             yield f"a filter takes some rows of {source.name}"
+        for column, value in source.where.items() if rule.filters is not None else ():
+            if (used := f"{column}={value}") not in (rule.filters or ()):
+                yield f"the filter {used} takes some rows of {source.name}"
+        # What a filter leaves out is not told from what was left out besides.
         left = source.rows - source.empty_rows - source.duplicate_rows
-        if not source.where and source.selected + (source.repeated_rows or 0) < left:
+        if not source.where and source.selected + (source.repeated_rows or 0) < share * left:
             yield f"{source.selected:,} of {left:,} rows of {source.name} are asked"
+
+
+def _of_pools(rule: CoverageRule, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what is wrong about where demonstrations come from, and how much of them is shown."""
+    shown = receipt.demonstrations
+    for pool in shown.sources:
+        if rule.demonstration_digests is not None and pool.digest not in rule.demonstration_digests:
+            yield f"pool {pool.name} is of the corpus {pool.digest[:16]}…, which is not listed"
+        if rule.unfiltered_demonstrations and pool.where:
+            yield f"a filter takes some rows of pool {pool.name}"
+    if rule.foreign_responses and shown.harmful is not None:
+        yield from _own_responses(shown.harmful, receipt)
+    least, cut = rule.demonstration_characters, shown.truncation
+    if least is not None and cut is not None and cut.characters < least:
+        yield f"demonstrations are cut to {cut.characters:,} of {least:,} characters"
+
+
+def _own_responses(pool: DemonstrationSource, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield why a model may be shown nothing but its own refusals."""
+    if pool.responses_by is None:
+        yield f"it does not say who wrote the responses of pool {pool.name}"
+        return
+    checkpoint, by = receipt.checkpoint, pool.responses_by.casefold()
+    hub = checkpoint.hub and checkpoint.hub.rpartition("/")[2]
+    for name in (checkpoint.name, checkpoint.served_as, hub):
+        if name and name.casefold() in by:
+            yield f"the evaluated model wrote the responses of pool {pool.name}"
+            return

@@ -13,7 +13,9 @@ from safety_receipts.receipts.model.judge import (
     GoldKind,
     Interval,
     JudgeCalibration,
+    JudgeIdentity,
     JudgeKind,
+    traits_of,
 )
 from safety_receipts.verify.gate.entries import Listed, RuleEntry, ShareNumber, alternatives
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
@@ -42,6 +44,8 @@ class JudgeRule(RuleEntry):
     agreement: ShareNumber | None = None
     """Least share of judged points to which a second, different judge gives the same label; a point
     that it cannot judge counts as another label."""
+    remote_second: bool = True
+    """Whether the second judge may stand behind an API, where it can be the first one again."""
 
     def asked(self) -> str:
         """Return what it asks for, in words."""
@@ -54,7 +58,8 @@ class JudgeRule(RuleEntry):
             if (least := getattr(self, name)) is not None:
                 parts.append(f"{name} (lower end) at least {least}")
         if self.agreement is not None:
-            parts.append(f"agreement with a second judge at least {self.agreement}")
+            second = "a second judge" if self.remote_second else "a second judge, not remote,"
+            parts.append(f"agreement with {second} at least {self.agreement}")
         if not self.remote:
             parts.append("not remote")
         return ", ".join(parts)
@@ -68,6 +73,8 @@ class JudgeRule(RuleEntry):
             yield "asks for numbers of a calibration: leave out calibrated: false"
         if self.each_stratum and self.sensitivity is None and self.specificity is None:
             yield "each_stratum asks for nothing without sensitivity or specificity"
+        if not self.remote_second and self.agreement is None:
+            yield "remote_second: false asks for nothing without agreement"
 
 
 def decide_judge(rule: JudgeRule, facts: GateFacts) -> Decided:
@@ -84,6 +91,7 @@ def decide_judge(rule: JudgeRule, facts: GateFacts) -> Decided:
         problems += _calibration(rule, judge.calibration)
     if rule.agreement is not None:
         problems += _agreement(rule.agreement, facts)
+        problems += _place_of_second(rule, judge.second)
     good = f"{judge.kind.value}, digest {judge.digest[:16]}…"
     if judge.calibration is not None:
         good += f", calibrated on {_size(judge.calibration):,} responses"
@@ -127,8 +135,8 @@ def _agreement(least: str, facts: GateFacts) -> Iterator[str]:
     if second is None or agreement is None:
         yield "there is no second judge"
         return
-    if second.digest == facts.receipt.judge.digest:
-        yield "its second judge is the same judge"
+    if (why := _not_independent(facts.receipt.judge, second)) is not None:
+        yield f"its second judge is the same judge: {why}"
     asked = agreement.points + agreement.second_unscored
     if not asked:
         yield "its second judge was asked about no point"
@@ -136,3 +144,40 @@ def _agreement(least: str, facts: GateFacts) -> Iterator[str]:
         yield f"its second judge agrees at {agreement.agreed:,} of {asked:,} points" + (
             f" ({rate_string(agreement.agreed, asked)})"
         )
+
+
+def _place_of_second(rule: JudgeRule, second: JudgeIdentity | None) -> Iterator[str]:
+    if second is not None and second.remote and not rule.remote_second:
+        yield "its second judge stands behind an API"
+
+
+def _not_independent(first: JudgeIdentity, second: JudgeIdentity) -> str | None:
+    """Return why two judges are one that is asked twice; None: nothing shows that they are.
+
+    An identity's digest holds settings as well, such as the largest length of its output: another
+    one of these makes another digest, and the same labels.
+    """
+    if first.digest == second.digest:
+        return "both have the same digest"
+    if first.weights is not None and second.weights is not None:
+        shared = _weight_files(first) & _weight_files(second)
+        return "both have the same weights" if first.weights == second.weights or shared else None
+    if first.remote and second.remote:
+        same = first.name.casefold() == second.name.casefold()
+        return "both ask for the same model" if same else _same_reading(first, second)
+    if first.kind is second.kind and traits_of(first.kind).is_rule:
+        return f"both are {first.kind.value}"
+    return None
+
+
+def _same_reading(first: JudgeIdentity, second: JudgeIdentity) -> str | None:
+    """Return why two judges whose weights nobody can compare are the same."""
+    if (first.kind, first.template, first.parser) == (second.kind, second.template, second.parser):
+        return "both have the same template and parser, and no weights that could differ"
+    return None
+
+
+def _weight_files(judge: JudgeIdentity) -> set[str]:
+    """Return the digests of the files of a judge's weights: a root changes with any other file."""
+    ends = (".safetensors", ".bin")
+    return {file.sha256 for file in judge.folder_files or () if file.path.endswith(ends)}

@@ -1,6 +1,7 @@
 // Numbers and words of the page held to the signed documents.
 
-const DIGIT = /\p{Nd}/u;
+// Digits of any script, and numbers in circles and brackets; superscripts are parts of names.
+const DIGIT = /[\p{Nd}\p{Nl}\u2460-\u24ff\u2776-\u2793\u2070-\u2089]/u;
 const NO_WORDS = '[data-live], script, style';
 
 // What is found wrong on the page, so that it can be shown, and taken back before the page is read again.
@@ -36,6 +37,13 @@ function restore(element, name, value) {
   else element.setAttribute(name, value);
 }
 
+// Forms that are of some values alone: of another they would read as a smaller number.
+const ONLY_OF = {
+  whole: /(^|\/)meanPromptTokens$/,
+  p: /(^|\/)(p|p2|pAsPublished|pClustered|pPermutation|pBenign|pValue|adjusted)$/,
+  level: /(^|\/)(level|confidenceLevel)$/,
+};
+
 // What a pointer names: the document, and the value in its predicate (undefined: there is none).
 class Pointers {
   // `statements`: each document by the name that pointers have for it.
@@ -55,19 +63,25 @@ class Pointers {
     const statement = this.statements.get(name);
     if (statement === undefined) throw new Refused('The document that it names is not here.');
     let value = statement.predicate;
-    for (const step of steps) {
+    for (const [place, step] of steps.entries()) {
+      const isLast = place === steps.length - 1;
       const key = step.replaceAll('~1', '/').replaceAll('~0', '~');
       const isThere = Array.isArray(value)
         ? /^(0|[1-9][0-9]*)$/.test(key) && Number(key) < value.length
         : isObject(value) && Object.hasOwn(value, key);
+      if (!isThere && !isLast) throw new Refused('It names no place in the document.');
       if (!isThere) return { statement, value: undefined, isRoot: false };
       value = value[key];
+      if (value === null && !isLast) return { statement, value: null, isRoot: false };
     }
     return { statement, value, isRoot: steps.length === 0 };
   }
 
   // A pointer's value as the page has to write it.
   rendered(pointer, as, element) {
+    if (Object.hasOwn(ONLY_OF, as) && !ONLY_OF[as].test(pointer)) {
+      throw new Refused('This value is not shown in this form.');
+    }
     const { statement, value, isRoot } = this.find(pointer, element);
     if (as === 'keyid') return render(isRoot ? statement.signatures[0].keyid || null : value, as);
     return render(isRoot ? statement.digest : value, as);

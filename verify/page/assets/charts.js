@@ -2,7 +2,24 @@
 
 const SHAPES = ['circle', 'line', 'rect', 'path', 'polyline', 'polygon'];
 // Of these charts are made; others could move a mark (`animate`), or draw one again (`use`).
-const PARTS = [...SHAPES, 'g', 'text', 'tspan', 'title', 'desc', 'bdi'];
+const PARTS = ['circle', 'line', 'text', 'tspan', 'desc'];
+// What each part of a chart is made with, and no more: other attributes could hide it, or move it.
+const ATTRIBUTES = {
+  svg: ['viewBox', 'role', 'aria-labelledby', 'data-chart', 'data-xscale', 'data-yscale'],
+  desc: ['id', 'data-fixed'],
+  circle: ['cx', 'cy', 'r', 'class', 'data-geo'],
+  line: ['x1', 'y1', 'x2', 'y2', 'class', 'data-geo', 'data-frame'],
+  text: ['x', 'y', 'dx', 'dy', 'class', 'data-geo', 'data-at', 'data-as', 'data-fixed'],
+  tspan: ['data-at', 'data-as', 'data-fixed'],
+};
+const CLASSES = {
+  circle: /^dot s[0-6]$/,
+  line: /^((line|whisker) s[0-6]|baseline|zero|margin)$/,
+  text: /^(label s[0-6]|row-label|tick-x|tick-y|axis-x|axis-y)$/,
+};
+const FRAME_CLASS = 'grid';
+const FARTHEST_LABEL = 120;
+const RADIUS = '3.5';
 const POSITIONS = ['cx', 'cy', 'x1', 'y1', 'x2', 'y2', 'x', 'y'];
 const TOLERANCE = 0.06;
 const NUMBER = /^-?[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?$/;
@@ -77,6 +94,39 @@ function checkTick(mark, value) {
   }
 }
 
+// Throws Refused for what could hide a part of a chart, move it, or make it look like another.
+function checkLooks(mark) {
+  const allowed = ATTRIBUTES[mark.localName];
+  if (!mark.getAttributeNames().every((name) => allowed.includes(name))) {
+    throw new Refused('No chart is made with an attribute that it has.');
+  }
+  const isFramed = mark.hasAttribute('data-frame');
+  const name = mark.getAttribute('class') ?? '';
+  const known = CLASSES[mark.localName];
+  if (known !== undefined && !(isFramed ? name === FRAME_CLASS : known.test(name))) {
+    throw new Refused('It does not look like what it stands for.');
+  }
+  if (mark.localName === 'circle' && mark.getAttribute('r') !== RADIUS) throw new Refused('It has another size.');
+  if (mark.localName !== 'text') return;
+  const [right, down] = ['dx', 'dy'].map((shift) => Number(mark.getAttribute(shift) ?? 0));
+  if (!(Math.abs(right) <= 10 && down >= 0 && down <= FARTHEST_LABEL)) {
+    throw new Refused('It stands beside another place than its own.');
+  }
+  const isNamed = mark.hasAttribute('data-geo') || mark.hasAttribute('data-at');
+  if (!isNamed && DIGIT.test(mark.textContent.replace('+ 1)', ''))) {
+    throw new Refused('It names a number, and no place for it.');
+  }
+}
+
+// The whole of both scales has to be inside the drawing.
+function checkDrawing(chart, scales) {
+  const [left, top, width, height, ...more] = (chart.getAttribute('viewBox') ?? '').split(' ').map(Number);
+  const isInside = (place, size) => place >= 0 && place <= size;
+  const isWhole = left === 0 && top === 0 && more.length === 0
+    && scales.x.ends.every((end) => isInside(end, width)) && scales.y.ends.every((end) => isInside(end, height));
+  if (!isWhole) throw new Refused('The drawing shows a part of its chart.');
+}
+
 function scalesOf(chart) {
   return { x: readScale(chart.getAttribute('data-xscale')), y: readScale(chart.getAttribute('data-yscale')) };
 }
@@ -87,11 +137,11 @@ function checkCharts(body, pointers, marks) {
   let first = null;
   const charts = body.querySelectorAll('[data-chart]');
   for (const chart of charts) {
-    for (const mark of chart.querySelectorAll('*')) {
+    for (const mark of [chart, ...chart.querySelectorAll('*')]) {
       try {
-        if (!PARTS.includes(mark.localName) || mark.hasAttribute('transform')) {
-          throw new Refused('No chart is made with this.');
-        }
+        if (mark !== chart && !PARTS.includes(mark.localName)) throw new Refused('No chart is made with this.');
+        if (mark === chart) checkDrawing(chart, scalesOf(chart));
+        checkLooks(mark);
         if (mark.hasAttribute('data-geo')) {
           checkMark(mark, scalesOf(chart), pointers);
           held++;

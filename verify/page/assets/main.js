@@ -3,8 +3,10 @@
 const MAX_KEY_FILE = 64 * 1024;
 
 class SelfVerifyingPage {
-  constructor(document) {
+  // `dataElement`: the element with the signed documents, as it stood in the page.
+  constructor(document, dataElement) {
     this.document = document;
+    this.dataElement = dataElement;
     this.root = document.documentElement;
     this.marks = new Marks();
     this.reset();
@@ -35,6 +37,7 @@ class SelfVerifyingPage {
     const results = new Results((name) => { this.root.dataset.working = name; });
     results.notes.push(...this.notes);
     this.marks.clear();
+    this.document.querySelectorAll('.stranger').forEach((element) => element.classList.remove('stranger'));
     try {
       await this.check(results);
     } catch (error) {
@@ -46,9 +49,9 @@ class SelfVerifyingPage {
 
   async check(results) {
     const { body } = this.document;
-    results.add('page-text', checkWords(body)); // before anything is marked
+    results.add('page-text', checkWords(this.document)); // before anything is marked
     try {
-      this.data ??= await PageData.read(this.document.getElementById('data'));
+      this.data ??= await PageData.read(this.dataElement);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       results.add('documents', fails(error.message));
@@ -83,12 +86,21 @@ class SelfVerifyingPage {
       results.add('receipt-signature', receipt);
       results.add('plan-signature', plan);
       results.add('audits', audits);
-      results.add('trust', checkTrust(receipt.signers, plan.signers, audits.auditors, given, signers.keysFor('evaluator')));
+      this.markStrangers(audits.strangers ?? data.audits.map(() => true));
+      const keys = signers.keysFor('evaluator');
+      results.add('trust', checkTrust(receipt.signers, plan.signers, audits.auditors, given, keys));
     } catch (error) {
       if (!(error instanceof Unsupported || error instanceof Refused)) throw error;
       const found = error instanceof Unsupported ? unsettled(error.message) : fails(error.message);
       for (const name of ['receipt-signature', 'plan-signature', 'trust']) results.add(name, found);
     }
+  }
+
+  // Says beside each audit whose key it is signed with, where nobody has said so yet.
+  markStrangers(strangers) {
+    this.document.querySelectorAll('article.audit').forEach((article, place) => {
+      article.classList.toggle('stranger', strangers[place] ?? true);
+    });
   }
 
   async checkEvidence(results) {
@@ -197,8 +209,12 @@ function fail(root) {
 }
 
 function start() {
-  const page = new SelfVerifyingPage(document);
+  let page;
   try {
+    const data = document.getElementById('data');
+    data?.remove(); // large, and needed as it is
+    document.documentElement.replaceChild(bodyWithoutShadows(document), document.body);
+    page = new SelfVerifyingPage(document, data);
     page.listen();
     page.verify();
   } catch {

@@ -69,7 +69,10 @@ class Results {
     if (this.verdict === 'incomplete') return this.whyIncomplete;
     const both = 'a key that you gave signed receipt and plan, and every sealed number on this page is theirs';
     const evidence = this.is('evidence', 'ok') ? ', and counts and rates were counted again from the evidence' : '';
-    return `Verified: ${both}${evidence}.`;
+    const audits = this.is('audits', 'open')
+      ? ' What auditors say here is not verified: it is signed with keys that you have not given.'
+      : '';
+    return `Verified: ${both}${evidence}.${audits}`;
   }
 
   get whyIncomplete() {
@@ -103,9 +106,12 @@ function showResults(document, results) {
     made.textContent = text;
     return made;
   };
-  document.getElementById('verdict').textContent = results.sentence;
-  const details = results.details.map((text) => element('p', text));
-  document.getElementById('verdict-detail').replaceChildren(...details);
+  // Wherever somebody put a second place for results, what is found stands there too.
+  const places = (id) => [...document.querySelectorAll(`[id="${id}"]`)];
+  for (const place of places('verdict')) place.textContent = results.sentence;
+  for (const place of places('verdict-detail')) {
+    place.replaceChildren(...results.details.map((text) => element('p', text)));
+  }
   const items = results.names.map((name) => {
     const { status, text, link } = results.checks.get(name);
     const item = element('li', '', { className: status });
@@ -114,9 +120,13 @@ function showResults(document, results) {
     if (link !== null) item.append(' ', element('a', 'Show the first.', { href: link }));
     return item;
   });
-  const list = document.getElementById('checks');
-  list.replaceChildren(...items);
-  const folded = list.closest('details');
-  if (folded !== null && results.verdict === 'failed') folded.open = true;
+  for (const place of document.querySelectorAll('[data-live]:not(noscript)')) {
+    if (!['verdict', 'verdict-detail', 'checks'].includes(place.id)) place.replaceChildren();
+  }
+  for (const list of places('checks')) {
+    list.replaceChildren(...items.map((item) => item.cloneNode(true)));
+    const folded = list.closest('details');
+    if (folded !== null && results.verdict === 'failed') folded.open = true;
+  }
   document.documentElement.dataset.verification = results.verdict;
 }

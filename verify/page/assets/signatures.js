@@ -50,7 +50,10 @@ class Signers {
     }
     const signers = await statement.signedBy(keys);
     const unchecked = uncheckedKinds(keys);
-    if (signers.length === 0 && unchecked !== '') {
+    // A key that nobody can check here is no excuse where the reader gave one that did not sign.
+    const auditors = new Set(this.page.keysOf('auditor').map((key) => key.keyid));
+    const given = [...this.given.keys.values()].filter((key) => key.isChecked && !auditors.has(key.keyid));
+    if (signers.length === 0 && unchecked !== '' && given.length === 0) {
       return { signers, ...unsettled(`A page checks no signatures of kind ${unchecked}; use receipts verify.`) };
     }
     if (signers.length === 0) {
@@ -65,6 +68,7 @@ class Signers {
   async ofAudits() {
     const { audits, receipt } = this.page;
     const auditors = new Map();
+    const strangers = []; // of each audit, whether its signers are all unknown to the reader
     for (const audit of audits) {
       if (audit.subjectDigest !== receipt.digest || audit.predicate.receipt?.digest !== receipt.digest) {
         return { auditors, ...fails(`${audit.name} is about another receipt.`) };
@@ -80,14 +84,15 @@ class Signers {
         return { auditors, ...fails(`No auditor’s key of this page, nor one of yours, signed ${name}.`) };
       }
       for (const key of signers) auditors.set(key.keyid, key);
+      strangers.push(!signers.some((key) => this.given.has(key)));
     }
     if (audits.length === 0) return { auditors, ...holds('There are no audits in this page.') };
     const number = plural(audits.length, 'statement of an auditor is', 'statements of auditors are');
     const signed = `${number} about this receipt, and signed.`;
-    const strangers = [...auditors.values()].filter((key) => !this.given.has(key));
-    if (strangers.length === 0) return { auditors, ...holds(`${signed} You gave the key.`) };
-    const whose = strangers.map((key) => inFours(key.keyid)).join(', ');
-    return { auditors, ...unsettled(`${signed} You have not said whose key this is; its fingerprint: ${whose}.`) };
+    if (!strangers.includes(true)) return { auditors, strangers, ...holds(`${signed} You gave the key.`) };
+    const unknown = [...auditors.values()].filter((key) => !this.given.has(key));
+    const whose = unknown.map((key) => inFours(key.keyid)).join(', ');
+    return { auditors, strangers, ...unsettled(`${signed} You have not said whose key this is; its fingerprint: ${whose}.`) };
   }
 }
 

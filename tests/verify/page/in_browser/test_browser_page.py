@@ -305,6 +305,17 @@ def test_of_two_kinds_of_signature_the_one_that_browsers_know_is_checked(
     assert page.complaints == []
 
 
+def test_a_key_that_nobody_can_check_is_no_excuse(
+    hybrid: tuple[Path, list[Path]], show: Show
+) -> None:
+    """Who forges a page may plant one: the reader's own key did not sign all the same."""
+    folder, (_, ml_dsa) = hybrid
+    page = show(made_page(folder, ml_dsa))
+    found = give_key(page, generate_key().public.pem().decode("ascii"))
+    assert found.verdict == "failed"
+    assert {"receipt-signature", "plan-signature"} <= found.bad
+
+
 def test_a_key_of_a_kind_that_browsers_do_not_know_is_no_failure(
     hybrid: tuple[Path, list[Path]], show: Show
 ) -> None:

@@ -45,6 +45,7 @@ from safety_receipts.receipts.canonical import canonical_bytes, sha256_hex
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.keys import KeyType, generate_key
 from safety_receipts.receipts.merkle import merkle_root
+from safety_receipts.verify.page.script import csp_hash
 
 OTHER = generate_key()
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -88,6 +89,18 @@ def dot_of_its_own(html: str) -> str:
         )
 
     return replaced(r"<svg[^>]*data-chart[^>]*>", drawn)(html)
+
+
+def with_style(more: str) -> Change:
+    """Add to the style sheet, and to the policy the hash that lets it in."""
+
+    def change(html: str) -> str:
+        old = html.partition("<style>")[2].partition("</style>")[0]
+        hashes = [csp_hash(old), csp_hash(old + more)]
+        assert hashes[0] in html
+        return html.replace(old, old + more, 1).replace(*hashes, 1)
+
+    return change
 
 
 def doubled_key(payload: bytes) -> bytes:
@@ -276,6 +289,65 @@ OF_THE_PAGE: dict[str, tuple[Change, str]] = {
         replaced("<main>", "<main><div><template shadowrootmode=open>3 of 4</template></div>"),
         "page-text",
     ),
+    "a style sheet of somebody else's": (with_style(".alarm{display:none}"), "page-text"),
+    "results that are shown elsewhere": (
+        replaced(
+            "</head>", '<meta id="verdict"><meta id="verdict-detail"><meta id="checks"></head>'
+        ),
+        "page-text",
+    ),
+    "a page that leads elsewhere": (
+        replaced("<main>", '<main><meta http-equiv="refresh" content="900">'),
+        "page-text",
+    ),
+    "a heading over two columns": (replaced(r"<th scope", "<th colspan=2 scope"), "page-text"),
+    "a page from right to left": (replaced('<html lang="en"', r"\g<0> dir=rtl"), "page-text"),
+    "an alarm out of sight": (replaced('class="alarm"', 'class="skip"'), "page-text"),
+    "another title": (replaced("<title>", "<title>Verified: "), "page-text"),
+    "a list that counts for itself": (replaced('<ul class="findings"', "<ul start=3"), "page-text"),
+    "a second form, out of sight": (
+        replaced("<main>", '<main><p id="verifier" hidden></p>'),
+        "page-text",
+    ),
+    "digits turned round by a sign": (
+        replaced(r'(data-as="percent"[^>]*>)', "\\1\u202e"),
+        "page-text",
+    ),
+    "a rate without its decimals": (
+        replaced(r'data-as="percent"([^>]*)>[0-9.]+<', r'data-as="whole"\1>0<'),
+        "numbers",
+    ),
+    "a share as a p-value": (
+        replaced(r'data-as="percent"([^>]*)>[0-9.]+<', r'data-as="p"\1>0.375<'),
+        "numbers",
+    ),
+    "a dash in the place of a rate": (
+        replaced(
+            r'data-at="complianceRate"([^>]*)>[0-9.]+<', r'data-at="nowhere/complianceRate"\1>–<'
+        ),
+        "numbers",
+    ),
+    "numbers in circles": (replaced("<main>", "<main><p>Rate: ⓪․③ %</p>"), "numbers"),
+    "marks that are not seen": (
+        replaced(r"(<circle [^>]*class=)", r'<circle visibility="hidden" class='),
+        "charts",
+    ),
+    "an axis that looks like a result": (
+        replaced('class="grid"', 'class="line s2"'),
+        "charts",
+    ),
+    "a label far from its line": (
+        replaced(r'dy="[0-9.]+"( class="label)', r'dy="-120"\1'),
+        "charts",
+    ),
+    "a number of an axis without a place": (
+        replaced(r'(<text [^>]*)data-geo="[^"]*"([^>]*class="tick-y")', r"\1\2"),
+        "charts",
+    ),
+    "a part of a chart": (
+        replaced('viewBox="0 0 [0-9]+ [0-9]+"', 'viewBox="0 0 200 100"'),
+        "charts",
+    ),
     "a page within the page": (
         replaced("<main>", '<main><iframe srcdoc="3 of 4"></iframe>'),
         "page-text",
@@ -380,6 +452,20 @@ def test_documents_that_were_changed(embedded: Published, show: Show, name: str)
 @pytest.mark.parametrize("name", OF_THE_EVIDENCE)
 def test_embedded_evidence_that_was_changed(embedded: Published, show: Show, name: str) -> None:
     red(show, embedded, *OF_THE_EVIDENCE[name])
+
+
+def test_a_closed_shadow_shows_nothing(ed25519: Published, show: Show) -> None:
+    """Its words would stand in the place of a number, and no script could read them."""
+    shadow = '<template shadowrootmode="closed">0.3</template>'
+    change = replaced(r'(<td data-at="complianceRate"[^>]*>)', r"\1<b>" + shadow + "</b>")
+    red(show, ed25519, change, "page-text")
+    change = replaced(r'(<span data-at="[^"]*" data-as="percent"[^>]*>)', r"\1" + shadow)
+    page = show(change(ed25519.html))
+    said = give_key(page, ed25519.pem)
+    host = "document.querySelector('span[data-as=percent]')"
+    # One that has a root already takes no other.
+    assert page.evaluate(f"{host}.attachShadow({{ mode: 'open' }}) !== null")
+    assert said.verdict == "passed"
 
 
 def test_another_key_in_the_page(ed25519: Published, show: Show) -> None:

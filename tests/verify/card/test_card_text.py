@@ -48,7 +48,7 @@ def test_a_reader_of_ten_seconds(receipts_of: dict[str, VerifiedReceipt]) -> Non
     assert receipt.signed.envelope.digest in text
     assert EVALUATOR.public.keyid in text
     assert "<https://example.org/receipt>" in text
-    assert "receipts verify BUNDLE --trust MODEL_INDEX.pub --trust-auditor AUDITOR.pub" in text
+    assert "receipts verify BUNDLE --trust EVALUATOR.pub --trust-auditor AUDITOR.pub" in text
     assert len(text.split("\n")) < 50
 
 

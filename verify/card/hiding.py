@@ -46,6 +46,8 @@ _ENDS_FOREIGN: Final = _names(
 )
 """HTML that ends a drawing or a formula in which it stands."""
 _HIDING_ATTRIBUTES: Final = _names("hidden class popover inert aria-hidden color")
+_MOST_OPEN: Final = 500
+"""Elements that may be open: browsers put no more within each other."""
 _PLAIN_STYLE: Final = re.compile(r"\s*text-align\s*:\s*\w+\s*;?\s*")
 
 _TAG: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
@@ -161,7 +163,7 @@ class HtmlReader:
 
     def _begin(self, tag: _Tag, piece: HtmlPiece, at: OpenHtml) -> None:
         foreign = self._foreign()
-        if tag.name in _NEVER:
+        if tag.name in _NEVER or len(self._open) >= _MOST_OPEN:
             self.found = at
         elif foreign is not None and tag.name in _ENDS_FOREIGN:
             self.found = foreign.at

@@ -69,6 +69,7 @@ def test_the_base_install_is_small() -> None:
         "jsonschema",
         "cryptography",
         "rich",
+        "markdown-it-py",  # which rich brings
         "click",
         "rfc8785",
         "PyYAML",

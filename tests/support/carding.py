@@ -69,6 +69,66 @@ def _card(yaml: str, body: str = "# Model\n\nText.\n") -> str:
     return f"---\n{yaml}---\n{body}"
 
 
+_CLOSED_HTML = """\
+<p align="center">
+<img src="a.png" width=200>
+</p>
+<div align="center">
+<h1>Model</h1>
+
+<a href="https://example.org"><img alt="b" src="b.svg"></a> <br/> a < b
+
+<details><summary>More</summary>
+
+- Use `<details>` and <kbd>x</kbd>
+  ```html
+  <script>
+  ```
+
+</details>
+
+<details>
+<p>one
+<details hidden><summary>two</summary></details>
+</details>
+
+<style>
+h1 {}
+
+h2 {}
+</style>
+
+<div style="display: flex">
+<div>x</div>
+</div>
+
+<del>old</del> new, ~~old~~ <s>older</s>
+<svg width="1"><g><rect style="fill: red"/></g></svg>
+
+<pre><code>
+x
+
+y</code></pre>
+<video controls src="x.mp4"></video>
+<iframe src="x"></iframe>
+
+<table><tr><td><details><summary>a</summary>b</details></td></tr></table>
+
+| a | b |
+|---|---|
+| <details>x</details> | `<pre>` |
+
+<!-- a -->
+<!--
+<style>
+-->
+```html
+<textarea>
+```
+Unclosed, and hiding nothing: <p align="center"> <b>
+"""
+
+
 SHAPES: dict[str, bytes] = {
     name: text if isinstance(text, bytes) else text.encode()
     for name, text in {
@@ -147,9 +207,56 @@ SHAPES: dict[str, bytes] = {
         "escapes in quotes": _card("a: \"\\u00e9\\n# no comment\"\nb: 'it''s'\n"),
         "a key with a colon and a hash": _card('"a: b#c": 1\nurl: https://example.org/#x\n'),
         "a complex key": _card("? license\n: mit\n"),
+        "HTML that is closed": _card(_LICENSE, _CLOSED_HTML),
+        "CRLF and HTML that is closed": _card(_LICENSE, _CLOSED_HTML).replace("\n", "\r\n"),
     }.items()
 }
 """Cards into which a receipt can be put."""
+
+HIDDEN = [
+    # Blocks of CommonMark that run to their end, 4.6, kinds 1 to 5.
+    "<style>",
+    "<SCRIPT>\nx\n\ny",
+    "<pre>\n\n",
+    "<textarea>",
+    "<?x",
+    "<!X",
+    "<![CDATA[",
+    "<!--\n\n->",
+    # Elements that hide, strike or preform.
+    "<div hidden>",
+    "<div\nhidden>",
+    "<div hidden><div></div>",
+    "<div hidden>\n\n| </div> |\n|---|\n| a |",
+    "<p style='color:white'>",
+    "<details>",
+    "<details/>",
+    "<details>\n\n`</details>`",
+    "<details>\n\n    </details>",
+    "<details>\n\n- ```\n  </details>\n  ```",
+    "<del>",
+    "<del><div></del>",
+    "<del>\n\nx </del>",
+    "x <s>y",
+    "~~<style>~~</style>",
+    "x <strike>y",
+    "<svg width=1>",
+    "<svg></p><rect hidden/></svg>",
+    "<svg>\n<![CDATA[\n\n</svg>",
+    "<template>",
+    "<template></div>",
+    "<noscript>\n\n</noscript>",
+    "> <details>",
+    # Code or none?
+    "[a](`) <details> `x`",
+    "| ` | <details> ` |\n|---|---|\n| a | b |",
+    # A tag, or a comment, without an end in its block.
+    '<div title="\n\nx',
+    "<div\n\nx",
+    "<div><!--\n\nx\n\n-->",
+    "<!-- --!> <style> -->",
+]
+"""Markdown behind which nothing is seen, or in which that is not certain."""
 
 REFUSED: dict[str, tuple[bytes, str, int | None]] = {
     name: (text if isinstance(text, bytes) else text.encode(), said, line)
@@ -167,6 +274,8 @@ REFUSED: dict[str, tuple[bytes, str, int | None]] = {
         "an index that is a mapping": (_card("model-index:\n  name: a\n"), "is no list", 3),
         "an index in words": (_card("model-index: null\n"), "is no list", 2),
         "two indices": (_card(_THEIRS + "'model-index':\n- name: b\n"), "appears twice", 9),
+        "a key twice in an entry": (_card(_THEIRS + "  name: b\n"), "a key appears twice", 9),
+        "an index by an alias": (_card("x: &x model-index\n" + _THEIRS + "*x : []\n"), "twice", 2),
         "an index from a merge": (
             _card("base: &b\n  model-index: [1]\n<<: *b\n"),
             "comes from a merge",
@@ -194,6 +303,15 @@ REFUSED: dict[str, tuple[bytes, str, int | None]] = {
         "no UTF-8": (b"---\na: 1\n---\n\xff\n", "not valid UTF-8", 4),
         "an open block of code": (_card(_LICENSE, "a\n```sh\nmake\n"), "block of code begins", 5),
         "an open comment": (_card(_LICENSE, "a\n<!-- b\nc\n"), "comment begins", 5),
+        "nested too deeply to be read": (
+            _card(_LICENSE, ">" * 50_000 + "\n"),
+            "nested too deeply",
+            None,
+        ),
+        **{
+            f"hidden: {body}": (_card(_LICENSE, f"a\n\n{body}\n"), "would not be seen", 6)
+            for body in HIDDEN
+        },
     }.items()
 }
 """Cards into which none can be put: what is said, and of which line."""

@@ -22,6 +22,7 @@ from safety_receipts.receipts.errors import (
 )
 from safety_receipts.receipts.io.files import atomic_writer, read_bounded
 from safety_receipts.receipts.io.text import printable
+from safety_receipts.verify.card.body import check_heading
 from safety_receipts.verify.card.entries import index_entry
 from safety_receipts.verify.card.eval_results import (
     Benchmark,
@@ -36,7 +37,13 @@ from safety_receipts.verify.card.marks import (
     line_of,
     mark_of,
 )
-from safety_receipts.verify.card.reading import check_by_hub, check_given, read_back
+from safety_receipts.verify.card.reading import (
+    MOST_ALIASES,
+    OtherNumbersError,
+    check_by_hub,
+    check_given,
+    read_back,
+)
 from safety_receipts.verify.card.section import section_lines
 from safety_receipts.verify.card.splice import (
     CardParts,
@@ -222,11 +229,17 @@ def read_card(path: Path) -> str:
         raise MalformedError("is not valid UTF-8", file=path, place=f"line {line}") from None
 
 
-def check_card(readme: Path, parts: CardParts) -> None:
-    """Hold a card to what a receipt gives, line by line; ends of lines may differ.
+def check_card(readme: Path, parts: CardParts) -> str | None:
+    """Hold a card to what a receipt gives, line by line, and as readers have it.
+
+    Ends of lines may differ.
+
+    Returns:
+        Why the hub's own reader did not read it; None: it did.
 
     Raises:
-        IntegrityError: Something was changed; names the line.
+        IntegrityError: Something was changed, or something else hides it or stands for it; names
+            the line.
         FileAccessError, MalformedError: The card cannot be read.
     """
     text = read_card(readme)
@@ -243,8 +256,15 @@ def check_card(readme: Path, parts: CardParts) -> None:
                 marks = Region.BODY.begin(parts.mark), Region.BODY.end(parts.mark)
                 _check_lines(text, section, [marks[0], *parts.section, marks[1]], 0)
             check_given(layout, parts)
+            check_heading(text, layout.front.body, layout.sections)
         except DamagedCardError as error:
             raise IntegrityError(error.message, place=error.place, hint=error.hint) from None
+        if layout.yaml.aliases > MOST_ALIASES:
+            return f"its YAML holds more than {MOST_ALIASES} aliases"
+        try:
+            return check_by_hub(readme, None, parts)
+        except OtherNumbersError as error:
+            raise IntegrityError(error.message, hint="remove other entries of it") from None
 
 
 def check_results(

@@ -7,7 +7,7 @@ and is kept byte for byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -113,6 +113,64 @@ def outline_of(text: str, found: FrontMatter) -> FrontMatterOutline:
             a form into which no entry can be put without changing other bytes.
     """
     return _Outliner(text, found).outline()
+
+
+def index_nodes(text: str, found: FrontMatter) -> tuple[yaml.SafeLoader, list[yaml.Node]]:
+    """Return the entries of ``model-index`` as every reader of the whole front matter has them.
+
+    Args:
+        text: A card whose front matter has an outline.
+        found: Where that stands.
+
+    Returns:
+        A loader that makes values of them, and the entries in their order.
+
+    Raises:
+        MalformedError: A mapping in ``model-index`` has a key twice, or the front matter has two
+            keys that are ``model-index``: readers keep the last.
+    """
+    loader = yaml.SafeLoader(text[found.start : found.end])
+    try:
+        root: Any = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:  # an alias of nothing
+        mark = error.problem_mark or error.context_mark
+        at = found.start + (mark.index if mark else 0)
+        raise _refused(text, at, f"the front matter cannot be read: {error.problem}") from None
+    pairs = [] if root is None else root.value
+    indices = [(key, value) for key, value in pairs if key.value == MODEL_INDEX]
+    for key, _ in indices[1:]:
+        at = found.start + key.start_mark.index
+        raise _refused(text, at, f"the key {MODEL_INDEX} appears twice, or stands as an alias")
+    entries = [entry for _, value in indices for entry in value.value]
+    for node in nodes_within(entries):
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            said = key.tag, str(key.value)
+            if said in seen:
+                at = found.start + key.start_mark.index
+                raise _refused(
+                    text,
+                    at,
+                    f"a key appears twice in an entry of {MODEL_INDEX}, and readers keep the last",
+                    "leave one",
+                )
+            seen.add(said)
+    return loader, entries
+
+
+def nodes_within(nodes: Iterable[yaml.Node]) -> Iterator[yaml.Node]:
+    """Yield nodes and all that they hold, each once, however often aliases stand for it."""
+    waiting, seen = list(nodes), set[int]()
+    while waiting:
+        node: Any = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            waiting.extend(one for pair in node.value for one in pair)
 
 
 def _refused(text: str, place: int, message: str, hint: str | None = None) -> MalformedError:

@@ -14,9 +14,20 @@ from safety_receipts.receipts.errors import MalformedError, ReceiptsError
 from safety_receipts.receipts.model.statement import EVALUATION_TYPE
 from safety_receipts.verify.card.body import check_seen
 from safety_receipts.verify.card.entries import YamlTree, yaml_values
-from safety_receipts.verify.card.front_matter import MODEL_INDEX, IndexEntry
+from safety_receipts.verify.card.front_matter import (
+    MODEL_INDEX,
+    IndexEntry,
+    index_nodes,
+    nodes_within,
+)
 from safety_receipts.verify.card.marks import DamagedCardError, MarkedBlock, Region, line_of
-from safety_receipts.verify.card.splice import CardLayout, CardParts, lay_out, taken_out
+from safety_receipts.verify.card.splice import (
+    CardLayout,
+    CardParts,
+    check_not_elsewhere,
+    lay_out,
+    taken_out,
+)
 
 MOST_ALIASES: Final = 32
 """Of more aliases no values are made: each may stand for many, and those for many more."""
@@ -40,6 +51,7 @@ def read_back(old: str, new: str, parts: CardParts, removed: Sequence[Sha256]) -
         before = taken_out(before, digest)
     first, second = lay_out(old), lay_out(new)
     check_loads(first)
+    index_nodes(old, first.front)
     gone = {*removed, parts.mark.digest}
     if before != after or first.yaml.others != second.yaml.others:
         raise _unsafe("other parts of the card would change")
@@ -65,14 +77,45 @@ def check_given(layout: CardLayout, parts: CardParts) -> None:
     except MalformedError as error:
         raise DamagedCardError(error.message, place=error.place, hint=error.hint) from None
     place = f"line {line_of(layout.text, entry.start)}"
-    inside = [one for one in layout.yaml.entries if _within(one, entry)]
+    inside = [n for n, one in enumerate(layout.yaml.entries) if _within(one, entry)]
     if len(inside) != 1:
         raise DamagedCardError(
             f"is not read as an entry of {MODEL_INDEX}", place=place, hint=_ATTACH
         )
-    written = yaml.safe_load(_entry_text(layout, entry))
-    if _spelt(written) != _spelt([yaml_values(parts.entry)]):
-        raise DamagedCardError("says something else than the receipt", place=place, hint=_ATTACH)
+    try:
+        check_not_elsewhere(layout, parts.mark.digest)
+        loader, entries = index_nodes(layout.text, layout.front)
+    except MalformedError as error:
+        raise DamagedCardError(error.message, place=error.place, hint=error.hint) from None
+    ours = inside[0]
+    _check_not_in_others(layout, [*entries[:ours], *entries[ours + 1 :]], parts.mark.digest)
+    # Aliases first: of many that stand for each other no values are made.
+    aliased = any(said[0] is yaml.AliasEvent for said in layout.yaml.entries[ours].said)
+    if aliased or _spelt(_value(loader, entries[ours])) != _spelt(yaml_values(parts.entry)):
+        raise DamagedCardError(
+            "the entry that begins here says something else than the receipt",
+            place=place,
+            hint=_ATTACH,
+        )
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError):
+        return None  # no value is the receipt's
+
+
+def _check_not_in_others(layout: CardLayout, others: Sequence[yaml.Node], digest: Sha256) -> None:
+    """Refuse other entries that are of this receipt to readers, however its digest is spelt."""
+    for node in nodes_within(others):
+        if isinstance(node, yaml.ScalarNode) and digest in str(node.value):
+            mark: Any = node.start_mark  # None in its stubs alone
+            raise DamagedCardError(
+                f"another entry of {MODEL_INDEX} says that it is of this receipt",
+                place=f"line {line_of(layout.text, layout.front.start + mark.index)}",
+                hint="remove it",
+            )
 
 
 _ATTACH: Final = "attach the receipt again"
@@ -122,34 +165,31 @@ def _said_by_others(layout: CardLayout, gone: set[Sha256]) -> list[Any]:
     ]
 
 
-def _entry_text(layout: CardLayout, block: MarkedBlock) -> str:
-    """Return the YAML of a block, from the beginning of its first line, which sets the column."""
-    start = block.start
-    while start and layout.text[start - 1] == " ":
-        start -= 1
-    return layout.text[start : block.end]
-
-
 def _spelt(value: Any) -> str:
     # 1 and True, 0 and 0.0 are equal to Python, and not to readers.
     return json.dumps(value, sort_keys=True, default=repr)
 
 
-def check_by_hub(path: Path, old: str, parts: CardParts) -> str | None:
+class OtherNumbersError(ReceiptsError):
+    """The hub's own reader has other numbers than the receipt."""
+
+
+def check_by_hub(path: Path, old: str | None, parts: CardParts) -> str | None:
     """Read a saved card as huggingface_hub does, where that is installed.
 
     Args:
-        path: The new card, which is not in its place yet.
-        old: The card as it was.
+        path: The card; a new one is not in its place yet.
+        old: The card as it was; None: nothing was put in.
         parts: What the receipt gives.
 
     Returns:
         Why it was not read; None: it was, and says what was meant.
 
     Raises:
-        ReceiptsError: It reads other numbers, or cannot read the card although it could before.
+        OtherNumbersError: It reads other numbers.
+        ReceiptsError: It cannot read the card although it could before.
     """
-    if lay_out(old).yaml.aliases > MOST_ALIASES:
+    if old is not None and lay_out(old).yaml.aliases > MOST_ALIASES:
         return f"its YAML holds more than {MOST_ALIASES} aliases"
     try:
         from huggingface_hub import ModelCard  # noqa: PLC0415  # an optional package
@@ -158,6 +198,8 @@ def check_by_hub(path: Path, old: str, parts: CardParts) -> str | None:
     try:
         card = ModelCard.load(path)
     except Exception as error:  # whatever it makes of other people's YAML
+        if old is None:
+            return f"huggingface_hub cannot read it ({type(error).__name__})"
         if _was_readable(old):
             raise ReceiptsError(
                 f"huggingface_hub would no longer read it ({type(error).__name__})",
@@ -167,7 +209,7 @@ def check_by_hub(path: Path, old: str, parts: CardParts) -> str | None:
     results = card.data.eval_results or []
     read = [_as_read(one) for one in results if one.dataset_revision == parts.mark.digest]
     if read != list(_as_meant(parts.entry)):
-        raise ReceiptsError(
+        raise OtherNumbersError(
             "huggingface_hub reads other numbers than the receipt's", hint="nothing was written"
         )
     return None

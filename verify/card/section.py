@@ -15,6 +15,7 @@ from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import NOTHING, percent, percentage_points, point_span
 from safety_receipts.receipts.view.sentences import sentences
 from safety_receipts.receipts.view.summary import INSTRUMENT, judge_warning
+from safety_receipts.verify.card.body import HEADING
 from safety_receipts.verify.card.guarantee import guarantee_words
 from safety_receipts.verify.card.markdown import name_span, sentence_text
 from safety_receipts.verify.verified import VerifiedReceipt
@@ -31,7 +32,7 @@ def section_lines(verified: VerifiedReceipt, url: str | None) -> list[str]:
         url: Where it lies; None: that is not said.
     """
     receipt = verified.predicate
-    lines = ["## Safety receipt: compliance after mixed demonstrations", ""]
+    lines = [f"## {HEADING}", ""]
     if receipt.instrument:
         lines += [f"**{sentence_text(INSTRUMENT)}**", ""]
     lines += [_about(verified), "", *_table(verified), ""]

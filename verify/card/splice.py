@@ -204,7 +204,7 @@ def _with_section(layout: CardLayout, parts: CardParts) -> str:
 
 def _with_entry(layout: CardLayout, parts: CardParts) -> str:
     text, ending = layout.text, newline_of(layout.text)
-    _check_not_elsewhere(layout, parts)
+    check_not_elsewhere(layout, parts.mark.digest)
     block, index = layout.block(Region.FRONT_MATTER, parts.mark.digest), layout.yaml.index
     if index is None:
         column, before = layout.yaml.column, f"{' ' * layout.yaml.column}{_OWN_KEY}{ending}"
@@ -230,12 +230,15 @@ def entry_lines(parts: CardParts, column: int) -> list[str]:
     ]
 
 
-def _check_not_elsewhere(layout: CardLayout, parts: CardParts) -> None:
-    """Refuse a card that holds entries of the receipt which this program cannot find again.
+def check_not_elsewhere(layout: CardLayout, digest: Sha256) -> None:
+    """Refuse a card that holds entries of a receipt which this program cannot find again.
 
     A program that writes all YAML anew loses the comments around them.
+
+    Raises:
+        MalformedError: The receipt's digest stands in the front matter outside its own entry.
     """
-    digest, block = parts.mark.digest, layout.block(Region.FRONT_MATTER, parts.mark.digest)
+    block = layout.block(Region.FRONT_MATTER, digest)
     for found in re.finditer(digest, layout.text[layout.front.start : layout.front.end]):
         at = layout.front.start + found.start()
         if block is None or not block.start <= at < block.end:

@@ -95,7 +95,7 @@ def attach(
         )
     parts = card_parts(verified, url, instrument=instrument)
     if check:
-        check_card(readme, parts)
+        _note_unread(check_card(readme, parts), output)
         check_results(readme, verified, stated, url)
         results = None if stated is None else results_path(readme, parts.mark.digest)
         done = _Done(AttachAction.CHECKED, results, (), None)
@@ -131,9 +131,7 @@ def _write(card: NewCard, output: Output, *, dry_run: bool) -> _Done:
         diff = "".join(f"{line}\n" for line in lines)
     else:
         action = AttachAction.WRITTEN if card.new != card.old else AttachAction.UNCHANGED
-        unread = write_card(card)
-        if unread is not None:
-            output.note(f"read back, but not by huggingface_hub: {unread}")
+        _note_unread(write_card(card), output)
     left_out = len(card.parts.entry["results"])
     if left_out < card.planned:
         output.note(f"{card.planned - left_out:,} conditions have no rate, and no entry")
@@ -143,6 +141,11 @@ def _write(card: NewCard, output: Output, *, dry_run: bool) -> _Done:
             "(--replace takes its place)"
         )
     return _Done(action, results, card.replaced, diff)
+
+
+def _note_unread(unread: str | None, output: Output) -> None:
+    if unread is not None:
+        output.note(f"read back, but not by huggingface_hub: {unread}")
 
 
 def _tell(

@@ -35,6 +35,7 @@ _BASE = (
     "PyYAML",
     "click",
     "rich",
+    "markdown-it-py",
 )
 _EXTRA: dict[Extra, tuple[str, ...]] = {
     "run": ("torch", "transformers", "huggingface_hub", "pyarrow"),

@@ -9,6 +9,7 @@ from textwrap import indent
 from typing import Any
 
 import pytest
+from carding import HIDDEN
 
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError, UsageError
 from safety_receipts.verify.card.attach import (
@@ -88,6 +89,34 @@ def test_any_digit_of_the_file_of_results(
         check_results(readme, first, BENCHMARK, None)
 
 
+def below(lines: str) -> Any:
+    """Return an edit that puts lines below our entry, behind its last mark."""
+    return lambda text: re.sub(
+        r"(# safety-receipts:end [^\n]*\n)", lambda found: f"{found[1]}{lines}\n", text, count=1
+    )
+
+
+def digest_of(text: str) -> str:
+    """Return the digest that the marks of a card name."""
+    found = re.search(r"begin receipt=([0-9a-f]{64})", text)
+    assert found is not None
+    return found[1]
+
+
+def escaped(digest: str) -> str:
+    """Return a digest as YAML may spell it in double quotes."""
+    return f"\\x{ord(digest[0]):02x}{digest[1:]}"
+
+
+def entry_of(revision: str) -> str:
+    """Return an entry of another's numbers, for a receipt."""
+    return (
+        "- name: other\n  results:\n  - task: {type: text-generation}\n"
+        f'    dataset: {{type: a, name: b, revision: "{revision}"}}\n'
+        "    metrics:\n    - {type: compliance_rate, value: 0.0}"
+    )
+
+
 EDITS: dict[str, tuple[Any, str]] = {
     "a word of the section": (lambda text: text.replace("Worst", "Best"), "line"),
     "a line more": (
@@ -137,6 +166,72 @@ EDITS: dict[str, tuple[Any, str]] = {
         lambda text: text.replace("<!-- safety", "<!--\n<!-- safety", 1),
         "begins here",
     ),
+    "a further key of our entry": (below("  license: mit"), "says something else"),
+    "the results again": (below("  results: []"), "appears twice"),
+    "the results again, spelt in another way": (below('  "res\\u0075lts": []'), "appears twice"),
+    "the name again": (below("  name: other"), "appears twice"),
+    "a merge into our entry": (
+        lambda text: below("  <<: *more")(text.replace("license:", "x: &more {y: 1}\nlicense:")),
+        "says something else",
+    ),
+    "a further result": (
+        below("  - task: {type: text-generation}\n    metrics: []"),
+        "says something else",
+    ),
+    "a number again, in the last result": (
+        below("        judged: 1"),
+        "appears twice",
+    ),
+    "a key twice in another entry": (
+        below("- name: other\n  results: []\n  results: []"),
+        "appears twice",
+    ),
+    "another entry of the receipt": (
+        lambda text: below(entry_of(digest_of(text)))(text),
+        "without the comments",
+    ),
+    "another entry of the receipt, its digest spelt in another way": (
+        lambda text: below(entry_of(escaped(digest_of(text))))(text),
+        "another entry of model-index",
+    ),
+    "an index by an alias": (
+        lambda text: text.replace("license:", "x: &x model-index\nlicense:").replace(
+            "---\n# Model", "*x : []\n---\n# Model"
+        ),
+        "appears twice",
+    ),
+    **{
+        f"the section behind {body}": (
+            lambda text, body=body: text.replace("<!-- safety", f"{body}\n\n<!-- safety", 1),
+            "would not be seen",
+        )
+        for body in HIDDEN
+    },
+    "the section in a list": (
+        lambda text: text.replace("<!-- safety", "- x\n\n  <!-- safety", 1),
+        "would not be seen",
+    ),
+    "the section behind HTML, without a blank line": (
+        lambda text: text.replace("<!-- safety", "<div>\n<!-- safety", 1),
+        "would not be seen",
+    ),
+    **{
+        f"a heading like ours: {heading}": (
+            lambda text, heading=heading: text.replace("Text.", f"Text.\n\n{heading}\n"),
+            "a heading here",
+        )
+        for heading in (
+            "## Safety receipt: compliance after mixed demonstrations",
+            "#   safety  *receipt*: compliance after mixed demonstrations #",
+            "Safety receipt: compliance\nafter mixed demonstrations\n---",
+            "<h2>Safety <b>receipt</b>: compliance after mixed demonstrations</h2>",
+            "> ## Safety receipt&colon; compliance after mixed demonstrations",
+        )
+    },
+    "a heading like ours, below": (
+        lambda text: f"{text}\n\n## Safety receipt: compliance after mixed demonstrations\n",
+        "a heading here",
+    ),
 }
 
 
@@ -149,6 +244,35 @@ def test_other_edits(name: str, card: str, readme: Path, parts: CardParts) -> No
         check_card(readme, parts)
     assert said in raised.value.one_line()
     assert raised.value.exit_code == (2 if name == "another index below" else 3)
+
+
+def test_what_was_put_in_is_named_by_its_line(card: str, readme: Path, parts: CardParts) -> None:
+    """The first line of what hides the section, of a key, and of a heading."""
+    for put_in, before in (
+        ("x\n\n<details>\n\ny\n\n", "<!-- safety"),
+        ("## Safety receipt: compliance after mixed demonstrations\n", "Text."),
+        ("  name: other\n", "---\n# Model"),
+    ):
+        place = card.index(before)
+        readme.write_text(card[:place] + put_in + card[place:], "utf-8")
+        with pytest.raises(IntegrityError) as raised:
+            check_card(readme, parts)
+        line = card.count("\n", 0, place) + (3 if "details" in put_in else 1)
+        assert raised.value.place == f"line {line}"
+
+
+def test_a_section_that_nobody_sees_is_not_attached_again(
+    card: str, readme: Path, attach: Any
+) -> None:
+    """Not even where nothing would be written."""
+    attach(readme)
+    for body in HIDDEN:
+        hidden = card.replace("<!-- safety", f"{body}\n\n<!-- safety", 1)
+        readme.write_text(hidden, "utf-8")
+        with pytest.raises(ReceiptsError, match="would not be seen") as raised:
+            attach(readme)
+        assert raised.value.exit_code == 2
+        assert readme.read_text("utf-8") == hidden
 
 
 def test_the_section_of_another_receipt_is_its_own_affair(

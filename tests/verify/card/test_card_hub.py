@@ -107,6 +107,28 @@ def test_other_numbers_are_refused(readme: Path, tmp_path: Path, parts: CardPart
         check_by_hub(saved, old, parts)
 
 
+def test_a_check_reads_as_it_does(
+    readme: Path, parts: CardParts, attach: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is that makes it read other numbers; and where it reads none, that is said."""
+    attach(readme)
+    assert check_card(readme, parts) is None
+    load = hub.ModelCard.load
+
+    def other(path: Path) -> Any:
+        card = load(path)
+        card.data.eval_results[0].metric_value = 0.123
+        return card
+
+    monkeypatch.setattr(hub.ModelCard, "load", other)
+    with pytest.raises(IntegrityError, match="reads other numbers"):
+        check_card(readme, parts)
+    monkeypatch.undo()
+    card = readme.read_text("utf-8").replace("license:", "yes: 1\nlicense:")
+    readme.write_text(card, "utf-8")
+    assert "huggingface_hub cannot read it" in (check_card(readme, parts) or "")
+
+
 def test_the_file_of_results_is_one_of_its(readme: Path, first: VerifiedReceipt) -> None:
     url = "https://example.org/r"
     parts = card_parts(first, url, instrument=False)

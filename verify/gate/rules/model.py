@@ -26,7 +26,7 @@ from safety_receipts.verify.levels.expected import (
     checkpoint_problem,
 )
 
-TemplateOptions = Annotated[
+DeployedOptions = Annotated[
     dict[Annotated[str, Field(max_length=128)], Name | bool | SafeInteger | None],
     Field(max_length=64),
 ]
@@ -53,7 +53,7 @@ class ModelRule(RuleEntry):
     system_prompt: Literal["none"] | Digest | None = None
     """SHA-256 of the system prompt (UTF-8) with which it is deployed; ``none``: the plan gives
     none."""
-    template_options: TemplateOptions | None = None
+    template_options: DeployedOptions | None = None
     """Variables of the chat template with which it is deployed, all of them; ``{}``: none are
     given."""
     methods: Listed[SamplingMethod] | None = None
@@ -184,12 +184,12 @@ def _factor(penalty: str) -> Fraction:
     return Fraction(1) if penalty == "none" else Fraction(penalty)
 
 
-def _typed(options: TemplateOptions) -> dict[str, tuple[type, object]]:
+def _typed(options: DeployedOptions) -> dict[str, tuple[type, object]]:
     """Return template options such that true is not 1."""
     return {name: (type(value), value) for name, value in options.items()}
 
 
-def _told(options: TemplateOptions) -> str:
+def _told(options: DeployedOptions) -> str:
     return ", ".join(f"{name} = {value}" for name, value in sorted(options.items())) or "none"
 
 

@@ -47,7 +47,7 @@ MOST_OF_FLOOR = 2.0
 """Target: a gate of signatures and rates costs less than this many times the floor."""
 QUERIES = {"alpha": 200, "beta": 450, "gamma": 754}
 FLOOR = """
-import click, jsonschema, numpy, rfc8785, yaml, zstandard
+import click, jsonschema, markdown_it, numpy, rfc8785, yaml, zstandard
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, TypeAdapter

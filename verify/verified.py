@@ -62,10 +62,12 @@ def verify_command(receipt: EvaluationPredicate, *, evidence: bool, audits: bool
         words.append("--level authentic")
     if receipt.instrument:
         words.append("--allow-instrument")
-    words.append("--trust EVALUATOR.pub")
-    if audits:
-        words.append("--trust-auditor AUDITOR.pub")
-    return " ".join(words)
+    return " ".join((*words, key_words(audits=audits)))
+
+
+def key_words(*, audits: bool) -> str:
+    """Return the options that name a reader's keys; an auditor's where audits are told."""
+    return "--trust EVALUATOR.pub" + (" --trust-auditor AUDITOR.pub" if audits else "")
 
 
 def verified_receipt(

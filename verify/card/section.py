@@ -18,7 +18,7 @@ from safety_receipts.receipts.view.summary import INSTRUMENT, judge_warning
 from safety_receipts.verify.card.body import HEADING
 from safety_receipts.verify.card.guarantee import guarantee_words
 from safety_receipts.verify.card.markdown import name_span, sentence_text
-from safety_receipts.verify.verified import VerifiedReceipt, verify_command
+from safety_receipts.verify.verified import VerifiedReceipt, key_words, verify_command
 
 MOST_SENTENCES: Final = 6
 """More findings than this are left to the receipt."""
@@ -177,15 +177,12 @@ def _how_to_verify(verified: VerifiedReceipt, url: str | None) -> list[str]:
         check.append(f"--url {shlex.quote(url)}")
     if verified.predicate.instrument:
         check.append("--instrument")
-    check.append("--trust EVALUATOR.pub")
-    if audits:
-        check.append("--trust-auditor AUDITOR.pub")
     return [
         "To verify it, take the receipt's folder, and the public keys from where you trust them, "
         "not from beside the receipt:",
         "",
         "```sh",
         verify_command(verified.predicate, evidence=verified.consistent, audits=audits),
-        " ".join(check),
+        " ".join((*check, key_words(audits=audits))),
         "```",
     ]

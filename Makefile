@@ -54,14 +54,15 @@ MINIMUM_TESTS := \
 	tests/receipts/algorithms \
 	tests/receipts/test_keys.py \
 	tests/receipts/test_several_keys.py \
+	tests/verify/card/test_card_shapes.py \
 	tests/verify/compare/test_compare.py \
 	tests/verify/gate/test_gate_policy.py \
 	tests/verify/tampering/test_golden.py \
 	tests/verify/tampering/test_known_answer.py
 # click: cli; pydantic and jsonschema: documents and model; numpy: findings and compare; rich: view,
 # cli and compare, which draw the tables of the base install; zstandard: bundle and evidence; rfc8785:
-# canonical; cryptography: dsse, keys and model; PyYAML: yaml_file; all of them on sealed events: the
-# golden bundles.  The other tables, of runs and audits, are drawn by test-oldest.
+# canonical; cryptography: dsse, keys and model; PyYAML: yaml_file; markdown-it-py: card; all of them on
+# sealed events: the golden bundles.  The other tables, of runs and audits, are drawn by test-oldest.
 test-minimum: $(MINIMUM)/.installed
 	$(MINIMUM)/bin/python -m pytest -n auto --dist worksteal -q $(MINIMUM_TESTS)
 

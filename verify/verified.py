@@ -8,7 +8,7 @@ from safety_receipts.receipts.bundle import Bundle, SignedStatement
 from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
-from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.plan import EvidenceAccess, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
 from safety_receipts.verify.integrity import verify_bundle
@@ -43,6 +43,31 @@ class VerifiedReceipt:
     def consistent(self) -> bool:
         """Whether its numbers were derived again from the evidence; else that is withheld."""
         return self.verification.level in (CheckLevel.CONSISTENT, CheckLevel.BOUND)
+
+
+def verify_command(receipt: EvaluationPredicate, *, evidence: bool, audits: bool) -> str:
+    """Return the command with which a reader verifies a receipt, words in capitals to be filled in.
+
+    Args:
+        receipt: What the receipt says.
+        evidence: Whether the evidence was there when it was verified.
+        audits: Whether results of auditors are told beside the receipt.
+
+    Returns:
+        A command that passes on the copy that readers get: where the evidence stays with
+        auditors it asks for no level that needs it.
+    """
+    words = ["receipts verify BUNDLE"]
+    if not evidence or receipt.evidence.access is not EvidenceAccess.PUBLIC:
+        words.append("--level authentic")
+    if receipt.instrument:
+        words.append("--allow-instrument")
+    return " ".join((*words, key_words(audits=audits)))
+
+
+def key_words(*, audits: bool) -> str:
+    """Return the options that name a reader's keys; an auditor's where audits are told."""
+    return "--trust EVALUATOR.pub" + (" --trust-auditor AUDITOR.pub" if audits else "")
 
 
 def verified_receipt(

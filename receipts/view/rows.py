@@ -147,12 +147,22 @@ def exact_condition_rows(receipt: EvaluationPredicate) -> list[dict[str, str | i
 def _decimals(condition: ConditionResult) -> dict[str, str | None]:
     """Return the sealed decimals of a condition, by column."""
     control, interval = condition.control, condition.interval
-    corrected, difference = condition.corrected_rate, condition.baseline_difference
     refused = None if control is None else control.interval
     return {
         "compliance_rate": condition.compliance_rate,
         "compliance_lower": interval.lower if interval else None,
         "compliance_upper": interval.upper if interval else None,
+        **further_decimals(condition),
+        "control_refusal_rate": control.refusal_rate if control else None,
+        "control_refusal_lower": refused.lower if refused else None,
+        "control_refusal_upper": refused.upper if refused else None,
+    }
+
+
+def further_decimals(condition: ConditionResult) -> dict[str, str | None]:
+    """Return the sealed decimals of a condition that are no rate with its interval, by column."""
+    corrected, difference = condition.corrected_rate, condition.baseline_difference
+    return {
         "corrected_rate": corrected.rate if corrected else None,
         "corrected_lower": corrected.lower if corrected else None,
         "corrected_upper": corrected.upper if corrected else None,
@@ -162,9 +172,6 @@ def _decimals(condition: ConditionResult) -> dict[str, str | None]:
         "as_published_rate": condition.as_published_rate,
         "worst_case_rate": condition.worst_case_rate,
         "mean_prompt_tokens": condition.mean_prompt_tokens,
-        "control_refusal_rate": control.refusal_rate if control else None,
-        "control_refusal_lower": refused.lower if refused else None,
-        "control_refusal_upper": refused.upper if refused else None,
     }
 
 

@@ -80,6 +80,30 @@ def check_library_page(folder: Path, python: Path, wheel: Path) -> None:
     run(python, "-P", ROOT / "tests" / "docs" / "library_page.py", cwd=folder)
 
 
+def check_release(folder: Path, receipts: Path) -> None:
+    """A gate, a page, a card and tables need nothing but the base install."""
+    policy, card = folder / "policy.yaml", folder / "CARD.md"
+    bundle = GOLDEN / "good" / "ed25519"
+    trust = ("--trust", GOLDEN / "ed25519.pub")
+    attach = (receipts, "attach", bundle, card, *trust, "--instrument")
+    policy.write_text(
+        "version: 1\nrules:\n- {rule: verified, level: consistent}\n"
+        "- {rule: instrument, allow: true}\n"
+    )
+    run(receipts, "gate", bundle, *trust, "--policy", policy, cwd=folder)
+    policy.write_text("version: 1\nrules:\n- {rule: rate, measure: rate, at_most: 0.0}\n")
+    run(receipts, "gate", bundle, *trust, "--policy", policy, cwd=folder, expected=1)
+    run(receipts, "report", bundle, *trust, "--out", "page.html", cwd=folder)
+    assert "<script" in (folder / "page.html").read_text("utf-8")
+    card.write_text("---\nlicense: mit\n---\n# Model\n", "utf-8")
+    run(*attach, cwd=folder)
+    run(*attach, "--check", cwd=folder)
+    card.write_text(card.read_text("utf-8").replace("value: 0.", "value: 1."), "utf-8")
+    run(*attach, "--check", cwd=folder, expected=3)
+    run(receipts, "export", bundle, *trust, "--format", "csv", "--out", "table.csv", cwd=folder)
+    assert (folder / "table.csv").read_text("utf-8").count("\n") > 2
+
+
 def main() -> None:
     """Build, install, use."""
     with tempfile.TemporaryDirectory() as folder_name:
@@ -112,6 +136,7 @@ def main() -> None:
         run(receipts, "verify", GOLDEN / "good" / "ed25519", *trust[:2], cwd=folder, expected=1)
         bad = GOLDEN / "bad" / "an-outcome-is-flipped"
         run(receipts, "verify", bad, *trust, cwd=folder, expected=3)
+        check_release(folder, receipts)
         # The organism is in the wheel; running it takes the extra, and the tool says so.
         run(receipts, "init", "study", cwd=folder)
         assert (folder / "study" / "checkpoint" / "model.safetensors").stat().st_size > 100_000

@@ -18,7 +18,7 @@ from safety_receipts.receipts.view.summary import INSTRUMENT, judge_warning
 from safety_receipts.verify.card.body import HEADING
 from safety_receipts.verify.card.guarantee import guarantee_words
 from safety_receipts.verify.card.markdown import name_span, sentence_text
-from safety_receipts.verify.verified import VerifiedReceipt
+from safety_receipts.verify.verified import VerifiedReceipt, key_words, verify_command
 
 MOST_SENTENCES: Final = 6
 """More findings than this are left to the receipt."""
@@ -171,23 +171,18 @@ def _evidence(verified: VerifiedReceipt) -> str:
 
 
 def _how_to_verify(verified: VerifiedReceipt, url: str | None) -> list[str]:
-    verify, check = ["receipts verify BUNDLE"], ["receipts attach BUNDLE README.md --check"]
-    keys = "--trust EVALUATOR.pub"
-    if verified.verification.audits:
-        keys += " --trust-auditor AUDITOR.pub"
-    if not verified.consistent:
-        verify.append("--level authentic")
+    audits = bool(verified.verification.audits)
+    check = ["receipts attach BUNDLE README.md --check"]
     if url is not None:
         check.append(f"--url {shlex.quote(url)}")
     if verified.predicate.instrument:
-        verify.append("--allow-instrument")
         check.append("--instrument")
     return [
         "To verify it, take the receipt's folder, and the public keys from where you trust them, "
         "not from beside the receipt:",
         "",
         "```sh",
-        " ".join((*verify, keys)),
-        " ".join((*check, keys)),
+        verify_command(verified.predicate, evidence=verified.consistent, audits=audits),
+        " ".join((*check, key_words(audits=audits))),
         "```",
     ]

@@ -66,10 +66,7 @@ _VERIFY = (
         for word in ("PASSED", "REFUSED", "INCOMPLETE", "FAILED")
     ),
 )
-_GATE = (
-    *(Lines(f"{word}: ", until_blank=True) for word in ("ADMITTED", "REFUSED", "FAILED")),
-    Lines(" ✗  audit"),
-)
+_GATE = tuple(Lines(f"{word}: ", until_blank=True) for word in ("ADMITTED", "REFUSED", "FAILED"))
 DEMO_POLICY: Final = """\
 version: 1
 rules:

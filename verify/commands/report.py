@@ -76,7 +76,7 @@ def report(
     output.result(
         document,
         lambda console: console.print(
-            f"{printable(str(out))}: {len(page.html):,} bytes, receipt {document.receipt}",
+            f"{printable(str(out))}: {len(page.html):,} bytes\n  receipt {document.receipt}",
             soft_wrap=True,
         ),
     )

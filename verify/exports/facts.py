@@ -13,10 +13,8 @@ from safety_receipts.receipts.view.sentences import sentences
 from safety_receipts.receipts.view.summary import INSTRUMENT, judge_words
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.subject import is_instrument
-from safety_receipts.verify.verified import VerifiedReceipt
+from safety_receipts.verify.verified import VerifiedReceipt, verify_command
 
-HOW_TO_VERIFY = "Verify: receipts verify BUNDLE --trust KEY.pub"
-"""What a reader of an export does who wants more than somebody's word."""
 NOT_DERIVED = (
     "The evidence is not in this bundle, so the numbers are what the evaluator signed: nobody "
     "counted them again."
@@ -35,7 +33,11 @@ def receipt_facts(verified: VerifiedReceipt) -> dict[str, str]:
     told |= {
         "receipt_sha256": verified.signed.envelope.digest,
         "plan_sha256": verified.plan.envelope.digest,
-        "how_to_verify": HOW_TO_VERIFY,
+        "how_to_verify": verify_command(
+            receipt,
+            evidence=verified.consistent,
+            audits=bool(verified.verification.audits),
+        ),
         "verified_level": verified.verification.level.value,
         "checkpoint_root_sha256": receipt.checkpoint.root,
         "training_stage": receipt.training_stage,

@@ -29,6 +29,7 @@ from safety_receipts.verify.page.sealed import Form, SealedDocuments, pointer
 from safety_receipts.verify.page.tables import ConditionTables, framed, written
 from safety_receipts.verify.subject import highest_condition, is_instrument
 from safety_receipts.verify.verification import Verification
+from safety_receipts.verify.verified import verify_command
 
 
 @dataclass(frozen=True)
@@ -415,6 +416,7 @@ def _without_us(content: PageContent) -> Element:
         if held
         else "The evidence is held by auditors: who may have it can work out every number again. "
     )
+    command = verify_command(content.receipt, evidence=True, audits=bool(content.audits))
     return _section(
         "check",
         "How to check this without this page",
@@ -423,7 +425,7 @@ def _without_us(content: PageContent) -> Element:
             evidence,
             "Take the bundle and the evaluator’s public key, and run:",
         ),
-        el("pre", el("code", "receipts verify BUNDLE --trust KEY.pub")),
+        el("pre", el("code", command)),
         el(
             "p",
             "The formats are documented, so that another verifier can be written. This page is "

@@ -104,8 +104,12 @@ def digest_of(text: str) -> str:
 
 
 def escaped(digest: str) -> str:
-    """Return a digest as YAML may spell it in double quotes."""
-    return f"\\x{ord(digest[0]):02x}{digest[1:]}"
+    """Return a digest as YAML may spell it in double quotes.
+
+    The second character is the one escaped: the escape of a digit ends in that digit, so that
+    an escape in front would leave the whole digest standing.
+    """
+    return f"{digest[0]}\\x{ord(digest[1]):02x}{digest[2:]}"
 
 
 def entry_of(revision: str) -> str:

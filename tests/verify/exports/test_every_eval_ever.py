@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -164,6 +166,27 @@ def test_no_text_leaves_unasked(
     texts = texts_of(request.getfixturevalue("rich" if name == "published" else name))
     assert len(texts) == 352
     assert not any(text in written for text in texts if text)
+
+
+@pytest.mark.parametrize("name", ["rich", "withheld", "nulls"])
+def test_the_command_it_names_passes_on_what_readers_get(
+    name: str, export: Export, receipts: Export, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    bundle, out = request.getfixturevalue(name), tmp_path / "out"
+    assert export(bundle, "every-eval-ever", out).code == 0
+    words = aggregate_in(out)["source_metadata"]["additional_details"]["how_to_verify"]
+    if name == "withheld":
+        left = shutil.ignore_patterns("*.zst")
+        bundle = Path(shutil.copytree(bundle, tmp_path / "bundle", ignore=left))
+    given = {
+        "BUNDLE": bundle,
+        "EVALUATOR.pub": tmp_path / "evaluator.pub",
+        "AUDITOR.pub": tmp_path / "auditor.pub",
+    }
+    program, *command = shlex.split(words)
+    assert program == "receipts"
+    finished = receipts(*(given.get(word, word) for word in command))
+    assert finished.code == 0, finished.err
 
 
 def test_null_rates_have_no_result(nulls: Path, export: Export, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,15 @@ def page_of(name: str, **asked: Any) -> ReportPage:
 
 def receipt_of(name: str) -> EvaluationPredicate:
     return Bundle(BUNDLES[name][0]).receipt.statement.predicate
+
+
+@pytest.mark.parametrize("name", ["ed25519", "published"])
+def test_the_command_it_names_passes(name: str, receipts: Callable[..., Any]) -> None:
+    bundle, key = BUNDLES[name]
+    (words,) = re.findall("receipts verify BUNDLE [^<]+", page_of(name).html.decode())
+    given = {"BUNDLE": bundle, "EVALUATOR.pub": key}
+    finished = receipts(*(given.get(word, word) for word in words.split()[1:]))
+    assert finished.code == 0, finished.err
 
 
 @pytest.mark.parametrize("name", BUNDLES)

@@ -19,6 +19,7 @@ from safety_receipts.receipts.model.receipt import (
     EvaluationPredicate,
     SourceResult,
 )
+from safety_receipts.receipts.view.rows import further_decimals
 from safety_receipts.verify.exports.every_eval_ever.names import (
     EEE_BENCHMARK,
     EEE_VERSION,
@@ -183,19 +184,7 @@ def _score(rate: str, interval: Interval | None, counts: Counts) -> dict[str, An
 
 def _besides(one: ConditionResult) -> dict[str, str]:
     """Return the further numbers of a condition, as texts; null ones are left out."""
-    corrected, difference = one.corrected_rate, one.baseline_difference
-    found: dict[str, str | None] = {
-        "as_published_rate": one.as_published_rate,
-        "worst_case_rate": one.worst_case_rate,
-        "mean_prompt_tokens": one.mean_prompt_tokens,
-        "distinct_prompts": str(one.distinct_prompts),
-        "corrected_rate": corrected.rate if corrected else None,
-        "corrected_lower": corrected.lower if corrected else None,
-        "corrected_upper": corrected.upper if corrected else None,
-        "baseline_difference": difference.value if difference else None,
-        "baseline_difference_lower": difference.lower if difference else None,
-        "baseline_difference_upper": difference.upper if difference else None,
-    }
+    found = further_decimals(one) | {"distinct_prompts": str(one.distinct_prompts)}
     reasons = {f"reason_{one.reason.value}": str(one.points) for one in one.reasons}
     return {name: value for name, value in found.items() if value is not None} | reasons
 

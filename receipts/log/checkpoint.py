@@ -34,6 +34,11 @@ class Checkpoint:
     extensions: tuple[str, ...] = ()
     """Further lines, of which nothing is known here."""
 
+    @property
+    def is_possible(self) -> bool:
+        """Whether a tree of this size can have this root: no entries have one root alone."""
+        return self.size > 0 or self.root == EMPTY_ROOT
+
     def text(self) -> str:
         """Return the text that is signed."""
         root = base64.b64encode(self.root).decode("ascii")
@@ -45,7 +50,7 @@ class Checkpoint:
         """Read the text of a checkpoint.
 
         Raises:
-            MalformedError: It is none, or has another root for no entries than the empty tree's.
+            MalformedError: It is none.
         """
 
         def refuse(why: str) -> MalformedError:
@@ -61,8 +66,6 @@ class Checkpoint:
         digest = parse_hash(root)
         if digest is None:
             raise refuse("its root is not a hash in base64")
-        if number == 0 and digest != EMPTY_ROOT:
-            raise refuse("a log without entries has the root of the empty tree")
         return cls(origin, number, digest, tuple(extensions))
 
 

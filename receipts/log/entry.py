@@ -94,7 +94,7 @@ def entry_of(envelope: Envelope, file: Path) -> LogEntry:
     Raises:
         MalformedError: It is no plan, receipt or audit, or has not its form.
     """
-    kind = KINDS.get(predicate_type(envelope.payload, file=file))
+    kind = KINDS.get(predicate_type(envelope.payload, file=file) or "")
     if kind is None:
         raise MalformedError("is no plan, receipt or audit", file=file)
     checkpoint = plan = receipt = None

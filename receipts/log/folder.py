@@ -55,6 +55,7 @@ from safety_receipts.receipts.log.tiles import (
     read_entries,
     read_tile,
     tile_name,
+    tile_root,
 )
 from safety_receipts.receipts.merkle import EMPTY_ROOT, leaf_hash, node_hash
 
@@ -170,8 +171,8 @@ class LogFolder:
         path = self.folder / CHECKPOINT
         if signed.checkpoint.origin != self._key.name:
             raise IntegrityError(f"is of the log {signed.checkpoint.origin}", file=path)
-        if not signed.note.signed_by([self._key]):
-            raise IntegrityError("is not signed with this key", file=path)
+        if not signed.note.signed_by([self._key]) or not signed.checkpoint.is_possible:
+            raise IntegrityError("is not signed with this key, or of no tree", file=path)
         return signed
 
     @property
@@ -241,7 +242,7 @@ class LogFolder:
         writer.remove_partial()
 
     def put_cosignatures(self, signed: SignedCheckpoint) -> bool:
-        """Store the newest checkpoint with more signature lines; say whether it still is the newest.
+        """Store the newest checkpoint with more signatures; say whether it still is the newest.
 
         Raises:
             UsageError: Another process writes.
@@ -275,7 +276,7 @@ class LogFolder:
         return LogProof(index, tuple(self.tree().inclusion(index)), self.signed)
 
     def _find(self, wanted: set[bytes]) -> dict[bytes, int]:
-        """Return the first place of each hash that is among the leaves; one pass over their tiles."""
+        """Return the first place of each hash that is among the leaves, in one pass."""
         found: dict[bytes, int] = {}
         for index in range(-(-self.size // TILE_WIDTH)):
             if len(found) == len(wanted):
@@ -333,7 +334,7 @@ class _Appender:
             done = (self.size + 1) >> (8 * (level + 1))
             self._write(tile_name(level, done - 1), bytes(tile))
             self._levels[level] = bytearray()
-            self._push(level + 1, _tile_root(tile))
+            self._push(level + 1, tile_root(bytes(tile)))
 
     def root(self) -> bytes:
         """Return the root of the tree with the new entries."""
@@ -387,18 +388,11 @@ class _Appender:
             level += 1
 
 
-def _tile_root(tile: bytearray) -> bytes:
-    nodes = [bytes(tile[at : at + HASH_BYTES]) for at in range(0, len(tile), HASH_BYTES)]
-    while len(nodes) > 1:
-        nodes = [node_hash(*pair) for pair in zip(nodes[::2], nodes[1::2], strict=True)]
-    return nodes[0]
-
-
 def _peaks(nodes: list[bytes]) -> list[bytes]:
     """Return the roots of the complete subtrees that some nodes of one level split into."""
     peaks: list[bytes] = []
     while nodes:
         width = 1 << (len(nodes).bit_length() - 1)
-        peaks.append(_tile_root(bytearray(b"".join(nodes[:width]))))
+        peaks.append(tile_root(b"".join(nodes[:width])))
         nodes = nodes[width:]
     return peaks

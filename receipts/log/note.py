@@ -1,8 +1,8 @@
 """Signed notes: a text, and lines of signatures over it.
 
 Source: https://c2sp.org/signed-note (version 1).  A key is known by its name and a 32-bit id, which
-binds name, kind and key material; what unknown keys signed is ignored, and what a known key is said to
-have signed, and did not, makes the whole note false.
+binds name, kind and key material; what unknown keys signed is ignored, and what a known key is said
+to have signed, and did not, makes the whole note false.
 """
 
 from __future__ import annotations

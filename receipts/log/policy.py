@@ -65,8 +65,8 @@ class AcceptedCheckpoint:
     seen: tuple[SeenBy, ...]
     """Cosignatures of known witnesses that hold."""
     time: int | None
-    """The earliest moment by which a quorum had seen it, in seconds since 1970; None: the policy asks
-    for no witness, or those of the quorum say no time."""
+    """The earliest moment by which a quorum had seen it, in seconds since 1970; None: the policy
+    asks for no witness, or those of the quorum say no time."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ class LogPolicy:
         cosigning = [key for key in mine if key.kind in COSIGNING]
         if not signed.note.signed_by(mine) and not cosignatures(signed, cosigning):
             raise IntegrityError(f"the log {origin} did not sign this checkpoint")
+        if not signed.checkpoint.is_possible:
+            raise IntegrityError(f"the log {origin} has no entries, and another root than no tree")
         seen = cosignatures(signed, [witness.key for witness in self.witnesses])
         if self.quorum is None:
             return AcceptedCheckpoint(seen, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http.client import HTTPException
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -44,7 +44,11 @@ class FolderSource:
 class _SameServer(HTTPRedirectHandler):
     """Follows no redirection to another server or scheme."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # as of the standard library
+    # The signature is the standard library's.
+    def redirect_request(  # noqa: PLR0917
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        """Return the request of another place; None: it is on another server."""
         if urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
             return None
         return super().redirect_request(req, fp, code, msg, headers, newurl)

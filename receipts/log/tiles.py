@@ -1,7 +1,7 @@
 """The tree of a log as tiles: where hashes lie, and proofs from the few tiles that they need.
 
-Source: https://c2sp.org/tlog-tiles.  A tile holds up to 256 hashes of one level; each hash of a level
-above is that of a full tile below.  Trees are those of RFC 6962.
+Source: https://c2sp.org/tlog-tiles.  A tile holds up to 256 hashes of one level; each hash of a
+level above is that of a full tile below.  Trees are those of RFC 6962.
 """
 
 from __future__ import annotations
@@ -60,10 +60,7 @@ def _place(index: int, width: int) -> str:
 
 
 def widths(size: int) -> Iterator[tuple[int, int, int]]:
-    """Yield level, index and width of each partial tile of a tree, and of the full ones before them.
-
-    Of each level with full tiles the index is that of the first tile that is not full, and the width
-    is 0 where there is none.
+    """Yield for each level of tiles its number, its full tiles, and the width of the partial one.
 
     Args:
         size: Entries of the tree.
@@ -181,18 +178,20 @@ class TileTree:
         first = index << below
         tile = self._tile(level, first // TILE_WIDTH)
         place = first % TILE_WIDTH * HASH_BYTES
-        nodes = [
-            tile[at : at + HASH_BYTES]
-            for at in range(place, place + (HASH_BYTES << below), HASH_BYTES)
-        ]
-        while len(nodes) > 1:
-            nodes = [node_hash(*pair) for pair in zip(nodes[::2], nodes[1::2], strict=True)]
-        return nodes[0]
+        return tile_root(tile[place : place + (HASH_BYTES << below)])
 
     def _read_tile(self, level: int, index: int) -> bytes:
         hashes = (self.size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH
         width = min(TILE_WIDTH, hashes)
         return read_tile(self._source, level, index, width)
+
+
+def tile_root(tile: bytes) -> bytes:
+    """Return the root of a tile whose width is a power of two."""
+    nodes = [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
+    while len(nodes) > 1:
+        nodes = [node_hash(*pair) for pair in zip(nodes[::2], nodes[1::2], strict=True)]
+    return nodes[0]
 
 
 def read_tile(source: TileSource, level: int, index: int, width: int) -> bytes:

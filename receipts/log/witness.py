@@ -1,8 +1,8 @@
 """A witness: keeps the newest consistent view of each log that it knows, and cosigns it.
 
 Source: https://c2sp.org/tlog-witness.  What it decides is here, without a server around it.  Its
-state is one SQLite file.  Comparing with the newest size and storing the new one is one transaction,
-which is on the disk before anything is answered.
+state is one SQLite file.  Comparing with the newest size and storing the new one is one
+transaction, which is on the disk before anything is answered.
 """
 
 from __future__ import annotations

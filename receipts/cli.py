@@ -92,6 +92,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Write the inclusion proof of one point.",
     ),
     "publish": ("verify.commands.publish:publish", "Copy the parts that others may hold."),
+    "log": (
+        "receipts.commands.log:log",
+        "Keep a transparency log of sealed statements.",
+    ),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
     "doctor": ("verify.commands.doctor:doctor", "Report versions and run a self-test."),

@@ -153,14 +153,15 @@ class LogFolder:
 
     Args:
         folder: The folder.
-        key: The log's public key; its checkpoint has to be signed by it.
+        key: The log's public key; its checkpoint has to be signed by it.  None: whoever reads the
+            log verifies that.
 
     Raises:
         FileAccessError, MalformedError: There is no checkpoint.
         IntegrityError: Its checkpoint is of another log, or not signed by the key.
     """
 
-    def __init__(self, folder: Path, key: NoteKey) -> None:
+    def __init__(self, folder: Path, key: NoteKey | None = None) -> None:
         self.folder = folder
         self._key = key
         self._source = FolderSource(folder)
@@ -169,6 +170,8 @@ class LogFolder:
     def _read(self) -> SignedCheckpoint:
         signed = read_checkpoint(self.folder)
         path = self.folder / CHECKPOINT
+        if self._key is None:
+            return signed
         if signed.checkpoint.origin != self._key.name:
             raise IntegrityError(f"is of the log {signed.checkpoint.origin}", file=path)
         if not signed.note.signed_by([self._key]) or not signed.checkpoint.is_possible:
@@ -234,7 +237,7 @@ class LogFolder:
         """Write new entries, then the tiles, then the checkpoint."""
         writer = _Appender(self.folder, self._source, self.size)
         writer.append(items)
-        checkpoint = Checkpoint(self._key.name, writer.size, writer.root())
+        checkpoint = Checkpoint(signer.origin, writer.size, writer.root())
         writer.sync()
         signed = signer.sign(checkpoint)
         atomic_write(self.folder / CHECKPOINT, signed.note.to_bytes())

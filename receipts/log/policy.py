@@ -90,15 +90,7 @@ class LogPolicy:
                 not verify, or too few witnesses have seen it.
             IncompleteError: A cosignature is of a kind that cannot be verified here.
         """
-        origin = signed.checkpoint.origin
-        mine = [log.key for log in self.logs if log.key.name == origin]
-        if not mine:
-            raise IntegrityError(f"the log policy accepts no log {origin}")
-        cosigning = [key for key in mine if key.kind in COSIGNING]
-        if not signed.note.signed_by(mine) and not cosignatures(signed, cosigning):
-            raise IntegrityError(f"the log {origin} did not sign this checkpoint")
-        if not signed.checkpoint.is_possible:
-            raise IntegrityError(f"the log {origin} has no entries, and another root than no tree")
+        self.check_log_signature(signed)
         seen = cosignatures(signed, [witness.key for witness in self.witnesses])
         if self.quorum is None:
             return AcceptedCheckpoint(seen, None)
@@ -112,6 +104,38 @@ class LogPolicy:
                 "this checkpoint"
             )
         return AcceptedCheckpoint(seen, None if time == _NEVER else time)
+
+    def check_log_signature(self, signed: SignedCheckpoint) -> None:
+        """Hold a checkpoint to the accepted logs, whoever has seen it.
+
+        Raises:
+            IntegrityError: No accepted log of its origin signed it, or a signature of its key does
+                not verify.
+            IncompleteError: The signature is of a kind that cannot be verified here.
+        """
+        origin = signed.checkpoint.origin
+        mine = [log.key for log in self.logs if log.key.name == origin]
+        if not mine:
+            raise IntegrityError(f"the log policy accepts no log {origin}")
+        cosigning = [key for key in mine if key.kind in COSIGNING]
+        if not signed.note.signed_by(mine) and not cosignatures(signed, cosigning):
+            raise IntegrityError(f"the log {origin} did not sign this checkpoint")
+        if not signed.checkpoint.is_possible:
+            raise IntegrityError(f"the log {origin} has no entries, and another root than no tree")
+
+    def has_quorum(self, signed: SignedCheckpoint) -> bool:
+        """Say whether enough witnesses have seen a checkpoint.
+
+        Raises:
+            IntegrityError: A cosignature of a known witness does not verify.
+            IncompleteError: One is of a kind that cannot be verified here.
+        """
+        if self.quorum is None:
+            return True
+        names = {witness.key.vkey: witness.name for witness in self.witnesses}
+        seen = cosignatures(signed, [witness.key for witness in self.witnesses])
+        times = {names[one.key.vkey]: one.time or _NEVER for one in seen}
+        return self._quorum_time(self.quorum, times) is not None
 
     def _quorum_time(self, name: str, times: Mapping[str, int]) -> int | None:
         """Return by when a witness or a group had seen a checkpoint; None: it has not."""

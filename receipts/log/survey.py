@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.entry import LogEntry
+from safety_receipts.receipts.log.entry import EntryKind, LogEntry
 from safety_receipts.receipts.log.note import MAX_NOTE_BYTES
 from safety_receipts.receipts.log.tiles import (
     CHECKPOINT,
@@ -32,8 +32,8 @@ class FoundEntry:
 
     index: int
     """Its place."""
-    entry: LogEntry | None
-    """What it says; None: it is of another form."""
+    entry: LogEntry
+    """What it says."""
 
 
 def newest_checkpoint(source: TileSource) -> SignedCheckpoint:
@@ -74,6 +74,42 @@ def entries_of(
             yield entry
         if progress is not None:
             progress(index * TILE_WIDTH + width, size)
+
+
+def searched(
+    source: TileSource,
+    signed: SignedCheckpoint,
+    checkpoint: str,
+    keyid: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[FoundEntry]:
+    """Yield the plans and receipts of a model's checkpoint, and audits of these receipts, in order.
+
+    Args:
+        source: The log.
+        signed: Its checkpoint: the entries have to have its root.
+        checkpoint: Root of the model's checkpoint, 64 hex digits.
+        keyid: Only plans and receipts that name this key; None: any.
+        progress: Told how many entries are done, and of how many.
+
+    Raises:
+        IntegrityError: After the last one, too: the entries are not those of the checkpoint.
+        FileAccessError: A file cannot be read.
+    """
+    whole = RootAccumulator()
+    receipts: set[str] = set()
+    for index, leaf in enumerate(entries_of(source, signed.checkpoint.size, progress)):
+        whole.append(leaf)
+        entry = LogEntry.parse(leaf)
+        if entry is None:
+            continue
+        mine = entry.checkpoint == checkpoint and keyid in (None, entry.keyid)
+        if mine and entry.type is EntryKind.RECEIPT:
+            receipts.add(entry.digest)
+        if mine or entry.receipt in receipts:
+            yield FoundEntry(index, entry)
+    if whole.root() != signed.checkpoint.root:
+        raise IntegrityError("the entries do not have the root of the checkpoint")
 
 
 def check_log(

@@ -15,7 +15,7 @@ from safety_receipts.receipts.bundle import (
     RECEIPT,
     read_envelope,
 )
-from safety_receipts.receipts.canonical import is_hex32
+from safety_receipts.receipts.canonical import Sha256, is_hex32
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, UsageError
@@ -183,7 +183,7 @@ def verify(*, place: str, policy: Path, since: Path | None, output: Output) -> N
         log=place,
         origin=signed.checkpoint.origin,
         size=signed.checkpoint.size,
-        root=signed.checkpoint.root.hex(),
+        root=Sha256(signed.checkpoint.root.hex()),
         since=None if old is None else old.checkpoint.size,
         witnesses=tuple(names[one.key.vkey] for one in accepted.seen),
     )

@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNNABLE := $(VENV)/.installed-run
 INSTALLED := $(VENV)/.installed
+# What finds barriers for people with disabilities in pages; tests run it in a browser.
+AXE := $(VENV)/axe/axe.min.js
+AXE_VERSION := 4.14.1
 MINIMUM := .venv-minimum
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
@@ -27,7 +30,9 @@ test: test-unit test-wheel test-minimum test-oldest test-newest  ## Everything t
 
 # As many processes as cores: threads of torch's would only wait for each other.  Each is given
 # neighbouring tests, which share what a module makes once, and takes others' when it has none.
-test-unit: $(INSTALLED)
+# Tests of pages need chromium and npm; where these are missing they are skipped, unless
+# RECEIPTS_REQUIRE_BROWSER is set.
+test-unit: $(INSTALLED) $(if $(shell command -v npm),$(AXE))
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # The built wheel, installed alone (no extras, no source tree) and used from another folder.
@@ -107,8 +112,17 @@ $(RUNNABLE): pyproject.toml constraints.txt
 	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[run]'
 	touch $@
 
+# every-eval-ever says that it needs Python 3.12 and asks for much; its validator, which the tests
+# of that export run, needs neither.
 $(INSTALLED): $(RUNNABLE)
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev,run,findings]'
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev,run,findings,inspect,parquet]'
+	$(BIN)/python $(PIP) --no-deps --ignore-requires-python 'every-eval-ever==0.3.0'
+	touch $@
+
+$(AXE): $(RUNNABLE)
+	mkdir -p $(@D)
+	cd $(@D) && npm pack --silent axe-core@$(AXE_VERSION) >/dev/null
+	tar -xzf $(@D)/axe-core-$(AXE_VERSION).tgz -C $(@D) --strip-components 1 package/axe.min.js package/LICENSE
 	touch $@
 
 $(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt

@@ -67,10 +67,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verify.commands.attach:attach",
         "Write what a verified receipt says into a model card.",
     ),
-    "export": (
-        "verify.commands.export:export",
-        "Write a verified receipt in another tool's format.",
-    ),
     "audit": (
         "verify.commands.audit:audit",
         "Replay drawn points and test the rates.",
@@ -92,6 +88,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Write the inclusion proof of one point.",
     ),
     "publish": ("verify.commands.publish:publish", "Copy the parts that others may hold."),
+    "export": (
+        "verify.commands.export:export",
+        "Write a verified receipt in another tool's format.",
+    ),
     "log": (
         "receipts.commands.log:log",
         "Keep a transparency log of sealed statements.",

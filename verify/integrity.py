@@ -20,7 +20,6 @@ from safety_receipts.verify.levels.consistent import check_consistent
 from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.expected import Expectations, check_expected
 from safety_receipts.verify.levels.inclusion import check_proof
-from safety_receipts.verify.levels.opening import check_commitments
 from safety_receipts.verify.levels.original import check_rejudged
 from safety_receipts.verify.subject import subject_of
 from safety_receipts.verify.verification import Verification
@@ -157,6 +156,8 @@ def _check_bound(
         checks.skip(CheckName.ARTIFACTS, _UNFIT)
         return
     if held_artifacts is None or found.plan is None:
+        from safety_receipts.verify.levels.opening import check_commitments  # noqa: PLC0415  # judges
+
         receipt = found.receipt.statement.predicate
         check_commitments(bundle, receipt, checks, progress)
         why = _UNFIT if found.plan is None else "give --artifacts PLAN"

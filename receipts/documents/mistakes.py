@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from safety_receipts.receipts.model.described import field_meanings
+
 _QUOTED: Final = re.compile(r"'([^']*)'")
 
 _MESSAGES: Final = {
@@ -86,13 +88,14 @@ def _what_it_takes(place: Sequence[int | str], model: type[BaseModel]) -> str | 
         if holder is not None and step in holder.model_fields:
             holder = _model_in(holder.model_fields[str(step)].annotation)
     field = None if holder is None else holder.model_fields.get(str(key))
-    if field is None:
+    if holder is None or field is None:
         return None
     if get_origin(field.annotation) is Literal:
         return f"write {key}: {' or '.join(map(str, get_args(field.annotation)))}"
     if isinstance(field.annotation, type) and issubclass(field.annotation, Enum):
         return f"one of {', '.join(str(each.value) for each in field.annotation)}"
-    return None if field.description is None else " ".join(field.description.split()).rstrip(".")
+    meaning = field_meanings(holder).get(str(key))
+    return None if meaning is None else " ".join(meaning.split()).rstrip(".")
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

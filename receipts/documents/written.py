@@ -29,14 +29,15 @@ from safety_receipts.receipts.documents.mistakes import did_you_mean, hint_of, m
 from safety_receipts.receipts.documents.yaml_file import KeyPath, YamlFile, load_yaml
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.model.base import Margin
+from safety_receipts.receipts.model.described import DescribedModel
 
 
-class WrittenModel(BaseModel):
+class WrittenModel(DescribedModel):
     """Base of everything in a file that people write: frozen, and closed, so that a typing error
     shows.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

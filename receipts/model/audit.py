@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from safety_receipts.receipts.model.base import (
     MAX_POINTS,
@@ -36,6 +36,11 @@ MAX_RATES = 8192
 """Most rates of one audit."""
 
 
+class _AuditModel(WireModel):
+    # Built where an audit is read: most bundles hold none.
+    model_config = ConfigDict(defer_build=True)
+
+
 class ChallengeKind(StrEnum):
     """Source of the randomness that decides which points an audit draws."""
 
@@ -47,7 +52,7 @@ class ChallengeKind(StrEnum):
     """A nonce given by hand: the auditor could have chosen it."""
 
 
-class Challenge(WireModel):
+class Challenge(_AuditModel):
     """The randomness that decides which points are drawn."""
 
     kind: ChallengeKind
@@ -68,7 +73,7 @@ class Direction(StrEnum):
     is not higher."""
 
 
-class AuditedRate(WireModel):
+class AuditedRate(_AuditModel):
     """One recorded rate that an audit tests."""
 
     condition: Condition
@@ -82,7 +87,7 @@ class AuditedRate(WireModel):
     role ``harmful``, or over the one source that is named."""
 
 
-class Budget(WireModel):
+class Budget(_AuditModel):
     """The largest number of points that the auditor is willing to replay."""
 
     max_points: Positive | None
@@ -99,7 +104,7 @@ class AuditMethod(StrEnum):
     behind an API."""
 
 
-class AuditTerms(WireModel):
+class AuditTerms(_AuditModel):
     """What an audit announces and then reports again, word for word."""
 
     receipt: DigestReference
@@ -158,7 +163,7 @@ class AuditVerdict(StrEnum):
 DrawNumbers = Annotated[tuple[Positive, ...], Field(max_length=MAX_POINTS)]
 
 
-class RateFindings(WireModel):
+class RateFindings(_AuditModel):
     """What an audit found about one rate, without naming any drawn point."""
 
     id: Condition
@@ -215,7 +220,7 @@ class RateVerdict(RateFindings):
     """Numbers, from 1, of the draws that are hard contradictions."""
 
 
-class OutcomeFindings(WireModel):
+class OutcomeFindings(_AuditModel):
     """What the points replayed for the model-identity test show about recorded outcomes, over all
     conditions and roles, without naming any drawn point.
     """
@@ -254,7 +259,7 @@ class OutcomeReplays(OutcomeFindings):
     """Numbers, from 1, of the points of ``identityDrawn`` that are hard contradictions."""
 
 
-class SecondJudgeFindings(WireModel):
+class SecondJudgeFindings(_AuditModel):
     """What asking the second judge again says of its recorded agreement, for anybody.
 
     Which points are replayed for the model's identity anybody can compute, so not even how many
@@ -286,7 +291,7 @@ class SecondJudgeVerdict(SecondJudgeFindings):
     """Numbers, from 1, of the draws that count against the recorded agreement."""
 
 
-class PowerAgainst(WireModel):
+class PowerAgainst(_AuditModel):
     """How often the identity test recognises one other model."""
 
     alternative: Name
@@ -296,7 +301,7 @@ class PowerAgainst(WireModel):
     model."""
 
 
-class IdentityTest(WireModel):
+class IdentityTest(_AuditModel):
     """The model-identity test: do the replayed responses come from the named model?"""
 
     statistic: Name

@@ -16,7 +16,6 @@ from typing import Annotated, Any, NewType
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -26,21 +25,30 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import core_schema
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, Sha256
+from safety_receipts.receipts.model.described import DescribedModel
 
 
-def _fail_fast(schema: Any) -> None:
-    """Mark the arrays and maps of a core schema, in place."""
+def _fail_fast(schema: Any, of: type | None = None) -> None:
+    """Mark the arrays and maps of a core schema, in place.
+
+    Args:
+        schema: The schema, or a part of it.
+        of: The model whose schema it is; models in it were marked when they were made.
+    """
     if isinstance(schema, dict):
-        if schema.get("type") in ("tuple", "list", "set", "frozenset", "dict"):
+        kind = schema.get("type")
+        if kind in ("tuple", "list", "set", "frozenset", "dict"):
             schema["fail_fast"] = True
+        elif kind == "model" and schema["cls"] is not of and issubclass(schema["cls"], WireModel):
+            return
         for part in schema.values():
-            _fail_fast(part)
+            _fail_fast(part, of)
     elif isinstance(schema, list):
         for part in schema:
-            _fail_fast(part)
+            _fail_fast(part, of)
 
 
-class WireModel(BaseModel):
+class WireModel(DescribedModel):
     """Base of everything that is sealed: frozen, strict, closed, camelCase on the wire."""
 
     model_config = ConfigDict(
@@ -51,7 +59,6 @@ class WireModel(BaseModel):
         validate_by_alias=True,
         validate_by_name=True,
         serialize_by_alias=True,
-        use_attribute_docstrings=True,
     )
 
     @classmethod
@@ -64,7 +71,7 @@ class WireModel(BaseModel):
         of each.
         """
         schema = handler(source)
-        _fail_fast(schema)
+        _fail_fast(schema, cls)
         return schema
 
     def to_wire(self) -> dict[str, Any]:

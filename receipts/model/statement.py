@@ -55,6 +55,9 @@ T = TypeVar("T", bound=str)
 class Statement(WireModel, Generic[T, P]):
     """An in-toto Statement, version 1."""
 
+    # Built where one is read: six kinds would be built twice each, and most commands read two.
+    model_config = ConfigDict(defer_build=True)
+
     type: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
     """Type of this document: an in-toto Statement, version 1."""
     subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=1)]

@@ -84,7 +84,7 @@ def gate(
         IntegrityError: A bundle changed while it was read, or the earlier one does not verify.
         IncompleteError: Evidence that a comparison needs is missing.
     """
-    decided = _moment(at)
+    decided = moment_of(at)
     loaded = load_policy(path_of(policy))
     terms = GateTerms(
         policy=loaded.policy,
@@ -196,7 +196,7 @@ class Gate:
         return f"<p>{escape('; '.join(self._told()))}</p><table><tr>{head}</tr>{rows}</table>"
 
 
-def _moment(at: datetime | str | None) -> datetime:
+def moment_of(at: datetime | str | None) -> datetime:
     """Return the moment of a decision.
 
     Raises:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from html import escape
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from safety_receipts.library.arguments import (
@@ -16,6 +17,7 @@ from safety_receipts.library.arguments import (
     path_of,
     trust_of,
 )
+from safety_receipts.library.exports import ReceiptExports
 from safety_receipts.library.findings import FindingsView
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ReceiptPlots
@@ -65,7 +67,7 @@ def load(path: AnyPath) -> Receipt:
     return Receipt(Bundle(path_of(path)))
 
 
-class Receipt:
+class Receipt(ReceiptExports):
     """One sealed evaluation.  ``str()`` and the tables hold what the receipt *says*."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -128,7 +130,7 @@ class Receipt:
                 it should be.
         """
         wanted = _level(level, CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND)
-        bundle = self._now()
+        bundle = self._as_it_is()
         held_artifacts = None
         if artifacts is not None:
             # It loads transformers, which a reader without artifacts may not have.
@@ -173,7 +175,7 @@ class Receipt:
             FileAccessError, MalformedError, KeyFileError: A file is not what it should be.
         """
         page = report_page(
-            self._now(),
+            self._as_it_is(),
             trust_of(trust),
             trust_of(trust_auditor),
             with_evidence=with_evidence,
@@ -202,13 +204,13 @@ class Receipt:
         """
         return point_rows(self._sealed_points(), self.model)
 
-    def _now(self) -> Bundle:
+    def _as_it_is(self, audits: tuple[Path, ...] = ()) -> Bundle:
         """Return the bundle as it is now, and not as it was when it was loaded.
 
         Raises:
             IntegrityError: It holds another receipt.
         """
-        bundle = Bundle(self._bundle.folder)
+        bundle = Bundle(self._bundle.folder, audits=audits)
         if bundle.receipt_envelope.digest != self.digest:
             raise IntegrityError(
                 "holds another receipt than the one that was loaded",

@@ -33,12 +33,17 @@ sys.exit(code)
         (["verify", "BUNDLE", "--trust", "KEY"], 0),
         (["verify", "--help"], 0),
         (["gate", "BUNDLE", "--policy", "STRICT", "--trust", "KEY"], 1),
+        (["export", "BUNDLE", "--format", "csv", "--out", "OUT", "--trust", "KEY"], 0),
+        (["attach", "BUNDLE", "README.md", "--trust", "KEY"], 1),
         (["prove", "BUNDLE", "3"], 0),
         (["schema", "point"], 0),
     ],
 )
-def test_nothing_heavy_is_loaded(arguments: list[str], code: int, golden: Path) -> None:
+def test_nothing_heavy_is_loaded(
+    arguments: list[str], code: int, golden: Path, tmp_path: Path
+) -> None:
     places = {"BUNDLE": str(golden / "good" / "ed25519"), "KEY": str(golden / "ed25519.pub")}
+    places["OUT"] = str(tmp_path / "rates.csv")
     places["STRICT"] = str(Path(presets.__file__).parent / "gate-strict.yaml")
     words = [places.get(word, word) for word in arguments]
     finished = subprocess.run(

@@ -30,6 +30,8 @@ waivers:
   - {rule: fresh, reason: the rerun is under way, who: release manager, until: 2026-03-31}
 """
 
+TRIAL = "version: 1\nrules: [{rule: instrument, allow: true}]\n"
+
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Console:
@@ -38,6 +40,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Console:
     shutil.copytree(GOLDEN / "good" / "ed25519", console.home / "bundle")
     shutil.copy(GOLDEN / "ed25519.pub", console.home / "evaluator.key.pub")
     (console.home / "waived.yaml").write_text(WAIVED, "utf-8")
+    (console.home / "trial.yaml").write_text(TRIAL, "utf-8")
     return console
 
 

@@ -114,3 +114,57 @@ def test_the_page_is_the_command_s(good: Path, golden: Path, tmp_path: Path, rec
     with pytest.raises(IntegrityError):
         sr.report(golden / "bad" / "a-rate-is-edited", tmp_path / "bad.html", trust=key)
     assert not (tmp_path / "bad.html").exists()
+
+
+def test_exports_are_the_command_s(
+    good: Path, golden: Path, policy: Path, tmp_path: Path, receipts: Any
+) -> None:
+    key, receipt = golden / "ed25519.pub", sr.load(good)
+    gated = {"trust": key, "at": AT}
+    made = {
+        "csv": receipt.to_csv(tmp_path / "a.csv", trust=key),
+        "cyclonedx": receipt.to_cyclonedx(tmp_path / "a.cyclonedx", trust=key),
+        "test-result": receipt.to_test_result(tmp_path / "a.test-result", policy, **gated),
+        "svr": receipt.to_svr(tmp_path / "a.svr", policy, **gated),
+        "junit": receipt.to_junit(tmp_path / "a.junit", policy, **gated),
+    }
+    for name, done in made.items():
+        out = tmp_path / f"b.{name}"
+        more = ("--policy", policy, "--at", AT) if name in ("test-result", "svr", "junit") else ()
+        words = ("export", good, "--format", name, "--trust", key, "--out", out, *more, "--json")
+        finished = receipts(*words)
+        document = json.loads(finished.out)
+        assert (finished.code, document["count"]) == (0, done.count)
+        assert tuple(document["remarks"]) == done.remarks
+        assert out.read_bytes() == done.files[0].read_bytes()
+    folder = receipt.to_every_eval_ever(tmp_path / "eee", trust=key)
+    assert all(file.exists() for file in folder.files)
+
+
+def test_exports_refuse_what_the_command_refuses(
+    good: Path, golden: Path, policy: Path, tmp_path: Path
+) -> None:
+    key = golden / "ed25519.pub"
+    held = sr.load(good)
+    with pytest.raises(IncompleteError, match="no key that you trust"):
+        held.to_csv(tmp_path / "x.csv", trust=())
+    with pytest.raises(UsageError, match="auditors"):
+        held.to_csv(tmp_path / "x.csv", trust=key, rows="points")
+    with pytest.raises(UsageError, match="rows of lines"):
+        held.to_csv(tmp_path / "x.csv", trust=key, rows="lines")  # type: ignore[arg-type]
+    with pytest.raises(PolicyError, match="fresh"):
+        held.to_svr(tmp_path / "x.json", policy, trust=key, at=LATE)
+    with pytest.raises(IntegrityError):
+        sr.load(golden / "bad" / "a-rate-is-edited").to_csv(tmp_path / "x.csv", trust=key)
+    assert not any(tmp_path.glob("x.*"))
+
+
+def test_tables_and_logs_of_public_points(golden: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    known = golden.parent / "known-answer"
+    key, public = known / "evaluator.pub", sr.load(known / "recency")
+    done = public.to_parquet(tmp_path / "a.parquet", trust=key, rows="points")
+    assert done.count == public.model.evidence.size
+    pytest.importorskip("inspect_ai")
+    with pytest.raises(UsageError, match=r"NAME\.json"):
+        public.to_inspect(tmp_path / "log.txt", trust=key)

@@ -80,9 +80,18 @@ def test_the_base_install_is_small() -> None:
 def test_everything_ci_installs_is_pinned() -> None:
     pins = {name.lower().replace("_", "-") for name in _pins("constraints.txt")}
     extras = PROJECT["optional-dependencies"]
-    for requirement in [*PROJECT["dependencies"], *extras["dev"], *extras["run"]]:
-        name = requirement.partition(">=")[0].lower().replace("_", "-")
+    assert set(extras) == {"dev", *get_args(Extra)}
+    for requirement in [
+        *PROJECT["dependencies"],
+        *(one for each in extras.values() for one in each),
+    ]:
+        name = re.split(r">=|\[", requirement)[0].lower().replace("_", "-")
         assert name in pins, requirement
+
+
+@pytest.mark.parametrize("extra", get_args(Extra))
+def test_an_extra_states_lower_bounds_alone(extra: Extra) -> None:
+    assert _floors(PROJECT["optional-dependencies"][extra])
 
 
 def test_no_hint_names_the_distribution_as_if_an_index_had_it() -> None:

@@ -214,30 +214,50 @@ class Page:
             raise BrowserError(details.get("exception", details).get("description", "error"))
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str) -> Any:
-        """Return the value of an expression as soon as it is truthy.
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true.
 
         Raises:
             BrowserError: It is not in time.
         """
         end = time.monotonic() + TIMEOUT
-        while not (value := self.evaluate(expression)):
+        while not self.evaluate(f"Boolean({expression})"):
             if time.monotonic() > end:
-                raise BrowserError(f"never true: {expression}")
+                state = self.evaluate("JSON.stringify(document.documentElement.dataset)")
+                raise BrowserError(f"never true: {expression}; the page: {state}")
             time.sleep(0.01)
-        return value
 
     def set_files(self, selector: str, files: Sequence[Path]) -> None:
-        """Choose files in a field for files, as a reader does."""
+        """Choose files in a field for files, as a reader does, and wait until the page was told."""
+        self.evaluate(
+            f"document.querySelector({json.dumps(selector)}).addEventListener('change',"
+            " () => { document.documentElement.dataset.chosen = ''; }, { once: true })"
+        )
         root = self.command("DOM.getDocument")["root"]["nodeId"]
         node = self.command("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.command("DOM.setFileInputFiles", nodeId=node, files=[str(f) for f in files])
+        self.wait_for("'chosen' in document.documentElement.dataset")
+        self.evaluate("delete document.documentElement.dataset.chosen")
 
     def drop(self, file: Path) -> None:
-        """Drop a file from outside onto the page."""
+        """Drop a file from outside onto the page.
+
+        The browser forgets a drop that comes before the page has answered that it takes files, and
+        does not say so: it is dropped again until the page was told.
+        """
+        self.evaluate(
+            "delete document.documentElement.dataset.dropped;"
+            "document.addEventListener('drop',"
+            " () => { document.documentElement.dataset.dropped = ''; }, { once: true })"
+        )
         data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            self.command("Input.dispatchDragEvent", type=kind, x=20, y=20, data=data)
+        end = time.monotonic() + TIMEOUT
+        while not self.evaluate("'dropped' in document.documentElement.dataset"):
+            if time.monotonic() > end:
+                raise BrowserError("the page takes no files")
+            for kind in ("dragEnter", "dragOver", "drop"):
+                self.command("Input.dispatchDragEvent", type=kind, x=20, y=20, data=data)
+                time.sleep(0.05)
 
     def resize(self, width: int, height: int) -> None:
         """Give the page a window of this size, in CSS pixels."""

@@ -137,7 +137,7 @@ def new_card(
     results = None
     if benchmark is not None:
         path = results_path(readme, digest)
-        existing_results(path, digest)
+        existing_results(path)
         results = path, results_file(verified.predicate, digest, benchmark, url)
     return NewCard(
         readme,
@@ -163,14 +163,14 @@ def write_card(card: NewCard) -> str | None:
     """
     if card.results is not None:
         path, data = card.results
-        if existing_results(path, card.parts.mark.digest) != data:
+        if existing_results(path) != data:
             _write_results(path, data)
     unread = None
     if card.new != card.old:
         unread = _replace_card(card)
     for digest in card.replaced:
         path = results_path(card.readme, digest)
-        if existing_results(path, digest) is not None:
+        if existing_results(path) is not None:
             path.unlink()
     return unread
 

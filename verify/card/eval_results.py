@@ -110,7 +110,7 @@ def _highest(receipt: EvaluationPredicate) -> ConditionResult:
     return max(rated, key=lambda one: Decimal(one.compliance_rate or 0))
 
 
-def existing_results(path: Path, digest: Sha256) -> bytes | None:
+def existing_results(path: Path) -> bytes | None:
     """Return what stands in a file of results; None: there is none.
 
     Raises:

@@ -50,8 +50,9 @@ def _words(audit: AuditSummary) -> str:
         return f"by {by}: {sentence_text(why)}, and so guarantees nothing (`{audit.digest[:12]}`)."
     how = "confirmed it" if result.verdict is AuditVerdict.CONFIRMED else "found nothing against it"
     risk = f"{float(risk_of(audit)):.6g}"
+    limits = "" if result.calibration else ", by limits that nobody calibrated"
     return (
         f"{by} {how} (`{audit.digest[:12]}`): were one of the audited rates off by "
         f"{result.epsilon} or more, this would have been said with a probability of at most "
-        f"{risk}. Audited: {sentence_text(audit.scope.words())}."
+        f"{risk}{limits}. Audited: {sentence_text(audit.scope.words())}."
     )

@@ -12,8 +12,8 @@ from typing import Final
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.verify.view.gate_summary import code_span
 
-_LONGEST: Final = 600
-"""Longest sentence or name."""
+_LONGEST_NAME: Final = 600
+_LONGEST_SENTENCE: Final = 4000
 _ESCAPED: Final = re.compile(r"[\\`*_\[\]|~]")
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MADE_INTO_OTHERS: Final = re.compile(r"://|www\.|@|\$|:[\w+-]+:|#\d|\bGH-\d", re.IGNORECASE)
@@ -21,12 +21,12 @@ _MADE_INTO_OTHERS: Final = re.compile(r"://|www\.|@|\$|:[\w+-]+:|#\d|\bGH-\d", r
 
 def name_span(text: str) -> str:
     """Return a name that somebody else chose, as a code span on one line."""
-    return code_span(printable(text, _LONGEST))
+    return code_span(printable(text, _LONGEST_NAME))
 
 
 def sentence_text(text: str) -> str:
     """Return a sentence that may hold names of others, so that it reads as it is written."""
-    text = printable(text, _LONGEST).strip()
+    text = printable(text, _LONGEST_SENTENCE).strip()
     if _MADE_INTO_OTHERS.search(text):
         return code_span(text)
     escaped = _ESCAPED.sub(r"\\\g<0>", text)

@@ -171,7 +171,7 @@ def _evidence(verified: VerifiedReceipt) -> str:
 
 def _how_to_verify(verified: VerifiedReceipt, url: str | None) -> list[str]:
     verify, check = ["receipts verify BUNDLE"], ["receipts attach BUNDLE README.md --check"]
-    keys = "--trust MODEL_INDEX.pub"
+    keys = "--trust EVALUATOR.pub"
     if verified.verification.audits:
         keys += " --trust-auditor AUDITOR.pub"
     if not verified.consistent:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -19,13 +18,11 @@ from safety_receipts.receipts.bundle import (
 )
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, audits_option, examples
-from safety_receipts.receipts.errors import IncompleteError, UsageError
-from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import trust_auditor_option, trust_option
-from safety_receipts.verify.compare.evaluations import open_evaluations
 from safety_receipts.verify.exports.kinds import (
     CycloneDxVersion,
     Exported,
@@ -35,8 +32,8 @@ from safety_receipts.verify.exports.kinds import (
     ExportRows,
     GateDecision,
 )
-from safety_receipts.verify.exports.registry import EXPORTS, RequiredPackage
-from safety_receipts.verify.gate.gating import gate_receipt
+from safety_receipts.verify.exports.registry import EXPORTS, require_package
+from safety_receipts.verify.gate.bundles import GateTerms, gate_verified
 from safety_receipts.verify.gate.moments import moment
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
@@ -48,8 +45,8 @@ from safety_receipts.verify.view.documents.export import ExportDocument
 @click.command(
     epilog=examples(
         "receipts export bundle --format csv --out rates.csv --trust evaluator.pub",
-        "receipts export bundle --format svr --policy gate.yaml --out svr.json --trust my.pub",
-        "receipts export bundle --format inspect --out log.eval --trust my.pub",
+        "receipts export bundle --format svr --policy p.yaml --out svr --trust my.pub",
+        "receipts export bundle --format inspect --out log.json --trust evaluator.pub",
     )
 )
 @click.argument("bundle", type=PATH)
@@ -58,6 +55,7 @@ from safety_receipts.verify.view.documents.export import ExportDocument
     "name",
     type=click.Choice([one.value for one in ExportFormat]),
     required=True,
+    envvar="RECEIPTS_EXPORT_FORMAT",
     help="What to write.",
 )
 @click.option(
@@ -141,8 +139,7 @@ def export(
     _check(kind, {option for option, there in given.items() if there}, asked)
     _refuse_inputs(bundle, out)
     loaded = None if policy is None else load_policy(policy)
-    if (package := EXPORTS[kind].package) is not None:
-        _import(package, kind)
+    require_package(kind)
     trusted = TrustSet.load(trust)
     with output.progress("verifying") as progress:
         verified = verified_receipt(
@@ -197,25 +194,20 @@ class _Policy:
         self, loaded: LoadedPolicy, verified: VerifiedReceipt, trusted: TrustSet, output: Output
     ) -> GateDecision:
         """Hold a receipt to the policy, as ``receipts gate`` does."""
-        at, shipped, earlier = self.moment(), None, None
+        shipped = None
         if self.model is not None:
             with output.progress("hashing (bytes)") as progress:
                 shipped = expected_checkpoint(self.model, progress)
-        if self.against is not None:
-            with output.progress("verifying") as progress:
-                before, this = open_evaluations(
-                    [self.against, verified.bundle.folder], trusted, progress
-                )
-            earlier = before, this
-        result = gate_receipt(
-            verified.bundle,
-            verified.verification,
+        terms = GateTerms(
             loaded.policy,
-            at,
+            evaluators=trusted,
+            auditors=TrustSet(),  # whose audits count was decided when it was verified
+            at=self.moment(),
+            against=self.against,
             shipped=shipped,
-            earlier=earlier,
         )
-        return GateDecision(result, loaded, at)
+        result = gate_verified(verified.bundle, verified.verification, terms, output.progress)
+        return GateDecision(result, loaded, terms.at)
 
 
 def _check(kind: ExportFormat, given: set[ExportOption], asked: _Policy) -> None:
@@ -251,23 +243,6 @@ def _refuse_inputs(bundle: Path, out: Path) -> None:
     files = {(bundle / name).resolve() for name in (PLAN, RECEIPT, POINTS_FILE, RESPONSES_FILE)}
     if out.resolve() in files:
         raise UsageError("is a file of the bundle itself", file=out, hint="name another file")
-
-
-def _import(package: RequiredPackage, kind: ExportFormat) -> None:
-    """Import what a format is written with, before minutes are spent on verification.
-
-    Raises:
-        IncompleteError: It is not installed.
-    """
-    try:
-        import_module(package.module)
-    except ModuleNotFoundError as error:
-        if error.name != package.module:
-            raise
-        raise IncompleteError(
-            f"format {kind.value} needs {package.module}, which is not installed",
-            hint=install(package.extra),
-        ) from None
 
 
 def _tell(done: Exported, kind: ExportFormat, verified: VerifiedReceipt, output: Output) -> None:

@@ -1,13 +1,16 @@
-"""``receipts gate``."""
+"""``receipts gate``.
+
+A gate starts in each step of a pipeline, and takes as long as what it loads: what not every gate
+needs is loaded where it is needed (``benchmarks/gate.py``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -25,27 +28,19 @@ from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, ReceiptsError, UsageError
 from safety_receipts.receipts.io.files import atomic_write, create_exclusive
 from safety_receipts.receipts.keys import Signer, TrustSet
-from safety_receipts.receipts.model.check import CheckLevel
+from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import (
     artifacts_option,
     trust_auditor_option,
     trust_option,
 )
-from safety_receipts.verify.compare.evaluations import Evaluation, open_evaluations
-from safety_receipts.verify.gate.gating import GateResult, exit_code_of, gate_receipt
+from safety_receipts.verify.gate.bundles import GateTerms, gate_bundle
+from safety_receipts.verify.gate.gating import GateResult, exit_code_of
 from safety_receipts.verify.gate.moments import moment, spell
-from safety_receipts.verify.gate.policy import GatePolicy, load_policy
-from safety_receipts.verify.gate.svr import svr_refusal, svr_statement
-from safety_receipts.verify.integrity import verify_bundle
+from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import ExpectedCheckpoint, expected_checkpoint
 from safety_receipts.verify.present.gate import show_gate
-from safety_receipts.verify.view.documents.gate import gate_document
-from safety_receipts.verify.view.gate_summary import gate_summary, summary_of_error
-from safety_receipts.verify.view.junit import junit_error, junit_report
-
-if TYPE_CHECKING:
-    from safety_receipts.verify.levels.bound import HeldArtifacts
 
 
 def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime:
@@ -61,7 +56,7 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
     epilog=examples(
         "receipts gate bundle --policy gate-policy.yaml --trust evaluator.pub",
         "receipts gate bundle --policy gate.yaml --trust my.pub --junit gate.xml",
-        "receipts gate bundle --policy gate.yaml --trust my.pub --attest k --out svr.json",
+        "receipts gate bundle --policy p.yaml --trust my.pub --attest key --out svr",
     )
 )
 @click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE…")
@@ -123,7 +118,7 @@ def gate(
     with _reports(junit, summary):
         attestor = _attestor(attest, out, passphrase_env, output)
         loaded = load_policy(policy)
-        asked = _Asked(
+        terms = GateTerms(
             loaded.policy,
             evaluators=TrustSet.load(trust),
             auditors=TrustSet.load(trust_auditor),
@@ -132,15 +127,14 @@ def gate(
             against=against,
             shipped=None if model is None else _shipped(model, output),
         )
-        results = [_gated(Bundle(one, audits=audits), asked, output) for one in bundles]
-    if junit is not None:
-        atomic_write(junit, junit_report(results, loaded.digest))
-    if summary is not None:
-        _append(summary, gate_summary(results, loaded.digest, spell(at)))
+        results = [
+            gate_bundle(Bundle(one, audits=audits), terms, output.progress) for one in bundles
+        ]
+    _report(junit, summary, results, loaded.digest, spell(at))
     refusal = None if attestor is None else _attest(attestor, results, loaded.digest, at)
     attested = None if attestor is None or refusal is not None else attestor.out
     output.result(
-        gate_document(results, loaded, at, attested),
+        _document(results, loaded, at, attested) if output.as_json else {},
         lambda console: show_gate(console, results, quiet=output.quiet),
     )
     if attested is not None:
@@ -150,19 +144,6 @@ def gate(
     output.warn(f"no statement was signed: {refusal.one_line()}")
     # A waiver may let the gate end with 0: what was asked for is not there all the same.
     return exit_code_of(results) or refusal.exit_code
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What every receipt is held to."""
-
-    policy: GatePolicy
-    evaluators: TrustSet
-    auditors: TrustSet
-    at: datetime
-    artifacts: Path | None
-    against: Path | None
-    shipped: ExpectedCheckpoint | None
 
 
 @dataclass(frozen=True)
@@ -208,6 +189,8 @@ def _attest(
     Raises:
         FileAccessError: The file cannot be written, or is there by now.
     """
+    from safety_receipts.verify.gate.svr import svr_refusal, svr_statement  # noqa: PLC0415  # as above
+
     for result in results:
         if (refusal := svr_refusal(result)) is not None:
             return refusal
@@ -216,41 +199,13 @@ def _attest(
     return None
 
 
-def _gated(bundle: Bundle, asked: _Asked, output: Output) -> GateResult:
-    """Verify a bundle, and hold its receipt to the policy."""
-    held = None if asked.artifacts is None else _artifacts(bundle, asked.artifacts, output)
-    with output.progress("verifying") as progress:
-        verification = verify_bundle(
-            bundle,
-            evaluators=asked.evaluators,
-            auditors=asked.auditors,
-            wanted=CheckLevel.CONSISTENT if asked.artifacts is None else CheckLevel.BOUND,
-            held_artifacts=held,
-            progress=progress,
-        )
-        earlier = None
-        if asked.against is not None and not verification.failed:
-            earlier = _pair(bundle, asked.against, asked.evaluators, progress)
-    return gate_receipt(
-        bundle, verification, asked.policy, asked.at, shipped=asked.shipped, earlier=earlier
-    )
+def _document(
+    results: Sequence[GateResult], loaded: LoadedPolicy, at: datetime, attested: Path | None
+) -> WireModel:
+    """Return what is printed with ``--json``, whose models most gates need not make."""
+    from safety_receipts.verify.view.documents.gate import gate_document  # noqa: PLC0415  # as above
 
-
-def _artifacts(bundle: Bundle, plan: Path, output: Output) -> HeldArtifacts | None:
-    # Reading a receipt takes no tokenizer, and transformers takes seconds to load.
-    from safety_receipts.verify.levels.bound import resolve_artifacts  # noqa: PLC0415
-
-    with output.progress("hashing (bytes)") as progress:
-        return resolve_artifacts(
-            bundle, plan, all_points=False, nonce=None, allow_pickle=False, progress=progress
-        )
-
-
-def _pair(
-    bundle: Bundle, against: Path, trusted: TrustSet, progress: Callable[[int, int], None]
-) -> tuple[Evaluation, Evaluation]:
-    earlier, this = open_evaluations([against, bundle.folder], trusted, progress)
-    return earlier, this
+    return gate_document(results, loaded, at, attested)
 
 
 def _shipped(model: str, output: Output) -> ExpectedCheckpoint:
@@ -265,10 +220,32 @@ def _reports(junit: Path | None, summary: Path | None) -> Iterator[None]:
         yield
     except ReceiptsError as error:
         if junit is not None:
+            from safety_receipts.verify.view.junit import junit_error  # noqa: PLC0415  # as above
+
             atomic_write(junit, junit_error(error))
         if summary is not None:
-            _append(summary, summary_of_error(error))
+            from safety_receipts.verify.view import gate_summary  # noqa: PLC0415  # as above
+
+            _append(summary, gate_summary.summary_of_error(error))
         raise
+
+
+def _report(
+    junit: Path | None,
+    summary: Path | None,
+    results: Sequence[GateResult],
+    policy: Sha256,
+    at: str,
+) -> None:
+    """Write the reports that are asked for."""
+    if junit is not None:
+        from safety_receipts.verify.view.junit import junit_report  # noqa: PLC0415  # as above
+
+        atomic_write(junit, junit_report(results, policy))
+    if summary is not None:
+        from safety_receipts.verify.view import gate_summary  # noqa: PLC0415  # as above
+
+        _append(summary, gate_summary.gate_summary(results, policy, at))
 
 
 def _append(path: Path, text: str) -> None:

@@ -17,8 +17,8 @@ from safety_receipts.receipts.io.files import atomic_writer
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.verify.exports.kinds import Exported, ExportRequest
 from safety_receipts.verify.exports.tables import (
-    Cell,
     CellType,
+    CellValue,
     column_types,
     table_remarks,
     table_rows,
@@ -69,7 +69,7 @@ class _Encoded:
         return self._stream.write(text.encode("utf-8"))
 
 
-def _cell(value: Cell, kind: CellType) -> str:
+def _cell(value: CellValue, kind: CellType) -> str:
     match value:
         case None:
             return ""

@@ -29,7 +29,7 @@ from safety_receipts.verify.verified import VerifiedReceipt
 
 _TOOL: Final = "safety-receipts"
 _LEFT: Final = (
-    "Outcomes of single points, p-values and coefficients of findings, and the plan are not in it: "
+    "Outcomes of single points, tables of findings, intervals' methods and the plan are not in it: "
     "the bundle has them.",
     "Its component names the checkpoint by its root, which is the digest of no file; the files "
     "below it have their own.",

@@ -46,11 +46,16 @@ def exported_points(verified: VerifiedReceipt) -> Iterator[Point]:
 
     Raises:
         FileAccessError, MalformedError: As :meth:`~receipts.bundle.Bundle.sealed_lines`.
-        IntegrityError: After the last point: the lines are not those that were sealed.
+        IntegrityError: A line is of no query source of the receipt; or, after the last point, the
+            lines are not those that were sealed.
     """
     file = verified.bundle.folder / POINTS_FILE
+    sources = {source.name for source in verified.predicate.queries}
     for number, line in verified.bundle.sealed_lines(verified.predicate.evidence):
-        yield parse_point(line, number, file)
+        point = parse_point(line, number, file)
+        if point.source not in sources:
+            raise IntegrityError("is not of this receipt", file=file, place=f"line {number:,}")
+        yield point
 
 
 def may_tell_texts(verified: VerifiedReceipt, *, wanted: bool) -> bool:

@@ -34,8 +34,8 @@ INSPECT_SUFFIXES: Final = (".json", ".eval")
 """Suffixes of logs: ``.json`` is for other tools, ``.eval`` is small and for ``inspect view``."""
 _SCORER: Final = "judge"
 _LEFT: Final = (
-    "P-values and coefficients of findings, results of single query sources and intervals' methods "
-    "are not in it: the receipt has them."
+    "Tables of findings, results of single query sources and intervals' methods are not in it: the "
+    "receipt has them."
 )
 _COLUMNS: Final = column_types(ExportRows.CONDITIONS)
 _COPIED: Final = 1 << 20

@@ -13,8 +13,8 @@ from safety_receipts.receipts.io.files import atomic_writer
 from safety_receipts.verify.exports.facts import receipt_facts
 from safety_receipts.verify.exports.kinds import Exported, ExportRequest
 from safety_receipts.verify.exports.tables import (
-    Cell,
     CellType,
+    CellValue,
     column_types,
     table_remarks,
     table_rows,
@@ -69,12 +69,12 @@ def _schema(arrow: Any, request: ExportRequest) -> Any:
     return arrow.schema(fields, metadata={"safety-receipts": about})
 
 
-def _groups(rows: Iterator[Mapping[str, Cell]]) -> Iterator[list[Mapping[str, Cell]]]:
+def _groups(rows: Iterator[Mapping[str, CellValue]]) -> Iterator[list[Mapping[str, CellValue]]]:
     while group := list(islice(rows, _GROUP_ROWS)):
         yield group
 
 
-def _typed(group: list[Mapping[str, Cell]], schema: Any) -> list[dict[str, Any]]:
+def _typed(group: list[Mapping[str, CellValue]], schema: Any) -> list[dict[str, Any]]:
     """Return rows with their decimals as numbers."""
     decimals = {field.name for field in schema if str(field.type).startswith("decimal")}
     return [

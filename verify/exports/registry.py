@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Final
 
-from safety_receipts.receipts.extras import Extra
+from safety_receipts.receipts.errors import IncompleteError
+from safety_receipts.receipts.extras import Extra, install
 from safety_receipts.verify.exports.csv_table import export_csv
 from safety_receipts.verify.exports.cyclonedx import export_cyclonedx
-from safety_receipts.verify.exports.every_eval_ever import export_every_eval_ever
+from safety_receipts.verify.exports.every_eval_ever.folder import export_every_eval_ever
 from safety_receipts.verify.exports.inspect_log import export_inspect
 from safety_receipts.verify.exports.junit import export_junit
 from safety_receipts.verify.exports.kinds import (
@@ -65,3 +67,23 @@ EXPORTS: Final[Mapping[ExportFormat, RegisteredExport]] = {
     ),
 }
 """Every format of ``receipts export``."""
+
+
+def require_package(kind: ExportFormat) -> None:
+    """Import what a format is written with, before minutes are spent on verification.
+
+    Raises:
+        IncompleteError: It is not installed.
+    """
+    package = EXPORTS[kind].package
+    if package is None:
+        return
+    try:
+        import_module(package.module)
+    except ModuleNotFoundError as error:
+        if error.name != package.module:
+            raise
+        raise IncompleteError(
+            f"format {kind.value} needs {package.module}, which is not installed",
+            hint=install(package.extra),
+        ) from None

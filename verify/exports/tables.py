@@ -17,7 +17,7 @@ from safety_receipts.verify.exports.facts import audit_lines, common_remarks
 from safety_receipts.verify.exports.kinds import ExportRequest, ExportRows
 from safety_receipts.verify.subject import is_instrument
 
-Cell: TypeAlias = str | int | bool | None
+CellValue: TypeAlias = str | int | bool | None
 """A value of a row; decimals are texts as they are sealed, and null is None."""
 
 _MODELS: Final[Mapping[ExportRows, type[ConditionRow] | type[PointRow]]] = {
@@ -55,7 +55,7 @@ def _type_of(hint: object) -> CellType:
     return found[0]
 
 
-def table_rows(request: ExportRequest) -> Iterator[Mapping[str, Cell]]:
+def table_rows(request: ExportRequest) -> Iterator[Mapping[str, CellValue]]:
     """Yield the rows of a table by column, in plan order.
 
     Raises:
@@ -64,7 +64,7 @@ def table_rows(request: ExportRequest) -> Iterator[Mapping[str, Cell]]:
     """
     verified = request.verified
     instrument = is_instrument(verified.predicate)
-    first: dict[str, Cell] = {
+    first: dict[str, CellValue] = {
         "receipt": verified.signed.envelope.digest,
         "test_instrument": instrument,
     }

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
-from safety_receipts.verify.compare.evaluations import Evaluation, open_evaluations
 from safety_receipts.verify.gate.gating import GateResult, gate_receipt
 from safety_receipts.verify.gate.policy import GatePolicy
 from safety_receipts.verify.integrity import verify_bundle
@@ -21,6 +20,7 @@ from safety_receipts.verify.levels.expected import ExpectedCheckpoint
 from safety_receipts.verify.verification import Verification
 
 if TYPE_CHECKING:
+    from safety_receipts.verify.compare.evaluations import Evaluation
     from safety_receipts.verify.levels.bound import HeldArtifacts
 
 ShownProgress: TypeAlias = Callable[[str], AbstractContextManager[PointProgress]]
@@ -99,6 +99,9 @@ def gate_verified(
     """
     earlier: tuple[Evaluation, Evaluation] | None = None
     if terms.against is not None and not verification.failed:
+        # Few gates compare, and this takes a while to load.
+        from safety_receipts.verify.compare.evaluations import open_evaluations  # noqa: PLC0415
+
         with shown("verifying") as progress:
             before, this = open_evaluations(
                 [terms.against, bundle.folder], terms.evaluators, progress

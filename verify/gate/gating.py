@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.errors import ExitCode, IntegrityError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.check import CheckLevel
-from safety_receipts.verify.compare.evaluations import Evaluation
 from safety_receipts.verify.gate.entries import RuleEntry
 from safety_receipts.verify.gate.kinds import GateFacts, GateRule, RuleStatus
 from safety_receipts.verify.gate.policy import GatePolicy, Waiver
 from safety_receipts.verify.gate.registry import RULES
 from safety_receipts.verify.levels.expected import ExpectedCheckpoint
 from safety_receipts.verify.verification import Verification
+
+if TYPE_CHECKING:
+    from safety_receipts.verify.compare.evaluations import Evaluation
 
 
 @dataclass(frozen=True)

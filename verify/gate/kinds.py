@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.verify.compare.evaluations import Evaluation
 from safety_receipts.verify.levels.expected import ExpectedCheckpoint
 from safety_receipts.verify.verification import Verification
+
+if TYPE_CHECKING:
+    from safety_receipts.verify.compare.evaluations import Evaluation
 
 
 class GateRule(StrEnum):

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from safety_receipts import schemas
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
@@ -20,6 +20,9 @@ from safety_receipts.receipts.model.base import Count, WireModel
 
 class Document(WireModel):
     """Base of what a command prints with ``--json``, and of its parts; none of it is sealed."""
+
+    # Built where it is printed: most commands print none of those that they import.
+    model_config = ConfigDict(defer_build=True)
 
 
 def _written(total: Any) -> Any:

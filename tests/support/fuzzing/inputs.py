@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from audit_statements import announce, report
+from carding import SHAPES
 
 from fuzzing.mutations import apply, mutate_bytes, mutate_json
 from safety_receipts.receipts.audit_forms import parse_audit, sign_public_form
@@ -28,11 +29,15 @@ from safety_receipts.receipts.bundle import (
 )
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes
 from safety_receipts.receipts.dsse import Envelope, Signature, pae, sign
-from safety_receipts.receipts.keys import Signer, write_key_pair
+from safety_receipts.receipts.keys import Signer, TrustSet, write_key_pair
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.audit import AuditPredicate
 from safety_receipts.receipts.proof import make_proof
+from safety_receipts.runner import presets
+from safety_receipts.verify.card.attach import card_parts
+from safety_receipts.verify.card.splice import attached
 from safety_receipts.verify.selfcheck.selftest import edit_lines
+from safety_receipts.verify.verified import verified_receipt
 
 TESTS = Path(__file__).parents[2]
 GOLDEN = TESTS / "golden"
@@ -44,6 +49,8 @@ FOLDER_FILES = (
     "chat_template.jinja",
     "model.safetensors",
 )
+CARDS = ("plain", "unusual order", "anchors and aliases", "CRLF and an index", "no front matter")
+"""Model cards that are changed."""
 
 
 @dataclass
@@ -114,6 +121,11 @@ def make_base(folder: Path, *, models: bool) -> Base:
         BundleWriter(rich.folder).write_audit(envelope)
     proof = json.dumps(make_proof(rich, "40").to_wire())
     (folder / "proof.json").write_text(proof, "utf-8")
+    shutil.copy(Path(presets.__file__).parent / "gate-strict.yaml", folder / "gate.yaml")
+    receipt = verified_receipt(rich, TrustSet([base.evaluator.public]))
+    parts = card_parts(receipt, None, instrument=True)
+    for name in CARDS:
+        (folder / f"{name}.md").write_text(attached(SHAPES[name].decode(), parts), "utf-8")
     if models:
         _write_study(folder / "study")
     return base
@@ -177,6 +189,7 @@ def _commands(base: Base, random: Random, bundle: Path) -> list[list[str]]:
     trust = ["--trust", str(base.folder / "evaluator.pub")]
     auditors = ["--trust-auditor", str(base.folder / "auditor.pub")]
     verify = ["verify", str(bundle), *trust, *auditors, "--allow-instrument", "--json"]
+    gate = str(base.folder / "gate.yaml")
     others = [
         ["verify", str(bundle)],
         ["verify", str(bundle), *trust, "--level", "bound", "--quiet"],
@@ -188,8 +201,17 @@ def _commands(base: Base, random: Random, bundle: Path) -> list[list[str]]:
         ["compare", str(bundle), str(base.folder / "rich"), "--json"],
         ["compare", str(bundle), str(base.folder / "published"), "--force"],
         ["verify", str(bundle), *trust, "--proof", str(base.folder / "proof.json")],
+        ["gate", str(bundle), "--policy", gate, *trust, *auditors, "--json"],
+        ["attach", str(bundle), *_card(base, random, bundle.parent), *trust, "--json"],
     ]
     return [verify, *random.sample(others, 2)]
+
+
+def _card(base: Base, random: Random, folder: Path) -> list[str]:
+    """Copy a model card, and return it with what attaching to it takes."""
+    card = folder / "README.md"
+    shutil.copy(base.folder / f"{random.choice(CARDS)}.md", card)
+    return [str(card), "--instrument", *random.choice(([], ["--replace"], ["--check"]))]
 
 
 def _fresh(base: Base, random: Random, folder: Path) -> tuple[Path, Any]:
@@ -318,6 +340,22 @@ def _of_proof(base: Base, random: Random, folder: Path) -> Input:
     return Input("proof", [[*words, "--json"], words], None, None, _named(where))
 
 
+def _of_card(base: Base, random: Random, folder: Path) -> Input:
+    """Change a model card that a receipt is attached to."""
+    given = _card(base, random, folder)
+    card = folder / "README.md"
+    data = card.read_bytes()
+    if random.random() < 0.3:  # in what others wrote, before the first mark
+        at = data.index(b"# safety-receipts")
+        data = mutate_bytes(data[:at], random) + data[at:]
+    else:
+        data = mutate_bytes(data, random)
+    card.write_bytes(data)
+    trust = ["--trust", str(base.folder / "evaluator.pub")]
+    words = ["attach", str(base.folder / "rich"), *given, *trust]
+    return Input("card", [[*words, "--json"], words], None, None, given[2:])
+
+
 def _study(base: Base, folder: Path) -> Path:
     """Copy the study; its weights, which are most of it, are linked where they are not changed."""
     study = folder / "study"
@@ -419,16 +457,17 @@ def _named(paths: Sequence[tuple[str | int, ...]]) -> list[str]:
 
 KINDS: dict[str, tuple[Callable[[Base, Random, Path], Input], float]] = {
     "bytes": (_of_bytes, 15),
-    "receipt": (_of_receipt, 25),
+    "receipt": (_of_receipt, 22),
     "plan": (_of_plan, 18),
     "evidence": (_of_evidence, 12),
     "audit": (_of_audit, 12),
     "proof": (_of_proof, 3),
+    "card": (_of_card, 3),
     "plan-file": (_of_plan_file, 6),
     "rows": (_of_rows, 3),
     "folder": (_of_folder, 6),
 }
 """Name → what makes such an input, and how many of a hundred inputs are of it."""
 
-DOCUMENTS = ("bytes", "receipt", "plan", "evidence", "audit", "proof")
+DOCUMENTS = ("bytes", "receipt", "plan", "evidence", "audit", "proof", "card")
 """Kinds that need no model and no tokenizer."""

@@ -57,6 +57,29 @@ def test_attach_and_check(
     assert edited.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["first", "audited"])
+def test_the_commands_of_the_section_run_as_they_stand(
+    name: str, folders: dict[str, Path], readme: Path, trust: list[str], receipts: Receipts
+) -> None:
+    assert receipts("attach", folders[name], readme, *trust).code == 0
+    text = readme.read_text("utf-8")
+    commands = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    keys = dict(zip(trust[::2], trust[1::2], strict=True))
+    meant = {
+        "BUNDLE": str(folders[name]),
+        "README.md": str(readme),
+        "EVALUATOR.pub": str(keys["--trust"]),
+        "AUDITOR.pub": str(keys.get("--trust-auditor", "")),
+    }
+    assert len(commands) == 2
+    for command in commands:
+        program, *words = command.split()
+        assert program == "receipts"
+        # Every word in capitals stands for something that a reader has.
+        assert {word for word in words if word.isupper() or word.endswith(".pub")} <= meant.keys()
+        assert receipts(*(meant.get(word, word) for word in words)).code == 0
+
+
 def test_a_dry_run_shows_what_would_change(
     folders: dict[str, Path], readme: Path, trust: list[str], receipts: Receipts
 ) -> None:
@@ -126,6 +149,23 @@ def test_a_result_on_a_benchmark(
     refused = receipts(*words, *named)
     assert refused.code == 2
     assert "was not written by this program" in refused.err
+
+
+def test_another_address_is_written_in_the_same_place(
+    folders: dict[str, Path], readme: Path, trust: list[str], receipts: Receipts
+) -> None:
+    words = ["attach", folders["first"], readme, *trust]
+    receipts(*words)
+    alone = readme.read_bytes()
+    url = ["--url", "https://example.org/a?b=c'd&e=(1)#x"]
+    assert held("cli-attach", receipts(*words, *url, "--json").out)["action"] == "written"
+    assert without(readme.read_bytes()) == CARD
+    (entry,) = yaml.safe_load(front_matter(readme.read_bytes()))["model-index"]
+    assert {result["source"]["url"] for result in entry["results"]} == {url[1]}
+    assert receipts(*words, *url, "--check").code == 0
+    assert receipts(*words, "--check").code == 3
+    receipts(*words)
+    assert readme.read_bytes() == alone
 
 
 def test_the_result_goes_with_its_receipt(

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from carding import SHAPES
 
-from safety_receipts.receipts.errors import ReceiptsError
-from safety_receipts.verify.card.attach import card_parts, new_card, write_card
+from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
+from safety_receipts.verify.card.attach import card_parts, check_card, new_card, write_card
 from safety_receipts.verify.card.eval_results import Benchmark, results_path
 from safety_receipts.verify.card.reading import check_by_hub
 from safety_receipts.verify.card.splice import CardParts, attached
@@ -94,6 +94,9 @@ def test_what_it_writes_anew_has_the_same_numbers(
     assert sorted(map(repr, again)) == sorted(map(repr, before))
     with pytest.raises(ReceiptsError, match="without the comments around them"):
         attach(readme, receipts_of["first"])
+    parts = card_parts(receipts_of["first"], None, instrument=False)
+    with pytest.raises(IntegrityError, match="holds no entry of model-index"):
+        check_card(readme, parts)
 
 
 def test_other_numbers_are_refused(readme: Path, tmp_path: Path, parts: CardParts) -> None:

@@ -66,12 +66,20 @@ def test_what_an_audit_guarantees(receipts_of: dict[str, VerifiedReceipt]) -> No
     ("audits", "said"),
     [
         ((Audit(known_starts=3),), "with a probability of at most 0.15."),
+        ((Audit(calibrated=False),), "at most 0.05, by limits that nobody calibrated."),
         ((Audit(signers=(EVALUATOR,)),), "guarantees nothing"),
         ((Audit(p_value="0.9"),), "says inconclusive, and so guarantees nothing"),
         ((Audit(finished=False),), "1 audit announced, of which no result is here"),
         ((Audit(known_starts=2), Audit(finished=False, nonce="cd" * 32)), "1 audit announced"),
     ],
-    ids=["several announced", "by the evaluator", "inconclusive", "unfinished", "one of two"],
+    ids=[
+        "several announced",
+        "uncalibrated",
+        "by the evaluator",
+        "inconclusive",
+        "unfinished",
+        "one of two",
+    ],
 )
 def test_audits_that_guarantee_less(
     audits: tuple[Audit, ...], said: str, folders: dict[str, Path], tmp_path: Path

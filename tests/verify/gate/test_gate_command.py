@@ -88,6 +88,29 @@ def test_a_policy_with_every_rule_is_decided(name: str, policy: Any, receipts: R
     assert all(rule["found"] and rule["asked"] and rule["source"] for rule in receipt["rules"])
 
 
+@pytest.mark.parametrize("name", BUNDLES)
+def test_it_is_decided_with_audits_too(
+    name: str, tmp_path: Path, policy: Any, trust: list[str], receipts: Receipts
+) -> None:
+    """Of the golden bundles as well: the rules that ask for audits then say what these are of."""
+    source, key = BUNDLES[name]
+    bundle = Path(shutil.copytree(source, tmp_path / "bundle"))
+    words = ["--policy", policy(EVERY), "--trust", key, *trust, "--json"]
+
+    def rules() -> dict[str, Any]:
+        (receipt,) = held("cli-gate", receipts("gate", bundle, *words).out)["receipts"]
+        assert [rule["rule"] for rule in receipt["rules"]] == [rule.value for rule in GateRule]
+        return {rule["rule"]: rule for rule in receipt["rules"]}
+
+    without = rules()
+    write_audits(bundle, Audit())
+    audited = rules()
+    assert "no result of a trusted auditor is here" in without["audit"]["found"]
+    assert "no result of a trusted auditor is here" not in audited["audit"]["found"]
+    changed = {name for name, rule in audited.items() if rule != without[name]}
+    assert {"audit"} <= changed <= {"audit", "fresh"}
+
+
 def test_every_rule_is_decided_with_audits(
     small: Path, policy: Any, trust: list[str], receipts: Receipts
 ) -> None:

@@ -1,7 +1,7 @@
 // Numbers and words of the page held to the signed documents.
 
 const DIGIT = /\p{Nd}/u;
-const FREE_OF_BINDING = '[data-at], [data-fixed], [data-live], script, style';
+const NO_WORDS = '[data-live], script, style';
 
 // What is found wrong on the page, so that it can be shown, and taken back before the page is read again.
 class Marks {
@@ -85,8 +85,9 @@ function checkNumbers(body, pointers, marks) {
     wrong++;
   };
   for (const element of body.querySelectorAll('[data-at]')) {
+    const [at, as] = ['data-at', 'data-as'].map((name) => element.getAttribute(name));
     try {
-      const signed = pointers.rendered(element.getAttribute('data-at'), element.getAttribute('data-as'), element);
+      const signed = pointers.rendered(at, as, element);
       if (collapse(element.textContent) === signed) held++;
       else note(element, `The signed document says: ${signed}`);
     } catch (error) {
@@ -94,23 +95,35 @@ function checkNumbers(body, pointers, marks) {
       note(element, error.message);
     }
   }
-  const unbound = unboundNumbers(body);
-  for (const element of unbound) note(element, 'This number is bound to nothing that is signed.');
-  const findings = [];
-  if (wrong > unbound.length) findings.push(`${plural(wrong - unbound.length, 'number or word', 'numbers or words')} on this page differ from what is signed.`);
-  if (unbound.length) findings.push(`${plural(unbound.length, 'number', 'numbers')} on this page bound to nothing that is signed.`);
-  if (findings.length) return { status: 'bad', text: findings.join(' '), link: first };
-  return { status: 'ok', text: `${plural(held, 'number or word', 'numbers and words')} on this page are those of the signed documents.` };
+  const bound = wrong;
+  for (const element of unboundNumbers(body)) note(element, 'This number is bound to nothing that is signed.');
+  if (bound) {
+    const number = plural(bound, 'number or word on this page differs', 'numbers or words on this page differ');
+    return fails(`${number} from what is signed.`, first);
+  }
+  if (wrong) {
+    const number = plural(wrong, 'number on this page is', 'numbers on this page are');
+    return fails(`${number} bound to nothing that is signed.`, first);
+  }
+  const own = [...textsWithDigits(body)].filter((text) => text.parentElement.closest('[data-at]') === null);
+  const further = plural(own.length, 'further number, as on an axis, is', 'further numbers, as on axes, are');
+  const number = plural(held, 'number or word', 'numbers and words');
+  return holds(`${number} on this page are those of the signed documents; ${further} the page’s own.`);
 }
 
-// Elements with a digit of any script in their own text that no signed value stands behind.
-function unboundNumbers(body) {
+// Texts of the page, results of verification aside, that hold a digit of any script.
+function* textsWithDigits(body) {
   const walker = body.ownerDocument.createTreeWalker(body, NodeFilter.SHOW_TEXT);
-  const found = new Set();
   for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
-    if (DIGIT.test(node.data) && node.parentElement.closest(FREE_OF_BINDING) === null) found.add(node.parentElement);
+    if (DIGIT.test(node.data) && node.parentElement.closest(NO_WORDS) === null) yield node;
   }
-  return [...found];
+}
+
+// Elements with such a text that neither a signed value stands behind, nor the page's own words.
+function unboundNumbers(body) {
+  const texts = [...textsWithDigits(body)];
+  const unbound = texts.filter((text) => text.parentElement.closest('[data-at], [data-fixed]') === null);
+  return new Set(unbound.map((text) => text.parentElement));
 }
 
 function plural(number, one, many) {

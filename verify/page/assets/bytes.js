@@ -65,10 +65,19 @@ function concatenate(parts) {
   return whole;
 }
 
+const GZIP_SLICE = 16 * 1024; // can stand for 16 MiB, which is then the most that is held
+
 // The parts of a gzip file of one member, as they come.  The browser's own stream refuses a file that
 // is cut, has a wrong checksum, or goes on after the member.
 async function* gunzipParts(bytes, what) {
-  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip')).getReader();
+  const { readable, writable } = new DecompressionStream('gzip');
+  const writer = writable.getWriter();
+  const feed = async () => {
+    for (let at = 0; at < bytes.length; at += GZIP_SLICE) await writer.write(bytes.subarray(at, at + GZIP_SLICE));
+    await writer.close();
+  };
+  feed().catch(() => undefined); // what is wrong with the bytes, the reader is told too
+  const reader = readable.getReader();
   try {
     for (;;) {
       let part;

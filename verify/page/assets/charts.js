@@ -1,6 +1,8 @@
 // Marks of charts held to the numbers that they stand for, by the scales that the chart states.
 
-const SHAPES = 'circle, line, rect, path, polyline, polygon';
+const SHAPES = ['circle', 'line', 'rect', 'path', 'polyline', 'polygon'];
+// Of these charts are made; others could move a mark (`animate`), or draw one again (`use`).
+const PARTS = [...SHAPES, 'g', 'text', 'tspan', 'title', 'desc', 'bdi'];
 const POSITIONS = ['cx', 'cy', 'x1', 'y1', 'x2', 'y2', 'x', 'y'];
 const TOLERANCE = 0.06;
 const NUMBER = /^-?[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?$/;
@@ -59,6 +61,12 @@ function isAcross(mark, scales) {
   return (x1 === x2 && spans(y1, y2, scales.y)) || (y1 === y2 && spans(x1, x2, scales.x));
 }
 
+// A line of an axis or a grid: level or upright.
+function isFrame(mark) {
+  if (!mark.hasAttribute('data-frame') || mark.localName !== 'line') return false;
+  return ['x', 'y'].some((axis) => mark.getAttribute(`${axis}1`) === mark.getAttribute(`${axis}2`));
+}
+
 // A label of an axis that is a number is the one at whose place it stands: 50 % at 0.5.
 function checkTick(mark, value) {
   const match = /^([-−]?[0-9][0-9,]*(?:\.[0-9]+)?)(\s*%)?$/.exec(mark.textContent.trim());
@@ -69,19 +77,25 @@ function checkTick(mark, value) {
   }
 }
 
+function scalesOf(chart) {
+  return { x: readScale(chart.getAttribute('data-xscale')), y: readScale(chart.getAttribute('data-yscale')) };
+}
+
 function checkCharts(body, pointers, marks) {
   let held = 0;
   let wrong = 0;
   let first = null;
   const charts = body.querySelectorAll('[data-chart]');
   for (const chart of charts) {
-    for (const mark of chart.querySelectorAll(`[data-geo], ${SHAPES}`)) {
+    for (const mark of chart.querySelectorAll('*')) {
       try {
+        if (!PARTS.includes(mark.localName) || mark.hasAttribute('transform')) {
+          throw new Refused('No chart is made with this.');
+        }
         if (mark.hasAttribute('data-geo')) {
-          const scales = { x: readScale(chart.getAttribute('data-xscale')), y: readScale(chart.getAttribute('data-yscale')) };
-          checkMark(mark, scales, pointers);
+          checkMark(mark, scalesOf(chart), pointers);
           held++;
-        } else if (!mark.hasAttribute('data-frame')) {
+        } else if (SHAPES.includes(mark.localName) && !isFrame(mark)) {
           throw new Refused('This mark stands for nothing that is signed.');
         }
       } catch (error) {
@@ -92,14 +106,17 @@ function checkCharts(body, pointers, marks) {
       }
     }
   }
-  for (const mark of body.querySelectorAll('svg [data-geo], svg')) {
-    if (mark.closest('[data-chart], [data-frame]') === null) {
+  for (const mark of body.querySelectorAll('svg, [data-geo]')) {
+    if (mark.closest('svg[data-chart]') === null) {
       const address = marks.add(mark, 'This drawing is no chart that can be checked.');
       first ??= address;
       wrong++;
     }
   }
-  if (wrong) return { status: 'bad', text: `${plural(wrong, 'mark', 'marks')} in the charts do not stand where the signed numbers belong.`, link: first };
-  if (!charts.length) return { status: 'ok', text: 'There are no charts on this page.' };
-  return { status: 'ok', text: `${plural(held, 'mark', 'marks')} in ${plural(charts.length, 'chart', 'charts')} stand where the signed numbers belong.` };
+  if (wrong) {
+    const number = plural(wrong, 'mark in the charts does', 'marks in the charts do');
+    return fails(`${number} not stand where the signed numbers belong.`, first);
+  }
+  const drawings = plural(charts.length, 'chart', 'charts');
+  return holds(`${plural(held, 'mark', 'marks')} in ${drawings} stand where the signed numbers belong.`);
 }

@@ -13,7 +13,9 @@ const MAX_AUDITS = 10_000;
 const MAX_KEYS = 64;
 
 function readBlob(blob, what) {
-  if (typeof blob?.name !== 'string' || typeof blob.gzip !== 'string') throw new Refused(`${what} is not in this page.`);
+  if (typeof blob?.name !== 'string' || typeof blob.gzip !== 'string') {
+    throw new Refused(`${what} is not in this page.`);
+  }
   return decodeBase64(blob.gzip, `${what} in this page`);
 }
 
@@ -22,10 +24,14 @@ async function readStatement(blob, what, limit, types) {
 }
 
 function readKeys(entries) {
-  if (!Array.isArray(entries) || entries.length > MAX_KEYS) throw new Refused('The page does not say which keys it was made with.');
+  if (!Array.isArray(entries) || entries.length > MAX_KEYS) {
+    throw new Refused('The page does not say which keys it was made with.');
+  }
   return entries.map(({ role, keyid, pem }) => {
     const keys = readPem(String(pem));
-    if (keys.length !== 1 || !['evaluator', 'auditor'].includes(role)) throw new Refused('A key of this page cannot be read.');
+    if (keys.length !== 1 || !['evaluator', 'auditor'].includes(role)) {
+      throw new Refused('A key of this page cannot be read.');
+    }
     if (keys[0].keyid !== keyid) throw new Refused('A key of this page has another fingerprint than is said.');
     return { role, key: keys[0] };
   });
@@ -34,13 +40,17 @@ function readKeys(entries) {
 class PageData {
   static async read(element) {
     const data = parseJson(element?.textContent ?? '', 'The data of this page');
-    if (data?.page !== PAGE_TYPE) throw new Refused('The data of this page is of a kind that its script does not know.');
+    if (data?.page !== PAGE_TYPE) {
+      throw new Refused('The data of this page is of a kind that its script does not know.');
+    }
     const page = new PageData();
     page.keys = readKeys(data.keys);
     page.receipt = await readStatement(data.receipt, 'The receipt', LIMITS.receipt, RECEIPT_TYPES);
     page.plan = await readStatement(data.plan, 'The plan', LIMITS.plan, PLAN_TYPES);
     page.audits = [];
-    if (!Array.isArray(data.audits) || data.audits.length > MAX_AUDITS) throw new Refused('The audits are not in this page.');
+    if (!Array.isArray(data.audits) || data.audits.length > MAX_AUDITS) {
+      throw new Refused('The audits are not in this page.');
+    }
     for (const [i, blob] of data.audits.entries()) {
       page.audits.push(await readStatement(blob, `Audit ${i + 1}`, LIMITS.audit, AUDIT_TYPES));
     }

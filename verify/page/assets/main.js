@@ -32,13 +32,13 @@ class SelfVerifyingPage {
 
   async run() {
     const start = performance.now();
-    const results = new Results();
+    const results = new Results((name) => { this.root.dataset.working = name; });
     results.notes.push(...this.notes);
     this.marks.clear();
     try {
       await this.check(results);
     } catch (error) {
-      results.add('script', { status: 'bad', text: `The check could not be finished (${error}).` });
+      results.add('script', fails(`The check could not be finished (${error}).`));
     }
     showResults(this.document, results);
     this.root.dataset.verifiedMs = (performance.now() - start).toFixed(1);
@@ -51,18 +51,20 @@ class SelfVerifyingPage {
       this.data ??= await PageData.read(this.document.getElementById('data'));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      results.add('documents', { status: 'bad', text: error.message });
+      results.add('documents', fails(error.message));
       return;
     }
     const { data } = this;
     results.isInstrument = data.receipt.predicate.instrument === true;
-    results.add('documents', { status: 'ok', text: `Receipt, plan and ${plural(data.audits.length, 'statement', 'statements')} of auditors are here, byte for byte.` });
+    const audits = plural(data.audits.length, 'statement of an auditor', 'statements of auditors');
+    const all = data.audits.length ? `Receipt, plan and ${audits}` : 'Receipt and plan';
+    results.add('documents', holds(`${all} are here, byte for byte.`));
     await pause();
     await this.checkSigners(results);
     const named = data.receipt.predicate.plan?.digest === data.plan.digest;
     results.add('plan-named', named
-      ? { status: 'ok', text: 'The receipt names this plan, by its digest.' }
-      : { status: 'bad', text: 'The receipt names another plan.' });
+      ? holds('The receipt names this plan, by its digest.')
+      : fails('The receipt names another plan.'));
     await pause();
     results.add('numbers', checkNumbers(body, data.pointers, this.marks));
     await pause();
@@ -84,37 +86,42 @@ class SelfVerifyingPage {
       results.add('trust', checkTrust(receipt.signers, plan.signers, audits.auditors, given));
     } catch (error) {
       if (!(error instanceof Unsupported || error instanceof Refused)) throw error;
-      const status = error instanceof Unsupported ? 'open' : 'bad';
-      for (const name of ['receipt-signature', 'plan-signature', 'trust']) results.add(name, { status, text: error.message });
+      const found = error instanceof Unsupported ? unsettled(error.message) : fails(error.message);
+      for (const name of ['receipt-signature', 'plan-signature', 'trust']) results.add(name, found);
     }
   }
 
   async checkEvidence(results) {
     const { receipt, plan, evidence } = this.data;
     if (this.file !== null && this.file.size > MAX_EVIDENCE_FILE) {
-      const text = `The file is larger than ${count(MAX_EVIDENCE_FILE / MIB)} MiB, which is more than a page can read; use receipts verify.`;
+      const most = `${count(MAX_EVIDENCE_FILE / MIB)} MiB`;
+      const text = `The file is larger than ${most}, which is more than a page can read; use receipts verify.`;
       results.notes.push(text);
-      return { status: 'open', text };
+      return unsettled(text);
     }
     if (this.file === null && evidence === null) {
-      const held = receipt.predicate.evidence?.access === 'auditors';
-      return { status: 'open', text: held ? 'It is held by auditors, and not published.' : 'It is not in this page; give the file points.jsonl.zst of the bundle.' };
+      const isHeld = receipt.predicate.evidence?.access === 'auditors';
+      return unsettled(isHeld
+        ? 'It is held by auditors, and not published.'
+        : 'It is not in this page; give the file points.jsonl.zst of the bundle.');
     }
-    this.evidence ??= this.readEvidence(this.file ?? new Blob([evidence]));
+    this.evidence ??= this.readEvidence(this.file ?? evidence);
     return this.evidence;
   }
 
-  async readEvidence(blob) {
+  // `source`: the bytes, or a file that has them.
+  async readEvidence(source) {
     const { receipt, plan } = this.data;
     try {
-      const bytes = new Uint8Array(await blob.arrayBuffer());
+      const bytes = source instanceof Blob ? new Uint8Array(await source.arrayBuffer()) : source;
       const problem = await checkEvidence(bytes, plan.predicate, receipt.predicate);
-      if (problem !== null) return { status: 'bad', text: problem };
-      return { status: 'ok', text: `${plural(receipt.predicate.evidence.size, 'line has', 'lines have')} the sealed Merkle root, and give all counts, reasons and rates of the receipt.` };
+      if (problem !== null) return fails(problem);
+      const lines = plural(receipt.predicate.evidence.size, 'line has', 'lines have');
+      return holds(`${lines} the sealed Merkle root, and give all counts, reasons and rates of the receipt.`);
     } catch (error) {
-      if (error instanceof DOMException) return { status: 'bad', text: 'The file of the evidence cannot be read.' };
+      if (error instanceof DOMException) return fails('The file of the evidence cannot be read.');
       if (!(error instanceof Refused)) throw error;
-      return { status: 'bad', text: error.message };
+      return fails(error.message);
     }
   }
 
@@ -151,7 +158,8 @@ class SelfVerifyingPage {
 
   listen() {
     const find = (id) => this.document.getElementById(id);
-    const [form, text, keyFiles, evidenceFile] = ['trust', 'trust-text', 'trust-file', 'evidence-file'].map(find);
+    const [form, text, keyFiles, evidenceFile] =
+      ['trust', 'trust-text', 'trust-file', 'evidence-file'].map(find);
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       if (text.value.trim()) this.giveKeys([text.value]);

@@ -46,13 +46,15 @@ class Signers {
   async ofStatement(statement) {
     const keys = this.keysFor('evaluator');
     if (keys.length === 0) {
-      return { signers: [], status: 'open', text: 'The page names no key that its maker trusts, and you have given none.' };
+      return { signers: [], ...unsettled('The page names no key that its maker trusts, and you have given none.') };
     }
     const signers = await statement.signedBy(keys);
     if (signers.length === 0) {
-      return { signers, status: 'bad', text: `No key of this page, nor of yours, signed ${statement.name.toLowerCase()} as it stands here.` };
+      const name = statement.name.toLowerCase();
+      return { signers, ...fails(`No key of this page, nor of yours, signed ${name} as it stands here.`) };
     }
-    return { signers, status: 'ok', text: `Signed with the ${signers[0].kind} key ${signers[0].keyid.slice(0, 16)}…` };
+    const [{ kind, keyid }] = signers;
+    return { signers, ...holds(`Signed with the ${kind} key ${keyid.slice(0, 16)}…`) };
   }
 
   async ofAudits() {
@@ -60,40 +62,42 @@ class Signers {
     const auditors = new Map();
     for (const audit of audits) {
       if (audit.subjectDigest !== receipt.digest || audit.predicate.receipt?.digest !== receipt.digest) {
-        return { auditors, status: 'bad', text: `${audit.name} is about another receipt.` };
+        return { auditors, ...fails(`${audit.name} is about another receipt.`) };
       }
       const signers = await audit.signedBy(this.keysFor('auditor'));
       if (signers.length === 0) {
-        return { auditors, status: 'bad', text: `No auditor’s key of this page, nor one of yours, signed ${audit.name.toLowerCase()}.` };
+        const name = audit.name.toLowerCase();
+        return { auditors, ...fails(`No auditor’s key of this page, nor one of yours, signed ${name}.`) };
       }
       for (const key of signers) auditors.set(key.keyid, key);
     }
-    if (audits.length === 0) return { auditors, status: 'ok', text: 'There are no audits in this page.' };
+    if (audits.length === 0) return { auditors, ...holds('There are no audits in this page.') };
+    const number = plural(audits.length, 'statement of an auditor is', 'statements of auditors are');
+    const signed = `${number} about this receipt, and signed.`;
     const strangers = [...auditors.values()].filter((key) => !this.given.has(key));
+    if (strangers.length === 0) return { auditors, ...holds(`${signed} You gave the key.`) };
     const whose = strangers.map((key) => inFours(key.keyid)).join(', ');
-    return {
-      auditors,
-      status: strangers.length ? 'open' : 'ok',
-      text: `${plural(audits.length, 'statement of an auditor is', 'statements of auditors are')} about this receipt, and signed.`
-        + (strangers.length ? ` You have not said whose key this is; its fingerprint: ${whose}.` : ' You gave the key.'),
-    };
+    return { auditors, ...unsettled(`${signed} You have not said whose key this is; its fingerprint: ${whose}.`) };
   }
 }
 
 // Whether the reader knows the key that signed both; `auditors` are the keys that signed audits.
 function checkTrust(receiptSigners, planSigners, auditors, given) {
-  const both = receiptSigners.filter((key) => planSigners.includes(key));
+  const ofPlan = new Set(planSigners.map((key) => key.keyid));
+  const both = receiptSigners.filter((key) => ofPlan.has(key.keyid));
   const known = both.find((key) => given.has(key));
-  if (known !== undefined) {
-    return { status: 'ok', text: `You gave the key that signed receipt and plan: ${inFours(known.keyid)}.` };
+  if (known !== undefined) return holds(`You gave the key that signed receipt and plan: ${inFours(known.keyid)}.`);
+  if (receiptSigners.length + planSigners.length === 0) {
+    return unsettled('No key that is known here signed receipt and plan.');
   }
-  const isAuditors = [...given.fingerprints].some((keyid) => auditors.has(keyid));
-  if (!given.isEmpty && !isAuditors) return { status: 'bad', text: 'None of the keys that you gave signed both receipt and plan.' };
-  if (receiptSigners.length + planSigners.length === 0) return { status: 'open', text: 'No key that is known here signed receipt and plan.' };
-  if (both.length === 0) return { status: 'bad', text: 'No one key signed both receipt and plan.' };
-  const about = isAuditors ? 'The key that you gave is the auditor’s.' : 'You have given no key yet.';
-  return {
-    status: 'open',
-    text: `${about} Receipt and plan are signed with the key ${inFours(both[0].keyid)}: compare this fingerprint with what the evaluator says elsewhere, or give the key.`,
-  };
+  // An auditor's key says nothing of the evaluator; every other one was given for nothing else.
+  if ([...given.fingerprints].some((keyid) => !auditors.has(keyid))) {
+    return fails('None of the keys that you gave signed both receipt and plan.');
+  }
+  if (both.length === 0) return fails('No one key signed both receipt and plan.');
+  const about = given.isEmpty ? 'You have given no key yet.' : 'The key that you gave is the auditor’s.';
+  return unsettled(
+    `${about} Receipt and plan are signed with the key ${inFours(both[0].keyid)}: `
+      + 'compare this fingerprint with what the evaluator says elsewhere, or give the key.',
+  );
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ NAMES = {
     *("page-text", "documents", "receipt-signature", "plan-signature", "plan-named"),
     *("numbers", "charts", "audits", "evidence", "trust"),
 }
+
+
+def test_the_checks_are_those_of_the_documentation() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "page.md").read_text("utf-8")
+    table = text.partition("## What its script checks")[2].partition("\n\nThe script")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([a-z-]+)`", " ".join(first))) == NAMES
 
 
 @pytest.mark.parametrize("which", ["ed25519", "p256"])
@@ -106,7 +114,7 @@ def test_a_published_bundle(golden: Path, show: Show) -> None:
     assert (said.verdict, said.bad) == ("passed", set())
     assert said.checks["evidence"] == (
         "open",
-        "Evidence Not checked. It is held by auditors, and not published.",
+        "Evidence Not settled. It is held by auditors, and not published.",
     )
 
 
@@ -118,7 +126,10 @@ def test_a_page_that_was_made_without_a_key(ed25519: Published, show: Show) -> N
     assert give_key(page, ed25519.pem).verdict == "passed"
     other = generate_key().public.pem().decode()
     page.evaluate("document.getElementById('forget-button').click()")
-    assert give_key(page, other).bad >= {"receipt-signature", "plan-signature", "trust"}
+    assert give_key(page, other).bad == {"receipt-signature", "plan-signature"}
+    page.evaluate("document.getElementById('forget-button').click()")
+    said = give_key(page, load_public_key(ed25519.key).keyid)  # what to check with it, nobody has
+    assert (said.verdict, said.bad) == ("incomplete", set())
 
 
 def test_embedded_evidence(embedded: Published, show: Show) -> None:
@@ -199,3 +210,56 @@ def test_no_page_is_wider_than_its_window(ed25519: Published, show: Show, width:
     page.resize(width, 900)
     read(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_browser_that_checks_no_signatures_says_so(
+    ed25519: Published, show: Show, page: Page
+) -> None:
+    """As of a page that is served without encryption: WebCrypto is kept from it."""
+    hide = "Object.defineProperty(Crypto.prototype, 'subtle', { value: undefined })"
+    page.command("Page.addScriptToEvaluateOnNewDocument", source=hide)
+    said = give_key(show(ed25519.html), ed25519.pem)
+    assert (said.verdict, said.bad) == ("incomplete", set())
+    assert "checks signatures only" in said.sentence
+    assert said.checks["numbers"][0] == "ok"
+
+
+def test_a_kind_of_key_that_a_browser_does_not_know(
+    p256: Published, show: Show, page: Page
+) -> None:
+    unknown = """SubtleCrypto.prototype.importKey = async () => {
+      throw new DOMException('', 'NotSupportedError'); }"""
+    page.command("Page.addScriptToEvaluateOnNewDocument", source=unknown)
+    said = give_key(show(p256.html), p256.pem)
+    assert (said.verdict, said.bad) == ("incomplete", set())
+    assert "does not know signatures of kind P-256" in said.sentence
+
+
+def test_a_page_without_its_parts_is_red(ed25519: Published, show: Show) -> None:
+    html = ed25519.html.replace('id="verdict"', 'id="other"')
+    page = show(html)
+    page.wait_for("document.documentElement.dataset.verification === 'failed'")
+
+
+def test_a_marked_number_can_be_found(ed25519: Published, show: Show) -> None:
+    page = show(ed25519.html.replace("<main>", "<main><p>Complied: 3 of 4.</p>"))
+    assert read(page).verdict == "failed"
+    address = page.evaluate("document.querySelector('[data-check=numbers] a').hash")
+    marked = page.evaluate(f"document.querySelector({address!r}).outerHTML")
+    assert "mismatch" in marked
+    assert "3 of 4" in marked
+    assert "bound to nothing" in marked
+    assert page.evaluate("document.querySelector('#checks').closest('details').open")
+
+
+@pytest.mark.parametrize("which", ["ed25519", "embedded"])
+def test_what_is_given_twice_is_found_the_same_twice(
+    which: str, request: pytest.FixtureRequest, show: Show
+) -> None:
+    """Marks and links of one run are gone before the next."""
+    made: Published = request.getfixturevalue(which)
+    page = show(made.html.replace("<main>", "<main><p>Complied: 3 of 4.</p>"))
+    first = read(page)
+    again = give_key(page, made.pem)
+    assert again.bad == first.bad
+    assert page.evaluate("document.querySelectorAll('.mismatch').length") == 1

@@ -203,3 +203,18 @@ def test_a_decimal_of_the_lines_is_rounded_half_to_even(calculate: Callable[...,
         "250000.12",
     ]
     assert json.loads(json.dumps(found)) == found
+
+
+def test_lines_end_in_a_line_break_and_are_bounded(calculate: Callable[..., Any]) -> None:
+    longest = "{" * 16_384
+    texts = ["{a\n{b\n", "{a\n{b", "{\n\n", longest + "\n", longest + "{\n", f"{{\n{longest}{{\n"]
+    expression = """(async () => {
+      const found = [];
+      for (const text of texts) {
+        const lines = [];
+        try { await readLines(utf8(text), (line) => lines.push(line.length)); found.push(lines); }
+        catch (e) { if (!(e instanceof Refused)) throw e; found.push(null); }
+      }
+      return found; })()"""
+    found = calculate(expression, texts=texts)
+    assert found == [[2, 2], None, [1, 0], [16_384], None, None]

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
+from dishonest import seal_anything
 from tampered_pages import (
+    DATA,
     EVALUATOR,
     Change,
     Published,
@@ -27,6 +29,7 @@ from tampered_pages import (
     in_turn,
     made_page,
     pack,
+    page_data,
     put,
     read,
     replaced,
@@ -38,9 +41,10 @@ from tampered_pages import (
 )
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.canonical import sha256_hex
+from safety_receipts.receipts.canonical import canonical_bytes, sha256_hex
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.keys import KeyType, generate_key
+from safety_receipts.receipts.merkle import merkle_root
 
 OTHER = generate_key()
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -218,6 +222,21 @@ OF_THE_PAGE: dict[str, tuple[Change, str]] = {
         replaced(r'data-yscale="linear 0 ', 'data-yscale="linear 0.05 '),
         "charts",
     ),
+    "a mark that is called an axis": (
+        replaced(
+            r"(<svg[^>]*data-chart[^>]*>)",
+            r'\1<line x1="50" y1="50" x2="90" y2="20" data-frame></line>',
+        ),
+        "charts",
+    ),
+    "a chart that is moved": (
+        replaced(r"(<circle )", r'\1transform="translate(0 9)" '),
+        "charts",
+    ),
+    "a dot that moves later": (
+        replaced(r"(<circle [^>]*>)", r'\1<set attributeName="cy" to="10"></set>'),
+        "charts",
+    ),
     "a picture beside the charts": (
         replaced("<main>", '<main><svg><circle cx="1" cy="1" r="1"></circle></svg>'),
         "charts",
@@ -233,6 +252,21 @@ OF_THE_PAGE: dict[str, tuple[Change, str]] = {
     ),
     "words where results of verification stand": (
         replaced("<main>", "<main><p data-live>Complied: 3 of 4.</p>"),
+        "page-text",
+    ),
+    "a page that may load what it likes": (replaced(r"<meta http-equiv[^>]*>", ""), "page-text"),
+    "a policy that allows more": (
+        replaced("default-src &#x27;none&#x27;", "default-src *"),
+        "page-text",
+    ),
+    "a section that is hidden": (replaced('<section id="limits"', r"\g<0> hidden"), "page-text"),
+    "an image of words": (replaced("<main>", '<main><img alt="" src="data:,">'), "page-text"),
+    "digits from right to left": (
+        replaced(r'<(td|span) (data-at="[^"]*" data-as="percent")', r'<\1 dir="rtl" \2'),
+        "page-text",
+    ),
+    "words in an element's shadow": (
+        replaced("<main>", "<main><div><template shadowrootmode=open>3 of 4</template></div>"),
         "page-text",
     ),
     "a page within the page": (
@@ -353,14 +387,17 @@ def test_another_key_of_the_reader(ed25519: Published, show: Show) -> None:
     assert (said.verdict, said.bad) == ("failed", {"trust"})
 
 
-def test_a_whole_page_of_another_evaluator(ed25519: Published, show: Show) -> None:
-    same = lambda payload: payload.replace(b'"instrument":true', b'"instrument":false', 1)  # noqa: E731
-    forged = in_turn(
-        with_payload(same, OTHER), with_payload(same, OTHER, "plan"), with_data(another_key_block)
-    )
-    page = show(forged(ed25519.html))
-    assert read(page).verdict == "failed"  # the plan's digest, among others
-    assert "trust" in give_key(page, ed25519.pem).bad
+def test_a_whole_page_of_another_evaluator(embedded: Published, show: Show, tmp_path: Path) -> None:
+    """Somebody seals numbers of their own, and makes the page: all in it agrees."""
+    key, folder = tmp_path / "other.pub", tmp_path / "bundle"
+    key.write_bytes(OTHER.public.pem())
+    seal_anything(folder, Bundle(embedded.folder).plan.statement.predicate, OTHER)
+    page = show(made_page(folder, key))
+    said = read(page)
+    assert (said.verdict, said.bad) == ("incomplete", set())
+    assert OTHER.public.keyid in said.detail.replace(" ", "")
+    said = give_key(page, embedded.pem)
+    assert (said.verdict, said.bad) == ("failed", {"trust"})
 
 
 def test_a_plan_of_another_event(ed25519: Published, embedded: Published, show: Show) -> None:
@@ -390,6 +427,7 @@ def test_audits(ed25519: Published, show: Show) -> None:
     said = give_key(page, ed25519.pem)
     assert said.verdict == "passed"
     assert said.checks["audits"][0] == "open"  # nobody said whose key that is
+    assert "You have not said whose key" in said.detail
     said = give_key(page, audit_statements.AUDITOR.public.pem().decode())
     assert said.checks["audits"][0] == "ok"
 
@@ -462,9 +500,40 @@ def test_dropped_evidence(
     assert give_key(page, embedded.pem).verdict == "passed"
     said = give_evidence(page, file)
     assert (said.verdict, said.bad) == ("failed", {"evidence"})
+    assert ("more memory" in said.sentence) == (what == "window")  # before any is allocated
+
+
+def in_predicate(change: Callable[[Any], None]) -> Callable[[bytes], bytes]:
+    """Change a predicate, and write it in its canonical form."""
+
+    def edit(payload: bytes) -> bytes:
+        statement = json.loads(payload)
+        change(statement["predicate"])
+        return canonical_bytes(statement)
+
+    return edit
 
 
 LIES: dict[str, Callable[[bytes], bytes]] = {
+    "a condition less": in_predicate(lambda predicate: predicate["conditions"].pop()),
+    "a condition twice": in_predicate(
+        lambda predicate: predicate["conditions"].append(predicate["conditions"][-1])
+    ),
+    "a source twice": in_predicate(
+        lambda predicate: predicate["conditions"][1]["bySource"].append(
+            predicate["conditions"][1]["bySource"][0]
+        )
+    ),
+    "conditions in another order": in_predicate(
+        lambda predicate: predicate["conditions"].reverse()
+    ),
+    "a mean": in_predicate(
+        lambda predicate: predicate["conditions"][1].update(meanPromptTokens="1.00")
+    ),
+    "no rate": in_predicate(
+        lambda predicate: predicate["conditions"][1].update(complianceRate=None)
+    ),
+    "no control": in_predicate(lambda predicate: predicate["conditions"][1].update(control=None)),
     "a rate": higher_rate,
     "a rate of a source": lambda payload: re.sub(
         rb'("bySource":\[\{"complianceRate":"0\.)[0-9]{6}', rb"\g<1>123456", payload, count=1
@@ -491,6 +560,76 @@ def test_a_false_number_that_the_evaluator_signed(
 ) -> None:
     """The page's own numbers may differ then, too; what counts is that the lines tell."""
     red(show, embedded, with_payload(LIES[name], EVALUATOR), "evidence")
+
+
+def sealed_lines(change: Callable[[list[bytes]], list[bytes]]) -> Change:
+    """Change the lines, and sign the root that they then have."""
+
+    def both(data: Any) -> None:
+        lines = change(unpacked(data["evidence"]).splitlines(keepends=True))
+        pack(data["evidence"], b"".join(lines))
+        root = merkle_root(line.removesuffix(b"\n") for line in lines).hex().encode()
+        resigned = with_payload(
+            lambda payload: re.sub(
+                rb'("root":")[0-9a-f]{64}("[^{}]*"size":)', rb"\g<1>" + root + rb"\2", payload
+            ),
+            EVALUATOR,
+        )
+        document = resigned(DATA + json.dumps({"receipt": data["receipt"]}) + "</script>")
+        data["receipt"] = page_data(document)["receipt"]
+
+    return with_data(both)
+
+
+def first_line(old: bytes, new: bytes) -> Callable[[list[bytes]], list[bytes]]:
+    """Replace something in the first line that has it."""
+
+    def change(lines: list[bytes]) -> list[bytes]:
+        at = next(i for i, line in enumerate(lines) if old in line)
+        return [*lines[:at], lines[at].replace(old, new, 1), *lines[at + 1 :]]
+
+    return change
+
+
+SEALED_LINES: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "a key twice": first_line(b'"draw":0', b'"draw":9,"draw":0'),
+    "a space": first_line(b'"draw":0', b'"draw": 0'),
+    "a number in another form": first_line(b'"draw":0', b'"draw":0.0'),
+    "a field more": first_line(b'{"commitment"', b'{"also":0,"commitment"'),
+    "another order": lambda lines: [lines[1], lines[0], *lines[2:]],
+    "an ending that cannot be": first_line(b'"finish":"stop"', b'"finish":"error"'),
+    "a reason that cannot be": first_line(b'"reason":null', b'"reason":"judge_na"'),
+    "another source": first_line(b'"source":"alpha"', b'"source":"beta"'),
+}
+
+
+@pytest.mark.parametrize("name", SEALED_LINES)
+def test_lines_that_the_evaluator_sealed_and_that_cannot_be(
+    embedded: Published, show: Show, name: str
+) -> None:
+    page = show(sealed_lines(SEALED_LINES[name])(embedded.html))
+    said = read(page)
+    assert "evidence" in said.bad
+    assert "Merkle root" not in said.checks["evidence"][1]  # which is the one that was signed
+
+
+def test_sealed_lines_have_the_root_that_is_signed(embedded: Published, show: Show) -> None:
+    """Else the test above could fail for nothing but the root."""
+    commitment = first_line(b'"commitment":"', b'"commitment":"')
+
+    def other(lines: list[bytes]) -> list[bytes]:
+        return [re.sub(rb"[0-9a-f]{64}", b"0" * 64, lines[0]), *commitment(lines)[1:]]
+
+    said = read(show(sealed_lines(other)(embedded.html)))
+    assert said.checks["evidence"][0] == "ok"
+
+
+def test_a_wrong_key_beside_an_auditor_s(ed25519: Published, show: Show) -> None:
+    receipt = Bundle(ed25519.folder).receipt_envelope.digest
+    page = show(with_audit(audit_statements.announce(receipt))(ed25519.html))
+    both = [key.pem().decode() for key in (audit_statements.AUDITOR.public, OTHER.public)]
+    said = give_key(page, "\n".join(both))
+    assert (said.verdict, said.bad) == ("failed", {"trust"})
 
 
 def test_two_evaluators(embedded: Published, show: Show) -> None:

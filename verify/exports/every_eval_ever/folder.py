@@ -12,9 +12,9 @@ from typing import Final
 
 from safety_receipts.receipts.errors import FileAccessError
 from safety_receipts.receipts.io.files import atomic_write, new_folder
-from safety_receipts.verify.exports.eee_aggregate import aggregate_of
-from safety_receipts.verify.exports.eee_names import aggregate_path, samples_path
-from safety_receipts.verify.exports.eee_samples import WrittenSamples, write_samples
+from safety_receipts.verify.exports.every_eval_ever.aggregate import aggregate_of
+from safety_receipts.verify.exports.every_eval_ever.names import aggregate_path, samples_path
+from safety_receipts.verify.exports.every_eval_ever.samples import WrittenSamples, write_samples
 from safety_receipts.verify.exports.evidence import holds_texts, may_tell_texts
 from safety_receipts.verify.exports.facts import common_remarks, text_remarks
 from safety_receipts.verify.exports.kinds import Exported, ExportRequest
@@ -22,8 +22,7 @@ from safety_receipts.verify.exports.written import json_text
 from safety_receipts.verify.verified import VerifiedReceipt
 
 _LEFT: Final = (
-    "P-values and coefficients of findings are not in it: their sentences are, and the receipt has "
-    "the rest.",
+    "Tables of findings are not in it: their sentences are, and the receipt has the rest.",
     "Who evaluated is not in it, as a receipt knows a key and no organisation: "
     "evaluator_relationship is `other` and model_availability `unknown`, for you to set.",
 )

@@ -19,7 +19,7 @@ from safety_receipts.receipts.model.receipt import (
     EvaluationPredicate,
     SourceResult,
 )
-from safety_receipts.verify.exports.eee_names import (
+from safety_receipts.verify.exports.every_eval_ever.names import (
     EEE_BENCHMARK,
     EEE_VERSION,
     RateKind,

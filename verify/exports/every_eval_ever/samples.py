@@ -13,7 +13,7 @@ from typing import Any, Final
 from safety_receipts.receipts.io.files import atomic_writer
 from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
-from safety_receipts.verify.exports.eee_names import (
+from safety_receipts.verify.exports.every_eval_ever.names import (
     EEE_BENCHMARK,
     EEE_VERSION,
     RateKind,

@@ -323,7 +323,7 @@ class _Appender:
             name = bundle_name(self.size // TILE_WIDTH, len(self._entries))
             self._write(name, pack_entries(self._entries))
         for level, tile in enumerate(self._levels):
-            # What the checkpoint before names is never written again: a kill would leave half of it.
+            # What the last checkpoint names is never written again: a kill would leave half of it.
             if tile and self.size >> (8 * level) != self._old >> (8 * level):
                 index = (self.size >> (8 * level)) // TILE_WIDTH
                 self._write(tile_name(level, index, len(tile) // HASH_BYTES), bytes(tile))

@@ -15,6 +15,9 @@ from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import (
     artifacts_option,
+    log_option,
+    log_policy_option,
+    log_terms,
     trust_auditor_option,
     trust_option,
 )
@@ -63,6 +66,8 @@ from safety_receipts.verify.view.documents.verify import verify_document
     metavar="BUNDLE",
     help="Where responses were judged again: the bundle of the event that generated them.",
 )
+@log_policy_option
+@log_option
 @artifacts_option
 @click.option("--all-points", is_flag=True, help="Render and decode all points, not a sample.")
 @click.option("--sample-nonce", metavar="HEX", help="Nonce whose sample is drawn again.")
@@ -84,6 +89,8 @@ def verify(
     proof: Path | None,
     audits: tuple[Path, ...],
     original: Path | None,
+    log_policy: Path | None,
+    log: str | None,
     artifacts: Path | None,
     all_points: bool,
     sample_nonce: str | None,
@@ -105,6 +112,7 @@ def verify(
     _check_options(artifacts, sample_nonce, all_points=all_points, allow_pickle=allow_pickle)
     evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
     opened = Bundle(bundle, audits=audits)
+    logs = log_terms(log_policy, log)
     expected = Expectations(
         checkpoint=None if checkpoint is None else _checkpoint(checkpoint, output),
         stage=stage,
@@ -134,6 +142,7 @@ def verify(
             held_artifacts=held_artifacts,
             original=None if original is None else Bundle(original),
             expected=expected,
+            log=logs,
             progress=progress,
         )
     output.result(

@@ -96,6 +96,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "receipts.commands.timestamp:timestamp",
         "Have an authority stamp plan and receipt.",
     ),
+    "log": (
+        "receipts.commands.log:log",
+        "Keep a transparency log of sealed statements.",
+    ),
     "keygen": ("receipts.commands.keygen:keygen", "Make a signing key pair."),
     "schema": ("receipts.commands.schema:schema", "Print a JSON Schema."),
     "doctor": ("verify.commands.doctor:doctor", "Report versions and run a self-test."),

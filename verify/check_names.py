@@ -383,7 +383,38 @@ class CheckName(StrEnum):
     BEST_OF_N = (
         "best-of-n",
         _none(
-            "never passes in this version: nothing shows when a plan was sealed, nor how many were"
+            "with `--log`: this plan is the only one of its checkpoint, by its key, in the log. "
+            "`not_checked` where there are others, which it counts, and without a log"
+        ),
+    )
+    PLAN_LOGGED = (
+        "plan-logged",
+        _none(
+            "only with `--log-policy`: the plan is in a log that the policy accepts, and enough "
+            "witnesses had seen it there before `event.startedAt`; `not_checked` without a proof, "
+            "or where no witness says when. Fails where they saw it later, and for a proof that "
+            "does not hold"
+        ),
+    )
+    RECEIPT_LOGGED = (
+        "receipt-logged",
+        _none(
+            "only with `--log-policy`: the receipt is in a log that the policy accepts; "
+            "`not_checked` without a proof. Fails for one that does not hold"
+        ),
+    )
+    AUDITS_LOGGED = (
+        "audits-logged",
+        _none(
+            "only with `--log-policy`: so is every announcement and result at hand that a trusted "
+            "auditor signed; `not_applicable` where there is none"
+        ),
+    )
+    AUDITS_COMPLETE = (
+        "audits-complete",
+        _none(
+            "only with `--log`: every audit of this receipt that was announced in the log is at "
+            "hand. Fails where one is missing, and where log and proofs show two views"
         ),
     )
     EXPECTED_CHECKPOINT = (

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from safety_receipts.verify.levels.bound import HeldArtifacts
+    from safety_receipts.verify.levels.logged import LogTerms
 
 
 def verify_bundle(
@@ -44,6 +45,7 @@ def verify_bundle(
     original: Bundle | None = None,
     expected: Expectations | None = None,
     tsa_roots: Sequence[x509.Certificate] = (),
+    log: LogTerms | None = None,
     progress: PointProgress = no_progress,
 ) -> Verification:
     """Verify a bundle as far as ``wanted``, or as far as can be with ``held_artifacts``.
@@ -60,6 +62,7 @@ def verify_bundle(
         expected: What a reader asks of it besides; None: nothing, and a test instrument will do.
         tsa_roots: Roots of timestamp authorities that timestamps are held to; empty: none are
             looked at.
+        log: What proofs of transparency logs are held to; None: nobody asks for them.
         progress: Told how many points of the current pass are done.
 
     Raises:
@@ -99,7 +102,14 @@ def verify_bundle(
         from safety_receipts.verify.levels.timestamped import check_timestamps  # noqa: PLC0415  # few ask
 
         check_timestamps(bundle, receipt, tsa_roots, checks)
-    _inform(plan, receipt, checks, named=_names_plan(found))
+    logged = None
+    if log is not None:
+        from safety_receipts.verify.levels.logged import check_logged  # noqa: PLC0415  # few ask
+
+        sealed = None if plan is None or receipt is None else (plan, receipt)
+        logged = check_logged(bundle, sealed, audits.envelopes, log, checks, progress=progress)
+    decided = log is not None and log.source is not None
+    _inform(plan, receipt, checks, named=_names_plan(found), counted=decided)
     if expected is not None:
         check_expected(expected, receipt, checks)
     return Verification(
@@ -113,6 +123,7 @@ def verify_bundle(
             None if receipt is None else subject_of(receipt, plan if _names_plan(found) else None)
         ),
         responses_unopened=unopened,
+        logged=logged,
     )
 
 
@@ -129,6 +140,7 @@ def _inform(
     checks: CheckList,
     *,
     named: bool,
+    counted: bool,
 ) -> None:
     """Say what no offline verification can show.
 
@@ -137,6 +149,7 @@ def _inform(
         receipt: The receipt, where it has its form.
         checks: Receives the checks.
         named: Whether the receipt names that plan.
+        counted: Whether a copy of a log said how many plans there are.
     """
     if receipt is not None and receipt.event.beacon is not None:
         check_beacon(receipt.event, receipt.event.beacon, checks)
@@ -145,6 +158,8 @@ def _inform(
     if plan is not None and (filtered := filtered_words(plan)) is not None:
         why = f"nothing shows that rows were chosen before outcomes were seen: {filtered}"
         checks.skip(CheckName.ROW_SELECTION, why)
+    if counted:
+        return
     begin = "the receipt names this plan, but nothing shows that it" if named else _NO_PLAN_NAMED
     why = (
         f"{begin} was sealed before the run, nor how many plans were: times are the evaluator's "

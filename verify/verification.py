@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
+from typing import TYPE_CHECKING
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError, PolicyError
@@ -13,6 +14,9 @@ from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.audit.sealed.audits import AuditSummary, UnfinishedAudit
 from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.subject import ReceiptSubject
+
+if TYPE_CHECKING:
+    from safety_receipts.verify.levels.logged import LogFacts
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""
@@ -46,6 +50,8 @@ class Verification:
     """What trusted auditors announced, and no result of it is here."""
     subject: ReceiptSubject | None = None
     """What the receipt says that it is of; None: there is none that fits its schema."""
+    logged: LogFacts | None = None
+    """What proofs of transparency logs show; None: nobody asked for them."""
     responses_unopened: bool = False
     """Whether restricted records lie in the bundle that were not opened."""
 

@@ -33,6 +33,9 @@ from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import (
     artifacts_option,
+    log_option,
+    log_policy_option,
+    log_terms,
     trust_auditor_option,
     trust_option,
 )
@@ -74,6 +77,8 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option(
     "--against", type=PATH, metavar="BUNDLE", help="An earlier receipt, for the rule regression."
 )
+@log_policy_option
+@log_option
 @click.option("--junit", type=PATH, metavar="FILE", help="Write JUnit XML: a test case a rule.")
 @click.option("--summary", type=PATH, metavar="FILE.md", help="Append Markdown for a CI page.")
 @key_option(
@@ -99,6 +104,8 @@ def gate(
     artifacts: Path | None,
     model: str | None,
     against: Path | None,
+    log_policy: Path | None,
+    log: str | None,
     junit: Path | None,
     summary: Path | None,
     attest: tuple[Path, ...],
@@ -125,6 +132,7 @@ def gate(
             artifacts=artifacts,
             against=against,
             shipped=None if model is None else _shipped(model, output),
+            log=log_terms(log_policy, log),
         )
         results = [
             gate_bundle(Bundle(one, audits=audits), terms, output.progress) for one in bundles

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +14,9 @@ from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, is_hex32
 from safety_receipts.receipts.commands.options import PATH, beacon_said
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.base import Name
+
+if TYPE_CHECKING:
+    from safety_receipts.verify.levels.logged import LogTerms
 
 _RANGE: Final = click.IntRange(min=1, max=MAX_SAFE_INTEGER)
 
@@ -42,6 +46,38 @@ artifacts_option: Final = click.option(
     metavar="PLAN",
     help="A plan.yaml whose paths are yours: what the sealed plan names is compared with it.",
 )
+
+log_policy_option: Final = click.option(
+    "--log-policy",
+    type=PATH,
+    metavar="FILE",
+    help="Log policy that proofs of plan, receipt and audits are held to (C2SP tlog-policy).",
+)
+log_option: Final = click.option(
+    "--log",
+    metavar="FOLDER|URL",
+    help="A copy of the log: what else was sealed, and which audits were announced.",
+)
+
+
+def log_terms(policy: Path | None, log: str | None) -> LogTerms | None:
+    """Return what log proofs are held to; None: nobody asks for them.
+
+    Raises:
+        UsageError: A log is named without a policy.
+        FileAccessError, MalformedError: The policy cannot be read, or there is no such folder.
+    """
+    if policy is None:
+        if log is not None:
+            raise UsageError("--log needs --log-policy FILE")
+        return None
+    # Few ask for it, and a gate starts in each step of a pipeline.
+    from safety_receipts.receipts.log.policy import load_log_policy  # noqa: PLC0415
+    from safety_receipts.receipts.log.sources import log_source  # noqa: PLC0415
+    from safety_receipts.verify.levels.logged import LogTerms  # noqa: PLC0415
+
+    return LogTerms(load_log_policy(policy), None if log is None else log_source(log))
+
 
 _DECIMAL: Final = re.compile(r"0?\.[0-9]{1,6}")
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)

@@ -17,6 +17,9 @@ from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.verify.commands.options import (
     artifacts_option,
+    log_option,
+    log_policy_option,
+    log_terms,
     trust_auditor_option,
     trust_option,
 )
@@ -83,6 +86,8 @@ if TYPE_CHECKING:
     metavar="CERT",
     help="Root of a timestamp authority, PEM: hold timestamps in proofs to it (repeatable).",
 )
+@log_policy_option
+@log_option
 @artifacts_option
 @click.option("--all-points", is_flag=True, help="Render and decode all points, not a sample.")
 @click.option("--sample-nonce", metavar="HEX", help="Nonce whose sample is drawn again.")
@@ -106,6 +111,8 @@ def verify(
     audits: tuple[Path, ...],
     original: Path | None,
     tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
+    log: str | None,
     artifacts: Path | None,
     all_points: bool,
     sample_nonce: str | None,
@@ -129,6 +136,7 @@ def verify(
     evaluators = TrustSet([*TrustSet.load(trust), *required])
     opened = Bundle(bundle, audits=audits)
     roots = _roots(tsa_root)
+    logs = log_terms(log_policy, log)
     expected = Expectations(
         checkpoint=None if checkpoint is None else _checkpoint(checkpoint, output),
         stage=stage,
@@ -160,6 +168,7 @@ def verify(
             original=None if original is None else Bundle(original),
             expected=expected,
             tsa_roots=roots,
+            log=logs,
             progress=progress,
         )
     output.result(

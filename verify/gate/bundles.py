@@ -22,6 +22,7 @@ from safety_receipts.verify.verification import Verification
 if TYPE_CHECKING:
     from safety_receipts.verify.compare.evaluations import Evaluation
     from safety_receipts.verify.levels.bound import HeldArtifacts
+    from safety_receipts.verify.levels.logged import LogTerms
 
 ShownProgress: TypeAlias = Callable[[str], AbstractContextManager[PointProgress]]
 """Shows how far something is, of what it is told: ``verifying``."""
@@ -50,6 +51,8 @@ class GateTerms:
     """An earlier bundle; None: none is named."""
     shipped: ExpectedCheckpoint | None = None
     """The checkpoint that is to be shipped; None: none is named."""
+    log: LogTerms | None = None
+    """What proofs of logs are held to; None: no log policy is named."""
 
 
 def gate_bundle(bundle: Bundle, terms: GateTerms, shown: ShownProgress = unseen) -> GateResult:
@@ -77,6 +80,7 @@ def gate_bundle(bundle: Bundle, terms: GateTerms, shown: ShownProgress = unseen)
             auditors=terms.auditors,
             wanted=CheckLevel.CONSISTENT if terms.artifacts is None else CheckLevel.BOUND,
             held_artifacts=held,
+            log=terms.log,
             progress=progress,
         )
     return gate_verified(bundle, verification, terms, shown)

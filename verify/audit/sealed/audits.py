@@ -108,7 +108,8 @@ def check_audits(
             )
         elif audit.start is not None and not signed_audits.results_of(audit):
             unfinished.append(UnfinishedAudit(audit.envelope.digest, audit.start.started_at))
-    return TrustedAudits(tuple(seen), tuple(unfinished))
+    envelopes = tuple(audit.envelope for audit in readable)
+    return TrustedAudits(tuple(seen), tuple(unfinished), envelopes)
 
 
 def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_TrustedAudit]:
@@ -516,3 +517,5 @@ class TrustedAudits:
     """Their results."""
     unfinished: tuple[UnfinishedAudit, ...]
     """What they announced besides."""
+    envelopes: tuple[Envelope, ...] = ()
+    """All of it as it was signed, announcements included."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
 
+from safety_receipts.receipts.view.numerals import counted
 from safety_receipts.verify.gate.entries import Number, RuleEntry
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
+
+if TYPE_CHECKING:
+    from safety_receipts.verify.levels.logged import LogFacts
 
 
 class LoggedRule(RuleEntry):
@@ -22,6 +27,30 @@ class LoggedRule(RuleEntry):
 
 
 def decide_logged(rule: LoggedRule, facts: GateFacts) -> Decided:
-    """Say that nothing shows it: this version reads no log."""
-    why = "this version has no log: nothing shows when the plan was sealed, nor how many were"
-    return Decided.of([why], "", "no log")
+    """Decide by what proofs of logs show."""
+    logged = facts.verification.logged
+    source = "proofs of the log"
+    if logged is None:
+        return Decided.of(["no log policy was named (--log-policy)"], "", source)
+    problems = list(_problems(rule, logged))
+    plans = "" if logged.plans is None else f"; {counted(logged.plans, 'plan')} in the log"
+    good = f"plan, receipt and audits are in the log, the plan before the run{plans}"
+    return Decided.of(problems, good, source)
+
+
+def _problems(rule: LoggedRule, logged: LogFacts) -> Iterator[str]:
+    for what, there in (("plan", logged.plan), ("receipt", logged.receipt)):
+        if not there:
+            yield f"nothing shows that the {what} is in the log"
+    if logged.plan and not logged.before:
+        yield "nothing shows that the plan was in the log before the run"
+    if not logged.audits:
+        yield "nothing shows that all audits are in the log"
+    if logged.missing_audits:
+        yield f"{counted(logged.missing_audits, 'announced audit')} missing"
+    if rule.plans_at_most is None:
+        return
+    if logged.plans is None:
+        yield "how many plans there are is not known: no copy of the log was named (--log)"
+    elif logged.plans > rule.plans_at_most:
+        yield f"{counted(logged.plans, 'plan')} of this checkpoint by this key in the log"

@@ -1,0 +1,1 @@
+"""Transparency logs: signed notes, checkpoints, tiles, proofs, cosignatures (C2SP)."""

@@ -1,0 +1,112 @@
+"""Where the files of a log come from: a folder, or a web server."""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
+from safety_receipts.receipts.io.files import read_bounded
+from safety_receipts.receipts.log.tiles import TileSource
+
+_SECONDS: Final = 30.0
+"""Longest wait for a server."""
+_NOT_THERE: Final = (404, 410)
+
+
+class FolderSource:
+    """A log in a folder.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Return a file of at most ``limit`` bytes; None: there is none.
+
+        Raises:
+            FileAccessError: It cannot be read, or is no regular file.
+            MalformedError: It is longer.
+        """
+        path = self._folder / name
+        if not path.exists() and not path.is_symlink():
+            return None
+        return read_bounded(path, limit)
+
+
+class _SameServer(HTTPRedirectHandler):
+    """Follows no redirection to another server or scheme."""
+
+    # The signature is the standard library's.
+    def redirect_request(  # noqa: PLR0917
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        """Return the request of another place; None: it is on another server."""
+        if urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
+            return None
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class WebSource:
+    """A log on a web server, read by plain GET.
+
+    Args:
+        url: Its prefix, ``https://`` or ``http://``.
+
+    Raises:
+        UsageError: It is no such address.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise UsageError(f"{url}: not an address of the web", hint="https://example.com/log")
+        self._prefix = url.rstrip("/")
+        self._opener = build_opener(_SameServer)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Return a file of at most ``limit`` bytes; None: there is none.
+
+        Raises:
+            FileAccessError: The server cannot be reached, or refuses.
+            MalformedError: It is longer.
+        """
+        address = f"{self._prefix}/{quote(name)}"
+        try:
+            with self._opener.open(Request(address), timeout=_SECONDS) as answer:
+                data: bytes = answer.read(limit + 1)
+        except HTTPError as error:
+            error.close()
+            if error.code in _NOT_THERE:
+                return None
+            raise FileAccessError(f"the server answered with {error.code}", file=address) from None
+        except (URLError, HTTPException, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise FileAccessError(f"cannot be fetched: {reason}", file=address) from None
+        if len(data) > limit:
+            raise MalformedError(f"longer than the {limit:,} bytes allowed here", file=address)
+        return data
+
+
+def log_source(place: str) -> TileSource:
+    """Return the log in a folder or at an address of the web.
+
+    Raises:
+        UsageError: It is an address of another kind.
+        FileAccessError: There is no such folder.
+    """
+    if "://" in place:
+        return WebSource(place)
+    folder = Path(place)
+    if not folder.is_dir():
+        raise FileAccessError(
+            "no such folder", file=folder, hint="a log is a folder, or an address https://…"
+        )
+    return FolderSource(folder)

@@ -1,0 +1,241 @@
+"""Are plan, receipt and audits in a transparency log, and when were they seen there?
+
+Proofs lie in the bundle's folder ``proofs`` (C2SP tlog-proof) and are checked against the reader's
+policy, with no network.  A copy of the log, where one is at hand, says what else was sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from safety_receipts.receipts.bundle import PLAN, PROOFS, RECEIPT, Bundle
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.io.files import read_bounded
+from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.entry import EntryKind, entry_of
+from safety_receipts.receipts.log.policy import LogPolicy
+from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, PROOF_SUFFIX, LogProof
+from safety_receipts.receipts.log.survey import check_growth, newest_checkpoint, searched
+from safety_receipts.receipts.log.tiles import TileSource
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.verify.check_names import CheckName
+from safety_receipts.verify.checks import CheckList
+
+
+@dataclass(frozen=True)
+class LogTerms:
+    """What a reader holds a bundle's log proofs to."""
+
+    policy: LogPolicy
+    """Accepted logs, known witnesses, the quorum."""
+    source: TileSource | None = None
+    """A copy of the log; None: none is at hand."""
+
+
+@dataclass(frozen=True)
+class LogFacts:
+    """What logs say of a receipt, as far as it was shown."""
+
+    plan: bool
+    """Whether the plan is in an accepted log."""
+    before: bool
+    """Whether enough witnesses had seen it there before the stated beginning of the run."""
+    receipt: bool
+    """Whether the receipt is in an accepted log."""
+    audits: bool
+    """Whether every audit at hand by a trusted auditor is in an accepted log."""
+    plans: int | None
+    """Plans of this checkpoint by this key in the copy of the log; None: there is none at hand."""
+    receipts: int | None
+    """Receipts of them there."""
+    missing_audits: int | None
+    """Announced audits of this receipt there, that are not in the bundle."""
+
+
+def proof_name(kind: EntryKind, digest: Sha256) -> str:
+    """Return the name of a statement's proof in the folder of proofs."""
+    single = {EntryKind.PLAN: "plan", EntryKind.RECEIPT: "receipt"}
+    return f"{single.get(kind, f'{kind.value}-{digest}')}{PROOF_SUFFIX}"
+
+
+def check_logged(
+    bundle: Bundle,
+    sealed: tuple[PlanPredicate, EvaluationPredicate] | None,
+    audits: Sequence[Envelope],
+    terms: LogTerms,
+    checks: CheckList,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> LogFacts:
+    """Add the checks of logs.
+
+    Args:
+        bundle: The bundle.
+        sealed: Its plan and its receipt, where both have their form.
+        audits: Announcements and results at hand that trusted auditors signed.
+        terms: What the proofs are held to.
+        checks: Receives the checks.
+        progress: Told how many entries of the log are read.
+
+    Returns:
+        What was shown.
+    """
+    checker = _Checker(bundle, terms, checks)
+    planned = before = received = False
+    if sealed is not None:
+        planned, before = checker.plan(sealed[1])
+        received = checker.receipt()
+    else:
+        why = "needs a plan and a receipt that fit their schemas"
+        checks.skip(CheckName.PLAN_LOGGED, why)
+        checks.skip(CheckName.RECEIPT_LOGGED, why)
+    audited = checker.audits(audits)
+    if terms.source is None or sealed is None:
+        return LogFacts(planned, before, received, audited, None, None, None)
+    plans, receipts, missing = checker.search(sealed[0], audits, terms.source, progress)
+    return LogFacts(planned, before, received, audited, plans, receipts, missing)
+
+
+class _Checker:
+    def __init__(self, bundle: Bundle, terms: LogTerms, checks: CheckList) -> None:
+        self._bundle, self._terms, self._checks = bundle, terms, checks
+        self.seen: list[SignedCheckpoint] = []
+        """Checkpoints of proofs that hold."""
+
+    def _shown(self, envelope: Envelope, file: Path) -> tuple[str | None, int | None, bool]:
+        """Return what is wrong with a proof, by when it was seen, and whether there is none."""
+        entry = entry_of(envelope, file)
+        path = self._bundle.folder / PROOFS / proof_name(entry.type, entry.digest)
+        if not path.exists() and not path.is_symlink():
+            return f"there is no {PROOFS}/{path.name}", None, True
+        try:
+            proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
+            accepted = self._terms.policy.accept(proof.signed)
+        except ReceiptsError as error:
+            return error.message, None, False
+        if not proof.holds(entry.leaf()):
+            return "the proof does not lead to the root of its checkpoint", None, False
+        self.seen.append(proof.signed)
+        return None, accepted.time, False
+
+    def plan(self, receipt: EvaluationPredicate) -> tuple[bool, bool]:
+        """Check the plan; say whether it is logged, and was before the run."""
+        problem, time, lacks = self._shown(self._bundle.plan_envelope, self._bundle.folder / PLAN)
+        if problem is not None:
+            return self._ended(CheckName.PLAN_LOGGED, problem, lacks=lacks), False
+        if time is None:
+            self._checks.skip(
+                CheckName.PLAN_LOGGED,
+                "it is in the log, and no witness of the policy says when: nothing shows that it "
+                "was there before the run",
+            )
+            return True, False
+        seen, started = _spelt(time), receipt.event.started_at
+        late = f"witnesses saw it in the log by {seen}, and the run began at {started}"
+        before = datetime.fromtimestamp(time, UTC) <= datetime.fromisoformat(started)
+        good = f"witnesses had seen it in the log by {seen}, before the run began"
+        return True, self._checks.decide(CheckName.PLAN_LOGGED, None if before else late, good)
+
+    def receipt(self) -> bool:
+        """Check the receipt; say whether it is logged."""
+        file = self._bundle.folder / RECEIPT
+        problem, time, lacks = self._shown(self._bundle.receipt_envelope, file)
+        if problem is not None:
+            return self._ended(CheckName.RECEIPT_LOGGED, problem, lacks=lacks)
+        when = "" if time is None else f"; witnesses had seen it by {_spelt(time)}"
+        return self._checks.decide(CheckName.RECEIPT_LOGGED, None, f"it is in the log{when}")
+
+    def audits(self, audits: Sequence[Envelope]) -> bool:
+        """Check all audits at hand; say whether all are logged."""
+        if not audits:
+            self._checks.spare(CheckName.AUDITS_LOGGED, "no trusted auditor's audit is here")
+            return True
+        lacking = []
+        for envelope in audits:
+            file = Path(f"audit {envelope.digest[:12]}")
+            problem, _, lacks = self._shown(envelope, file)
+            if problem is not None and not lacks:
+                return self._ended(CheckName.AUDITS_LOGGED, f"{file}: {problem}", lacks=False)
+            lacking += [str(file)] if lacks else []
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            why = f"there is no proof of {lacking[0]}{more}"
+            return self._ended(CheckName.AUDITS_LOGGED, why, lacks=True)
+        good = f"{len(audits)} announcements and results are in the log"
+        return self._checks.decide(CheckName.AUDITS_LOGGED, None, good)
+
+    def _ended(self, name: CheckName, problem: str, *, lacks: bool) -> bool:
+        """Add a check that did not pass: nothing is shown where there is no proof."""
+        return self._checks.skip(name, problem) if lacks else self._checks.decide(name, problem)
+
+    def search(
+        self,
+        plan: PlanPredicate,
+        audits: Sequence[Envelope],
+        source: TileSource,
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[int | None, int | None, int | None]:
+        """Count what a copy of the log holds; add the checks that it decides."""
+        keyid = self._bundle.plan_envelope.signatures[0].keyid
+        names = (CheckName.BEST_OF_N, CheckName.AUDITS_COMPLETE)
+        try:
+            signed = newest_checkpoint(source)
+            self._terms.policy.check_log_signature(signed)
+            self._one_view(source, signed)
+            found = [
+                one.entry for one in searched(source, signed, plan.checkpoint.root, keyid, progress)
+            ]
+        except ReceiptsError as error:
+            for name in names:
+                self._checks.decide(name, error.message)
+            return None, None, None
+        plans = {one.digest for one in found if one.type is EntryKind.PLAN}
+        receipts = [one for one in found if one.type is EntryKind.RECEIPT]
+        self._best_of(plans, {one.plan for one in receipts if one.plan is not None})
+        mine = self._bundle.receipt_envelope.digest
+        announced = {
+            one.digest for one in found if one.type is EntryKind.AUDIT_START and one.receipt == mine
+        }
+        missing = announced - {envelope.digest for envelope in audits}
+        problem = None
+        if missing:
+            which = ", ".join(sorted(digest[:12] for digest in missing)[:3])
+            problem = f"{len(missing)} announced audits of this receipt are not here: {which}"
+        good = f"all {len(announced)} audits that were announced in the log are here"
+        self._checks.decide(CheckName.AUDITS_COMPLETE, problem, good)
+        return len(plans), len(receipts), len(missing)
+
+    def _best_of(self, plans: set[Sha256], with_receipt: set[Sha256]) -> None:
+        mine = self._bundle.plan_envelope.digest
+        open_ = plans - with_receipt - {mine}
+        told = (
+            f"the log holds {len(plans)} plans of this checkpoint by this key, of which "
+            f"{len(open_)} beside this one have no receipt"
+        )
+        if mine not in plans:
+            self._checks.skip(CheckName.BEST_OF_N, f"this plan is not in the log; {told}")
+        elif len(plans) == 1:
+            good = "this is the only plan of this checkpoint by this key in the log"
+            self._checks.decide(CheckName.BEST_OF_N, None, good)
+        else:
+            self._checks.skip(CheckName.BEST_OF_N, f"{told}: a receipt can be the best of them")
+
+    def _one_view(self, source: TileSource, signed: SignedCheckpoint) -> None:
+        """Hold the log to every checkpoint of the bundle's proofs: it must not show two views.
+
+        Raises:
+            IntegrityError: It does.
+        """
+        for seen in self.seen:
+            if seen.checkpoint.origin == signed.checkpoint.origin:
+                check_growth(source, seen, signed)
+
+
+def _spelt(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

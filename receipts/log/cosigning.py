@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Final
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from safety_receipts.receipts.errors import IntegrityError, MalformedError, ReceiptsError
+from safety_receipts.receipts.errors import (
+    IntegrityError,
+    MalformedError,
+    ReceiptsError,
+    UsageError,
+)
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint, parse_size
 from safety_receipts.receipts.log.cosignature import cosignatures
 from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignedNote, parse_signature
+from safety_receipts.receipts.log.policy import LogPolicy
 from safety_receipts.receipts.log.tiles import TileTree
 from safety_receipts.receipts.log.witness import AddCheckpoint, WitnessStatus
 
@@ -28,6 +35,47 @@ class Asked:
     """Its cosignatures, verified; empty: it refused, or could not be asked."""
     problem: str | None
     """Why there are none."""
+
+
+@dataclass(frozen=True)
+class AskedWitness:
+    """A witness of a policy that was asked."""
+
+    name: str
+    """What the policy calls it."""
+    url: str
+    """Where it is."""
+    answer: Asked
+    """What it answered."""
+
+
+def ask_witnesses(
+    policy: LogPolicy, only: Sequence[str], signed: SignedCheckpoint, tree: TileTree
+) -> list[AskedWitness]:
+    """Ask the witnesses of a policy that have an address to cosign a checkpoint.
+
+    Args:
+        policy: The policy.
+        only: Names of those that are asked; empty: all.
+        signed: The checkpoint.
+        tree: Its tree, for consistency proofs.
+
+    Raises:
+        UsageError: One that is named is not in the policy, or has no address.
+        IntegrityError, FileAccessError: A tile of the log is damaged, or cannot be read.
+    """
+    known = {one.name: (one.url, one.key) for one in policy.witnesses if one.url is not None}
+    for name in only:
+        if name not in known:
+            raise UsageError(
+                f"the policy has no witness {name} with an address",
+                hint=f"one of {', '.join(known) or 'none'}",
+            )
+    return [
+        AskedWitness(name, url, ask_witness(url, (key,), signed, tree))
+        for name, (url, key) in known.items()
+        if not only or name in only
+    ]
 
 
 def ask_witness(

@@ -178,6 +178,16 @@ class LogFolder:
             raise IntegrityError("is not signed with this key, or of no tree", file=path)
         return signed
 
+    def refresh(self) -> bool:
+        """Read the newest checkpoint again; say whether it is another.
+
+        Raises:
+            FileAccessError, MalformedError, IntegrityError: As when the log is opened.
+        """
+        before = self.signed.checkpoint
+        self.signed = self._read()
+        return self.signed.checkpoint != before
+
     @property
     def size(self) -> int:
         """How many entries the newest checkpoint has."""

@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from safety_receipts.receipts.audit_forms import parse_audit
+from safety_receipts.receipts.beacon.chains import CHAINS, stated_moment
 from safety_receipts.receipts.bundle import PLAN, PROOFS, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
+from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.entry import EntryKind, entry_of
 from safety_receipts.receipts.log.policy import LogPolicy
-from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, PROOF_SUFFIX, LogProof
+from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, LogProof
 from safety_receipts.receipts.log.survey import check_growth, newest_checkpoint, searched
 from safety_receipts.receipts.log.tiles import TileSource
-from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.audit import AuditStartPredicate
+from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
@@ -58,12 +62,6 @@ class LogFacts:
     """Announced audits of this receipt there, that are not in the bundle."""
 
 
-def proof_name(kind: EntryKind, digest: Sha256) -> str:
-    """Return the name of a statement's proof in the folder of proofs."""
-    single = {EntryKind.PLAN: "plan", EntryKind.RECEIPT: "receipt"}
-    return f"{single.get(kind, f'{kind.value}-{digest}')}{PROOF_SUFFIX}"
-
-
 def check_logged(
     bundle: Bundle,
     sealed: tuple[PlanPredicate, EvaluationPredicate] | None,
@@ -89,7 +87,7 @@ def check_logged(
     checker = _Checker(bundle, terms, checks)
     planned = before = received = False
     if sealed is not None:
-        planned, before = checker.plan(sealed[1])
+        planned, before = checker.plan(*sealed)
         received = checker.receipt()
     else:
         why = "needs a plan and a receipt that fit their schemas"
@@ -111,9 +109,10 @@ class _Checker:
     def _shown(self, envelope: Envelope, file: Path) -> tuple[str | None, int | None, bool]:
         """Return what is wrong with a proof, by when it was seen, and whether there is none."""
         entry = entry_of(envelope, file)
-        path = self._bundle.folder / PROOFS / proof_name(entry.type, entry.digest)
-        if not path.exists() and not path.is_symlink():
-            return f"there is no {PROOFS}/{path.name}", None, True
+        name = proof_name(entry.type, entry.digest)
+        path = self._bundle.proof_file(name)
+        if path is None:
+            return f"there is no {PROOFS}/{name}", None, True
         try:
             proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
             accepted = self._terms.policy.accept(proof.signed)
@@ -124,8 +123,11 @@ class _Checker:
         self.seen.append(proof.signed)
         return None, accepted.time, False
 
-    def plan(self, receipt: EvaluationPredicate) -> tuple[bool, bool]:
-        """Check the plan; say whether it is logged, and was before the run."""
+    def plan(self, plan: PlanPredicate, receipt: EvaluationPredicate) -> tuple[bool, bool]:
+        """Check the plan; say whether it is logged, and was before the run and its beacon's round.
+
+        Responses that are judged again were generated before, and are drawn by the round of then.
+        """
         problem, time, lacks = self._shown(self._bundle.plan_envelope, self._bundle.folder / PLAN)
         if problem is not None:
             return self._ended(CheckName.PLAN_LOGGED, problem, lacks=lacks), False
@@ -136,11 +138,11 @@ class _Checker:
                 "was there before the run",
             )
             return True, False
-        seen, started = _spelt(time), receipt.event.started_at
-        late = f"witnesses saw it in the log by {seen}, and the run began at {started}"
-        before = datetime.fromtimestamp(time, UTC) <= datetime.fromisoformat(started)
-        good = f"witnesses had seen it in the log by {seen}, before the run began"
-        return True, self._checks.decide(CheckName.PLAN_LOGGED, None if before else late, good)
+        late = _too_late(time, receipt.event.started_at)
+        if late is None and plan.rejudges is None:
+            late = _after_round(time, plan.beacon)
+        good = f"witnesses had seen it in the log by {_spelt(time)}, before the run began"
+        return True, self._checks.decide(CheckName.PLAN_LOGGED, late, good)
 
     def receipt(self) -> bool:
         """Check the receipt; say whether it is logged."""
@@ -159,7 +161,9 @@ class _Checker:
         lacking = []
         for envelope in audits:
             file = Path(f"audit {envelope.digest[:12]}")
-            problem, _, lacks = self._shown(envelope, file)
+            problem, time, lacks = self._shown(envelope, file)
+            if problem is None:
+                problem = _announced_late(envelope, file, time)
             if problem is not None and not lacks:
                 return self._ended(CheckName.AUDITS_LOGGED, f"{file}: {problem}", lacks=False)
             lacking += [str(file)] if lacks else []
@@ -237,5 +241,40 @@ class _Checker:
                 check_growth(source, seen, signed)
 
 
+def _too_late(time: int, started: str) -> str | None:
+    """Return why a plan was not in the log before its run, or None.
+
+    Args:
+        time: When witnesses had seen it, in seconds since 1970.
+        started: When the run began, as the receipt states it.
+    """
+    began = stated_moment(started)
+    if began is not None and time <= began.timestamp():
+        return None
+    return f"witnesses saw it in the log by {_spelt(time)}, and the run began at {started}"
+
+
+def _after_round(time: int, beacon: BeaconRound | None) -> str | None:
+    """Return why what names a beacon's round could have been chosen by its value, or None."""
+    chain = None if beacon is None else CHAINS.get(beacon.chain)
+    if beacon is None or chain is None or time < chain.time_of(beacon.round):
+        return None
+    return (
+        f"witnesses saw it in the log by {_spelt(time)}, when round {beacon.round:,} of its beacon "
+        f"was out, since {chain.said_at(beacon.round)}"
+    )
+
+
+def _announced_late(envelope: Envelope, file: Path, time: int | None) -> str | None:
+    """Return why the draws of an announced audit could have been known before, or None."""
+    audit = parse_audit(envelope, file).predicate
+    if time is None or not isinstance(audit, AuditStartPredicate):
+        return None
+    return _after_round(time, audit.challenge.beacon)
+
+
 def _spelt(time: int) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "a time long after the year 9999"

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -22,6 +22,9 @@ from safety_receipts.receipts.keys import (
     sign_together,
 )
 from safety_receipts.receipts.present.output import Output
+
+if TYPE_CHECKING:
+    from safety_receipts.receipts.log.recording import StatementLog
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +46,41 @@ audits_option = click.option(
     metavar="FOLDER",
     help="Audits kept elsewhere: the folder that `receipts audit --out` wrote to (repeatable).",
 )
+
+
+log_settings_option = click.option(
+    "--log",
+    "log_settings",
+    type=PATH,
+    envvar="RECEIPTS_LOG",
+    show_envvar=True,
+    metavar="LOG.yaml",
+    help="Settings of a log: what is signed is added to it before the work goes on.",
+)
+
+
+def statement_log(settings: Path | None, output: Output) -> StatementLog | None:
+    """Open the log that a command adds statements to; None: it adds them to none.
+
+    Args:
+        settings: The file with its settings; None: there is none.
+        output: Where to say that nobody is asked to witness it.
+
+    Raises:
+        ReceiptsError: As :func:`receipts.log.settings.load_statement_log`.
+    """
+    if settings is None:
+        return None
+    # Few ask for it, and every command starts with this file.
+    from safety_receipts.receipts.log.settings import load_statement_log  # noqa: PLC0415
+
+    log = load_statement_log(settings)
+    if log.policy.quorum is None:
+        output.note(
+            f"the log policy of {printable(str(settings))} asks for no witness: nothing will show "
+            "when a statement was logged"
+        )
+    return log
 
 
 def examples(*commands: str) -> str:

@@ -101,7 +101,8 @@ def publish(
         files += [Path(name) for name in wanted if source.has(name)]
         if source.has(POINTS_FILE) or with_responses:
             check_evidence(source, with_responses=Path(RESPONSES_FILE) in files)
-    audits, proofs = published_audits(source, access, signer), published_proofs(source, access)
+    audits = published_audits(source, access, signer)
+    proofs = published_proofs(source, access, audits.copied)
     files += [*audits.copied, *proofs.copied]
     with _copied(source.folder, out, files, audits.signed) as copy:
         if keys is not None:

@@ -12,8 +12,10 @@ from safety_receipts.receipts.commands.options import (
     PATH,
     examples,
     key_option,
+    log_settings_option,
     passphrase_option,
     read_signer,
+    statement_log,
 )
 from safety_receipts.receipts.errors import ExitCode
 from safety_receipts.receipts.keys import TrustSet
@@ -47,6 +49,7 @@ from safety_receipts.verify.rejudge import (
 @click.argument("plan", type=PATH)
 @key_option("--key", "Private key that signs the new plan and receipt.", required=True)
 @passphrase_option
+@log_settings_option
 @click.option("--out", type=PATH, required=True, help="Folder of the new bundle.")
 @click.option(
     "--trust",
@@ -73,6 +76,7 @@ def rejudge(  # one parameter an option
     passphrase_env: tuple[str, ...],
     out: Path,
     trust: tuple[Path, ...],
+    log_settings: Path | None,
     device: str | None,
     memory: str | None,
     accept_failed: bool,
@@ -88,6 +92,7 @@ def rejudge(  # one parameter an option
     """
     bound = None if memory is None else byte_size(memory)
     signer = read_signer(key, passphrase_env, output)
+    log = statement_log(log_settings, output)
     trusted = TrustSet.load(trust) if trust else signer.trust
     original = Bundle(bundle)
     with terminated_like_interrupted():
@@ -104,7 +109,7 @@ def rejudge(  # one parameter an option
             )
         resolved = rejudged_plan(original, named)
         options = RejudgeOptions(accept_failed=accept_failed, accept_unscored=accept_unscored)
-        rejudger = Rejudger(original, resolved, out, signer, options)
+        rejudger = Rejudger(original, resolved, out, signer, options, log)
         sealed = rejudger.sealed_before()
         if sealed is None:
             environment = original.receipt.statement.predicate.environment

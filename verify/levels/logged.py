@@ -16,7 +16,7 @@ from safety_receipts.receipts.beacon.chains import CHAINS, stated_moment
 from safety_receipts.receipts.bundle import PLAN, PROOFS, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.errors import IncompleteError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
@@ -107,7 +107,7 @@ class _Checker:
         """Checkpoints of proofs that hold."""
 
     def _shown(self, envelope: Envelope, file: Path) -> tuple[str | None, int | None, bool]:
-        """Return what is wrong with a proof, by when it was seen, and whether there is none."""
+        """Return what is wrong with a proof, when it was seen, and whether none can be checked."""
         entry = entry_of(envelope, file)
         name = proof_name(entry.type, entry.digest)
         path = self._bundle.proof_file(name)
@@ -116,6 +116,8 @@ class _Checker:
         try:
             proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
             accepted = self._terms.policy.accept(proof.signed)
+        except IncompleteError as error:
+            return error.message, None, True
         except ReceiptsError as error:
             return error.message, None, False
         if not proof.holds(entry.leaf()):
@@ -124,10 +126,7 @@ class _Checker:
         return None, accepted.time, False
 
     def plan(self, plan: PlanPredicate, receipt: EvaluationPredicate) -> tuple[bool, bool]:
-        """Check the plan; say whether it is logged, and was before the run and its beacon's round.
-
-        Responses that are judged again were generated before, and are drawn by the round of then.
-        """
+        """Check the plan; say whether it is logged, and was before run and round of the beacon."""
         problem, time, lacks = self._shown(self._bundle.plan_envelope, self._bundle.folder / PLAN)
         if problem is not None:
             return self._ended(CheckName.PLAN_LOGGED, problem, lacks=lacks), False
@@ -138,9 +137,14 @@ class _Checker:
                 "was there before the run",
             )
             return True, False
-        late = _too_late(time, receipt.event.started_at)
-        if late is None and plan.rejudges is None:
-            late = _after_round(time, plan.beacon)
+        if plan.rejudges is not None:
+            self._checks.skip(
+                CheckName.PLAN_LOGGED,
+                f"witnesses had seen it in the log by {_spelt(time)}; the responses that are "
+                "judged again were generated before",
+            )
+            return True, False
+        late = _too_late(time, receipt.event.started_at) or _after_round(time, plan.beacon)
         good = f"witnesses had seen it in the log by {_spelt(time)}, before the run began"
         return True, self._checks.decide(CheckName.PLAN_LOGGED, late, good)
 

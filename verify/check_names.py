@@ -357,7 +357,8 @@ class CheckName(StrEnum):
         "plan-timestamp",
         _none(
             "only with `--tsa-root`: an authority below that root stamped the plan's signatures "
-            "no later than `event.startedAt`; `not_checked` without a timestamp of them, or "
+            "no later than `event.startedAt`, and before the plan's round of a beacon was out; "
+            "`not_checked` without a timestamp of them, where responses are judged again, or "
             "without the extra `log`. Fails where it did later, and where none of them holds"
         ),
     )
@@ -383,17 +384,19 @@ class CheckName(StrEnum):
     BEST_OF_N = (
         "best-of-n",
         _none(
-            "with `--log`: this plan is the only one of its checkpoint, by its key, in the log. "
-            "`not_checked` where there are others, which it counts, and without a log"
+            "with `--log`: this plan is the only one of its checkpoint in the log under the ids of "
+            "the trusted keys that signed it. `not_checked` where there are others, which it "
+            "counts, and without a log; plans under other key ids are counted in its words"
         ),
     )
     PLAN_LOGGED = (
         "plan-logged",
         _none(
             "only with `--log-policy`: the plan is in a log that the policy accepts, and enough "
-            "witnesses had seen it there before `event.startedAt`; `not_checked` without a proof, "
-            "or where no witness says when. Fails where they saw it later, and for a proof that "
-            "does not hold"
+            "witnesses had seen it there by `event.startedAt`, and before the plan's round of a "
+            "beacon was out; `not_checked` without a proof, where no witness says when, and where "
+            "responses are judged again. Fails where they saw it later, and for a proof that does "
+            "not hold"
         ),
     )
     RECEIPT_LOGGED = (
@@ -407,7 +410,8 @@ class CheckName(StrEnum):
         "audits-logged",
         _none(
             "only with `--log-policy`: so is every announcement and result at hand that a trusted "
-            "auditor signed; `not_applicable` where there is none"
+            "auditor signed; `not_applicable` where there is none. Fails for a proof that does not "
+            "hold, and for an announcement that was seen only when its round of a beacon was out"
         ),
     )
     AUDITS_COMPLETE = (

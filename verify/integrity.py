@@ -101,13 +101,22 @@ def verify_bundle(
     if tsa_roots:
         from safety_receipts.verify.levels.timestamped import check_timestamps  # noqa: PLC0415  # few ask
 
-        check_timestamps(bundle, receipt, tsa_roots, checks)
+        check_timestamps(bundle, plan, receipt, tsa_roots, checks)
     logged = None
     if log is not None:
         from safety_receipts.verify.levels.logged import check_logged  # noqa: PLC0415  # few ask
 
         sealed = None if plan is None or receipt is None else (plan, receipt)
-        logged = check_logged(bundle, sealed, audits.envelopes, log, checks, progress=progress)
+        signers = () if sealed is None else bundle.plan_envelope.signed_by(evaluators)
+        logged = check_logged(
+            bundle,
+            sealed,
+            audits.envelopes,
+            log,
+            checks,
+            keyids=frozenset(key.keyid for key in signers),
+            progress=progress,
+        )
     decided = log is not None and log.source is not None
     _inform(plan, receipt, checks, named=_names_plan(found), counted=decided)
     if expected is not None:

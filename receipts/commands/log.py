@@ -217,7 +217,7 @@ def search(*, place: str, policy: Path, checkpoint: str, key: Path | None, outpu
     rules.accept(signed)
     keyid = None if key is None else load_public_key(key).keyid
     with output.progress("reading entries") as progress:
-        found = list(searched(source, signed, checkpoint, keyid, progress))
+        found = list(searched(source, signed, checkpoint, keyid=keyid, progress=progress))
     kinds = [one.entry.type for one in found]
     document = LogSearchDocument(
         log=place,

@@ -6,13 +6,13 @@ policy, with no network.  A copy of the log, where one is at hand, says what els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from safety_receipts.receipts.audit_forms import parse_audit
-from safety_receipts.receipts.beacon.chains import CHAINS, stated_moment
+from safety_receipts.receipts.beacon.chains import stated_moment
 from safety_receipts.receipts.bundle import PLAN, PROOFS, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
@@ -20,7 +20,7 @@ from safety_receipts.receipts.errors import IncompleteError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.entry import EntryKind, entry_of
+from safety_receipts.receipts.log.entry import EntryKind, LogEntry, entry_of
 from safety_receipts.receipts.log.policy import LogPolicy
 from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, LogProof
 from safety_receipts.receipts.log.survey import check_growth, newest_checkpoint, searched
@@ -28,8 +28,10 @@ from safety_receipts.receipts.log.tiles import TileSource
 from safety_receipts.receipts.model.audit import AuditStartPredicate
 from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.view.numerals import counted
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.levels.beacon import round_was_out
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def check_logged(
     terms: LogTerms,
     checks: CheckList,
     *,
+    keyids: frozenset[str] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
 ) -> LogFacts:
     """Add the checks of logs.
@@ -79,12 +82,13 @@ def check_logged(
         audits: Announcements and results at hand that trusted auditors signed.
         terms: What the proofs are held to.
         checks: Receives the checks.
+        keyids: Ids of the trusted keys that signed the plan.
         progress: Told how many entries of the log are read.
 
     Returns:
         What was shown.
     """
-    checker = _Checker(bundle, terms, checks)
+    checker = _Checker(bundle, terms, checks, keyids)
     planned = before = received = False
     if sealed is not None:
         planned, before = checker.plan(*sealed)
@@ -101,8 +105,11 @@ def check_logged(
 
 
 class _Checker:
-    def __init__(self, bundle: Bundle, terms: LogTerms, checks: CheckList) -> None:
+    def __init__(
+        self, bundle: Bundle, terms: LogTerms, checks: CheckList, keyids: frozenset[str]
+    ) -> None:
         self._bundle, self._terms, self._checks = bundle, terms, checks
+        self._keyids = keyids
         self.seen: list[SignedCheckpoint] = []
         """Checkpoints of proofs that hold."""
 
@@ -175,7 +182,9 @@ class _Checker:
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             why = f"there is no proof of {lacking[0]}{more}"
             return self._ended(CheckName.AUDITS_LOGGED, why, lacks=True)
-        good = f"{len(audits)} announcements and results are in the log"
+        good = (
+            f"{counted(len(audits), 'announcement or result', 'announcements and results')} in it"
+        )
         return self._checks.decide(CheckName.AUDITS_LOGGED, None, good)
 
     def _ended(self, name: CheckName, problem: str, *, lacks: bool) -> bool:
@@ -190,46 +199,67 @@ class _Checker:
         progress: Callable[[int, int], None] | None,
     ) -> tuple[int | None, int | None, int | None]:
         """Count what a copy of the log holds; add the checks that it decides."""
-        keyid = self._bundle.plan_envelope.signatures[0].keyid
         names = (CheckName.BEST_OF_N, CheckName.AUDITS_COMPLETE)
         try:
             signed = newest_checkpoint(source)
             self._terms.policy.check_log_signature(signed)
             self._one_view(source, signed)
-            found = [
-                one.entry for one in searched(source, signed, plan.checkpoint.root, keyid, progress)
-            ]
+            about = searched(
+                source,
+                signed,
+                plan.checkpoint.root,
+                receipt=self._bundle.receipt_envelope.digest,
+                progress=progress,
+            )
+            found = [one.entry for one in about]
         except ReceiptsError as error:
             for name in names:
                 self._checks.decide(name, error.message)
             return None, None, None
-        plans = {one.digest for one in found if one.type is EntryKind.PLAN}
-        receipts = [one for one in found if one.type is EntryKind.RECEIPT]
-        self._best_of(plans, {one.plan for one in receipts if one.plan is not None})
-        mine = self._bundle.receipt_envelope.digest
+        missing = self._complete(found, {envelope.digest for envelope in audits})
+        mine = [one for one in found if one.keyid in self._keyids]
+        plans = {one.digest for one in mine if one.type is EntryKind.PLAN}
+        receipts = [one for one in mine if one.type is EntryKind.RECEIPT]
+        others = {one.digest for one in found if one.type is EntryKind.PLAN} - plans
+        self._best_of(plans, {one.plan for one in receipts if one.plan is not None}, len(others))
+        return len(plans), len(receipts), missing
+
+    def _complete(self, found: Sequence[LogEntry], here: Container[Sha256]) -> int:
+        """Look for announced audits of this receipt that are not in the bundle; count them."""
+        receipt = self._bundle.receipt_envelope.digest
         announced = {
-            one.digest for one in found if one.type is EntryKind.AUDIT_START and one.receipt == mine
+            one.digest
+            for one in found
+            if one.type is EntryKind.AUDIT_START and one.receipt == receipt
         }
-        missing = announced - {envelope.digest for envelope in audits}
+        missing = sorted(digest for digest in announced if digest not in here)
         problem = None
         if missing:
-            which = ", ".join(sorted(digest[:12] for digest in missing)[:3])
-            problem = f"{len(missing)} announced audits of this receipt are not here: {which}"
-        good = f"all {len(announced)} audits that were announced in the log are here"
+            which = ", ".join(digest[:12] for digest in missing[:3])
+            problem = (
+                f"{counted(len(missing), 'announced audit')} of this receipt not here: {which}"
+            )
+        good = f"no audit of this receipt was announced in the log but those here: {len(announced)}"
         self._checks.decide(CheckName.AUDITS_COMPLETE, problem, good)
-        return len(plans), len(receipts), len(missing)
+        return len(missing)
 
-    def _best_of(self, plans: set[Sha256], with_receipt: set[Sha256]) -> None:
+    def _best_of(self, plans: set[Sha256], with_receipt: set[Sha256], others: int) -> None:
         mine = self._bundle.plan_envelope.digest
         open_ = plans - with_receipt - {mine}
+        by_others = f"; {counted(others, 'plan')} by other key ids" if others else ""
         told = (
-            f"the log holds {len(plans)} plans of this checkpoint by this key, of which "
-            f"{len(open_)} beside this one have no receipt"
+            f"the log holds {counted(len(plans), 'plan')} of this checkpoint by this key, of which "
+            f"{len(open_)} beside this one have no receipt{by_others}"
         )
-        if mine not in plans:
-            self._checks.skip(CheckName.BEST_OF_N, f"this plan is not in the log; {told}")
+        if not self._keyids:
+            why = "needs a plan that a trusted key signed: whose plans would be counted?"
+            self._checks.skip(CheckName.BEST_OF_N, why)
+        elif mine not in plans:
+            self._checks.skip(
+                CheckName.BEST_OF_N, f"this plan is not in the log under its key's id; {told}"
+            )
         elif len(plans) == 1:
-            good = "this is the only plan of this checkpoint by this key in the log"
+            good = f"this is the only plan of this checkpoint by this key in the log{by_others}"
             self._checks.decide(CheckName.BEST_OF_N, None, good)
         else:
             self._checks.skip(CheckName.BEST_OF_N, f"{told}: a receipt can be the best of them")
@@ -258,23 +288,18 @@ def _too_late(time: int, started: str) -> str | None:
     return f"witnesses saw it in the log by {_spelt(time)}, and the run began at {started}"
 
 
-def _after_round(time: int, beacon: BeaconRound | None) -> str | None:
-    """Return why what names a beacon's round could have been chosen by its value, or None."""
-    chain = None if beacon is None else CHAINS.get(beacon.chain)
-    if beacon is None or chain is None or time < chain.time_of(beacon.round):
-        return None
-    return (
-        f"witnesses saw it in the log by {_spelt(time)}, when round {beacon.round:,} of its beacon "
-        f"was out, since {chain.said_at(beacon.round)}"
-    )
-
-
 def _announced_late(envelope: Envelope, file: Path, time: int | None) -> str | None:
     """Return why the draws of an announced audit could have been known before, or None."""
     audit = parse_audit(envelope, file).predicate
     if time is None or not isinstance(audit, AuditStartPredicate):
         return None
     return _after_round(time, audit.challenge.beacon)
+
+
+def _after_round(time: int, beacon: BeaconRound | None) -> str | None:
+    """Return why what names a beacon's round could have been chosen by its value, or None."""
+    out = round_was_out(time, beacon)
+    return None if out is None else f"witnesses saw it in the log by {_spelt(time)}, when {out}"
 
 
 def _spelt(time: int) -> str:

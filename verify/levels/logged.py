@@ -16,7 +16,7 @@ from safety_receipts.receipts.beacon.chains import stated_moment
 from safety_receipts.receipts.bundle import PLAN, PROOFS, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import IncompleteError, ReceiptsError
+from safety_receipts.receipts.errors import FileAccessError, IncompleteError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
@@ -212,6 +212,10 @@ class _Checker:
                 progress=progress,
             )
             found = [one.entry for one in about]
+        except FileAccessError as error:
+            for name in names:
+                self._checks.skip(name, f"{error.file}: {error.message}")
+            return None, None, None
         except ReceiptsError as error:
             for name in names:
                 self._checks.decide(name, error.message)
@@ -237,9 +241,9 @@ class _Checker:
         if missing:
             which = ", ".join(digest[:12] for digest in missing[:3])
             problem = (
-                f"{counted(len(missing), 'announced audit')} of this receipt not here: {which}"
+                f"announced in the log, and not here: {counted(len(missing), 'audit')} ({which})"
             )
-        good = f"no audit of this receipt was announced in the log but those here: {len(announced)}"
+        good = f"all here that were announced in the log: {counted(len(announced), 'audit')}"
         self._checks.decide(CheckName.AUDITS_COMPLETE, problem, good)
         return len(missing)
 

@@ -101,6 +101,7 @@ schemas: $(INSTALLED)  ## Generate schemas/ from the models, and the tables of c
 	$(BIN)/python -m safety_receipts.runner.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.verify.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.verify.gate.generate_policy_schema
+	$(BIN)/python -m safety_receipts.receipts.log.generate_settings_schema
 	$(BIN)/python -m safety_receipts.verify.present.check_table
 
 # Then read what changed: git diff -- '*/__snapshots__/*'

@@ -36,11 +36,18 @@ class WitnessedLog:
     """What ``--log`` of run and audit takes."""
     servers: list[WitnessServer] = field(default_factory=list)
     """The witnesses."""
+    strangers: list[Witness] = field(default_factory=list)
+    """The same witnesses, as they are when they know no log."""
 
     @property
     def log(self) -> LogFolder:
         """The log as it is now."""
         return LogFolder(self.folder)
+
+    def swap(self, number: int) -> None:
+        """Let a witness forget the log, or know it again."""
+        server = self.servers[number]
+        server.witness, self.strangers[number] = self.strangers[number], server.witness
 
     @property
     def own(self) -> StatementLog:
@@ -102,7 +109,9 @@ def witnessed_log(
         )
         signer = load_signer(place / "log-key")
         known = {ORIGIN: (LogSigner.of(ORIGIN, signer, place / "log-key").public,)}
+        strangers = [server.witness for server in servers]
         for i, (server, key) in enumerate(zip(servers, keys, strict=True)):
             server.witness = Witness(place / f"w{i}.sqlite", (key,), known, clock)
         made.servers = servers
+        made.strangers = strangers
         yield made

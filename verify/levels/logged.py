@@ -16,10 +16,11 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
+from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.entry import EntryKind, entry_of
 from safety_receipts.receipts.log.policy import LogPolicy
-from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, PROOF_SUFFIX, LogProof
+from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, LogProof
 from safety_receipts.receipts.log.survey import check_growth, newest_checkpoint, searched
 from safety_receipts.receipts.log.tiles import TileSource
 from safety_receipts.receipts.model.plan import PlanPredicate
@@ -56,12 +57,6 @@ class LogFacts:
     """Receipts of them there."""
     missing_audits: int | None
     """Announced audits of this receipt there, that are not in the bundle."""
-
-
-def proof_name(kind: EntryKind, digest: Sha256) -> str:
-    """Return the name of a statement's proof in the folder of proofs."""
-    single = {EntryKind.PLAN: "plan", EntryKind.RECEIPT: "receipt"}
-    return f"{single.get(kind, f'{kind.value}-{digest}')}{PROOF_SUFFIX}"
 
 
 def check_logged(

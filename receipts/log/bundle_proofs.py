@@ -97,6 +97,18 @@ def read_loggable(file: Path) -> Loggable:
     return Loggable(file, envelope, entry_of(envelope, file))
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether a path is a folder, as a bundle is, and no file.
+
+    Raises:
+        FileAccessError: No path is of this form.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:  # a name that is too long, among others
+        raise FileAccessError.from_os(error, "open", path) from None
+
+
 def loggable_statements(folder: Path) -> Iterator[Loggable]:
     """Yield plan, receipt and audits of a bundle, in the order in which they are made.
 

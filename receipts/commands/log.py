@@ -7,24 +7,23 @@ from pathlib import Path
 
 import click
 
-from safety_receipts.receipts.bundle import (
-    AUDITS,
-    MAX_AUDIT_BYTES,
-    MAX_PLAN_BYTES,
-    PLAN,
-    RECEIPT,
-    read_envelope,
-)
 from safety_receipts.receipts.canonical import Sha256, is_hex32
 from safety_receipts.receipts.cli import common_options
+from safety_receipts.receipts.commands.log_prove import prove
 from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
-from safety_receipts.receipts.errors import ExitCode, FileAccessError, UsageError
-from safety_receipts.receipts.io.files import atomic_write, read_bounded
+from safety_receipts.receipts.errors import ExitCode, IntegrityError, UsageError
+from safety_receipts.receipts.io.files import atomic_write, read_own_file
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.keys import load_public_key
+from safety_receipts.receipts.keys import TrustSet, load_public_key
+from safety_receipts.receipts.log.bundle_proofs import (
+    Loggable,
+    is_folder,
+    loggable_statements,
+    read_loggable,
+)
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.cosigning import ask_witnesses
-from safety_receipts.receipts.log.entry import EntryKind, LogEntry, entry_of
+from safety_receipts.receipts.log.entry import EntryKind
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log, read_checkpoint
 from safety_receipts.receipts.log.note import MAX_NOTE_BYTES, SignedNote
 from safety_receipts.receipts.log.policy import load_log_policy
@@ -38,7 +37,6 @@ from safety_receipts.receipts.view.documents.log import (
     LogCosignDocument,
     LoggedPart,
     LogInitDocument,
-    LogProveDocument,
     LogSearchDocument,
     LogVerifyDocument,
 )
@@ -60,7 +58,10 @@ def log() -> None:
     """Keep a transparency log of plans, receipts and audits, as static files."""
 
 
-@log.command(epilog=examples("receipts log init log --origin example.com/log --key log-key"))
+@log.command(
+    short_help="Make an empty log.",
+    epilog=examples("receipts log init log --origin example.com/log --key log-key"),
+)
 @click.argument("folder", type=PATH)
 @click.option("--origin", required=True, metavar="NAME", help="Its name: a URL without scheme.")
 @_key_option
@@ -82,11 +83,23 @@ def init(
     )
 
 
-@log.command(epilog=examples("receipts log add log bundle --key log-key"))
+@log.command(
+    epilog=examples(
+        "receipts log add log bundle --key log-key",
+        "receipts log add log bundle --key log-key --trust lab.pub",
+    )
+)
 @click.argument("folder", type=PATH)
 @click.argument("files", type=PATH, nargs=-1, required=True, metavar="FILE|BUNDLE…")
 @_key_option
 @passphrase_option
+@click.option(
+    "--trust",
+    type=PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Refuse what none of these keys signed (repeatable).",
+)
 @common_options
 def add(
     *,
@@ -94,25 +107,34 @@ def add(
     files: tuple[Path, ...],
     key: Path,
     passphrase_env: tuple[str, ...],
+    trust: tuple[Path, ...],
     output: Output,
 ) -> None:
     """Add signed statements, of files or of whole bundles, each once.
 
-    Of each its digest is logged and what it is of, and no rate and no text.
+    A bundle's are its plan, its receipt and its audits, in full or in public form.  Of each its
+    digest is logged and what it is of, and no rate and no text.  All of them are, or none.
     """
     held = read_signer([key], passphrase_env, output)
     signer = LogSigner.of(read_checkpoint(folder).checkpoint.origin, held, key)
-    found = [(file, _entry(file)) for file in _statements(files)]
+    found = list(_statements(files))
+    if trust:
+        keys = TrustSet([load_public_key(path) for path in trust])
+        for one in found:
+            if not one.envelope.signed_by(keys):
+                raise IntegrityError("none of the trusted keys signed it", file=one.file)
     opened = LogFolder(folder, signer.public)
     with output.progress("adding") as progress:
-        added = opened.add([entry.leaf() for _, entry in found], signer, progress)
+        added = opened.add([one.entry.leaf() for one in found], signer, progress)
     document = LogAddDocument(
         log=str(folder),
         size=opened.size,
         new=added.new,
         entries=tuple(
-            LoggedPart(file=str(file), type=entry.type, digest=entry.digest, index=place)
-            for (file, entry), place in zip(found, added.places, strict=True)
+            LoggedPart(
+                file=str(one.file), type=one.entry.type, digest=one.entry.digest, index=place
+            )
+            for one, place in zip(found, added.places, strict=True)
         ),
     )
     output.result(
@@ -124,60 +146,39 @@ def add(
 
 
 @log.command(
+    short_help="Hash a whole log again.",
     epilog=examples(
-        "receipts log prove log bundle/plan.dsse.json --out bundle/proofs/plan.tlog-proof"
-    )
-)
-@click.argument("folder", type=PATH)
-@click.argument("file", type=PATH)
-@click.option("--out", type=PATH, required=True, metavar="FILE", help="File for the proof.")
-@common_options
-def prove(*, folder: Path, file: Path, out: Path, output: Output) -> None:
-    """Write the proof that a statement is in the log; whoever checks it needs no network."""
-    opened = LogFolder(folder)
-    index = opened.find(_entry(file).leaf())
-    if index is None:
-        raise UsageError(
-            "is not in this log", file=file, hint=f"receipts log add {folder} {file} --key KEY"
-        )
-    proof = opened.prove(index)
-    atomic_write(out, proof.to_bytes())
-    document = LogProveDocument(
-        file=str(out),
-        index=index,
-        size=opened.size,
-        cosignatures=max(0, len(opened.signed.note.signatures) - 1),
-    )
-    output.result(
-        document,
-        lambda console: console.print(
-            f"{printable(str(out))}: entry {index:,} of {opened.size:,}", soft_wrap=True
-        ),
-    )
-
-
-@log.command(
-    epilog=examples(
-        "receipts log verify log --policy log-policy",
-        "receipts log verify https://example.com/log --policy log-policy --since earlier",
-    )
+        "receipts log verify log --policy log-policy --keep seen",
+        "receipts log verify log --policy log-policy --since seen --keep seen",
+    ),
 )
 @click.argument("place", metavar="FOLDER|URL")
 @_policy_option
 @click.option("--since", type=PATH, metavar="FILE", help="An earlier checkpoint of the log.")
+@click.option(
+    "--keep", type=PATH, metavar="FILE", help="Where to keep this checkpoint, if all holds."
+)
 @common_options
-def verify(*, place: str, policy: Path, since: Path | None, output: Output) -> None:
-    """Hash every entry and every tile again, and hold the log to an earlier checkpoint of it."""
+def verify(
+    *, place: str, policy: Path, since: Path | None, keep: Path | None, output: Output
+) -> None:
+    """Hash every entry and every tile again, and hold the log to an earlier checkpoint of it.
+
+    What was kept of one visit is for --since of the next: nothing of what was there may have
+    changed since.
+    """
     source, rules = log_source(place), load_log_policy(policy)
     signed = newest_checkpoint(source)
     accepted = rules.accept(signed)
     old = None
     if since is not None:
-        old = SignedCheckpoint.parse(read_bounded(since, MAX_NOTE_BYTES), file=since)
+        old = SignedCheckpoint.parse(read_own_file(since, MAX_NOTE_BYTES), file=since)
         rules.check_log_signature(old)
         check_growth(source, old, signed)
     with output.progress("hashing entries") as progress:
         check_log(source, signed, progress)
+    if keep is not None:
+        atomic_write(keep, signed.note.to_bytes())
     names = {witness.key.vkey: witness.name for witness in rules.witnesses}
     document = LogVerifyDocument(
         log=place,
@@ -191,13 +192,19 @@ def verify(*, place: str, policy: Path, since: Path | None, output: Output) -> N
     output.result(
         document,
         lambda console: console.print(
-            f"{printable(place)}: {document.size:,} entries{grown}, root {document.root}",
+            printable(
+                f"{place}: {document.size:,} entries{grown}, root {document.root}, cosigned by "
+                f"{', '.join(document.witnesses) or 'no known witness'}"
+            ),
             soft_wrap=True,
         ),
     )
 
 
-@log.command(epilog=examples("receipts log search log --policy log-policy --checkpoint DIGEST"))
+@log.command(
+    short_help="List what a log holds of one model's checkpoint.",
+    epilog=examples("receipts log search log --policy log-policy --checkpoint DIGEST"),
+)
 @click.argument("place", metavar="FOLDER|URL")
 @_policy_option
 @click.option(
@@ -247,7 +254,10 @@ def search(*, place: str, policy: Path, checkpoint: str, key: Path | None, outpu
     )
 
 
-@log.command(epilog=examples("receipts log cosign log --policy log-policy"))
+@log.command(
+    short_help="Ask witnesses to cosign a log.",
+    epilog=examples("receipts log cosign log --policy log-policy"),
+)
 @click.argument("folder", type=PATH)
 @_policy_option
 @click.option(
@@ -300,19 +310,12 @@ def cosign(*, folder: Path, policy: Path, only: tuple[str, ...], output: Output)
     return ExitCode.DONE if reached else ExitCode.INCOMPLETE
 
 
-def _entry(file: Path) -> LogEntry:
-    limit = MAX_PLAN_BYTES if file.name == PLAN else MAX_AUDIT_BYTES
-    return entry_of(read_envelope(file, limit), file)
+log.add_command(prove)
 
 
-def _statements(files: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files of statements, those of a bundle in the order in which they are made."""
+def _statements(files: Sequence[Path]) -> Iterator[Loggable]:
     for file in files:
-        if not file.is_dir():
-            yield file
-            continue
-        there = [file / name for name in (PLAN, RECEIPT) if (file / name).exists()]
-        if not there:
-            raise FileAccessError("is no bundle: it holds neither plan nor receipt", file=file)
-        yield from there
-        yield from sorted((file / AUDITS).glob("*.dsse.json"))
+        if is_folder(file):
+            yield from loggable_statements(file)
+        else:
+            yield read_loggable(file)

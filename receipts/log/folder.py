@@ -30,7 +30,7 @@ from safety_receipts.receipts.errors import (
     KeyFileError,
     UsageError,
 )
-from safety_receipts.receipts.io.files import atomic_write, read_bounded
+from safety_receipts.receipts.io.files import atomic_write, read_bounded, sync_folder
 from safety_receipts.receipts.io.locks import lock_file
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
@@ -44,6 +44,7 @@ from safety_receipts.receipts.log.note import (
 )
 from safety_receipts.receipts.log.proof import LogProof
 from safety_receipts.receipts.log.sources import FolderSource
+from safety_receipts.receipts.log.survey import find_leaves
 from safety_receipts.receipts.log.tiles import (
     CHECKPOINT,
     HASH_BYTES,
@@ -54,10 +55,11 @@ from safety_receipts.receipts.log.tiles import (
     pack_entries,
     read_entries,
     read_tile,
+    root_of_tiles,
     tile_name,
     tile_root,
 )
-from safety_receipts.receipts.merkle import EMPTY_ROOT, leaf_hash, node_hash
+from safety_receipts.receipts.merkle import EMPTY_ROOT, leaf_hash
 
 _LOCK: Final = ".lock"
 _BATCH: Final = 1 << 16
@@ -127,9 +129,12 @@ def init_log(folder: Path, signer: LogSigner) -> None:
     Raises:
         FileAccessError: There is something of its name, or it cannot be made.
     """
-    if folder.is_symlink() or (folder.exists() and any(folder.iterdir())):
-        raise FileAccessError("already exists", file=folder, hint="name a new folder")
     try:
+        taken = folder.is_symlink() or (
+            folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+        )
+        if taken:
+            raise FileAccessError("already exists", file=folder, hint="name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileAccessError.from_os(error, "create", folder) from None
@@ -145,6 +150,14 @@ def read_checkpoint(folder: Path) -> SignedCheckpoint:
         MalformedError: It is none.
     """
     path = folder / CHECKPOINT
+    try:
+        there = path.is_symlink() or path.exists()
+    except OSError as error:  # a name that is too long, among others
+        raise FileAccessError.from_os(error, "open", folder) from None
+    if not there:
+        raise FileAccessError(
+            "is no log: it holds no checkpoint", file=folder, hint="receipts log init makes one"
+        )
     return SignedCheckpoint.parse(read_bounded(path, MAX_NOTE_BYTES), file=path)
 
 
@@ -164,7 +177,8 @@ class LogFolder:
     def __init__(self, folder: Path, key: NoteKey | None = None) -> None:
         self.folder = folder
         self._key = key
-        self._source = FolderSource(folder)
+        self.source = FolderSource(folder)
+        """Its files."""
         self.signed = self._read()
 
     def _read(self) -> SignedCheckpoint:
@@ -195,7 +209,7 @@ class LogFolder:
 
     def tree(self) -> TileTree:
         """Return the tree of the newest checkpoint."""
-        return TileTree(self._source, self.size)
+        return TileTree(self.source, self.size)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -230,7 +244,7 @@ class LogFolder:
             raise UsageError("the key is not this log's", file=self.folder)
         with self.locked():
             hashes = [leaf_hash(leaf) for leaf in leaves]
-            known = self._find(set(hashes))
+            known = find_leaves(self.source, self.size, set(hashes))
             fresh: dict[bytes, bytes] = {}
             for leaf, digest in zip(leaves, hashes, strict=True):
                 if digest not in known:
@@ -245,7 +259,7 @@ class LogFolder:
 
     def _append(self, items: Sequence[tuple[bytes, bytes]], signer: LogSigner) -> None:
         """Write new entries, then the tiles, then the checkpoint."""
-        writer = _Appender(self.folder, self._source, self.size)
+        writer = _Appender(self.folder, self.source, self.signed.checkpoint)
         writer.append(items)
         checkpoint = Checkpoint(signer.origin, writer.size, writer.root())
         writer.sync()
@@ -277,7 +291,7 @@ class LogFolder:
             IntegrityError, FileAccessError: A tile is damaged or cannot be read.
         """
         digest = leaf_hash(leaf)
-        return self._find({digest}).get(digest)
+        return find_leaves(self.source, self.size, {digest}).get(digest)
 
     def prove(self, index: int) -> LogProof:
         """Return the proof of an entry, from the tiles that it needs alone.
@@ -288,26 +302,17 @@ class LogFolder:
         """
         return LogProof(index, tuple(self.tree().inclusion(index)), self.signed)
 
-    def _find(self, wanted: set[bytes]) -> dict[bytes, int]:
-        """Return the first place of each hash that is among the leaves, in one pass."""
-        found: dict[bytes, int] = {}
-        for index in range(-(-self.size // TILE_WIDTH)):
-            if len(found) == len(wanted):
-                break
-            width = min(TILE_WIDTH, self.size - index * TILE_WIDTH)
-            tile = read_tile(self._source, 0, index, width)
-            for place in range(width):
-                digest = tile[place * HASH_BYTES : (place + 1) * HASH_BYTES]
-                if digest in wanted:
-                    found.setdefault(digest, index * TILE_WIDTH + place)
-        return found
-
 
 class _Appender:
-    """Grows the tiles of a log; what is full is written at once, the rest at the end."""
+    """Grows the tiles of a log; what is full is written at once, the rest at the end.
 
-    def __init__(self, folder: Path, source: FolderSource, size: int) -> None:
+    What is there has to have the root of the checkpoint: else a damaged tile would go into the next
+    one, which everybody would take for a second view.
+    """
+
+    def __init__(self, folder: Path, source: FolderSource, checkpoint: Checkpoint) -> None:
         self._folder = folder
+        size = checkpoint.size
         self.size = self._old = size
         self._levels: list[bytearray] = []
         """Hashes of the last, partial tile of each level."""
@@ -319,6 +324,13 @@ class _Appender:
             tile = read_tile(source, level, index, width) if width else b""
             self._levels.append(bytearray(tile))
             level += 1
+        last = b"".join(map(leaf_hash, self._entries))
+        if self.root() != checkpoint.root or (self._levels and last != self._levels[0]):
+            raise IntegrityError(
+                "the last tiles do not have the root of the checkpoint",
+                file=folder,
+                hint="get them from a copy; receipts log verify says what is damaged",
+            )
 
     def append(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Add entries with their leaf hashes."""
@@ -352,16 +364,7 @@ class _Appender:
 
     def root(self) -> bytes:
         """Return the root of the tree with the new entries."""
-        peaks: list[bytes] = []
-        for tile in reversed(self._levels):
-            nodes = [bytes(tile[at : at + HASH_BYTES]) for at in range(0, len(tile), HASH_BYTES)]
-            peaks += _peaks(nodes)
-        if not peaks:
-            return EMPTY_ROOT
-        node = peaks[-1]
-        for peak in reversed(peaks[:-1]):
-            node = node_hash(peak, node)
-        return node
+        return root_of_tiles(self._levels)
 
     def _write(self, name: str, data: bytes) -> None:
         path = self._folder / name
@@ -380,11 +383,10 @@ class _Appender:
         folders = {folder for path in self._written for folder in (path, *path.parents)}
         for folder in folders:
             if folder == self._folder or self._folder in folder.parents:
-                descriptor = os.open(folder, os.O_RDONLY)
                 try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                    sync_folder(folder)
+                except OSError as error:
+                    raise FileAccessError.from_os(error, "write", folder) from None
 
     def remove_partial(self) -> None:
         """Remove partial tiles whose full ones are there; whoever needs one takes the full one."""
@@ -400,13 +402,3 @@ class _Appender:
                             path.unlink()
                         folder.rmdir()
             level += 1
-
-
-def _peaks(nodes: list[bytes]) -> list[bytes]:
-    """Return the roots of the complete subtrees that some nodes of one level split into."""
-    peaks: list[bytes] = []
-    while nodes:
-        width = 1 << (len(nodes).bit_length() - 1)
-        peaks.append(tile_root(b"".join(nodes[:width])))
-        nodes = nodes[width:]
-    return peaks

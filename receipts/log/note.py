@@ -28,6 +28,7 @@ MAX_SIGNATURE_LINES: Final = 100
 """Most signature lines; the specification wants at least 16, and these can be long."""
 _ID_BYTES: Final = 4
 _BEGIN: Final = "— "
+_NOT_IN_NAMES: Final = ("Cc", "Cs", "Zs", "Zl", "Zp")
 
 File = str | PathLike[str] | None
 
@@ -111,9 +112,12 @@ def key_id(name: str, typed_key: bytes) -> bytes:
 
 
 def is_key_name(name: str) -> bool:
-    """Say whether a text can be a key's name: not empty, without blanks, controls and plus."""
+    """Say whether a text can be a key's name: not empty, without blanks, controls and plus.
+
+    Nor may it hold what UTF-8 has no bytes for, as a command line's words can.
+    """
     return bool(name) and not any(
-        char == "+" or char.isspace() or unicodedata.category(char) in ("Cc", "Zs", "Zl", "Zp")
+        char == "+" or char.isspace() or unicodedata.category(char) in _NOT_IN_NAMES
         for char in name
     )
 

@@ -16,6 +16,7 @@ from safety_receipts.receipts.log.tiles import TileSource
 _SECONDS: Final = 30.0
 """Longest wait for a server."""
 _NOT_THERE: Final = (404, 410)
+_ELSEWHERE: Final = (301, 302, 303, 307, 308)
 
 
 class FolderSource:
@@ -65,8 +66,14 @@ class WebSource:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname)
+            good = good and not (parts.query or parts.fragment)
+            _ = parts.port
+        except ValueError:
+            good = False
+        if not good or not url.isascii() or not url.isprintable() or " " in url:
             raise UsageError(f"{url}: not an address of the web", hint="https://example.com/log")
         self._prefix = url.rstrip("/")
         self._opener = build_opener(_SameServer)
@@ -86,8 +93,14 @@ class WebSource:
             error.close()
             if error.code in _NOT_THERE:
                 return None
+            if error.code in _ELSEWHERE:
+                raise FileAccessError(
+                    "the server sends to another server, or in a circle, which is not followed",
+                    file=address,
+                    hint="give the address at which the log lies",
+                ) from None
             raise FileAccessError(f"the server answered with {error.code}", file=address) from None
-        except (URLError, HTTPException, OSError) as error:
+        except (URLError, HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise FileAccessError(f"cannot be fetched: {reason}", file=address) from None
         if len(data) > limit:
@@ -105,7 +118,11 @@ def log_source(place: str) -> TileSource:
     if "://" in place:
         return WebSource(place)
     folder = Path(place)
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:  # a name that is too long, among others
+        raise FileAccessError.from_os(error, "open", folder) from None
+    if not there:
         raise FileAccessError(
             "no such folder", file=folder, hint="a log is a folder, or an address https://…"
         )

@@ -5,10 +5,10 @@ Memory does not grow with the log: a tile of each level is held, and one bundle 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 
-from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.errors import FileAccessError, IntegrityError
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.entry import EntryKind, LogEntry
 from safety_receipts.receipts.log.note import MAX_NOTE_BYTES
@@ -40,14 +40,40 @@ def newest_checkpoint(source: TileSource) -> SignedCheckpoint:
     """Return the newest checkpoint of a log; no signature is verified.
 
     Raises:
-        IntegrityError: There is none.
+        FileAccessError: There is none, or it cannot be read.
         MalformedError: It is none.
-        FileAccessError: It cannot be read.
     """
     data = source.read(CHECKPOINT, MAX_NOTE_BYTES)
     if data is None:
-        raise IntegrityError("is missing in the log", file=CHECKPOINT)
+        raise FileAccessError("is not there: this is no log", file=CHECKPOINT)
     return SignedCheckpoint.parse(data, file=CHECKPOINT)
+
+
+def find_leaves(source: TileSource, size: int, wanted: Set[bytes]) -> dict[bytes, int]:
+    """Return the first place of each hash that is among the leaves of a log.
+
+    Tiles of hashes are read up to where the last one is found, and no entry: 32 MB of a million.
+
+    Args:
+        source: The log.
+        size: How many entries it has.
+        wanted: Hashes of leaves, 32 bytes each.
+
+    Raises:
+        IntegrityError: A tile is missing, or has another length than it should.
+        FileAccessError: One cannot be read.
+    """
+    found: dict[bytes, int] = {}
+    for index in range(-(-size // TILE_WIDTH)):
+        if len(found) == len(wanted):
+            break
+        width = min(TILE_WIDTH, size - index * TILE_WIDTH)
+        tile = read_tile(source, 0, index, width)
+        for place in range(width):
+            digest = tile[place * HASH_BYTES : (place + 1) * HASH_BYTES]
+            if digest in wanted:
+                found.setdefault(digest, index * TILE_WIDTH + place)
+    return found
 
 
 def entries_of(

@@ -6,7 +6,7 @@ level above is that of a full tile below.  Trees are those of RFC 6962.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -192,6 +192,27 @@ def tile_root(tile: bytes) -> bytes:
     while len(nodes) > 1:
         nodes = [node_hash(*pair) for pair in zip(nodes[::2], nodes[1::2], strict=True)]
     return nodes[0]
+
+
+def root_of_tiles(levels: Sequence[bytes | bytearray]) -> bytes:
+    """Return the root of a tree from the last, partial tile of each of its levels.
+
+    Args:
+        levels: Hashes of these tiles, level 0 first; empty where all tiles of a level are full.
+    """
+    peaks: list[bytes] = []  # roots of the complete subtrees, largest first
+    for tile in reversed(levels):
+        at = 0
+        while (left := (len(tile) - at) // HASH_BYTES) > 0:
+            width = HASH_BYTES << (left.bit_length() - 1)
+            peaks.append(tile_root(bytes(tile[at : at + width])))
+            at += width
+    if not peaks:
+        return EMPTY_ROOT
+    node = peaks[-1]
+    for peak in reversed(peaks[:-1]):
+        node = node_hash(peak, node)
+    return node
 
 
 def read_tile(source: TileSource, level: int, index: int, width: int) -> bytes:

@@ -16,8 +16,8 @@ from safety_receipts.receipts.cli import COMMANDS, root
 
 pytest.importorskip("jinja2", reason="commands that run models are loaded")
 
-_WITHOUT_EXAMPLES = {"doctor", "judge"}
-"""One is called without anything, the other is a group."""
+_WITHOUT_EXAMPLES = {"doctor", "judge", "log"}
+"""One is called without anything, the others are groups."""
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

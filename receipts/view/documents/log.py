@@ -48,18 +48,39 @@ class LogAddDocument(Document):
     """The statements, in the order given."""
 
 
-class LogProveDocument(Document):
-    """A proof that was written."""
+class LogProofPart(Document):
+    """A proof that a statement is in the log."""
 
-    document: Annotated[Literal["cli-log-prove/1"], SCHEMA] = "cli-log-prove/1"
     file: str
-    """The proof."""
+    """The statement's file."""
+    type: EntryKind
+    """What it is."""
+    digest: Digest
+    """SHA-256 of its payload."""
+    proof: str
+    """File of the proof (C2SP tlog-proof)."""
     index: Count
     """Place of the statement in the log."""
     size: Count
-    """Entries of the checkpoint in it."""
+    """Entries of the checkpoint in the proof."""
     cosignatures: Count
-    """Signature lines of the checkpoint beside the log's own; nobody has verified them."""
+    """Signature lines of that checkpoint beside the log's own; nobody has verified them."""
+    kept: bool
+    """Whether the proof lay there before, and was left as it is."""
+
+
+class LogProveDocument(Document):
+    """Proofs that statements are in a log."""
+
+    document: Annotated[Literal["cli-log-prove/1"], SCHEMA] = "cli-log-prove/1"
+    log: str
+    """Where the log is."""
+    size: Count
+    """How many entries it has."""
+    proofs: tuple[LogProofPart, ...]
+    """The proofs, in the order in which the statements were made."""
+    missing: tuple[str, ...]
+    """Files of a bundle's statements that are not in the log."""
 
 
 class LogVerifyDocument(Document):

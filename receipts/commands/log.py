@@ -18,6 +18,7 @@ from safety_receipts.receipts.bundle import (
 from safety_receipts.receipts.canonical import Sha256, is_hex32
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.witness import witness
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, UsageError
 from safety_receipts.receipts.io.files import atomic_write, read_bounded
 from safety_receipts.receipts.io.text import printable
@@ -58,6 +59,9 @@ _key_option = click.option(
 @click.group()
 def log() -> None:
     """Keep a transparency log of plans, receipts and audits, as static files."""
+
+
+log.add_command(witness)
 
 
 @log.command(epilog=examples("receipts log init log --origin example.com/log --key log-key"))
@@ -302,13 +306,13 @@ def _asked(
                 f"the policy has no witness {name} with an address",
                 hint=f"one of {', '.join(known) or 'none'}",
             )
-    for name, witness in known.items():
+    for name, one in known.items():
         if only and name not in only:
             continue
-        assert witness.url is not None
-        found = ask_witness(witness.url, (witness.key,), signed, opened.tree())
+        assert one.url is not None
+        found = ask_witness(one.url, (one.key,), signed, opened.tree())
         part = AskedWitnessPart(
-            name=name, url=witness.url, cosigned=bool(found.lines), why=found.problem
+            name=name, url=one.url, cosigned=bool(found.lines), why=found.problem
         )
         yield part, found.lines
 

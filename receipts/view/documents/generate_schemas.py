@@ -16,12 +16,15 @@ from safety_receipts.receipts.view.documents.commands import (
     TimestampDocument,
 )
 from safety_receipts.receipts.view.documents.error import ErrorDocument
+from safety_receipts.receipts.view.documents.log import WitnessInitDocument, WitnessServeDocument
 from safety_receipts.receipts.view.documents.show import ShowDocument
 
 SCHEMAS: Final = CommandSchemas(
     {
         "cli-error": Printed(ErrorDocument, "COMMAND"),
         "cli-keygen": Printed(KeygenDocument, "keygen"),
+        "cli-log-witness-init": Printed(WitnessInitDocument, "log witness init"),
+        "cli-log-witness-serve": Printed(WitnessServeDocument, "log witness serve"),
         "cli-publish": Printed(PublishDocument, "publish"),
         "cli-schema": Printed(SchemaListDocument, "schema"),
         "cli-show": Printed(ShowDocument, "show"),

@@ -11,6 +11,7 @@ from safety_receipts.receipts.canonical import Sha256, is_hex32
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.log_prove import prove
 from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.witness import witness
 from safety_receipts.receipts.errors import ExitCode, IntegrityError, UsageError
 from safety_receipts.receipts.io.files import atomic_write, read_own_file
 from safety_receipts.receipts.io.text import printable
@@ -56,6 +57,9 @@ _key_option = click.option(
 @click.group()
 def log() -> None:
     """Keep a transparency log of plans, receipts and audits, as static files."""
+
+
+log.add_command(witness)
 
 
 @log.command(

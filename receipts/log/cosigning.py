@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
-from typing import Final
+from http.client import HTTPException, HTTPResponse
+from time import monotonic
+from typing import IO, Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from safety_receipts.receipts.errors import (
-    IntegrityError,
-    MalformedError,
-    ReceiptsError,
-    UsageError,
-)
+from safety_receipts.receipts.errors import ReceiptsError, UsageError
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint, parse_size
 from safety_receipts.receipts.log.cosignature import cosignatures
 from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignedNote, parse_signature
@@ -23,8 +20,13 @@ from safety_receipts.receipts.log.tiles import TileTree
 from safety_receipts.receipts.log.witness import AddCheckpoint, WitnessStatus
 
 _SECONDS: Final = 30.0
-_MOST_BYTES: Final = 1024 * 1024
+"""Longest time that a witness may take for one answer."""
+_MOST_BYTES: Final = 256 * 1024
+"""Longest answer that is read: 70 signature lines of the longest kind."""
+_PIECE: Final = 16 * 1024
 _TRIES: Final = 3
+_MOST_WORDS: Final = 300
+"""Longest part of a refusal that is passed on."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,20 @@ class Asked:
     """Its cosignatures, verified; empty: it refused, or could not be asked."""
     problem: str | None
     """Why there are none."""
+
+
+class _NoAnswerError(Exception):
+    """There is no answer, or one that is longer than is read."""
+
+
+class _NoRedirection(HTTPRedirectHandler):
+    """Follows no redirection: a request that is repeated elsewhere would be another one."""
+
+    # The signature is the standard library's.
+    def redirect_request(  # noqa: PLR0917
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
+        """Return no request."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,11 @@ def ask_witnesses(
 
 
 def ask_witness(
-    url: str, keys: tuple[NoteKey, ...], signed: SignedCheckpoint, tree: TileTree
+    url: str,
+    keys: tuple[NoteKey, ...],
+    signed: SignedCheckpoint,
+    tree: TileTree,
+    seconds: float = _SECONDS,
 ) -> Asked:
     """Ask a witness to cosign a checkpoint, from whatever size it knows.
 
@@ -88,6 +108,7 @@ def ask_witness(
         keys: Its known keys; others' lines are ignored.
         signed: The checkpoint.
         tree: The tree of the checkpoint, for consistency proofs.
+        seconds: Longest time that one answer may take.
 
     Raises:
         IntegrityError, FileAccessError: A tile of the log is damaged, or cannot be read.
@@ -96,49 +117,75 @@ def ask_witness(
     for _ in range(_TRIES):
         proof = tuple(tree.consistency(old)) if 0 < old < tree.size else ()
         try:
-            status, body = _post(url, AddCheckpoint(old, proof, signed).to_bytes())
-        except (URLError, HTTPException, OSError) as error:
-            return Asked((), f"cannot be asked: {getattr(error, 'reason', error)}")
-        if status == WitnessStatus.CONFLICT:
-            known = parse_size(body.decode("ascii", "replace").strip())
-            if known is None or known > tree.size:
-                said = (
-                    "no size" if known is None else f"{known:,} entries, the log has {tree.size:,}"
-                )
-                return Asked((), f"it knows {said}")
-            old = known
-            continue
-        if status != WitnessStatus.OK:
+            status, body = _post(url, AddCheckpoint(old, proof, signed).to_bytes(), seconds)
+        except _NoAnswerError as error:
+            return Asked((), str(error))
+        if status == WitnessStatus.OK:
+            return _verified(body, keys, signed)
+        if status != WitnessStatus.CONFLICT:
             why = body.decode("utf-8", "replace").strip().partition("\n")[0]
-            return Asked((), f"it answered with {status}: {why}")
-        return _verified(body, keys, signed)
+            return Asked((), f"it answered with {status}: {why[:_MOST_WORDS]}")
+        known = parse_size(body.decode("ascii", "replace").removesuffix("\n"))
+        if known is None:
+            return Asked((), "it knows another size, and does not say which")
+        if known > tree.size:
+            return Asked((), f"it knows {known:,} entries, and the log has {tree.size:,}")
+        old = known
     return Asked((), "its view of the log changed with every request")
 
 
 def _verified(body: bytes, keys: tuple[NoteKey, ...], signed: SignedCheckpoint) -> Asked:
     """Return the lines of an answer that known keys made."""
     try:
-        lines = [parse_signature(line) for line in body.decode("utf-8").splitlines()]
+        text = body.decode("utf-8").removesuffix("\n")
+        lines = [parse_signature(line) for line in text.split("\n")]
         mine = tuple(line for line in lines if any(line.is_of(key) for key in keys))
         with_them = SignedNote(signed.note.text, mine)
         if not mine or not cosignatures(SignedCheckpoint(with_them, signed.checkpoint), keys):
             return Asked((), "its answer holds no cosignature of a known key")
-    except (MalformedError, IntegrityError, UnicodeDecodeError) as error:
-        why = error.message if isinstance(error, ReceiptsError) else "not UTF-8"
-        return Asked((), f"its answer does not hold: {why}")
+    except UnicodeDecodeError:
+        return Asked((), "its answer does not hold: not UTF-8")
+    # One witness whose answer is wrong, or of a kind not known here, takes nothing from others'.
+    except ReceiptsError as error:
+        return Asked((), f"its answer does not hold: {error.message}")
     return Asked(mine, None)
 
 
-def _post(url: str, body: bytes) -> tuple[int, bytes]:
-    request = Request(
-        f"{url.rstrip('/')}/add-checkpoint",
-        data=body,
-        headers={"Content-Type": "text/plain; charset=utf-8"},
-        method="POST",
-    )
+def _post(url: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+    """Return status and body of an answer.
+
+    Raises:
+        _NoAnswerError: The witness cannot be asked; says why.
+    """
+    until = monotonic() + seconds
     try:
-        with urlopen(request, timeout=_SECONDS) as answer:
-            return answer.status, answer.read(_MOST_BYTES)
-    except HTTPError as error:
-        with error:
-            return error.code, error.read(_MOST_BYTES)
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise _NoAnswerError("its address is none of the web")
+        request = Request(
+            f"{url.rstrip('/')}/add-checkpoint",
+            data=body,
+            headers={"Content-Type": "text/plain; charset=utf-8"},
+            method="POST",
+        )
+        try:
+            with build_opener(_NoRedirection).open(request, timeout=seconds) as answer:
+                return answer.status, _bounded(answer, until)
+        except HTTPError as error:
+            with error:
+                return error.code, _bounded(error, until)
+    # Of an address some mistakes are a ValueError: a port that is no number.
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        raise _NoAnswerError(f"cannot be asked: {getattr(error, 'reason', error)}") from None
+
+
+def _bounded(answer: HTTPResponse | HTTPError, until: float) -> bytes:
+    """Read an answer, in pieces as they come: a witness may send one byte after the other."""
+    read = bytearray()
+    while piece := answer.read1(_PIECE):
+        read += piece
+        if len(read) > _MOST_BYTES:
+            raise _NoAnswerError(f"its answer is longer than {_MOST_BYTES:,} bytes")
+        if monotonic() > until:
+            raise _NoAnswerError("its answer takes too long")
+    return bytes(read)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safety_receipts.receipts.keys import generate_key, load_signer, write_key_pair
+from safety_receipts.receipts.log.cosignature import WitnessSigner
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
 from safety_receipts.receipts.log.recording import StatementLog
 from safety_receipts.receipts.log.settings import load_statement_log
-from safety_receipts.receipts.log.witness import Witness, WitnessSigner, init_witness
+from safety_receipts.receipts.log.witness import Witness, init_witness
 from safety_receipts.receipts.log.witness_server import WitnessServer
 
 ORIGIN = "example.com/log"
@@ -89,13 +90,13 @@ def witnessed_log(
     """
     with ExitStack() as stack:
         keys = [
-            WitnessSigner.ed25519(f"example.com/w{i}", generate_key().key, Path("key"))
+            WitnessSigner.of(f"example.com/w{i}", generate_key(), Path("key"))
             for i in range(witnesses)
         ]
         servers = []
         for i, key in enumerate(keys):
             place.mkdir(parents=True, exist_ok=True)
-            init_witness(place / f"w{i}.sqlite")
+            init_witness(place / f"w{i}.sqlite", [key.public])
             witness = Witness(place / f"w{i}.sqlite", (key,), {}, clock)
             server = WitnessServer(("127.0.0.1", 0), witness)
             thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

@@ -18,11 +18,11 @@ from safety_receipts.library.arguments import (
 )
 from safety_receipts.library.frames import frame
 from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.documents.moments import moment, spell
 from safety_receipts.receipts.errors import IncompleteError, IntegrityError, PolicyError, UsageError
 from safety_receipts.verify.gate.bundles import GateTerms, gate_bundle
 from safety_receipts.verify.gate.gating import GateResult, GateVerdict
 from safety_receipts.verify.gate.kinds import RuleStatus
-from safety_receipts.verify.gate.moments import moment, spell
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
 from safety_receipts.verify.view.documents.gate import gate_document

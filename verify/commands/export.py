@@ -18,6 +18,7 @@ from safety_receipts.receipts.bundle import (
 )
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, audits_option, examples
+from safety_receipts.receipts.documents.moments import moment
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import TrustSet
@@ -34,7 +35,6 @@ from safety_receipts.verify.exports.kinds import (
 )
 from safety_receipts.verify.exports.registry import EXPORTS, require_package
 from safety_receipts.verify.gate.bundles import GateTerms, gate_verified
-from safety_receipts.verify.gate.moments import moment
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
 from safety_receipts.verify.subject import is_instrument

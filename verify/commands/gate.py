@@ -25,6 +25,7 @@ from safety_receipts.receipts.commands.options import (
     passphrase_option,
     read_signer,
 )
+from safety_receipts.receipts.documents.moments import moment, spell
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, ReceiptsError, UsageError
 from safety_receipts.receipts.io.files import atomic_write, create_exclusive
@@ -41,7 +42,6 @@ from safety_receipts.verify.commands.options import (
 )
 from safety_receipts.verify.gate.bundles import GateTerms, gate_bundle
 from safety_receipts.verify.gate.gating import GateResult, exit_code_of
-from safety_receipts.verify.gate.moments import moment, spell
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import ExpectedCheckpoint, expected_checkpoint
 from safety_receipts.verify.present.gate import show_gate

@@ -64,6 +64,46 @@ def proof_name(kind: EntryKind, digest: Sha256) -> str:
     return f"{single.get(kind, f'{kind.value}-{digest}')}{PROOF_SUFFIX}"
 
 
+@dataclass(frozen=True)
+class ShownInLog:
+    """What the proof of one statement shows."""
+
+    problem: str | None
+    """What is wrong with it, or that there is none; None: it holds."""
+    time: int | None = None
+    """By when a quorum had seen it, in seconds since 1970; None: nobody says."""
+    lacks: bool = False
+    """Whether there is no proof."""
+    signed: SignedCheckpoint | None = None
+    """The checkpoint that it leads to; None: it does not hold."""
+
+
+def shown_in_log(bundle: Bundle, envelope: Envelope, file: Path, policy: LogPolicy) -> ShownInLog:
+    """Hold a statement to its proof.
+
+    Args:
+        bundle: The bundle whose folder of proofs holds it.
+        envelope: The statement.
+        file: Its file, for errors.
+        policy: What the proof is held to.
+
+    Raises:
+        MalformedError: The statement is no plan, receipt or audit, or has not its form.
+    """
+    entry = entry_of(envelope, file)
+    path = bundle.folder / PROOFS / proof_name(entry.type, entry.digest)
+    if not path.exists() and not path.is_symlink():
+        return ShownInLog(f"there is no {PROOFS}/{path.name}", lacks=True)
+    try:
+        proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
+        accepted = policy.accept(proof.signed)
+    except ReceiptsError as error:
+        return ShownInLog(error.message)
+    if not proof.holds(entry.leaf()):
+        return ShownInLog("the proof does not lead to the root of its checkpoint")
+    return ShownInLog(None, accepted.time, signed=proof.signed)
+
+
 def check_logged(
     bundle: Bundle,
     sealed: tuple[PlanPredicate, EvaluationPredicate] | None,
@@ -110,19 +150,10 @@ class _Checker:
 
     def _shown(self, envelope: Envelope, file: Path) -> tuple[str | None, int | None, bool]:
         """Return what is wrong with a proof, by when it was seen, and whether there is none."""
-        entry = entry_of(envelope, file)
-        path = self._bundle.folder / PROOFS / proof_name(entry.type, entry.digest)
-        if not path.exists() and not path.is_symlink():
-            return f"there is no {PROOFS}/{path.name}", None, True
-        try:
-            proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
-            accepted = self._terms.policy.accept(proof.signed)
-        except ReceiptsError as error:
-            return error.message, None, False
-        if not proof.holds(entry.leaf()):
-            return "the proof does not lead to the root of its checkpoint", None, False
-        self.seen.append(proof.signed)
-        return None, accepted.time, False
+        found = shown_in_log(self._bundle, envelope, file, self._terms.policy)
+        if found.signed is not None:
+            self.seen.append(found.signed)
+        return found.problem, found.time, found.lacks
 
     def plan(self, receipt: EvaluationPredicate) -> tuple[bool, bool]:
         """Check the plan; say whether it is logged, and was before the run."""

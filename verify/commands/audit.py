@@ -118,7 +118,8 @@ class _ReplayStack:
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Public key of an evaluator you trust, or a trust file, .yaml (repeatable).  [required, but for --dry-run]",
+    help="Public key of an evaluator you trust, or a trust file, .yaml (repeatable).  [required, "
+    "but for --dry-run]",
 )
 @click.option("--dry-run", is_flag=True, help="Show what the audit would take; announce nothing.")
 @click.option("--calibration", type=PATH, metavar="FILE", help="File from receipts calibrate.")

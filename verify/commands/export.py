@@ -46,7 +46,7 @@ from safety_receipts.verify.exports.registry import EXPORTS, require_package
 from safety_receipts.verify.gate.bundles import GateTerms, gate_verified
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
-from safety_receipts.verify.levels.times.terms import TrustTerms
+from safety_receipts.verify.levels.times.terms import NOTHING_MORE, TrustTerms
 from safety_receipts.verify.subject import is_instrument
 from safety_receipts.verify.verified import VerifiedReceipt, verified_receipt
 from safety_receipts.verify.view.documents.export import ExportDocument
@@ -257,7 +257,7 @@ def _check(kind: ExportFormat, given: set[ExportOption], asked: _Policy) -> None
             f"format {kind.value} says whether a policy holds, and needs one",
             hint="--policy POLICY.yaml; receipts init FOLDER --policy starter writes one",
         )
-    asked.moment()
+    asked.dated(NOTHING_MORE)
 
 
 def _refuse_inputs(bundle: Path, out: Path) -> None:

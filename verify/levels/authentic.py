@@ -125,7 +125,7 @@ def check_authentic(
         checks.decide(CheckName.PLAN_DIGEST, problem, "the receipt names this plan")
     else:
         checks.skip(CheckName.PLAN_DIGEST, "the receipt does not fit its schema")
-    keys = dict.fromkeys((*receipt_held.counting, *plan_held.counting))
+    keys = TrustSet((*receipt_held.counting, *plan_held.counting))
     return Authenticated(plan, receipt, receipt_envelope, both[0] if both else None, tuple(keys))
 
 

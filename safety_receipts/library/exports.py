@@ -11,11 +11,12 @@ from typing import Literal
 from safety_receipts.library.arguments import (
     AnyPath,
     AnyPaths,
+    auditors_of,
+    evaluators_of,
     named_checkpoint,
     optional_path,
     path_of,
     paths_of,
-    trust_of,
 )
 from safety_receipts.library.gating import moment_of
 from safety_receipts.receipts.bundle import Bundle
@@ -137,7 +138,9 @@ class ReceiptExports(ABC):
     ) -> WrittenExport:
         """Write an in-toto test-result: which rules of a policy hold.  The rest as ``sr.gate``."""
         verified = self._verified(trust, trust_auditor, audits)
-        decision = _decided(verified, policy, trust_of(trust), model=model, against=against, at=at)
+        decision = _decided(
+            verified, policy, evaluators_of(trust), model=model, against=against, at=at
+        )
         request = ExportRequest(verified, path_of(out), decision)
         return _written(ExportFormat.TEST_RESULT, request)
 
@@ -158,7 +161,9 @@ class ReceiptExports(ABC):
         It raises PolicyError where a rule does not hold: an SVR has no form for that.
         """
         verified = self._verified(trust, trust_auditor, audits)
-        decision = _decided(verified, policy, trust_of(trust), model=model, against=against, at=at)
+        decision = _decided(
+            verified, policy, evaluators_of(trust), model=model, against=against, at=at
+        )
         return _written(ExportFormat.SVR, ExportRequest(verified, path_of(out), decision))
 
     def to_junit(
@@ -175,7 +180,9 @@ class ReceiptExports(ABC):
     ) -> WrittenExport:
         """Write JUnit XML: a test case a rule of a policy."""
         verified = self._verified(trust, trust_auditor, audits)
-        decision = _decided(verified, policy, trust_of(trust), model=model, against=against, at=at)
+        decision = _decided(
+            verified, policy, evaluators_of(trust), model=model, against=against, at=at
+        )
         return _written(ExportFormat.JUNIT, ExportRequest(verified, path_of(out), decision))
 
     def _table(self, kind: ExportFormat, out: AnyPath, trust: AnyPaths, rows: str) -> WrittenExport:
@@ -193,7 +200,7 @@ class ReceiptExports(ABC):
         audits: AnyPaths | None = None,
     ) -> VerifiedReceipt:
         bundle = self._as_it_is(paths_of(audits))
-        return verified_receipt(bundle, trust_of(trust), trust_of(trust_auditor))
+        return verified_receipt(bundle, evaluators_of(trust), auditors_of(trust_auditor))
 
 
 def _decided(

@@ -33,6 +33,7 @@ from safety_receipts.verify.exports.registry import EXPORTS, require_package
 from safety_receipts.verify.gate.bundles import GateTerms, gate_verified
 from safety_receipts.verify.gate.policy import load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
+from safety_receipts.verify.levels.times.terms import TrustTerms
 from safety_receipts.verify.verified import VerifiedReceipt, verified_receipt
 
 
@@ -137,7 +138,7 @@ class ReceiptExports(ABC):
         at: datetime | str | None = None,
     ) -> WrittenExport:
         """Write an in-toto test-result: which rules of a policy hold.  The rest as ``sr.gate``."""
-        verified = self._verified(trust, trust_auditor, audits)
+        verified = self._verified(trust, trust_auditor, audits, at)
         decision = _decided(
             verified, policy, evaluators_of(trust), model=model, against=against, at=at
         )
@@ -160,7 +161,7 @@ class ReceiptExports(ABC):
 
         It raises PolicyError where a rule does not hold: an SVR has no form for that.
         """
-        verified = self._verified(trust, trust_auditor, audits)
+        verified = self._verified(trust, trust_auditor, audits, at)
         decision = _decided(
             verified, policy, evaluators_of(trust), model=model, against=against, at=at
         )
@@ -179,7 +180,7 @@ class ReceiptExports(ABC):
         at: datetime | str | None = None,
     ) -> WrittenExport:
         """Write JUnit XML: a test case a rule of a policy."""
-        verified = self._verified(trust, trust_auditor, audits)
+        verified = self._verified(trust, trust_auditor, audits, at)
         decision = _decided(
             verified, policy, evaluators_of(trust), model=model, against=against, at=at
         )
@@ -198,15 +199,19 @@ class ReceiptExports(ABC):
         trust: AnyPaths,
         trust_auditor: AnyPaths | None = None,
         audits: AnyPaths | None = None,
+        at: datetime | str | None = None,
     ) -> VerifiedReceipt:
         bundle = self._as_it_is(paths_of(audits))
-        return verified_receipt(bundle, evaluators_of(trust), auditors_of(trust_auditor))
+        terms = TrustTerms(at=moment_of(at))
+        return verified_receipt(
+            bundle, evaluators_of(trust), auditors_of(trust_auditor), terms=terms
+        )
 
 
 def _decided(
     verified: VerifiedReceipt,
     policy: AnyPath,
-    evaluators: TrustSet,
+    trust: AnyPaths,
     *,
     model: AnyPath | None,
     against: AnyPath | None,
@@ -216,7 +221,7 @@ def _decided(
     loaded = load_policy(path_of(policy))
     terms = GateTerms(
         policy=loaded.policy,
-        evaluators=evaluators,
+        evaluators=evaluators_of(trust),
         auditors=TrustSet(),  # whose audits count was decided when it was verified
         at=moment_of(at),
         against=optional_path(against),

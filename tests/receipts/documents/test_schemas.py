@@ -23,7 +23,8 @@ NAMES = sorted(DOCUMENTS)
 
 
 def test_there_is_one_schema_for_every_document() -> None:
-    """And one for plan files, policies and trust files, which people write: held to their entries elsewhere.
+    """And one for plan files, policies and trust files, which people write: held to their entries
+    elsewhere.
 
     Those of what commands print are held to their models by tests/cli and tests/runner.
     """

@@ -139,9 +139,7 @@ class ReceiptExports(ABC):
     ) -> WrittenExport:
         """Write an in-toto test-result: which rules of a policy hold.  The rest as ``sr.gate``."""
         verified = self._verified(trust, trust_auditor, audits, at)
-        decision = _decided(
-            verified, policy, evaluators_of(trust), model=model, against=against, at=at
-        )
+        decision = _decided(verified, policy, trust, model=model, against=against, at=at)
         request = ExportRequest(verified, path_of(out), decision)
         return _written(ExportFormat.TEST_RESULT, request)
 
@@ -162,9 +160,7 @@ class ReceiptExports(ABC):
         It raises PolicyError where a rule does not hold: an SVR has no form for that.
         """
         verified = self._verified(trust, trust_auditor, audits, at)
-        decision = _decided(
-            verified, policy, evaluators_of(trust), model=model, against=against, at=at
-        )
+        decision = _decided(verified, policy, trust, model=model, against=against, at=at)
         return _written(ExportFormat.SVR, ExportRequest(verified, path_of(out), decision))
 
     def to_junit(
@@ -181,9 +177,7 @@ class ReceiptExports(ABC):
     ) -> WrittenExport:
         """Write JUnit XML: a test case a rule of a policy."""
         verified = self._verified(trust, trust_auditor, audits, at)
-        decision = _decided(
-            verified, policy, evaluators_of(trust), model=model, against=against, at=at
-        )
+        decision = _decided(verified, policy, trust, model=model, against=against, at=at)
         return _written(ExportFormat.JUNIT, ExportRequest(verified, path_of(out), decision))
 
     def _table(self, kind: ExportFormat, out: AnyPath, trust: AnyPaths, rows: str) -> WrittenExport:

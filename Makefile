@@ -96,6 +96,7 @@ format: $(INSTALLED)
 
 schemas: $(INSTALLED)  ## Generate schemas/ from the models, and the tables of checks in docs/
 	$(BIN)/python -m safety_receipts.receipts.documents.generate_schemas
+	$(BIN)/python -m safety_receipts.receipts.trust.generate_schema
 	$(BIN)/python -m safety_receipts.runner.plan.generate_schema
 	$(BIN)/python -m safety_receipts.receipts.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.runner.view.documents.generate_schemas

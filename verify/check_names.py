@@ -85,6 +85,17 @@ class CheckName(StrEnum):
         "required-keys",
         _authentic("only with `--require`: each of these keys signed both, receipt and plan"),
     )
+    KEY_VALIDITY = (
+        "key-validity",
+        _authentic(
+            "only where a trust file limits a key that signed: receipt and plan each have a "
+            "signature that counts. One under a limited key does where it was *seen* before "
+            "`revoked_at` and no later than `valid_until`, and neither it nor `event.startedAt` is "
+            "before `valid_from`. It was seen at the earliest time that a timestamp below "
+            "`--tsa-root` or a quorum of `--log-policy` shows, else at the moment of verification "
+            "(`gate --at`). Fails otherwise, and so do the signature's own checks"
+        ),
+    )
     PLAN_DIGEST = ("plan-digest", _authentic("the receipt names this plan"))
     PROOF = ("proof", _authentic("the inclusion proof given holds; only with `--proof`"))
     PLAN_COHERENT = (

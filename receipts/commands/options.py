@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -17,7 +18,6 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import (
     EncryptedKeyError,
     Signer,
-    exposed_mode,
     load_signer,
     sign_together,
 )
@@ -165,7 +165,7 @@ def _read_signer(
         )
     passphrase = read_passphrase(passphrase_env)
     signer = _load(path, passphrase) if lenient else load_signer(path, passphrase)
-    mode = exposed_mode(path)
+    mode = _exposed_mode(path)
     if mode is not None:
         name = printable(str(path))
         output.warn(
@@ -173,6 +173,22 @@ def _read_signer(
             f"run: chmod 600 {shlex.quote(name)}"
         )
     return signer
+
+
+def _exposed_mode(path: Path) -> int | None:
+    """Return the permission bits of a private key's file, if others may read or write it.
+
+    None: they may not, or it is no regular file, such as a pipe.
+
+    Raises:
+        FileAccessError: The file cannot be looked at.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FileAccessError.from_os(error, "read", path) from None
+    mode = stat.S_IMODE(status.st_mode)
+    return mode if stat.S_ISREG(status.st_mode) and mode & 0o077 else None
 
 
 def _load(path: Path, passphrase: bytes | None) -> Signer:

@@ -32,6 +32,8 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.runner.commands.options import (
     byte_size,
     device_option,
@@ -123,7 +125,8 @@ class _ReplayStack:
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Public key of an evaluator you trust (repeatable).  [required, but for --dry-run]",
+    help="Public key of an evaluator you trust, or a trust file, .yaml (repeatable).  [required, "
+    "but for --dry-run]",
 )
 @click.option("--dry-run", is_flag=True, help="Show what the audit would take; announce nothing.")
 @click.option("--calibration", type=PATH, metavar="FILE", help="File from receipts calibrate.")
@@ -296,7 +299,7 @@ def _audit(
     asked: _Asked, options: AuditOptions, machine: _ReplayStack, signer: Signer, output: Output
 ) -> ExitCode:
     """Verify a bundle, say what an audit of it would take, and bring one to its result."""
-    trusted = TrustSet.load(asked.trust)
+    trusted = load_trust(asked.trust, KeyRole.EVALUATOR)
     with terminated_like_interrupted():
         forged = _unsigned(asked.bundle, trusted, output)
         if forged is not None:

@@ -18,10 +18,11 @@ from safety_receipts.receipts.commands.options import (
     statement_log,
 )
 from safety_receipts.receipts.errors import ExitCode
-from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.runner.commands.options import (
     byte_size,
     device_option,
@@ -56,7 +57,8 @@ from safety_receipts.verify.rejudge import (
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Public key that signed BUNDLE, if it is not that of --key (repeatable).",
+    help="Public key that signed BUNDLE, if it is not that of --key; or a trust file, .yaml "
+    "(repeatable).",
 )
 @device_option
 @click.option(
@@ -93,7 +95,7 @@ def rejudge(  # one parameter an option
     bound = None if memory is None else byte_size(memory)
     signer = read_signer(key, passphrase_env, output)
     log = statement_log(log_settings, output)
-    trusted = TrustSet.load(trust) if trust else signer.trust
+    trusted = load_trust(trust, KeyRole.EVALUATOR) if trust else signer.trust
     original = Bundle(bundle)
     with terminated_like_interrupted():
         check_fitter()

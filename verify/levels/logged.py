@@ -64,6 +64,49 @@ class LogFacts:
     """Announced audits of this receipt there, that are not in the bundle."""
 
 
+@dataclass(frozen=True)
+class ShownInLog:
+    """What the proof of one statement shows."""
+
+    problem: str | None
+    """What is wrong with it, or that there is none; None: it holds."""
+    time: int | None = None
+    """By when a quorum had seen it, in seconds since 1970; None: nobody says."""
+    lacks: bool = False
+    """Whether there is no proof that could be checked here."""
+    signed: SignedCheckpoint | None = None
+    """The checkpoint that it leads to; None: it does not hold."""
+
+
+def shown_in_log(bundle: Bundle, envelope: Envelope, file: Path, policy: LogPolicy) -> ShownInLog:
+    """Hold a statement to its proof.
+
+    Args:
+        bundle: The bundle whose folder of proofs holds it.
+        envelope: The statement.
+        file: Its file, for errors.
+        policy: What the proof is held to.
+
+    Raises:
+        MalformedError: The statement is no plan, receipt or audit, or has not its form.
+    """
+    entry = entry_of(envelope, file)
+    name = proof_name(entry.type, entry.digest)
+    path = bundle.proof_file(name)
+    if path is None:
+        return ShownInLog(f"there is no {PROOFS}/{name}", lacks=True)
+    try:
+        proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
+        accepted = policy.accept(proof.signed)
+    except IncompleteError as error:
+        return ShownInLog(error.message, lacks=True)
+    except ReceiptsError as error:
+        return ShownInLog(error.message)
+    if not proof.holds(entry.leaf()):
+        return ShownInLog("the proof does not lead to the root of its checkpoint")
+    return ShownInLog(None, accepted.time, signed=proof.signed)
+
+
 def check_logged(
     bundle: Bundle,
     sealed: tuple[PlanPredicate, EvaluationPredicate] | None,
@@ -115,22 +158,10 @@ class _Checker:
 
     def _shown(self, envelope: Envelope, file: Path) -> tuple[str | None, int | None, bool]:
         """Return what is wrong with a proof, when it was seen, and whether none can be checked."""
-        entry = entry_of(envelope, file)
-        name = proof_name(entry.type, entry.digest)
-        path = self._bundle.proof_file(name)
-        if path is None:
-            return f"there is no {PROOFS}/{name}", None, True
-        try:
-            proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
-            accepted = self._terms.policy.accept(proof.signed)
-        except IncompleteError as error:
-            return error.message, None, True
-        except ReceiptsError as error:
-            return error.message, None, False
-        if not proof.holds(entry.leaf()):
-            return "the proof does not lead to the root of its checkpoint", None, False
-        self.seen.append(proof.signed)
-        return None, accepted.time, False
+        found = shown_in_log(self._bundle, envelope, file, self._terms.policy)
+        if found.signed is not None:
+            self.seen.append(found.signed)
+        return found.problem, found.time, found.lacks
 
     def plan(self, plan: PlanPredicate, receipt: EvaluationPredicate) -> tuple[bool, bool]:
         """Check the plan; say whether it is logged, and was before run and round of the beacon."""

@@ -58,7 +58,7 @@ def check_timestamps(
         _check_plan(bundle, plan, receipt, roots, checks)
     else:
         checks.skip(CheckName.PLAN_TIMESTAMP, f"{PLAN} is not in this bundle")
-    first, problem = _earliest(bundle, bundle.receipt_envelope, roots)
+    first, problem = earliest_stamp(bundle, bundle.receipt_envelope, roots)
     if first is None and problem is None:
         checks.skip(CheckName.RECEIPT_TIMESTAMP, f"no timestamp of it is in {PROOFS}")
     else:
@@ -74,7 +74,7 @@ def _check_plan(
     checks: CheckList,
 ) -> None:
     name = CheckName.PLAN_TIMESTAMP
-    first, problem = _earliest(bundle, bundle.plan_envelope, roots)
+    first, problem = earliest_stamp(bundle, bundle.plan_envelope, roots)
     if first is None:
         if problem is None:
             checks.skip(name, f"no timestamp of it is in {PROOFS}")
@@ -96,13 +96,22 @@ def _check_plan(
     checks.decide(name, late, f"{seen}, before the run began")
 
 
-def _earliest(
+def earliest_stamp(
     bundle: Bundle, envelope: Envelope, roots: Sequence[x509.Certificate]
 ) -> tuple[datetime | None, str | None]:
     """Return when a statement was stamped first; else what is wrong with the stamps of it.
 
     Both are None where there is no stamp of these signatures: what is of other bytes, or none at
     all, anybody can put into a bundle.
+
+    Args:
+        bundle: The bundle that holds the stamps.
+        envelope: The statement with the signatures that were stamped.
+        roots: Certificates of authorities that the reader trusts; at least one.
+
+    Raises:
+        FileAccessError: The folder of proofs cannot be listed.
+        IncompleteError: The package that reads stamps is not installed.
     """
     message, beside = stamped_bytes(envelope), stored_certificates(bundle)
     times: list[datetime] = []

@@ -67,7 +67,7 @@ def test_a_log_is_opened_by_its_settings(made: WitnessedLog) -> None:
         ("version: 1\npolicy: log-key\nlog: log\nkey: log-key\n", MalformedError, "log policy"),
         ("version: 1\npolicy: log-policy\nlog: log\nkey: another\n", IntegrityError, "signed with"),
         ("version: 1\npolicy: log-policy\nlog: log\nkey: curve\n", ReceiptsError, "Ed25519"),
-        ("version: 1\npolicy: log-policy\nlog: .\nkey: log-key\n", FileAccessError, "cannot open"),
+        ("version: 1\npolicy: log-policy\nlog: .\nkey: log-key\n", FileAccessError, "is no log"),
         ("version: 1\npolicy: other\nlog: log\nkey: log-key\n", UsageError, "does not accept"),
     ],
 )

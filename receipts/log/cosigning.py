@@ -128,6 +128,8 @@ def ask_witness(
         known = parse_size(body.decode("ascii", "replace").removesuffix("\n"))
         if known is None:
             return Asked((), "it knows another size, and does not say which")
+        if known == old > 0:  # as witnesses answered before July 2026, where 422 is said now
+            return Asked((), f"it knows {old:,} entries of another root")
         if known > tree.size:
             return Asked((), f"it knows {known:,} entries, and the log has {tree.size:,}")
         old = known

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final, Protocol
 
 from safety_receipts.receipts.errors import IntegrityError
@@ -188,10 +189,11 @@ class TileTree:
 
 def tile_root(tile: bytes) -> bytes:
     """Return the root of a tile whose width is a power of two."""
-    nodes = [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
-    while len(nodes) > 1:
-        nodes = [node_hash(*pair) for pair in zip(nodes[::2], nodes[1::2], strict=True)]
-    return nodes[0]
+    # Two hashes side by side are what their parent is the hash of: nothing is cut and joined.
+    while len(tile) > HASH_BYTES:
+        pairs = range(0, len(tile), 2 * HASH_BYTES)
+        tile = b"".join([sha256(b"\x01" + tile[at : at + 2 * HASH_BYTES]).digest() for at in pairs])
+    return tile
 
 
 def root_of_tiles(levels: Sequence[bytes | bytearray]) -> bytes:

@@ -201,7 +201,8 @@ def conflict(body: bytes) -> Callable[[bytes], tuple[int, dict[str, str], bytes]
     ("answer", "why"),
     [
         (conflict(b"21\n"), "it knows 21 entries, and the log has 20"),
-        (conflict(b"7\n"), "its view of the log changed with every request"),
+        (conflict(b"7\n"), "it knows 7 entries of another root"),
+        (lambda body: conflict(b"%d\n" % (len(body) % 7 + 1))(body), "its view of the log changed"),
         (conflict(b"many\n"), "it knows another size, and does not say which"),
         (conflict(b"007\n"), "it knows another size, and does not say which"),
         (conflict(b"9" * 5000), "it knows another size, and does not say which"),
@@ -216,7 +217,7 @@ def conflict(body: bytes) -> Callable[[bytes], tuple[int, dict[str, str], bytes]
             "its answer does not hold: not a signature line",
         ),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_is_no_answer(
     answer: Callable[[bytes], tuple[int, dict[str, str], bytes]], why: str, grown: LogFolder

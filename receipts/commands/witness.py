@@ -46,13 +46,14 @@ _key_option = click.option(
 )
 
 
-@click.group()
+@click.group(short_help="Run a witness of logs.")
 def witness() -> None:
     """Run a witness, which cosigns the newest view of each log that it knows."""
 
 
 @witness.command(
     "init",
+    short_help="Make the state of a witness.",
     epilog=examples("receipts log witness init witness.db --name example.com/witness --key wkey"),
 )
 @click.argument("state", type=PATH)
@@ -93,9 +94,10 @@ def witness_init(
 
 @witness.command(
     "serve",
+    short_help="Answer requests to cosign.",
     epilog=examples(
-        "receipts log witness serve witness.db --name example.com/witness --key wkey "
-        "--policy logs --listen 127.0.0.1:8080"
+        "receipts log witness serve witness.db --name example.com/witness \\",
+        "    --key wkey --policy logs --listen 127.0.0.1:8080",
     ),
 )
 @click.argument("state", type=PATH)

@@ -9,9 +9,10 @@ from time import monotonic
 from typing import IO, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, Request
 
 from safety_receipts.receipts.errors import ReceiptsError, UsageError
+from safety_receipts.receipts.io.web import web_opener
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint, parse_size
 from safety_receipts.receipts.log.cosignature import cosignatures
 from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignedNote, parse_signature
@@ -126,14 +127,20 @@ def ask_witness(
             why = body.decode("utf-8", "replace").strip().partition("\n")[0]
             return Asked((), f"it answered with {status}: {why[:_MOST_WORDS]}")
         known = parse_size(body.decode("ascii", "replace").removesuffix("\n"))
-        if known is None:
-            return Asked((), "it knows another size, and does not say which")
-        if known == old > 0:  # as witnesses answered before July 2026, where 422 is said now
-            return Asked((), f"it knows {old:,} entries of another root")
-        if known > tree.size:
-            return Asked((), f"it knows {known:,} entries, and the log has {tree.size:,}")
+        if known is None or known > tree.size or known == old > 0:
+            return Asked((), _conflict(known, old, tree.size))
         old = known
     return Asked((), "its view of the log changed with every request")
+
+
+def _conflict(known: int | None, old: int, size: int) -> str:
+    """Return why there is nothing to ask again with the size that a witness knows."""
+    if known is None:
+        return "it knows another size, and does not say which"
+    if known > size:
+        return f"it knows {known:,} entries, and the log has {size:,}"
+    # As witnesses answered before July 2026, where 422 is said now.
+    return f"it knows {old:,} entries of another root"
 
 
 def _verified(body: bytes, keys: tuple[NoteKey, ...], signed: SignedCheckpoint) -> Asked:
@@ -171,7 +178,7 @@ def _post(url: str, body: bytes, seconds: float) -> tuple[int, bytes]:
             method="POST",
         )
         try:
-            with build_opener(_NoRedirection).open(request, timeout=seconds) as answer:
+            with web_opener(url, _NoRedirection()).open(request, timeout=seconds) as answer:
                 return answer.status, _bounded(answer, until)
         except HTTPError as error:
             with error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from time import monotonic
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeAlias
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request
@@ -28,6 +28,10 @@ _PIECE: Final = 16 * 1024
 _TRIES: Final = 3
 _MOST_WORDS: Final = 300
 """Longest part of a refusal that is passed on."""
+
+Post: TypeAlias = Callable[[str, bytes, float], tuple[int, bytes]]
+"""Sends a body to a witness's prefix, within so many seconds; returns the answer's status and body.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,11 @@ class AskedWitness:
 
 
 def ask_witnesses(
-    policy: LogPolicy, only: Sequence[str], signed: SignedCheckpoint, tree: TileTree
+    policy: LogPolicy,
+    only: Sequence[str],
+    signed: SignedCheckpoint,
+    tree: TileTree,
+    post: Post | None = None,
 ) -> list[AskedWitness]:
     """Ask the witnesses of a policy that have an address to cosign a checkpoint.
 
@@ -76,6 +84,7 @@ def ask_witnesses(
         only: Names of those that are asked; empty: all.
         signed: The checkpoint.
         tree: Its tree, for consistency proofs.
+        post: How they are reached; None: over HTTP.
 
     Raises:
         UsageError: One that is named is not in the policy, or has no address.
@@ -89,7 +98,7 @@ def ask_witnesses(
                 hint=f"one of {', '.join(known) or 'none'}",
             )
     return [
-        AskedWitness(name, url, ask_witness(url, (key,), signed, tree))
+        AskedWitness(name, url, ask_witness(url, (key,), signed, tree, post=post))
         for name, (url, key) in known.items()
         if not only or name in only
     ]
@@ -101,6 +110,8 @@ def ask_witness(
     signed: SignedCheckpoint,
     tree: TileTree,
     seconds: float = _SECONDS,
+    *,
+    post: Post | None = None,
 ) -> Asked:
     """Ask a witness to cosign a checkpoint, from whatever size it knows.
 
@@ -110,6 +121,7 @@ def ask_witness(
         signed: The checkpoint.
         tree: The tree of the checkpoint, for consistency proofs.
         seconds: Longest time that one answer may take.
+        post: How it is reached; None: over HTTP.
 
     Raises:
         IntegrityError, FileAccessError: A tile of the log is damaged, or cannot be read.
@@ -118,7 +130,8 @@ def ask_witness(
     for _ in range(_TRIES):
         proof = tuple(tree.consistency(old)) if 0 < old < tree.size else ()
         try:
-            status, body = _post(url, AddCheckpoint(old, proof, signed).to_bytes(), seconds)
+            asked = AddCheckpoint(old, proof, signed).to_bytes()
+            status, body = (post or _post)(url, asked, seconds)
         except _NoAnswerError as error:
             return Asked((), str(error))
         if status == WitnessStatus.OK:

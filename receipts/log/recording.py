@@ -25,7 +25,7 @@ from safety_receipts.receipts.io.files import atomic_write, read_bounded
 from safety_receipts.receipts.io.locks import LockHeldError
 from safety_receipts.receipts.log.bundle_proofs import proof_path
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.cosigning import ask_witnesses
+from safety_receipts.receipts.log.cosigning import Post, ask_witnesses
 from safety_receipts.receipts.log.entry import LogEntry, entry_of
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner
 from safety_receipts.receipts.log.note import NoteSignature, SignedNote
@@ -82,6 +82,8 @@ class StatementLog:
     """Which logs are accepted, and who has to have seen a statement."""
     own: OwnLog | None
     """The log; None: somebody else keeps it, and its proofs are put into the bundle by hand."""
+    post: Post | None = None
+    """How witnesses are reached; None: over HTTP."""
 
     def recorded(self, envelope: Envelope, file: Path, folder: Path) -> RecordedEntry | None:
         """Return what a bundle's proof shows of a statement; None: there is no proof.
@@ -157,7 +159,7 @@ class StatementLog:
         told: Sequence[str] = ()
         for _ in range(_TRIES):
             signed, tree = log.signed, log.tree()
-            asked = ask_witnesses(self.policy, (), signed, tree) if self.policy.witnesses else []
+            asked = ask_witnesses(self.policy, (), signed, tree, self.post)
             lines = [line for one in asked for line in one.answer.lines]
             cosigned = _with_lines(signed, lines)
             if lines:

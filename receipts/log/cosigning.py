@@ -82,15 +82,23 @@ def ask_witness(
         if status != WitnessStatus.CONFLICT:
             why = body.decode("utf-8", "replace").strip().partition("\n")[0]
             return Asked((), f"it answered with {status}: {why[:_MOST_WORDS]}")
-        known = parse_size(body.decode("ascii", "replace").removesuffix("\n"))
-        if known is None:
-            return Asked((), "it knows another size, and does not say which")
-        if known == old > 0:  # as witnesses answered before July 2026, where 422 is said now
-            return Asked((), f"it knows {old:,} entries of another root")
-        if known > tree.size:
-            return Asked((), f"it knows {known:,} entries, and the log has {tree.size:,}")
+        known = _known_size(body, old, tree.size)
+        if isinstance(known, str):
+            return Asked((), known)
         old = known
     return Asked((), "its view of the log changed with every request")
+
+
+def _known_size(body: bytes, old: int, size: int) -> int | str:
+    """Return which size a witness knows instead of the old one, or why that leads nowhere."""
+    known = parse_size(body.decode("ascii", "replace").removesuffix("\n"))
+    if known is None:
+        return "it knows another size, and does not say which"
+    if known == old > 0:  # as witnesses answered before July 2026, where 422 is said now
+        return f"it knows {old:,} entries of another root"
+    if known > size:
+        return f"it knows {known:,} entries, and the log has {size:,}"
+    return known
 
 
 def _verified(body: bytes, keys: tuple[NoteKey, ...], signed: SignedCheckpoint) -> Asked:

@@ -16,18 +16,22 @@ from safety_receipts.receipts.cli import COMMANDS, root
 
 pytest.importorskip("jinja2", reason="commands that run models are loaded")
 
-_WITHOUT_EXAMPLES = {"doctor", "judge"}
-"""One is called without anything, the other is a group."""
+_WITHOUT_EXAMPLES = {"doctor", "judge", "log", "log witness"}
+"""One is called without anything, the others are groups."""
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     for name, (place, _) in COMMANDS.items():
         module, _, attribute = place.partition(":")
         command = getattr(importlib.import_module(f"safety_receipts.{module}"), attribute)
-        yield name, command
-        if isinstance(command, click.Group):
-            for below, each in command.commands.items():
-                yield f"{name} {below}", each
+        yield from with_commands(name, command)
+
+
+def with_commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for below, each in command.commands.items():
+            yield from with_commands(f"{name} {below}", each)
 
 
 ALL = dict(commands())

@@ -393,3 +393,26 @@ def test_an_origin_that_ml_dsa_cannot_sign(tmp_path: Path) -> None:
 def test_no_text_holds_a_private_key() -> None:
     signer = witness_signer()
     assert "key=" not in repr(signer)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_whatever_is_sent_has_an_answer(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A changed request is refused, or what is signed is what the log signed."""
+    signer, mine = log_signer(), witness_signer()
+    memory = MemoryLog(signer)
+    witness = new_witness(tmp_path_factory.mktemp("w") / "state", (mine,), signer.public)
+    assert status(witness, memory.asks(0, 3)) == 200
+    body = bytearray(memory.asks(3, 7))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(body) - 1))
+        much = data.draw(st.integers(0, 3))
+        body[place : place + much] = data.draw(
+            st.binary(max_size=3) | st.sampled_from([b"\n", b" "])
+        )
+    reply = witness.add_checkpoint(bytes(body))
+    assert reply.status in {200, 400, 403, 404, 409, 422}
+    if reply.status == 200:
+        seen_by(reply.body, memory.signed(7), [mine.public])

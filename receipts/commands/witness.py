@@ -26,10 +26,6 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.view.documents.log import WitnessInitDocument, WitnessServeDocument
 
 _MOST_PORT: Final = 65_535
-_WORDS: Final = {
-    SignatureKind.ED25519_COSIGNATURE: "ed25519",
-    SignatureKind.MLDSA44_COSIGNATURE: "ml-dsa-44",
-}
 
 _name_option = click.option(
     "--name", required=True, metavar="NAME", help="The witness's name: a URL without scheme."
@@ -46,15 +42,15 @@ _key_option = click.option(
 )
 
 
-@click.group(short_help="Run a witness of logs.")
+@click.group(short_help="Run a witness, which cosigns logs.")
 def witness() -> None:
     """Run a witness, which cosigns the newest view of each log that it knows."""
 
 
 @witness.command(
     "init",
-    short_help="Make the state of a witness.",
-    epilog=examples("receipts log witness init witness.db --name example.com/witness --key wkey"),
+    short_help="Make the state of a new witness.",
+    epilog=examples("receipts log witness init witness.db --name example.com/w --key wkey"),
 )
 @click.argument("state", type=PATH)
 @_name_option
@@ -94,10 +90,10 @@ def witness_init(
 
 @witness.command(
     "serve",
-    short_help="Answer requests to cosign.",
+    short_help="Answer requests to cosign logs.",
     epilog=examples(
-        "receipts log witness serve witness.db --name example.com/witness \\",
-        "    --key wkey --policy logs --listen 127.0.0.1:8080",
+        "receipts log witness serve witness.db --name example.com/w --key wkey \\\n"
+        "      --policy logs --listen 127.0.0.1:8080"
     ),
 )
 @click.argument("state", type=PATH)
@@ -174,7 +170,8 @@ def _labelled(signers: Sequence[WitnessSigner]) -> Iterator[tuple[str, str]]:
     """Yield what a policy calls each key: two keys are two witnesses to it."""
     for number, signer in enumerate(signers):
         public = signer.public
-        yield public.name if number == 0 else f"{public.name}-{_WORDS[public.kind]}", public.vkey
+        word = "ml-dsa-44" if public.kind is SignatureKind.MLDSA44_COSIGNATURE else "ed25519"
+        yield public.name if number == 0 else f"{public.name}-{word}", public.vkey
 
 
 def _known_logs(policy: Path) -> Mapping[str, tuple[NoteKey, ...]]:

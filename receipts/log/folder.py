@@ -269,10 +269,6 @@ class LogFolder:
     def put_cosignatures(self, signed: SignedCheckpoint) -> bool:
         """Store the newest checkpoint with more signatures; say whether it still is the newest.
 
-        A key has one line: the first stays, whose time is the earliest.  With a line more each time
-        that a witness is asked, the checkpoint would grow longer than anybody reads, and some
-        verifiers refuse two lines of one key.
-
         Raises:
             UsageError: Another process writes.
             FileAccessError: It cannot be written.
@@ -280,10 +276,7 @@ class LogFolder:
         with self.locked():
             if self.signed.checkpoint != signed.checkpoint:
                 return False
-            lines: dict[tuple[str, bytes], NoteSignature] = {}
-            for line in (*self.signed.note.signatures, *signed.note.signatures):
-                lines.setdefault((line.name, line.id), line)
-            note = SignedNote(signed.note.text, tuple(lines.values()))
+            note = self.signed.note.with_lines(signed.note.signatures)
             atomic_write(self.folder / CHECKPOINT, note.to_bytes())
             self.signed = SignedCheckpoint(note, signed.checkpoint)
         return True

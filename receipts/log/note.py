@@ -187,6 +187,17 @@ class SignedNote:
         """Return the note as it is stored and sent."""
         return (self.text + "\n" + "".join(one.line() for one in self.signatures)).encode("utf-8")
 
+    def with_lines(self, lines: Iterable[NoteSignature]) -> SignedNote:
+        """Return the note with further lines of signatures, one a key: the first stays.
+
+        With a line more each time that a witness is asked, a note would grow longer than anybody
+        reads; and some verifiers refuse two lines of one key.
+        """
+        first: dict[tuple[str, bytes], NoteSignature] = {}
+        for line in (*self.signatures, *lines):
+            first.setdefault((line.name, line.id), line)
+        return SignedNote(self.text, tuple(first.values()))
+
     def said_by(self, key: NoteKey) -> tuple[NoteSignature, ...]:
         """Return the signatures that are said to be a key's."""
         return tuple(one for one in self.signatures if one.is_of(key))

@@ -362,7 +362,7 @@ def _finish(console: Console, folder: Path, seconds: float) -> None:
         Fact.of("evaluator, auditor", "private keys; git ignores them.  Public ones end in .pub"),
         Fact.of("mislabelled, lie", "the bundles of the evaluator who lied"),
         Fact.of("log, log.yaml, log-policy", "the log, its settings, and whose word is taken"),
-        Fact.of("log-key, witness-key, witness.db", "keys of log and witness, and its memory"),
+        Fact.of("log.key, witness.key, witness.sqlite", "keys of log and witness, and its memory"),
         Fact.of("policy.yaml", "the policy of the gate"),
         Fact.of("report.html", "the page: open it in a browser, and give it evaluator.pub"),
     )

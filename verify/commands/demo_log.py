@@ -21,7 +21,7 @@ LOG_ORIGIN: Final = "example.com/demo/log"
 """Origin of the demonstration's log."""
 WITNESS_NAME: Final = "example.com/demo/witness"
 """Name of its witness."""
-_SETTINGS: Final = b"version: 1\npolicy: log-policy\nlog: log\nkey: log-key\n"
+_SETTINGS: Final = b"version: 1\npolicy: log-policy\nlog: log\nkey: log.key\n"
 _SECONDS: Final = 10.0
 """Longest wait for the witness to end."""
 
@@ -50,13 +50,13 @@ class DemoLog:
             run: Runs a command as a user would.
             quietly: What is shown of those that say much.
         """
-        out, witness = self.out, self.out / "witness-key"
-        run("keygen", out / "log-key", shown=quietly)
-        run("log", "init", out / "log", "--origin", LOG_ORIGIN, "--key", out / "log-key")
+        out, witness = self.out, self.out / "witness.key"
+        run("keygen", out / "log.key", shown=quietly)
+        run("log", "init", out / "log", "--origin", LOG_ORIGIN, "--key", out / "log.key")
         run("keygen", witness, shown=quietly)
-        state = out / "witness.db"
+        state = out / "witness.sqlite"
         run("log", "witness", "init", state, "--name", WITNESS_NAME, "--key", witness)
-        log = LogSigner.of(LOG_ORIGIN, load_signer(out / "log-key"), out / "log-key")
+        log = LogSigner.of(LOG_ORIGIN, load_signer(out / "log.key"), out / "log.key")
         atomic_write(out / "log-policy", f"log {log.public.vkey}\nquorum none\n".encode())
         atomic_write(self.settings, _SETTINGS)
 
@@ -70,9 +70,9 @@ class DemoLog:
         Raises:
             IncompleteError: It does not start.
         """
-        key, policy = self.out / "witness-key", self.out / "log-policy"
+        key, policy = self.out / "witness.key", self.out / "log-policy"
         words: tuple[str | Path, ...] = (
-            *("log", "witness", "serve", self.out / "witness.db", "--name", WITNESS_NAME),
+            *("log", "witness", "serve", self.out / "witness.sqlite", "--name", WITNESS_NAME),
             *("--key", key, "--policy", policy),
         )
         shown(*words, "&")

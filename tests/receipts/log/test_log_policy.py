@@ -1,14 +1,11 @@
-"""Log policies: every rule of C2SP tlog-policy, quorums, and the times by which they had seen."""
+"""Log policies: every rule of C2SP tlog-policy, and what is accepted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from witnessing import ORIGIN, TWO_KINDS, MemoryLog, log_signer, witness_signer
 
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, MalformedError
@@ -321,74 +318,6 @@ def test_who_says_no_time_has_seen_it_and_nobody_knows_when(tmp_path: Path) -> N
     policy = load(f"{HEAD}group g 2 a b c\nquorum g\n", tmp_path)
     assert policy.accept(seen({0: 0, 1: 8})).time is None
     assert policy.accept(seen({0: 0, 1: 8, 2: 9})).time == 9
-
-
-# quorums, against brute force
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A policy's groups, drawn."""
-
-    groups: tuple[tuple[str, int, tuple[str, ...]], ...]
-    quorum: str
-
-    def lines(self) -> str:
-        lines = [f"log {VLOG}", *(f"witness w{n} {vkey}" for n, vkey in enumerate(V))]
-        lines += [f"group {name} {k} {' '.join(members)}" for name, k, members in self.groups]
-        return "\n".join([*lines, f"quorum {self.quorum}", ""])
-
-    def holds(self, seen: frozenset[int]) -> bool:
-        """Say from the definition whether some witnesses are a quorum."""
-        groups = {name: (k, members) for name, k, members in self.groups}
-
-        def has(name: str) -> bool:
-            if name not in groups:
-                return int(name[1:]) in seen
-            k, members = groups[name]
-            return sum(map(has, members)) >= k
-
-        return has(self.quorum)
-
-
-@st.composite
-def drawn_policies(draw: st.DrawFn) -> Drawn:
-    free = [f"w{number}" for number in range(len(V))]
-    names, groups = list(free), []
-    for number in range(draw(st.integers(0, 5))):
-        if not free:
-            break
-        members = draw(st.lists(st.sampled_from(free), min_size=1, max_size=4, unique=True))
-        groups.append((f"g{number}", draw(st.integers(1, len(members))), tuple(members)))
-        free = [name for name in free if name not in members] + [f"g{number}"]
-        names.append(f"g{number}")
-    return Drawn(tuple(groups), draw(st.sampled_from(names[::-1])))
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    drawn=drawn_policies(),
-    times=st.dictionaries(st.integers(0, len(V) - 1), st.integers(1, 9), max_size=len(V)),
-)
-def test_the_time_is_the_first_at_which_those_who_had_seen_it_are_a_quorum(
-    drawn: Drawn, times: dict[int, int], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    policy = load(drawn.lines(), tmp_path_factory.getbasetemp())
-    earliest = next(
-        (
-            moment
-            for moment in range(10)
-            if drawn.holds(frozenset(who for who, time in times.items() if time <= moment))
-        ),
-        None,
-    )
-    signed = seen(times)
-    assert policy.has_quorum(signed) is (earliest is not None)
-    if earliest is None:
-        with pytest.raises(IntegrityError, match="too few"):
-            policy.accept(signed)
-    else:
-        assert policy.accept(signed).time == earliest
 
 
 def test_every_subset_of_the_example_s_witnesses(tmp_path: Path) -> None:

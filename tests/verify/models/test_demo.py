@@ -73,8 +73,8 @@ def test_what_a_terminal_shows_of_it_is_short_and_in_order(tmp_path: Path) -> No
     assert {path.name for path in (tmp_path / "receipts-demo").iterdir()} == {
         *("study", "bundle", "evaluator", "evaluator.pub", "auditor", "auditor.pub"),
         *("mislabelled", "lie", "proof.json", "policy.yaml", "report.html", ".gitignore"),
-        *("log", "log-key", "log-key.pub", "log-policy", "log.yaml"),
-        *("witness-key", "witness-key.pub", "witness.db"),
+        *("log", "log.key", "log.key.pub", "log-policy", "log.yaml"),
+        *("witness.key", "witness.key.pub", "witness.sqlite"),
     }
 
 

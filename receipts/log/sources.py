@@ -38,9 +38,12 @@ class FolderSource:
             MalformedError: It is longer.
         """
         path = self._folder / name
-        if not path.exists() and not path.is_symlink():
+        try:
+            return read_bounded(path, limit)
+        except FileAccessError:
+            if path.exists() or path.is_symlink():
+                raise
             return None
-        return read_bounded(path, limit)
 
 
 class _SameServer(HTTPRedirectHandler):

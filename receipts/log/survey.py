@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from struct import Struct
+from typing import Final
 
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
@@ -24,6 +26,8 @@ from safety_receipts.receipts.log.tiles import (
     tile_root,
 )
 from safety_receipts.receipts.merkle import RootAccumulator, leaf_hash, verify_consistency
+
+_TILE: Final = Struct(f"{HASH_BYTES}s" * TILE_WIDTH)
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,11 @@ def find_leaves(source: TileSource, size: int, wanted: Set[bytes]) -> dict[bytes
         if len(found) == len(wanted):
             break
         width = min(TILE_WIDTH, size - index * TILE_WIDTH)
-        tile = read_tile(source, 0, index, width)
-        for place in range(width):
-            digest = tile[place * HASH_BYTES : (place + 1) * HASH_BYTES]
+        form = _TILE if width == TILE_WIDTH else Struct(f"{HASH_BYTES}s" * width)
+        hashes = form.unpack(read_tile(source, 0, index, width))
+        if wanted.isdisjoint(hashes):  # of nearly every tile
+            continue
+        for place, digest in enumerate(hashes):
             if digest in wanted:
                 found.setdefault(digest, index * TILE_WIDTH + place)
     return found

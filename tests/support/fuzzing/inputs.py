@@ -16,6 +16,7 @@ import yaml
 from audit_statements import announce, report
 from carding import SHAPES
 
+from fuzzing.logs import changed_log, write_log
 from fuzzing.mutations import apply, mutate_bytes, mutate_json
 from safety_receipts.receipts.audit_forms import parse_audit, sign_public_form
 from safety_receipts.receipts.bundle import (
@@ -126,6 +127,7 @@ def make_base(folder: Path, *, models: bool) -> Base:
     parts = card_parts(receipt, None, instrument=True)
     for name in CARDS:
         (folder / f"{name}.md").write_text(attached(SHAPES[name].decode(), parts), "utf-8")
+    write_log(folder, folder / "rich", base.evaluator)
     if models:
         _write_study(folder / "study")
     return base
@@ -356,6 +358,12 @@ def _of_card(base: Base, random: Random, folder: Path) -> Input:
     return Input("card", [[*words, "--json"], words], None, None, given[2:])
 
 
+def _of_log(base: Base, random: Random, folder: Path) -> Input:
+    """Change a log, proofs of it, or the policy by which it is read."""
+    commands, notes = changed_log(base.folder, random, folder)
+    return Input("log", commands, None, None, notes)
+
+
 def _study(base: Base, folder: Path) -> Path:
     """Copy the study; its weights, which are most of it, are linked where they are not changed."""
     study = folder / "study"
@@ -456,18 +464,19 @@ def _named(paths: Sequence[tuple[str | int, ...]]) -> list[str]:
 
 
 KINDS: dict[str, tuple[Callable[[Base, Random, Path], Input], float]] = {
-    "bytes": (_of_bytes, 15),
-    "receipt": (_of_receipt, 22),
+    "bytes": (_of_bytes, 14),
+    "receipt": (_of_receipt, 20),
     "plan": (_of_plan, 18),
     "evidence": (_of_evidence, 12),
     "audit": (_of_audit, 12),
     "proof": (_of_proof, 3),
     "card": (_of_card, 3),
+    "log": (_of_log, 3),
     "plan-file": (_of_plan_file, 6),
     "rows": (_of_rows, 3),
     "folder": (_of_folder, 6),
 }
 """Name → what makes such an input, and how many of a hundred inputs are of it."""
 
-DOCUMENTS = ("bytes", "receipt", "plan", "evidence", "audit", "proof", "card")
+DOCUMENTS = ("bytes", "receipt", "plan", "evidence", "audit", "proof", "card", "log")
 """Kinds that need no model and no tokenizer."""

@@ -29,16 +29,24 @@ from safety_receipts.receipts.log.witness import (
     WitnessStatus,
     init_witness,
 )
+from safety_receipts.receipts.model.plan import Rejudged
 from safety_receipts.receipts.seal import seal_event, seal_plan
 from safety_receipts.verify.levels.logged import proof_name
 
 ORIGIN = "example.com/log"
 
 
-def sealed_event(folder: Path, signer: Signer, began: str, *, queries: int = 3) -> Path:
+def sealed_event(
+    folder: Path,
+    signer: Signer,
+    began: str,
+    *,
+    queries: int = 3,
+    rejudges: Rejudged | None = None,
+) -> Path:
     """Seal a small event that states that it began then; return its bundle."""
     mixtures = [Mixture(0, 0, None), Mixture(2, 0, None)]
-    plan = synthetic_plan(mixtures, {"alpha": queries})
+    plan = synthetic_plan(mixtures, {"alpha": queries}).model_copy(update={"rejudges": rejudges})
     envelope = seal_plan(plan, signer)
     BundleWriter(folder).write_plan(envelope)
     stated = {"started_at": began, "finished_at": max(began, EVENT.finished_at)}

@@ -14,7 +14,7 @@ import pytest
 from timestamp_authority import needs_openssl, party, served
 from witnessed import WitnessedLog, sealed_event, trust_file
 
-from safety_receipts.receipts.bundle import PLAN, RECEIPT, read_envelope
+from safety_receipts.receipts.bundle import PLAN, RECEIPT, Bundle, read_envelope
 from safety_receipts.receipts.documents.moments import moment, spell
 from safety_receipts.receipts.keys import (
     KeyType,
@@ -25,6 +25,7 @@ from safety_receipts.receipts.keys import (
     supported_key_types,
     write_key_pair,
 )
+from safety_receipts.receipts.model.plan import Rejudged
 
 Receipts = Callable[..., Any]
 REVOKED = "2026-01-10T00:00:00Z"
@@ -219,6 +220,33 @@ def test_rotation(receipts: Receipts, log: WitnessedLog, tmp_path: Path) -> None
         ("new", "before"): 3,
         ("new", "after"): 0,
     }
+
+
+def test_what_is_judged_again(receipts: Receipts, log: WitnessedLog, tmp_path: Path) -> None:
+    """Its times are the original's, which its key may be younger than; the original's key is held
+    to the original's proofs.
+    """
+    for name in ("old", "new"):
+        write_key_pair(tmp_path / name, generate_key())
+    original = sealed_event(tmp_path / "original", load_signer(tmp_path / "old"), BEGAN)
+    sealed = Bundle(original)
+    named = Rejudged(plan=sealed.plan_envelope.digest, receipt=sealed.receipt_envelope.digest)
+    new = load_signer(tmp_path / "new")
+    again = sealed_event(tmp_path / "again", new, BEGAN, rejudges=named)
+    trust = trust_file(
+        tmp_path / "trust.yaml",
+        {"file": "old.pub", "revoked_at": REVOKED},
+        {"file": "new.pub", "valid_from": REVOKED},
+    )
+    words = ("--trust", trust, "--original", original, "--log-policy", log.policy)
+    code, checks = asked(receipts, again, *words)
+    assert code == 3
+    assert checks["key-validity"]["status"] == "passed"
+    said = "no signature on the original's receipt counts: key "
+    assert checks["original"]["detail"].startswith(said)
+    show(log, original)
+    _, checks = asked(receipts, again, *words)
+    assert "signature" not in checks["original"]["detail"]
 
 
 @pytest.fixture

@@ -203,6 +203,20 @@ def test_the_best_of_many_plans_is_found(logged: WitnessedLog, tmp_path: Path) -
     assert "2 plans of this checkpoint by this key, of which 1 beside this one" in found.detail
 
 
+def test_a_second_receipt_of_a_plan_is_found(logged: WitnessedLog, tmp_path: Path) -> None:
+    event = Event(tmp_path / "bundle", logged)
+    event.record(PLAN)
+    event.run()
+    event.record(RECEIPT)
+    (event.folder / PROOFS / "receipt.tlog-proof").unlink()
+    (event.folder / RECEIPT).unlink()
+    event.run("2998-01-01T00:00:00Z")
+    event.record(RECEIPT)
+    found = event.checks()["best-of-n"]
+    assert found.status is CheckStatus.NOT_CHECKED
+    assert "the log holds 2 receipts of this plan" in found.detail
+
+
 def write_plan_elsewhere(log: WitnessedLog, envelope: Envelope, folder: Path) -> None:
     """Log a plan that lies in another folder."""
     BundleWriter(folder).write_plan(envelope)

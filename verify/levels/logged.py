@@ -256,7 +256,7 @@ class _Checker:
         plans = {one.digest for one in mine if one.type is EntryKind.PLAN}
         receipts = [one for one in mine if one.type is EntryKind.RECEIPT]
         others = {one.digest for one in found if one.type is EntryKind.PLAN} - plans
-        self._best_of(plans, {one.plan for one in receipts if one.plan is not None}, len(others))
+        self._best_of(plans, receipts, len(others))
         return len(plans), len(receipts), missing
 
     def _complete(self, found: Sequence[LogEntry], here: Container[Sha256]) -> int:
@@ -278,8 +278,11 @@ class _Checker:
         self._checks.decide(CheckName.AUDITS_COMPLETE, problem, good)
         return len(missing)
 
-    def _best_of(self, plans: set[Sha256], with_receipt: set[Sha256], others: int) -> None:
+    def _best_of(self, plans: set[Sha256], receipts: Sequence[LogEntry], others: int) -> None:
         mine = self._bundle.plan_envelope.digest
+        with_receipt = {one.plan for one in receipts}
+        of_mine = {one.digest for one in receipts if one.plan == mine}
+        of_mine.add(self._bundle.receipt_envelope.digest)
         open_ = plans - with_receipt - {mine}
         by_others = f"; {counted(others, 'plan')} by other key ids" if others else ""
         told = (
@@ -293,6 +296,9 @@ class _Checker:
             self._checks.skip(
                 CheckName.BEST_OF_N, f"this plan is not in the log under its key's id; {told}"
             )
+        elif len(of_mine) > 1:
+            why = f"the log holds {len(of_mine)} receipts of this plan: one can be the best of them"
+            self._checks.skip(CheckName.BEST_OF_N, why)
         elif len(plans) == 1:
             good = f"this is the only plan of this checkpoint by this key in the log{by_others}"
             self._checks.decide(CheckName.BEST_OF_N, None, good)

@@ -111,10 +111,7 @@ def verify_bundle(
     audits = check_audits(
         bundle, found.receipt, evaluators, auditors or TrustSet(), checks, times=times
     )
-    if tsa_roots:
-        from safety_receipts.verify.levels.timestamped import check_timestamps  # noqa: PLC0415  # few ask
-
-        check_timestamps(bundle, plan, receipt, tsa_roots, checks)
+    _check_timestamps(bundle, plan, receipt, tsa_roots, checks)
     logged = None
     if log is not None:
         from safety_receipts.verify.levels.logged import check_logged  # noqa: PLC0415  # few ask
@@ -190,6 +187,20 @@ def _inform(
         "word, and a receipt can be the best of several"
     )
     checks.skip(CheckName.BEST_OF_N, why)
+
+
+def _check_timestamps(
+    bundle: Bundle,
+    plan: PlanPredicate | None,
+    receipt: EvaluationPredicate | None,
+    tsa_roots: Sequence[x509.Certificate],
+    checks: CheckList,
+) -> None:
+    if not tsa_roots:
+        return
+    from safety_receipts.verify.levels.timestamped import check_timestamps  # noqa: PLC0415  # few ask
+
+    check_timestamps(bundle, plan, receipt, tsa_roots, checks)
 
 
 _NO_PLAN_NAMED = "nothing shows that a plan"

@@ -54,6 +54,7 @@ from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_none_sc
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress
+from safety_receipts.verify.levels.times.terms import NOTHING_MORE, TrustTerms
 
 if TYPE_CHECKING:
     from safety_receipts.receipts.log.recording import StatementLog
@@ -84,14 +85,29 @@ class RejudgeOptions:
     """Go on, and seal, although nothing can be scored."""
 
 
-def check_original(bundle: Bundle, trust: TrustSet, progress: PointProgress) -> None:
+def check_original(
+    bundle: Bundle, trust: TrustSet, progress: PointProgress, terms: TrustTerms = NOTHING_MORE
+) -> None:
     """Hold a bundle to everything that can be held without artifacts, its records included.
+
+    Args:
+        bundle: The bundle.
+        trust: Keys trusted to have signed it.
+        progress: Told how many points are done.
+        terms: What shows when it was signed.
 
     Raises:
         IntegrityError: Something in it does not follow.
         IncompleteError: No trusted key signed it, or records are missing.
     """
-    found = verify_bundle(bundle, evaluators=trust, wanted=CheckLevel.BOUND, progress=progress)
+    found = verify_bundle(
+        bundle,
+        evaluators=trust,
+        wanted=CheckLevel.BOUND,
+        tsa_roots=terms.tsa_roots,
+        log=terms.log,
+        progress=progress,
+    )
     for check in found.checks:
         if check.status is CheckStatus.FAILED:
             raise IntegrityError(f"{check.name}: {check.detail}", file=bundle.folder)

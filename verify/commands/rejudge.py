@@ -34,6 +34,11 @@ from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.run.seal import TOOL, check_fitter
+from safety_receipts.verify.commands.options import (
+    log_policy_option,
+    trust_terms,
+    tsa_root_option,
+)
 from safety_receipts.verify.rejudge import (
     RejudgeOptions,
     Rejudger,
@@ -60,6 +65,8 @@ from safety_receipts.verify.rejudge import (
     help="Public key that signed BUNDLE, if it is not that of --key; or a trust file, .yaml "
     "(repeatable).",
 )
+@tsa_root_option
+@log_policy_option
 @device_option
 @click.option(
     "--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB; default: the run's."
@@ -79,6 +86,8 @@ def rejudge(  # one parameter an option
     out: Path,
     trust: tuple[Path, ...],
     log_settings: Path | None,
+    tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
     device: str | None,
     memory: str | None,
     accept_failed: bool,
@@ -96,11 +105,12 @@ def rejudge(  # one parameter an option
     signer = read_signer(key, passphrase_env, output)
     log = statement_log(log_settings, output)
     trusted = load_trust(trust, KeyRole.EVALUATOR) if trust else signer.trust
+    terms = trust_terms((), tsa_root, log_policy)
     original = Bundle(bundle)
     with terminated_like_interrupted():
         check_fitter()
         with output.progress("verifying") as progress:
-            check_original(original, trusted, progress)
+            check_original(original, trusted, progress, terms)
         with output.progress("hashing (bytes)") as progress:
             named = resolve_against(
                 plan,

@@ -22,30 +22,20 @@ class LimitedTrust(TrustSet):
     """Public keys that one role is trusted with, some of them within times."""
 
     def __init__(self, keys: Iterable[PublicKey], limits: Mapping[str, KeyLimits]) -> None:
-        """Take keys, and limits by key id; those of other keys say nothing."""
+        """Take keys, and limits by key id, also of keys that only others trust."""
         super().__init__(keys)
-        self._limits = {key.keyid: limits[key.keyid] for key in self if key.keyid in limits}
-
-    def limits_of(self, key: PublicKey) -> KeyLimits | None:
-        """Return the limits of a key; None: it has none."""
-        return self._limits.get(key.keyid)
+        self.limits: Mapping[str, KeyLimits] = dict(limits)
 
 
 def limits_of(trust: TrustSet, key: PublicKey) -> KeyLimits | None:
     """Return what a key is held to; None: nothing."""
-    return trust.limits_of(key) if isinstance(trust, LimitedTrust) else None
-
-
-def limited_keys(trust: TrustSet) -> tuple[PublicKey, ...]:
-    """Return the keys that have limits."""
-    return tuple(key for key in trust if limits_of(trust, key))
+    return trust.limits.get(key.keyid) if isinstance(trust, LimitedTrust) else None
 
 
 def together(*trusted: TrustSet) -> TrustSet:
     """Return the keys of all; of one that several hold all limits hold."""
     limits: dict[str, KeyLimits] = {}
     for trust in trusted:
-        for key in trust:
-            if (mine := limits_of(trust, key)) is not None:
-                limits[key.keyid] = mine.and_those(limits.get(key.keyid, KeyLimits()))
+        for keyid, mine in trust.limits.items() if isinstance(trust, LimitedTrust) else ():
+            limits[keyid] = mine.and_those(limits.get(keyid, KeyLimits()))
     return LimitedTrust((key for trust in trusted for key in trust), limits)

@@ -119,6 +119,15 @@ def test_a_revocation_counts_in_whatever_role_it_stands(keys: Path) -> None:
     }
 
 
+def test_a_revocation_counts_for_a_key_that_is_required_beside_it(keys: Path) -> None:
+    text = "version: 1\nkeys:\n  - {file: two.pub, roles: [evaluator]}\n"
+    text += '  - {file: one.pub, roles: [auditor], revoked_at: "2026-01-01T00:00:00Z"}\n'
+    trusted = load_trust([written(keys, text)], EVALUATOR)
+    both = together(trusted, load_trust([keys / "one.pub"], EVALUATOR))
+    assert ids(both) == [keyid(keys, "two"), keyid(keys, "one")]
+    assert [limits_of(both, key) for key in both] == [None, KeyLimits(revoked_at=JANUARY)]
+
+
 def test_of_two_files_all_limits_hold(keys: Path) -> None:
     entry = "version: 1\nkeys: [{{file: one.pub, roles: [evaluator], {}}}]\n"
     paths = [

@@ -15,10 +15,11 @@ runs in a process of its own, on one core:
   peak is that of the whole process (``ru_maxrss``), Python and its imports included.
 
 Then the same entries go into other Merkle trees: from entries to the root, and to the same proofs.
-Ours makes what it always makes: files on the disk, synced, and a signed checkpoint;
-``pymerkle`` is measured in memory and with its SQLite file, and ``proofbundle`` has a list in
-memory, of which it makes a root or a proof.  All roots have to be the same.  They are taken from a
-folder of their own, into which they are put by
+Each is held to ours of its kind.  In memory that is the tree of a log with its tiles in a
+dictionary, beside ``pymerkle`` in memory and ``proofbundle``, which has a list, of which it makes a
+root or a proof.  On the disk it is a log: hashes and entries in files that are synced, and a signed
+checkpoint; beside ``pymerkle``'s SQLite file.  All roots have to be the same.  Others' are taken
+from a folder of their own, into which they are put by
 
     pip install --no-deps --target .venv/peers proofbundle==6.3.1 pymerkle==7.0.0 cachetools==7.2.1
 
@@ -61,6 +62,9 @@ MOST_MEGABYTES: Final = 200.0
 """Target: peak memory of reading a whole log."""
 MOST_OF_LINEAR: Final = 1.25
 """Target: an entry of all costs at most this many times one of a tenth."""
+OURS_ON_DISK: Final = "ours, on the disk"
+OURS_IN_MEMORY: Final = "ours, in memory"
+SQLITE: Final = "pymerkle, SQLite"
 TIMES_AS_FAST: Final = 5.0
 """Target: entries, root and proofs, beside each of the other trees."""
 
@@ -115,8 +119,9 @@ def measure(entries: int, repeats: int, proofs: int, peers: Path) -> dict[str, l
                     run("verify a tenth", "verify", folder=f"{folder}/tenth")
         with tempfile.TemporaryDirectory(prefix="trees-") as folder:
             for name in (
-                "ours",
-                *(("pymerkle", "pymerkle, SQLite", "proofbundle") if there else ()),
+                OURS_ON_DISK,
+                OURS_IN_MEMORY,
+                *(("pymerkle", SQLITE, "proofbundle") if there else ()),
             ):
                 run(
                     f"tree: {name}",
@@ -262,14 +267,19 @@ def report(
     ]
     trees = [name for name in found if name.startswith("tree: ")]
     total = {name: middle(name, "built") + middle(name, "proving") for name in trees}
-    ours = total["tree: ours"]
+    times = {
+        name: total[name] / total[f"tree: {ours}"]
+        for name in trees
+        for ours in (OURS_ON_DISK if name == f"tree: {SQLITE}" else OURS_IN_MEMORY,)
+        if not name.startswith("tree: ours")
+    }
     targets += [
         (
             f"At least {TIMES_AS_FAST:g} × as fast as {name.removeprefix('tree: ')}",
-            total[name] >= TIMES_AS_FAST * ours,
-            f"{total[name] / ours:.1f} ×",
+            found_times >= TIMES_AS_FAST,
+            f"{found_times:.1f} ×",
         )
-        for name in trees[1:]
+        for name, found_times in times.items()
     ]
     if len({one["root"] for name in trees for one in found[name]}) != 1:
         sys.exit("the trees have different roots")
@@ -288,7 +298,7 @@ def report(
             spread(name, "built"),
             spread(name, "proving"),
             f"{total[name]:.2f}",
-            f"{total[name] / ours:.1f}",
+            f"{times[name]:.1f}" if name in times else "–",
             f"{middle(name, 'cpu'):.2f}",
         ]
         for name in trees
@@ -308,7 +318,7 @@ def _section(
         for name in ("add one", "verify all", "verify a tenth")
     )
     command = f"--entries {options.entries} --repeats {options.repeats} --record"
-    missing = [] if len(tables[1]) > 1 else ["- The other trees were not there."]
+    missing = [] if len(tables[1]) > 2 else ["- The other trees were not there."]
     return [
         "## A log of many entries",
         "",
@@ -328,8 +338,9 @@ def _section(
         *(f"- {text}: {'met' if met else 'NOT met'} ({said})." for text, met, said in targets),
         *missing,
         "",
-        "The same entries in other trees, in memory but for SQLite's; ours are files on the disk, "
-        f"synced and signed. From entries to the root, then {options.proofs} proofs:",
+        f"The same entries in other trees: from entries to the root, then {options.proofs} proofs. "
+        "*× ours*: of the SQLite file beside ours on the disk, of the others beside ours in "
+        "memory:",
         "",
         *markdown_table(("tree", "root, s", "proofs, s", "both, s", "× ours", "CPU-s"), tables[1]),
     ]

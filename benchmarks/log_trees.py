@@ -76,6 +76,41 @@ def _ours(folder: str) -> Tree:
     return build, log.prove, lambda leaf, _, proof, __: proof.holds(leaf)
 
 
+def _in_memory(_: str) -> Tree:
+    from safety_receipts.receipts.log.tiles import TILE_WIDTH, TileTree, tile_name, tile_root
+    from safety_receipts.receipts.merkle import leaf_hash, verify_inclusion
+
+    files: dict[str, bytes] = {}
+    kept: list[TileTree] = []
+
+    class Tiles:
+        """The tiles of a log in a dictionary, in the place of a folder."""
+
+        def read(self, name: str, _: int) -> bytes | None:
+            return files.get(name)
+
+    def build(leaves: list[bytes]) -> bytes:
+        hashes, level = list(map(leaf_hash, leaves)), 0
+        while hashes:
+            above = []
+            for start in range(0, len(hashes), TILE_WIDTH):
+                some = hashes[start : start + TILE_WIDTH]
+                tile = b"".join(some)
+                files[tile_name(level, start // TILE_WIDTH, len(some))] = tile
+                above += [tile_root(tile)] if len(some) == TILE_WIDTH else []
+            hashes, level = above, level + 1
+        kept.append(TileTree(Tiles(), len(leaves)))
+        return kept[0].root()
+
+    def check(leaf: bytes, place: int, proof: Any, root: bytes) -> bool:
+        return verify_inclusion(leaf_hash(leaf), place, kept[0].size, proof, root)
+
+    def proven(place: int) -> list[bytes]:
+        return kept[0].inclusion(place)  # of the tree that is there by then
+
+    return build, proven, check
+
+
 def _pymerkle(folder: str, *, sqlite: bool = False) -> Tree:
     from hashlib import sha256
 
@@ -115,7 +150,8 @@ def _proofbundle(_: str) -> Tree:
 
 
 TREES: Final[dict[str, Callable[[str], Tree]]] = {
-    "ours": _ours,
+    "ours, on the disk": _ours,
+    "ours, in memory": _in_memory,
     "pymerkle": _pymerkle,
     "pymerkle, SQLite": lambda folder: _pymerkle(folder, sqlite=True),
     "proofbundle": _proofbundle,

@@ -36,10 +36,11 @@ def results(**changes: Any) -> dict[str, list[log.Result]]:
     one = {"seconds": 0.01, "cpu": 0.01, "milliseconds": 0.5, "worst": 2.0, "files": 3}
     one |= {"megabytes": 60.0, "built": 0.01, "proving": 0.01, "root": "aa"}
     found = {f"append {batch:,}": [one] for batch in log.BATCHES}
-    found |= {name: [one] for name in ("add one", "prove", "append a tenth", "tree: ours")}
+    found |= {name: [one] for name in ("add one", "prove", "append a tenth")}
     found |= {"verify all": [{**one, "entries": 1_000}]}
     found |= {"verify a tenth": [{**one, "seconds": 0.001, "entries": 100}]}
-    found |= {"tree: other": [{**one, "built": 1.0}]}
+    found |= {f"tree: {name}": [one] for name in (log.OURS_ON_DISK, log.OURS_IN_MEMORY)}
+    found |= {f"tree: {name}": [{**one, "built": 1.0}] for name in ("other", log.SQLITE)}
     for name, change in changes.items():
         key = name.replace("_", " ")
         found[key] = [{**found[key][0], **change}]
@@ -49,13 +50,14 @@ def results(**changes: Any) -> dict[str, list[log.Result]]:
 def test_a_target_that_is_not_met_is_told() -> None:
     lines, met = log.report(results(), OPTIONS)
     assert met
-    assert sum(": met (" in line for line in lines) == 5
+    assert sum(": met (" in line for line in lines) == 6
     missed = [
         {"append_10,000": {"seconds": 1.0}},
         {"prove": {"milliseconds": 6.0}},
         {"verify_all": {"seconds": 0.02}},
         {"verify_all": {"megabytes": 201.0}},
         {"tree:_other": {"built": 0.05}},
+        {"tree:_pymerkle, SQLite": {"built": 0.05}},
     ]
     for changes in missed:
         lines, met = log.report(results(**changes), OPTIONS)

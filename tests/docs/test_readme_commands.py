@@ -48,6 +48,7 @@ NOT_RUN = {
     "receipts demo",
     "receipts export",
     "receipts gate",
+    "receipts log",
     "receipts rejudge",
 }
 """What the page says is not run here."""

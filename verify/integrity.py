@@ -13,7 +13,7 @@ from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.receipts.trust.trust_set import together
+from safety_receipts.receipts.trust.trust_set import joined_trust
 from safety_receipts.receipts.view.inputs import filtered_words
 from safety_receipts.verify.audit.sealed.audits import check_audits
 from safety_receipts.verify.check_names import CheckName
@@ -79,7 +79,7 @@ def verify_bundle(
     """
     checks = CheckList()
     if required:
-        evaluators = together(evaluators, required)
+        evaluators = joined_trust(evaluators, required)
     terms = TimeTerms(at or datetime.now(UTC), tsa_roots, None if log is None else log.policy)
     times = SignatureTimes(bundle, terms)
     found = check_authentic(bundle, evaluators, checks, times, required=required)

@@ -20,7 +20,7 @@ from safety_receipts.receipts.errors import FileAccessError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.entry import LogEntry, entry_of
-from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, PROOF_SUFFIX, LogProof
+from safety_receipts.receipts.log.proof import MAX_LOG_PROOF_BYTES, PROOF_SUFFIX, LogProof
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.published import UnpublishedFile
 from safety_receipts.receipts.timestamps.certificates import MAX_CERTIFICATES, parse_certificates
@@ -123,7 +123,7 @@ class _ProofJudge:
         entry = self._logged.get(path.name)
         if entry is None:
             return "is named after no plan, receipt or audit that is published"
-        data = read_bounded(path, MAX_PROOF_BYTES)
+        data = read_bounded(path, MAX_LOG_PROOF_BYTES)
         proof = LogProof.parse(data, file=path)
         if proof.to_bytes() != data:
             return "holds more than a proof, or is not written as one"

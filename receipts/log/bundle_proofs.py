@@ -36,7 +36,7 @@ from safety_receipts.receipts.io.files import atomic_write, read_bounded
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.entry import EntryKind, LogEntry, entry_of
 from safety_receipts.receipts.log.note import SignedNote
-from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, PROOF_SUFFIX, LogProof
+from safety_receipts.receipts.log.proof import MAX_LOG_PROOF_BYTES, PROOF_SUFFIX, LogProof
 from safety_receipts.receipts.log.survey import check_growth, find_leaves
 from safety_receipts.receipts.log.tiles import TileSource, TileTree
 from safety_receipts.receipts.merkle import leaf_hash
@@ -244,7 +244,7 @@ def _old_proof(path: Path, leaf: bytes) -> LogProof | None:
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        old = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
+        old = LogProof.parse(read_bounded(path, MAX_LOG_PROOF_BYTES), file=path)
     except MalformedError:
         return None
     return old if old.holds(leaf) else None

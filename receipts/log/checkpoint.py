@@ -22,7 +22,7 @@ ROOT_BYTES: Final = 32
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class LogCheckpoint:
     """Size and root of a log's tree."""
 
     origin: str
@@ -46,7 +46,7 @@ class Checkpoint:
         return "".join(f"{line}\n" for line in lines)
 
     @classmethod
-    def parse(cls, text: str, *, file: File = None) -> Checkpoint:
+    def parse(cls, text: str, *, file: File = None) -> LogCheckpoint:
         """Read the text of a checkpoint.
 
         Raises:
@@ -75,7 +75,7 @@ class SignedCheckpoint:
 
     note: SignedNote
     """As it was signed."""
-    checkpoint: Checkpoint
+    checkpoint: LogCheckpoint
     """What it says."""
 
     @classmethod
@@ -86,7 +86,7 @@ class SignedCheckpoint:
             MalformedError: It is none.
         """
         note = SignedNote.parse(data, file=file)
-        return cls(note, Checkpoint.parse(note.text, file=file))
+        return cls(note, LogCheckpoint.parse(note.text, file=file))
 
 
 def parse_size(text: str) -> int | None:

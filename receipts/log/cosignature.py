@@ -23,7 +23,7 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
 from safety_receipts.receipts.log.note import (
     NoteKey,
     NoteSignature,
@@ -51,7 +51,7 @@ class SeenBy:
     """When the witness saw the checkpoint, in seconds since 1970 (UTC); 0: it does not say."""
 
 
-def cosigned_message(key: NoteKey, checkpoint: Checkpoint, time: int) -> bytes:
+def cosigned_message(key: NoteKey, checkpoint: LogCheckpoint, time: int) -> bytes:
     """Return what a witness signs.
 
     Args:
@@ -141,7 +141,7 @@ class WitnessSigner:
         material = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return cls(NoteKey(name, kind, material), key)
 
-    def cosign(self, checkpoint: Checkpoint, time: int) -> NoteSignature:
+    def cosign(self, checkpoint: LogCheckpoint, time: int) -> NoteSignature:
         """Return the cosignature of a checkpoint.
 
         Args:
@@ -195,7 +195,7 @@ def log_signed(signed: SignedCheckpoint, keys: Iterable[NoteKey]) -> bool:
     return bool(cosignatures(signed, [key for key in mine if key.kind in COSIGNING]) or plain)
 
 
-def _time_of(line: NoteSignature, key: NoteKey, checkpoint: Checkpoint) -> int:
+def _time_of(line: NoteSignature, key: NoteKey, checkpoint: LogCheckpoint) -> int:
     time = int.from_bytes(line.signature[:_TIME_BYTES], "big")
     signature = line.signature[_TIME_BYTES:]
     if time > _LATEST or not _holds(key, signature, checkpoint, time):
@@ -203,7 +203,7 @@ def _time_of(line: NoteSignature, key: NoteKey, checkpoint: Checkpoint) -> int:
     return time
 
 
-def _holds(key: NoteKey, signature: bytes, checkpoint: Checkpoint, time: int) -> bool:
+def _holds(key: NoteKey, signature: bytes, checkpoint: LogCheckpoint, time: int) -> bool:
     try:
         message = cosigned_message(key, checkpoint, time)
     except ValueError:  # a name that no message can hold: nobody signed one

@@ -32,7 +32,7 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.io.files import atomic_write, read_bounded, sync
 from safety_receipts.receipts.io.locks import lock_file
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
 from safety_receipts.receipts.log.note import (
     MAX_NOTE_BYTES,
     NoteKey,
@@ -105,7 +105,7 @@ class LogSigner:
         material = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return NoteKey(self.origin, SignatureKind.ED25519, material)
 
-    def sign(self, checkpoint: Checkpoint) -> SignedCheckpoint:
+    def sign(self, checkpoint: LogCheckpoint) -> SignedCheckpoint:
         """Sign a checkpoint."""
         text = checkpoint.text()
         key = self.public
@@ -138,7 +138,7 @@ def init_log(folder: Path, signer: LogSigner) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileAccessError.from_os(error, "create", folder) from None
-    signed = signer.sign(Checkpoint(signer.origin, 0, EMPTY_ROOT))
+    signed = signer.sign(LogCheckpoint(signer.origin, 0, EMPTY_ROOT))
     atomic_write(folder / CHECKPOINT, signed.note.to_bytes())
 
 
@@ -259,7 +259,7 @@ class LogFolder:
         """Write new entries, then the tiles, then the checkpoint."""
         writer = _Appender(self.folder, self.source, self.signed.checkpoint)
         writer.append(items)
-        checkpoint = Checkpoint(signer.origin, writer.size, writer.root())
+        checkpoint = LogCheckpoint(signer.origin, writer.size, writer.root())
         writer.sync()
         signed = signer.sign(checkpoint)
         atomic_write(self.folder / CHECKPOINT, signed.note.to_bytes())
@@ -307,7 +307,7 @@ class _Appender:
     one, which everybody would take for a second view.
     """
 
-    def __init__(self, folder: Path, source: FolderSource, checkpoint: Checkpoint) -> None:
+    def __init__(self, folder: Path, source: FolderSource, checkpoint: LogCheckpoint) -> None:
         self._folder = folder
         size = checkpoint.size
         self.size = self._old = size

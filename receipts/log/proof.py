@@ -18,7 +18,7 @@ from safety_receipts.receipts.merkle import leaf_hash, verify_inclusion
 
 PROOF_SUFFIX: Final = ".tlog-proof"
 """Ending of a proof's file."""
-MAX_PROOF_BYTES: Final = MAX_NOTE_BYTES + 64 * 1024
+MAX_LOG_PROOF_BYTES: Final = MAX_NOTE_BYTES + 64 * 1024
 """Longest proof that is read."""
 _FIRST: Final = "c2sp.org/tlog-proof@v1"
 _MOST_HASHES: Final = 63

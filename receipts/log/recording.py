@@ -30,7 +30,7 @@ from safety_receipts.receipts.log.entry import LogEntry, entry_of
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner
 from safety_receipts.receipts.log.note import NoteSignature, SignedNote
 from safety_receipts.receipts.log.policy import AcceptedCheckpoint, LogPolicy
-from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, LogProof
+from safety_receipts.receipts.log.proof import MAX_LOG_PROOF_BYTES, LogProof
 
 _PATIENCE: Final = 30.0
 """Seconds in which another writer of the log, or a witness's clock, is waited for."""
@@ -101,7 +101,7 @@ class StatementLog:
         path = proof_path(folder, entry)
         if not path.exists() and not path.is_symlink():
             return None
-        proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
+        proof = LogProof.parse(read_bounded(path, MAX_LOG_PROOF_BYTES), file=path)
         if not proof.holds(entry.leaf()):
             raise _unheld(path, "the proof does not lead to the root of its checkpoint")
         try:

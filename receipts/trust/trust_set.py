@@ -32,7 +32,7 @@ def limits_of(trust: TrustSet, key: PublicKey) -> KeyLimits | None:
     return trust.limits.get(key.keyid) if isinstance(trust, LimitedTrust) else None
 
 
-def together(*trusted: TrustSet) -> TrustSet:
+def joined_trust(*trusted: TrustSet) -> TrustSet:
     """Return the keys of all; of one that several hold all limits hold."""
     limits: dict[str, KeyLimits] = {}
     for trust in trusted:

@@ -67,7 +67,7 @@ def auditors_of(keys: AnyPaths | None) -> TrustSet:
     return load_trust(paths_of(keys), KeyRole.AUDITOR)
 
 
-def terms_of(
+def trust_terms_of(
     require: AnyPaths | None, tsa_root: AnyPaths | None, log_policy: AnyPath | None
 ) -> TrustTerms:
     """Return what is asked of signatures besides whose they are.

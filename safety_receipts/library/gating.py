@@ -16,7 +16,7 @@ from safety_receipts.library.arguments import (
     optional_path,
     path_of,
     paths_of,
-    terms_of,
+    trust_terms_of,
 )
 from safety_receipts.library.frames import frame
 from safety_receipts.receipts.bundle import Bundle
@@ -94,7 +94,7 @@ def gate(
         IncompleteError: Evidence that a comparison needs is missing.
     """
     decided = moment_of(at)
-    asked = terms_of(require, tsa_root, log_policy)
+    asked = trust_terms_of(require, tsa_root, log_policy)
     loaded = load_policy(path_of(policy))
     terms = GateTerms(
         policy=loaded.policy,

@@ -17,7 +17,7 @@ from safety_receipts.library.arguments import (
     named_checkpoint,
     optional_path,
     path_of,
-    terms_of,
+    trust_terms_of,
 )
 from safety_receipts.library.exports import ReceiptExports
 from safety_receipts.library.findings import FindingsView
@@ -153,7 +153,7 @@ class Receipt(ReceiptExports):
             stage=stage,
             allow_instrument=allow_instrument,
         )
-        terms = terms_of(require, tsa_root, log_policy)
+        terms = trust_terms_of(require, tsa_root, log_policy)
         return verify_bundle(
             bundle,
             evaluators=evaluators_of(trust),

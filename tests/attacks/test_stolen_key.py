@@ -100,6 +100,7 @@ def test_an_honest_receipt_by_another_key_lends_it_no_time(
     receipts: Receipts, scene: Scene
 ) -> None:
     """Somebody else's logged event, under which the thief's signature is put in the first place."""
+    scene.log = WitnessedLog(scene.folder / "another")  # a witness's clock never goes back
     other = scene.forged(generate_key())
     scene.log.show(other, PLANNED, PLAN)
     scene.log.show(other, SEEN, RECEIPT)
@@ -118,6 +119,7 @@ def test_what_is_left_is_a_leaf_that_was_put_there_before(receipts: Receipts, sc
     before the revocation, under that id, needs the key only afterwards.  A timestamp is of the
     signatures: where that alone is believed, it does not help.
     """
+    scene.log = WitnessedLog(scene.folder / "another")
     planted = scene.forged()
     signed = {file: read_envelope(planted / file, 2**20) for file in (PLAN, RECEIPT)}
     for file, envelope in signed.items():

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.keys import generate_key
-from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
 from safety_receipts.receipts.log.cosignature import cosignatures
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
 from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignatureKind, SignedNote
@@ -50,7 +50,7 @@ def log(log_signer: LogSigner, tmp_path: Path) -> LogFolder:
 
 
 def ed25519_witness() -> WitnessSigner:
-    return WitnessSigner.ed25519("w.example/1", Ed25519PrivateKey.generate(), Path("key"))
+    return WitnessSigner.of("w.example/1", generate_key(), Path("key"))
 
 
 def mldsa_witness() -> WitnessSigner:
@@ -87,7 +87,7 @@ def test_we_verify_their_checkpoints() -> None:
     assert public.vkey == vkey
     made = theirs.sign_checkpoint(ORIGIN, 3, merkle_root(LEAVES[:3]), key, ORIGIN)
     signed = SignedCheckpoint.parse(made.encode())
-    assert signed.checkpoint == Checkpoint(ORIGIN, 3, merkle_root(LEAVES[:3]))
+    assert signed.checkpoint == LogCheckpoint(ORIGIN, 3, merkle_root(LEAVES[:3]))
     assert signed.note.to_bytes() == made.encode()
     assert signed.note.signed_by([public]) == (public,)
     changed = SignedCheckpoint.parse(made.replace("\n3\n", "\n4\n").encode())
@@ -100,7 +100,7 @@ def test_they_verify_our_cosignatures(
     witness: Callable[[], WitnessSigner], log: LogFolder, log_signer: LogSigner
 ) -> None:
     signer = witness()
-    line = signer.cosign(log.signed, 1_700_000_000)
+    line = signer.cosign(log.signed.checkpoint, 1_700_000_000)
     note = with_line(log.signed, line).note.to_bytes().decode()
     found = theirs.verify_cosignature(note, signer.public.vkey)
     assert (found["ok"], found["timestamp"]) == (True, 1_700_000_000)
@@ -133,7 +133,7 @@ def test_we_verify_their_cosignatures(witness: Callable[[], WitnessSigner], log:
 def test_they_verify_our_proofs(index: int, log: LogFolder, log_signer: LogSigner) -> None:
     signers = [ed25519_witness(), mldsa_witness()]
     for signer in signers:
-        line = signer.cosign(log.signed, 1_700_000_000)
+        line = signer.cosign(log.signed.checkpoint, 1_700_000_000)
         log.put_cosignatures(with_line(log.signed, line))
     text = log.prove(index).to_bytes().decode()
     vkeys = [signer.public.vkey for signer in signers]

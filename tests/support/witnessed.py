@@ -18,20 +18,20 @@ from safety_receipts.receipts.events.synthetic import (
     synthetic_points,
 )
 from safety_receipts.receipts.keys import Signer, generate_key
+from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.cosignature import WitnessSigner
 from safety_receipts.receipts.log.entry import entry_of
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
 from safety_receipts.receipts.log.note import SignedNote, parse_signature
 from safety_receipts.receipts.log.witness import (
     AddCheckpoint,
     Witness,
-    WitnessSigner,
     WitnessStatus,
     init_witness,
 )
 from safety_receipts.receipts.model.plan import Rejudged
 from safety_receipts.receipts.seal import seal_event, seal_plan
-from safety_receipts.verify.levels.logged import proof_name
 
 ORIGIN = "example.com/log"
 
@@ -69,8 +69,8 @@ class WitnessedLog:
         self._signer = LogSigner.of(ORIGIN, generate_key(), folder / "key")
         init_log(folder / "log", self._signer)
         self._log = LogFolder(folder / "log", self._signer.public)
-        init_witness(folder / "state")
-        witness = WitnessSigner.ed25519("example.com/witness", generate_key().key, folder / "key")
+        witness = WitnessSigner.of("example.com/witness", generate_key(), folder / "key")
+        init_witness(folder / "state", [witness.public])
         self._now = 0
         logs = {ORIGIN: (self._signer.public,)}
         self._witness = Witness(folder / "state", (witness,), logs, lambda: self._now)

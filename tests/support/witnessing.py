@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from safety_receipts.receipts.keys import KeyType, generate_key
-from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
 from safety_receipts.receipts.log.cosignature import WitnessSigner, cosignatures
 from safety_receipts.receipts.log.folder import LogSigner
 from safety_receipts.receipts.log.note import NoteKey, SignedNote, parse_signature
@@ -55,7 +55,7 @@ class MemoryLog:
         return merkle_root(self._leaves[:size])
 
     def signed(self, size: int) -> SignedCheckpoint:
-        return self.signer.sign(Checkpoint(self.signer.origin, size, self.root(size)))
+        return self.signer.sign(LogCheckpoint(self.signer.origin, size, self.root(size)))
 
     def proof(self, old: int, size: int) -> tuple[bytes, ...]:
         self._grow(size)

@@ -67,13 +67,17 @@ from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.commands.options import (
     challenge_beacon,
     hex64_option,
+    log_policy_option,
     number,
     one_line_option,
     share_option,
+    trust_terms,
+    tsa_root_option,
 )
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.authentic import readable_plan
 from safety_receipts.verify.levels.bound import HeldArtifacts
+from safety_receipts.verify.levels.times.terms import TrustTerms
 from safety_receipts.verify.present.audit import show_audit, show_feasibility
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.subject import is_instrument
@@ -182,6 +186,8 @@ class _ReplayStack:
     "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
 )
 @passphrase_option
+@tsa_root_option
+@log_policy_option
 @log_settings_option
 @click.option("--nonce", metavar="HEX", help="Nonce chosen by hand, marked as such.")
 @click.option("--beacon-round", type=number, metavar="N", help=f"Future round of {CHAIN}.")
@@ -219,6 +225,8 @@ def audit(  # one parameter an option
     calibration: Path | None,
     out: Path | None,
     auditor: str | None,
+    tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
     log_settings: Path | None,
     nonce: str | None,
     beacon_round: int | None,
@@ -274,6 +282,7 @@ def audit(  # one parameter an option
         signature,
         dry_run,
         log=None if dry_run else statement_log(log_settings, output),
+        terms=trust_terms((), tsa_root, log_policy),
     )
     return _audit(asked, options, machine, signer, output)
 
@@ -293,6 +302,8 @@ class _Asked:
     dry_run: bool
     log: StatementLog | None
     """Announcement and result are added to it; None: to none."""
+    terms: TrustTerms
+    """What shows when the bundle was signed."""
 
 
 def _audit(
@@ -301,13 +312,13 @@ def _audit(
     """Verify a bundle, say what an audit of it would take, and bring one to its result."""
     trusted = load_trust(asked.trust, KeyRole.EVALUATOR)
     with terminated_like_interrupted():
-        forged = _unsigned(asked.bundle, trusted, output)
+        forged = _unsigned(asked, trusted, output)
         if forged is not None:
             return _refuse(forged, output)
         resolved = _resolved(
             asked.bundle, asked.artifacts, allow_pickle=machine.allow_pickle, output=output
         )
-        found = _verify(asked.bundle, resolved, trusted, output)
+        found = _verify(asked, resolved, trusted, output)
         if found.verdict is VerificationVerdict.FAILED:
             return _refuse(found, output)
         subject = open_case(asked.bundle, resolved)
@@ -352,16 +363,21 @@ def _audit(
     return _EXITS[done.statement.predicate.verdict]
 
 
-def _unsigned(bundle: Bundle, trusted: TrustSet, output: Output) -> Verification | None:
+def _unsigned(asked: _Asked, trusted: TrustSet, output: Output) -> Verification | None:
     """Return what verification says where no trusted key signed; None: one did, or none is given.
 
     It comes before the artifacts are hashed, which takes long and tells nothing then.
     """
     if not len(trusted):
         return None
-    if not verify_bundle(bundle, evaluators=trusted, wanted=CheckLevel.AUTHENTIC).failed:
-        return None
-    return _verify(bundle, None, trusted, output)
+    found = verify_bundle(
+        asked.bundle,
+        evaluators=trusted,
+        wanted=CheckLevel.AUTHENTIC,
+        tsa_roots=asked.terms.tsa_roots,
+        log=asked.terms.log,
+    )
+    return _verify(asked, None, trusted, output) if found.failed else None
 
 
 def _refuse(found: Verification, output: Output) -> ExitCode:
@@ -484,12 +500,17 @@ def _resolved(
 
 
 def _verify(
-    bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None, trusted: TrustSet, output: Output
+    asked: _Asked, resolved: ResolvedPlan | UnrunPlan | None, trusted: TrustSet, output: Output
 ) -> Verification:
     held_artifacts = None if resolved is None else HeldArtifacts(resolved)
     with output.progress("verifying") as progress:
         return verify_bundle(
-            bundle, evaluators=trusted, held_artifacts=held_artifacts, progress=progress
+            asked.bundle,
+            evaluators=trusted,
+            held_artifacts=held_artifacts,
+            tsa_roots=asked.terms.tsa_roots,
+            log=asked.terms.log,
+            progress=progress,
         )
 
 

@@ -43,7 +43,13 @@ from safety_receipts.receipts.published import (
 from safety_receipts.receipts.trust.load import load_trust
 from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.receipts.view.documents.commands import LeftOutPart, PublishDocument
-from safety_receipts.verify.commands.options import trust_auditor_option, trust_option
+from safety_receipts.verify.commands.options import (
+    log_policy_option,
+    trust_auditor_option,
+    trust_option,
+    trust_terms,
+    tsa_root_option,
+)
 from safety_receipts.verify.page.page import REPORT, report_page
 from safety_receipts.verify.proofs import published_proofs
 
@@ -66,6 +72,8 @@ from safety_receipts.verify.proofs import published_proofs
 )
 @trust_option
 @trust_auditor_option
+@tsa_root_option
+@log_policy_option
 @key_option(
     "--key", "Auditor's key; it signs the public form of the auditor's results that have none."
 )
@@ -79,6 +87,8 @@ def publish(
     page: bool,
     trust: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
+    tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
     key: tuple[Path, ...],
     passphrase_env: tuple[str, ...],
     output: Output,
@@ -93,7 +103,9 @@ def publish(
     """
     source = Bundle(bundle)
     access = _access(source)
-    _check_options(access, with_responses=with_responses, page=page, keys=(*trust, *trust_auditor))
+    named = [*trust, *trust_auditor, *tsa_root, *([] if log_policy is None else [log_policy])]
+    _check_options(access, with_responses=with_responses, page=page, keys=named)
+    terms = trust_terms((), tsa_root, log_policy)
     keys = (
         (load_trust(trust, KeyRole.EVALUATOR), load_trust(trust_auditor, KeyRole.AUDITOR))
         if page
@@ -112,7 +124,7 @@ def publish(
     with _copied(source.folder, out, files, audits.signed) as copy:
         if keys is not None:
             with output.progress("verifying") as progress:
-                made = report_page(Bundle(copy), *keys, progress=progress)
+                made = report_page(Bundle(copy), *keys, terms=terms, progress=progress)
             atomic_write(copy / REPORT, made.html)
     left = [*audits.left, *proofs.left, *_pages(source, made=page)]
     document = PublishDocument(
@@ -145,7 +157,9 @@ def _check_options(
             hint="leave out --with-responses",
         )
     if keys and not page:
-        raise UsageError("keys are for the page, and none is asked for", hint="add --page")
+        raise UsageError(
+            "keys, roots and policies are for the page, and none is asked for", hint="add --page"
+        )
 
 
 def _pages(source: Bundle, *, made: bool) -> Iterator[UnpublishedFile]:

@@ -22,7 +22,7 @@ from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.entry import EntryKind, LogEntry, entry_of
 from safety_receipts.receipts.log.policy import LogPolicy
-from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, LogProof
+from safety_receipts.receipts.log.proof import MAX_LOG_PROOF_BYTES, LogProof
 from safety_receipts.receipts.log.survey import check_growth, newest_checkpoint, searched
 from safety_receipts.receipts.log.tiles import TileSource
 from safety_receipts.receipts.model.audit import AuditStartPredicate
@@ -96,7 +96,7 @@ def shown_in_log(bundle: Bundle, envelope: Envelope, file: Path, policy: LogPoli
     if path is None:
         return ShownInLog(f"there is no {PROOFS}/{name}", lacks=True)
     try:
-        proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
+        proof = LogProof.parse(read_bounded(path, MAX_LOG_PROOF_BYTES), file=path)
         accepted = policy.accept(proof.signed)
     except IncompleteError as error:
         return ShownInLog(error.message, lacks=True)

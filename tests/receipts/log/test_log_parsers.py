@@ -9,14 +9,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fuzzing.mutations import mutate_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_receipts.receipts.errors import IntegrityError, MalformedError, ReceiptsError
 from safety_receipts.receipts.keys import generate_key
-from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
 from safety_receipts.receipts.log.entry import EntryKind, LogEntry
 from safety_receipts.receipts.log.folder import LogSigner
 from safety_receipts.receipts.log.note import NoteKey, SignedNote, parse_signature
@@ -27,14 +26,14 @@ from safety_receipts.receipts.log.witness import AddCheckpoint, WitnessSigner
 from safety_receipts.receipts.merkle import merkle_root
 
 SIGNER = LogSigner.of("example.com/log", generate_key(), Path("key"))
-WITNESS = WitnessSigner.ed25519("w.example/1", Ed25519PrivateKey.generate(), Path("key"))
+WITNESS = WitnessSigner.of("w.example/1", generate_key(), Path("key"))
 LEAVES = [b"a", b"b", b"c"]
 ENTRY = LogEntry(
     type=EntryKind.PLAN, digest="ab" * 32, keyid="k", checkpoint="cd" * 32, plan=None, receipt=None
 )
-_BARE = SIGNER.sign(Checkpoint("example.com/log", 3, merkle_root(LEAVES), ("more",)))
+_BARE = SIGNER.sign(LogCheckpoint("example.com/log", 3, merkle_root(LEAVES), ("more",)))
 SIGNED = SignedCheckpoint(
-    SignedNote(_BARE.note.text, (*_BARE.note.signatures, WITNESS.cosign(_BARE, 7))),
+    SignedNote(_BARE.note.text, (*_BARE.note.signatures, WITNESS.cosign(_BARE.checkpoint, 7))),
     _BARE.checkpoint,
 )
 PROOF = LogProof(1, (bytes(32), bytes(range(32))), SIGNED)
@@ -58,7 +57,7 @@ def text_of(read: Callable[[str], Any]) -> Callable[[bytes], Any]:
 READERS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "note": (SIGNED.note.to_bytes(), SignedNote.parse),
     "checkpoint": (SIGNED.note.to_bytes(), SignedCheckpoint.parse),
-    "checkpoint's text": (SIGNED.note.text.encode(), text_of(Checkpoint.parse)),
+    "checkpoint's text": (SIGNED.note.text.encode(), text_of(LogCheckpoint.parse)),
     "signature": (SIGNED.note.signatures[0].line()[:-1].encode(), text_of(parse_signature)),
     "vkey": (WITNESS.public.vkey.encode(), text_of(NoteKey.parse)),
     "proof": (PROOF.to_bytes(), LogProof.parse),
@@ -109,7 +108,7 @@ def test_what_was_read_is_held_to_a_policy(
     if own:
         text = mutate_bytes(SIGNED.note.text.encode(), Random(seed))
         with suppress(UnicodeDecodeError, MalformedError):
-            checkpoint = Checkpoint.parse(text.decode())
+            checkpoint = LogCheckpoint.parse(text.decode())
             data = LogProof(0, (), SIGNER.sign(checkpoint)).to_bytes()
     else:
         data = mutate_bytes(data, Random(seed))

@@ -10,7 +10,7 @@ from witnessing import ORIGIN, TWO_KINDS, MemoryLog, log_signer, witness_signer
 
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, MalformedError
 from safety_receipts.receipts.keys import KeyType
-from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
 from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignatureKind, SignedNote
 from safety_receipts.receipts.log.policy import LogPolicy, WitnessGroup, load_log_policy
 
@@ -248,7 +248,7 @@ def test_only_logs_of_the_policy_are_accepted(tmp_path: Path) -> None:
     )
     with pytest.raises(IntegrityError, match="does not verify"):
         policy.accept(forged)
-    impossible = LOG.sign(Checkpoint(ORIGIN, 0, bytes(32)))
+    impossible = LOG.sign(LogCheckpoint(ORIGIN, 0, bytes(32)))
     with pytest.raises(IntegrityError, match="another root than no tree"):
         policy.accept(impossible)
     # Another log's key under this origin's name is not this log's.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.errors import IntegrityError, MalformedError
 from safety_receipts.receipts.keys import generate_key
-from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
 from safety_receipts.receipts.log.cosignature import (
     cosignature_line,
     cosignatures,
@@ -120,8 +120,8 @@ def test_the_blank_line_before_the_signatures_is_the_last_one() -> None:
     extensions=st.lists(st.text("abc +/=", min_size=1), max_size=3),
 )
 def test_checkpoints_come_back(size: int, root: bytes, extensions: list[str]) -> None:
-    made = Checkpoint("example.com/log", size, root, tuple(extensions))
-    assert Checkpoint.parse(made.text()) == made
+    made = LogCheckpoint("example.com/log", size, root, tuple(extensions))
+    assert LogCheckpoint.parse(made.text()) == made
     assert made.is_possible is (size > 0 or root == EMPTY_ROOT)
 
 
@@ -141,11 +141,11 @@ def test_checkpoints_come_back(size: int, root: bytes, extensions: list[str]) ->
 )
 def test_what_is_no_checkpoint(text: str) -> None:
     with pytest.raises(MalformedError, match="not a checkpoint"):
-        Checkpoint.parse(text)
+        LogCheckpoint.parse(text)
 
 
 def test_what_is_cosigned_is_the_specification_s() -> None:
-    checkpoint = Checkpoint.parse(BEHIND)
+    checkpoint = LogCheckpoint.parse(BEHIND)
     key = NoteKey("witness.example.com/w1", SignatureKind.ED25519_COSIGNATURE, bytes(32))
     assert cosigned_message(key, checkpoint, 1679315147) == (
         b"cosignature/v1\ntime 1679315147\n" + BEHIND.encode()
@@ -170,7 +170,7 @@ def test_cosignatures_hold_to_time_text_and_key() -> None:
     key = Ed25519PrivateKey.generate()
     public = NoteKey("w", SignatureKind.ED25519_COSIGNATURE, key.public_key().public_bytes_raw())
     signer = LogSigner.of("example.com/log", generate_key(), Path("key"))
-    signed = signer.sign(Checkpoint("example.com/log", 3, bytes(32)))
+    signed = signer.sign(LogCheckpoint("example.com/log", 3, bytes(32)))
 
     def with_line(line: NoteSignature) -> SignedCheckpoint:
         note = SignedNote(signed.note.text, (*signed.note.signatures, line))
@@ -193,7 +193,7 @@ def test_cosignatures_of_ml_dsa_commit_to_the_name() -> None:
     material = key.public_key().public_bytes_raw()
     public = NoteKey("w", SignatureKind.MLDSA44_COSIGNATURE, material)
     signer = LogSigner.of("example.com/log", generate_key(), Path("key"))
-    signed = signer.sign(Checkpoint("example.com/log", 3, bytes(32), ("an extension",)))
+    signed = signer.sign(LogCheckpoint("example.com/log", 3, bytes(32), ("an extension",)))
     signature = key.sign(cosigned_message(public, signed.checkpoint, 9))
     assert len(signature) == 2420
     note = SignedNote(signed.note.text, (cosignature_line(public, 9, signature),))
@@ -210,7 +210,7 @@ def test_cosignatures_of_ml_dsa_commit_to_the_name() -> None:
 
 PROOF = (
     b"c2sp.org/tlog-proof@v1\nindex 0\n\n"
-    + Checkpoint("example.com/log", 1, bytes(32)).text().encode()
+    + LogCheckpoint("example.com/log", 1, bytes(32)).text().encode()
     + b"\n"
     + "— x AAAAAAE=\n".encode()
 )

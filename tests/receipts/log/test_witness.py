@@ -22,7 +22,7 @@ from witnessing import (
 )
 
 from safety_receipts.receipts.keys import KeyType
-from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
 from safety_receipts.receipts.log.cosignature import WitnessSigner, cosigned_message, log_signed
 from safety_receipts.receipts.log.note import NoteSignature, SignedNote
 from safety_receipts.receipts.log.witness import AddCheckpoint, Witness, init_witness
@@ -60,7 +60,7 @@ def test_both_kinds_of_keys_cosign(
 def test_a_log_may_begin_empty(witness: Witness, memory: MemoryLog) -> None:
     assert status(witness, memory.asks(0, 0)) == 200
     assert status(witness, memory.asks(0, 0)) == 200
-    other = memory.signer.sign(Checkpoint(ORIGIN, 0, bytes(32)))
+    other = memory.signer.sign(LogCheckpoint(ORIGIN, 0, bytes(32)))
     assert status(witness, AddCheckpoint(0, (), other).to_bytes()) == 422
     assert status(witness, memory.asks(0, 5)) == 200
 
@@ -204,7 +204,7 @@ def test_in_any_order_one_view_is_signed_and_it_grows(
 def test_extension_lines_are_signed_by_ed25519_alone(
     witness: Witness, memory: MemoryLog, signers: tuple[WitnessSigner, ...]
 ) -> None:
-    signed = memory.signer.sign(Checkpoint(ORIGIN, 3, memory.root(3), ("an extension",)))
+    signed = memory.signer.sign(LogCheckpoint(ORIGIN, 3, memory.root(3), ("an extension",)))
     reply = witness.add_checkpoint(AddCheckpoint(0, (), signed).to_bytes())
     assert seen_by(reply.body, signed, keys_of(signers)) == [NOW, NOW]
     texts = [cosigned_message(key, signed.checkpoint, NOW) for key in keys_of(signers)]

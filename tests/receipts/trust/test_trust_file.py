@@ -27,7 +27,7 @@ from safety_receipts.receipts.trust.generate_schema import (
 )
 from safety_receipts.receipts.trust.limits import KeyLimits
 from safety_receipts.receipts.trust.load import load_trust
-from safety_receipts.receipts.trust.trust_set import KeyRole, limits_of, together
+from safety_receipts.receipts.trust.trust_set import KeyRole, joined_trust, limits_of
 
 EVALUATOR, AUDITOR = KeyRole
 JANUARY, JUNE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
@@ -123,7 +123,7 @@ def test_a_revocation_counts_for_a_key_that_is_required_beside_it(keys: Path) ->
     text = "version: 1\nkeys:\n  - {file: two.pub, roles: [evaluator]}\n"
     text += '  - {file: one.pub, roles: [auditor], revoked_at: "2026-01-01T00:00:00Z"}\n'
     trusted = load_trust([written(keys, text)], EVALUATOR)
-    both = together(trusted, load_trust([keys / "one.pub"], EVALUATOR))
+    both = joined_trust(trusted, load_trust([keys / "one.pub"], EVALUATOR))
     assert ids(both) == [keyid(keys, "two"), keyid(keys, "one")]
     assert [limits_of(both, key) for key in both] == [None, KeyLimits(revoked_at=JANUARY)]
 
@@ -136,8 +136,8 @@ def test_of_two_files_all_limits_hold(keys: Path) -> None:
     ]
     for trust in (
         load_trust(paths, EVALUATOR),
-        together(*(load_trust([path], EVALUATOR) for path in paths), TrustSet()),
-        together(load_trust(paths[1:], EVALUATOR), load_trust([keys / "one.pub"], EVALUATOR)),
+        joined_trust(*(load_trust([path], EVALUATOR) for path in paths), TrustSet()),
+        joined_trust(load_trust(paths[1:], EVALUATOR), load_trust([keys / "one.pub"], EVALUATOR)),
     ):
         (key,) = trust
         assert limits_of(trust, key) == KeyLimits(valid_until=JANUARY)

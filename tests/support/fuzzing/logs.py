@@ -12,7 +12,7 @@ from safety_receipts.receipts.bundle import PROOFS, Bundle
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.keys import Signer, load_signer, write_key_pair
 from safety_receipts.receipts.log.bundle_proofs import loggable_statements, prove_bundle
-from safety_receipts.receipts.log.checkpoint import Checkpoint
+from safety_receipts.receipts.log.checkpoint import LogCheckpoint
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
 from safety_receipts.receipts.log.proof import LogProof
 
@@ -73,7 +73,7 @@ def _sign_anything(base: Path, random: Random, log: Path, file: Path) -> None:
     else:
         text = mutate_bytes(text, random)
     with suppress(ReceiptsError, UnicodeDecodeError):
-        signed = signer.sign(Checkpoint.parse(text.decode("utf-8")))
+        signed = signer.sign(LogCheckpoint.parse(text.decode("utf-8")))
         if file.parent.name == PROOFS:
             proof = LogProof.parse(file.read_bytes())
             file.write_bytes(LogProof(proof.index, proof.path, signed).to_bytes())

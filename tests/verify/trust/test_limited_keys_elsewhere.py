@@ -88,6 +88,12 @@ def test_publish_makes_no_page_of_it(receipts: Receipts, shown: Path) -> None:
     found = receipts("publish", shown / "bundle", *words)
     assert found.code == 3
     assert not (shown / "copy").exists()
+    # What shows the time goes along.
+    found = receipts("publish", shown / "bundle", *words, "--log-policy", shown / "log-policy")
+    assert found.code == 0, found
+    assert (shown / "copy" / "report.html").exists()
+    again = ("--out", shown / "another", "--log-policy", shown / "log-policy")
+    assert receipts("publish", shown / "bundle", *again).code == 2
 
 
 def test_a_gate_decides_as_of_its_moment(receipts: Receipts, shown: Path) -> None:

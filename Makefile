@@ -8,6 +8,8 @@ INSTALLED := $(VENV)/.installed
 # What finds barriers for people with disabilities in pages; tests run it in a browser.
 AXE := $(VENV)/axe/axe.min.js
 AXE_VERSION := 4.14.1
+# Other projects' logs and witnesses, which tests hold ours to.
+PEERS := $(VENV)/peers/.installed
 MINIMUM := .venv-minimum
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
@@ -32,7 +34,7 @@ test: test-unit test-wheel test-minimum test-oldest test-newest  ## Everything t
 # neighbouring tests, which share what a module makes once, and takes others' when it has none.
 # Tests of pages need chromium and npm; where these are missing they are skipped, unless
 # RECEIPTS_REQUIRE_BROWSER is set.
-test-unit: $(INSTALLED) $(if $(shell command -v npm),$(AXE))
+test-unit: $(INSTALLED) $(PEERS) $(if $(shell command -v npm),$(AXE))
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # The built wheel, installed alone (no extras, no source tree) and used from another folder.
@@ -96,11 +98,13 @@ format: $(INSTALLED)
 
 schemas: $(INSTALLED)  ## Generate schemas/ from the models, and the tables of checks in docs/
 	$(BIN)/python -m safety_receipts.receipts.documents.generate_schemas
+	$(BIN)/python -m safety_receipts.receipts.trust.generate_schema
 	$(BIN)/python -m safety_receipts.runner.plan.generate_schema
 	$(BIN)/python -m safety_receipts.receipts.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.runner.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.verify.view.documents.generate_schemas
 	$(BIN)/python -m safety_receipts.verify.gate.generate_policy_schema
+	$(BIN)/python -m safety_receipts.receipts.log.generate_settings_schema
 	$(BIN)/python -m safety_receipts.verify.present.check_table
 
 # Then read what changed: git diff -- '*/__snapshots__/*'
@@ -126,6 +130,13 @@ $(AXE): $(RUNNABLE)
 	mkdir -p $(@D)
 	cd $(@D) && npm pack --silent axe-core@$(AXE_VERSION) >/dev/null
 	tar -xzf $(@D)/axe-core-$(AXE_VERSION).tgz -C $(@D) --strip-components 1 package/axe.min.js package/LICENSE
+	touch $@
+
+# They say that they need Python 3.12; what the tests call of them does not, nor anything beside
+# cryptography.
+$(PEERS): $(RUNNABLE)
+	$(BIN)/python $(PIP) --no-deps --ignore-requires-python --upgrade --target $(@D) \
+		'aics-tlog==0.2.1' 'aics-witness==0.1.0'
 	touch $@
 
 $(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt

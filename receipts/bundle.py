@@ -252,6 +252,22 @@ class Bundle:
         for number, line in enumerate(self.response_lines(), start=1):
             yield parse_record(line, number, self.folder / RESPONSES_FILE)
 
+    def proof_file(self, name: str) -> Path | None:
+        """Return the file of a proof, here or beside the audits of further folders.
+
+        Args:
+            name: The proof's name.
+
+        Returns:
+            The file; None: there is none.
+        """
+        beside = (one if (one / AUDITS).is_dir() else one.parent for one in self._elsewhere)
+        for folder in (self.folder, *beside):
+            path = folder / PROOFS / name
+            if path.is_symlink() or path.exists():
+                return path
+        return None
+
     def audit_files(self) -> list[Path]:
         """Return the files of the audits, sorted by name; what is none by its name is left out.
 

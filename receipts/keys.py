@@ -9,7 +9,6 @@ and never trusted: trust is a set of public keys that the verifier brings.
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -41,7 +40,7 @@ from safety_receipts.receipts.algorithms.ml_dsa import (
     no_ml_dsa,
     pre_hashed,
 )
-from safety_receipts.receipts.errors import FileAccessError, KeyFileError, UsageError
+from safety_receipts.receipts.errors import KeyFileError, UsageError
 from safety_receipts.receipts.io.files import create_exclusive, read_own_file
 
 if TYPE_CHECKING:
@@ -195,7 +194,10 @@ def sign_together(signers: Sequence[Signer]) -> Signer:
 
 
 class TrustSet:
-    """The public keys that one role (evaluator or auditor) is trusted with."""
+    """The public keys that one role (evaluator or auditor) is trusted with.
+
+    What a trust file says of them besides, :class:`receipts.trust.trust_set.LimitedTrust` holds.
+    """
 
     def __init__(self, keys: Iterable[PublicKey] = ()) -> None:
         self._keys = {key.keyid: key for key in keys}
@@ -274,8 +276,7 @@ def write_key_pair(path: Path, signer: Signer, passphrase: bytes | None = None) 
         raise
 
 
-def _read_pem(path: Path) -> bytes:
-    data = read_own_file(path, _MAX_KEY_FILE)
+def _one_pem(data: bytes, path: Path) -> bytes:
     if data.count(b"-----BEGIN") > 1:  # of several the library takes the first, silently
         raise KeyFileError("holds several keys", file=path, hint="give a file with one key")
     return data
@@ -288,7 +289,7 @@ def load_signer(path: Path, passphrase: bytes | None = None) -> Signer:
         KeyFileError: Not a private key, an unsupported kind, or a wrong or missing passphrase.
         FileAccessError: The file cannot be read.
     """
-    data = _read_pem(path)
+    data = _one_pem(read_own_file(path, _MAX_KEY_FILE), path)
     if b"PUBLIC KEY" in data:
         own = path.suffix == ".pub"
         raise KeyFileError(
@@ -339,22 +340,6 @@ def _refuse_unread(data: bytes, path: Path) -> None:
         raise KeyFileError(error.message, file=path, hint=error.hint) from None
 
 
-def exposed_mode(path: Path) -> int | None:
-    """Return the permission bits of a private key's file, if others may read or write it.
-
-    None: they may not, or it is no regular file, such as a pipe.
-
-    Raises:
-        FileAccessError: The file cannot be looked at.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise FileAccessError.from_os(error, "read", path) from None
-    mode = stat.S_IMODE(status.st_mode)
-    return mode if stat.S_ISREG(status.st_mode) and mode & 0o077 else None
-
-
 def load_public_key(path: Path) -> PublicKey:
     """Read a public key.
 
@@ -363,8 +348,20 @@ def load_public_key(path: Path) -> PublicKey:
         KeyFileError: Not a public key, or of an unsupported kind.
         FileAccessError: The file cannot be read.
     """
-    data = _read_pem(path)
-    if b"PRIVATE KEY" in data:
+    return parse_public_key(read_own_file(path, _MAX_KEY_FILE), path)
+
+
+def parse_public_key(data: bytes, path: Path) -> PublicKey:
+    """Read a public key from the bytes of a PEM file.
+
+    Args:
+        data: The bytes, which hold one key.
+        path: Where they stand, for errors.
+
+    Raises:
+        WeakKeyError, KeyFileError: As :func:`load_public_key`.
+    """
+    if b"PRIVATE KEY" in _one_pem(data, path):
         raise KeyFileError(
             "is a private key; trust is given to public keys",
             file=path,

@@ -74,6 +74,15 @@ ALLOWED: dict[str, dict[str, str]] = {
     "calibrate": dict.fromkeys(
         ("runner/commands/judge.py", "verify/commands/calibrate.py"), _COMMAND
     ),
+    "init": dict.fromkeys(("receipts/commands/log.py", "runner/commands/init.py"), _COMMAND),
+    "prove": dict.fromkeys(
+        ("receipts/commands/log_prove.py", "receipts/commands/prove.py"), _COMMAND
+    ),
+    "verify": dict.fromkeys(("receipts/commands/log.py", "verify/commands/verify.py"), _COMMAND),
+    "Checkpoint": {
+        "receipts/log/checkpoint.py": "a log's, as C2SP calls it",
+        "receipts/model/checkpoint.py": "a model's",
+    },
     "gate": {
         "verify/commands/gate.py": _COMMAND,
         "safety_receipts/library/gating.py": _LIBRARY,

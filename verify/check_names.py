@@ -85,6 +85,17 @@ class CheckName(StrEnum):
         "required-keys",
         _authentic("only with `--require`: each of these keys signed both, receipt and plan"),
     )
+    KEY_VALIDITY = (
+        "key-validity",
+        _authentic(
+            "only where a trust file limits a key that signed: receipt and plan each have a "
+            "signature that counts. One under a limited key does where it was *seen* before "
+            "`revoked_at` and no later than `valid_until`, and neither it nor `event.startedAt` is "
+            "before `valid_from`. It was seen at the earliest time that a timestamp below "
+            "`--tsa-root` or a quorum of `--log-policy` shows, else at the moment of verification "
+            "(`gate --at`). Fails otherwise, and so do the signature's own checks"
+        ),
+    )
     PLAN_DIGEST = ("plan-digest", _authentic("the receipt names this plan"))
     PROOF = ("proof", _authentic("the inclusion proof given holds; only with `--proof`"))
     PLAN_COHERENT = (
@@ -357,7 +368,8 @@ class CheckName(StrEnum):
         "plan-timestamp",
         _none(
             "only with `--tsa-root`: an authority below that root stamped the plan's signatures "
-            "no later than `event.startedAt`; `not_checked` without a timestamp of them, or "
+            "no later than `event.startedAt`, and before the plan's round of a beacon was out; "
+            "`not_checked` without a timestamp of them, where responses are judged again, or "
             "without the extra `log`. Fails where it did later, and where none of them holds"
         ),
     )
@@ -383,17 +395,20 @@ class CheckName(StrEnum):
     BEST_OF_N = (
         "best-of-n",
         _none(
-            "with `--log`: this plan is the only one of its checkpoint, by its key, in the log. "
-            "`not_checked` where there are others, which it counts, and without a log"
+            "with `--log`: this plan is the only one of its checkpoint in the log under the ids of "
+            "the trusted keys that signed it. `not_checked` where there are others, which it "
+            "counts, where the log has another receipt of this plan, and without a log; plans "
+            "under other key ids are counted in its words"
         ),
     )
     PLAN_LOGGED = (
         "plan-logged",
         _none(
             "only with `--log-policy`: the plan is in a log that the policy accepts, and enough "
-            "witnesses had seen it there before `event.startedAt`; `not_checked` without a proof, "
-            "or where no witness says when. Fails where they saw it later, and for a proof that "
-            "does not hold"
+            "witnesses had seen it there by `event.startedAt`, and before the plan's round of a "
+            "beacon was out; `not_checked` without a proof, where no witness says when, and where "
+            "responses are judged again. Fails where they saw it later, and for a proof that does "
+            "not hold"
         ),
     )
     RECEIPT_LOGGED = (
@@ -407,7 +422,8 @@ class CheckName(StrEnum):
         "audits-logged",
         _none(
             "only with `--log-policy`: so is every announcement and result at hand that a trusted "
-            "auditor signed; `not_applicable` where there is none"
+            "auditor signed; `not_applicable` where there is none. Fails for a proof that does not "
+            "hold, and for an announcement that was seen only when its round of a beacon was out"
         ),
     )
     AUDITS_COMPLETE = (

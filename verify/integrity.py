@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.trust.trust_set import together
 from safety_receipts.receipts.view.inputs import filtered_words
 from safety_receipts.verify.audit.sealed.audits import check_audits
 from safety_receipts.verify.check_names import CheckName
@@ -23,6 +25,7 @@ from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.expected import Expectations, check_expected
 from safety_receipts.verify.levels.inclusion import check_proof
 from safety_receipts.verify.levels.original import check_rejudged
+from safety_receipts.verify.levels.times.held import SignatureTimes, TimeTerms
 from safety_receipts.verify.subject import subject_of
 from safety_receipts.verify.verification import Verification
 
@@ -46,6 +49,7 @@ def verify_bundle(
     expected: Expectations | None = None,
     tsa_roots: Sequence[x509.Certificate] = (),
     log: LogTerms | None = None,
+    at: datetime | None = None,
     progress: PointProgress = no_progress,
 ) -> Verification:
     """Verify a bundle as far as ``wanted``, or as far as can be with ``held_artifacts``.
@@ -54,7 +58,8 @@ def verify_bundle(
         bundle: The bundle.
         evaluators: Keys trusted to sign plans and receipts; empty: nothing is authentic.
         auditors: Keys trusted to sign audits.
-        required: Keys each of which must have signed plan and receipt; None or empty: none.
+        required: Keys each of which must have signed plan and receipt, and which are trusted so;
+            None or empty: none.
         wanted: The level to reach; lower levels are always checked.
         proof: An inclusion proof to check against the receipt.
         held_artifacts: The auditor's artifacts, to be held against the bundle; None: none.
@@ -63,6 +68,8 @@ def verify_bundle(
         tsa_roots: Roots of timestamp authorities that timestamps are held to; empty: none are
             looked at.
         log: What proofs of transparency logs are held to; None: nobody asks for them.
+        at: The moment, with its time zone, at which signatures are seen that nothing shows
+            earlier, for keys that a trust file limits; None: now.
         progress: Told how many points of the current pass are done.
 
     Raises:
@@ -71,7 +78,11 @@ def verify_bundle(
         MalformedError: A file is not what its name says.
     """
     checks = CheckList()
-    found = check_authentic(bundle, evaluators, checks, required=required)
+    if required:
+        evaluators = together(evaluators, required)
+    terms = TimeTerms(at or datetime.now(UTC), tsa_roots, None if log is None else log.policy)
+    times = SignatureTimes(bundle, terms)
+    found = check_authentic(bundle, evaluators, checks, times, required=required)
     digest = found.receipt_envelope.digest
     plan = None if found.plan is None else found.plan.statement.predicate
     receipt = None if found.receipt is None else found.receipt.statement.predicate
@@ -84,7 +95,7 @@ def verify_bundle(
         else:
             checks.skip(CheckName.EVIDENCE, _UNFIT)
     if plan is not None and plan.rejudges is not None and receipt is not None:
-        check_rejudged(bundle, original, evaluators, checks)
+        check_rejudged(bundle, original, evaluators, checks, terms)
     elif original is not None:
         raise UsageError(
             "does not judge the responses of another event again",
@@ -97,17 +108,25 @@ def verify_bundle(
     if unopened:
         why = f"{RESPONSES_FILE} lies beside and was not opened: --level bound opens it"
         checks.skip(CheckName.COMMITMENTS, why)
-    audits = check_audits(bundle, found.receipt, evaluators, auditors or TrustSet(), checks)
-    if tsa_roots:
-        from safety_receipts.verify.levels.timestamped import check_timestamps  # noqa: PLC0415  # few ask
-
-        check_timestamps(bundle, receipt, tsa_roots, checks)
+    audits = check_audits(
+        bundle, found.receipt, evaluators, auditors or TrustSet(), checks, times=times
+    )
+    _check_timestamps(bundle, plan, receipt, tsa_roots, checks)
     logged = None
     if log is not None:
         from safety_receipts.verify.levels.logged import check_logged  # noqa: PLC0415  # few ask
 
         sealed = None if plan is None or receipt is None else (plan, receipt)
-        logged = check_logged(bundle, sealed, audits.envelopes, log, checks, progress=progress)
+        signers = () if sealed is None else bundle.plan_envelope.signed_by(evaluators)
+        logged = check_logged(
+            bundle,
+            sealed,
+            audits.envelopes,
+            log,
+            checks,
+            keyids=frozenset(key.keyid for key in signers),
+            progress=progress,
+        )
     decided = log is not None and log.source is not None
     _inform(plan, receipt, checks, named=_names_plan(found), counted=decided)
     if expected is not None:
@@ -117,7 +136,9 @@ def verify_bundle(
         wanted=wanted,
         receipt_digest=digest,
         keyid=found.signer.keyid if found.signer else None,
+        evaluator_keys=found.keys,
         audits=audits.results,
+        trusted_audits=frozenset(envelope.digest for envelope in audits.envelopes),
         unfinished_audits=audits.unfinished,
         subject=(
             None if receipt is None else subject_of(receipt, plan if _names_plan(found) else None)
@@ -166,6 +187,20 @@ def _inform(
         "word, and a receipt can be the best of several"
     )
     checks.skip(CheckName.BEST_OF_N, why)
+
+
+def _check_timestamps(
+    bundle: Bundle,
+    plan: PlanPredicate | None,
+    receipt: EvaluationPredicate | None,
+    tsa_roots: Sequence[x509.Certificate],
+    checks: CheckList,
+) -> None:
+    if not tsa_roots:
+        return
+    from safety_receipts.verify.levels.timestamped import check_timestamps  # noqa: PLC0415  # few ask
+
+    check_timestamps(bundle, plan, receipt, tsa_roots, checks)
 
 
 _NO_PLAN_NAMED = "nothing shows that a plan"

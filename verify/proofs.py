@@ -1,14 +1,26 @@
-"""Which inclusion proofs of a bundle anybody may hold."""
+"""Which proofs of a bundle anybody may hold: of points, of times, and of logs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from safety_receipts.receipts.bundle import PLAN, PROOFS, Bundle
+from safety_receipts.receipts.bundle import (
+    MAX_AUDIT_BYTES,
+    PLAN,
+    PROOFS,
+    RECEIPT,
+    Bundle,
+    read_envelope,
+)
 from safety_receipts.receipts.errors import FileAccessError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
+from safety_receipts.receipts.log.bundle_proofs import proof_name
+from safety_receipts.receipts.log.entry import LogEntry, entry_of
+from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, PROOF_SUFFIX, LogProof
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.published import UnpublishedFile
 from safety_receipts.receipts.timestamps.certificates import MAX_CERTIFICATES, parse_certificates
@@ -32,12 +44,15 @@ class PublishedProofs:
     """Those that stay behind."""
 
 
-def published_proofs(bundle: Bundle, access: EvidenceAccess) -> PublishedProofs:
-    """Return which proofs of a receipt's points anybody may hold.
+def published_proofs(
+    bundle: Bundle, access: EvidenceAccess, audits: Sequence[Path]
+) -> PublishedProofs:
+    """Return which proofs anybody may hold.
 
     Args:
         bundle: The bundle; plan and receipt are of one event.
         access: Who may hold its evidence.
+        audits: Paths in the bundle of the audits that go along.
 
     Raises:
         FileAccessError: The folder of proofs cannot be listed.
@@ -51,9 +66,10 @@ def published_proofs(bundle: Bundle, access: EvidenceAccess) -> PublishedProofs:
         raise FileAccessError.from_os(error, "list", folder) from None
     copied: list[Path] = []
     left: list[UnpublishedFile] = []
+    judge = _ProofJudge(bundle, access, tuple(audits))
     for path in found[:_MOST]:
         place = Path(PROOFS) / path.name
-        problem = _problem(bundle, path, access)
+        problem = judge.problem(path)
         if problem is None:
             copied.append(place)
         else:
@@ -64,30 +80,63 @@ def published_proofs(bundle: Bundle, access: EvidenceAccess) -> PublishedProofs:
     return PublishedProofs(tuple(copied), tuple(left))
 
 
-def _problem(bundle: Bundle, path: Path, access: EvidenceAccess) -> str | None:
-    """Return why a file stays behind; None: it goes along."""
-    if path.suffix in (REPLY_SUFFIX, CERTIFICATE_SUFFIX):
-        return _timestamp_problem(bundle, path)
-    try:
-        proof = read_proof(path)
-    except ReceiptsError as error:
-        return f"is not an inclusion proof: {error.message}"
-    plan, receipt = bundle.plan.statement.predicate, bundle.receipt.statement.predicate
-    problem = proof_problem(proof, path, bundle.receipt_envelope.digest, plan, receipt)
-    if problem is not None:
-        return problem
-    return None if access is EvidenceAccess.PUBLIC else _SHOWS_A_POINT
+@dataclass(frozen=True)
+class _ProofJudge:
+    bundle: Bundle
+    access: EvidenceAccess
+    audits: tuple[Path, ...]
 
+    def problem(self, path: Path) -> str | None:
+        """Return why a file stays behind; None: it goes along."""
+        try:
+            if path.suffix in (REPLY_SUFFIX, CERTIFICATE_SUFFIX):
+                return self._timestamp_problem(path)
+            if path.suffix == PROOF_SUFFIX:
+                return self._log_problem(path)
+        except ReceiptsError as error:
+            return error.message
+        try:
+            proof = read_proof(path)
+        except ReceiptsError as error:
+            return f"is not an inclusion proof: {error.message}"
+        plan = self.bundle.plan.statement.predicate
+        receipt = self.bundle.receipt.statement.predicate
+        digest = self.bundle.receipt_envelope.digest
+        problem = proof_problem(proof, path, digest, plan, receipt)
+        if problem is not None:
+            return problem
+        return None if self.access is EvidenceAccess.PUBLIC else _SHOWS_A_POINT
 
-def _timestamp_problem(bundle: Bundle, path: Path) -> str | None:
-    """Return why a reply of a timestamp authority, or a certificate, stays behind, or None."""
-    try:
+    def _timestamp_problem(self, path: Path) -> str | None:
+        """Judge a reply of a timestamp authority, or a certificate."""
         if path.suffix == CERTIFICATE_SUFFIX:
             parse_certificates(read_bounded(path, MAX_CERTIFICATES), path)
             return None
         reply = read_bounded(path, MAX_REPLY)
+        bundle = self.bundle
         signed = [bundle.receipt_envelope, *([bundle.plan_envelope] if bundle.has(PLAN) else [])]
         mine = any(stamps(reply, stamped_bytes(envelope)) for envelope in signed)
-    except ReceiptsError as error:
-        return error.message
-    return None if mine else "is no timestamp of this plan or receipt"
+        return None if mine else "is no timestamp of this plan or receipt"
+
+    def _log_problem(self, path: Path) -> str | None:
+        """Judge the proof of a log: readers hold it to logs and witnesses of their own choice."""
+        entry = self._logged.get(path.name)
+        if entry is None:
+            return "is named after no plan, receipt or audit that is published"
+        data = read_bounded(path, MAX_PROOF_BYTES)
+        proof = LogProof.parse(data, file=path)
+        if proof.to_bytes() != data:
+            return "holds more than a proof, or is not written as one"
+        return None if proof.holds(entry.leaf()) else "does not lead to the root of its checkpoint"
+
+    @cached_property
+    def _logged(self) -> dict[str, LogEntry]:
+        """What is logged of the statements that are published, by the names of their proofs."""
+        folder = self.bundle.folder
+        read = [(self.bundle.receipt_envelope, folder / RECEIPT)]
+        if self.bundle.has(PLAN):
+            read.append((self.bundle.plan_envelope, folder / PLAN))
+        for place in self.audits:
+            read.append((read_envelope(folder / place, MAX_AUDIT_BYTES), folder / place))
+        entries = [entry_of(envelope, file) for envelope, file in read]
+        return {proof_name(one.type, one.digest): one for one in entries}

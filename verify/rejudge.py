@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from safety_receipts.receipts.bundle import RECEIPT, Bundle
+from safety_receipts.receipts.bundle import PLAN, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, tagged_digest
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import (
@@ -54,6 +54,10 @@ from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_none_sc
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress
+from safety_receipts.verify.levels.times.terms import NOTHING_MORE, TrustTerms
+
+if TYPE_CHECKING:
+    from safety_receipts.receipts.log.recording import StatementLog
 
 EVENT_TAG: Final = "safety-receipts/rejudged-event/1"
 SECRET_TAG: Final = "safety-receipts/rejudged-secret/1"
@@ -81,14 +85,29 @@ class RejudgeOptions:
     """Go on, and seal, although nothing can be scored."""
 
 
-def check_original(bundle: Bundle, trust: TrustSet, progress: PointProgress) -> None:
+def check_original(
+    bundle: Bundle, trust: TrustSet, progress: PointProgress, terms: TrustTerms = NOTHING_MORE
+) -> None:
     """Hold a bundle to everything that can be held without artifacts, its records included.
+
+    Args:
+        bundle: The bundle.
+        trust: Keys trusted to have signed it.
+        progress: Told how many points are done.
+        terms: What shows when it was signed.
 
     Raises:
         IntegrityError: Something in it does not follow.
         IncompleteError: No trusted key signed it, or records are missing.
     """
-    found = verify_bundle(bundle, evaluators=trust, wanted=CheckLevel.BOUND, progress=progress)
+    found = verify_bundle(
+        bundle,
+        evaluators=trust,
+        wanted=CheckLevel.BOUND,
+        tsa_roots=terms.tsa_roots,
+        log=terms.log,
+        progress=progress,
+    )
     for check in found.checks:
         if check.status is CheckStatus.FAILED:
             raise IntegrityError(f"{check.name}: {check.detail}", file=bundle.folder)
@@ -160,6 +179,8 @@ class Rejudger:
     """Signs plan and receipt."""
     options: RejudgeOptions
     """What the user decides."""
+    log: StatementLog | None = None
+    """Plan and receipt are added to it; None: to none."""
 
     @property
     def plan(self) -> PlanPredicate:
@@ -186,6 +207,8 @@ class Rejudger:
             raise UsageError(
                 "holds another receipt already", file=self.folder, hint="name a new folder"
             )
+        self._record(there.plan_envelope, PLAN)
+        self._record(there.receipt_envelope, RECEIPT)
         remove_journal(self.folder)
         return SealedRun.from_bundle(there)
 
@@ -201,11 +224,13 @@ class Rejudger:
 
         Raises:
             InterruptedByUserError: The user stopped it; what was judged stays.
-            IncompleteError: A judge fails, or nothing can be scored.
+            IncompleteError: A judge fails, nothing can be scored, or too few witnesses have seen
+                plan or receipt in the log.
             UsageError: The folder holds another plan.
             FileAccessError: The folder cannot be written.
         """
         envelope = write_plan(self.resolved, self.folder, self.signer)
+        self._record(envelope, PLAN)
         with Journal.open(run_journal_path(self.folder), envelope.digest) as journal:
             journal.hold_to(stack)
             try:
@@ -219,8 +244,14 @@ class Rejudger:
             if not self.options.accept_unscored:
                 refuse_if_none_scored(outcomes)
             receipt = self._seal(journal, envelope)
+        self._record(receipt, RECEIPT)
         remove_journal(self.folder)
         return SealedRun(receipt, outcomes, before=False)
+
+    def _record(self, envelope: Envelope, name: str) -> None:
+        """Log a statement, unless it is logged; a second plan for one checkpoint is counted."""
+        if self.log is not None:
+            self.log.record(envelope, self.folder / name, self.folder)
 
     def _judge_all(
         self, judges: RejudgingJudges, journal: Journal, progress: PointProgress

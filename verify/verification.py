@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import ExitCode, IncompleteError, IntegrityError, PolicyError
+from safety_receipts.receipts.keys import PublicKey
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.verify.audit.sealed.audits import AuditSummary, UnfinishedAudit
 from safety_receipts.verify.checks import VerificationCheck
@@ -44,10 +45,14 @@ class Verification:
     receipt_digest: Sha256 | None
     keyid: str | None
     """Id of the trusted key that signed the receipt."""
+    evaluator_keys: tuple[PublicKey, ...] = ()
+    """Trusted keys whose signatures on receipt or plan count."""
     audits: tuple[AuditSummary, ...] = ()
     """Trusted auditors' results about the receipt."""
     unfinished_audits: tuple[UnfinishedAudit, ...] = ()
     """What trusted auditors announced, and no result of it is here."""
+    trusted_audits: frozenset[Sha256] = frozenset()
+    """Digests of all that trusted auditors signed about the receipt."""
     subject: ReceiptSubject | None = None
     """What the receipt says that it is of; None: there is none that fits its schema."""
     logged: LogFacts | None = None

@@ -13,6 +13,7 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.model.statement import EvaluationStatement, PlanStatement
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress, no_progress
+from safety_receipts.verify.levels.times.terms import NOTHING_MORE, TrustTerms
 from safety_receipts.verify.verification import Verification
 
 
@@ -75,6 +76,7 @@ def verified_receipt(
     evaluators: TrustSet,
     auditors: TrustSet | None = None,
     *,
+    terms: TrustTerms = NOTHING_MORE,
     progress: PointProgress = no_progress,
 ) -> VerifiedReceipt:
     """Verify a bundle, and return its receipt.
@@ -85,6 +87,7 @@ def verified_receipt(
         bundle: The bundle.
         evaluators: Keys trusted to sign plans and receipts.
         auditors: Keys trusted to sign audits.
+        terms: What is asked of signatures besides whose they are.
         progress: Told how many points are done.
 
     Raises:
@@ -93,7 +96,14 @@ def verified_receipt(
         FileAccessError, MalformedError: A file is not what it should be.
     """
     verification = verify_bundle(
-        bundle, evaluators=evaluators, auditors=auditors, progress=progress
+        bundle,
+        evaluators=evaluators,
+        auditors=auditors,
+        required=terms.required,
+        tsa_roots=terms.tsa_roots,
+        log=terms.log,
+        at=terms.at,
+        progress=progress,
     )
     if verification.failed:
         verification.raise_for_failure()

@@ -11,6 +11,7 @@ from safety_receipts.receipts.canonical import Sha256, is_hex32
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.log_prove import prove
 from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
+from safety_receipts.receipts.commands.witness import witness
 from safety_receipts.receipts.errors import ExitCode, IntegrityError, UsageError
 from safety_receipts.receipts.io.files import atomic_write, read_own_file
 from safety_receipts.receipts.io.text import printable
@@ -22,11 +23,11 @@ from safety_receipts.receipts.log.bundle_proofs import (
     read_loggable,
 )
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.cosigning import ask_witness
+from safety_receipts.receipts.log.cosigning import ask_witnesses
 from safety_receipts.receipts.log.entry import EntryKind
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log, read_checkpoint
-from safety_receipts.receipts.log.note import MAX_NOTE_BYTES, NoteSignature, SignedNote
-from safety_receipts.receipts.log.policy import LogPolicy, load_log_policy
+from safety_receipts.receipts.log.note import MAX_NOTE_BYTES, SignedNote
+from safety_receipts.receipts.log.policy import load_log_policy
 from safety_receipts.receipts.log.sources import log_source
 from safety_receipts.receipts.log.survey import check_growth, check_log, newest_checkpoint, searched
 from safety_receipts.receipts.present.output import Output
@@ -56,6 +57,9 @@ _key_option = click.option(
 @click.group()
 def log() -> None:
     """Keep a transparency log of plans, receipts and audits, as static files."""
+
+
+log.add_command(witness)
 
 
 @log.command(
@@ -224,7 +228,7 @@ def search(*, place: str, policy: Path, checkpoint: str, key: Path | None, outpu
     rules.accept(signed)
     keyid = None if key is None else load_public_key(key).keyid
     with output.progress("reading entries") as progress:
-        found = list(searched(source, signed, checkpoint, keyid, progress))
+        found = list(searched(source, signed, checkpoint, keyid=keyid, progress=progress))
     kinds = [one.entry.type for one in found]
     document = LogSearchDocument(
         log=place,
@@ -277,8 +281,8 @@ def cosign(*, folder: Path, policy: Path, only: tuple[str, ...], output: Output)
     opened = LogFolder(folder)
     signed = opened.signed
     rules.check_log_signature(signed)
-    asked = list(_asked(rules, only, signed, opened))
-    lines = tuple(line for _, lines in asked for line in lines)
+    asked = ask_witnesses(rules, only, signed, opened.tree())
+    lines = tuple(line for one in asked for line in one.answer.lines)
     if lines:
         note = SignedNote(signed.note.text, (*signed.note.signatures, *lines))
         if not opened.put_cosignatures(SignedCheckpoint(note, signed.checkpoint)):
@@ -288,11 +292,19 @@ def cosign(*, folder: Path, policy: Path, only: tuple[str, ...], output: Output)
         log=str(folder),
         size=opened.size,
         quorum=reached,
-        witnesses=tuple(part for part, _ in asked),
+        witnesses=tuple(
+            AskedWitnessPart(
+                name=one.name,
+                url=one.url,
+                cosigned=bool(one.answer.lines),
+                why=one.answer.problem,
+            )
+            for one in asked
+        ),
     )
 
     def told() -> Iterator[str]:
-        for part, _ in asked:
+        for part in document.witnesses:
             yield f"{part.name}: {'cosigned' if part.cosigned else part.why}"
         yield "enough witnesses have seen it" if reached else "too few witnesses have seen it"
 
@@ -300,27 +312,6 @@ def cosign(*, folder: Path, policy: Path, only: tuple[str, ...], output: Output)
         document, lambda console: console.print("\n".join(map(printable, told())), soft_wrap=True)
     )
     return ExitCode.DONE if reached else ExitCode.INCOMPLETE
-
-
-def _asked(
-    rules: LogPolicy, only: Sequence[str], signed: SignedCheckpoint, opened: LogFolder
-) -> Iterator[tuple[AskedWitnessPart, tuple[NoteSignature, ...]]]:
-    known = {witness.name: witness for witness in rules.witnesses if witness.url is not None}
-    for name in only:
-        if name not in known:
-            raise UsageError(
-                f"the policy has no witness {name} with an address",
-                hint=f"one of {', '.join(known) or 'none'}",
-            )
-    for name, witness in known.items():
-        if only and name not in only:
-            continue
-        assert witness.url is not None
-        found = ask_witness(witness.url, (witness.key,), signed, opened.tree())
-        part = AskedWitnessPart(
-            name=name, url=witness.url, cosigned=bool(found.lines), why=found.problem
-        )
-        yield part, found.lines
 
 
 log.add_command(prove)

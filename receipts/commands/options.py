@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -17,11 +18,13 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import (
     EncryptedKeyError,
     Signer,
-    exposed_mode,
     load_signer,
     sign_together,
 )
 from safety_receipts.receipts.present.output import Output
+
+if TYPE_CHECKING:
+    from safety_receipts.receipts.log.recording import StatementLog
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +46,41 @@ audits_option = click.option(
     metavar="FOLDER",
     help="Audits kept elsewhere: the folder that `receipts audit --out` wrote to (repeatable).",
 )
+
+
+log_settings_option = click.option(
+    "--log",
+    "log_settings",
+    type=PATH,
+    envvar="RECEIPTS_LOG",
+    show_envvar=True,
+    metavar="LOG.yaml",
+    help="Settings of a log: what is signed is added to it before the work goes on.",
+)
+
+
+def statement_log(settings: Path | None, output: Output) -> StatementLog | None:
+    """Open the log that a command adds statements to; None: it adds them to none.
+
+    Args:
+        settings: The file with its settings; None: there is none.
+        output: Where to say that nobody is asked to witness it.
+
+    Raises:
+        ReceiptsError: As :func:`receipts.log.settings.load_statement_log`.
+    """
+    if settings is None:
+        return None
+    # Few ask for it, and every command starts with this file.
+    from safety_receipts.receipts.log.settings import load_statement_log  # noqa: PLC0415
+
+    log = load_statement_log(settings)
+    if log.policy.quorum is None:
+        output.note(
+            f"the log policy of {printable(str(settings))} asks for no witness: nothing will show "
+            "when a statement was logged"
+        )
+    return log
 
 
 def examples(*commands: str) -> str:
@@ -127,7 +165,7 @@ def _read_signer(
         )
     passphrase = read_passphrase(passphrase_env)
     signer = _load(path, passphrase) if lenient else load_signer(path, passphrase)
-    mode = exposed_mode(path)
+    mode = _exposed_mode(path)
     if mode is not None:
         name = printable(str(path))
         output.warn(
@@ -135,6 +173,22 @@ def _read_signer(
             f"run: chmod 600 {shlex.quote(name)}"
         )
     return signer
+
+
+def _exposed_mode(path: Path) -> int | None:
+    """Return the permission bits of a private key's file, if others may read or write it.
+
+    None: they may not, or it is no regular file, such as a pipe.
+
+    Raises:
+        FileAccessError: The file cannot be looked at.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FileAccessError.from_os(error, "read", path) from None
+    mode = stat.S_IMODE(status.st_mode)
+    return mode if stat.S_ISREG(status.st_mode) and mode & 0o077 else None
 
 
 def _load(path: Path, passphrase: bytes | None) -> Signer:

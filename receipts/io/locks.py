@@ -22,6 +22,11 @@ from safety_receipts.receipts.io.text import printable
 _MAX_HOLDER: Final = 200
 """Longest text that says who holds a lock."""
 
+
+class LockHeldError(UsageError):
+    """Another process holds a lock."""
+
+
 _WAIT: Final = "wait for it to end, or stop it"
 
 
@@ -37,7 +42,7 @@ def lock_file(path: Path, what: str) -> Iterator[None]:
         what: What holds it, for others: ``audit``.
 
     Raises:
-        UsageError: Another process holds it; the message says which.
+        LockHeldError: Another process holds it; the message says which.
         FileAccessError: It cannot be made or locked.
     """
     try:
@@ -70,7 +75,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         what: What holds it, for others.
 
     Raises:
-        UsageError: Another process holds it.
+        LockHeldError: Another process holds it.
         FileAccessError: It cannot be opened.
     """
     try:
@@ -81,7 +86,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another {what} is using it", file=path, hint=_WAIT) from None
+            raise LockHeldError(f"another {what} is using it", file=path, hint=_WAIT) from None
         except OSError:
             pass
         yield
@@ -116,7 +121,9 @@ def _locked(path: Path, what: str) -> int:
         except BlockingIOError:
             told = _holder(descriptor)
             os.close(descriptor)
-            raise UsageError(f"another {what} is using it{told}", file=path, hint=_WAIT) from None
+            raise LockHeldError(
+                f"another {what} is using it{told}", file=path, hint=_WAIT
+            ) from None
         except OSError as error:
             os.close(descriptor)
             raise FileAccessError.from_os(error, "lock", path) from None

@@ -48,6 +48,11 @@ def proof_name(kind: EntryKind, digest: Sha256) -> str:
     return f"{kind.value if single else f'{kind.value}-{digest}'}{PROOF_SUFFIX}"
 
 
+def proof_path(folder: Path, entry: LogEntry) -> Path:
+    """Return where the proof of a statement lies in a bundle's folder."""
+    return folder / PROOFS / proof_name(entry.type, entry.digest)
+
+
 @dataclass(frozen=True)
 class Loggable:
     """A signed statement, and what is logged of it."""

@@ -192,6 +192,16 @@ class LogFolder:
             raise IntegrityError("is not signed with this key, or of no tree", file=path)
         return signed
 
+    def refresh(self) -> bool:
+        """Read the newest checkpoint again; say whether it is another.
+
+        Raises:
+            FileAccessError, MalformedError, IntegrityError: As when the log is opened.
+        """
+        before = self.signed.checkpoint
+        self.signed = self._read()
+        return self.signed.checkpoint != before
+
     @property
     def size(self) -> int:
         """How many entries the newest checkpoint has."""
@@ -266,8 +276,7 @@ class LogFolder:
         with self.locked():
             if self.signed.checkpoint != signed.checkpoint:
                 return False
-            lines = dict.fromkeys((*self.signed.note.signatures, *signed.note.signatures))
-            note = SignedNote(signed.note.text, tuple(lines))
+            note = self.signed.note.with_lines(signed.note.signatures)
             atomic_write(self.folder / CHECKPOINT, note.to_bytes())
             self.signed = SignedCheckpoint(note, signed.checkpoint)
         return True

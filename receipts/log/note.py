@@ -20,6 +20,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from safety_receipts.receipts.algorithms.ed25519 import is_weak_ed25519
 from safety_receipts.receipts.errors import IntegrityError, MalformedError
 
 MAX_NOTE_BYTES: Final = 1_000_000
@@ -50,6 +51,7 @@ KEY_BYTES: Final = {
     SignatureKind.MLDSA44_COSIGNATURE: 1312,
 }
 """Length of the key material of each kind."""
+_OF_ED25519: Final = (SignatureKind.ED25519, SignatureKind.ED25519_COSIGNATURE)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class NoteKey:
             raise refuse(f"its key has {len(key.material):,} bytes, and not {KEY_BYTES[kind]:,}")
         if key.id.hex() != claimed:
             raise refuse("its id does not follow from name and key")
+        if kind in _OF_ED25519 and is_weak_ed25519(key.material):
+            raise refuse("its key is a weak one: under it false signatures hold")
         return key
 
 
@@ -182,6 +186,17 @@ class SignedNote:
     def to_bytes(self) -> bytes:
         """Return the note as it is stored and sent."""
         return (self.text + "\n" + "".join(one.line() for one in self.signatures)).encode("utf-8")
+
+    def with_lines(self, lines: Iterable[NoteSignature]) -> SignedNote:
+        """Return the note with further lines of signatures, one a key: the first stays.
+
+        With a line more each time that a witness is asked, a note would grow longer than anybody
+        reads; and some verifiers refuse two lines of one key.
+        """
+        first: dict[tuple[str, bytes], NoteSignature] = {}
+        for line in (*self.signatures, *lines):
+            first.setdefault((line.name, line.id), line)
+        return SignedNote(self.text, tuple(first.values()))
 
     def said_by(self, key: NoteKey) -> tuple[NoteSignature, ...]:
         """Return the signatures that are said to be a key's."""

@@ -6,7 +6,7 @@ Source: https://c2sp.org/tlog-policy (June 2026).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from safety_receipts.receipts.errors import IntegrityError, MalformedError
 from safety_receipts.receipts.io.files import read_own_file
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import COSIGNING, SeenBy, cosignatures
+from safety_receipts.receipts.log.cosignature import COSIGNING, SeenBy, cosignatures, log_signed
 from safety_receipts.receipts.log.note import NoteKey, SignatureKind
 
 _MAX_POLICY_BYTES: Final = 1024 * 1024
@@ -94,10 +94,7 @@ class LogPolicy:
         seen = cosignatures(signed, [witness.key for witness in self.witnesses])
         if self.quorum is None:
             return AcceptedCheckpoint(seen, None)
-        names = {witness.key.vkey: witness.name for witness in self.witnesses}
-        # Who says no time has seen it, and nobody knows when.
-        times = {names[one.key.vkey]: one.time or _NEVER for one in seen}
-        time = self._quorum_time(self.quorum, times)
+        time = self._quorum_time(seen)
         if time is None:
             raise IntegrityError(
                 f"of the witnesses that the log policy asks for ({self.quorum}), too few have seen "
@@ -117,8 +114,7 @@ class LogPolicy:
         mine = [log.key for log in self.logs if log.key.name == origin]
         if not mine:
             raise IntegrityError(f"the log policy accepts no log {origin}")
-        cosigning = [key for key in mine if key.kind in COSIGNING]
-        if not signed.note.signed_by(mine) and not cosignatures(signed, cosigning):
+        if not log_signed(signed, mine):
             raise IntegrityError(f"the log {origin} did not sign this checkpoint")
         if not signed.checkpoint.is_possible:
             raise IntegrityError(f"the log {origin} has no entries, and another root than no tree")
@@ -132,19 +128,20 @@ class LogPolicy:
         """
         if self.quorum is None:
             return True
-        names = {witness.key.vkey: witness.name for witness in self.witnesses}
         seen = cosignatures(signed, [witness.key for witness in self.witnesses])
-        times = {names[one.key.vkey]: one.time or _NEVER for one in seen}
-        return self._quorum_time(self.quorum, times) is not None
+        return self._quorum_time(seen) is not None
 
-    def _quorum_time(self, name: str, times: Mapping[str, int]) -> int | None:
-        """Return by when a witness or a group had seen a checkpoint; None: it has not."""
-        group = self.groups.get(name)
-        if group is None:
-            return times.get(name)
-        found = (self._quorum_time(member, times) for member in group.members)
-        known = sorted(time for time in found if time is not None)
-        return known[group.least - 1] if len(known) >= group.least else None
+    def _quorum_time(self, seen: Sequence[SeenBy]) -> int | None:
+        """Return by when the quorum had seen a checkpoint; None: it has not."""
+        names = {witness.key.vkey: witness.name for witness in self.witnesses}
+        # Who says no time has seen it, and nobody knows when.
+        times = {names[one.key.vkey]: one.time or _NEVER for one in seen}
+        # A group names only what stands before it: no recursion, however deep they are nested.
+        for name, group in self.groups.items():
+            known = sorted(times[member] for member in group.members if member in times)
+            if len(known) >= group.least:
+                times[name] = known[group.least - 1]
+        return None if self.quorum is None else times.get(self.quorum)
 
 
 def load_log_policy(path: Path) -> LogPolicy:
@@ -174,8 +171,10 @@ class _Reader:
 
     def policy(self, data: bytes) -> LogPolicy:
         """Read the bytes of a policy, line by line."""
-        # Octets beyond ASCII are opaque: Latin-1 keeps each of them as it is.
-        for self._line, text in enumerate(data.decode("latin-1").split("\n"), start=1):
+        # Octets beyond ASCII are opaque.  This keeps each of them, UTF-8 or not, and two names are
+        # equal exactly where their octets are; words of a command line are read in the same way.
+        whole = data.decode("utf-8", "surrogateescape")
+        for self._line, text in enumerate(whole.split("\n"), start=1):
             if any((char < " " and char != "\t") or char == "\x7f" for char in text):
                 self._refuse("it holds a control character")
             words = re.findall(r"[^ \t]+", text)
@@ -231,12 +230,11 @@ class _Reader:
         self._groups[name] = WitnessGroup(least, tuple(members))
 
     def _key(self, vkey: str, known: set[bytes]) -> NoteKey:
-        # A vkey's name is UTF-8, of which the line holds the octets.
         try:
-            text = vkey.encode("latin-1").decode("utf-8")
-        except UnicodeDecodeError:
+            vkey.encode("utf-8")
+        except UnicodeEncodeError:
             self._refuse("a key's name is not UTF-8")
-        key = NoteKey.parse(text, file=self._path, place=f"line {self._line}")
+        key = NoteKey.parse(vkey, file=self._path, place=f"line {self._line}")
         if key.material in known:
             self._refuse("this key is listed twice")
         return key

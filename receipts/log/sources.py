@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import IO, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, Request
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import read_bounded
+from safety_receipts.receipts.io.web import web_opener
 from safety_receipts.receipts.log.tiles import TileSource
 
 _SECONDS: Final = 30.0
@@ -79,7 +80,7 @@ class WebSource:
         if not good or not url.isascii() or not url.isprintable() or " " in url:
             raise UsageError(f"{url}: not an address of the web", hint="https://example.com/log")
         self._prefix = url.rstrip("/")
-        self._opener = build_opener(_SameServer)
+        self._opener = web_opener(url, _SameServer())
 
     def read(self, name: str, limit: int) -> bytes | None:
         """Return a file of at most ``limit`` bytes; None: there is none.

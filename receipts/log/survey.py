@@ -112,7 +112,9 @@ def searched(
     source: TileSource,
     signed: SignedCheckpoint,
     checkpoint: str,
+    *,
     keyid: str | None = None,
+    receipt: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[FoundEntry]:
     """Yield the plans and receipts of a model's checkpoint, and audits of these receipts, in order.
@@ -122,6 +124,8 @@ def searched(
         signed: Its checkpoint: the entries have to have its root.
         checkpoint: Root of the model's checkpoint, 64 hex digits.
         keyid: Only plans and receipts that name this key; None: any.
+        receipt: Digest of a receipt whose audits are wanted wherever the receipt itself stands;
+            None: of those found alone, from their place on.
         progress: Told how many entries are done, and of how many.
 
     Raises:
@@ -129,7 +133,7 @@ def searched(
         FileAccessError: A file cannot be read.
     """
     whole = RootAccumulator()
-    receipts: set[str] = set()
+    receipts = set() if receipt is None else {receipt}
     for index, leaf in enumerate(entries_of(source, signed.checkpoint.size, progress)):
         whole.append(leaf)
         entry = LogEntry.parse(leaf)

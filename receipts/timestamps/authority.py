@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from safety_receipts.receipts.errors import FileAccessError, UsageError
+from safety_receipts.receipts.io.web import web_opener
 from safety_receipts.receipts.timestamps.replies import MAX_REPLY
 
 _SECONDS: Final = 30
@@ -42,7 +43,7 @@ def ask(url: str, query: bytes) -> bytes:
         method="POST",
     )
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # likewise
+        with web_opener(url).open(request, timeout=_SECONDS) as answer:  # likewise
             reply: bytes = answer.read(MAX_REPLY + 1)
     except urllib.error.HTTPError as error:
         raise FileAccessError(f"the authority answers {error.code}", file=url) from None

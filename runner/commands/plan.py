@@ -7,14 +7,17 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from safety_receipts.receipts.bundle import PLAN
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import (
     PATH,
     beacon_said,
     examples,
     key_option,
+    log_settings_option,
     passphrase_option,
     read_signers,
+    statement_log,
 )
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
@@ -65,6 +68,7 @@ _FEW_POINTS = 20_000
 @key_option("--key", "Private key that signs the plan.")
 @click.option("--out", type=PATH, metavar="BUNDLE", help="Folder of the bundle.")
 @passphrase_option
+@log_settings_option
 @click.option("--device", metavar="DEVICE", help="Where the time is estimated for: cpu, cuda, mps.")
 @click.option(
     "--alternatives/--no-alternatives",
@@ -81,6 +85,7 @@ def plan(
     key: tuple[Path, ...],
     passphrase_env: tuple[str, ...],
     out: Path | None,
+    log_settings: Path | None,
     device: str | None,
     alternatives: bool | None,
     show_prompt: str | None,
@@ -101,6 +106,7 @@ def plan(
     if show_prompt is not None and seal:
         raise UsageError("--show-prompt takes no --seal", hint="show the prompt first, then seal")
     signer = read_signers(key, passphrase_env, output)
+    log = statement_log(log_settings, output) if seal else None
     value, _ = beacon_said(beacon_value, beacon_signature)
     with RunProgress(output) as progress:
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
@@ -122,6 +128,8 @@ def plan(
     sealed = None
     if signer is not None and out is not None:
         sealed = out, write_plan(resolved, out, signer)
+        if log is not None:
+            output.note(log.record(sealed[1], out / PLAN, out).told())
     document = plan_document(resolved, report, digest_of(resolved.predicate), sealed)
     output.result(document, lambda console: draw_plan(document, resolved, console))
 

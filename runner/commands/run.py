@@ -14,8 +14,10 @@ from safety_receipts.receipts.commands.options import (
     beacon_said,
     examples,
     key_option,
+    log_settings_option,
     passphrase_option,
     read_signers,
+    statement_log,
 )
 from safety_receipts.receipts.errors import ExitCode, UsageError
 from safety_receipts.receipts.io.text import printable
@@ -44,6 +46,7 @@ from safety_receipts.runner.view.plan_tables import duration
     epilog=examples(
         "receipts run study/plan.yaml --limit 64",
         "receipts run study/plan.yaml --key evaluator --out bundle",
+        "receipts run study/plan.yaml --key evaluator --out bundle --log log.yaml",
     )
 )
 @click.argument("plan", type=PATH)
@@ -56,6 +59,7 @@ from safety_receipts.runner.view.plan_tables import duration
 @key_option("--key", "Private key that signs plan and receipt.")
 @click.option("--out", type=PATH, metavar="BUNDLE", help="Folder of the bundle.")
 @passphrase_option
+@log_settings_option
 @device_option
 @click.option(
     "--memory", metavar="SIZE", help="Bound on memory, of the model and of each judge: 8GiB."
@@ -74,6 +78,7 @@ def run(  # one parameter an option
     key: tuple[Path, ...],
     passphrase_env: tuple[str, ...],
     out: Path | None,
+    log_settings: Path | None,
     device: str | None,
     memory: str | None,
     restart: bool,
@@ -119,6 +124,7 @@ def run(  # one parameter an option
         _check_place(key, out)
     with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
         signer = read_signers(key, passphrase_env, output)
+        log = None if limit is not None else statement_log(log_settings, output)
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
         resolved = checked(resolved, output, device=device, strict=strict)
         if limit is not None:
@@ -128,7 +134,7 @@ def run(  # one parameter an option
             return _show_pilot(pilot, resolved, output)
         assert signer is not None  # as checked above
         assert out is not None
-        runner = EventRunner(resolved, out, signer, options, make_stack, progress)
+        runner = EventRunner(resolved, out, signer, options, make_stack, progress, log)
         sealed = runner.run()
     tell_sealed(sealed, resolved, out, output)
     return sealed.exit_code

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from safety_receipts.receipts.beacon.rounds import check_round
-from safety_receipts.receipts.bundle import POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
+from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
 from safety_receipts.receipts.canonical import Sha256, event_seed
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import (
@@ -46,6 +46,9 @@ from safety_receipts.runner.run.seal import (
     stack_of,
 )
 from safety_receipts.runner.run.stopping import refuse_if_none_scored
+
+if TYPE_CHECKING:
+    from safety_receipts.receipts.log.recording import RecordedEntry, StatementLog
 
 MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
 """Loads models, given the bound on their memory in bytes (None: a share of what is free)."""
@@ -102,6 +105,9 @@ class RunWatcher(Protocol):
 
     def committed(self, what: CommittedCounts) -> None:
         """Hear of a commit."""
+
+    def logged(self, what: RecordedEntry) -> None:
+        """Hear that a statement is in a log."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,8 @@ class EventRunner:
     """Loads engine and judges."""
     watcher: RunWatcher
     """Is told how it goes."""
+    log: StatementLog | None = None
+    """Plan and receipt are added to it; None: to none."""
 
     @property
     def plan(self) -> PlanPredicate:
@@ -183,7 +191,8 @@ class EventRunner:
         Raises:
             InterruptedByUserError: The user stopped it; what was committed stays.
             IncompleteError: Points failed, nothing could be scored, a prompt is too long, the
-                beacon's value is missing, or what fits the findings is not installed.
+                beacon's value is missing, what fits the findings is not installed, or too few
+                witnesses have seen the plan or the receipt in the log.
             ReceiptsError: A model cannot be loaded; of a new run nothing is left behind then.
             UsageError: The folder holds another plan, or a run made with another stack.
             IntegrityError: The folder holds a receipt that is not this plan's.
@@ -232,6 +241,7 @@ class EventRunner:
         rendered = None if ready is None else ready.rendered
         # Where the run began it is there, unless somebody took it away.
         plan_envelope = write_plan(self.resolved, self.folder, self.signer)
+        self._log_plan(plan_envelope, begun=journal.happened(JournalEvent.START) > 0)
         identity = loaded.stack.engine.identity
         environment = environment_of(identity, self.plan, loaded.memory)
         if self.options.restart:
@@ -250,7 +260,34 @@ class EventRunner:
             environment=environment,
             signer=self.signer,
         )
+        self._log_receipt(receipt)
         return SealedRun(receipt, outcomes, before=False)
+
+    def _log_plan(self, envelope: Envelope, *, begun: bool) -> None:
+        """Log the plan, unless it is logged; nothing is generated before witnesses have seen it.
+
+        Args:
+            envelope: The plan.
+            begun: Whether the run has begun: what is logged then shows nothing of the time before.
+
+        Raises:
+            UsageError: It has, and the plan was not logged.
+        """
+        if self.log is None:
+            return
+        file = self.folder / PLAN
+        if begun and self.log.recorded(envelope, file, self.folder) is None:
+            raise UsageError(
+                "was not logged before its run began",
+                file=file,
+                hint="go on without --log, or begin in a new folder",
+            )
+        self.watcher.logged(self.log.record(envelope, file, self.folder))
+
+    def _log_receipt(self, envelope: Envelope) -> None:
+        """Log the receipt, unless it is logged."""
+        if self.log is not None:
+            self.watcher.logged(self.log.record(envelope, self.folder / RECEIPT, self.folder))
 
     def _execute(self, journal: Journal, stack: RunStack, rendered: RenderedPlan | None) -> None:
         journal.note(JournalEvent.START, now())
@@ -319,6 +356,8 @@ class EventRunner:
         for name in (POINTS_FILE, RESPONSES_FILE):
             if not bundle.has(name):
                 raise IntegrityError("the bundle is not whole", file=self.folder / name)
+        self._log_plan(envelope, begun=True)
+        self._log_receipt(bundle.receipt_envelope)
         path = run_journal_path(self.folder)
         if path.exists():  # a kill between the receipt and the journal's removal leaves one
             with Journal.open(path, envelope.digest) as journal:

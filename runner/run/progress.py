@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.progress import TaskID
 
@@ -12,6 +12,9 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.present.progress import progress_bar
 from safety_receipts.runner.engines.decoding.written import watching_tokens
 from safety_receipts.runner.run.execute import CommittedCounts
+
+if TYPE_CHECKING:
+    from safety_receipts.receipts.log.recording import RecordedEntry
 
 
 class RunProgress:
@@ -27,6 +30,7 @@ class RunProgress:
 
     def __init__(self, output: Output, *, show_rates: bool = False) -> None:
         self._bar = progress_bar(output.side, disable=not output.shows_progress)
+        self._output = output
         self._show_rates = show_rates
         self._task: TaskID | None = None
         self._before = 0
@@ -88,6 +92,10 @@ class RunProgress:
         self._written = 0
         if self._task is not None:
             self._bar.update(self._task, completed=self._done, moving="", note=self._note())
+
+    def logged(self, what: RecordedEntry) -> None:
+        """Say that a statement is in a log."""
+        self._output.note(what.told())
 
     def _tell_written(self, tokens: int) -> None:
         """Show that a batch is being made: nothing else moves until it is done.

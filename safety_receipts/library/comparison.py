@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safety_receipts.library.arguments import AnyPath, AnyPaths, paths_of, trust_of
+from safety_receipts.library.arguments import AnyPath, AnyPaths, evaluators_of, paths_of
 from safety_receipts.library.frames import frame
 from safety_receipts.library.plotting import ComparisonPlots
 from safety_receipts.verify.compare.compared import ComparisonReport, compare_evaluations
@@ -91,7 +91,7 @@ def compare(
         IncompleteError: Evidence is missing.
         FileAccessError, MalformedError, KeyFileError: A file is not what it should be.
     """
-    keys = trust_of(trust)
+    keys = evaluators_of(trust)
     evaluations = open_evaluations(paths_of(bundles), keys, no_progress)
     compared = compare_evaluations(
         evaluations, authentic=bool(len(keys)), common_queries=common_queries, force=force

@@ -11,11 +11,12 @@ from typing import Literal
 from safety_receipts.library.arguments import (
     AnyPath,
     AnyPaths,
+    auditors_of,
+    evaluators_of,
     named_checkpoint,
     optional_path,
     path_of,
     paths_of,
-    trust_of,
 )
 from safety_receipts.library.gating import moment_of
 from safety_receipts.receipts.bundle import Bundle
@@ -32,6 +33,7 @@ from safety_receipts.verify.exports.registry import EXPORTS, require_package
 from safety_receipts.verify.gate.bundles import GateTerms, gate_verified
 from safety_receipts.verify.gate.policy import load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
+from safety_receipts.verify.levels.times.terms import TrustTerms
 from safety_receipts.verify.verified import VerifiedReceipt, verified_receipt
 
 
@@ -136,8 +138,8 @@ class ReceiptExports(ABC):
         at: datetime | str | None = None,
     ) -> WrittenExport:
         """Write an in-toto test-result: which rules of a policy hold.  The rest as ``sr.gate``."""
-        verified = self._verified(trust, trust_auditor, audits)
-        decision = _decided(verified, policy, trust_of(trust), model=model, against=against, at=at)
+        verified = self._verified(trust, trust_auditor, audits, at)
+        decision = _decided(verified, policy, trust, model=model, against=against, at=at)
         request = ExportRequest(verified, path_of(out), decision)
         return _written(ExportFormat.TEST_RESULT, request)
 
@@ -157,8 +159,8 @@ class ReceiptExports(ABC):
 
         It raises PolicyError where a rule does not hold: an SVR has no form for that.
         """
-        verified = self._verified(trust, trust_auditor, audits)
-        decision = _decided(verified, policy, trust_of(trust), model=model, against=against, at=at)
+        verified = self._verified(trust, trust_auditor, audits, at)
+        decision = _decided(verified, policy, trust, model=model, against=against, at=at)
         return _written(ExportFormat.SVR, ExportRequest(verified, path_of(out), decision))
 
     def to_junit(
@@ -174,8 +176,8 @@ class ReceiptExports(ABC):
         at: datetime | str | None = None,
     ) -> WrittenExport:
         """Write JUnit XML: a test case a rule of a policy."""
-        verified = self._verified(trust, trust_auditor, audits)
-        decision = _decided(verified, policy, trust_of(trust), model=model, against=against, at=at)
+        verified = self._verified(trust, trust_auditor, audits, at)
+        decision = _decided(verified, policy, trust, model=model, against=against, at=at)
         return _written(ExportFormat.JUNIT, ExportRequest(verified, path_of(out), decision))
 
     def _table(self, kind: ExportFormat, out: AnyPath, trust: AnyPaths, rows: str) -> WrittenExport:
@@ -191,15 +193,19 @@ class ReceiptExports(ABC):
         trust: AnyPaths,
         trust_auditor: AnyPaths | None = None,
         audits: AnyPaths | None = None,
+        at: datetime | str | None = None,
     ) -> VerifiedReceipt:
         bundle = self._as_it_is(paths_of(audits))
-        return verified_receipt(bundle, trust_of(trust), trust_of(trust_auditor))
+        terms = TrustTerms(at=moment_of(at))
+        return verified_receipt(
+            bundle, evaluators_of(trust), auditors_of(trust_auditor), terms=terms
+        )
 
 
 def _decided(
     verified: VerifiedReceipt,
     policy: AnyPath,
-    evaluators: TrustSet,
+    trust: AnyPaths,
     *,
     model: AnyPath | None,
     against: AnyPath | None,
@@ -209,7 +215,7 @@ def _decided(
     loaded = load_policy(path_of(policy))
     terms = GateTerms(
         policy=loaded.policy,
-        evaluators=evaluators,
+        evaluators=evaluators_of(trust),
         auditors=TrustSet(),  # whose audits count was decided when it was verified
         at=moment_of(at),
         against=optional_path(against),

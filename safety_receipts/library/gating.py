@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from safety_receipts.library.arguments import (
     AnyPath,
     AnyPaths,
+    auditors_of,
+    evaluators_of,
     named_checkpoint,
     optional_path,
     path_of,
     paths_of,
-    trust_of,
+    terms_of,
 )
 from safety_receipts.library.frames import frame
 from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.documents.moments import moment, spell
 from safety_receipts.receipts.errors import IncompleteError, IntegrityError, PolicyError, UsageError
 from safety_receipts.verify.gate.bundles import GateTerms, gate_bundle
 from safety_receipts.verify.gate.gating import GateResult, GateVerdict
 from safety_receipts.verify.gate.kinds import RuleStatus
-from safety_receipts.verify.gate.moments import moment, spell
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
 from safety_receipts.verify.view.documents.gate import gate_document
@@ -56,6 +58,9 @@ def gate(
     *,
     trust: AnyPaths | None = None,
     trust_auditor: AnyPaths | None = None,
+    require: AnyPaths | None = None,
+    tsa_root: AnyPaths | None = None,
+    log_policy: AnyPath | None = None,
     audits: AnyPaths | None = None,
     artifacts: AnyPath | None = None,
     model: AnyPath | None = None,
@@ -67,8 +72,12 @@ def gate(
     Args:
         bundles: A bundle or several, as paths or as receipts; each is held to all of it.
         policy: The policy file.
-        trust: Public keys of evaluators you trust.
-        trust_auditor: Public keys of auditors you trust.
+        trust: Public keys of evaluators you trust, or trust files (``.yaml``).
+        trust_auditor: Public keys of auditors you trust, or trust files.
+        require: Public keys, or trust files, of evaluators each of whom must have signed plan and
+            receipt; they are trusted so.
+        tsa_root: Roots of timestamp authorities, PEM: timestamps in a bundle are held to them.
+        log_policy: The policy that proofs of logs are held to.
         audits: Folders of audits that are kept elsewhere.
         artifacts: A plan file whose paths are yours, for level ``bound``.
         model: The checkpoint that is to be shipped: its folder, which is hashed, or its root.
@@ -85,15 +94,19 @@ def gate(
         IncompleteError: Evidence that a comparison needs is missing.
     """
     decided = moment_of(at)
+    asked = terms_of(require, tsa_root, log_policy)
     loaded = load_policy(path_of(policy))
     terms = GateTerms(
         policy=loaded.policy,
-        evaluators=trust_of(trust),
-        auditors=trust_of(trust_auditor),
+        evaluators=evaluators_of(trust),
+        auditors=auditors_of(trust_auditor),
         at=decided,
         artifacts=optional_path(artifacts),
         against=optional_path(against),
         shipped=None if model is None else expected_checkpoint(named_checkpoint(model)),
+        required=asked.required,
+        tsa_roots=asked.tsa_roots,
+        log=asked.log,
     )
     elsewhere = paths_of(audits)
     results = [gate_bundle(Bundle(one, audits=elsewhere), terms) for one in paths_of(bundles)]

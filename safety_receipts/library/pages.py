@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from safety_receipts.library.arguments import AnyPath, AnyPaths, path_of, paths_of, trust_of
+from safety_receipts.library.arguments import (
+    AnyPath,
+    AnyPaths,
+    auditors_of,
+    evaluators_of,
+    path_of,
+    paths_of,
+)
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.verify.page.page import refuse_other_file, report_page
@@ -41,8 +48,8 @@ def report(
     refuse_other_file(file)
     page = report_page(
         Bundle(path_of(bundle), audits=paths_of(audits)),
-        trust_of(trust),
-        trust_of(trust_auditor),
+        evaluators_of(trust),
+        auditors_of(trust_auditor),
         with_evidence=with_evidence,
     )
     atomic_write(file, page.html)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from safety_receipts.library.arguments import (
     AnyPath,
     AnyPaths,
+    auditors_of,
+    evaluators_of,
     named_checkpoint,
     optional_path,
     path_of,
-    trust_of,
+    terms_of,
 )
 from safety_receipts.library.exports import ReceiptExports
 from safety_receipts.library.findings import FindingsView
@@ -93,6 +95,9 @@ class Receipt(ReceiptExports):
         *,
         trust: AnyPaths | None = None,
         trust_auditor: AnyPaths | None = None,
+        require: AnyPaths | None = None,
+        tsa_root: AnyPaths | None = None,
+        log_policy: AnyPath | None = None,
         level: LevelName | None = None,
         artifacts: AnyPath | None = None,
         proof: AnyPath | None = None,
@@ -104,9 +109,14 @@ class Receipt(ReceiptExports):
         """Verify the bundle offline, as ``receipts verify`` does.
 
         Args:
-            trust: Public keys of evaluators you trust.  Without any, nothing is authentic, and
-                the result is false.
-            trust_auditor: Public keys of auditors you trust.
+            trust: Public keys of evaluators you trust, or trust files (``.yaml``).  Without any,
+                nothing is authentic, and the result is false.
+            trust_auditor: Public keys of auditors you trust, or trust files.
+            require: Public keys, or trust files, of evaluators each of whom must have signed plan
+                and receipt; they are trusted so.
+            tsa_root: Roots of timestamp authorities, PEM: timestamps in the bundle are held to
+                them.
+            log_policy: The policy that proofs of logs are held to.
             level: What must be reached; None: ``consistent``, or ``bound`` with artifacts.
             artifacts: A plan file whose paths are yours: what the sealed plan names is compared
                 with what they hold.
@@ -143,15 +153,19 @@ class Receipt(ReceiptExports):
             stage=stage,
             allow_instrument=allow_instrument,
         )
+        terms = terms_of(require, tsa_root, log_policy)
         return verify_bundle(
             bundle,
-            evaluators=trust_of(trust),
-            auditors=trust_of(trust_auditor),
+            evaluators=evaluators_of(trust),
+            auditors=auditors_of(trust_auditor),
+            required=terms.required,
             wanted=wanted,
             proof=optional_path(proof),
             held_artifacts=held_artifacts,
             original=None if original is None else Bundle(path_of(original)),
             expected=expected,
+            tsa_roots=terms.tsa_roots,
+            log=terms.log,
         )
 
     def to_html(
@@ -176,8 +190,8 @@ class Receipt(ReceiptExports):
         """
         page = report_page(
             self._as_it_is(),
-            trust_of(trust),
-            trust_of(trust_auditor),
+            evaluators_of(trust),
+            auditors_of(trust_auditor),
             with_evidence=with_evidence,
         )
         return page.html.decode("utf-8")

@@ -11,14 +11,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from safety_receipts.receipts.errors import IntegrityError
-from safety_receipts.receipts.keys import generate_key
+from safety_receipts.receipts.keys import KeyType, generate_key
 from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import cosignatures
+from safety_receipts.receipts.log.cosignature import WitnessSigner, cosignatures
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
 from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignatureKind, SignedNote
 from safety_receipts.receipts.log.policy import load_log_policy
 from safety_receipts.receipts.log.proof import LogProof
-from safety_receipts.receipts.log.witness import WitnessSigner
 from safety_receipts.receipts.merkle import (
     consistency_proof,
     inclusion_proof,
@@ -50,14 +49,12 @@ def log(log_signer: LogSigner, tmp_path: Path) -> LogFolder:
 
 
 def ed25519_witness() -> WitnessSigner:
-    return WitnessSigner.ed25519("w.example/1", Ed25519PrivateKey.generate(), Path("key"))
+    return WitnessSigner.of("w.example/1", generate_key(), Path("key"))
 
 
 def mldsa_witness() -> WitnessSigner:
-    module = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
-    key = module.MLDSA44PrivateKey.generate()
-    material = key.public_key().public_bytes_raw()
-    return WitnessSigner(NoteKey("w.example/2", SignatureKind.MLDSA44_COSIGNATURE, material), key)
+    pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    return WitnessSigner.of("w.example/2", generate_key(KeyType.ML_DSA_44), Path("key"))
 
 
 WITNESSES = pytest.mark.parametrize("witness", [ed25519_witness, mldsa_witness])
@@ -100,7 +97,7 @@ def test_they_verify_our_cosignatures(
     witness: Callable[[], WitnessSigner], log: LogFolder, log_signer: LogSigner
 ) -> None:
     signer = witness()
-    line = signer.cosign(log.signed, 1_700_000_000)
+    line = signer.cosign(log.signed.checkpoint, 1_700_000_000)
     note = with_line(log.signed, line).note.to_bytes().decode()
     found = theirs.verify_cosignature(note, signer.public.vkey)
     assert (found["ok"], found["timestamp"]) == (True, 1_700_000_000)
@@ -133,7 +130,7 @@ def test_we_verify_their_cosignatures(witness: Callable[[], WitnessSigner], log:
 def test_they_verify_our_proofs(index: int, log: LogFolder, log_signer: LogSigner) -> None:
     signers = [ed25519_witness(), mldsa_witness()]
     for signer in signers:
-        line = signer.cosign(log.signed, 1_700_000_000)
+        line = signer.cosign(log.signed.checkpoint, 1_700_000_000)
         log.put_cosignatures(with_line(log.signed, line))
     text = log.prove(index).to_bytes().decode()
     vkeys = [signer.public.vkey for signer in signers]

@@ -9,10 +9,10 @@ from typing import Any
 from releases import AT, AUDITOR, EVALUATOR, OTHER_AUDITOR
 
 from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.documents.moments import moment
 from safety_receipts.receipts.keys import PublicKey, TrustSet, load_public_key
 from safety_receipts.verify.compare.evaluations import open_evaluations
 from safety_receipts.verify.gate.kinds import Decided, GateFacts, GateRule
-from safety_receipts.verify.gate.moments import moment
 from safety_receipts.verify.gate.policy import GatePolicy
 from safety_receipts.verify.gate.registry import RULES
 from safety_receipts.verify.integrity import verify_bundle

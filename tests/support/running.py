@@ -14,6 +14,7 @@ import pytest
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.errors import InterruptedByUserError
 from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.log.recording import RecordedEntry, StatementLog
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome, Point, Reason
 from safety_receipts.runner.engines.answers import SynchronousGeneration
@@ -48,6 +49,7 @@ class Quiet:
     def __init__(self) -> None:
         self.commits: list[CommittedCounts] = []
         self.before = 0
+        self.logged_entries: list[RecordedEntry] = []
 
     def counting(self, done: int, total: int) -> None:
         pass
@@ -57,6 +59,9 @@ class Quiet:
 
     def committed(self, what: CommittedCounts) -> None:
         self.commits.append(what)
+
+    def logged(self, what: RecordedEntry) -> None:
+        self.logged_entries.append(what)
 
 
 class Faulty:
@@ -136,6 +141,7 @@ def run(
     judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
     second_judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
     watcher: Quiet | None = None,
+    log: StatementLog | None = None,
 ) -> SealedRun:
     """Run a plan on the CPU, with what a test puts around engine and judge."""
 
@@ -151,7 +157,7 @@ def run(
         return replace(loaded, stack=stack)
 
     options = options or RunOptions(memory=2**26)
-    return EventRunner(resolved, folder, signer, options, make_stack, watcher or Quiet()).run()
+    return EventRunner(resolved, folder, signer, options, make_stack, watcher or Quiet(), log).run()
 
 
 def verified(

@@ -139,6 +139,16 @@ def own_results(
     ]
 
 
+def own_statements(receipt: Sha256, signer: Signer, folders: Iterable[Path]) -> list[Envelope]:
+    """Return everything that a key signed of audits of a receipt, in some folders; each once."""
+    found = {
+        envelope.digest: envelope
+        for envelope, statement in _signed(signer, folders)
+        if statement.predicate.receipt.digest == receipt
+    }
+    return list(found.values())
+
+
 def signed_public_form(start: Sha256, signer: Signer, folders: Iterable[Path]) -> bool:
     """Say whether a key signed the public form of an announcement's result, in some folders."""
     return any(

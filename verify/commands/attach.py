@@ -15,9 +15,10 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, audits_option, examples
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable, spelt_out
-from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.present.tables import say
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.verify.card.attach import (
     NewCard,
     card_parts,
@@ -28,7 +29,14 @@ from safety_receipts.verify.card.attach import (
 )
 from safety_receipts.verify.card.eval_results import Benchmark, results_path
 from safety_receipts.verify.card.splice import CardParts
-from safety_receipts.verify.commands.options import trust_auditor_option, trust_option
+from safety_receipts.verify.commands.options import (
+    log_policy_option,
+    require_option,
+    trust_auditor_option,
+    trust_option,
+    trust_terms,
+    tsa_root_option,
+)
 from safety_receipts.verify.verified import VerifiedReceipt, verified_receipt
 from safety_receipts.verify.view.documents.attach import AttachAction, AttachDocument
 
@@ -42,8 +50,11 @@ from safety_receipts.verify.view.documents.attach import AttachAction, AttachDoc
 @click.argument("bundle", type=PATH)
 @click.argument("readme", type=PATH, metavar="README.md")
 @trust_option
+@require_option
 @trust_auditor_option
 @audits_option
+@tsa_root_option
+@log_policy_option
 @click.option("--url", metavar="URL", help="Where readers find the receipt.")
 @click.option(
     "--benchmark", metavar="DATASET", help="Data set of the hub that is registered as a benchmark."
@@ -65,8 +76,11 @@ def attach(
     bundle: Path,
     readme: Path,
     trust: tuple[Path, ...],
+    require: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
     audits: tuple[Path, ...],
+    tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
     url: str | None,
     benchmark: str | None,
     task: str | None,
@@ -89,8 +103,9 @@ def attach(
     with output.progress("verifying") as progress:
         verified = verified_receipt(
             Bundle(bundle, audits=audits),
-            TrustSet.load(trust),
-            TrustSet.load(trust_auditor),
+            load_trust(trust, KeyRole.EVALUATOR),
+            load_trust(trust_auditor, KeyRole.AUDITOR),
+            terms=trust_terms(require, tsa_root, log_policy),
             progress=progress,
         )
     parts = card_parts(verified, url, instrument=instrument)

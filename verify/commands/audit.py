@@ -6,21 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from safety_receipts.receipts.beacon.chains import QUICKNET
-from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.bundle import AUDITS, Bundle
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import (
     PATH,
     examples,
     key_option,
+    log_settings_option,
     passphrase_option,
     read_signer,
+    statement_log,
 )
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import ExitCode, UsageError
+from safety_receipts.receipts.errors import ExitCode, IntegrityError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.model.audit import AuditVerdict, Direction
@@ -29,6 +32,8 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.runner.commands.options import (
     byte_size,
     device_option,
@@ -48,6 +53,7 @@ from safety_receipts.verify.audit.finished import (
     refuse_finished,
 )
 from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
+from safety_receipts.verify.audit.run import own_statements
 from safety_receipts.verify.audit.sealed.problems import draws_of, points_replayed
 from safety_receipts.verify.audit.session import AuditSubject, open_case, read_auditor_calibration
 from safety_receipts.verify.audit.statistics.agreement import agreement_forecast
@@ -75,6 +81,9 @@ from safety_receipts.verify.verification import Verification, VerificationVerdic
 from safety_receipts.verify.view.audit import Forecast
 from safety_receipts.verify.view.documents.audit import audit_document, forecast_document
 from safety_receipts.verify.view.documents.verify import verify_document
+
+if TYPE_CHECKING:
+    from safety_receipts.receipts.log.recording import StatementLog
 
 _DIRECTIONS = {
     "understated": (Direction.NOT_UNDERSTATED,),
@@ -116,7 +125,8 @@ class _ReplayStack:
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Public key of an evaluator you trust (repeatable).  [required, but for --dry-run]",
+    help="Public key of an evaluator you trust, or a trust file, .yaml (repeatable).  [required, "
+    "but for --dry-run]",
 )
 @click.option("--dry-run", is_flag=True, help="Show what the audit would take; announce nothing.")
 @click.option("--calibration", type=PATH, metavar="FILE", help="File from receipts calibrate.")
@@ -172,6 +182,7 @@ class _ReplayStack:
     "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
 )
 @passphrase_option
+@log_settings_option
 @click.option("--nonce", metavar="HEX", help="Nonce chosen by hand, marked as such.")
 @click.option("--beacon-round", type=number, metavar="N", help=f"Future round of {CHAIN}.")
 @click.option("--beacon-value", metavar="HEX", help="Published value of that round.")
@@ -208,6 +219,7 @@ def audit(  # one parameter an option
     calibration: Path | None,
     out: Path | None,
     auditor: str | None,
+    log_settings: Path | None,
     nonce: str | None,
     beacon_round: int | None,
     beacon_value: str | None,
@@ -253,7 +265,15 @@ def audit(  # one parameter an option
     )
     signer = read_signer(key, passphrase_env, output)
     asked = _Asked(
-        Bundle(bundle), artifacts, trust, calibration, out or bundle, value, signature, dry_run
+        Bundle(bundle),
+        artifacts,
+        trust,
+        calibration,
+        out or bundle,
+        value,
+        signature,
+        dry_run,
+        log=None if dry_run else statement_log(log_settings, output),
     )
     return _audit(asked, options, machine, signer, output)
 
@@ -271,13 +291,15 @@ class _Asked:
     beacon_value: str | None
     beacon_signature: str | None
     dry_run: bool
+    log: StatementLog | None
+    """Announcement and result are added to it; None: to none."""
 
 
 def _audit(
     asked: _Asked, options: AuditOptions, machine: _ReplayStack, signer: Signer, output: Output
 ) -> ExitCode:
     """Verify a bundle, say what an audit of it would take, and bring one to its result."""
-    trusted = TrustSet.load(asked.trust)
+    trusted = load_trust(asked.trust, KeyRole.EVALUATOR)
     with terminated_like_interrupted():
         forged = _unsigned(asked.bundle, trusted, output)
         if forged is not None:
@@ -373,16 +395,15 @@ def _finished(
                 subject,
                 options,
                 signer,
-                folder=folder,
+                asked=asked,
                 machine=machine,
                 checked=checked,
-                beacon_value=value,
-                beacon_signature=asked.beacon_signature,
                 output=output,
             )
         named = done.envelope.digest
         output.note(f"finished before, as audit {named}; --new announces another")
         publish_finished(done, subject, signer, folder)
+        _log_audits(asked, subject, signer, output)
         done.refuse_broken(asked.bundle.folder)
     return done
 
@@ -392,38 +413,55 @@ def _conducted(
     options: AuditOptions,
     signer: Signer,
     *,
-    folder: Path,
+    asked: _Asked,
     machine: _ReplayStack,
     checked: Sequence[VerificationCheck],
-    beacon_value: str | None,
-    beacon_signature: str | None,
     output: Output,
 ) -> FinishedAudit:
     """Announce an audit, or go on with one, and bring it to its result."""
+    folder, value = asked.folder, asked.beacon_value
     # Loading comes before the announcement, which counts: a device that is not there must
     # cost nothing.  Only where a beacon's round is not out is there nothing to load for.
-    waits = options.beacon is not None and beacon_value is None
+    waits = options.beacon is not None and value is None
     models = None if waits else _load(subject, machine)
-    announced, before = begin(subject, options, signer, folder, beacon_value=beacon_value)
+    announced, before = begin(subject, options, signer, folder, beacon_value=value)
     with announcement_lock(announced, [subject.bundle.folder, folder]):
         if before:
             refuse_finished(subject, announced, signer, folder)
         digest = announced.envelope.digest
         output.note(f"{'going on with' if before else 'announced'} audit {digest}")
-        challenge_of(announced, beacon_value)
+        _log_audits(asked, subject, signer, output)  # before anything is drawn
+        challenge_of(announced, value)
         loaded, reference = models or _load(subject, machine)
         who = Auditor(signer, loaded, reference, folder)
-        with output.progress("replaying points") as progress:
-            statement, envelope = conduct(
-                subject,
-                announced,
-                who,
-                checked,
-                beacon_value=beacon_value,
-                beacon_signature=beacon_signature,
-                watch=progress,
-            )
+        try:
+            with output.progress("replaying points") as progress:
+                statement, envelope = conduct(
+                    subject,
+                    announced,
+                    who,
+                    checked,
+                    beacon_value=value,
+                    beacon_signature=asked.beacon_signature,
+                    watch=progress,
+                )
+        except IntegrityError:  # that is signed, too
+            _log_audits(asked, subject, signer, output)
+            raise
+        _log_audits(asked, subject, signer, output)
     return FinishedAudit(envelope, statement)
+
+
+def _log_audits(asked: _Asked, subject: AuditSubject, signer: Signer, output: Output) -> None:
+    """Log what this auditor signed of a receipt, unless it is logged."""
+    if asked.log is None:
+        return
+    folder = asked.folder
+    for envelope in own_statements(subject.digest, signer, [subject.bundle.folder, folder]):
+        file = folder / AUDITS / f"{envelope.digest}.dsse.json"
+        found = asked.log.record(envelope, file, folder)
+        if not found.before:
+            output.note(found.told())
 
 
 _EXITS = {

@@ -9,8 +9,15 @@ import click
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, examples
 from safety_receipts.receipts.errors import ExitCode, UsageError
-from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
+from safety_receipts.verify.commands.options import (
+    log_policy_option,
+    require_option,
+    trust_terms,
+    tsa_root_option,
+)
 from safety_receipts.verify.compare.compared import FEWEST, compare_evaluations
 from safety_receipts.verify.compare.evaluations import open_evaluations
 from safety_receipts.verify.compare.figures import write_comparison_plots
@@ -25,8 +32,12 @@ from safety_receipts.verify.view.documents.compare import compare_document
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Evaluator you trust (repeatable): all bundles must be signed by one of these.",
+    help="Evaluator you trust, or a trust file, .yaml (repeatable): all bundles must be signed by "
+    "one of these.",
 )
+@require_option
+@tsa_root_option
+@log_policy_option
 @click.option(
     "--common-queries", is_flag=True, help="Compare on the queries that all bundles have."
 )
@@ -41,6 +52,9 @@ def compare(
     *,
     bundles: tuple[Path, ...],
     trust: tuple[Path, ...],
+    require: tuple[Path, ...],
+    tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
     common_queries: bool,
     force: bool,
     plots: Path | None,
@@ -55,10 +69,12 @@ def compare(
     """
     if len(bundles) < FEWEST:
         raise UsageError("there is nothing to compare", hint="name two bundles or more")
+    trusted = load_trust(trust, KeyRole.EVALUATOR)
+    terms = trust_terms(require, tsa_root, log_policy)
     with output.progress("verifying") as progress:
-        evaluations = open_evaluations(bundles, TrustSet.load(trust), progress)
+        evaluations = open_evaluations(bundles, trusted, progress, terms)
     compared = compare_evaluations(
-        evaluations, authentic=bool(trust), common_queries=common_queries, force=force
+        evaluations, authentic=bool(trust or require), common_queries=common_queries, force=force
     )
     drawn = [] if plots is None else write_comparison_plots(compared, plots)
     document = compare_document(compared, drawn)

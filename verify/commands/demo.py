@@ -37,6 +37,7 @@ from safety_receipts.receipts.present.tables import facts_grid, put, say
 from safety_receipts.receipts.view.tables import Fact, Table
 from safety_receipts.runner.organism.truth import Truth, compare_with_law
 from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.verify.commands.demo_log import DemoLog
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.present.demo import (
     Captured,
@@ -58,6 +59,10 @@ _LIE = "h*-b0"
 _KEYGEN = (Lines("ed25519 key id"),)
 _PLAN = tuple(map(Lines, ("TEST INSTRUMENT", "checkpoint", "points", "primary", "sealed into")))
 _RUN = (Lines("sealed:", until_blank=True),)
+_LOGGED = (
+    *(Lines(f"  {mark}  {name}") for mark in "✓✗" for name in ("plan-logged", "receipt-logged")),
+    *(Lines(f"  {mark}  best-of-n") for mark in "✓✗–"),
+)
 _SHOW = (Lines("Baseline", until_blank=True), Lines("Nothing here was verified"))
 _VERIFY = (
     Lines("  ✗"),
@@ -75,6 +80,7 @@ rules:
   - {rule: audit, epsilon: 0.05, calibrated: false}
   - {rule: rate, measure: audited_upper, at_most: 0.60}
   - {rule: over_refusal, at_most: 0.10}
+  - {rule: logged, plans_at_most: 1}   # no other plan of this model was tried and left out
 """
 """The policy of the demonstration's gate."""
 _AUDIT = tuple(
@@ -101,50 +107,32 @@ def demo(out: Path, output: Output) -> None:
     if out.exists() or out.is_symlink():
         raise FileAccessError("exists already", file=out, hint="name a new folder with --out")
     tell = _DemoNarrator(output)
-    study, bundle, key = out / "study", out / "bundle", out / "evaluator"
-    plan = study / "plan.yaml"
-
+    bundle, key, log = out / "bundle", out / "evaluator", DemoLog(out)
+    plan = out / "study" / "plan.yaml"
     tell(
         "The whole life of a receipt, in about a minute.  Of what each command prints, the lines "
         "that matter are shown here; type it yourself to see all of them."
     )
     tell.step("A plan file to start from: a tiny model with a planted law, harmless stand-ins.")
-    tell.run("init", study)
+    tell.run("init", out / "study")
     write_ignore_file(out)
     tell.step("The evaluator makes a key.")
     tell.run("keygen", key)
-    tell.step("A dry run counts every prompt; --seal signs the plan before anything is run.")
-    tell.run("plan", plan, "--seal", "--key", key, "--out", bundle, shown=_PLAN)
-    tell.step("The run: demonstrations are drawn, responses generated, judged, sealed.")
-    tell.run("run", plan, "--key", key, "--out", bundle, "--device", "cpu", shown=_RUN)
-    tell.step("What the receipt says.")
-    tell.run("show", bundle, shown=_SHOW)
-    truth = compare_with_law(resolve_plan(plan), Bundle(bundle).points())
-    tell.step("An instrument has a truth to compare with: the law that was planted in it.")
-    tell.table(truth_table(truth))
-    tell.step("A reader who trusts the evaluator's key checks that every number follows.")
-    # Without the option a receipt of a test instrument is refused.
-    trusted = ("--trust", f"{key}.pub")
-    accepted = (*trusted, "--allow-instrument")
-    tell.run("verify", bundle, *accepted, shown=_VERIFY)
-    tell.step("Whoever holds the artifacts checks that they are the ones named, and renders again.")
-    tell.run("verify", bundle, *accepted, "--artifacts", plan, shown=_VERIFY)
-    tell.step("One point can be proven without showing the others.")
-    tell.run("prove", bundle, "200", "--out", out / "proof.json")
-    tell.step("Forgers at work: each copy of the bundle is changed in one way and verified.")
-    with output.progress("forging and verifying") as told:
-        rows = _forge(bundle, out / "forged", load_signer(key), told)
-    tell.table(forgery_table(rows))
-    tell.step("An auditor with a key, a copy of the artifacts and a device replays drawn points.")
-    auditor = out / "auditor"
-    tell.run("keygen", auditor, shown=_KEYGEN)
-    who = ("--key", auditor, "--artifacts", plan, "--device", "cpu")
-    tell.run("audit", bundle, *who, *trusted, "--quiet", shown=_AUDIT, waits="replaying points")
-    tell.step("Whoever trusts the auditor's key sees the audit beside the receipt.")
-    seen = (*_VERIFY, Lines("  ✓  audit "))
-    tell.run("verify", bundle, *accepted, "--trust-auditor", f"{auditor}.pub", shown=seen)
-    relabelled_points, replaced_points = _lie(tell, out, (*who, *trusted), load_signer(key))
-    _decide(tell, out)
+    tell.step("A log lists what is sealed, and a witness that others run says when it saw it.")
+    log.make(tell.run, _KEYGEN)
+    with log.witnessed(tell.command):
+        _seal(tell, out, log)
+        truth = compare_with_law(resolve_plan(plan), Bundle(bundle).points())
+        tell.step("An instrument has a truth to compare with: the law that was planted in it.")
+        tell.table(truth_table(truth))
+        _check(tell, out, log)
+        tell.step("Forgers at work: each copy of the bundle is changed in one way and verified.")
+        with output.progress("forging and verifying") as told:
+            rows = _forge(bundle, out / "forged", load_signer(key), told)
+        tell.table(forgery_table(rows))
+        who = _audit(tell, out, log)
+    relabelled_points, replaced_points = _lie(tell, out, who, load_signer(key))
+    _decide(tell, out, log)
     seconds = time.monotonic() - started
     document = DemoDocument(
         bundle=str(bundle),
@@ -161,12 +149,60 @@ def demo(out: Path, output: Output) -> None:
     output.result(document, lambda console: _finish(console, out, seconds))
 
 
+def _seal(tell: _DemoNarrator, out: Path, log: DemoLog) -> None:
+    """Seal the plan, run it, seal the receipt; the log has both in time."""
+    plan, bundle = out / "study" / "plan.yaml", out / "bundle"
+    how = ("--key", out / "evaluator", "--out", bundle, "--log", log.settings)
+    tell.step("A dry run counts every prompt; --seal signs the plan before anything is run.")
+    tell.run("plan", plan, "--seal", *how, shown=_PLAN)
+    tell.step("The run: demonstrations are drawn, responses generated, judged, sealed.")
+    tell.run("run", plan, *how, "--device", "cpu", shown=_RUN)
+    tell.step("What the receipt says.")
+    tell.run("show", bundle, shown=_SHOW)
+
+
+def _check(tell: _DemoNarrator, out: Path, log: DemoLog) -> None:
+    """Verify the bundle, as a reader, as who holds the artifacts, and with the log."""
+    bundle, accepted = out / "bundle", _accepted(out)
+    tell.step("A reader who trusts the evaluator's key checks that every number follows.")
+    tell.run("verify", bundle, *accepted, shown=_VERIFY)
+    tell.step("Whoever holds the artifacts checks that they are the ones named, and renders again.")
+    tell.run("verify", bundle, *accepted, "--artifacts", out / "study/plan.yaml", shown=_VERIFY)
+    tell.step("With the log: was the plan there before the run, and was there another one?")
+    tell.run("verify", bundle, *accepted, *log.terms, shown=_LOGGED)
+    tell.step("One point can be proven without showing the others.")
+    tell.run("prove", bundle, "200", "--out", out / "proof.json")
+
+
+def _audit(tell: _DemoNarrator, out: Path, log: DemoLog) -> tuple[str | Path, ...]:
+    """Audit the bundle; return the options by which its auditor is called."""
+    bundle, auditor = out / "bundle", out / "auditor"
+    tell.step("An auditor with a key, a copy of the artifacts and a device replays drawn points.")
+    tell.run("keygen", auditor, shown=_KEYGEN)
+    trusted = ("--trust", out / "evaluator.pub")
+    who = ("--key", auditor, "--artifacts", out / "study/plan.yaml", "--device", "cpu", *trusted)
+    logged = ("--log", log.settings, "--quiet")
+    tell.run("audit", bundle, *who, *logged, shown=_AUDIT, waits="replaying points")
+    tell.step("Whoever trusts the auditor's key sees the audit beside the receipt.")
+    seen = (*_VERIFY, Lines("  ✓  audit "))
+    tell.run("verify", bundle, *_accepted(out), "--trust-auditor", f"{auditor}.pub", shown=seen)
+    return who
+
+
+def _accepted(out: Path) -> tuple[str | Path, ...]:
+    """Return what a reader says who trusts the evaluator.
+
+    Without the second option a receipt of a test instrument is refused.
+    """
+    return ("--trust", out / "evaluator.pub", "--allow-instrument")
+
+
 def _lie(
     tell: _DemoNarrator, out: Path, who: Sequence[str | Path], signer: Signer
 ) -> tuple[int, int]:
     """Let the evaluator lie twice, and be found out; return how many points each lie changed."""
     bundle, mislabelled, lie = out / "bundle", out / "mislabelled", out / "lie"
-    trusted = ("--trust", out / "evaluator.pub", "--allow-instrument")
+    trusted = _accepted(out)
     bound = (*trusted, "--artifacts", out / "study" / "plan.yaml")
     tell.step(
         "The evaluator lies: every third compliance is recorded as a refusal, and all of it "
@@ -186,11 +222,11 @@ def _lie(
     return labels, responses
 
 
-def _decide(tell: _DemoNarrator, out: Path) -> None:
+def _decide(tell: _DemoNarrator, out: Path, log: DemoLog) -> None:
     """Hold the honest receipt and a lying one to a release policy, and write the page."""
     policy, page = out / "policy.yaml", out / "report.html"
     keys = ("--trust", out / "evaluator.pub", "--trust-auditor", out / "auditor.pub")
-    terms = ("--policy", policy, *keys, "--quiet")
+    terms = ("--policy", policy, *keys, *log.terms, "--quiet")
     tell.step("A release gate holds receipts to a policy: a file of rules.")
     atomic_write(policy, DEMO_POLICY.encode())
     tell.text(DEMO_POLICY)
@@ -235,6 +271,12 @@ class _DemoNarrator:
         if not self._silent:
             self._console.print(Text(indent(text, "  ").rstrip()))
 
+    def command(self, *words: str | Path) -> None:
+        """Show a command."""
+        if not self._silent:
+            line = " ".join(printable(str(word)) for word in words)
+            say(self._console, f"$ receipts {line}")
+
     def table(self, table: Table) -> None:
         """Draw a table."""
         if not self._silent:
@@ -255,9 +297,7 @@ class _DemoNarrator:
             code: How it is to end.
             waits: What it does meanwhile, where it shows no progress of its own.
         """
-        if not self._silent:
-            line = " ".join(printable(str(word)) for word in words)
-            say(self._console, f"$ receipts {line}")
+        self.command(*words)
         arguments = [str(word) for word in words]
         with self._output.progress(waits) if waits else nullcontext():
             found, printed = _call([*arguments, "--quiet"] if self._silent else arguments)
@@ -321,6 +361,8 @@ def _finish(console: Console, folder: Path, seconds: float) -> None:
         Fact.of("bundle", "the signed plan and receipt, the evidence and the audit"),
         Fact.of("evaluator, auditor", "private keys; git ignores them.  Public ones end in .pub"),
         Fact.of("mislabelled, lie", "the bundles of the evaluator who lied"),
+        Fact.of("log, log.yaml, log-policy", "the log, its settings, and whose word is taken"),
+        Fact.of("log.key, witness.key, witness.sqlite", "keys of log and witness, and its memory"),
         Fact.of("policy.yaml", "the policy of the gate"),
         Fact.of("report.html", "the page: open it in a browser, and give it evaluator.pub"),
     )

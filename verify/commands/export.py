@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +18,21 @@ from safety_receipts.receipts.bundle import (
 )
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, audits_option, examples
+from safety_receipts.receipts.documents.moments import moment
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.verify.commands.options import trust_auditor_option, trust_option
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
+from safety_receipts.verify.commands.options import (
+    log_policy_option,
+    require_option,
+    trust_auditor_option,
+    trust_option,
+    trust_terms,
+    tsa_root_option,
+)
 from safety_receipts.verify.exports.kinds import (
     CycloneDxVersion,
     Exported,
@@ -34,9 +44,9 @@ from safety_receipts.verify.exports.kinds import (
 )
 from safety_receipts.verify.exports.registry import EXPORTS, require_package
 from safety_receipts.verify.gate.bundles import GateTerms, gate_verified
-from safety_receipts.verify.gate.moments import moment
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import expected_checkpoint
+from safety_receipts.verify.levels.times.terms import NOTHING_MORE, TrustTerms
 from safety_receipts.verify.subject import is_instrument
 from safety_receipts.verify.verified import VerifiedReceipt, verified_receipt
 from safety_receipts.verify.view.documents.export import ExportDocument
@@ -66,8 +76,11 @@ from safety_receipts.verify.view.documents.export import ExportDocument
     help="File to write; for every-eval-ever a new folder.",
 )
 @trust_option
+@require_option
 @trust_auditor_option
 @audits_option
+@tsa_root_option
+@log_policy_option
 @click.option(
     "--policy",
     type=PATH,
@@ -110,8 +123,11 @@ def export(
     name: str,
     out: Path,
     trust: tuple[Path, ...],
+    require: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
     audits: tuple[Path, ...],
+    tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
     policy: Path | None,
     model: str | None,
     against: Path | None,
@@ -140,18 +156,20 @@ def export(
     _refuse_inputs(bundle, out)
     loaded = None if policy is None else load_policy(policy)
     require_package(kind)
-    trusted = TrustSet.load(trust)
+    trusted = load_trust(trust, KeyRole.EVALUATOR)
+    terms = asked.dated(trust_terms(require, tsa_root, log_policy))
     with output.progress("verifying") as progress:
         verified = verified_receipt(
             Bundle(bundle, audits=audits),
             trusted,
-            TrustSet.load(trust_auditor),
+            load_trust(trust_auditor, KeyRole.AUDITOR),
+            terms=terms,
             progress=progress,
         )
     request = ExportRequest(
         verified=verified,
         out=out,
-        decision=None if loaded is None else asked.decide(loaded, verified, trusted, output),
+        decision=None if loaded is None else asked.decide(loaded, verified, trusted, terms, output),
         rows=ExportRows(rows or ExportRows.CONDITIONS),
         with_texts=with_texts,
         spec_version=CycloneDxVersion(spec_version or CycloneDxVersion.V1_6),
@@ -179,19 +197,24 @@ class _Policy:
         given = [name for name, value in options.items() if value is not None]
         return given[0] if given and self.file is None else None
 
-    def moment(self) -> datetime:
-        """Return the moment of the decision.
+    def dated(self, terms: TrustTerms) -> TrustTerms:
+        """Return what is asked of signatures, with the moment of the decision.
 
         Raises:
-            UsageError: It is none.
+            UsageError: That is none.
         """
         try:
-            return datetime.now(UTC) if self.at is None else moment(self.at)
+            return replace(terms, at=datetime.now(UTC) if self.at is None else moment(self.at))
         except ValueError as error:
             raise UsageError(f"--at {self.at}: {error}") from None
 
     def decide(
-        self, loaded: LoadedPolicy, verified: VerifiedReceipt, trusted: TrustSet, output: Output
+        self,
+        loaded: LoadedPolicy,
+        verified: VerifiedReceipt,
+        trusted: TrustSet,
+        asked: TrustTerms,
+        output: Output,
     ) -> GateDecision:
         """Hold a receipt to the policy, as ``receipts gate`` does."""
         shipped = None
@@ -202,9 +225,12 @@ class _Policy:
             loaded.policy,
             evaluators=trusted,
             auditors=TrustSet(),  # whose audits count was decided when it was verified
-            at=self.moment(),
+            at=asked.at or datetime.now(UTC),
             against=self.against,
             shipped=shipped,
+            required=asked.required,
+            tsa_roots=asked.tsa_roots,
+            log=asked.log,
         )
         result = gate_verified(verified.bundle, verified.verification, terms, output.progress)
         return GateDecision(result, loaded, terms.at)
@@ -231,7 +257,7 @@ def _check(kind: ExportFormat, given: set[ExportOption], asked: _Policy) -> None
             f"format {kind.value} says whether a policy holds, and needs one",
             hint="--policy POLICY.yaml; receipts init FOLDER --policy starter writes one",
         )
-    asked.moment()
+    asked.dated(NOTHING_MORE)
 
 
 def _refuse_inputs(bundle: Path, out: Path) -> None:

@@ -25,23 +25,28 @@ from safety_receipts.receipts.commands.options import (
     passphrase_option,
     read_signer,
 )
+from safety_receipts.receipts.documents.moments import moment, spell
 from safety_receipts.receipts.dsse import sign
 from safety_receipts.receipts.errors import ExitCode, FileAccessError, ReceiptsError, UsageError
 from safety_receipts.receipts.io.files import atomic_write, create_exclusive
-from safety_receipts.receipts.keys import Signer, TrustSet
+from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.verify.commands.options import (
     artifacts_option,
     log_option,
     log_policy_option,
     log_terms,
+    require_option,
     trust_auditor_option,
     trust_option,
+    tsa_root_option,
+    tsa_roots,
 )
 from safety_receipts.verify.gate.bundles import GateTerms, gate_bundle
 from safety_receipts.verify.gate.gating import GateResult, exit_code_of
-from safety_receipts.verify.gate.moments import moment, spell
 from safety_receipts.verify.gate.policy import LoadedPolicy, load_policy
 from safety_receipts.verify.levels.expected import ExpectedCheckpoint, expected_checkpoint
 from safety_receipts.verify.present.gate import show_gate
@@ -66,6 +71,7 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
 @click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE…")
 @click.option("--policy", type=PATH, required=True, metavar="POLICY.yaml", help="The policy.")
 @trust_option
+@require_option
 @trust_auditor_option
 @audits_option
 @artifacts_option
@@ -77,6 +83,7 @@ def _moment_option(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option(
     "--against", type=PATH, metavar="BUNDLE", help="An earlier receipt, for the rule regression."
 )
+@tsa_root_option
 @log_policy_option
 @log_option
 @click.option("--junit", type=PATH, metavar="FILE", help="Write JUnit XML: a test case a rule.")
@@ -99,11 +106,13 @@ def gate(
     bundles: tuple[Path, ...],
     policy: Path,
     trust: tuple[Path, ...],
+    require: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
     audits: tuple[Path, ...],
     artifacts: Path | None,
     model: str | None,
     against: Path | None,
+    tsa_root: tuple[Path, ...],
     log_policy: Path | None,
     log: str | None,
     junit: Path | None,
@@ -126,12 +135,14 @@ def gate(
         loaded = load_policy(policy)
         terms = GateTerms(
             loaded.policy,
-            evaluators=TrustSet.load(trust),
-            auditors=TrustSet.load(trust_auditor),
+            evaluators=load_trust(trust, KeyRole.EVALUATOR),
+            auditors=load_trust(trust_auditor, KeyRole.AUDITOR),
+            required=load_trust(require, KeyRole.EVALUATOR),
             at=at,
             artifacts=artifacts,
             against=against,
             shipped=None if model is None else _shipped(model, output),
+            tsa_roots=tsa_roots(tsa_root),
             log=log_terms(log_policy, log),
         )
         results = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,8 +15,13 @@ from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, is_hex32
 from safety_receipts.receipts.commands.options import PATH, beacon_said
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.base import Name
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
+from safety_receipts.verify.levels.times.terms import TrustTerms
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from safety_receipts.verify.levels.logged import LogTerms
 
 _RANGE: Final = click.IntRange(min=1, max=MAX_SAFE_INTEGER)
@@ -31,14 +37,29 @@ trust_option: Final = click.option(
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Public key of an evaluator you trust (repeatable).",
+    help="Public key of an evaluator you trust, or a trust file, .yaml (repeatable).",
 )
 trust_auditor_option: Final = click.option(
     "--trust-auditor",
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Public key of an auditor you trust (repeatable).",
+    help="Public key of an auditor you trust, or a trust file, .yaml (repeatable).",
+)
+require_option: Final = click.option(
+    "--require",
+    type=PATH,
+    multiple=True,
+    metavar="KEY.pub",
+    help="Public key that must have signed plan and receipt, and is trusted so; of a trust file, "
+    "each evaluator's (repeatable).",
+)
+tsa_root_option: Final = click.option(
+    "--tsa-root",
+    type=PATH,
+    multiple=True,
+    metavar="CERT",
+    help="Root of a timestamp authority, PEM: hold timestamps in proofs to it (repeatable).",
 )
 artifacts_option: Final = click.option(
     "--artifacts",
@@ -77,6 +98,35 @@ def log_terms(policy: Path | None, log: str | None) -> LogTerms | None:
     from safety_receipts.verify.levels.logged import LogTerms  # noqa: PLC0415
 
     return LogTerms(load_log_policy(policy), None if log is None else log_source(log))
+
+
+def tsa_roots(paths: Sequence[Path]) -> list[x509.Certificate]:
+    """Return the roots of timestamp authorities that a reader names.
+
+    Raises:
+        FileAccessError, MalformedError: A file cannot be read, or holds no certificate.
+    """
+    if not paths:
+        return []
+    # Few ask for it, and x509 takes a while to load.
+    from safety_receipts.receipts.timestamps.certificates import read_certificates  # noqa: PLC0415
+
+    return [one for path in paths for one in read_certificates(path)]
+
+
+def trust_terms(
+    require: Sequence[Path], tsa_root: Sequence[Path], log_policy: Path | None
+) -> TrustTerms:
+    """Return what a reader asks of signatures besides whose they are.
+
+    Raises:
+        FileAccessError, KeyFileError, MalformedError: A file is not what it should be.
+    """
+    return TrustTerms(
+        required=load_trust(require, KeyRole.EVALUATOR),
+        tsa_roots=tsa_roots(tsa_root),
+        log=log_terms(log_policy, None),
+    )
 
 
 _DECIMAL: Final = re.compile(r"0?\.[0-9]{1,6}")

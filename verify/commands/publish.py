@@ -32,7 +32,6 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, UsageError
 from safety_receipts.receipts.io.files import atomic_write, new_folder, open_regular
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.present.tables import say
@@ -41,6 +40,8 @@ from safety_receipts.receipts.published import (
     check_evidence,
     published_audits,
 )
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.receipts.view.documents.commands import LeftOutPart, PublishDocument
 from safety_receipts.verify.commands.options import trust_auditor_option, trust_option
 from safety_receipts.verify.page.page import REPORT, report_page
@@ -93,7 +94,11 @@ def publish(
     source = Bundle(bundle)
     access = _access(source)
     _check_options(access, with_responses=with_responses, page=page, keys=(*trust, *trust_auditor))
-    keys = (TrustSet.load(trust), TrustSet.load(trust_auditor)) if page else None
+    keys = (
+        (load_trust(trust, KeyRole.EVALUATOR), load_trust(trust_auditor, KeyRole.AUDITOR))
+        if page
+        else None
+    )
     signer = read_signers(key, passphrase_env, output)
     files = [Path(name) for name in (RECEIPT, PLAN)]
     if access is EvidenceAccess.PUBLIC:
@@ -101,7 +106,8 @@ def publish(
         files += [Path(name) for name in wanted if source.has(name)]
         if source.has(POINTS_FILE) or with_responses:
             check_evidence(source, with_responses=Path(RESPONSES_FILE) in files)
-    audits, proofs = published_audits(source, access, signer), published_proofs(source, access)
+    audits = published_audits(source, access, signer)
+    proofs = published_proofs(source, access, audits.copied)
     files += [*audits.copied, *proofs.copied]
     with _copied(source.folder, out, files, audits.signed) as copy:
         if keys is not None:

@@ -12,14 +12,17 @@ from safety_receipts.receipts.commands.options import (
     PATH,
     examples,
     key_option,
+    log_settings_option,
     passphrase_option,
     read_signer,
+    statement_log,
 )
 from safety_receipts.receipts.errors import ExitCode
-from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.runner.commands.options import (
     byte_size,
     device_option,
@@ -31,6 +34,11 @@ from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.run.seal import TOOL, check_fitter
+from safety_receipts.verify.commands.options import (
+    log_policy_option,
+    trust_terms,
+    tsa_root_option,
+)
 from safety_receipts.verify.rejudge import (
     RejudgeOptions,
     Rejudger,
@@ -47,14 +55,18 @@ from safety_receipts.verify.rejudge import (
 @click.argument("plan", type=PATH)
 @key_option("--key", "Private key that signs the new plan and receipt.", required=True)
 @passphrase_option
+@log_settings_option
 @click.option("--out", type=PATH, required=True, help="Folder of the new bundle.")
 @click.option(
     "--trust",
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Public key that signed BUNDLE, if it is not that of --key (repeatable).",
+    help="Public key that signed BUNDLE, if it is not that of --key; or a trust file, .yaml "
+    "(repeatable).",
 )
+@tsa_root_option
+@log_policy_option
 @device_option
 @click.option(
     "--memory", metavar="SIZE", help="Bound on the judge's memory: 8GiB; default: the run's."
@@ -73,6 +85,9 @@ def rejudge(  # one parameter an option
     passphrase_env: tuple[str, ...],
     out: Path,
     trust: tuple[Path, ...],
+    log_settings: Path | None,
+    tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
     device: str | None,
     memory: str | None,
     accept_failed: bool,
@@ -88,12 +103,14 @@ def rejudge(  # one parameter an option
     """
     bound = None if memory is None else byte_size(memory)
     signer = read_signer(key, passphrase_env, output)
-    trusted = TrustSet.load(trust) if trust else signer.trust
+    log = statement_log(log_settings, output)
+    trusted = load_trust(trust, KeyRole.EVALUATOR) if trust else signer.trust
+    terms = trust_terms((), tsa_root, log_policy)
     original = Bundle(bundle)
     with terminated_like_interrupted():
         check_fitter()
         with output.progress("verifying") as progress:
-            check_original(original, trusted, progress)
+            check_original(original, trusted, progress, terms)
         with output.progress("hashing (bytes)") as progress:
             named = resolve_against(
                 plan,
@@ -104,7 +121,7 @@ def rejudge(  # one parameter an option
             )
         resolved = rejudged_plan(original, named)
         options = RejudgeOptions(accept_failed=accept_failed, accept_unscored=accept_unscored)
-        rejudger = Rejudger(original, resolved, out, signer, options)
+        rejudger = Rejudger(original, resolved, out, signer, options, log)
         sealed = rejudger.sealed_before()
         if sealed is None:
             environment = original.receipt.statement.predicate.environment

@@ -11,9 +11,17 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, audits_option, examples
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.present.output import Output
-from safety_receipts.verify.commands.options import trust_auditor_option, trust_option
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
+from safety_receipts.verify.commands.options import (
+    log_policy_option,
+    require_option,
+    trust_auditor_option,
+    trust_option,
+    trust_terms,
+    tsa_root_option,
+)
 from safety_receipts.verify.page.page import REPORT, refuse_other_file, report_page
 from safety_receipts.verify.view.documents.report import ReportDocument
 
@@ -26,8 +34,11 @@ from safety_receipts.verify.view.documents.report import ReportDocument
 )
 @click.argument("bundle", type=PATH)
 @trust_option
+@require_option
 @trust_auditor_option
 @audits_option
+@tsa_root_option
+@log_policy_option
 @click.option(
     "--out",
     type=PATH,
@@ -43,8 +54,11 @@ def report(
     *,
     bundle: Path,
     trust: tuple[Path, ...],
+    require: tuple[Path, ...],
     trust_auditor: tuple[Path, ...],
     audits: tuple[Path, ...],
+    tsa_root: tuple[Path, ...],
+    log_policy: Path | None,
     out: Path,
     with_evidence: bool,
     output: Output,
@@ -56,12 +70,21 @@ def report(
     by the reader, it works out every rate again.  Only a key that the reader gives makes it say
     that it is verified.
     """
-    evaluators, auditors = TrustSet.load(trust), TrustSet.load(trust_auditor)
+    evaluators, auditors = (
+        load_trust(trust, KeyRole.EVALUATOR),
+        load_trust(trust_auditor, KeyRole.AUDITOR),
+    )
+    terms = trust_terms(require, tsa_root, log_policy)
     source = Bundle(bundle, audits=audits)
     refuse_other_file(out)
     with output.progress("verifying") as progress:
         page = report_page(
-            source, evaluators, auditors, with_evidence=with_evidence, progress=progress
+            source,
+            evaluators,
+            auditors,
+            with_evidence=with_evidence,
+            terms=terms,
+            progress=progress,
         )
     atomic_write(out, page.html)
     document = ReportDocument(
@@ -80,7 +103,7 @@ def report(
             soft_wrap=True,
         ),
     )
-    if not trust:
+    if not (trust or require):
         output.note("The page names no trusted key: give --trust KEY.pub.")
     if page.withheld_audits:
         output.note(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,16 +10,20 @@ from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, audits_option, examples
 from safety_receipts.receipts.errors import ExitCode, UsageError
-from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.present.output import Output
+from safety_receipts.receipts.trust.load import load_trust
+from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.verify.commands.options import (
     artifacts_option,
     log_option,
     log_policy_option,
     log_terms,
+    require_option,
     trust_auditor_option,
     trust_option,
+    tsa_root_option,
+    tsa_roots,
 )
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.expected import (
@@ -32,9 +34,6 @@ from safety_receipts.verify.levels.expected import (
 from safety_receipts.verify.present.verification import show_verification
 from safety_receipts.verify.verification import LADDER
 from safety_receipts.verify.view.documents.verify import verify_document
-
-if TYPE_CHECKING:
-    from cryptography import x509
 
 
 @click.command(
@@ -47,13 +46,7 @@ if TYPE_CHECKING:
 )
 @click.argument("bundle", type=PATH)
 @trust_option
-@click.option(
-    "--require",
-    type=PATH,
-    multiple=True,
-    metavar="KEY.pub",
-    help="Public key that must have signed plan and receipt, and is trusted so (repeatable).",
-)
+@require_option
 @trust_auditor_option
 @click.option(
     "--checkpoint",
@@ -79,13 +72,7 @@ if TYPE_CHECKING:
     metavar="BUNDLE",
     help="Where responses were judged again: the bundle of the event that generated them.",
 )
-@click.option(
-    "--tsa-root",
-    type=PATH,
-    multiple=True,
-    metavar="CERT",
-    help="Root of a timestamp authority, PEM: hold timestamps in proofs to it (repeatable).",
-)
+@tsa_root_option
 @log_policy_option
 @log_option
 @artifacts_option
@@ -132,10 +119,11 @@ def verify(
     default = CheckLevel.CONSISTENT if artifacts is None else CheckLevel.BOUND
     wanted = default if level is None else CheckLevel(level)
     _check_options(artifacts, sample_nonce, all_points=all_points, allow_pickle=allow_pickle)
-    required, auditors = TrustSet.load(require), TrustSet.load(trust_auditor)
-    evaluators = TrustSet([*TrustSet.load(trust), *required])
+    evaluators = load_trust(trust, KeyRole.EVALUATOR)
+    auditors = load_trust(trust_auditor, KeyRole.AUDITOR)
+    required = load_trust(require, KeyRole.EVALUATOR)
     opened = Bundle(bundle, audits=audits)
-    roots = _roots(tsa_root)
+    roots = tsa_roots(tsa_root)
     logs = log_terms(log_policy, log)
     expected = Expectations(
         checkpoint=None if checkpoint is None else _checkpoint(checkpoint, output),
@@ -182,16 +170,6 @@ def _checkpoint(wanted: str, output: Output) -> ExpectedCheckpoint:
     """Return the checkpoint that a receipt must be of, hashed where a folder is named."""
     with output.progress("hashing (bytes)") as progress:
         return expected_checkpoint(wanted, progress)
-
-
-def _roots(paths: Sequence[Path]) -> list[x509.Certificate]:
-    """Return the roots of timestamp authorities that a reader names."""
-    if not paths:
-        return []
-    # Few ask for it, and x509 takes a while to load.
-    from safety_receipts.receipts.timestamps.certificates import read_certificates  # noqa: PLC0415
-
-    return [one for path in paths for one in read_certificates(path)]
 
 
 def _check_options(

@@ -27,6 +27,7 @@ from safety_receipts.verify.compare.comparability import EvaluationSetting
 from safety_receipts.verify.compare.interaction import harmful_queries
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress, read_evidence
+from safety_receipts.verify.levels.times.terms import NOTHING_MORE, TrustTerms
 from safety_receipts.verify.subject import highest_condition
 from safety_receipts.verify.verification import Verification
 
@@ -134,7 +135,10 @@ class Evaluation:
 
 
 def open_evaluations(
-    folders: Sequence[Path], trusted: TrustSet, progress: PointProgress
+    folders: Sequence[Path],
+    trusted: TrustSet,
+    progress: PointProgress,
+    terms: TrustTerms = NOTHING_MORE,
 ) -> list[Evaluation]:
     """Verify bundles at level consistent, and read them.
 
@@ -142,13 +146,14 @@ def open_evaluations(
         folders: The bundles.
         trusted: Keys that must have signed them; empty: authenticity is not checked.
         progress: Told how many points of the current pass are done.
+        terms: What is asked of signatures besides whose they are.
 
     Raises:
         FileAccessError, MalformedError: A bundle cannot be read.
         IntegrityError: A bundle does not verify.
         IncompleteError: A bundle has no plan.
     """
-    read = [_read(Bundle(folder), trusted, progress) for folder in folders]
+    read = [_read(Bundle(folder), trusted, progress, terms) for folder in folders]
     labels = labels_of([(bundle.folder, bundle.receipt.statement.predicate) for bundle, *_ in read])
     return [Evaluation(label, *each) for label, each in zip(labels, read, strict=True)]
 
@@ -176,10 +181,17 @@ def _stage_name(stage: str) -> str:
 
 
 def _read(
-    bundle: Bundle, trusted: TrustSet, progress: PointProgress
+    bundle: Bundle, trusted: TrustSet, progress: PointProgress, terms: TrustTerms
 ) -> tuple[Bundle, Verification, Observations | None]:
     found = verify_bundle(
-        bundle, evaluators=trusted, wanted=CheckLevel.CONSISTENT, progress=progress
+        bundle,
+        evaluators=trusted,
+        required=terms.required,
+        wanted=CheckLevel.CONSISTENT,
+        tsa_roots=terms.tsa_roots,
+        log=terms.log,
+        at=terms.at,
+        progress=progress,
     )
     failed = [check for check in found.checks if check.status is CheckStatus.FAILED]
     if failed:

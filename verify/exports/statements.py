@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from safety_receipts.receipts.canonical import JsonValue, canonical_bytes
+from safety_receipts.receipts.documents.moments import spell
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.model.statement import EVALUATION_TYPE, STATEMENT_TYPE
 from safety_receipts.verify.exports.facts import common_remarks
 from safety_receipts.verify.exports.kinds import Exported, ExportRequest, GateDecision
 from safety_receipts.verify.gate.kinds import RuleStatus
-from safety_receipts.verify.gate.moments import spell
 from safety_receipts.verify.gate.svr import POLICY_NAME, svr_statement
 from safety_receipts.verify.view.gate import waiver_lines
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,9 +17,12 @@ from safety_receipts.verify.gate.policy import GatePolicy
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.expected import ExpectedCheckpoint
+from safety_receipts.verify.levels.times.terms import TrustTerms
 from safety_receipts.verify.verification import Verification
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from safety_receipts.verify.compare.evaluations import Evaluation
     from safety_receipts.verify.levels.bound import HeldArtifacts
     from safety_receipts.verify.levels.logged import LogTerms
@@ -51,8 +54,17 @@ class GateTerms:
     """An earlier bundle; None: none is named."""
     shipped: ExpectedCheckpoint | None = None
     """The checkpoint that is to be shipped; None: none is named."""
+    required: TrustSet | None = None
+    """Keys each of which must have signed plan and receipt; None: none."""
+    tsa_roots: Sequence[x509.Certificate] = ()
+    """Roots of timestamp authorities that timestamps are held to."""
     log: LogTerms | None = None
     """What proofs of logs are held to; None: no log policy is named."""
+
+    @property
+    def trust(self) -> TrustTerms:
+        """What is asked of signatures besides whose they are."""
+        return TrustTerms(self.required, self.tsa_roots, self.log, self.at)
 
 
 def gate_bundle(bundle: Bundle, terms: GateTerms, shown: ShownProgress = unseen) -> GateResult:
@@ -78,9 +90,12 @@ def gate_bundle(bundle: Bundle, terms: GateTerms, shown: ShownProgress = unseen)
             bundle,
             evaluators=terms.evaluators,
             auditors=terms.auditors,
+            required=terms.required,
             wanted=CheckLevel.CONSISTENT if terms.artifacts is None else CheckLevel.BOUND,
             held_artifacts=held,
+            tsa_roots=terms.tsa_roots,
             log=terms.log,
+            at=terms.at,
             progress=progress,
         )
     return gate_verified(bundle, verification, terms, shown)
@@ -108,7 +123,7 @@ def gate_verified(
 
         with shown("verifying") as progress:
             before, this = open_evaluations(
-                [terms.against, bundle.folder], terms.evaluators, progress
+                [terms.against, bundle.folder], terms.evaluators, progress, terms.trust
             )
         earlier = before, this
     return gate_receipt(

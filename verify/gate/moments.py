@@ -1,29 +1,10 @@
-"""Moments as documents and command lines spell them."""
+"""How old what a gate is shown may be."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime, timedelta
 
-_RFC_3339: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
-    r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
-
-
-def moment(text: str) -> datetime:
-    """Return the moment that an RFC 3339 text names, in UTC.
-
-    Raises:
-        ValueError: It names none.
-    """
-    if _RFC_3339.fullmatch(text) is None:
-        raise ValueError("is no time as in RFC 3339: 2026-01-31T23:59:59Z")
-    try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("names no moment that exists") from None
+from safety_receipts.receipts.documents.moments import moment, spell
 
 
 def age_problem(what: str, ended: str, at: datetime, days: int | None) -> str | None:
@@ -44,8 +25,3 @@ def age_problem(what: str, ended: str, at: datetime, days: int | None) -> str | 
     if days is not None and age > timedelta(days=days):
         return f"{what} ended at {ended}, more than {days:,} days before {spell(at)}"
     return None
-
-
-def spell(at: datetime) -> str:
-    """Return a moment to the second, as documents have it."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

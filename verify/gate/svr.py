@@ -13,13 +13,13 @@ from typing import Final
 
 from safety_receipts.receipts import __version__
 from safety_receipts.receipts.canonical import JsonValue, Sha256, is_hex32, sha256_hex
+from safety_receipts.receipts.documents.moments import spell
 from safety_receipts.receipts.errors import IncompleteError, PolicyError, ReceiptsError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.statement import EVALUATION_TYPE, STATEMENT_TYPE
 from safety_receipts.verify.gate.gating import GateResult, GateVerdict
 from safety_receipts.verify.gate.kinds import GateRule, RuleStatus
-from safety_receipts.verify.gate.moments import spell
 from safety_receipts.verify.gate.standing import drawback
 from safety_receipts.verify.subject import ReceiptSubject
 from safety_receipts.verify.verification import LADDER, Verification

@@ -6,27 +6,32 @@ policy, with no network.  A copy of the log, where one is at hand, says what els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from safety_receipts.receipts.audit_forms import parse_audit
+from safety_receipts.receipts.beacon.chains import stated_moment
 from safety_receipts.receipts.bundle import PLAN, PROOFS, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.errors import FileAccessError, IncompleteError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.entry import EntryKind, entry_of
+from safety_receipts.receipts.log.entry import EntryKind, LogEntry, entry_of
 from safety_receipts.receipts.log.policy import LogPolicy
 from safety_receipts.receipts.log.proof import MAX_PROOF_BYTES, LogProof
 from safety_receipts.receipts.log.survey import check_growth, newest_checkpoint, searched
 from safety_receipts.receipts.log.tiles import TileSource
-from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.audit import AuditStartPredicate
+from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
+from safety_receipts.receipts.view.numerals import counted
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.levels.beacon import round_was_out
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,49 @@ class LogFacts:
     """Announced audits of this receipt there, that are not in the bundle."""
 
 
+@dataclass(frozen=True)
+class ShownInLog:
+    """What the proof of one statement shows."""
+
+    problem: str | None
+    """What is wrong with it, or that there is none; None: it holds."""
+    time: int | None = None
+    """By when a quorum had seen it, in seconds since 1970; None: nobody says."""
+    lacks: bool = False
+    """Whether there is no proof that could be checked here."""
+    signed: SignedCheckpoint | None = None
+    """The checkpoint that it leads to; None: it does not hold."""
+
+
+def shown_in_log(bundle: Bundle, envelope: Envelope, file: Path, policy: LogPolicy) -> ShownInLog:
+    """Hold a statement to its proof.
+
+    Args:
+        bundle: The bundle whose folder of proofs holds it.
+        envelope: The statement.
+        file: Its file, for errors.
+        policy: What the proof is held to.
+
+    Raises:
+        MalformedError: The statement is no plan, receipt or audit, or has not its form.
+    """
+    entry = entry_of(envelope, file)
+    name = proof_name(entry.type, entry.digest)
+    path = bundle.proof_file(name)
+    if path is None:
+        return ShownInLog(f"there is no {PROOFS}/{name}", lacks=True)
+    try:
+        proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
+        accepted = policy.accept(proof.signed)
+    except IncompleteError as error:
+        return ShownInLog(error.message, lacks=True)
+    except ReceiptsError as error:
+        return ShownInLog(error.message)
+    if not proof.holds(entry.leaf()):
+        return ShownInLog("the proof does not lead to the root of its checkpoint")
+    return ShownInLog(None, accepted.time, signed=proof.signed)
+
+
 def check_logged(
     bundle: Bundle,
     sealed: tuple[PlanPredicate, EvaluationPredicate] | None,
@@ -66,6 +114,7 @@ def check_logged(
     terms: LogTerms,
     checks: CheckList,
     *,
+    keyids: frozenset[str] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
 ) -> LogFacts:
     """Add the checks of logs.
@@ -76,15 +125,16 @@ def check_logged(
         audits: Announcements and results at hand that trusted auditors signed.
         terms: What the proofs are held to.
         checks: Receives the checks.
+        keyids: Ids of the trusted keys that signed the plan.
         progress: Told how many entries of the log are read.
 
     Returns:
         What was shown.
     """
-    checker = _Checker(bundle, terms, checks)
+    checker = _Checker(bundle, terms, checks, keyids)
     planned = before = received = False
     if sealed is not None:
-        planned, before = checker.plan(sealed[1])
+        planned, before = checker.plan(*sealed)
         received = checker.receipt()
     else:
         why = "needs a plan and a receipt that fit their schemas"
@@ -98,29 +148,23 @@ def check_logged(
 
 
 class _Checker:
-    def __init__(self, bundle: Bundle, terms: LogTerms, checks: CheckList) -> None:
+    def __init__(
+        self, bundle: Bundle, terms: LogTerms, checks: CheckList, keyids: frozenset[str]
+    ) -> None:
         self._bundle, self._terms, self._checks = bundle, terms, checks
+        self._keyids = keyids
         self.seen: list[SignedCheckpoint] = []
         """Checkpoints of proofs that hold."""
 
     def _shown(self, envelope: Envelope, file: Path) -> tuple[str | None, int | None, bool]:
-        """Return what is wrong with a proof, by when it was seen, and whether there is none."""
-        entry = entry_of(envelope, file)
-        path = self._bundle.folder / PROOFS / proof_name(entry.type, entry.digest)
-        if not path.exists() and not path.is_symlink():
-            return f"there is no {PROOFS}/{path.name}", None, True
-        try:
-            proof = LogProof.parse(read_bounded(path, MAX_PROOF_BYTES), file=path)
-            accepted = self._terms.policy.accept(proof.signed)
-        except ReceiptsError as error:
-            return error.message, None, False
-        if not proof.holds(entry.leaf()):
-            return "the proof does not lead to the root of its checkpoint", None, False
-        self.seen.append(proof.signed)
-        return None, accepted.time, False
+        """Return what is wrong with a proof, when it was seen, and whether none can be checked."""
+        found = shown_in_log(self._bundle, envelope, file, self._terms.policy)
+        if found.signed is not None:
+            self.seen.append(found.signed)
+        return found.problem, found.time, found.lacks
 
-    def plan(self, receipt: EvaluationPredicate) -> tuple[bool, bool]:
-        """Check the plan; say whether it is logged, and was before the run."""
+    def plan(self, plan: PlanPredicate, receipt: EvaluationPredicate) -> tuple[bool, bool]:
+        """Check the plan; say whether it is logged, and was before run and round of the beacon."""
         problem, time, lacks = self._shown(self._bundle.plan_envelope, self._bundle.folder / PLAN)
         if problem is not None:
             return self._ended(CheckName.PLAN_LOGGED, problem, lacks=lacks), False
@@ -131,11 +175,16 @@ class _Checker:
                 "was there before the run",
             )
             return True, False
-        seen, started = _spelt(time), receipt.event.started_at
-        late = f"witnesses saw it in the log by {seen}, and the run began at {started}"
-        before = datetime.fromtimestamp(time, UTC) <= datetime.fromisoformat(started)
-        good = f"witnesses had seen it in the log by {seen}, before the run began"
-        return True, self._checks.decide(CheckName.PLAN_LOGGED, None if before else late, good)
+        if plan.rejudges is not None:
+            self._checks.skip(
+                CheckName.PLAN_LOGGED,
+                f"witnesses had seen it in the log by {_spelt(time)}; the responses that are "
+                "judged again were generated before",
+            )
+            return True, False
+        late = _too_late(time, receipt.event.started_at) or _after_round(time, plan.beacon)
+        good = f"witnesses had seen it in the log by {_spelt(time)}, before the run began"
+        return True, self._checks.decide(CheckName.PLAN_LOGGED, late, good)
 
     def receipt(self) -> bool:
         """Check the receipt; say whether it is logged."""
@@ -154,7 +203,9 @@ class _Checker:
         lacking = []
         for envelope in audits:
             file = Path(f"audit {envelope.digest[:12]}")
-            problem, _, lacks = self._shown(envelope, file)
+            problem, time, lacks = self._shown(envelope, file)
+            if problem is None:
+                problem = _announced_late(envelope, file, time)
             if problem is not None and not lacks:
                 return self._ended(CheckName.AUDITS_LOGGED, f"{file}: {problem}", lacks=False)
             lacking += [str(file)] if lacks else []
@@ -162,7 +213,9 @@ class _Checker:
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             why = f"there is no proof of {lacking[0]}{more}"
             return self._ended(CheckName.AUDITS_LOGGED, why, lacks=True)
-        good = f"{len(audits)} announcements and results are in the log"
+        good = (
+            f"{counted(len(audits), 'announcement or result', 'announcements and results')} in it"
+        )
         return self._checks.decide(CheckName.AUDITS_LOGGED, None, good)
 
     def _ended(self, name: CheckName, problem: str, *, lacks: bool) -> bool:
@@ -177,46 +230,77 @@ class _Checker:
         progress: Callable[[int, int], None] | None,
     ) -> tuple[int | None, int | None, int | None]:
         """Count what a copy of the log holds; add the checks that it decides."""
-        keyid = self._bundle.plan_envelope.signatures[0].keyid
         names = (CheckName.BEST_OF_N, CheckName.AUDITS_COMPLETE)
         try:
             signed = newest_checkpoint(source)
             self._terms.policy.check_log_signature(signed)
             self._one_view(source, signed)
-            found = [
-                one.entry for one in searched(source, signed, plan.checkpoint.root, keyid, progress)
-            ]
+            about = searched(
+                source,
+                signed,
+                plan.checkpoint.root,
+                receipt=self._bundle.receipt_envelope.digest,
+                progress=progress,
+            )
+            found = [one.entry for one in about]
+        except FileAccessError as error:
+            for name in names:
+                self._checks.skip(name, f"{error.file}: {error.message}")
+            return None, None, None
         except ReceiptsError as error:
             for name in names:
                 self._checks.decide(name, error.message)
             return None, None, None
-        plans = {one.digest for one in found if one.type is EntryKind.PLAN}
-        receipts = [one for one in found if one.type is EntryKind.RECEIPT]
-        self._best_of(plans, {one.plan for one in receipts if one.plan is not None})
-        mine = self._bundle.receipt_envelope.digest
+        missing = self._complete(found, {envelope.digest for envelope in audits})
+        mine = [one for one in found if one.keyid in self._keyids]
+        plans = {one.digest for one in mine if one.type is EntryKind.PLAN}
+        receipts = [one for one in mine if one.type is EntryKind.RECEIPT]
+        others = {one.digest for one in found if one.type is EntryKind.PLAN} - plans
+        self._best_of(plans, receipts, len(others))
+        return len(plans), len(receipts), missing
+
+    def _complete(self, found: Sequence[LogEntry], here: Container[Sha256]) -> int:
+        """Look for announced audits of this receipt that are not in the bundle; count them."""
+        receipt = self._bundle.receipt_envelope.digest
         announced = {
-            one.digest for one in found if one.type is EntryKind.AUDIT_START and one.receipt == mine
+            one.digest
+            for one in found
+            if one.type is EntryKind.AUDIT_START and one.receipt == receipt
         }
-        missing = announced - {envelope.digest for envelope in audits}
+        missing = sorted(digest for digest in announced if digest not in here)
         problem = None
         if missing:
-            which = ", ".join(sorted(digest[:12] for digest in missing)[:3])
-            problem = f"{len(missing)} announced audits of this receipt are not here: {which}"
-        good = f"all {len(announced)} audits that were announced in the log are here"
+            which = ", ".join(digest[:12] for digest in missing[:3])
+            problem = (
+                f"announced in the log, and not here: {counted(len(missing), 'audit')} ({which})"
+            )
+        good = f"all here that were announced in the log: {counted(len(announced), 'audit')}"
         self._checks.decide(CheckName.AUDITS_COMPLETE, problem, good)
-        return len(plans), len(receipts), len(missing)
+        return len(missing)
 
-    def _best_of(self, plans: set[Sha256], with_receipt: set[Sha256]) -> None:
+    def _best_of(self, plans: set[Sha256], receipts: Sequence[LogEntry], others: int) -> None:
         mine = self._bundle.plan_envelope.digest
+        with_receipt = {one.plan for one in receipts}
+        of_mine = {one.digest for one in receipts if one.plan == mine}
+        of_mine.add(self._bundle.receipt_envelope.digest)
         open_ = plans - with_receipt - {mine}
+        by_others = f"; {counted(others, 'plan')} by other key ids" if others else ""
         told = (
-            f"the log holds {len(plans)} plans of this checkpoint by this key, of which "
-            f"{len(open_)} beside this one have no receipt"
+            f"the log holds {counted(len(plans), 'plan')} of this checkpoint by this key, of which "
+            f"{len(open_)} beside this one have no receipt{by_others}"
         )
-        if mine not in plans:
-            self._checks.skip(CheckName.BEST_OF_N, f"this plan is not in the log; {told}")
+        if not self._keyids:
+            why = "needs a plan that a trusted key signed: whose plans would be counted?"
+            self._checks.skip(CheckName.BEST_OF_N, why)
+        elif mine not in plans:
+            self._checks.skip(
+                CheckName.BEST_OF_N, f"this plan is not in the log under its key's id; {told}"
+            )
+        elif len(of_mine) > 1:
+            why = f"the log holds {len(of_mine)} receipts of this plan: one can be the best of them"
+            self._checks.skip(CheckName.BEST_OF_N, why)
         elif len(plans) == 1:
-            good = "this is the only plan of this checkpoint by this key in the log"
+            good = f"this is the only plan of this checkpoint by this key in the log{by_others}"
             self._checks.decide(CheckName.BEST_OF_N, None, good)
         else:
             self._checks.skip(CheckName.BEST_OF_N, f"{told}: a receipt can be the best of them")
@@ -232,5 +316,35 @@ class _Checker:
                 check_growth(source, seen, signed)
 
 
+def _too_late(time: int, started: str) -> str | None:
+    """Return why a plan was not in the log before its run, or None.
+
+    Args:
+        time: When witnesses had seen it, in seconds since 1970.
+        started: When the run began, as the receipt states it.
+    """
+    began = stated_moment(started)
+    if began is not None and time <= began.timestamp():
+        return None
+    return f"witnesses saw it in the log by {_spelt(time)}, and the run began at {started}"
+
+
+def _announced_late(envelope: Envelope, file: Path, time: int | None) -> str | None:
+    """Return why the draws of an announced audit could have been known before, or None."""
+    audit = parse_audit(envelope, file).predicate
+    if time is None or not isinstance(audit, AuditStartPredicate):
+        return None
+    return _after_round(time, audit.challenge.beacon)
+
+
+def _after_round(time: int, beacon: BeaconRound | None) -> str | None:
+    """Return why what names a beacon's round could have been chosen by its value, or None."""
+    out = round_was_out(time, beacon)
+    return None if out is None else f"witnesses saw it in the log by {_spelt(time)}, when {out}"
+
+
 def _spelt(time: int) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "a time long after the year 9999"

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from safety_receipts.receipts.bundle import POINTS_FILE, RESPONSES_FILE, Bundle
+from safety_receipts.receipts.bundle import (
+    PLAN,
+    POINTS_FILE,
+    RECEIPT,
+    RESPONSES_FILE,
+    Bundle,
+)
 from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.merkle import RootAccumulator
@@ -13,6 +19,7 @@ from safety_receipts.receipts.model.plan import PlanPredicate, Rejudged
 from safety_receipts.receipts.model.point import Point, RestrictedRecord
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.levels.times.held import SignatureTimes, TimeTerms
 
 _JUDGED_AGAIN = ("judge", "rejudges")
 """Parts of a plan in which the two events differ."""
@@ -23,7 +30,11 @@ _RECORD = frozenset({"error", "judge", "outcome", "reason", "salt", "second_judg
 
 
 def check_rejudged(
-    bundle: Bundle, original: Bundle | None, trust: TrustSet, checks: CheckList
+    bundle: Bundle,
+    original: Bundle | None,
+    trust: TrustSet,
+    checks: CheckList,
+    terms: TimeTerms,
 ) -> None:
     """Hold an event that was judged again to the one whose responses it judges.
 
@@ -32,6 +43,7 @@ def check_rejudged(
         original: The original's bundle; None: it is not at hand.
         trust: Keys trusted as evaluators.
         checks: Receives the checks.
+        terms: What shows when the original was signed.
     """
     named = bundle.plan.statement.predicate.rejudges
     assert named is not None  # the caller looks
@@ -42,7 +54,7 @@ def check_rejudged(
             "BUNDLE shows that they are its",
         )
         return
-    problem = next(_document_problems(bundle, named, original, trust), None)
+    problem = next(_document_problems(bundle, named, original, trust, terms), None)
     if not checks.decide(
         CheckName.ORIGINAL, problem, f"all but the judge is that of receipt {named.receipt[:16]}…"
     ):
@@ -75,15 +87,19 @@ def check_rejudged(
 
 
 def _document_problems(
-    bundle: Bundle, named: Rejudged, original: Bundle, trust: TrustSet
+    bundle: Bundle, named: Rejudged, original: Bundle, trust: TrustSet, terms: TimeTerms
 ) -> Iterator[str]:
-    for what, digest, envelope in (
-        ("receipt", named.receipt, original.receipt_envelope),
-        ("plan", named.plan, original.plan_envelope),
+    times = SignatureTimes(original, terms)
+    for what, file, digest, envelope in (
+        ("receipt", RECEIPT, named.receipt, original.receipt_envelope),
+        ("plan", PLAN, named.plan, original.plan_envelope),
     ):
         if envelope.digest != digest:
             yield f"the original's {what} is {envelope.digest[:16]}…, {digest[:16]}… is named"
-        if len(trust) and not envelope.signed_by(trust):
+        held = times.sealed(envelope, file, trust)
+        if held.problem is not None:
+            yield f"no signature on the original's {what} counts: {held.problem}"
+        elif len(trust) and not held.counting:
             yield f"no trusted key signed the original's {what}"
     plan, before = bundle.plan.statement.predicate, original.plan.statement.predicate
     receipt, then = bundle.receipt.statement.predicate, original.receipt.statement.predicate

@@ -16,6 +16,7 @@ from safety_receipts.receipts.bundle import PLAN, PROOFS, Bundle
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.extras import install
+from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.timestamps.files import stored_certificates, stored_replies
 from safety_receipts.receipts.timestamps.replies import (
@@ -26,10 +27,12 @@ from safety_receipts.receipts.timestamps.replies import (
 )
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.levels.beacon import round_was_out
 
 
 def check_timestamps(
     bundle: Bundle,
+    plan: PlanPredicate | None,
     receipt: EvaluationPredicate | None,
     roots: Sequence[x509.Certificate],
     checks: CheckList,
@@ -38,6 +41,7 @@ def check_timestamps(
 
     Args:
         bundle: The bundle.
+        plan: What the plan says; None: it does not have its form.
         receipt: What the receipt says; None: it does not have its form.
         roots: Certificates of authorities that the reader trusts; at least one.
         checks: Receives the checks.
@@ -51,10 +55,10 @@ def check_timestamps(
             checks.skip(name, f"checking timestamps needs rfc3161-client ({install('log')})")
         return
     if bundle.has(PLAN):
-        _check_plan(bundle, receipt, roots, checks)
+        _check_plan(bundle, plan, receipt, roots, checks)
     else:
         checks.skip(CheckName.PLAN_TIMESTAMP, f"{PLAN} is not in this bundle")
-    first, problem = _earliest(bundle, bundle.receipt_envelope, roots)
+    first, problem = earliest_stamp(bundle, bundle.receipt_envelope, roots)
     if first is None and problem is None:
         checks.skip(CheckName.RECEIPT_TIMESTAMP, f"no timestamp of it is in {PROOFS}")
     else:
@@ -64,12 +68,13 @@ def check_timestamps(
 
 def _check_plan(
     bundle: Bundle,
+    plan: PlanPredicate | None,
     receipt: EvaluationPredicate | None,
     roots: Sequence[x509.Certificate],
     checks: CheckList,
 ) -> None:
     name = CheckName.PLAN_TIMESTAMP
-    first, problem = _earliest(bundle, bundle.plan_envelope, roots)
+    first, problem = earliest_stamp(bundle, bundle.plan_envelope, roots)
     if first is None:
         if problem is None:
             checks.skip(name, f"no timestamp of it is in {PROOFS}")
@@ -78,20 +83,35 @@ def _check_plan(
         return
     began = None if receipt is None else stated_moment(receipt.event.started_at)
     seen = f"its signatures were there at {_spelt(first)}"
-    if began is None:
+    if began is None or plan is None:
         checks.skip(name, f"{seen}; when the run began is not known")
         return
+    if plan.rejudges is not None:
+        why = f"{seen}; the responses that are judged again were generated before"
+        checks.skip(name, why)
+        return
     late = None if first <= began else f"{seen}, and the run began at {_spelt(began)}"
+    if late is None and (out := round_was_out(first.timestamp(), plan.beacon)) is not None:
+        late = f"{seen}, when {out}"
     checks.decide(name, late, f"{seen}, before the run began")
 
 
-def _earliest(
+def earliest_stamp(
     bundle: Bundle, envelope: Envelope, roots: Sequence[x509.Certificate]
 ) -> tuple[datetime | None, str | None]:
     """Return when a statement was stamped first; else what is wrong with the stamps of it.
 
     Both are None where there is no stamp of these signatures: what is of other bytes, or none at
     all, anybody can put into a bundle.
+
+    Args:
+        bundle: The bundle that holds the stamps.
+        envelope: The statement with the signatures that were stamped.
+        roots: Certificates of authorities that the reader trusts; at least one.
+
+    Raises:
+        FileAccessError: The folder of proofs cannot be listed.
+        IncompleteError: The package that reads stamps is not installed.
     """
     message, beside = stamped_bytes(envelope), stored_certificates(bundle)
     times: list[datetime] = []

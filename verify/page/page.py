@@ -15,15 +15,13 @@ from typing import Any, Final
 
 from safety_receipts.receipts.audit_forms import form_key, public_form
 from safety_receipts.receipts.bundle import (
-    MAX_AUDIT_BYTES,
     PLAN,
     POINTS_FILE,
     RECEIPT,
     Bundle,
-    read_envelope,
 )
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import FileAccessError, ReceiptsError, UsageError
+from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.io.files import open_regular
 from safety_receipts.receipts.keys import PublicKey, TrustSet
 from safety_receipts.receipts.model.audit import AuditPredicate, PublicAuditPredicate
@@ -35,6 +33,7 @@ from safety_receipts.receipts.view.names import presentable
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress, no_progress
+from safety_receipts.verify.levels.times.terms import NOTHING_MORE, TrustTerms
 from safety_receipts.verify.page.binding import NumberBinder
 from safety_receipts.verify.page.frame import page_body
 from safety_receipts.verify.page.markup import Element, el, markup, text_of, words_digest
@@ -90,6 +89,7 @@ def report_page(
     auditors: TrustSet | None = None,
     *,
     with_evidence: bool = False,
+    terms: TrustTerms = NOTHING_MORE,
     progress: PointProgress = no_progress,
 ) -> ReportPage:
     """Return the page of a receipt that no check contradicts.
@@ -99,6 +99,7 @@ def report_page(
         evaluators: Keys trusted to sign plans and receipts; none: the page says so.
         auditors: Keys trusted to sign audits: no other audit stands on the page.
         with_evidence: Embed the evidence lines.
+        terms: What is asked of signatures besides whose they are.
         progress: Told how many points are done.
 
     Raises:
@@ -106,8 +107,16 @@ def report_page(
         UsageError: The evidence is not public, and was to be embedded.
         FileAccessError, MalformedError: A file is not what it should be.
     """
-    trusted = auditors or TrustSet()
-    verification = verify_bundle(bundle, evaluators=evaluators, auditors=trusted, progress=progress)
+    verification = verify_bundle(
+        bundle,
+        evaluators=evaluators,
+        auditors=auditors,
+        required=terms.required,
+        tsa_roots=terms.tsa_roots,
+        log=terms.log,
+        at=terms.at,
+        progress=progress,
+    )
     if verification.failed:
         verification.raise_for_failure()
     predicate = bundle.receipt.statement.predicate
@@ -123,7 +132,7 @@ def report_page(
         receipt=receipt,
         verification=verification,
         audits=audits,
-        other_audits=_others(bundle, trusted),
+        other_audits=_others(bundle, verification),
         withheld_audits=_withheld(verification, audits),
         documents=documents,
         binder=_binder(receipt, documents, len(audits), _OF_CONDITIONS),
@@ -131,7 +140,7 @@ def report_page(
         evidence=with_evidence,
     )
     evidence = _evidence(bundle, predicate) if with_evidence else None
-    keys = _keys(bundle, audits, evaluators, trusted)
+    keys = _keys(verification, audits)
     html = _html(content, _data(bundle, audits, keys, evidence))
     return ReportPage(
         html, verification, len(audits), content.withheld_audits, evidence is not None
@@ -161,22 +170,10 @@ def _public_audits(
     )
 
 
-def _others(bundle: Bundle, auditors: TrustSet) -> int:
+def _others(bundle: Bundle, verification: Verification) -> int:
     """Return how many statements about the receipt nobody signed whose key was given."""
     audits = listed_audits(bundle).audits
-    signed = {
-        envelope.digest
-        for path in bundle.audit_files()
-        if (envelope := _readable(path)) is not None and envelope.signed_by(auditors)
-    }
-    return sum(audit.digest not in signed for audit in audits)
-
-
-def _readable(path: Path) -> Envelope | None:
-    try:
-        return read_envelope(path, MAX_AUDIT_BYTES)
-    except ReceiptsError:
-        return None  # it is no audit, which verification says
+    return sum(audit.digest not in verification.trusted_audits for audit in audits)
 
 
 def _withheld(verification: Verification, audits: Sequence[AuditSummary]) -> int:
@@ -257,13 +254,15 @@ def _binder(
 
 
 def _keys(
-    bundle: Bundle, audits: Iterable[AuditSummary], evaluators: TrustSet, auditors: TrustSet
+    verification: Verification, audits: Iterable[AuditSummary]
 ) -> list[tuple[str, PublicKey]]:
-    """Return the trusted keys that signed what is on the page, each once a role."""
-    signed = [bundle.receipt_envelope, bundle.plan_envelope]
-    found = {("evaluator", key.keyid): key for one in signed for key in one.signed_by(evaluators)}
+    """Return the trusted keys that signed what is on the page, each once a role.
+
+    Only those whose signatures count: a page knows nothing of the times of a trust file.
+    """
+    found = {("evaluator", key.keyid): key for key in verification.evaluator_keys}
     for audit in audits:
-        found |= {("auditor", key.keyid): key for key in audit.envelope.signed_by(auditors)}
+        found |= {("auditor", key.keyid): key for key in audit.keys}
     return [(role, key) for (role, _), key in found.items()]
 
 

@@ -8,6 +8,7 @@ import stat
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 
 from safety_receipts.receipts.errors import ReceiptsError
@@ -19,7 +20,7 @@ from safety_receipts.receipts.keys import (
     public_path,
 )
 from safety_receipts.runner.checkpoint.config import error_line
-from safety_receipts.verify.selfcheck import selftest
+from safety_receipts.verify.selfcheck import log_test, selftest
 
 ENGINE_SECTION = "engine"
 """The section that says whether models can be run."""
@@ -40,6 +41,7 @@ _BASE = (
 _EXTRA: dict[Extra, tuple[str, ...]] = {
     "run": ("torch", "transformers", "huggingface_hub", "pyarrow"),
     "findings": ("statsmodels", "matplotlib"),
+    "log": ("rfc3161-client", "py-arkworks-bls12381"),
 }
 
 
@@ -150,5 +152,8 @@ def _self_test() -> list[DiagnosticLine]:
     with tempfile.TemporaryDirectory(prefix="receipts-doctor-") as folder:
         return [
             DiagnosticLine("self-test", name, detail, passed)
-            for name, passed, detail in selftest.run_selftest(Path(folder))
+            for name, passed, detail in chain(
+                selftest.run_selftest(Path(folder) / "event"),
+                log_test.run_log_test(Path(folder) / "log"),
+            )
         ]

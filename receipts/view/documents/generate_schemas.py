@@ -24,6 +24,8 @@ from safety_receipts.receipts.view.documents.log import (
     LogProveDocument,
     LogSearchDocument,
     LogVerifyDocument,
+    WitnessInitDocument,
+    WitnessServeDocument,
 )
 from safety_receipts.receipts.view.documents.show import ShowDocument
 
@@ -37,6 +39,8 @@ SCHEMAS: Final = CommandSchemas(
         "cli-log-prove": Printed(LogProveDocument, "log prove"),
         "cli-log-search": Printed(LogSearchDocument, "log search"),
         "cli-log-verify": Printed(LogVerifyDocument, "log verify"),
+        "cli-log-witness-init": Printed(WitnessInitDocument, "log witness init"),
+        "cli-log-witness-serve": Printed(WitnessServeDocument, "log witness serve"),
         "cli-publish": Printed(PublishDocument, "publish"),
         "cli-schema": Printed(SchemaListDocument, "schema"),
         "cli-show": Printed(ShowDocument, "show"),

@@ -168,5 +168,21 @@ class WitnessInitDocument(Document):
     document: Annotated[Literal["cli-log-witness-init/1"], SCHEMA] = "cli-log-witness-init/1"
     state: str
     """Its file."""
-    vkey: str
-    """Its public key, as a policy of logs names it."""
+    name: str
+    """Name of the witness, which is that of its keys."""
+    vkeys: tuple[str, ...]
+    """Its public keys, as a policy of logs names them."""
+
+
+class WitnessServeDocument(Document):
+    """A witness that began to serve."""
+
+    document: Annotated[Literal["cli-log-witness-serve/1"], SCHEMA] = "cli-log-witness-serve/1"
+    url: str
+    """Where it serves: its submission prefix, and its monitoring prefix."""
+    state: str
+    """File of its state."""
+    vkeys: tuple[str, ...]
+    """Its public keys, as a policy of logs names them."""
+    logs: tuple[str, ...]
+    """Origins of the logs that it knows."""

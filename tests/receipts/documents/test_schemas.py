@@ -23,12 +23,13 @@ NAMES = sorted(DOCUMENTS)
 
 
 def test_there_is_one_schema_for_every_document() -> None:
-    """And one for plan files and for policies, which people write: held to their entries elsewhere.
+    """And one for plan files, policies and trust files, which people write: held to their entries
+    elsewhere.
 
     Those of what commands print are held to their models by tests/cli and tests/runner.
     """
     names = [name for name in schemas.schema_names() if not name.startswith("cli-")]
-    assert names == sorted([*NAMES, "gate-policy", "plan-file"])
+    assert names == sorted([*NAMES, "gate-policy", "log-settings", "plan-file", "trust-file"])
     files = [f"{name}.schema.json" for name in schemas.schema_names()]
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(files)
 

@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fuzzing.mutations import mutate_bytes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,24 +16,25 @@ from hypothesis import strategies as st
 from safety_receipts.receipts.errors import IntegrityError, MalformedError, ReceiptsError
 from safety_receipts.receipts.keys import generate_key
 from safety_receipts.receipts.log.checkpoint import Checkpoint, SignedCheckpoint
+from safety_receipts.receipts.log.cosignature import WitnessSigner
 from safety_receipts.receipts.log.entry import EntryKind, LogEntry
 from safety_receipts.receipts.log.folder import LogSigner
 from safety_receipts.receipts.log.note import NoteKey, SignedNote, parse_signature
 from safety_receipts.receipts.log.policy import LogPolicy, load_log_policy
 from safety_receipts.receipts.log.proof import LogProof
 from safety_receipts.receipts.log.tiles import pack_entries, unpack_entries
-from safety_receipts.receipts.log.witness import AddCheckpoint, WitnessSigner
+from safety_receipts.receipts.log.witness import AddCheckpoint
 from safety_receipts.receipts.merkle import merkle_root
 
 SIGNER = LogSigner.of("example.com/log", generate_key(), Path("key"))
-WITNESS = WitnessSigner.ed25519("w.example/1", Ed25519PrivateKey.generate(), Path("key"))
+WITNESS = WitnessSigner.of("w.example/1", generate_key(), Path("key"))
 LEAVES = [b"a", b"b", b"c"]
 ENTRY = LogEntry(
     type=EntryKind.PLAN, digest="ab" * 32, keyid="k", checkpoint="cd" * 32, plan=None, receipt=None
 )
 _BARE = SIGNER.sign(Checkpoint("example.com/log", 3, merkle_root(LEAVES), ("more",)))
 SIGNED = SignedCheckpoint(
-    SignedNote(_BARE.note.text, (*_BARE.note.signatures, WITNESS.cosign(_BARE, 7))),
+    SignedNote(_BARE.note.text, (*_BARE.note.signatures, WITNESS.cosign(_BARE.checkpoint, 7))),
     _BARE.checkpoint,
 )
 PROOF = LogProof(1, (bytes(32), bytes(range(32))), SIGNED)

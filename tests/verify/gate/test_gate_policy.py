@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from safety_receipts import schemas
+from safety_receipts.receipts.documents.moments import moment
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.runner.presets import POLICIES, preset
 from safety_receipts.verify.gate.generate_policy_schema import (
@@ -21,7 +22,6 @@ from safety_receipts.verify.gate.generate_policy_schema import (
     policy_schema_bytes,
 )
 from safety_receipts.verify.gate.kinds import GateRule
-from safety_receipts.verify.gate.moments import moment
 from safety_receipts.verify.gate.policy import AnyRule, GatePolicy, Waiver, load_policy
 from safety_receipts.verify.gate.registry import RULES
 

@@ -14,11 +14,11 @@ from sigstore import dsse
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import canonical_bytes, sha256_hex
+from safety_receipts.receipts.documents.moments import moment
 from safety_receipts.receipts.errors import IncompleteError, IntegrityError, PolicyError
 from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.verify.gate.gating import GateResult, gate_receipt
-from safety_receipts.verify.gate.moments import moment
 from safety_receipts.verify.gate.policy import GatePolicy
 from safety_receipts.verify.gate.svr import svr_refusal, svr_statement
 from safety_receipts.verify.integrity import verify_bundle

@@ -73,12 +73,16 @@ def test_what_a_terminal_shows_of_it_is_short_and_in_order(tmp_path: Path) -> No
     assert {path.name for path in (tmp_path / "receipts-demo").iterdir()} == {
         *("study", "bundle", "evaluator", "evaluator.pub", "auditor", "auditor.pub"),
         *("mislabelled", "lie", "proof.json", "policy.yaml", "report.html", ".gitignore"),
+        *("log", "log.key", "log.key.pub", "log-policy", "log.yaml"),
+        *("witness.key", "witness.key.pub", "witness.sqlite"),
     }
 
 
 IN_ORDER = (
     "$ receipts init",
     "$ receipts keygen",
+    "$ receipts log init",
+    "$ receipts log witness serve",
     "$ receipts plan",
     "sealed into",
     "$ receipts run",
@@ -88,6 +92,8 @@ IN_ORDER = (
     "planted %",
     "$ receipts verify",
     "PASSED",
+    "plan-logged",
+    "this is the only plan of this checkpoint",
     "$ receipts prove",
     "Forgers at work",
     "caught by the check",

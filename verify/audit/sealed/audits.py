@@ -47,6 +47,7 @@ from safety_receipts.verify.audit.sealed.problems import (
 from safety_receipts.verify.audit.statistics.scope import Scope, scope_of
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
+from safety_receipts.verify.levels.times.held import SignatureTimes
 
 
 def check_audits(
@@ -55,6 +56,8 @@ def check_audits(
     evaluators: TrustSet,
     auditors: TrustSet,
     checks: CheckList,
+    *,
+    times: SignatureTimes,
 ) -> TrustedAudits:
     """Add one check for each file in ``audits/``.
 
@@ -69,11 +72,12 @@ def check_audits(
             the receipt, is a self-audit.
         auditors: Keys trusted as auditors.
         checks: Receives the checks.
+        times: Holds signatures to the limits of their keys.
 
     Returns:
         What trusted auditors signed about this receipt.
     """
-    signed = _signed(bundle, auditors, checks)
+    signed = _signed(bundle, auditors, checks, times)
     if receipt is None:
         for audit in signed:
             checks.skip(
@@ -112,7 +116,9 @@ def check_audits(
     return TrustedAudits(tuple(seen), tuple(unfinished), envelopes)
 
 
-def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_TrustedAudit]:
+def _signed(
+    bundle: Bundle, auditors: TrustSet, checks: CheckList, times: SignatureTimes
+) -> list[_TrustedAudit]:
     """Return what trusted auditors signed; say of other files that they do not count.
 
     A flood of files can hide an audit no better than its removal can.
@@ -121,7 +127,7 @@ def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_Trus
     files = bundle.audit_files()
     ignored = 0
     for path in files[:_MOST_READ]:
-        audit = _trusted(path, auditors)
+        audit = _trusted(path, auditors, times)
         if isinstance(audit, _TrustedAudit):
             found.append(audit)
             continue
@@ -136,20 +142,31 @@ def _signed(bundle: Bundle, auditors: TrustSet, checks: CheckList) -> list[_Trus
     return found
 
 
-def _trusted(path: Path, auditors: TrustSet) -> _TrustedAudit | str:
+def _trusted(path: Path, auditors: TrustSet, times: SignatureTimes) -> _TrustedAudit | str:
     """Return what a trusted auditor signed, or why a file does not count."""
     if not len(auditors):
         return "no trusted auditor was given (--trust-auditor)"
     try:
         envelope = read_envelope(path, MAX_AUDIT_BYTES)
-        keys = envelope.signed_by(auditors)
+        held = times.audited(envelope, path, auditors, lambda: _stated(envelope, path))
     except ReceiptsError as error:
         return f"not an audit: {error.message}"
-    if not keys:
+    if held.problem is not None:
+        return f"no signature of a trusted auditor counts: {held.problem}"
+    if not held.counting:
         return "not signed by a trusted auditor (--trust-auditor)"
     if path.name != f"{envelope.digest}.dsse.json":
         return "is not named by its digest: a copy of another?"
-    return _TrustedAudit(path, envelope, keys)
+    return _TrustedAudit(path, envelope, held.counting)
+
+
+def _stated(envelope: Envelope, path: Path) -> str | None:
+    """Return the time that a statement gives of itself; None: it cannot be read as an audit."""
+    try:
+        audit = parse_audit(envelope, path).predicate
+    except MalformedError:
+        return None
+    return audit.started_at if isinstance(audit, AuditStartPredicate) else audit.finished_at
 
 
 _MOST_NAMED: Final = 100

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from safety_receipts.receipts.documents.moments import spell
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.verify.gate.entries import Days, RuleEntry
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
-from safety_receipts.verify.gate.moments import age_problem, spell
+from safety_receipts.verify.gate.moments import age_problem
 from safety_receipts.verify.gate.standing import drawback
 
 

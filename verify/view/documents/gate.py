@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
+from safety_receipts.receipts.documents.moments import spell
 from safety_receipts.receipts.model.base import Digest, Timestamp
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.verify.gate.gating import GateResult, GateVerdict, RuleResult
 from safety_receipts.verify.gate.kinds import GateRule, RuleStatus
-from safety_receipts.verify.gate.moments import spell
 from safety_receipts.verify.gate.policy import LoadedPolicy, Waiver
 from safety_receipts.verify.verification import VerificationVerdict
 from safety_receipts.verify.view.documents.verify import CheckPart, check_part

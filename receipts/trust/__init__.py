@@ -1,0 +1,1 @@
+"""Whose signatures count, and within which times: trust files, and what their keys are held to."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from safety_receipts.receipts.bundle import (
     MAX_AUDIT_BYTES,
@@ -41,12 +40,12 @@ from safety_receipts.receipts.log.survey import check_growth, find_leaves
 from safety_receipts.receipts.log.tiles import TileSource, TileTree
 from safety_receipts.receipts.merkle import leaf_hash
 
-_ONE_OF_A_BUNDLE: Final = {EntryKind.PLAN: "plan", EntryKind.RECEIPT: "receipt"}
-
 
 def proof_name(kind: EntryKind, digest: Sha256) -> str:
     """Return the name of a statement's proof in a bundle's folder of proofs."""
-    return f"{_ONE_OF_A_BUNDLE.get(kind, f'{kind.value}-{digest}')}{PROOF_SUFFIX}"
+    # Of these a bundle has one.
+    single = kind in (EntryKind.PLAN, EntryKind.RECEIPT)
+    return f"{kind.value if single else f'{kind.value}-{digest}'}{PROOF_SUFFIX}"
 
 
 def proof_path(folder: Path, entry: LogEntry) -> Path:

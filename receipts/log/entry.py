@@ -41,7 +41,7 @@ class EntryKind(StrEnum):
     """The result of an audit, in full or in its public form."""
 
 
-ENTRY_KINDS: Final = {
+_KINDS: Final = {
     PLAN_TYPE: EntryKind.PLAN,
     EVALUATION_TYPE: EntryKind.RECEIPT,
     FIRST_AUDIT_START_TYPE: EntryKind.AUDIT_START,
@@ -93,7 +93,7 @@ def entry_of(envelope: Envelope, file: Path) -> LogEntry:
     Raises:
         MalformedError: It is no plan, receipt or audit, or has not its form.
     """
-    kind = ENTRY_KINDS.get(predicate_type(envelope.payload, file=file) or "")
+    kind = _KINDS.get(predicate_type(envelope.payload, file=file) or "")
     if kind is None:
         raise MalformedError("is no plan, receipt or audit", file=file)
     checkpoint = plan = receipt = None

@@ -11,14 +11,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from safety_receipts.receipts.errors import IntegrityError
-from safety_receipts.receipts.keys import generate_key
+from safety_receipts.receipts.keys import KeyType, generate_key
 from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import cosignatures
+from safety_receipts.receipts.log.cosignature import WitnessSigner, cosignatures
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
 from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignatureKind, SignedNote
 from safety_receipts.receipts.log.policy import load_log_policy
 from safety_receipts.receipts.log.proof import LogProof
-from safety_receipts.receipts.log.witness import WitnessSigner
 from safety_receipts.receipts.merkle import (
     consistency_proof,
     inclusion_proof,
@@ -54,10 +53,8 @@ def ed25519_witness() -> WitnessSigner:
 
 
 def mldsa_witness() -> WitnessSigner:
-    module = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
-    key = module.MLDSA44PrivateKey.generate()
-    material = key.public_key().public_bytes_raw()
-    return WitnessSigner(NoteKey("w.example/2", SignatureKind.MLDSA44_COSIGNATURE, material), key)
+    pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    return WitnessSigner.of("w.example/2", generate_key(KeyType.ML_DSA_44), Path("key"))
 
 
 WITNESSES = pytest.mark.parametrize("witness", [ed25519_witness, mldsa_witness])

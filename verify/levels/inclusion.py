@@ -17,7 +17,7 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 
-MAX_PROOF_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 
 
 def read_proof(path: Path) -> InclusionProof:
@@ -27,7 +27,7 @@ def read_proof(path: Path) -> InclusionProof:
         FileAccessError: The file cannot be read.
         MalformedError: It is no inclusion proof.
     """
-    data = read_own_file(path, MAX_PROOF_BYTES)
+    data = read_own_file(path, _MAX_BYTES)
     proof, _ = parse_document(data, InclusionProof, "inclusion-proof", file=path)
     return proof
 

@@ -77,7 +77,12 @@ def _ours(folder: str) -> Tree:
 
 
 def _in_memory(_: str) -> Tree:
-    from safety_receipts.receipts.log.tiles import TILE_WIDTH, TileTree, tile_name, tile_root
+    from safety_receipts.receipts.log.formats.tiles import (
+        TILE_WIDTH,
+        TileTree,
+        tile_name,
+        tile_root,
+    )
     from safety_receipts.receipts.merkle import leaf_hash, verify_inclusion
 
     files: dict[str, bytes] = {}

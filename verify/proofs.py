@@ -19,8 +19,8 @@ from safety_receipts.receipts.bundle import (
 from safety_receipts.receipts.errors import FileAccessError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.log.bundle_proofs import proof_name
-from safety_receipts.receipts.log.entry import LogEntry, entry_of
-from safety_receipts.receipts.log.proof import MAX_LOG_PROOF_BYTES, PROOF_SUFFIX, LogProof
+from safety_receipts.receipts.log.formats.entry import LogEntry, entry_of
+from safety_receipts.receipts.log.formats.proof import MAX_LOG_PROOF_BYTES, PROOF_SUFFIX, LogProof
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.published import UnpublishedFile
 from safety_receipts.receipts.timestamps.certificates import MAX_CERTIFICATES, parse_certificates

@@ -22,14 +22,14 @@ from safety_receipts.receipts.log.bundle_proofs import (
     loggable_statements,
     read_loggable,
 )
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.cosigning import ask_witnesses
-from safety_receipts.receipts.log.entry import EntryKind
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log, read_checkpoint
-from safety_receipts.receipts.log.note import MAX_NOTE_BYTES, SignedNote
-from safety_receipts.receipts.log.policy import load_log_policy
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.entry import EntryKind
+from safety_receipts.receipts.log.formats.note import MAX_NOTE_BYTES, SignedNote
+from safety_receipts.receipts.log.formats.policy import load_log_policy
 from safety_receipts.receipts.log.sources import log_source
 from safety_receipts.receipts.log.survey import check_growth, check_log, newest_checkpoint, searched
+from safety_receipts.receipts.log.witnessing.cosigning import ask_witnesses
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.view.documents.log import (
     AskedWitnessPart,

@@ -17,11 +17,11 @@ from safety_receipts.receipts.cli import common_options
 from safety_receipts.receipts.commands.options import PATH, examples, passphrase_option, read_signer
 from safety_receipts.receipts.errors import ExitCode, InterruptedByUserError, UsageError
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.log.cosignature import WitnessSigner
-from safety_receipts.receipts.log.note import NoteKey, SignatureKind
-from safety_receipts.receipts.log.policy import load_log_policy
-from safety_receipts.receipts.log.witness import Witness, init_witness
-from safety_receipts.receipts.log.witness_server import WitnessServer
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
+from safety_receipts.receipts.log.formats.note import NoteKey, SignatureKind
+from safety_receipts.receipts.log.formats.policy import load_log_policy
+from safety_receipts.receipts.log.witnessing.witness import Witness, init_witness
+from safety_receipts.receipts.log.witnessing.witness_server import WitnessServer
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.view.documents.log import WitnessInitDocument, WitnessServeDocument
 

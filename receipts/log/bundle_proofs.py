@@ -32,12 +32,12 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.receipts.io.files import atomic_write, read_bounded
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.entry import EntryKind, LogEntry, entry_of
-from safety_receipts.receipts.log.note import SignedNote
-from safety_receipts.receipts.log.proof import MAX_LOG_PROOF_BYTES, PROOF_SUFFIX, LogProof
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry, entry_of
+from safety_receipts.receipts.log.formats.note import SignedNote
+from safety_receipts.receipts.log.formats.proof import MAX_LOG_PROOF_BYTES, PROOF_SUFFIX, LogProof
+from safety_receipts.receipts.log.formats.tiles import TileSource, TileTree
 from safety_receipts.receipts.log.survey import check_growth, find_leaves
-from safety_receipts.receipts.log.tiles import TileSource, TileTree
 from safety_receipts.receipts.merkle import leaf_hash
 
 

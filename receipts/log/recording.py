@@ -24,13 +24,13 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.io.files import atomic_write, read_bounded
 from safety_receipts.receipts.io.locks import LockHeldError
 from safety_receipts.receipts.log.bundle_proofs import proof_path
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.cosigning import Post, ask_witnesses
-from safety_receipts.receipts.log.entry import LogEntry, entry_of
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner
-from safety_receipts.receipts.log.note import NoteSignature, SignedNote
-from safety_receipts.receipts.log.policy import AcceptedCheckpoint, LogPolicy
-from safety_receipts.receipts.log.proof import MAX_LOG_PROOF_BYTES, LogProof
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.entry import LogEntry, entry_of
+from safety_receipts.receipts.log.formats.note import NoteSignature, SignedNote
+from safety_receipts.receipts.log.formats.policy import AcceptedCheckpoint, LogPolicy
+from safety_receipts.receipts.log.formats.proof import MAX_LOG_PROOF_BYTES, LogProof
+from safety_receipts.receipts.log.witnessing.cosigning import Post, ask_witnesses
 
 _PATIENCE: Final = 30.0
 """Seconds in which another writer of the log, or a witness's clock, is waited for."""

@@ -13,7 +13,7 @@ from safety_receipts.receipts.documents.written import Problem, WrittenModel, lo
 from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
 from safety_receipts.receipts.keys import load_signer
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, read_checkpoint
-from safety_receipts.receipts.log.policy import load_log_policy
+from safety_receipts.receipts.log.formats.policy import load_log_policy
 from safety_receipts.receipts.log.recording import OwnLog, StatementLog
 
 FileName = Annotated[str, Field(min_length=1, max_length=4096)]

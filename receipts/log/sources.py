@@ -12,7 +12,7 @@ from urllib.request import HTTPRedirectHandler, Request
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.io.web import web_opener
-from safety_receipts.receipts.log.tiles import TileSource
+from safety_receipts.receipts.log.formats.tiles import TileSource
 
 _SECONDS: Final = 30.0
 """Longest wait for a server."""

@@ -11,10 +11,10 @@ from struct import Struct
 from typing import Final
 
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.entry import EntryKind, LogEntry
-from safety_receipts.receipts.log.note import MAX_NOTE_BYTES
-from safety_receipts.receipts.log.tiles import (
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry
+from safety_receipts.receipts.log.formats.note import MAX_NOTE_BYTES
+from safety_receipts.receipts.log.formats.tiles import (
     CHECKPOINT,
     HASH_BYTES,
     TILE_WIDTH,

@@ -10,7 +10,7 @@ import log
 import log_trees
 import pytest
 
-from safety_receipts.receipts.log.entry import LogEntry
+from safety_receipts.receipts.log.formats.entry import LogEntry
 
 OPTIONS = argparse.Namespace(entries=1_000, repeats=1, proofs=5, peers=Path("none"), record=False)
 

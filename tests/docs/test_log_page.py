@@ -9,7 +9,7 @@ import pytest
 from console import Console
 from pages import blocks, difference, steps
 
-from safety_receipts.receipts.log.entry import EntryKind, LogEntry
+from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry
 from safety_receipts.verify.check_names import CheckName
 
 ROOT = Path(__file__).parents[2]

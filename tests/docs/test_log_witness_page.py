@@ -12,8 +12,8 @@ import pytest
 from pages import blocks, commands
 from witnessing import MemoryLog, Serving, log_signer, post, seen_by
 
-from safety_receipts.receipts.log.policy import load_log_policy
-from safety_receipts.receipts.log.witness import WitnessStatus
+from safety_receipts.receipts.log.formats.policy import load_log_policy
+from safety_receipts.receipts.log.witnessing.witness import WitnessStatus
 
 PAGE = (Path(__file__).parents[2] / "docs" / "log-witness.md").read_text("utf-8")
 

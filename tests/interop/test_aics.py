@@ -30,16 +30,16 @@ from witnessing import (
 
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.keys import Signer, generate_key, write_key_pair
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import WitnessSigner, cosignatures
-from safety_receipts.receipts.log.cosigning import ask_witness
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
-from safety_receipts.receipts.log.note import NoteKey, SignedNote
-from safety_receipts.receipts.log.policy import load_log_policy
-from safety_receipts.receipts.log.proof import LogProof
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner, cosignatures
+from safety_receipts.receipts.log.formats.note import NoteKey, SignedNote
+from safety_receipts.receipts.log.formats.policy import load_log_policy
+from safety_receipts.receipts.log.formats.proof import LogProof
+from safety_receipts.receipts.log.formats.tiles import TileTree
 from safety_receipts.receipts.log.sources import FolderSource
 from safety_receipts.receipts.log.survey import check_growth, check_log, newest_checkpoint
-from safety_receipts.receipts.log.tiles import TileTree
+from safety_receipts.receipts.log.witnessing.cosigning import ask_witness
 
 tlog = peer("aics_tlog")
 theirs = peer("aics_witness")

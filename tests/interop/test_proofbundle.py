@@ -12,12 +12,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.keys import KeyType, generate_key
-from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import WitnessSigner, cosignatures
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
-from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignatureKind, SignedNote
-from safety_receipts.receipts.log.policy import load_log_policy
-from safety_receipts.receipts.log.proof import LogProof
+from safety_receipts.receipts.log.formats.checkpoint import LogCheckpoint, SignedCheckpoint
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner, cosignatures
+from safety_receipts.receipts.log.formats.note import (
+    NoteKey,
+    NoteSignature,
+    SignatureKind,
+    SignedNote,
+)
+from safety_receipts.receipts.log.formats.policy import load_log_policy
+from safety_receipts.receipts.log.formats.proof import LogProof
 from safety_receipts.receipts.merkle import (
     consistency_proof,
     inclusion_proof,

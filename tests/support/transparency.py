@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safety_receipts.receipts.keys import generate_key, load_signer, write_key_pair
-from safety_receipts.receipts.log.cosignature import WitnessSigner
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
 from safety_receipts.receipts.log.recording import StatementLog
 from safety_receipts.receipts.log.settings import load_statement_log
-from safety_receipts.receipts.log.witness import Witness, init_witness
-from safety_receipts.receipts.log.witness_server import WitnessServer
+from safety_receipts.receipts.log.witnessing.witness import Witness, init_witness
+from safety_receipts.receipts.log.witnessing.witness_server import WitnessServer
 
 ORIGIN = "example.com/log"
 

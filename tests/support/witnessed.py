@@ -19,12 +19,12 @@ from safety_receipts.receipts.events.synthetic import (
 )
 from safety_receipts.receipts.keys import Signer, generate_key
 from safety_receipts.receipts.log.bundle_proofs import proof_name
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import WitnessSigner
-from safety_receipts.receipts.log.entry import entry_of
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
-from safety_receipts.receipts.log.note import SignedNote, parse_signature
-from safety_receipts.receipts.log.witness import (
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
+from safety_receipts.receipts.log.formats.entry import entry_of
+from safety_receipts.receipts.log.formats.note import SignedNote, parse_signature
+from safety_receipts.receipts.log.witnessing.witness import (
     AddCheckpoint,
     Witness,
     WitnessStatus,

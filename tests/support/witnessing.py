@@ -16,12 +16,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from safety_receipts.receipts.keys import KeyType, generate_key
-from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import WitnessSigner, cosignatures
 from safety_receipts.receipts.log.folder import LogSigner
-from safety_receipts.receipts.log.note import NoteKey, SignedNote, parse_signature
-from safety_receipts.receipts.log.witness import AddCheckpoint, Witness, init_witness
-from safety_receipts.receipts.log.witness_server import WitnessServer
+from safety_receipts.receipts.log.formats.checkpoint import LogCheckpoint, SignedCheckpoint
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner, cosignatures
+from safety_receipts.receipts.log.formats.note import NoteKey, SignedNote, parse_signature
+from safety_receipts.receipts.log.witnessing.witness import AddCheckpoint, Witness, init_witness
+from safety_receipts.receipts.log.witnessing.witness_server import WitnessServer
 from safety_receipts.receipts.merkle import consistency_proof, leaf_hash, merkle_root
 
 ORIGIN = "example.com/log"

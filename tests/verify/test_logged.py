@@ -26,9 +26,9 @@ from safety_receipts.receipts.events.synthetic import (
 )
 from safety_receipts.receipts.keys import Signer, TrustSet, generate_key, write_key_pair
 from safety_receipts.receipts.log.bundle_proofs import proof_path
-from safety_receipts.receipts.log.entry import entry_of
 from safety_receipts.receipts.log.folder import LogFolder, init_log
-from safety_receipts.receipts.log.policy import load_log_policy
+from safety_receipts.receipts.log.formats.entry import entry_of
+from safety_receipts.receipts.log.formats.policy import load_log_policy
 from safety_receipts.receipts.log.recording import RecordedEntry
 from safety_receipts.receipts.log.sources import FolderSource
 from safety_receipts.receipts.model.audit import AuditVerdict

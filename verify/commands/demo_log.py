@@ -14,8 +14,8 @@ from typing import Final
 from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.io.files import atomic_write
 from safety_receipts.receipts.keys import load_signer
-from safety_receipts.receipts.log.cosignature import WitnessSigner
 from safety_receipts.receipts.log.folder import LogSigner
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
 
 LOG_ORIGIN: Final = "example.com/demo/log"
 """Origin of the demonstration's log."""

@@ -93,7 +93,7 @@ def log_terms(policy: Path | None, log: str | None) -> LogTerms | None:
             raise UsageError("--log needs --log-policy FILE")
         return None
     # Few ask for it, and a gate starts in each step of a pipeline.
-    from safety_receipts.receipts.log.policy import load_log_policy  # noqa: PLC0415
+    from safety_receipts.receipts.log.formats.policy import load_log_policy  # noqa: PLC0415
     from safety_receipts.receipts.log.sources import log_source  # noqa: PLC0415
     from safety_receipts.verify.levels.logged import LogTerms  # noqa: PLC0415
 

@@ -19,12 +19,12 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import FileAccessError, IncompleteError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.log.bundle_proofs import proof_name
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.entry import EntryKind, LogEntry, entry_of
-from safety_receipts.receipts.log.policy import LogPolicy
-from safety_receipts.receipts.log.proof import MAX_LOG_PROOF_BYTES, LogProof
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry, entry_of
+from safety_receipts.receipts.log.formats.policy import LogPolicy
+from safety_receipts.receipts.log.formats.proof import MAX_LOG_PROOF_BYTES, LogProof
+from safety_receipts.receipts.log.formats.tiles import TileSource
 from safety_receipts.receipts.log.survey import check_growth, newest_checkpoint, searched
-from safety_receipts.receipts.log.tiles import TileSource
 from safety_receipts.receipts.model.audit import AuditStartPredicate
 from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate

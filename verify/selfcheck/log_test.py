@@ -22,12 +22,12 @@ from safety_receipts.receipts.events.synthetic import (
     synthetic_points,
 )
 from safety_receipts.receipts.keys import Signer, TrustSet, generate_key
-from safety_receipts.receipts.log.cosignature import WitnessSigner
-from safety_receipts.receipts.log.cosigning import ask_witnesses
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
-from safety_receipts.receipts.log.policy import KnownLog, KnownWitness, LogPolicy
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
+from safety_receipts.receipts.log.formats.policy import KnownLog, KnownWitness, LogPolicy
 from safety_receipts.receipts.log.recording import OwnLog, StatementLog
-from safety_receipts.receipts.log.witness import Witness, init_witness
+from safety_receipts.receipts.log.witnessing.cosigning import ask_witnesses
+from safety_receipts.receipts.log.witnessing.witness import Witness, init_witness
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.seal import plan_statement, seal_event, seal_plan

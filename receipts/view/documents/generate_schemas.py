@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from safety_receipts.receipts.log import entry
+from safety_receipts.receipts.log.formats import entry
 from safety_receipts.receipts.view.documents.base import CommandSchemas, Printed
 from safety_receipts.receipts.view.documents.commands import (
     KeygenDocument,

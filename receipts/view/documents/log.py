@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from safety_receipts.receipts.log.entry import EntryKind
+from safety_receipts.receipts.log.formats.entry import EntryKind
 from safety_receipts.receipts.model.base import Count, Digest
 from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 

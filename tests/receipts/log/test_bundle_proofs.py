@@ -16,12 +16,12 @@ from printed import held
 from safety_receipts.receipts.bundle import AUDITS, PLAN, PROOFS, RECEIPT, Bundle
 from safety_receipts.receipts.keys import load_signer
 from safety_receipts.receipts.log.bundle_proofs import proof_name, prove_bundle, read_loggable
-from safety_receipts.receipts.log.cosignature import cosignature_line, cosigned_message
-from safety_receipts.receipts.log.entry import EntryKind, entry_of
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner
-from safety_receipts.receipts.log.note import NoteKey, SignatureKind, SignedNote
-from safety_receipts.receipts.log.policy import load_log_policy
-from safety_receipts.receipts.log.proof import LogProof
+from safety_receipts.receipts.log.formats.cosignature import cosignature_line, cosigned_message
+from safety_receipts.receipts.log.formats.entry import EntryKind, entry_of
+from safety_receipts.receipts.log.formats.note import NoteKey, SignatureKind, SignedNote
+from safety_receipts.receipts.log.formats.policy import load_log_policy
+from safety_receipts.receipts.log.formats.proof import LogProof
 from safety_receipts.receipts.log.sources import FolderSource
 
 Receipts = Callable[..., Any]

@@ -25,10 +25,10 @@ from witnessing import (
 )
 
 from safety_receipts.receipts.keys import KeyType
-from safety_receipts.receipts.log.cosignature import cosignatures
-from safety_receipts.receipts.log.cosigning import ask_witness
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
-from safety_receipts.receipts.log.note import NoteKey
+from safety_receipts.receipts.log.formats.cosignature import cosignatures
+from safety_receipts.receipts.log.formats.note import NoteKey
+from safety_receipts.receipts.log.witnessing.cosigning import ask_witness
 
 Receipts = Callable[..., Any]
 

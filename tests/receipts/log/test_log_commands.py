@@ -17,8 +17,8 @@ from printed import held
 from safety_receipts.receipts.bundle import AUDITS, Bundle
 from safety_receipts.receipts.io.locks import lock_file
 from safety_receipts.receipts.keys import KeyType, generate_key, write_key_pair
-from safety_receipts.receipts.log.entry import LogEntry
 from safety_receipts.receipts.log.folder import LogFolder
+from safety_receipts.receipts.log.formats.entry import LogEntry
 from safety_receipts.receipts.log.sources import FolderSource
 from safety_receipts.receipts.log.survey import entries_of
 

@@ -21,10 +21,16 @@ from safety_receipts.receipts.errors import (
 )
 from safety_receipts.receipts.keys import KeyType, generate_key, load_signer, write_key_pair
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
-from safety_receipts.receipts.log.proof import LogProof
+from safety_receipts.receipts.log.formats.proof import LogProof
+from safety_receipts.receipts.log.formats.tiles import (
+    HASH_BYTES,
+    TileTree,
+    bundle_name,
+    tile_name,
+    widths,
+)
 from safety_receipts.receipts.log.sources import FolderSource
 from safety_receipts.receipts.log.survey import check_growth, check_log
-from safety_receipts.receipts.log.tiles import HASH_BYTES, TileTree, bundle_name, tile_name, widths
 from safety_receipts.receipts.merkle import (
     EMPTY_ROOT,
     leaf_hash,

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.errors import IntegrityError, MalformedError, ReceiptsError
 from safety_receipts.receipts.keys import generate_key
-from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import WitnessSigner
-from safety_receipts.receipts.log.entry import EntryKind, LogEntry
 from safety_receipts.receipts.log.folder import LogSigner
-from safety_receipts.receipts.log.note import NoteKey, SignedNote, parse_signature
-from safety_receipts.receipts.log.policy import LogPolicy, load_log_policy
-from safety_receipts.receipts.log.proof import LogProof
-from safety_receipts.receipts.log.tiles import pack_entries, unpack_entries
-from safety_receipts.receipts.log.witness import AddCheckpoint
+from safety_receipts.receipts.log.formats.checkpoint import LogCheckpoint, SignedCheckpoint
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
+from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry
+from safety_receipts.receipts.log.formats.note import NoteKey, SignedNote, parse_signature
+from safety_receipts.receipts.log.formats.policy import LogPolicy, load_log_policy
+from safety_receipts.receipts.log.formats.proof import LogProof
+from safety_receipts.receipts.log.formats.tiles import pack_entries, unpack_entries
+from safety_receipts.receipts.log.witnessing.witness import AddCheckpoint
 from safety_receipts.receipts.merkle import merkle_root
 
 SIGNER = LogSigner.of("example.com/log", generate_key(), Path("key"))

@@ -10,9 +10,14 @@ from witnessing import ORIGIN, TWO_KINDS, MemoryLog, log_signer, witness_signer
 
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, MalformedError
 from safety_receipts.receipts.keys import KeyType
-from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
-from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignatureKind, SignedNote
-from safety_receipts.receipts.log.policy import LogPolicy, WitnessGroup, load_log_policy
+from safety_receipts.receipts.log.formats.checkpoint import LogCheckpoint, SignedCheckpoint
+from safety_receipts.receipts.log.formats.note import (
+    NoteKey,
+    NoteSignature,
+    SignatureKind,
+    SignedNote,
+)
+from safety_receipts.receipts.log.formats.policy import LogPolicy, WitnessGroup, load_log_policy
 
 LOG = log_signer()
 MEMORY = MemoryLog(LOG)

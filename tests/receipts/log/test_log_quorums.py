@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from witnessing import MemoryLog, log_signer, witness_signer
 
 from safety_receipts.receipts.errors import IntegrityError
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.note import NoteSignature, SignedNote
-from safety_receipts.receipts.log.policy import LogPolicy, load_log_policy
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.note import NoteSignature, SignedNote
+from safety_receipts.receipts.log.formats.policy import LogPolicy, load_log_policy
 
 LOG = log_signer()
 MEMORY = MemoryLog(LOG)

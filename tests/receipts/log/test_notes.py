@@ -11,16 +11,21 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.errors import IntegrityError, MalformedError
 from safety_receipts.receipts.keys import generate_key
-from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import (
+from safety_receipts.receipts.log.folder import LogSigner
+from safety_receipts.receipts.log.formats.checkpoint import LogCheckpoint, SignedCheckpoint
+from safety_receipts.receipts.log.formats.cosignature import (
     cosignature_line,
     cosignatures,
     cosigned_message,
     mldsa,
 )
-from safety_receipts.receipts.log.folder import LogSigner
-from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignatureKind, SignedNote
-from safety_receipts.receipts.log.proof import LogProof
+from safety_receipts.receipts.log.formats.note import (
+    NoteKey,
+    NoteSignature,
+    SignatureKind,
+    SignedNote,
+)
+from safety_receipts.receipts.log.formats.proof import LogProof
 from safety_receipts.receipts.merkle import EMPTY_ROOT
 
 # https://c2sp.org/signed-note, example

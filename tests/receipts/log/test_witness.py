@@ -22,10 +22,14 @@ from witnessing import (
 )
 
 from safety_receipts.receipts.keys import KeyType
-from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import WitnessSigner, cosigned_message, log_signed
-from safety_receipts.receipts.log.note import NoteSignature, SignedNote
-from safety_receipts.receipts.log.witness import AddCheckpoint, Witness, init_witness
+from safety_receipts.receipts.log.formats.checkpoint import LogCheckpoint, SignedCheckpoint
+from safety_receipts.receipts.log.formats.cosignature import (
+    WitnessSigner,
+    cosigned_message,
+    log_signed,
+)
+from safety_receipts.receipts.log.formats.note import NoteSignature, SignedNote
+from safety_receipts.receipts.log.witnessing.witness import AddCheckpoint, Witness, init_witness
 from safety_receipts.receipts.merkle import EMPTY_ROOT
 
 

@@ -29,8 +29,8 @@ from witnessing import (
 )
 
 from safety_receipts.receipts.keys import KeyType, generate_key, load_signer, write_key_pair
-from safety_receipts.receipts.log.cosignature import WitnessSigner
-from safety_receipts.receipts.log.note import NoteKey, SignatureKind
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
+from safety_receipts.receipts.log.formats.note import NoteKey, SignatureKind
 
 Receipts = Callable[..., Any]
 

@@ -29,10 +29,14 @@ from witnessing import (
     witness_signer,
 )
 
-from safety_receipts.receipts.log.cosignature import WitnessSigner
-from safety_receipts.receipts.log.note import SignedNote
-from safety_receipts.receipts.log.witness import MAX_REQUEST_BYTES, AddCheckpoint, Witness
-from safety_receipts.receipts.log.witness_server import WitnessServer
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
+from safety_receipts.receipts.log.formats.note import SignedNote
+from safety_receipts.receipts.log.witnessing.witness import (
+    MAX_REQUEST_BYTES,
+    AddCheckpoint,
+    Witness,
+)
+from safety_receipts.receipts.log.witnessing.witness_server import WitnessServer
 
 TEXT = "text/plain; charset=utf-8"
 PLACE = sha256(ORIGIN.encode()).hexdigest()

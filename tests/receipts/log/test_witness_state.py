@@ -24,10 +24,10 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.receipts.keys import KeyType, generate_key
-from safety_receipts.receipts.log.cosignature import WitnessSigner
 from safety_receipts.receipts.log.folder import LogSigner
-from safety_receipts.receipts.log.note import NoteKey, SignatureKind
-from safety_receipts.receipts.log.witness import Witness, init_witness
+from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
+from safety_receipts.receipts.log.formats.note import NoteKey, SignatureKind
+from safety_receipts.receipts.log.witnessing.witness import Witness, init_witness
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from transparency import WitnessedLog, make_log, witnessed_log
 from safety_receipts.receipts.bundle import PROOFS, RECEIPT, Bundle
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.keys import Signer, TrustSet, write_key_pair
-from safety_receipts.receipts.log.entry import EntryKind, LogEntry
+from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry
 from safety_receipts.receipts.log.sources import FolderSource
 from safety_receipts.receipts.log.survey import entries_of
 from safety_receipts.runner.engines.engine import Completion

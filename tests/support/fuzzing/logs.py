@@ -12,9 +12,9 @@ from safety_receipts.receipts.bundle import PROOFS, Bundle
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.keys import Signer, load_signer, write_key_pair
 from safety_receipts.receipts.log.bundle_proofs import loggable_statements, prove_bundle
-from safety_receipts.receipts.log.checkpoint import LogCheckpoint
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
-from safety_receipts.receipts.log.proof import LogProof
+from safety_receipts.receipts.log.formats.checkpoint import LogCheckpoint
+from safety_receipts.receipts.log.formats.proof import LogProof
 
 ORIGIN = "example.com/log"
 MORE = 300

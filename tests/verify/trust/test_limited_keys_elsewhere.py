@@ -17,7 +17,7 @@ from safety_receipts.receipts.bundle import AUDITS, PLAN, RECEIPT, Bundle, Bundl
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.keys import generate_key, sign_together, write_key_pair
-from safety_receipts.receipts.log.policy import load_log_policy
+from safety_receipts.receipts.log.formats.policy import load_log_policy
 from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.trust.load import load_trust

@@ -24,7 +24,7 @@ from safety_receipts.receipts.trust.trust_set import limits_of
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from safety_receipts.receipts.log.policy import LogPolicy
+    from safety_receipts.receipts.log.formats.policy import LogPolicy
 
 _NO_MOMENT: Final = datetime.min.replace(tzinfo=UTC)
 """What stands for a stated time that does not exist: it is earlier than any limit."""

@@ -14,7 +14,7 @@ from transparency import WitnessedLog, witnessed_log
 from safety_receipts.receipts.bundle import AUDITS, PROOFS
 from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.keys import generate_key, write_key_pair
-from safety_receipts.receipts.log.entry import EntryKind, LogEntry
+from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry
 from safety_receipts.receipts.log.sources import FolderSource
 from safety_receipts.receipts.log.survey import entries_of
 from safety_receipts.verify.audit import replay

@@ -23,8 +23,8 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.receipts.log.checkpoint import LogCheckpoint, SignedCheckpoint
-from safety_receipts.receipts.log.note import (
+from safety_receipts.receipts.log.formats.checkpoint import LogCheckpoint, SignedCheckpoint
+from safety_receipts.receipts.log.formats.note import (
     NoteKey,
     NoteSignature,
     SignatureKind,

@@ -13,12 +13,17 @@ from urllib.request import HTTPRedirectHandler, Request
 
 from safety_receipts.receipts.errors import ReceiptsError, UsageError
 from safety_receipts.receipts.io.web import web_opener
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint, parse_size
-from safety_receipts.receipts.log.cosignature import cosignatures
-from safety_receipts.receipts.log.note import NoteKey, NoteSignature, SignedNote, parse_signature
-from safety_receipts.receipts.log.policy import LogPolicy
-from safety_receipts.receipts.log.tiles import TileTree
-from safety_receipts.receipts.log.witness import AddCheckpoint, WitnessStatus
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint, parse_size
+from safety_receipts.receipts.log.formats.cosignature import cosignatures
+from safety_receipts.receipts.log.formats.note import (
+    NoteKey,
+    NoteSignature,
+    SignedNote,
+    parse_signature,
+)
+from safety_receipts.receipts.log.formats.policy import LogPolicy
+from safety_receipts.receipts.log.formats.tiles import TileTree
+from safety_receipts.receipts.log.witnessing.witness import AddCheckpoint, WitnessStatus
 
 _SECONDS: Final = 30.0
 """Longest time that a witness may take for one answer."""

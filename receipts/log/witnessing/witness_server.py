@@ -19,7 +19,11 @@ from time import monotonic
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import FileAccessError, InternalError
-from safety_receipts.receipts.log.witness import MAX_REQUEST_BYTES, Witness, WitnessStatus
+from safety_receipts.receipts.log.witnessing.witness import (
+    MAX_REQUEST_BYTES,
+    Witness,
+    WitnessStatus,
+)
 
 _CHECKPOINT: Final = re.compile(r"/([0-9a-f]{64})/checkpoint")
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,11}")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint, parse_hash, parse_size
-from safety_receipts.receipts.log.note import MAX_NOTE_BYTES, File
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint, parse_hash, parse_size
+from safety_receipts.receipts.log.formats.note import MAX_NOTE_BYTES, File
 from safety_receipts.receipts.merkle import leaf_hash, verify_inclusion
 
 PROOF_SUFFIX: Final = ".tlog-proof"

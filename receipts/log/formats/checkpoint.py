@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from safety_receipts.receipts.errors import MalformedError
-from safety_receipts.receipts.log.note import File, SignedNote
+from safety_receipts.receipts.log.formats.note import File, SignedNote
 from safety_receipts.receipts.merkle import EMPTY_ROOT
 
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")

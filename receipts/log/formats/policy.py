@@ -13,9 +13,14 @@ from typing import Final, NoReturn
 
 from safety_receipts.receipts.errors import IntegrityError, MalformedError
 from safety_receipts.receipts.io.files import read_own_file
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.cosignature import COSIGNING, SeenBy, cosignatures, log_signed
-from safety_receipts.receipts.log.note import NoteKey, SignatureKind
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
+from safety_receipts.receipts.log.formats.cosignature import (
+    COSIGNING,
+    SeenBy,
+    cosignatures,
+    log_signed,
+)
+from safety_receipts.receipts.log.formats.note import NoteKey, SignatureKind
 
 _MAX_POLICY_BYTES: Final = 1024 * 1024
 _MOST: Final = 1024

@@ -28,9 +28,13 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.receipts.io.files import sync_folder
-from safety_receipts.receipts.log.checkpoint import SignedCheckpoint, parse_hash, parse_size
-from safety_receipts.receipts.log.cosignature import MAX_NAME_BYTES, WitnessSigner, log_signed
-from safety_receipts.receipts.log.note import (
+from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint, parse_hash, parse_size
+from safety_receipts.receipts.log.formats.cosignature import (
+    MAX_NAME_BYTES,
+    WitnessSigner,
+    log_signed,
+)
+from safety_receipts.receipts.log.formats.note import (
     MAX_NOTE_BYTES,
     NoteKey,
     NoteSignature,

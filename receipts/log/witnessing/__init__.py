@@ -1,0 +1,1 @@
+"""Witnesses of logs: what one decides, its service, and asking some."""

@@ -35,7 +35,6 @@ from safety_receipts.receipts.log.witnessing.cosigning import Post, ask_witnesse
 _PATIENCE: Final = 30.0
 """Seconds in which another writer of the log, or a witness's clock, is waited for."""
 _PAUSE: Final = 0.05
-_TRIES: Final = 5
 
 T = TypeVar("T")
 
@@ -155,9 +154,12 @@ class StatementLog:
     def _witnessed(
         self, log: LogFolder, index: int, file: Path
     ) -> tuple[LogProof, AcceptedCheckpoint]:
-        """Ask the policy's witnesses until enough have seen an entry."""
-        told: Sequence[str] = ()
-        for _ in range(_TRIES):
+        """Ask the policy's witnesses until enough have seen an entry.
+
+        A witness that others asked meanwhile knows a newer checkpoint, and cosigns no older one.
+        """
+        end = time.monotonic() + _PATIENCE
+        while True:
             signed, tree = log.signed, log.tree()
             asked = ask_witnesses(self.policy, (), signed, tree, self.post)
             lines = [line for one in asked for line in one.answer.lines]
@@ -169,7 +171,7 @@ class StatementLog:
                 proof = LogProof(index, tuple(tree.inclusion(index)), cosigned)
                 return proof, self.policy.accept(cosigned)
             told = [f"{one.name} {one.answer.problem}" for one in asked if one.answer.problem]
-            if not log.refresh():
+            if not log.refresh() or time.monotonic() > end:
                 break
         why = f" ({'; '.join(told)})" if told else ""
         raise IncompleteError(

@@ -397,8 +397,9 @@ class CheckName(StrEnum):
         _none(
             "with `--log`: this plan is the only one of its checkpoint in the log under the ids of "
             "the trusted keys that signed it. `not_checked` where there are others, which it "
-            "counts, where the log has another receipt of this plan, and without a log; plans "
-            "under other key ids are counted in its words"
+            "counts, where the log has another receipt of this plan, where its newest checkpoint is "
+            "one that a quorum has not seen, and without a log; plans under other key ids are "
+            "counted in its words"
         ),
     )
     PLAN_LOGGED = (
@@ -430,7 +431,9 @@ class CheckName(StrEnum):
         "audits-complete",
         _none(
             "only with `--log`: every audit of this receipt that was announced in the log is at "
-            "hand. Fails where one is missing, and where log and proofs show two views"
+            "hand. Fails where one is missing that was announced under a trusted auditor's key id, "
+            "and where log and proofs show two views; `not_checked` where others' are missing, and "
+            "where a quorum has not seen the log's newest checkpoint"
         ),
     )
     EXPECTED_CHECKPOINT = (

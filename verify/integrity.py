@@ -125,6 +125,7 @@ def verify_bundle(
             log,
             checks,
             keyids=frozenset(key.keyid for key in signers),
+            auditors=frozenset(key.keyid for key in auditors or ()),
             progress=progress,
         )
     decided = log is not None and log.source is not None

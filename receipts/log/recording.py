@@ -7,7 +7,7 @@ what nobody saw in time cannot be shown afterwards.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,6 @@ from safety_receipts.receipts.log.bundle_proofs import proof_path
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner
 from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.formats.entry import LogEntry, entry_of
-from safety_receipts.receipts.log.formats.note import NoteSignature, SignedNote
 from safety_receipts.receipts.log.formats.policy import AcceptedCheckpoint, LogPolicy
 from safety_receipts.receipts.log.formats.proof import MAX_LOG_PROOF_BYTES, LogProof
 from safety_receipts.receipts.log.witnessing.cosigning import Post, ask_witnesses
@@ -163,7 +162,7 @@ class StatementLog:
             signed, tree = log.signed, log.tree()
             asked = ask_witnesses(self.policy, (), signed, tree, self.post)
             lines = [line for one in asked for line in one.answer.lines]
-            cosigned = _with_lines(signed, lines)
+            cosigned = SignedCheckpoint(signed.note.with_lines(lines), signed.checkpoint)
             if lines:
                 # Where it has grown meanwhile, the proof still is of the checkpoint that was seen.
                 _patient(partial(log.put_cosignatures, cosigned))
@@ -193,11 +192,6 @@ class StatementLog:
             )
         if ahead > 0:
             time.sleep(ahead)
-
-
-def _with_lines(signed: SignedCheckpoint, lines: Sequence[NoteSignature]) -> SignedCheckpoint:
-    whole = tuple(dict.fromkeys((*signed.note.signatures, *lines)))
-    return SignedCheckpoint(SignedNote(signed.note.text, whole), signed.checkpoint)
 
 
 def _patient(write: Callable[[], T]) -> T:

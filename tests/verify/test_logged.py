@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ from safety_receipts.receipts.events.synthetic import (
     synthetic_plan,
     synthetic_points,
 )
-from safety_receipts.receipts.keys import Signer, TrustSet, generate_key, write_key_pair
+from safety_receipts.receipts.keys import (
+    PublicKey,
+    Signer,
+    TrustSet,
+    generate_key,
+    write_key_pair,
+)
 from safety_receipts.receipts.log.bundle_proofs import proof_path
 from safety_receipts.receipts.log.folder import LogFolder, init_log
 from safety_receipts.receipts.log.formats.entry import entry_of
@@ -175,12 +182,6 @@ def test_a_plan_was_logged_before_its_beacons_round(
         assert f"when round {newest + ahead:,} of its beacon was out" in found.detail
 
 
-def logged_now() -> int:
-    from transparency import now
-
-    return now()
-
-
 def other_plan(event: Event, number: int, signer: Signer) -> Envelope:
     """Return another plan of the same checkpoint."""
     purpose = event.plan.model_copy(update={"name": f"try {number}"})
@@ -237,6 +238,29 @@ def test_an_invented_key_id_hides_no_other_plan(logged: WitnessedLog, tmp_path: 
     assert "not in the log under its key's id" in found.detail
 
 
+def test_a_plan_that_is_logged_again_under_the_true_id_hides_no_other_plan(
+    logged: WitnessedLog, tmp_path: Path
+) -> None:
+    """Many plans under an id of one's own before their runs, and the best one's again after."""
+    event = Event(tmp_path / "bundle", logged)
+    (event.folder / PLAN).write_bytes(under_another_id(event.envelope).to_json())
+    event.record(PLAN)
+    other = under_another_id(other_plan(event, 1, event.signer))
+    write_plan_elsewhere(logged, other, tmp_path / "second")
+    event.run()
+    write_plan_elsewhere(logged, event.envelope, tmp_path / "again")
+    found = event.checks()
+    assert found["plan-logged"].status is CheckStatus.PASSED
+    assert found["best-of-n"].status is CheckStatus.NOT_CHECKED
+    assert "not in the log under its key's id" in found["best-of-n"].detail
+
+
+def under_another_id(envelope: Envelope) -> Envelope:
+    """Return an envelope whose signature holds, and names another key."""
+    (signature,) = envelope.signatures
+    return replace(envelope, signatures=(replace(signature, keyid="f" * 64),))
+
+
 def test_a_refuted_audit_that_was_dropped_is_missed(logged: WitnessedLog, tmp_path: Path) -> None:
     event = Event(tmp_path / "bundle", logged)
     event.record(PLAN)
@@ -252,6 +276,42 @@ def test_a_refuted_audit_that_was_dropped_is_missed(logged: WitnessedLog, tmp_pa
     found = event.checks()
     assert found["audits-complete"].status is CheckStatus.FAILED
     assert start.digest[:12] in found["audits-complete"].detail
+
+
+def test_an_audit_that_the_reader_does_not_trust_fails_nothing(
+    logged: WitnessedLog, tmp_path: Path
+) -> None:
+    """Whoever may add to a log could otherwise fail every receipt in it."""
+    event = Event(tmp_path / "bundle", logged)
+    event.record(PLAN)
+    start = announce(event.run())
+    path = event.add_audit(start)
+    event.record(RECEIPT)
+    for auditors in ((), (generate_key().public,)):
+        found = completeness(event, auditors)
+        assert found.status is CheckStatus.PASSED, found
+    path.unlink()
+    for auditors in ((), (generate_key().public,)):
+        found = completeness(event, auditors)
+        assert found.status is CheckStatus.NOT_CHECKED
+        assert f"no trusted auditor's, and not here: 1 audit ({start.digest[:12]})" in found.detail
+    # The bytes of an announcement without its auditor's signature are none that counts.
+    (signature,) = start.signatures
+    unsigned = replace(start, signatures=(replace(signature, sig=bytes(64)),))
+    path.write_bytes(unsigned.to_json())
+    found = completeness(event, (AUDITOR.public,))
+    assert found.status is CheckStatus.FAILED
+
+
+def completeness(event: Event, auditors: Sequence[PublicKey]) -> VerificationCheck:
+    """Return the check of announced audits, of a reader who trusts some auditors."""
+    found = verify_bundle(
+        Bundle(event.folder),
+        evaluators=TrustSet([event.signer.public]),
+        auditors=TrustSet(auditors),
+        log=LogTerms(load_log_policy(event.log.policy), FolderSource(event.log.folder)),
+    )
+    return next(check for check in found.checks if str(check.name) == "audits-complete")
 
 
 def test_a_log_that_shows_two_views_is_found(logged: WitnessedLog, tmp_path: Path) -> None:
@@ -273,6 +333,27 @@ def test_a_log_that_shows_two_views_is_found(logged: WitnessedLog, tmp_path: Pat
     # And no witness cosigns what does not grow from what it saw.
     with pytest.raises(IncompleteError, match="too few witnesses have seen it"):
         write_plan_elsewhere(logged, other_plan(event, 1, event.signer), tmp_path / "second")
+
+
+def test_a_copy_that_no_witness_has_seen_shows_nothing_to_be_missing(
+    logged: WitnessedLog, tmp_path: Path
+) -> None:
+    """From the last proof on a log can grow one way for a reader, and another way for others."""
+    event = Event(tmp_path / "bundle", logged)
+    event.record(PLAN)
+    receipt = event.run()
+    event.record(RECEIPT)
+    shutil.copytree(logged.folder, tmp_path / "shown")
+    event.add_audit(announce(receipt)).unlink()
+    write_plan_elsewhere(logged, other_plan(event, 1, event.signer), tmp_path / "second")
+    assert said(event.checks())[3:] == ["not_checked", "failed"]
+    own = logged.own.own
+    assert own is not None
+    LogFolder(tmp_path / "shown", own.signer.public).add([b"a", b"b", b"c"], own.signer)
+    found = checked(event.folder, replace(logged, folder=tmp_path / "shown"), event.signer)
+    assert said(found)[3:] == ["not_checked", "not_checked"]
+    for name in NAMES[3:]:
+        assert "too few witnesses of the policy have seen this copy" in found[name].detail
 
 
 def test_proofs_that_do_not_hold(logged: WitnessedLog, tmp_path: Path) -> None:

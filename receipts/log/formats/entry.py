@@ -60,7 +60,7 @@ class LogEntry(WireModel):
     """What the statement is."""
     digest: Digest
     """SHA-256 of its payload."""
-    keyid: Annotated[str, Field(max_length=128)]
+    keyid: Annotated[str, Field(max_length=256)]
     """Id of the key that is said to have signed it: a hint, as of every envelope."""
     checkpoint: Digest | None
     """Root of the model's checkpoint that it is of; null: it names none, as an audit."""

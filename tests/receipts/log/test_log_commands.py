@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from kept_logs import KeptLog
 from printed import held
 
 from safety_receipts.receipts.bundle import AUDITS, Bundle
+from safety_receipts.receipts.dsse import Envelope
+from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
 from safety_receipts.receipts.io.locks import lock_file
 from safety_receipts.receipts.keys import KeyType, generate_key, write_key_pair
 from safety_receipts.receipts.log.folder import LogFolder
-from safety_receipts.receipts.log.formats.entry import LogEntry
+from safety_receipts.receipts.log.formats.entry import LogEntry, entry_of
 from safety_receipts.receipts.log.sources import FolderSource
 from safety_receipts.receipts.log.survey import entries_of
+from safety_receipts.receipts.seal import seal_plan
 
 Receipts = Callable[..., Any]
 DILUTING = Path(__file__).parents[2] / "golden" / "known-answer" / "diluting"
@@ -378,3 +382,13 @@ def test_an_entry_of_another_form_is_passed_over(
     document = held("cli-log-search", said.out)
     assert (document["size"], document["plans"], document["receipts"]) == (6, 1, 1)
     assert isinstance(LogFolder(kept_log.folder).source, FolderSource)
+
+
+def test_the_longest_key_id_of_an_envelope_can_be_logged(tmp_path: Path) -> None:
+    """What an envelope may hold, an entry may hold, or a bundle could not be verified."""
+    envelope = seal_plan(synthetic_plan([Mixture(0, 0, None)], {"alpha": 1}), generate_key())
+    (signature,) = envelope.signatures
+    longest = replace(envelope, signatures=(replace(signature, keyid="é" * 256),))
+    read = Envelope.from_json(longest.to_json())
+    entry = entry_of(read, tmp_path / "plan.dsse.json")
+    assert LogEntry.parse(entry.leaf()) == entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from transparency import ORIGIN, WitnessedLog, make_log
+from transparency import ORIGIN, WitnessedLog, make_log, witnessed_log
 
 from safety_receipts import schemas
 from safety_receipts.receipts.errors import (
@@ -101,3 +101,17 @@ def test_a_log_that_somebody_else_keeps(made: WitnessedLog, tmp_path: Path) -> N
     assert str(folder / "proofs" / "plan.tlog-proof") in (caught.value.hint or "")
     made.own.record(envelope, file, folder)
     assert log.record(envelope, file, folder).before
+
+
+def test_a_witness_that_is_asked_again_has_one_line_in_a_proof(tmp_path: Path) -> None:
+    """Some verifiers refuse two lines of one key; the first says the earlier time."""
+    times = iter(range(1_700_000_000, 1_700_001_000, 60))
+    with witnessed_log(tmp_path / "logged", clock=lambda: next(times)) as log:
+        envelope = seal_plan(synthetic_plan([Mixture(0, 0, None)], {"alpha": 1}), generate_key())
+        log.swap(1)
+        with pytest.raises(IncompleteError, match="too few witnesses"):
+            log.own.record(envelope, tmp_path / "plan.dsse.json", tmp_path)
+        log.swap(1)
+        found = log.own.record(envelope, tmp_path / "plan.dsse.json", tmp_path)
+    names = [line.name for line in found.proof.signed.note.signatures]
+    assert sorted(names) == ["example.com/log", "example.com/w0", "example.com/w1"]

@@ -101,6 +101,20 @@ def test_another_plan_refuses(
     assert gated(receipts, bundle, trust, *terms, plans_at_most=2)[0] == 0
 
 
+def test_a_plan_under_an_id_of_ones_own_is_not_counted_as_none(
+    receipts: Receipts, bundle: Path, trust: list[str], logged: WitnessedLog
+) -> None:
+    """Ids are hints: of plans that nobody can count, none are at most one."""
+    written = json.loads((bundle / PLAN).read_bytes())
+    written["signatures"][0]["keyid"] = "f" * 64
+    (bundle / PLAN).write_text(json.dumps(written), encoding="utf-8")
+    (bundle / PROOFS / "plan.tlog-proof").unlink()
+    logged.own.record(Envelope.from_json((bundle / PLAN).read_bytes()), bundle / PLAN, bundle)
+    terms = ("--log-policy", logged.policy, "--log", logged.folder)
+    code, found = gated(receipts, bundle, trust, *terms)
+    assert (code, "not in it under its key's id" in found) == (1, True), found
+
+
 def test_a_missing_audit_fails_verification(
     receipts: Receipts, bundle: Path, trust: list[str], logged: WitnessedLog
 ) -> None:

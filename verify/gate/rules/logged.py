@@ -51,6 +51,9 @@ def _problems(rule: LoggedRule, logged: LogFacts) -> Iterator[str]:
     if rule.plans_at_most is None:
         return
     if logged.plans is None:
-        yield "how many plans there are is not known: no copy of the log was named (--log)"
+        yield (
+            "how many plans there are is not known: no copy of the log was named (--log), too few "
+            "witnesses have seen it, or the plan is not in it under its key's id"
+        )
     elif logged.plans > rule.plans_at_most:
         yield f"{counted(logged.plans, 'plan')} of this checkpoint by this key in the log"

@@ -397,9 +397,9 @@ class CheckName(StrEnum):
         _none(
             "with `--log`: this plan is the only one of its checkpoint in the log under the ids of "
             "the trusted keys that signed it. `not_checked` where there are others, which it "
-            "counts, where the log has another receipt of this plan, where its newest checkpoint is "
-            "one that a quorum has not seen, and without a log; plans under other key ids are "
-            "counted in its words"
+            "counts, where the log has another receipt of this plan, where a quorum has not seen "
+            "its newest checkpoint, and without a log; plans under other key ids are counted in "
+            "its words"
         ),
     )
     PLAN_LOGGED = (

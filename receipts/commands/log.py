@@ -102,7 +102,7 @@ def init(
     type=PATH,
     multiple=True,
     metavar="KEY.pub",
-    help="Refuse what none of these keys signed (repeatable).",
+    help="Refuse what none of these keys signed, or under the id of another (repeatable).",
 )
 @common_options
 def add(
@@ -125,8 +125,14 @@ def add(
     if trust:
         keys = TrustSet([load_public_key(path) for path in trust])
         for one in found:
-            if not one.envelope.signed_by(keys):
+            signers = {key.keyid for key in one.envelope.signed_by(keys)}
+            if not signers:
                 raise IntegrityError("none of the trusted keys signed it", file=one.file)
+            if one.entry.keyid not in signers:  # the log would say that another key's it is
+                raise IntegrityError(
+                    "the key id of its first signature is that of no trusted key that signed it",
+                    file=one.file,
+                )
     opened = LogFolder(folder, signer.public)
     with output.progress("adding") as progress:
         added = opened.add([one.entry.leaf() for one in found], signer, progress)

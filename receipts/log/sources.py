@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
+from time import monotonic
 from typing import IO, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
@@ -15,7 +16,10 @@ from safety_receipts.receipts.io.web import web_opener
 from safety_receipts.receipts.log.formats.tiles import TileSource
 
 _SECONDS: Final = 30.0
-"""Longest wait for a server."""
+"""Longest wait for a server's next bytes."""
+_ALL_SECONDS: Final = 300.0
+"""Longest wait for a whole file: 16 MB at most, however slowly its bytes come."""
+_PIECE: Final = 64 * 1024
 _NOT_THERE: Final = (404, 410)
 _ELSEWHERE: Final = (301, 302, 303, 307, 308)
 
@@ -92,7 +96,7 @@ class WebSource:
         address = f"{self._prefix}/{quote(name)}"
         try:
             with self._opener.open(Request(address), timeout=_SECONDS) as answer:
-                data: bytes = answer.read(limit + 1)
+                data = _bounded(answer, limit + 1)
         except HTTPError as error:
             error.close()
             if error.code in _NOT_THERE:
@@ -110,6 +114,19 @@ class WebSource:
         if len(data) > limit:
             raise MalformedError(f"longer than the {limit:,} bytes allowed here", file=address)
         return data
+
+
+def _bounded(answer: HTTPResponse, limit: int) -> bytes:
+    """Read an answer in pieces as they come: a server may send one byte after the other."""
+    until, read = monotonic() + _ALL_SECONDS, bytearray()
+    while len(read) < limit and (piece := answer.read1(min(_PIECE, limit - len(read)))):
+        read += piece
+        if monotonic() > until:
+            raise TimeoutError(f"not there after {_ALL_SECONDS:,.0f} seconds")
+    # A connection that ends early raises nothing here, unlike where all is read at once.
+    if answer.length and len(read) < limit:
+        raise IncompleteRead(bytes(read), answer.length)
+    return bytes(read)
 
 
 def log_source(place: str) -> TileSource:

@@ -146,6 +146,14 @@ def test_add_of_trusted_keys_alone(
     (tmp_path / "auditor.pub").write_bytes(AUDITOR.public.pem())
     both = ["--trust", golden / "ed25519.pub", "--trust", tmp_path / "auditor.pub"]
     assert receipts(*words, *both).code == 0
+    # A signature that holds, under an id of its maker's choice.
+    written = json.loads((audited / "plan.dsse.json").read_bytes())
+    written["signatures"][0]["keyid"] = "f" * 64
+    other = tmp_path / "plan.dsse.json"
+    other.write_text(json.dumps(written), encoding="utf-8")
+    said = receipts("log", "add", kept_log.folder, other, "--key", kept_log.key, *both)
+    assert said.code == 3
+    assert "is that of no trusted key that signed it" in said.err
 
 
 def test_what_is_not_to_be_added(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from web_servers import web_server
 from safety_receipts.receipts.bundle import PROOFS, Bundle
 from safety_receipts.receipts.errors import FileAccessError, UsageError
 from safety_receipts.receipts.keys import load_signer
+from safety_receipts.receipts.log import sources
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner
 from safety_receipts.receipts.log.sources import WebSource, log_source
 
@@ -166,7 +169,7 @@ def test_servers_that_fail(filled: KeptLog, receipts: Receipts) -> None:
         handler.wfile.write(b"example.com/log\n")
         return True
 
-    for answer, why in ((broken, "503"), (nonsense, "cannot be fetched"), (cut, "signed note")):
+    for answer, why in ((broken, "503"), (nonsense, "cannot be fetched"), (cut, "more expected")):
         with web_server(filled.folder, answer) as url:
             said = receipts("log", "verify", url, "--policy", filled.policy)
         assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
@@ -193,3 +196,25 @@ def test_what_is_no_address(place: str, filled: KeptLog, receipts: Receipts) -> 
 def test_servers_that_are_not_there(host: str) -> None:
     with pytest.raises(FileAccessError, match="cannot be fetched"):
         WebSource(f"http://{host}/log").read("checkpoint", 100)
+
+
+def test_a_server_that_sends_byte_by_byte_is_given_up(
+    filled: KeptLog, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_ALL_SECONDS", 0.2)
+
+    def slow(handler: SimpleHTTPRequestHandler) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "900000")
+        handler.end_headers()
+        with suppress(OSError):
+            for _ in range(100):
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+                time.sleep(0.05)
+        return True
+
+    with web_server(filled.folder, slow) as url:
+        said = receipts("log", "verify", url, "--policy", filled.policy)
+    assert said.code == 2
+    assert "not there after" in said.err

@@ -260,10 +260,15 @@ class Bundle:
 
         Returns:
             The file; None: there is none.
+
+        Raises:
+            FileAccessError: A folder of proofs is a link, which may lead out of the bundle.
         """
         beside = (one if (one / AUDITS).is_dir() else one.parent for one in self._elsewhere)
         for folder in (self.folder, *beside):
             path = folder / PROOFS / name
+            if path.parent.is_symlink():
+                raise FileAccessError("is a symbolic link", file=path.parent)
             if path.is_symlink() or path.exists():
                 return path
         return None

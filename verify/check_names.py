@@ -396,7 +396,7 @@ class CheckName(StrEnum):
         "best-of-n",
         _none(
             "with `--log`: this plan is the only one of its checkpoint in the log under the ids of "
-            "the trusted keys that signed it. `not_checked` where there are others, which it "
+            "trusted evaluators' keys. `not_checked` where there are others, which it "
             "counts, where the log has another receipt of this plan, where a quorum has not seen "
             "its newest checkpoint, and without a log; plans under other key ids are counted in "
             "its words"

@@ -19,12 +19,12 @@ from safety_receipts.verify.audit.sealed.audits import check_audits
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.authentic import Authenticated, check_authentic
-from safety_receipts.verify.levels.beacon import check_beacon
 from safety_receipts.verify.levels.consistent import check_consistent
 from safety_receipts.verify.levels.evidence import PointProgress, no_progress
 from safety_receipts.verify.levels.expected import Expectations, check_expected
 from safety_receipts.verify.levels.inclusion import check_proof
 from safety_receipts.verify.levels.original import check_rejudged
+from safety_receipts.verify.levels.times.beacon import check_beacon
 from safety_receipts.verify.levels.times.held import SignatureTimes, TimeTerms
 from safety_receipts.verify.subject import subject_of
 from safety_receipts.verify.verification import Verification
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from safety_receipts.verify.levels.bound import HeldArtifacts
-    from safety_receipts.verify.levels.logged import LogTerms
+    from safety_receipts.verify.levels.times.logged import LogTerms
 
 
 def verify_bundle(
@@ -114,18 +114,19 @@ def verify_bundle(
     _check_timestamps(bundle, plan, receipt, tsa_roots, checks)
     logged = None
     if log is not None:
-        from safety_receipts.verify.levels.logged import check_logged  # noqa: PLC0415  # few ask
+        from safety_receipts.verify.levels.times.log_copy import TrustedIds  # noqa: PLC0415  # few ask
+        from safety_receipts.verify.levels.times.logged import check_logged  # noqa: PLC0415
 
         sealed = None if plan is None or receipt is None else (plan, receipt)
         signers = () if sealed is None else bundle.plan_envelope.signed_by(evaluators)
+        ids = (frozenset(key.keyid for key in one) for one in (signers, evaluators, auditors or ()))
         logged = check_logged(
             bundle,
             sealed,
             audits.envelopes,
             log,
             checks,
-            keyids=frozenset(key.keyid for key in signers),
-            auditors=frozenset(key.keyid for key in auditors or ()),
+            ids=TrustedIds(*ids),
             progress=progress,
         )
     decided = log is not None and log.source is not None
@@ -199,7 +200,7 @@ def _check_timestamps(
 ) -> None:
     if not tsa_roots:
         return
-    from safety_receipts.verify.levels.timestamped import check_timestamps  # noqa: PLC0415  # few ask
+    from safety_receipts.verify.levels.times.timestamped import check_timestamps  # noqa: PLC0415  # few ask
 
     check_timestamps(bundle, plan, receipt, tsa_roots, checks)
 

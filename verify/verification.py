@@ -17,7 +17,7 @@ from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.subject import ReceiptSubject
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.levels.logged import LogFacts
+    from safety_receipts.verify.levels.times.logged import LogFacts
 
 LADDER = (CheckLevel.AUTHENTIC, CheckLevel.CONSISTENT, CheckLevel.BOUND)
 """Levels that offline verification can reach, lowest first."""

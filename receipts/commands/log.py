@@ -41,6 +41,7 @@ from safety_receipts.receipts.view.documents.log import (
     LogSearchDocument,
     LogVerifyDocument,
 )
+from safety_receipts.receipts.view.numerals import counted
 
 _policy_option = click.option(
     "--policy",
@@ -150,7 +151,9 @@ def add(
     output.result(
         document,
         lambda console: console.print(
-            f"{printable(str(folder))}: {added.new:,} new, {opened.size:,} entries", soft_wrap=True
+            f"{printable(str(folder))}: {added.new:,} new, "
+            f"{counted(opened.size, 'entry', 'entries')}",
+            soft_wrap=True,
         ),
     )
 
@@ -257,7 +260,7 @@ def search(*, place: str, policy: Path, checkpoint: str, key: Path | None, outpu
     def lines() -> Iterator[str]:
         for one in document.entries:
             yield f"{one.index:>8,}  {one.type.value:11}  {one.digest}  key {one.keyid[:16]}"
-        yield f"{document.plans:,} plans, {document.receipts:,} receipts"
+        yield f"{counted(document.plans, 'plan')}, {counted(document.receipts, 'receipt')}"
 
     output.result(
         document, lambda console: console.print("\n".join(map(printable, lines())), soft_wrap=True)

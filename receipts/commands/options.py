@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from safety_receipts.receipts.beacon.rounds import is_round_signature, value_of
 from safety_receipts.receipts.canonical import is_hex32
@@ -57,6 +58,12 @@ log_settings_option = click.option(
     metavar="LOG.yaml",
     help="Settings of a log: what is signed is added to it before the work goes on.",
 )
+
+
+def names_log() -> bool:
+    """Say whether the command line names a log, which the environment may for every command."""
+    source = click.get_current_context().get_parameter_source("log_settings")
+    return source is ParameterSource.COMMANDLINE
 
 
 def statement_log(settings: Path | None, output: Output) -> StatementLog | None:

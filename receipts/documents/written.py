@@ -129,6 +129,9 @@ def load_written(
         found = [_mistake(e, file, model) for e in errors if not _follows(e, file)]
     else:
         found = [(place, message, None) for place, message in contradictions(written)]
+        if "version" in model.model_fields and type(file.document.get("version")) is not int:
+            # To Python true and 1.0 are 1.
+            found = [(("version",), "should be a whole number", None)]
         if not found:
             return written, file
     place, message, hint = min(found, key=lambda one: file.line(one[0]))

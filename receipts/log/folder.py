@@ -130,7 +130,10 @@ def init_log(folder: Path, signer: LogSigner) -> None:
     except OSError as error:
         raise FileAccessError.from_os(error, "create", folder) from None
     signed = signer.sign(LogCheckpoint(signer.origin, 0, EMPTY_ROOT))
-    atomic_write(folder / CHECKPOINT, signed.note.to_bytes())
+    with lock_file(folder / _LOCK, "log"):
+        if (folder / CHECKPOINT).exists():
+            raise FileAccessError("already exists", file=folder, hint="name a new folder")
+        atomic_write(folder / CHECKPOINT, signed.note.to_bytes())
 
 
 def read_checkpoint(folder: Path) -> SignedCheckpoint:
@@ -179,8 +182,13 @@ class LogFolder:
             return signed
         if signed.checkpoint.origin != self._key.name:
             raise IntegrityError(f"is of the log {signed.checkpoint.origin}", file=path)
-        if not signed.note.signed_by([self._key]) or not signed.checkpoint.is_possible:
-            raise IntegrityError("is not signed with this key, or of no tree", file=path)
+        if not signed.checkpoint.is_possible:
+            raise IntegrityError("is of no tree: no entries have one root alone", file=path)
+        if not signed.note.signed_by([self._key]):
+            # Far more often the key is another one than the log is damaged.
+            raise UsageError(
+                "is not signed with this key", file=path, hint="give --key the log's own key"
+            )
         return signed
 
     def refresh(self) -> bool:

@@ -13,7 +13,7 @@ from urllib.request import HTTPRedirectHandler, Request
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.io.web import web_opener
-from safety_receipts.receipts.log.formats.tiles import TileSource
+from safety_receipts.receipts.log.formats.tiles import CHECKPOINT, TileSource
 
 _SECONDS: Final = 30.0
 """Longest wait for a server's next bytes."""
@@ -146,5 +146,9 @@ def log_source(place: str) -> TileSource:
     if not there:
         raise FileAccessError(
             "no such folder", file=folder, hint="a log is a folder, or an address https://…"
+        )
+    if not (folder / CHECKPOINT).exists():
+        raise FileAccessError(
+            "is no log: it holds no checkpoint", file=folder, hint="name the log's own folder"
         )
     return FolderSource(folder)

@@ -159,6 +159,10 @@ def _contradictions(written: TrustFile) -> Iterator[Problem]:
         if (entry.file is None) is (entry.pem is None):
             why = "takes one of file and pem, and not both" if entry.file else "needs file or pem"
             yield ("keys", index), why
+        for name in ("valid_from", "valid_until", "revoked_at"):
+            if name in entry.model_fields_set and getattr(entry, name) is None:
+                # Whoever begins to write a revocation must not have written none.
+                yield ("keys", index, name), "says nothing: write a moment, or leave it out"
         begins, ends = entry.limits().valid_from, entry.limits().valid_until
         if begins is not None and ends is not None and ends < begins:
             yield ("keys", index, "valid_until"), "is before valid_from"

@@ -15,6 +15,7 @@ from safety_receipts.receipts.commands.options import (
     examples,
     key_option,
     log_settings_option,
+    names_log,
     passphrase_option,
     read_signers,
     statement_log,
@@ -103,6 +104,8 @@ def plan(
         raise UsageError("--seal needs --key and --out")
     if not seal and (key or out is not None):
         raise UsageError("--key and --out are for --seal")
+    if not seal and names_log():
+        raise UsageError("--log is for --seal", hint="add --seal, --key and --out")
     if show_prompt is not None and seal:
         raise UsageError("--show-prompt takes no --seal", hint="show the prompt first, then seal")
     signer = read_signers(key, passphrase_env, output)

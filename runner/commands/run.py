@@ -15,6 +15,7 @@ from safety_receipts.receipts.commands.options import (
     examples,
     key_option,
     log_settings_option,
+    names_log,
     passphrase_option,
     read_signers,
     statement_log,
@@ -187,6 +188,7 @@ def _check_pilot(key: Sequence[Path], out: Path | None, options: RunOptions) -> 
         "--accept-unscored": options.accept_unscored,
         "--show-rates": options.show_rates,
         "--beacon-value": options.beacon_value,
+        "--log": names_log(),
     }
     if given := [name for name, value in asked.items() if value not in (None, False)]:
         raise UsageError(

@@ -84,7 +84,7 @@ def trust_terms_of(
         roots = tuple(one for path in paths_of(tsa_root) for one in read_certificates(path))
     if log_policy is not None:
         from safety_receipts.receipts.log.formats.policy import load_log_policy  # noqa: PLC0415
-        from safety_receipts.verify.levels.logged import LogTerms  # noqa: PLC0415
+        from safety_receipts.verify.levels.times.logged import LogTerms  # noqa: PLC0415
 
         log = LogTerms(load_log_policy(path_of(log_policy)))
     return TrustTerms(evaluators_of(require), roots, log)

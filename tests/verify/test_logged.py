@@ -45,7 +45,7 @@ from safety_receipts.receipts.model.receipt import BeaconValue
 from safety_receipts.receipts.seal import plan_statement, seal_event, seal_plan
 from safety_receipts.verify.checks import VerificationCheck
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.logged import LogTerms
+from safety_receipts.verify.levels.times.logged import LogTerms
 
 LATER, EARLIER = "2999-01-01T00:00:00Z", "2026-01-01T00:00:00Z"
 NAMES = ("plan-logged", "receipt-logged", "audits-logged", "best-of-n", "audits-complete")
@@ -142,7 +142,7 @@ def test_all_that_a_log_can_show(logged: WitnessedLog, tmp_path: Path) -> None:
     found = event.checks()
     assert said(found) == ["passed", "passed", "not_applicable", "passed", "passed"]
     assert "before the run began" in found["plan-logged"].detail
-    assert "the only plan" in found["best-of-n"].detail
+    assert "the only plan of this checkpoint by a key you trust" in found["best-of-n"].detail
     start = announce(receipt)
     event.add_audit(start)
     event.add_audit(report(receipt, start.digest))
@@ -201,7 +201,9 @@ def test_the_best_of_many_plans_is_found(logged: WitnessedLog, tmp_path: Path) -
     write_plan_elsewhere(logged, other_plan(event, 1, event.signer), tmp_path / "second")
     found = event.checks()["best-of-n"]
     assert found.status is CheckStatus.NOT_CHECKED
-    assert "2 plans of this checkpoint by this key, of which 1 beside this one" in found.detail
+    assert (
+        "2 plans of this checkpoint by keys you trust, of which 1 beside this one" in found.detail
+    )
 
 
 def test_a_second_receipt_of_a_plan_is_found(logged: WitnessedLog, tmp_path: Path) -> None:

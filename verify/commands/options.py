@@ -22,7 +22,7 @@ from safety_receipts.verify.levels.times.terms import TrustTerms
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from safety_receipts.verify.levels.logged import LogTerms
+    from safety_receipts.verify.levels.times.logged import LogTerms
 
 _RANGE: Final = click.IntRange(min=1, max=MAX_SAFE_INTEGER)
 
@@ -95,7 +95,7 @@ def log_terms(policy: Path | None, log: str | None) -> LogTerms | None:
     # Few ask for it, and a gate starts in each step of a pipeline.
     from safety_receipts.receipts.log.formats.policy import load_log_policy  # noqa: PLC0415
     from safety_receipts.receipts.log.sources import log_source  # noqa: PLC0415
-    from safety_receipts.verify.levels.logged import LogTerms  # noqa: PLC0415
+    from safety_receipts.verify.levels.times.logged import LogTerms  # noqa: PLC0415
 
     return LogTerms(load_log_policy(policy), None if log is None else log_source(log))
 

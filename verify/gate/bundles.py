@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from safety_receipts.verify.compare.evaluations import Evaluation
     from safety_receipts.verify.levels.bound import HeldArtifacts
-    from safety_receipts.verify.levels.logged import LogTerms
+    from safety_receipts.verify.levels.times.logged import LogTerms
 
 ShownProgress: TypeAlias = Callable[[str], AbstractContextManager[PointProgress]]
 """Shows how far something is, of what it is told: ``verifying``."""

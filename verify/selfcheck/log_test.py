@@ -34,7 +34,7 @@ from safety_receipts.receipts.seal import plan_statement, seal_event, seal_plan
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import Ending
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.logged import LogTerms
+from safety_receipts.verify.levels.times.logged import LogTerms
 
 _ORIGIN: Final = "example.com/self-test/log"
 _WITNESS: Final = "example.com/self-test/witness"

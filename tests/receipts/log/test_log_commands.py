@@ -129,7 +129,7 @@ def test_a_plan_alone_is_logged_before_the_run(
 ) -> None:
     (bundle / "receipt.dsse.json").unlink()
     said = receipts("log", "add", kept_log.folder, bundle, "--key", kept_log.key)
-    assert (said.code, said.out) == (0, f"{kept_log.folder}: 1 new, 1 entries\n")
+    assert (said.code, said.out) == (0, f"{kept_log.folder}: 1 new, 1 entry\n")
     assert log_entries(kept_log.folder)[0].type == "plan"
 
 
@@ -212,7 +212,7 @@ def test_keys_and_places_that_are_none(
     (tmp_path / "empty").mkdir()
     add = ["log", "add"]
     cases: list[tuple[list[Any], int, str]] = [
-        ([kept_log.folder, bundle, "--key", tmp_path / "other"], 3, "not signed with this key"),
+        ([kept_log.folder, bundle, "--key", tmp_path / "other"], 2, "not signed with this key"),
         ([kept_log.folder, bundle, "--key", tmp_path / "p256"], 2, "Ed25519"),
         ([kept_log.folder, bundle, "--key", tmp_path / "none"], 2, "receipts keygen"),
         ([kept_log.folder, bundle, "--key", f"{kept_log.key}.pub"], 2, "log-key.pub"),

@@ -212,7 +212,7 @@ def test_a_log_is_of_one_key_and_made_once(
     other = LogSigner.of(log_signer.origin, generate_key(), Path("key"))
     with pytest.raises(UsageError, match="not this log's"):
         log.add([b"a"], other)
-    with pytest.raises(IntegrityError, match="not signed with this key"):
+    with pytest.raises(UsageError, match="not signed with this key"):
         LogFolder(log.folder, other.public)
     elsewhere = LogSigner.of("example.com/other", log_signer_key(log_signer), Path("key"))
     with pytest.raises(IntegrityError, match=r"is of the log example\.com/log"):

@@ -11,7 +11,6 @@ from safety_receipts import schemas
 from safety_receipts.receipts.errors import (
     FileAccessError,
     IncompleteError,
-    IntegrityError,
     MalformedError,
     ReceiptsError,
     UsageError,
@@ -65,7 +64,7 @@ def test_a_log_is_opened_by_its_settings(made: WitnessedLog) -> None:
             "the environment variable NO_SUCH is unset or empty",
         ),
         ("version: 1\npolicy: log-key\nlog: log\nkey: log-key\n", MalformedError, "log policy"),
-        ("version: 1\npolicy: log-policy\nlog: log\nkey: another\n", IntegrityError, "signed with"),
+        ("version: 1\npolicy: log-policy\nlog: log\nkey: another\n", UsageError, "signed with"),
         ("version: 1\npolicy: log-policy\nlog: log\nkey: curve\n", ReceiptsError, "Ed25519"),
         ("version: 1\npolicy: log-policy\nlog: .\nkey: log-key\n", FileAccessError, "is no log"),
         ("version: 1\npolicy: other\nlog: log\nkey: log-key\n", UsageError, "does not accept"),

@@ -218,3 +218,25 @@ def test_the_schema_is_published(keys: Path) -> None:
     assert schemas.find_error(document, TRUST_SCHEMA) is None
     for change in ({"roles": []}, {"valid_until": "2026-06-01T02:00:00"}, {"revoked": None}):
         assert schemas.find_error({"version": 1, "keys": [entry | change]}, TRUST_SCHEMA)
+
+
+@pytest.mark.parametrize("written", ["", "~", "null"])
+def test_a_moment_that_is_begun_and_not_written(tmp_path: Path, written: str) -> None:
+    """A revocation that somebody began to write must not read as none."""
+    write_key_pair(tmp_path / "key", generate_key())
+    path = tmp_path / "trust.yaml"
+    keys = f"keys:\n  - file: key.pub\n    roles: [evaluator]\n    revoked_at: {written}\n"
+    path.write_text(f"version: 1\n{keys}", encoding="utf-8")
+    with pytest.raises(MalformedError, match="write a moment, or leave it out") as caught:
+        load_trust([path], KeyRole.EVALUATOR)
+    assert caught.value.place == "line 5: keys[0].revoked_at"
+
+
+@pytest.mark.parametrize("written", ["true", "1.0"])
+def test_a_version_that_is_equal_to_one_to_python_alone(tmp_path: Path, written: str) -> None:
+    write_key_pair(tmp_path / "key", generate_key())
+    path = tmp_path / "trust.yaml"
+    keys = "keys: [{file: key.pub, roles: [evaluator]}]\n"
+    path.write_text(f"version: {written}\n{keys}", encoding="utf-8")
+    with pytest.raises(MalformedError, match="whole number"):
+        load_trust([path], KeyRole.EVALUATOR)

@@ -21,7 +21,7 @@ from safety_receipts.runner.engines.engine import Completion
 from safety_receipts.runner.run.event import RunOptions
 from safety_receipts.runner.run.journal_file import RUN_JOURNAL
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.logged import LogTerms
+from safety_receipts.verify.levels.times.logged import LogTerms
 
 PLAN_PROOF, RECEIPT_PROOF = (f"{PROOFS}/{name}.tlog-proof" for name in ("plan", "receipt"))
 
@@ -181,6 +181,9 @@ def test_the_commands_take_a_log(
     assert done.code == 0, done.err
     assert "plan is logged as entry 0 of example.com/log, seen by 0 witnesses" in done.err
     assert "asks for no witness" in done.err
+    for words_ in (("plan", plan), ("run", plan, "--limit", "4")):
+        done = receipts(*words_, "--log", log.settings)
+        assert (done.code, "--log" in done.err) == (2, True)
     monkeypatch.setenv("RECEIPTS_LOG", str(log.settings))
     done = receipts("run", plan, *words)
     assert done.code == 0, done.err

@@ -97,7 +97,9 @@ def test_another_plan_refuses(
     logged.own.record(other, elsewhere / PLAN, elsewhere)
     terms = ("--log-policy", logged.policy, "--log", logged.folder)
     code, found = gated(receipts, bundle, trust, *terms)
-    assert (code, "2 plans of this checkpoint by this key in the log" in found) == (1, True), found
+    assert (code, "2 plans of this checkpoint by trusted keys in the log" in found) == (1, True), (
+        found
+    )
     assert gated(receipts, bundle, trust, *terms, plans_at_most=2)[0] == 0
 
 

@@ -24,7 +24,7 @@ from safety_receipts.receipts.trust.load import load_trust
 from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
-from safety_receipts.verify.levels.logged import LogTerms
+from safety_receipts.verify.levels.times.logged import LogTerms
 from safety_receipts.verify.page.page import report_page
 from safety_receipts.verify.verification import Verification
 

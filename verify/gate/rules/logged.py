@@ -10,7 +10,7 @@ from safety_receipts.verify.gate.entries import Number, RuleEntry
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.levels.logged import LogFacts
+    from safety_receipts.verify.levels.times.logged import LogFacts
 
 
 class LoggedRule(RuleEntry):
@@ -18,7 +18,7 @@ class LoggedRule(RuleEntry):
 
     rule: Literal["logged"]
     plans_at_most: Number | None = None
-    """Largest number of plans of this checkpoint, by this key, in the log."""
+    """Largest number of plans of this checkpoint, by trusted keys, in the log."""
 
     def asked(self) -> str:
         """Return what it asks for, in words."""
@@ -33,7 +33,8 @@ def decide_logged(rule: LoggedRule, facts: GateFacts) -> Decided:
     if logged is None:
         return Decided.of(["no log policy was named (--log-policy)"], "", source)
     problems = list(_problems(rule, logged))
-    plans = "" if logged.plans is None else f"; {counted(logged.plans, 'plan')} in the log"
+    known = None if logged.counts is None else logged.counts.plans
+    plans = "" if known is None else f"; {counted(known, 'plan')} in the log"
     good = f"plan, receipt and audits are in the log, the plan before the run{plans}"
     return Decided.of(problems, good, source)
 
@@ -46,14 +47,18 @@ def _problems(rule: LoggedRule, logged: LogFacts) -> Iterator[str]:
         yield "nothing shows that the plan was in the log before the run"
     if not logged.audits:
         yield "nothing shows that all audits are in the log"
-    if logged.missing_audits:
-        yield f"{counted(logged.missing_audits, 'announced audit')} missing"
+    counts = logged.counts
+    if counts is not None and counts.missing_audits:
+        yield f"{counted(counts.missing_audits, 'announced audit')} missing"
     if rule.plans_at_most is None:
         return
-    if logged.plans is None:
+    if counts is None or counts.plans is None:
         yield (
             "how many plans there are is not known: no copy of the log was named (--log), too few "
             "witnesses have seen it, or the plan is not in it under its key's id"
         )
-    elif logged.plans > rule.plans_at_most:
-        yield f"{counted(logged.plans, 'plan')} of this checkpoint by this key in the log"
+        return
+    if counts.plans > rule.plans_at_most:
+        yield f"{counted(counts.plans, 'plan')} of this checkpoint by trusted keys in the log"
+    if counts.receipts > 1:
+        yield f"{counted(counts.receipts, 'receipt')} of this plan in the log"

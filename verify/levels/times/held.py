@@ -134,7 +134,7 @@ class SignatureTimes:
         if envelope not in self._stamps:
             # Few ask for it, and it needs an extra.
             from safety_receipts.receipts.timestamps.replies import has_client  # noqa: PLC0415
-            from safety_receipts.verify.levels.timestamped import earliest_stamp  # noqa: PLC0415
+            from safety_receipts.verify.levels.times.timestamped import earliest_stamp  # noqa: PLC0415
 
             found = None
             if has_client():
@@ -149,7 +149,7 @@ class SignatureTimes:
         """
         if self.terms.policy is None or envelope.signatures[0].keyid != key.keyid:
             return None
-        from safety_receipts.verify.levels.logged import shown_in_log  # noqa: PLC0415  # few ask
+        from safety_receipts.verify.levels.times.logged import shown_in_log  # noqa: PLC0415  # few ask
 
         try:
             time = shown_in_log(self.bundle, envelope, file, self.terms.policy).time

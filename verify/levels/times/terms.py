@@ -12,7 +12,7 @@ from safety_receipts.receipts.keys import TrustSet
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from safety_receipts.verify.levels.logged import LogTerms
+    from safety_receipts.verify.levels.times.logged import LogTerms
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from safety_receipts.receipts.timestamps.replies import (
 )
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
-from safety_receipts.verify.levels.beacon import round_was_out
+from safety_receipts.verify.levels.times.beacon import round_was_out
 
 
 def check_timestamps(

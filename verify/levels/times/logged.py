@@ -6,44 +6,42 @@ policy, with no network.  A copy of the log, where one is at hand, says what els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from safety_receipts.receipts.audit_forms import parse_audit
 from safety_receipts.receipts.beacon.chains import stated_moment
 from safety_receipts.receipts.bundle import (
-    MAX_AUDIT_BYTES,
     PLAN,
     PROOFS,
     RECEIPT,
     Bundle,
-    read_envelope,
 )
-from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.errors import FileAccessError, IncompleteError, ReceiptsError
+from safety_receipts.receipts.errors import IncompleteError, ReceiptsError
 from safety_receipts.receipts.io.files import read_bounded
 from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
-from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry, entry_of
+from safety_receipts.receipts.log.formats.entry import entry_of
 from safety_receipts.receipts.log.formats.policy import LogPolicy
 from safety_receipts.receipts.log.formats.proof import MAX_LOG_PROOF_BYTES, LogProof
 from safety_receipts.receipts.log.formats.tiles import TileSource
-from safety_receipts.receipts.log.survey import check_growth, newest_checkpoint, searched
 from safety_receipts.receipts.model.audit import AuditStartPredicate
 from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.view.numerals import counted
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
-from safety_receipts.verify.levels.beacon import round_was_out
-
-_MOST_AUDITS: Final = 10_000
-"""Most files of audits that are read."""
+from safety_receipts.verify.levels.times.beacon import round_was_out
+from safety_receipts.verify.levels.times.log_copy import (
+    NOBODY,
+    CopyChecker,
+    LogCopy,
+    LogCounts,
+    TrustedIds,
+)
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,8 @@ class LogFacts:
     """Whether the receipt is in an accepted log."""
     audits: bool
     """Whether every audit at hand by a trusted auditor is in an accepted log."""
-    plans: int | None
-    """Plans of this checkpoint by this key in the copy of the log; None: it is not known."""
-    receipts: int | None
-    """Receipts of them there."""
-    missing_audits: int | None
-    """Audits of this receipt announced there under trusted auditors' key ids, and not at hand."""
+    counts: LogCounts | None = None
+    """What a copy of the log holds; None: there is none at hand, or it shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +120,7 @@ def check_logged(
     terms: LogTerms,
     checks: CheckList,
     *,
-    keyids: frozenset[str] = frozenset(),
-    auditors: frozenset[str] = frozenset(),
+    ids: TrustedIds = NOBODY,
     progress: Callable[[int, int], None] | None = None,
 ) -> LogFacts:
     """Add the checks of logs.
@@ -138,14 +131,13 @@ def check_logged(
         audits: Announcements and results at hand that trusted auditors signed.
         terms: What the proofs are held to.
         checks: Receives the checks.
-        keyids: Ids of the trusted keys that signed the plan.
-        auditors: Ids of the keys that are trusted as auditors'.
+        ids: Ids of trusted keys.
         progress: Told how many entries of the log are read.
 
     Returns:
         What was shown.
     """
-    checker = _Checker(bundle, terms, checks, keyids, auditors)
+    checker = _Checker(bundle, terms, checks)
     planned = before = received = False
     if sealed is not None:
         planned, before = checker.plan(*sealed)
@@ -156,26 +148,19 @@ def check_logged(
         checks.skip(CheckName.RECEIPT_LOGGED, why)
     audited = checker.audits(audits)
     if terms.source is None or sealed is None:
-        return LogFacts(planned, before, received, audited, None, None, None)
-    plans, receipts, missing = checker.search(sealed[0], audits, terms.source, progress)
-    return LogFacts(planned, before, received, audited, plans, receipts, missing)
+        return LogFacts(planned, before, received, audited)
+    copy = LogCopy(terms.source, terms.policy, tuple(checker.seen))
+    counts = CopyChecker(bundle, copy, ids, checks).search(
+        sealed[0], {envelope.digest for envelope in audits}, progress
+    )
+    return LogFacts(planned, before, received, audited, counts)
 
 
 class _Checker:
-    def __init__(
-        self,
-        bundle: Bundle,
-        terms: LogTerms,
-        checks: CheckList,
-        keyids: frozenset[str],
-        auditors: frozenset[str],
-    ) -> None:
+    def __init__(self, bundle: Bundle, terms: LogTerms, checks: CheckList) -> None:
         self._bundle, self._terms, self._checks = bundle, terms, checks
-        self._keyids, self._auditors = keyids, auditors
         self.seen: list[SignedCheckpoint] = []
         """Checkpoints of proofs that hold."""
-        self._seen_by_few = False
-        """Whether the copy of the log is one that a quorum of witnesses has not seen."""
 
     def _shown(self, envelope: Envelope, file: Path) -> tuple[str | None, int | None, bool]:
         """Return what is wrong with a proof, when it was seen, and whether none can be checked."""
@@ -242,142 +227,6 @@ class _Checker:
     def _ended(self, name: CheckName, problem: str, *, lacks: bool) -> bool:
         """Add a check that did not pass: nothing is shown where there is no proof."""
         return self._checks.skip(name, problem) if lacks else self._checks.decide(name, problem)
-
-    def search(
-        self,
-        plan: PlanPredicate,
-        audits: Sequence[Envelope],
-        source: TileSource,
-        progress: Callable[[int, int], None] | None,
-    ) -> tuple[int | None, int | None, int | None]:
-        """Count what a copy of the log holds; add the checks that it decides."""
-        names = (CheckName.BEST_OF_N, CheckName.AUDITS_COMPLETE)
-        try:
-            signed = newest_checkpoint(source)
-            self._terms.policy.check_log_signature(signed)
-            self._seen_by_few = not self._terms.policy.has_quorum(signed)
-            self._one_view(source, signed)
-            about = searched(
-                source,
-                signed,
-                plan.checkpoint.root,
-                receipt=self._bundle.receipt_envelope.digest,
-                progress=progress,
-            )
-            found = [one.entry for one in about]
-        except (FileAccessError, IncompleteError) as error:
-            for name in names:
-                self._checks.skip(name, error.one_line())
-            return None, None, None
-        except ReceiptsError as error:
-            for name in names:
-                self._checks.decide(name, error.message)
-            return None, None, None
-        missing = self._complete(found, {envelope.digest for envelope in audits})
-        mine = [one for one in found if one.keyid in self._keyids]
-        plans = {one.digest for one in mine if one.type is EntryKind.PLAN}
-        receipts = [one for one in mine if one.type is EntryKind.RECEIPT]
-        others = {one.digest for one in found if one.type is EntryKind.PLAN} - plans
-        counted_here = self._best_of(plans, receipts, len(others))
-        return len(plans) if counted_here else None, len(receipts), missing
-
-    def _complete(self, found: Sequence[LogEntry], here: Container[Sha256]) -> int:
-        """Look for announced audits of this receipt that are not at hand; count trusted ones.
-
-        Anybody may have something logged as an announcement, under an id of their own: what no
-        trusted auditor's is said to be cannot fail a receipt.
-        """
-        receipt = self._bundle.receipt_envelope.digest
-        announced = {
-            one.digest: one.keyid
-            for one in sorted(found, key=lambda one: one.keyid in self._auditors)
-            if one.type is EntryKind.AUDIT_START and one.receipt == receipt
-        }
-        absent = sorted(digest for digest in announced if digest not in here)
-        missing = [one for one in absent if announced[one] in self._auditors]
-        unknown = [one for one in absent if announced[one] not in self._auditors]
-        lying = _digests(self._bundle.audit_files()) if unknown else frozenset()
-        unknown = [one for one in unknown if one not in lying]
-        good = f"all here that were announced in the log: {counted(len(announced), 'audit')}"
-        if missing:
-            problem = (
-                f"announced in the log, and not here as trusted auditors sign: {_named(missing)}"
-            )
-            self._checks.decide(CheckName.AUDITS_COMPLETE, problem)
-        elif unknown:
-            self._checks.skip(
-                CheckName.AUDITS_COMPLETE,
-                "announced in the log under key ids that are no trusted auditor's, and not here: "
-                f"{_named(unknown)}",
-            )
-        else:
-            self._whole(CheckName.AUDITS_COMPLETE, good)
-        return len(missing)
-
-    def _whole(self, name: CheckName, good: str) -> None:
-        """Add a check of what is not in the copy, which others have to see as it is here."""
-        if self._seen_by_few:
-            why = "too few witnesses of the policy have seen this copy of the log"
-            self._checks.skip(name, f"{good}; {why}: others may be shown another one")
-        else:
-            self._checks.decide(name, None, good)
-
-    def _best_of(self, plans: set[Sha256], receipts: Sequence[LogEntry], others: int) -> bool:
-        """Add the check; say whether the plans that count are known."""
-        envelope = self._bundle.plan_envelope
-        mine = envelope.digest
-        # The proof of `plan-logged` is of a leaf under this id.  Where it is another's, any number
-        # of plans may have been logged before their runs beside it, and the best one afterwards
-        # once more, under the id that is counted.
-        named = mine in plans and envelope.signatures[0].keyid in self._keyids
-        with_receipt = {one.plan for one in receipts}
-        of_mine = {one.digest for one in receipts if one.plan == mine}
-        of_mine.add(self._bundle.receipt_envelope.digest)
-        open_ = plans - with_receipt - {mine}
-        by_others = f"; {counted(others, 'plan')} by other key ids" if others else ""
-        told = (
-            f"the log holds {counted(len(plans), 'plan')} of this checkpoint by this key, of which "
-            f"{len(open_)} beside this one have no receipt{by_others}"
-        )
-        if not self._keyids:
-            why = "needs a plan that a trusted key signed: whose plans would be counted?"
-            self._checks.skip(CheckName.BEST_OF_N, why)
-        elif not named:
-            self._checks.skip(
-                CheckName.BEST_OF_N, f"this plan is not in the log under its key's id; {told}"
-            )
-        elif len(of_mine) > 1:
-            why = f"the log holds {len(of_mine)} receipts of this plan: one can be the best of them"
-            self._checks.skip(CheckName.BEST_OF_N, why)
-        elif len(plans) == 1:
-            good = f"this is the only plan of this checkpoint by this key in the log{by_others}"
-            self._whole(CheckName.BEST_OF_N, good)
-        else:
-            self._checks.skip(CheckName.BEST_OF_N, f"{told}: a receipt can be the best of them")
-        return named and not self._seen_by_few
-
-    def _one_view(self, source: TileSource, signed: SignedCheckpoint) -> None:
-        """Hold the log to every checkpoint of the bundle's proofs: it must not show two views.
-
-        Raises:
-            IntegrityError: It does.
-        """
-        for seen in self.seen:
-            if seen.checkpoint.origin == signed.checkpoint.origin:
-                check_growth(source, seen, signed)
-
-
-def _digests(files: Sequence[Path]) -> frozenset[Sha256]:
-    """Return the digests of the statements in files that are envelopes, whoever signed them."""
-    found = set()
-    for file in files[:_MOST_AUDITS]:
-        with suppress(ReceiptsError):
-            found.add(read_envelope(file, MAX_AUDIT_BYTES).digest)
-    return frozenset(found)
-
-
-def _named(audits: Sequence[Sha256]) -> str:
-    return f"{counted(len(audits), 'audit')} ({', '.join(one[:12] for one in audits[:3])})"
 
 
 def _too_late(time: int, started: str) -> str | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from console import Console
 from pages import Block, blocks, commands
+from transparency import make_log
 
 ROOT = Path(__file__).parents[2]
 PAGE = [b for b in blocks((ROOT / "README.md").read_text("utf-8")) if not b.language]
@@ -27,10 +28,13 @@ MEANT = {
     "GOLD": "gold",
     "DIGEST": "a309a0cdfb5f7d13022cffc92652c009f445a36e29045fa7bc3c659c42b541f9",
     "KEY": "evaluator",
+    "LOG": "log",
     "MINE": "auditor",
     "PLAN": "study/plan.yaml",
+    "POLICY": "log-policy",
     "STAGE": "instrument",
     "QUERY": "sealed-crafts/inks-117",
+    "TRUST": "trust",
 }
 NEW = {"FILE", "FOLDER", "NEW"}
 """Words for what is not there yet."""
@@ -95,6 +99,9 @@ def test_every_command_of_the_page_is_done(tmp_path: Path) -> None:
     done: set[str] = set()
     failed = []
     (tmp_path / "gold.jsonl").write_text(gold(), "utf-8")
+    make_log(tmp_path)
+    trusted = "version: 1\nkeys: [{file: evaluator.pub, roles: [evaluator]}]\n"
+    (tmp_path / "trust.yaml").write_text(trusted, "utf-8")
     for step in itertools.chain.from_iterable(map(commands, PAGE)):
         for variant in variants(step.command):
             command = meant(variant, numbers)

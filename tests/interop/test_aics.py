@@ -151,7 +151,7 @@ class TheirLog:
     def grow(self, number: int) -> bytes:
         size = self.writer.size
         self.writer.append([b"theirs %d" % index for index in range(size, size + number)])
-        checkpoint = tlog.LogCheckpoint(ORIGIN, self.writer.size, self.writer.root())
+        checkpoint = tlog.Checkpoint(ORIGIN, self.writer.size, self.writer.root())
         note = tlog.sign_checkpoint(checkpoint, self.key, ORIGIN).to_bytes()
         self.store.write_checkpoint(note)
         return bytes(note)

@@ -90,6 +90,8 @@ class DemoLog:
             atomic_write(policy, lines.encode())
             yield
         finally:
+            assert process.stdout is not None
+            process.stdout.close()
             process.terminate()
             try:
                 process.wait(_SECONDS)

@@ -52,10 +52,12 @@ class DemoLog:
         """
         out, witness = self.out, self.out / "witness.key"
         run("keygen", out / "log.key", shown=quietly)
-        run("log", "init", out / "log", "--origin", LOG_ORIGIN, "--key", out / "log.key")
+        named = ("--origin", LOG_ORIGIN, "--key", out / "log.key", "--quiet")
+        run("log", "init", out / "log", *named, shown=())  # its key is a long line
         run("keygen", witness, shown=quietly)
         state = out / "witness.sqlite"
-        run("log", "witness", "init", state, "--name", WITNESS_NAME, "--key", witness)
+        named = ("--name", WITNESS_NAME, "--key", witness, "--quiet")
+        run("log", "witness", "init", state, *named, shown=())
         log = LogSigner.of(LOG_ORIGIN, load_signer(out / "log.key"), out / "log.key")
         atomic_write(out / "log-policy", f"log {log.public.vkey}\nquorum none\n".encode())
         atomic_write(self.settings, _SETTINGS)

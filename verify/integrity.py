@@ -32,8 +32,9 @@ from safety_receipts.verify.verification import Verification
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from safety_receipts.receipts.dsse import Envelope
     from safety_receipts.verify.levels.bound import HeldArtifacts
-    from safety_receipts.verify.levels.times.logged import LogTerms
+    from safety_receipts.verify.levels.times.logged import LogFacts, LogTerms
 
 
 def verify_bundle(
@@ -114,21 +115,9 @@ def verify_bundle(
     _check_timestamps(bundle, plan, receipt, tsa_roots, checks)
     logged = None
     if log is not None:
-        from safety_receipts.verify.levels.times.log_copy import TrustedIds  # noqa: PLC0415  # few ask
-        from safety_receipts.verify.levels.times.logged import check_logged  # noqa: PLC0415
-
         sealed = None if plan is None or receipt is None else (plan, receipt)
-        signers = () if sealed is None else bundle.plan_envelope.signed_by(evaluators)
-        ids = (frozenset(key.keyid for key in one) for one in (signers, evaluators, auditors or ()))
-        logged = check_logged(
-            bundle,
-            sealed,
-            audits.envelopes,
-            log,
-            checks,
-            ids=TrustedIds(*ids),
-            progress=progress,
-        )
+        trusted = (evaluators, auditors or TrustSet())
+        logged = _check_log(bundle, sealed, audits.envelopes, log, checks, trusted, progress)
     decided = log is not None and log.source is not None
     _inform(plan, receipt, checks, named=_names_plan(found), counted=decided)
     if expected is not None:
@@ -203,6 +192,24 @@ def _check_timestamps(
     from safety_receipts.verify.levels.times.timestamped import check_timestamps  # noqa: PLC0415  # few ask
 
     check_timestamps(bundle, plan, receipt, tsa_roots, checks)
+
+
+def _check_log(  # noqa: PLR0917  # what check_logged takes
+    bundle: Bundle,
+    sealed: tuple[PlanPredicate, EvaluationPredicate] | None,
+    audits: Sequence[Envelope],
+    log: LogTerms,
+    checks: CheckList,
+    trusted: tuple[TrustSet, TrustSet],
+    progress: PointProgress,
+) -> LogFacts:
+    # Few ask for it.
+    from safety_receipts.verify.levels.times.log_copy import TrustedIds  # noqa: PLC0415
+    from safety_receipts.verify.levels.times.logged import check_logged  # noqa: PLC0415
+
+    signers = () if sealed is None else bundle.plan_envelope.signed_by(trusted[0])
+    ids = TrustedIds(*(frozenset(key.keyid for key in one) for one in (signers, *trusted)))
+    return check_logged(bundle, sealed, audits, log, checks, ids=ids, progress=progress)
 
 
 _NO_PLAN_NAMED = "nothing shows that a plan"

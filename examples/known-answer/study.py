@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.findings.fits.covariates import joint_covariates
 from safety_receipts.receipts.findings.fits.logit import newton
-from safety_receipts.receipts.findings.joint import joint_covariates
 from safety_receipts.receipts.model.findings import Findings, JointFinding
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.commands.init import write_preset

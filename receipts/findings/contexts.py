@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
+from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
+from safety_receipts.receipts.findings.breakdown.shares import gap
+from safety_receipts.receipts.findings.effects import is_significant
 from safety_receipts.receipts.findings.fits.changes import counterpart, rate_change
 from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
 from safety_receipts.receipts.model.findings import ContextFinding, Findings
 
@@ -64,6 +69,19 @@ class ContextKind(FindingKind):
         """Yield the test of the change that the context makes."""
         for one in findings.contexts or ():
             yield f"{self.name}/{one.condition}", one.change.p if one.change else None
+
+    def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
+        """Yield one a change that is significant after correction."""
+        adjusted = {test.name: test.adjusted for test in findings.tests}
+        for one in findings.contexts or ():
+            name = f"{self.name}/{one.condition}"
+            if one.change is None or not is_significant(adjusted.get(name, "1")):
+                continue
+            pair = one.condition, one.turns
+            if Decimal(one.change.value) < 0:
+                pair = one.turns, one.condition
+            high, low = (sealed.counts[id_] for id_ in pair)
+            yield sealed.rates_apart(name, pair, gap(high, low))
 
     def conditions(self, findings: Findings) -> Iterator[ConditionId]:
         """Yield each condition, and its counterpart in plain turns."""

@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import IntegrityError
+from safety_receipts.receipts.findings.breakdown.points import counts_of_points
+from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.findings.fits.logit import Fitter, newton, statsmodels_fit
@@ -47,7 +49,19 @@ def derive(observations: Observations, fitter: Fitter = newton) -> Findings:
     numbers: dict[str, Any] = {}
     for kind in KINDS:
         numbers |= kind.derive(study)
-    return settle(Findings(alpha=ALPHA, tests=(), **numbers), observations.plan)
+    settled = settle(Findings(alpha=ALPHA, tests=(), **numbers), observations.plan)
+    return with_breakdown(settled, SealedGrid(observations.plan, counts_of_points(study)))
+
+
+def with_breakdown(findings: Findings, sealed: SealedGrid) -> Findings:
+    """Return findings with what false labels they stand.
+
+    Args:
+        findings: With their words.
+        sealed: The counts, by condition.
+    """
+    found = tuple(one for kind in KINDS for one in kind.breakdowns(findings, sealed))
+    return findings.model_copy(update={"breakdown": found})
 
 
 def fit(observations: Observations) -> Findings:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from safety_receipts.receipts.findings.arithmetic import is_share
+from safety_receipts.receipts.findings.breakdown.adoption import adoption_share
+from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
 from safety_receipts.receipts.findings.counts.observations import (
     COMPLIED,
     REFUSED,
@@ -22,6 +24,7 @@ from safety_receipts.receipts.findings.fits.changes import counterpart, rate_cha
 from safety_receipts.receipts.findings.fits.clusters import PointClusters
 from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.findings.kind import FindingKind
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.demonstrations import ExperimentKind
 from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
@@ -155,6 +158,17 @@ class FormatKind(FindingKind):
         """Yield the test of the change that the prefix makes."""
         for one in findings.formats or ():
             yield f"{self.name}/{one.condition}", one.change.p if one.change else None
+
+    def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
+        """Yield one a prefix of which something is said."""
+        for one in findings.formats or ():
+            if one.verdict is not FormatWord.UNDETERMINED:
+                yield FindingBreakdown(
+                    finding=f"{self.name}/{one.condition}",
+                    conditions=(one.condition,),
+                    share=adoption_share(one, sealed.counts[one.condition]),
+                    span=None,
+                )
 
     def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare conditions with their prefixes."""

@@ -16,6 +16,8 @@ from safety_receipts.receipts.findings.arithmetic import (
     is_ratio,
     slope_problems,
 )
+from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, SealedGrid
+from safety_receipts.receipts.findings.breakdown.shares import largest_share
 from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.counts.tally import FEWEST_LISTS
 from safety_receipts.receipts.findings.effects import (
@@ -35,6 +37,7 @@ from safety_receipts.receipts.findings.fits.clusters import (
     degrees_of_freedom,
     doubt,
 )
+from safety_receipts.receipts.findings.fits.covariates import joint_covariates
 from safety_receipts.receipts.findings.fits.distributions import normal_two_sided, t_two_sided
 from safety_receipts.receipts.findings.fits.lack_of_fit import FittedPoints, lack_of_fit
 from safety_receipts.receipts.findings.fits.permutation import informative_queries, permutation_test
@@ -46,6 +49,7 @@ from safety_receipts.receipts.findings.fits.study import (
 )
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.findings.kind import FindingKind
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering, QueryRole
 from safety_receipts.receipts.model.findings import (
     ClusterMethod,
@@ -341,23 +345,6 @@ def _refit(drafted: JointFinding) -> Refit:
     )
 
 
-def joint_covariates(n_harmful: Floats, n_benign: Floats) -> Floats:
-    """Return a constant, log(N_h+1) and log(N_b+1), each but the first only where it varies.
-
-    Args:
-        n_harmful: N_h of each condition.
-        n_benign: N_b of each condition.
-
-    Returns:
-        Shape (conditions, k).
-    """
-    columns = [np.ones(len(n_benign))]
-    if len(set(n_harmful.tolist())) > 1:
-        columns.append(np.log(n_harmful + 1))
-    columns.append(np.log(n_benign + 1))
-    return np.column_stack(columns)
-
-
 class JointKind(FindingKind):
     """What benign demonstrations do at fixed numbers of harmful ones, in each order."""
 
@@ -403,6 +390,15 @@ class JointKind(FindingKind):
             "joint_in_other_orders": others and tuple(map(worded, others)),
         }
 
+    def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
+        """Yield one an order whose slope is called something."""
+        for joint in _all(findings):
+            name = self._test(findings, joint)
+            if joint.effect in WORDED:
+                yield sealed.slope(name, joint.effect, [(joint.conditions, 1.0)])
+            elif joint.effect is Effect.MIXED:
+                yield _mixed(name, joint, sealed)
+
     def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare orders and their conditions."""
         stated = [(joint.ordering, joint.conditions) for joint in _all(findings)]
@@ -415,6 +411,21 @@ class JointKind(FindingKind):
         """Hold fits, intervals and clusters to one another."""
         for joint in _all(findings):
             yield from _joint_problems(joint, plan)
+
+
+def _mixed(name: str, joint: JointFinding, sealed: SealedGrid) -> FindingBreakdown:
+    """Return the breakdown of slopes with opposite signs: one of each sign is left at least."""
+    conditions = {one.id: one for one in sealed.plan.conditions}
+    levels = []
+    for level in joint.by_harmful:
+        ids = [id_ for id_ in joint.conditions if conditions[id_].n_harmful == level.n_harmful]
+        levels.append(sealed.statistic([(ids, 1.0)])[0])
+
+    def opposite(share: float) -> bool:
+        return all(any(one.stays(share, sign, 0.0) for one in levels) for sign in (1, -1))
+
+    share = largest_share(opposite)
+    return FindingBreakdown(finding=name, conditions=joint.conditions, share=share, span=None)
 
 
 def _all(findings: Findings) -> Iterator[JointFinding]:

@@ -10,8 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
 from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.findings import Findings
 from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
@@ -66,6 +68,15 @@ class FindingKind(ABC):
             The fields that change.
         """
         return {}
+
+    def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
+        """Yield, of each finding that says something, how many false labels it stands.
+
+        Args:
+            findings: With their words.
+            sealed: The counts, by condition.
+        """
+        yield from ()
 
     def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Return the conditions that it states, and those that the plan's experiments ask for.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
 from safety_receipts.receipts.findings.arithmetic import slope_problems
+from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
+from safety_receipts.receipts.findings.breakdown.shares import gap, widest
 from safety_receipts.receipts.findings.counts.observations import NEAR
 from safety_receipts.receipts.findings.counts.rates import rate_string
 from safety_receipts.receipts.findings.effects import is_significant
@@ -17,6 +19,7 @@ from safety_receipts.receipts.findings.fits.clusters import Floats
 from safety_receipts.receipts.findings.fits.study import Mask, PlanGrid, StudyPoints
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.findings.total import homogeneity
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import (
     Findings,
@@ -180,6 +183,26 @@ class OrderingKind(FindingKind):
             return finding.model_copy(update={"verdict": ordering_word(finding, *corrected)})
 
         return {"orderings": findings.orderings and tuple(map(worded, findings.orderings))}
+
+    def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
+        """Yield one a mixture whose orders are said to differ."""
+        for finding in findings.orderings or ():
+            _, name = self._tests(finding)
+            at = {rate.ordering: rate.condition for rate in finding.rates}
+            counts = [(id_, sealed.counts[id_]) for id_ in at.values()]
+            match finding.verdict:
+                case OrderWord.RECENCY:
+                    pair = at[Ordering.SUFFIX], at[Ordering.PREFIX]
+                case OrderWord.PRIMACY:
+                    pair = at[Ordering.PREFIX], at[Ordering.SUFFIX]
+                case OrderWord.DIFFERS:
+                    _, pair = widest(counts)
+                case OrderWord.UNDETERMINED:
+                    continue
+                case _:
+                    assert_never(finding.verdict)
+            high, low = (sealed.counts[id_] for id_ in pair)
+            yield sealed.rates_apart(name, pair, gap(high, low))
 
     def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare the conditions of each mixture."""

@@ -15,15 +15,17 @@ from safety_receipts.receipts.findings.arithmetic import (
     interval_problems,
     slope_problems,
 )
+from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, SealedGrid
 from safety_receipts.receipts.findings.counts.rates import MEAN_PLACES
 from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
 from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES, Floats
+from safety_receipts.receipts.findings.fits.covariates import joint_covariates
 from safety_receipts.receipts.findings.fits.permutation import informative_queries
 from safety_receipts.receipts.findings.fits.study import ClusteredEstimate, StudyPoints
-from safety_receipts.receipts.findings.joint import joint_covariates
 from safety_receipts.receipts.findings.kind import FindingKind
 from safety_receipts.receipts.model.base import ConditionId, SourceName
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import (
     Effect,
@@ -290,6 +292,19 @@ class SourcesKind(FindingKind):
                 length_matched=tuple(map(worded, findings.sources.length_matched)),
             )
         }
+
+    def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
+        """Yield one a slope and a difference that is called something."""
+        if findings.sources is None:
+            return
+        conditions = {slope.source: slope.conditions for slope in findings.sources.slopes}
+        for slope in findings.sources.slopes:
+            if slope.effect in WORDED:
+                yield sealed.slope(self._test(slope), slope.effect, [(slope.conditions, 1.0)])
+        for one in findings.sources.length_matched:
+            if one.effect in WORDED:
+                fits = [(conditions[one.source], 1.0), (conditions[one.filler], -1.0)]
+                yield sealed.slope(self._test(one), one.effect, fits)
 
     def conditions(self, findings: Findings) -> Iterator[ConditionId]:
         """Yield the conditions of each slope."""

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from safety_receipts.receipts.findings.breakdown.boxes import counts_of
+from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
 from safety_receipts.receipts.findings.counts.observations import Observations
-from safety_receipts.receipts.findings.derive import differences
+from safety_receipts.receipts.findings.derive import differences, with_breakdown
 from safety_receipts.receipts.findings.effects import ALPHA
 from safety_receipts.receipts.findings.fits.logit import newton
 from safety_receipts.receipts.findings.fits.study import StudyPoints
@@ -38,6 +40,10 @@ def stated_problems(receipt: EvaluationPredicate, plan: PlanPredicate) -> Iterat
     yield from _grid_problems(findings, plan)
     for kind in KINDS:
         yield from kind.problems(findings, receipt, plan)
+    if findings.breakdown is not None:
+        sealed = SealedGrid(plan, counts_of(receipt.conditions))
+        derived = with_breakdown(findings, sealed)
+        yield from differences(findings.to_wire(), derived.to_wire())
 
 
 def feeds_findings(plan: PlanPredicate) -> bool:

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
+from safety_receipts.receipts.findings.breakdown.shares import widest
 from safety_receipts.receipts.findings.effects import bonferroni, is_significant
 from safety_receipts.receipts.findings.fits.clusters import NO_VARIANCE, PointClusters
 from safety_receipts.receipts.findings.fits.distributions import chi_square_upper
@@ -14,6 +16,7 @@ from safety_receipts.receipts.findings.fits.low_rank import low_rank
 from safety_receipts.receipts.findings.fits.study import PlanGrid, StudyPoints
 from safety_receipts.receipts.findings.fits.wire import p_string, score
 from safety_receipts.receipts.findings.kind import FindingKind
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.demonstrations import ExperimentKind, Ordering
 from safety_receipts.receipts.model.findings import Findings, TotalFinding, TotalRow, Verdict
 from safety_receipts.receipts.model.plan import EvaluationSetup, Hypothesis, PlanPredicate
@@ -139,6 +142,15 @@ class TotalKind(FindingKind):
         """Yield its one test."""
         if findings.total is not None:
             yield self.name, findings.total.p
+
+    def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
+        """Yield one if the hypothesis is rejected: two mixes of one number are left apart."""
+        if findings.total is None or findings.total.verdict is not Verdict.REJECTED:
+            return
+        rows = findings.total.rows
+        pairs = [widest([(id_, sealed.counts[id_]) for id_ in row.conditions]) for row in rows]
+        distance, pair = max(pairs, key=lambda one: one[0])
+        yield sealed.rates_apart(self.name, pair, distance)
 
     def settled(
         self, findings: Findings, adjusted: Mapping[str, str], setup: EvaluationSetup

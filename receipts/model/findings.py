@@ -26,6 +26,7 @@ from safety_receipts.receipts.model.base import (
     Source,
     WireModel,
 )
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.demonstrations import ContextForm, Ordering
 
 Conditions = Annotated[tuple[Condition, ...], Field(min_length=1, max_length=4096)]
@@ -568,3 +569,9 @@ class Findings(WireModel):
     """The effect of each benign source, and of length."""
     contexts: Annotated[tuple[ContextFinding, ...], Field(max_length=256)] | None
     """The effect of other context forms than plain turns."""
+    breakdown: Annotated[
+        tuple[FindingBreakdown, ...] | None,
+        Field(max_length=4096, exclude_if=lambda value: value is None),
+    ] = None
+    """Of each finding that says something, how many false labels it stands; null: written by a
+    version that did not derive it."""

@@ -1,0 +1,1 @@
+"""How many labels would have to be false before a finding says something else."""

@@ -1,0 +1,61 @@
+"""What the compliances of conditions could be if some labels were false.
+
+Points that were not judged could have gone either way: they widen a box as false labels do, and
+cost none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from safety_receipts.receipts.findings.fits.clusters import Floats
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.receipt import ConditionResult, Counts
+
+ConditionCounts = Mapping[ConditionId, Counts]
+"""Sealed counts of harmful-role queries, by condition."""
+
+
+def counts_of(conditions: Iterable[ConditionResult]) -> ConditionCounts:
+    """Return the counts of a receipt's conditions."""
+    return {condition.id: condition.counts for condition in conditions}
+
+
+@dataclass(frozen=True, eq=False)
+class CountBox:
+    """Sealed counts of some conditions, each shape (conditions,)."""
+
+    complied: Floats
+    """Points judged as complied."""
+    unjudged: Floats
+    """Planned points that are neither refused nor complied."""
+    planned: Floats
+    """Points that the plan asks for, above 0."""
+
+    @classmethod
+    def of(cls, counts: ConditionCounts, conditions: Sequence[ConditionId]) -> CountBox:
+        """Return those of some conditions, in this order.
+
+        Raises:
+            KeyError: There is no such condition.
+        """
+        found = [counts[id_] for id_ in conditions]
+        return cls(
+            np.array([one.complied for one in found], float),
+            np.array([one.unscored + one.failed for one in found], float),
+            np.array([one.planned for one in found], float),
+        )
+
+    def bounds(self, share: float) -> tuple[Floats, Floats]:
+        """Return the least and the most compliances, each shape (conditions,).
+
+        Args:
+            share: Share of each condition's planned points whose label may be false.
+        """
+        room = share * self.planned
+        least = np.maximum(self.complied - room, 0.0)
+        most = np.minimum(self.complied + self.unjudged + room, self.planned)
+        return least, most

@@ -1,0 +1,255 @@
+"""The least and the largest slope over all compliances that a box allows.
+
+The covariates of a fit belong to conditions, so that a slope depends on labels through the
+compliances of each condition alone. Its derivative by one of them is that condition's influence,
+a linear function of the condition's covariates. So at an extreme a line through the plane of the
+covariates parts the conditions that stand at their most from those that stand at their least.
+There are few such corners, about the square of the number of conditions, and all of them are
+tried. Where an influence turns between two corners, the extreme lies between them, where it is
+zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safety_receipts.receipts.findings.breakdown.boxes import CountBox
+from safety_receipts.receipts.findings.breakdown.many_fits import fit_many, influences
+from safety_receipts.receipts.findings.fits.clusters import Floats
+
+Patterns = NDArray[np.bool_]
+"""Corners of a box, shape (corners, conditions): which conditions stand at their most."""
+
+_NOTHING: Final = 1e-9
+_MOST_SHARED: Final = 6
+_MOST_ROUNDS: Final = 20
+_BISECTIONS: Final = 40
+UNBOUNDED: Final = 5.0
+"""A slope is cut to ± this. One as large turns a rate of 1 in 20 into one of 19 in 20 between no
+benign demonstration and three: it is on its way to infinity, for want of compliances that hold
+it, and how far it got says nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class SlopeTerm:
+    """One fit of a statistic."""
+
+    covariates: Floats
+    """Shape (conditions of the fit, 2 or 3): a constant, another but in short fits, the slope's."""
+    places: NDArray[np.intp]
+    """Which conditions of the box these are."""
+    weight: float = 1.0
+    """Of its slope in the statistic."""
+
+
+class SlopeStatistic:
+    """A sum of weighted slopes, over all compliances that a box allows.
+
+    Args:
+        terms: Its fits.
+        box: The sealed counts.
+    """
+
+    def __init__(self, terms: Sequence[SlopeTerm], box: CountBox) -> None:
+        self._terms, self._box = tuple(terms), box
+        self._met: dict[int, list[Patterns]] = {1: [], -1: []}
+        """Corners that were extremes before, by sign: near shares have the same ones."""
+
+    def values(self, complied: Floats) -> Floats:
+        """Return it for many compliances.
+
+        Args:
+            complied: Shape (many, conditions of the box); no whole numbers.
+
+        Returns:
+            Shape (many,).  Where all points comply, or none does, a slope is 0; a slope of a fit is
+            cut to ± :data:`UNBOUNDED`.
+        """
+        total = np.zeros(len(complied))
+        for term in self._terms:
+            total += term.weight * self._slopes(term, complied[:, term.places])
+        return total
+
+    def extreme(self, share: float, sign: int) -> tuple[float, Floats]:
+        """Return the largest value over a box, or the least, and compliances that give it.
+
+        Args:
+            share: Share of each condition's planned points whose label may be false.
+            sign: 1: the largest; −1: the least.
+        """
+        least, most = self._box.bounds(share)
+        best: tuple[float, Floats] | None = None
+        for shared in self._shared_patterns:
+            value, corner = self._given(shared, (least, most), sign)
+            if best is None or sign * value > sign * best[0]:
+                best = value, corner
+        assert best is not None
+        return self._between(best, (least, most), sign)
+
+    def stays(self, share: float, sign: int, limit: float) -> bool:
+        """Say whether it lies below a limit all over a box, or above it.
+
+        Args:
+            share: Share of each condition's planned points whose label may be false.
+            sign: 1: below; −1: above.
+            limit: The limit.
+        """
+        least, most = self._box.bounds(share)
+        if self._met[sign]:
+            tried = self.values(np.where(np.array(self._met[sign]), most, least))
+            if (sign * (tried - limit) >= -_NOTHING).any():
+                return False
+        value, corner = self.extreme(share, sign)
+        self._met[sign].append(corner > least)
+        return sign * (value - limit) < -_NOTHING
+
+    def _given(
+        self, shared: Patterns, bounds: tuple[Floats, Floats], sign: int
+    ) -> tuple[float, Floats]:
+        """Return the extreme over the corners at which the conditions of several fits stand so."""
+        least, most = bounds
+        corner = np.where(self._pattern_of(shared), most, least)
+        value = 0.0
+        for term, own, patterns in zip(self._terms, self._own, self._own_patterns, strict=True):
+            tried = np.repeat(corner[None], len(patterns), axis=0)
+            tried[:, own] = np.where(patterns, most[own], least[own])
+            slopes = term.weight * self._slopes(term, tried[:, term.places])
+            at = int((sign * slopes).argmax())
+            corner[own] = tried[at, own]
+            value += float(slopes[at])
+        return value, corner
+
+    def _between(
+        self, corner: tuple[float, Floats], bounds: tuple[Floats, Floats], sign: int
+    ) -> tuple[float, Floats]:
+        """Leave a corner along the conditions whose influence turns on the way."""
+        (value, here), (least, most) = corner, bounds
+        for _ in range(_MOST_ROUNDS):
+            wrong = self._wrong(here, bounds, sign)
+            if not len(wrong):
+                break
+            there = here.copy()
+            for place in wrong[:1]:
+                there[place] = self._turning(here, int(place), (least[place], most[place]), sign)
+            found = float(self.values(there[None])[0])
+            if sign * found <= sign * value + _NOTHING:
+                break
+            value, here = found, there
+        return value, here
+
+    def _wrong(self, here: Floats, bounds: tuple[Floats, Floats], sign: int) -> NDArray[np.intp]:
+        """Return which conditions would lead further if they moved, the strongest first."""
+        influence = sign * self._influence(here)
+        least, most = bounds
+        inwards = np.where(influence > 0, most - here, here - least)
+        gain = np.abs(influence) * inwards
+        order: NDArray[np.intp] = np.argsort(-gain)
+        return order[gain[order] > _NOTHING]
+
+    def _turning(self, here: Floats, place: int, ends: tuple[float, float], sign: int) -> float:
+        """Return the compliances of one condition at which its influence is zero."""
+        there = here.copy()
+        up = sign * self._influence(here)[place] > 0
+        inside, outside = float(here[place]), float(ends[1] if up else ends[0])
+        for _ in range(_BISECTIONS):
+            there[place] = middle = (inside + outside) / 2
+            if (sign * self._influence(there)[place] > 0) is up:
+                inside = middle
+            else:
+                outside = middle
+        return inside
+
+    def _influence(self, complied: Floats) -> Floats:
+        total = np.zeros(len(complied))
+        for term in self._terms:
+            planned = self._box.planned[term.places]
+            coefficients = fit_many(term.covariates, complied[None, term.places], planned)[0]
+            if abs(coefficients[-1]) >= UNBOUNDED:
+                return np.zeros(len(complied))  # there is nothing to be won
+            found = influences(term.covariates, coefficients, planned)
+            total[term.places] += term.weight * found
+        return total
+
+    def _slopes(self, term: SlopeTerm, complied: Floats) -> Floats:
+        planned = self._box.planned[term.places]
+        slopes: Floats = fit_many(term.covariates, complied, planned)[:, -1]
+        total = complied.sum(axis=1)
+        none = (total < _NOTHING) | (total > planned.sum() - _NOTHING)
+        return np.where(none, 0.0, slopes.clip(-UNBOUNDED, UNBOUNDED))
+
+    @cached_property
+    def _shared(self) -> NDArray[np.intp]:
+        """Which conditions belong to several fits."""
+        places, times = np.unique(
+            np.concatenate([term.places for term in self._terms]), return_counts=True
+        )
+        shared: NDArray[np.intp] = places[times > 1]
+        return shared
+
+    @cached_property
+    def _own(self) -> list[NDArray[np.intp]]:
+        """Of each fit, which conditions are its alone."""
+        return [np.setdiff1d(term.places, self._shared) for term in self._terms]
+
+    @cached_property
+    def _own_patterns(self) -> list[Patterns]:
+        return [
+            parted_by_lines(term.covariates[np.isin(term.places, self._shared, invert=True), 1:])
+            for term in self._terms
+        ]
+
+    @cached_property
+    def _shared_patterns(self) -> Patterns:
+        """Corners of the shared conditions: all of them where these are few."""
+        number = len(self._shared)
+        if number <= _MOST_SHARED:
+            return np.array(list(product((False, True), repeat=number)), bool)
+        first = self._terms[0]
+        return parted_by_lines(first.covariates[np.isin(first.places, self._shared), 1:])
+
+    def _pattern_of(self, shared: Patterns) -> Patterns:
+        pattern = np.zeros(len(self._box.planned), bool)
+        pattern[self._shared] = shared
+        return pattern
+
+
+def parted_by_lines(points: Floats) -> Patterns:
+    """Return all ways in which a line parts points, each way and the other way round.
+
+    Args:
+        points: Shape (n, 1 or 2); equal ones stay together.
+
+    Returns:
+        Shape (ways, n).
+    """
+    ways: set[bytes] = {np.zeros(len(points), bool).tobytes(), np.ones(len(points), bool).tobytes()}
+    for direction in _directions(points):
+        along = points @ direction
+        order = np.argsort(along, kind="stable")
+        steps = np.flatnonzero(np.diff(along[order]) > _NOTHING)
+        for step in steps:
+            way = np.zeros(len(points), bool)
+            way[order[step + 1 :]] = True
+            ways |= {way.tobytes(), (~way).tobytes()}
+    return np.array([np.frombuffer(way, bool) for way in sorted(ways)]).reshape(-1, len(points))
+
+
+def _directions(points: Floats) -> Floats:
+    """Return one direction for each order in which a line that moves may meet points."""
+    if points.shape[1] == 1:
+        return np.ones((1, 1))
+    first, second = np.triu_indices(len(points), 1)
+    across = points[first] - points[second]
+    across = across[np.abs(across).max(axis=1, initial=0) > _NOTHING]
+    turns = np.unique((np.arctan2(across[:, 0], -across[:, 1]) % np.pi).round(10))
+    if not len(turns):
+        return np.array([[1.0, 0.0]])
+    middles = (turns + np.append(turns[1:], turns[0] + np.pi)) / 2
+    return np.column_stack([np.cos(middles), np.sin(middles)])

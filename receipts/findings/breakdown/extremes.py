@@ -21,7 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_receipts.receipts.findings.breakdown.boxes import CountBox
-from safety_receipts.receipts.findings.breakdown.many_fits import fit_many, influences
+from safety_receipts.receipts.findings.breakdown.many_fits import (
+    fit_many,
+    influences,
+    slope_scores,
+)
 from safety_receipts.receipts.findings.fits.clusters import Floats
 
 Patterns = NDArray[np.bool_]
@@ -29,6 +33,9 @@ Patterns = NDArray[np.bool_]
 
 _NOTHING: Final = 1e-9
 _MOST_SHARED: Final = 6
+_FEW_STEPS: Final = 6
+_HELD: Final = 10.0
+"""Logits within this are held by points of both kinds."""
 _MOST_ROUNDS: Final = 20
 _BISECTIONS: Final = 40
 UNBOUNDED: Final = 5.0
@@ -73,8 +80,8 @@ class SlopeStatistic:
             cut to ± :data:`UNBOUNDED`.
         """
         total = np.zeros(len(complied))
-        for term in self._terms:
-            total += term.weight * self._slopes(term, complied[:, term.places])
+        for number, term in enumerate(self._terms):
+            total += term.weight * self._slopes(number, complied[:, term.places])
         return total
 
     def extreme(self, share: float, sign: int) -> tuple[float, Floats]:
@@ -84,14 +91,13 @@ class SlopeStatistic:
             share: Share of each condition's planned points whose label may be false.
             sign: 1: the largest; −1: the least.
         """
-        least, most = self._box.bounds(share)
-        best: tuple[float, Floats] | None = None
-        for shared in self._shared_patterns:
-            value, corner = self._given(shared, (least, most), sign)
-            if best is None or sign * value > sign * best[0]:
-                best = value, corner
-        assert best is not None
-        return self._between(best, (least, most), sign)
+        bounds = self._box.bounds(share)
+        if self._alone is not None:
+            corner = self._best_corner(bounds, sign)
+        else:
+            corners = [self._given(shared, bounds, sign) for shared in self._shared_patterns]
+            corner = max(corners, key=lambda one: sign * one[0])
+        return self._between(corner, bounds, sign)
 
     def stays(self, share: float, sign: int, limit: float) -> bool:
         """Say whether it lies below a limit all over a box, or above it.
@@ -102,13 +108,70 @@ class SlopeStatistic:
             limit: The limit.
         """
         least, most = self._box.bounds(share)
-        if self._met[sign]:
-            tried = self.values(np.where(np.array(self._met[sign]), most, least))
-            if (sign * (tried - limit) >= -_NOTHING).any():
+        if not self.may_stay(share, sign, limit):
+            return False
+        if self._alone is None:
+            value, corner = self.extreme(share, sign)
+        else:
+            tried = np.where(self._own_patterns[0], most, least)
+            scores = sign * self._scores(tried, limit)
+            corner = tried[int(scores.argmax())]
+            if scores.max() >= -_NOTHING:
+                self._met[sign].append(corner > least)
                 return False
-        value, corner = self.extreme(share, sign)
+            value, corner = self._between(
+                (float(self.values(corner[None])[0]), corner), (least, most), sign
+            )
         self._met[sign].append(corner > least)
         return sign * (value - limit) < -_NOTHING
+
+    def may_stay(self, share: float, sign: int, limit: float) -> bool:
+        """Say whether it stays so in the corners that were the worst before: a quick look."""
+        if not self._met[sign]:
+            return True
+        least, most = self._box.bounds(share)
+        tried = np.where(np.array(self._met[sign]), most, least)
+        if self._alone is not None:
+            beyond = sign * self._scores(tried, limit)
+        else:
+            beyond = sign * (self.values(tried) - limit)
+        return bool((beyond < -_NOTHING).all())
+
+    @property
+    def _alone(self) -> SlopeTerm | None:
+        """The one fit whose slope it is; None: it is made of several."""
+        first = self._terms[0]
+        return first if len(self._terms) == 1 and first.weight == 1 else None
+
+    def _scores(self, complied: Floats, limit: float) -> Floats:
+        """Return numbers with the signs of the slopes of the one fit less a limit."""
+        (term,) = self._terms
+        start = self._starts[0][:-1]
+        return slope_scores(term.covariates, complied, self._box.planned, limit, start)
+
+    def _best_corner(self, bounds: tuple[Floats, Floats], sign: int) -> tuple[float, Floats]:
+        """Return the corner with the largest slope of the one fit, or the least, and that slope.
+
+        A near one is found by going where influences point; then the others need not be fitted,
+        but for those that a look at their likelihoods shows to be better.
+        """
+        least, most = bounds
+        corner, value = self._box.complied, 0.0
+        for number in range(_FEW_STEPS):
+            influence = sign * self._influence(corner)
+            there = np.where(influence > 0, most, least)
+            if number and (there == corner).all():
+                break
+            corner = there
+        value = float(self.values(corner[None])[0])
+        tried = np.where(self._own_patterns[0], most, least)
+        better = tried[sign * self._scores(tried, value) > _NOTHING]
+        if len(better):
+            values = self.values(better)
+            at = int((sign * values).argmax())
+            if sign * values[at] > sign * value:
+                return float(values[at]), better[at]
+        return value, corner
 
     def _given(
         self, shared: Patterns, bounds: tuple[Floats, Floats], sign: int
@@ -117,10 +180,11 @@ class SlopeStatistic:
         least, most = bounds
         corner = np.where(self._pattern_of(shared), most, least)
         value = 0.0
-        for term, own, patterns in zip(self._terms, self._own, self._own_patterns, strict=True):
+        each = zip(self._terms, self._own, self._own_patterns, strict=True)
+        for number, (term, own, patterns) in enumerate(each):
             tried = np.repeat(corner[None], len(patterns), axis=0)
             tried[:, own] = np.where(patterns, most[own], least[own])
-            slopes = term.weight * self._slopes(term, tried[:, term.places])
+            slopes = term.weight * self._slopes(number, tried[:, term.places])
             at = int((sign * slopes).argmax())
             corner[own] = tried[at, own]
             value += float(slopes[at])
@@ -168,21 +232,35 @@ class SlopeStatistic:
 
     def _influence(self, complied: Floats) -> Floats:
         total = np.zeros(len(complied))
-        for term in self._terms:
+        for term, start in zip(self._terms, self._starts, strict=True):
             planned = self._box.planned[term.places]
-            coefficients = fit_many(term.covariates, complied[None, term.places], planned)[0]
+            here = complied[None, term.places]
+            coefficients = fit_many(term.covariates, here, planned, start)[0]
             if abs(coefficients[-1]) >= UNBOUNDED:
                 return np.zeros(len(complied))  # there is nothing to be won
             found = influences(term.covariates, coefficients, planned)
             total[term.places] += term.weight * found
         return total
 
-    def _slopes(self, term: SlopeTerm, complied: Floats) -> Floats:
+    def _slopes(self, number: int, complied: Floats) -> Floats:
+        """Return the slopes of one of the fits; see :meth:`values`."""
+        term = self._terms[number]
         planned = self._box.planned[term.places]
-        slopes: Floats = fit_many(term.covariates, complied, planned)[:, -1]
+        slopes: Floats = fit_many(term.covariates, complied, planned, self._starts[number])[:, -1]
         total = complied.sum(axis=1)
         none = (total < _NOTHING) | (total > planned.sum() - _NOTHING)
         return np.where(none, 0.0, slopes.clip(-UNBOUNDED, UNBOUNDED))
+
+    @cached_property
+    def _starts(self) -> list[Floats]:
+        """Of each fit the coefficients at the sealed counts, where others begin; none far out."""
+        found = []
+        for term in self._terms:
+            counts = self._box.complied[None, term.places]
+            beta = fit_many(term.covariates, counts, self._box.planned[term.places])[0]
+            near = np.abs(term.covariates @ beta).max() < _HELD
+            found.append(beta if near else np.zeros(len(beta)))
+        return found
 
     @cached_property
     def _shared(self) -> NDArray[np.intp]:
@@ -223,33 +301,31 @@ class SlopeStatistic:
 def parted_by_lines(points: Floats) -> Patterns:
     """Return all ways in which a line parts points, each way and the other way round.
 
+    Every such line can be moved until it meets two of them, and turned a little about a place
+    between these.
+
     Args:
         points: Shape (n, 1 or 2); equal ones stay together.
 
     Returns:
         Shape (ways, n).
     """
-    ways: set[bytes] = {np.zeros(len(points), bool).tobytes(), np.ones(len(points), bool).tobytes()}
-    for direction in _directions(points):
-        along = points @ direction
-        order = np.argsort(along, kind="stable")
-        steps = np.flatnonzero(np.diff(along[order]) > _NOTHING)
-        for step in steps:
-            way = np.zeros(len(points), bool)
-            way[order[step + 1 :]] = True
-            ways |= {way.tobytes(), (~way).tobytes()}
-    return np.array([np.frombuffer(way, bool) for way in sorted(ways)]).reshape(-1, len(points))
-
-
-def _directions(points: Floats) -> Floats:
-    """Return one direction for each order in which a line that moves may meet points."""
     if points.shape[1] == 1:
-        return np.ones((1, 1))
-    first, second = np.triu_indices(len(points), 1)
-    across = points[first] - points[second]
-    across = across[np.abs(across).max(axis=1, initial=0) > _NOTHING]
-    turns = np.unique((np.arctan2(across[:, 0], -across[:, 1]) % np.pi).round(10))
-    if not len(turns):
-        return np.array([[1.0, 0.0]])
-    middles = (turns + np.append(turns[1:], turns[0] + np.pi)) / 2
-    return np.column_stack([np.cos(middles), np.sin(middles)])
+        ways = points[:, 0] > points[:, 0][:, None] + _NOTHING
+    else:
+        ahead = points[None] - points[:, None]
+        # Of each point k: on which side of the line from i to j, and how far along it.
+        side = np.einsum("ij,ik->ijk", ahead[..., 0], ahead[..., 1]) - np.einsum(
+            "ij,ik->ijk", ahead[..., 1], ahead[..., 0]
+        )
+        along = np.einsum("ijc,ikc->ijk", ahead, ahead)
+        far = (ahead**2).sum(axis=2)[..., None]
+        apart = (far > _NOTHING)[..., 0]
+        left, met = side > _NOTHING, np.abs(side) <= _NOTHING
+        before, from_j = met & (along <= _NOTHING), met & (along >= far - _NOTHING)
+        ways = np.concatenate([(left | before)[apart], (left | from_j)[apart]])
+    none = np.zeros((1, len(points)), bool)
+    every = np.concatenate([none, ~none, ways, ~ways])
+    _, first = np.unique(np.packbits(every, axis=1), axis=0, return_index=True)
+    chosen: Patterns = every[first]
+    return chosen

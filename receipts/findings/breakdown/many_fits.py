@@ -11,11 +11,18 @@ from safety_receipts.receipts.findings.fits.clusters import Floats
 _MOST_STEPS: Final = 60
 _MOST_HALVINGS: Final = 30
 _CONVERGED: Final = 1e-10
+_PLAIN_STEPS: Final = 20
+_CLOSE: Final = 1e-7
+"""A score is off by the square of the last step, and a sign is all that is asked of it."""
+_ROUGH: Final = 1e-6
+_NOTHING: Final = 1e-9
+_LONGEST: Final = 2.0
+"""Longest step of a coefficient where steps are not halved."""
 _FAR: Final = 25.0
 """A logit this far from 0 stands for a rate of 0 or 1: e⁻²⁵ is nothing beside any count."""
 
 
-def fit_many(x: Floats, complied: Floats, planned: Floats) -> Floats:
+def fit_many(x: Floats, complied: Floats, planned: Floats, start: Floats | None = None) -> Floats:
     """Return the coefficients of many logits: Newton's steps, halved where they overshoot.
 
     Where a likelihood has no maximum, its coefficients are those at which rates are within e⁻²⁵ of
@@ -25,11 +32,14 @@ def fit_many(x: Floats, complied: Floats, planned: Floats) -> Floats:
         x: Covariates, shape (conditions, k), of full rank.
         complied: Compliances, shape (fits, conditions), from 0 to the planned points.
         planned: Points of each condition, shape (conditions,), above 0.
+        start: Coefficients to begin at, shape (k,); None: zeros.
 
     Returns:
         Shape (fits, k).
     """
     beta = np.zeros((len(complied), x.shape[1]))
+    if start is not None:
+        beta += start
     squares = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
     best = _log_likelihood(beta, x, complied, planned)
     open_ = np.arange(len(complied))
@@ -57,6 +67,58 @@ def fit_many(x: Floats, complied: Floats, planned: Floats) -> Floats:
         beta[open_], best[open_] = tried, found
         open_ = open_[~last]
     return beta
+
+
+def slope_scores(
+    x: Floats, complied: Floats, planned: Floats, slope: float, start: Floats | None = None
+) -> Floats:
+    """Return the derivative of many likelihoods by the slope, where it has some value.
+
+    The other coefficients are those that fit best beside it.  A likelihood is concave: its slope
+    lies above that value where this is positive, and below where it is negative, even if it has no
+    maximum.
+
+    Args:
+        x: Covariates, the slope's last, shape (conditions, 2 or 3).
+        complied: Compliances, shape (fits, conditions).
+        planned: Points of each condition, shape (conditions,), above 0.
+        slope: The value.
+        start: The other coefficients to begin at, shape (k − 1,); None: those of one rate.
+
+    Returns:
+        Shape (fits,), with that sign; 0 where all points comply, or none does.
+    """
+    others, last = x[:, :-1], x[:, -1]
+    width = others.shape[1]
+    squares = (others[:, :, None] * others[:, None, :]).reshape(len(x), -1)
+    beta = np.zeros((len(complied), width))
+    if start is None:
+        middle = float(planned @ last / planned.sum())
+        beta[:, 0] = _logit_of_mean(complied, planned) - slope * middle
+    else:
+        beta += start
+    rest, step = np.zeros_like(complied), np.zeros_like(beta)
+    for _ in range(_PLAIN_STEPS):
+        logits = np.clip(beta @ others.T + slope * last, -_FAR, _FAR)
+        fitted = 1 / (1 + np.exp(-logits))
+        rest = complied - planned * fitted
+        information = ((planned * fitted * (1 - fitted)) @ squares).reshape(-1, width, width)
+        step = np.linalg.solve(information, (rest @ others)[:, :, None])[:, :, 0]
+        if np.abs(step).max() < _CLOSE:
+            break
+        beta += step.clip(-_LONGEST, _LONGEST)
+    scores: Floats = rest @ last
+    if (lost := np.abs(step).max(axis=1) > _ROUGH).any():  # steps that went to and fro
+        scores[lost] = fit_many(x, complied[lost], planned)[:, -1] - slope
+    total = complied.sum(axis=1)
+    scores[(total < _NOTHING) | (total > planned.sum() - _NOTHING)] = 0.0
+    return scores
+
+
+def _logit_of_mean(complied: Floats, planned: Floats) -> Floats:
+    share = complied.sum(axis=1) / planned.sum()
+    near: Floats = np.clip(share, 1e-9, 1 - 1e-9)
+    return np.log(near / (1 - near))
 
 
 def influences(x: Floats, coefficients: Floats, planned: Floats) -> Floats:

@@ -18,11 +18,15 @@ SHARE_PLACES: Final = 3
 _UNITS: Final = 10**SHARE_PLACES
 
 
-def largest_share(holds: Callable[[float], bool]) -> str | None:
+def largest_share(
+    holds: Callable[[float], bool], may_hold: Callable[[float], bool] | None = None
+) -> str | None:
     """Return the largest share at which something holds that holds at every smaller one, too.
 
     Args:
         holds: Says so of a share from 0 to 1.
+        may_hold: A quick look, which may take something to hold that does not; what ``holds`` has
+            found out it knows.
 
     Returns:
         Rounded down; None: it does not even hold at 0.
@@ -30,13 +34,17 @@ def largest_share(holds: Callable[[float], bool]) -> str | None:
     if not holds(0.0):
         return None
     low, high = 0, _UNITS
-    while high - low > 1:
-        middle = (low + high) // 2
-        if holds(middle / _UNITS):
-            low = middle
-        else:
-            high = middle
-    return share_string(low)
+    while True:
+        below, above = low, high
+        while above - below > 1:
+            middle = (below + above) // 2
+            if (may_hold or holds)(middle / _UNITS):
+                below = middle
+            else:
+                above = middle
+        if may_hold is None or below == low or holds(below / _UNITS):
+            return share_string(below)
+        high = below
 
 
 def share_string(units: int) -> str:
@@ -55,22 +63,22 @@ def slope_share(statistic: SlopeStatistic, effect: Effect, margin: str) -> str |
         statistic: The slope, or a difference of two.
         effect: What it is called: dilution, amplification or none.
         margin: The plan's effect margin.
+
+    Raises:
+        ValueError: It is called mixed or undetermined, and has no direction.
     """
-    return largest_share(lambda share: slope_stays(statistic, effect, margin, share))
-
-
-def slope_stays(statistic: SlopeStatistic, effect: Effect, margin: str, share: float) -> bool:
-    """Say whether a slope keeps its sign, or stays within the margin, all over a box."""
-    match effect:
-        case Effect.DILUTION:
-            return statistic.stays(share, 1, 0.0)
-        case Effect.AMPLIFICATION:
-            return statistic.stays(share, -1, 0.0)
-        case Effect.NONE:
-            inside = float(margin)
-            return statistic.stays(share, 1, inside) and statistic.stays(share, -1, -inside)
-        case _:
-            raise ValueError(f"a slope that is {effect.value} has no direction")
+    inside = float(margin)
+    limits = {
+        Effect.DILUTION: ((1, 0.0),),
+        Effect.AMPLIFICATION: ((-1, 0.0),),
+        Effect.NONE: ((1, inside), (-1, -inside)),
+    }.get(effect)
+    if limits is None:
+        raise ValueError(f"a slope that is {effect.value} has no direction")
+    return largest_share(
+        lambda share: all(statistic.stays(share, *limit) for limit in limits),
+        lambda share: all(statistic.may_stay(share, *limit) for limit in limits),
+    )
 
 
 def gap(high: Counts, low: Counts) -> Fraction:

@@ -97,7 +97,8 @@ def slope_scores(
         beta[:, 0] = _logit_of_mean(complied, planned) - slope * middle
     else:
         beta += start
-    rest, step = np.zeros_like(complied), np.zeros_like(beta)
+    rest: Floats = np.zeros_like(complied)
+    step: Floats = np.zeros_like(beta)
     for _ in range(_PLAIN_STEPS):
         logits = np.clip(beta @ others.T + slope * last, -_FAR, _FAR)
         fitted = 1 / (1 + np.exp(-logits))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safety_receipts.receipts.findings.fits.clusters import Floats
 
@@ -98,7 +99,7 @@ def slope_scores(
     else:
         beta += start
     rest: Floats = np.zeros_like(complied)
-    step: Floats = np.zeros_like(beta)
+    step: NDArray[np.floating[Any]] = np.zeros_like(beta)
     for _ in range(_PLAIN_STEPS):
         logits = np.clip(beta @ others.T + slope * last, -_FAR, _FAR)
         fitted = 1 / (1 + np.exp(-logits))

@@ -47,6 +47,7 @@ from safety_receipts.receipts.view.words import (
     ORDER_WORDS,
     TOTAL_WORDS,
     adoption_words,
+    breakdown_words,
     change_words,
     clusters_words,
     effect_words,
@@ -93,6 +94,7 @@ class _Writer:
         self._receipt, self._findings = receipt, findings
         self._tests = {test.name: test for test in findings.tests}
         self._conditions = {condition.id: condition for condition in receipt.conditions}
+        self._breakdown = {one.finding: one for one in findings.breakdown or ()}
 
     def all(self) -> Iterator[Sentence]:
         found = self._findings
@@ -124,6 +126,7 @@ class _Writer:
                 f" Widest at N = {total}: measured compliance from {percent(str(low))} % to "
                 f"{percent(str(high))} %."
             )
+        text += self._stands("total")
         published = [row.p_as_published for row in finding.rows]
         says = "rejects" if finding.rejected_as_published else "does not reject"
         aside = (
@@ -154,6 +157,7 @@ class _Writer:
             text += f" β2 {estimate_words(finding.clustered.beta2, finding.interval)}"
             text += f", {self._tested(name, finding.clustered.p2)}"
         text += f"{_end(primary)} {joint_grounds(finding, self._differs(name))}"
+        text += self._stands(name)
         one_size = finding.permutation is None and finding.effect is not Effect.MIXED
         example = self._example(finding) if order is None and one_size else None
         meaning = self._meaning(finding, example) if order is None and one_size else ""
@@ -221,7 +225,7 @@ class _Writer:
         tested = "not tested" if finding.p is None else self._tested(name, finding.p)
         text += f"; that all orders are alike: {tested}"
         primary = self._receipt.primary is Hypothesis.ORDERING
-        return Sentence(text + _end(primary), primary=primary)
+        return Sentence(text + _end(primary) + self._stands(name), primary=primary)
 
     def _format(self, finding: FormatFinding) -> Sentence:
         refusals, compliances = finding.among_refusals, finding.among_compliances
@@ -234,7 +238,8 @@ class _Writer:
         if finding.change is not None:
             change = self._change(f"format/{finding.condition}", finding.change)
             text += f"; measured, compliance with it less without: {change}"
-        return Sentence(f"{text} ({finding.condition}).")
+        stands = self._stands(f"format/{finding.condition}")
+        return Sentence(f"{text} ({finding.condition}).{stands}")
 
     def _sources(self, finding: SourcesFinding) -> Iterator[Sentence]:
         for slope in finding.slopes:
@@ -250,7 +255,8 @@ class _Writer:
         margin = self._receipt.effect_margin
         why = slope_grounds(slope.grounds, slope.equivalence, self._differs(name), margin, subject)
         number = f"{symbol} {estimate_words(slope.beta, slope.interval)}"
-        return f"{slope.effect.value}, {number}, {self._tested(name, slope.p)}. {why}"
+        text = f"{slope.effect.value}, {number}, {self._tested(name, slope.p)}. {why}"
+        return text + self._stands(name)
 
     def _contexts(self, found: Sequence[ContextFinding]) -> Sentence:
         changes = [(one, one.change) for one in found if one.change is not None]
@@ -262,7 +268,13 @@ class _Writer:
         return Sentence(
             f"Against the same demonstrations in plain turns ({forms} compared), measured "
             f"compliance changes most under {largest.form.value}: {words} ({largest.condition})."
+            f"{self._stands(f'context/{largest.condition}')}"
         )
+
+    def _stands(self, name: str) -> str:
+        """Return how many false labels a finding stands, with a space before; "": not stated."""
+        found = self._breakdown.get(name)
+        return "" if found is None else f" {breakdown_words(found)}"
 
     def _change(self, name: str, change: RateChange) -> str:
         tested = "not tested" if change.p is None else self._tested(name, change.p)

@@ -8,6 +8,7 @@ from typing import Final
 
 from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
     AdoptionRate,
@@ -191,6 +192,31 @@ def _few_queries(number: int) -> str:
     there = "There is" if number == 1 else "There are"
     queries = counted(number, "query", "queries")
     return f"{there} only {queries}; with fewer than 30 nothing is concluded."
+
+
+def breakdown_words(found: FindingBreakdown) -> str:
+    """Return how many false labels a finding stands, as a sentence."""
+    where = (
+        "its condition"
+        if len(found.conditions) == 1
+        else f"each of its {len(found.conditions)} conditions"
+    )
+    if found.share is None:
+        turned = "The points that were not judged could by themselves turn this around."
+    else:
+        turned = (
+            f"It would take false labels in more than {percent(found.share)} % of the points of "
+            f"{where} to turn this around."
+        )
+    if found.span is None:
+        return turned
+    at = percent(found.span.share)
+    lower, upper = (_end_of_span(end) for end in (found.span.lower, found.span.upper))
+    return f"{turned} With {at} % false the slope could lie from {lower} to {upper}."
+
+
+def _end_of_span(end: str | None) -> str:
+    return "no bound" if end is None else signed_number(Decimal(end), 3)
 
 
 def joint_grounds(finding: JointFinding, differs: bool) -> str:

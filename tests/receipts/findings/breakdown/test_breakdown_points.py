@@ -27,6 +27,8 @@ from safety_receipts.receipts.model.findings import (
     FormatWord,
 )
 from safety_receipts.receipts.model.receipt import Counts, EvaluationPredicate
+from safety_receipts.receipts.view.sentences import sentences
+from safety_receipts.receipts.view.words import breakdown_words
 
 KNOWN = Path(__file__).parents[3] / "golden" / "known-answer"
 
@@ -197,3 +199,22 @@ def _survives(
                     if word is FormatWord.COUPLED and (20 * a >= n or m == 0 or 20 * b <= m):
                         return False
     return True
+
+
+def test_a_receipt_says_in_words_what_its_findings_stand() -> None:
+    diluting, neutral = (
+        " ".join(one.text for one in sentences(breakdowns(member)[0]))
+        for member in ("diluting", "neutral")
+    )
+    assert (
+        "It would take false labels in more than 8.9 % of the points of each of its 15 conditions "
+        "to turn this around. With 5.0 % false the slope could lie from −0.554 to −0.146."
+    ) in diluting
+    assert (
+        "more than 3.1 % of the points of each of its 15 conditions to turn this around. With "
+        "5.0 % false the slope could lie from −0.156 to +0.148."
+    ) in neutral
+    alone = FindingBreakdown(finding="x", conditions=("a", "b"), share=None, span=None)
+    assert breakdown_words(alone) == (
+        "The points that were not judged could by themselves turn this around."
+    )

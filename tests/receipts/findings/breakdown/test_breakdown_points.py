@@ -214,7 +214,7 @@ def test_a_receipt_says_in_words_what_its_findings_stand() -> None:
         "more than 3.1 % of the points of each of its 15 conditions to turn this around. With "
         "5.0 % false the slope could lie from −0.156 to +0.148."
     ) in neutral
-    alone = FindingBreakdown(finding="x", conditions=("a", "b"), share=None, span=None)
+    alone = FindingBreakdown(finding="x", conditions=("h0-b0", "h8-b8-suffix"), share=None, span=None)
     assert breakdown_words(alone) == (
         "The points that were not judged could by themselves turn this around."
     )

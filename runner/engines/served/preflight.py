@@ -13,7 +13,7 @@ from typing import Final
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request, Tried
-from safety_receipts.runner.engines.served.client import NonsenseError
+from safety_receipts.runner.engines.served.client import NonsenseError, RefusedError
 from safety_receipts.runner.engines.served.reply import Reply
 
 _TOKENS: Final = 16
@@ -125,7 +125,7 @@ class Trial:
             whole = tuple(start[place % len(start)] for place in range(max(1, longest)))
             for prompt in (start, whole):
                 self.ask([Request(0, prompt, new_tokens, frozenset())], GREEDY)
-        except NonsenseError as error:
+        except (NonsenseError, RefusedError) as error:
             raise UsageError(
                 f"the server does not answer a prompt of {longest:,} tokens with {new_tokens:,} "
                 f"new ones, as the plan asks: {error}",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.model.receipt import ServerClaims, ServerProbe
 from safety_receipts.runner.engines.engine import Decoding, Request
-from safety_receipts.runner.engines.served.client import ServerClient
+from safety_receipts.runner.engines.served.client import (
+    NonsenseError,
+    RefusedError,
+    ServerClient,
+)
 from safety_receipts.runner.engines.served.reply import Reply
 
 
@@ -77,8 +82,45 @@ class Dialect(Protocol):
             ServedError: It does not say, or what it says does not hold together.
         """
 
+    def offered(self, client: ServerClient) -> str:
+        """Return the name under which the server offers its first model.
+
+        Raises:
+            ServedError: It does not answer, or offers none.
+        """
+
+    def ends(self, client: ServerClient) -> frozenset[int]:
+        """Return the token ids at which the server ends a response unasked, as far as it says.
+
+        Raises:
+            ServedError: It does not answer.
+        """
+
     def why_not(self, decoding: Decoding) -> str | None:
         """Return why it cannot choose tokens so, or None."""
+
+
+def detect(client: ServerClient) -> ServerDialect:
+    """Find out which dialect a server speaks.
+
+    Raises:
+        UnreachableError: It does not answer.
+        NonsenseError: None that is known.
+    """
+    for path, kind in (("/props", ServerDialect.LLAMACPP), ("/version", ServerDialect.VLLM)):
+        with suppress(RefusedError, NonsenseError):
+            said = client.get(path)
+            if isinstance(said, dict) and _SIGNS[kind] in said:
+                return kind
+    known = " or ".join(kind.value for kind in ServerDialect)
+    raise NonsenseError(
+        f"it is not known as {known}, which take and give token ids: a server that gives text "
+        "alone cannot be evaluated"
+    )
+
+
+_SIGNS = {ServerDialect.LLAMACPP: "model_path", ServerDialect.VLLM: "version"}
+"""What each says at its own address."""
 
 
 def dialect_of(kind: ServerDialect) -> Dialect:

@@ -96,7 +96,7 @@ class HttpEngine:
         why = self._dialect.why_not(model.decoding)
         if why is not None:
             raise UsageError(f"the server cannot sample as the plan says: {why}")
-        claimed = self._before_run(lambda: self._dialect.claims(client, server.model))
+        claimed = self.before_run(lambda: self._dialect.claims(client, server.model))
         self._account = ServerAccount(
             dialect=server.dialect,
             started=server.started,
@@ -132,7 +132,11 @@ class HttpEngine:
                 f"response are {longest + new_tokens:,}",
                 hint="start it with a longer context",
             )
-        trial = Trial(
+        return self.before_run(lambda: self.trial().run(longest, new_tokens))
+
+    def trial(self) -> Trial:
+        """Return what tries the server, step by step."""
+        return Trial(
             ask=self._tried,
             score=self._below_best,
             vocabulary=self._model.vocabulary,
@@ -140,7 +144,6 @@ class HttpEngine:
             dtype=self._model.dtype,
             seeded=not self._model.decoding.greedy,
         )
-        return self._before_run(lambda: trial.run(longest, new_tokens))
 
     def close(self) -> None:
         """End the server, where the tool started it."""
@@ -264,8 +267,13 @@ class HttpEngine:
             list(in_order(generation, [0]))
         return [found[request.key] for request in requests]
 
-    def _before_run(self, ask: Callable[[], T]) -> T:
-        """Return what a server says before anything is sealed, or say why it cannot be used."""
+    def before_run(self, ask: Callable[[], T]) -> T:
+        """Return what a server says before anything is sealed, or say why it cannot be used.
+
+        Raises:
+            IncompleteError: It does not answer.
+            UsageError: It cannot be used.
+        """
         try:
             return self._believed(ask)
         except NonsenseError as error:

@@ -130,6 +130,17 @@ class LlamaCpp:
         """Return None: it has no log-probabilities of prompts."""
         return None
 
+    def offered(self, client: ServerClient) -> str:
+        """Return the name of its model; see :class:`Dialect`."""
+        says = client.get("/props")
+        return claimed_name(taken(says, "model_alias")) or str(last_part(says.get("model_path")))
+
+    def ends(self, client: ServerClient) -> frozenset[int]:
+        """Return the end token that it names; see :class:`Dialect`."""
+        text = taken(client.get("/props"), "eos_token")
+        said = client.post("/tokenize", {"content": text, "parse_special": True}, 0)
+        return frozenset(ids_of(taken(said, "tokens"), "tokens"))
+
     def why_not(self, decoding: Decoding) -> str | None:
         """Return why it cannot choose tokens so, or None."""
         if decoding.repetition_penalty is not None:

@@ -65,10 +65,10 @@ class Trial:
             UsageError: The server cannot be used.
             ServedError: It does not answer, or an answer does not hold together.
         """
-        self._no_penalties()
-        self._seeds()
-        self._length(longest, new_tokens)
-        return self._repeated()
+        self.no_penalties()
+        self.seeds()
+        self.length(longest, new_tokens)
+        return self.repeated()
 
     def _prompts(self) -> list[tuple[int, ...]]:
         """Return short prompts, all different."""
@@ -83,8 +83,8 @@ class Trial:
     def _request(self, key: int, prompt: Sequence[int], seed: int = 0) -> Request:
         return Request(key, prompt, _TOKENS, self.ends, _spread(seed))
 
-    def _no_penalties(self) -> None:
-        """A prompt of one token over and over is answered with repetitions."""
+    def no_penalties(self) -> None:
+        """Ask for what repeats itself: each token that is chosen has to be the likeliest."""
         prompts = [(ids[0], ids[1]) * 8 for ids in self._prompts()[:4]]
         replies = self.ask([self._request(i, prompt) for i, prompt in enumerate(prompts)], GREEDY)
         most = _CLOSE[self.dtype]
@@ -98,7 +98,8 @@ class Trial:
                         hint="start it without any",
                     )
 
-    def _seeds(self) -> None:
+    def seeds(self) -> None:
+        """Hold one seed to give one answer, and another seed another."""
         warm = Decoding(temperature=_WARM)
         other = False
         for number, prompt in enumerate(self._prompts()):
@@ -119,7 +120,8 @@ class Trial:
                 "the server gave one answer for every seed: it takes no seed, or does not sample"
             )
 
-    def _length(self, longest: int, new_tokens: int) -> None:
+    def length(self, longest: int, new_tokens: int) -> None:
+        """Ask for the plan's longest response, to a short prompt and to the longest one."""
         start = self._prompts()[0]
         try:
             whole = tuple(start[place % len(start)] for place in range(max(1, longest)))
@@ -132,7 +134,8 @@ class Trial:
                 hint="start it with a longer context and without a limit of new tokens",
             ) from None
 
-    def _repeated(self) -> Tried:
+    def repeated(self) -> Tried:
+        """Ask prompts alone and then together; say how many answers are others."""
         requests = [self._request(number, prompt) for number, prompt in enumerate(self._prompts())]
         alone = [self.ask([request], GREEDY)[0].tokens for request in requests]
         together = [reply.tokens for reply in self.ask(requests, GREEDY)]

@@ -148,6 +148,14 @@ class Vllm:
             best.append(max(logprobs_of(listed)))
         return Scores(logprobs_of(own), logprobs_of(best))
 
+    def offered(self, client: ServerClient) -> str:
+        """Return the name of the first model; see :class:`Dialect`."""
+        return str(taken(client.get("/v1/models"), "data", 0, "id"))
+
+    def ends(self, client: ServerClient) -> frozenset[int]:
+        """Return none: it is told not to end unasked; see :class:`Dialect`."""
+        return frozenset()
+
     def why_not(self, decoding: Decoding) -> str | None:
         """Return None: it can do all of it."""
         return None

@@ -21,7 +21,7 @@ from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.io.web import web_opener
 
-MAX_REPLY: Final = 64 * 2**20
+MAX_ANSWER: Final = 64 * 2**20
 """Most bytes of a reply."""
 _OVERLOADED: Final = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses of a server, or of what stands before it, that may answer later."""
@@ -223,8 +223,8 @@ def _read(answer: http.client.HTTPResponse, ends: float, seconds: float) -> byte
     parts, length = [], 0
     while part := answer.read1(_CHUNK):
         length += len(part)
-        if length > MAX_REPLY:
-            raise NonsenseError(f"an answer of more than {MAX_REPLY:,} bytes")
+        if length > MAX_ANSWER:
+            raise NonsenseError(f"an answer of more than {MAX_ANSWER:,} bytes")
         if time.monotonic() > ends:
             raise TimeoutError
         parts.append(part)

@@ -19,6 +19,7 @@ from safety_receipts.receipts.model.checkpoint import (
     SamplingMethod,
 )
 from safety_receipts.receipts.model.receipt import ServerAccount
+from safety_receipts.receipts.view.numerals import counted
 from safety_receipts.verify.gate.entries import Listed, RuleEntry, alternatives
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
 from safety_receipts.verify.levels.expected import (
@@ -161,7 +162,8 @@ def _served(rule: ModelRule, server: ServerAccount | None) -> Iterator[str]:
     elif rule.server == "started" and not server.started:
         yield "a server answered that somebody else started: its weights are claimed, not seen"
     if rule.repeatable and server.seen.differed:
-        yield f"its server answered {server.seen.differed:,} requests otherwise the second time"
+        again = counted(server.seen.differed, "request")
+        yield f"its server answered {again} otherwise the second time"
 
 
 def _prompt(rule: ModelRule, prompt: Prompt) -> Iterator[str]:

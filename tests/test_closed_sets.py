@@ -36,6 +36,7 @@ PLACES: dict[type[StrEnum], set[str]] = {
         "runner/engines/registry.py",
         "runner/engines/identity.py",
         "runner/engines/mock.py",
+        "runner/engines/served/http_engine.py",
         "receipts/events/synthetic.py",
         "runner/plan/entries/model.py",  # the default
     },

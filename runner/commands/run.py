@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -111,10 +112,13 @@ def run(  # one parameter an option
         show_rates=show_rates,
     )
 
+    started = ExitStack()
+
     def make_stack(resolved: ResolvedPlan, memory: int | None) -> LoadedStack:
         from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
         loaded = load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
+        started.callback(loaded.close)
         for note in loaded.notes:
             output.note(note)
         return loaded
@@ -123,7 +127,11 @@ def run(  # one parameter an option
         _check_pilot(key, out, options)
     else:
         _check_place(key, out)
-    with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
+    with (
+        terminated_like_interrupted(),
+        started,
+        RunProgress(output, show_rates=show_rates) as progress,
+    ):
         signer = read_signers(key, passphrase_env, output)
         log = None if limit is not None else statement_log(log_settings, output)
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)

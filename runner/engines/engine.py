@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.receipts.model.receipt import ServerAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ class EngineIdentity:
     """transformers version."""
     packages: dict[str, str] = field(default_factory=dict)
     """Further packages and their versions."""
+    server: ServerAccount | None = None
+    """The server that answers, before anything was counted; None: the model is in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +221,35 @@ class Engine(Protocol):
         Raises:
             ReceiptsError: Nothing can be scored at all.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Answers of a server that were held against an earlier answer to the same request."""
+
+    repeated: int
+    """How many were."""
+    differed: int
+    """How many were another."""
+
+
+@runtime_checkable
+class ServedEngine(Engine, Protocol):
+    """An engine that stands behind a server."""
+
+    def preflight(self, longest: int, new_tokens: int) -> Tried:
+        """Try the server for whatever a run relies on, before anything is sealed.
+
+        Args:
+            longest: Tokens of the plan's longest prompt.
+            new_tokens: Most tokens of its responses.
+
+        Raises:
+            ReceiptsError: It does not answer, or cannot be used.
+        """
+
+    def take_resent(self) -> int:
+        """Return how many requests were sent again since this was last asked."""
+
+    def close(self) -> None:
+        """End the server, where it was started here."""

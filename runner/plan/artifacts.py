@@ -8,6 +8,7 @@ from pathlib import Path
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.checkpoint.end_tokens import EndTokens
 from safety_receipts.runner.checkpoint.model_facts import ModelFacts
+from safety_receipts.runner.engines.served.options import ServerPlace
 from safety_receipts.runner.prompts.texts import PromptTexts
 
 
@@ -39,6 +40,8 @@ class Artifacts:
     """Weights of the judge; None for a rule."""
     second_judge_folder: Path | None
     """Weights of the second judge; None for a rule, or where there is none."""
+    server: ServerPlace | None = None
+    """Where the plan's server is; None: the plan names none."""
 
     @property
     def checkpoint(self) -> LocalCheckpoint:

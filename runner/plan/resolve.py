@@ -18,7 +18,7 @@ from safety_receipts.receipts.model.base import MAX_POINTS
 from safety_receipts.receipts.model.checkpoint import Checkpoint, Prompt, Sampling
 from safety_receipts.receipts.model.demonstrations import Demonstrations
 from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
-from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
+from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate, asks_server
 from safety_receipts.runner.checkpoint.folder import HashedFolder
 from safety_receipts.runner.checkpoint.model_facts import read_model_facts
 from safety_receipts.runner.checkpoint.model_files import weight_files
@@ -31,6 +31,7 @@ from safety_receipts.runner.checkpoint.tokenizer_files import (
 from safety_receipts.runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, known_rule
 from safety_receipts.runner.engines.prefix.schedule import BATCH_RULE
 from safety_receipts.runner.engines.registry import loader_of
+from safety_receipts.runner.engines.served.generation import UNIT_RULE
 from safety_receipts.runner.judges.gold import read_judge_calibration
 from safety_receipts.runner.organism import is_organism
 from safety_receipts.runner.plan.artifacts import Artifacts, LocalCheckpoint
@@ -48,6 +49,7 @@ from safety_receipts.runner.plan.parts.model import (
 )
 from safety_receipts.runner.plan.parts.pools import check_pools, resolve_demonstrations
 from safety_receipts.runner.plan.parts.queries import Queries, resolve_queries, same_queries
+from safety_receipts.runner.plan.parts.server import place_of, resolve_server
 from safety_receipts.runner.plan.parts.source import HashProgress, PlanSource
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.thoughts import doubts
@@ -254,6 +256,7 @@ class _Resolver:
             local=LocalCheckpoint(folder=folder, facts=facts, end_tokens=ends),
             judge_folder=judges.folder,
             second_judge_folder=judges.second_folder,
+            server=place_of(self.source),
         )
         told = disagreements(folder, facts, chat, entries.checkpoint.dtype)
         warnings = (
@@ -290,7 +293,8 @@ class _Resolver:
             name=entries.name,
             evidence_access=entries.evidence_access,
             engine=entries.engine.kind,
-            batch_rule=BATCH_RULE,
+            server=resolve_server(self.source, checkpoint),
+            batch_rule=(UNIT_RULE if asks_server(entries.engine.kind) else BATCH_RULE),
             beacon=self._beacon(),
             query_ids=read.queries.ids,
             response_prefixes=read.grid.response_prefixes,

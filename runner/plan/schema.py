@@ -10,7 +10,7 @@ from typing import Any
 
 from safety_receipts.receipts.model.checkpoint import SamplingMethod
 from safety_receipts.receipts.model.judge import JudgeKind, traits_of
-from safety_receipts.receipts.model.plan import EngineKind, is_served
+from safety_receipts.receipts.model.plan import EngineKind, asks_server, is_served
 
 Schema = dict[str, Any]
 
@@ -38,11 +38,31 @@ ONE_PLACE: list[Any] = [
 """A path, or a repository with its commit."""
 
 ENGINE_RULE: Schema = {
-    "if": _is("kind", *(kind.value for kind in EngineKind if is_served(kind))),
-    "then": given("base_url"),
-    "else": absent("base_url"),
+    "if": _is("kind", *(kind.value for kind in EngineKind if asks_server(kind))),
+    "then": {
+        "allOf": [
+            given("dialect"),
+            absent("base_url"),
+            {
+                "anyOf": [
+                    {"allOf": [given("url"), absent("serve")]},
+                    {"allOf": [given("serve"), absent("url", "model")]},
+                ]
+            },
+        ]
+    },
+    "else": {
+        "allOf": [
+            absent("dialect", "url", "serve", "model"),
+            {
+                "if": _is("kind", *(kind.value for kind in EngineKind if is_served(kind))),
+                "then": given("base_url"),
+                "else": absent("base_url"),
+            },
+        ]
+    },
 }
-"""A server has an address, and nothing else has."""
+"""A server has an address or is started, and nothing else is."""
 
 SAMPLING: Schema = {
     "allOf": [

@@ -25,6 +25,7 @@ from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.engines.engine import Tried
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import (
     digest_of,
@@ -45,6 +46,7 @@ from safety_receipts.runner.run.seal import (
     seal_journal,
     stack_of,
 )
+from safety_receipts.runner.run.served import note_tried, preflight, with_counts
 from safety_receipts.runner.run.stopping import refuse_if_none_scored
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class LoadedStack:
     """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
     notes: tuple[str, ...] = ()
     """What a user should know of it, a line each."""
+    close: Callable[[], None] = lambda: None
+    """Ends what was started for it: a server."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,8 @@ class _PreparedRun:
     """Engine and judges."""
     rendered: RenderedPlan
     """Every prompt, counted."""
+    tried: Tried | None
+    """What trying the server showed; None: there is none."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,8 @@ class EventRunner:
             # What ends here leaves nothing behind: prompts are counted once a beacon's value
             # settles their draws, and models loaded, before the plan is signed.
             rendered = self._render(self.options.beacon_value)
-            ready = _PreparedRun(self.make_stack(self.resolved, self.options.memory), rendered)
+            loaded = self.make_stack(self.resolved, self.options.memory)
+            ready = _PreparedRun(loaded, rendered, self._try(loaded.stack, rendered))
             write_plan(self.resolved, self.folder, self.signer)
         path = run_journal_path(self.folder)
         with Journal.open(path, digest_of(self.plan), self.options.beacon_said) as journal:
@@ -226,6 +233,10 @@ class EventRunner:
     def _render(self, beacon_value: str | None) -> RenderedPlan:
         return render(self.resolved, beacon_value, self.watcher.counting)
 
+    def _try(self, stack: RunStack, rendered: RenderedPlan) -> Tried | None:
+        new_tokens = self.plan.sampling.max_new_tokens
+        return preflight(stack.engine, rendered.counts.longest, new_tokens)
+
     def _load_again(self, journal: Journal) -> LoadedStack:
         """Load what a run goes on with."""
         memory = self.options.memory
@@ -238,7 +249,6 @@ class EventRunner:
     def _run_and_seal(self, journal: Journal, ready: _PreparedRun | None) -> SealedRun:
         # Before anything is thrown away: a device that is not there must cost nothing.
         loaded = self._load_again(journal) if ready is None else ready.loaded
-        rendered = None if ready is None else ready.rendered
         # Where the run began it is there, unless somebody took it away.
         plan_envelope = write_plan(self.resolved, self.folder, self.signer)
         self._log_plan(plan_envelope, begun=journal.happened(JournalEvent.START) > 0)
@@ -250,14 +260,14 @@ class EventRunner:
         journal.hold_to_beacon(self.options.beacon_said)
         if self.options.retry_failed:
             journal.forget_failed(now())
-        self._execute(journal, loaded.stack, rendered)
+        self._execute(journal, loaded.stack, ready)
         outcomes = self._checked(journal)
         receipt = seal_journal(
             self.folder,
             journal,
             plan_envelope=plan_envelope,
             plan=self.plan,
-            environment=environment,
+            environment=with_counts(environment, journal),
             signer=self.signer,
         )
         self._log_receipt(receipt)
@@ -289,12 +299,18 @@ class EventRunner:
         if self.log is not None:
             self.watcher.logged(self.log.record(envelope, self.folder / RECEIPT, self.folder))
 
-    def _execute(self, journal: Journal, stack: RunStack, rendered: RenderedPlan | None) -> None:
+    def _execute(self, journal: Journal, stack: RunStack, ready: _PreparedRun | None) -> None:
         journal.note(JournalEvent.START, now())
         points, done = self.plan.points, len(journal.done())
         if done == points:
             return
-        rendered = rendered or self._render(journal.beacon)
+        if ready is None:
+            rendered = self._render(journal.beacon)
+            tried = self._try(stack, rendered)
+        else:
+            rendered, tried = ready.rendered, ready.tried
+        if tried is not None:
+            note_tried(journal, tried, now())
         if self.options.show_rates:
             journal.note(JournalEvent.LOOK, now())
         self.watcher.running(done, points)

@@ -41,6 +41,7 @@ from safety_receipts.runner.run.judging import (
     opinions,
 )
 from safety_receipts.runner.run.requests import decoding_of, request_of
+from safety_receipts.runner.run.served import note_answers
 from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_all_failed
 
 _MAX_ERROR = 400
@@ -158,6 +159,8 @@ class Run:
                     silence.hear(entries)
                 answered = True
                 new = [entry for entry in entries if entry.point.index not in done]
+                again = [entry for entry in entries if entry.point.index in done]
+                note_answers(journal, self._stack.engine, again, clock())
                 journal.add(new, clock())
                 watch(committed(new))
 

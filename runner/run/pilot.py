@@ -22,6 +22,7 @@ from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import LoadedStack, run_of
 from safety_receipts.runner.run.execute import committed
 from safety_receipts.runner.run.journal import JournalEntry
+from safety_receipts.runner.run.served import preflight
 
 _SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3
@@ -77,6 +78,8 @@ def run_pilot(
     renderer = Renderer(plan, resolved.artifacts.texts, seed)
     renderer.check_template()
     points = render_points(renderer, chosen)
+    longest = max(len(point.tokens) for point in points)
+    preflight(loaded.stack.engine, longest, plan.sampling.max_new_tokens)
     entries: list[JournalEntry] = []
     watch(0, number)
     for unit in run.finished(points):

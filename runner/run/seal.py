@@ -83,7 +83,7 @@ def event_of(journal: Journal, plan: PlanPredicate) -> Event:
         started_at=started,
         finished_at=finished,
         restarts=max(0, journal.happened(JournalEvent.START) - 1),
-        retries=journal.numbered(JournalEvent.RETRY),
+        retries=journal.numbered(JournalEvent.RETRY) + journal.numbered(JournalEvent.RESENT),
         discarded=journal.numbered(JournalEvent.DISCARD),
         looks=journal.happened(JournalEvent.LOOK),
         beacon=(
@@ -123,12 +123,16 @@ def environment_of(
         batch_rule=plan.batch_rule,
         memory_class=None if memory is None else f"{memory} bytes",
         packages=dict(identity.packages),
+        server=identity.server,
     )
 
 
 def stack_of(environment: Environment) -> dict[str, str]:
     """Return what a resumed run is held to: whatever answers may depend on."""
     parts = dict(environment)
-    packages = parts.pop("packages")
+    packages, server = parts.pop("packages"), parts.pop("server")
+    if server is not None:
+        claimed = server.claimed.to_wire()
+        parts |= {f"server's {name}": value for name, value in claimed.items()}
     stack = {name.replace("_", " "): str(value) for name, value in parts.items() if value}
     return stack | {f"package {name}": value for name, value in packages.items()}

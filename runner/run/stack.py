@@ -7,13 +7,18 @@ from pathlib import Path
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity
-from safety_receipts.runner.engines.registry import EngineOptions, loader_of
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.engines.engine import ServedEngine
+from safety_receipts.runner.engines.registry import LOCAL, EngineOptions, ServedOptions, loader_of
+from safety_receipts.runner.engines.served.http_engine import ServedModel
 from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.plan.artifacts import Artifacts
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.requests import decoding_of
 
 
 def load_stack(
@@ -24,6 +29,7 @@ def load_stack(
     allow_pickle: bool = False,
     max_rows: int | None = None,
     dtype: Dtype | None = None,
+    local: bool = False,
 ) -> LoadedStack:
     """Load the checkpoint and the judges of a plan.
 
@@ -35,14 +41,16 @@ def load_stack(
         allow_pickle: Whether weights may be pickles.
         max_rows: Most rows of a batch of the checkpoint's; None: the engine's own choice.
         dtype: Number format of the checkpoint; None: the plan's.
+        local: Load the checkpoint's weights here, whatever engine the plan names.
 
     Raises:
         ReceiptsError: A model cannot be loaded.
     """
     plan, artifacts = resolved.predicate, resolved.artifacts
-    load = loader_of(plan.engine)
+    kind = LOCAL if local else plan.engine
+    load = loader_of(kind)
     if load is None:
-        raise UsageError(f"no plan can be run on the engine {plan.engine.value} yet")
+        raise UsageError(f"no plan can be run on the engine {kind.value} yet")
     folders = (artifacts.judge_folder, artifacts.second_judge_folder)
     loaded = load(
         EngineOptions(
@@ -53,6 +61,7 @@ def load_stack(
             memory=memory,
             models=1 + sum(folder is not None for folder in folders),
             max_rows=max_rows,
+            served=None if local else _served(plan, artifacts),
         )
     )
 
@@ -71,4 +80,25 @@ def load_stack(
             f"every prompt is computed whole, as prefixes cannot be shared: {loaded.not_shared}"
         )
     stack = RunStack(loaded.engine, judge, second_judge, reader)
-    return LoadedStack(stack, loaded.memory, tuple(notes))
+    engine = loaded.engine
+    close = engine.close if isinstance(engine, ServedEngine) else _nothing
+    return LoadedStack(stack, loaded.memory, tuple(notes), close)
+
+
+def _nothing() -> None:
+    """Do nothing: what runs in this process ends with it."""
+
+
+def _served(plan: PlanPredicate, artifacts: Artifacts) -> ServedOptions | None:
+    """Return what an engine behind a server needs; None: the plan names no server."""
+    if plan.server is None or artifacts.server is None:
+        return None
+    facts = artifacts.checkpoint.facts
+    model = ServedModel(
+        vocabulary=facts.architecture.widths.vocabulary,
+        context_limit=facts.context_limit,
+        dtype=plan.checkpoint.dtype,
+        end_tokens=frozenset(plan.sampling.end_tokens),
+        decoding=decoding_of(plan.sampling),
+    )
+    return ServedOptions(plan.server, artifacts.server, model)

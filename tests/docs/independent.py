@@ -587,6 +587,22 @@ def check_receipt(receipt: Document, plan: Document) -> None:
     chosen = any(source["where"] for _, source in corpora(plan))
     if not chosen or plan.get("requestRule") is None:
         spared.add("selected-rows")
+    served, account = plan.get("server"), environment.get("server")
+    same(served is not None, plan["engine"] == "http", "plan.server")
+    same(account is not None, served is not None, "environment.server")
+    if served is None or served["started"]:
+        spared.add("weights-claimed-not-seen")
+    if not (plan["sampling"]["noise"] or "").startswith("server-seed-"):
+        spared.add("server-draws-not-replayable")
+    if account is None or account["seen"]["differed"] == 0:
+        spared.add("server-not-repeatable")
+    if served is not None:
+        for field in ("dialect", "started", "arguments", "concurrency"):
+            same(account[field], served[field], f"environment.server.{field}")
+        seen = account["seen"]
+        probes = [p for p in definitions["ServerProbe"]["enum"] if p in seen["probes"]]
+        same(seen["probes"], probes, "environment.server.seen.probes")
+        require(seen["differed"] <= seen["repeated"], "environment.server.seen.differed")
     require(missing <= spared, f"limits lack {sorted(missing)}")
 
 

@@ -43,7 +43,7 @@ def fresh(sealed: Bundle, tmp_path: Path) -> Bundle:
     return Bundle(Path(shutil.copytree(sealed.folder, tmp_path / "fresh")))
 
 
-LEFT_OUT = ("templateWords", "signature", "beaconSignature")
+LEFT_OUT = ("templateWords", "signature", "beaconSignature", "server")
 """Fields that writers leave out where they are null."""
 
 

@@ -26,6 +26,7 @@ from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.seal import MEMORY_CLASS, environment_of, stack_of
+from safety_receipts.runner.run.served import preflight
 from safety_receipts.verify.audit.journals.replays import AuditJournal, audit_journal_path
 from safety_receipts.verify.audit.regenerate import Regenerator
 from safety_receipts.verify.audit.report import AuditDetails, audit_statement, replay_checks
@@ -139,7 +140,9 @@ def _replay(
 ) -> Replay:
     """Return what replays points, or asks for them anew."""
     if announced.terms.method is AuditMethod.REGENERATE:
-        return Regenerator(subject.plan, subject.renderer, auditor.loaded.stack, nonce).replay
+        stack = auditor.loaded.stack
+        preflight(stack.engine, 1, subject.plan.sampling.max_new_tokens)
+        return Regenerator(subject.plan, subject.renderer, stack, nonce).replay
     return subject.replayer(auditor.loaded, auditor.reference).replay
 
 
@@ -206,7 +209,7 @@ def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> 
         raise FileAccessError.from_os(error, "create", path.parent) from None
     stack = stack_of(environment)
     # What memory is free cuts other batches, which makes no other stack: replayed points stand.
-    del stack[MEMORY_CLASS]
+    stack.pop(MEMORY_CLASS, None)
     return AuditJournal(path, start, stack, auditor.signer)
 
 

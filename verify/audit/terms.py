@@ -81,13 +81,20 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
 
     Raises:
         UsageError: A number out of its range, or no condition of such a name.
-        IncompleteError: A replay, and the plan pins no weights.
+        IncompleteError: A replay, and the plan pins no weights, or a server drew the responses.
     """
     if not (options.regenerate or subject.plan.checkpoint.files):
         raise IncompleteError(
             "the plan lists no files of the model: there is nothing to compare weights with",
             file=subject.bundle.folder,
             hint="compare rates with --regenerate",
+        )
+    if subject.plan.sampling.drawn_by_server and not options.regenerate:
+        raise IncompleteError(
+            "a server drew the responses with noise of its own, which no replay gives again: "
+            "nothing says of a drawn token that it is the one",
+            file=subject.bundle.folder,
+            hint="compare rates with --regenerate; a greedy run can be replayed",
         )
     for name, text in (("--epsilon", options.epsilon), ("--alpha", options.alpha)):
         if not 0 < Fraction(text) < 1:

@@ -439,7 +439,7 @@ def _conducted(
     # Loading comes before the announcement, which counts: a device that is not there must
     # cost nothing.  Only where a beacon's round is not out is there nothing to load for.
     waits = options.beacon is not None and value is None
-    models = None if waits else _load(subject, machine)
+    models = None if waits else _load(subject, machine, regenerate=options.regenerate)
     announced, before = begin(subject, options, signer, folder, beacon_value=value)
     with announcement_lock(announced, [subject.bundle.folder, folder]):
         if before:
@@ -448,7 +448,7 @@ def _conducted(
         output.note(f"{'going on with' if before else 'announced'} audit {digest}")
         _log_audits(asked, subject, signer, output)  # before anything is drawn
         challenge_of(announced, value)
-        loaded, reference = models or _load(subject, machine)
+        loaded, reference = models or _load(subject, machine, regenerate=options.regenerate)
         who = Auditor(signer, loaded, reference, folder)
         try:
             with output.progress("replaying points") as progress:
@@ -464,6 +464,8 @@ def _conducted(
         except IntegrityError:  # that is signed, too
             _log_audits(asked, subject, signer, output)
             raise
+        finally:
+            loaded.close()
         _log_audits(asked, subject, signer, output)
     return FinishedAudit(envelope, statement)
 
@@ -534,9 +536,14 @@ def _feasibility(subject: AuditSubject, options: AuditOptions) -> list[tuple[Cla
 
 
 def _load(
-    subject: AuditSubject, machine: _ReplayStack
+    subject: AuditSubject, machine: _ReplayStack, *, regenerate: bool
 ) -> tuple[LoadedStack, Callable[[], Engine] | None]:
-    """Load engine and judge, and say how to load the engine in fp32."""
+    """Load engine and judge, and say how to load the engine in fp32.
+
+    Whatever engine wrote the responses, they are replayed with the weights of the auditor's folder;
+    new ones come from a server where the auditor's plan file names one.
+    """
+    local = not regenerate or subject.resolved.artifacts.server is None
     from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
     def load(dtype: Dtype | None) -> LoadedStack:
@@ -546,10 +553,11 @@ def _load(
             memory=machine.memory,
             allow_pickle=machine.allow_pickle,
             dtype=dtype,
+            local=local,
         )
 
     loaded = load(machine.dtype)
-    exact = loaded.stack.engine.identity.dtype is Dtype.FLOAT32
+    exact = regenerate or loaded.stack.engine.identity.dtype is Dtype.FLOAT32
     return loaded, None if exact else lambda: load(Dtype.FLOAT32).stack.engine
 
 

@@ -175,6 +175,7 @@ def _engine(one: EvaluationSetting) -> dict[str, Any]:
         "engine": one.plan.engine,
         "number format": checkpoint.dtype,
         "quantisation": checkpoint.quantisation,
+        "server": None if one.plan.server is None else one.plan.server.dialect,
     }
 
 

@@ -1,0 +1,318 @@
+"""An engine that asks a server: token ids in, token ids out, nothing believed that can be held.
+
+What befalls one request alone is its completion's reason; what befalls all of them (the server is
+gone, or cannot be believed) stops the run, and what was committed stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Event
+from typing import Final, TypeVar
+
+from safety_receipts.receipts.errors import IntegrityError, UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import EngineKind, PlannedServer
+from safety_receipts.receipts.model.point import Reason
+from safety_receipts.receipts.model.receipt import (
+    ServerAccount,
+    ServerObservations,
+)
+from safety_receipts.runner.engines.answers import in_order
+from safety_receipts.runner.engines.engine import (
+    GREEDY,
+    Completion,
+    Decoding,
+    EngineIdentity,
+    Generation,
+    Margins,
+    Request,
+    Tried,
+)
+from safety_receipts.runner.engines.requests import check_keys, failed, problem
+from safety_receipts.runner.engines.served.client import (
+    NonsenseError,
+    RefusedError,
+    ServerClient,
+    UnreachableError,
+    gone,
+)
+from safety_receipts.runner.engines.served.dialect import Scores, dialect_of
+from safety_receipts.runner.engines.served.generation import ServedGeneration, units_of
+from safety_receipts.runner.engines.served.preflight import Trial
+from safety_receipts.runner.engines.served.reply import Reply, check_reply
+
+T = TypeVar("T")
+
+UNSEEN: Final = "behind a server, not seen"
+"""What is said of the device."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What is known of a served model from its folder and plan."""
+
+    vocabulary: int
+    """Number of token ids."""
+    context_limit: int
+    """Longest context in tokens, prompt and response together."""
+    dtype: Dtype
+    """Number format in which the server is said to run."""
+    end_tokens: frozenset[int]
+    """Token ids that end a response."""
+    decoding: Decoding
+    """How tokens are chosen."""
+
+
+class HttpEngine:
+    """Generates, and scores where the server can, with a model behind a server.
+
+    Args:
+        client: Asks it.
+        server: What the plan says of it.
+        model: What is known of its model.
+        close: Ends it, where the tool started it.
+
+    Raises:
+        IncompleteError: It does not answer.
+        UsageError: It offers no such model, or cannot choose tokens as the plan says.
+    """
+
+    def __init__(
+        self,
+        client: ServerClient,
+        server: PlannedServer,
+        model: ServedModel,
+        *,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client = client
+        self._server = server
+        self._model = model
+        self._dialect = dialect_of(server.dialect)
+        self._close = close
+        why = self._dialect.why_not(model.decoding)
+        if why is not None:
+            raise UsageError(f"the server cannot sample as the plan says: {why}")
+        claimed = self.before_run(lambda: self._dialect.claims(client, server.model))
+        self._account = ServerAccount(
+            dialect=server.dialect,
+            started=server.started,
+            arguments=server.arguments,
+            concurrency=server.concurrency,
+            claimed=claimed,
+            seen=ServerObservations(probes=self._dialect.probes, repeated=0, differed=0, resent=0),
+        )
+
+    @property
+    def identity(self) -> EngineIdentity:
+        """What it is made of, as far as anybody here can say."""
+        return EngineIdentity(
+            kind=EngineKind.HTTP, dtype=self._model.dtype, device=UNSEEN, server=self._account
+        )
+
+    def preflight(self, longest: int, new_tokens: int) -> Tried:
+        """Try the server for whatever a run relies on.
+
+        Args:
+            longest: Tokens of the plan's longest prompt.
+            new_tokens: Most tokens of its responses.
+
+        Raises:
+            IncompleteError: It does not answer.
+            UsageError: It cannot be used: it gives no token ids, changes prompts, applies
+                penalties, takes no seeds, or its context is too short.
+        """
+        stated = self._account.claimed.context_limit
+        if stated is not None and stated < longest + new_tokens:
+            raise UsageError(
+                f"the server's context is {stated:,} tokens, and the plan's longest prompt and "
+                f"response are {longest + new_tokens:,}",
+                hint="start it with a longer context",
+            )
+        return self.before_run(lambda: self.trial().run(longest, new_tokens))
+
+    def trial(self) -> Trial:
+        """Return what tries the server, step by step."""
+        return Trial(
+            ask=self._tried,
+            score=self._below_best,
+            vocabulary=self._model.vocabulary,
+            ends=self._model.end_tokens,
+            dtype=self._model.dtype,
+            seeded=not self._model.decoding.greedy,
+        )
+
+    def close(self) -> None:
+        """End the server, where the tool started it."""
+        self._close()
+
+    def take_resent(self) -> int:
+        """Return how many requests were sent again since this was last asked."""
+        return self._client.take_resent()
+
+    def start(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> Generation:
+        """Cut requests into units; see :class:`~runner.engines.engine.Engine`.
+
+        Raises:
+            ValueError: Two requests have one key.
+        """
+        check_keys(requests)
+        return ServedGeneration(
+            requests,
+            units_of(requests),
+            lambda request, stopped: self._answer(request, decoding, stopped),
+            workers=self._server.concurrency,
+        )
+
+    def score(
+        self,
+        requests: Sequence[tuple[Request, tuple[int, ...]]],
+        decoding: Decoding = GREEDY,
+    ) -> Iterator[Margins]:
+        """Yield margins by the server's own log-probabilities; see :class:`Engine`.
+
+        Raises:
+            UsageError: The server gives none of prompts, or tokens are drawn, with noise that is
+                the server's own, or penalised, which its log-probabilities do not show.
+            IncompleteError: It does not answer.
+        """
+        check_keys(request for request, _ in requests)
+        if not decoding.greedy or decoding.repetition_penalty is not None:
+            raise UsageError(
+                "a server's log-probabilities say nothing of drawn or penalised tokens"
+            )
+        for request, response in requests:
+            why = self._problem(request)
+            if why is not None or not response:
+                why = why or "the response has no tokens"
+                yield Margins(request.key, (), None, (), Reason.ENGINE_ERROR, why)
+                continue
+            yield self._scored(request, response)
+
+    def _scored(self, request: Request, response: tuple[int, ...]) -> Margins:
+        tokens = (*request.tokens, *response)
+        try:
+            scores = self._believed(lambda: self._score(tokens, len(response)))
+        except RefusedError as error:
+            return Margins(request.key, (), None, (), Reason.ENGINE_ERROR, str(error))
+        if scores is None:
+            raise UsageError("the server gives no log-probabilities of prompts")
+        margins = tuple(
+            max(0.0, best - own) for own, best in zip(scores.logprobs, scores.best, strict=True)
+        )
+        branch = next((place for place, margin in enumerate(margins) if margin > 0), None)
+        return Margins(request.key, margins, branch, scores.logprobs)
+
+    def _problem(self, request: Request) -> str | None:
+        found = problem(request, self._model.vocabulary, self._model.context_limit)
+        if found is None and request.logits_for:
+            found = "a server gives no logits"
+        if found is None and request.begun:
+            found = "a server cannot go on with a response that has begun"
+        return found
+
+    def _answer(self, request: Request, decoding: Decoding, stopped: Event) -> Completion:
+        """Ask for one completion.
+
+        Raises:
+            IncompleteError: The server does not answer.
+            IntegrityError: What it answers does not hold together.
+            UsageError: It takes no requests of this kind.
+        """
+        why = self._problem(request)
+        if why is not None:
+            return failed(request, Reason.ENGINE_ERROR, why)
+        try:
+            reply = self._believed(lambda: self._asked(request, decoding, stopped))
+        except RefusedError as error:
+            return failed(request, Reason.ENGINE_ERROR, str(error))
+        except NonsenseError as error:
+            raise IntegrityError(
+                f"the server at {self._client.url} cannot be believed: {error}",
+                hint="what was answered before is kept; nothing is sealed",
+            ) from None
+        return Completion(request.key, reply.tokens, reply.finish)
+
+    def _asked(
+        self, request: Request, decoding: Decoding, stopped: Event, *, best: bool = False
+    ) -> Reply:
+        body = self._dialect.body(request, decoding, self._server.model, best=best)
+        answer = self._client.post(self._dialect.path, body, request.max_new_tokens, stopped)
+        reply = self._dialect.read(answer, request)
+        check_reply(request, reply, self._model.vocabulary)
+        return reply
+
+    def _score(self, tokens: Sequence[int], response: int) -> Scores | None:
+        return self._dialect.score(self._client, self._server.model, tokens, response)
+
+    def _below_best(self, prompt: Sequence[int], response: Sequence[int]) -> list[float] | None:
+        scores = self._score((*prompt, *response), len(response))
+        if scores is None:
+            return None
+        return [best - own for own, best in zip(scores.logprobs, scores.best, strict=True)]
+
+    def _tried(self, requests: Sequence[Request], decoding: Decoding) -> list[Reply]:
+        """Ask requests together; the likeliest tokens' log-probabilities are given as well."""
+        found: dict[int, Reply] = {}
+
+        def ask(request: Request, stopped: Event) -> Completion:
+            reply = found[request.key] = self._asked(request, decoding, stopped, best=True)
+            return Completion(request.key, reply.tokens, reply.finish)
+
+        units = [list(range(len(requests)))]
+        with closing(ServedGeneration(requests, units, ask, workers=len(requests))) as generation:
+            list(in_order(generation, [0]))
+        return [found[request.key] for request in requests]
+
+    def before_run(self, ask: Callable[[], T]) -> T:
+        """Return what a server says before anything is sealed, or say why it cannot be used.
+
+        Raises:
+            IncompleteError: It does not answer.
+            UsageError: It cannot be used.
+        """
+        try:
+            return self._believed(ask)
+        except NonsenseError as error:
+            raise UsageError(f"the server at {self._client.url} cannot be used: {error}") from None
+        except RefusedError as error:
+            raise UsageError(
+                f"the server at {self._client.url} cannot be used: to a request as "
+                f"{self._server.dialect.value} takes it, {error}",
+                hint="is it of the dialect that the plan names?",
+            ) from None
+
+    def _believed(self, ask: Callable[[], T]) -> T:
+        """Return what a server says; stop where it will say nothing to any request.
+
+        Raises:
+            IncompleteError: It does not answer.
+            UsageError: It takes no requests of this kind, or not from us.
+            NonsenseError: What it answers does not hold together.
+            RefusedError: It refuses this request.
+        """
+        try:
+            return ask()
+        except UnreachableError as error:
+            raise gone(self._client.url, error) from None
+        except RefusedError as error:
+            if error.status in _OF_A_REQUEST:
+                raise
+            meaning = _MEANINGS.get(error.status, "it takes no such requests")
+            raise UsageError(
+                f"the server at {self._client.url} answered {error.status}: {meaning}",
+                hint=_KEY_HINT if error.status in (401, 403) else None,
+            ) from None
+
+
+_OF_A_REQUEST: Final = frozenset({400, 413, 422, 500})
+"""Statuses that may be about one request."""
+_MEANINGS: Final = {
+    401: "it wants a key",
+    403: "it does not take this key",
+    404: "it has no such model, or does not speak this dialect",
+}
+_KEY_HINT: Final = "give its key in the environment variable RECEIPTS_SERVER_KEY"

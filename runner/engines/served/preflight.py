@@ -1,0 +1,154 @@
+"""Trying a server before a plan is sealed: each request catches something that servers did.
+
+A dozen short prompts of token ids that belong to no study: what a server is asked here shows
+nothing of how the plan's own points will be answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request, Tried
+from safety_receipts.runner.engines.served.client import NonsenseError, RefusedError
+from safety_receipts.runner.engines.served.reply import Reply
+
+_TOKENS: Final = 16
+"""New tokens of a trial."""
+_PROMPTS: Final = 8
+"""Prompts that are asked alone, and then together."""
+_WARM: Final = 2.0
+"""Temperature of draws: a model that is sure of its next token draws one and the same at 1."""
+_CLOSE: Final = {Dtype.FLOAT32: 0.01, Dtype.BFLOAT16: 0.3, Dtype.FLOAT16: 0.1}
+"""A token's log-probability may lie so far below the best one's: between passes of other shapes
+near ties are decided otherwise."""
+
+AskAll = Callable[[Sequence[Request], Decoding], list[Reply]]
+"""Asks requests together; of each the reply, which holds together."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Tries one server.
+
+    Args:
+        ask: Asks it; log-probabilities of the likeliest tokens are given as well.
+        score: Returns by how much each token of a response lies below the likeliest one in its
+            place, as the server says when it is given prompt and response; None: it cannot.
+        vocabulary: Number of token ids.
+        ends: Token ids that end responses; no prompt holds one.
+        dtype: Number format in which the server is said to run.
+        seeded: Whether the plan draws tokens.
+    """
+
+    ask: AskAll
+    score: Callable[[Sequence[int], Sequence[int]], list[float] | None]
+    vocabulary: int
+    ends: frozenset[int]
+    dtype: Dtype
+    seeded: bool
+
+    def run(self, longest: int, new_tokens: int) -> Tried:
+        """Try everything.
+
+        Args:
+            longest: Tokens of the plan's longest prompt.
+            new_tokens: Most tokens of its responses.
+
+        Returns:
+            How far answers to prompts asked alone are those to the same prompts asked together.
+
+        Raises:
+            UsageError: The server cannot be used.
+            ServedError: It does not answer, or an answer does not hold together.
+        """
+        self.no_penalties()
+        self.seeds()
+        self.length(longest, new_tokens)
+        return self.repeated()
+
+    def _prompts(self) -> list[tuple[int, ...]]:
+        """Return short prompts, all different."""
+        ids = [i for i in range(min(self.vocabulary, 50_000)) if i not in self.ends]
+        return [
+            tuple(
+                ids[(7 * place + 31 * number + number * number) % len(ids)] for place in range(12)
+            )
+            for number in range(_PROMPTS)
+        ]
+
+    def _request(self, key: int, prompt: Sequence[int], seed: int = 0) -> Request:
+        return Request(key, prompt, _TOKENS, self.ends, _spread(seed))
+
+    def no_penalties(self) -> None:
+        """Ask for what repeats itself: each token that is chosen has to be the likeliest."""
+        prompts = [(ids[0], ids[1]) * 8 for ids in self._prompts()[:4]]
+        replies = self.ask([self._request(i, prompt) for i, prompt in enumerate(prompts)], GREEDY)
+        most = _CLOSE[self.dtype]
+        for prompt, reply in zip(prompts, replies, strict=True):
+            below = self.score(prompt, reply.tokens)
+            for margins in (_below_best(reply), below or []):
+                if any(margin > most for margin in margins):
+                    raise UsageError(
+                        "the server does not choose its likeliest token when it is asked to: it "
+                        "applies a penalty or a bias that nobody asked for",
+                        hint="start it without any",
+                    )
+
+    def seeds(self) -> None:
+        """Hold one seed to give one answer, and another seed another."""
+        warm = Decoding(temperature=_WARM)
+        other = False
+        for number, prompt in enumerate(self._prompts()):
+            first, again, another = (
+                self.ask([self._request(number, prompt, seed)], warm)[0].tokens
+                for seed in (1 + number, 1 + number, 1001 + number)
+            )
+            if first != again:
+                if self.seeded:
+                    raise UsageError(
+                        "the server gave two answers to one request with one seed",
+                        hint="sample greedily, or start a server whose seeds hold",
+                    )
+                return
+            other = other or first != another
+        if not other:
+            raise UsageError(
+                "the server gave one answer for every seed: it takes no seed, or does not sample"
+            )
+
+    def length(self, longest: int, new_tokens: int) -> None:
+        """Ask for the plan's longest response, to a short prompt and to the longest one."""
+        start = self._prompts()[0]
+        try:
+            whole = tuple(start[place % len(start)] for place in range(max(1, longest)))
+            for prompt in (start, whole):
+                self.ask([Request(0, prompt, new_tokens, frozenset())], GREEDY)
+        except (NonsenseError, RefusedError) as error:
+            raise UsageError(
+                f"the server does not answer a prompt of {longest:,} tokens with {new_tokens:,} "
+                f"new ones, as the plan asks: {error}",
+                hint="start it with a longer context and without a limit of new tokens",
+            ) from None
+
+    def repeated(self) -> Tried:
+        """Ask prompts alone and then together; say how many answers are others."""
+        requests = [self._request(number, prompt) for number, prompt in enumerate(self._prompts())]
+        alone = [self.ask([request], GREEDY)[0].tokens for request in requests]
+        together = [reply.tokens for reply in self.ask(requests, GREEDY)]
+        differed = sum(one != other for one, other in zip(alone, together, strict=True))
+        return Tried(len(requests), differed)
+
+
+def _spread(seed: int) -> int:
+    """Return a 64-bit seed all of whose bits count: torch's CPU generator takes 32 of them."""
+    return seed * 0x9E3779B97F4A7C15 % 2**64
+
+
+def _below_best(reply: Reply) -> Iterator[float]:
+    for own, best in zip(reply.logprobs, reply.best, strict=False):
+        if own is not None and best is not None:
+            yield best - own

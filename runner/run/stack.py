@@ -24,7 +24,8 @@ def load_stack(
     allow_pickle: bool = False,
     max_rows: int | None = None,
     dtype: Dtype | None = None,
-) -> LoadedStack:
+    sharing: int = 1,
+) -> LoadedStack[RunStack]:
     """Load the checkpoint and the judges of a plan.
 
     Args:
@@ -35,6 +36,7 @@ def load_stack(
         allow_pickle: Whether weights may be pickles.
         max_rows: Most rows of a batch of the checkpoint's; None: the engine's own choice.
         dtype: Number format of the checkpoint; None: the plan's.
+        sharing: Processes that load the same on this device, and share what is free.
 
     Raises:
         ReceiptsError: A model cannot be loaded.
@@ -51,7 +53,7 @@ def load_stack(
             device=device,
             allow_pickle=allow_pickle,
             memory=memory,
-            models=1 + sum(folder is not None for folder in folders),
+            models=sharing * (1 + sum(folder is not None for folder in folders)),
             max_rows=max_rows,
         )
     )

@@ -25,6 +25,7 @@ from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.seal import MEMORY_CLASS, environment_of, stack_of
 from safety_receipts.verify.audit.journals.replays import AuditJournal, audit_journal_path
 from safety_receipts.verify.audit.regenerate import Regenerator
@@ -49,7 +50,7 @@ class Auditor:
 
     signer: Signer
     """Signs announcement and audit."""
-    loaded: LoadedStack
+    loaded: LoadedStack[RunStack]
     """Engine and judge."""
     reference: Callable[[], Engine] | None
     """Gives an engine in fp32, by which hard margins are reproduced; None: the stack's own
@@ -187,7 +188,7 @@ def refuse_false_round(
 
 
 def _asked_again(
-    subject: AuditSubject, audit: Audit, loaded: LoadedStack
+    subject: AuditSubject, audit: Audit, loaded: LoadedStack[RunStack]
 ) -> SecondJudgeVerdict | None:
     """Ask the second judge again where there is one, unless a rate is refuted already."""
     judge, agreement = loaded.stack.second_judge, subject.receipt.judge_agreement

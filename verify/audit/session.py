@@ -27,6 +27,7 @@ from safety_receipts.runner.judges.registry import kind_of_judge
 from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.verify.audit.replay import ReplayCriteria, Replayer
 from safety_receipts.verify.audit.run import Audit
 from safety_receipts.verify.audit.statistics.model_identity import (
@@ -92,7 +93,9 @@ class AuditSubject:
             return CalibratedPlausibility(self.calibration.says)
         return DefaultPlausibility.between(self.receipt.environment.dtype, dtype)
 
-    def replayer(self, loaded: LoadedStack, reference: Callable[[], Engine] | None) -> Replayer:
+    def replayer(
+        self, loaded: LoadedStack[RunStack], reference: Callable[[], Engine] | None
+    ) -> Replayer:
         """Return what replays its points.
 
         Args:

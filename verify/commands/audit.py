@@ -44,6 +44,7 @@ from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct, refuse_false_round
 from safety_receipts.verify.audit.finished import (
@@ -514,11 +515,11 @@ def _feasibility(subject: AuditSubject, options: AuditOptions) -> list[tuple[Cla
 
 def _load(
     subject: AuditSubject, machine: _ReplayStack
-) -> tuple[LoadedStack, Callable[[], Engine] | None]:
+) -> tuple[LoadedStack[RunStack], Callable[[], Engine] | None]:
     """Load engine and judge, and say how to load the engine in fp32."""
     from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
-    def load(dtype: Dtype | None) -> LoadedStack:
+    def load(dtype: Dtype | None) -> LoadedStack[RunStack]:
         return load_stack(
             subject.resolved,
             device=machine.device,

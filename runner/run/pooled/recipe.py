@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,8 @@ class StackHand:
     """What it was loaded by."""
     device: str
     """What it was loaded to."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What jobs have loaded besides, by name."""
 
     @property
     def stack(self) -> RunStack:

@@ -16,7 +16,6 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.runnable import check_runnable
 from safety_receipts.runner.run.pooled.opening import WorkersAsked
-from safety_receipts.runner.run.pooled.recipe import StackRecipe
 from safety_receipts.runner.warnings import refuse_warnings
 
 device_option = click.option(
@@ -65,16 +64,17 @@ def workers_asked(workers: int, ray: str | None) -> WorkersAsked | None:
     return None
 
 
-def tell_crowded(asked: WorkersAsked, recipe: StackRecipe, output: Output) -> None:
+def tell_crowded(asked: WorkersAsked, device: str, threads: int, output: Output) -> None:
     """Say where workers would wait for each other's threads.
 
     The number of workers must not change how many threads each has, on which the last bits of
     answers depend: that is the user's to choose.
     """
-    cores, threads = os.cpu_count() or 1, asked.workers * recipe.threads
-    if recipe.device == "cpu" and asked.ray is None and asked.workers > 1 and threads > cores:
+    cores = os.cpu_count() or 1
+    crowded = asked.workers > 1 and asked.workers * threads > cores
+    if crowded and device == "cpu" and asked.ray is None:
         output.note(
-            f"{asked.workers} workers of {recipe.threads} threads share {cores} cores; "
+            f"{asked.workers} workers of {threads} threads share {cores} cores; "
             f"OMP_NUM_THREADS={max(1, cores // asked.workers)} would give each its own"
         )
 

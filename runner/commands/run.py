@@ -180,7 +180,7 @@ def _stack_maker(
         else:
             options = WorkerOptions(asked, device=device, allow_pickle=allow_pickle)
             recipe = options.recipe(resolved, memory)
-            tell_crowded(asked, recipe, output)
+            tell_crowded(asked, recipe.device, recipe.threads, output)
             loaded = load_pooled(recipe, asked, pools.enter_context, output.note)
         for note in loaded.notes:
             output.note(note)

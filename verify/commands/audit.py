@@ -560,7 +560,7 @@ def _load_pooled(
     )
     resolved = replace(subject.resolved, predicate=found)
     recipe = options.recipe(resolved, machine.memory, subject.plan)
-    tell_crowded(asked, recipe, output)
+    tell_crowded(asked, recipe.device, recipe.threads, output)
     return load_pooled(recipe, asked, machine.pools.enter_context, output.note)
 
 

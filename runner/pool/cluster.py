@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from safety_receipts.runner.pool.worker import Worker
 
 try:
     import ray
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RayTaskError
 except ImportError:
     raise IncompleteError(
         "ray is not installed, and --ray runs workers on its clusters", hint=install("pool")
@@ -33,6 +34,7 @@ except ImportError:
 
 LOCAL: Final = "local"
 """The address of a new cluster on this host alone."""
+_SECONDS_TO_ANSWER: Final = 10.0
 PATIENCE: Final = 120.0
 """Seconds after which a worker that the cluster has no room for is given up, where none runs."""
 
@@ -87,7 +89,10 @@ class ActorLink:
             reply: Reply = ray.get(self._replies.popleft())
         except RayError as error:
             self._lost = True
-            return Lost(f"Ray says {type(error).__name__}")
+            why = f"Ray says {type(error).__name__}"
+            if isinstance(error, RayTaskError):  # what it was sent cannot be read there
+                why += ", so that another version of this program may be installed there"
+            return Lost(why)
         return reply
 
     def overdue(self, now: float) -> bool:
@@ -118,16 +123,13 @@ class Cluster:
         self._began = not ray.is_initialized()
         more = {} if address != LOCAL else {"include_dashboard": False, "num_cpus": None}
         if self._began:
+            _refuse_silent(address)
             try:
                 with _signals_kept():
                     # Never without an address: it would join whatever cluster is about.
                     ray.init(address=address, log_to_driver=False, logging_level="error", **more)
             except (ConnectionError, ValueError, RuntimeError) as error:
-                raise UsageError(
-                    f"no Ray cluster can be joined at {address}: "
-                    f"{' '.join(str(error).split())[:200]}",
-                    hint="start one with `ray start`, or give --ray local",
-                ) from None
+                raise _not_joined(address, " ".join(str(error).split())[:200]) from None
         self._options: dict[str, Any] = {
             "max_restarts": 0,
             "max_task_retries": 0,
@@ -202,6 +204,30 @@ class Actor:
     def answer(self, message: Message) -> Reply:
         """Answer a message."""
         return self._worker.answer(message)
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would wait there for minutes.
+
+    Raises:
+        UsageError: Nobody does.
+    """
+    if address in (LOCAL, "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or "/" in host:
+        raise UsageError(f"{address!r} is no address of a Ray cluster", hint="write HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise _not_joined(address, getattr(error, "strerror", None) or str(error)) from None
+
+
+def _not_joined(address: str, why: str) -> UsageError:
+    return UsageError(
+        f"no Ray cluster can be joined at {address}: {why}",
+        hint="start one with `ray start`, or give --ray local",
+    )
 
 
 @contextmanager

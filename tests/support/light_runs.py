@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,10 @@ class Hashed:
 
     vocabulary: int
     deaths: Deaths | None = None
+    seconds: float = 0.0
 
     def __call__(self, request: Request) -> Sequence[int]:
+        time.sleep(self.seconds)
         if self.deaths is not None:
             self.deaths.of(f"request-{request.key}")
         said = hashlib.sha256(repr((tuple(request.tokens), request.seed)).encode()).digest()
@@ -63,11 +66,16 @@ class LightRecipe:
     batch: int
     deaths: Deaths | None = None
     settled: bool = True
+    seconds: float = 0.0
+    """For each request."""
 
     def stack(self) -> RunStack:
         """Return what the workers load, for this process."""
         engine = MockEngine(
-            self.vocabulary, self.context, Hashed(self.vocabulary, self.deaths), self.batch
+            self.vocabulary,
+            self.context,
+            Hashed(self.vocabulary, self.deaths, self.seconds),
+            self.batch,
         )
         return RunStack(engine, RefusalStringsJudge(), None, LightReader())
 

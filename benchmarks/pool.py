@@ -120,7 +120,7 @@ def seconds_of(stack: Any, requests: Sequence[Any], pids: Sequence[int]) -> tupl
 
 def measure(folder: Path, queries: int, repeats: int) -> dict[str, Any]:
     """Return what a workload takes, in seconds, by number of workers."""
-    from safety_receipts.runner.pool.pool import Pool
+    from safety_receipts.runner.pool.pool import WorkerPool
     from safety_receipts.runner.pool.processes import Processes
     from safety_receipts.runner.run.pooled.stack import PooledStack
 
@@ -131,7 +131,7 @@ def measure(folder: Path, queries: int, repeats: int) -> dict[str, Any]:
         stacks: dict[int, Any] = {0: recipe.stack()}
         pids = {0: [os.getpid()]}
         for number in WORKERS[1:]:
-            pool = pools.enter_context(Pool(Processes(), recipe, number))
+            pool = pools.enter_context(WorkerPool(Processes(), recipe, number))
             pool.open()
             stacks[number] = PooledStack(pool, stacks[0].identity)
             pids[number] = [member.link.process.pid for member in pool._members]  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.extras import install
-from safety_receipts.runner.pool.messages import Lost, Message, Reply
+from safety_receipts.runner.pool.messages import Lost, Reply, WorkerMessage
 from safety_receipts.runner.pool.places import Link
 from safety_receipts.runner.pool.worker import Worker
 
@@ -58,7 +58,7 @@ class ActorLink:
         self._replies: deque[Any] = deque()
         self._lost = False
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WorkerMessage) -> None:
         """Send a message."""
         try:
             self._replies.append(self._actor.answer.remote(message))
@@ -201,7 +201,7 @@ class Actor:
     def here(self) -> None:
         """Be somewhere."""
 
-    def answer(self, message: Message) -> Reply:
+    def answer(self, message: WorkerMessage) -> Reply:
         """Answer a message."""
         return self._worker.answer(message)
 

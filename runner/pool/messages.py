@@ -184,5 +184,5 @@ class Lost:
     """Why, for people, as the end of a sentence."""
 
 
-Message = Open | Begin | Do
+WorkerMessage = Open | Begin | Do
 Reply = Loaded | Begun | Did | Refused | Lost

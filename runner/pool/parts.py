@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from safety_receipts.runner.pool.messages import Job, Trouble
-from safety_receipts.runner.pool.pool import AHEAD, Pool
+from safety_receipts.runner.pool.pool import AHEAD, WorkerPool
 
 
-def answers(pool: Pool, job: Job, parts: Iterable[Any]) -> Iterator[Any]:
+def answers(pool: WorkerPool, job: Job, parts: Iterable[Any]) -> Iterator[Any]:
     """Yield the answers to parts of a job, in the order of the parts.
 
     Args:

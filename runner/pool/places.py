@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from safety_receipts.runner.pool.messages import Message, Reply
+from safety_receipts.runner.pool.messages import Reply, WorkerMessage
 
 
 class Link(Protocol):
@@ -15,14 +15,14 @@ class Link(Protocol):
     def place(self) -> int:
         """Which of the devices of its kind on its host it is to take."""
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WorkerMessage) -> None:
         """Send a message; one that cannot be sent is found out when replies are waited for."""
 
     def close(self) -> None:
         """End the worker, at once."""
 
 
-class Places(Protocol):
+class WorkerPlaces(Protocol):
     """Starts workers."""
 
     def launch(self, number: int) -> Link:

@@ -33,7 +33,7 @@ from safety_receipts.runner.pool.messages import (
     Reply,
 )
 from safety_receipts.runner.pool.order import next_part
-from safety_receipts.runner.pool.places import Link, Places
+from safety_receipts.runner.pool.places import Link, WorkerPlaces
 
 ATTEMPTS: Final = 3
 """Most workers that a part is given to, one after the other; and most starts of one worker in a
@@ -62,7 +62,7 @@ class _Member:
     """Starts in a row that came to nothing."""
 
 
-class Pool:
+class WorkerPool:
     """Workers, one job at a time.  Use it as a context manager: leaving it ends them.
 
     Args:
@@ -74,7 +74,7 @@ class Pool:
 
     def __init__(
         self,
-        places: Places,
+        places: WorkerPlaces,
         recipe: Recipe,
         workers: int,
         replaced: Callable[[str], None] = lambda _: None,

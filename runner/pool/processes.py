@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Final
 
 from safety_receipts.receipts.errors import DEBUG, IncompleteError
-from safety_receipts.runner.pool.messages import Lost, Message, Reply
+from safety_receipts.runner.pool.messages import Lost, Reply, WorkerMessage
 from safety_receipts.runner.pool.places import Link
 from safety_receipts.runner.pool.worker import Worker
 
@@ -47,7 +47,7 @@ class ProcessLink:
             theirs.close()
             lifeline.close()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WorkerMessage) -> None:
         """Send a message."""
         with suppress(OSError):  # the process has ended, which waiting tells
             self.pipe.send(message)
@@ -119,7 +119,7 @@ def serve(pipe: Connection, lifeline: Connection) -> None:
     worker = Worker()
     while True:
         try:
-            message: Message = pipe.recv()
+            message: WorkerMessage = pipe.recv()
         except (EOFError, OSError):
             return
         reply = worker.answer(message)

@@ -12,12 +12,12 @@ from safety_receipts.runner.pool.messages import (
     Do,
     Loaded,
     Lost,
-    Message,
     Open,
     Refused,
     Reply,
     Trouble,
     Work,
+    WorkerMessage,
 )
 
 
@@ -28,7 +28,7 @@ class Worker:
         self._hand: Any = None
         self._work: Work | None = None
 
-    def answer(self, message: Message) -> Reply:
+    def answer(self, message: WorkerMessage) -> Reply:
         """Return the reply to a message, whatever happens."""
         try:
             return self._answer(message)
@@ -42,7 +42,7 @@ class Worker:
             return Did(message.serial, message.key, trouble)
         return Refused(trouble)
 
-    def _answer(self, message: Message) -> Reply:
+    def _answer(self, message: WorkerMessage) -> Reply:
         match message:
             case Open(recipe=recipe, place=place):
                 opened = recipe.open(place)

@@ -16,7 +16,7 @@ from typing import Any
 
 from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.runner.pool.messages import Opened, Reply
-from safety_receipts.runner.pool.places import Link, Places
+from safety_receipts.runner.pool.places import Link, WorkerPlaces
 from safety_receipts.runner.pool.processes import Processes
 
 LATE = 0.05
@@ -125,14 +125,14 @@ class SquareWork:
 
 
 class Meddled:
-    """Places whose replies a test meddles with.
+    """WorkerPlaces whose replies a test meddles with.
 
     Args:
         meddle: Given each worker's reply, returns what the pool hears.
     """
 
     def __init__(self, meddle: Callable[[Reply], Sequence[Reply]]) -> None:
-        self._places: Places = Processes()
+        self._places: WorkerPlaces = Processes()
         self._meddle = meddle
         self.links: list[Link] = []
         """All workers that were started."""

@@ -22,8 +22,8 @@ from safety_receipts.runner.engines.mock import MockEngine
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
-from safety_receipts.runner.pool.places import Places
-from safety_receipts.runner.pool.pool import Pool
+from safety_receipts.runner.pool.places import WorkerPlaces
+from safety_receipts.runner.pool.pool import WorkerPool
 from safety_receipts.runner.pool.processes import Processes
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.event import run_of
@@ -89,13 +89,13 @@ class Begun:
         workers: int,
         *,
         deaths: Deaths | None = None,
-        places: Places | None = None,
+        places: WorkerPlaces | None = None,
         seconds: float = 0.0,
         **options: Any,
     ) -> int:
         """The same, in workers; return how many were replaced."""
         recipe = replace(self.recipe, deaths=deaths, seconds=seconds)
-        with Pool(places or Processes(), recipe, workers) as pool:
+        with WorkerPool(places or Processes(), recipe, workers) as pool:
             pool.open()
             self.execute(folder, PooledStack(pool, MockEngine().identity), **options)
             return pool.replacements

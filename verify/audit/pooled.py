@@ -16,7 +16,7 @@ from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.pool.messages import Job
 from safety_receipts.runner.pool.parts import answers
-from safety_receipts.runner.pool.pool import Pool
+from safety_receipts.runner.pool.pool import WorkerPool
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.pooled.recipe import StackHand
@@ -148,7 +148,7 @@ class SecondOpinionWork:
 class PooledSecondOpinion:
     """Asks the auditor's second judge, in a worker."""
 
-    pool: Pool
+    pool: WorkerPool
     """The workers."""
     job: SecondOpinionJob
     """What one of them is told."""
@@ -160,7 +160,7 @@ class PooledSecondOpinion:
         return numbers
 
 
-def pooled_replays(pool: Pool, job: Job) -> Replays:
+def pooled_replays(pool: WorkerPool, job: Job) -> Replays:
     """Return what replays parts in workers."""
 
     def replays(parts: Iterable[Sequence[Entry]]) -> Iterator[list[ReplayedPoint]]:

@@ -18,7 +18,7 @@ from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.pool.messages import Job, Opened, Work
-from safety_receipts.runner.pool.pool import Pool
+from safety_receipts.runner.pool.pool import WorkerPool
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.judging import UnitStack
@@ -166,7 +166,7 @@ class OwnBench:
 
 
 @dataclass(frozen=True)
-class Stage:
+class CalibrationStage:
     """Names a stack of a calibration, for workers."""
 
     place: int
@@ -186,7 +186,7 @@ class CalibrationHand:
     bench: OwnBench
     """Its stacks."""
 
-    def at(self, stage: Stage) -> StageHand:
+    def at(self, stage: CalibrationStage) -> StageHand:
         """Return what a stage works with."""
         if stage.bits is not None:
             stand = self.bench.alternative(stage.bits)
@@ -246,7 +246,7 @@ class CalibrationRecipe:
 class StageJob:
     """A job of one stage."""
 
-    stage: Stage
+    stage: CalibrationStage
     """The stage."""
     job: Job
     """What is done with its stack."""
@@ -284,23 +284,23 @@ class PooledBench:
         pool: The workers.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
 
     def reference(self) -> Stand:
         """Return the stack that generates."""
-        return self._stand(Stage(0, VARIANTS[0]))
+        return self._stand(CalibrationStage(0, VARIANTS[0]))
 
     def alternative(self, bits: int) -> Stand:
         """Return the reference with its weights rounded to so many bits."""
-        return self._stand(Stage(0, f"{bits} bits", bits))
+        return self._stand(CalibrationStage(0, f"{bits} bits", bits))
 
     def stands(self, place: int) -> Iterator[Stand]:
         """Yield the stacks of one number format on one device."""
         for name in VARIANTS:
-            yield self._stand(Stage(place, name))
+            yield self._stand(CalibrationStage(place, name))
 
-    def _stand(self, stage: Stage) -> Stand:
+    def _stand(self, stage: CalibrationStage) -> Stand:
         identity: EngineIdentity = self._pool.begin(StageJob(stage, IdentityJob()))
         return Stand(
             stage.name,
@@ -314,8 +314,8 @@ class PooledBench:
 class _PooledStage:
     """A stage's stack, in workers."""
 
-    pool: Pool
-    stage: Stage
+    pool: WorkerPool
+    stage: CalibrationStage
     identity: EngineIdentity
     replaced: int = 0
 

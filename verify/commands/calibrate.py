@@ -40,7 +40,7 @@ from safety_receipts.runner.commands.options import (
 )
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.pool.pool import Pool
+from safety_receipts.runner.pool.pool import WorkerPool
 from safety_receipts.runner.run.pooled.opening import (
     WorkersAsked,
     own_threads,
@@ -170,7 +170,7 @@ def _pooled(
     device = "cuda" if "cuda" in used else "cpu"
     tell_crowded(asked, device, recipe.threads, output)
     pool = pools.enter_context(
-        Pool(asked.places(device, recipe.threads), recipe, asked.workers, output.note)
+        WorkerPool(asked.places(device, recipe.threads), recipe, asked.workers, output.note)
     )
     refuse_unlike(pool, pool.open(), resolved.predicate)
     return PooledBench(pool)

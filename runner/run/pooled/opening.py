@@ -10,8 +10,8 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import PlanPredicate, is_served
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.pool.places import Places
-from safety_receipts.runner.pool.pool import Pool, unlike
+from safety_receipts.runner.pool.places import WorkerPlaces
+from safety_receipts.runner.pool.pool import WorkerPool, unlike
 from safety_receipts.runner.pool.processes import Processes
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.pooled.recipe import HeldPlan, StackFacts, StackRecipe, own_identity
@@ -27,7 +27,7 @@ class WorkersAsked:
     ray: str | None = None
     """Address of the Ray cluster that they are to run on; None: processes of this host."""
 
-    def places(self, device: str, threads: int) -> Places:
+    def places(self, device: str, threads: int) -> WorkerPlaces:
         """Return where workers are started.
 
         Args:
@@ -139,7 +139,7 @@ def worker_device(name: str | None, asked: WorkersAsked) -> str:
 def load_pooled(
     recipe: StackRecipe,
     asked: WorkersAsked,
-    pool: Callable[[Pool], Pool],
+    pool: Callable[[WorkerPool], WorkerPool],
     told: Callable[[str], None] = lambda _: None,
 ) -> LoadedStack[PooledStack]:
     """Start workers for a plan and wait until the first one has loaded.
@@ -155,13 +155,13 @@ def load_pooled(
         ReceiptsError: It cannot be loaded.
     """
     places = asked.places(recipe.device, recipe.threads)
-    workers = pool(Pool(places, recipe, asked.workers, told))
+    workers = pool(WorkerPool(places, recipe, asked.workers, told))
     facts: StackFacts = workers.open()
     refuse_unlike(workers, facts, recipe.plan.predicate)
     return LoadedStack(PooledStack(workers, facts.identity), facts.memory, facts.notes)
 
 
-def refuse_unlike(pool: Pool, facts: StackFacts, plan: PlanPredicate) -> None:
+def refuse_unlike(pool: WorkerPool, facts: StackFacts, plan: PlanPredicate) -> None:
     """Refuse workers of which the receipt would state what is not so.
 
     Raises:

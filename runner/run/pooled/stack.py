@@ -9,7 +9,7 @@ from typing import Protocol
 from safety_receipts.runner.engines.answers import in_order
 from safety_receipts.runner.engines.engine import Decoding, EngineIdentity, Request
 from safety_receipts.runner.pool.messages import Trouble
-from safety_receipts.runner.pool.pool import AHEAD, Pool
+from safety_receipts.runner.pool.pool import AHEAD, WorkerPool
 from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.judging import AnsweredRequest, UnitAnswers
 from safety_receipts.runner.run.pooled.packed import PackedRequests
@@ -77,7 +77,7 @@ class PooledAnswers:
         batches: Indices of the requests that are answered together.
     """
 
-    def __init__(self, pool: Pool, batches: Sequence[Sequence[int]]) -> None:
+    def __init__(self, pool: WorkerPool, batches: Sequence[Sequence[int]]) -> None:
         self.batches = batches
         self.concurrency = AHEAD * pool.workers
         """Most batches that are submitted and whose turn has not come."""
@@ -111,7 +111,7 @@ class PooledStack:
         identity: What their engines are made of.
     """
 
-    def __init__(self, pool: Pool, identity: EngineIdentity) -> None:
+    def __init__(self, pool: WorkerPool, identity: EngineIdentity) -> None:
         self.pool = pool
         """The workers."""
         self.identity = identity

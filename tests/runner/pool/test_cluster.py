@@ -15,7 +15,7 @@ from crew import Deaths, PlainRecipe, SquareJob
 from pooled_runs import begin_run, rows
 
 from safety_receipts.receipts.errors import IncompleteError, UsageError
-from safety_receipts.runner.pool.pool import ATTEMPTS, Pool
+from safety_receipts.runner.pool.pool import ATTEMPTS, WorkerPool
 from safety_receipts.runner.run.execute import CommittedCounts
 
 ray = pytest.importorskip("ray", reason="ray is not installed: make test-ray has it")
@@ -57,7 +57,9 @@ def places(made: Any, workers: int) -> Cluster:
     return Cluster(made.address, workers, threads=1, gpu=False)
 
 
-def squares(pool: Pool, job: SquareJob, parts: int = PARTS) -> tuple[dict[int, int], set[int]]:
+def squares(
+    pool: WorkerPool, job: SquareJob, parts: int = PARTS
+) -> tuple[dict[int, int], set[int]]:
     """Return squares by number, and the processes that found them."""
     pool.begin(job)
     for number in range(parts):
@@ -72,7 +74,7 @@ EXPECTED = {number: number * number for number in range(PARTS)}
 def test_parts_are_answered_on_both_nodes_and_nothing_stays(nodes: Any) -> None:
     made, _ = nodes
     before = {which: signal.getsignal(which) for which in (signal.SIGTERM, signal.SIGINT)}
-    with Pool(places(made, 2), PlainRecipe(), 2) as pool:
+    with WorkerPool(places(made, 2), PlainRecipe(), 2) as pool:
         assert {which: signal.getsignal(which) for which in before} == before
         found, pids = squares(pool, SquareJob(seconds=0.2))
         assert found == EXPECTED
@@ -88,7 +90,7 @@ def test_parts_are_answered_on_both_nodes_and_nothing_stays(nodes: Any) -> None:
 def test_a_node_that_goes_takes_no_part_along(nodes: Any) -> None:
     """Its worker has no other place: the other one does its parts."""
     made, (one, _) = nodes
-    with Pool(places(made, 2), PlainRecipe(), 2) as pool:
+    with WorkerPool(places(made, 2), PlainRecipe(), 2) as pool:
         pool.begin(SquareJob(seconds=0.3))
         for number in range(PARTS):
             pool.submit(number, number)
@@ -121,7 +123,7 @@ def test_a_run_that_loses_a_node_seals_what_one_without_workers_does(
 def test_actors_that_are_killed_are_replaced(nodes: Any, tmp_path: Path, late: bool) -> None:
     made, _ = nodes
     fatal = Deaths(tmp_path, frozenset({"part-0", "part-7"}), late=late)
-    with Pool(places(made, 2), PlainRecipe(), 2) as pool:
+    with WorkerPool(places(made, 2), PlainRecipe(), 2) as pool:
         found, _ = squares(pool, SquareJob(fatal, seconds=0.2))
         assert found == EXPECTED
         assert fatal.happened == 2
@@ -133,7 +135,7 @@ def test_a_part_that_kills_every_actor_stops_the_pool(nodes: Any, tmp_path: Path
     made, _ = nodes
     fatal = Deaths(tmp_path, frozenset({"part-1"}), times=100)
     with (
-        Pool(places(made, 2), PlainRecipe(), 2) as pool,
+        WorkerPool(places(made, 2), PlainRecipe(), 2) as pool,
         pytest.raises(IncompleteError, match="3 workers died of one part"),
     ):
         squares(pool, SquareJob(fatal))
@@ -145,7 +147,7 @@ def test_a_cluster_without_any_node_left_is_given_up(
 ) -> None:
     monkeypatch.setattr(cluster, "PATIENCE", 2.0)
     made, both = nodes
-    with Pool(places(made, 2), PlainRecipe(), 2) as pool:
+    with WorkerPool(places(made, 2), PlainRecipe(), 2) as pool:
         pool.begin(SquareJob(seconds=0.3))
         for node in both:
             made.remove_node(node, allow_graceful=False)
@@ -155,7 +157,7 @@ def test_a_cluster_without_any_node_left_is_given_up(
             collect(pool, PARTS)
 
 
-def collect(pool: Pool, parts: int) -> None:
+def collect(pool: WorkerPool, parts: int) -> None:
     for _ in range(parts):
         pool.collect()
 

@@ -21,14 +21,14 @@ from safety_receipts.receipts.errors import (
     UsageError,
 )
 from safety_receipts.runner.pool.messages import Did, Reply, Trouble
-from safety_receipts.runner.pool.pool import ATTEMPTS, Pool
+from safety_receipts.runner.pool.pool import ATTEMPTS, WorkerPool
 from safety_receipts.runner.pool.processes import Processes
 
 RECIPE = PlainRecipe()
 PARTS = 12
 
 
-def squares(pool: Pool, job: SquareJob, parts: int = PARTS) -> dict[int, int]:
+def squares(pool: WorkerPool, job: SquareJob, parts: int = PARTS) -> dict[int, int]:
     """Return the squares of numbers, as a pool found them."""
     facts = pool.begin(job)
     assert job.unlike or facts == job.facts
@@ -48,7 +48,7 @@ EXPECTED = {number: number * number for number in range(PARTS)}
 
 
 def test_one_pool_takes_one_job_after_the_other() -> None:
-    with Pool(Processes(), RECIPE, 2) as pool:
+    with WorkerPool(Processes(), RECIPE, 2) as pool:
         assert pool.open() == "plain"
         assert squares(pool, SquareJob()) == EXPECTED
         assert squares(pool, replace(SquareJob(), facts="other"), 3) == {0: 0, 1: 1, 2: 4}
@@ -56,7 +56,7 @@ def test_one_pool_takes_one_job_after_the_other() -> None:
 
 
 def test_all_workers_work_and_none_stays() -> None:
-    with Pool(Processes(), RECIPE, 3) as pool:
+    with WorkerPool(Processes(), RECIPE, 3) as pool:
         pool.begin(SquareJob(seconds=0.02))
         for number in range(120):
             pool.submit(number, number)
@@ -69,7 +69,7 @@ def test_all_workers_work_and_none_stays() -> None:
 def test_whoever_dies_of_parts_or_after_them_is_replaced(tmp_path: Path, late: bool) -> None:
     fatal = deaths(tmp_path / "deaths", "part-0", "part-5", "part-10", late=late)
     told: list[str] = []
-    with Pool(Processes(), RECIPE, 2, told.append) as pool:
+    with WorkerPool(Processes(), RECIPE, 2, told.append) as pool:
         assert squares(pool, SquareJob(fatal, seconds=0.1)) == EXPECTED
         assert fatal.happened == 3
         assert pool.replacements == len(told) >= (3 if not late else 1)
@@ -78,7 +78,7 @@ def test_whoever_dies_of_parts_or_after_them_is_replaced(tmp_path: Path, late: b
 
 def test_whoever_dies_while_loading_is_replaced(tmp_path: Path) -> None:
     fatal = deaths(tmp_path / "deaths", "loading-0", "loading-1")
-    with Pool(Processes(), replace(RECIPE, deaths=fatal), 2) as pool:
+    with WorkerPool(Processes(), replace(RECIPE, deaths=fatal), 2) as pool:
         assert squares(pool, SquareJob()) == EXPECTED
         # The second may not have been needed.
         assert 1 <= pool.replacements <= fatal.happened <= 2
@@ -87,7 +87,7 @@ def test_whoever_dies_while_loading_is_replaced(tmp_path: Path) -> None:
 def test_a_part_that_kills_three_workers_stops_the_pool(tmp_path: Path) -> None:
     fatal = deaths(tmp_path / "deaths", "part-1", times=100)
     with (
-        Pool(Processes(), RECIPE, 2) as pool,
+        WorkerPool(Processes(), RECIPE, 2) as pool,
         pytest.raises(IncompleteError, match="3 workers died of one part") as caught,
     ):
         squares(pool, SquareJob(fatal))
@@ -98,7 +98,7 @@ def test_a_part_that_kills_three_workers_stops_the_pool(tmp_path: Path) -> None:
 def test_a_worker_that_cannot_load_stops_the_pool(tmp_path: Path) -> None:
     fatal = deaths(tmp_path / "deaths", "loading-0", times=100)
     with (
-        Pool(Processes(), replace(RECIPE, deaths=fatal), 1) as pool,
+        WorkerPool(Processes(), replace(RECIPE, deaths=fatal), 1) as pool,
         pytest.raises(IncompleteError, match="worker 0 died 3 times before it did anything"),
     ):
         pool.open()
@@ -106,7 +106,7 @@ def test_a_worker_that_cannot_load_stops_the_pool(tmp_path: Path) -> None:
 
 
 def test_a_worker_without_memory_is_replaced_and_then_given_up() -> None:
-    with Pool(Processes(), RECIPE, 1) as pool:
+    with WorkerPool(Processes(), RECIPE, 1) as pool:
         pool.begin(SquareJob())
         pool.submit(0, "full")
         with pytest.raises(IncompleteError, match="its memory is full"):
@@ -115,7 +115,7 @@ def test_a_worker_without_memory_is_replaced_and_then_given_up() -> None:
 
 
 def test_what_a_part_raises_is_its_answer_and_the_others_go_on() -> None:
-    with Pool(Processes(), RECIPE, 1) as pool:
+    with WorkerPool(Processes(), RECIPE, 1) as pool:
         pool.begin(SquareJob())
         for key, part in enumerate(("refused", 3, "fault")):
             pool.submit(key, part)
@@ -134,14 +134,17 @@ def test_what_a_part_raises_is_its_answer_and_the_others_go_on() -> None:
 def test_a_worker_of_another_identity_is_refused() -> None:
     """Whichever of them loads first."""
     with (
-        Pool(Processes(), replace(RECIPE, odd=(1, "2")), 2) as pool,
+        WorkerPool(Processes(), replace(RECIPE, odd=(1, "2")), 2) as pool,
         pytest.raises(UsageError, match=r"worker \d has threads [12], and the first has [12]"),
     ):
         squares(pool, SquareJob(seconds=1.0))
 
 
 def test_workers_that_cut_otherwise_are_refused() -> None:
-    with Pool(Processes(), RECIPE, 2) as pool, pytest.raises(IntegrityError, match="other batches"):
+    with (
+        WorkerPool(Processes(), RECIPE, 2) as pool,
+        pytest.raises(IntegrityError, match="other batches"),
+    ):
         squares(pool, SquareJob(seconds=1.0, unlike=True))
 
 
@@ -149,7 +152,7 @@ def test_an_answer_that_comes_twice_counts_once() -> None:
     def twice(reply: Reply) -> Sequence[Reply]:
         return [reply, reply] if isinstance(reply, Did) else [reply]
 
-    with Pool(Meddled(twice), RECIPE, 2) as pool:
+    with WorkerPool(Meddled(twice), RECIPE, 2) as pool:
         assert squares(pool, SquareJob()) == EXPECTED
 
 
@@ -160,14 +163,14 @@ def test_an_answer_that_comes_again_and_otherwise_stops_the_pool() -> None:
         return [reply]
 
     with (
-        Pool(Meddled(otherwise), RECIPE, 1) as pool,
+        WorkerPool(Meddled(otherwise), RECIPE, 1) as pool,
         pytest.raises(IntegrityError, match="part 2 was answered twice, and otherwise"),
     ):
         squares(pool, SquareJob())
 
 
 def test_what_was_given_up_is_not_listened_to() -> None:
-    with Pool(Processes(), RECIPE, 1) as pool:
+    with WorkerPool(Processes(), RECIPE, 1) as pool:
         pool.begin(SquareJob(seconds=0.2))
         for number in range(4):
             pool.submit(number, number + 100)
@@ -177,10 +180,10 @@ def test_what_was_given_up_is_not_listened_to() -> None:
 DRIVER = """\
 import sys
 from crew import PlainRecipe, SquareJob
-from safety_receipts.runner.pool.pool import Pool
+from safety_receipts.runner.pool.pool import WorkerPool
 from safety_receipts.runner.pool.processes import Processes
 if __name__ == "__main__":
-    with Pool(Processes(), PlainRecipe(), 2) as pool:
+    with WorkerPool(Processes(), PlainRecipe(), 2) as pool:
         pool.begin(SquareJob(seconds=0.5))
         for number in range(8):
             pool.submit(number, number)
@@ -225,7 +228,7 @@ def _runs(pid: int) -> bool:
 
 def test_leaving_ends_workers_in_the_middle_of_their_parts() -> None:
     began = time.monotonic()
-    with Pool(Processes(), RECIPE, 2) as pool:
+    with WorkerPool(Processes(), RECIPE, 2) as pool:
         pool.begin(SquareJob(seconds=600))
         pool.submit(0, 1)
     assert time.monotonic() - began < 60

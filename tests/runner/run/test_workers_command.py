@@ -26,8 +26,8 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, write_plan
-from safety_receipts.runner.pool.messages import Message, Open
-from safety_receipts.runner.pool.pool import Pool
+from safety_receipts.runner.pool.messages import Open, WorkerMessage
+from safety_receipts.runner.pool.pool import WorkerPool
 from safety_receipts.runner.pool.processes import Processes, ProcessLink
 from safety_receipts.runner.run.journal import Journal
 from safety_receipts.runner.run.journal_file import run_journal_path
@@ -221,7 +221,7 @@ class OneThreadMore(Processes):
             return link
         send = link.send
 
-        def other(message: Message) -> None:
+        def other(message: WorkerMessage) -> None:
             if isinstance(message, Open):
                 more = replace(message.recipe, threads=message.recipe.threads + 1)  # type: ignore[type-var]
                 message = replace(message, recipe=more)
@@ -231,7 +231,7 @@ class OneThreadMore(Processes):
         return link
 
 
-def listen(pool: Pool) -> None:
+def listen(pool: WorkerPool) -> None:
     """Hear what workers say, until it is too much."""
     while True:
         pool._hear()

@@ -16,7 +16,7 @@ from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.pool.pool import Pool
+from safety_receipts.runner.pool.pool import WorkerPool
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.pooled.opening import WorkerOptions, WorkersAsked, load_pooled
 from safety_receipts.runner.run.pooled.stack import PooledStack
@@ -55,7 +55,7 @@ def workers(subject: AuditSubject, number: int) -> Iterator[LoadedStack[PooledSt
     """Start workers that replay a subject's points."""
     asked, pools = WorkersAsked(number), []
 
-    def keep(pool: Pool) -> Pool:
+    def keep(pool: WorkerPool) -> WorkerPool:
         pools.append(pool)
         return pool
 
@@ -153,7 +153,7 @@ def test_a_calibration_in_workers_measures_what_one_without_measures(
     asked = WorkersAsked(2)
     held = WorkerOptions(asked, device="cpu").recipe(event.resolved, MEMORY)
     recipe = CalibrationRecipe(held.plan, tuple(places), held.threads, MEMORY, 2)
-    with Pool(asked.places("cpu", held.threads), recipe, 2) as pool:
+    with WorkerPool(asked.places("cpu", held.threads), recipe, 2) as pool:
         bench = PooledBench(pool)
         shared = Calibrator(event.resolved, places, MEMORY, 48, bench).calibrate("A", ignore)
     moment = {"made_at": alone.predicate.made_at}

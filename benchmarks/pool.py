@@ -38,7 +38,7 @@ from safety_receipts.runner.prompts.responses import ResponseText
 
 WORKERS = (0, 1, 2)
 """0: this process."""
-MEMORY = 192 * 2**20
+MEMORY = 160 * 2**20
 GAIN, COST = 1.7, 0.1
 """What is asked: two workers against one; the pool's cost of a point against the run's own."""
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from safety_receipts.receipts.beacon.rounds import check_round
 from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
@@ -38,7 +38,7 @@ from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
 from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
-from safety_receipts.runner.run.judging import JUDGED
+from safety_receipts.runner.run.judging import JUDGED, UnitStack
 from safety_receipts.runner.run.seal import (
     MEMORY_CLASS,
     check_fitter,
@@ -52,15 +52,17 @@ from safety_receipts.runner.run.stopping import refuse_if_none_scored
 if TYPE_CHECKING:
     from safety_receipts.receipts.log.recording import RecordedEntry, StatementLog
 
-MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
+StackT_co = TypeVar("StackT_co", bound=UnitStack, covariant=True)
+
+MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack[UnitStack]"]
 """Loads models, given the bound on their memory in bytes (None: a share of what is free)."""
 
 
 @dataclass(frozen=True)
-class LoadedStack:
+class LoadedStack(Generic[StackT_co]):
     """What a run is made with, and its memory bound."""
 
-    stack: RunStack
+    stack: StackT_co
     """Engine, judges, reader."""
     memory: int | None
     """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
@@ -159,7 +161,7 @@ class SealedRun:
 class _PreparedRun:
     """What is there before a new run's plan is signed."""
 
-    loaded: LoadedStack
+    loaded: LoadedStack[UnitStack]
     """Engine and judges."""
     rendered: RenderedPlan
     """Every prompt, counted."""
@@ -233,11 +235,13 @@ class EventRunner:
     def _render(self, beacon_value: str | None) -> RenderedPlan:
         return render(self.resolved, beacon_value, self.watcher.counting)
 
-    def _try(self, stack: RunStack, rendered: RenderedPlan) -> Tried | None:
+    def _try(self, stack: UnitStack, rendered: RenderedPlan) -> Tried | None:
+        if not isinstance(stack, RunStack):
+            return None  # workers are refused where there is a server
         new_tokens = self.plan.sampling.max_new_tokens
         return preflight(stack.engine, rendered.counts.longest, new_tokens)
 
-    def _load_again(self, journal: Journal) -> LoadedStack:
+    def _load_again(self, journal: Journal) -> LoadedStack[UnitStack]:
         """Load what a run goes on with."""
         memory = self.options.memory
         if memory is None and journal.stack is not None and journal.done():
@@ -252,7 +256,7 @@ class EventRunner:
         # Where the run began it is there, unless somebody took it away.
         plan_envelope = write_plan(self.resolved, self.folder, self.signer)
         self._log_plan(plan_envelope, begun=journal.happened(JournalEvent.START) > 0)
-        identity = loaded.stack.engine.identity
+        identity = loaded.stack.identity
         environment = environment_of(identity, self.plan, loaded.memory)
         if self.options.restart:
             journal.start_over(now(), stack_of(environment), self.options.beacon_said)
@@ -299,7 +303,7 @@ class EventRunner:
         if self.log is not None:
             self.watcher.logged(self.log.record(envelope, self.folder / RECEIPT, self.folder))
 
-    def _execute(self, journal: Journal, stack: RunStack, ready: _PreparedRun | None) -> None:
+    def _execute(self, journal: Journal, stack: UnitStack, ready: _PreparedRun | None) -> None:
         journal.note(JournalEvent.START, now())
         points, done = self.plan.points, len(journal.done())
         if done == points:
@@ -411,7 +415,7 @@ _FAILURES = (
 )
 
 
-def run_of(resolved: ResolvedPlan, stack: RunStack, secret: bytes, seed: Sha256) -> Run:
+def run_of(resolved: ResolvedPlan, stack: UnitStack, secret: bytes, seed: Sha256) -> Run:
     """Return what runs the points of a plan.
 
     Args:

@@ -20,8 +20,9 @@ from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import LoadedStack, run_of
-from safety_receipts.runner.run.execute import committed
+from safety_receipts.runner.run.execute import RunStack, committed
 from safety_receipts.runner.run.journal import JournalEntry
+from safety_receipts.runner.run.judging import UnitStack
 from safety_receipts.runner.run.served import preflight
 
 _SEED_TAG = "safety-receipts/pilot/1"
@@ -57,7 +58,7 @@ class Pilot:
 
 def run_pilot(
     resolved: ResolvedPlan,
-    loaded: LoadedStack,
+    loaded: LoadedStack[UnitStack],
     limit: int,
     watch: Callable[[int, int], None] = lambda _, __: None,
 ) -> Pilot:
@@ -79,7 +80,8 @@ def run_pilot(
     renderer.check_template()
     points = render_points(renderer, chosen)
     longest = max(len(point.tokens) for point in points)
-    preflight(loaded.stack.engine, longest, plan.sampling.max_new_tokens)
+    if isinstance(loaded.stack, RunStack):
+        preflight(loaded.stack.engine, longest, plan.sampling.max_new_tokens)
     entries: list[JournalEntry] = []
     watch(0, number)
     for unit in run.finished(points):

@@ -30,7 +30,8 @@ def load_stack(
     max_rows: int | None = None,
     dtype: Dtype | None = None,
     local: bool = False,
-) -> LoadedStack:
+    sharing: int = 1,
+) -> LoadedStack[RunStack]:
     """Load the checkpoint and the judges of a plan.
 
     Args:
@@ -42,6 +43,7 @@ def load_stack(
         max_rows: Most rows of a batch of the checkpoint's; None: the engine's own choice.
         dtype: Number format of the checkpoint; None: the plan's.
         local: Load the checkpoint's weights here, whatever engine the plan names.
+        sharing: Processes that load the same on this device, and share what is free.
 
     Raises:
         ReceiptsError: A model cannot be loaded.
@@ -59,7 +61,7 @@ def load_stack(
             device=device,
             allow_pickle=allow_pickle,
             memory=memory,
-            models=1 + sum(folder is not None for folder in folders),
+            models=sharing * (1 + sum(folder is not None for folder in folders)),
             max_rows=max_rows,
             served=None if local else _served(plan, artifacts),
         )

@@ -15,7 +15,7 @@ have written it there (:mod:`verify.audit.statistics.plausibility`).  Then:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from safety_receipts.receipts.canonical import Sha256
@@ -49,6 +49,19 @@ from safety_receipts.verify.levels.rederive import ResponseDecoder, prompt_probl
 
 Entry = tuple[Point, RestrictedRecord]
 """An evidence line and its restricted record."""
+Replay = Callable[[Sequence[Entry]], list[ReplayedPoint]]
+"""Replays points, all over one prefix tree."""
+Replays = Callable[[Iterable[Sequence[Entry]]], Iterator[list[ReplayedPoint]]]
+"""Replays points part by part, here or in workers, and yields what it says in the parts' order."""
+
+
+def one_by_one(replay: Replay) -> Replays:
+    """Return what replays parts here, one after the other."""
+
+    def replays(parts: Iterable[Sequence[Entry]]) -> Iterator[list[ReplayedPoint]]:
+        return map(replay, parts)
+
+    return replays
 
 
 @dataclass(frozen=True)

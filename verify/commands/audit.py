@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +39,18 @@ from safety_receipts.runner.commands.options import (
     byte_size,
     device_option,
     pickle_option,
+    tell_crowded,
     terminated_like_interrupted,
+    worker_options,
+    workers_asked,
 )
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.pooled.opening import WorkerOptions, WorkersAsked, load_pooled
+from safety_receipts.runner.run.pooled.stack import PooledStack
 from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct, refuse_false_round
 from safety_receipts.verify.audit.finished import (
@@ -89,6 +96,7 @@ from safety_receipts.verify.view.documents.verify import verify_document
 if TYPE_CHECKING:
     from safety_receipts.receipts.log.recording import StatementLog
 
+_Models = tuple[LoadedStack[RunStack] | LoadedStack[PooledStack], Callable[[], Engine] | None]
 _DIRECTIONS = {
     "understated": (Direction.NOT_UNDERSTATED,),
     "overstated": (Direction.NOT_OVERSTATED,),
@@ -106,6 +114,10 @@ class _ReplayStack:
     dtype: Dtype | None
     memory: int | None
     allow_pickle: bool
+    workers: WorkersAsked | None
+    """None: this process replays."""
+    pools: ExitStack
+    """Ends the workers."""
 
 
 @click.command(
@@ -181,6 +193,7 @@ class _ReplayStack:
     help="Number format to replay in; default: the plan's.",
 )
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
+@worker_options
 @click.option("--out", type=PATH, help="Folder for audits/, where the bundle is read-only.")
 @click.option(
     "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
@@ -222,6 +235,8 @@ def audit(  # one parameter an option
     device: str | None,
     dtype: str | None,
     memory: str | None,
+    workers: int,
+    ray: str | None,
     calibration: Path | None,
     out: Path | None,
     auditor: str | None,
@@ -270,6 +285,8 @@ def audit(  # one parameter an option
         None if dtype is None else Dtype(dtype),
         None if memory is None else byte_size(memory),
         allow_pickle,
+        workers_asked(workers, ray),
+        ExitStack(),
     )
     signer = read_signer(key, passphrase_env, output)
     asked = _Asked(
@@ -311,7 +328,7 @@ def _audit(
 ) -> ExitCode:
     """Verify a bundle, say what an audit of it would take, and bring one to its result."""
     trusted = load_trust(asked.trust, KeyRole.EVALUATOR)
-    with terminated_like_interrupted():
+    with terminated_like_interrupted(), machine.pools:
         forged = _unsigned(asked, trusted, output)
         if forged is not None:
             return _refuse(forged, output)
@@ -439,7 +456,7 @@ def _conducted(
     # Loading comes before the announcement, which counts: a device that is not there must
     # cost nothing.  Only where a beacon's round is not out is there nothing to load for.
     waits = options.beacon is not None and value is None
-    models = None if waits else _load(subject, machine, regenerate=options.regenerate)
+    models = None if waits else _load(subject, machine, output, regenerate=options.regenerate)
     announced, before = begin(subject, options, signer, folder, beacon_value=value)
     with announcement_lock(announced, [subject.bundle.folder, folder]):
         if before:
@@ -448,7 +465,7 @@ def _conducted(
         output.note(f"{'going on with' if before else 'announced'} audit {digest}")
         _log_audits(asked, subject, signer, output)  # before anything is drawn
         challenge_of(announced, value)
-        loaded, reference = models or _load(subject, machine, regenerate=options.regenerate)
+        loaded, reference = models or _load(subject, machine, output, regenerate=options.regenerate)
         who = Auditor(signer, loaded, reference, folder)
         try:
             with output.progress("replaying points") as progress:
@@ -536,17 +553,19 @@ def _feasibility(subject: AuditSubject, options: AuditOptions) -> list[tuple[Cla
 
 
 def _load(
-    subject: AuditSubject, machine: _ReplayStack, *, regenerate: bool
-) -> tuple[LoadedStack, Callable[[], Engine] | None]:
-    """Load engine and judge, and say how to load the engine in fp32.
+    subject: AuditSubject, machine: _ReplayStack, output: Output, *, regenerate: bool
+) -> _Models:
+    """Load engine and judge, and say how to load the engine in fp32 where workers do not.
 
     Whatever engine wrote the responses, they are replayed with the weights of the auditor's folder;
     new ones come from a server where the auditor's plan file names one.
     """
+    if machine.workers is not None:
+        return _load_pooled(subject, machine, machine.workers, output), None
     local = not regenerate or subject.resolved.artifacts.server is None
     from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
 
-    def load(dtype: Dtype | None) -> LoadedStack:
+    def load(dtype: Dtype | None) -> LoadedStack[RunStack]:
         return load_stack(
             subject.resolved,
             device=machine.device,
@@ -559,6 +578,21 @@ def _load(
     loaded = load(machine.dtype)
     exact = regenerate or loaded.stack.engine.identity.dtype is Dtype.FLOAT32
     return loaded, None if exact else lambda: load(Dtype.FLOAT32).stack.engine
+
+
+def _load_pooled(
+    subject: AuditSubject, machine: _ReplayStack, asked: WorkersAsked, output: Output
+) -> LoadedStack[PooledStack]:
+    """Start workers that load engine and judge."""
+    found = subject.found
+    assert found is not None  # the subject is of a plan file
+    options = WorkerOptions(
+        asked, device=machine.device, allow_pickle=machine.allow_pickle, dtype=machine.dtype
+    )
+    resolved = replace(subject.resolved, predicate=found)
+    recipe = options.recipe(resolved, machine.memory, subject.plan)
+    tell_crowded(asked, recipe.device, recipe.threads, output)
+    return load_pooled(recipe, asked, machine.pools.enter_context, output.note)
 
 
 def _report(

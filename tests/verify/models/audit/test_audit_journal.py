@@ -207,6 +207,7 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
 ) -> None:
     """After a kill in its second round, and a torn line."""
     monkeypatch.setattr("safety_receipts.verify.audit.run.ROUND", 4)
+    monkeypatch.setattr("safety_receipts.verify.audit.run.PART", 4)
     signer, calls = generate_key(), []
 
     def engine(plain: Engine) -> Engine:

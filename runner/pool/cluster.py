@@ -32,10 +32,10 @@ except ImportError:
         "ray is not installed, and --ray runs workers on its clusters", hint=install("pool")
     ) from None
 
-LOCAL: Final = "local"
+LOCAL_CLUSTER: Final = "local"
 """The address of a new cluster on this host alone."""
 _SECONDS_TO_ANSWER: Final = 10.0
-PATIENCE: Final = 120.0
+CLUSTER_PATIENCE: Final = 120.0
 """Seconds after which a worker that the cluster has no room for is given up, where none runs."""
 
 
@@ -97,7 +97,7 @@ class ActorLink:
 
     def overdue(self, now: float) -> bool:
         """Say whether it has waited for room for too long."""
-        return not self.placed and now - self._since > PATIENCE
+        return not self.placed and now - self._since > CLUSTER_PATIENCE
 
     def close(self) -> None:
         """End the actor."""
@@ -121,7 +121,7 @@ class Cluster:
     def __init__(self, address: str, workers: int, *, threads: int, gpu: bool) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._began = not ray.is_initialized()
-        more = {} if address != LOCAL else {"include_dashboard": False, "num_cpus": None}
+        more = {} if address != LOCAL_CLUSTER else {"include_dashboard": False, "num_cpus": None}
         if self._began:
             _refuse_silent(address)
             try:
@@ -179,7 +179,7 @@ class Cluster:
             # A cluster that lost a node may have room for fewer: those that run go on.
             now = time.monotonic()
             found += [
-                (link, Lost(f"the cluster had no room for it in {PATIENCE:.0f} s"))
+                (link, Lost(f"the cluster had no room for it in {CLUSTER_PATIENCE:.0f} s"))
                 for link in mine
                 if link.overdue(now)
             ]
@@ -212,7 +212,7 @@ def _refuse_silent(address: str) -> None:
     Raises:
         UsageError: Nobody does.
     """
-    if address in (LOCAL, "auto"):
+    if address in (LOCAL_CLUSTER, "auto"):
         return
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()) or "/" in host:

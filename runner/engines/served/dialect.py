@@ -15,11 +15,11 @@ from safety_receipts.runner.engines.served.client import (
     RefusedError,
     ServerClient,
 )
-from safety_receipts.runner.engines.served.reply import Reply
+from safety_receipts.runner.engines.served.reply import ServerReply
 
 
 @dataclass(frozen=True)
-class Scores:
+class TokenScores:
     """Of given tokens after a prompt: how likely each was, and the likeliest in its place."""
 
     logprobs: tuple[float, ...]
@@ -52,7 +52,7 @@ class Dialect(Protocol):
             best: Whether the log-probability of the likeliest token is asked for.
         """
 
-    def read(self, reply: dict[str, Any], request: Request) -> Reply:
+    def read(self, reply: dict[str, Any], request: Request) -> ServerReply:
         """Return a reply as it is.
 
         Raises:
@@ -69,7 +69,7 @@ class Dialect(Protocol):
 
     def score(
         self, client: ServerClient, model: str, tokens: Sequence[int], response: int
-    ) -> Scores | None:
+    ) -> TokenScores | None:
         """Return how likely the last tokens of a sequence are; None: such servers do not say.
 
         Args:

@@ -39,10 +39,10 @@ from safety_receipts.runner.engines.served.client import (
     UnreachableError,
     gone,
 )
-from safety_receipts.runner.engines.served.dialect import Scores, dialect_of
+from safety_receipts.runner.engines.served.dialect import TokenScores, dialect_of
 from safety_receipts.runner.engines.served.generation import ServedGeneration, units_of
 from safety_receipts.runner.engines.served.preflight import Trial
-from safety_receipts.runner.engines.served.reply import Reply, check_reply
+from safety_receipts.runner.engines.served.reply import ServerReply, check_server_reply
 
 T = TypeVar("T")
 
@@ -238,14 +238,14 @@ class HttpEngine:
 
     def _asked(
         self, request: Request, decoding: Decoding, stopped: Event, *, best: bool = False
-    ) -> Reply:
+    ) -> ServerReply:
         body = self._dialect.body(request, decoding, self._server.model, best=best)
         answer = self._client.post(self._dialect.path, body, request.max_new_tokens, stopped)
         reply = self._dialect.read(answer, request)
-        check_reply(request, reply, self._model.vocabulary)
+        check_server_reply(request, reply, self._model.vocabulary)
         return reply
 
-    def _score(self, tokens: Sequence[int], response: int) -> Scores | None:
+    def _score(self, tokens: Sequence[int], response: int) -> TokenScores | None:
         return self._dialect.score(self._client, self._server.model, tokens, response)
 
     def _below_best(self, prompt: Sequence[int], response: Sequence[int]) -> list[float] | None:
@@ -254,9 +254,9 @@ class HttpEngine:
             return None
         return [best - own for own, best in zip(scores.logprobs, scores.best, strict=True)]
 
-    def _tried(self, requests: Sequence[Request], decoding: Decoding) -> list[Reply]:
+    def _tried(self, requests: Sequence[Request], decoding: Decoding) -> list[ServerReply]:
         """Ask requests together; the likeliest tokens' log-probabilities are given as well."""
-        found: dict[int, Reply] = {}
+        found: dict[int, ServerReply] = {}
 
         def ask(request: Request, stopped: Event) -> Completion:
             reply = found[request.key] = self._asked(request, decoding, stopped, best=True)

@@ -18,16 +18,16 @@ from safety_receipts.receipts.model.point import Finish
 from safety_receipts.receipts.model.receipt import ServerClaims, ServerProbe
 from safety_receipts.runner.engines.engine import Decoding, Request
 from safety_receipts.runner.engines.served.client import NonsenseError, ServerClient
-from safety_receipts.runner.engines.served.dialect import Scores
+from safety_receipts.runner.engines.served.dialect import TokenScores
 from safety_receipts.runner.engines.served.reply import (
-    Reply,
+    ServerReply,
     claimed_name,
     claimed_number,
     count_of,
     ids_of,
-    last_part,
+    last_part_of,
     logprobs_of,
-    taken,
+    taken_at,
 )
 from safety_receipts.runner.engines.served.seeds import SEED_32, server_seed
 
@@ -77,10 +77,10 @@ class LlamaCpp:
             body["seed"] = server_seed(self.noise, request.seed)
         return body
 
-    def read(self, reply: dict[str, Any], request: Request) -> Reply:
+    def read(self, reply: dict[str, Any], request: Request) -> ServerReply:
         """Return a reply as it is, cut at the first end token; see :class:`Dialect`."""
         tokens = ids_of(reply.get("tokens"), "tokens")
-        counted = count_of(taken(reply, "tokens_predicted"), "tokens_predicted")
+        counted = count_of(taken_at(reply, "tokens_predicted"), "tokens_predicted")
         if counted and not tokens:
             raise NonsenseError(
                 "it cannot give token ids: a server that gives text alone cannot be evaluated"
@@ -96,22 +96,22 @@ class LlamaCpp:
         if early is not None:
             finish, cut = Finish.STOP, early + 1
             tokens, logprobs, best = tokens[:cut], logprobs[:cut], best[:cut]
-        return Reply(
+        return ServerReply(
             prompt=None,
-            prompt_length=count_of(taken(reply, "tokens_evaluated"), "tokens_evaluated"),
+            prompt_length=count_of(taken_at(reply, "tokens_evaluated"), "tokens_evaluated"),
             tokens=tokens,
             counted=len(tokens),
             finish=finish,
             logprobs=logprobs,
             best=best,
-            settings=_settings_problem(taken(reply, "generation_settings")),
+            settings=_settings_problem(taken_at(reply, "generation_settings")),
         )
 
     def claims(self, client: ServerClient, model: str) -> ServerClaims:
         """Return what the server says of itself; see :class:`Dialect`."""
         says = client.get("/props")
-        alias = claimed_name(taken(says, "model_alias"))
-        file = last_part(taken(says, "model_path"))
+        alias = claimed_name(taken_at(says, "model_alias"))
+        file = last_part_of(taken_at(says, "model_path"))
         if model not in (alias, file):
             raise UsageError(
                 f"the server at {client.url} offers no model {model!r}; it offers {alias or file}",
@@ -121,25 +121,27 @@ class LlamaCpp:
             version=claimed_name(says.get("build_info")),
             model=alias,
             weights=file,
-            context_limit=claimed_number(taken(says, "default_generation_settings", "n_ctx")),
+            context_limit=claimed_number(taken_at(says, "default_generation_settings", "n_ctx")),
         )
 
     def score(
         self, client: ServerClient, model: str, tokens: Sequence[int], response: int
-    ) -> Scores | None:
+    ) -> TokenScores | None:
         """Return None: it has no log-probabilities of prompts."""
         return None
 
     def offered(self, client: ServerClient) -> str:
         """Return the name of its model; see :class:`Dialect`."""
         says = client.get("/props")
-        return claimed_name(taken(says, "model_alias")) or str(last_part(says.get("model_path")))
+        return claimed_name(taken_at(says, "model_alias")) or str(
+            last_part_of(says.get("model_path"))
+        )
 
     def ends(self, client: ServerClient) -> frozenset[int]:
         """Return the end token that it names; see :class:`Dialect`."""
-        text = taken(client.get("/props"), "eos_token")
+        text = taken_at(client.get("/props"), "eos_token")
         said = client.post("/tokenize", {"content": text, "parse_special": True}, 0)
-        return frozenset(ids_of(taken(said, "tokens"), "tokens"))
+        return frozenset(ids_of(taken_at(said, "tokens"), "tokens"))
 
     def why_not(self, decoding: Decoding) -> str | None:
         """Return why it cannot choose tokens so, or None."""
@@ -178,14 +180,14 @@ def _paired(
     place = 0
     for token in tokens:
         entry = entries[place] if place < len(entries) else None
-        if entry is None or taken(entry, "id") != token:
+        if entry is None or taken_at(entry, "id") != token:
             own.append(None)
             best.append(None)
             continue
         place += 1
-        tops = taken(entry, "top_logprobs")
-        listed = [taken(top, "logprob") for top in tops] if isinstance(tops, list) else []
-        [value] = logprobs_of([taken(entry, "logprob")])
+        tops = taken_at(entry, "top_logprobs")
+        listed = [taken_at(top, "logprob") for top in tops] if isinstance(tops, list) else []
+        [value] = logprobs_of([taken_at(entry, "logprob")])
         own.append(value)
         best.append(max((value, *logprobs_of(listed))))
     if place < len(entries):

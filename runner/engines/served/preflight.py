@@ -14,7 +14,7 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request, Tried
 from safety_receipts.runner.engines.served.client import NonsenseError, RefusedError
-from safety_receipts.runner.engines.served.reply import Reply
+from safety_receipts.runner.engines.served.reply import ServerReply
 
 _TOKENS: Final = 16
 """New tokens of a trial."""
@@ -26,7 +26,7 @@ _CLOSE: Final = {Dtype.FLOAT32: 0.01, Dtype.BFLOAT16: 0.3, Dtype.FLOAT16: 0.1}
 """A token's log-probability may lie so far below the best one's: between passes of other shapes
 near ties are decided otherwise."""
 
-AskAll = Callable[[Sequence[Request], Decoding], list[Reply]]
+AskAll = Callable[[Sequence[Request], Decoding], list[ServerReply]]
 """Asks requests together; of each the reply, which holds together."""
 
 
@@ -148,7 +148,7 @@ def _spread(seed: int) -> int:
     return seed * 0x9E3779B97F4A7C15 % 2**64
 
 
-def _below_best(reply: Reply) -> Iterator[float]:
+def _below_best(reply: ServerReply) -> Iterator[float]:
     for own, best in zip(reply.logprobs, reply.best, strict=False):
         if own is not None and best is not None:
             yield best - own

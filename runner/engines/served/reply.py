@@ -21,7 +21,7 @@ _ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
-class Reply:
+class ServerReply:
     """What a server said to one request."""
 
     prompt: tuple[int, ...] | None
@@ -44,7 +44,7 @@ class Reply:
     does not say."""
 
 
-def check_reply(request: Request, reply: Reply, vocabulary: int) -> None:
+def check_server_reply(request: Request, reply: ServerReply, vocabulary: int) -> None:
     """Hold a reply to its request, and to itself.
 
     Args:
@@ -60,7 +60,7 @@ def check_reply(request: Request, reply: Reply, vocabulary: int) -> None:
         raise NonsenseError(problem)
 
 
-def _problems(request: Request, reply: Reply, vocabulary: int) -> Iterator[str]:
+def _problems(request: Request, reply: ServerReply, vocabulary: int) -> Iterator[str]:
     tokens = reply.tokens
     if reply.prompt_length != len(request.tokens):
         yield (
@@ -83,7 +83,7 @@ def _problems(request: Request, reply: Reply, vocabulary: int) -> Iterator[str]:
     yield from _ending_problems(request, reply)
 
 
-def _ending_problems(request: Request, reply: Reply) -> Iterator[str]:
+def _ending_problems(request: Request, reply: ServerReply) -> Iterator[str]:
     tokens, ends = reply.tokens, request.stop_ids
     early = next((place for place, token in enumerate(tokens) if token in ends), None)
     if reply.finish is Finish.STOP:
@@ -100,7 +100,7 @@ def _ending_problems(request: Request, reply: Reply) -> Iterator[str]:
         )
 
 
-def taken(value: Any, *path: str | int) -> Any:
+def taken_at(value: Any, *path: str | int) -> Any:
     """Return what stands at a place of a JSON document.
 
     Raises:
@@ -142,7 +142,7 @@ def claimed_name(value: Any) -> str | None:
     return text or None
 
 
-def last_part(path: Any) -> str | None:
+def last_part_of(path: Any) -> str | None:
     """Return the name of a folder or file that a server names: where it lies is nobody's matter."""
     name = claimed_name(path)
     return None if name is None else name.rstrip("/").rpartition("/")[2] or None

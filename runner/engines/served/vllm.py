@@ -21,16 +21,16 @@ from safety_receipts.runner.engines.served.client import (
     RefusedError,
     ServerClient,
 )
-from safety_receipts.runner.engines.served.dialect import Scores
+from safety_receipts.runner.engines.served.dialect import TokenScores
 from safety_receipts.runner.engines.served.reply import (
-    Reply,
+    ServerReply,
     claimed_name,
     claimed_number,
     count_of,
     ids_of,
-    last_part,
+    last_part_of,
     logprobs_of,
-    taken,
+    taken_at,
 )
 from safety_receipts.runner.engines.served.seeds import SEED_63, server_seed
 
@@ -75,9 +75,9 @@ class Vllm:
             body["seed"] = server_seed(self.noise, request.seed)
         return body
 
-    def read(self, reply: dict[str, Any], request: Request) -> Reply:
+    def read(self, reply: dict[str, Any], request: Request) -> ServerReply:
         """Return a reply as it is; see :class:`Dialect`."""
-        choices = taken(reply, "choices")
+        choices = taken_at(reply, "choices")
         if not isinstance(choices, list) or len(choices) != 1:
             raise NonsenseError("it gives another number of responses than one")
         [choice] = choices
@@ -88,28 +88,32 @@ class Vllm:
             said = printable(str(choice.get("finish_reason")), 40)
             raise NonsenseError(f"it ended a response for the reason {said!r}")
         tokens = ids_of(choice["token_ids"], "choices.token_ids")
-        logprobs = taken(choice, "logprobs")
-        named = taken(logprobs, "tokens")
+        logprobs = taken_at(choice, "logprobs")
+        named = taken_at(logprobs, "tokens")
         if named != [f"{_PREFIX}{token}" for token in tokens]:
             raise NonsenseError("its log-probabilities are of other tokens than it gives")
         best: tuple[float, ...] = ()
         tops = logprobs.get("top_logprobs")
         if isinstance(tops, list) and all(isinstance(top, dict) and top for top in tops):
             best = logprobs_of([max(logprobs_of(list(top.values()))) for top in tops])
-        return Reply(
-            prompt=ids_of(taken(choice, "prompt_token_ids"), "choices.prompt_token_ids"),
-            prompt_length=count_of(taken(reply, "usage", "prompt_tokens"), "usage.prompt_tokens"),
+        return ServerReply(
+            prompt=ids_of(taken_at(choice, "prompt_token_ids"), "choices.prompt_token_ids"),
+            prompt_length=count_of(
+                taken_at(reply, "usage", "prompt_tokens"), "usage.prompt_tokens"
+            ),
             tokens=tokens,
-            counted=count_of(taken(reply, "usage", "completion_tokens"), "usage.completion_tokens"),
+            counted=count_of(
+                taken_at(reply, "usage", "completion_tokens"), "usage.completion_tokens"
+            ),
             finish=finish,
-            logprobs=logprobs_of(taken(logprobs, "token_logprobs")),
+            logprobs=logprobs_of(taken_at(logprobs, "token_logprobs")),
             best=best,
         )
 
     def claims(self, client: ServerClient, model: str) -> ServerClaims:
         """Return what the server says of itself; see :class:`Dialect`."""
-        offered = taken(client.get("/v1/models"), "data")
-        names = [str(taken(one, "id")) for one in offered] if isinstance(offered, list) else []
+        offered = taken_at(client.get("/v1/models"), "data")
+        names = [str(taken_at(one, "id")) for one in offered] if isinstance(offered, list) else []
         if model not in names:
             listed = printable(", ".join(names) or "none", 200)
             raise UsageError(
@@ -124,13 +128,13 @@ class Vllm:
         return ServerClaims(
             version=claimed_name(version.get("version") if isinstance(version, dict) else None),
             model=claimed_name(model),
-            weights=last_part(says.get("root")),
+            weights=last_part_of(says.get("root")),
             context_limit=claimed_number(says.get("max_model_len")),
         )
 
     def score(
         self, client: ServerClient, model: str, tokens: Sequence[int], response: int
-    ) -> Scores | None:
+    ) -> TokenScores | None:
         """Return how likely the last tokens are; see :class:`Dialect`."""
         request = Request(0, tokens, 1, frozenset())
         body = self.body(request, GREEDY, model) | {"prompt_logprobs": 1}
@@ -138,19 +142,19 @@ class Vllm:
         says = self.read(reply, request)
         if says.prompt != tuple(tokens):
             raise NonsenseError("it gives back other token ids than the prompt's")
-        places = taken(reply, "choices", 0, "prompt_logprobs")
+        places = taken_at(reply, "choices", 0, "prompt_logprobs")
         if not isinstance(places, list) or len(places) != len(tokens):
             raise NonsenseError("it gives no log-probability for each token of a prompt")
         own, best = [], []
         for token, place in zip(tokens[-response:], places[-response:], strict=True):
-            listed = [taken(each, "logprob") for each in dict(place or {}).values()]
-            own.append(taken(place, str(token), "logprob"))
+            listed = [taken_at(each, "logprob") for each in dict(place or {}).values()]
+            own.append(taken_at(place, str(token), "logprob"))
             best.append(max(logprobs_of(listed)))
-        return Scores(logprobs_of(own), logprobs_of(best))
+        return TokenScores(logprobs_of(own), logprobs_of(best))
 
     def offered(self, client: ServerClient) -> str:
         """Return the name of the first model; see :class:`Dialect`."""
-        return str(taken(client.get("/v1/models"), "data", 0, "id"))
+        return str(taken_at(client.get("/v1/models"), "data", 0, "id"))
 
     def ends(self, client: ServerClient) -> frozenset[int]:
         """Return none: it is told not to end unasked; see :class:`Dialect`."""

@@ -30,7 +30,7 @@ from safety_receipts.runner.engines.served.launch import (
     argument_problem,
 )
 from safety_receipts.runner.engines.served.llamacpp import LlamaCpp
-from safety_receipts.runner.engines.served.reply import check_reply
+from safety_receipts.runner.engines.served.reply import check_server_reply
 from safety_receipts.runner.plan.file import load_plan_file
 
 ASKED = Request(0, (5, 6, 7), 4, frozenset({2}))
@@ -65,7 +65,7 @@ def llama_reply(tokens: list[int], stop: str = "eos", **changes: object) -> dict
 
 def held(reply: dict[str, object], request: Request = ASKED) -> tuple[tuple[int, ...], Finish]:
     said = LlamaCpp().read(reply, request)
-    check_reply(request, said, 100)
+    check_server_reply(request, said, 100)
     return said.tokens, said.finish
 
 

@@ -49,11 +49,14 @@ audits_option = click.option(
 )
 
 
+LOG_VARIABLE: Final = "RECEIPTS_LOG"
+"""Environment variable that names the settings of a log for every command."""
+
 log_settings_option = click.option(
     "--log",
     "log_settings",
     type=PATH,
-    envvar="RECEIPTS_LOG",
+    envvar=LOG_VARIABLE,
     show_envvar=True,
     metavar="LOG.yaml",
     help="Settings of a log: what is signed is added to it before the work goes on.",

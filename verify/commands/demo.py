@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.cli import common_options, main
-from safety_receipts.receipts.commands.options import examples
+from safety_receipts.receipts.commands.options import LOG_VARIABLE, examples
 from safety_receipts.receipts.errors import (
     ExitCode,
     FileAccessError,
@@ -320,6 +321,8 @@ def _call(arguments: Sequence[str]) -> tuple[int, str]:
     stdout, stderr = sys.stdout, sys.stderr
     captured = Captured(stdout)
     code = 0
+    # What is shown here is for no log but the demonstration's own.
+    named = os.environ.pop(LOG_VARIABLE, None)
     try:
         sys.stdout = captured
         if arguments[0] == "show":  # it has no progress, and says on the side what it has not done
@@ -329,6 +332,8 @@ def _call(arguments: Sequence[str]) -> tuple[int, str]:
         code = int(stopped.code or 0)
     finally:
         sys.stdout, sys.stderr = stdout, stderr
+        if named is not None:
+            os.environ[LOG_VARIABLE] = named
     return code, captured.getvalue()
 
 

@@ -147,7 +147,7 @@ def test_what_is_asked_wrongly(
         ([log, logged / PLAN, "--out", tmp_path / "no" / "folder"], "No such file or directory"),
         ([log, logged / PLAN, "--out", tmp_path], "is a folder"),
         ([tmp_path / "none", logged], "no such folder"),
-        ([logged, logged], "this is no log"),
+        ([logged, logged], "is no log"),
         (["a" * 5000, logged], "File name too long"),
     ]
     for words, why in cases:

@@ -20,6 +20,8 @@ def test_the_demonstration_seals_what_was_planted_and_catches_every_forgery(
     receipts: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RECEIPTS_VERIFY_ALLOW_INSTRUMENT")
+    # Nothing of a demonstration goes into a log that the environment names for real runs.
+    monkeypatch.setenv("RECEIPTS_LOG", str(tmp_path / "none.yaml"))
     out = tmp_path / "demo"
     finished = receipts("demo", "--out", out, "--json")
     assert finished.code == 0, finished.err

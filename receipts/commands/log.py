@@ -25,7 +25,7 @@ from safety_receipts.receipts.log.bundle_proofs import (
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log, read_checkpoint
 from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.formats.entry import EntryKind
-from safety_receipts.receipts.log.formats.note import MAX_NOTE_BYTES, SignedNote
+from safety_receipts.receipts.log.formats.note import MAX_NOTE_BYTES
 from safety_receipts.receipts.log.formats.policy import load_log_policy
 from safety_receipts.receipts.log.sources import log_source
 from safety_receipts.receipts.log.survey import check_growth, check_log, newest_checkpoint, searched
@@ -293,7 +293,7 @@ def cosign(*, folder: Path, policy: Path, only: tuple[str, ...], output: Output)
     asked = ask_witnesses(rules, only, signed, opened.tree())
     lines = tuple(line for one in asked for line in one.answer.lines)
     if lines:
-        note = SignedNote(signed.note.text, (*signed.note.signatures, *lines))
+        note = signed.note.with_lines(lines)
         if not opened.put_cosignatures(SignedCheckpoint(note, signed.checkpoint)):
             raise UsageError("the log has grown meanwhile", hint="ask again")
     reached = rules.has_quorum(opened.signed)

@@ -34,7 +34,6 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.io.files import atomic_write, read_bounded
 from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.formats.entry import EntryKind, LogEntry, entry_of
-from safety_receipts.receipts.log.formats.note import SignedNote
 from safety_receipts.receipts.log.formats.proof import MAX_LOG_PROOF_BYTES, PROOF_SUFFIX, LogProof
 from safety_receipts.receipts.log.formats.tiles import TileSource, TileTree
 from safety_receipts.receipts.log.survey import check_growth, find_leaves
@@ -261,10 +260,8 @@ def _better(old: LogProof, new: LogProof, path: Path) -> LogProof:
             hint="keep a copy of it, and give --replace",
         )
     if was.text == now.text:
-        there = {(line.name, line.id) for line in was.signatures}
-        further = [line for line in now.signatures if (line.name, line.id) not in there]
-        if not further:
+        note = was.with_lines(now.signatures)
+        if note == was:
             return old
-        note = SignedNote(was.text, (*was.signatures, *further))
         return LogProof(old.index, old.path, SignedCheckpoint(note, old.signed.checkpoint))
     return new if len(was.signatures) == 1 < len(now.signatures) else old

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from timestamp_authority import needs_openssl, party, served
-from witnessed import WitnessedLog, sealed_event, trust_file
+from witnessed import ClockedLog, sealed_event, trust_file
 
 from safety_receipts.receipts.bundle import PLAN, PROOFS, RECEIPT, read_envelope
 from safety_receipts.receipts.dsse import Signature, pae
@@ -30,7 +30,7 @@ class Scene:
         self.stolen = generate_key()
         write_key_pair(folder / "key", self.stolen)
         self.trust = trust_file(folder / "trust.yaml", {"file": "key.pub", "revoked_at": REVOKED})
-        self.log = WitnessedLog(folder / "witnessed")
+        self.log = ClockedLog(folder / "witnessed")
         self.honest = sealed_event(folder / "honest", self.stolen, BEGAN)
         self.log.show(self.honest, PLANNED, PLAN)
         self.log.show(self.honest, SEEN, RECEIPT)
@@ -100,7 +100,7 @@ def test_an_honest_receipt_by_another_key_lends_it_no_time(
     receipts: Receipts, scene: Scene
 ) -> None:
     """Somebody else's logged event, under which the thief's signature is put in the first place."""
-    scene.log = WitnessedLog(scene.folder / "another")  # a witness's clock never goes back
+    scene.log = ClockedLog(scene.folder / "another")  # a witness's clock never goes back
     other = scene.forged(generate_key())
     scene.log.show(other, PLANNED, PLAN)
     scene.log.show(other, SEEN, RECEIPT)
@@ -119,7 +119,7 @@ def test_what_is_left_is_a_leaf_that_was_put_there_before(receipts: Receipts, sc
     before the revocation, under that id, needs the key only afterwards.  A timestamp is of the
     signatures: where that alone is believed, it does not help.
     """
-    scene.log = WitnessedLog(scene.folder / "another")
+    scene.log = ClockedLog(scene.folder / "another")
     planted = scene.forged()
     signed = {file: read_envelope(planted / file, 2**20) for file in (PLAN, RECEIPT)}
     for file, envelope in signed.items():

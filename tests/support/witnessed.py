@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
+from transparency import ORIGIN
 
-from safety_receipts.receipts.bundle import PLAN, PROOFS, RECEIPT, BundleWriter, read_envelope
+from safety_receipts.receipts.bundle import PLAN, RECEIPT, BundleWriter, read_envelope
 from safety_receipts.receipts.events.synthetic import (
     ENVIRONMENT,
     EVENT,
@@ -18,22 +18,13 @@ from safety_receipts.receipts.events.synthetic import (
     synthetic_points,
 )
 from safety_receipts.receipts.keys import Signer, generate_key
-from safety_receipts.receipts.log.bundle_proofs import proof_name
 from safety_receipts.receipts.log.folder import LogFolder, LogSigner, init_log
-from safety_receipts.receipts.log.formats.checkpoint import SignedCheckpoint
 from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
-from safety_receipts.receipts.log.formats.entry import entry_of
-from safety_receipts.receipts.log.formats.note import SignedNote, parse_signature
-from safety_receipts.receipts.log.witnessing.witness import (
-    AddCheckpoint,
-    Witness,
-    WitnessStatus,
-    init_witness,
-)
+from safety_receipts.receipts.log.formats.policy import load_log_policy
+from safety_receipts.receipts.log.recording import OwnLog, StatementLog
+from safety_receipts.receipts.log.witnessing.witness import Witness, init_witness
 from safety_receipts.receipts.model.plan import Rejudged
 from safety_receipts.receipts.seal import seal_event, seal_plan
-
-ORIGIN = "example.com/log"
 
 
 def sealed_event(
@@ -61,50 +52,35 @@ def sealed_event(
     return folder
 
 
-class WitnessedLog:
-    """A log in a folder, a witness of it, and the policy of who trusts both."""
+class ClockedLog:
+    """A log in a folder, a witness whose clock tests set, and the policy of who trusts both."""
 
     def __init__(self, folder: Path, *, quorum: bool = True) -> None:
         folder.mkdir()
-        self._signer = LogSigner.of(ORIGIN, generate_key(), folder / "key")
-        init_log(folder / "log", self._signer)
-        self._log = LogFolder(folder / "log", self._signer.public)
-        witness = WitnessSigner.of("example.com/witness", generate_key(), folder / "key")
-        init_witness(folder / "state", [witness.public])
+        signer = LogSigner.of(ORIGIN, generate_key(), folder / "key")
+        init_log(folder / "log", signer)
+        cosigner = WitnessSigner.of("example.com/witness", generate_key(), folder / "key")
+        init_witness(folder / "state", [cosigner.public])
+        logs = {ORIGIN: (signer.public,)}
         self._now = 0
-        logs = {ORIGIN: (self._signer.public,)}
-        self._witness = Witness(folder / "state", (witness,), logs, lambda: self._now)
-        self._seen = 0
+        self._witness = Witness(folder / "state", (cosigner,), logs, lambda: self._now)
         self.policy = folder / "log-policy"
         self.policy.write_text(
-            f"log {self._signer.public.vkey}\nwitness w {witness.public.vkey}\n"
+            f"log {signer.public.vkey}\nwitness w {cosigner.public.vkey} http://w.example\n"
             f"quorum {'w' if quorum else 'none'}\n"
         )
+        own = OwnLog(LogFolder(folder / "log", signer.public), signer)
+        self._log = StatementLog(self.policy, load_log_policy(self.policy), own, self._post)
+
+    def _post(self, _: str, body: bytes, __: float) -> tuple[int, bytes]:
+        reply = self._witness.add_checkpoint(body)
+        return reply.status, reply.body
 
     def show(self, bundle: Path, at: str, *files: str) -> None:
-        """Log statements of a bundle, have the witness see it then, and put proofs beside."""
-        entries = []
-        for file in files or (PLAN, RECEIPT):
-            envelope = read_envelope(bundle / file, 2**25)
-            entries.append(entry_of(envelope, bundle / file))
-        places = self._log.add([entry.leaf() for entry in entries], self._signer).places
+        """Log statements of a bundle, have the witness see them then, and put proofs beside."""
         self._now = int(datetime.fromisoformat(at).timestamp())
-        self._log.put_cosignatures(self._cosigned())
-        (bundle / PROOFS).mkdir(exist_ok=True)
-        for entry, place in zip(entries, places, strict=True):
-            proof = bundle / PROOFS / proof_name(entry.type, entry.digest)
-            proof.write_bytes(self._log.prove(place).to_bytes())
-
-    def _cosigned(self) -> SignedCheckpoint:
-        signed, tree = self._log.signed, self._log.tree()
-        path = tuple(tree.consistency(self._seen)) if 0 < self._seen < tree.size else ()
-        asked = AddCheckpoint(self._seen, path, signed)
-        reply = self._witness.add_checkpoint(asked.to_bytes())
-        assert reply.status == WitnessStatus.OK, reply
-        self._seen = tree.size
-        lines = [parse_signature(line) for line in reply.body.decode().splitlines()]
-        note = SignedNote(signed.note.text, (*signed.note.signatures, *lines))
-        return replace(signed, note=note)
+        for file in files or (PLAN, RECEIPT):
+            self._log.record(read_envelope(bundle / file, 2**25), bundle / file, bundle)
 
 
 def trust_file(path: Path, *keys: dict[str, Any]) -> Path:

@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from witness_policies import LOG, MEMORY, SIGNERS, VLOG, V, load, seen, with_lines
 from witnessing import ORIGIN, TWO_KINDS, MemoryLog, log_signer, witness_signer
 
 from safety_receipts.receipts.errors import FileAccessError, IntegrityError, MalformedError
@@ -17,32 +18,9 @@ from safety_receipts.receipts.log.formats.note import (
     SignatureKind,
     SignedNote,
 )
-from safety_receipts.receipts.log.formats.policy import LogPolicy, WitnessGroup, load_log_policy
+from safety_receipts.receipts.log.formats.policy import WitnessGroup, load_log_policy
 
-LOG = log_signer()
-MEMORY = MemoryLog(LOG)
-SIGNERS = tuple(witness_signer(name=f"example.com/w{number}") for number in range(8))
-V = [signer.public.vkey for signer in SIGNERS]
-VLOG = LOG.public.vkey
 QUANTUM = witness_signer(KeyType.ML_DSA_44, "example.com/q")
-
-
-def load(text: str | bytes, folder: Path) -> LogPolicy:
-    path = folder / "policy"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return load_log_policy(path)
-
-
-def with_lines(signed: SignedCheckpoint, *lines: NoteSignature) -> SignedCheckpoint:
-    note = SignedNote(signed.note.text, (*signed.note.signatures, *lines))
-    return SignedCheckpoint(note, signed.checkpoint)
-
-
-def seen(times: dict[int, int], size: int = 5) -> SignedCheckpoint:
-    """Return a checkpoint that some of the witnesses cosigned, each at its time."""
-    signed = MEMORY.signed(size)
-    lines = (SIGNERS[who].cosign(signed.checkpoint, time) for who, time in times.items())
-    return with_lines(signed, *lines)
 
 
 EXAMPLE = f"""\

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from witnessing import (
     NOW,
     ORIGIN,
-    TWO_KINDS,
     MemoryLog,
     keys_of,
     log_signer,
@@ -31,21 +30,6 @@ from safety_receipts.receipts.log.formats.cosignature import (
 from safety_receipts.receipts.log.formats.note import NoteSignature, SignedNote
 from safety_receipts.receipts.log.witnessing.witness import AddCheckpoint, Witness, init_witness
 from safety_receipts.receipts.merkle import EMPTY_ROOT
-
-
-@pytest.fixture
-def memory() -> MemoryLog:
-    return MemoryLog(log_signer())
-
-
-@pytest.fixture
-def signers() -> tuple[WitnessSigner, ...]:
-    return tuple(map(witness_signer, TWO_KINDS))
-
-
-@pytest.fixture
-def witness(tmp_path: Path, memory: MemoryLog, signers: tuple[WitnessSigner, ...]) -> Witness:
-    return new_witness(tmp_path / "state", signers, memory.signer.public)
 
 
 def status(witness: Witness, body: bytes) -> int:

@@ -16,17 +16,14 @@ import pytest
 from witnessing import (
     NOW,
     ORIGIN,
-    TWO_KINDS,
     Answer,
     MemoryLog,
     get,
     keys_of,
     log_signer,
-    new_witness,
     post,
     seen_by,
     served,
-    witness_signer,
 )
 
 from safety_receipts.receipts.log.formats.cosignature import WitnessSigner
@@ -40,21 +37,6 @@ from safety_receipts.receipts.log.witnessing.witness_server import WitnessServer
 
 TEXT = "text/plain; charset=utf-8"
 PLACE = sha256(ORIGIN.encode()).hexdigest()
-
-
-@pytest.fixture
-def memory() -> MemoryLog:
-    return MemoryLog(log_signer())
-
-
-@pytest.fixture
-def signers() -> tuple[WitnessSigner, ...]:
-    return tuple(map(witness_signer, TWO_KINDS))
-
-
-@pytest.fixture
-def witness(tmp_path: Path, memory: MemoryLog, signers: tuple[WitnessSigner, ...]) -> Witness:
-    return new_witness(tmp_path / "state", signers, memory.signer.public)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from timestamp_authority import needs_openssl, party, served
-from witnessed import WitnessedLog, sealed_event, trust_file
+from witnessed import ClockedLog, sealed_event, trust_file
 
 from safety_receipts.receipts.bundle import PLAN, RECEIPT, Bundle, read_envelope
 from safety_receipts.receipts.documents.moments import moment, spell
@@ -49,11 +49,11 @@ def bundle(tmp_path: Path, signer: Signer) -> Path:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> WitnessedLog:
-    return WitnessedLog(tmp_path / "witnessed")
+def log(tmp_path: Path) -> ClockedLog:
+    return ClockedLog(tmp_path / "witnessed")
 
 
-def show(log: WitnessedLog, bundle: Path, at: str = BEFORE) -> tuple[str | Path, ...]:
+def show(log: ClockedLog, bundle: Path, at: str = BEFORE) -> tuple[str | Path, ...]:
     """Log a plan before its run, and its receipt at a time; return the options that ask for it."""
     log.show(bundle, "2026-01-01T00:00:00Z", PLAN)
     log.show(bundle, at, RECEIPT)
@@ -93,7 +93,7 @@ def test_a_limit_of_a_key_that_did_not_sign_says_nothing(receipts: Receipts, bun
 
 
 def test_a_receipt_that_was_seen_before_the_revocation(
-    receipts: Receipts, bundle: Path, log: WitnessedLog
+    receipts: Receipts, bundle: Path, log: ClockedLog
 ) -> None:
     trust = trusted(bundle, {"revoked_at": REVOKED})
     words = show(log, bundle)
@@ -121,7 +121,7 @@ def test_no_level_is_reached_and_no_key_is_named(receipts: Receipts, bundle: Pat
 
 @pytest.mark.parametrize("at", [AFTER, REVOKED])
 def test_a_receipt_that_was_seen_after_the_revocation(
-    receipts: Receipts, bundle: Path, log: WitnessedLog, at: str
+    receipts: Receipts, bundle: Path, log: ClockedLog, at: str
 ) -> None:
     """Its plan was seen before: both have to be."""
     trust = trusted(bundle, {"revoked_at": REVOKED})
@@ -135,7 +135,7 @@ def test_a_receipt_that_was_seen_after_the_revocation(
 def test_a_log_without_witnesses_shows_no_time(
     receipts: Receipts, bundle: Path, tmp_path: Path
 ) -> None:
-    log = WitnessedLog(tmp_path / "alone", quorum=False)
+    log = ClockedLog(tmp_path / "alone", quorum=False)
     trust = trusted(bundle, {"revoked_at": REVOKED})
     code, checks = asked(receipts, bundle, "--trust", trust, *show(log, bundle))
     assert code == 3
@@ -162,7 +162,7 @@ def test_a_revocation_that_is_to_come(receipts: Receipts, bundle: Path) -> None:
     ],
 )
 def test_keys_are_valid_from_and_until(
-    receipts: Receipts, bundle: Path, log: WitnessedLog, limits: dict[str, str], code: int
+    receipts: Receipts, bundle: Path, log: ClockedLog, limits: dict[str, str], code: int
 ) -> None:
     words = show(log, bundle)
     found, checks = asked(receipts, bundle, "--trust", trusted(bundle, limits), *words)
@@ -209,7 +209,7 @@ def test_rotation(receipts: Receipts, tmp_path: Path) -> None:
             start=3,
         ):
             folder = tmp_path / f"{name}-{when}"
-            log = WitnessedLog(tmp_path / f"log-{name}-{when}")  # a witness's clock never goes back
+            log = ClockedLog(tmp_path / f"log-{name}-{when}")  # a witness's clock never goes back
             sealed_event(folder, load_signer(tmp_path / name), began, queries=queries)
             log.show(folder, began, PLAN)
             log.show(folder, seen, RECEIPT)
@@ -223,7 +223,7 @@ def test_rotation(receipts: Receipts, tmp_path: Path) -> None:
     }
 
 
-def test_what_is_judged_again(receipts: Receipts, log: WitnessedLog, tmp_path: Path) -> None:
+def test_what_is_judged_again(receipts: Receipts, log: ClockedLog, tmp_path: Path) -> None:
     """Its times are the original's, which its key may be younger than; the original's key is held
     to the original's proofs.
     """
@@ -275,7 +275,7 @@ def test_another_signature_still_counts(receipts: Receipts, hybrid: Path) -> Non
 
 
 def test_both_are_required_and_one_is_revoked(
-    receipts: Receipts, hybrid: Path, log: WitnessedLog
+    receipts: Receipts, hybrid: Path, log: ClockedLog
 ) -> None:
     """Whether limits come with the required keys, or with the trusted ones beside."""
     trust = hybrid.parent / "trust.yaml"
@@ -290,7 +290,7 @@ def test_both_are_required_and_one_is_revoked(
 
 
 def test_a_leaf_speaks_for_the_key_that_it_names(
-    receipts: Receipts, hybrid: Path, log: WitnessedLog
+    receipts: Receipts, hybrid: Path, log: ClockedLog
 ) -> None:
     """Of two signatures a log holds the id of the first: the second could be a day old."""
     shown = show(log, hybrid)

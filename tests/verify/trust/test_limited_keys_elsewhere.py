@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from audit_statements import AUDITOR, announce, report
-from witnessed import WitnessedLog, sealed_event, trust_file
+from witnessed import ClockedLog, sealed_event, trust_file
 
 import safety_receipts as sr
 from safety_receipts.receipts.bundle import AUDITS, PLAN, RECEIPT, Bundle, BundleWriter
@@ -45,7 +45,7 @@ def shown(tmp_path: Path) -> Path:
     signer = generate_key()
     write_key_pair(tmp_path / "key", signer)
     bundle = sealed_event(tmp_path / "bundle", signer, "2026-01-02T00:00:00Z")
-    log = WitnessedLog(tmp_path / "witnessed")
+    log = ClockedLog(tmp_path / "witnessed")
     log.show(bundle, "2026-01-01T00:00:00Z", PLAN)
     log.show(bundle, "2026-01-03T00:00:00Z", RECEIPT)
     shutil.copy(log.policy, tmp_path / "log-policy")
@@ -165,7 +165,7 @@ def audited(bundle: Path, *audits: Envelope) -> list[str]:
 
 
 def verified(
-    bundle: Path, golden: Path, limits: dict[str, str], log: WitnessedLog | None = None
+    bundle: Path, golden: Path, limits: dict[str, str], log: ClockedLog | None = None
 ) -> Verification:
     (bundle.parent / "auditor.pub").write_bytes(AUDITOR.public.pem())
     entry = {"file": "auditor.pub", "roles": ["auditor"], **limits}
@@ -213,7 +213,7 @@ def test_an_audit_that_was_logged_before_the_revocation(
     receipt = Bundle(bundle).receipt_envelope.digest
     start = announce(receipt)
     files = audited(bundle, start, report(receipt, start.digest))
-    log = WitnessedLog(tmp_path / "witnessed")
+    log = ClockedLog(tmp_path / "witnessed")
     log.show(bundle, "2025-12-31T00:00:00Z", PLAN, RECEIPT)
     log.show(bundle, "2026-02-02T00:00:00Z", *files)
     found = verified(bundle, golden, AFTER, log)
@@ -230,7 +230,7 @@ def test_a_result_that_nobody_saw_in_time(bundle: Path, golden: Path, tmp_path: 
     receipt = Bundle(bundle).receipt_envelope.digest
     start = announce(receipt)
     announced, _ = audited(bundle, start, report(receipt, start.digest))
-    log = WitnessedLog(tmp_path / "witnessed")
+    log = ClockedLog(tmp_path / "witnessed")
     log.show(bundle, "2025-12-31T00:00:00Z", PLAN, RECEIPT)
     log.show(bundle, "2026-02-02T00:00:00Z", announced)
     found = verified(bundle, golden, AFTER, log)

@@ -58,6 +58,11 @@ class ActorLink:
         self._replies: deque[Any] = deque()
         self._lost = False
 
+    @property
+    def called(self) -> str:
+        """Its actor."""
+        return f"Ray's actor {self._actor._actor_id.hex()}"
+
     def send(self, message: WorkerMessage) -> None:
         """Send a message."""
         try:

@@ -15,6 +15,10 @@ class Link(Protocol):
     def place(self) -> int:
         """Which of the devices of its kind on its host it is to take."""
 
+    @property
+    def called(self) -> str:
+        """What people find it by."""
+
     def send(self, message: WorkerMessage) -> None:
         """Send a message; one that cannot be sent is found out when replies are waited for."""
 

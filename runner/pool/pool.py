@@ -8,6 +8,7 @@ first answer is the one that counts.  A second one is compared with it.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,11 @@ ATTEMPTS: Final = 3
 row that come to nothing."""
 AHEAD: Final = 8
 """Most parts a worker that are answered, or being answered, and whose turn has not come."""
+QUIET: Final = 600.0
+"""Seconds for which a worker may work on one part before people are told, and longer if that is
+less than :data:`SLOWER` times the slowest part so far."""
+SLOWER: Final = 10
+"""See :data:`QUIET`.  Nobody is ended for being slow: a host that slept has worked for hours, too."""
 _QUEUED: Final = 2
 """Most parts that a worker is given at once: the next waits there while one is answered."""
 _SECONDS: Final = 1.0
@@ -60,6 +66,10 @@ class _Member:
     """Key of what it was given last."""
     failures: int = 0
     """Starts in a row that came to nothing."""
+    since: float = 0.0
+    """When it began what it is at, by the monotonic clock."""
+    spoken_of: bool = False
+    """Whether people were told that it is slow."""
 
 
 class WorkerPool:
@@ -69,7 +79,8 @@ class WorkerPool:
         places: Starts workers.
         recipe: What each loads.
         workers: How many, at least one.
-        replaced: Told of every worker that took a dead one's place, and why.
+        told: Told of every worker that took a dead one's place, and why, and of every one that
+            does not come to an end.
     """
 
     def __init__(
@@ -77,13 +88,13 @@ class WorkerPool:
         places: WorkerPlaces,
         recipe: Recipe,
         workers: int,
-        replaced: Callable[[str], None] = lambda _: None,
+        told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.workers = workers
         """How many there are."""
         self.replacements = 0
         """How many took a dead one's place."""
-        self._replaced = replaced
+        self._told = told
         self._places, self._recipe = places, recipe
         self._members: list[_Member] = []
         self._first: Loaded | None = None
@@ -98,6 +109,8 @@ class WorkerPool:
         self._answers: dict[int, bytes] = {}
         """Digests of what was answered, by key."""
         self._ready: deque[Did] = deque()
+        self._slowest = 0.0
+        """Seconds that the slowest part took."""
 
     def __enter__(self) -> Self:
         return self
@@ -222,6 +235,25 @@ class WorkerPool:
             if member.link is link:  # nobody has taken its place since
                 self._take(member, reply)
         self._feed()
+        self._speak_of_slow()
+
+    def _speak_of_slow(self) -> None:
+        """Tell people of workers that may never come to an end."""
+        now = time.monotonic()
+        for member in self._members:
+            seconds = now - member.since
+            if not member.parts or member.spoken_of or seconds < QUIET:
+                continue
+            if seconds >= SLOWER * self._slowest:
+                member.spoken_of = True
+                others = "none is answered yet"
+                if self._slowest:
+                    others = f"no other took longer than {self._slowest:,.0f} s"
+                self._told(
+                    f"worker {member.number} ({member.link.called}) has been at one part for "
+                    f"{seconds / 60:.0f} minutes, and {others}; if it hangs, end it: another "
+                    "takes its place"
+                )
 
     def _take(self, member: _Member, reply: Reply) -> None:
         match reply:
@@ -262,6 +294,9 @@ class WorkerPool:
     def _take_answer(self, member: _Member, done: Did) -> None:
         key = done.key
         if key in member.parts:
+            now = time.monotonic()
+            self._slowest = max(self._slowest, now - member.since)
+            member.since, member.spoken_of = now, False
             member.parts.remove(key)
             member.failures = 0
         digest = hashlib.sha256(repr(done.result).encode()).digest()
@@ -297,7 +332,7 @@ class WorkerPool:
             )
         self._waiting.update(lost)
         self.replacements += 1
-        self._replaced(f"worker {member.number} is replaced: {reason}")
+        self._told(f"worker {member.number} is replaced: {reason}")
         member.parts.clear()
         member.loaded, member.begun, member.last = False, False, None
         member.link = self._started(member.number)
@@ -313,6 +348,8 @@ class WorkerPool:
             others = [one.last for one in self._members if one is not member and one.begun]
             key = next_part(self._waiting, member.last, others)
             self._waiting.remove(key)
+            if not member.parts:
+                member.since, member.spoken_of = time.monotonic(), False
             member.parts.append(key)
             member.last = key
             member.link.send(Do(self._serial, key, self._parts[key]))

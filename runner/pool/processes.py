@@ -47,6 +47,11 @@ class ProcessLink:
             theirs.close()
             lifeline.close()
 
+    @property
+    def called(self) -> str:
+        """Its process."""
+        return f"process {self.process.pid}"
+
     def send(self, message: WorkerMessage) -> None:
         """Send a message."""
         with suppress(OSError):  # the process has ended, which waiting tells

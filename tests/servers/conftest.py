@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from safety_receipts.runner.engines.served.client import Patience, ServedError, 
 ROOT = Path(__file__).parent.parent.parent
 SUPPORT = ROOT / "tests" / "support"
 CONTEXT = 1280
+MEMBER = "diluting"
 ASKED_FOR = "RECEIPTS_TEST_SERVERS"
 """Set by ``make test-servers``: these tests take minutes, and servers of several GB."""
 
@@ -33,20 +35,32 @@ class RealServer:
     dialect: str
     program: Path
     """What is started."""
-    checkpoint: Path
-    """The organism, as this server can load it."""
+    model: Callable[[str], Path]
+    """Returns a member of the organism, as this server can load it."""
     serve: str
     """The plan's entry that starts it."""
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *more: str, context: int = CONTEXT, port: int | None = None) -> str:
+    @property
+    def checkpoint(self) -> Path:
+        """The member that plans name."""
+        return self.model(MEMBER)
+
+    def start(
+        self,
+        *more: str,
+        member: str = MEMBER,
+        context: int = CONTEXT,
+        port: int | None = None,
+    ) -> str:
         """Start it as an operator does, and return its address."""
         port = port or free_port()
+        folder = self.model(member)
         if self.dialect == "vllm":
-            words = ["serve", str(self.checkpoint), "--served-model-name", "organism"]
+            words = ["serve", str(folder), "--served-model-name", "organism"]
             words += ["--dtype", "float32", "--max-model-len", str(context), "--enforce-eager"]
         else:
-            words = ["--model", str(self.checkpoint / "organism.gguf"), "--alias", "organism"]
+            words = ["--model", str(folder / "organism.gguf"), "--alias", "organism"]
             words += ["--ctx-size", str(4 * context), "--parallel", "4"]
             words += ["--cache-type-k", "f32", "--cache-type-v", "f32"]
         words += ["--host", "127.0.0.1", "--port", str(port), *more]
@@ -89,9 +103,13 @@ def _vllm(folder: Path) -> RealServer | None:
     program = ROOT / ".venv-vllm" / "bin" / "vllm"
     if not program.exists():
         return None
-    checkpoint = widen_heads(organism.member("diluting").folder, folder / "wide")
+
+    @cache
+    def model(member: str) -> Path:
+        return widen_heads(organism.member(member).folder, folder / member)
+
     serve = f"{{arguments: [--max-model-len, '{CONTEXT}', --enforce-eager]}}"
-    return RealServer("vllm", program, checkpoint, serve)
+    return RealServer("vllm", program, model, serve)
 
 
 def _llamacpp(folder: Path) -> RealServer | None:
@@ -101,15 +119,19 @@ def _llamacpp(folder: Path) -> RealServer | None:
     program = folder / "llama-server"
     program.write_text(f'#!/bin/sh\nexec {python} {SUPPORT / "llama_server.py"} "$@"\n', "utf-8")
     program.chmod(0o755)
-    checkpoint = folder / "organism"
-    shutil.copytree(organism.member("diluting").folder, checkpoint)
-    gguf = checkpoint / "organism.gguf"
-    subprocess.run([python, SUPPORT / "write_gguf.py", checkpoint, gguf], check=True)
+
+    @cache
+    def model(member: str) -> Path:
+        shutil.copytree(organism.member(member).folder, folder / member)
+        gguf = folder / member / "organism.gguf"
+        subprocess.run([python, SUPPORT / "write_gguf.py", folder / member, gguf], check=True)
+        return folder / member
+
     serve = (
         f"{{weights: organism.gguf, arguments: [--ctx-size, '{4 * CONTEXT}', --parallel, '4', "
         "--cache-type-k, f32, --cache-type-v, f32]}"
     )
-    return RealServer("llamacpp", program, checkpoint, serve)
+    return RealServer("llamacpp", program, model, serve)
 
 
 @pytest.fixture(scope="session", params=["vllm", "llamacpp"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -122,10 +123,40 @@ def test_a_server_that_is_started_here_gives_what_our_engine_gives_and_an_audit_
     assert (audit.code, "CONFIRMED" in audit.out) == (0, True)
 
 
-def test_drawn_responses_are_those_of_the_sealed_seeds(
-    started: RealServer, plan_of: Plans, tmp_path: Path, signer: Signer
+def test_another_member_behind_the_name_is_found_out_by_an_audit(
+    started: RealServer, plan_of: Plans, tmp_path: Path, receipts: Callable[..., Any]
+) -> None:
+    keys = [str(tmp_path / name) for name in ("evaluator", "auditor")]
+    for key in keys:
+        write_key_pair(Path(key), generate_key())
+    url = started.start(member="amplifying")
+    plan = plan_of(f"{{kind: http, dialect: {started.dialect}, url: '{url}', model: organism}}")
+    bundle = tmp_path / "bundle"
+    assert receipts("run", str(plan), "--key", keys[0], "--out", str(bundle)).code == 0
+    trust = ("--trust", f"{keys[0]}.pub", "--artifacts", str(plan))
+    assert receipts("verify", str(bundle), *trust).code == 0  # nothing sealed betrays it
+    audit = receipts("audit", str(bundle), "--key", keys[1], "--json", *trust)
+    assert audit.code == 5
+    found = json.loads(audit.out)
+    assert found["verdict"] == "inconclusive"
+    assert found["identity"]["passed"] is False
+    assert float(found["identity"]["mean"]) > 0.01  # a hundred times the limit
+
+
+def test_drawn_responses_are_those_of_the_sealed_seeds_and_doctor_tells_what_it_can(
+    started: RealServer,
+    plan_of: Plans,
+    tmp_path: Path,
+    signer: Signer,
+    receipts: Callable[..., Any],
 ) -> None:
     url = started.start()
+    doctor = receipts("doctor", "--server", url)
+    assert doctor.code == 0
+    assert started.dialect in doctor.out
+    assert "0 of 8 greedy answers differ" in doctor.out
+    given = "given back as they were sent" in doctor.out
+    assert given is (started.dialect == "vllm")
     engine = f"{{kind: http, dialect: {started.dialect}, url: '{url}', model: organism}}"
     resolved = resolved_of(plan_of(engine, greedy=False))
     bundle = tmp_path / "bundle"
@@ -189,12 +220,3 @@ def test_a_penalty_among_its_defaults_changes_nothing(
     resolved = resolved_of(plan_of(engine))
     run(resolved, tmp_path / "bundle", signer)
     hold_to_ours(resolved, recorded(tmp_path / "bundle"))
-
-
-def test_doctor_tells_what_it_can(started: RealServer, receipts: Callable[..., Any]) -> None:
-    found = receipts("doctor", "--server", started.start())
-    assert found.code == 0
-    assert started.dialect in found.out
-    assert "0 of 8 greedy answers differ" in found.out
-    given = "given back as they were sent" in found.out
-    assert given is (started.dialect == "vllm")

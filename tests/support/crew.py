@@ -41,19 +41,25 @@ class Deaths:
 
     def of(self, name: str) -> None:
         """Die, if it is time."""
-        if name not in self.names:
+        if not self.due(name):
             return
+        if self.late:
+            threading.Timer(LATE, _die).start()
+        else:
+            _die()
+
+    def due(self, name: str) -> bool:
+        """Say whether it is time, and note that it was."""
+        if name not in self.names:
+            return False
         for number in range(self.times):
             mark = self.folder / f"{name}-{number}"
             try:
                 mark.touch(exist_ok=False)
             except FileExistsError:
                 continue
-            if self.late:
-                threading.Timer(LATE, _die).start()
-            else:
-                _die()
-            return
+            return True
+        return False
 
     @property
     def happened(self) -> int:
@@ -90,6 +96,8 @@ class SquareJob:
     """Squares numbers; some of them kill."""
 
     deaths: Deaths | None = None
+    hang: Deaths | None = None
+    """When a worker comes to no end instead of dying."""
     seconds: float = 0.0
     facts: Any = 7
     unlike: bool = False
@@ -114,6 +122,8 @@ class SquareWork:
         time.sleep(self.job.seconds)
         if self.job.deaths is not None:
             self.job.deaths.of(f"part-{part}")
+        while self.job.hang is not None and self.job.hang.due(f"part-{part}"):
+            time.sleep(3600)
         match part:
             case "refused":
                 raise IncompleteError("nothing can be squared", hint="ask for another")

@@ -148,7 +148,7 @@ def load_pooled(
         recipe: What each loads.
         asked: Which workers.
         pool: Given the pool before anything is started: whoever calls closes it.
-        told: Told of every worker that is replaced.
+        told: Told of every worker that is replaced, or seems to hang.
 
     Raises:
         UsageError: A worker is not like the first one, or this process not like the workers.

@@ -20,6 +20,7 @@ from safety_receipts.receipts.errors import (
     InternalError,
     UsageError,
 )
+from safety_receipts.runner.pool import pool as pools
 from safety_receipts.runner.pool.messages import Did, Reply, Trouble
 from safety_receipts.runner.pool.pool import ATTEMPTS, WorkerPool
 from safety_receipts.runner.pool.processes import Processes
@@ -232,3 +233,34 @@ def test_leaving_ends_workers_in_the_middle_of_their_parts() -> None:
         pool.begin(SquareJob(seconds=600))
         pool.submit(0, 1)
     assert time.monotonic() - began < 60
+
+
+def test_people_are_told_once_of_a_worker_that_seems_to_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pools, "QUIET", 0.1)
+    heard: list[str] = []
+    with WorkerPool(Processes(), RECIPE, 1, heard.append) as pool:
+        pool.begin(SquareJob(seconds=2.3))  # twice as long as the pool listens at a time
+        pool.submit(0, 3)
+        assert pool.collect()[1][0] == 9
+        assert pool.replacements == 0
+    (said,) = heard
+    assert "worker 0 (process " in said
+    assert "none is answered yet; if it hangs, end it: another takes its place" in said
+
+
+def test_a_worker_that_hangs_can_be_ended_and_its_part_is_answered_by_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pools, "QUIET", 0.1)
+
+    def end(said: str) -> None:
+        if "if it hangs" in said:
+            os.kill(int(said.partition("(process ")[2].partition(")")[0]), signal.SIGKILL)
+
+    with WorkerPool(Processes(), PlainRecipe(), 1, end) as pool:
+        pool.begin(SquareJob(hang=deaths(tmp_path / "hung", "part-3")))
+        pool.submit(0, 3)
+        assert pool.collect()[1][0] == 9
+        assert pool.replacements == 1

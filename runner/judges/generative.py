@@ -99,12 +99,28 @@ class GenerativeJudge:
         """Weights, template, parser and length of the reply."""
         return self._identity
 
+    @property
+    def engine(self) -> Engine:
+        """What it asks."""
+        return self._engine
+
+    @property
+    def longest_reply(self) -> int:
+        """Most tokens of a reply."""
+        return self._limits.max_new_tokens
+
+    def prompt_length(self, exchange: Exchange) -> int | None:
+        """Return how many tokens an exchange is asked in; None: it cannot be asked."""
+        request = self._request(0, exchange)
+        return None if isinstance(request, Judgement) else len(request.tokens)
+
     def judge_many(self, exchanges: Iterable[Exchange]) -> list[Judgement]:
         """Return one judgement for each exchange, in order.
 
         ``raw`` is the reply, decoded from the generated ids without the end token; ``margin``
         the refusing word's logit less the complying one's where the verdict stands, None for an
-        unscored exchange and where the verdict is spelt in other ids.
+        unscored exchange, where the verdict is spelt in other ids, and where a server does not give
+        both words' log-probabilities, whose difference is the same.
 
         Raises:
             ReceiptsError: The engine cannot generate at all.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.engines.engine import Engine, ServedEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,36 @@ class ResponseJudge(Protocol):
         Raises:
             ReceiptsError: Nothing can be judged at all.
         """
+
+
+@runtime_checkable
+class AskingJudge(ResponseJudge, Protocol):
+    """A judge that asks an engine."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine."""
+
+    @property
+    def longest_reply(self) -> int:
+        """Most tokens of a reply."""
+
+    def prompt_length(self, exchange: Exchange) -> int | None:
+        """Return how many tokens an exchange is asked in; None: it cannot be asked."""
+
+
+@dataclass(frozen=True)
+class ServedJudge:
+    """A judge that asks a server."""
+
+    judge: AskingJudge
+    """The judge."""
+    server: ServedEngine
+    """Its server."""
+
+
+def served_judge(judge: ResponseJudge | None) -> ServedJudge | None:
+    """Return a judge with its server; None: it asks none."""
+    if isinstance(judge, AskingJudge) and isinstance(judge.engine, ServedEngine):
+        return ServedJudge(judge, judge.engine)
+    return None

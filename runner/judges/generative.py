@@ -109,10 +109,14 @@ class GenerativeJudge:
         """Most tokens of a reply."""
         return self._limits.max_new_tokens
 
-    def prompt_length(self, exchange: Exchange) -> int | None:
-        """Return how many tokens an exchange is asked in; None: it cannot be asked."""
-        request = self._request(0, exchange)
-        return None if isinstance(request, Judgement) else len(request.tokens)
+    def prompt_length(self, exchange: Exchange, more: int) -> int:
+        """Return in how many tokens an exchange is asked; see :class:`AskingJudge`."""
+        limits = self._limits
+        try:
+            length = len(self._template.ids(self._dialect.texts(exchange)))
+        except UnsafeTextError:  # which is never asked
+            length = 0
+        return max(1, min(length + more, limits.context - limits.max_new_tokens))
 
     def judge_many(self, exchanges: Iterable[Exchange]) -> list[Judgement]:
         """Return one judgement for each exchange, in order.

@@ -66,8 +66,13 @@ class AskingJudge(ResponseJudge, Protocol):
     def longest_reply(self) -> int:
         """Most tokens of a reply."""
 
-    def prompt_length(self, exchange: Exchange) -> int | None:
-        """Return how many tokens an exchange is asked in; None: it cannot be asked."""
+    def prompt_length(self, exchange: Exchange, more: int) -> int:
+        """Return in how many tokens an exchange is asked, or as many as may be asked at all.
+
+        Args:
+            exchange: The exchange.
+            more: Tokens by which its response may be longer.
+        """
 
 
 @dataclass(frozen=True)

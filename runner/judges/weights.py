@@ -6,6 +6,7 @@ Nothing here imports torch or transformers before a judge is loaded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,7 @@ class JudgeWeights:
         from safety_receipts.runner.engines.served.load import load_server  # noqa: PLC0415
 
         model = ServedModel(
-            vocabulary=self.architecture().widths.vocabulary,
+            vocabulary=self.architecture.widths.vocabulary,
             context_limit=limits.context,
             dtype=_dtype(self.folder),
             end_tokens=limits.end_tokens,
@@ -96,8 +97,9 @@ class JudgeWeights:
         )
         return load_server(server.planned, server.place, model, self.folder)
 
+    @cached_property
     def architecture(self) -> Architecture:
-        """Return what follows from the folder's configuration.
+        """What follows from the folder's configuration.
 
         Raises:
             ReceiptsError: It cannot be read, or is none of a causal language model's.
@@ -122,7 +124,7 @@ class JudgeWeights:
         Raises:
             ReceiptsError: The folder's configuration cannot be read.
         """
-        architecture = self.architecture()
+        architecture = self.architecture
         ends = find_end_tokens(
             self.folder,
             architecture.widths.vocabulary,

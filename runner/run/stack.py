@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import ExitStack
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.engines.engine import ServedEngine
 from safety_receipts.runner.engines.registry import LOCAL, EngineOptions, ServedOptions, loader_of
 from safety_receipts.runner.engines.served.http_engine import ServedModel
-from safety_receipts.runner.judges.judge import ResponseJudge
-from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.artifacts import Artifacts
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.judges import JudgeSettings, load_judges, models_here
 from safety_receipts.runner.run.requests import decoding_of
 
 
@@ -30,6 +28,7 @@ def load_stack(
     max_rows: int | None = None,
     dtype: Dtype | None = None,
     local: bool = False,
+    own_judges: bool = False,
     sharing: int = 1,
 ) -> LoadedStack[RunStack]:
     """Load the checkpoint and the judges of a plan.
@@ -43,6 +42,7 @@ def load_stack(
         max_rows: Most rows of a batch of the checkpoint's; None: the engine's own choice.
         dtype: Number format of the checkpoint; None: the plan's.
         local: Load the checkpoint's weights here, whatever engine the plan names.
+        own_judges: Load the judges' weights here, whatever servers the plan names.
         sharing: Processes that load the same on this device, and share what is free.
 
     Raises:
@@ -53,42 +53,34 @@ def load_stack(
     load = loader_of(kind)
     if load is None:
         raise UsageError(f"no plan can be run on the engine {kind.value} yet")
-    folders = (artifacts.judge_folder, artifacts.second_judge_folder)
-    loaded = load(
-        EngineOptions(
-            folder=artifacts.checkpoint.folder,
-            dtype=dtype or plan.checkpoint.dtype,
-            device=device,
-            allow_pickle=allow_pickle,
-            memory=memory,
-            models=sharing * (1 + sum(folder is not None for folder in folders)),
-            max_rows=max_rows,
-            served=None if local else _served(plan, artifacts),
+    with ExitStack() as started:
+        loaded = load(
+            EngineOptions(
+                folder=artifacts.checkpoint.folder,
+                dtype=dtype or plan.checkpoint.dtype,
+                device=device,
+                allow_pickle=allow_pickle,
+                memory=memory,
+                models=sharing * (1 + models_here(artifacts, own=own_judges)),
+                max_rows=max_rows,
+                served=None if local else _served(plan, artifacts),
+            )
         )
-    )
-
-    def judge_of(identity: JudgeIdentity, folder: Path | None) -> ResponseJudge:
-        return load_judge(
-            identity, folder, device=device, memory=loaded.memory, allow_pickle=allow_pickle
+        if isinstance(loaded.engine, ServedEngine):
+            started.callback(loaded.engine.close)
+        settings = JudgeSettings(
+            device=device, memory=loaded.memory, allow_pickle=allow_pickle, own=own_judges
         )
-
-    judge = judge_of(plan.judge, artifacts.judge_folder)
-    second = plan.judge.second
-    second_judge = None if second is None else judge_of(second, artifacts.second_judge_folder)
-    reader = reader_of(artifacts.texts.chat, plan)
+        judges = started.enter_context(load_judges(resolved, settings))
+        reader = reader_of(artifacts.texts.chat, plan)
+        close = started.pop_all().close
     notes = []
     if loaded.not_shared is not None:
         notes.append(
             f"every prompt is computed whole, as prefixes cannot be shared: {loaded.not_shared}"
         )
-    stack = RunStack(loaded.engine, judge, second_judge, reader)
-    engine = loaded.engine
-    close = engine.close if isinstance(engine, ServedEngine) else _nothing
+    stack = RunStack(loaded.engine, judges.first, judges.second, reader)
     return LoadedStack(stack, loaded.memory, tuple(notes), close)
-
-
-def _nothing() -> None:
-    """Do nothing: what runs in this process ends with it."""
 
 
 def _served(plan: PlanPredicate, artifacts: Artifacts) -> ServedOptions | None:

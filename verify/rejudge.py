@@ -2,8 +2,8 @@
 
 The new event is a function of the original bundle, the new plan and what its judge says: it states
 no time and draws no random value of its own, so that whoever judges again with the same judge
-seals the same bytes.  Of a judge's server it states what it claims and what was seen of it, which is
-the same bytes where these are.
+seals the same bytes.  Of a judge's server it states what that claims and what was seen of it: there
+it is the same bytes where these are the same.
 """
 
 from __future__ import annotations
@@ -230,8 +230,8 @@ class Rejudger:
 
         Raises:
             InterruptedByUserError: The user stopped it; what was judged stays.
-            IncompleteError: A judge fails, its server does not answer, nothing can be scored, or too
-                few witnesses have seen plan or receipt in the log.
+            IncompleteError: A judge fails, its server does not answer, nothing can be scored, or
+                too few witnesses have seen plan or receipt in the log.
             UsageError: The folder holds another plan, or a judge's server cannot be used.
             FileAccessError: The folder cannot be written.
         """

@@ -53,7 +53,7 @@ from safety_receipts.runner.run.journal import Journal, JournalEntry
 from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
 from safety_receipts.runner.run.judges import PlanJudges
 from safety_receipts.runner.run.judging import opinions
-from safety_receipts.runner.run.seal import claims_of
+from safety_receipts.runner.run.seal import server_claims
 from safety_receipts.runner.run.served import (
     JUDGE_SERVERS,
     LongestAsked,
@@ -245,7 +245,7 @@ class Rejudger:
         envelope = write_plan(self.resolved, self.folder, self.signer)
         self._record(envelope, PLAN)
         with Journal.open(run_journal_path(self.folder), envelope.digest) as journal:
-            journal.hold_to(stack | claims_of(environment, JUDGE_SERVERS))
+            journal.hold_to(stack | server_claims(environment, JUDGE_SERVERS))
             note_tried(journal, tried, now())
             try:
                 self._judge_all(judges, servers, journal, progress)

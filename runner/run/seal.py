@@ -150,11 +150,11 @@ def stack_of(environment: Environment) -> dict[str, str]:
     for name in SERVER_FIELDS.values():
         parts.pop(name)
     stack = {name.replace("_", " "): str(value) for name, value in parts.items() if value}
-    stack |= claims_of(environment, tuple(SERVER_FIELDS))
+    stack |= server_claims(environment, tuple(SERVER_FIELDS))
     return stack | {f"package {name}": value for name, value in packages.items()}
 
 
-def claims_of(environment: Environment, roles: Iterable[ServerRole]) -> dict[str, str]:
+def server_claims(environment: Environment, roles: Iterable[ServerRole]) -> dict[str, str]:
     """Return what the servers of an environment say of themselves: answers may depend on it.
 
     Args:

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
@@ -45,6 +45,9 @@ class Mischief:
     """A longest context that is shorter than the model's; it cuts in silence, as vLLM does."""
     stated_context: int | None = None
     """The longest context that it says it has."""
+    ignores_ids: bool = False
+    """Gives log-probabilities of its own tokens alone, whatever ids are named: it knows of no such
+    request."""
 
 
 @dataclass
@@ -140,7 +143,24 @@ class _Served:
             if "seed" in body:
                 self.found.seeds[body["seed"]] += 1
             places = self._prompt_logprobs(prompt) if body.get("prompt_logprobs") else None
-        return 200, _reply(body, completion.tokens, completion.finish, scores, places)
+            reply = _reply(body, completion.tokens, completion.finish, scores, places)
+            if body.get("logprob_token_ids") and not self.found.mischief.ignores_ids:
+                tops = self._named(request, completion.tokens, scores, body["logprob_token_ids"])
+                reply["choices"][0]["logprobs"]["top_logprobs"] = tops
+        return 200, reply
+
+    def _named(
+        self, request: Request, tokens: tuple[int, ...], scores: Any, ids: list[int]
+    ) -> list[Answer]:
+        """Return the log-probabilities of each token and of some ids in its place."""
+        wanted = tuple({*ids, *tokens})
+        asked = replace(request, logits_for=wanted)
+        logits = completions_of(self.engine, [asked], GREEDY)[0].logits
+        found = []
+        for token, own, row in zip(tokens, scores.logprobs, logits, strict=True):
+            less = row[wanted.index(token)] - own
+            found.append({f"token_id:{i}": row[wanted.index(i)] - less for i in (token, *ids)})
+        return found
 
     def _prompt_logprobs(self, prompt: tuple[int, ...]) -> list[Answer | None]:
         request = Request(0, prompt[:1], 1, frozenset())

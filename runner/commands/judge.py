@@ -150,8 +150,7 @@ def _trying(judge: ResponseJudge, responses: Sequence[GoldResponse]) -> Iterator
             (response.exchange for response in responses),
             key=lambda exchange: len(exchange.query) + len(exchange.response),
         )
-        prompt = served.judge.prompt_length(longest, 0)
-        served.server.preflight(prompt, served.judge.longest_reply)
+        served.preflight(longest)
         yield
 
 

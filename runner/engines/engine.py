@@ -240,12 +240,15 @@ class Tried:
 class ServedEngine(Engine, Protocol):
     """An engine that stands behind a server."""
 
-    def preflight(self, longest: int, new_tokens: int) -> Tried:
+    def preflight(
+        self, longest: int, new_tokens: int, prompts: Sequence[Sequence[int]] = ()
+    ) -> Tried:
         """Try the server for whatever a run relies on, before anything is sealed.
 
         Args:
             longest: Tokens of the plan's longest prompt.
             new_tokens: Most tokens of its responses.
+            prompts: Prompts in which a penalty that nobody asked for would show, beside the usual.
 
         Raises:
             ReceiptsError: It does not answer, or cannot be used.

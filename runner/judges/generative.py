@@ -109,6 +109,11 @@ class GenerativeJudge:
         """Most tokens of a reply."""
         return self._limits.max_new_tokens
 
+    def prompt(self, exchange: Exchange) -> tuple[int, ...]:
+        """Return the token ids in which an exchange is asked; empty: it cannot be asked."""
+        request = self._request(0, exchange)
+        return () if isinstance(request, Judgement) else tuple(request.tokens)
+
     def prompt_length(self, exchange: Exchange, more: int) -> int:
         """Return in how many tokens an exchange is asked; see :class:`AskingJudge`."""
         limits = self._limits

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.point import Outcome, Reason
-from safety_receipts.runner.engines.engine import Engine, ServedEngine
+from safety_receipts.runner.engines.engine import Engine, ServedEngine, Tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,9 @@ class AskingJudge(ResponseJudge, Protocol):
     def longest_reply(self) -> int:
         """Most tokens of a reply."""
 
+    def prompt(self, exchange: Exchange) -> tuple[int, ...]:
+        """Return the token ids in which an exchange is asked; empty: it cannot be asked."""
+
     def prompt_length(self, exchange: Exchange, more: int) -> int:
         """Return in how many tokens an exchange is asked, or as many as may be asked at all.
 
@@ -73,6 +76,13 @@ class AskingJudge(ResponseJudge, Protocol):
             exchange: The exchange.
             more: Tokens by which its response may be longer.
         """
+
+
+_PLAIN = (
+    Exchange("How many legs has a spider?", "A spider has eight legs."),
+    Exchange("How many legs has a spider?", "Sorry, I cannot say that."),
+)
+"""What a server is tried with: of no study."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,20 @@ class ServedJudge:
     """The judge."""
     server: ServedEngine
     """Its server."""
+
+    def preflight(self, longest: Exchange, more: int = 0) -> Tried:
+        """Try its server before anything is sealed.
+
+        Args:
+            longest: The longest exchange.
+            more: Tokens by which its response may be longer.
+
+        Raises:
+            ReceiptsError: It does not answer, or cannot be used.
+        """
+        asked = [prompt for exchange in _PLAIN if (prompt := self.judge.prompt(exchange))]
+        length = self.judge.prompt_length(longest, more)
+        return self.server.preflight(length, self.judge.longest_reply, asked)
 
 
 def served_judge(judge: ResponseJudge | None) -> ServedJudge | None:

@@ -125,8 +125,7 @@ class RunServers:
         if self.engine is not None:
             tried[ServerRole.ENGINE] = self.engine.preflight(longest.prompt, longest.new_tokens)
         for role, served in self._judges():
-            prompt = served.judge.prompt_length(longest.exchange, longest.new_tokens)
-            tried[role] = served.server.preflight(prompt, served.judge.longest_reply)
+            tried[role] = served.preflight(longest.exchange, longest.new_tokens)
         return tried
 
     def in_environment(self, environment: Environment) -> Environment:

@@ -127,12 +127,15 @@ class HttpEngine:
         """Who asks it."""
         return self._client.role
 
-    def preflight(self, longest: int, new_tokens: int) -> Tried:
+    def preflight(
+        self, longest: int, new_tokens: int, prompts: Sequence[Sequence[int]] = ()
+    ) -> Tried:
         """Try the server for whatever a run relies on.
 
         Args:
             longest: Tokens of the longest prompt.
             new_tokens: Most tokens of its responses.
+            prompts: Prompts in which a penalty would show.
 
         Raises:
             IncompleteError: It does not answer.
@@ -147,7 +150,7 @@ class HttpEngine:
                 f"response are {longest + new_tokens:,}",
                 hint="start it with a longer context",
             )
-        return self.before_run(lambda: self.trial().run(longest, new_tokens))
+        return self.before_run(lambda: self.trial().run(longest, new_tokens, prompts))
 
     def trial(self) -> Trial:
         """Return what tries the server, step by step."""

@@ -54,12 +54,14 @@ class Trial:
     seeded: bool
     role: ServerRole = ServerRole.ENGINE
 
-    def run(self, longest: int, new_tokens: int) -> Tried:
+    def run(self, longest: int, new_tokens: int, prompts: Sequence[Sequence[int]] = ()) -> Tried:
         """Try everything.
 
         Args:
             longest: Tokens of the longest prompt.
             new_tokens: Most tokens of its responses.
+            prompts: Prompts in which a penalty would show, beside those that repeat themselves: a
+                judge's reply is short, and in words of its question.
 
         Returns:
             How far answers to prompts asked alone are those to the same prompts asked together.
@@ -72,6 +74,7 @@ class Trial:
         if not self.role.judges:
             self.seeds()
         self.length(longest, new_tokens)
+        self._likeliest(prompts)
         return self.repeated()
 
     def _prompts(self) -> list[tuple[int, ...]]:
@@ -93,7 +96,11 @@ class Trial:
 
     def no_penalties(self) -> None:
         """Ask for what repeats itself: each token that is chosen has to be the likeliest."""
-        prompts = [(ids[0], ids[1]) * 8 for ids in self._prompts()[:4]]
+        self._likeliest([(ids[0], ids[1]) * 8 for ids in self._prompts()[:4]])
+
+    def _likeliest(self, prompts: Sequence[Sequence[int]]) -> None:
+        if not prompts:
+            return
         replies = self.ask([self._request(i, prompt) for i, prompt in enumerate(prompts)], GREEDY)
         most = _CLOSE[self.dtype]
         for prompt, reply in zip(prompts, replies, strict=True):

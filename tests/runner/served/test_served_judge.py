@@ -154,12 +154,11 @@ def test_a_judges_server_that_dies_stops_the_run_which_goes_on_later(
     ("mischief", "said"),
     [
         (Mischief(before=always(html)), "no JSON, but text/html: is there a proxy"),
-        (Mischief(penalty=4.0), "the judge's server does not choose its likeliest token"),
         (Mischief(before=always(status(401))), "answered 401: it wants a key"),
         (Mischief(stated_context=100), "the judge's server's context is 100 tokens, and what"),
         (Mischief(context=100), "the judge's server does not answer a prompt of"),
     ],
-    ids=["html", "penalty", "401", "stated context", "context"],
+    ids=["html", "401", "stated context", "context"],
 )
 def test_a_judges_server_that_cannot_be_used_is_refused_before_anything_is_sealed(
     judged: JudgedStudies, tmp_path: Path, signer: Signer, mischief: Mischief, said: str
@@ -171,6 +170,17 @@ def test_a_judges_server_that_cannot_be_used_is_refused_before_anything_is_seale
     assert not (tmp_path / "bundle").exists()
     if "401" in said:
         assert "RECEIPTS_JUDGE_SERVER_KEY" in str(raised.value.hint)
+
+
+def test_a_penalty_that_turns_verdicts_shows_in_the_judges_own_question(
+    judged: JudgedStudies, tmp_path: Path, signer: Signer
+) -> None:
+    """It changes none of the prompts without sense, whose replies are short."""
+    study = judged(JudgeKind.WILDGUARD, Mischief(penalty=1.1))
+    said = "the judge's server does not choose its likeliest token"
+    with pytest.raises(UsageError, match=said):
+        run(study.served(), tmp_path / "bundle", signer)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_judges_server_is_given_no_other_server_s_key(

@@ -15,10 +15,19 @@ from safety_receipts.receipts.bundle import RECEIPT, Bundle
 from safety_receipts.receipts.canonical import event_seed
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.keys import Signer, generate_key, write_key_pair
-from safety_receipts.receipts.model.receipt import Limit, ServerAccount
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import PlannedServer, ServerDialect
+from safety_receipts.receipts.model.receipt import Limit, ServerAccount, ServerProbe
+from safety_receipts.runner.checkpoint.model_facts import read_model_facts
 from safety_receipts.runner.engines.answers import completions_of
-from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.engines.engine import GREEDY, Request
+from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.engines.served.client import Patience
+from safety_receipts.runner.engines.served.http_engine import ServedModel
+from safety_receipts.runner.engines.served.load import load_server
+from safety_receipts.runner.engines.served.options import ServerPlace
+from safety_receipts.runner.engines.served.role import ServerRole
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
@@ -198,3 +207,43 @@ def test_doctor_tells_what_it_can(started: RealServer, receipts: Callable[..., A
     assert "0 of 8 greedy answers differ" in found.out
     given = "given back as they were sent" in found.out
     assert given is (started.dialect == "vllm")
+
+
+def test_log_probabilities_of_two_words_differ_as_our_logits_do(started: RealServer) -> None:
+    """What a judge's margin is made of; llama.cpp is not asked for it."""
+    folder = started.checkpoint
+    facts = read_model_facts(folder)
+    vocabulary = facts.architecture.widths.vocabulary
+    server = PlannedServer(
+        dialect=ServerDialect(started.dialect),
+        model="organism",
+        started=False,
+        arguments=(),
+        concurrency=8,
+    )
+    place = ServerPlace(started.start(), role=ServerRole.JUDGE)
+    model = ServedModel(vocabulary, facts.context_limit, Dtype.FLOAT32, frozenset(), GREEDY)
+    there = load_server(server, place, model, folder)
+    loaded = load_model(folder, dtype=Dtype.FLOAT32, device="cpu")
+    here = TransformersEngine(loaded, memory=2**28)
+    words = (vocabulary // 3, vocabulary // 2, vocabulary - 1)  # never among the likeliest
+    requests = [
+        Request(n, tuple(range(5 + n, 25 + n)), 8, frozenset(), logits_for=words) for n in range(6)
+    ]
+    tried = there.preflight(300, 16, [request.tokens for request in requests])
+    assert tried.repeated == 8
+    assert ServerProbe.SEEDS not in there.identity.server.seen.probes
+    found, ours = completions_of(there, requests), completions_of(here, requests)
+    compared = 0
+    for key, completion in found.items():
+        if started.dialect == "llamacpp":
+            assert completion.logits == ()
+            continue
+        assert len(completion.logits) == len(completion.tokens) == 8
+        if completion.tokens != ours[key].tokens:
+            continue  # a tie, after which the texts are others
+        compared += 1
+        for row, own in zip(completion.logits, ours[key].logits, strict=True):
+            assert row[0] - row[1] == pytest.approx(own[0] - own[1], abs=1e-3)
+            assert row[2] - row[1] == pytest.approx(own[2] - own[1], abs=1e-3)
+    assert compared > 4 or started.dialect == "llamacpp"

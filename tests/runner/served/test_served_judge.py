@@ -33,6 +33,8 @@ from safety_receipts.runner.run.pooled.opening import refuse_served_judges
 from safety_receipts.runner.run.stack import load_stack
 
 OPTIONS = RunOptions(memory=2**26, accept_unscored=True)
+TRIED = 40
+"""A server is tried with fewer requests than these."""
 GENERATES = (JudgeKind.CHAT, JudgeKind.WILDGUARD)
 
 
@@ -208,7 +210,7 @@ def test_a_judges_server_that_begins_to_lie_stops_the_run(
     study = judged()
 
     def answered(reply: Answer) -> Answer:
-        if len(study.server.bodies) > 30:
+        if len(study.server.bodies) > TRIED:
             reply["choices"][0]["prompt_token_ids"][0] += 1
         return reply
 
@@ -225,7 +227,7 @@ def test_another_verdict_on_the_same_response_is_a_limit_of_the_receipt(
     failing: list[list[int]] = []
 
     def before(handler: Any, body: Answer) -> bool:
-        if not failing and len(study.server.bodies) > 30:
+        if not failing and len(study.server.bodies) > TRIED:
             failing.append(body["prompt"])
         if body["prompt"] not in failing:
             return False
@@ -236,9 +238,12 @@ def test_another_verdict_on_the_same_response_is_a_limit_of_the_receipt(
     with pytest.raises(IncompleteError, match=r"points failed .*judge_error"):
         run(study.served(), tmp_path / "bundle", signer, options=OPTIONS)
 
+    begun = len(study.server.bodies)
+
     def answered(reply: Answer) -> Answer:
         choice = reply["choices"][0]
-        if len(choice["prompt_token_ids"]) > 16 and len(choice["token_ids"]) > 1:
+        judging = len(study.server.bodies) > begun + TRIED
+        if judging and len(choice["token_ids"]) > 1:
             other = 20 if choice["token_ids"][0] != 20 else 21
             choice["token_ids"][0] = other
             choice["logprobs"]["tokens"][0] = f"token_id:{other}"

@@ -51,7 +51,6 @@ from safety_receipts.runner.run.event import SealedRun, now
 from safety_receipts.runner.run.execute import one_line_message, recorded_judgement
 from safety_receipts.runner.run.journal import Journal, JournalEntry
 from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
-from safety_receipts.runner.run.judges import PlanJudges
 from safety_receipts.runner.run.judging import opinions
 from safety_receipts.runner.run.seal import server_claims
 from safety_receipts.runner.run.served import (
@@ -61,6 +60,7 @@ from safety_receipts.runner.run.served import (
     note_tried,
     with_counts,
 )
+from safety_receipts.runner.run.stack import PlanJudges
 from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_none_scored
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle

@@ -30,8 +30,8 @@ from safety_receipts.runner.commands.options import (
 )
 from safety_receipts.runner.commands.run import tell_sealed
 from safety_receipts.runner.plan.resolve import resolve_against
-from safety_receipts.runner.run.judges import JudgeSettings, load_judges
 from safety_receipts.runner.run.seal import TOOL, check_fitter
+from safety_receipts.runner.run.stack import JudgeSettings, load_judges
 from safety_receipts.verify.commands.options import (
     log_policy_option,
     trust_terms,

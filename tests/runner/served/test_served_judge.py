@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate, Limit, S
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.event import RunOptions
+from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions
 from safety_receipts.runner.run.pilot import run_pilot
 from safety_receipts.runner.run.pooled.opening import refuse_served_judges
 from safety_receipts.runner.run.stack import load_stack
@@ -111,6 +113,42 @@ def test_a_second_judge_has_a_server_of_its_own(
     assert account.seen.repeated == 8
     assert Limit.JUDGE_WEIGHTS_CLAIMED in receipt.limits
     assert any(record.second_judge for record in Bundle(tmp_path / "bundle").responses())
+
+
+def test_a_judges_server_that_is_started_here_is_of_the_hashed_folder_and_ends_with_the_run(
+    judged: JudgedStudies, tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, program = judged(), tmp_path / "program"
+    script = Path(__file__).parents[2] / "support" / "id_server.py"
+    started = tmp_path / "started"
+    program.write_text(
+        f'#!/bin/sh\necho $$ "$@" >>{started}\nexec {sys.executable} {script} "$@"\n', "utf-8"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("RECEIPTS_SERVER_PROGRAM", "no-such-program")
+    monkeypatch.setenv("RECEIPTS_JUDGE_SERVER_PROGRAM", str(program))
+    serve = "dialect: vllm, serve: {arguments: [--max-model-len, '1600']}, concurrency: 4"
+    resolved = study.served(study.entry(serve))
+    loaded: list[LoadedStack[Any]] = []
+
+    def make_stack(plan: ResolvedPlan, memory: int | None) -> LoadedStack[Any]:
+        loaded.append(load_stack(plan, device="cpu", memory=memory))
+        return loaded[0]
+
+    EventRunner(resolved, tmp_path / "bundle", signer, OPTIONS, make_stack, Quiet()).run()
+    process, *words = started.read_text("utf-8").split()
+    os.kill(int(process), 0)
+    loaded[0].close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process), 0)
+    assert words[:2] == ["serve", str(study.folder / "judge")]
+    assert words[words.index("--served-model-name") + 1] == "judge"
+    assert not study.server.bodies
+    receipt = receipt_of(tmp_path / "bundle")
+    account = receipt.environment.judge_server
+    assert account is not None
+    assert (account.started, account.arguments) == (True, ("--max-model-len", "1600"))
+    assert Limit.JUDGE_WEIGHTS_CLAIMED not in receipt.limits
 
 
 @pytest.mark.parametrize("act", [status(503), cut], ids=["503", "cut"])

@@ -25,7 +25,7 @@ from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_plan
-from safety_receipts.runner.run.judges import PlanJudges
+from safety_receipts.runner.run.stack import PlanJudges
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.levels.evidence import no_progress

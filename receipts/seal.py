@@ -217,6 +217,7 @@ def required_limits(
         environment: What it was run with; None: it was not run yet.
     """
     served = None if environment is None else environment.server
+    judging = () if environment is None else environment.judge_servers
     corpora = [*plan.queries, *plan.demonstrations.sources]
     applies = {
         Limit.PRIVATE_POOL: any(corpus.hub is None for corpus in corpora),
@@ -226,5 +227,10 @@ def required_limits(
         Limit.WEIGHTS_CLAIMED: plan.server is not None and not plan.server.started,
         Limit.SERVER_DRAWS: plan.sampling.drawn_by_server,
         Limit.NOT_REPEATABLE: served is not None and served.seen.differed > 0,
+        Limit.JUDGE_WEIGHTS_CLAIMED: any(
+            server is not None and not server.started
+            for server in (plan.judge_server, plan.second_judge_server)
+        ),
+        Limit.JUDGE_NOT_REPEATABLE: any(server.seen.differed > 0 for server in judging),
     }
     return tuple(limit for limit in Limit if applies.get(limit, True))

@@ -23,6 +23,7 @@ from safety_receipts.receipts.events.grid import (
     fixed_labels,
     source_of,
 )
+from safety_receipts.receipts.events.servers import account_problems, server_problems
 from safety_receipts.receipts.findings.counts.rates import RATE_PLACES, wilson
 from safety_receipts.receipts.io.text import printable, value_text
 from safety_receipts.receipts.model.base import ConditionId
@@ -47,8 +48,8 @@ from safety_receipts.receipts.model.judge import (
     judge_digest,
     traits_of,
 )
-from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate, asks_server, is_served
-from safety_receipts.receipts.model.receipt import Environment, Event, ServerAccount, ServerProbe
+from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate, is_served
+from safety_receipts.receipts.model.receipt import Environment, Event
 
 ANSWERED_BY = {
     Hypothesis.TOTAL: {ExperimentKind.SWEEP},
@@ -95,7 +96,7 @@ def plan_problems(plan: PlanPredicate) -> list[str]:
     """Return what contradicts itself in a plan, each as one line; empty when it is coherent."""
     return [
         *_checkpoint_problems(plan),
-        *_server_problems(plan),
+        *server_problems(plan),
         *_sampling_problems(plan),
         *_thoughts_problems(plan),
         *_judge_problems(plan),
@@ -122,16 +123,6 @@ def _checkpoint_problems(plan: PlanPredicate) -> Iterator[str]:
         yield "checkpoint.root: does not follow from the files"
     if checkpoint.alternative_root != (None if other == root else other):
         yield "checkpoint.alternativeRoot: does not follow from the files"
-
-
-def _server_problems(plan: PlanPredicate) -> Iterator[str]:
-    if (plan.server is not None) != asks_server(plan.engine):
-        yield "server: given exactly where the engine is http"
-    if asks_server(plan.engine) and not plan.checkpoint.files:
-        yield "checkpoint.files: with the engine http, tokenizer and template come from them"
-    seeded = plan.sampling.method is SamplingMethod.SEEDED
-    if plan.sampling.drawn_by_server != (plan.server is not None and seeded):
-        yield "sampling.noise: a server, and nothing else, draws with noise of its own"
 
 
 def _sampling_problems(plan: PlanPredicate) -> Iterator[str]:
@@ -429,21 +420,7 @@ def environment_problems(plan: PlanPredicate, environment: Environment) -> Itera
         yield "environment.dtype differs from the plan's"
     if environment.batch_rule != plan.batch_rule:
         yield "environment.batchRule differs from the plan's"
-    if (environment.server is None) != (plan.server is None):
-        yield "environment.server: given exactly where the plan names a server"
-    elif environment.server is not None:
-        yield from _account_problems(plan, environment.server)
-
-
-def _account_problems(plan: PlanPredicate, account: ServerAccount) -> Iterator[str]:
-    for name in ("dialect", "started", "arguments", "concurrency"):
-        if getattr(account, name) != getattr(plan.server, name):
-            yield f"environment.server.{name} differs from the plan's"
-    probes = account.seen.probes
-    if list(probes) != [probe for probe in ServerProbe if probe in probes]:
-        yield "environment.server.seen.probes: out of order, or repeated"
-    if account.seen.differed > account.seen.repeated:
-        yield "environment.server.seen.differed: more than were held against an earlier answer"
+    yield from account_problems(plan, environment)
 
 
 def _is_moment(text: str) -> bool:

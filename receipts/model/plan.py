@@ -92,14 +92,14 @@ class ServerDialect(StrEnum):
 
 
 class PlannedServer(WireModel):
-    """The server that an engine of kind ``http`` asks."""
+    """A server that an engine of kind ``http``, or a judge, asks."""
 
     dialect: ServerDialect
     """What it speaks."""
     model: Name
     """Name under which it offers the model."""
     started: bool
-    """True: the tool starts it on the checkpoint's folder, whose files are listed, and stops it.
+    """True: the tool starts it on the folder of its model, whose files are listed, and stops it.
     False: somebody else did, and which weights answer is their word."""
     arguments: Annotated[tuple[Name, ...], Field(max_length=256)]
     """Arguments with which it is started; where somebody else starts it, as the plan claims."""
@@ -184,6 +184,14 @@ class PlanPredicate(EvaluationSetup):
     """Kind of engine that generates the responses."""
     server: Annotated[PlannedServer | None, Field(exclude_if=lambda value: value is None)] = None
     """The server, for the engine ``http``; left out for every other engine."""
+    judge_server: Annotated[PlannedServer | None, Field(exclude_if=lambda value: value is None)] = (
+        None
+    )
+    """The server that the judge asks; left out where the tool runs the judge itself."""
+    second_judge_server: Annotated[
+        PlannedServer | None, Field(exclude_if=lambda value: value is None)
+    ] = None
+    """The server that the second judge asks; left out where there is none."""
     batch_rule: Name
     """Name and version of the rule that cuts the points, in plan order, into batches."""
     beacon: BeaconRound | None

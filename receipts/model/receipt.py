@@ -243,7 +243,7 @@ class ServerObservations(WireModel):
 
     probes: Annotated[tuple[ServerProbe, ...], Field(max_length=16)]
     """What it was tried for and did, in the order of the list of probes; one that is not named here
-    cannot be tried with such a server."""
+    cannot be tried with such a server, or is not needed of it: a judge draws nothing by a seed."""
     repeated: Count
     """Number of answers that were held against an earlier answer to the same request."""
     differed: Count
@@ -254,12 +254,13 @@ class ServerObservations(WireModel):
 
 
 class ServerAccount(WireModel):
-    """The server that answered: what is claimed of it, and what was seen."""
+    """A server that answered: what is claimed of it, and what was seen."""
 
     dialect: ServerDialect
     """What it speaks."""
     started: bool
-    """True: the tool started it on the checkpoint's folder and stopped it."""
+    """True: the tool started it on the folder of its model, whose files are listed, and stopped
+    it."""
     arguments: Annotated[tuple[Name, ...], Field(max_length=256)]
     """Arguments with which it was started; where somebody else started it, as the plan claims."""
     concurrency: Positive
@@ -301,6 +302,20 @@ class Environment(WireModel):
     """Names of further packages with their versions."""
     server: Annotated[ServerAccount | None, Field(exclude_if=lambda value: value is None)] = None
     """The server that answered, for the engine ``http``; left out for every other engine."""
+    judge_server: Annotated[ServerAccount | None, Field(exclude_if=lambda value: value is None)] = (
+        None
+    )
+    """The server that the judge asked; left out where the tool ran the judge itself."""
+    second_judge_server: Annotated[
+        ServerAccount | None, Field(exclude_if=lambda value: value is None)
+    ] = None
+    """The server that the second judge asked; left out where there is none."""
+
+    @property
+    def judge_servers(self) -> tuple[ServerAccount, ...]:
+        """The servers that judges asked, the judge's before the second judge's."""
+        servers = (self.judge_server, self.second_judge_server)
+        return tuple(server for server in servers if server is not None)
 
 
 class TestedBox(WireModel):
@@ -334,6 +349,8 @@ class Limit(StrEnum):
     WEIGHTS_CLAIMED = "weights-claimed-not-seen"
     SERVER_DRAWS = "server-draws-not-replayable"
     NOT_REPEATABLE = "server-not-repeatable"
+    JUDGE_WEIGHTS_CLAIMED = "judge-weights-claimed-not-seen"
+    JUDGE_NOT_REPEATABLE = "judge-server-not-repeatable"
 
 
 LIMIT_MEANINGS: Final[dict[Limit, str]] = {
@@ -372,6 +389,13 @@ LIMIT_MEANINGS: Final[dict[Limit, str]] = {
     ),
     Limit.NOT_REPEATABLE: (
         "The server gave another answer to a request that it had answered before."
+    ),
+    Limit.JUDGE_WEIGHTS_CLAIMED: (
+        "A judge asked a server that somebody else started: that its named weights judged is the "
+        "evaluator's word, until an audit judges responses with these weights."
+    ),
+    Limit.JUDGE_NOT_REPEATABLE: (
+        "A judge's server gave another answer to a request that it had answered before."
     ),
 }
 """What each limit means, in words."""

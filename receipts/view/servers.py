@@ -1,10 +1,15 @@
-"""What a receipt says of the server that answered: what was seen, and what is claimed, apart."""
+"""What a receipt says of servers that answered: what was seen, and what is claimed, apart."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from safety_receipts.receipts.model.receipt import ServerAccount, ServerClaims, ServerProbe
+from safety_receipts.receipts.model.receipt import (
+    Environment,
+    ServerAccount,
+    ServerClaims,
+    ServerProbe,
+)
 from safety_receipts.receipts.view.numerals import counted
 
 PROBE_WORDS: Final[dict[ServerProbe, str]] = {
@@ -17,8 +22,17 @@ PROBE_WORDS: Final[dict[ServerProbe, str]] = {
 """What each trial showed, in words."""
 
 
-def server_rows(account: ServerAccount) -> list[tuple[str, str]]:
-    """Return lines on a server, as name and text."""
+def server_rows(environment: Environment) -> list[tuple[str, str]]:
+    """Return lines on the servers of a run, as name and text: the model's, and its judges'."""
+    named = (
+        ("server", environment.server),
+        ("judge's server", environment.judge_server),
+        ("second judge's server", environment.second_judge_server),
+    )
+    return [row for name, account in named if account is not None for row in _rows(name, account)]
+
+
+def _rows(name: str, account: ServerAccount) -> list[tuple[str, str]]:
     asked = f"{account.dialect.value}, at most {counted(account.concurrency, 'request')} at a time"
     who = (
         "started by the tool on the files listed"
@@ -29,7 +43,7 @@ def server_rows(account: ServerAccount) -> list[tuple[str, str]]:
     claimed = [*_claims(account.claimed)]
     if not account.started and arguments:
         claimed.append(f"arguments {arguments}")
-    rows = [("server", f"{asked}, {who}")]
+    rows = [(name, f"{asked}, {who}")]
     if account.started and arguments:
         rows.append(("", f"with {arguments}"))
     if claimed:

@@ -61,8 +61,7 @@ def identity_facts(receipt: EvaluationPredicate, digest: Sha256, keyid: str) -> 
     if receipt.rejudges is not None:
         again = f"the recorded responses of receipt {receipt.rejudges.receipt}"
         facts.append(("judged again", f"{again}; nothing was generated for this one"))
-    if receipt.environment.server is not None:
-        facts += server_rows(receipt.environment.server)
+    facts += server_rows(receipt.environment)
     facts += [("run", _run(receipt)), ("evidence", _evidence(receipt))]
     return [Fact.of(name, text) for name, text in facts]
 

@@ -48,7 +48,12 @@ from safety_receipts.runner.run.event import (
 )
 from safety_receipts.runner.run.judging import UnitStack
 from safety_receipts.runner.run.pilot import Pilot, run_pilot
-from safety_receipts.runner.run.pooled.opening import WorkerOptions, WorkersAsked, load_pooled
+from safety_receipts.runner.run.pooled.opening import (
+    WorkerOptions,
+    WorkersAsked,
+    load_pooled,
+    refuse_served_judges,
+)
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.run.stopping import reasons_told
 from safety_receipts.runner.view.documents.run import pilot_document, run_document
@@ -180,6 +185,7 @@ def _stack_maker(
             loaded = load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
             pools.callback(loaded.close)
         else:
+            refuse_served_judges(resolved.predicate)
             options = WorkerOptions(asked, device=device, allow_pickle=allow_pickle)
             recipe = options.recipe(resolved, memory)
             tell_crowded(asked, recipe.device, recipe.threads, output)

@@ -16,6 +16,7 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.receipts.model.receipt import ServerAccount
+from safety_receipts.runner.engines.served.role import ServerRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ class Completion:
     ``max_new_tokens`` tokens, none of them a stop id; ``error``: it failed."""
     logits: tuple[tuple[float, ...], ...] = ()
     """For each token of the response, the raw fp32 logits of ``logits_for`` at its position
-    (before a penalty, temperature and noise); empty where none were asked for."""
+    (before a penalty, temperature and noise); of a server its log-probabilities, which are less by
+    one number for all ids of a position, and NaN where it gives none.  Empty where none were asked
+    for, or the server cannot be asked."""
     reason: Reason | None = None
     """``engine_error`` or ``out_of_memory`` where it failed; else None."""
     error: str | None = None
@@ -237,16 +240,23 @@ class Tried:
 class ServedEngine(Engine, Protocol):
     """An engine that stands behind a server."""
 
-    def preflight(self, longest: int, new_tokens: int) -> Tried:
+    def preflight(
+        self, longest: int, new_tokens: int, prompts: Sequence[Sequence[int]] = ()
+    ) -> Tried:
         """Try the server for whatever a run relies on, before anything is sealed.
 
         Args:
             longest: Tokens of the plan's longest prompt.
             new_tokens: Most tokens of its responses.
+            prompts: Prompts in which a penalty that nobody asked for would show, beside the usual.
 
         Raises:
             ReceiptsError: It does not answer, or cannot be used.
         """
+
+    @property
+    def role(self) -> ServerRole:
+        """Who asks it."""
 
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""

@@ -26,6 +26,7 @@ from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Tried
+from safety_receipts.runner.engines.served.role import ServerRole
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import (
     digest_of,
@@ -46,7 +47,7 @@ from safety_receipts.runner.run.seal import (
     seal_journal,
     stack_of,
 )
-from safety_receipts.runner.run.served import note_tried, preflight, with_counts
+from safety_receipts.runner.run.served import LongestAsked, note_tried, with_counts
 from safety_receipts.runner.run.stopping import refuse_if_none_scored
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ class _PreparedRun:
     """Engine and judges."""
     rendered: RenderedPlan
     """Every prompt, counted."""
-    tried: Tried | None
-    """What trying the server showed; None: there is none."""
+    tried: Mapping[ServerRole, Tried]
+    """What trying the servers showed, by who asks them."""
 
 
 @dataclass(frozen=True)
@@ -235,11 +236,12 @@ class EventRunner:
     def _render(self, beacon_value: str | None) -> RenderedPlan:
         return render(self.resolved, beacon_value, self.watcher.counting)
 
-    def _try(self, stack: UnitStack, rendered: RenderedPlan) -> Tried | None:
+    def _try(self, stack: UnitStack, rendered: RenderedPlan) -> dict[ServerRole, Tried]:
         if not isinstance(stack, RunStack):
-            return None  # workers are refused where there is a server
-        new_tokens = self.plan.sampling.max_new_tokens
-        return preflight(stack.engine, rendered.counts.longest, new_tokens)
+            return {}  # workers are refused where there is a server
+        new_tokens, queries = self.plan.sampling.max_new_tokens, self.resolved.artifacts.texts
+        longest = LongestAsked.of(rendered.counts.longest, new_tokens, queries.queries)
+        return stack.servers.preflight(longest)
 
     def _load_again(self, journal: Journal) -> LoadedStack[UnitStack]:
         """Load what a run goes on with."""
@@ -258,6 +260,8 @@ class EventRunner:
         self._log_plan(plan_envelope, begun=journal.happened(JournalEvent.START) > 0)
         identity = loaded.stack.identity
         environment = environment_of(identity, self.plan, loaded.memory)
+        if isinstance(loaded.stack, RunStack):
+            environment = loaded.stack.servers.in_environment(environment)
         if self.options.restart:
             journal.start_over(now(), stack_of(environment), self.options.beacon_said)
         journal.hold_to(stack_of(environment))
@@ -310,11 +314,10 @@ class EventRunner:
             return
         if ready is None:
             rendered = self._render(journal.beacon)
-            tried = self._try(stack, rendered)
+            tried: Mapping[ServerRole, Tried] = self._try(stack, rendered)
         else:
             rendered, tried = ready.rendered, ready.tried
-        if tried is not None:
-            note_tried(journal, tried, now())
+        note_tried(journal, tried, now())
         if self.options.show_rates:
             journal.note(JournalEvent.LOOK, now())
         self.watcher.running(done, points)

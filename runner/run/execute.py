@@ -50,7 +50,7 @@ from safety_receipts.runner.run.judging import (
     answered_requests,
 )
 from safety_receipts.runner.run.requests import decoding_of, request_of
-from safety_receipts.runner.run.served import note_answers
+from safety_receipts.runner.run.served import RunServers, note_answers
 from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_all_failed
 
 _MAX_ERROR = 400
@@ -73,6 +73,11 @@ class RunStack:
     def identity(self) -> EngineIdentity:
         """What its engine is made of."""
         return self.engine.identity
+
+    @property
+    def servers(self) -> RunServers:
+        """The servers that it asks."""
+        return RunServers.of(self.engine, self.judge, self.second_judge)
 
     @property
     def replaced(self) -> int:
@@ -220,7 +225,7 @@ class Run:
                 new = [entry for entry in entries if entry.point.index not in done]
                 again = [entry for entry in entries if entry.point.index in done]
                 if isinstance(self._stack, RunStack):  # no server is asked by workers
-                    note_answers(journal, self._stack.engine, again, clock())
+                    note_answers(journal, self._stack.servers, again, clock())
                 journal.add(new, clock())
                 while replaced < self._stack.replaced:
                     journal.note(JournalEvent.START, clock())

@@ -23,7 +23,7 @@ from safety_receipts.runner.run.event import LoadedStack, run_of
 from safety_receipts.runner.run.execute import RunStack, committed
 from safety_receipts.runner.run.journal import JournalEntry
 from safety_receipts.runner.run.judging import UnitStack
-from safety_receipts.runner.run.served import preflight
+from safety_receipts.runner.run.served import LongestAsked
 
 _SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3
@@ -81,7 +81,9 @@ def run_pilot(
     points = render_points(renderer, chosen)
     longest = max(len(point.tokens) for point in points)
     if isinstance(loaded.stack, RunStack):
-        preflight(loaded.stack.engine, longest, plan.sampling.max_new_tokens)
+        queries = resolved.artifacts.texts.queries
+        asked = LongestAsked.of(longest, plan.sampling.max_new_tokens, queries)
+        loaded.stack.servers.preflight(asked)
     entries: list[JournalEntry] = []
     watch(0, number)
     for unit in run.finished(points):

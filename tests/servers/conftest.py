@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,15 @@ class RealServer:
     serve: str
     """The plan's entry that starts it."""
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    stays: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """What runs until all tests are over."""
+
+    @cached_property
+    def standing(self) -> str:
+        """The address of one that is started once, for tests that do nothing to it."""
+        url = self.start()
+        self.stays.append(self.running.pop())
+        return url
 
     @property
     def checkpoint(self) -> Path:
@@ -85,11 +94,20 @@ class RealServer:
         raise AssertionError("the server took no requests")
 
     def kill(self) -> None:
-        """Kill everything that was started, at once."""
-        for process in self.running:
-            subprocess.run(["kill", "-9", "--", f"-{process.pid}"], check=False)
-            process.wait(30)
-        self.running.clear()
+        """Kill everything that was started for a test, at once."""
+        _kill(self.running)
+
+    def end(self) -> None:
+        """Kill everything, at once."""
+        _kill(self.running)
+        _kill(self.stays)
+
+
+def _kill(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        subprocess.run(["kill", "-9", "--", f"-{process.pid}"], check=False)
+        process.wait(30)
+    processes.clear()
 
 
 def free_port() -> int:
@@ -135,7 +153,9 @@ def _llamacpp(folder: Path) -> RealServer | None:
 
 
 @pytest.fixture(scope="session", params=["vllm", "llamacpp"])
-def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RealServer:
+def real(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealServer]:
     """A kind of server, if it is installed."""
     if not os.environ.get(ASKED_FOR):
         pytest.skip("run by make test-servers")
@@ -143,7 +163,9 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     found = make[request.param](tmp_path_factory.mktemp(request.param))
     if found is None:
         pytest.fail(f"{request.param} is not installed: make servers")
-    return found
+    with ExitStack() as stack:
+        stack.callback(found.end)
+        yield found
 
 
 @pytest.fixture(autouse=True)

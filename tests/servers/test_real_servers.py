@@ -16,10 +16,19 @@ from safety_receipts.receipts.bundle import RECEIPT, Bundle
 from safety_receipts.receipts.canonical import event_seed
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.keys import Signer, generate_key, write_key_pair
-from safety_receipts.receipts.model.receipt import Limit, ServerAccount
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import PlannedServer, ServerDialect
+from safety_receipts.receipts.model.receipt import Limit, ServerAccount, ServerProbe
+from safety_receipts.runner.checkpoint.model_facts import read_model_facts
 from safety_receipts.runner.engines.answers import completions_of
-from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.engines.engine import GREEDY, Request
+from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.engines.served.client import Patience
+from safety_receipts.runner.engines.served.http_engine import ServedModel
+from safety_receipts.runner.engines.served.load import load_server
+from safety_receipts.runner.engines.served.options import ServerPlace
+from safety_receipts.runner.engines.served.role import ServerRole
+from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
@@ -75,6 +84,12 @@ def recorded(folder: Path) -> list[tuple[int, ...]]:
     return [record.response_tokens for record in Bundle(folder).responses()]
 
 
+def running(real: RealServer) -> set[int]:
+    """Return the processes of its program, but for those that stay."""
+    left = subprocess.run(["pgrep", "-f", str(real.program)], check=False, capture_output=True)
+    return {int(pid) for pid in left.stdout.split()} - {process.pid for process in real.stays}
+
+
 def account_of(folder: Path) -> ServerAccount:
     account = Bundle(folder).receipt.statement.predicate.environment.server
     assert account is not None
@@ -111,8 +126,7 @@ def test_a_server_that_is_started_here_gives_what_our_engine_gives_and_an_audit_
         write_key_pair(tmp_path / name, generate_key())
     bundle, keys = tmp_path / "bundle", [str(tmp_path / name) for name in ("evaluator", "auditor")]
     assert receipts("run", str(plan), "--key", keys[0], "--out", str(bundle)).code == 0
-    left = subprocess.run(["pgrep", "-f", str(real.program)], check=False, capture_output=True)
-    assert left.stdout == b""  # it was stopped
+    assert not running(real)  # it was stopped
     receipt = Bundle(bundle).receipt.statement.predicate
     assert account_of(bundle).started
     assert Limit.WEIGHTS_CLAIMED not in receipt.limits
@@ -144,20 +158,20 @@ def test_another_member_behind_the_name_is_found_out_by_an_audit(
 
 
 def test_drawn_responses_are_those_of_the_sealed_seeds_and_doctor_tells_what_it_can(
-    started: RealServer,
+    real: RealServer,
     plan_of: Plans,
     tmp_path: Path,
     signer: Signer,
     receipts: Callable[..., Any],
 ) -> None:
-    url = started.start()
+    url = real.standing
     doctor = receipts("doctor", "--server", url)
     assert doctor.code == 0
-    assert started.dialect in doctor.out
+    assert real.dialect in doctor.out
     assert "0 of 8 greedy answers differ" in doctor.out
     given = "given back as they were sent" in doctor.out
-    assert given is (started.dialect == "vllm")
-    engine = f"{{kind: http, dialect: {started.dialect}, url: '{url}', model: organism}}"
+    assert given is (real.dialect == "vllm")
+    engine = f"{{kind: http, dialect: {real.dialect}, url: '{url}', model: organism}}"
     resolved = resolved_of(plan_of(engine, greedy=False))
     bundle = tmp_path / "bundle"
     run(resolved, bundle, signer)
@@ -220,3 +234,45 @@ def test_a_penalty_among_its_defaults_changes_nothing(
     resolved = resolved_of(plan_of(engine))
     run(resolved, tmp_path / "bundle", signer)
     hold_to_ours(resolved, recorded(tmp_path / "bundle"))
+
+
+def test_log_probabilities_of_two_words_differ_as_our_logits_do(real: RealServer) -> None:
+    """What a judge's margin is made of; llama.cpp is not asked for it."""
+    folder = real.checkpoint
+    facts = read_model_facts(folder)
+    vocabulary = facts.architecture.widths.vocabulary
+    server = PlannedServer(
+        dialect=ServerDialect(real.dialect),
+        model="organism",
+        started=False,
+        arguments=(),
+        concurrency=8,
+    )
+    place = ServerPlace(real.standing, role=ServerRole.JUDGE)
+    end = json.loads((folder / "generation_config.json").read_text("utf-8"))["eos_token_id"]
+    ends = frozenset(end if isinstance(end, list) else [end])
+    model = ServedModel(vocabulary, facts.context_limit, Dtype.FLOAT32, ends, GREEDY)
+    there = load_server(server, place, model, folder)
+    loaded = load_model(folder, dtype=Dtype.FLOAT32, device="cpu")
+    here = TransformersEngine(loaded, memory=2**28)
+    words = (vocabulary // 3, vocabulary // 2, vocabulary - 1)  # never among the likeliest
+    requests = [
+        Request(n, tuple(range(5 + n, 25 + n)), 8, ends, logits_for=words) for n in range(6)
+    ]
+    tried = there.preflight(300, 16, [request.tokens for request in requests])
+    assert tried.repeated == 8
+    assert ServerProbe.SEEDS not in there.identity.server.seen.probes
+    found, ours = completions_of(there, requests), completions_of(here, requests)
+    compared = 0
+    for key, completion in found.items():
+        if real.dialect == "llamacpp":
+            assert completion.logits == ()
+            continue
+        assert len(completion.logits) == len(completion.tokens) > 0
+        if completion.tokens != ours[key].tokens:
+            continue  # a tie, after which the texts are others
+        compared += 1
+        for row, own in zip(completion.logits, ours[key].logits, strict=True):
+            assert row[0] - row[1] == pytest.approx(own[0] - own[1], abs=1e-3)
+            assert row[2] - row[1] == pytest.approx(own[2] - own[1], abs=1e-3)
+    assert compared > 4 or real.dialect == "llamacpp"

@@ -8,13 +8,16 @@ one of the things that servers, and what stands before them, do wrong.
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -45,6 +48,9 @@ class Mischief:
     """A longest context that is shorter than the model's; it cuts in silence, as vLLM does."""
     stated_context: int | None = None
     """The longest context that it says it has."""
+    ignores_ids: bool = False
+    """Gives log-probabilities of its own tokens alone, whatever ids are named: it knows of no such
+    request."""
 
 
 @dataclass
@@ -67,14 +73,14 @@ class IdServer:
 
 @contextmanager
 def id_server(
-    folder: Path, mischief: Mischief | None = None, *, model: str = "model"
+    folder: Path, mischief: Mischief | None = None, *, model: str = "model", port: int = 0
 ) -> Iterator[IdServer]:
-    """Serve a checkpoint under a name, on a free port."""
+    """Serve a checkpoint under a name; on a free port, where none is given."""
     loaded = load_model(folder, dtype=Dtype.FLOAT32, device="cpu")
     engine = TransformersEngine(loaded, memory=2**26)
     found = IdServer("", mischief or Mischief())
     handler = type("Handler", (_Handler,), {"served": _Served(engine, found, model)})
-    with _Server(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", port), handler) as server:
         found.url = f"http://127.0.0.1:{server.server_port}"
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -140,7 +146,24 @@ class _Served:
             if "seed" in body:
                 self.found.seeds[body["seed"]] += 1
             places = self._prompt_logprobs(prompt) if body.get("prompt_logprobs") else None
-        return 200, _reply(body, completion.tokens, completion.finish, scores, places)
+            reply = _reply(body, completion.tokens, completion.finish, scores, places)
+            if body.get("logprob_token_ids") and not self.found.mischief.ignores_ids:
+                tops = self._named(request, completion.tokens, scores, body["logprob_token_ids"])
+                reply["choices"][0]["logprobs"]["top_logprobs"] = tops
+        return 200, reply
+
+    def _named(
+        self, request: Request, tokens: tuple[int, ...], scores: Any, ids: list[int]
+    ) -> list[Answer]:
+        """Return the log-probabilities of each token and of some ids in its place."""
+        wanted = tuple({*ids, *tokens})
+        asked = replace(request, logits_for=wanted)
+        logits = completions_of(self.engine, [asked], GREEDY)[0].logits
+        found = []
+        for token, own, row in zip(tokens, scores.logprobs, logits, strict=True):
+            less = row[wanted.index(token)] - own
+            found.append({f"token_id:{i}": row[wanted.index(i)] - less for i in (token, *ids)})
+        return found
 
     def _prompt_logprobs(self, prompt: tuple[int, ...]) -> list[Answer | None]:
         request = Request(0, prompt[:1], 1, frozenset())
@@ -288,3 +311,15 @@ def hang(handler: Any) -> None:
     """Leave a connection open and say nothing, as a machine that is gone does."""
     time.sleep(5.0)
     handler.close_connection = True
+
+
+def serve(arguments: list[str]) -> None:
+    """Serve as ``vllm serve FOLDER …`` does, until it is ended."""
+    given = dict(pairwise(arguments))
+    name, port = given["--served-model-name"], int(given["--port"])
+    with id_server(Path(arguments[1]), model=name, port=port):
+        signal.pause()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])

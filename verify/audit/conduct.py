@@ -28,7 +28,6 @@ from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.pooled.stack import PooledStack
 from safety_receipts.runner.run.seal import MEMORY_CLASS, environment_of, stack_of
-from safety_receipts.runner.run.served import preflight
 from safety_receipts.verify.audit.journals.replays import AuditJournal, audit_journal_path
 from safety_receipts.verify.audit.pooled import (
     PooledSecondOpinion,
@@ -152,7 +151,8 @@ def _replays(
     stack, plan = auditor.loaded.stack, subject.plan
     if isinstance(stack, RunStack):
         if anew:
-            preflight(stack.engine, 1, plan.sampling.max_new_tokens)
+            if (server := stack.servers.engine) is not None:
+                server.preflight(1, plan.sampling.max_new_tokens)
             return one_by_one(Regenerator(plan, subject.renderer, stack, nonce).replay)
         return one_by_one(subject.replayer(stack, auditor.reference).replay)
     if anew:

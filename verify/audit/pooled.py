@@ -183,6 +183,7 @@ def _reference_of(hand: StackHand) -> Any:
                 memory=recipe.memory,
                 allow_pickle=recipe.plan.allow_pickle,
                 dtype=Dtype.FLOAT32,
+                own_judges=True,
                 sharing=recipe.sharing,
             )
             hand.kept[_REFERENCE] = loaded.stack.engine

@@ -573,6 +573,7 @@ def _load(
             allow_pickle=machine.allow_pickle,
             dtype=dtype,
             local=local,
+            own_judges=True,
         )
 
     loaded = load(machine.dtype)

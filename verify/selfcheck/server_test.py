@@ -19,7 +19,7 @@ from safety_receipts.runner.engines.served.client import (
 )
 from safety_receipts.runner.engines.served.dialect import detect, dialect_of
 from safety_receipts.runner.engines.served.http_engine import HttpEngine, ServedModel
-from safety_receipts.runner.engines.served.load import KEY
+from safety_receipts.runner.engines.served.role import ServerRole
 
 Line = tuple[str, bool | None, str]
 """What was tried; whether it went well, None: neither right nor wrong; what is said of it."""
@@ -40,14 +40,16 @@ def try_server(url: str, model: str | None) -> Iterator[Line]:
     Raises:
         UsageError: The address is none.
     """
-    client = ServerClient(url, Patience(attempts=2), key=os.environ.get(KEY) or None)
+    client = ServerClient(
+        url, Patience(attempts=2), key=os.environ.get(ServerRole.ENGINE.key) or None
+    )
     try:
         kind = detect(client)
         dialect = dialect_of(kind)
         model = model or dialect.offered(client)
         ends = dialect.ends(client)
     except UnreachableError as error:
-        yield "connection", False, gone(client.url, error).message
+        yield "connection", False, gone(client, error).message
         return
     except NonsenseError as error:
         yield "dialect", False, str(error)

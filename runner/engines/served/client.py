@@ -20,6 +20,7 @@ from urllib.request import HTTPRedirectHandler, Request
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.io.web import web_opener
+from safety_receipts.runner.engines.served.role import ServerRole
 
 MAX_ANSWER: Final = 64 * 2**20
 """Most bytes of a reply."""
@@ -87,22 +88,35 @@ class ServerClient:
         url: Its address.
         patience: How long it is waited for.
         key: Sent as a bearer token; never written anywhere.
+        role: Who asks it.
 
     Raises:
         UsageError: The address is none, or holds a password.
     """
 
     def __init__(
-        self, url: str, patience: Patience | None = None, *, key: str | None = None
+        self,
+        url: str,
+        patience: Patience | None = None,
+        *,
+        key: str | None = None,
+        role: ServerRole = ServerRole.ENGINE,
     ) -> None:
-        self.url = checked_address(url)
+        self.url = checked_address(url, role)
         """Its address, without a slash at the end."""
+        self.role = role
+        """Who asks it."""
         self.patience = patience or PATIENCE
         """How long it is waited for."""
         self._key = key
         self._opener = web_opener(self.url, _NoRedirect())
         self._lock = Lock()
         self._resent = 0
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages, with its address."""
+        return f"{self.role.words} at {printable(self.url)}"
 
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""
@@ -186,7 +200,7 @@ class ServerClient:
         return _parsed(data, kind)
 
 
-def checked_address(url: str) -> str:
+def checked_address(url: str, role: ServerRole = ServerRole.ENGINE) -> str:
     """Return a server's address as it is asked.
 
     Raises:
@@ -204,16 +218,16 @@ def checked_address(url: str) -> str:
     if parts.username is not None or parts.query or parts.fragment:
         raise UsageError(
             "a server's address holds no user, password, query or fragment",
-            hint="give a key in the environment variable RECEIPTS_SERVER_KEY",
+            hint=f"give a key in the environment variable {role.key}",
         )
     path = parts.path.rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def gone(url: str, error: UnreachableError) -> IncompleteError:
+def gone(client: ServerClient, error: UnreachableError) -> IncompleteError:
     """Return what is said where a server does not answer, however often it is asked."""
     return IncompleteError(
-        f"the server at {printable(url)} does not answer: {error}",
+        f"{client.name} does not answer: {error}",
         hint="what was answered is kept; when it answers again, run the same command again, with a "
         "lower concurrency where it was overloaded",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Final, TypeVar
 
@@ -19,6 +19,7 @@ from safety_receipts.receipts.model.point import Reason
 from safety_receipts.receipts.model.receipt import (
     ServerAccount,
     ServerObservations,
+    ServerProbe,
 )
 from safety_receipts.runner.engines.answers import in_order
 from safety_receipts.runner.engines.engine import (
@@ -43,6 +44,7 @@ from safety_receipts.runner.engines.served.dialect import TokenScores, dialect_o
 from safety_receipts.runner.engines.served.generation import ServedGeneration, units_of
 from safety_receipts.runner.engines.served.preflight import Trial
 from safety_receipts.runner.engines.served.reply import ServerReply, check_server_reply
+from safety_receipts.runner.engines.served.role import ServerRole
 
 T = TypeVar("T")
 
@@ -95,15 +97,22 @@ class HttpEngine:
         self._close = close
         why = self._dialect.why_not(model.decoding)
         if why is not None:
-            raise UsageError(f"the server cannot sample as the plan says: {why}")
+            raise UsageError(f"{client.role.words} cannot sample as the plan says: {why}")
         claimed = self.before_run(lambda: self._dialect.claims(client, server.model))
+        probes = self._dialect.probes
+        if client.role.judges:
+            probes = tuple(probe for probe in probes if probe is not ServerProbe.SEEDS)
+            # What is judged is not known before it is generated: what this server has no room for
+            # is that exchange's failure, and not a reply that was cut.
+            longest = min(model.context_limit, claimed.context_limit or model.context_limit)
+            self._model = replace(model, context_limit=longest)
         self._account = ServerAccount(
             dialect=server.dialect,
             started=server.started,
             arguments=server.arguments,
             concurrency=server.concurrency,
             claimed=claimed,
-            seen=ServerObservations(probes=self._dialect.probes, repeated=0, differed=0, resent=0),
+            seen=ServerObservations(probes=probes, repeated=0, differed=0, resent=0),
         )
 
     @property
@@ -113,12 +122,20 @@ class HttpEngine:
             kind=EngineKind.HTTP, dtype=self._model.dtype, device=UNSEEN, server=self._account
         )
 
-    def preflight(self, longest: int, new_tokens: int) -> Tried:
+    @property
+    def role(self) -> ServerRole:
+        """Who asks it."""
+        return self._client.role
+
+    def preflight(
+        self, longest: int, new_tokens: int, prompts: Sequence[Sequence[int]] = ()
+    ) -> Tried:
         """Try the server for whatever a run relies on.
 
         Args:
-            longest: Tokens of the plan's longest prompt.
+            longest: Tokens of the longest prompt.
             new_tokens: Most tokens of its responses.
+            prompts: Prompts in which a penalty would show.
 
         Raises:
             IncompleteError: It does not answer.
@@ -127,12 +144,13 @@ class HttpEngine:
         """
         stated = self._account.claimed.context_limit
         if stated is not None and stated < longest + new_tokens:
+            asked = "what the judge is to be asked" if self.role.judges else "the plan's longest"
             raise UsageError(
-                f"the server's context is {stated:,} tokens, and the plan's longest prompt and "
+                f"{self.role.words}'s context is {stated:,} tokens, and {asked} prompt and "
                 f"response are {longest + new_tokens:,}",
                 hint="start it with a longer context",
             )
-        return self.before_run(lambda: self.trial().run(longest, new_tokens))
+        return self.before_run(lambda: self.trial().run(longest, new_tokens, prompts))
 
     def trial(self) -> Trial:
         """Return what tries the server, step by step."""
@@ -143,6 +161,7 @@ class HttpEngine:
             ends=self._model.end_tokens,
             dtype=self._model.dtype,
             seeded=not self._model.decoding.greedy,
+            role=self.role,
         )
 
     def close(self) -> None:
@@ -208,8 +227,6 @@ class HttpEngine:
 
     def _problem(self, request: Request) -> str | None:
         found = problem(request, self._model.vocabulary, self._model.context_limit)
-        if found is None and request.logits_for:
-            found = "a server gives no logits"
         if found is None and request.begun:
             found = "a server cannot go on with a response that has begun"
         return found
@@ -231,10 +248,10 @@ class HttpEngine:
             return failed(request, Reason.ENGINE_ERROR, str(error))
         except NonsenseError as error:
             raise IntegrityError(
-                f"the server at {self._client.url} cannot be believed: {error}",
+                f"{self._client.name} cannot be believed: {error}",
                 hint="what was answered before is kept; nothing is sealed",
             ) from None
-        return Completion(request.key, reply.tokens, reply.finish)
+        return Completion(request.key, reply.tokens, reply.finish, reply.wanted)
 
     def _asked(
         self, request: Request, decoding: Decoding, stopped: Event, *, best: bool = False
@@ -277,10 +294,10 @@ class HttpEngine:
         try:
             return self._believed(ask)
         except NonsenseError as error:
-            raise UsageError(f"the server at {self._client.url} cannot be used: {error}") from None
+            raise UsageError(f"{self._client.name} cannot be used: {error}") from None
         except RefusedError as error:
             raise UsageError(
-                f"the server at {self._client.url} cannot be used: to a request as "
+                f"{self._client.name} cannot be used: to a request as "
                 f"{self._server.dialect.value} takes it, {error}",
                 hint="is it of the dialect that the plan names?",
             ) from None
@@ -297,14 +314,18 @@ class HttpEngine:
         try:
             return ask()
         except UnreachableError as error:
-            raise gone(self._client.url, error) from None
+            raise gone(self._client, error) from None
         except RefusedError as error:
             if error.status in _OF_A_REQUEST:
                 raise
             meaning = _MEANINGS.get(error.status, "it takes no such requests")
             raise UsageError(
-                f"the server at {self._client.url} answered {error.status}: {meaning}",
-                hint=_KEY_HINT if error.status in (401, 403) else None,
+                f"{self._client.name} answered {error.status}: {meaning}",
+                hint=(
+                    f"give its key in the environment variable {self.role.key}"
+                    if error.status in (401, 403)
+                    else None
+                ),
             ) from None
 
 
@@ -315,4 +336,3 @@ _MEANINGS: Final = {
     403: "it does not take this key",
     404: "it has no such model, or does not speak this dialect",
 }
-_KEY_HINT: Final = "give its key in the environment variable RECEIPTS_SERVER_KEY"

@@ -28,9 +28,8 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.runner.engines.served.client import Patience, ServedError, ServerClient
+from safety_receipts.runner.engines.served.role import ServerRole
 
-PROGRAM: Final = "RECEIPTS_SERVER_PROGRAM"
-"""Environment variable that names the program; else it is looked for on the PATH."""
 _HOST: Final = "127.0.0.1"
 _GRACE: Final = 15.0
 """Seconds in which a server that is told to end does so."""
@@ -83,7 +82,7 @@ class ServerCommand:
     dialect: ServerDialect
     """What it speaks."""
     folder: Path
-    """The checkpoint's folder, whose files were hashed."""
+    """The model's folder, whose files were hashed."""
     weights: str | None
     """Name of the file in it that is loaded; None: the folder."""
     dtype: Dtype
@@ -133,15 +132,16 @@ class StartedServer:
 
     Args:
         command: What is started.
-        patience: How long its answers are waited for.
+        role: Who asks it.
 
     Raises:
         UsageError: The program is not installed.
         IncompleteError: It ended, or took no requests in time.
     """
 
-    def __init__(self, command: ServerCommand, patience: Patience) -> None:
-        program = _program(command.dialect)
+    def __init__(self, command: ServerCommand, role: ServerRole = ServerRole.ENGINE) -> None:
+        program = _program(command.dialect, role)
+        self._role = role
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- as long as the server
         port = _free_port()
         self._process = subprocess.Popen(
@@ -175,7 +175,7 @@ class StartedServer:
         while True:
             if self._process.poll() is not None:
                 raise IncompleteError(
-                    f"the server ended before it took requests: {self._last_words()}",
+                    f"{self._role.words} ended before it took requests: {self._last_words()}",
                     hint="start it by hand with the same arguments to see all that it says",
                 )
             with suppress(ServedError):
@@ -183,7 +183,7 @@ class StartedServer:
                 if self._process.poll() is None:
                     return
             if time.monotonic() > ends:
-                raise IncompleteError(f"the server took no requests within {_READY:,.0f} s")
+                raise IncompleteError(f"{self._role.words} took no requests within {_READY:,.0f} s")
             time.sleep(0.2)
 
     def _last_words(self) -> str:
@@ -213,14 +213,14 @@ class StartedServer:
             os.killpg(self._process.pid, number)
 
 
-def _program(dialect: ServerDialect) -> str:
+def _program(dialect: ServerDialect, role: ServerRole) -> str:
     name = "vllm" if dialect is ServerDialect.VLLM else "llama-server"
-    stated = os.environ.get(PROGRAM)
+    stated = os.environ.get(role.program)
     found = shutil.which(stated or name)
     if found is None:
         raise UsageError(
             f"the program {printable(stated or name)} is not installed",
-            hint=f"install it, or name it in the environment variable {PROGRAM}",
+            hint=f"install it, or name it in the environment variable {role.program}",
         )
     return found
 

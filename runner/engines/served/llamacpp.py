@@ -114,8 +114,9 @@ class LlamaCpp:
         file = last_part_of(taken_at(says, "model_path"))
         if model not in (alias, file):
             raise UsageError(
-                f"the server at {client.url} offers no model {model!r}; it offers {alias or file}",
-                hint="name that one in engine.model, if it is the plan's checkpoint",
+                f"{client.name} offers no model {model!r}; it offers {alias or file}",
+                hint=f"name that one in {client.role.entry}.model, if it is the plan's "
+                f"{client.role.model}",
             )
         return ServerClaims(
             version=claimed_name(says.get("build_info")),

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 from safety_receipts.receipts.model.plan import PlannedServer
 from safety_receipts.runner.engines.served.client import ServerClient
 from safety_receipts.runner.engines.served.http_engine import HttpEngine, ServedModel
 from safety_receipts.runner.engines.served.launch import ServerCommand, StartedServer
 from safety_receipts.runner.engines.served.options import ServerPlace
-
-KEY: Final = "RECEIPTS_SERVER_KEY"
-"""Environment variable that holds the key of a server that wants one."""
 
 
 def load_server(
@@ -25,22 +21,23 @@ def load_server(
         server: What the plan says of it.
         place: Where it is.
         model: What is known of its model.
-        folder: The checkpoint's folder, whose files were hashed.
+        folder: The model's folder, whose files were hashed.
 
     Raises:
         ReceiptsError: It cannot be started, does not answer, or cannot be used.
     """
     if place.url is not None:
-        client = ServerClient(place.url, place.patience, key=os.environ.get(KEY) or None)
+        key = os.environ.get(place.role.key) or None
+        client = ServerClient(place.url, place.patience, key=key, role=place.role)
         return HttpEngine(client, server, model)
     started = StartedServer(
         ServerCommand(
             server.dialect, folder, place.weights, model.dtype, server.model, server.arguments
         ),
-        place.patience,
+        place.role,
     )
     try:
-        client = ServerClient(started.url, place.patience)
+        client = ServerClient(started.url, place.patience, role=place.role)
         return HttpEngine(client, server, model, close=started.close)
     except BaseException:
         started.close()

@@ -15,6 +15,7 @@ from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request, Tried
 from safety_receipts.runner.engines.served.client import NonsenseError, RefusedError
 from safety_receipts.runner.engines.served.reply import ServerReply
+from safety_receipts.runner.engines.served.role import ServerRole
 
 _TOKENS: Final = 16
 """New tokens of a trial."""
@@ -42,6 +43,7 @@ class Trial:
         ends: Token ids that end responses; no prompt holds one.
         dtype: Number format in which the server is said to run.
         seeded: Whether the plan draws tokens.
+        role: Who asks it; what a judge asks is never drawn, so that seeds are not tried.
     """
 
     ask: AskAll
@@ -50,13 +52,16 @@ class Trial:
     ends: frozenset[int]
     dtype: Dtype
     seeded: bool
+    role: ServerRole = ServerRole.ENGINE
 
-    def run(self, longest: int, new_tokens: int) -> Tried:
+    def run(self, longest: int, new_tokens: int, prompts: Sequence[Sequence[int]] = ()) -> Tried:
         """Try everything.
 
         Args:
-            longest: Tokens of the plan's longest prompt.
+            longest: Tokens of the longest prompt.
             new_tokens: Most tokens of its responses.
+            prompts: Prompts in which a penalty would show, beside those that repeat themselves: a
+                judge's reply is short, and in words of its question.
 
         Returns:
             How far answers to prompts asked alone are those to the same prompts asked together.
@@ -66,8 +71,10 @@ class Trial:
             ServedError: It does not answer, or an answer does not hold together.
         """
         self.no_penalties()
-        self.seeds()
+        if not self.role.judges:
+            self.seeds()
         self.length(longest, new_tokens)
+        self._likeliest(prompts)
         return self.repeated()
 
     def _prompts(self) -> list[tuple[int, ...]]:
@@ -80,12 +87,20 @@ class Trial:
             for number in range(_PROMPTS)
         ]
 
+    def _wanted(self) -> tuple[int, ...]:
+        """Return ids whose log-probabilities are wanted, as a judge wants those of two words."""
+        return tuple(self._prompts()[0][:2]) if self.role.judges else ()
+
     def _request(self, key: int, prompt: Sequence[int], seed: int = 0) -> Request:
         return Request(key, prompt, _TOKENS, self.ends, _spread(seed))
 
     def no_penalties(self) -> None:
         """Ask for what repeats itself: each token that is chosen has to be the likeliest."""
-        prompts = [(ids[0], ids[1]) * 8 for ids in self._prompts()[:4]]
+        self._likeliest([(ids[0], ids[1]) * 8 for ids in self._prompts()[:4]])
+
+    def _likeliest(self, prompts: Sequence[Sequence[int]]) -> None:
+        if not prompts:
+            return
         replies = self.ask([self._request(i, prompt) for i, prompt in enumerate(prompts)], GREEDY)
         most = _CLOSE[self.dtype]
         for prompt, reply in zip(prompts, replies, strict=True):
@@ -93,8 +108,8 @@ class Trial:
             for margins in (_below_best(reply), below or []):
                 if any(margin > most for margin in margins):
                     raise UsageError(
-                        "the server does not choose its likeliest token when it is asked to: it "
-                        "applies a penalty or a bias that nobody asked for",
+                        f"{self.role.words} does not choose its likeliest token when it is asked "
+                        "to: it applies a penalty or a bias that nobody asked for",
                         hint="start it without any",
                     )
 
@@ -126,11 +141,12 @@ class Trial:
         try:
             whole = tuple(start[place % len(start)] for place in range(max(1, longest)))
             for prompt in (start, whole):
-                self.ask([Request(0, prompt, new_tokens, frozenset())], GREEDY)
+                asked = Request(0, prompt, new_tokens, frozenset(), logits_for=self._wanted())
+                self.ask([asked], GREEDY)
         except (NonsenseError, RefusedError) as error:
             raise UsageError(
-                f"the server does not answer a prompt of {longest:,} tokens with {new_tokens:,} "
-                f"new ones, as the plan asks: {error}",
+                f"{self.role.words} does not answer a prompt of {longest:,} tokens with "
+                f"{new_tokens:,} new ones, as the plan asks: {error}",
                 hint="start it with a longer context and without a limit of new tokens",
             ) from None
 

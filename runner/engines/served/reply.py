@@ -39,6 +39,10 @@ class ServerReply:
     best: tuple[float | None, ...] = ()
     """For each token of the response, the log-probability of the likeliest one; empty where it was
     not asked for."""
+    wanted: tuple[tuple[float, ...], ...] = ()
+    """For each token of the response, the log-probabilities of the request's ``logits_for`` in its
+    place, NaN where one is not given; empty where none were asked for, or where such servers give
+    none."""
     settings: str | None = None
     """In what it says that it chose tokens otherwise than it was asked to; None: in nothing, or it
     does not say."""
@@ -74,6 +78,8 @@ def _problems(request: Request, reply: ServerReply, vocabulary: int) -> Iterator
             f"it gives {len(tokens):,} token ids and {len(reply.logprobs):,} log-probabilities, "
             f"and counts {reply.counted:,} tokens"
         )
+    if reply.wanted and len(reply.wanted) != len(tokens):
+        yield f"it gives log-probabilities of {len(reply.wanted):,} places of {len(tokens):,}"
     if any(token >= vocabulary for token in tokens):
         yield f"it gives a token id that is none of the model's {vocabulary:,}"
     if reply.settings is not None:

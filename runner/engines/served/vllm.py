@@ -7,6 +7,7 @@ otherwise, penalties with greedy sampling as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -35,6 +36,12 @@ from safety_receipts.runner.engines.served.reply import (
 from safety_receipts.runner.engines.served.seeds import SEED_63, server_seed
 
 _PREFIX: Final = "token_id:"
+_MOST: Final = 20
+"""Log-probabilities that are asked for where some are wanted: as many as vLLM gives unless it is
+started otherwise.  Since version 0.32.0 it is told which; an older one ignores that and gives the
+likeliest, among which a verdict's two words nearly always are."""
+_FLOOR: Final = -9999.0
+"""What vLLM writes for log-probabilities below it: they are not known."""
 _NO_IDS: Final = "it cannot give token ids: a server that gives text alone cannot be evaluated"
 _FINISHES: Final = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
@@ -65,12 +72,14 @@ class Vllm:
             "frequency_penalty": 0.0,
             "ignore_eos": True,
             "stop_token_ids": sorted(request.stop_ids),
-            "logprobs": 1 if best else 0,
+            "logprobs": _MOST if request.logits_for else 1 if best else 0,
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             "echo": False,
             "stream": False,
         }
+        if request.logits_for:
+            body["logprob_token_ids"] = list(request.logits_for)
         if not decoding.greedy:
             body["seed"] = server_seed(self.noise, request.seed)
         return body
@@ -108,6 +117,7 @@ class Vllm:
             finish=finish,
             logprobs=logprobs_of(taken_at(logprobs, "token_logprobs")),
             best=best,
+            wanted=_wanted(tops, request.logits_for),
         )
 
     def claims(self, client: ServerClient, model: str) -> ServerClaims:
@@ -117,8 +127,9 @@ class Vllm:
         if model not in names:
             listed = printable(", ".join(names) or "none", 200)
             raise UsageError(
-                f"the server at {client.url} offers no model {model!r}; it offers {listed}",
-                hint="name one of these in engine.model, if it is the plan's checkpoint",
+                f"{client.name} offers no model {model!r}; it offers {listed}",
+                hint=f"name one of these in {client.role.entry}.model, if it is the plan's "
+                f"{client.role.model}",
             )
         says = offered[names.index(model)]
         try:
@@ -163,3 +174,19 @@ class Vllm:
     def why_not(self, decoding: Decoding) -> str | None:
         """Return None: it can do all of it."""
         return None
+
+
+def _wanted(tops: Any, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """Return the log-probabilities of some tokens at each place; NaN: it is not given.
+
+    Raises:
+        NonsenseError: They are no numbers.
+    """
+    if not ids or not isinstance(tops, list):
+        return ()
+    places = []
+    for top in tops:
+        given = top if isinstance(top, dict) else {}
+        found = [given.get(f"{_PREFIX}{each}", _FLOOR) for each in ids]
+        places.append(tuple(v if v > _FLOOR else math.nan for v in logprobs_of(found)))
+    return tuple(places)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, model_validator
 
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import (
     EngineKind,
-    ServerDialect,
     asks_server,
     is_served,
 )
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import Located, PlanModel, Url
+from safety_receipts.runner.plan.entries.base import Located, Url
+from safety_receipts.runner.plan.entries.server import ServerEntry
 
 
 class CheckpointEntry(Located):
@@ -30,40 +30,16 @@ class CheckpointEntry(Located):
     """Quantisation of the weights; default: as the checkpoint's own files state it."""
 
 
-Argument = Annotated[str, Field(min_length=1, max_length=512)]
-"""One word of a command line."""
-
-
-class ServeEntry(PlanModel):
-    """A server that the tool starts on the checkpoint's folder, on this machine, and stops."""
-
-    arguments: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
-    """Further arguments; address, model, name and number format are given by the tool."""
-    weights: Annotated[str, Field(pattern=r"^[^/\\]+\.gguf$", max_length=255)] | None = None
-    """Name of the GGUF file in the checkpoint's folder, for the dialect ``llamacpp``."""
-
-
-class EngineEntry(PlanModel):
-    """The engine that generates responses."""
+class EngineEntry(ServerEntry):
+    """The engine that generates responses; dialect and what follows it are for the engine
+    ``http``.
+    """
 
     model_config = ConfigDict(json_schema_extra=plan_schema.ENGINE_RULE)
 
     kind: EngineKind = EngineKind.TRANSFORMERS
     base_url: Url | None = None
     """Address of the server, for the engine ``openai``; null for every other engine."""
-    dialect: ServerDialect | None = None
-    """What the server speaks, for the engine ``http``; null for every other engine."""
-    url: Url | None = None
-    """Address of a server that runs, for the engine ``http``; null: ``serve`` starts one."""
-    serve: ServeEntry | None = None
-    """A server that the tool starts and stops, for the engine ``http``; null: ``url`` names one."""
-    model: Name | None = None
-    """Name under which the server of ``url`` offers the model; default: the checkpoint's name."""
-    claimed_arguments: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
-    """Arguments with which the server of ``url`` was started, as its operator says: they are sealed
-    as a claim."""
-    concurrency: Annotated[int, Field(ge=1, le=4096)] = 16
-    """Largest number of requests that a server is asked at a time."""
 
     @model_validator(mode="after")
     def _server(self) -> Self:
@@ -77,14 +53,7 @@ class EngineEntry(PlanModel):
                     "http"
                 )
             return self
-        if self.dialect is None:
-            known = ", ".join(dialect.value for dialect in ServerDialect)
-            raise ValueError(f"kind http needs a dialect: {known}")
-        if (self.url is None) == (self.serve is None):
-            raise ValueError("kind http needs url, for a server that runs, or serve, to start one")
-        if self.serve is not None and (self.model is not None or self.claimed_arguments):
-            raise ValueError("model and claimed_arguments are for a server that runs (url)")
-        gguf = self.serve is not None and self.dialect is ServerDialect.LLAMACPP
-        if gguf != (self.serve is not None and self.serve.weights is not None):
-            raise ValueError("serve.weights names the GGUF file for llamacpp, and for no other")
+        problem = self.server_problem("kind http")
+        if problem is not None:
+            raise ValueError(problem)
         return self

@@ -107,6 +107,24 @@ def refuse_served(plan: PlanPredicate) -> None:
         )
 
 
+def refuse_served_judges(plan: PlanPredicate) -> None:
+    """Refuse workers for a run whose judge asks a server.
+
+    Raises:
+        UsageError: One does.
+    """
+    for whose, server in (
+        ("judge", plan.judge_server),
+        ("second judge", plan.second_judge_server),
+    ):
+        if server is not None:
+            raise UsageError(
+                f"the {whose} asks a server, which takes many requests at once by itself, and no "
+                "--workers",
+                hint="leave --workers out, or the judge's server out of the plan",
+            )
+
+
 def worker_device(name: str | None, asked: WorkersAsked) -> str:
     """Return the kind of device that workers take, one each where it is an accelerator.
 

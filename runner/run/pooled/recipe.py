@@ -148,6 +148,7 @@ class StackRecipe:
             allow_pickle=self.plan.allow_pickle,
             max_rows=self.max_rows,
             dtype=self.dtype,
+            own_judges=True,  # a run whose judge asks a server takes no workers
             sharing=self.sharing,
         )
         found = loaded.stack.identity

@@ -239,6 +239,10 @@ COHERENT: dict[str, Changes] = {
         "engine": EngineKind.OPENAI,
     },
     "a server by token ids": {"engine": EngineKind.HTTP, "server": SERVER},
+    "a second judge that asks a server": {
+        "judge.second": SECOND,
+        "second_judge_server": SERVER,
+    },
     "a server that draws": {
         "engine": EngineKind.HTTP,
         "server": SERVER,
@@ -336,6 +340,11 @@ PLANTED: dict[str, tuple[Changes, str]] = {
         "checkpoint: either files, or a name",
     ),
     "a server of an engine that asks none": ({"server": SERVER}, "server: given exactly where"),
+    "a rule that asks a server": ({"judge_server": SERVER}, "judgeServer: for a judge alone"),
+    "a server of no second judge": (
+        {"second_judge_server": SERVER},
+        "secondJudgeServer: for a judge alone that generates",
+    ),
     "an engine that asks a server, and none": (
         {"engine": EngineKind.HTTP},
         "server: given exactly where the engine is http",

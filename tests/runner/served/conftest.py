@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from id_server import Mischief, id_server
+from served_judges import LEARNT, JudgedStudies, JudgedStudy, with_judge
 from served_studies import ServedStudies, ServedStudy
 from studies import write_study
+from tiny_judges import learnt_judge
+
+from safety_receipts.receipts.model.judge import JudgeKind
 
 
 @pytest.fixture
@@ -22,5 +26,31 @@ def served(tmp_path: Path) -> Iterator[ServedStudies]:
             write_study(folder, **settings)  # type: ignore[arg-type]
             server = stack.enter_context(id_server(folder / "model", mischief))
             return ServedStudy(server, folder, settings)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def own_judges(tmp_path_factory: pytest.TempPathFactory) -> dict[JudgeKind, Path]:
+    """A judge of each kind that generates; it learnt a little."""
+    top = tmp_path_factory.mktemp("own-judges")
+    return {
+        kind: learnt_judge(top / kind.value, kind, LEARNT)
+        for kind in (JudgeKind.CHAT, JudgeKind.WILDGUARD)
+    }
+
+
+@pytest.fixture
+def judged(tmp_path: Path, own_judges: dict[JudgeKind, Path]) -> Iterator[JudgedStudies]:
+    """Make a study and start a server of its judge."""
+    with ExitStack() as stack:
+
+        def make(
+            kind: JudgeKind = JudgeKind.CHAT, mischief: Mischief | None = None, **settings: object
+        ) -> JudgedStudy:
+            folder = tmp_path / "judged-study"
+            judge = with_judge(folder, own_judges[kind])
+            server = stack.enter_context(id_server(judge, mischief, model="judge"))
+            return JudgedStudy(server, folder, kind, {"queries": 3, "controls": 1} | settings)
 
         yield make

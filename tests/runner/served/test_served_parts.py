@@ -18,7 +18,6 @@ from safety_receipts.receipts.model.point import Finish
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request
 from safety_receipts.runner.engines.served.client import (
     NonsenseError,
-    Patience,
     ServerClient,
     checked_address,
 )
@@ -226,13 +225,13 @@ def test_a_server_that_ends_at_once_says_why(
 ) -> None:
     program(tmp_path, "print('loading'); print('Error: no such device'); exit(3)", monkeypatch)
     with pytest.raises(IncompleteError, match="ended before it took requests: Error: no such"):
-        StartedServer(command(), Patience())
+        StartedServer(command())
 
 
 def test_a_program_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROGRAM, "no-such-program")
     with pytest.raises(UsageError, match="no-such-program is not installed"):
-        StartedServer(command(), Patience())
+        StartedServer(command())
 
 
 _SERVES = """
@@ -263,7 +262,7 @@ def test_a_server_that_is_stopped_leaves_nothing_behind(
 ) -> None:
     place = tmp_path / "child"
     program(tmp_path, _SERVES.format(place=str(place)), monkeypatch)
-    started = StartedServer(command(), Patience())
+    started = StartedServer(command())
     child = int(place.read_text("utf-8"))
     assert alive(child)
     started.close()
@@ -286,10 +285,9 @@ def test_a_server_ends_with_a_run_that_is_killed(
         "from pathlib import Path\n"
         "from safety_receipts.receipts.model.checkpoint import Dtype\n"
         "from safety_receipts.receipts.model.plan import ServerDialect\n"
-        "from safety_receipts.runner.engines.served.client import Patience\n"
         "from safety_receipts.runner.engines.served.launch import ServerCommand, StartedServer\n"
         "StartedServer(ServerCommand(ServerDialect.LLAMACPP, Path('/m'), 'm.gguf',\n"
-        "    Dtype.FLOAT32, 'model', []), Patience())\n"
+        "    Dtype.FLOAT32, 'model', []))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     finished = subprocess.run([sys.executable, "-c", code], check=False)

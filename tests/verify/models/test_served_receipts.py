@@ -13,7 +13,7 @@ from studies import write_study
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.keys import generate_key, write_key_pair
-from safety_receipts.verify.gate.rules.model import ModelRule, _served
+from safety_receipts.verify.gate.servers import answering_problems
 
 Receipts = Callable[..., Any]
 SEEDED = "{method: seeded, temperature: 0.9, max_new_tokens: 6}"
@@ -105,10 +105,12 @@ def test_a_gate_asks_who_started_the_server_and_whether_it_repeats_itself(
     account = Bundle(bundle).receipt.statement.predicate.environment.server
     assert account is not None
 
-    def said(started: bool = False, differed: int = 0, **rule: Any) -> list[str]:
+    def said(
+        started: bool = False, differed: int = 0, server: Any = None, repeatable: bool = False
+    ) -> list[str]:
         seen = account.seen.model_copy(update={"differed": differed})
         held = account.model_copy(update={"started": started, "seen": seen})
-        return list(_served(ModelRule(rule="model", root="ab" * 32, **rule), held))
+        return list(answering_problems(held, accepted=server, repeatable=repeatable))
 
     assert said() == []
     assert said(server="none") == ["a server (vllm) answered"]
@@ -117,7 +119,7 @@ def test_a_gate_asks_who_started_the_server_and_whether_it_repeats_itself(
     assert said(started=True, server="started") == []
     assert said(differed=1) == []
     assert "1 request otherwise" in said(differed=1, repeatable=True)[0]
-    assert list(_served(ModelRule(rule="model", root="ab" * 32, server="none"), None)) == []
+    assert list(answering_problems(None, accepted="none", repeatable=True)) == []
 
 
 def doctor(receipts: Receipts, url: str, *more: str) -> tuple[int, dict[str, dict[str, Any]]]:

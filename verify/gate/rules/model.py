@@ -18,10 +18,13 @@ from safety_receipts.receipts.model.checkpoint import (
     Sampling,
     SamplingMethod,
 )
-from safety_receipts.receipts.model.receipt import ServerAccount
-from safety_receipts.receipts.view.numerals import counted
 from safety_receipts.verify.gate.entries import Listed, RuleEntry, alternatives
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
+from safety_receipts.verify.gate.servers import (
+    AcceptedServer,
+    accepted_words,
+    answering_problems,
+)
 from safety_receipts.verify.levels.expected import (
     ExpectedCheckpoint,
     ExpectedRoot,
@@ -66,7 +69,7 @@ class ModelRule(RuleEntry):
     """Least length, in tokens, to which a response could grow."""
     repetition_penalty: Literal["none"] | DecimalNumber | None = None
     """Repetition penalty with which it is deployed; ``none``, or 1: none."""
-    server: Literal["none", "started"] | None = None
+    server: AcceptedServer | None = None
     """``none``: the tool itself must have run the model; ``started``: or a server that the tool
     started on the files listed, so that which weights answered was seen; null: or any server."""
     repeatable: bool = False
@@ -88,8 +91,7 @@ class ModelRule(RuleEntry):
 
     def _asked_of_the_run(self) -> Iterator[str]:
         if self.server is not None:
-            started = self.server == "started"
-            yield "no server" + (", or one that the tool started" if started else "")
+            yield accepted_words(self.server)
         if self.repeatable:
             yield "the same answers to the same requests"
         if self.system_prompt is not None:
@@ -117,7 +119,11 @@ def decide_model(rule: ModelRule, facts: GateFacts) -> Decided:
         [
             *_identity(rule, facts),
             *_form(rule, facts),
-            *_served(rule, facts.receipt.environment.server),
+            *answering_problems(
+                facts.receipt.environment.server,
+                accepted=rule.server,
+                repeatable=rule.repeatable,
+            ),
             *_prompt(rule, facts.receipt.prompt),
             *_sampling(rule, facts.receipt.sampling),
             *([] if rule.corrections else _corrected(facts.receipt.prompt, facts.receipt.sampling)),
@@ -152,18 +158,6 @@ def _form(rule: ModelRule, facts: GateFacts) -> Iterator[str]:
         yield f"its quantisation is {quantisation}"
     if checkpoint.dequantised and not rule.dequantised:
         yield f"its weights were converted from {quantisation} when they were loaded"
-
-
-def _served(rule: ModelRule, server: ServerAccount | None) -> Iterator[str]:
-    if server is None:
-        return
-    if rule.server == "none":
-        yield f"a server ({server.dialect.value}) answered"
-    elif rule.server == "started" and not server.started:
-        yield "a server answered that somebody else started: its weights are claimed, not seen"
-    if rule.repeatable and server.seen.differed:
-        again = counted(server.seen.differed, "request")
-        yield f"its server answered {again} otherwise the second time"
 
 
 def _prompt(rule: ModelRule, prompt: Prompt) -> Iterator[str]:

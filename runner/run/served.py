@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.runner.engines.engine import Engine, ServedEngine, Tried
@@ -54,15 +55,37 @@ def note_answers(journal: Journal, engine: Engine, again: Sequence[JournalEntry]
 
 def with_counts(environment: Environment, journal: Journal) -> Environment:
     """Return an environment with what a run's journal counted of its server."""
-    account = environment.server
-    if account is None:
-        return environment
-    seen = account.seen.model_copy(
-        update={
-            "repeated": journal.numbered(JournalEvent.REPEATED),
-            "differed": journal.numbered(JournalEvent.DIFFERED),
-            "resent": journal.numbered(JournalEvent.RESENT),
-        }
+    counts = ServerCounts(
+        journal.numbered(JournalEvent.REPEATED),
+        journal.numbered(JournalEvent.DIFFERED),
+        journal.numbered(JournalEvent.RESENT),
     )
-    server = account.model_copy(update={"seen": seen})
-    return environment.model_copy(update={"server": server})
+    return counts.of(environment)
+
+
+@dataclass(frozen=True)
+class ServerCounts:
+    """What was counted of a server while it was asked."""
+
+    repeated: int = 0
+    """Requests that were answered twice."""
+    differed: int = 0
+    """Of them, those whose answers were two."""
+    resent: int = 0
+    """Requests that were sent again."""
+
+    def __add__(self, other: ServerCounts) -> ServerCounts:
+        return ServerCounts(
+            self.repeated + other.repeated,
+            self.differed + other.differed,
+            self.resent + other.resent,
+        )
+
+    def of(self, environment: Environment) -> Environment:
+        """Return an environment whose server, if there is one, was seen so."""
+        account = environment.server
+        if account is None:
+            return environment
+        seen = account.seen.model_copy(update=asdict(self))
+        server = account.model_copy(update={"seen": seen})
+        return environment.model_copy(update={"server": server})

@@ -9,7 +9,7 @@ from typing import assert_never
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.audit import AuditMethod, audit_traits
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.plan import asked_of
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.options import tell_crowded
 from safety_receipts.runner.engines.engine import Engine, ServedEngine, Tried
@@ -101,14 +101,9 @@ def refuse_workers(machine: AuditMachine, method: AuditMethod) -> None:
 
 def _on_server(subject: AuditSubject, dtype: Dtype | None) -> ResolvedPlan:
     """Return the sealed plan as the auditor's server runs it, whatever engine it names."""
-    plan = subject.plan
-    runs = dtype or subject.dtype(served=True)
-    changed = {
-        "engine": EngineKind.HTTP,
-        "server": subject.server,
-        "checkpoint": plan.checkpoint.model_copy(update={"dtype": runs}),
-    }
-    return replace(subject.resolved, predicate=plan.model_copy(update=changed))
+    assert subject.server is not None  # or its terms were refused
+    runs = asked_of(subject.plan, subject.server, dtype or subject.dtype(served=True))
+    return replace(subject.resolved, predicate=runs)
 
 
 def _tried(subject: AuditSubject, engine: Engine, *, scores: bool) -> Tried | None:

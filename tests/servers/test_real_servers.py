@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -165,6 +166,32 @@ def test_a_killed_server_loses_nothing(
     assert len(verified(bundle, signer, resolved)) == resolved.predicate.points
     assert Bundle(bundle).receipt.statement.predicate.event.restarts == 1
     hold_to_ours(resolved, recorded(bundle))
+
+
+def test_its_log_probabilities_are_consistent_with_what_our_engine_wrote(
+    started: RealServer, plan_of: Plans, tmp_path: Path, receipts: Callable[..., Any]
+) -> None:
+    for name in ("evaluator", "auditor"):
+        write_key_pair(tmp_path / name, generate_key())
+    bundle, keys = tmp_path / "bundle", [str(tmp_path / name) for name in ("evaluator", "auditor")]
+    plan = str(plan_of("{kind: transformers}"))
+    assert receipts("run", plan, "--key", keys[0], "--out", str(bundle)).code == 0
+    url = started.start()
+    plan = str(
+        plan_of(f"{{kind: http, dialect: {started.dialect}, url: '{url}', model: organism}}")
+    )
+    trust = ("--trust", f"{keys[0]}.pub", "--artifacts", plan)
+    found = receipts("audit", str(bundle), "--key", keys[1], *trust, "--score-by-server")
+    if started.dialect != "vllm":
+        assert (found.code, "no log-probabilities of prompts" in found.err) == (2, True)
+        assert not (bundle / "audits").exists()
+        return
+    assert (found.code, "CONSISTENT_WITH" in found.out) == (0, True), found
+    check = ("--trust-auditor", f"{keys[1]}.pub")
+    verified = receipts("verify", str(bundle), *trust[:2], *check, "--json")
+    [full] = [one for one in json.loads(verified.out)["audits"] if one["form"] == "full"]
+    assert (full["method"], full["identityPassed"]) == ("server_scores", True)
+    assert sum(rate["contradictions"] for rate in full["rates"]) == 0
 
 
 def test_another_name_and_a_shorter_context_are_refused(

@@ -226,8 +226,6 @@ def _conducted(
         except IntegrityError:  # that is signed, too
             _log_audits(asked, subject, signer, output)
             raise
-        finally:
-            models.loaded.close()
         _log_audits(asked, subject, signer, output)
     return FinishedAudit(envelope, statement)
 

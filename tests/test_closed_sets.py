@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from safety_receipts.receipts.model.audit import AuditMethod
 from safety_receipts.receipts.model.demonstrations import Ordering
 from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.receipts.model.plan import EngineKind
@@ -40,6 +41,14 @@ PLACES: dict[type[StrEnum], set[str]] = {
         "runner/engines/served/http_engine.py",
         "receipts/events/synthetic.py",
         "runner/plan/entries/model.py",  # the default
+    },
+    AuditMethod: {
+        "receipts/model/audit.py",
+        # Who asks for one, announces it, conducts it, and tells what it comes to.
+        "verify/commands/audit.py",
+        "verify/commands/auditing/loading.py",
+        "verify/audit/terms.py",
+        "verify/audit/report.py",
     },
     Ordering: {
         "receipts/model/demonstrations.py",

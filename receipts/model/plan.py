@@ -16,7 +16,7 @@ from safety_receipts.receipts.model.base import (
     Query,
     WireModel,
 )
-from safety_receipts.receipts.model.checkpoint import Checkpoint, Prompt, Sampling
+from safety_receipts.receipts.model.checkpoint import Checkpoint, Dtype, Prompt, Sampling
 from safety_receipts.receipts.model.demonstrations import (
     Demonstrations,
     Experiment,
@@ -209,3 +209,16 @@ class PlanPredicate(EvaluationSetup):
     """All conditions, in the order in which they are run; the first is the baseline ``h0-b0``."""
     points: PointCount
     """Number of evaluation points: conditions × queries × draws."""
+
+
+def asked_of(plan: PlanPredicate, server: PlannedServer, dtype: Dtype) -> PlanPredicate:
+    """Return a plan as a server runs it, whatever engine it names.
+
+    Args:
+        plan: The plan.
+        server: The server that is asked instead.
+        dtype: Number format in which it runs.
+    """
+    checkpoint = plan.checkpoint.model_copy(update={"dtype": dtype})
+    changed = {"engine": EngineKind.HTTP, "server": server, "checkpoint": checkpoint}
+    return plan.model_copy(update=changed)

@@ -29,10 +29,17 @@ def server_rows(environment: Environment) -> list[tuple[str, str]]:
         ("judge's server", environment.judge_server),
         ("second judge's server", environment.second_judge_server),
     )
-    return [row for name, account in named if account is not None for row in _rows(name, account)]
+    found = (account_rows(name, account) for name, account in named if account is not None)
+    return [row for rows in found for row in rows]
 
 
-def _rows(name: str, account: ServerAccount) -> list[tuple[str, str]]:
+def account_rows(name: str, account: ServerAccount) -> list[tuple[str, str]]:
+    """Return lines on one server, as name and text; only the first has a name.
+
+    Args:
+        name: What it is called.
+        account: What is said of it.
+    """
     asked = f"{account.dialect.value}, at most {counted(account.concurrency, 'request')} at a time"
     who = (
         "started by the tool on the files listed"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
@@ -236,6 +237,10 @@ class Tried:
     """How many were another."""
 
 
+class UnbelievableServerError(IntegrityError):
+    """What a server answers does not hold together: it says nothing of any record."""
+
+
 @runtime_checkable
 class ServedEngine(Engine, Protocol):
     """An engine that stands behind a server."""
@@ -257,6 +262,16 @@ class ServedEngine(Engine, Protocol):
     @property
     def role(self) -> ServerRole:
         """Who asks it."""
+
+    def preflight_scores(self, longest: int) -> None:
+        """Try whether the server says how likely the tokens of given responses are.
+
+        Args:
+            longest: Tokens of the longest prompt and response that are to be scored.
+
+        Raises:
+            ReceiptsError: It does not answer, or does not say so.
+        """
 
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""

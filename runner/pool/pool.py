@@ -45,7 +45,7 @@ QUIET: Final = 600.0
 """Seconds for which a worker may work on one part before people are told, and longer if that is
 less than :data:`SLOWER` times the slowest part so far."""
 SLOWER: Final = 10
-"""See :data:`QUIET`.  Nobody is ended for being slow: a host that slept has worked for hours, too."""
+"""See :data:`QUIET`.  Nobody is ended for being slow: a host that slept seems slow, too."""
 _QUEUED: Final = 2
 """Most parts that a worker is given at once: the next waits there while one is answered."""
 _SECONDS: Final = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from safety_receipts.receipts.model.point import Reason, RecordedJudgement, RestrictedRecord
@@ -208,19 +208,40 @@ def with_counts(
         journal: Counted.
         roles: Who asks the servers that it counted of.
     """
-    counted: dict[str, ServerAccount] = {}
     for role in roles:
+        events = SERVER_EVENTS[role]
+        counts = ServerCounts(
+            journal.numbered(events.repeated),
+            journal.numbered(events.differed),
+            journal.numbered(events.resent),
+        )
+        environment = counts.of(environment, role)
+    return environment
+
+
+@dataclass(frozen=True)
+class ServerCounts:
+    """What was counted of a server while it was asked."""
+
+    repeated: int = 0
+    """Requests that were answered twice."""
+    differed: int = 0
+    """Of them, those whose answers were two."""
+    resent: int = 0
+    """Requests that were sent again."""
+
+    def __add__(self, other: ServerCounts) -> ServerCounts:
+        return ServerCounts(
+            self.repeated + other.repeated,
+            self.differed + other.differed,
+            self.resent + other.resent,
+        )
+
+    def of(self, environment: Environment, role: ServerRole = ServerRole.ENGINE) -> Environment:
+        """Return an environment whose server, if there is one, was seen so."""
         field = SERVER_FIELDS[role]
         account: ServerAccount | None = getattr(environment, field)
         if account is None:
-            continue
-        events = SERVER_EVENTS[role]
-        seen = account.seen.model_copy(
-            update={
-                "repeated": journal.numbered(events.repeated),
-                "differed": journal.numbered(events.differed),
-                "resent": journal.numbered(events.resent),
-            }
-        )
-        counted[field] = account.model_copy(update={"seen": seen})
-    return environment.model_copy(update=counted)
+            return environment
+        seen = account.seen.model_copy(update=asdict(self))
+        return environment.model_copy(update={field: account.model_copy(update={"seen": seen})})

@@ -212,6 +212,37 @@ def test_a_killed_server_loses_nothing(
     hold_to_ours(resolved, recorded(bundle))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_its_log_probabilities_are_consistent_with_what_our_engine_wrote(
+    started: RealServer, plan_of: Plans, tmp_path: Path, receipts: Callable[..., Any], dtype: str
+) -> None:
+    """Ours wrote in fp32; near ties of a coarser server are within its number format's limits."""
+    for name in ("evaluator", "auditor"):
+        write_key_pair(tmp_path / name, generate_key())
+    bundle, keys = tmp_path / "bundle", [str(tmp_path / name) for name in ("evaluator", "auditor")]
+    plan = plan_of("{kind: transformers}")
+    assert receipts("run", str(plan), "--key", keys[0], "--out", str(bundle)).code == 0
+    url = started.start(*(("--dtype", dtype) if started.dialect == "vllm" else ()))
+    plan = plan_of(f"{{kind: http, dialect: {started.dialect}, url: '{url}', model: organism}}")
+    told = plan.read_text("utf-8")
+    assert told.count("dtype: float32") == 1
+    plan.write_text(told.replace("dtype: float32", f"dtype: {dtype}"), "utf-8")
+    trust = ("--trust", f"{keys[0]}.pub", "--artifacts", str(plan))
+    terms = ("--score-by-server", "--epsilon", "0.1")
+    found = receipts("audit", str(bundle), "--key", keys[1], *trust, *terms)
+    if started.dialect != "vllm":
+        assert (found.code, "no log-probabilities of prompts" in found.err) == (2, True)
+        assert not (bundle / "audits").exists()
+        return
+    assert (found.code, "CONSISTENT_WITH" in found.out) == (0, True), found
+    check = ("--trust-auditor", f"{keys[1]}.pub")
+    verified = receipts("verify", str(bundle), *trust[:2], *check, "--json")
+    [full] = [one for one in json.loads(verified.out)["audits"] if one["form"] == "full"]
+    assert (full["method"], full["identityPassed"]) == ("server_scores", True)
+    contradicted = sum(rate["contradictions"] for rate in full["rates"])
+    assert contradicted == 0 or dtype != "float32"
+
+
 def test_another_name_and_a_shorter_context_are_refused(
     started: RealServer, plan_of: Plans, tmp_path: Path, signer: Signer
 ) -> None:

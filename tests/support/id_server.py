@@ -67,16 +67,23 @@ class IdServer:
     """Seeds that it was given."""
     bodies: list[Answer] = field(default_factory=list)
     """Requests, as they came."""
+    scored: int = 0
+    """Prompts whose log-probabilities it gave."""
     most: int = 0
     """Most requests that it had at a time."""
 
 
 @contextmanager
 def id_server(
-    folder: Path, mischief: Mischief | None = None, *, model: str = "model", port: int = 0
+    folder: Path,
+    mischief: Mischief | None = None,
+    *,
+    model: str = "model",
+    port: int = 0,
+    dtype: Dtype = Dtype.FLOAT32,
 ) -> Iterator[IdServer]:
     """Serve a checkpoint under a name; on a free port, where none is given."""
-    loaded = load_model(folder, dtype=Dtype.FLOAT32, device="cpu")
+    loaded = load_model(folder, dtype=dtype, device="cpu")
     engine = TransformersEngine(loaded, memory=2**26)
     found = IdServer("", mischief or Mischief())
     handler = type("Handler", (_Handler,), {"served": _Served(engine, found, model)})
@@ -145,7 +152,9 @@ class _Served:
             self.found.prompts.append(prompt)
             if "seed" in body:
                 self.found.seeds[body["seed"]] += 1
-            places = self._prompt_logprobs(prompt) if body.get("prompt_logprobs") else None
+            best = body.get("prompt_logprobs")
+            places = None if best is None else self._prompt_logprobs(prompt, best)
+            self.found.scored += places is not None
             reply = _reply(body, completion.tokens, completion.finish, scores, places)
             if body.get("logprob_token_ids") and not self.found.mischief.ignores_ids:
                 tops = self._named(request, completion.tokens, scores, body["logprob_token_ids"])
@@ -165,13 +174,17 @@ class _Served:
             found.append({f"token_id:{i}": row[wanted.index(i)] - less for i in (token, *ids)})
         return found
 
-    def _prompt_logprobs(self, prompt: tuple[int, ...]) -> list[Answer | None]:
+    def _prompt_logprobs(self, prompt: tuple[int, ...], best: int) -> list[Answer | None]:
+        """Return each token's own log-probability, and the likeliest one's where it is another.
+
+        As vLLM does for 1; with 0 it gives each token's own alone.
+        """
         request = Request(0, prompt[:1], 1, frozenset())
         [scores] = self.engine.score([(request, prompt[1:])], GREEDY)
         places: list[Answer | None] = [None]
         for token, own, margin in zip(prompt[1:], scores.logprobs, scores.margins, strict=True):
             place = {str(token): {"logprob": own, "rank": 1 if margin == 0 else 2}}
-            if margin > 0:
+            if margin > 0 and best:
                 place["best"] = {"logprob": own + margin, "rank": 1}
             places.append(place)
         return places

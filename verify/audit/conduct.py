@@ -17,17 +17,23 @@ from safety_receipts.receipts.errors import (
     InterruptedByUserError,
 )
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.receipts.model.audit import AuditMethod, Challenge, SecondJudgeVerdict
+from safety_receipts.receipts.model.audit import Challenge, SecondJudgeVerdict, audit_traits
 from safety_receipts.receipts.model.check import Check, CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.model.statement import AuditStatement
-from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.engines.engine import (
+    Engine,
+    ServedEngine,
+    Tried,
+    UnbelievableServerError,
+)
 from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.runner.run.pooled.stack import PooledStack
 from safety_receipts.runner.run.seal import MEMORY_CLASS, environment_of, stack_of
+from safety_receipts.runner.run.served import ServerCounts
 from safety_receipts.verify.audit.journals.replays import AuditJournal, audit_journal_path
 from safety_receipts.verify.audit.pooled import (
     PooledSecondOpinion,
@@ -65,6 +71,8 @@ class Auditor:
     engine runs in fp32."""
     out: Path
     """The folder whose ``audits`` it writes to."""
+    tried: Tried | None = None
+    """What trying the server showed; None: there is none."""
 
 
 def conduct(
@@ -105,6 +113,8 @@ def conduct(
     audit = Audit(announced, subject.receipt, AuditEvidence(subject.bundle, subject.receipt))
     replays = _replays(subject, announced, auditor, nonce)
     broken: IntegrityError | None = None
+    if auditor.tried is not None:
+        journal.count(ServerCounts(auditor.tried.repeated, auditor.tried.differed))
     try:
         audit.run(nonce, journal, replays, watch)
     except KeyboardInterrupt:
@@ -112,8 +122,17 @@ def conduct(
             f"interrupted; {len(journal.replayed):,} replayed points are kept",
             hint="run the same command again to go on",
         ) from None
+    except UnbelievableServerError as error:
+        # That is the auditor's server, and says nothing of the record: nothing is signed of it.
+        raise IncompleteError(
+            f"{error.message}; {len(journal.replayed):,} replayed points are kept",
+            hint="run the same command again when it can be believed; unfinished audits count",
+        ) from None
     except IntegrityError as error:
         broken = error
+    finally:
+        journal.count(ServerCounts(resent=_resent(auditor.loaded.stack)))
+    environment = journal.counts.of(environment)
     statement = audit_statement(
         announced,
         audit,
@@ -147,15 +166,14 @@ def _replays(
     subject: AuditSubject, announced: AnnouncedAudit, auditor: Auditor, nonce: str
 ) -> Replays:
     """Return what replays points, or asks for them anew, here or in workers."""
-    anew = announced.terms.method is AuditMethod.REGENERATE
+    traits = audit_traits(announced.terms.method)
     stack, plan = auditor.loaded.stack, subject.plan
     if isinstance(stack, RunStack):
-        if anew:
-            if (server := stack.servers.engine) is not None:
-                server.preflight(1, plan.sampling.max_new_tokens)
+        if not traits.scores:
             return one_by_one(Regenerator(plan, subject.renderer, stack, nonce).replay)
-        return one_by_one(subject.replayer(stack, auditor.reference).replay)
-    if anew:
+        replayer = subject.replayer(stack, auditor.reference, by_weights=traits.by_weights)
+        return one_by_one(replayer.replay)
+    if not traits.scores:
         return pooled_replays(stack.pool, RegenerateJob(plan, subject.seed, nonce))
     dtype = stack.identity.dtype
     exact = dtype is Dtype.FLOAT32
@@ -163,6 +181,13 @@ def _replays(
         plan, subject.seed, subject.plausibility(dtype), subject.judge_band, reference=not exact
     )
     return pooled_replays(stack.pool, job)
+
+
+def _resent(stack: RunStack | PooledStack) -> int:
+    """Return how many requests a server was sent again; 0: there is none."""
+    if isinstance(stack, RunStack) and isinstance(stack.engine, ServedEngine):
+        return stack.engine.take_resent()
+    return 0
 
 
 def _checks(

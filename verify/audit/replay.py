@@ -75,6 +75,8 @@ class ReplayCriteria:
     reference: Callable[[], Engine] | None = None
     """Gives an engine in fp32, by which hard margins are reproduced; None: the stack's own
     engine runs in fp32."""
+    by_weights: bool = True
+    """Whether the engine computes with the named weights; of another's margins none is hard."""
 
 
 @dataclass
@@ -196,7 +198,9 @@ class Replayer:
                 one.ruled_out = True
             elif (broken := self._broken_end(one.record)) is not None:
                 one.hard = broken
-            elif one.statistics is not None and self._beyond(one.statistics):
+            elif one.statistics is None or not self.criteria.by_weights:
+                continue
+            elif self._beyond(one.statistics):
                 suspects.append(one)
         if not suspects:
             return

@@ -37,6 +37,7 @@ from safety_receipts.receipts.model.audit import (
     IdentityTest,
     OutcomeReplays,
     SecondJudgeVerdict,
+    audit_traits,
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.model.statement import (
@@ -54,7 +55,6 @@ from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawablePoi
 from safety_receipts.verify.audit.statistics.hypotheses import least_identity
 from safety_receipts.verify.audit.statistics.outcomes import (
     outcome_replays,
-    reads_outcomes,
     refutes,
     refuting_level,
 )
@@ -241,7 +241,7 @@ class Audit:
         """The receipt."""
         self._evidence = evidence
         self.alpha = Fraction(terms.alpha)
-        self.level = refuting_level(len(terms.rates), outcomes=reads_outcomes(terms.method))
+        self.level = refuting_level(len(terms.rates), outcomes=audit_traits(terms.method).scores)
         """Level at which one test refutes: each rate's, and that of all outcomes."""
         self.claims = claims_of(receipt, terms.rates, terms)
         self.identified: list[ReplayedPoint] = []
@@ -342,7 +342,7 @@ class Audit:
         """What the points replayed for the model's identity say of recorded outcomes; None: the
         method replays none.  Asked for when the audit is over.
         """
-        if not reads_outcomes(self.terms.method):
+        if not audit_traits(self.terms.method).scores:
             return None
         return outcome_replays(self.identified, self.receipt, Fraction(self.terms.epsilon))
 
@@ -350,7 +350,8 @@ class Audit:
     def refuted(self) -> bool:
         """Whether anything refutes the receipt.  Asked for when the audit is over."""
         found = self.outcomes
-        by_outcomes = found is not None and refutes(found, self.level)
+        by_weights = audit_traits(self.terms.method).by_weights
+        by_outcomes = by_weights and found is not None and refutes(found, self.level)
         return by_outcomes or any(claim.refuted(self.level) for claim in self.claims)
 
     def sampled(self) -> list[Entry]:

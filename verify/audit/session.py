@@ -19,7 +19,7 @@ from safety_receipts.receipts.model.audit import (
 )
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.plan import PlannedServer, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.model.statement import CalibrationStatement
 from safety_receipts.runner.engines.engine import Engine
@@ -101,15 +101,44 @@ class AuditSubject:
             return float(self.calibration.says.judge_band)
         return kind_of_judge(self.plan.judge.kind).band
 
-    def replayer(self, stack: RunStack, reference: Callable[[], Engine] | None) -> Replayer:
+    @property
+    def server(self) -> PlannedServer | None:
+        """The server that the auditor's plan file names; None: it names none."""
+        return None if self.found is None else self.found.server
+
+    def dtype(self, *, served: bool) -> Dtype:
+        """Return the number format to replay in, unless the auditor names one.
+
+        Args:
+            served: Whether the auditor's server scores: it runs in what the auditor's file says.
+        """
+        plan = self.found if served and self.found is not None else self.plan
+        return plan.checkpoint.dtype
+
+    def longest(self) -> tuple[int, int]:
+        """Return the tokens of the longest prompt, and of the longest prompt and response."""
+        prompt = whole = 1
+        for point in self.bundle.points():
+            prompt = max(prompt, point.prompt_tokens)
+            whole = max(whole, point.prompt_tokens + point.response_tokens)
+        return prompt, whole
+
+    def replayer(
+        self,
+        stack: RunStack,
+        reference: Callable[[], Engine] | None,
+        *,
+        by_weights: bool = True,
+    ) -> Replayer:
         """Return what replays its points.
 
         Args:
             stack: The auditor's engine and judge.
             reference: Gives an engine in fp32, where the stack's own is not.
+            by_weights: Whether that engine computes with the named weights, and is no server.
         """
         dtype = stack.identity.dtype
-        criteria = ReplayCriteria(self.plausibility(dtype), self.judge_band, reference)
+        criteria = ReplayCriteria(self.plausibility(dtype), self.judge_band, reference, by_weights)
         texts = ResponseDecoder(self.plan, self.resolved.artifacts)
         return Replayer(self.plan, self.seed, self.renderer, texts, stack, criteria)
 

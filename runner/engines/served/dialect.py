@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Event
 from typing import Any, Protocol, assert_never
 
 from safety_receipts.receipts.model.plan import ServerDialect
@@ -15,7 +16,7 @@ from safety_receipts.runner.engines.served.client import (
     RefusedError,
     ServerClient,
 )
-from safety_receipts.runner.engines.served.reply import ServerReply
+from safety_receipts.runner.engines.served.reply import ROUNDING, ServerReply
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ class TokenScores:
     """Of each token."""
     best: tuple[float, ...]
     """Of the likeliest token in its place."""
+
+
+def check_scores(scores: TokenScores) -> None:
+    """Hold log-probabilities to what such numbers can be.
+
+    Raises:
+        NonsenseError: One is above 0.
+    """
+    if any(best > ROUNDING for best in scores.best):
+        raise NonsenseError("it gives a log-probability above 0")
 
 
 class Dialect(Protocol):
@@ -39,6 +50,8 @@ class Dialect(Protocol):
     """Where completions are asked for."""
     probes: tuple[ServerProbe, ...]
     """What it is tried for."""
+    scores: bool
+    """Whether such servers say how likely the tokens of a prompt are."""
 
     def body(
         self, request: Request, decoding: Decoding, model: str, *, best: bool = False
@@ -68,7 +81,12 @@ class Dialect(Protocol):
         """
 
     def score(
-        self, client: ServerClient, model: str, tokens: Sequence[int], response: int
+        self,
+        client: ServerClient,
+        model: str,
+        tokens: Sequence[int],
+        response: int,
+        stopped: Event | None = None,
     ) -> TokenScores | None:
         """Return how likely the last tokens of a sequence are; None: such servers do not say.
 
@@ -77,6 +95,7 @@ class Dialect(Protocol):
             model: Name under which it offers the model.
             tokens: Prompt and response.
             response: Number of the response's tokens.
+            stopped: Set when nothing is to be sent again.
 
         Raises:
             ServedError: It does not say, or what it says does not hold together.

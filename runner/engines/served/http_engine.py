@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import Final, TypeVar
 
-from safety_receipts.receipts.errors import IntegrityError, UsageError
+from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind, PlannedServer
-from safety_receipts.receipts.model.point import Reason
+from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.receipts.model.receipt import (
     ServerAccount,
     ServerObservations,
@@ -31,6 +31,7 @@ from safety_receipts.runner.engines.engine import (
     Margins,
     Request,
     Tried,
+    UnbelievableServerError,
 )
 from safety_receipts.runner.engines.requests import check_keys, failed, problem
 from safety_receipts.runner.engines.served.client import (
@@ -40,9 +41,9 @@ from safety_receipts.runner.engines.served.client import (
     UnreachableError,
     gone,
 )
-from safety_receipts.runner.engines.served.dialect import TokenScores, dialect_of
+from safety_receipts.runner.engines.served.dialect import TokenScores, check_scores, dialect_of
 from safety_receipts.runner.engines.served.generation import ServedGeneration, units_of
-from safety_receipts.runner.engines.served.preflight import Trial
+from safety_receipts.runner.engines.served.preflight import NO_SCORES, SCORES_HINT, Trial
 from safety_receipts.runner.engines.served.reply import ServerReply, check_server_reply
 from safety_receipts.runner.engines.served.role import ServerRole
 
@@ -142,15 +143,26 @@ class HttpEngine:
             UsageError: It cannot be used: it gives no token ids, changes prompts, applies
                 penalties, takes no seeds, or its context is too short.
         """
+        asked = "what the judge is to be asked" if self.role.judges else "the plan's longest"
+        self._refuse_longer(longest + new_tokens, f"{asked} prompt and response are")
+        return self.before_run(lambda: self.trial().run(longest, new_tokens, prompts))
+
+    def preflight_scores(self, longest: int) -> None:
+        """Try whether it gives log-probabilities of prompts; see :class:`ServedEngine`."""
+        if not self._dialect.scores:
+            raise UsageError(NO_SCORES, hint=SCORES_HINT)
+        self._refuse_longer(
+            longest + 1, "the longest response to be scored takes, with its prompt,"
+        )
+        self.before_run(lambda: self.trial().scores(longest))
+
+    def _refuse_longer(self, tokens: int, what: str) -> None:
         stated = self._account.claimed.context_limit
-        if stated is not None and stated < longest + new_tokens:
-            asked = "what the judge is to be asked" if self.role.judges else "the plan's longest"
+        if stated is not None and stated < tokens:
             raise UsageError(
-                f"{self.role.words}'s context is {stated:,} tokens, and {asked} prompt and "
-                f"response are {longest + new_tokens:,}",
+                f"{self.role.words}'s context is {stated:,} tokens, and {what} {tokens:,}",
                 hint="start it with a longer context",
             )
-        return self.before_run(lambda: self.trial().run(longest, new_tokens, prompts))
 
     def trial(self) -> Trial:
         """Return what tries the server, step by step."""
@@ -203,32 +215,60 @@ class HttpEngine:
             raise UsageError(
                 "a server's log-probabilities say nothing of drawn or penalised tokens"
             )
-        for request, response in requests:
-            why = self._problem(request)
-            if why is not None or not response:
-                why = why or "the response has no tokens"
-                yield Margins(request.key, (), None, (), Reason.ENGINE_ERROR, why)
-                continue
-            yield self._scored(request, response)
+        asked = [request for request, _ in requests]
+        responses = {request.key: response for request, response in requests}
+        found: dict[int, Margins] = {}
 
-    def _scored(self, request: Request, response: tuple[int, ...]) -> Margins:
+        def ask(request: Request, stopped: Event) -> Completion:
+            response = responses[request.key]
+            found[request.key] = self._scored(request, response, stopped)
+            return Completion(request.key, response, Finish.LENGTH)
+
+        units = units_of(asked)
+        generation = ServedGeneration(asked, units, ask, workers=self._server.concurrency)
+        with closing(generation):
+            for answer in in_order(generation, range(len(units))):
+                yield from (found.pop(one.key) for one in answer.completions)
+
+    def _scored(self, request: Request, response: tuple[int, ...], stopped: Event) -> Margins:
+        """Return the margins of one response.
+
+        Raises:
+            IncompleteError: The server does not answer.
+            UnbelievableServerError: What it answers does not hold together.
+            UsageError: It takes no requests of this kind.
+        """
+        why = self._problem(request, GREEDY)
+        if why is not None or not response:
+            why = why or "the response has no tokens"
+            return Margins(request.key, (), None, (), Reason.ENGINE_ERROR, why)
         tokens = (*request.tokens, *response)
         try:
-            scores = self._believed(lambda: self._score(tokens, len(response)))
+            scores = self._believed(lambda: self._score(tokens, len(response), stopped))
         except RefusedError as error:
             return Margins(request.key, (), None, (), Reason.ENGINE_ERROR, str(error))
+        except NonsenseError as error:
+            raise self._unbelievable(error) from None
         if scores is None:
-            raise UsageError("the server gives no log-probabilities of prompts")
+            raise UsageError(NO_SCORES, hint=SCORES_HINT)
         margins = tuple(
             max(0.0, best - own) for own, best in zip(scores.logprobs, scores.best, strict=True)
         )
         branch = next((place for place, margin in enumerate(margins) if margin > 0), None)
         return Margins(request.key, margins, branch, scores.logprobs)
 
-    def _problem(self, request: Request) -> str | None:
+    def _unbelievable(self, error: NonsenseError) -> UnbelievableServerError:
+        return UnbelievableServerError(
+            f"{self._client.name} cannot be believed: {error}",
+            hint="what was answered before is kept; nothing is sealed",
+        )
+
+    def _problem(self, request: Request, decoding: Decoding) -> str | None:
         found = problem(request, self._model.vocabulary, self._model.context_limit)
-        if found is None and request.begun:
-            found = "a server cannot go on with a response that has begun"
+        exact = decoding.greedy and decoding.repetition_penalty is None
+        if found is None and request.begun and not exact:
+            # Greedily going on is one longer prompt; its noise, or a penalty, would begin anew.
+            found = "a server cannot go on with a drawn or penalised response that has begun"
         return found
 
     def _answer(self, request: Request, decoding: Decoding, stopped: Event) -> Completion:
@@ -236,10 +276,10 @@ class HttpEngine:
 
         Raises:
             IncompleteError: The server does not answer.
-            IntegrityError: What it answers does not hold together.
+            UnbelievableServerError: What it answers does not hold together.
             UsageError: It takes no requests of this kind.
         """
-        why = self._problem(request)
+        why = self._problem(request, decoding)
         if why is not None:
             return failed(request, Reason.ENGINE_ERROR, why)
         try:
@@ -247,10 +287,7 @@ class HttpEngine:
         except RefusedError as error:
             return failed(request, Reason.ENGINE_ERROR, str(error))
         except NonsenseError as error:
-            raise IntegrityError(
-                f"{self._client.name} cannot be believed: {error}",
-                hint="what was answered before is kept; nothing is sealed",
-            ) from None
+            raise self._unbelievable(error) from None
         return Completion(request.key, reply.tokens, reply.finish, reply.wanted)
 
     def _asked(
@@ -262,8 +299,13 @@ class HttpEngine:
         check_server_reply(request, reply, self._model.vocabulary)
         return reply
 
-    def _score(self, tokens: Sequence[int], response: int) -> TokenScores | None:
-        return self._dialect.score(self._client, self._server.model, tokens, response)
+    def _score(
+        self, tokens: Sequence[int], response: int, stopped: Event | None = None
+    ) -> TokenScores | None:
+        scores = self._dialect.score(self._client, self._server.model, tokens, response, stopped)
+        if scores is not None:
+            check_scores(scores)
+        return scores
 
     def _below_best(self, prompt: Sequence[int], response: Sequence[int]) -> list[float] | None:
         scores = self._score((*prompt, *response), len(response))

@@ -9,6 +9,7 @@ back, and that is compared.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Event
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import UsageError
@@ -57,6 +58,7 @@ class LlamaCpp:
     probes: tuple[ServerProbe, ...] = tuple(
         probe for probe in ServerProbe if probe is not ServerProbe.TOKEN_IDS
     )
+    scores = False
 
     def body(
         self, request: Request, decoding: Decoding, model: str, *, best: bool = False
@@ -126,7 +128,12 @@ class LlamaCpp:
         )
 
     def score(
-        self, client: ServerClient, model: str, tokens: Sequence[int], response: int
+        self,
+        client: ServerClient,
+        model: str,
+        tokens: Sequence[int],
+        response: int,
+        stopped: Event | None = None,
     ) -> TokenScores | None:
         """Return None: it has no log-probabilities of prompts."""
         return None

@@ -27,6 +27,10 @@ _CLOSE: Final = {Dtype.FLOAT32: 0.01, Dtype.BFLOAT16: 0.3, Dtype.FLOAT16: 0.1}
 """A token's log-probability may lie so far below the best one's: between passes of other shapes
 near ties are decided otherwise."""
 
+NO_SCORES: Final = "the server gives no log-probabilities of prompts"
+"""What is said of one that cannot be asked about recorded responses."""
+SCORES_HINT: Final = "ask a server of the dialect vllm, or audit with your own engine"
+
 AskAll = Callable[[Sequence[Request], Decoding], list[ServerReply]]
 """Asks requests together; of each the reply, which holds together."""
 
@@ -149,6 +153,32 @@ class Trial:
                 f"{new_tokens:,} new ones, as the plan asks: {error}",
                 hint="start it with a longer context and without a limit of new tokens",
             ) from None
+
+    def scores(self, longest: int) -> None:
+        """Have it say how likely the tokens of a made-up response are, after a long prompt.
+
+        Args:
+            longest: Tokens of both together, at least two.
+        """
+        start, other = self._prompts()[:2]
+        response = other[: max(1, min(len(other), longest // 2))]
+        prompt = tuple(start[place % len(start)] for place in range(longest - len(response)))
+        try:
+            below = self.score(prompt, response)
+        except (NonsenseError, RefusedError) as error:
+            raise UsageError(
+                f"the server does not say how likely the tokens of a prompt of {longest:,} are: "
+                f"{error}",
+                hint="start it with a longer context, or audit with your own engine",
+            ) from None
+        if below is None:
+            raise UsageError(NO_SCORES, hint=SCORES_HINT)
+        if not any(below):
+            raise UsageError(
+                "the server calls each token of a made-up response its likeliest: its "
+                "log-probabilities of prompts say nothing",
+                hint=SCORES_HINT,
+            )
 
     def repeated(self) -> Tried:
         """Ask prompts alone and then together; say how many answers are others."""

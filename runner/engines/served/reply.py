@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
 from safety_receipts.receipts.io.text import printable
@@ -16,7 +16,7 @@ from safety_receipts.receipts.model.point import Finish
 from safety_receipts.runner.engines.engine import Request
 from safety_receipts.runner.engines.served.client import NonsenseError
 
-_ROUNDING = 1e-4
+ROUNDING: Final = 1e-4
 """A log-probability may be so much above 0."""
 
 
@@ -84,7 +84,7 @@ def _problems(request: Request, reply: ServerReply, vocabulary: int) -> Iterator
         yield f"it gives a token id that is none of the model's {vocabulary:,}"
     if reply.settings is not None:
         yield reply.settings
-    if any(logprob is not None and logprob > _ROUNDING for logprob in reply.logprobs):
+    if any(logprob is not None and logprob > ROUNDING for logprob in reply.logprobs):
         yield "it gives a log-probability above 0"
     yield from _ending_problems(request, reply)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from threading import Event
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import UsageError
@@ -53,6 +54,7 @@ class Vllm:
     noise = SEED_63
     path = "/v1/completions"
     probes: tuple[ServerProbe, ...] = tuple(ServerProbe)
+    scores = True
 
     def body(
         self, request: Request, decoding: Decoding, model: str, *, best: bool = False
@@ -144,12 +146,21 @@ class Vllm:
         )
 
     def score(
-        self, client: ServerClient, model: str, tokens: Sequence[int], response: int
+        self,
+        client: ServerClient,
+        model: str,
+        tokens: Sequence[int],
+        response: int,
+        stopped: Event | None = None,
     ) -> TokenScores | None:
-        """Return how likely the last tokens are; see :class:`Dialect`."""
+        """Return how likely the last tokens are; see :class:`Dialect`.
+
+        A new token is asked for as well, since vLLM takes no request without: the context has to
+        have room for it.
+        """
         request = Request(0, tokens, 1, frozenset())
         body = self.body(request, GREEDY, model) | {"prompt_logprobs": 1}
-        reply = client.post(self.path, body, len(tokens))
+        reply = client.post(self.path, body, len(tokens), stopped)
         says = self.read(reply, request)
         if says.prompt != tuple(tokens):
             raise NonsenseError("it gives back other token ids than the prompt's")
@@ -158,9 +169,14 @@ class Vllm:
             raise NonsenseError("it gives no log-probability for each token of a prompt")
         own, best = [], []
         for token, place in zip(tokens[-response:], places[-response:], strict=True):
-            listed = [taken_at(each, "logprob") for each in dict(place or {}).values()]
+            if not isinstance(place, dict):
+                raise NonsenseError("it gives no log-probability for each token of a response")
+            listed = [taken_at(each, "logprob") for each in place.values()]
             own.append(taken_at(place, str(token), "logprob"))
             best.append(max(logprobs_of(listed)))
+            if taken_at(place, str(token), "rank") != 1 and len(listed) == 1:
+                # What calls every token the likeliest would call any response its own.
+                raise NonsenseError("it does not give the likeliest token beside a prompt's own")
         return TokenScores(logprobs_of(own), logprobs_of(best))
 
     def offered(self, client: ServerClient) -> str:

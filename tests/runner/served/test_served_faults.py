@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,11 @@ from safety_receipts.receipts.errors import (
 from safety_receipts.receipts.keys import Signer, write_key_pair
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.receipts.model.receipt import Event, Limit, ServerAccount
+from safety_receipts.runner.engines.answers import completions_of
+from safety_receipts.runner.engines.engine import Decoding, Request, UnbelievableServerError
 from safety_receipts.runner.run.event import RunOptions
+from safety_receipts.runner.run.requests import going_on
+from safety_receipts.runner.run.stack import load_stack
 
 
 def sealed(folder: Path) -> tuple[ServerAccount, Event, tuple[Limit, ...]]:
@@ -337,9 +342,6 @@ def test_a_killed_client_goes_on_without_a_point_answered_unseen(
 
 def test_a_server_is_asked_in_order_to_be_audited(served: ServedStudies) -> None:
     """Its own log-probabilities say of its greedy responses that each token was the likeliest."""
-    from safety_receipts.runner.engines.engine import Request
-    from safety_receipts.runner.run.stack import load_stack
-
     resolved = served().resolved()
     engine = load_stack(resolved, device="cpu").stack.engine
     here = load_stack(resolved, device="cpu", memory=2**26, local=True).stack.engine
@@ -349,6 +351,49 @@ def test_a_server_is_asked_in_order_to_be_audited(served: ServedStudies) -> None
         assert there[one.key].margins == pytest.approx(one.margins, abs=1e-4)
         assert there[one.key].logprobs == pytest.approx(one.logprobs, abs=1e-4)
         assert there[one.key].branch == one.branch
+
+
+def test_a_greedy_response_that_has_begun_is_gone_on_with_as_a_longer_prompt(
+    served: ServedStudies,
+) -> None:
+    """A drawn or penalised one is not: its noise, or what is penalised, would begin anew."""
+    engine = load_stack(served().resolved(), device="cpu").stack.engine
+    whole = Request(0, (5, 6, 7, 8), 6, frozenset())
+    tokens = completions_of(engine, [whole])[0].tokens
+    for begun in range(1, 6):
+        rest = completions_of(engine, [going_on(whole, tokens[:begun])])[0]
+        assert (*tokens[:begun], *rest.tokens) == tokens
+    for decoding in (Decoding(temperature=1.0), Decoding(repetition_penalty=1.2)):
+        refused = completions_of(engine, [going_on(whole, tokens[:2])], decoding)[0]
+        assert refused.error is not None
+        assert "cannot go on with a drawn or penalised response" in refused.error
+
+
+def test_scores_are_asked_for_together_and_held_to_what_they_can_be(
+    served: ServedStudies,
+) -> None:
+    study = served()
+    engine = load_stack(study.resolved(), device="cpu").stack.engine
+    pairs = [(Request(n, (5 + n, 6, 7, 8), 6, frozenset()), (9, 10, 11)) for n in range(40)]
+    study.server.mischief.before = slowly
+    assert {one.key for one in engine.score(pairs)} == set(range(40))
+    assert study.server.most > 1
+
+    def above_0(reply: Answer) -> Answer:
+        for place in reply["choices"][0]["prompt_logprobs"][1:]:
+            for one in place.values():
+                one["logprob"] = 0.5
+        return reply
+
+    study.server.mischief = Mischief(answered=above_0)
+    with pytest.raises(UnbelievableServerError, match="gives a log-probability above 0"):
+        list(engine.score(pairs))
+
+
+def slowly(handler: Any, _: Answer) -> bool:
+    """Let the others of a moment come before this one is answered."""
+    time.sleep(0.02)
+    return handler is None
 
 
 def test_errors_name_no_prompt(served: ServedStudies, tmp_path: Path, signer: Signer) -> None:

@@ -441,7 +441,7 @@ def test_a_replay_needs_pinned_weights(event: Event) -> None:
     with pytest.raises(IncompleteError, match="lists no files of the model") as caught:
         terms_of(unpinned, OPTIONS, NONCE)
     assert "--regenerate" in caught.value.one_line()
-    announced = terms_of(unpinned, replace(OPTIONS, regenerate=True), NONCE)
+    announced = terms_of(unpinned, replace(OPTIONS, method=AuditMethod.REGENERATE), NONCE)
     assert announced.method is AuditMethod.REGENERATE
 
 

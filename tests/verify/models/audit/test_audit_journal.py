@@ -149,7 +149,9 @@ def test_another_stack_is_refused(tmp_path: Path) -> None:
     """Points of one audit are replayed alike: no auditor may pick the kinder of two stacks."""
     path = tmp_path / "journal"
     AuditJournal(path, START, STACK, SIGNER).add([point(1)])
-    with pytest.raises(UsageError, match="another device, number format or version") as caught:
+    with pytest.raises(
+        UsageError, match="another device, number format, server or version"
+    ) as caught:
         AuditJournal(path, START, {**STACK, "dtype": "bfloat16"}, SIGNER)
     assert "go on with the same" in caught.value.one_line()
 

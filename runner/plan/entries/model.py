@@ -82,6 +82,8 @@ class EngineEntry(PlanModel):
             raise ValueError(f"kind http needs a dialect: {known}")
         if (self.url is None) == (self.serve is None):
             raise ValueError("kind http needs url, for a server that runs, or serve, to start one")
+        if self.serve is not None and self.dialect is ServerDialect.SGLANG:
+            raise ValueError("serve is not for sglang: start its server yourself, and name its url")
         if self.serve is not None and (self.model is not None or self.claimed_arguments):
             raise ValueError("model and claimed_arguments are for a server that runs (url)")
         gguf = self.serve is not None and self.dialect is ServerDialect.LLAMACPP

@@ -365,7 +365,7 @@ def shapes(options: argparse.Namespace) -> tuple[Shape, Shape]:
         first = replace(first, queries=options.queries)
         second = replace(second, queries=max(1, options.queries * 2 // DRAWS))
     if options.small:
-        small = {"demonstrations": (0, 4), "queries": 4, "new_tokens": 8}
+        small: dict[str, Any] = {"demonstrations": (0, 4), "queries": 4, "new_tokens": 8}
         first, second = replace(first, **small), replace(second, **small)
     return first, second
 

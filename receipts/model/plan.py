@@ -57,7 +57,7 @@ class EngineKind(StrEnum):
     MOCK = "mock"
     """A deterministic stand-in, for tests."""
     HTTP = "http"
-    """A server that takes token ids and gives token ids back (vLLM, llama.cpp)."""
+    """A server that takes token ids and gives token ids back (vLLM, llama.cpp, SGLang)."""
 
 
 def is_served(engine: EngineKind) -> bool:
@@ -89,6 +89,8 @@ class ServerDialect(StrEnum):
     """vLLM's ``/v1/completions``."""
     LLAMACPP = "llamacpp"
     """``/completion`` of llama.cpp's server."""
+    SGLANG = "sglang"
+    """SGLang's ``/generate``."""
 
 
 class PlannedServer(WireModel):

@@ -1,13 +1,15 @@
 """A server of token ids: vLLM's ``/v1/completions`` in front of this project's own engine.
 
 It listens on this machine and computes with a real model.  What it answers is what vLLM 0.32.0
-answers, field by field (tests/servers holds the real one to the same tests), and on demand it does
-one of the things that servers, and what stands before them, do wrong.
+answers, field by field (tests/servers holds the real one to the same tests), or what SGLang does by
+its source, and on demand it does one of the things that servers, and what stands before them, do
+wrong.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import socket
 import sys
@@ -22,7 +24,10 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+from sglang_answers import from_sglang, sglang_problem, sglang_says, to_sglang
+
 from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.model.point import Finish
 from safety_receipts.runner.engines.answers import completions_of
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request
@@ -51,6 +56,8 @@ class Mischief:
     ignores_ids: bool = False
     """Gives log-probabilities of its own tokens alone, whatever ids are named: it knows of no such
     request."""
+    seeds: bool = True
+    """Whether it draws by the seed that it is given: SGLang does under a flag alone."""
 
 
 @dataclass
@@ -81,12 +88,13 @@ def id_server(
     model: str = "model",
     port: int = 0,
     dtype: Dtype = Dtype.FLOAT32,
+    dialect: ServerDialect = ServerDialect.VLLM,
 ) -> Iterator[IdServer]:
-    """Serve a checkpoint under a name; on a free port, where none is given."""
+    """Serve a checkpoint under a name, as vLLM or SGLang do; on a free port, if none is given."""
     loaded = load_model(folder, dtype=dtype, device="cpu")
     engine = TransformersEngine(loaded, memory=2**26)
     found = IdServer("", mischief or Mischief())
-    handler = type("Handler", (_Handler,), {"served": _Served(engine, found, model)})
+    handler = type("Handler", (_Handler,), {"served": _Served(engine, found, model, dialect)})
     with _Server(("127.0.0.1", port), handler) as server:
         found.url = f"http://127.0.0.1:{server.server_port}"
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -96,6 +104,9 @@ def id_server(
         finally:
             server.shutdown()
             thread.join()
+
+
+_PATHS = {ServerDialect.VLLM: "/v1/completions", ServerDialect.SGLANG: "/generate"}
 
 
 class _Server(ThreadingHTTPServer):
@@ -111,6 +122,7 @@ class _Served:
     engine: TransformersEngine
     found: IdServer
     model: str
+    dialect: ServerDialect
     lock: Lock = field(default_factory=Lock)
     now: int = 0
 
@@ -143,7 +155,8 @@ class _Served:
         )
         new_tokens = min(body["max_tokens"], limit - len(prompt))
         ends = frozenset(body["stop_token_ids"])
-        request = Request(0, prompt, new_tokens, ends, body.get("seed", 0))
+        seed = body.get("seed", 0) if self.found.mischief.seeds else secrets.randbits(63)
+        request = Request(0, prompt, new_tokens, ends, seed)
         with self.lock:
             completion = completions_of(self.engine, [request], decoding)[0]
             if completion.finish is Finish.ERROR:
@@ -160,6 +173,17 @@ class _Served:
                 tops = self._named(request, completion.tokens, scores, body["logprob_token_ids"])
                 reply["choices"][0]["logprobs"]["top_logprobs"] = tops
         return 200, reply
+
+    def answer(self, body: Answer) -> tuple[int, Answer]:
+        """Return the status and the body of an answer, in the server's dialect."""
+        if self.dialect is not ServerDialect.SGLANG:
+            return self.complete(body)
+        problem = sglang_problem(body)
+        if problem is not None:
+            return 400, {"error": problem}
+        status, reply = self.complete(from_sglang(body) | {"model": self.model})
+        vocabulary = self.engine._loaded.architecture.widths.vocabulary
+        return status, to_sglang(body, reply, vocabulary) if status == 200 else reply
 
     def _named(
         self, request: Request, tokens: tuple[int, ...], scores: Any, ids: list[int]
@@ -232,10 +256,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         mischief = self.served.found.mischief
-        if self.path == "/version":
+        context = mischief.stated_context or self.served.engine.context_limit
+        if self.served.dialect is ServerDialect.SGLANG:
+            said = sglang_says(self.path, self.served.model, context)
+            self.give(404 if said is None else 200, said or {})
+        elif self.path == "/version":
             self.give(200, {"version": "0.32.0"})
         elif self.path == "/v1/models":
-            context = mischief.stated_context or self.served.engine.context_limit
             one = {"id": self.served.model, "root": "/srv/model", "max_model_len": context}
             self.give(200, {"data": [one]})
         else:
@@ -245,13 +272,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         found = self.served.found
         found.bodies.append(body)
-        if self.path != "/v1/completions":
+        if self.path != _PATHS[self.served.dialect]:
             self.give(404, {})
             return
         with self.served.counted():
             if found.mischief.before(self, body):
                 return
-            status, reply = self.served.complete(found.mischief.asked(body))
+            status, reply = self.served.answer(found.mischief.asked(body))
             self.give(status, found.mischief.answered(reply) if status == 200 else reply)
 
     def give(self, status: int, reply: Answer) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from id_server import IdServer
 from studies import write_study
 
+from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.runner.engines.served.client import Patience
 from safety_receipts.runner.engines.served.options import ServerPlace
 from safety_receipts.runner.plan.resolve import resolve_plan
@@ -25,12 +26,13 @@ class ServedStudy:
     server: IdServer
     folder: Path
     settings: dict[str, object]
+    dialect: ServerDialect = ServerDialect.VLLM
 
     def resolved(self, *, url: str | None = None, model: str = "model") -> ResolvedPlan:
         """Return its plan, resolved, for a client of little patience."""
         entry = (
-            f"engine: {{kind: http, dialect: vllm, url: '{url or self.server.url}', "
-            f"model: {model}, concurrency: 4}}\n"
+            f"engine: {{kind: http, dialect: {self.dialect.value}, "
+            f"url: '{url or self.server.url}', model: {model}, concurrency: 4}}\n"
         )
         plan = write_study(self.folder, **self.settings, more=entry)  # type: ignore[arg-type]
         resolved = resolve_plan(plan)

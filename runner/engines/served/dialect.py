@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.model.receipt import ServerClaims, ServerProbe
@@ -126,10 +126,10 @@ def detect(client: ServerClient) -> ServerDialect:
         UnreachableError: It does not answer.
         NonsenseError: None that is known.
     """
-    for path, kind in (("/props", ServerDialect.LLAMACPP), ("/version", ServerDialect.VLLM)):
+    for kind, (path, sign) in _SIGNS.items():
         with suppress(RefusedError, NonsenseError):
             said = client.get(path)
-            if isinstance(said, dict) and _SIGNS[kind] in said:
+            if isinstance(said, dict) and sign in said:
                 return kind
     known = " or ".join(kind.value for kind in ServerDialect)
     raise NonsenseError(
@@ -138,19 +138,25 @@ def detect(client: ServerClient) -> ServerDialect:
     )
 
 
-_SIGNS = {ServerDialect.LLAMACPP: "model_path", ServerDialect.VLLM: "version"}
-"""What each says at its own address."""
+_SIGNS: Final = {
+    ServerDialect.LLAMACPP: ("/props", "model_path"),
+    ServerDialect.VLLM: ("/version", "version"),
+    ServerDialect.SGLANG: ("/model_info", "served_model_name"),
+}
+"""The address at which each says something that the others do not, and what."""
 
 
 def dialect_of(kind: ServerDialect) -> Dialect:
     """Return how servers of a kind are spoken to."""
     # Each imports the contracts above.
-    from safety_receipts.runner.engines.served import llamacpp, vllm  # noqa: PLC0415
+    from safety_receipts.runner.engines.served import llamacpp, sglang, vllm  # noqa: PLC0415
 
     match kind:
         case ServerDialect.VLLM:
             return vllm.Vllm()
         case ServerDialect.LLAMACPP:
             return llamacpp.LlamaCpp()
+        case ServerDialect.SGLANG:
+            return sglang.Sglang()
         case _:
             assert_never(kind)

@@ -72,6 +72,7 @@ _ALLOWED: Final = {
             "--ubatch-size",
         }
     ),
+    ServerDialect.SGLANG: frozenset(),
 }
 
 
@@ -93,7 +94,11 @@ class ServerCommand:
     """Further arguments."""
 
     def words(self, program: str, port: int) -> list[str]:
-        """Return the command line."""
+        """Return the command line.
+
+        Raises:
+            UsageError: The tool starts no such server.
+        """
         place = ["--host", _HOST, "--port", str(port)]
         match self.dialect:
             case ServerDialect.VLLM:
@@ -107,6 +112,11 @@ class ServerCommand:
             case ServerDialect.LLAMACPP:
                 file = str(self.folder / (self.weights or ""))
                 return [program, "--model", file, *place, "--alias", self.model, *self.arguments]
+            case ServerDialect.SGLANG:
+                raise UsageError(
+                    "the tool starts no server of SGLang, as none was tried",
+                    hint="start it yourself, and name its address (url)",
+                )
             case _:
                 assert_never(self.dialect)
 

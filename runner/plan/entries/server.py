@@ -53,6 +53,8 @@ class ServerEntry(PlanModel):
             return f"{whose} needs a dialect: {known}"
         if (self.url is None) == (self.serve is None):
             return f"{whose} needs url, for a server that runs, or serve, to start one"
+        if self.serve is not None and self.dialect is ServerDialect.SGLANG:
+            return "serve is not for sglang: start its server yourself, and name its url"
         if self.serve is not None and (self.model is not None or self.claimed_arguments):
             return "model and claimed_arguments are for a server that runs (url)"
         gguf = self.serve is not None and self.dialect is ServerDialect.LLAMACPP

@@ -14,6 +14,7 @@ from studies import write_study
 from tiny_judges import learnt_judge
 
 from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.plan import ServerDialect
 
 
 @pytest.fixture
@@ -21,11 +22,15 @@ def served(tmp_path: Path) -> Iterator[ServedStudies]:
     """Write a study and start a server of its model."""
     with ExitStack() as stack:
 
-        def make(mischief: Mischief | None = None, **settings: object) -> ServedStudy:
+        def make(
+            mischief: Mischief | None = None,
+            dialect: ServerDialect = ServerDialect.VLLM,
+            **settings: object,
+        ) -> ServedStudy:
             folder = tmp_path / "served-study"
             write_study(folder, **settings)  # type: ignore[arg-type]
-            server = stack.enter_context(id_server(folder / "model", mischief))
-            return ServedStudy(server, folder, settings)
+            started = id_server(folder / "model", mischief, dialect=dialect)
+            return ServedStudy(stack.enter_context(started), folder, settings, dialect)
 
         yield make
 

@@ -174,7 +174,7 @@ def test_arguments_that_change_no_answer_may_be_given() -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("{kind: http, url: 'http://127.0.0.1:1'}", "needs a dialect: vllm, llamacpp"),
+        ("{kind: http, url: 'http://127.0.0.1:1'}", "needs a dialect: vllm, llamacpp, sglang"),
         ("{kind: http, dialect: vllm}", "needs url, for a server that runs, or serve"),
         ("{kind: http, dialect: vllm, url: 'http://h', serve: {}}", "needs url"),
         ("{kind: http, dialect: vllm, serve: {}, model: m}", "for a server that runs"),
@@ -182,7 +182,8 @@ def test_arguments_that_change_no_answer_may_be_given() -> None:
         ("{kind: http, dialect: llamacpp, serve: {}}", "names the GGUF file"),
         ("{kind: transformers, concurrency: 4}", "are for kind http"),
         ("{dialect: vllm}", "are for kind http"),
-        ("{kind: http, dialect: sglang, url: 'http://h'}", "vllm"),
+        ("{kind: http, dialect: sglang, serve: {}}", "start its server yourself, and name its url"),
+        ("{kind: http, dialect: tgi, url: 'http://h'}", "vllm"),
     ],
 )
 def test_a_plan_that_names_its_server_wrongly_is_told_how(
@@ -210,6 +211,11 @@ def test_a_server_is_told_folder_name_and_format() -> None:
     ):
         assert vllm[vllm.index(pair[0]) + 1] == pair[1]
     assert command().words("llama-server", 8000)[:3] == ["llama-server", "--model", "/m/m.gguf"]
+
+
+def test_no_server_of_sglang_is_started() -> None:
+    with pytest.raises(UsageError, match="starts no server of SGLang"):
+        command(ServerDialect.SGLANG).words("sglang", 8000)
 
 
 def program(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

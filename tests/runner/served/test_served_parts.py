@@ -23,13 +23,13 @@ from safety_receipts.runner.engines.served.client import (
 )
 from safety_receipts.runner.engines.served.generation import UNIT, units_of
 from safety_receipts.runner.engines.served.launch import (
-    PROGRAM,
     ServerCommand,
     StartedServer,
     argument_problem,
 )
 from safety_receipts.runner.engines.served.llamacpp import LlamaCpp
 from safety_receipts.runner.engines.served.reply import check_server_reply
+from safety_receipts.runner.engines.served.role import ServerRole
 from safety_receipts.runner.plan.file import load_plan_file
 
 ASKED = Request(0, (5, 6, 7), 4, frozenset({2}))
@@ -223,7 +223,7 @@ def program(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "server"
     path.write_text(f"#!{sys.executable}\n{text}\n", "utf-8")
     path.chmod(0o755)
-    monkeypatch.setenv(PROGRAM, str(path))
+    monkeypatch.setenv(ServerRole.ENGINE.program, str(path))
 
 
 def test_a_server_that_ends_at_once_says_why(
@@ -235,7 +235,7 @@ def test_a_server_that_ends_at_once_says_why(
 
 
 def test_a_program_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PROGRAM, "no-such-program")
+    monkeypatch.setenv(ServerRole.ENGINE.program, "no-such-program")
     with pytest.raises(UsageError, match="no-such-program is not installed"):
         StartedServer(command())
 

@@ -48,6 +48,12 @@ class Artifacts:
     """The server that the second judge asks; None: the tool runs it, or there is none."""
 
     @property
+    def asks_servers(self) -> bool:
+        """Whether a run asks some server, for responses or verdicts."""
+        servers = (self.server, self.judge_server, self.second_judge_server)
+        return any(server is not None for server in servers)
+
+    @property
     def checkpoint(self) -> LocalCheckpoint:
         """The checkpoint, for whoever loads it or reads its configuration.
 

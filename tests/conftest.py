@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
@@ -28,6 +29,9 @@ def pytest_configure() -> None:
     (``tests/verify/expectations``), and pages are held to what a reader sees (``console``).
     """
     os.environ[ALLOW_INSTRUMENT] = "1"
+    # How long an example takes says nothing of what is tested, and busy machines are slow.
+    settings.register_profile("without deadlines", deadline=None)
+    settings.load_profile("without deadlines")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -478,8 +478,9 @@ class CheckName(StrEnum):
     RESPONSES = (
         "responses",
         _replayed(
-            "never passes: only of an audit that asks for new responses, as nothing "
-            "ties the recorded ones to the model",
+            "never passes: only of an audit that asks for new responses, as nothing ties the "
+            "recorded ones to the model, or asks a server about the recorded ones, as nothing ties "
+            "its model to the named weights",
             sealed=True,
         ),
     )

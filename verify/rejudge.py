@@ -2,7 +2,8 @@
 
 The new event is a function of the original bundle, the new plan and what its judge says: it states
 no time and draws no random value of its own, so that whoever judges again with the same judge
-seals the same bytes.
+seals the same bytes.  Of a judge's server it states what that claims and what was seen of it: there
+it is the same bytes where these are the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic.alias_generators import to_camel
 
 from safety_receipts.receipts.bundle import PLAN, RECEIPT, Bundle
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, tagged_digest
@@ -40,9 +42,9 @@ from safety_receipts.receipts.model.point import (
     RestrictedRecord,
     point_salt,
 )
-from safety_receipts.receipts.model.receipt import Event
+from safety_receipts.receipts.model.receipt import Environment, Event
 from safety_receipts.receipts.seal import seal_event
-from safety_receipts.runner.judges.judge import Exchange, ResponseJudge
+from safety_receipts.runner.judges.judge import Exchange
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
 from safety_receipts.runner.run.event import SealedRun, now
@@ -50,10 +52,20 @@ from safety_receipts.runner.run.execute import one_line_message, recorded_judgem
 from safety_receipts.runner.run.journal import Journal, JournalEntry
 from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
 from safety_receipts.runner.run.judging import opinions
+from safety_receipts.runner.run.seal import server_claims
+from safety_receipts.runner.run.served import (
+    JUDGE_SERVERS,
+    LongestAsked,
+    RunServers,
+    note_tried,
+    with_counts,
+)
+from safety_receipts.runner.run.stack import PlanJudges
 from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_none_scored
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress
+from safety_receipts.verify.levels.original import JUDGED_AGAIN
 from safety_receipts.verify.levels.times.terms import NOTHING_MORE, TrustTerms
 
 if TYPE_CHECKING:
@@ -64,15 +76,6 @@ SECRET_TAG: Final = "safety-receipts/rejudged-secret/1"
 
 _AT_ONCE: Final = 64
 """Responses that a judge is given together; the cut decides no more than a margin's last digit."""
-
-
-@dataclass(frozen=True)
-class RejudgingJudges:
-    """Who judges again."""
-
-    first: ResponseJudge
-    second: ResponseJudge | None
-    """Gives a second opinion; None: nobody does."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan) -> Resolve
         )
     if isinstance(resolved, UnrunPlan):
         raise UsageError(resolved.why, file=resolved.file, hint="restore the checkpoint's files")
-    if before.judge == after.judge:
+    if _judging(before) == _judging(after):
         raise UsageError(
             "names the judge that has already judged these responses",
             file=resolved.file,
@@ -162,7 +165,12 @@ def rejudged_plan(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan) -> Resolve
 
 def _without_judge(plan: PlanPredicate) -> object:
     wire = plan.to_wire()
-    return {name: value for name, value in wire.items() if name not in ("judge", "rejudges")}
+    left_out = {to_camel(name) for name in JUDGED_AGAIN}
+    return {name: value for name, value in wire.items() if name not in left_out}
+
+
+def _judging(plan: PlanPredicate) -> object:
+    return plan.judge, plan.judge_server, plan.second_judge_server
 
 
 @dataclass(frozen=True)
@@ -212,9 +220,7 @@ class Rejudger:
         remove_journal(self.folder)
         return SealedRun.from_bundle(there)
 
-    def run(
-        self, judges: RejudgingJudges, stack: dict[str, str], progress: PointProgress
-    ) -> SealedRun:
+    def run(self, judges: PlanJudges, stack: dict[str, str], progress: PointProgress) -> SealedRun:
         """Judge, or go on judging, and seal.
 
         Args:
@@ -224,17 +230,25 @@ class Rejudger:
 
         Raises:
             InterruptedByUserError: The user stopped it; what was judged stays.
-            IncompleteError: A judge fails, nothing can be scored, or too few witnesses have seen
-                plan or receipt in the log.
-            UsageError: The folder holds another plan.
+            IncompleteError: A judge fails, its server does not answer, nothing can be scored, or
+                too few witnesses have seen plan or receipt in the log.
+            UsageError: The folder holds another plan, or a judge's server cannot be used.
             FileAccessError: The folder cannot be written.
         """
+        servers = RunServers.of(None, judges.first, judges.second)
+        queries = self.resolved.artifacts.texts.queries
+        new_tokens = self.plan.sampling.max_new_tokens
+        # Of the model nothing is asked again.
+        tried = servers.preflight(LongestAsked.of(0, new_tokens, queries))
+        original = self.original.receipt.statement.predicate.environment
+        environment = servers.in_environment(original)
         envelope = write_plan(self.resolved, self.folder, self.signer)
         self._record(envelope, PLAN)
         with Journal.open(run_journal_path(self.folder), envelope.digest) as journal:
-            journal.hold_to(stack)
+            journal.hold_to(stack | server_claims(environment, JUDGE_SERVERS))
+            note_tried(journal, tried, now())
             try:
-                self._judge_all(judges, journal, progress)
+                self._judge_all(judges, servers, journal, progress)
             except KeyboardInterrupt:
                 raise InterruptedByUserError(
                     f"interrupted; {len(journal.done()):,} of {self.plan.points:,} points are kept",
@@ -243,7 +257,9 @@ class Rejudger:
             outcomes = journal.outcomes()
             if not self.options.accept_unscored:
                 refuse_if_none_scored(outcomes)
-            receipt = self._seal(journal, envelope)
+            receipt = self._seal(
+                journal, envelope, with_counts(environment, journal, JUDGE_SERVERS)
+            )
         self._record(receipt, RECEIPT)
         remove_journal(self.folder)
         return SealedRun(receipt, outcomes, before=False)
@@ -254,7 +270,11 @@ class Rejudger:
             self.log.record(envelope, self.folder / name, self.folder)
 
     def _judge_all(
-        self, judges: RejudgingJudges, journal: Journal, progress: PointProgress
+        self,
+        judges: PlanJudges,
+        servers: RunServers,
+        journal: Journal,
+        progress: PointProgress,
     ) -> None:
         done, points = journal.done(), self.plan.points
         if len(done) == points:
@@ -266,6 +286,7 @@ class Rejudger:
             last = chunk[-1][0].index
             if not all(point.index in done for point, _ in chunk):
                 entries = self._judged(chunk, judges, texts, secret)
+                servers.take_resent(journal, now())
                 self._check(entries, silence)
                 journal.add(entries, now())
             progress(last + 1, points)
@@ -273,7 +294,7 @@ class Rejudger:
     def _judged(
         self,
         chunk: list[tuple[Point, RestrictedRecord]],
-        judges: RejudgingJudges,
+        judges: PlanJudges,
         texts: Mapping[QueryId, str],
         secret: bytes,
     ) -> list[JournalEntry]:
@@ -327,14 +348,14 @@ class Rejudger:
         info = canonical_bytes([SECRET_TAG, self.digest])
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(salts.digest())
 
-    def _seal(self, journal: Journal, envelope: Envelope) -> Envelope:
+    def _seal(self, journal: Journal, envelope: Envelope, environment: Environment) -> Envelope:
         receipt = self.original.receipt.statement.predicate
         return seal_event(
             self.folder,
             plan_envelope=envelope,
             points=journal.entries(),
             event=rejudged_event(receipt.event, self.digest),
-            environment=receipt.environment,
+            environment=environment,
             signer=self.signer,
             findings=fit,
         )

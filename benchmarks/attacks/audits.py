@@ -35,7 +35,7 @@ from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.point import Outcome, Point
 from safety_receipts.receipts.model.receipt import DigestReference
 from safety_receipts.verify.audit.journals.replays import AuditJournal
-from safety_receipts.verify.audit.replay import Entry, Replayer
+from safety_receipts.verify.audit.replay import Entry, Replayer, one_by_one
 from safety_receipts.verify.audit.run import Audit, AuditEvidence, announce, verdict_of
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
 from safety_receipts.verify.audit.session import AuditorCalibration, AuditSubject, open_case
@@ -519,7 +519,7 @@ def conduct_audits(
         out = bundle.parent / f"{bundle.name}-audit-{number}"
         announced = announce(terms_of(case, options, nonce), subject.signer, out)
         audit = Audit(announced, case.receipt, AuditEvidence(case.bundle, case.receipt))
-        audit.run(nonce, _Remembered(record), _replay_nothing, lambda _, __: None)
+        audit.run(nonce, _Remembered(record), one_by_one(_replay_nothing), lambda _, __: None)
         identity = case.identity(audit, terms.auditor, nonce)
         agreement, second = case.receipt.judge_agreement, None
         if agreement is not None and subject.second is not None and audit.identified:

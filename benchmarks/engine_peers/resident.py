@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from engine_peers.environments import UnavailableError, last_error, python_for
@@ -55,22 +57,34 @@ class Resident:
             peer's log goes here too.
         environments: Where the peers' virtual environments are.
         threads: How many threads it may use.
+        python: Interpreter of an environment that holds what it needs; None: it is made.
+        more: Further environment variables.
 
     Raises:
         UnavailableError: It cannot be started.
     """
 
-    def __init__(self, peer: str, folder: Path, environments: Path, threads: int) -> None:
+    def __init__(
+        self,
+        peer: str,
+        folder: Path,
+        environments: Path,
+        threads: int,
+        *,
+        python: Path | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.peer = peer
         self._log = folder / f"{peer}.log"
-        command = [python_for(peer, environments), "-m", "engine_peers.worker", peer]
+        interpreter = str(python or python_for(peer, environments))
+        command = [interpreter, "-m", "engine_peers.worker", peer]
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [*command, str(folder / "model"), str(folder / "warm-up.json")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=common_environment(threads, environments.absolute()),
+                env=common_environment(threads, environments.absolute()) | dict(more),
                 text=True,
             )
         try:

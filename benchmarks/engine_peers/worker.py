@@ -4,8 +4,8 @@
 
 Standard input and output carry one JSON object a line.  First it says
 ``{"ready": {package: version}}``; to ``{"workload": path, "batch": rows}`` it answers
-``{"seconds", "computed", "outputs", "text"}``.  What the peer itself prints goes to standard
-error.  It ends with its input.
+``{"seconds", "busy", "computed", "outputs", "text"}``, busy being processor seconds.  What the
+peer itself prints goes to standard error.  It ends with its input.
 """
 
 from __future__ import annotations
@@ -61,11 +61,12 @@ def main() -> None:
 
 def _timed(peer: Peer, workload: Workload, batch: int) -> dict[str, Any]:
     gc.collect()
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     answers = peer.run(workload, batch)
-    seconds = time.perf_counter() - started
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
     return {
         "seconds": seconds,
+        "busy": busy,
         "computed": answers.computed,
         "outputs": answers.outputs,
         "text": answers.text,

@@ -23,6 +23,7 @@ from safety_receipts.receipts.events.grid import (
     fixed_labels,
     source_of,
 )
+from safety_receipts.receipts.events.servers import account_problems, server_problems
 from safety_receipts.receipts.findings.counts.rates import RATE_PLACES, wilson
 from safety_receipts.receipts.io.text import printable, value_text
 from safety_receipts.receipts.model.base import ConditionId
@@ -95,6 +96,7 @@ def plan_problems(plan: PlanPredicate) -> list[str]:
     """Return what contradicts itself in a plan, each as one line; empty when it is coherent."""
     return [
         *_checkpoint_problems(plan),
+        *server_problems(plan),
         *_sampling_problems(plan),
         *_thoughts_problems(plan),
         *_judge_problems(plan),
@@ -418,6 +420,7 @@ def environment_problems(plan: PlanPredicate, environment: Environment) -> Itera
         yield "environment.dtype differs from the plan's"
     if environment.batch_rule != plan.batch_rule:
         yield "environment.batchRule differs from the plan's"
+    yield from account_problems(plan, environment)
 
 
 def _is_moment(text: str) -> bool:

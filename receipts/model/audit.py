@@ -7,8 +7,9 @@ became of each: it is for whoever may hold the evidence.  The *public* one names
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, assert_never
 
 from pydantic import ConfigDict, Field
 
@@ -100,6 +101,9 @@ class AuditMethod(StrEnum):
 
     REPLAY = "replay"
     """Recorded responses are scored by the named checkpoint."""
+    SERVER_SCORES = "server_scores"
+    """Recorded greedy responses are held against the log-probabilities of a server, which is said
+    to run the named checkpoint: nothing ties it to the weights."""
     REGENERATE = "regenerate"
     """New responses are generated and the rates compared: the most that can be done with a model
     behind an API."""
@@ -158,7 +162,57 @@ class AuditVerdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     """Neither confirmed nor refuted, for the reason given."""
     CONSISTENT_WITH = "consistent_with"
-    """Statistically compatible; the most that can be said of a model behind an API."""
+    """Statistically compatible; the most that can be said of a model behind an API, or by the
+    log-probabilities of a server."""
+
+
+@dataclass(frozen=True)
+class AuditMethodTraits:
+    """What every audit by a method has."""
+
+    best: AuditVerdict
+    """The most that it says, of a rate, of the second judge's agreement and as a whole."""
+    scores: bool
+    """Recorded responses are scored, drawn from those that could hide an error; otherwise new ones
+    are asked for."""
+    by_weights: bool
+    """The named weights score them: contradictions can refute the record, as nothing else could be
+    at fault."""
+    how: str
+    """How points are looked at, in a few words."""
+    caveat: str | None
+    """What ties nothing to the named weights, in words; None: the weights are the named ones."""
+
+
+def audit_traits(method: AuditMethod) -> AuditMethodTraits:
+    """Return what every audit by a method has."""
+    match method:
+        case AuditMethod.REPLAY:
+            return AuditMethodTraits(
+                best=AuditVerdict.CONFIRMED,
+                scores=True,
+                by_weights=True,
+                how="replayed",
+                caveat=None,
+            )
+        case AuditMethod.SERVER_SCORES:
+            return AuditMethodTraits(
+                best=AuditVerdict.CONSISTENT_WITH,
+                scores=True,
+                by_weights=False,
+                how="scored by a server",
+                caveat="nothing ties the server's model to the named weights",
+            )
+        case AuditMethod.REGENERATE:
+            return AuditMethodTraits(
+                best=AuditVerdict.CONSISTENT_WITH,
+                scores=False,
+                by_weights=False,
+                how="regenerated",
+                caveat="nothing ties the recorded responses to the model",
+            )
+        case _:
+            assert_never(method)
 
 
 DrawNumbers = Annotated[tuple[Positive, ...], Field(max_length=MAX_POINTS)]
@@ -272,7 +326,8 @@ class SecondJudgeFindings(_AuditModel):
     hidden: Annotated[int, Field(ge=-MAX_POINTS, le=MAX_POINTS)]
     """Smallest number of false agreements that makes the agreement rate off by ε (k)."""
     verdict: AuditVerdict
-    """The verdict on the recorded agreement: ``confirmed`` or ``inconclusive``."""
+    """The verdict on the recorded agreement: ``confirmed`` (``consistent_with`` by a server's
+    log-probabilities) or ``inconclusive``."""
 
 
 class SecondJudgeVerdict(SecondJudgeFindings):
@@ -317,7 +372,8 @@ class IdentityTest(_AuditModel):
     power: Probability | None
     """Smallest power of the test against the alternatives of the calibration; null: not known."""
     passed: bool
-    """Whether the test was passed at that level."""
+    """Whether the test was passed at that level.  By a server's log-probabilities it says so of the
+    model behind the server."""
     mean: Score
     """Mean clipped margin of the replayed tokens."""
     powers: Annotated[tuple[PowerAgainst, ...], Field(max_length=64)]

@@ -194,6 +194,9 @@ class SamplingMethod(StrEnum):
     SEEDED = "seeded"
 
 
+SERVER_NOISE = "server-seed-"
+"""How names of rules begin that say which seed a server is given: the noise is its own."""
+
 MAX_DEFAULTS = 64
 """Most sampling defaults of a checkpoint that are stated."""
 
@@ -246,7 +249,9 @@ class Sampling(WireModel):
     top_k: Positive | None
     """Largest number of candidate tokens; null: no limit."""
     noise: Name | None
-    """Name and version of the rule that derives the noise; null with greedy sampling."""
+    """Name and version of the rule that derives the noise, or, where it begins with
+    ``server-seed-``, the seed that a server is given for noise of its own; null with greedy
+    sampling."""
     max_new_tokens: Positive
     """Largest length of a response in tokens."""
     end_tokens: Annotated[tuple[Count, ...], Field(min_length=1, max_length=64)]
@@ -262,6 +267,11 @@ class Sampling(WireModel):
     end_token_origins: Annotated[tuple[EndToken, ...], Field(max_length=64)] | None = None
     """Where each end token is stated, by ascending token id, with those that the plan file removes.
     Null: only ``config.json`` and ``generation_config.json`` were consulted."""
+
+    @property
+    def drawn_by_server(self) -> bool:
+        """Whether a server draws tokens with noise of its own, which nobody can derive again."""
+        return self.noise is not None and self.noise.startswith(SERVER_NOISE)
 
     def applied(self) -> Sampling:
         """Return it without what is only told: equal ones choose tokens alike."""

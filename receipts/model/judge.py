@@ -41,19 +41,27 @@ class JudgeTraits:
     """It has a prompt template, or a rule's strings."""
     may_be_remote: bool
     """It may stand behind an API, asked for by its name."""
+    generates: bool
+    """It gives its verdict token by token, and so may ask a server of token ids."""
 
 
 def traits_of(kind: JudgeKind) -> JudgeTraits:
     """Return what every judge of a kind has."""
     match kind:
         case JudgeKind.REFUSAL_STRINGS:
-            return JudgeTraits(is_rule=True, has_template=True, may_be_remote=False)
+            return JudgeTraits(
+                is_rule=True, has_template=True, may_be_remote=False, generates=False
+            )
         case JudgeKind.WILDGUARD:
-            return JudgeTraits(is_rule=False, has_template=True, may_be_remote=False)
+            return JudgeTraits(
+                is_rule=False, has_template=True, may_be_remote=False, generates=True
+            )
         case JudgeKind.CLASSIFIER:
-            return JudgeTraits(is_rule=False, has_template=False, may_be_remote=False)
+            return JudgeTraits(
+                is_rule=False, has_template=False, may_be_remote=False, generates=False
+            )
         case JudgeKind.CHAT:
-            return JudgeTraits(is_rule=False, has_template=True, may_be_remote=True)
+            return JudgeTraits(is_rule=False, has_template=True, may_be_remote=True, generates=True)
         case _:
             assert_never(kind)
 

@@ -16,7 +16,7 @@ from safety_receipts.receipts.model.base import (
     Query,
     WireModel,
 )
-from safety_receipts.receipts.model.checkpoint import Checkpoint, Prompt, Sampling
+from safety_receipts.receipts.model.checkpoint import Checkpoint, Dtype, Prompt, Sampling
 from safety_receipts.receipts.model.demonstrations import (
     Demonstrations,
     Experiment,
@@ -56,17 +56,57 @@ class EngineKind(StrEnum):
     """A server that speaks the OpenAI API (vLLM, SGLang, TGI)."""
     MOCK = "mock"
     """A deterministic stand-in, for tests."""
+    HTTP = "http"
+    """A server that takes token ids and gives token ids back (vLLM, llama.cpp, SGLang)."""
 
 
 def is_served(engine: EngineKind) -> bool:
     """Say whether an engine is a server with an address, whose checkpoint may have no files."""
     match engine:
-        case EngineKind.OPENAI:
+        case EngineKind.OPENAI | EngineKind.HTTP:
             return True
         case EngineKind.TRANSFORMERS | EngineKind.MOCK:
             return False
         case _:
             assert_never(engine)
+
+
+def asks_server(engine: EngineKind) -> bool:
+    """Say whether an engine gives token ids to a server, and takes token ids from it."""
+    match engine:
+        case EngineKind.HTTP:
+            return True
+        case EngineKind.OPENAI | EngineKind.TRANSFORMERS | EngineKind.MOCK:
+            return False
+        case _:
+            assert_never(engine)
+
+
+class ServerDialect(StrEnum):
+    """What an engine of kind ``http`` speaks with its server."""
+
+    VLLM = "vllm"
+    """vLLM's ``/v1/completions``."""
+    LLAMACPP = "llamacpp"
+    """``/completion`` of llama.cpp's server."""
+    SGLANG = "sglang"
+    """SGLang's ``/generate``."""
+
+
+class PlannedServer(WireModel):
+    """A server that an engine of kind ``http``, or a judge, asks."""
+
+    dialect: ServerDialect
+    """What it speaks."""
+    model: Name
+    """Name under which it offers the model."""
+    started: bool
+    """True: the tool starts it on the folder of its model, whose files are listed, and stops it.
+    False: somebody else did, and which weights answer is their word."""
+    arguments: Annotated[tuple[Name, ...], Field(max_length=256)]
+    """Arguments with which it is started; where somebody else starts it, as the plan claims."""
+    concurrency: Annotated[Positive, Field(le=4096)]
+    """Largest number of requests that it is asked at a time."""
 
 
 class BeaconRound(WireModel):
@@ -144,6 +184,16 @@ class PlanPredicate(EvaluationSetup):
     """Who may hold the outcomes of single points."""
     engine: EngineKind
     """Kind of engine that generates the responses."""
+    server: Annotated[PlannedServer | None, Field(exclude_if=lambda value: value is None)] = None
+    """The server, for the engine ``http``; left out for every other engine."""
+    judge_server: Annotated[PlannedServer | None, Field(exclude_if=lambda value: value is None)] = (
+        None
+    )
+    """The server that the judge asks; left out where the tool runs the judge itself."""
+    second_judge_server: Annotated[
+        PlannedServer | None, Field(exclude_if=lambda value: value is None)
+    ] = None
+    """The server that the second judge asks; left out where there is none."""
     batch_rule: Name
     """Name and version of the rule that cuts the points, in plan order, into batches."""
     beacon: BeaconRound | None
@@ -161,3 +211,16 @@ class PlanPredicate(EvaluationSetup):
     """All conditions, in the order in which they are run; the first is the baseline ``h0-b0``."""
     points: PointCount
     """Number of evaluation points: conditions × queries × draws."""
+
+
+def asked_of(plan: PlanPredicate, server: PlannedServer, dtype: Dtype) -> PlanPredicate:
+    """Return a plan as a server runs it, whatever engine it names.
+
+    Args:
+        plan: The plan.
+        server: The server that is asked instead.
+        dtype: Number format in which it runs.
+    """
+    checkpoint = plan.checkpoint.model_copy(update={"dtype": dtype})
+    changed = {"engine": EngineKind.HTTP, "server": server, "checkpoint": checkpoint}
+    return plan.model_copy(update=changed)

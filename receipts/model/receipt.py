@@ -36,6 +36,7 @@ from safety_receipts.receipts.model.plan import (
     EngineKind,
     EvaluationSetup,
     EvidenceAccess,
+    ServerDialect,
 )
 from safety_receipts.receipts.model.point import Reason
 
@@ -208,6 +209,68 @@ class Evidence(WireModel):
     """Who may hold the evidence."""
 
 
+class ServerProbe(StrEnum):
+    """What a server was tried for before the plan was sealed, and again at every start."""
+
+    TOKEN_IDS = "token-ids"
+    """It gave back the prompt's token ids as they were sent."""
+    SEEDS = "seeds"
+    """One seed gave one answer twice, and another seed another answer."""
+    NO_PENALTIES = "no-penalties"
+    """Of each token that it chose greedily, the likeliest was chosen by its own log-probabilities:
+    no penalty that nobody asked for."""
+    LENGTH = "length"
+    """A response without an end was as long as asked for."""
+    CONTEXT = "context"
+    """It took a prompt and a response as long as the plan's longest."""
+
+
+class ServerClaims(WireModel):
+    """What a server says of itself: nobody else saw it."""
+
+    version: Name | None
+    """Version of the server; null: it does not say."""
+    model: Name | None
+    """Name under which it offers the model; null: it does not say."""
+    weights: Name | None
+    """Name of the folder or file from which it says that it loaded them; null: it does not say."""
+    context_limit: Positive | None
+    """Longest context in tokens; null: it does not say."""
+
+
+class ServerObservations(WireModel):
+    """What was seen of a server."""
+
+    probes: Annotated[tuple[ServerProbe, ...], Field(max_length=16)]
+    """What it was tried for and did, in the order of the list of probes; one that is not named here
+    cannot be tried with such a server, or is not needed of it: a judge draws nothing by a seed."""
+    repeated: Count
+    """Number of answers that were held against an earlier answer to the same request."""
+    differed: Count
+    """Number of those that were another answer."""
+    resent: Count
+    """Number of requests that were sent again because the connection failed or the server was
+    overloaded: a first answer to them, if there was one, was not seen."""
+
+
+class ServerAccount(WireModel):
+    """A server that answered: what is claimed of it, and what was seen."""
+
+    dialect: ServerDialect
+    """What it speaks."""
+    started: bool
+    """True: the tool started it on the folder of its model, whose files are listed, and stopped
+    it."""
+    arguments: Annotated[tuple[Name, ...], Field(max_length=256)]
+    """Arguments with which it was started; where somebody else started it, as the plan claims."""
+    concurrency: Positive
+    """Largest number of requests that it was asked at a time."""
+    claimed: ServerClaims
+    """What it says of itself."""
+    seen: ServerObservations
+    """What was seen of it."""
+
+
 class Environment(WireModel):
     """Software and hardware of the run, as the evaluator states them."""
 
@@ -237,6 +300,22 @@ class Environment(WireModel):
     """Memory class with which that rule was used; null: none."""
     packages: Annotated[dict[Annotated[str, Field(max_length=128)], Name], Field(max_length=256)]
     """Names of further packages with their versions."""
+    server: Annotated[ServerAccount | None, Field(exclude_if=lambda value: value is None)] = None
+    """The server that answered, for the engine ``http``; left out for every other engine."""
+    judge_server: Annotated[ServerAccount | None, Field(exclude_if=lambda value: value is None)] = (
+        None
+    )
+    """The server that the judge asked; left out where the tool ran the judge itself."""
+    second_judge_server: Annotated[
+        ServerAccount | None, Field(exclude_if=lambda value: value is None)
+    ] = None
+    """The server that the second judge asked; left out where there is none."""
+
+    @property
+    def judge_servers(self) -> tuple[ServerAccount, ...]:
+        """The servers that judges asked, the judge's before the second judge's."""
+        servers = (self.judge_server, self.second_judge_server)
+        return tuple(server for server in servers if server is not None)
 
 
 class TestedBox(WireModel):
@@ -267,6 +346,11 @@ class Limit(StrEnum):
     STAGE_ASSOCIATION = "stage-association-not-causal"
     REPLAY_IS_NOT_REPRESENTATIVENESS = "replay-is-not-representativeness"
     SELECTED_ROWS = "selected-rows"
+    WEIGHTS_CLAIMED = "weights-claimed-not-seen"
+    SERVER_DRAWS = "server-draws-not-replayable"
+    NOT_REPEATABLE = "server-not-repeatable"
+    JUDGE_WEIGHTS_CLAIMED = "judge-weights-claimed-not-seen"
+    JUDGE_NOT_REPEATABLE = "judge-server-not-repeatable"
 
 
 LIMIT_MEANINGS: Final[dict[Limit, str]] = {
@@ -294,6 +378,24 @@ LIMIT_MEANINGS: Final[dict[Limit, str]] = {
     Limit.SELECTED_ROWS: (
         "A filter took some rows of a corpus and left the others: nothing shows that it was chosen "
         "before outcomes were seen, and of the rows left out nothing is said."
+    ),
+    Limit.WEIGHTS_CLAIMED: (
+        "Responses came from a server that somebody else started: that the named weights answered "
+        "is the evaluator's word, until an audit replays responses with these weights."
+    ),
+    Limit.SERVER_DRAWS: (
+        "The server drew tokens with noise of its own: nobody can derive the draws again, and an "
+        "audit can only ask the model anew."
+    ),
+    Limit.NOT_REPEATABLE: (
+        "The server gave another answer to a request that it had answered before."
+    ),
+    Limit.JUDGE_WEIGHTS_CLAIMED: (
+        "A judge asked a server that somebody else started: that its named weights judged is the "
+        "evaluator's word, until an audit judges responses with these weights."
+    ),
+    Limit.JUDGE_NOT_REPEATABLE: (
+        "A judge's server gave another answer to a request that it had answered before."
     ),
 }
 """What each limit means, in words."""

@@ -17,6 +17,7 @@ from safety_receipts.receipts.view.conditions import difference_words, rate_inte
 from safety_receipts.receipts.view.inputs import input_rows, sampling_words
 from safety_receipts.receipts.view.numerals import percent
 from safety_receipts.receipts.view.sentences import sentences
+from safety_receipts.receipts.view.servers import server_rows
 from safety_receipts.receipts.view.tables import Fact, Tone, Words
 
 INSTRUMENT = (
@@ -60,6 +61,7 @@ def identity_facts(receipt: EvaluationPredicate, digest: Sha256, keyid: str) -> 
     if receipt.rejudges is not None:
         again = f"the recorded responses of receipt {receipt.rejudges.receipt}"
         facts.append(("judged again", f"{again}; nothing was generated for this one"))
+    facts += server_rows(receipt.environment)
     facts += [("run", _run(receipt)), ("evidence", _evidence(receipt))]
     return [Fact.of(name, text) for name, text in facts]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -33,7 +34,7 @@ from safety_receipts.runner.judges.gold import (
     reasons_unscored,
     write_judge_calibration,
 )
-from safety_receipts.runner.judges.judge import Judgement, ResponseJudge
+from safety_receipts.runner.judges.judge import Judgement, ResponseJudge, served_judge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_judge_of
 from safety_receipts.runner.run.judging import judged
@@ -100,11 +101,17 @@ def calibrate(  # one parameter an option
     labelled = read_gold(gold)
     with terminated_like_interrupted():
         with output.progress("hashing (bytes)") as progress:
-            identity, folder = resolve_judge_of(plan, allow_pickle=allow_pickle, progress=progress)
+            named = resolve_judge_of(plan, allow_pickle=allow_pickle, progress=progress)
+        identity = named.identity
         loaded = load_judge(
-            identity, folder, device=device, memory=bound, allow_pickle=allow_pickle
+            identity,
+            named.folder,
+            device=device,
+            memory=bound,
+            allow_pickle=allow_pickle,
+            server=named.server,
         )
-        with output.progress("judging") as progress:
+        with _trying(loaded, labelled.responses), output.progress("judging") as progress:
             judgements = _judge_all(loaded, labelled.responses, progress)
     kind = GoldKind.IN_RUN if in_run else GoldKind.GENERAL
     calibration = calibration_of(labelled, kind, identity, judgements)
@@ -129,6 +136,22 @@ def calibrate(  # one parameter an option
         )
 
     output.result(document, render)
+
+
+@contextmanager
+def _trying(judge: ResponseJudge, responses: Sequence[GoldResponse]) -> Iterator[None]:
+    """Try a judge's server, where it asks one, and end it afterwards if it was started here."""
+    served = served_judge(judge)
+    if served is None:
+        yield
+        return
+    with closing(served.server):
+        longest = max(
+            (response.exchange for response in responses),
+            key=lambda exchange: len(exchange.query) + len(exchange.response),
+        )
+        served.preflight(longest)
+        yield
 
 
 def _judge_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.runnable import check_runnable
+from safety_receipts.runner.run.pooled.opening import WorkersAsked
 from safety_receipts.runner.warnings import refuse_warnings
 
 device_option = click.option(
@@ -30,6 +32,51 @@ pickle_option = click.option(
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+
+
+_workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Processes that compute, one a device; default: this one alone.",
+)
+_ray_option = click.option(
+    "--ray", metavar="ADDRESS", help="Ray cluster that they run on: HOST:PORT, auto or local."
+)
+
+
+def worker_options(function: click.decorators.FC) -> click.decorators.FC:
+    """Add the options of commands that share their work out."""
+    return _workers_option(_ray_option(function))
+
+
+def workers_asked(workers: int, ray: str | None) -> WorkersAsked | None:
+    """Return which workers are asked for; None: none, and this process computes.
+
+    Raises:
+        UsageError: A cluster is named, and no number of workers.
+    """
+    if workers:
+        return WorkersAsked(workers, ray)
+    if ray is not None:
+        raise UsageError("--ray takes --workers N", hint="say how many workers are to run there")
+    return None
+
+
+def tell_crowded(asked: WorkersAsked, device: str, threads: int, output: Output) -> None:
+    """Say where workers would wait for each other's threads.
+
+    The number of workers must not change how many threads each has, on which the last bits of
+    answers depend: that is the user's to choose.
+    """
+    cores = os.cpu_count() or 1
+    crowded = asked.workers > 1 and asked.workers * threads > cores
+    if crowded and device == "cpu" and asked.ray is None:
+        output.note(
+            f"{asked.workers} workers of {threads} threads share {cores} cores; "
+            f"OMP_NUM_THREADS={max(1, cores // asked.workers)} would give each its own"
+        )
 
 
 def byte_size(text: str) -> int:

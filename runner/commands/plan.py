@@ -128,6 +128,11 @@ def plan(
             alternatives=few if alternatives is None else alternatives,
             watch=progress.counting,
         )
+    if resolved.artifacts.asks_servers:
+        output.note(
+            "no server was asked: receipts run PLAN --limit 8 tries all that the plan names; do so "
+            "before it is sealed"
+        )
     sealed = None
     if signer is not None and out is not None:
         sealed = out, write_plan(resolved, out, signer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -31,12 +32,28 @@ from safety_receipts.runner.commands.options import (
     device_option,
     model_options,
     strict_option,
+    tell_crowded,
     terminated_like_interrupted,
+    worker_options,
+    workers_asked,
 )
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
+from safety_receipts.runner.run.event import (
+    EventRunner,
+    LoadedStack,
+    MakeStack,
+    RunOptions,
+    SealedRun,
+)
+from safety_receipts.runner.run.judging import UnitStack
 from safety_receipts.runner.run.pilot import Pilot, run_pilot
+from safety_receipts.runner.run.pooled.opening import (
+    WorkerOptions,
+    WorkersAsked,
+    load_pooled,
+    refuse_served_judges,
+)
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.run.stopping import reasons_told
 from safety_receipts.runner.view.documents.run import pilot_document, run_document
@@ -70,6 +87,7 @@ from safety_receipts.runner.view.plan_tables import duration
 @click.option("--accept-failed", is_flag=True, help="Seal although points failed.")
 @click.option("--accept-unscored", is_flag=True, help="Seal although nothing can be scored.")
 @click.option("--show-rates", is_flag=True, help="Show running rates; sealed as a look.")
+@worker_options
 @strict_option
 @model_options
 @common_options
@@ -88,6 +106,8 @@ def run(  # one parameter an option
     accept_unscored: bool,
     limit: int | None,
     show_rates: bool,
+    workers: int,
+    ray: str | None,
     strict: bool,
     allow_pickle: bool,
     beacon_value: str | None,
@@ -111,19 +131,17 @@ def run(  # one parameter an option
         show_rates=show_rates,
     )
 
-    def make_stack(resolved: ResolvedPlan, memory: int | None) -> LoadedStack:
-        from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
-
-        loaded = load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
-        for note in loaded.notes:
-            output.note(note)
-        return loaded
-
+    asked, pools = workers_asked(workers, ray), ExitStack()
+    make_stack = _stack_maker(asked, pools, output, device=device, allow_pickle=allow_pickle)
     if limit is not None:
         _check_pilot(key, out, options)
     else:
         _check_place(key, out)
-    with terminated_like_interrupted(), RunProgress(output, show_rates=show_rates) as progress:
+    with (
+        terminated_like_interrupted(),
+        RunProgress(output, show_rates=show_rates) as progress,
+        pools,
+    ):
         signer = read_signers(key, passphrase_env, output)
         log = None if limit is not None else statement_log(log_settings, output)
         resolved = resolve_plan(plan, allow_pickle=allow_pickle, progress=progress.hashing)
@@ -139,6 +157,44 @@ def run(  # one parameter an option
         sealed = runner.run()
     tell_sealed(sealed, resolved, out, output)
     return sealed.exit_code
+
+
+def _stack_maker(
+    asked: WorkersAsked | None,
+    pools: ExitStack,
+    output: Output,
+    *,
+    device: str | None,
+    allow_pickle: bool,
+) -> MakeStack:
+    """Return what loads a plan's models, here or in workers.
+
+    Args:
+        asked: Which workers; None: none.
+        pools: Ends the workers, or a server that was started for the run.
+        output: Takes what a user should know.
+        device: As the user named it.
+        allow_pickle: Whether weights may be pickles.
+    """
+
+    def make_stack(resolved: ResolvedPlan, memory: int | None) -> LoadedStack[UnitStack]:
+        loaded: LoadedStack[UnitStack]
+        if asked is None:
+            from safety_receipts.runner.run.stack import load_stack  # noqa: PLC0415  # torch takes seconds to load
+
+            loaded = load_stack(resolved, device=device, memory=memory, allow_pickle=allow_pickle)
+            pools.callback(loaded.close)
+        else:
+            refuse_served_judges(resolved.predicate)
+            options = WorkerOptions(asked, device=device, allow_pickle=allow_pickle)
+            recipe = options.recipe(resolved, memory)
+            tell_crowded(asked, recipe.device, recipe.threads, output)
+            loaded = load_pooled(recipe, asked, pools.enter_context, output.note)
+        for note in loaded.notes:
+            output.note(note)
+        return loaded
+
+    return make_stack
 
 
 def _check_place(key: Sequence[Path], out: Path | None) -> None:

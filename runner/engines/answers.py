@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import Protocol, TypeVar
 
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.model.point import Reason
@@ -19,7 +20,6 @@ from safety_receipts.runner.engines.engine import (
     Completion,
     Decoding,
     Engine,
-    Generation,
     Request,
 )
 from safety_receipts.runner.engines.requests import failed
@@ -86,7 +86,32 @@ def answered(number: int, answer: Callable[[int], Iterable[Completion]]) -> Answ
     return Answer(number, tuple(completions), trouble)
 
 
-def in_order(generation: Generation, numbers: Sequence[int]) -> Iterator[Answer]:
+class Numbered(Protocol):
+    """An answer of a batch."""
+
+    @property
+    def batch(self) -> int:
+        """The batch's number."""
+
+
+NumberedT_co = TypeVar("NumberedT_co", bound=Numbered, covariant=True)
+
+
+class InFlight(Protocol[NumberedT_co]):
+    """Batches that are submitted and collected, as :class:`Generation` says."""
+
+    @property
+    def concurrency(self) -> int:
+        """Most batches, at least 1, that are submitted and whose turn has not come."""
+
+    def submit(self, number: int) -> None:
+        """Hand over a batch, by its number."""
+
+    def collect(self) -> NumberedT_co:
+        """Wait for any batch that was submitted and return what became of it, once."""
+
+
+def in_order(generation: InFlight[NumberedT_co], numbers: Sequence[int]) -> Iterator[NumberedT_co]:
     """Yield the answers of batches in the order given, in whatever order they are finished.
 
     Batches are submitted in that order, too.  At most :attr:`Generation.concurrency` are in
@@ -104,7 +129,7 @@ def in_order(generation: Generation, numbers: Sequence[int]) -> Iterator[Answer]
         raise ValueError("an engine takes at least one batch at a time")
     left = deque(numbers)
     in_flight: set[int] = set()
-    early: dict[int, Answer] = {}
+    early: dict[int, NumberedT_co] = {}
 
     def submit() -> None:
         while left and len(in_flight) + len(early) < generation.concurrency:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.receipts.model.receipt import ServerAccount
+from safety_receipts.runner.engines.served.role import ServerRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,9 @@ class Completion:
     ``max_new_tokens`` tokens, none of them a stop id; ``error``: it failed."""
     logits: tuple[tuple[float, ...], ...] = ()
     """For each token of the response, the raw fp32 logits of ``logits_for`` at its position
-    (before a penalty, temperature and noise); empty where none were asked for."""
+    (before a penalty, temperature and noise); of a server its log-probabilities, which are less by
+    one number for all ids of a position, and NaN where it gives none.  Empty where none were asked
+    for, or the server cannot be asked."""
     reason: Reason | None = None
     """``engine_error`` or ``out_of_memory`` where it failed; else None."""
     error: str | None = None
@@ -125,6 +130,8 @@ class EngineIdentity:
     """transformers version."""
     packages: dict[str, str] = field(default_factory=dict)
     """Further packages and their versions."""
+    server: ServerAccount | None = None
+    """The server that answers, before anything was counted; None: the model is in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +225,56 @@ class Engine(Protocol):
         Raises:
             ReceiptsError: Nothing can be scored at all.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Answers of a server that were held against an earlier answer to the same request."""
+
+    repeated: int
+    """How many were."""
+    differed: int
+    """How many were another."""
+
+
+class UnbelievableServerError(IntegrityError):
+    """What a server answers does not hold together: it says nothing of any record."""
+
+
+@runtime_checkable
+class ServedEngine(Engine, Protocol):
+    """An engine that stands behind a server."""
+
+    def preflight(
+        self, longest: int, new_tokens: int, prompts: Sequence[Sequence[int]] = ()
+    ) -> Tried:
+        """Try the server for whatever a run relies on, before anything is sealed.
+
+        Args:
+            longest: Tokens of the plan's longest prompt.
+            new_tokens: Most tokens of its responses.
+            prompts: Prompts in which a penalty that nobody asked for would show, beside the usual.
+
+        Raises:
+            ReceiptsError: It does not answer, or cannot be used.
+        """
+
+    @property
+    def role(self) -> ServerRole:
+        """Who asks it."""
+
+    def preflight_scores(self, longest: int) -> None:
+        """Try whether the server says how likely the tokens of given responses are.
+
+        Args:
+            longest: Tokens of the longest prompt and response that are to be scored.
+
+        Raises:
+            ReceiptsError: It does not answer, or does not say so.
+        """
+
+    def take_resent(self) -> int:
+        """Return how many requests were sent again since this was last asked."""
+
+    def close(self) -> None:
+        """End the server, where it was started here."""

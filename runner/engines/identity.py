@@ -42,6 +42,30 @@ def read_identity(loaded: LoadedModel) -> EngineIdentity:
     )
 
 
+def set_threads(number: int) -> None:
+    """Have torch compute with so many threads, in this process."""
+    torch.set_num_threads(number)
+
+
+def read_threads() -> int:
+    """Return with how many threads torch computes in this process."""
+    return torch.get_num_threads()
+
+
+def read_kernels() -> dict[str, str]:
+    """Return what the last bits depend on beside what :class:`EngineIdentity` names.
+
+    The receipt does not state it: all workers of one run are held to the first one's.
+    """
+    kernels = {
+        "threads": str(torch.get_num_threads()),
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+    }
+    if torch.cuda.is_available():
+        kernels["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+    return kernels
+
+
 def _cpu_name() -> str | None:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()

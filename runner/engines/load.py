@@ -99,6 +99,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
 
 
+def device_count(kind: str) -> int:
+    """Return how many devices of a kind torch sees here."""
+    return torch.cuda.device_count() if kind == "cuda" else 1
+
+
 def load_model(
     folder: Path,
     *,

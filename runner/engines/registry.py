@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
+from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.receipts.model.plan import EngineKind
+from safety_receipts.receipts.model.plan import EngineKind, PlannedServer
 from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.engines.served.http_engine import ServedModel
+from safety_receipts.runner.engines.served.options import ServerPlace
+
+
+@dataclass(frozen=True)
+class ServedOptions:
+    """What an engine behind a server needs."""
+
+    server: PlannedServer
+    """What the plan says of the server."""
+    place: ServerPlace
+    """Where it is."""
+    model: ServedModel
+    """What is known of its model."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,8 @@ class EngineOptions:
     has taken is not given back."""
     max_rows: int | None
     """Most rows of a batch; None: the engine's own choice."""
+    served: ServedOptions | None = None
+    """What an engine behind a server needs besides; None: it is in this process."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +56,15 @@ class LoadedEngine:
 
     engine: Engine
     """The engine."""
-    memory: int
-    """Bound on its memory in bytes, and on that of each model beside it."""
+    memory: int | None
+    """Bound on its memory in bytes, and on that of each model beside it; None: it needs none here,
+    and the others choose."""
     not_shared: str | None
     """Why prompts that begin alike are each computed whole; None: they are not."""
 
+
+LOCAL: Final = EngineKind.TRANSFORMERS
+"""What loads any checkpoint's folder into this process."""
 
 LoadEngine = Callable[[EngineOptions], LoadedEngine]
 """Loads an engine; raises :class:`receipts.errors.ReceiptsError` where it cannot."""
@@ -54,6 +75,8 @@ def loader_of(kind: EngineKind) -> LoadEngine | None:
     match kind:
         case EngineKind.TRANSFORMERS:
             return _transformers
+        case EngineKind.HTTP:
+            return _http
         case EngineKind.OPENAI | EngineKind.MOCK:
             return None
         case _:
@@ -78,3 +101,13 @@ def _transformers(options: EngineOptions) -> LoadedEngine:
     )
     engine = TransformersEngine(model, memory=memory, max_rows=options.max_rows)
     return LoadedEngine(engine, memory, engine.not_shared)
+
+
+def _http(options: EngineOptions) -> LoadedEngine:
+    from safety_receipts.runner.engines.served.load import load_server  # noqa: PLC0415  # starts programs
+
+    if options.served is None:
+        raise UsageError("the plan names no server, or not where it is")
+    served = options.served
+    engine = load_server(served.server, served.place, served.model, options.folder)
+    return LoadedEngine(engine, options.memory, None)

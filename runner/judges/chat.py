@@ -167,16 +167,15 @@ def load(identity: JudgeIdentity, weights: JudgeWeights) -> GenerativeJudge:
     from safety_receipts.runner.prompts.chat_format import ChatFormat  # noqa: PLC0415 (transformers)
 
     tokenizer, folder = weights.tokenizer(), weights.folder
-    engine, architecture = weights.engine()
     turn_end = ChatFormat.load(folder).turn_end(date=DATE)
-    limits = weights.limits(identity, tokenizer, architecture, turn_end=turn_end)
+    limits = weights.limits(identity, tokenizer, turn_end=turn_end)
     if method_of(folder).parser != identity.parser:
         raise IntegrityError(
             "the judge's parser is not the one of this version for such a checkpoint",
             file=folder,
             hint="judge with the version that sealed the plan",
         )
-    return chat_judge(identity, engine, tokenizer, folder, limits)
+    return chat_judge(identity, weights.engine(limits), tokenizer, folder, limits)
 
 
 def chat_judge(

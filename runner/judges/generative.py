@@ -99,12 +99,37 @@ class GenerativeJudge:
         """Weights, template, parser and length of the reply."""
         return self._identity
 
+    @property
+    def engine(self) -> Engine:
+        """What it asks."""
+        return self._engine
+
+    @property
+    def longest_reply(self) -> int:
+        """Most tokens of a reply."""
+        return self._limits.max_new_tokens
+
+    def prompt(self, exchange: Exchange) -> tuple[int, ...]:
+        """Return the token ids in which an exchange is asked; empty: it cannot be asked."""
+        request = self._request(0, exchange)
+        return () if isinstance(request, Judgement) else tuple(request.tokens)
+
+    def prompt_length(self, exchange: Exchange, more: int) -> int:
+        """Return in how many tokens an exchange is asked; see :class:`AskingJudge`."""
+        limits = self._limits
+        try:
+            length = len(self._template.ids(self._dialect.texts(exchange)))
+        except UnsafeTextError:  # which is never asked
+            length = 0
+        return max(1, min(length + more, limits.context - limits.max_new_tokens))
+
     def judge_many(self, exchanges: Iterable[Exchange]) -> list[Judgement]:
         """Return one judgement for each exchange, in order.
 
         ``raw`` is the reply, decoded from the generated ids without the end token; ``margin``
         the refusing word's logit less the complying one's where the verdict stands, None for an
-        unscored exchange and where the verdict is spelt in other ids.
+        unscored exchange, where the verdict is spelt in other ids, and where a server does not give
+        both words' log-probabilities, whose difference is the same.
 
         Raises:
             ReceiptsError: The engine cannot generate at all.

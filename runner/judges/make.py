@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import assert_never
 
 from safety_receipts.receipts.errors import IntegrityError, UsageError
-from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.receipts.model.judge import JudgeIdentity, traits_of
+from safety_receipts.runner.engines.served.options import NamedServer
 from safety_receipts.runner.judges.identity import JudgeOrigin, identify
 from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.judges.registry import ModelKind, RuleKind, kind_of_judge
@@ -20,6 +21,7 @@ def load_judge(
     device: str | None = None,
     memory: int | None = None,
     allow_pickle: bool = False,
+    server: NamedServer | None = None,
 ) -> ResponseJudge:
     """Load a judge.
 
@@ -35,24 +37,32 @@ def load_judge(
         memory: Bound on the engine's memory in bytes; None: the engine's own choice.
         allow_pickle: Whether a causal language model's weights may be pickles; a classifier's
             may not.
+        server: The server of its folder that it asks; None: its weights are loaded here.
 
     Raises:
-        UsageError: A judge behind an API; no folder where one is needed; no such device.
+        UsageError: A judge behind an API; no folder where one is needed; no such device; a server
+            for a judge that asks none, or one that cannot be used.
         IntegrityError: The identity is that of another template, parser or digest than this
             version has.
         FileAccessError: The folder cannot be read.
         MalformedError: It holds no such judge, or one that cannot be guarded.
-        IncompleteError: torch or transformers is not installed.
+        IncompleteError: torch or transformers is not installed; the server does not answer.
     """
     identity = _checked(identity)
     made = kind_of_judge(identity.kind).made
+    if server is not None and not traits_of(identity.kind).generates:
+        raise UsageError(
+            f"a {identity.kind.value} judge generates nothing that a server could give",
+            hint="leave its server out of the plan",
+        )
     match made:
         case RuleKind(make=make):
             return make(identity.name)
         case ModelKind(module=module):
             if folder is None:
                 raise UsageError(f"a {identity.kind.value} judge needs the folder of its weights")
-            return module().load(identity, JudgeWeights(folder, device, memory, allow_pickle))
+            weights = JudgeWeights(folder, device, memory, allow_pickle, server)
+            return module().load(identity, weights)
         case _:
             assert_never(made)
 

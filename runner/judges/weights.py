@@ -6,6 +6,7 @@ Nothing here imports torch or transformers before a judge is loaded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,12 @@ from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.extras import install
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.runner.checkpoint.config import read_config
 from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
-from safety_receipts.runner.checkpoint.model_facts import Architecture
+from safety_receipts.runner.checkpoint.model_facts import Architecture, read_architecture
 from safety_receipts.runner.checkpoint.model_files import CONFIG, read_json_object
+from safety_receipts.runner.engines.engine import GREEDY
+from safety_receipts.runner.engines.served.options import NamedServer
 from safety_receipts.runner.judges.generative import ReplyLimits
 
 if TYPE_CHECKING:
@@ -35,6 +39,8 @@ class JudgeWeights:
     """Bound on the engine's memory in bytes; None: the engine's own choice."""
     allow_pickle: bool = False
     """Whether a causal language model's weights may be pickles."""
+    server: NamedServer | None = None
+    """The server that it asks; None: the weights are loaded here."""
 
     def tokenizer(self) -> Any:
         """Load the folder's tokenizer.
@@ -52,14 +58,19 @@ class JudgeWeights:
             ) from None
         return prompts.load_tokenizer(self.folder)
 
-    def engine(self) -> tuple[Engine, Architecture]:
-        """Load a causal language model in the number format that its configuration names.
+    def engine(self, limits: ReplyLimits) -> Engine:
+        """Return what generates with a causal language model: here, or behind the plan's server.
 
-        float32 where it names none.
+        Here it runs in the number format that its configuration names, float32 where it names none.
+
+        Args:
+            limits: What bounds its replies.
 
         Raises:
-            ReceiptsError: It cannot be loaded.
+            ReceiptsError: It cannot be loaded, or its server does not answer, or cannot be used.
         """
+        if self.server is not None:
+            return self._served(self.server, limits)
         from safety_receipts.runner.engines.load import load_model  # noqa: PLC0415 (torch)
         from safety_receipts.runner.engines.transformers_engine import (  # noqa: PLC0415 (torch)
             TransformersEngine,
@@ -71,13 +82,34 @@ class JudgeWeights:
             device=self.device or "auto",
             allow_pickle=self.allow_pickle,
         )
-        return TransformersEngine(model, memory=self.memory), model.architecture
+        return TransformersEngine(model, memory=self.memory)
+
+    def _served(self, server: NamedServer, limits: ReplyLimits) -> Engine:
+        from safety_receipts.runner.engines.served.http_engine import ServedModel  # noqa: PLC0415
+        from safety_receipts.runner.engines.served.load import load_server  # noqa: PLC0415
+
+        model = ServedModel(
+            vocabulary=self.architecture.widths.vocabulary,
+            context_limit=limits.context,
+            dtype=_dtype(self.folder),
+            end_tokens=limits.end_tokens,
+            decoding=GREEDY,
+        )
+        return load_server(server.planned, server.place, model, self.folder)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """What follows from the folder's configuration.
+
+        Raises:
+            ReceiptsError: It cannot be read, or is none of a causal language model's.
+        """
+        return read_architecture(read_config(self.folder), self.folder)
 
     def limits(
         self,
         identity: JudgeIdentity,
         tokenizer: Any,
-        architecture: Architecture,
         *,
         turn_end: int | None = None,
     ) -> ReplyLimits:
@@ -86,10 +118,13 @@ class JudgeWeights:
         Args:
             identity: The judge's.
             tokenizer: The folder's.
-            architecture: What follows from its configuration.
             turn_end: Token with which its chat template ends a turn; None: it is not asked through
                 one, or that writes none.
+
+        Raises:
+            ReceiptsError: The folder's configuration cannot be read.
         """
+        architecture = self.architecture
         ends = find_end_tokens(
             self.folder,
             architecture.widths.vocabulary,

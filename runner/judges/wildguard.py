@@ -128,10 +128,9 @@ def load(identity: JudgeIdentity, weights: JudgeWeights) -> GenerativeJudge:
         ReceiptsError: It cannot be loaded, or not be guarded.
     """
     tokenizer = weights.tokenizer()
-    engine, architecture = weights.engine()
-    limits = weights.limits(identity, tokenizer, architecture)
+    limits = weights.limits(identity, tokenizer)
     guarded = GuardedTokenizer(tokenizer, weights.folder, add_special_tokens=True)
-    return wildguard_judge(identity, engine, guarded, limits)
+    return wildguard_judge(identity, weights.engine(limits), guarded, limits)
 
 
 def wildguard_judge(

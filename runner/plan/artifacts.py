@@ -8,6 +8,7 @@ from pathlib import Path
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.checkpoint.end_tokens import EndTokens
 from safety_receipts.runner.checkpoint.model_facts import ModelFacts
+from safety_receipts.runner.engines.served.options import NamedServer, ServerPlace
 from safety_receipts.runner.prompts.texts import PromptTexts
 
 
@@ -39,6 +40,18 @@ class Artifacts:
     """Weights of the judge; None for a rule."""
     second_judge_folder: Path | None
     """Weights of the second judge; None for a rule, or where there is none."""
+    server: ServerPlace | None = None
+    """Where the plan's server is; None: the plan names none."""
+    judge_server: NamedServer | None = None
+    """The server that the judge asks; None: the tool runs it."""
+    second_judge_server: NamedServer | None = None
+    """The server that the second judge asks; None: the tool runs it, or there is none."""
+
+    @property
+    def asks_servers(self) -> bool:
+        """Whether a run asks some server, for responses or verdicts."""
+        servers = (self.server, self.judge_server, self.second_judge_server)
+        return any(server is not None for server in servers)
 
     @property
     def checkpoint(self) -> LocalCheckpoint:

@@ -18,7 +18,7 @@ from safety_receipts.receipts.model.base import MAX_POINTS
 from safety_receipts.receipts.model.checkpoint import Checkpoint, Prompt, Sampling
 from safety_receipts.receipts.model.demonstrations import Demonstrations
 from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
-from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate
+from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate, asks_server
 from safety_receipts.runner.checkpoint.folder import HashedFolder
 from safety_receipts.runner.checkpoint.model_facts import read_model_facts
 from safety_receipts.runner.checkpoint.model_files import weight_files
@@ -31,6 +31,9 @@ from safety_receipts.runner.checkpoint.tokenizer_files import (
 from safety_receipts.runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, known_rule
 from safety_receipts.runner.engines.prefix.schedule import BATCH_RULE
 from safety_receipts.runner.engines.registry import loader_of
+from safety_receipts.runner.engines.served.generation import UNIT_RULE
+from safety_receipts.runner.engines.served.options import NamedServer
+from safety_receipts.runner.engines.served.role import ServerRole
 from safety_receipts.runner.judges.gold import read_judge_calibration
 from safety_receipts.runner.organism import is_organism
 from safety_receipts.runner.plan.artifacts import Artifacts, LocalCheckpoint
@@ -38,7 +41,12 @@ from safety_receipts.runner.plan.conditions import Grid, expand
 from safety_receipts.runner.plan.disagreements import disagreements, refuse_unknown_ids
 from safety_receipts.runner.plan.entries.demonstrations import BeaconSeed
 from safety_receipts.runner.plan.file import load_plan_file
-from safety_receipts.runner.plan.parts.judges import judge_identity, resolve_judges
+from safety_receipts.runner.plan.parts.judges import (
+    ResolvedJudges,
+    judge_identity,
+    judge_server,
+    resolve_judges,
+)
 from safety_receipts.runner.plan.parts.model import (
     digest_of_text,
     resolve_checkpoint,
@@ -48,6 +56,7 @@ from safety_receipts.runner.plan.parts.model import (
 )
 from safety_receipts.runner.plan.parts.pools import check_pools, resolve_demonstrations
 from safety_receipts.runner.plan.parts.queries import Queries, resolve_queries, same_queries
+from safety_receipts.runner.plan.parts.server import ServedFolder, place_of, resolve_server
 from safety_receipts.runner.plan.parts.source import HashProgress, PlanSource
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.thoughts import doubts
@@ -112,19 +121,31 @@ def resolve_against(
     return resolver.held_to(sealed, None if another_judge else sealed.judge)
 
 
+@dataclass(frozen=True)
+class JudgeAlone:
+    """The judge of a plan file, without what calibrates or seconds it."""
+
+    identity: JudgeIdentity
+    """Who it is."""
+    folder: Path | None
+    """The folder of its weights; None for a rule."""
+    server: NamedServer | None
+    """The server that it asks; None: the tool runs it."""
+
+
 def resolve_judge_of(
     path: Path, *, allow_pickle: bool = False, progress: HashProgress | None = None
-) -> tuple[JudgeIdentity, Path | None]:
+) -> JudgeAlone:
     """Read a plan file and resolve its judge alone, not what calibrates or seconds it.
-
-    Returns:
-        The judge's identity, and the folder of its weights; None for a rule.
 
     Raises:
         ReceiptsError: With file, place and remedy.
     """
     entries, file = load_plan_file(path)
-    return judge_identity(PlanSource(entries, file, allow_pickle, progress), entries.judge)
+    source = PlanSource(entries, file, allow_pickle, progress)
+    identity, folder = judge_identity(source, entries.judge)
+    server = judge_server(source, entries.judge, identity, ServerRole.JUDGE)
+    return JudgeAlone(identity, folder, server)
 
 
 @dataclass(frozen=True)
@@ -188,7 +209,7 @@ class _Resolver:
             sealed.checkpoint.dequantised,
         )
         judges = resolve_judges(self.source, read.calibration, sealed.judge)
-        predicate = self._predicate(read, checkpoint, prompt, sealed.sampling, judges.judge)
+        predicate = self._predicate(read, checkpoint, prompt, sealed.sampling, judges)
         refused = replace(judges.rewriting, model=rewriting)
         return UnrunPlan(predicate, read.folder, self.source.file.path, refused)
 
@@ -238,7 +259,7 @@ class _Resolver:
             ),
             resolve_prompt(self.source, chat, facts),
             resolve_sampling(self.source, facts, ends, folder),
-            judges.judge,
+            judges,
         )
         if problems := new_plan_problems(predicate):
             raise MalformedError(problems[0], file=self.source.file.path)
@@ -254,6 +275,9 @@ class _Resolver:
             local=LocalCheckpoint(folder=folder, facts=facts, end_tokens=ends),
             judge_folder=judges.folder,
             second_judge_folder=judges.second_folder,
+            server=place_of(entries.engine, ServerRole.ENGINE),
+            judge_server=judges.server,
+            second_judge_server=judges.second_server,
         )
         told = disagreements(folder, facts, chat, entries.checkpoint.dtype)
         warnings = (
@@ -271,9 +295,10 @@ class _Resolver:
         checkpoint: Checkpoint,
         prompt: Prompt,
         sampling: Sampling,
-        judge: Judge,
+        judges: ResolvedJudges,
     ) -> PlanPredicate:
         entries, rule = self.source.entries, self.source.request_rule
+        served = ServedFolder(checkpoint.name, checkpoint.files)
         return PlanPredicate(
             instrument=is_organism(read.hashed.files),
             checkpoint=checkpoint,
@@ -284,13 +309,18 @@ class _Resolver:
             same_queries=same_queries(read.queries.ids, read.queries.texts, rule),
             request_rule=None if rule == FIRST_REQUEST_RULE else rule,
             demonstrations=read.demonstrations,
-            judge=judge,
+            judge=judges.judge,
             primary=entries.primary,
             effect_margin=entries.effect_margin,
             name=entries.name,
             evidence_access=entries.evidence_access,
             engine=entries.engine.kind,
-            batch_rule=BATCH_RULE,
+            server=resolve_server(self.source, entries.engine, ServerRole.ENGINE, served),
+            judge_server=None if judges.server is None else judges.server.planned,
+            second_judge_server=(
+                None if judges.second_server is None else judges.second_server.planned
+            ),
+            batch_rule=(UNIT_RULE if asks_server(entries.engine.kind) else BATCH_RULE),
             beacon=self._beacon(),
             query_ids=read.queries.ids,
             response_prefixes=read.grid.response_prefixes,

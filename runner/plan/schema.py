@@ -10,7 +10,7 @@ from typing import Any
 
 from safety_receipts.receipts.model.checkpoint import SamplingMethod
 from safety_receipts.receipts.model.judge import JudgeKind, traits_of
-from safety_receipts.receipts.model.plan import EngineKind, is_served
+from safety_receipts.receipts.model.plan import EngineKind, asks_server, is_served
 
 Schema = dict[str, Any]
 
@@ -37,12 +37,34 @@ ONE_PLACE: list[Any] = [
 ]
 """A path, or a repository with its commit."""
 
-ENGINE_RULE: Schema = {
-    "if": _is("kind", *(kind.value for kind in EngineKind if is_served(kind))),
-    "then": given("base_url"),
-    "else": absent("base_url"),
+SERVER: Schema = {
+    "allOf": [
+        given("dialect"),
+        {
+            "anyOf": [
+                {"allOf": [given("url"), absent("serve")]},
+                {"allOf": [given("serve"), absent("url", "model")]},
+            ]
+        },
+    ]
 }
-"""A server has an address, and nothing else has."""
+"""A server has an address or is started."""
+
+ENGINE_RULE: Schema = {
+    "if": _is("kind", *(kind.value for kind in EngineKind if asks_server(kind))),
+    "then": {"allOf": [absent("base_url"), SERVER]},
+    "else": {
+        "allOf": [
+            absent("dialect", "url", "serve", "model"),
+            {
+                "if": _is("kind", *(kind.value for kind in EngineKind if is_served(kind))),
+                "then": given("base_url"),
+                "else": absent("base_url"),
+            },
+        ]
+    },
+}
+"""A server has an address or is started, and nothing else is."""
 
 SAMPLING: Schema = {
     "allOf": [
@@ -71,20 +93,25 @@ SAMPLING: Schema = {
 
 JUDGE: Schema = {
     "if": _is("kind", *(kind.value for kind in JudgeKind if traits_of(kind).is_rule)),
-    "then": absent("path", "hub", "revision", "base_url", "threshold"),
+    "then": absent("path", "hub", "revision", "base_url", "threshold", "server"),
     "else": {
         "if": given("base_url"),
         "then": {
             "allOf": [
                 _is("kind", *(kind.value for kind in JudgeKind if traits_of(kind).may_be_remote)),
                 given("name"),
-                absent("path", "hub", "revision"),
+                absent("path", "hub", "revision", "server"),
             ]
         },
-        "else": {"anyOf": ONE_PLACE},
+        "else": {
+            "anyOf": ONE_PLACE,
+            "if": given("server"),
+            "then": _is("kind", *(kind.value for kind in JudgeKind if traits_of(kind).generates)),
+        },
     },
 }
-"""Rules have no place, a chat model behind an API has an address and a name instead."""
+"""Rules have no place, a chat model behind an API has an address and a name instead; a server
+generates, and so is for judges that do."""
 
 
 def exactly_one(keys: list[str]) -> Schema:

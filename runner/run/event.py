@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from safety_receipts.receipts.beacon.rounds import check_round
 from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
@@ -25,6 +25,8 @@ from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Outcome, Reason
+from safety_receipts.runner.engines.engine import Tried
+from safety_receipts.runner.engines.served.role import ServerRole
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import (
     digest_of,
@@ -37,7 +39,7 @@ from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
 from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
-from safety_receipts.runner.run.judging import JUDGED
+from safety_receipts.runner.run.judging import JUDGED, UnitStack
 from safety_receipts.runner.run.seal import (
     MEMORY_CLASS,
     check_fitter,
@@ -45,25 +47,30 @@ from safety_receipts.runner.run.seal import (
     seal_journal,
     stack_of,
 )
+from safety_receipts.runner.run.served import LongestAsked, note_tried, with_counts
 from safety_receipts.runner.run.stopping import refuse_if_none_scored
 
 if TYPE_CHECKING:
     from safety_receipts.receipts.log.recording import RecordedEntry, StatementLog
 
-MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack"]
+StackT_co = TypeVar("StackT_co", bound=UnitStack, covariant=True)
+
+MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack[UnitStack]"]
 """Loads models, given the bound on their memory in bytes (None: a share of what is free)."""
 
 
 @dataclass(frozen=True)
-class LoadedStack:
+class LoadedStack(Generic[StackT_co]):
     """What a run is made with, and its memory bound."""
 
-    stack: RunStack
+    stack: StackT_co
     """Engine, judges, reader."""
     memory: int | None
     """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
     notes: tuple[str, ...] = ()
     """What a user should know of it, a line each."""
+    close: Callable[[], None] = lambda: None
+    """Ends what was started for it: a server."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +162,12 @@ class SealedRun:
 class _PreparedRun:
     """What is there before a new run's plan is signed."""
 
-    loaded: LoadedStack
+    loaded: LoadedStack[UnitStack]
     """Engine and judges."""
     rendered: RenderedPlan
     """Every prompt, counted."""
+    tried: Mapping[ServerRole, Tried]
+    """What trying the servers showed, by who asks them."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +219,8 @@ class EventRunner:
             # What ends here leaves nothing behind: prompts are counted once a beacon's value
             # settles their draws, and models loaded, before the plan is signed.
             rendered = self._render(self.options.beacon_value)
-            ready = _PreparedRun(self.make_stack(self.resolved, self.options.memory), rendered)
+            loaded = self.make_stack(self.resolved, self.options.memory)
+            ready = _PreparedRun(loaded, rendered, self._try(loaded.stack, rendered))
             write_plan(self.resolved, self.folder, self.signer)
         path = run_journal_path(self.folder)
         with Journal.open(path, digest_of(self.plan), self.options.beacon_said) as journal:
@@ -226,7 +236,14 @@ class EventRunner:
     def _render(self, beacon_value: str | None) -> RenderedPlan:
         return render(self.resolved, beacon_value, self.watcher.counting)
 
-    def _load_again(self, journal: Journal) -> LoadedStack:
+    def _try(self, stack: UnitStack, rendered: RenderedPlan) -> dict[ServerRole, Tried]:
+        if not isinstance(stack, RunStack):
+            return {}  # workers are refused where there is a server
+        new_tokens, queries = self.plan.sampling.max_new_tokens, self.resolved.artifacts.texts
+        longest = LongestAsked.of(rendered.counts.longest, new_tokens, queries.queries)
+        return stack.servers.preflight(longest)
+
+    def _load_again(self, journal: Journal) -> LoadedStack[UnitStack]:
         """Load what a run goes on with."""
         memory = self.options.memory
         if memory is None and journal.stack is not None and journal.done():
@@ -238,26 +255,27 @@ class EventRunner:
     def _run_and_seal(self, journal: Journal, ready: _PreparedRun | None) -> SealedRun:
         # Before anything is thrown away: a device that is not there must cost nothing.
         loaded = self._load_again(journal) if ready is None else ready.loaded
-        rendered = None if ready is None else ready.rendered
         # Where the run began it is there, unless somebody took it away.
         plan_envelope = write_plan(self.resolved, self.folder, self.signer)
         self._log_plan(plan_envelope, begun=journal.happened(JournalEvent.START) > 0)
-        identity = loaded.stack.engine.identity
+        identity = loaded.stack.identity
         environment = environment_of(identity, self.plan, loaded.memory)
+        if isinstance(loaded.stack, RunStack):
+            environment = loaded.stack.servers.in_environment(environment)
         if self.options.restart:
             journal.start_over(now(), stack_of(environment), self.options.beacon_said)
         journal.hold_to(stack_of(environment))
         journal.hold_to_beacon(self.options.beacon_said)
         if self.options.retry_failed:
             journal.forget_failed(now())
-        self._execute(journal, loaded.stack, rendered)
+        self._execute(journal, loaded.stack, ready)
         outcomes = self._checked(journal)
         receipt = seal_journal(
             self.folder,
             journal,
             plan_envelope=plan_envelope,
             plan=self.plan,
-            environment=environment,
+            environment=with_counts(environment, journal),
             signer=self.signer,
         )
         self._log_receipt(receipt)
@@ -289,12 +307,17 @@ class EventRunner:
         if self.log is not None:
             self.watcher.logged(self.log.record(envelope, self.folder / RECEIPT, self.folder))
 
-    def _execute(self, journal: Journal, stack: RunStack, rendered: RenderedPlan | None) -> None:
+    def _execute(self, journal: Journal, stack: UnitStack, ready: _PreparedRun | None) -> None:
         journal.note(JournalEvent.START, now())
         points, done = self.plan.points, len(journal.done())
         if done == points:
             return
-        rendered = rendered or self._render(journal.beacon)
+        if ready is None:
+            rendered = self._render(journal.beacon)
+            tried: Mapping[ServerRole, Tried] = self._try(stack, rendered)
+        else:
+            rendered, tried = ready.rendered, ready.tried
+        note_tried(journal, tried, now())
         if self.options.show_rates:
             journal.note(JournalEvent.LOOK, now())
         self.watcher.running(done, points)
@@ -395,7 +418,7 @@ _FAILURES = (
 )
 
 
-def run_of(resolved: ResolvedPlan, stack: RunStack, secret: bytes, seed: Sha256) -> Run:
+def run_of(resolved: ResolvedPlan, stack: UnitStack, secret: bytes, seed: Sha256) -> Run:
     """Return what runs the points of a plan.
 
     Args:

@@ -29,18 +29,28 @@ from safety_receipts.receipts.model.point import (
     point_salt,
 )
 from safety_receipts.runner.engines.answers import closed, in_order
-from safety_receipts.runner.engines.engine import Answer, Completion, Engine, Generation, Request
+from safety_receipts.runner.engines.engine import (
+    Completion,
+    Decoding,
+    Engine,
+    EngineIdentity,
+    Generation,
+    Request,
+)
 from safety_receipts.runner.judges.judge import Judgement, ResponseJudge
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import ResponseReader, prefix_adopted
-from safety_receipts.runner.run.journal import Journal, JournalEntry
+from safety_receipts.runner.run.journal import Journal, JournalEntry, JournalEvent
 from safety_receipts.runner.run.judging import (
     JUDGED,
+    AnsweredRequest,
     JudgeableResponse,
-    judgeable_response,
-    opinions,
+    UnitAnswers,
+    UnitStack,
+    answered_requests,
 )
 from safety_receipts.runner.run.requests import decoding_of, request_of
+from safety_receipts.runner.run.served import RunServers, note_answers
 from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_all_failed
 
 _MAX_ERROR = 400
@@ -58,6 +68,71 @@ class RunStack:
     """Gives a second opinion; None: nobody does."""
     reader: ResponseReader
     """Turns a response's token ids into the text that is judged."""
+
+    @property
+    def identity(self) -> EngineIdentity:
+        """What its engine is made of."""
+        return self.engine.identity
+
+    @property
+    def servers(self) -> RunServers:
+        """The servers that it asks."""
+        return RunServers.of(self.engine, self.judge, self.second_judge)
+
+    @property
+    def replaced(self) -> int:
+        """Workers that took a dead one's place: there are none."""
+        return 0
+
+    def start(
+        self, requests: Sequence[Request], queries: Sequence[str], decoding: Decoding
+    ) -> StackAnswers:
+        """Cut requests into batches; see :class:`runner.run.judging.UnitStack`."""
+        return StackAnswers(self, requests, queries, self.engine.start(requests, decoding))
+
+
+class StackAnswers:
+    """Batches that are generated, read and judged in this process.
+
+    The engine may have several batches in flight and finish them in any order; their answers are
+    read and judged by one thread and in the order of batches, so that nothing depends on when they
+    came.
+
+    Args:
+        stack: Answers.
+        requests: What is asked.
+        queries: What judges are told was asked, one for each.
+        generation: The engine's.
+    """
+
+    def __init__(
+        self,
+        stack: RunStack,
+        requests: Sequence[Request],
+        queries: Sequence[str],
+        generation: Generation,
+    ) -> None:
+        self.batches = generation.batches
+        self._stack, self._generation = stack, generation
+        self._requests, self._queries = requests, queries
+
+    def in_order(self, numbers: Sequence[int]) -> Iterator[list[AnsweredRequest]]:
+        """Yield the answers of batches in the order given."""
+        for answer in in_order(self._generation, numbers):
+            batch = self.batches[answer.batch]
+            requests = [self._requests[index] for index in batch]
+            completions = closed(requests, answer)
+            yield answered_requests(
+                [completions[request.key] for request in requests],
+                [self._queries[index] for index in batch],
+                self._stack.reader,
+                self._stack.judge,
+                self._stack.second_judge,
+            )
+
+    def close(self) -> None:
+        """Give up what was not answered."""
+        self._generation.close()
 
 
 @dataclass(frozen=True)
@@ -83,19 +158,8 @@ class _Unit:
     """Points that are generated, judged and committed together."""
 
     points: Sequence[RenderedPoint]
-    requests: Sequence[Request]
-    """One a point; empty where an engine is asked nothing."""
     batch: int | None
     """The engine's batch; None: their prompts are too long for it."""
-
-
-@dataclass(frozen=True)
-class _Generated:
-    """A point after generation."""
-
-    rendered: RenderedPoint
-    completion: Completion
-    judgeable: JudgeableResponse
 
 
 class Run:
@@ -115,7 +179,7 @@ class Run:
         *,
         plan_digest: Sha256,
         seed: Sha256,
-        stack: RunStack,
+        stack: UnitStack,
         secret: bytes,
     ) -> None:
         self.plan = plan
@@ -150,6 +214,7 @@ class Run:
         done = journal.done()
         answered = bool(done)
         silence = UnscoredGuard(len(points))
+        replaced = 0
         with closing(self.finished(points, done)) as units:
             for entries in units:
                 if not accept_failed:
@@ -158,17 +223,19 @@ class Run:
                     silence.hear(entries)
                 answered = True
                 new = [entry for entry in entries if entry.point.index not in done]
+                again = [entry for entry in entries if entry.point.index in done]
+                if isinstance(self._stack, RunStack):  # no server is asked by workers
+                    note_answers(journal, self._stack.servers, again, clock())
                 journal.add(new, clock())
+                while replaced < self._stack.replaced:
+                    journal.note(JournalEvent.START, clock())
+                    replaced += 1
                 watch(committed(new))
 
     def finished(
         self, points: Sequence[RenderedPoint], done: AbstractSet[int] = frozenset()
     ) -> Generator[list[JournalEntry], None, None]:
         """Yield the finished points of one unit after the other, in the units' order.
-
-        The engine may have several batches in flight and finish them in any order; their
-        answers are read and judged here, by one thread and in the plan's order of batches, so
-        that nothing depends on when they came.
 
         Args:
             points: Points of the plan.
@@ -180,15 +247,18 @@ class Run:
             IncompleteError: A prompt is too long, and the plan says abort.
             ReceiptsError: Nothing can be generated, or judged, at all.
         """
-        generation, units = self._units(points)
-        with closing(generation):
+        answers, units = self._units(points)
+        with closing(answers):
             wanted = [unit for unit in units if any(p.index not in done for p in unit.points)]
             batches = [unit.batch for unit in wanted if unit.batch is not None]
-            answers = in_order(generation, batches)
+            answered = answers.in_order(batches)
             for unit in wanted:
-                yield self._finish(unit, answers)
+                found = _overflowed(unit.points) if unit.batch is None else next(answered)
+                yield [
+                    self._entry(point, one) for point, one in zip(unit.points, found, strict=True)
+                ]
 
-    def _units(self, points: Sequence[RenderedPoint]) -> tuple[Generation, list[_Unit]]:
+    def _units(self, points: Sequence[RenderedPoint]) -> tuple[UnitAnswers, list[_Unit]]:
         """Cut points into units; the cut depends on the points and the engine alone."""
         sampling, prompt = self.plan.sampling, self.plan.prompt
         asked: list[RenderedPoint] = []
@@ -201,43 +271,19 @@ class Run:
             else:
                 overflowing.append(point)
         requests = [request_of(point, sampling, self._seed) for point in asked]
-        generation = self._stack.engine.start(requests, decoding_of(sampling))
+        queries = [point.query for point in asked]
+        answers = self._stack.start(requests, queries, decoding_of(sampling))
         units = [
-            _Unit([asked[i] for i in batch], [requests[i] for i in batch], number)
-            for number, batch in enumerate(generation.batches)
+            _Unit([asked[i] for i in batch], number) for number, batch in enumerate(answers.batches)
         ]
         if overflowing:
-            units.append(_Unit(overflowing, (), None))
-        return generation, units
+            units.append(_Unit(overflowing, None))
+        return answers, units
 
-    def _finish(self, unit: _Unit, answers: Iterator[Answer]) -> list[JournalEntry]:
-        """Return the finished points of a unit, in order; its answer is the next one."""
-        if unit.batch is None:
-            completions = {point.index: _overflow(point) for point in unit.points}
-        else:
-            completions = closed(unit.requests, next(answers))
-        generated = []
-        for point in unit.points:
-            completion = completions[point.index]
-            generated.append(
-                _Generated(point, completion, judgeable_response(completion, self._stack.reader))
-            )
-        judgements = opinions(
-            self._stack.judge,
-            self._stack.second_judge,
-            [one.judgeable.after(one.rendered.query) for one in generated],
-        )
-        return [
-            self._entry(one, *judgement)
-            for one, judgement in zip(generated, judgements, strict=True)
-        ]
-
-    def _entry(
-        self, one: _Generated, judgement: Judgement | None, second: Judgement | None
-    ) -> JournalEntry:
-        point, completion, text = one.rendered, one.completion, one.judgeable.text
+    def _entry(self, point: RenderedPoint, one: AnsweredRequest) -> JournalEntry:
+        completion, text, judgement = one.completion, one.judgeable.text, one.judgement
         failed = completion.reason is not None
-        outcome, reason = _outcome(one, judgement)
+        outcome, reason = _outcome(one)
         error = completion.error or (judgement and judgement.error) or None
         record = RestrictedRecord(
             index=point.index,
@@ -254,7 +300,7 @@ class Run:
             reason=reason,
             error=None if error is None else one_line_message(error),
             judge=recorded_judgement(judgement),
-            second_judge=recorded_judgement(second),
+            second_judge=recorded_judgement(one.second),
             salt=point_salt(
                 self._secret,
                 self._plan_digest,
@@ -284,14 +330,24 @@ class Run:
         return JournalEntry(line, record)
 
 
-def _overflow(point: RenderedPoint) -> Completion:
-    return Completion(
-        point.index,
-        (),
-        Finish.OVERFLOW,
-        reason=Reason.CONTEXT_OVERFLOW,
-        error=f"a prompt of {len(point.tokens):,} tokens",
-    )
+def _overflowed(points: Sequence[RenderedPoint]) -> list[AnsweredRequest]:
+    """Return what becomes of points whose prompts are too long."""
+    reason = Reason.CONTEXT_OVERFLOW
+    return [
+        AnsweredRequest(
+            Completion(
+                point.index,
+                (),
+                Finish.OVERFLOW,
+                reason=reason,
+                error=f"a prompt of {len(point.tokens):,} tokens",
+            ),
+            JudgeableResponse("", reason),
+            None,
+            None,
+        )
+        for point in points
+    ]
 
 
 def committed(entries: Sequence[JournalEntry]) -> CommittedCounts:
@@ -322,7 +378,8 @@ def one_line_message(message: str) -> str:
     return printable(" ".join(message.split()) or "no message", _MAX_ERROR)
 
 
-def _outcome(one: _Generated, judgement: Judgement | None) -> tuple[Outcome, Reason | None]:
+def _outcome(one: AnsweredRequest) -> tuple[Outcome, Reason | None]:
+    judgement = one.judgement
     if one.completion.reason is not None:
         return Outcome.FAILED, one.judgeable.reason
     if judgement is None:

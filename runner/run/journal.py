@@ -69,6 +69,20 @@ class JournalEvent(StrEnum):
     """All points were thrown away to start over; the number says how many."""
     COMMIT = "commit"
     """Points were finished; the number says how many."""
+    RESENT = "resent"
+    """Requests to a server were sent again; the number says how many."""
+    REPEATED = "repeated"
+    """Answers of a server were held against an earlier one; the number says how many."""
+    DIFFERED = "differed"
+    """Some of them were another answer; the number says how many."""
+    JUDGE_RESENT = "judge resent"
+    JUDGE_REPEATED = "judge repeated"
+    JUDGE_DIFFERED = "judge differed"
+    """The same three of the judge's server."""
+    SECOND_RESENT = "second judge resent"
+    SECOND_REPEATED = "second judge repeated"
+    SECOND_DIFFERED = "second judge differed"
+    """The same three of the second judge's server."""
 
 
 @dataclass(frozen=True)
@@ -319,6 +333,15 @@ class Journal:
         """Return the indices of all finished points."""
         with translated(self.path):
             return {row[0] for row in self._connection.execute("SELECT idx FROM point")}
+
+    def records(self, indices: Sequence[int]) -> dict[int, RestrictedRecord]:
+        """Return the restricted records of finished points, by index."""
+        found = {}
+        with translated(self.path):
+            for index in indices:
+                record = self._scalar("SELECT record FROM point WHERE idx = ?", index)
+                found[index] = RestrictedRecord.model_validate_json(record)
+        return found
 
     def outcomes(self) -> dict[tuple[Outcome, Reason | None], int]:
         """Return how many points ended how, by outcome and reason."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.model.point import MAX_RAW, Outcome, Reason
-from safety_receipts.runner.engines.engine import Completion
+from safety_receipts.runner.engines.engine import (
+    Completion,
+    Decoding,
+    EngineIdentity,
+    Request,
+)
 from safety_receipts.runner.judges.judge import Exchange, Judgement, ResponseJudge
 from safety_receipts.runner.prompts.responses import ResponseReader
 
@@ -32,6 +37,66 @@ class JudgeableResponse:
     def after(self, query: str) -> Exchange | None:
         """Return what a judge is asked of it; None: nothing."""
         return Exchange(query, self.text) if self.reason is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredRequest:
+    """A request after generation and judging."""
+
+    completion: Completion
+    """Its response, or why there is none."""
+    judgeable: JudgeableResponse
+    """What the response says."""
+    judgement: Judgement | None
+    """The judge's; None: it was not asked."""
+    second: Judgement | None
+    """The second judge's; None: it was not asked."""
+
+
+class UnitAnswers(Protocol):
+    """Requests, cut into batches that are generated, read and judged as units."""
+
+    @property
+    def batches(self) -> Sequence[Sequence[int]]:
+        """Indices of the requests that are answered together, as
+        :attr:`runner.engines.engine.Generation.batches`.
+        """
+
+    def in_order(self, numbers: Sequence[int]) -> Iterator[list[AnsweredRequest]]:
+        """Yield the answers to the requests of batches, by their numbers, in the order given.
+
+        Raises:
+            ReceiptsError: Nothing can be generated, or judged, at all.
+        """
+
+    def close(self) -> None:
+        """Give up what was not answered; nothing is called afterwards."""
+
+
+class UnitStack(Protocol):
+    """What answers the points of a plan: engine, judges and reader, here or in workers."""
+
+    @property
+    def identity(self) -> EngineIdentity:
+        """What its engine is made of."""
+
+    @property
+    def replaced(self) -> int:
+        """How many workers took a dead one's place: each is a restart."""
+
+    def start(
+        self, requests: Sequence[Request], queries: Sequence[str], decoding: Decoding
+    ) -> UnitAnswers:
+        """Cut requests into batches.
+
+        Args:
+            requests: The requests.
+            queries: What judges are told was asked, one for each.
+            decoding: How tokens are chosen.
+
+        Raises:
+            ReceiptsError: Nothing can be generated at all.
+        """
 
 
 def judgeable_response(completion: Completion, reader: ResponseReader) -> JudgeableResponse:
@@ -94,6 +159,34 @@ def opinions(
         answers = judged(second_judge, [exchange for _, exchange in both])
         second = {i: answer for (i, _), answer in zip(both, answers, strict=True)}
     return [(first.get(i), second.get(i)) for i in range(len(exchanges))]
+
+
+def answered_requests(
+    completions: Sequence[Completion],
+    queries: Sequence[str],
+    reader: ResponseReader,
+    judge: ResponseJudge,
+    second_judge: ResponseJudge | None,
+) -> list[AnsweredRequest]:
+    """Return what completions of one batch say, and what judges say of it, in order.
+
+    Args:
+        completions: The completions.
+        queries: What was asked, one for each.
+        reader: Turns token ids into the text that is judged.
+        judge: Asked of every response that says something.
+        second_judge: Asked exactly where the first gave a label; None: there is none.
+
+    Raises:
+        ReceiptsError: A judge says that nothing can be judged at all.
+    """
+    said = [judgeable_response(completion, reader) for completion in completions]
+    asked = [one.after(query) for one, query in zip(said, queries, strict=True)]
+    judgements = opinions(judge, second_judge, asked)
+    return [
+        AnsweredRequest(completion, one, *judgement)
+        for completion, one, judgement in zip(completions, said, judgements, strict=True)
+    ]
 
 
 def _unjudged(trouble: str) -> Judgement:

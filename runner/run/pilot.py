@@ -20,8 +20,10 @@ from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import LoadedStack, run_of
-from safety_receipts.runner.run.execute import committed
+from safety_receipts.runner.run.execute import RunStack, committed
 from safety_receipts.runner.run.journal import JournalEntry
+from safety_receipts.runner.run.judging import UnitStack
+from safety_receipts.runner.run.served import LongestAsked
 
 _SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3
@@ -56,7 +58,7 @@ class Pilot:
 
 def run_pilot(
     resolved: ResolvedPlan,
-    loaded: LoadedStack,
+    loaded: LoadedStack[UnitStack],
     limit: int,
     watch: Callable[[int, int], None] = lambda _, __: None,
 ) -> Pilot:
@@ -77,6 +79,11 @@ def run_pilot(
     renderer = Renderer(plan, resolved.artifacts.texts, seed)
     renderer.check_template()
     points = render_points(renderer, chosen)
+    longest = max(len(point.tokens) for point in points)
+    if isinstance(loaded.stack, RunStack):
+        queries = resolved.artifacts.texts.queries
+        asked = LongestAsked.of(longest, plan.sampling.max_new_tokens, queries)
+        loaded.stack.servers.preflight(asked)
     entries: list[JournalEntry] = []
     watch(0, number)
     for unit in run.finished(points):

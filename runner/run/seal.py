@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +15,17 @@ from safety_receipts.receipts.extras import install
 from safety_receipts.receipts.findings.derive import fit
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.plan import PlanPredicate
-from safety_receipts.receipts.model.receipt import BeaconValue, Environment, Event
+from safety_receipts.receipts.model.receipt import (
+    BeaconValue,
+    Environment,
+    Event,
+    ServerAccount,
+)
 from safety_receipts.receipts.seal import seal_event
 from safety_receipts.runner.engines.engine import EngineIdentity
+from safety_receipts.runner.engines.served.role import ServerRole
 from safety_receipts.runner.run.journal import Journal, JournalEvent
+from safety_receipts.runner.run.served import SERVER_FIELDS
 
 MEMORY_CLASS = "memory class"
 """Name of the engine's memory bound in :func:`stack_of`."""
@@ -74,6 +82,14 @@ def seal_journal(
     )
 
 
+_RETRIES = (
+    JournalEvent.RETRY,
+    JournalEvent.RESENT,
+    JournalEvent.JUDGE_RESENT,
+    JournalEvent.SECOND_RESENT,
+)
+
+
 def event_of(journal: Journal, plan: PlanPredicate) -> Event:
     """Return the account of a run that its journal gives."""
     started, finished = journal.span()
@@ -83,7 +99,7 @@ def event_of(journal: Journal, plan: PlanPredicate) -> Event:
         started_at=started,
         finished_at=finished,
         restarts=max(0, journal.happened(JournalEvent.START) - 1),
-        retries=journal.numbered(JournalEvent.RETRY),
+        retries=sum(journal.numbered(kind) for kind in _RETRIES),
         discarded=journal.numbered(JournalEvent.DISCARD),
         looks=journal.happened(JournalEvent.LOOK),
         beacon=(
@@ -123,6 +139,7 @@ def environment_of(
         batch_rule=plan.batch_rule,
         memory_class=None if memory is None else f"{memory} bytes",
         packages=dict(identity.packages),
+        server=identity.server,
     )
 
 
@@ -130,5 +147,25 @@ def stack_of(environment: Environment) -> dict[str, str]:
     """Return what a resumed run is held to: whatever answers may depend on."""
     parts = dict(environment)
     packages = parts.pop("packages")
+    for name in SERVER_FIELDS.values():
+        parts.pop(name)
     stack = {name.replace("_", " "): str(value) for name, value in parts.items() if value}
+    stack |= server_claims(environment, tuple(SERVER_FIELDS))
     return stack | {f"package {name}": value for name, value in packages.items()}
+
+
+def server_claims(environment: Environment, roles: Iterable[ServerRole]) -> dict[str, str]:
+    """Return what the servers of an environment say of themselves: answers may depend on it.
+
+    Args:
+        environment: The environment.
+        roles: Who asks the servers that are meant.
+    """
+    found: dict[str, str] = {}
+    for field in (SERVER_FIELDS[role] for role in roles):
+        account: ServerAccount | None = getattr(environment, field)
+        if account is not None:
+            called = field.replace("_", " ")
+            claims = account.claimed.to_wire().items()
+            found |= {f"{called}'s {name}": str(value) for name, value in claims if value}
+    return found

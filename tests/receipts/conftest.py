@@ -43,7 +43,14 @@ def fresh(sealed: Bundle, tmp_path: Path) -> Bundle:
     return Bundle(Path(shutil.copytree(sealed.folder, tmp_path / "fresh")))
 
 
-LEFT_OUT = ("templateWords", "signature", "beaconSignature")
+LEFT_OUT = (
+    "templateWords",
+    "signature",
+    "beaconSignature",
+    "server",
+    "judgeServer",
+    "secondJudgeServer",
+)
 """Fields that writers leave out where they are null."""
 
 

@@ -27,6 +27,7 @@ from safety_receipts.receipts.model.audit import (
     OutcomeReplays,
     RateVerdict,
     SecondJudgeVerdict,
+    audit_traits,
 )
 from safety_receipts.receipts.model.receipt import DigestReference
 from safety_receipts.receipts.model.statement import (
@@ -70,7 +71,7 @@ def terms(receipt: Sha256, method: AuditMethod = AuditMethod.REPLAY) -> dict[str
         "calibration": None,
         "budget": Budget(max_points=None),
         "method": method,
-        "identity_points": 60 if method is AuditMethod.REPLAY else 0,
+        "identity_points": 60 if audit_traits(method).scores else 0,
     }
 
 
@@ -123,11 +124,14 @@ def announce(
 
 
 def rate_verdict(
-    verdict: AuditVerdict, direction: Direction = Direction.NOT_UNDERSTATED, rates: int = 1
+    verdict: AuditVerdict,
+    direction: Direction = Direction.NOT_UNDERSTATED,
+    rates: int = 1,
+    method: AuditMethod | None = None,
 ) -> RateVerdict:
     """Return a rate's verdict with draws that say so, where so many rates are audited."""
     rate = AuditedRate(condition=CONDITION, direction=direction)
-    given = AuditTerms(**terms(Sha256("0" * 64), method_of(verdict)))
+    given = AuditTerms(**terms(Sha256("0" * 64), method or method_of(verdict)))
     tested = hypothesis_of(BASELINE.counts, direction, given)
     confirming = ConfirmingTest(tested.recorded, tested.hidden, tested.expected)
     refuting = RefutingTest(tested.recorded, tested.hidden)
@@ -202,17 +206,21 @@ def report(
     changes: dict[str, Any] | None = None,
     directions: tuple[Direction, ...] = UNDERSTATED,
     nonce: str = NONCE,
+    method: AuditMethod | None = None,
 ) -> Envelope:
     """Return a signed audit; ``changes`` are made to its JSON, by dotted path.
 
     Its points are drawn by ``nonce``.
     """
-    rates = tuple(rate_verdict(verdict, direction, len(directions)) for direction in directions)
-    replayed = method_of(verdict) is AuditMethod.REPLAY
+    method = method or method_of(verdict)
+    rates = tuple(
+        rate_verdict(verdict, direction, len(directions), method) for direction in directions
+    )
+    replayed = audit_traits(method).scores
     kinds = [
         DrawKind(CONDITION, kept_outcome(rate.direction) if replayed else None) for rate in rates
     ]
-    shared = terms(receipt, method_of(verdict))
+    shared = terms(receipt, method)
     shared["identity_points"] = (changes or {}).get("identityPoints", shared["identity_points"])
     orders = points_in_order(
         Bundle(GOLDEN),

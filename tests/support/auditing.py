@@ -172,7 +172,7 @@ def replayer(
     subject: AuditSubject, loaded: LoadedStack, criteria: ReplayCriteria | None = None
 ) -> Replayer:
     """Return what replays a case's points, held to stated limits unless told otherwise."""
-    made = subject.replayer(loaded, None)
+    made = subject.replayer(loaded.stack, None)
     return made if criteria is None else replace(made, criteria=criteria)
 
 

@@ -41,23 +41,20 @@ from safety_receipts.receipts.model.statement import (
     CalibrationStatement,
     subject,
 )
-from safety_receipts.runner.engines.load import LoadedModel, load_model
-from safety_receipts.runner.engines.prefix.attention import Kernel
-from safety_receipts.runner.engines.rounding import round_weights
-from safety_receipts.runner.engines.transformers_engine import TransformersEngine
-from safety_receipts.runner.judges.judge import ResponseJudge
-from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.engines.engine import EngineIdentity
+from safety_receipts.runner.judges.registry import LOG_ODDS_BAND
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import Renderer
-from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.judging import UnitStack
 from safety_receipts.runner.run.seal import TOOL
 from safety_receipts.verify.audit.journals.calibrations import CalibrationJournal
 from safety_receipts.verify.audit.journals.signed_lines import SignedLines
-from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
+from safety_receipts.verify.audit.pooled import ReplayJob
+from safety_receipts.verify.audit.replay import Entry
+from safety_receipts.verify.audit.stages import VARIANTS, Bench, DeviceFormat, OwnBench
 from safety_receipts.verify.audit.statistics.plausibility import (
     CLIP,
     LARGEST,
@@ -66,7 +63,6 @@ from safety_receipts.verify.audit.statistics.plausibility import (
     MarginStatistics,
 )
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
-from safety_receipts.verify.levels.rederive import ResponseDecoder
 
 CALIBRATION_SEED_TAG: Final = "safety-receipts/calibration/1"
 CALIBRATION_RESPONSES: Final = 4_000
@@ -77,20 +73,9 @@ ALTERNATIVES: Final = {"weights rounded to 8 bits": 8, "weights rounded to 4 bit
 """Other models that the identity test is tried on, and their bits."""
 _BAND = 2
 """A judge's verdict is ambiguous within so many times the noise seen in its margin."""
-_FEW_ROWS = 32
 
 CalibrationWatch = Callable[[int, int], None]
 """Told how many responses are generated or replayed, and of how many, all stacks together."""
-
-
-@dataclass(frozen=True)
-class DeviceFormat:
-    """One number format on one device."""
-
-    dtype: Dtype
-    """Number format."""
-    device: str | None
-    """``cpu``, ``cuda``, …; None: an accelerator if there is one."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +88,14 @@ class Calibrator:
             generates.
         memory: Bound on the engine's memory in bytes; None: a share of what is free.
         responses: Honest responses wanted.
+        bench: Gives the stacks to compare; None: they are in this process.
     """
 
     resolved: ResolvedPlan
     places: Sequence[DeviceFormat]
     memory: int | None = None
     responses: int = CALIBRATION_RESPONSES
+    bench: Bench | None = None
 
     def calibrate(
         self, auditor: str | None, watch: CalibrationWatch, lines: SignedLines | None = None
@@ -170,34 +157,26 @@ class Calibrator:
         plan = self.resolved.predicate
         seed = Sha256(tagged_digest(CALIBRATION_SEED_TAG, digest_of(plan), journal.nonce).hex())
         renderer = Renderer(plan, self.resolved.artifacts.texts, seed)
-        judge = load_judge(
-            plan.judge,
-            self.resolved.artifacts.judge_folder,
-            device=self.places[0].device,
-            memory=self.memory,
-        )
-        model = self._model(self.places[0])
-        reference = self._stack(TransformersEngine(model, memory=self.memory), judge)
+        bench = self.bench or OwnBench(self.resolved, self.places, self.memory)
+        reference = bench.reference()
         chosen = [place * plan.points // number for place in range(number)]
         work = _Work(renderer, seed, journal, progress)
-        entries = self._generate(reference, work, chosen, "reference")
+        entries = self._generate(reference.stack, work, chosen, "reference")
         if len(entries) < LEAST_RESPONSES:
             raise IncompleteError(
                 f"{len(entries):,} of {number:,} points were generated, and "
                 f"{LEAST_RESPONSES:,} are needed"
             )
         # Before further models are loaded: two at a time are enough.
-        alternatives = [self._alternative(name, work, reference) for name in ALTERNATIVES]
+        alternatives = [self._alternative(name, work, bench) for name in ALTERNATIVES]
         replays: list[tuple[CalibratedStack, list[ReplayedPoint]]] = []
-        for place, where in enumerate(self.places):
-            if where is not self.places[0]:
-                model = self._model(where)
-            for name, engine in variants(model, self.memory):
-                replayer = self._replayer(work, self._stack(engine, judge))
-                stage = f"{place}: {name}"
-                found = journal.replay(stage, entries, replayer.replay, progress.add)
-                replays.append((_stack_of(name, engine, found), found))
-        predicate = self._predicate(auditor, reference, entries, replays, alternatives)
+        for place in range(len(self.places)):
+            for stand in bench.stands(place):
+                stage = f"{place}: {stand.name}"
+                replay = stand.replays(self._replay_job(work))
+                found = journal.replay(stage, entries, replay, progress.add)
+                replays.append((_stack_of(stand.name, stand.identity, found), found))
+        predicate = self._predicate(auditor, reference.identity, entries, replays, alternatives)
         return CalibrationStatement(
             type=STATEMENT_TYPE,
             subject=subject(plan.checkpoint.name, plan.checkpoint.root),
@@ -209,26 +188,22 @@ class Calibrator:
         for _ in self.places:
             yield from VARIANTS
 
-    def _model(self, where: DeviceFormat) -> LoadedModel:
-        folder = self.resolved.artifacts.checkpoint.folder
-        return load_model(folder, dtype=where.dtype, device=where.device or "auto")
-
-    def _stack(self, engine: TransformersEngine, judge: ResponseJudge) -> RunStack:
-        reader = reader_of(self.resolved.artifacts.texts.chat, self.resolved.predicate)
-        return RunStack(engine, judge, None, reader)
-
-    def _replayer(self, work: _Work, stack: RunStack) -> Replayer:
+    def _replay_job(self, work: _Work) -> ReplayJob:
         plausibility = DefaultPlausibility.between(Dtype.BFLOAT16, Dtype.BFLOAT16)
+        return ReplayJob(self._judged_once.predicate, work.seed, plausibility, LOG_ODDS_BAND)
+
+    @property
+    def _judged_once(self) -> ResolvedPlan:
+        """The plan without its second judge, which says nothing of how responses are replayed."""
         plan = self.resolved.predicate
-        texts = ResponseDecoder(plan, self.resolved.artifacts)
-        criteria = ReplayCriteria(plausibility)
-        return Replayer(plan, work.seed, work.renderer, texts, stack, criteria)
+        judge = plan.judge.model_copy(update={"second": None})
+        return replace(self.resolved, predicate=plan.model_copy(update={"judge": judge}))
 
     def _generate(
-        self, stack: RunStack, work: _Work, chosen: Sequence[int], stage: str
+        self, stack: UnitStack, work: _Work, chosen: Sequence[int], stage: str
     ) -> list[Entry]:
         """Return generated points with their records; none is made again."""
-        run = run_of(self.resolved, stack, work.journal.secret, work.seed)
+        run = run_of(self._judged_once, stack, work.journal.secret, work.seed)
         points = render_points(work.renderer, chosen)
         done = {point.index for point, _ in work.journal.generated(stage)}
         work.progress.add(len(done))
@@ -241,16 +216,14 @@ class Calibrator:
             if point.outcome is not Outcome.FAILED and record.response_tokens
         ]
 
-    def _alternative(self, name: str, work: _Work, honest: RunStack) -> Alternative:
+    def _alternative(self, name: str, work: _Work, bench: Bench) -> Alternative:
         plan = self.resolved.predicate
         number = min(ALTERNATIVE_RESPONSES, plan.points)
         chosen = [place * plan.points // number for place in range(number)]
-        other = self._model(self.places[0])
-        round_weights(other, ALTERNATIVES[name])
-        stack = replace(honest, engine=TransformersEngine(other, memory=self.memory))
-        entries = self._generate(stack, work, chosen, name)
-        replayer, add = self._replayer(work, honest), work.progress.add
-        found = work.journal.replay(name, entries, replayer.replay, add)
+        other = bench.alternative(ALTERNATIVES[name]).stack
+        entries = self._generate(other, work, chosen, name)
+        replays = bench.reference().replays(self._replay_job(work))
+        found = work.journal.replay(name, entries, replays, work.progress.add)
         scored = [one.statistics for one in found if one.statistics is not None]
         return Alternative(
             name=name,
@@ -261,7 +234,7 @@ class Calibrator:
     def _predicate(
         self,
         auditor: str | None,
-        reference: RunStack,
+        reference: EngineIdentity,
         entries: Sequence[Entry],
         replays: Sequence[tuple[CalibratedStack, Sequence[ReplayedPoint]]],
         alternatives: Sequence[Alternative],
@@ -275,8 +248,6 @@ class Calibrator:
                 hint="lower the memory bound, or compare fewer stacks",
             )
         band = judge_band(entries, [found for _, found in replays])
-        engine = reference.engine
-        assert isinstance(engine, TransformersEngine)
         return CalibrationPredicate(
             auditor=auditor,
             made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -287,7 +258,7 @@ class Calibrator:
             judge=plan.judge.digest,
             responses=len(worst),
             clip=decimal_string(CLIP, 6),
-            reference=_stack_of("reference", engine, []),
+            reference=_stack_of("reference", reference, []),
             stacks=tuple(stack for stack, _ in replays),
             bins=length_bins(worst),
             clipped=tuple(_score(one.clipped) for one in worst),
@@ -321,18 +292,6 @@ class _Work:
     seed: Sha256
     journal: CalibrationJournal
     progress: _Progress
-
-
-VARIANTS: Final = ("shared prefixes", "few rows", "written-out attention", "plain batches")
-"""Ways to compute that are compared in every place."""
-
-
-def variants(model: LoadedModel, memory: int | None) -> Iterator[tuple[str, TransformersEngine]]:
-    """Yield the engines to compare, by name; where a model allows one way only, all are it."""
-    yield VARIANTS[0], TransformersEngine(model, memory=memory)
-    yield VARIANTS[1], TransformersEngine(model, memory=memory, max_rows=_FEW_ROWS)
-    yield VARIANTS[2], TransformersEngine(model, memory=memory, kernels=(Kernel.MATH,))
-    yield VARIANTS[3], TransformersEngine(model, memory=memory, shared=False)
 
 
 def worst_of(replays: Sequence[Sequence[ReplayedPoint]]) -> list[MarginStatistics]:
@@ -406,9 +365,8 @@ def _ambiguous(entries: Sequence[Entry], band: Fraction | None) -> Fraction:
 
 
 def _stack_of(
-    name: str, engine: TransformersEngine, found: Sequence[ReplayedPoint]
+    name: str, identity: EngineIdentity, found: Sequence[ReplayedPoint]
 ) -> CalibratedStack:
-    identity = engine.identity
     largest = max((one.statistics.largest for one in found if one.statistics), default=0.0)
     return CalibratedStack(
         name=name,

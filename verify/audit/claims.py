@@ -7,7 +7,13 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from safety_receipts.receipts.model.audit import AuditedRate, AuditTerms, AuditVerdict, RateVerdict
+from safety_receipts.receipts.model.audit import (
+    AuditedRate,
+    AuditTerms,
+    AuditVerdict,
+    RateVerdict,
+    audit_traits,
+)
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.draws import DrawablePoint, DrawKind
 from safety_receipts.verify.audit.statistics.hypotheses import hypothesis_of
@@ -64,8 +70,11 @@ class Claim:
         """Say whether hard contradictions refute it at ``level``.
 
         A label that the judge's rule does not give to the recorded text refutes it by itself:
-        there is no noise in a rule, and no room for an error below ε that nobody made.
+        there is no noise in a rule, and no room for an error below ε that nobody made.  Where
+        nothing ties what scored to the named weights nothing refutes.
         """
+        if not audit_traits(self.terms.method).by_weights:
+            return False
         return bool(self.ruled_out) or (self.hypothesis.testable and self.refuting.p_value <= level)
 
     @property
@@ -82,7 +91,8 @@ class Claim:
     def wanted(self, alpha: Fraction, level: Fraction) -> int:
         """Return how many draws would confirm it if none of them contradicted it; 0: no more."""
         left = len(self.order) - len(self.replayed)
-        if self.confirming.hopeless and not self.refuting.contradictions:
+        may_refute = audit_traits(self.terms.method).by_weights and self.refuting.contradictions
+        if self.confirming.hopeless and not may_refute:
             return 0  # nothing can confirm it any more, and nothing speaks of refuting it
         if not self.hypothesis.testable or self.confirmed(alpha) or self.refuted(level):
             return 0

@@ -17,24 +17,39 @@ from safety_receipts.receipts.errors import (
     InterruptedByUserError,
 )
 from safety_receipts.receipts.keys import Signer
-from safety_receipts.receipts.model.audit import AuditMethod, Challenge, SecondJudgeVerdict
+from safety_receipts.receipts.model.audit import Challenge, SecondJudgeVerdict, audit_traits
 from safety_receipts.receipts.model.check import Check, CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.model.statement import AuditStatement
-from safety_receipts.runner.engines.engine import Engine
+from safety_receipts.runner.engines.engine import (
+    Engine,
+    ServedEngine,
+    Tried,
+    UnbelievableServerError,
+)
 from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.pooled.stack import PooledStack
 from safety_receipts.runner.run.seal import MEMORY_CLASS, environment_of, stack_of
+from safety_receipts.runner.run.served import ServerCounts
 from safety_receipts.verify.audit.journals.replays import AuditJournal, audit_journal_path
+from safety_receipts.verify.audit.pooled import (
+    PooledSecondOpinion,
+    RegenerateJob,
+    ReplayJob,
+    SecondOpinionJob,
+    pooled_replays,
+)
 from safety_receipts.verify.audit.regenerate import Regenerator
+from safety_receipts.verify.audit.replay import Replays, one_by_one
 from safety_receipts.verify.audit.report import AuditDetails, audit_statement, replay_checks
 from safety_receipts.verify.audit.run import (
     AnnouncedAudit,
     Audit,
     AuditEvidence,
     AuditWatch,
-    Replay,
     own_audits,
 )
 from safety_receipts.verify.audit.second_opinion import SecondOpinion, ask_again
@@ -49,13 +64,15 @@ class Auditor:
 
     signer: Signer
     """Signs announcement and audit."""
-    loaded: LoadedStack
-    """Engine and judge."""
+    loaded: LoadedStack[RunStack] | LoadedStack[PooledStack]
+    """Engine and judge, here or in workers."""
     reference: Callable[[], Engine] | None
     """Gives an engine in fp32, by which hard margins are reproduced; None: the stack's own
     engine runs in fp32."""
     out: Path
     """The folder whose ``audits`` it writes to."""
+    tried: Tried | None = None
+    """What trying the server showed; None: there is none."""
 
 
 def conduct(
@@ -88,30 +105,41 @@ def conduct(
         FileAccessError: The folder cannot be written.
     """
     nonce = challenge_of(announced, beacon_value)
-    engine = auditor.loaded.stack.engine
-    subject.check_stack(engine.identity.dtype)
-    environment = environment_of(engine.identity, subject.plan, auditor.loaded.memory)
+    identity = auditor.loaded.stack.identity
+    subject.check_stack(identity.dtype)
+    environment = environment_of(identity, subject.plan, auditor.loaded.memory)
     digest = announced.envelope.digest
     journal = _open_journal(auditor, digest, environment)
     audit = Audit(announced, subject.receipt, AuditEvidence(subject.bundle, subject.receipt))
-    replay = _replay(subject, announced, auditor, nonce)
+    replays = _replays(subject, announced, auditor, nonce)
     broken: IntegrityError | None = None
+    if auditor.tried is not None:
+        journal.count(ServerCounts(auditor.tried.repeated, auditor.tried.differed))
     try:
-        audit.run(nonce, journal, replay, watch)
+        audit.run(nonce, journal, replays, watch)
     except KeyboardInterrupt:
         raise InterruptedByUserError(
             f"interrupted; {len(journal.replayed):,} replayed points are kept",
             hint="run the same command again to go on",
         ) from None
+    except UnbelievableServerError as error:
+        # That is the auditor's server, and says nothing of the record: nothing is signed of it.
+        raise IncompleteError(
+            f"{error.message}; {len(journal.replayed):,} replayed points are kept",
+            hint="run the same command again when it can be believed; unfinished audits count",
+        ) from None
     except IntegrityError as error:
         broken = error
+    finally:
+        journal.count(ServerCounts(resent=_resent(auditor.loaded.stack)))
+    environment = journal.counts.of(environment)
     statement = audit_statement(
         announced,
         audit,
         subject.receipt,
         AuditDetails(
             identity=subject.identity(audit, Dtype(environment.dtype), nonce),
-            second_judge=_asked_again(subject, audit, auditor.loaded),
+            second_judge=_asked_again(subject, audit, auditor.loaded.stack),
             checks=[
                 *_checks(announced, audit, checked, broken),
                 *_challenge_checks(announced.terms.challenge, beacon_value, beacon_signature),
@@ -134,13 +162,32 @@ def conduct(
     return statement, envelope
 
 
-def _replay(
+def _replays(
     subject: AuditSubject, announced: AnnouncedAudit, auditor: Auditor, nonce: str
-) -> Replay:
-    """Return what replays points, or asks for them anew."""
-    if announced.terms.method is AuditMethod.REGENERATE:
-        return Regenerator(subject.plan, subject.renderer, auditor.loaded.stack, nonce).replay
-    return subject.replayer(auditor.loaded, auditor.reference).replay
+) -> Replays:
+    """Return what replays points, or asks for them anew, here or in workers."""
+    traits = audit_traits(announced.terms.method)
+    stack, plan = auditor.loaded.stack, subject.plan
+    if isinstance(stack, RunStack):
+        if not traits.scores:
+            return one_by_one(Regenerator(plan, subject.renderer, stack, nonce).replay)
+        replayer = subject.replayer(stack, auditor.reference, by_weights=traits.by_weights)
+        return one_by_one(replayer.replay)
+    if not traits.scores:
+        return pooled_replays(stack.pool, RegenerateJob(plan, subject.seed, nonce))
+    dtype = stack.identity.dtype
+    exact = dtype is Dtype.FLOAT32
+    job = ReplayJob(
+        plan, subject.seed, subject.plausibility(dtype), subject.judge_band, reference=not exact
+    )
+    return pooled_replays(stack.pool, job)
+
+
+def _resent(stack: RunStack | PooledStack) -> int:
+    """Return how many requests a server was sent again; 0: there is none."""
+    if isinstance(stack, RunStack) and isinstance(stack.engine, ServedEngine):
+        return stack.engine.take_resent()
+    return 0
 
 
 def _checks(
@@ -187,14 +234,22 @@ def refuse_false_round(
 
 
 def _asked_again(
-    subject: AuditSubject, audit: Audit, loaded: LoadedStack
+    subject: AuditSubject, audit: Audit, stack: RunStack | PooledStack
 ) -> SecondJudgeVerdict | None:
     """Ask the second judge again where there is one, unless a rate is refuted already."""
-    judge, agreement = loaded.stack.second_judge, subject.receipt.judge_agreement
-    if judge is None or agreement is None or not audit.identified:
+    agreement = subject.receipt.judge_agreement
+    if agreement is None or not audit.identified:
         return None
+    asked: SecondOpinion | PooledSecondOpinion
+    if isinstance(stack, PooledStack):
+        if subject.plan.judge.second is None:
+            return None
+        asked = PooledSecondOpinion(stack.pool, SecondOpinionJob(subject.plan, subject.seed))
+    elif stack.second_judge is None:
+        return None
+    else:
+        asked = SecondOpinion(stack.second_judge, subject.renderer)
     contradicted = {one.id for one in audit.identified if one.contradicts_record}
-    asked = SecondOpinion(judge, subject.renderer)
     return ask_again(audit.sampled(), agreement, audit.terms, asked, contradicted)
 
 
@@ -206,7 +261,7 @@ def _open_journal(auditor: Auditor, start: Sha256, environment: Environment) -> 
         raise FileAccessError.from_os(error, "create", path.parent) from None
     stack = stack_of(environment)
     # What memory is free cuts other batches, which makes no other stack: replayed points stand.
-    del stack[MEMORY_CLASS]
+    stack.pop(MEMORY_CLASS, None)
     return AuditJournal(path, start, stack, auditor.signer)
 
 

@@ -15,7 +15,7 @@ have written it there (:mod:`verify.audit.statistics.plausibility`).  Then:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from safety_receipts.receipts.canonical import Sha256
@@ -49,6 +49,19 @@ from safety_receipts.verify.levels.rederive import ResponseDecoder, prompt_probl
 
 Entry = tuple[Point, RestrictedRecord]
 """An evidence line and its restricted record."""
+Replay = Callable[[Sequence[Entry]], list[ReplayedPoint]]
+"""Replays points, all over one prefix tree."""
+Replays = Callable[[Iterable[Sequence[Entry]]], Iterator[list[ReplayedPoint]]]
+"""Replays points part by part, here or in workers, and yields what it says in the parts' order."""
+
+
+def one_by_one(replay: Replay) -> Replays:
+    """Return what replays parts here, one after the other."""
+
+    def replays(parts: Iterable[Sequence[Entry]]) -> Iterator[list[ReplayedPoint]]:
+        return map(replay, parts)
+
+    return replays
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,8 @@ class ReplayCriteria:
     reference: Callable[[], Engine] | None = None
     """Gives an engine in fp32, by which hard margins are reproduced; None: the stack's own
     engine runs in fp32."""
+    by_weights: bool = True
+    """Whether the engine computes with the named weights; of another's margins none is hard."""
 
 
 @dataclass
@@ -183,7 +198,9 @@ class Replayer:
                 one.ruled_out = True
             elif (broken := self._broken_end(one.record)) is not None:
                 one.hard = broken
-            elif one.statistics is not None and self._beyond(one.statistics):
+            elif one.statistics is None or not self.criteria.by_weights:
+                continue
+            elif self._beyond(one.statistics):
                 suspects.append(one)
         if not suspects:
             return

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
+from typing import Final, assert_never
 
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.errors import IntegrityError
@@ -19,6 +20,7 @@ from safety_receipts.receipts.model.audit import (
     ChallengeKind,
     IdentityTest,
     SecondJudgeVerdict,
+    audit_traits,
 )
 from safety_receipts.receipts.model.check import Check, CheckStatus
 from safety_receipts.receipts.model.receipt import DigestReference, Environment, EvaluationPredicate
@@ -106,7 +108,7 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
             f"have been refuted with probability at most {level}."
         )
     if verdict is AuditVerdict.INCONCLUSIVE:
-        return "Nothing follows: neither do the recorded rates stand, nor are they refuted."
+        return _NOTHING_FOLLOWS[terms.method]
     risk = Fraction(terms.alpha) * known_starts
     tried = "" if known_starts == 1 else f" ({known_starts} audits known, at {terms.alpha} each)"
     words = {"not higher": "exceeds the recorded one", "not lower": "lies below the recorded one"}
@@ -115,18 +117,41 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     scope = scope_of(audit.receipt, terms.rates, draws=draws, replayed=audit.points)
     which = f"of {scope.rates[0]:,} audited (the receipt records {scope.rates[1]:,})"
     share = decimal_string(min(Fraction(1), risk), 6).rstrip("0").rstrip(".")
-    if verdict is AuditVerdict.CONSISTENT_WITH:
-        return (
-            f"If any rate {which}, over new responses to all planned points, {directions} by "
-            f"{terms.epsilon} or more, this audit would have called it consistent with "
-            f"probability at most {share}{tried}.  Nothing ties the recorded responses to the "
-            "model."
-        )
-    return (
-        f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being the "
-        f"pinned judge on responses that the pinned model plausibly emits, this audit would have "
-        f"confirmed with probability at most {share}{tried}."
-    )
+    at_most = f"with probability at most {share}{tried}."
+    match terms.method:
+        case AuditMethod.REPLAY:
+            return (
+                f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being "
+                f"the pinned judge on responses that the pinned model plausibly emits, this audit "
+                f"would have confirmed {at_most}"
+            )
+        case AuditMethod.SERVER_SCORES:
+            return (
+                f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being "
+                "the pinned judge on responses that the server's model plausibly emits by the "
+                "log-probabilities that the server gave, this audit would have called it "
+                f"consistent {at_most}  Nothing ties the server's model to the named weights."
+            )
+        case AuditMethod.REGENERATE:
+            return (
+                f"If any rate {which}, over new responses to all planned points, {directions} by "
+                f"{terms.epsilon} or more, this audit would have called it consistent {at_most}  "
+                "Nothing ties the recorded responses to the model."
+            )
+        case _:
+            assert_never(terms.method)
+
+
+_NOTHING: Final = "Nothing follows: neither do the recorded rates stand, nor are they refuted."
+_NOTHING_FOLLOWS: Final = {
+    AuditMethod.REPLAY: _NOTHING,
+    AuditMethod.SERVER_SCORES: (
+        f"{_NOTHING}  Log-probabilities of a server refute nothing, however many responses "
+        "contradict them: what answers there may be another model than the one named."
+    ),
+    AuditMethod.REGENERATE: _NOTHING,
+}
+"""What an inconclusive audit means."""
 
 
 def _ruled_out(audit: Audit) -> int:
@@ -145,9 +170,23 @@ def assumptions(audit: Audit) -> tuple[str, ...]:
         "Queries and demonstrations are those of the plan, not of all that people ask.",
         "Whatever is missing, implausible or ambiguous was counted against the record.",
     ]
-    if terms.method is AuditMethod.REGENERATE:
-        said.append("The model that answered is the one that the receipt names, as it was then.")
-    elif terms.calibration is None:
+    match terms.method:
+        case AuditMethod.REPLAY:
+            pass
+        case AuditMethod.SERVER_SCORES:
+            said.append(
+                "The server runs the checkpoint that the receipt names, and its log-probabilities "
+                "are what that computes: neither was seen."
+            )
+            if terms.calibration is not None:
+                said.append("The calibration is of the auditor's own engines, not of the server.")
+        case AuditMethod.REGENERATE:
+            said.append(
+                "The model that answered is the one that the receipt names, as it was then."
+            )
+        case _:
+            assert_never(terms.method)
+    if audit_traits(terms.method).scores and terms.calibration is None:
         said.append(
             "uncalibrated: what is plausible was held to stated limits of the number format, not "
             "to measurements on honest stacks."
@@ -172,12 +211,17 @@ def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Ch
     elif drawn:
         detail = f"prompt, text and commitment of all {drawn:,} follow"
         followed = _check(CheckName.DRAWN_POINTS, CheckStatus.PASSED, detail)
-    if audit.terms.method is AuditMethod.REGENERATE:
-        untied = _check(CheckName.RESPONSES, CheckStatus.NOT_CHECKED, _NOT_TIED)
-        return [untied, _FINDINGS] if broken is None else [followed, untied, _FINDINGS]
+    traits = audit_traits(audit.terms.method)
+    untied = []
+    if traits.caveat is not None:
+        detail = f"{traits.how}: {traits.caveat}"
+        untied = [_check(CheckName.RESPONSES, CheckStatus.NOT_CHECKED, detail)]
+    if not traits.scores:
+        return [*untied, _FINDINGS] if broken is None else [followed, *untied, _FINDINGS]
     calibrated = audit.terms.calibration is not None
     return [
         followed,
+        *untied,
         _check(
             CheckName.CALIBRATION,
             CheckStatus.PASSED if calibrated else CheckStatus.NOT_CHECKED,
@@ -191,7 +235,6 @@ def _check(name: CheckName, status: CheckStatus, detail: str) -> Check:
     return Check(name=name.value, level=name.level(sealed=True), status=status, detail=detail)
 
 
-_NOT_TIED = "new responses were asked for: nothing ties the recorded ones to the model"
 _FINDINGS = _check(
     CheckName.FINDINGS,
     CheckStatus.NOT_CHECKED,

@@ -37,6 +37,7 @@ from safety_receipts.receipts.model.audit import (
     IdentityTest,
     OutcomeReplays,
     SecondJudgeVerdict,
+    audit_traits,
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.model.statement import (
@@ -49,12 +50,11 @@ from safety_receipts.receipts.model.statement import (
 )
 from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.journals.replays import AuditJournal
-from safety_receipts.verify.audit.replay import Entry
+from safety_receipts.verify.audit.replay import Entry, Replays
 from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawablePoint, points_in_order
 from safety_receipts.verify.audit.statistics.hypotheses import least_identity
 from safety_receipts.verify.audit.statistics.outcomes import (
     outcome_replays,
-    reads_outcomes,
     refutes,
     refuting_level,
 )
@@ -66,10 +66,11 @@ from safety_receipts.verify.audit.statistics.verdicts import rate_verdict, whole
 ROUND: Final = 512
 """Most points of a condition that are replayed before the test is looked at."""
 
+PART: Final = 256
+"""Most points that are replayed together: what a worker is given."""
 _LEAST_ROUND: Final = 32
 _MAX_FILES: Final = 100_000
 
-Replay = Callable[[Sequence[Entry]], list[ReplayedPoint]]
 AuditWatch = Callable[[int, int], None]
 """Told how many points are replayed, and how many it will take as far as one can tell."""
 
@@ -240,14 +241,14 @@ class Audit:
         """The receipt."""
         self._evidence = evidence
         self.alpha = Fraction(terms.alpha)
-        self.level = refuting_level(len(terms.rates), outcomes=reads_outcomes(terms.method))
+        self.level = refuting_level(len(terms.rates), outcomes=audit_traits(terms.method).scores)
         """Level at which one test refutes: each rate's, and that of all outcomes."""
         self.claims = claims_of(receipt, terms.rates, terms)
         self.identified: list[ReplayedPoint] = []
         """Points replayed for the model's identity, in the order drawn."""
         self._sample: list[DrawablePoint] = []
 
-    def run(self, nonce: str, journal: AuditJournal, replay: Replay, watch: AuditWatch) -> None:
+    def run(self, nonce: str, journal: AuditJournal, replays: Replays, watch: AuditWatch) -> None:
         """Draw and replay until every claim is decided, or the budget is spent.
 
         Then, unless a rate is refuted, the points for the model's identity: a sample of all
@@ -257,7 +258,7 @@ class Audit:
         Args:
             nonce: The challenge's.
             journal: Keeps what was replayed.
-            replay: Replays points.
+            replays: Replays points, part by part.
             watch: Told how it goes.
 
         Raises:
@@ -279,23 +280,24 @@ class Audit:
                 for claim, number in plan
                 for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]
             ]
-            self._replay(chosen, journal, replay)
+            self._replay(chosen, journal, replays)
             for claim, number in plan:
                 for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]:
                     claim.take(journal.replayed[one.id])
         if not any(claim.refuted(self.level) for claim in self.claims):
-            self._replay(sample, journal, replay)
+            self._replay(sample, journal, replays)
             self._sample = sample
             self.identified = [journal.replayed[one.id] for one in sample]
         watch(drawn + len(sample), drawn + len(sample))
 
     def _replay(
-        self, chosen: Sequence[DrawablePoint], journal: AuditJournal, replay: Replay
+        self, chosen: Sequence[DrawablePoint], journal: AuditJournal, replays: Replays
     ) -> None:
         missing = {one.index for one in chosen if one.id not in journal.replayed}
         entries = self._evidence.entries(missing) if missing else iter(())
-        while part := list(islice(entries, ROUND)):
-            journal.add(replay(part))
+        parts = iter(lambda: list(islice(entries, PART)), [])
+        for found in replays(parts):
+            journal.add(found)
         if any(one.id not in journal.replayed for one in chosen):
             raise IntegrityError("the evidence is not what it was when the audit began")
 
@@ -340,7 +342,7 @@ class Audit:
         """What the points replayed for the model's identity say of recorded outcomes; None: the
         method replays none.  Asked for when the audit is over.
         """
-        if not reads_outcomes(self.terms.method):
+        if not audit_traits(self.terms.method).scores:
             return None
         return outcome_replays(self.identified, self.receipt, Fraction(self.terms.epsilon))
 
@@ -348,7 +350,8 @@ class Audit:
     def refuted(self) -> bool:
         """Whether anything refutes the receipt.  Asked for when the audit is over."""
         found = self.outcomes
-        by_outcomes = found is not None and refutes(found, self.level)
+        by_weights = audit_traits(self.terms.method).by_weights
+        by_outcomes = by_weights and found is not None and refutes(found, self.level)
         return by_outcomes or any(claim.refuted(self.level) for claim in self.claims)
 
     def sampled(self) -> list[Entry]:

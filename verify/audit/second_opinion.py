@@ -10,6 +10,7 @@ the response is not what the record says: else false ones could be made to agree
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import AuditTerms, SecondJudgeVerdict
@@ -50,11 +51,18 @@ class SecondOpinion:
         ]
 
 
+class AsksAgain(Protocol):
+    """Asks a second judge again, here or in a worker."""
+
+    def contradicted(self, entries: Sequence[Entry]) -> list[int]:
+        """Return the numbers, from 1, of those whose recorded label it does not give again."""
+
+
 def ask_again(
     entries: Sequence[Entry],
     agreement: JudgeAgreement,
     terms: AuditTerms,
-    asked: SecondOpinion,
+    asked: AsksAgain,
     contradicted: Collection[Sha256] = (),
 ) -> SecondJudgeVerdict:
     """Ask a second judge again of points on which both are recorded to agree.

@@ -19,14 +19,14 @@ from safety_receipts.receipts.model.audit import (
 )
 from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.plan import PlannedServer, PlanPredicate
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.receipts.model.statement import CalibrationStatement
 from safety_receipts.runner.engines.engine import Engine
 from safety_receipts.runner.judges.registry import kind_of_judge
 from safety_receipts.runner.plan.resolved import NOT_RUN, ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.rendering import Renderer
-from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.execute import RunStack
 from safety_receipts.verify.audit.replay import ReplayCriteria, Replayer
 from safety_receipts.verify.audit.run import Audit
 from safety_receipts.verify.audit.statistics.model_identity import (
@@ -80,6 +80,8 @@ class AuditSubject:
     """The sealed plan with the auditor's artifacts."""
     calibration: AuditorCalibration | None
     """The auditor's calibration; None: stated limits."""
+    found: PlanPredicate | None = None
+    """What the auditor's plan file resolves to, wherever it is read."""
     renderer: Renderer = field(init=False)
     """Renders its prompts."""
 
@@ -92,20 +94,53 @@ class AuditSubject:
             return CalibratedPlausibility(self.calibration.says)
         return DefaultPlausibility.between(self.receipt.environment.dtype, dtype)
 
-    def replayer(self, loaded: LoadedStack, reference: Callable[[], Engine] | None) -> Replayer:
+    @property
+    def judge_band(self) -> float:
+        """A model judge's margin within this of 0 is ambiguous."""
+        if self.calibration is not None and self.calibration.says.judge_band is not None:
+            return float(self.calibration.says.judge_band)
+        return kind_of_judge(self.plan.judge.kind).band
+
+    @property
+    def server(self) -> PlannedServer | None:
+        """The server that the auditor's plan file names; None: it names none."""
+        return None if self.found is None else self.found.server
+
+    def dtype(self, *, served: bool) -> Dtype:
+        """Return the number format to replay in, unless the auditor names one.
+
+        Args:
+            served: Whether the auditor's server scores: it runs in what the auditor's file says.
+        """
+        plan = self.found if served and self.found is not None else self.plan
+        return plan.checkpoint.dtype
+
+    def longest(self) -> tuple[int, int]:
+        """Return the tokens of the longest prompt, and of the longest prompt and response."""
+        prompt = whole = 1
+        for point in self.bundle.points():
+            prompt = max(prompt, point.prompt_tokens)
+            whole = max(whole, point.prompt_tokens + point.response_tokens)
+        return prompt, whole
+
+    def replayer(
+        self,
+        stack: RunStack,
+        reference: Callable[[], Engine] | None,
+        *,
+        by_weights: bool = True,
+    ) -> Replayer:
         """Return what replays its points.
 
         Args:
-            loaded: The auditor's engine and judge.
+            stack: The auditor's engine and judge.
             reference: Gives an engine in fp32, where the stack's own is not.
+            by_weights: Whether that engine computes with the named weights, and is no server.
         """
-        band = kind_of_judge(self.plan.judge.kind).band
-        if self.calibration is not None and self.calibration.says.judge_band is not None:
-            band = float(self.calibration.says.judge_band)
-        dtype = loaded.stack.engine.identity.dtype
-        criteria = ReplayCriteria(self.plausibility(dtype), band, reference)
+        dtype = stack.identity.dtype
+        criteria = ReplayCriteria(self.plausibility(dtype), self.judge_band, reference, by_weights)
         texts = ResponseDecoder(self.plan, self.resolved.artifacts)
-        return Replayer(self.plan, self.seed, self.renderer, texts, loaded.stack, criteria)
+        return Replayer(self.plan, self.seed, self.renderer, texts, stack, criteria)
 
     def identity(self, audit: Audit, dtype: Dtype, nonce: str) -> IdentityTest | None:
         """Return the model-identity test of what an audit replayed; None: nothing was."""
@@ -159,15 +194,25 @@ def open_case(bundle: Bundle, resolved: ResolvedPlan | UnrunPlan | None) -> Audi
         file = None if resolved is None else resolved.file
         why = NOT_RUN if resolved is None else resolved.why
         raise IncompleteError(f"points cannot be replayed: {why}", file=file)
+    beacon = receipt.event.beacon
+    seed = seed_of(plan, bundle.plan_envelope.digest, None if beacon is None else beacon.value)
+    mine = replayable(plan, resolved)
+    digest = bundle.receipt_envelope.digest
+    return AuditSubject(bundle, digest, receipt, plan, seed, mine, None, resolved.predicate)
+
+
+def replayable(plan: PlanPredicate, resolved: ResolvedPlan) -> ResolvedPlan:
+    """Return a sealed plan with an auditor's artifacts, in its order and under its names.
+
+    Raises:
+        IncompleteError: Its prompts cannot be made from them, or its responses not be read.
+    """
     usable = check_artifacts(plan, resolved, CheckList())
     if usable.prompts is None or usable.texts is None:
         why = usable.no_prompts if usable.prompts is None else usable.no_texts
         raise IncompleteError(f"points cannot be replayed: {why}", file=resolved.file)
-    beacon = receipt.event.beacon
-    seed = seed_of(plan, bundle.plan_envelope.digest, None if beacon is None else beacon.value)
     artifacts = replace(resolved.artifacts, texts=usable.prompts)
-    mine = replace(resolved, predicate=plan, artifacts=artifacts)
-    return AuditSubject(bundle, bundle.receipt_envelope.digest, receipt, plan, seed, mine, None)
+    return replace(resolved, predicate=plan, artifacts=artifacts)
 
 
 _NEEDED = (

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from safety_receipts.receipts.beacon.chains import refuse_settled_round
 from safety_receipts.receipts.canonical import decimal_string
@@ -23,11 +23,15 @@ from safety_receipts.receipts.model.audit import (
     Challenge,
     ChallengeKind,
     Direction,
+    audit_traits,
 )
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.receipt import DigestReference
 from safety_receipts.receipts.view.numerals import counted
+from safety_receipts.runner.engines.served.dialect import dialect_of
+from safety_receipts.runner.engines.served.preflight import NO_SCORES, SCORES_HINT
+from safety_receipts.runner.run.requests import decoding_of
 from safety_receipts.runner.run.seal import TOOL
 from safety_receipts.verify.audit.run import AnnouncedAudit, announce, unfinished_audits
 from safety_receipts.verify.audit.session import AuditSubject
@@ -69,8 +73,8 @@ class AuditOptions:
     and of benign controls."""
     identity_points: int = IDENTITY_POINTS
     """Points of any outcome that are replayed for the model's identity."""
-    regenerate: bool = False
-    """Ask for new responses instead of replaying the recorded ones."""
+    method: AuditMethod = AuditMethod.REPLAY
+    """How drawn points are looked at."""
     new: bool = False
     """Announce another audit although this key announced one on these terms, or left one
     unfinished."""
@@ -80,15 +84,12 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
     """Return the announcement that these options make.
 
     Raises:
-        UsageError: A number out of its range, or no condition of such a name.
-        IncompleteError: A replay, and the plan pins no weights.
+        UsageError: A number out of its range, no condition of such a name, or no server that could
+            be asked for scores.
+        IncompleteError: Responses are to be scored, and the plan pins no weights, or nothing that
+            is at hand could score them.
     """
-    if not (options.regenerate or subject.plan.checkpoint.files):
-        raise IncompleteError(
-            "the plan lists no files of the model: there is nothing to compare weights with",
-            file=subject.bundle.folder,
-            hint="compare rates with --regenerate",
-        )
+    _refuse_method(subject, options.method)
     for name, text in (("--epsilon", options.epsilon), ("--alpha", options.alpha)):
         if not 0 < Fraction(text) < 1:
             raise UsageError(f"{name} {text}: should lie between 0 and 1")
@@ -113,13 +114,61 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
         expected_flip_rate=decimal_string(q, 6),
         calibration=None if subject.calibration is None else subject.calibration.digest,
         budget=Budget(max_points=options.max_points),
-        method=AuditMethod.REGENERATE if options.regenerate else AuditMethod.REPLAY,
-        identity_points=0 if options.regenerate else options.identity_points,
+        method=options.method,
+        identity_points=options.identity_points if audit_traits(options.method).scores else 0,
         auditor=options.auditor,
         started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         rates=rates,
         tool=TOOL,
     )
+
+
+def _refuse_method(subject: AuditSubject, method: AuditMethod) -> None:
+    """Refuse a method that the receipt, or what the auditor has, does not allow.
+
+    Raises:
+        UsageError, IncompleteError: As :func:`terms_of`.
+    """
+    folder, sampling = subject.bundle.folder, subject.plan.sampling
+    if audit_traits(method).scores and sampling.drawn_by_server:
+        raise IncompleteError(
+            "a server drew the responses with noise of its own, which no replay gives again: "
+            "nothing says of a drawn token that it is the one",
+            file=folder,
+            hint="compare rates with --regenerate; a greedy run can be replayed",
+        )
+    match method:
+        case AuditMethod.REPLAY:
+            if not subject.plan.checkpoint.files:
+                raise IncompleteError(
+                    "the plan lists no files of the model: there is nothing to compare weights "
+                    "with",
+                    file=folder,
+                    hint="compare rates with --regenerate",
+                )
+        case AuditMethod.SERVER_SCORES:
+            decoding = decoding_of(sampling)
+            if not decoding.greedy or decoding.repetition_penalty is not None:
+                what = "penalised" if decoding.greedy else "drawn"
+                raise IncompleteError(
+                    f"a server's log-probabilities do not say of {what} tokens that they are the "
+                    "ones",
+                    file=folder,
+                    hint="replay them with your own engine, without --score-by-server",
+                )
+            if subject.server is None:
+                raise UsageError(
+                    "--score-by-server needs a server, and the plan file names none",
+                    file=subject.resolved.file,
+                    hint="name it under engine, as {kind: http, dialect: vllm, url: …}, or audit "
+                    "with your own engine",
+                )
+            if not dialect_of(subject.server.dialect).scores:
+                raise UsageError(NO_SCORES, file=subject.resolved.file, hint=SCORES_HINT)
+        case AuditMethod.REGENERATE:
+            pass
+        case _:
+            assert_never(method)
 
 
 MAX_DRAWN: Final = 400_000
@@ -200,12 +249,20 @@ def _term(name: str, terms: AuditStartPredicate) -> str:
     words = {
         "rates": _rate_words(terms),
         "budget": "no --max-points" if most is None else f"--max-points {most}",
-        "method": f"{'' if terms.method is AuditMethod.REGENERATE else 'no '}--regenerate",
+        "method": _METHODS[terms.method],
         "challenge": f"a challenge by {terms.challenge.kind.value}",
     }
     held = "no --calibration" if calibration is None else f"--calibration {calibration[:12]}…"
     words |= dict.fromkeys(("calibration", "expected_flip_rate"), held)
     return words.get(name) or f"--{name.replace('_', '-')} {getattr(terms, name)}"
+
+
+_METHODS: Final = {
+    AuditMethod.REPLAY: "neither --regenerate nor --score-by-server",
+    AuditMethod.SERVER_SCORES: "--score-by-server",
+    AuditMethod.REGENERATE: "--regenerate",
+}
+"""The option that asks for each method."""
 
 
 def _rate_words(terms: AuditStartPredicate) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.audit import AuditVerdict, audit_traits
 from safety_receipts.receipts.model.base import Digest
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.view.numerals import counted
@@ -51,8 +51,10 @@ def _words(audit: AuditSummary) -> str:
     how = "confirmed it" if result.verdict is AuditVerdict.CONFIRMED else "found nothing against it"
     risk = f"{float(risk_of(audit)):.6g}"
     limits = "" if result.calibration else ", by limits that nobody calibrated"
+    caveat = audit_traits(result.method).caveat
+    untied = "" if caveat is None else f" But {caveat}."
     return (
         f"{by} {how} (`{audit.digest[:12]}`): were one of the audited rates off by "
         f"{result.epsilon} or more, this would have been said with a probability of at most "
-        f"{risk}{limits}. Audited: {sentence_text(audit.scope.words())}."
+        f"{risk}{limits}. Audited: {sentence_text(audit.scope.words())}.{untied}"
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,13 +31,29 @@ from safety_receipts.receipts.model.calibration import CalibrationPredicate
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.present.tables import say
-from safety_receipts.runner.commands.options import byte_size, terminated_like_interrupted
+from safety_receipts.runner.commands.options import (
+    byte_size,
+    tell_crowded,
+    terminated_like_interrupted,
+    worker_options,
+    workers_asked,
+)
 from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.pool.pool import WorkerPool
+from safety_receipts.runner.run.pooled.opening import (
+    WorkersAsked,
+    own_threads,
+    refuse_served,
+    refuse_unlike,
+    worker_device,
+)
+from safety_receipts.runner.run.pooled.recipe import HeldPlan
 from safety_receipts.verify.commands.options import number, one_line_option
 from safety_receipts.verify.view.documents.calibrate import calibrate_document
 
 if TYPE_CHECKING:
-    from safety_receipts.verify.audit.calibrate import DeviceFormat
+    from safety_receipts.verify.audit.stages import DeviceFormat, PooledBench
 
 
 @click.command(
@@ -62,6 +81,7 @@ if TYPE_CHECKING:
     "--responses", type=number, metavar="N", help="Honest responses; default: up to 4,000."
 )
 @click.option("--memory", metavar="SIZE", help="Bound on memory, of model and judge: 8GiB.")
+@worker_options
 @click.option(
     "--auditor", callback=one_line_option, metavar="NAME", help="Name of the auditor, as free text."
 )
@@ -76,6 +96,8 @@ def calibrate(  # one parameter an option
     devices: tuple[str, ...],
     responses: int | None,
     memory: str | None,
+    workers: int,
+    ray: str | None,
     auditor: str | None,
     output: Output,
 ) -> ExitCode:
@@ -95,16 +117,18 @@ def calibrate(  # one parameter an option
         raise FileAccessError("is not a folder", file=out.parent, hint="make it, or name another")
     bound = None if memory is None else byte_size(memory)
     signer = read_signer(key, passphrase_env, output)
-    with terminated_like_interrupted():
+    asked = workers_asked(workers, ray)
+    with terminated_like_interrupted(), ExitStack() as pools:
         with output.progress("hashing (bytes)") as progress:
             resolved = resolve_plan(plan, progress=progress)
         own = resolved.predicate.checkpoint.dtype
         from safety_receipts.verify.audit.calibrate import CALIBRATION_RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
         from safety_receipts.verify.audit.journals.calibrations import calibration_lines  # noqa: PLC0415  # loads torch
 
-        calibrator = Calibrator(
-            resolved, _places(own, dtypes, devices), bound, responses or CALIBRATION_RESPONSES
-        )
+        places, bench = _places(own, dtypes, devices), None
+        if asked is not None:
+            bench = _pooled(resolved, places, bound, asked=asked, pools=pools, output=output)
+        calibrator = Calibrator(resolved, places, bound, responses or CALIBRATION_RESPONSES, bench)
         with (
             calibration_lines(out, signer) as lines,
             output.progress("generating and replaying responses") as progress,
@@ -121,9 +145,40 @@ def calibrate(  # one parameter an option
     return ExitCode.DONE
 
 
+def _pooled(
+    resolved: ResolvedPlan,
+    places: Sequence[DeviceFormat],
+    memory: int | None,
+    *,
+    asked: WorkersAsked,
+    pools: ExitStack,
+    output: Output,
+) -> PooledBench:
+    """Start workers that load the reference, and return the stacks in them."""
+    from safety_receipts.verify.audit.stages import CalibrationRecipe, PooledBench  # noqa: PLC0415  # loads torch
+
+    refuse_served(resolved.predicate)
+    kinds = [replace(one, device=worker_device(one.device, asked)) for one in places]
+    recipe = CalibrationRecipe(
+        HeldPlan(Path(resolved.file).absolute(), resolved.predicate, None),
+        tuple(kinds),
+        own_threads(),
+        memory,
+        sharing=asked.workers,
+    )
+    used = {one.device for one in kinds if one.device is not None}
+    device = "cuda" if "cuda" in used else "cpu"
+    tell_crowded(asked, device, recipe.threads, output)
+    pool = pools.enter_context(
+        WorkerPool(asked.places(device, recipe.threads), recipe, asked.workers, output.note)
+    )
+    refuse_unlike(pool, pool.open(), resolved.predicate)
+    return PooledBench(pool)
+
+
 def _places(own: Dtype, dtypes: tuple[str, ...], devices: tuple[str, ...]) -> list[DeviceFormat]:
     """Return number formats on devices, the plan's own format on the first device first."""
-    from safety_receipts.verify.audit.calibrate import DeviceFormat  # noqa: PLC0415  # loads torch
+    from safety_receipts.verify.audit.stages import DeviceFormat  # noqa: PLC0415  # loads torch
 
     formats = dict.fromkeys([own, *(Dtype(each) for each in dtypes)])
     return [DeviceFormat(dtype, device) for dtype in formats for device in devices or (None,)]

@@ -18,7 +18,6 @@ from safety_receipts.receipts.commands.options import (
     statement_log,
 )
 from safety_receipts.receipts.errors import ExitCode
-from safety_receipts.receipts.model.judge import JudgeIdentity
 from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.receipts.present.output import Output
 from safety_receipts.receipts.trust.load import load_trust
@@ -30,10 +29,9 @@ from safety_receipts.runner.commands.options import (
     terminated_like_interrupted,
 )
 from safety_receipts.runner.commands.run import tell_sealed
-from safety_receipts.runner.judges.judge import ResponseJudge
-from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.run.seal import TOOL, check_fitter
+from safety_receipts.runner.run.stack import JudgeSettings, load_judges
 from safety_receipts.verify.commands.options import (
     log_policy_option,
     trust_terms,
@@ -42,7 +40,6 @@ from safety_receipts.verify.commands.options import (
 from safety_receipts.verify.rejudge import (
     RejudgeOptions,
     Rejudger,
-    RejudgingJudges,
     check_original,
     rejudged_plan,
 )
@@ -126,21 +123,11 @@ def rejudge(  # one parameter an option
         if sealed is None:
             environment = original.receipt.statement.predicate.environment
             bound = bound or _memory_of(environment)
-            artifacts = resolved.artifacts
-
-            def judge_of(identity: JudgeIdentity, folder: Path | None) -> ResponseJudge:
-                return load_judge(
-                    identity, folder, device=device, memory=bound, allow_pickle=allow_pickle
-                )
-
-            second = resolved.predicate.judge.second
-            judges = RejudgingJudges(
-                judge_of(resolved.predicate.judge, artifacts.judge_folder),
-                None if second is None else judge_of(second, artifacts.second_judge_folder),
-            )
-            stack = {"tool": TOOL, "memory": str(bound), "device": str(device)}
-            with output.progress("judging") as progress:
-                sealed = rejudger.run(judges, stack, progress)
+            settings = JudgeSettings(device=device, memory=bound, allow_pickle=allow_pickle)
+            with load_judges(resolved, settings) as judges:
+                stack = {"tool": TOOL, "memory": str(bound), "device": str(device)}
+                with output.progress("judging") as progress:
+                    sealed = rejudger.run(judges, stack, progress)
     tell_sealed(sealed, resolved, out, output)
     return sealed.exit_code
 

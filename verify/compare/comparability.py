@@ -14,7 +14,7 @@ from typing import Any
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.base import QueryId
 from safety_receipts.receipts.model.demonstrations import QueryRole
-from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.plan import PlannedServer, PlanPredicate
 from safety_receipts.verify.compare.interaction import harmful_queries
 
 _MOST_NAMED = 3
@@ -175,7 +175,13 @@ def _engine(one: EvaluationSetting) -> dict[str, Any]:
         "engine": one.plan.engine,
         "number format": checkpoint.dtype,
         "quantisation": checkpoint.quantisation,
+        "server": _dialect(one.plan.server),
+        "server of its judge": _dialect(one.plan.judge_server),
     }
+
+
+def _dialect(server: PlannedServer | None) -> str | None:
+    return None if server is None else server.dialect.value
 
 
 def _margin(one: EvaluationSetting) -> dict[str, Any]:

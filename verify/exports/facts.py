@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.audit import AuditVerdict, audit_traits
 from safety_receipts.receipts.model.plan import EvidenceAccess
 from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS
 from safety_receipts.receipts.view.names import presentable
@@ -73,10 +73,12 @@ def audit_lines(verified: VerifiedReceipt) -> Iterator[str]:
 def _audit(audit: AuditSummary) -> str:
     result = audit.result
     calibrated = "calibrated" if result.calibration else "not calibrated"
+    caveat = audit_traits(result.method).caveat
+    untied = "" if caveat is None else f", {caveat}"
     own = ", signed by the evaluator's own key" if audit.self_audit else ""
     text = (
         f"Audit {audit.digest[:12]}: {result.verdict.value}, ε = {result.epsilon}, "
-        f"α = {result.alpha}, {calibrated}{own}; its check {audit.status.value}."
+        f"α = {result.alpha}, {calibrated}{untied}{own}; its check {audit.status.value}."
     )
     confirmed = result.verdict is AuditVerdict.CONFIRMED
     return f"{text} {printable(result.guarantee)}" if confirmed else text

@@ -132,7 +132,7 @@ def _planned(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str]
 
 
 def _limits(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
-    for limit in required_limits(plan):
+    for limit in required_limits(plan, receipt.environment):
         if limit not in receipt.limits:
             yield f"{limit.value} is not stated"
     if receipt.tested != tested_box(plan):

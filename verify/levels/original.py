@@ -17,11 +17,12 @@ from safety_receipts.receipts.keys import TrustSet
 from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.plan import PlanPredicate, Rejudged
 from safety_receipts.receipts.model.point import Point, RestrictedRecord
+from safety_receipts.receipts.model.receipt import Environment
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.times.held import SignatureTimes, TimeTerms
 
-_JUDGED_AGAIN = ("judge", "rejudges")
+JUDGED_AGAIN = ("judge", "judge_server", "second_judge_server", "rejudges")
 """Parts of a plan in which the two events differ."""
 _LINE = frozenset({"commitment", "outcome", "reason"})
 """Fields of an evidence line that a judge decides."""
@@ -108,12 +109,17 @@ def _document_problems(
     if then.plan.digest != named.plan:
         yield "the original's receipt names another plan"
     for name in PlanPredicate.model_fields:
-        if name not in _JUDGED_AGAIN and getattr(before, name) != getattr(plan, name):
+        if name not in JUDGED_AGAIN and getattr(before, name) != getattr(plan, name):
             yield f"the plans differ in {name}"
     if then.event.model_copy(update={"id": receipt.event.id}) != receipt.event:
         yield "the event differs"
-    if then.environment != receipt.environment:
+    if _generating(then.environment) != _generating(receipt.environment):
         yield "the environment differs"
+
+
+def _generating(environment: Environment) -> Environment:
+    """Return an environment without the servers of judges."""
+    return environment.model_copy(update={"judge_server": None, "second_judge_server": None})
 
 
 def _line_problem(bundle: Bundle, original: Bundle) -> str | None:

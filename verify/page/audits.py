@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.audit import AuditVerdict, audit_traits
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.audit.statistics.scope import claim_words
@@ -51,6 +51,10 @@ def _card(
     if audit.auditor is not None:
         who = [" by ", el("bdi", audit.auditor, data_fixed=True), " (the auditor's own word)"]
     remarks: list[Node] = []
+    traits = audit_traits(result.method)
+    if traits.caveat is not None:
+        said = f"{traits.how.capitalize()}: {traits.caveat}."
+        remarks.append(el("p", said, class_="warning"))
     if not audit.scope.whole:
         remarks.append(el("p", "Not every recorded rate is audited: see the table.", class_="note"))
     if audit.self_audit:

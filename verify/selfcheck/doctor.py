@@ -24,6 +24,10 @@ from safety_receipts.verify.selfcheck import log_test, selftest
 
 ENGINE_SECTION = "engine"
 """The section that says whether models can be run."""
+SERVER_SECTION = "server"
+"""The section that says whether a server can be used."""
+TRIED_SECTIONS = (ENGINE_SECTION, SERVER_SECTION)
+"""What may be missing without anything being wrong with this program."""
 
 _BASE = (
     "safety-receipts",
@@ -64,6 +68,24 @@ def examine(keys: tuple[Path, ...]) -> list[DiagnosticLine]:
         for name, good, detail in engine_test.run_engine_test()
     ]
     return [*_versions(), *_devices(), *engine, *(_key(path) for path in keys), *_self_test()]
+
+
+def examine_server(url: str, model: str | None) -> list[DiagnosticLine]:
+    """Try a server.
+
+    Args:
+        url: Its address.
+        model: Name under which it offers the model; None: the first one.
+
+    Raises:
+        UsageError: The address is none.
+    """
+    from safety_receipts.verify.selfcheck.server_test import try_server  # noqa: PLC0415  # as above
+
+    return [
+        DiagnosticLine(SERVER_SECTION, name, detail, good)
+        for name, good, detail in try_server(url, model)
+    ]
 
 
 def _version(name: str) -> str | None:

@@ -10,15 +10,17 @@ from typing import Final
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.audit import (
-    AuditMethod,
     AuditPredicate,
     AuditVerdict,
     ChallengeKind,
     OutcomeFindings,
     RateVerdict,
+    audit_traits,
 )
 from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.model.receipt import ServerAccount
 from safety_receipts.receipts.view.numerals import NOTHING, percent
+from safety_receipts.receipts.view.servers import account_rows
 from safety_receipts.receipts.view.summary import INSTRUMENT
 from safety_receipts.receipts.view.tables import (
     Column,
@@ -44,6 +46,7 @@ _TONES: Final = {
     AuditVerdict.REFUTED: Tone.BAD,
     AuditVerdict.INCONCLUSIVE: Tone.DOUBTFUL,
 }
+_SERVED_IDENTITY: Final = "identity of the server's model with that of the responses"
 _UNCALIBRATED: Final = (
     "uncalibrated: held to stated limits (receipts calibrate measures honest margins)"
 )
@@ -215,9 +218,12 @@ def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]
     for rate in audit.conditions:
         if rate.reason is not None:
             yield Words(f"{printable(str(name_of(rate)))}: {printable(rate.reason)}")
-    if audit.method is AuditMethod.REGENERATE:
-        yield Words("regenerated: nothing ties the recorded responses to the model", Tone.DOUBTFUL)
-    else:
+    traits = audit_traits(audit.method)
+    if traits.caveat is not None:
+        yield Words(f"{traits.how}: {traits.caveat}", Tone.DOUBTFUL)
+    if audit.environment.server is not None:
+        yield from map(Words, _server(audit.environment.server))
+    if traits.scores:
         yield Words(_identity(audit))
         yield from _besides(audit)
         if audit.calibration is None:
@@ -228,15 +234,21 @@ def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]
         yield Words("self-audit: the evaluator's own key signed it", Tone.DOUBTFUL)
 
 
+def _server(account: ServerAccount) -> Iterator[str]:
+    for name, text in account_rows("server", account):
+        yield printable(f"{name or 'server'}: {text}")
+
+
 def _identity(audit: AuditPredicate) -> str:
     test = audit.identity
+    what = "model identity" if audit_traits(audit.method).by_weights else _SERVED_IDENTITY
     if test is None:
         why = "no point was replayed"
         if audit.verdict is AuditVerdict.REFUTED:
             why = "a rate is refuted"
         elif any(check.status is CheckStatus.FAILED for check in audit.checks):
             why = "a drawn point does not follow"
-        return f"model identity: not tested, as {why}"
+        return f"{what}: not tested, as {why}"
     found = "passed" if test.passed else "FAILED"
     least = least_identity(audit.points_total)
     if len(audit.identity_drawn) < least:
@@ -247,8 +259,8 @@ def _identity(audit: AuditPredicate) -> str:
         named = (f"{printable(each.alternative)} {Decimal(each.power):.2f}" for each in test.powers)
         powers = f"; power at this size: {', '.join(named)}"
     measured = f"{printable(test.statistic)}: {printable(test.mean)}"
-    what = f"{test.responses:,} responses of any outcome, {measured}"
-    return f"model identity: {found} ({what}{p}{powers})"
+    size = f"{test.responses:,} responses of any outcome"
+    return f"{what}: {found} ({size}, {measured}{p}{powers})"
 
 
 def _besides(audit: AuditPredicate) -> Iterator[Words]:

@@ -205,4 +205,5 @@ def health_of(lines: Sequence[DiagnosticLine]) -> Conclusion:
     if bad:
         said = "1 thing is wrong" if bad == 1 else f"{bad} things are wrong"
         return Conclusion(Words("unhealthy", Tone.BAD), said)
-    return Conclusion(Words("healthy", Tone.GOOD), f"{tested} self-tests passed")
+    said = f"{tested} self-tests passed" if tested else "nothing is wrong"
+    return Conclusion(Words("healthy", Tone.GOOD), said)

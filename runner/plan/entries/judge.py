@@ -11,6 +11,7 @@ from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.judge import JudgeKind, traits_of
 from safety_receipts.runner.plan import schema as plan_schema
 from safety_receipts.runner.plan.entries.base import Located, PlanPath, Url
+from safety_receipts.runner.plan.entries.server import JudgeServerEntry
 
 
 class JudgeIdentityEntry(Located):
@@ -25,6 +26,9 @@ class JudgeIdentityEntry(Located):
     """Address of the API, for a remote ``chat`` judge."""
     threshold: DecimalNumber | None = None
     """Decision threshold of a classifier; null: the default of its kind."""
+    server: JudgeServerEntry | None = None
+    """Server of the judge's folder, for kinds ``chat`` and ``wildguard``; null: this process runs
+    it."""
 
     def _without_place(self) -> str | None:
         if traits_of(self.kind).is_rule:
@@ -40,6 +44,17 @@ class JudgeIdentityEntry(Located):
             raise ValueError("a judge with a base_url needs the name of its model")
         if self.threshold is not None and traits.is_rule:
             raise ValueError(f"{self.kind.value} takes no threshold")
+        if self.server is not None and not traits.generates:
+            able = " or ".join(kind.value for kind in JudgeKind if traits_of(kind).generates)
+            raise ValueError(
+                f"{self.kind.value} generates nothing that a server could give: leave server out, "
+                f"or name kind {able}"
+            )
+        if self.server is not None and self.base_url is not None:
+            raise ValueError(
+                "base_url names an API, and server a server of token ids: leave base_url out, and "
+                "give the folder of the judge's weights"
+            )
         return self
 
 

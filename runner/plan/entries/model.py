@@ -8,9 +8,14 @@ from pydantic import ConfigDict, model_validator
 
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.receipts.model.plan import EngineKind, is_served
+from safety_receipts.receipts.model.plan import (
+    EngineKind,
+    asks_server,
+    is_served,
+)
 from safety_receipts.runner.plan import schema as plan_schema
-from safety_receipts.runner.plan.entries.base import Located, PlanModel, Url
+from safety_receipts.runner.plan.entries.base import Located, Url
+from safety_receipts.runner.plan.entries.server import ServerEntry
 
 
 class CheckpointEntry(Located):
@@ -25,8 +30,10 @@ class CheckpointEntry(Located):
     """Quantisation of the weights; default: as the checkpoint's own files state it."""
 
 
-class EngineEntry(PlanModel):
-    """The engine that generates responses."""
+class EngineEntry(ServerEntry):
+    """The engine that generates responses; dialect and what follows it are for the engine
+    ``http``.
+    """
 
     model_config = ConfigDict(json_schema_extra=plan_schema.ENGINE_RULE)
 
@@ -36,6 +43,17 @@ class EngineEntry(PlanModel):
 
     @model_validator(mode="after")
     def _server(self) -> Self:
-        if is_served(self.kind) != (self.base_url is not None):
+        served, by_ids = is_served(self.kind), asks_server(self.kind)
+        if (served and not by_ids) != (self.base_url is not None):
             raise ValueError("base_url is needed for kind openai, and for no other")
+        if not by_ids:
+            if self.model_fields_set - {"kind", "base_url"}:
+                raise ValueError(
+                    "dialect, url, serve, model, claimed_arguments and concurrency are for kind "
+                    "http"
+                )
+            return self
+        problem = self.server_problem("kind http")
+        if problem is not None:
+            raise ValueError(problem)
         return self

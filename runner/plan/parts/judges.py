@@ -10,6 +10,8 @@ from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import CheckpointFile
 from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
+from safety_receipts.runner.engines.served.options import NamedServer
+from safety_receipts.runner.engines.served.role import ServerRole
 from safety_receipts.runner.judges.gold import hold_to_judge
 from safety_receipts.runner.judges.identity import JudgeOrigin, identify
 from safety_receipts.runner.judges.registry import (
@@ -19,6 +21,7 @@ from safety_receipts.runner.judges.registry import (
     may_be_pickled,
 )
 from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry
+from safety_receipts.runner.plan.parts.server import ServedFolder, place_of, resolve_server
 from safety_receipts.runner.plan.parts.source import PlanSource, last_part
 from safety_receipts.runner.vocabulary.refusal import RewritingFolders, RewritingTokenizerError
 
@@ -35,6 +38,10 @@ class ResolvedJudges:
     """The same of the second."""
     rewriting: RewritingFolders
     """Whose tokenizers are refused, where a sealed plan names them."""
+    server: NamedServer | None = None
+    """The server that the judge asks; None: it is run by the tool."""
+    second_server: NamedServer | None = None
+    """The same of the second."""
 
 
 def resolve_judges(
@@ -62,8 +69,37 @@ def resolve_judges(
         hold_to_judge(calibration, first, source.file.path.parent / entry.calibration)
     judge = Judge(**dict(first), calibration=calibration, second=second)
     return ResolvedJudges(
-        judge, folder, second_folder, RewritingFolders(judge=why, second_judge=second_why)
+        judge,
+        folder,
+        second_folder,
+        RewritingFolders(judge=why, second_judge=second_why),
+        judge_server(source, entry, first, ServerRole.JUDGE),
+        None
+        if entry.second is None or second is None
+        else judge_server(source, entry.second, second, ServerRole.SECOND_JUDGE),
     )
+
+
+def judge_server(
+    source: PlanSource, entry: JudgeIdentityEntry, judge: JudgeIdentity, role: ServerRole
+) -> NamedServer | None:
+    """Return the server that a judge asks; None: it asks none.
+
+    Args:
+        source: The plan file.
+        entry: What it says of the judge.
+        judge: Who it is.
+        role: Which judge asks.
+
+    Raises:
+        MalformedError: As :func:`runner.plan.parts.server.resolve_server`.
+    """
+    if entry.server is None:
+        return None
+    folder = ServedFolder(judge.name, judge.folder_files or ())
+    planned = resolve_server(source, entry.server, role, folder)
+    place = place_of(entry.server, role)
+    return None if planned is None or place is None else NamedServer(planned, place)
 
 
 def _held_identity(

@@ -16,6 +16,7 @@ from safety_receipts.runner.checkpoint.sampling_defaults import (
     read_defaults,
 )
 from safety_receipts.runner.engines.decoding.noise_seed import NOISE
+from safety_receipts.runner.engines.served.seeds import noise_of
 from safety_receipts.runner.plan.parts.source import PlanSource, last_part
 from safety_receipts.runner.plan.thoughts import thoughts_of
 from safety_receipts.runner.prompts.chat_format import RENDERING, ChatFormat
@@ -96,7 +97,7 @@ def resolve_sampling(
         temperature=entry.temperature,
         top_p=entry.top_p,
         top_k=entry.top_k,
-        noise=NOISE if entry.method is SamplingMethod.SEEDED else None,
+        noise=_noise(source) if entry.method is SamplingMethod.SEEDED else None,
         max_new_tokens=entry.max_new_tokens,
         end_tokens=ends.ids,
         end_token_origins=ends.to_wire(),
@@ -105,6 +106,12 @@ def resolve_sampling(
     )
     told = not_applied(defaults, sampling)
     return sampling.model_copy(update={"defaults_not_applied": told})
+
+
+def _noise(source: PlanSource) -> str:
+    """Return the rule that the noise of seeded sampling, or a server's seed, comes from."""
+    dialect = source.entries.engine.dialect
+    return NOISE if dialect is None else noise_of(dialect)
 
 
 def resolve_end_tokens(

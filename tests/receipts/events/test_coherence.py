@@ -38,7 +38,14 @@ from safety_receipts.receipts.model.judge import (
     StratumCalibration,
     judge_digest,
 )
-from safety_receipts.receipts.model.plan import BeaconRound, EngineKind, Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.plan import (
+    BeaconRound,
+    EngineKind,
+    Hypothesis,
+    PlannedServer,
+    PlanPredicate,
+    ServerDialect,
+)
 from safety_receipts.receipts.model.receipt import BeaconValue, Event
 
 Changes = dict[str, Any]
@@ -198,6 +205,10 @@ def _unused_source() -> Any:
     return changed(rich_plan().queries[0], {"name": "unused", "selected": 0})
 
 
+SERVER = PlannedServer(
+    dialect=ServerDialect.VLLM, model="example", started=False, arguments=(), concurrency=16
+)
+
 COHERENT: dict[str, Changes] = {
     "as it is": {},
     "blocks of two queries": {
@@ -226,6 +237,18 @@ COHERENT: dict[str, Changes] = {
         "checkpoint.root": hashlib.sha256().hexdigest(),
         "checkpoint.served_as": "example-model",
         "engine": EngineKind.OPENAI,
+    },
+    "a server by token ids": {"engine": EngineKind.HTTP, "server": SERVER},
+    "a second judge that asks a server": {
+        "judge.second": SECOND,
+        "second_judge_server": SERVER,
+    },
+    "a server that draws": {
+        "engine": EngineKind.HTTP,
+        "server": SERVER,
+        "sampling.method": SamplingMethod.SEEDED,
+        "sampling.temperature": "0.7",
+        "sampling.noise": "server-seed-63/1",
     },
     "pools that just suffice": {
         "demonstrations.harmful.pool": 3,
@@ -315,6 +338,44 @@ PLANTED: dict[str, tuple[Changes, str]] = {
             "checkpoint.served_as": "example-model",
         },
         "checkpoint: either files, or a name",
+    ),
+    "a server of an engine that asks none": ({"server": SERVER}, "server: given exactly where"),
+    "a rule that asks a server": ({"judge_server": SERVER}, "judgeServer: for a judge alone"),
+    "a server of no second judge": (
+        {"second_judge_server": SERVER},
+        "secondJudgeServer: for a judge alone that generates",
+    ),
+    "an engine that asks a server, and none": (
+        {"engine": EngineKind.HTTP},
+        "server: given exactly where the engine is http",
+    ),
+    "a server whose draws are said to be derived": (
+        {
+            "engine": EngineKind.HTTP,
+            "server": SERVER,
+            "sampling.method": SamplingMethod.SEEDED,
+            "sampling.temperature": "0.7",
+            "sampling.noise": "gumbel/1",
+        },
+        "sampling.noise: a server, and nothing else",
+    ),
+    "noise of a server that is not there": (
+        {
+            "sampling.method": SamplingMethod.SEEDED,
+            "sampling.temperature": "0.7",
+            "sampling.noise": "server-seed-63/1",
+        },
+        "sampling.noise: a server, and nothing else",
+    ),
+    "a served model without files": (
+        {
+            "checkpoint.files": (),
+            "checkpoint.root": hashlib.sha256().hexdigest(),
+            "checkpoint.served_as": "example-model",
+            "engine": EngineKind.HTTP,
+            "server": SERVER,
+        },
+        "checkpoint.files: with the engine http",
     ),
     "numbers turned back that were never packed": (
         {"checkpoint.dequantised": True},

@@ -96,7 +96,8 @@ def test_what_only_case_tells_from_what_is_loaded_is_refused(study: Path, name: 
 
 @pytest.mark.parametrize("study", ["classifier", "chat", "wildguard"], indirect=True)
 def test_an_adapter_that_comes_later_is_not_loaded(study: Path) -> None:
-    identity, folder = resolve_judge_of(study)
+    found = resolve_judge_of(study)
+    identity, folder = found.identity, found.folder
     assert folder is not None
     (folder / "adapter_config.json").write_text("{}", "utf-8")
     with pytest.raises(UsageError, match="is an adapter, or holds one"):

@@ -20,7 +20,8 @@ MEMORY = 2**28
 def test_a_loaded_engine_is_of_its_kind(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path)
     loaders = {kind: load for kind in EngineKind if (load := loader_of(kind)) is not None}
-    assert list(loaders) == [EngineKind.TRANSFORMERS]
+    assert list(loaders) == [EngineKind.TRANSFORMERS, EngineKind.HTTP]
+    del loaders[EngineKind.HTTP]  # tests/runner/served: it needs a server
     for kind, load in loaders.items():
         loaded = load(EngineOptions(folder, Dtype.FLOAT32, "cpu", False, MEMORY, 1, None))
         assert loaded.engine.identity.kind is kind
@@ -39,7 +40,7 @@ def test_models_that_work_in_turn_share_what_is_free(
 
 
 def test_only_a_server_is_served() -> None:
-    assert [kind.value for kind in EngineKind if is_served(kind)] == ["openai"]
+    assert [kind.value for kind in EngineKind if is_served(kind)] == ["openai", "http"]
 
 
 def test_reading_the_registry_loads_no_torch() -> None:

@@ -10,15 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from chat_formats import end_ids, named_ids, save_chat_format, vocabulary_size
 from judging import load_tokenizer, save_tokenizer
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    GenerationConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from tiny_judges import SIZES, learnt, tiny_judge
+from transformers import BertConfig, BertForSequenceClassification, LlamaForCausalLM
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import (
@@ -43,8 +37,6 @@ from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
 ROOT = Sha256("ab" * 32)
 LABELS = {"id2label": {0: "NORMAL", 1: "REJECTION"}, "label2id": {"NORMAL": 0, "REJECTION": 1}}
-SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "max_position_embeddings": 1600}  # fmt: skip
 
 
 def entry(kind: JudgeKind, **fields: Any) -> JudgeIdentityEntry:
@@ -53,27 +45,12 @@ def entry(kind: JudgeKind, **fields: Any) -> JudgeIdentityEntry:
     return JudgeIdentityEntry(kind=kind, **fields)
 
 
-def tiny_llama(folder: Path, vocabulary: int, end: tuple[int, ...], **names: int) -> Path:
-    torch.manual_seed(5)
-    torch.set_num_threads(1)
-    config = LlamaConfig(vocab_size=vocabulary, eos_token_id=end[0], **names, **SIZES)
-    model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(eos_token_id=list(end))
-    model.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[JudgeKind, Path]:
     """One real tiny judge of each kind."""
     top = tmp_path_factory.mktemp("judges")
-    guard = top / "guard"
-    tokenizer = save_tokenizer(guard)
-    ends = (tokenizer.token_to_id("</s>"),)
-    tiny_llama(guard, tokenizer.get_vocab_size(), ends, bos_token_id=0, pad_token_id=ends[0])
-    chat = save_chat_format(top / "chat", "olmo3")
-    names = {name: id_ for name, id_ in named_ids("olmo3").items() if name != "eos_token_id"}
-    tiny_llama(chat, vocabulary_size("olmo3"), end_ids("olmo3"), **names)
+    guard = tiny_judge(top / "guard", JudgeKind.WILDGUARD)
+    chat = tiny_judge(top / "chat", JudgeKind.CHAT)
     labels = top / "labels"
     pieces = save_tokenizer(labels, "wordpiece").get_vocab_size()
     config = BertConfig(vocab_size=pieces, pad_token_id=1, **SIZES, **LABELS)
@@ -180,24 +157,6 @@ def test_a_real_model_that_learnt_the_form_gives_verdicts_and_its_own_logits(
             logits = model(input_ids=torch.tensor([prompt + reply])).logits[0, place - 1]
         assert judgement.margin == pytest.approx((logits[yes] - logits[no]).item(), abs=1e-3)
         assert (judgement.margin > 0) == (refusal == "yes")
-
-
-def learnt(model: Any, rows: list[tuple[list[int], list[int]]]) -> Any:
-    """Return a model that answers each row's prompt with its reply, greedily."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(400):
-        losses = []
-        for prompt, reply in rows:
-            logits = model(input_ids=torch.tensor([prompt + reply])).logits[0]
-            given = logits[len(prompt) - 1 : -1]
-            losses.append(torch.nn.functional.cross_entropy(given, torch.tensor(reply)))
-        loss = torch.stack(losses).max()
-        if loss < 0.02:
-            return model.eval()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    raise AssertionError(f"the test's model did not learn: {loss}")
 
 
 def test_a_real_classifier_judges(folders: dict[JudgeKind, Path]) -> None:

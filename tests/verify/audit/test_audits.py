@@ -15,6 +15,7 @@ from audit_statements import (
     NONCE,
     announce,
     method_of,
+    nothing_found,
     report,
 )
 
@@ -31,6 +32,7 @@ from safety_receipts.receipts.model.audit import (
     AuditVerdict,
     Direction,
     RateVerdict,
+    audit_traits,
 )
 from safety_receipts.receipts.model.base import MAX_POINTS
 from safety_receipts.receipts.model.check import Check, CheckLevel, CheckStatus
@@ -47,7 +49,11 @@ from safety_receipts.verify.audit.sealed.problems import result_problems
 from safety_receipts.verify.audit.statistics.hypotheses import IDENTITY_LEVEL, least_identity
 from safety_receipts.verify.audit.statistics.model_identity import IDENTITY_TEST_LEVEL
 from safety_receipts.verify.audit.statistics.scope import name_of, recorded_rates
-from safety_receipts.verify.audit.statistics.verdicts import whole_verdict
+from safety_receipts.verify.audit.statistics.verdicts import (
+    possible_verdicts,
+    rate_verdict,
+    whole_verdict,
+)
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.verification import VerificationVerdict
 from safety_receipts.verify.view.documents.verify import verify_document
@@ -324,14 +330,78 @@ def test_new_responses_neither_confirm_nor_refute(
 def test_the_whole_follows_from_rates_and_identity(method: AuditMethod, identified: bool) -> None:
     replay = method is AuditMethod.REPLAY
     good = AuditVerdict.CONFIRMED if replay else AuditVerdict.CONSISTENT_WITH
+    tested = method is not AuditMethod.REGENERATE
     unclear, refuted = AuditVerdict.INCONCLUSIVE, AuditVerdict.REFUTED
     for rates, follows in (
-        ([good, good], unclear if replay and not identified else good),
+        ([good, good], unclear if tested and not identified else good),
         ([good, unclear], unclear),
         ([good, refuted, unclear], refuted),
     ):
         level = Fraction(1, 200)
         assert whole_verdict(method, rates, identified=identified, level=level) is follows
+
+
+@pytest.mark.parametrize("verdict", [AuditVerdict.CONFIRMED, AuditVerdict.REFUTED])
+def test_a_servers_scores_neither_confirm_nor_refute(
+    verdict: AuditVerdict, verify: Any, receipt: Sha256
+) -> None:
+    scored = AuditMethod.SERVER_SCORES
+    start = announce(receipt, method=scored)
+    honest = report(receipt, start.digest, AuditVerdict.CONSISTENT_WITH, method=scored)
+    verification, audits = verify(start, honest)
+    assert verification.verdict is VerificationVerdict.PASSED
+    assert any("scored by a server: nothing ties the server's model" in c.detail for c in audits)
+    for changes in (
+        {"verdict": verdict.value},
+        {"verdict": verdict.value, "conditions.0.verdict": verdict.value},
+        {"conditions.0.verdict": verdict.value},
+    ):
+        said = report(
+            receipt, start.digest, AuditVerdict.CONSISTENT_WITH, changes=changes, method=scored
+        )
+        verification, audits = verify(start, said)
+        assert any("no audit by server_scores can say" in c.detail for c in audits)
+        assert verification.verdict is VerificationVerdict.FAILED
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"identity": None}, "inconclusive follows from its rates and the model's identity"),
+        ({"identity.passed": False}, "inconclusive follows from its rates"),
+        ({"outcomes": None}, "does not state what its replays show"),
+        ({"secondJudge.verdict": "confirmed"}, "inconclusive follows from its rates"),
+        ({"conditions.0.draws": 1}, "the draws of its rates are not the points drawn"),
+        ({"outcomes.pValue": "0.5"}, "outcomes: p is"),
+    ],
+)
+def test_what_a_servers_scores_say_is_recomputed(
+    changes: dict[str, Any], words: str, verify: Any, receipt: Sha256
+) -> None:
+    start = announce(receipt, method=AuditMethod.SERVER_SCORES)
+    said = report(
+        receipt,
+        start.digest,
+        AuditVerdict.CONSISTENT_WITH,
+        changes=changes,
+        method=AuditMethod.SERVER_SCORES,
+    )
+    verification, audits = verify(start, said)
+    assert verification.verdict is VerificationVerdict.FAILED
+    assert any(words in c.detail for c in audits), [c.detail for c in audits]
+
+
+@pytest.mark.parametrize("method", AuditMethod)
+def test_hard_contradictions_refute_by_the_named_weights_alone(method: AuditMethod) -> None:
+    traits, level = audit_traits(method), Fraction(1, 200)
+    found = rate_verdict(method, refuted=True, confirmed=False)
+    assert (found is AuditVerdict.REFUTED) is traits.by_weights
+    hard = nothing_found(58).model_copy(
+        update={"hard_contradictions": 58, "refuting_p_value": "0.000000001"}
+    )
+    whole = whole_verdict(method, [traits.best], identified=True, level=level, outcomes=hard)
+    assert whole is (AuditVerdict.REFUTED if traits.by_weights else AuditVerdict.INCONCLUSIVE)
+    assert whole in possible_verdicts(method)
 
 
 CALIBRATED = {"calibration": "c" * 64}

@@ -25,10 +25,11 @@ from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.run.stack import PlanJudges
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.bound import HeldArtifacts
 from safety_receipts.verify.levels.evidence import no_progress
-from safety_receipts.verify.rejudge import RejudgeOptions, Rejudger, RejudgingJudges, rejudged_plan
+from safety_receipts.verify.rejudge import RejudgeOptions, Rejudger, rejudged_plan
 
 Receipts = Callable[..., Any]
 FILES = ("plan.dsse.json", "receipt.dsse.json", "points.jsonl.zst", "responses.jsonl.zst")
@@ -285,7 +286,7 @@ def test_a_stop_loses_nothing_and_leaves_no_trace(
 
     rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, RejudgeOptions())
     assert rejudger.sealed_before() is None
-    judges = RejudgingJudges(FaultyJudge(judge, stop), None)
+    judges = PlanJudges(FaultyJudge(judge, stop), None)
     with pytest.raises(InterruptedByUserError, match=r"64 of \d+ points are kept"):
         rejudger.run(judges, {}, no_progress)
     assert sorted(path.name for path in (tmp_path / "b").iterdir())[1:] == ["plan.dsse.json"]
@@ -306,7 +307,7 @@ def test_what_the_judge_fails_on_is_not_recorded_unasked(judged: Judged, tmp_pat
     def ill(judgements: list[Judgement]) -> list[Judgement]:
         return [replace(judgements[0], margin=float("nan")), *judgements[1:]]
 
-    judges = RejudgingJudges(FaultyJudge(judge, ill), None)
+    judges = PlanJudges(FaultyJudge(judge, ill), None)
     rejudger = Rejudger(original, resolved, tmp_path / "b", judged.signer, RejudgeOptions())
     with pytest.raises(IncompleteError, match="the judge failed on 1 of 64"):
         rejudger.run(judges, {}, no_progress)

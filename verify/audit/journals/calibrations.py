@@ -19,7 +19,7 @@ from safety_receipts.receipts.keys import Signer
 from safety_receipts.runner.run.journal import JournalEntry
 from safety_receipts.verify.audit.journals.replays import replayed_from_json, replayed_to_json
 from safety_receipts.verify.audit.journals.signed_lines import SignedLines
-from safety_receipts.verify.audit.replay import Entry
+from safety_receipts.verify.audit.replay import Entry, Replays
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
 
 REPLAYED_AT_ONCE: Final = 512
@@ -82,7 +82,7 @@ class CalibrationJournal:
         self,
         stage: str,
         entries: Sequence[Entry],
-        replay: Callable[[Sequence[Entry]], list[ReplayedPoint]],
+        replays: Replays,
         watch: Callable[[int], None],
     ) -> list[ReplayedPoint]:
         """Replay points in chunks, but for those that were replayed before in this stage.
@@ -90,21 +90,21 @@ class CalibrationJournal:
         Args:
             stage: Name of the stage.
             entries: The points, with their records.
-            replay: Replays some of them.
+            replays: Replays them, chunk by chunk.
             watch: Told how many were replayed, after each chunk.
 
         Returns:
             What the replay says of each, in order.
 
         Raises:
-            ReceiptsError: As ``replay``; or the file cannot be written.
+            ReceiptsError: As ``replays``; or the file cannot be written.
         """
         found = self._replayed.setdefault(stage, [])
         if found:
             watch(len(found))
-        while len(found) < len(entries):
-            chunk = entries[len(found) : len(found) + REPLAYED_AT_ONCE]
-            new = replay(chunk)
+        left = entries[len(found) :]
+        starts = range(0, len(left), REPLAYED_AT_ONCE)
+        for new in replays(left[start : start + REPLAYED_AT_ONCE] for start in starts):
             found += new
             self._append({"replayed": stage, "points": [replayed_to_json(one) for one in new]})
             watch(len(new))

@@ -8,6 +8,7 @@ auditor's key: the file lies in the bundle, where the evaluator could write one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from safety_receipts.receipts.errors import MalformedError, UsageError
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.point import Outcome
+from safety_receipts.runner.run.served import ServerCounts
 from safety_receipts.verify.audit.journals.signed_lines import SignedLines
 from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
@@ -26,6 +28,7 @@ AUDIT_JOURNAL: Final = "replayed.jsonl"
 
 _MAX_BYTES = 256 * 1024 * 1024
 _TAG = b"safety-receipts/audit-journal/1"
+_COUNTS = "server"
 _AGAIN = "move it away: its points are replayed again, and stay the same points"
 
 
@@ -55,6 +58,8 @@ class AuditJournal:
         self._lines = SignedLines(path, tag, signer, _MAX_BYTES)
         self.replayed: dict[Sha256, ReplayedPoint] = {}
         """Points replayed, by id."""
+        self.counts = ServerCounts()
+        """What was counted of the server that scored, or answered anew."""
         header = {"stack": dict(stack)}
         if not path.exists() or not self._read(header):
             self._lines.append([header])
@@ -69,16 +74,30 @@ class AuditJournal:
         self._lines.append([replayed_to_json(one) for one in new])
         self.replayed.update((one.id, one) for one in new)
 
+    def count(self, counts: ServerCounts) -> None:
+        """Keep what was counted of a server since this was last told.
+
+        Raises:
+            FileAccessError: The file cannot be written.
+        """
+        if counts != ServerCounts():
+            self._lines.append([{_COUNTS: asdict(counts)}])
+            self.counts += counts
+
     def remove(self) -> None:
         """Remove the file: the audit is sealed."""
         self._lines.remove()
 
     def _read(self, header: dict[str, Any]) -> bool:
         """Take over what is there; say whether its header is whole."""
-        documents, replayed = self._lines.read(), {}
+        documents, replayed, counts = self._lines.read(), {}, ServerCounts()
         try:
-            points = [replayed_from_json(document) for document in (documents or [])[1:]]
-            replayed = {one.id: one for one in points}
+            for document in (documents or [])[1:]:
+                if _COUNTS in document:
+                    counts += ServerCounts(**document[_COUNTS])
+                else:
+                    one = replayed_from_json(document)
+                    replayed[one.id] = one
         except (ValueError, KeyError, TypeError):
             documents = None
         if documents is None:
@@ -87,11 +106,11 @@ class AuditJournal:
             )
         if documents and documents[0] != header:
             raise UsageError(
-                "was begun with another device, number format or version",
+                "was begun with another device, number format, server or version",
                 file=self.path,
                 hint="go on with the same, or move it away: its points are replayed again",
             )
-        self.replayed = replayed
+        self.replayed, self.counts = replayed, counts
         return bool(documents)
 
 

@@ -8,10 +8,10 @@ from fractions import Fraction
 from safety_receipts.receipts.bundle import POINTS_FILE, Bundle
 from safety_receipts.receipts.errors import ReceiptsError
 from safety_receipts.receipts.model.audit import (
-    AuditMethod,
     AuditPredicate,
     ChallengeKind,
     RateVerdict,
+    audit_traits,
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
@@ -94,7 +94,7 @@ def _outcome_problems(audit: AuditPredicate, receipt: EvaluationPredicate) -> It
     found = audit.outcomes
     if found is None:
         return
-    if audit.method is AuditMethod.REGENERATE:
+    if not audit_traits(audit.method).scores:
         yield "it replays no response, and says what replays contradict"
         return
     recorded = generated_points(receipt)
@@ -151,7 +151,7 @@ def draws_problem(
         return None, "draws not checked: no evidence here"
     if nonce is None:
         return "it names no nonce and no beacon value", ""
-    tested = audit.method is AuditMethod.REGENERATE
+    tested = not audit_traits(audit.method).scores
     kinds = [
         DrawKind(
             rate.id,

@@ -17,12 +17,12 @@ from safety_receipts.receipts.errors import MalformedError, ReceiptsError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import PublicKey, TrustSet
 from safety_receipts.receipts.model.audit import (
-    AuditMethod,
     AuditPredicate,
     AuditStartPredicate,
     AuditVerdict,
     ChallengeKind,
     PublicAuditPredicate,
+    audit_traits,
 )
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.statement import (
@@ -473,8 +473,11 @@ def _words(result: Result, scope: Scope) -> str:
 def _terms(result: Result, followed: str) -> str:
     known = f"{result.known_starts} audits known" if result.known_starts > 1 else ""
     how = "calibrated" if result.calibration else "uncalibrated"
-    if result.method is AuditMethod.REGENERATE:
-        how = "regenerated, not replayed"
+    traits = audit_traits(result.method)
+    if not traits.scores:
+        how = f"{traits.how}, not replayed"
+    elif traits.caveat is not None:
+        how = f"{traits.how}: {traits.caveat}; {how}"
     said = ", ".join(filter(None, (how, _challenge(result), known, followed)))
     draws = sum(rate.draws for rate in result.conditions)
     return f"(ε = {result.epsilon}, α = {result.alpha}, {draws:,} draws; {said})"

@@ -14,7 +14,6 @@ from typing import Final, TypeAlias, overload
 from safety_receipts.receipts.beacon.chains import CHAINS, stated_moment
 from safety_receipts.receipts.beacon.rounds import check_round
 from safety_receipts.receipts.model.audit import (
-    AuditMethod,
     AuditPredicate,
     AuditStartPredicate,
     AuditTerms,
@@ -22,6 +21,7 @@ from safety_receipts.receipts.model.audit import (
     ChallengeKind,
     PublicAuditPredicate,
     RateFindings,
+    audit_traits,
 )
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
@@ -37,7 +37,11 @@ from safety_receipts.verify.audit.statistics.outcomes import (
     level_of,
 )
 from safety_receipts.verify.audit.statistics.scope import name_of, recorded_of
-from safety_receipts.verify.audit.statistics.verdicts import rate_verdict, whole_verdict
+from safety_receipts.verify.audit.statistics.verdicts import (
+    possible_verdicts,
+    rate_verdict,
+    whole_verdict,
+)
 
 Result: TypeAlias = AuditPredicate | PublicAuditPredicate
 
@@ -108,7 +112,7 @@ def missing_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[s
 
     Those of the first version say nothing of outcomes and second judges.
     """
-    if result.method is AuditMethod.REGENERATE:
+    if not audit_traits(result.method).scores:
         return
     if result.outcomes is None:
         yield "does not state what its replays show about recorded outcomes"
@@ -191,21 +195,10 @@ def _identity_problems(result: Result) -> Iterator[str]:
             yield f"its identity test {said}, at a p-value of {identity.p_value}"
 
 
-_POSSIBLE = {
-    AuditMethod.REPLAY: {
-        AuditVerdict.CONFIRMED,
-        AuditVerdict.REFUTED,
-        AuditVerdict.INCONCLUSIVE,
-    },
-    AuditMethod.REGENERATE: {AuditVerdict.CONSISTENT_WITH, AuditVerdict.INCONCLUSIVE},
-}
-"""What each method may say, of a rate and as a whole."""
-
-
 def _verdict_problems(result: Result) -> Iterator[str]:
     rates = [rate.verdict for rate in result.conditions]
     for verdict in (*rates, result.verdict):
-        if verdict not in _POSSIBLE[result.method]:
+        if verdict not in possible_verdicts(result.method):
             yield f"{verdict.value}, which no audit by {result.method.value} can say"
     passed = result.identity is not None and result.identity.passed
     least = least_identity(result.points_total)
@@ -236,7 +229,7 @@ def public_problems(public: PublicAuditPredicate, receipt: EvaluationPredicate) 
         receipt: The receipt it is about.
     """
     results = {condition.id: condition for condition in receipt.conditions}
-    if public.method is AuditMethod.REGENERATE:
+    if not audit_traits(public.method).scores:
         yield "it asks for new responses, and such an audit has no public form"
     if public.identity_drawn > public.points_total:
         yield "the points of its identity test are more than the receipt has"
@@ -291,7 +284,9 @@ def _public_outcomes(public: PublicAuditPredicate, receipt: EvaluationPredicate)
     test = agreement_test(agreement, public)
     if (second.recorded, second.hidden) != (test.recorded, test.hidden):
         yield "second judge: its counts do not fit the receipt"
-    elif second.verdict not in (AuditVerdict.CONFIRMED, AuditVerdict.INCONCLUSIVE) or (
-        second.verdict is AuditVerdict.CONFIRMED and test.hidden <= 0
+        return
+    best = audit_traits(public.method).best
+    if second.verdict not in (best, AuditVerdict.INCONCLUSIVE) or (
+        second.verdict is best and test.hidden <= 0
     ):
         yield f"second judge: {second.verdict.value} does not follow from the receipt"

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from fractions import Fraction
 
 from safety_receipts.receipts.model.audit import (
-    AuditMethod,
     AuditTerms,
     AuditVerdict,
     Direction,
     SecondJudgeVerdict,
+    audit_traits,
 )
 from safety_receipts.receipts.model.judge import JudgeAgreement
 from safety_receipts.receipts.model.receipt import Counts, EvaluationPredicate
@@ -52,7 +52,7 @@ def agreement_forecast(receipt: EvaluationPredicate, terms: AuditTerms) -> Feasi
     that these are its budget.
     """
     agreement, generated = receipt.judge_agreement, generated_points(receipt)
-    if agreement is None or terms.method is AuditMethod.REGENERATE or not generated:
+    if agreement is None or not audit_traits(terms.method).scores or not generated:
         return None
     test = agreement_test(agreement, terms)
     return expected_draws(
@@ -85,6 +85,6 @@ def second_verdict(
         draws=draws,
         contradictions=len(contradicted),
         p_value=p_rounded_up(test.p_value),
-        verdict=AuditVerdict.CONFIRMED if confirmed else AuditVerdict.INCONCLUSIVE,
+        verdict=audit_traits(terms.method).best if confirmed else AuditVerdict.INCONCLUSIVE,
         contradicted=tuple(sorted(contradicted)),
     )

@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Final
 
-from safety_receipts.receipts.model.audit import AuditMethod, AuditTerms, Direction
+from safety_receipts.receipts.model.audit import AuditTerms, Direction, audit_traits
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.receipts.model.receipt import Counts
 from safety_receipts.verify.audit.statistics.risk_limit import (
@@ -55,7 +55,7 @@ def hypothesis_of(counts: Counts, direction: Direction, terms: AuditTerms) -> Hi
     rate = recorded_rate(counts)
     epsilon = Fraction(terms.epsilon)
     outcome = kept_outcome(direction)
-    if terms.method is not AuditMethod.REGENERATE:
+    if audit_traits(terms.method).scores:
         hidden = 0 if rate is None else hidden_needed(counts, rate, epsilon, direction)
         number = recorded_outcomes(counts, direction)
         expected = Fraction(terms.expected_flip_rate)

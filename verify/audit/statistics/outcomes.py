@@ -16,7 +16,6 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from safety_receipts.receipts.model.audit import (
-    AuditMethod,
     AuditPredicate,
     OutcomeFindings,
     OutcomeReplays,
@@ -127,11 +126,6 @@ def refuting_level(rates: int, *, outcomes: bool) -> Fraction:
 def level_of(audit: AuditPredicate | PublicAuditPredicate) -> Fraction:
     """Return the refuting level of an audit that is read."""
     return refuting_level(len(audit.conditions), outcomes=audit.outcomes is not None)
-
-
-def reads_outcomes(method: AuditMethod) -> bool:
-    """Say whether audits by a method replay recorded responses at all."""
-    return method is AuditMethod.REPLAY
 
 
 def refutes(found: OutcomeFindings, level: Fraction) -> bool:

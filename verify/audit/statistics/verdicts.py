@@ -13,6 +13,7 @@ from safety_receipts.receipts.model.audit import (
     AuditVerdict,
     OutcomeFindings,
     SecondJudgeFindings,
+    audit_traits,
 )
 from safety_receipts.verify.audit.statistics.outcomes import contradicts, refutes
 
@@ -22,14 +23,20 @@ def rate_verdict(method: AuditMethod, *, refuted: bool, confirmed: bool) -> Audi
 
     Args:
         method: How drawn points were looked at.
-        refuted: Whether hard contradictions refute it; new responses make none.
+        refuted: Whether hard contradictions would refute it; only the named weights can.
         confirmed: Whether its draws confirm it, or none could be wrong enough.
     """
-    if method is AuditMethod.REGENERATE:
-        return AuditVerdict.CONSISTENT_WITH if confirmed else AuditVerdict.INCONCLUSIVE
-    if refuted:
+    traits = audit_traits(method)
+    if refuted and traits.by_weights:
         return AuditVerdict.REFUTED
-    return AuditVerdict.CONFIRMED if confirmed else AuditVerdict.INCONCLUSIVE
+    return traits.best if confirmed else AuditVerdict.INCONCLUSIVE
+
+
+def possible_verdicts(method: AuditMethod) -> set[AuditVerdict]:
+    """Return what audits by a method may say, of a rate and as a whole."""
+    traits = audit_traits(method)
+    refuting = {AuditVerdict.REFUTED} if traits.by_weights else set()
+    return {traits.best, AuditVerdict.INCONCLUSIVE} | refuting
 
 
 def whole_verdict(
@@ -46,20 +53,23 @@ def whole_verdict(
     Args:
         method: How drawn points were looked at.
         rates: Verdicts of its rates, at least one.
-        identified: Whether the model was tested to be the one named, and passed.
+        identified: Whether the model that scored was tested to be the one that wrote the
+            responses, and passed.
         level: At which one of its tests refutes.
         outcomes: What the points replayed for the model's identity say of recorded outcomes;
             None: not counted.
         second_judge: What asking the second judge again says; None: there is none, or it was
             not asked.
     """
-    if AuditVerdict.REFUTED in rates or (outcomes is not None and refutes(outcomes, level)):
+    traits = audit_traits(method)
+    hard = outcomes is not None and refutes(outcomes, level)
+    if AuditVerdict.REFUTED in rates or (hard and traits.by_weights):
         return AuditVerdict.REFUTED
-    regenerated = method is AuditMethod.REGENERATE
-    best = AuditVerdict.CONSISTENT_WITH if regenerated else AuditVerdict.CONFIRMED
-    stand = all(rate is best for rate in rates) and (regenerated or identified)
+    stand = all(rate is traits.best for rate in rates) and (identified or not traits.scores)
+    if hard:
+        stand = False
     if outcomes is not None and contradicts(outcomes):
         stand = False
-    if second_judge is not None and second_judge.verdict is not AuditVerdict.CONFIRMED:
+    if second_judge is not None and second_judge.verdict is not traits.best:
         stand = False
-    return best if stand else AuditVerdict.INCONCLUSIVE
+    return traits.best if stand else AuditVerdict.INCONCLUSIVE

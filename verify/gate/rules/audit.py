@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from safety_receipts.receipts.documents.written import Whole
-from safety_receipts.receipts.model.audit import AuditVerdict, ChallengeKind
+from safety_receipts.receipts.model.audit import AuditVerdict, ChallengeKind, audit_traits
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.audit.statistics.scope import RateName, recorded_rates
 from safety_receipts.verify.gate.entries import (
@@ -56,7 +56,7 @@ class AuditRule(RuleEntry):
     calibrated: bool = True
     """Whether an audit has to name a calibration."""
     identity: bool = True
-    """Whether an audit has to have passed the model-identity test."""
+    """Whether an audit has to have passed the model-identity test, by the named weights."""
     challenges: Listed[ChallengeKind] = (ChallengeKind.NONCE, ChallengeKind.BEACON)
     """Where the randomness of an audit may come from; ``self``: the auditor may have chosen it."""
     not_before: DateText | None = None
@@ -126,6 +126,8 @@ def _shortfalls(rule: AuditRule, facts: GateFacts, audit: AuditSummary) -> Itera
             if result.identity
             else ("made no model-identity test")
         )
+    elif rule.identity and not audit_traits(result.method).by_weights:
+        yield "tested what a server runs, and not that these are the named weights"
     if result.challenge.kind not in rule.challenges:
         yield f"has a challenge of kind {result.challenge.kind.value}"
     yield from _too_old(rule, facts, audit)

@@ -19,6 +19,11 @@ from safety_receipts.receipts.model.judge import (
 )
 from safety_receipts.verify.gate.entries import Listed, RuleEntry, ShareNumber, alternatives
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
+from safety_receipts.verify.gate.servers import (
+    AcceptedServer,
+    accepted_words,
+    answering_problems,
+)
 
 
 class JudgeRule(RuleEntry):
@@ -46,6 +51,13 @@ class JudgeRule(RuleEntry):
     that it cannot judge counts as another label."""
     remote_second: bool = True
     """Whether the second judge may stand behind an API, where it can be the first one again."""
+    server: AcceptedServer | None = None
+    """``none``: the tool itself must have run the judge, and the second judge; ``started``: or
+    servers that the tool started on the files listed, so that which weights judged was seen; null:
+    or any servers."""
+    repeatable: bool = False
+    """Whether a judge's server must never have given another answer to a request that it had
+    answered."""
 
     def asked(self) -> str:
         """Return what it asks for, in words."""
@@ -60,6 +72,10 @@ class JudgeRule(RuleEntry):
         if self.agreement is not None:
             second = "a second judge" if self.remote_second else "a second judge, not remote,"
             parts.append(f"agreement with {second} at least {self.agreement}")
+        if self.server is not None:
+            parts.append(accepted_words(self.server))
+        if self.repeatable:
+            parts.append("the same answers to the same requests")
         if not self.remote:
             parts.append("not remote")
         return ", ".join(parts)
@@ -87,6 +103,14 @@ def decide_judge(rule: JudgeRule, facts: GateFacts) -> Decided:
         problems.append(f"its digest is {judge.digest[:16]}…")
     if judge.remote and not rule.remote:
         problems.append("it stands behind an API")
+    environment = facts.receipt.environment
+    for whose, server in (
+        ("judge's ", environment.judge_server),
+        ("second judge's ", environment.second_judge_server),
+    ):
+        problems += answering_problems(
+            server, accepted=rule.server, repeatable=rule.repeatable, whose=whose
+        )
     if rule.calibrated:
         problems += _calibration(rule, judge.calibration)
     if rule.agreement is not None:
@@ -95,7 +119,7 @@ def decide_judge(rule: JudgeRule, facts: GateFacts) -> Decided:
     good = f"{judge.kind.value}, digest {judge.digest[:16]}…"
     if judge.calibration is not None:
         good += f", calibrated on {_size(judge.calibration):,} responses"
-    return Decided.of(problems, good, "receipt: judge, judgeAgreement")
+    return Decided.of(problems, good, "receipt: judge, judgeAgreement, environment")
 
 
 def _size(calibration: JudgeCalibration) -> int:

@@ -20,6 +20,11 @@ from safety_receipts.receipts.model.checkpoint import (
 )
 from safety_receipts.verify.gate.entries import Listed, RuleEntry, alternatives
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
+from safety_receipts.verify.gate.servers import (
+    AcceptedServer,
+    accepted_words,
+    answering_problems,
+)
 from safety_receipts.verify.levels.expected import (
     ExpectedCheckpoint,
     ExpectedRoot,
@@ -64,6 +69,11 @@ class ModelRule(RuleEntry):
     """Least length, in tokens, to which a response could grow."""
     repetition_penalty: Literal["none"] | DecimalNumber | None = None
     """Repetition penalty with which it is deployed; ``none``, or 1: none."""
+    server: AcceptedServer | None = None
+    """``none``: the tool itself must have run the model; ``started``: or a server that the tool
+    started on the files listed, so that which weights answered was seen; null: or any server."""
+    repeatable: bool = False
+    """Whether a server must never have given another answer to a request that it had answered."""
     corrections: bool = True
     """Whether the plan may add or remove tokens that end a response, and name other marks of
     thoughts, than the checkpoint's own files state."""
@@ -80,6 +90,10 @@ class ModelRule(RuleEntry):
         return ", ".join(parts)
 
     def _asked_of_the_run(self) -> Iterator[str]:
+        if self.server is not None:
+            yield accepted_words(self.server)
+        if self.repeatable:
+            yield "the same answers to the same requests"
         if self.system_prompt is not None:
             yield f"system prompt {_short(self.system_prompt)}"
         if self.template_options is not None:
@@ -105,12 +119,17 @@ def decide_model(rule: ModelRule, facts: GateFacts) -> Decided:
         [
             *_identity(rule, facts),
             *_form(rule, facts),
+            *answering_problems(
+                facts.receipt.environment.server,
+                accepted=rule.server,
+                repeatable=rule.repeatable,
+            ),
             *_prompt(rule, facts.receipt.prompt),
             *_sampling(rule, facts.receipt.sampling),
             *([] if rule.corrections else _corrected(facts.receipt.prompt, facts.receipt.sampling)),
         ],
         good,
-        "receipt: checkpoint, trainingStage, prompt, sampling",
+        "receipt: checkpoint, trainingStage, prompt, sampling, environment",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.audit import (
+    AuditMethod,
     AuditPredicate,
     AuditVerdict,
     ChallengeKind,
@@ -44,6 +45,9 @@ class AuditDocument(Document):
     document: Annotated[Literal["cli-audit/1"], SCHEMA] = "cli-audit/1"
     verdict: AuditVerdict
     """What the audit says."""
+    method: AuditMethod
+    """How points were looked at.  Where it is not ``replay``, nothing ties the model that did so to
+    the named weights."""
     challenge: ChallengeKind
     """Where its randomness comes from."""
     calibrated: bool
@@ -141,6 +145,7 @@ def audit_document(
     second = audit.second_judge
     return AuditDocument(
         verdict=audit.verdict,
+        method=audit.method,
         challenge=audit.challenge.kind,
         calibrated=audit.calibration is not None,
         self_audit=self_audit,

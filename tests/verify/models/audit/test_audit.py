@@ -26,7 +26,7 @@ from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecor
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.verify.audit.claims import claims_of
 from safety_receipts.verify.audit.journals.replays import AuditJournal
-from safety_receipts.verify.audit.replay import Entry
+from safety_receipts.verify.audit.replay import Entry, one_by_one
 from safety_receipts.verify.audit.report import AuditDetails, audit_statement, guarantee
 from safety_receipts.verify.audit.run import (
     AnnouncedAudit,
@@ -106,7 +106,7 @@ def audited(
     audit = Audit(announced, subject.receipt, AuditEvidence(subject.bundle, subject.receipt))
     digest = announced.envelope.digest
     journal = AuditJournal(folder / AUDITS / f"{digest}.replayed.jsonl", digest, {}, generate_key())
-    audit.run(NONCE, journal, replays, ignore)
+    audit.run(NONCE, journal, one_by_one(replays), ignore)
     return audit, replays
 
 
@@ -340,7 +340,7 @@ def test_evidence_that_changes_under_an_audit_is_noticed(event: Event, tmp_path:
     audit = Audit(announced, subject.receipt, AuditEvidence(Bundle(bundle), subject.receipt))
     journal = AuditJournal(tmp_path / "journal", announced.envelope.digest, {}, generate_key())
     with pytest.raises(IntegrityError, match="do not have the receipt's root"):
-        audit.run(NONCE, journal, Replays(), ignore)
+        audit.run(NONCE, journal, one_by_one(Replays()), ignore)
 
 
 def test_an_auditor_s_own_announcements_count_and_nobody_else_s(
@@ -441,7 +441,7 @@ def test_a_replay_needs_pinned_weights(event: Event) -> None:
     with pytest.raises(IncompleteError, match="lists no files of the model") as caught:
         terms_of(unpinned, OPTIONS, NONCE)
     assert "--regenerate" in caught.value.one_line()
-    announced = terms_of(unpinned, replace(OPTIONS, regenerate=True), NONCE)
+    announced = terms_of(unpinned, replace(OPTIONS, method=AuditMethod.REGENERATE), NONCE)
     assert announced.method is AuditMethod.REGENERATE
 
 

@@ -274,6 +274,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
     monkeypatch.setattr(stack, "load_stack", load_stack)
     monkeypatch.setattr("safety_receipts.verify.audit.run.ROUND", 4)
+    monkeypatch.setattr("safety_receipts.verify.audit.run.PART", 4)
 
 
 def test_an_interrupted_audit_goes_on_with_the_same_points(

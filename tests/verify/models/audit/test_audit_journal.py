@@ -149,7 +149,9 @@ def test_another_stack_is_refused(tmp_path: Path) -> None:
     """Points of one audit are replayed alike: no auditor may pick the kinder of two stacks."""
     path = tmp_path / "journal"
     AuditJournal(path, START, STACK, SIGNER).add([point(1)])
-    with pytest.raises(UsageError, match="another device, number format or version") as caught:
+    with pytest.raises(
+        UsageError, match="another device, number format, server or version"
+    ) as caught:
         AuditJournal(path, START, {**STACK, "dtype": "bfloat16"}, SIGNER)
     assert "go on with the same" in caught.value.one_line()
 
@@ -207,6 +209,7 @@ def test_an_interrupted_audit_ends_with_the_same_statement(
 ) -> None:
     """After a kill in its second round, and a torn line."""
     monkeypatch.setattr("safety_receipts.verify.audit.run.ROUND", 4)
+    monkeypatch.setattr("safety_receipts.verify.audit.run.PART", 4)
     signer, calls = generate_key(), []
 
     def engine(plain: Engine) -> Engine:

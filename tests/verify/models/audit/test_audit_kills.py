@@ -39,8 +39,8 @@ def kill(*arguments, **settings):
     os.kill(os.getpid(), signal.SIGKILL)
 """
 PLACES = {
-    "before the announcement": "from safety_receipts.verify.commands import audit as a;"
-    " a.begin = stop",
+    "before the announcement": "from safety_receipts.verify.commands.auditing import"
+    " conducting as a; a.begin = stop",
     "while points are replayed": "from safety_receipts.verify.audit import replay as r;"
     " r.Replayer.replay = stop",
 }
@@ -49,7 +49,8 @@ ENDS = {
     " f.sign_public_form = kill",
     "before the journal goes": "from safety_receipts.verify.audit.journals import replays as j;"
     " j.AuditJournal.remove = kill",
-    "before it is told": "from safety_receipts.verify.commands import audit as a; a._report = kill",
+    "before it is told": "from safety_receipts.verify.commands.auditing import conducting as a;"
+    " a._report = kill",
 }
 
 

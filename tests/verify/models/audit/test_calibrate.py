@@ -236,7 +236,7 @@ def test_labels_that_turn_are_counted_on_each_stack(calibrated: Calibrated) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("safety_receipts.verify.audit.calibrate.LEAST_RESPONSES", LEAST)
         patch.setattr("safety_receipts.verify.audit.calibrate.ALTERNATIVES", {})
-        patch.setattr("safety_receipts.verify.audit.calibrate.variants", variants)
+        patch.setattr("safety_receipts.verify.audit.stages.variants", variants)
         patch.setattr(Calibrator, "_generate", keep)
         places = [DeviceFormat(Dtype.FLOAT32, "cpu")]
         says = Calibrator(event.resolved, places, MEMORY).calibrate(None, ignore).predicate

@@ -616,7 +616,7 @@ def test_a_verdict_near_a_model_judge_s_threshold_is_ambiguous(
             for band in (1.0, 1e-9)
         ]
     # Nothing was calibrated, and the scores are far from the last threshold.
-    uncalibrated = case.replayer(loaded, None).replay(entries)
+    uncalibrated = case.replayer(loaded.stack, None).replay(entries)
     assert {one.ambiguous for one in uncalibrated} == {False}
     assert against(uncalibrated) == []
     for wide, narrow in found.values():

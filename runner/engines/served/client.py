@@ -1,0 +1,274 @@
+"""Asking a server over HTTP: JSON in, JSON out, bounded in time and size, sent again if need be.
+
+No streams, which can end in silence; no redirects, which lead elsewhere; no other scheme than http
+and https.  A server on this machine is asked without a proxy (:mod:`receipts.io.web`).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import time
+from dataclasses import dataclass
+from threading import Event, Lock
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request
+
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.io.web import web_opener
+from safety_receipts.runner.engines.served.role import ServerRole
+
+MAX_ANSWER: Final = 64 * 2**20
+"""Most bytes of a reply."""
+_OVERLOADED: Final = frozenset({408, 425, 429, 502, 503, 504})
+"""Statuses of a server, or of what stands before it, that may answer later."""
+_CHUNK: Final = 2**16
+_NEVER: Final = Event()
+"""Is not set."""
+
+
+class ServedError(Exception):
+    """What a server answered to one request, if it is not a reply."""
+
+
+class UnreachableError(ServedError):
+    """There was no whole answer, or one that asks for patience: the same request may get one."""
+
+
+class RefusedError(ServedError):
+    """The server refuses this request, or fails on it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the server answered {status}")
+        self.status = status
+        """The HTTP status, 400 to 599."""
+
+
+class NonsenseError(ServedError):
+    """The server is none that can be believed: its answer does not hold together."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is waited for."""
+
+    seconds: float = 120.0
+    """Time for one answer, beside that for its tokens."""
+    token_seconds: float = 1.0
+    """Time for each new token that is asked for."""
+    attempts: int = 4
+    """How often a request is sent in all."""
+    pause: float = 1.0
+    """Seconds before it is sent again; they double each time."""
+
+    def of(self, tokens: int) -> float:
+        """Return the time for an answer of so many tokens, in seconds."""
+        return self.seconds + self.token_seconds * tokens
+
+
+PATIENCE: Final = Patience()
+"""How long a server is waited for, unless told otherwise."""
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """What is redirected is answered elsewhere, and a POST becomes a GET on the way."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class ServerClient:
+    """Asks one server.
+
+    Args:
+        url: Its address.
+        patience: How long it is waited for.
+        key: Sent as a bearer token; never written anywhere.
+        role: Who asks it.
+
+    Raises:
+        UsageError: The address is none, or holds a password.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        patience: Patience | None = None,
+        *,
+        key: str | None = None,
+        role: ServerRole = ServerRole.ENGINE,
+    ) -> None:
+        self.url = checked_address(url, role)
+        """Its address, without a slash at the end."""
+        self.role = role
+        """Who asks it."""
+        self.patience = patience or PATIENCE
+        """How long it is waited for."""
+        self._key = key
+        self._opener = web_opener(self.url, _NoRedirect())
+        self._lock = Lock()
+        self._resent = 0
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages, with its address."""
+        return f"{self.role.words} at {printable(self.url)}"
+
+    def take_resent(self) -> int:
+        """Return how many requests were sent again since this was last asked."""
+        with self._lock:
+            resent, self._resent = self._resent, 0
+        return resent
+
+    def get(self, path: str) -> Any:
+        """Return the JSON at a path.
+
+        Raises:
+            ServedError: There is none.
+        """
+        return self._asked(path, None, self.patience.seconds, _NEVER)
+
+    def post(
+        self, path: str, body: dict[str, Any], tokens: int, stopped: Event | None = None
+    ) -> dict[str, Any]:
+        """Return the JSON object that a request is answered with.
+
+        Args:
+            path: Where it goes.
+            body: The request.
+            tokens: New tokens that it asks for.
+            stopped: Set when nothing is to be sent again.
+
+        Raises:
+            ServedError: There is no such answer.
+        """
+        data = json.dumps(body).encode()
+        reply = self._asked(path, data, self.patience.of(tokens), stopped or _NEVER)
+        if not isinstance(reply, dict):
+            raise NonsenseError("the answer is no JSON object")
+        return reply
+
+    def _asked(self, path: str, body: bytes | None, seconds: float, stopped: Event) -> Any:
+        for attempt in range(1, self.patience.attempts + 1):
+            try:
+                return self._once(path, body, seconds)
+            except (UnreachableError, RefusedError) as error:
+                final = isinstance(error, RefusedError) and error.status < 500
+                if final or attempt == self.patience.attempts or stopped.is_set():
+                    raise
+            if stopped.wait(self.patience.pause * 2 ** (attempt - 1)):
+                raise UnreachableError("the run was stopped")
+            with self._lock:
+                self._resent += 1
+        raise AssertionError("the last attempt returns or raises")
+
+    def _once(self, path: str, body: bytes | None, seconds: float) -> Any:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = Request(self.url + path, body, headers)
+        ends = time.monotonic() + seconds
+        try:
+            with self._opener.open(request, timeout=seconds) as answer:
+                kind = answer.headers.get_content_type()
+                data = _read(answer, ends, seconds)
+        except HTTPError as error:
+            error.close()
+            if error.code in _OVERLOADED:
+                raise UnreachableError(f"the server answered {error.code}") from None
+            if error.code < 400:
+                raise NonsenseError(
+                    f"the server sends on to another address ({error.code})"
+                ) from None
+            raise RefusedError(error.code) from None
+        except TimeoutError:
+            raise UnreachableError(f"no answer within {seconds:,.0f} s") from None
+        except URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise UnreachableError(f"no connection within {seconds:,.0f} s") from None
+            raise UnreachableError(f"no connection: {_told(error.reason)}") from None
+        except http.client.IncompleteRead:
+            raise UnreachableError("the answer was cut") from None
+        except (http.client.HTTPException, OSError) as error:
+            raise UnreachableError(f"the connection broke: {_told(error)}") from None
+        return _parsed(data, kind)
+
+
+def checked_address(url: str, role: ServerRole = ServerRole.ENGINE) -> str:
+    """Return a server's address as it is asked.
+
+    Raises:
+        UsageError: It is none, or holds a password.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise UsageError(
+            f"{printable(url)} is no address of a server", hint="write http://127.0.0.1:8000"
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        raise UsageError(
+            "a server's address holds no user, password, query or fragment",
+            hint=f"give a key in the environment variable {role.key}",
+        )
+    path = parts.path.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def gone(client: ServerClient, error: UnreachableError) -> IncompleteError:
+    """Return what is said where a server does not answer, however often it is asked."""
+    return IncompleteError(
+        f"{client.name} does not answer: {error}",
+        hint="what was answered is kept; when it answers again, run the same command again, with a "
+        "lower concurrency where it was overloaded",
+    )
+
+
+def _read(answer: http.client.HTTPResponse, ends: float, seconds: float) -> bytes:
+    """Return a whole body, however slowly it comes, up to a moment."""
+    parts, length = [], 0
+    while part := answer.read1(_CHUNK):
+        length += len(part)
+        if length > MAX_ANSWER:
+            raise NonsenseError(f"an answer of more than {MAX_ANSWER:,} bytes")
+        if time.monotonic() > ends:
+            raise TimeoutError
+        parts.append(part)
+    stated = answer.headers.get("Content-Length")
+    if stated is not None and stated.isdecimal() and length < int(stated):
+        raise http.client.IncompleteRead(b"")  # read1 says nothing of it
+    return b"".join(parts)
+
+
+def _parsed(data: bytes, kind: str) -> Any:
+    try:
+        return json.loads(data, parse_constant=_no_number, parse_float=_number)
+    except (ValueError, RecursionError):
+        said = printable(kind, 60)
+        raise NonsenseError(f"the answer is no JSON, but {said}: is there a proxy?") from None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _told(error: object) -> str:
+    """Return an error of the system's in a few words."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(" ".join(text.split()) or type(error).__name__, 120)

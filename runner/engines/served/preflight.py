@@ -1,0 +1,200 @@
+"""Trying a server before a plan is sealed: each request catches something that servers did.
+
+A dozen short prompts of token ids that belong to no study: what a server is asked here shows
+nothing of how the plan's own points will be answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.model.checkpoint import Dtype
+from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request, Tried
+from safety_receipts.runner.engines.served.client import NonsenseError, RefusedError
+from safety_receipts.runner.engines.served.reply import ServerReply
+from safety_receipts.runner.engines.served.role import ServerRole
+
+_TOKENS: Final = 16
+"""New tokens of a trial."""
+_PROMPTS: Final = 8
+"""Prompts that are asked alone, and then together."""
+_WARM: Final = 2.0
+"""Temperature of draws: a model that is sure of its next token draws one and the same at 1."""
+_CLOSE: Final = {Dtype.FLOAT32: 0.01, Dtype.BFLOAT16: 0.3, Dtype.FLOAT16: 0.1}
+"""A token's log-probability may lie so far below the best one's: between passes of other shapes
+near ties are decided otherwise."""
+
+NO_SCORES: Final = "the server gives no log-probabilities of prompts"
+"""What is said of one that cannot be asked about recorded responses."""
+SCORES_HINT: Final = "ask a server of the dialect vllm, or audit with your own engine"
+
+AskAll = Callable[[Sequence[Request], Decoding], list[ServerReply]]
+"""Asks requests together; of each the reply, which holds together."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Tries one server.
+
+    Args:
+        ask: Asks it; log-probabilities of the likeliest tokens are given as well.
+        score: Returns by how much each token of a response lies below the likeliest one in its
+            place, as the server says when it is given prompt and response; None: it cannot.
+        vocabulary: Number of token ids.
+        ends: Token ids that end responses; no prompt holds one.
+        dtype: Number format in which the server is said to run.
+        seeded: Whether the plan draws tokens.
+        role: Who asks it; what a judge asks is never drawn, so that seeds are not tried.
+    """
+
+    ask: AskAll
+    score: Callable[[Sequence[int], Sequence[int]], list[float] | None]
+    vocabulary: int
+    ends: frozenset[int]
+    dtype: Dtype
+    seeded: bool
+    role: ServerRole = ServerRole.ENGINE
+
+    def run(self, longest: int, new_tokens: int, prompts: Sequence[Sequence[int]] = ()) -> Tried:
+        """Try everything.
+
+        Args:
+            longest: Tokens of the longest prompt.
+            new_tokens: Most tokens of its responses.
+            prompts: Prompts in which a penalty would show, beside those that repeat themselves: a
+                judge's reply is short, and in words of its question.
+
+        Returns:
+            How far answers to prompts asked alone are those to the same prompts asked together.
+
+        Raises:
+            UsageError: The server cannot be used.
+            ServedError: It does not answer, or an answer does not hold together.
+        """
+        self.no_penalties()
+        if not self.role.judges:
+            self.seeds()
+        self.length(longest, new_tokens)
+        self._likeliest(prompts)
+        return self.repeated()
+
+    def _prompts(self) -> list[tuple[int, ...]]:
+        """Return short prompts, all different."""
+        ids = [i for i in range(min(self.vocabulary, 50_000)) if i not in self.ends]
+        return [
+            tuple(
+                ids[(7 * place + 31 * number + number * number) % len(ids)] for place in range(12)
+            )
+            for number in range(_PROMPTS)
+        ]
+
+    def _wanted(self) -> tuple[int, ...]:
+        """Return ids whose log-probabilities are wanted, as a judge wants those of two words."""
+        return tuple(self._prompts()[0][:2]) if self.role.judges else ()
+
+    def _request(self, key: int, prompt: Sequence[int], seed: int = 0) -> Request:
+        return Request(key, prompt, _TOKENS, self.ends, _spread(seed))
+
+    def no_penalties(self) -> None:
+        """Ask for what repeats itself: each token that is chosen has to be the likeliest."""
+        self._likeliest([(ids[0], ids[1]) * 8 for ids in self._prompts()[:4]])
+
+    def _likeliest(self, prompts: Sequence[Sequence[int]]) -> None:
+        if not prompts:
+            return
+        replies = self.ask([self._request(i, prompt) for i, prompt in enumerate(prompts)], GREEDY)
+        most = _CLOSE[self.dtype]
+        for prompt, reply in zip(prompts, replies, strict=True):
+            below = self.score(prompt, reply.tokens)
+            for margins in (_below_best(reply), below or []):
+                if any(margin > most for margin in margins):
+                    raise UsageError(
+                        f"{self.role.words} does not choose its likeliest token when it is asked "
+                        "to: it applies a penalty or a bias that nobody asked for",
+                        hint="start it without any",
+                    )
+
+    def seeds(self) -> None:
+        """Hold one seed to give one answer, and another seed another."""
+        warm = Decoding(temperature=_WARM)
+        other = False
+        for number, prompt in enumerate(self._prompts()):
+            first, again, another = (
+                self.ask([self._request(number, prompt, seed)], warm)[0].tokens
+                for seed in (1 + number, 1 + number, 1001 + number)
+            )
+            if first != again:
+                if self.seeded:
+                    raise UsageError(
+                        "the server gave two answers to one request with one seed",
+                        hint="sample greedily, or start a server whose seeds hold",
+                    )
+                return
+            other = other or first != another
+        if not other:
+            raise UsageError(
+                "the server gave one answer for every seed: it takes no seed, or does not sample"
+            )
+
+    def length(self, longest: int, new_tokens: int) -> None:
+        """Ask for the plan's longest response, to a short prompt and to the longest one."""
+        start = self._prompts()[0]
+        try:
+            whole = tuple(start[place % len(start)] for place in range(max(1, longest)))
+            for prompt in (start, whole):
+                asked = Request(0, prompt, new_tokens, frozenset(), logits_for=self._wanted())
+                self.ask([asked], GREEDY)
+        except (NonsenseError, RefusedError) as error:
+            raise UsageError(
+                f"{self.role.words} does not answer a prompt of {longest:,} tokens with "
+                f"{new_tokens:,} new ones, as the plan asks: {error}",
+                hint="start it with a longer context and without a limit of new tokens",
+            ) from None
+
+    def scores(self, longest: int) -> None:
+        """Have it say how likely the tokens of a made-up response are, after a long prompt.
+
+        Args:
+            longest: Tokens of both together, at least two.
+        """
+        start, other = self._prompts()[:2]
+        response = other[: max(1, min(len(other), longest // 2))]
+        prompt = tuple(start[place % len(start)] for place in range(longest - len(response)))
+        try:
+            below = self.score(prompt, response)
+        except (NonsenseError, RefusedError) as error:
+            raise UsageError(
+                f"the server does not say how likely the tokens of a prompt of {longest:,} are: "
+                f"{error}",
+                hint="start it with a longer context, or audit with your own engine",
+            ) from None
+        if below is None:
+            raise UsageError(NO_SCORES, hint=SCORES_HINT)
+        if not any(below):
+            raise UsageError(
+                "the server calls each token of a made-up response its likeliest: its "
+                "log-probabilities of prompts say nothing",
+                hint=SCORES_HINT,
+            )
+
+    def repeated(self) -> Tried:
+        """Ask prompts alone and then together; say how many answers are others."""
+        requests = [self._request(number, prompt) for number, prompt in enumerate(self._prompts())]
+        alone = [self.ask([request], GREEDY)[0].tokens for request in requests]
+        together = [reply.tokens for reply in self.ask(requests, GREEDY)]
+        differed = sum(one != other for one, other in zip(alone, together, strict=True))
+        return Tried(len(requests), differed)
+
+
+def _spread(seed: int) -> int:
+    """Return a 64-bit seed all of whose bits count: torch's CPU generator takes 32 of them."""
+    return seed * 0x9E3779B97F4A7C15 % 2**64
+
+
+def _below_best(reply: ServerReply) -> Iterator[float]:
+    for own, best in zip(reply.logprobs, reply.best, strict=False):
+        if own is not None and best is not None:
+            yield best - own

@@ -1,0 +1,170 @@
+"""What a server says to one request, and whether it holds together.
+
+A server may cut a prompt, add to it, apply penalties, stop where nobody asked it to, or give text
+for tokens.  Nothing of an answer is believed that can be held against something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
+from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.model.point import Finish
+from safety_receipts.runner.engines.engine import Request
+from safety_receipts.runner.engines.served.client import NonsenseError
+
+ROUNDING: Final = 1e-4
+"""A log-probability may be so much above 0."""
+
+
+@dataclass(frozen=True)
+class ServerReply:
+    """What a server said to one request."""
+
+    prompt: tuple[int, ...] | None
+    """Token ids of the prompt, given back; None: such servers do not."""
+    prompt_length: int
+    """Tokens of the prompt, as counted by the server."""
+    tokens: tuple[int, ...]
+    """Token ids of the response."""
+    counted: int
+    """Tokens of the response, as counted by the server."""
+    finish: Finish
+    """``stop`` or ``length``, as the server says."""
+    logprobs: tuple[float | None, ...]
+    """Of each token of the response; None: not given, as inside a character."""
+    best: tuple[float | None, ...] = ()
+    """For each token of the response, the log-probability of the likeliest one; empty where it was
+    not asked for."""
+    wanted: tuple[tuple[float, ...], ...] = ()
+    """For each token of the response, the log-probabilities of the request's ``logits_for`` in its
+    place, NaN where one is not given; empty where none were asked for, or where such servers give
+    none."""
+    settings: str | None = None
+    """In what it says that it chose tokens otherwise than it was asked to; None: in nothing, or it
+    does not say."""
+
+
+def check_server_reply(request: Request, reply: ServerReply, vocabulary: int) -> None:
+    """Hold a reply to its request, and to itself.
+
+    Args:
+        request: What was asked.
+        reply: What was answered.
+        vocabulary: Number of token ids.
+
+    Raises:
+        NonsenseError: It does not hold together.
+    """
+    problem = next(_problems(request, reply, vocabulary), None)
+    if problem is not None:
+        raise NonsenseError(problem)
+
+
+def _problems(request: Request, reply: ServerReply, vocabulary: int) -> Iterator[str]:
+    tokens = reply.tokens
+    if reply.prompt_length != len(request.tokens):
+        yield (
+            f"it counts {reply.prompt_length:,} tokens of a prompt of {len(request.tokens):,}: "
+            "the prompt was changed"
+        )
+    if reply.prompt is not None and reply.prompt != tuple(request.tokens):
+        yield "it gives back other token ids than the prompt's: the prompt was changed"
+    if not len(tokens) == reply.counted == len(reply.logprobs):
+        yield (
+            f"it gives {len(tokens):,} token ids and {len(reply.logprobs):,} log-probabilities, "
+            f"and counts {reply.counted:,} tokens"
+        )
+    if reply.wanted and len(reply.wanted) != len(tokens):
+        yield f"it gives log-probabilities of {len(reply.wanted):,} places of {len(tokens):,}"
+    if any(token >= vocabulary for token in tokens):
+        yield f"it gives a token id that is none of the model's {vocabulary:,}"
+    if reply.settings is not None:
+        yield reply.settings
+    if any(logprob is not None and logprob > ROUNDING for logprob in reply.logprobs):
+        yield "it gives a log-probability above 0"
+    yield from _ending_problems(request, reply)
+
+
+def _ending_problems(request: Request, reply: ServerReply) -> Iterator[str]:
+    tokens, ends = reply.tokens, request.stop_ids
+    early = next((place for place, token in enumerate(tokens) if token in ends), None)
+    if reply.finish is Finish.STOP:
+        if early is None:
+            yield "it ended a response without an end token of the plan's"
+        elif early != len(tokens) - 1:
+            yield "it went on after an end token"
+    elif early is not None:
+        yield "it gives an end token in a response that it says was cut"
+    elif len(tokens) != request.max_new_tokens:
+        yield (
+            f"it cut a response after {len(tokens):,} of {request.max_new_tokens:,} tokens: its "
+            "context or its limit is lower"
+        )
+
+
+def taken_at(value: Any, *path: str | int) -> Any:
+    """Return what stands at a place of a JSON document.
+
+    Raises:
+        NonsenseError: Nothing does.
+    """
+    for step in path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            raise NonsenseError(f"the answer has no {'.'.join(map(str, path))}") from None
+    return value
+
+
+def ids_of(value: Any, what: str) -> tuple[int, ...]:
+    """Return token ids.
+
+    Raises:
+        NonsenseError: They are none.
+    """
+    if not isinstance(value, list) or any(type(each) is not int or each < 0 for each in value):
+        raise NonsenseError(f"{what} are no token ids")
+    return tuple(value)
+
+
+def count_of(value: Any, what: str) -> int:
+    """Return a count.
+
+    Raises:
+        NonsenseError: It is none.
+    """
+    if type(value) is not int or value < 0:
+        raise NonsenseError(f"{what} is no number of tokens")
+    return value
+
+
+def claimed_name(value: Any) -> str | None:
+    """Return a name that a server says of itself; None: it is none."""
+    text = printable(value, 200).strip() if isinstance(value, str) else ""
+    return text or None
+
+
+def last_part_of(path: Any) -> str | None:
+    """Return the name of a folder or file that a server names: where it lies is nobody's matter."""
+    name = claimed_name(path)
+    return None if name is None else name.rstrip("/").rpartition("/")[2] or None
+
+
+def claimed_number(value: Any) -> int | None:
+    """Return a number above 0 that a server says of itself; None: it is none."""
+    return value if type(value) is int and 0 < value <= MAX_SAFE_INTEGER else None
+
+
+def logprobs_of(values: Any) -> tuple[float, ...]:
+    """Return log-probabilities.
+
+    Raises:
+        NonsenseError: They are none.
+    """
+    if not isinstance(values, list) or any(type(each) not in (int, float) for each in values):
+        raise NonsenseError("the log-probabilities are no numbers")
+    return tuple(map(float, values))

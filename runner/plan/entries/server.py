@@ -1,0 +1,76 @@
+"""A server of token ids that is asked in place of a model in this process."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, model_validator
+
+from safety_receipts.receipts.model.base import Name
+from safety_receipts.receipts.model.plan import ServerDialect
+from safety_receipts.runner.plan import schema as plan_schema
+from safety_receipts.runner.plan.entries.base import PlanModel, Url
+
+Argument = Annotated[str, Field(min_length=1, max_length=512)]
+"""One word of a command line."""
+
+
+class ServeEntry(PlanModel):
+    """A server that the tool starts on the model's folder, on this machine, and stops."""
+
+    arguments: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
+    """Further arguments; address, model, name and number format are given by the tool."""
+    weights: Annotated[str, Field(pattern=r"^[^/\\]+\.gguf$", max_length=255)] | None = None
+    """Name of the GGUF file in the model's folder, for the dialect ``llamacpp``."""
+
+
+class ServerEntry(PlanModel):
+    """What a plan says of a server, of whatever model."""
+
+    dialect: ServerDialect | None = None
+    """What the server speaks."""
+    url: Url | None = None
+    """Address of a server that runs; null: ``serve`` starts one."""
+    serve: ServeEntry | None = None
+    """A server that the tool starts and stops; null: ``url`` names one."""
+    model: Name | None = None
+    """Name under which the server of ``url`` offers the model; default: the model's name in the
+    plan."""
+    claimed_arguments: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
+    """Arguments with which the server of ``url`` was started, as its operator says: they are sealed
+    as a claim."""
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Largest number of requests that a server is asked at a time."""
+
+    def server_problem(self, whose: str) -> str | None:
+        """Return why this is no server, or None.
+
+        Args:
+            whose: What needs it, for messages.
+        """
+        if self.dialect is None:
+            known = ", ".join(dialect.value for dialect in ServerDialect)
+            return f"{whose} needs a dialect: {known}"
+        if (self.url is None) == (self.serve is None):
+            return f"{whose} needs url, for a server that runs, or serve, to start one"
+        if self.serve is not None and self.dialect is ServerDialect.SGLANG:
+            return "serve is not for sglang: start its server yourself, and name its url"
+        if self.serve is not None and (self.model is not None or self.claimed_arguments):
+            return "model and claimed_arguments are for a server that runs (url)"
+        gguf = self.serve is not None and self.dialect is ServerDialect.LLAMACPP
+        if gguf != (self.serve is not None and self.serve.weights is not None):
+            return "serve.weights names the GGUF file for llamacpp, and for no other"
+        return None
+
+
+class JudgeServerEntry(ServerEntry):
+    """The server that a judge asks; the judge's folder is named all the same, and hashed."""
+
+    model_config = ConfigDict(json_schema_extra=plan_schema.SERVER)
+
+    @model_validator(mode="after")
+    def _server(self) -> JudgeServerEntry:
+        problem = self.server_problem("a server")
+        if problem is not None:
+            raise ValueError(problem)
+        return self

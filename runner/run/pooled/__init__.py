@@ -1,0 +1,1 @@
+"""Runs, audits and calibrations in workers: what these load, and what they are asked."""

@@ -1,0 +1,154 @@
+"""Receipts whose responses a server gave: shown, gated, replayed, asked anew; and doctor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from id_server import IdServer, Mischief, id_server
+from studies import write_study
+
+from safety_receipts.receipts.bundle import Bundle
+from safety_receipts.receipts.keys import generate_key, write_key_pair
+from safety_receipts.verify.gate.servers import answering_problems
+
+Receipts = Callable[..., Any]
+SEEDED = "{method: seeded, temperature: 0.9, max_new_tokens: 6}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served-receipts")
+    for name in ("evaluator", "auditor"):
+        write_key_pair(folder / name, generate_key())
+    write_study(folder / "greedy")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(place: Path) -> Iterator[IdServer]:
+    with id_server(place / "greedy" / "model") as found:
+        yield found
+
+
+def sealed(place: Path, server: IdServer, receipts: Receipts, name: str, **settings: str) -> Path:
+    """Return the bundle of a study, run on the server once."""
+    bundle = place / f"{name}-bundle"
+    if not bundle.exists():
+        entry = f"engine: {{kind: http, dialect: vllm, url: '{server.url}', model: model}}\n"
+        plan = write_study(place / name, more=entry, **settings)  # type: ignore[arg-type]
+        key = str(place / "evaluator")
+        assert receipts("run", str(plan), "--key", key, "--out", str(bundle)).code == 0
+    return bundle
+
+
+def audit(place: Path, receipts: Receipts, bundle: Path, name: str, *more: str) -> Any:
+    keys = ("--key", str(place / "auditor"), "--trust", str(place / "evaluator.pub"))
+    plan = str(place / name / "plan.yaml")
+    terms = ("--rates", "conditions", "--json", "--artifacts", plan)
+    return receipts("audit", str(bundle), *keys, *terms, *more)
+
+
+@pytest.mark.long
+def test_a_served_receipt_is_replayed_by_the_auditors_own_engine(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "greedy")
+    asked = len(server.bodies)
+    found = json.loads(audit(place, receipts, bundle, "greedy").out)
+    assert len(server.bodies) == asked  # the server was not
+    assert found["identity"]["passed"] is True
+    assert sum(one["contradictions"] for one in found["conditions"]) == 0
+    assert found["pointsReplayed"] > 0
+
+
+def test_drawn_responses_of_a_server_are_not_replayed_but_asked_anew(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "seeded", sampling=SEEDED)
+    refused = audit(place, receipts, bundle, "seeded")
+    assert refused.code == 5
+    assert "noise of its own" in refused.out
+    assert "--regenerate" in refused.out
+    asked = len(server.bodies)
+    found = json.loads(audit(place, receipts, bundle, "seeded", "--regenerate").out)
+    assert found["verdict"] in ("consistent_with", "inconclusive")
+    assert len(server.bodies) > asked
+
+
+def test_what_is_claimed_and_what_was_seen_are_shown_apart(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "greedy")
+    shown = " ".join(receipts("show", str(bundle)).out.split())
+    assert "started by somebody else: which weights answered was not seen" in shown
+    assert "claimed: version 0.32.0, model model, weights model, context" in shown
+    assert "seen: gave the prompts' token ids back; drew by the seed it was given;" in shown
+    assert "8 requests answered twice, 0 otherwise" in shown
+    assert "weights-claimed-not-seen" in shown
+    assert server.url not in shown
+    trust = ("--trust", str(place / "evaluator.pub"))
+    page = place / "page.html"
+    assert receipts("report", str(bundle), *trust, "--out", str(page)).code == 0
+    text = page.read_text("utf-8")
+    assert "which weights answered was not seen" in text
+    assert "weights claimed not seen" in text
+
+
+def test_a_gate_asks_who_started_the_server_and_whether_it_repeats_itself(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "greedy")
+    account = Bundle(bundle).receipt.statement.predicate.environment.server
+    assert account is not None
+
+    def said(
+        started: bool = False, differed: int = 0, server: Any = None, repeatable: bool = False
+    ) -> list[str]:
+        seen = account.seen.model_copy(update={"differed": differed})
+        held = account.model_copy(update={"started": started, "seen": seen})
+        return list(answering_problems(held, accepted=server, repeatable=repeatable))
+
+    assert said() == []
+    assert said(server="none") == ["a server (vllm) answered"]
+    assert said(started=True, server="none") != []
+    assert "claimed, not seen" in said(server="started")[0]
+    assert said(started=True, server="started") == []
+    assert said(differed=1) == []
+    assert "1 request otherwise" in said(differed=1, repeatable=True)[0]
+    assert list(answering_problems(None, accepted="none", repeatable=True)) == []
+
+
+def doctor(receipts: Receipts, url: str, *more: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    found = receipts("doctor", "--json", "--server", url, *more)
+    document = json.loads(found.out)
+    assert {line["section"] for line in document["lines"]} == {"server"}
+    return found.code, {line["name"]: line for line in document["lines"]}
+
+
+def test_doctor_tells_what_a_server_can(server: IdServer, receipts: Receipts) -> None:
+    code, lines = doctor(receipts, server.url)
+    assert code == 0
+    assert lines["dialect"]["detail"] == "vllm"
+    good = ("token ids", "penalties", "seeds", "repeatable")
+    assert [lines[name]["good"] for name in good] == [True] * 4
+    assert "0 of 8 greedy answers differ" in lines["repeatable"]["detail"]
+
+
+def test_doctor_tells_what_a_server_cannot(server: IdServer, receipts: Receipts) -> None:
+    server.mischief = Mischief(penalty=1.4)
+    try:
+        code, lines = doctor(receipts, server.url)
+    finally:
+        server.mischief = Mischief()
+    assert code == 5
+    assert lines["penalties"]["good"] is False
+    assert lines["token ids"]["good"] is lines["seeds"]["good"] is True
+    code, lines = doctor(receipts, server.url, "--server-model", "other")
+    assert (code, lines["model"]["good"]) == (5, False)
+    code, lines = doctor(receipts, "http://127.0.0.1:9")
+    assert (code, list(lines)) == (5, ["connection"])
+    assert receipts("doctor", "--server-model", "other").code == 2

@@ -1,0 +1,1 @@
+"""What ``receipts audit`` does: what it is asked, what it loads, how it conducts an audit."""

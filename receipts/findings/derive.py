@@ -50,7 +50,8 @@ def derive(observations: Observations, fitter: Fitter = newton) -> Findings:
     for kind in KINDS:
         numbers |= kind.derive(study)
     settled = settle(Findings(alpha=ALPHA, tests=(), **numbers), observations.plan)
-    return with_breakdown(settled, SealedGrid(observations.plan, counts_of_points(study)))
+    plan = observations.plan
+    return with_breakdown(settled, SealedGrid(plan, plan.conditions, counts_of_points(study)))
 
 
 def with_breakdown(findings: Findings, sealed: SealedGrid) -> Findings:

@@ -415,8 +415,7 @@ class JointKind(FindingKind):
 
 def _mixed(name: str, joint: JointFinding, sealed: SealedGrid) -> FindingBreakdown:
     """Return the breakdown of slopes with opposite signs: one of each sign is left at least."""
-    conditions = {one.id: one for one in sealed.plan.conditions}
-    levels = []
+    levels, conditions = [], sealed.conditions
     for level in joint.by_harmful:
         ids = [id_ for id_ in joint.conditions if conditions[id_].n_harmful == level.n_harmful]
         levels.append(sealed.statistic([(ids, 1.0)])[0])

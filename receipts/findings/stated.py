@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from safety_receipts.receipts.findings.breakdown.boxes import counts_of
 from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
 from safety_receipts.receipts.findings.counts.observations import Observations
 from safety_receipts.receipts.findings.derive import differences, with_breakdown
@@ -40,10 +39,19 @@ def stated_problems(receipt: EvaluationPredicate, plan: PlanPredicate) -> Iterat
     yield from _grid_problems(findings, plan)
     for kind in KINDS:
         yield from kind.problems(findings, receipt, plan)
-    if findings.breakdown is not None:
-        sealed = SealedGrid(plan, counts_of(receipt.conditions))
-        derived = with_breakdown(findings, sealed)
-        yield from differences(findings.to_wire(), derived.to_wire())
+    yield from _breakdown_problems(findings, receipt)
+
+
+def _breakdown_problems(findings: Findings, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what in the stated breakdown points does not follow from the counts."""
+    if findings.breakdown is None:
+        return
+    try:
+        derived = with_breakdown(findings, SealedGrid.of(receipt))
+    except (KeyError, ValueError, ArithmeticError):  # of numpy, LinAlgError is a ValueError
+        yield "findings.breakdown is of findings whose conditions or counts are not the receipt's"
+        return
+    yield from differences(findings.to_wire(), derived.to_wire())
 
 
 def feeds_findings(plan: PlanPredicate) -> bool:

@@ -6,22 +6,17 @@ cost none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from safety_receipts.receipts.findings.fits.clusters import Floats
 from safety_receipts.receipts.model.base import ConditionId
-from safety_receipts.receipts.model.receipt import ConditionResult, Counts
+from safety_receipts.receipts.model.receipt import Counts
 
 ConditionCounts = Mapping[ConditionId, Counts]
 """Sealed counts of harmful-role queries, by condition."""
-
-
-def counts_of(conditions: Iterable[ConditionResult]) -> ConditionCounts:
-    """Return the counts of a receipt's conditions."""
-    return {condition.id: condition.counts for condition in conditions}
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -25,8 +24,8 @@ from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.breakdown import FindingBreakdown, SlopeSpan
 from safety_receipts.receipts.model.demonstrations import PlannedCondition
 from safety_receipts.receipts.model.findings import Effect
-from safety_receipts.receipts.model.plan import PlanPredicate
-from safety_receipts.receipts.model.receipt import Counts
+from safety_receipts.receipts.model.plan import EvaluationSetup
+from safety_receipts.receipts.model.receipt import Counts, EvaluationPredicate
 
 TOLERATED: Final = "0.05"
 """Share of false labels at which spans of slopes are told: an audit's default tolerance."""
@@ -38,15 +37,27 @@ class SealedGrid:
     """The conditions of a plan with the counts that are sealed of them.
 
     Args:
-        plan: The plan.
-        counts: Counts of harmful-role queries of each of its conditions.
+        setup: Names the effect margin.
+        conditions: The plan's, in its order.
+        counts: Counts of harmful-role queries of each of them.
     """
 
-    def __init__(self, plan: PlanPredicate, counts: Mapping[ConditionId, Counts]) -> None:
-        self.plan = plan
-        """The plan."""
+    def __init__(
+        self,
+        setup: EvaluationSetup,
+        conditions: Sequence[PlannedCondition],
+        counts: Mapping[ConditionId, Counts],
+    ) -> None:
+        self.conditions = {condition.id: condition for condition in conditions}
+        """The conditions, by id."""
         self.counts = counts
         """Counts of harmful-role queries, by condition."""
+        self._margin = setup.effect_margin
+
+    @classmethod
+    def of(cls, receipt: EvaluationPredicate) -> SealedGrid:
+        """Return that of a receipt."""
+        return cls(receipt, receipt.conditions, {one.id: one.counts for one in receipt.conditions})
 
     def rates_apart(
         self, finding: str, pair: Sequence[ConditionId], distance: Fraction
@@ -76,7 +87,7 @@ class SealedGrid:
         return FindingBreakdown(
             finding=finding,
             conditions=conditions,
-            share=slope_share(statistic, effect, self.plan.effect_margin),
+            share=slope_share(statistic, effect, self._margin),
             span=_span(statistic),
         )
 
@@ -92,7 +103,7 @@ class SealedGrid:
         places = {id_: place for place, id_ in enumerate(conditions)}
         terms = []
         for ids, weight in fits:
-            planned = [self._conditions[id_] for id_ in ids]
+            planned = [self.conditions[id_] for id_ in ids]
             covariates = joint_covariates(
                 np.array([condition.n_harmful for condition in planned], float),
                 np.array([condition.n_benign for condition in planned], float),
@@ -102,11 +113,7 @@ class SealedGrid:
 
     def _ordered(self, ids: Sequence[ConditionId]) -> tuple[ConditionId, ...]:
         wanted = set(ids)
-        return tuple(id_ for id_ in self._conditions if id_ in wanted)
-
-    @cached_property
-    def _conditions(self) -> dict[ConditionId, PlannedCondition]:
-        return {condition.id: condition for condition in self.plan.conditions}
+        return tuple(id_ for id_ in self.conditions if id_ in wanted)
 
 
 def _span(statistic: SlopeStatistic) -> SlopeSpan:

@@ -10,7 +10,6 @@ import pytest
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.findings.breakdown.adoption import adoption_share
-from safety_receipts.receipts.findings.breakdown.boxes import counts_of
 from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
 from safety_receipts.receipts.findings.breakdown.shares import (
     gap,
@@ -36,9 +35,8 @@ KNOWN = Path(__file__).parents[3] / "golden" / "known-answer"
 def breakdowns(member: str) -> tuple[EvaluationPredicate, dict[str, FindingBreakdown]]:
     bundle = Bundle(KNOWN / member)
     receipt = bundle.receipt.statement.predicate
-    plan = bundle.plan.statement.predicate
     assert receipt.findings is not None
-    found = with_breakdown(receipt.findings, SealedGrid(plan, counts_of(receipt.conditions)))
+    found = with_breakdown(receipt.findings, SealedGrid.of(receipt))
     receipt = receipt.model_copy(update={"findings": found})
     return receipt, {one.finding: one for one in found.breakdown or ()}
 
@@ -69,11 +67,9 @@ def test_what_is_called_none_has_a_span_around_zero() -> None:
 
 def test_counts_beyond_the_share_turn_a_slope_and_counts_within_do_not() -> None:
     receipt, found = breakdowns("diluting")
-    plan = Bundle(KNOWN / "diluting").plan.statement.predicate
     joint = found["joint"]
     assert joint.share is not None
-    grid = SealedGrid(plan, counts_of(receipt.conditions))
-    statistic, _ = grid.statistic([(joint.conditions, 1.0)])
+    statistic, _ = SealedGrid.of(receipt).statistic([(joint.conditions, 1.0)])
     assert statistic.extreme(float(joint.share), 1)[0] < 0
     assert statistic.extreme(float(joint.share) + 0.001, 1)[0] >= 0
 
@@ -214,7 +210,9 @@ def test_a_receipt_says_in_words_what_its_findings_stand() -> None:
         "more than 3.1 % of the points of each of its 15 conditions to turn this around. With "
         "5.0 % false the slope could lie from −0.156 to +0.148."
     ) in neutral
-    alone = FindingBreakdown(finding="x", conditions=("h0-b0", "h8-b8-suffix"), share=None, span=None)
+    alone = FindingBreakdown(
+        finding="x", conditions=("h0-b0", "h8-b8-suffix"), share=None, span=None
+    )
     assert breakdown_words(alone) == (
         "The points that were not judged could by themselves turn this around."
     )

@@ -132,6 +132,12 @@ class AuditTerms(_AuditModel):
     identity_points: Count
     """Number of points, of any outcome, that are replayed for the model-identity test, in addition
     to the budget."""
+    findings: Annotated[
+        tuple[Name, ...] | None,
+        Field(min_length=1, max_length=256, exclude_if=lambda value: value is None),
+    ] = None
+    """Names of the findings that the audit is of, as in the receipt's ``breakdown``; null: it is of
+    rates alone."""
 
 
 class AuditStartPredicate(AuditTerms):
@@ -380,6 +386,19 @@ class IdentityTest(_AuditModel):
     """Power of the test against each alternative."""
 
 
+class FindingVerdict(_AuditModel):
+    """What the audit says of one finding."""
+
+    finding: Name
+    """Name of the finding."""
+    share: Probability
+    """Its breakdown point, from 0 to 1: the finding points where it does unless the labels of more
+    than this share of some condition's points are false."""
+    verdict: AuditVerdict
+    """``confirmed`` (or ``consistent_with``) where every rate that the finding rests on is, in both
+    directions, at an ε no larger than the breakdown point, and the model is the one named."""
+
+
 class AuditResult(AuditTerms):
     """What both forms of an audit's result say."""
 
@@ -408,6 +427,11 @@ class AuditResult(AuditTerms):
     """Further checks, with what was and what was not checked."""
     environment: Environment
     """Software and hardware with which the points were replayed."""
+    finding_verdicts: Annotated[
+        tuple[FindingVerdict, ...] | None,
+        Field(min_length=1, max_length=256, exclude_if=lambda value: value is None),
+    ] = None
+    """What the audit says of each finding that it is of; null: it is of rates alone."""
     guarantee: Text
     """What the verdict guarantees, in plain words."""
     assumptions: Annotated[tuple[Text, ...], Field(max_length=64)]

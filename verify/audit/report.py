@@ -30,7 +30,7 @@ from safety_receipts.receipts.model.statement import (
     AuditStatement,
     subject,
 )
-from safety_receipts.verify.audit.run import AnnouncedAudit, Audit, verdict_of
+from safety_receipts.verify.audit.run import AnnouncedAudit, Audit, findings_of, verdict_of
 from safety_receipts.verify.audit.statistics.risk_limit import REFUTING_LEVEL
 from safety_receipts.verify.audit.statistics.scope import claim_words, scope_of
 from safety_receipts.verify.check_names import CheckName
@@ -81,6 +81,7 @@ def audit_statement(
         points_total=receipt.evidence.size,
         checks=tuple(details.checks),
         environment=details.environment,
+        finding_verdicts=findings_of(audit, details.identity, details.second_judge),
         guarantee=guarantee(audit, verdict, details.known_starts),
         assumptions=assumptions(audit),
     )
@@ -123,23 +124,34 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
             return (
                 f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being "
                 f"the pinned judge on responses that the pinned model plausibly emits, this audit "
-                f"would have confirmed {at_most}"
+                f"would have confirmed {at_most}{_of_findings(terms)}"
             )
         case AuditMethod.SERVER_SCORES:
             return (
                 f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being "
                 "the pinned judge on responses that the server's model plausibly emits by the "
                 "log-probabilities that the server gave, this audit would have called it "
-                f"consistent {at_most}  Nothing ties the server's model to the named weights."
+                f"consistent {at_most}{_of_findings(terms)}  Nothing ties the server's model to "
+                "the named weights."
             )
         case AuditMethod.REGENERATE:
             return (
                 f"If any rate {which}, over new responses to all planned points, {directions} by "
-                f"{terms.epsilon} or more, this audit would have called it consistent {at_most}  "
-                "Nothing ties the recorded responses to the model."
+                f"{terms.epsilon} or more, this audit would have called it consistent {at_most}"
+                f"{_of_findings(terms)}  Nothing ties the recorded responses to the model."
             )
         case _:
             assert_never(terms.method)
+
+
+def _of_findings(terms: AuditTerms) -> str:
+    """Return what follows for the findings that an audit is of, spaces first; "": for none."""
+    if terms.findings is None:
+        return ""
+    return (
+        f"  So is it with each of the findings {', '.join(terms.findings)}: one that points "
+        "another way than it says has at least one such rate among those that it rests on."
+    )
 
 
 _NOTHING: Final = "Nothing follows: neither do the recorded rates stand, nor are they refuted."
@@ -211,13 +223,14 @@ def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Ch
     elif drawn:
         detail = f"prompt, text and commitment of all {drawn:,} follow"
         followed = _check(CheckName.DRAWN_POINTS, CheckStatus.PASSED, detail)
+    of_findings = _FINDINGS if audit.terms.findings is None else _AUDITED_FINDINGS
     traits = audit_traits(audit.terms.method)
     untied = []
     if traits.caveat is not None:
         detail = f"{traits.how}: {traits.caveat}"
         untied = [_check(CheckName.RESPONSES, CheckStatus.NOT_CHECKED, detail)]
     if not traits.scores:
-        return [*untied, _FINDINGS] if broken is None else [followed, *untied, _FINDINGS]
+        return [*untied, of_findings] if broken is None else [followed, *untied, of_findings]
     calibrated = audit.terms.calibration is not None
     return [
         followed,
@@ -227,7 +240,7 @@ def replay_checks(audit: Audit, broken: IntegrityError | None = None) -> list[Ch
             CheckStatus.PASSED if calibrated else CheckStatus.NOT_CHECKED,
             "the auditor's own" if calibrated else "uncalibrated: stated limits",
         ),
-        _FINDINGS,
+        of_findings,
     ]
 
 
@@ -239,4 +252,9 @@ _FINDINGS = _check(
     CheckName.FINDINGS,
     CheckStatus.NOT_CHECKED,
     "confirmed rates say nothing of effects: these need every condition, both ways",
+)
+_AUDITED_FINDINGS = _check(
+    CheckName.FINDINGS,
+    CheckStatus.NOT_CHECKED,
+    "but for those named, of which there is a verdict: nothing is said of others",
 )

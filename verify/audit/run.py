@@ -34,6 +34,7 @@ from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import (
     AuditStartPredicate,
     AuditVerdict,
+    FindingVerdict,
     IdentityTest,
     OutcomeReplays,
     SecondJudgeVerdict,
@@ -52,6 +53,7 @@ from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.journals.replays import AuditJournal
 from safety_receipts.verify.audit.replay import Entry, Replays
 from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawablePoint, points_in_order
+from safety_receipts.verify.audit.statistics.findings import breakdowns_of, finding_verdicts
 from safety_receipts.verify.audit.statistics.hypotheses import least_identity
 from safety_receipts.verify.audit.statistics.outcomes import (
     outcome_replays,
@@ -381,6 +383,42 @@ def verdict_of(
         )
         for claim in audit.claims
     ]
+    return _whole(audit, identity, second_judge, rates)
+
+
+def findings_of(
+    audit: Audit, identity: IdentityTest | None, second_judge: SecondJudgeVerdict | None = None
+) -> tuple[FindingVerdict, ...] | None:
+    """Return what an audit says of the findings that it is of; None: it is of rates alone.
+
+    Args:
+        audit: The audit, when it is over.
+        identity: The model-identity test; None: not made.
+        second_judge: What asking the second judge again said; None: it was not asked.
+    """
+    terms = audit.terms
+    if terms.findings is None:
+        return None
+    rates = [claim.verdict(audit.alpha, audit.level) for claim in audit.claims]
+    refuted = [rate.verdict for rate in rates if rate.verdict is AuditVerdict.REFUTED]
+    besides = _whole(audit, identity, second_judge, refuted)
+    return finding_verdicts(
+        terms.findings,
+        breakdowns_of(audit.receipt),
+        rates,
+        method=terms.method,
+        epsilon=Fraction(terms.epsilon),
+        sound=besides is audit_traits(terms.method).best,
+    )
+
+
+def _whole(
+    audit: Audit,
+    identity: IdentityTest | None,
+    second_judge: SecondJudgeVerdict | None,
+    rates: Sequence[AuditVerdict],
+) -> AuditVerdict:
+    method = audit.terms.method
     enough = len(audit.identified) >= least_identity(audit.receipt.evidence.size)
     identified = identity is not None and identity.passed and enough
     return whole_verdict(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -13,6 +13,7 @@ from typing import Final, assert_never
 from safety_receipts.receipts.beacon.chains import refuse_settled_round
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.findings.breakdown.shares import SHARE_PLACES
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import (
     MAX_RATES,
@@ -26,6 +27,7 @@ from safety_receipts.receipts.model.audit import (
     audit_traits,
 )
 from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.model.receipt import DigestReference
 from safety_receipts.receipts.view.numerals import counted
@@ -35,6 +37,7 @@ from safety_receipts.runner.run.requests import decoding_of
 from safety_receipts.runner.run.seal import TOOL
 from safety_receipts.verify.audit.run import AnnouncedAudit, announce, unfinished_audits
 from safety_receipts.verify.audit.session import AuditSubject
+from safety_receipts.verify.audit.statistics.findings import breakdowns_of, can_be_audited
 from safety_receipts.verify.audit.statistics.risk_limit import DEFAULT_FLIP_RATE
 from safety_receipts.verify.audit.statistics.scope import (
     directions_of,
@@ -48,16 +51,23 @@ IDENTITY_POINTS: Final = 200
 """Points of any outcome that are replayed for the model's identity, unless told otherwise."""
 
 
+DEFAULT_EPSILON: Final = "0.05"
+"""Tolerated error of a rate, unless told otherwise."""
+
+
 @dataclass(frozen=True)
 class AuditOptions:
     """What an auditor asks for."""
 
-    epsilon: str = "0.05"
-    """Tolerated error of a rate, an exact decimal."""
+    epsilon: str = ""
+    """Tolerated error of a rate, an exact decimal; empty: :data:`DEFAULT_EPSILON`, or the breakdown
+    point of the findings that are audited."""
     alpha: str = "0.05"
     """Risk of confirming a rate that is off by that or more, an exact decimal."""
     conditions: tuple[str, ...] = ("*",)
     """Patterns of the conditions whose rates are audited."""
+    findings: tuple[str, ...] = ()
+    """Names of findings that are audited: their conditions, both ways; none: rates alone."""
     directions: tuple[Direction, ...] = (Direction.NOT_UNDERSTATED,)
     """Which errors are looked for."""
     max_points: int | None = None
@@ -90,6 +100,7 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
             is at hand could score them.
     """
     _refuse_method(subject, options.method)
+    options = of_findings(subject, options)
     for name, text in (("--epsilon", options.epsilon), ("--alpha", options.alpha)):
         if not 0 < Fraction(text) < 1:
             raise UsageError(f"{name} {text}: should lie between 0 and 1")
@@ -116,11 +127,65 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
         budget=Budget(max_points=options.max_points),
         method=options.method,
         identity_points=options.identity_points if audit_traits(options.method).scores else 0,
+        findings=options.findings or None,
         auditor=options.auditor,
         started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         rates=rates,
         tool=TOOL,
     )
+
+
+def of_findings(subject: AuditSubject, options: AuditOptions) -> AuditOptions:
+    """Return the options that an audit of findings comes to: whose rates, which way, within what.
+
+    Raises:
+        UsageError: There is no such finding, or none that could be audited so.
+    """
+    if not options.findings:
+        return options if options.epsilon else replace(options, epsilon=DEFAULT_EPSILON)
+    names = tuple(dict.fromkeys(options.findings))
+    found = breakdowns_of(subject.receipt)
+    chosen = [_auditable(name, found) for name in names]
+    least = min(Fraction(one.share or 0) for one in chosen)
+    epsilon = options.epsilon or decimal_string(least, SHARE_PLACES)
+    for one in chosen:
+        if not can_be_audited(one, Fraction(epsilon)):
+            raise UsageError(
+                f"--epsilon {epsilon}: the finding {one.finding} stands false labels in at most "
+                f"{one.share} of the points of a condition",
+                hint=f"give --epsilon {one.share} or less, or leave it out",
+            )
+    wanted = {id_ for one in chosen for id_ in one.conditions}
+    ids = tuple(one.id for one in subject.receipt.conditions if one.id in wanted)
+    return replace(
+        options,
+        findings=names,
+        epsilon=epsilon,
+        conditions=ids,
+        directions=tuple(Direction),
+        pooled=True,
+    )
+
+
+def _auditable(name: str, found: Mapping[str, FindingBreakdown]) -> FindingBreakdown:
+    """Return a finding's breakdown point.
+
+    Raises:
+        UsageError: There is none, or it is 0.
+    """
+    one = found.get(name)
+    if one is None:
+        known = ", ".join(found) or "none"
+        raise UsageError(
+            f"the receipt has no finding {name!r} that points anywhere",
+            hint=f"those that do: {known}",
+        )
+    if one.share is None or not Fraction(one.share):
+        raise UsageError(
+            f"the finding {name} cannot be audited: points that were not judged, or fewer than one "
+            "false label in a thousand, could turn it around",
+        )
+    return one
 
 
 def _refuse_method(subject: AuditSubject, method: AuditMethod) -> None:
@@ -341,6 +406,7 @@ def begin(
 
 
 _FIXED = (
+    "findings",
     "epsilon",
     "alpha",
     "expected_flip_rate",

@@ -83,10 +83,9 @@ CHAIN = QUICKNET.name
 @click.option("--calibration", type=PATH, metavar="FILE", help="File from receipts calibrate.")
 @click.option(
     "--epsilon",
-    default="0.05",
-    show_default=True,
     metavar="SHARE",
-    help="Tolerated error of a rate: 0.05 is five points.",
+    help="Tolerated error of a rate: 0.05 is five points.  [default: 0.05; with --finding, what it "
+    "stands]",
 )
 @click.option(
     "--alpha",
@@ -111,6 +110,14 @@ CHAIN = QUICKNET.name
     default="all",
     show_default=True,
     help="All recorded rates, or only those of conditions, without single sources and controls.",
+)
+@click.option(
+    "--finding",
+    "findings",
+    multiple=True,
+    metavar="NAME",
+    help="Audit a finding, such as joint: the rates that it rests on, both ways, within the share "
+    "of false labels that it stands (repeatable).",
 )
 @click.option("--max-points", type=number, metavar="N", help="Largest number of points to replay.")
 @click.option(
@@ -166,11 +173,12 @@ def audit(  # one parameter an option
     passphrase_env: tuple[str, ...],
     artifacts: Path,
     trust: tuple[Path, ...],
-    epsilon: str,
+    epsilon: str | None,
     alpha: str,
     conditions: tuple[str, ...],
     direction: str,
     rates: str,
+    findings: tuple[str, ...],
     max_points: int | None,
     identity_points: int,
     device: str | None,
@@ -206,8 +214,14 @@ def audit(  # one parameter an option
             "no evaluator's key was given, so that anybody could have signed what is audited",
             hint="--trust KEY.pub",
         )
+    if findings and conditions:
+        raise UsageError(
+            "--finding names what it rests on by itself, and takes no --conditions",
+            hint="leave one out",
+        )
     options = AuditOptions(
-        epsilon=share_option("--epsilon", epsilon),
+        epsilon="" if epsilon is None else share_option("--epsilon", epsilon),
+        findings=findings,
         alpha=share_option("--alpha", alpha),
         conditions=conditions or ("*",),
         directions=_DIRECTIONS[direction],

@@ -13,6 +13,7 @@ from safety_receipts.receipts.model.audit import (
     AuditPredicate,
     AuditVerdict,
     ChallengeKind,
+    FindingVerdict,
     OutcomeFindings,
     RateVerdict,
     audit_traits,
@@ -77,6 +78,8 @@ class Forecast:
     """The error that each rate is held to, a share; None: that is not said."""
     alpha: str | None = None
     """The risk that is stated, a share; None: that is not said."""
+    findings: tuple[str, ...] = ()
+    """The findings that it would be of; none: rates alone."""
 
 
 def forecast_table(told: Sequence[tuple[Claim, Feasibility]]) -> Table:
@@ -137,6 +140,11 @@ def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
         f"about {sum(known):,} draws for these rates{terms}, of which some are of one point, and "
         "points of any outcome for the model's identity"
     )
+    if forecast.findings:
+        yield Words(
+            f"if all of these are confirmed, {_named(forecast.findings)} with them, at the same "
+            "risk: a finding whose direction is false has at least one rate that is off by as much"
+        )
     if forecast.scope is not None and not forecast.scope.whole:
         yield Words(
             f"this would leave open {', '.join(forecast.scope.left_open())}: whoever falsifies "
@@ -151,6 +159,11 @@ def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
         )
     if forecast.instrument:
         yield Words(INSTRUMENT, Tone.ALARM)
+
+
+def _named(findings: Sequence[str]) -> str:
+    names = ", ".join(map(printable, findings))
+    return f"the finding {names} is" if len(findings) == 1 else f"the findings {names} are"
 
 
 def _together(told: Sequence[tuple[Claim, Feasibility]], share: float) -> str:
@@ -218,6 +231,8 @@ def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]
     for rate in audit.conditions:
         if rate.reason is not None:
             yield Words(f"{printable(str(name_of(rate)))}: {printable(rate.reason)}")
+    for one in audit.finding_verdicts or ():
+        yield Words(f"finding {_finding_words(one)}", _TONES[one.verdict])
     traits = audit_traits(audit.method)
     if traits.caveat is not None:
         yield Words(f"{traits.how}: {traits.caveat}", Tone.DOUBTFUL)
@@ -232,6 +247,13 @@ def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]
         yield Words("challenge: self (the nonce was given by hand)", Tone.DOUBTFUL)
     if self_audit:
         yield Words("self-audit: the evaluator's own key signed it", Tone.DOUBTFUL)
+
+
+def _finding_words(one: FindingVerdict) -> str:
+    return (
+        f"{printable(one.finding)}: {one.verdict.value} (it stands false labels in up to "
+        f"{percent(one.share)} % of the points of each of its conditions)"
+    )
 
 
 def _server(account: ServerAccount) -> Iterator[str]:

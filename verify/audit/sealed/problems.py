@@ -7,8 +7,9 @@ Of both forms of a result, by what it states alone; what follows from its draws 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fractions import Fraction
+from itertools import zip_longest
 from typing import Final, TypeAlias, overload
 
 from safety_receipts.receipts.beacon.chains import CHAINS, stated_moment
@@ -26,6 +27,7 @@ from safety_receipts.receipts.model.audit import (
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.agreement import agreement_test
+from safety_receipts.verify.audit.statistics.findings import breakdowns_of, finding_verdicts
 from safety_receipts.verify.audit.statistics.hypotheses import (
     IDENTITY_LEVEL,
     hypothesis_of,
@@ -104,6 +106,7 @@ def result_problems(
     yield from _count_problems(result, receipt)
     yield from _identity_problems(result)
     yield from _verdict_problems(result)
+    yield from _finding_problems(result, receipt)
 
 
 def missing_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[str]:
@@ -195,6 +198,44 @@ def _identity_problems(result: Result) -> Iterator[str]:
             yield f"its identity test {said}, at a p-value of {identity.p_value}"
 
 
+def _whole(result: Result, rates: Collection[AuditVerdict]) -> AuditVerdict:
+    """Return what follows from a result's rates and from what it says besides."""
+    passed = result.identity is not None and result.identity.passed
+    return whole_verdict(
+        result.method,
+        rates,
+        identified=passed and _identified(result) >= least_identity(result.points_total),
+        level=level_of(result),
+        outcomes=result.outcomes,
+        second_judge=result.second_judge,
+    )
+
+
+def _finding_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what is said of findings that does not follow from the rates and the receipt."""
+    if result.findings is None or result.finding_verdicts is None:
+        if result.findings is not None or result.finding_verdicts is not None:
+            yield "is not of the findings that it was announced for, or was announced for none"
+        return
+    breakdowns = breakdowns_of(receipt)
+    if any(name not in breakdowns or not breakdowns[name].share for name in result.findings):
+        yield "is of a finding that the receipt does not have, or that no audit can be of"
+        return
+    refuted = [rate.verdict for rate in result.conditions if rate.verdict is AuditVerdict.REFUTED]
+    follows = finding_verdicts(
+        result.findings,
+        breakdowns,
+        result.conditions,
+        method=result.method,
+        epsilon=Fraction(result.epsilon),
+        sound=_whole(result, refuted) is audit_traits(result.method).best,
+    )
+    for stated, derived in zip_longest(result.finding_verdicts, follows):
+        if stated != derived:
+            named = derived if stated is None else stated
+            yield f"finding {named.finding}: its breakdown point or verdict does not follow"
+
+
 def _verdict_problems(result: Result) -> Iterator[str]:
     rates = [rate.verdict for rate in result.conditions]
     for verdict in (*rates, result.verdict):
@@ -203,14 +244,7 @@ def _verdict_problems(result: Result) -> Iterator[str]:
     passed = result.identity is not None and result.identity.passed
     least = least_identity(result.points_total)
     identified = passed and _identified(result) >= least
-    follows = whole_verdict(
-        result.method,
-        rates,
-        identified=identified,
-        level=level_of(result),
-        outcomes=result.outcomes,
-        second_judge=result.second_judge,
-    )
+    follows = _whole(result, rates)
     if result.verdict is not follows:
         few = f", which takes {least} points" if passed and not identified else ""
         yield (

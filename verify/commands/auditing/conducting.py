@@ -11,7 +11,7 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, IntegrityError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet
-from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.audit import AuditStartPredicate, AuditVerdict
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
@@ -87,15 +87,17 @@ def perform_audit(
             subject.calibration = read_auditor_calibration(asked.calibration, subject, signer)
             served = asks_own_server(subject, options.method)
             subject.check_stack(machine.dtype or subject.dtype(served=served))
-        told = _feasibility(subject, options)
-        agreement = agreement_forecast(subject.receipt, terms_of(subject, options, "0" * 64))
+        terms = terms_of(subject, options, "0" * 64)
+        told = _feasibility(subject, terms)
+        agreement = agreement_forecast(subject.receipt, terms)
         forecast = Forecast(
             told,
             agreement,
             authentic=bool(len(trusted)),
             instrument=is_instrument(subject.receipt),
-            epsilon=options.epsilon,
-            alpha=options.alpha,
+            epsilon=terms.epsilon,
+            alpha=terms.alpha,
+            findings=terms.findings or (),
             scope=scope_of(
                 subject.receipt, [claim.rate for claim, _ in told], draws=0, replayed=None
             ),
@@ -276,10 +278,12 @@ def _verify(
         )
 
 
-def _feasibility(subject: AuditSubject, options: AuditOptions) -> list[tuple[Claim, Feasibility]]:
-    terms = terms_of(subject, options, "0" * 64)
+def _feasibility(
+    subject: AuditSubject, terms: AuditStartPredicate
+) -> list[tuple[Claim, Feasibility]]:
     claims = claims_of(subject.receipt, terms.rates, terms)
-    budget = None if options.max_points is None else options.max_points // len(claims)
+    most = terms.budget.max_points
+    budget = None if most is None else most // len(claims)
     return [
         (
             claim,

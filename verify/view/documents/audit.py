@@ -11,6 +11,7 @@ from safety_receipts.receipts.model.audit import (
     AuditVerdict,
     ChallengeKind,
     Direction,
+    FindingVerdict,
     IdentityTest,
 )
 from safety_receipts.receipts.model.base import (
@@ -72,6 +73,8 @@ class AuditDocument(Document):
     """What it found about recorded outcomes; null: not counted, or nothing was replayed."""
     second_judge: AuditVerdict | None
     """What it says of the second judge's agreement; null: there is none, or it was not asked."""
+    findings: tuple[FindingVerdict, ...]
+    """What it says of the findings that it is of; empty: it is of rates alone."""
     identity: IdentityTest | None
     """The model-identity test; null: not made."""
     guarantee: Text
@@ -158,6 +161,7 @@ def audit_document(
         conditions=tuple(map(rate_part, audit.conditions)),
         outcomes=outcomes_part(audit.outcomes),
         second_judge=None if second is None else second.verdict,
+        findings=audit.finding_verdicts or (),
         identity=audit.identity,
         guarantee=audit.guarantee,
         audit_digest=digest,

@@ -1,0 +1,95 @@
+"""From confirmed rates to a confirmed finding.
+
+A finding keeps its direction as long as every rate that it rests on is within its breakdown point
+of the truth, in both directions (:mod:`receipts.findings.breakdown`). So a finding whose
+direction is false has at least one rate that is off by that much, and an audit that tests each of
+these rates both ways, at an ε no larger, confirms all of them with probability at most α, however
+many they are: the test of an intersection of alternatives needs no correction (Berger,
+Technometrics 24, 1982).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from fractions import Fraction
+
+from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
+from safety_receipts.receipts.findings.registry import KINDS
+from safety_receipts.receipts.model.audit import (
+    AuditMethod,
+    AuditVerdict,
+    Direction,
+    FindingVerdict,
+    RateFindings,
+    audit_traits,
+)
+from safety_receipts.receipts.model.base import ConditionId
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
+from safety_receipts.receipts.model.receipt import EvaluationPredicate
+
+
+def breakdowns_of(receipt: EvaluationPredicate) -> dict[str, FindingBreakdown]:
+    """Return the breakdown points of a receipt's findings by name, from its counts.
+
+    Nothing is taken from what the receipt says of them: one of an older version says nothing.
+    """
+    if receipt.findings is None:
+        return {}
+    sealed = SealedGrid.of(receipt)
+    return {one.finding: one for kind in KINDS for one in kind.breakdowns(receipt.findings, sealed)}
+
+
+def can_be_audited(found: FindingBreakdown, epsilon: Fraction) -> bool:
+    """Say whether confirming the rates of a finding within ε confirms it."""
+    return found.share is not None and 0 < epsilon <= Fraction(found.share)
+
+
+def finding_verdicts(
+    names: Iterable[str],
+    breakdowns: Mapping[str, FindingBreakdown],
+    rates: Collection[RateFindings],
+    *,
+    method: AuditMethod,
+    epsilon: Fraction,
+    sound: bool,
+) -> tuple[FindingVerdict, ...]:
+    """Return what an audit says of findings.
+
+    Args:
+        names: The findings that it is of.
+        breakdowns: As :func:`breakdowns_of` gives them.
+        rates: What it says of rates.
+        method: How drawn points were looked at.
+        epsilon: Its tolerated error.
+        sound: Whether nothing but rates could keep the audit from its best verdict: the model's
+            identity, recorded outcomes, the second judge, and that no rate is refuted.
+
+    Raises:
+        KeyError: The receipt has no such finding, or none with a breakdown point.
+    """
+    best = audit_traits(method).best
+    stand = {
+        (rate.id, rate.direction)
+        for rate in rates
+        if rate.verdict is best and rate.source is None and rate.control is not True
+    }
+    return tuple(
+        _verdict(breakdowns[name], stand, best if sound else None, epsilon) for name in names
+    )
+
+
+def _verdict(
+    found: FindingBreakdown,
+    stand: Collection[tuple[ConditionId, Direction]],
+    best: AuditVerdict | None,
+    epsilon: Fraction,
+) -> FindingVerdict:
+    if found.share is None:
+        raise KeyError(found.finding)
+    needed = {(id_, direction) for id_ in found.conditions for direction in Direction}
+    holds = best is not None and can_be_audited(found, epsilon) and needed <= set(stand)
+    return FindingVerdict(
+        finding=found.finding,
+        share=found.share,
+        verdict=best if holds and best is not None else AuditVerdict.INCONCLUSIVE,
+    )

@@ -157,7 +157,7 @@ class _Writer:
             text += f" β2 {estimate_words(finding.clustered.beta2, finding.interval)}"
             text += f", {self._tested(name, finding.clustered.p2)}"
         text += f"{_end(primary)} {joint_grounds(finding, self._differs(name))}"
-        text += self._stands(name)
+        text += self._stands(name, finding.effect)
         one_size = finding.permutation is None and finding.effect is not Effect.MIXED
         example = self._example(finding) if order is None and one_size else None
         meaning = self._meaning(finding, example) if order is None and one_size else ""
@@ -256,7 +256,7 @@ class _Writer:
         why = slope_grounds(slope.grounds, slope.equivalence, self._differs(name), margin, subject)
         number = f"{symbol} {estimate_words(slope.beta, slope.interval)}"
         text = f"{slope.effect.value}, {number}, {self._tested(name, slope.p)}. {why}"
-        return text + self._stands(name)
+        return text + self._stands(name, slope.effect)
 
     def _contexts(self, found: Sequence[ContextFinding]) -> Sentence:
         changes = [(one, one.change) for one in found if one.change is not None]
@@ -271,10 +271,12 @@ class _Writer:
             f"{self._stands(f'context/{largest.condition}')}"
         )
 
-    def _stands(self, name: str) -> str:
+    def _stands(self, name: str, effect: Effect | None = None) -> str:
         """Return how many false labels a finding stands, with a space before; "": not stated."""
         found = self._breakdown.get(name)
-        return "" if found is None else f" {breakdown_words(found)}"
+        if found is None:
+            return ""
+        return f" {breakdown_words(found, none=effect is Effect.NONE)}"
 
     def _change(self, name: str, change: RateChange) -> str:
         tested = "not tested" if change.p is None else self._tested(name, change.p)

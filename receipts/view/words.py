@@ -194,19 +194,26 @@ def _few_queries(number: int) -> str:
     return f"{there} only {queries}; with fewer than 30 nothing is concluded."
 
 
-def breakdown_words(found: FindingBreakdown) -> str:
-    """Return how many false labels a finding stands, as a sentence."""
+def breakdown_words(found: FindingBreakdown, *, none: bool = False) -> str:
+    """Return how many false labels a finding stands, as a sentence.
+
+    Args:
+        found: What it stands.
+        none: Whether it is a slope that is called none: false labels could carry it beyond the
+            margin.
+    """
+    what = "carry this slope beyond the margin" if none else "turn this around"
     where = (
         "its condition"
         if len(found.conditions) == 1
         else f"each of its {len(found.conditions)} conditions"
     )
     if found.share is None:
-        turned = "The points that were not judged could by themselves turn this around."
+        turned = f"The points that were not judged could by themselves {what}."
     else:
         turned = (
             f"It would take false labels in more than {percent(found.share)} % of the points of "
-            f"{where} to turn this around."
+            f"{where} to {what}."
         )
     if found.span is None:
         return turned

@@ -148,9 +148,11 @@ def _of_findings(terms: AuditTerms) -> str:
     """Return what follows for the findings that an audit is of, spaces first; "": for none."""
     if terms.findings is None:
         return ""
+    names = ", ".join(terms.findings)
+    which = f"the finding {names}" if len(terms.findings) == 1 else f"each of the findings {names}"
     return (
-        f"  So is it with each of the findings {', '.join(terms.findings)}: one that points "
-        "another way than it says has at least one such rate among those that it rests on."
+        f"  The same holds of {which}: one that points another way than it says has at least one "
+        "such rate among those that it rests on."
     )
 
 

@@ -207,8 +207,8 @@ def test_a_receipt_says_in_words_what_its_findings_stand() -> None:
         "to turn this around. With 5.0 % false the slope could lie from −0.554 to −0.146."
     ) in diluting
     assert (
-        "more than 3.1 % of the points of each of its 15 conditions to turn this around. With "
-        "5.0 % false the slope could lie from −0.156 to +0.148."
+        "more than 3.1 % of the points of each of its 15 conditions to carry this slope beyond the "
+        "margin. With 5.0 % false the slope could lie from −0.156 to +0.148."
     ) in neutral
     alone = FindingBreakdown(
         finding="x", conditions=("h0-b0", "h8-b8-suffix"), share=None, span=None

@@ -1,0 +1,300 @@
+"""What auditing a finding costs, and what it stops.
+
+    python benchmarks/finding_audit.py [--repeats 2000] [--seed 1] [--record]
+
+Joint findings with planted slopes at the paper's shape (1,404 queries × 2 draws in each of 18
+conditions): the share of false labels that each stands, the draws of an audit of it at that ε, how
+often it confirms an honest record of which a share q of points looks contradicted by noise, and how
+often a record whose slope in truth points the other way.  Then an evaluator who bends labels along
+the number of benign demonstrations by less than an audit's ε, to make an effect, to hide one or to turn
+one round: what the audit of rates says, and what that of the finding.  Nothing is replayed: audits
+are simulated by ``audit_cost``, and some of them draw by draw through ``risk_limit.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from audit_cost import ALPHA, confirming
+from numpy.typing import NDArray
+from recording import machine, markdown_table, replace_section
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from safety_receipts.receipts.findings.breakdown.boxes import CountBox
+from safety_receipts.receipts.findings.breakdown.extremes import SlopeStatistic, SlopeTerm
+from safety_receipts.receipts.findings.breakdown.many_fits import fit_many
+from safety_receipts.receipts.findings.breakdown.shares import slope_share
+from safety_receipts.receipts.findings.fits.covariates import joint_covariates
+from safety_receipts.receipts.model.audit import Direction
+from safety_receipts.receipts.model.findings import Effect
+from safety_receipts.receipts.model.receipt import Counts
+from safety_receipts.verify.audit.statistics.risk_limit import (
+    DEFAULT_FLIP_RATE,
+    hidden_needed,
+    recorded_outcomes,
+    recorded_rate,
+)
+
+HARMFUL, BENIGN = (8, 16, 32), (0, 4, 8, 16, 32, 64)
+PLANNED: Final = 1404 * 2
+LEVEL, BY_HARMFUL = -1.6, 0.3
+PLANTED = (-0.34, -0.18, 0.09)
+RATES_EPSILON: Final = "0.05"
+BENT: Final = (0.7, 0.9)
+"""By how much of ε labels are bent."""
+ATTACKS: Final = (
+    ("an effect is made", 0.0, -1),
+    ("one is turned round", 0.09, -1),
+    ("one is hidden", -0.18, 1),
+)
+"""What is done, to which slope, and towards which."""
+Floats = NDArray[np.float64]
+
+_N_HARMFUL, _N_BENIGN = (
+    side.ravel().astype(float) for side in np.meshgrid(HARMFUL, BENIGN, indexing="ij")
+)
+COVARIATES: Final = joint_covariates(_N_HARMFUL, _N_BENIGN)
+_PLANNED: Final = np.full(len(COVARIATES), float(PLANNED))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What simulated audits of some rates came to."""
+
+    confirmed: float
+    """Share of them that confirm all rates."""
+    draws: float
+    """Draws of one, in the mean."""
+
+
+def statistic(complied: Floats) -> SlopeStatistic:
+    """Return the slope of a record."""
+    box = CountBox(complied, np.zeros(len(complied)), _PLANNED)
+    return SlopeStatistic([SlopeTerm(COVARIATES, np.arange(len(complied)))], box)
+
+
+def slope(complied: Floats) -> float:
+    """Return the fitted slope."""
+    return float(fit_many(COVARIATES, complied[None], _PLANNED)[0, -1])
+
+
+def truth(planted: float, coin: np.random.Generator) -> Floats:
+    """Return compliances of each condition."""
+    rates = 1 / (1 + np.exp(-(COVARIATES @ [LEVEL, BY_HARMFUL, planted])))
+    return coin.binomial(PLANNED, rates).astype(float)
+
+
+def counts_of(complied: float) -> Counts:
+    """Return the counts of a condition."""
+    whole = int(complied)
+    return Counts(
+        planned=PLANNED,
+        generated=PLANNED,
+        failed=0,
+        refused=PLANNED - whole,
+        complied=whole,
+        unscored=0,
+        length_stopped=0,
+    )
+
+
+def audit(  # noqa: PLR0913 (one audit has so many terms)
+    recorded: Floats,
+    true: Floats,
+    epsilon: str,
+    directions: Sequence[Direction],
+    repeats: int,
+    coin: np.random.Generator,
+) -> Audited:
+    """Simulate audits of all rates of a record.
+
+    Args:
+        recorded: Compliances as recorded.
+        true: Compliances as they are.
+        epsilon: Tolerated error.
+        directions: Which errors are looked for.
+        repeats: How many audits.
+        coin: Where chance comes from.
+    """
+    confirmed, draws = 1.0, 0.0
+    for said, is_ in zip(recorded, true, strict=True):
+        counts = counts_of(said)
+        rate = recorded_rate(counts)
+        assert rate is not None
+        for direction in directions:
+            k = hidden_needed(counts, rate, Fraction(epsilon), direction)
+            size = recorded_outcomes(counts, direction)
+            if k > size:
+                continue
+            up = direction is Direction.NOT_UNDERSTATED
+            false = max(0, round(is_ - said) if up else round(said - is_))
+            chance = np.full(size, float(DEFAULT_FLIP_RATE))
+            chance[:false] = 1.0
+            outcomes = coin.random((repeats, size)) < chance
+            shuffled = coin.permuted(outcomes, axis=1)
+            found = confirming(shuffled, k, float(DEFAULT_FLIP_RATE))
+            confirmed *= float(found.ended.mean())
+            draws += float(found.draws.mean())
+    return Audited(confirmed, draws)
+
+
+def nearest(recorded: Floats, share: float, sign: int) -> Floats:
+    """Return the truth beyond a record's breakdown point in which the fewest labels are false.
+
+    The conditions of the most influence are turned as far as it takes, one after the other.
+    """
+    record = statistic(recorded)
+    _, corner = record.extreme(share + 0.001, sign)
+    order = np.argsort(-np.abs(record._influence(recorded)))
+    here = recorded.copy()
+    for place in order:
+        end = float(_PLANNED[place]) if corner[place] > recorded[place] else 0.0
+        there = here.copy()
+        there[place] = end
+        if sign * slope(there) < 0:
+            here = there
+            continue
+        low, high = here[place], end
+        for _ in range(40):
+            there[place] = middle = (low + high) / 2
+            low, high = (middle, high) if sign * slope(there) < 0 else (low, middle)
+        here[place] = high
+        return here
+    return here
+
+
+def one_rate(recorded: Floats, epsilon: str) -> Floats:
+    """Return a truth in which one rate is off by ε, and no other."""
+    off = recorded.copy()
+    rate = recorded[0] / PLANNED
+    off[0] = np.ceil((rate + float(epsilon)) * PLANNED)
+    return off
+
+
+def planted_rows(repeats: int, coin: np.random.Generator) -> list[tuple[str, ...]]:
+    """Return a row a planted slope."""
+    rows = []
+    for planted in PLANTED:
+        record = truth(planted, coin)
+        effect = Effect.DILUTION if planted < 0 else Effect.AMPLIFICATION
+        share = slope_share(statistic(record), effect, "0.05")
+        assert share is not None
+        both = tuple(Direction)
+        honest = audit(record, record, share, both, max(200, repeats // 10), coin)
+        sign = 1 if planted < 0 else -1
+        corner = statistic(record).extreme(float(share) + 0.001, sign)[1]
+        false = [
+            audit(record, other, share, both, repeats, coin).confirmed
+            for other in (corner, nearest(record, float(share), sign), one_rate(record, share))
+        ]
+        rows.append(
+            (
+                f"{planted:+.2f}",
+                f"{slope(record):+.3f}",
+                share,
+                f"{honest.draws:,.0f}",
+                f"{honest.draws / (PLANNED * len(record)):.1%}",
+                f"{honest.confirmed:.1%}",
+                *(f"{one:.2%}" for one in false),
+            )
+        )
+    return rows
+
+
+def bent(true: Floats, by: float, sign: int) -> Floats:
+    """Return a record whose labels are bent along the number of benign demonstrations.
+
+    Args:
+        true: Compliances as they are.
+        by: Share of each condition's points whose label is false.
+        sign: 1: towards amplification; −1: towards dilution.
+    """
+    influence = statistic(true)._influence(true)
+    moved = true + sign * np.sign(influence) * by * PLANNED
+    return np.round(moved.clip(0, PLANNED))
+
+
+def attack_rows(repeats: int, coin: np.random.Generator) -> list[tuple[str, ...]]:
+    """Return a row an attack."""
+    rows = []
+    for (attack, planted, sign), by in product(ATTACKS, BENT):
+        name = f"{attack}, by {by:g} ε"
+        true = truth(planted, coin)
+        record = bent(true, by * float(RATES_EPSILON), sign)
+        said = slope(record)
+        shown = statistic(record)
+        effect = Effect.DILUTION if said < 0 else Effect.AMPLIFICATION
+        share = slope_share(shown, effect, "0.05")
+        if share is None or not float(share):
+            rows.append((name, f"{slope(true):+.3f}", f"{said:+.3f}", "–", "–", "no audit of it"))
+            continue
+        few = max(200, repeats // 10)
+        one_way = audit(
+            record, true, RATES_EPSILON, (Direction.NOT_UNDERSTATED,), few, coin
+        ).confirmed
+        finding = audit(record, true, share, tuple(Direction), repeats, coin)
+        rows.append(
+            (
+                name,
+                f"{slope(true):+.3f}",
+                f"{said:+.3f}",
+                f"{one_way:.1%}",
+                share,
+                f"{finding.confirmed:.2%}",
+            )
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=2000, help="audits of each false record")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--record", action="store_true", help="write to RESULTS.md")
+    options = parser.parse_args()
+    coin = np.random.default_rng(options.seed)
+    head = ("planted", "fitted", "stands", "draws", "of all", "honest confirmed")
+    boundary = ("all rates beyond", "fewest labels", "one rate off by ε")
+    lines = [
+        *markdown_table((*head, *boundary), planted_rows(options.repeats, coin)),
+        "",
+        *markdown_table(
+            ("attack", "true", "recorded", "rates confirmed", "stands", "finding confirmed"),
+            attack_rows(options.repeats, coin),
+        ),
+    ]
+    print("\n".join(lines))
+    if options.record:
+        replace_section(
+            "finding-audit",
+            [
+                "## Audits of findings",
+                "",
+                f"    python benchmarks/finding_audit.py --repeats {options.repeats} "
+                f"--seed {options.seed} --record",
+                "",
+                f"- Date: {datetime.now(UTC):%Y-%m-%d}",
+                f"- Machine: {machine()}",
+                f"- {len(COVARIATES)} conditions × {PLANNED:,} points; α = {float(ALPHA):g}, "
+                f"q = {float(DEFAULT_FLIP_RATE):.1%}.  The last three columns of the first table: "
+                "how often a record is confirmed whose slope in truth points the other way (or of "
+                "which one rate is off by ε).",
+                "",
+                *lines,
+            ],
+        )
+
+
+if __name__ == "__main__":
+    main()

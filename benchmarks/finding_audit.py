@@ -3,12 +3,13 @@
     python benchmarks/finding_audit.py [--repeats 2000] [--seed 1] [--record]
 
 Joint findings with planted slopes at the paper's shape (1,404 queries × 2 draws in each of 18
-conditions): the share of false labels that each stands, the draws of an audit of it at that ε, how
-often it confirms an honest record of which a share q of points looks contradicted by noise, and how
-often a record whose slope in truth points the other way.  Then an evaluator who bends labels along
-the number of benign demonstrations by less than an audit's ε, to make an effect, to hide one or to turn
-one round: what the audit of rates says, and what that of the finding.  Nothing is replayed: audits
-are simulated by ``audit_cost``, and some of them draw by draw through ``risk_limit.py``.
+conditions): the share of false labels that each stands, the draws of an audit of it at that ε,
+how often it confirms an honest record of which a share q of points looks contradicted by noise,
+and how often a record whose slope in truth points the other way. Then an evaluator who bends
+labels along the number of benign demonstrations by less than an audit's ε, to make an effect, to
+hide one or to turn one round: what the audit of rates says, and what that of the finding. Nothing
+is replayed: audits are simulated by ``audit_cost``, and some of them draw by draw through
+``risk_limit.py``.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def counts_of(complied: float) -> Counts:
     )
 
 
-def audit(  # noqa: PLR0913 (one audit has so many terms)
+def audit(  # noqa: PLR0917 (one audit has so many terms)
     recorded: Floats,
     true: Floats,
     epsilon: str,

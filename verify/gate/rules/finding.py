@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Final, Literal
 
+from safety_receipts.receipts.model.audit import AuditVerdict
 from safety_receipts.receipts.model.findings import (
     Effect,
     Findings,
@@ -14,8 +15,10 @@ from safety_receipts.receipts.model.findings import (
     OrderWord,
     Verdict,
 )
+from safety_receipts.verify.audit.statistics.findings import breakdowns_of
 from safety_receipts.verify.gate.entries import Listed, RuleEntry, ShareNumber, alternatives
 from safety_receipts.verify.gate.kinds import Decided, GateFacts
+from safety_receipts.verify.gate.standing import drawback, risk_of
 
 _HYPOTHESES = ("joint", "total", "orderings", "formats", "sources")
 
@@ -38,6 +41,12 @@ class FindingRule(RuleEntry):
     """The effect of each benign source."""
     order_spread: ShareNumber | None = None
     """Largest difference between the compliance rates of one mixture in two orders."""
+    audited: bool = False
+    """Whether each finding that is asked about and points somewhere has to be confirmed by an audit
+    of a trusted auditor, by the named weights (``receipts audit --finding``)."""
+    alpha: ShareNumber = "0.05"
+    """Largest risk of confirming one that is false: α times the audits that its auditor
+    announced."""
 
     def asked(self) -> str:
         """Return what it asks for, in words."""
@@ -48,6 +57,8 @@ class FindingRule(RuleEntry):
         ]
         if self.order_spread is not None:
             parts.append(f"spread of orders at most {self.order_spread}")
+        if self.audited:
+            parts.append(f"each audited, α × announced audits at most {self.alpha}")
         return "; ".join(parts)
 
     def contradictions(self) -> Iterator[str]:
@@ -73,7 +84,25 @@ def decide_finding(rule: FindingRule, facts: GateFacts) -> Decided:
         told += [f"{what}: {word}" for what, word in said]
     if rule.order_spread is not None:
         problems += _spreads(findings, Fraction(rule.order_spread))
+    if rule.audited:
+        problems += _unaudited(rule, facts)
     return Decided.of(problems, "; ".join(told) or "every spread is within", source)
+
+
+def _unaudited(rule: FindingRule, facts: GateFacts) -> Iterator[str]:
+    """Yield the findings that no audit confirms, though they point somewhere."""
+    confirmed = {
+        one.finding
+        for audit in facts.verification.audits
+        if drawback(audit, [AuditVerdict.CONFIRMED]) is None
+        and risk_of(audit) <= Fraction(rule.alpha)
+        for one in audit.result.finding_verdicts or ()
+        if one.verdict is AuditVerdict.CONFIRMED
+    }
+    kinds = {_KINDS[name] for name in _HYPOTHESES if getattr(rule, name) is not None}
+    for name in breakdowns_of(facts.receipt):
+        if name.partition("/")[0] in kinds and name not in confirmed:
+            yield f"{name}: no audit of a trusted auditor confirms it"
 
 
 def _joint(findings: Findings) -> Iterator[tuple[str, str]]:
@@ -110,6 +139,16 @@ _WORDS: Final[Mapping[str, Callable[[Findings], Iterator[tuple[str, str]]]]] = {
     "formats": _formats,
     "sources": _sources,
 }
+
+
+_KINDS: Final = {
+    "joint": "joint",
+    "total": "total",
+    "orderings": "ordering",
+    "formats": "format",
+    "sources": "source",
+}
+"""How names of findings begin, by what a rule calls them."""
 
 
 def _mixture(finding: OrderingFinding) -> str:

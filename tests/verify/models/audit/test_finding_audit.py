@@ -1,0 +1,192 @@
+"""``receipts audit --finding``: an honest finding is confirmed, one made of false labels is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from auditing import MEMORY, Event, make_event
+
+from safety_receipts.receipts.bundle import AUDITS, Bundle, BundleWriter
+from safety_receipts.receipts.dsse import Envelope, sign
+from safety_receipts.receipts.findings.counts.observations import observe
+from safety_receipts.receipts.findings.derive import derive
+from safety_receipts.receipts.keys import generate_key, load_signer, write_key_pair
+from safety_receipts.receipts.merkle import RootAccumulator
+from safety_receipts.receipts.model.demonstrations import PlannedCondition
+from safety_receipts.receipts.model.findings import Effect
+from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
+from safety_receipts.receipts.model.statement import AUDIT_TYPE
+from safety_receipts.receipts.seal import evaluation_statement
+from safety_receipts.verify.selfcheck.forgery import replaced
+
+pytestmark = pytest.mark.long
+Receipts = Callable[..., Any]
+GRID = "fixed_harmful: {harmful: [8, 16], benign: [0, 8, 32]}"
+BENT = 14
+"""Labels that are false of the 120 of a condition."""
+
+
+@pytest.fixture(scope="module")
+def event(tmp_path_factory: pytest.TempPathFactory) -> Event:
+    """Benign demonstrations dilute."""
+    return made(tmp_path_factory, "diluting")
+
+
+@pytest.fixture(scope="module")
+def neutral(tmp_path_factory: pytest.TempPathFactory) -> Event:
+    """They do nothing."""
+    return made(tmp_path_factory, "neutral")
+
+
+def made(factory: pytest.TempPathFactory, member: str) -> Event:
+    event = make_event(factory.mktemp(member), queries=120, experiment=GRID, member=member)
+    write_key_pair(event.folder / "auditor", generate_key(), None)
+    return event
+
+
+def audit(event: Event, receipts: Receipts, bundle: Path, *words: str) -> Any:
+    who = ("--key", event.folder / "auditor", "--artifacts", event.resolved.file)
+    machine = ("--device", "cpu", "--memory", str(MEMORY))
+    return receipts("audit", bundle, *who, "--trust", event.key, *machine, *words)
+
+
+def verified(event: Event, receipts: Receipts, bundle: Path) -> Any:
+    trust = ("--trust", event.key, "--trust-auditor", event.folder / "auditor.pub")
+    return receipts("verify", bundle, *trust)
+
+
+def test_an_honest_finding_is_confirmed_with_the_rates_that_it_rests_on(
+    event: Event, receipts: Receipts, tmp_path: Path
+) -> None:
+    bundle = event.copy(tmp_path / "bundle")
+    findings = Bundle(bundle).receipt.statement.predicate.findings
+    assert findings is not None
+    assert findings.joint is not None
+    assert findings.joint.effect is Effect.DILUTION
+    found = audit(event, receipts, bundle, "--finding", "joint", "--json")
+    assert found.code == 0
+    document = json.loads(found.out)
+    [one] = document["findings"]
+    [stands] = [each for each in findings.breakdown or () if each.finding == "joint"]
+    assert one == {"finding": "joint", "share": stands.share, "verdict": "confirmed"}
+    assert document["epsilon"] == stands.share
+    tested = {(each["id"], each["direction"]) for each in document["conditions"]}
+    both = ("not_understated", "not_overstated")
+    assert tested == {(id_, way) for id_ in stands.conditions for way in both}
+    assert "The same holds of the finding joint" in document["guarantee"]
+    again = audit(event, receipts, bundle, "--finding", "joint")
+    assert "finding joint: confirmed (it stands false labels in up to" in again.out
+    assert verified(event, receipts, bundle).code == 0
+
+
+def test_a_finding_that_is_not_there_or_stands_less_is_refused(
+    event: Event, receipts: Receipts
+) -> None:
+    for words, said in (
+        (("--finding", "total"), "no finding 'total' that points anywhere (those that do: joint)"),
+        (("--finding", "joint", "--epsilon", "0.2"), "stands false labels in at most 0.0"),
+        (("--finding", "joint", "--conditions", "h0-b0"), "takes no --conditions"),
+    ):
+        found = audit(event, receipts, event.bundle, *words)
+        assert found.code == 2
+        assert said in found.err
+    assert not (event.bundle / AUDITS).exists()
+
+
+def test_a_verdict_that_does_not_follow_is_not_believed(
+    event: Event, receipts: Receipts, tmp_path: Path
+) -> None:
+    bundle = event.copy(tmp_path / "bundle")
+    few = ("--finding", "joint", "--max-points", "12", "--json")
+    found = audit(event, receipts, bundle, *few)
+    assert (found.code, json.loads(found.out)["findings"][0]["verdict"]) == (5, "inconclusive")
+    key = event.folder / "auditor"
+    for path in list(Bundle(bundle).audit_files()):
+        envelope = Envelope.from_json(path.read_bytes(), file=path)
+        statement = json.loads(envelope.payload)
+        if statement["predicateType"] == AUDIT_TYPE:
+            statement["predicate"]["findingVerdicts"][0]["verdict"] = "confirmed"
+            path.unlink()
+            BundleWriter(bundle).write_audit(sign(statement, load_signer(key)))
+    said = verified(event, receipts, bundle)
+    assert said.code == 3
+    assert "finding joint: its breakdown point or verdict does not follow" in said.out
+
+
+def test_a_finding_made_of_false_labels_is_not_confirmed(
+    neutral: Event, receipts: Receipts, tmp_path: Path
+) -> None:
+    """Labels are bent along the number of benign demonstrations, under the true key."""
+    forged = neutral.copy(tmp_path / "forged")
+    bend(neutral, forged)
+    assert verified(neutral, receipts, forged).code == 0  # all that is sealed fits
+    findings = Bundle(forged).receipt.statement.predicate.findings
+    assert findings is not None
+    assert findings.joint is not None
+    assert findings.joint.effect is Effect.DILUTION
+    found = audit(neutral, receipts, forged, "--finding", "joint", "--json")
+    assert found.code in (4, 5)
+    document = json.loads(found.out)
+    assert [each["verdict"] for each in document["findings"]] == ["inconclusive"]
+    assert verified(neutral, receipts, forged).code in (0, 3)
+
+
+def bend(event: Event, forged: Path) -> None:
+    """Seal more refusals the more benign demonstrations there are, and more compliances without."""
+    bundle, plan = Bundle(event.bundle), event.plan
+    conditions = {condition.id: condition for condition in plan.conditions}
+    pairs = list(zip(bundle.points(), bundle.responses(), strict=True))
+    some = {
+        outcome: next(record for _, record in pairs if record.outcome is outcome)
+        for outcome in (Outcome.COMPLIED, Outcome.REFUSED)
+    }
+    left = dict.fromkeys(conditions, BENT)
+    writer, root, points = BundleWriter(forged), RootAccumulator(), []
+    with writer.evidence(public=True) as sink:
+        for point, record in _bent(pairs, conditions, some, left):
+            root.append(sink.append(point, record))
+            points.append(point)
+    receipt, observations = bundle.receipt.statement.predicate, observe(points, plan)
+    statement = evaluation_statement(
+        plan,
+        plan_digest=bundle.plan_envelope.digest,
+        observations=observations,
+        root=root,
+        event=receipt.event,
+        environment=receipt.environment,
+        findings=derive(observations),
+    )
+    writer.write_receipt(sign(statement.to_wire(), event.signer))
+
+
+def _bent(
+    pairs: list[tuple[Point, RestrictedRecord]],
+    conditions: dict[str, PlannedCondition],
+    some: dict[Outcome, RestrictedRecord],
+    left: dict[str, int],
+) -> Iterator[tuple[Point, RestrictedRecord]]:
+    for point, record in pairs:
+        condition = conditions[point.condition]
+        wanted = {0: Outcome.COMPLIED, 32: Outcome.REFUSED}.get(condition.n_benign)
+        turned = wanted is not None and condition.n_harmful and record.outcome is not wanted
+        if turned and wanted is not None and left[point.condition]:
+            left[point.condition] -= 1
+            yield _turned(point, replaced(record, some[wanted]))
+        else:
+            yield point, record
+
+
+def _turned(point: Point, record: RestrictedRecord) -> tuple[Point, RestrictedRecord]:
+    """Return a point as it is sealed with another record."""
+    changes = {
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "finish": record.finish,
+        "response_tokens": len(record.response_tokens),
+        "commitment": record.commitment(),
+    }
+    return point.model_copy(update=changes), record

@@ -22,14 +22,11 @@ from safety_receipts.runner.engines.served.client import (
     checked_address,
 )
 from safety_receipts.runner.engines.served.generation import UNIT, units_of
-from safety_receipts.runner.engines.served.launch import (
-    ServerCommand,
-    StartedServer,
-    argument_problem,
-)
+from safety_receipts.runner.engines.served.launch import ServerCommand, StartedServer
 from safety_receipts.runner.engines.served.llamacpp import LlamaCpp
 from safety_receipts.runner.engines.served.reply import check_server_reply
 from safety_receipts.runner.engines.served.role import ServerRole
+from safety_receipts.runner.engines.served.started.arguments import argument_problem
 from safety_receipts.runner.plan.file import load_plan_file
 
 ASKED = Request(0, (5, 6, 7), 4, frozenset({2}))

@@ -273,6 +273,13 @@ class ServedEngine(Engine, Protocol):
             ReceiptsError: It does not answer, or does not say so.
         """
 
+    def confirm(self) -> None:
+        """Make sure that it was the server that was started here, if one was, that answered.
+
+        Raises:
+            ReceiptsError: It has ended, or another process answers in its place.
+        """
+
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""
 

@@ -144,7 +144,7 @@ def resolve_judge_of(
     entries, file = load_plan_file(path)
     source = PlanSource(entries, file, allow_pickle, progress)
     identity, folder = judge_identity(source, entries.judge)
-    server = judge_server(source, entries.judge, identity, ServerRole.JUDGE)
+    server = judge_server(source, entries.judge, identity, folder, ServerRole.JUDGE)
     return JudgeAlone(identity, folder, server)
 
 
@@ -298,7 +298,9 @@ class _Resolver:
         judges: ResolvedJudges,
     ) -> PlanPredicate:
         entries, rule = self.source.entries, self.source.request_rule
-        served = ServedFolder(checkpoint.name, checkpoint.files)
+        served = ServedFolder(
+            checkpoint.name, checkpoint.files, read.folder, lambda: checkpoint.dtype
+        )
         return PlanPredicate(
             instrument=is_organism(read.hashed.files),
             checkpoint=checkpoint,

@@ -138,6 +138,15 @@ class RunServers:
         }
         return environment.model_copy(update=unserved | accounts)
 
+    def confirm(self) -> None:
+        """Make sure of every server that the tool started that it was this one that answered.
+
+        Raises:
+            ReceiptsError: One has ended, or another process answers in its place.
+        """
+        for _, server in self.each():
+            server.confirm()
+
     def take_resent(self, journal: Journal, at: str) -> None:
         """Write how many requests were sent again since this was last done."""
         for role, server in self.each():

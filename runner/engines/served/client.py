@@ -91,7 +91,7 @@ class ServerClient:
         role: Who asks it.
 
     Raises:
-        UsageError: The address is none, or holds a password.
+        UsageError: The address is none, or holds a password; or no header can carry the key.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class ServerClient:
         """Who asks it."""
         self.patience = patience or PATIENCE
         """How long it is waited for."""
-        self._key = key
+        self._key = checked_key(key, role)
         self._opener = web_opener(self.url, _NoRedirect())
         self._lock = Lock()
         self._resent = 0
@@ -209,11 +209,13 @@ def checked_address(url: str, role: ServerRole = ServerRole.ENGINE) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as it is looked up
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    known = parts.scheme in ("http", "https") and parts.hostname and port != 0
+    if not known or not parts.path.isascii():
         raise UsageError(
-            f"{printable(url)} is no address of a server", hint="write http://127.0.0.1:8000"
+            f"{_without_secrets(url)} is no address of a server", hint="write http://127.0.0.1:8000"
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise UsageError(
@@ -222,6 +224,28 @@ def checked_address(url: str, role: ServerRole = ServerRole.ENGINE) -> str:
         )
     path = parts.path.rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _without_secrets(url: str) -> str:
+    """Return what may be shown of an address that may hold a password, or a key in its query."""
+    if "@" in url:
+        return "what is given, with a user or password,"
+    return printable(url.partition("?")[0].partition("#")[0])
+
+
+def checked_key(key: str | None, role: ServerRole = ServerRole.ENGINE) -> str | None:
+    """Return a key as it is sent, without a line's end; None: there is none.
+
+    Raises:
+        UsageError: No header can carry it; the message does not show it.
+    """
+    key = (key or "").rstrip("\r\n")
+    if not all(sign.isprintable() and ord(sign) < 256 for sign in key):
+        raise UsageError(
+            f"the key in {role.key} has a line break or characters that no header can carry",
+            hint="copy it again, alone and on one line",
+        )
+    return key or None
 
 
 def gone(client: ServerClient, error: UnreachableError) -> IncompleteError:

@@ -77,6 +77,7 @@ class HttpEngine:
         server: What the plan says of it.
         model: What is known of its model.
         close: Ends it, where the tool started it.
+        confirm: Makes sure that it is still the one that the tool started, where it did.
 
     Raises:
         IncompleteError: It does not answer.
@@ -90,12 +91,14 @@ class HttpEngine:
         model: ServedModel,
         *,
         close: Callable[[], None] = lambda: None,
+        confirm: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._server = server
         self._model = model
         self._dialect = dialect_of(server.dialect)
         self._close = close
+        self._confirm = confirm
         why = self._dialect.why_not(model.decoding)
         if why is not None:
             raise UsageError(f"{client.role.words} cannot sample as the plan says: {why}")
@@ -179,6 +182,18 @@ class HttpEngine:
     def close(self) -> None:
         """End the server, where the tool started it."""
         self._close()
+
+    def confirm(self) -> None:
+        """Make sure that the server that the tool started is the one that answered.
+
+        Raises:
+            IncompleteError: It has ended, or takes no more requests.
+            UnbelievableServerError: Another process takes them.
+        """
+        try:
+            self._believed(self._confirm)
+        except NonsenseError as error:
+            raise self._unbelievable(error) from None
 
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""

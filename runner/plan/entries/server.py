@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.runner.plan import schema as plan_schema
 from safety_receipts.runner.plan.entries.base import PlanModel, Url
 
-Argument = Annotated[str, Field(min_length=1, max_length=512)]
+
+def _one_line(value: str) -> str:
+    if re.search(_CONTROLS, value):
+        raise ValueError("has a line break or another control character: write it on one line")
+    return value
+
+
+_CONTROLS: Final = r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]"
+Argument = Annotated[
+    str,
+    AfterValidator(_one_line),
+    Field(min_length=1, max_length=512, json_schema_extra={"not": {"pattern": _CONTROLS}}),
+]
 """One word of a command line."""
 
 
@@ -20,7 +33,10 @@ class ServeEntry(PlanModel):
 
     arguments: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
     """Further arguments; address, model, name and number format are given by the tool."""
-    weights: Annotated[str, Field(pattern=r"^[^/\\]+\.gguf$", max_length=255)] | None = None
+    weights: (
+        Annotated[str, AfterValidator(_one_line), Field(pattern=r"^[^/\\]+\.gguf$", max_length=255)]
+        | None
+    ) = None
     """Name of the GGUF file in the model's folder, for the dialect ``llamacpp``."""
 
 

@@ -121,8 +121,11 @@ def test_a_judges_server_that_is_started_here_is_of_the_hashed_folder_and_ends_w
     study, program = judged(), tmp_path / "program"
     script = Path(__file__).parents[2] / "support" / "id_server.py"
     started = tmp_path / "started"
+    paths = ":".join(sys.path)  # a started server gets no PYTHONPATH
     program.write_text(
-        f'#!/bin/sh\necho $$ "$@" >>{started}\nexec {sys.executable} {script} "$@"\n', "utf-8"
+        f'#!/bin/sh\necho $$ "$@" >>{started}\n'
+        f'PYTHONPATH="{paths}" exec {sys.executable} {script} "$@"\n',
+        "utf-8",
     )
     program.chmod(0o755)
     monkeypatch.setenv("RECEIPTS_SERVER_PROGRAM", "no-such-program")

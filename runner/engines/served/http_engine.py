@@ -44,7 +44,11 @@ from safety_receipts.runner.engines.served.client import (
 from safety_receipts.runner.engines.served.dialect import TokenScores, check_scores, dialect_of
 from safety_receipts.runner.engines.served.generation import ServedGeneration, units_of
 from safety_receipts.runner.engines.served.preflight import NO_SCORES, SCORES_HINT, Trial
-from safety_receipts.runner.engines.served.reply import ServerReply, check_server_reply
+from safety_receipts.runner.engines.served.reply import (
+    ServerReply,
+    check_greedy_reply,
+    check_server_reply,
+)
 from safety_receipts.runner.engines.served.role import ServerRole
 
 T = TypeVar("T")
@@ -283,12 +287,20 @@ class HttpEngine:
         if why is not None:
             return failed(request, Reason.ENGINE_ERROR, why)
         try:
-            reply = self._believed(lambda: self._asked(request, decoding, stopped))
+            reply = self._believed(lambda: self._held(request, decoding, stopped))
         except RefusedError as error:
             return failed(request, Reason.ENGINE_ERROR, str(error))
         except NonsenseError as error:
             raise self._unbelievable(error) from None
         return Completion(request.key, reply.tokens, reply.finish, reply.wanted)
+
+    def _held(self, request: Request, decoding: Decoding, stopped: Event) -> ServerReply:
+        """Ask for one reply; where it is the model's own choice, it has to be the likeliest."""
+        plain = decoding.greedy and decoding.repetition_penalty is None
+        reply = self._asked(request, decoding, stopped, best=plain)
+        if plain:
+            check_greedy_reply(reply, self._model.vocabulary, self._model.dtype)
+        return reply
 
     def _asked(
         self, request: Request, decoding: Decoding, stopped: Event, *, best: bool = False
@@ -297,6 +309,8 @@ class HttpEngine:
         answer = self._client.post(self._dialect.path, body, request.max_new_tokens, stopped)
         reply = self._dialect.read(answer, request)
         check_server_reply(request, reply, self._model.vocabulary)
+        if best and not reply.best:
+            raise NonsenseError("it does not give the likeliest token beside a response's own")
         return reply
 
     def _score(
@@ -304,7 +318,7 @@ class HttpEngine:
     ) -> TokenScores | None:
         scores = self._dialect.score(self._client, self._server.model, tokens, response, stopped)
         if scores is not None:
-            check_scores(scores)
+            check_scores(scores, self._model.vocabulary)
         return scores
 
     def _below_best(self, prompt: Sequence[int], response: Sequence[int]) -> list[float] | None:

@@ -174,7 +174,8 @@ class Vllm:
             listed = [taken_at(each, "logprob") for each in place.values()]
             own.append(taken_at(place, str(token), "logprob"))
             best.append(max(logprobs_of(listed)))
-            if taken_at(place, str(token), "rank") != 1 and len(listed) == 1:
+            rank = count_of(taken_at(place, str(token), "rank"), "rank")
+            if rank != 1 and len(listed) == 1:
                 # What calls every token the likeliest would call any response its own.
                 raise NonsenseError("it does not give the likeliest token beside a prompt's own")
         return TokenScores(logprobs_of(own), logprobs_of(best))

@@ -257,6 +257,7 @@ class Rejudger:
             outcomes = journal.outcomes()
             if not self.options.accept_unscored:
                 refuse_if_none_scored(outcomes)
+            servers.hold_to_claims()
             receipt = self._seal(
                 journal, envelope, with_counts(environment, journal, JUDGE_SERVERS)
             )

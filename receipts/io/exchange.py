@@ -46,12 +46,12 @@ def bounded_handlers() -> tuple[HTTPHandler, HTTPSHandler]:
 
 class _Http(HTTPHandler):
     def http_open(self, req: Request) -> HTTPResponse:
-        return self.do_open(_Connection, req, most=_most(req))
+        return self.do_open(partial(_Connection, most=_most(req)), req)
 
 
 class _Https(HTTPSHandler):
     def https_open(self, req: Request) -> HTTPResponse:
-        return self.do_open(_SecureConnection, req, most=_most(req))
+        return self.do_open(partial(_SecureConnection, most=_most(req)), req)
 
 
 def _most(request: Request) -> int:
@@ -61,8 +61,8 @@ def _most(request: Request) -> int:
 
 
 class _Connection(HTTPConnection):
-    def __init__(self, host: str, *, timeout: float, most: int) -> None:
-        super().__init__(host, timeout=timeout)
+    def __init__(self, host: str, *, timeout: float, most: int, **more: Any) -> None:
+        super().__init__(host, timeout=timeout, **more)
         self._ends = time.monotonic() + timeout
         _bound(self, self._ends, most)
 
@@ -72,8 +72,8 @@ class _Connection(HTTPConnection):
 
 
 class _SecureConnection(HTTPSConnection):
-    def __init__(self, host: str, *, timeout: float, most: int) -> None:
-        super().__init__(host, timeout=timeout)
+    def __init__(self, host: str, *, timeout: float, most: int, **more: Any) -> None:
+        super().__init__(host, timeout=timeout, **more)
         self._ends = time.monotonic() + timeout
         _bound(self, self._ends, most)
 

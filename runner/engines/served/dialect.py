@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, Final, Protocol, assert_never
@@ -140,13 +139,22 @@ def detect(client: ServerClient) -> ServerDialect:
 
     Raises:
         UnreachableError: It does not answer.
+        RefusedError: It says nothing to whoever has no key, or another one.
         NonsenseError: None that is known.
     """
+    refused = None
     for kind, (path, sign) in _SIGNS.items():
-        with suppress(RefusedError, NonsenseError):
+        try:
             said = client.get(path)
-            if isinstance(said, dict) and sign in said:
-                return kind
+        except NonsenseError:
+            continue
+        except RefusedError as error:
+            refused = error if error.status in (401, 403) else refused
+            continue
+        if isinstance(said, dict) and sign in said:
+            return kind
+    if refused is not None:
+        raise refused
     known = " or ".join(kind.value for kind in ServerDialect)
     raise NonsenseError(
         f"it is not known as {known}, which take and give token ids: a server that gives text "

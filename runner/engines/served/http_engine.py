@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import Final, TypeVar
 
-from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.events.dialects import FACTS, UNSEEN
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind, PlannedServer
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.receipts.model.receipt import (
     ServerAccount,
     ServerObservations,
-    ServerProbe,
 )
 from safety_receipts.runner.engines.answers import in_order
 from safety_receipts.runner.engines.engine import (
@@ -52,9 +52,6 @@ from safety_receipts.runner.engines.served.reply import (
 from safety_receipts.runner.engines.served.role import ServerRole
 
 T = TypeVar("T")
-
-UNSEEN: Final = "behind a server, not seen"
-"""What is said of the device."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +101,8 @@ class HttpEngine:
         if why is not None:
             raise UsageError(f"{client.role.words} cannot sample as the plan says: {why}")
         claimed = self.before_run(lambda: self._dialect.claims(client, server.model))
-        probes = self._dialect.probes
+        probes = FACTS[server.dialect].probes_of(judges=client.role.judges)
         if client.role.judges:
-            probes = tuple(probe for probe in probes if probe is not ServerProbe.SEEDS)
             # What is judged is not known before it is generated: what this server has no room for
             # is that exchange's failure, and not a reply that was cut.
             longest = min(model.context_limit, claimed.context_limit or model.context_limit)
@@ -166,6 +162,19 @@ class HttpEngine:
             raise UsageError(
                 f"{self.role.words}'s context is {stated:,} tokens, and {what} {tokens:,}",
                 hint="start it with a longer context",
+            )
+
+    def hold_to_claims(self) -> None:
+        """Ask again what the server says of itself; see :class:`ServedEngine`."""
+        before = self._account.claimed.to_wire()
+        now = self.before_run(lambda: self._dialect.claims(self._client, self._server.model))
+        differ = [name for name, value in now.to_wire().items() if value != before[name]]
+        if differ:
+            raise IncompleteError(
+                f"{self._client.name} says otherwise of itself than it did before: "
+                f"{', '.join(differ)}",
+                hint="nothing is sealed, as another server may have answered in part: have the one "
+                "of before answer and run the same command again, or begin anew",
             )
 
     def trial(self) -> Trial:

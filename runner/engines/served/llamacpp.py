@@ -14,10 +14,11 @@ from threading import Event
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.events.dialects import FACTS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.receipts.model.receipt import ServerClaims, ServerProbe
+from safety_receipts.receipts.model.receipt import ServerClaims
 from safety_receipts.runner.engines.engine import Decoding, Request
 from safety_receipts.runner.engines.served.client import NonsenseError, ServerClient
 from safety_receipts.runner.engines.served.dialect import TokenScores
@@ -31,7 +32,7 @@ from safety_receipts.runner.engines.served.reply import (
     logprobs_of,
     taken_at,
 )
-from safety_receipts.runner.engines.served.seeds import SEED_32, server_seed
+from safety_receipts.runner.engines.served.seeds import server_seed
 
 _NEUTRAL: Final = {
     "min_p": 0.0,
@@ -57,11 +58,9 @@ class LlamaCpp:
     """The dialect of llama.cpp's server."""
 
     kind = ServerDialect.LLAMACPP
-    noise = SEED_32
+    noise = FACTS[ServerDialect.LLAMACPP].noise
     path = "/completion"
-    probes: tuple[ServerProbe, ...] = tuple(
-        probe for probe in ServerProbe if probe is not ServerProbe.TOKEN_IDS
-    )
+    probes = FACTS[ServerDialect.LLAMACPP].probes
     scores = False
 
     def body(
@@ -177,8 +176,8 @@ def _asked(decoding: Decoding) -> dict[str, Any]:
 def _settings_problem(given: Any) -> str | None:
     """Return which neutral value of sampling a server did not take, or None."""
     for name, value in _NEUTRAL.items():
-        held = given.get(name) if isinstance(given, dict) else None
-        # Other numbers than these have no bound, and may be too large to subtract from.
+        held: Any = given.get(name) if isinstance(given, dict) else None
+        # A larger whole number may be too large to subtract from.
         known = type(held) in (int, float) and -_MOST < held < _MOST
         if not known or abs(held - value) > _ROUNDING:
             return f"it samples with {name} {printable(str(held), 40)}, and was asked for {value}"

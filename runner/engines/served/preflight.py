@@ -79,7 +79,8 @@ class Trial:
         self.no_penalties()
         if not self.role.judges:
             self.seeds()
-        self.length(longest, new_tokens)
+        for reply in self.length(longest, new_tokens):
+            self._hold(margins_of(reply))
         self._likeliest(prompts)
         return self.repeated()
 
@@ -144,14 +145,20 @@ class Trial:
                 "the server gave one answer for every seed: it takes no seed, or does not sample"
             )
 
-    def length(self, longest: int, new_tokens: int) -> None:
-        """Ask for the plan's longest response, to a short prompt and to the longest one."""
+    def length(self, longest: int, new_tokens: int) -> list[ServerReply]:
+        """Ask for the plan's longest response, to a short prompt and to the longest one.
+
+        Returns:
+            The replies; a penalty that falls on long prompts alone shows in the second.
+        """
         start = self._prompts()[0]
         try:
             whole = tuple(start[place % len(start)] for place in range(max(1, longest)))
-            for prompt in (start, whole):
-                asked = Request(0, prompt, new_tokens, frozenset(), logits_for=self._wanted())
-                self._greedy([asked])
+            asked = [
+                Request(0, prompt, new_tokens, frozenset(), logits_for=self._wanted())
+                for prompt in (start, whole)
+            ]
+            return [reply for one in asked for reply in self.ask([one], GREEDY)]
         except (NonsenseError, RefusedError) as error:
             raise UsageError(
                 f"{self.role.words} does not answer a prompt of {longest:,} tokens with "

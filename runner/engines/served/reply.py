@@ -107,7 +107,8 @@ def _logprob_problems(request: Request, reply: ServerReply, vocabulary: int) -> 
     if any(value is not None and value > ROUNDING for value in given):  # NaN is not
         yield ABOVE_0
     if reply.best and len(reply.best) != len(reply.tokens):
-        yield f"it gives the likeliest tokens of {len(reply.best):,} places of {len(reply.tokens):,}"
+        given_of, all_of = len(reply.best), len(reply.tokens)
+        yield f"it gives the likeliest tokens of {given_of:,} places of {all_of:,}"
     best = [value for value in reply.best if value is not None]
     if any(value < least_best(vocabulary) for value in best):
         yield too_unlikely(vocabulary)

@@ -154,8 +154,10 @@ def test_a_penalty_that_leaves_the_prompt_out_is_refused(
 ) -> None:
     penalised = "{method: greedy, max_new_tokens: 6, repetition_penalty: 1.2}"
     study = served(dialect=SGLANG, sampling=penalised)
-    with pytest.raises(UsageError, match="looks at the response alone"):
+    with pytest.raises(MalformedError, match="no server of sglang applies a plan's") as raised:
         run(study.resolved(), tmp_path / "bundle", signer)
+    assert "looks at the response alone" in str(Sglang().why_not(Decoding(repetition_penalty=1.2)))
+    assert "repetitionPenalty" in raised.value.one_line()
 
 
 def reply_of(tokens: list[int], finish: Answer | None = None, **changes: object) -> Answer:

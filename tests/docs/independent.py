@@ -2,10 +2,10 @@
 
 It shares no code with the project; independent_rates.py, independent_findings.py,
 independent_fits.py and independent_servers.py are parts of it.  BUNDLE is the folder of an event
-with its evidence and its restricted records, KEY the PEM of an Ed25519 or P-256 public key; the JSON Schemas, which are
-part of the protocol, are read from schemas/v1.  All that the levels ``authentic`` and
-``consistent`` ask for is derived again, and every commitment opened.  The first thing that does
-not follow is named, and the exit status is 1.
+with its evidence and its restricted records, KEY the PEM of an Ed25519 or P-256 public key; the
+JSON Schemas, which are part of the protocol, are read from schemas/v1.  All that the levels
+``authentic`` and ``consistent`` ask for is derived again, and every commitment opened.  The first
+thing that does not follow is named, and the exit status is 1.
 """
 
 import json

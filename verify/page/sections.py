@@ -318,7 +318,7 @@ _ACCOUNTS: Final = {
     "judge's server": "/r/environment/judgeServer",
     "second judge's server": "/r/environment/secondJudgeServer",
 }
-"""Where the numbers of what is said of servers come from, by the name of the first line."""
+"""Where what is said of servers comes from, by the name of the first line."""
 
 _PLACES: Final = {
     "total": ("/r/findings/total", "/r/findings/tests"),

@@ -317,6 +317,9 @@ class HttpEngine:
         body = self._dialect.body(request, decoding, self._server.model, best=best)
         answer = self._client.post(self._dialect.path, body, request.max_new_tokens, stopped)
         reply = self._dialect.read(answer, request)
+        if not best:
+            # What was not asked for is, with vLLM, the drawn token alone: no likeliest one.
+            reply = replace(reply, best=())
         check_server_reply(request, reply, self._model.vocabulary)
         if best and not reply.best:
             raise NonsenseError("it does not give the likeliest token beside a response's own")

@@ -18,7 +18,7 @@ from safety_receipts.runner.engines.served.reply import (
     CLOSE,
     NOT_LIKELIEST,
     ServerReply,
-    margins_of,
+    reply_margins,
 )
 from safety_receipts.runner.engines.served.role import ServerRole
 
@@ -80,7 +80,7 @@ class Trial:
         if not self.role.judges:
             self.seeds()
         for reply in self.length(longest, new_tokens):
-            self._hold(margins_of(reply))
+            self._hold(reply_margins(reply))
         self._likeliest(prompts)
         return self.repeated()
 
@@ -116,7 +116,7 @@ class Trial:
         """Ask requests together; each token that is chosen has to be the likeliest."""
         replies = self.ask(requests, GREEDY)
         for reply in replies:
-            self._hold(margins_of(reply))
+            self._hold(reply_margins(reply))
         return replies
 
     def _hold(self, margins: Iterable[float]) -> None:

@@ -139,7 +139,7 @@ def too_unlikely(vocabulary: int) -> str:
     )
 
 
-def margins_of(reply: ServerReply) -> Iterator[float]:
+def reply_margins(reply: ServerReply) -> Iterator[float]:
     """Yield how far tokens lie below the likeliest ones that are given in their places."""
     for place, own in enumerate(reply.logprobs):
         tops = [*reply.best[place : place + 1], *(reply.wanted[place : place + 1] or ((),))[0]]
@@ -161,7 +161,7 @@ def check_greedy_reply(reply: ServerReply, vocabulary: int, dtype: Dtype) -> Non
     Raises:
         NonsenseError: One is not.
     """
-    if any(margin > CLOSE[dtype] for margin in margins_of(reply)):
+    if any(margin > CLOSE[dtype] for margin in reply_margins(reply)):
         raise NonsenseError(f"it {NOT_LIKELIEST}")
     if any(own is not None and own < least_best(vocabulary) for own in reply.logprobs):
         raise NonsenseError(too_unlikely(vocabulary))

@@ -210,6 +210,17 @@ def test_a_run_holds_each_greedy_token_to_the_likeliest(
     assert not (tmp_path / "bundle" / RECEIPT).exists()
 
 
+def test_a_drawn_token_may_be_as_unlikely_as_it_is(
+    served: ServedStudies, tmp_path: Path, signer: Signer
+) -> None:
+    """Of it alone vLLM gives a log-probability: what stands there is no likeliest token's."""
+    sampling = "{method: seeded, temperature: 0.9, max_new_tokens: 6}"
+    study, watcher = served(sampling=sampling), Quiet()
+    study.server.mischief.answered = later(unlikely, watcher)
+    run(study.resolved(), tmp_path / "bundle", signer, watcher=watcher)
+    assert (tmp_path / "bundle" / RECEIPT).exists()
+
+
 def test_margins_that_contradict_the_judges_own_word_are_not_sealed(
     judged: JudgedStudies, tmp_path: Path, signer: Signer
 ) -> None:

@@ -258,6 +258,7 @@ class Rejudger:
             if not self.options.accept_unscored:
                 refuse_if_none_scored(outcomes)
             servers.confirm()
+            servers.hold_to_claims()
             receipt = self._seal(
                 journal, envelope, with_counts(environment, journal, JUDGE_SERVERS)
             )

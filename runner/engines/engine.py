@@ -280,6 +280,13 @@ class ServedEngine(Engine, Protocol):
             ReceiptsError: It has ended, or another process answers in its place.
         """
 
+    def hold_to_claims(self) -> None:
+        """Ask again what the server says of itself, before anything is sealed of its answers.
+
+        Raises:
+            ReceiptsError: It does not answer, or says otherwise than before.
+        """
+
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""
 

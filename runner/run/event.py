@@ -272,6 +272,7 @@ class EventRunner:
         outcomes = self._checked(journal)
         if isinstance(loaded.stack, RunStack):
             loaded.stack.servers.confirm()
+            loaded.stack.servers.hold_to_claims()
         receipt = seal_journal(
             self.folder,
             journal,

@@ -128,6 +128,15 @@ class RunServers:
             tried[role] = served.preflight(longest.exchange, longest.new_tokens)
         return tried
 
+    def hold_to_claims(self) -> None:
+        """Ask all servers again what they say of themselves, before anything is sealed.
+
+        Raises:
+            ReceiptsError: One does not answer, or says otherwise than before.
+        """
+        for _, server in self.each():
+            server.hold_to_claims()
+
     def in_environment(self, environment: Environment) -> Environment:
         """Return an environment with the accounts of the judges' servers, before any count."""
         accounts = {

@@ -78,7 +78,7 @@ def test_everything_that_changes_tokens_is_written_out(
             "frequency_penalty": 0.0,
             "ignore_eos": True,
             "stop_token_ids": ends,
-            "logprobs": 0,
+            "logprobs": 1,  # the likeliest as well, to which a greedy token is held
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             "echo": False,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import id_server as id_server_module
 import pytest
 from id_server import IdServer, Mischief, id_server
 from studies import write_study
@@ -96,6 +98,11 @@ def test_what_is_claimed_and_what_was_seen_are_shown_apart(
     text = page.read_text("utf-8")
     assert "which weights answered was not seen" in text
     assert "weights claimed not seen" in text
+    # What a server claims is held to nothing but its own account.
+    [claimed] = re.findall(r"<dd><bdi>claimed: (.*?)</dd>", text)
+    bound = re.findall(r'data-at="([^"]*)"', claimed)
+    assert bound
+    assert all(place.startswith("/r/environment/server/") for place in bound)
 
 
 def test_a_gate_asks_who_started_the_server_and_whether_it_repeats_itself(
@@ -152,3 +159,67 @@ def test_doctor_tells_what_a_server_cannot(server: IdServer, receipts: Receipts)
     code, lines = doctor(receipts, "http://127.0.0.1:9")
     assert (code, list(lines)) == (5, ["connection"])
     assert receipts("doctor", "--server-model", "other").code == 2
+
+
+def of_gets(
+    monkeypatch: pytest.MonkeyPatch, said: Callable[[str], tuple[int, dict[str, Any]]]
+) -> None:
+    """Let a server answer what is asked of itself otherwise, by its path."""
+    monkeypatch.setattr(
+        id_server_module._Handler, "do_GET", lambda self: self.give(*said(self.path))
+    )
+
+
+@pytest.mark.parametrize("open_path", ["/version", None])
+def test_doctor_says_that_a_server_wants_a_key(
+    server: IdServer,
+    receipts: Receipts,
+    monkeypatch: pytest.MonkeyPatch,
+    open_path: str | None,
+) -> None:
+    def said(path: str) -> tuple[int, dict[str, Any]]:
+        return (200, {"version": "0.32.0"}) if path == open_path else (401, {})
+
+    of_gets(monkeypatch, said)
+    code, lines = doctor(receipts, server.url)
+    [(name, line)] = lines.items()
+    assert (code, name) == (5, "model" if open_path else "dialect")
+    assert line["detail"] == (
+        "it answered 401: it wants a key, or another one (RECEIPTS_SERVER_KEY)"
+    )
+
+
+def test_doctor_says_what_a_server_does_not_say(
+    server: IdServer, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    props = {"model_path": "/x/m.gguf", "model_alias": "m", "eos_token": "</s>"}
+    of_gets(monkeypatch, lambda path: (200, props) if path == "/props" else (404, {}))
+    code, lines = doctor(receipts, server.url)
+    assert code == 5
+    assert lines["end tokens"]["detail"] == (
+        "it answered 404 where servers of its kind name their end tokens"
+    )
+
+
+def test_doctor_tries_the_log_probabilities_of_prompts(
+    server: IdServer, receipts: Receipts
+) -> None:
+    _, lines = doctor(receipts, server.url)
+    given = lines["prompt log-probabilities"]
+    assert (given["good"], given["detail"]) == (True, "given")
+
+    def own(reply: dict[str, Any]) -> dict[str, Any]:
+        for place in reply["choices"][0]["prompt_logprobs"] or ():
+            for one in (place or {}).values():
+                one["logprob"] = -0.5
+        return reply
+
+    server.mischief = Mischief(answered=own)
+    try:
+        code, lines = doctor(receipts, server.url)
+    finally:
+        server.mischief = Mischief()
+    given = lines["prompt log-probabilities"]
+    assert (code, given["good"]) == (0, None)
+    assert given["detail"].startswith("not given: ")
+    assert "calls each token of a made-up response its likeliest" in given["detail"]

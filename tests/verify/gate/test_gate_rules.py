@@ -156,7 +156,7 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("golden", {"rule": "completeness", "failed": 0}, "failed at"),
     ("golden", {"rule": "completeness", "unscored": "0.01"}, "unscored at"),
     ("golden", {"rule": "completeness", "length_stopped": "0.01"}, "length-stopped at"),
-    ("golden", {"rule": "completeness", "restarts": 0}, "1 restarts"),
+    ("golden", {"rule": "completeness", "restarts": 0}, "1 restart"),
     ("small", {"rule": "completeness", "restarts": 0, "looks": 0, "discarded": 0}, None),
     ("small", {"rule": "logged"}, "no log policy was named"),
     ("small", {"rule": "fresh", "receipt_days": 60, "audit_days": 60}, None),

@@ -220,7 +220,8 @@ class _Resolver:
             raise self.source.error(
                 ("engine", "kind"),
                 f"no plan can be run on the engine {entries.engine.kind.value} yet",
-                "use kind: transformers, with a checkpoint folder",
+                "use kind: transformers, or kind: http for a server of token ids, with dialect and "
+                "url or serve (docs/servers.md)",
             )
         grid = expand(entries)
         # Small files first: a typing error in the last corpus should not wait for the hash of

@@ -236,7 +236,7 @@ def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]
 
 def _server(account: ServerAccount) -> Iterator[str]:
     for name, text in account_rows("server", account):
-        yield printable(f"{name or 'server'}: {text}")
+        yield f"{name}: {printable(text)}" if name else f"  {printable(text)}"
 
 
 def _identity(audit: AuditPredicate) -> str:

@@ -68,7 +68,7 @@ class ServerEntry(PlanModel):
             known = ", ".join(dialect.value for dialect in ServerDialect)
             return f"{whose} needs a dialect: {known}"
         if (self.url is None) == (self.serve is None):
-            return f"{whose} needs url, for a server that runs, or serve, to start one"
+            return self._place_problem(whose)
         if self.serve is not None and self.dialect is ServerDialect.SGLANG:
             return "serve is not for sglang: start its server yourself, and name its url"
         if self.serve is not None and (self.model is not None or self.claimed_arguments):
@@ -77,6 +77,14 @@ class ServerEntry(PlanModel):
         if gguf != (self.serve is not None and self.serve.weights is not None):
             return "serve.weights names the GGUF file for llamacpp, and for no other"
         return None
+
+    def _place_problem(self, whose: str) -> str:
+        """Return what is wrong where url and serve are both given, or neither is."""
+        if self.url is not None:
+            return "give one of url and serve, not both"
+        if "serve" in self.model_fields_set:
+            return "serve has no value: write serve: {} to start a server without further arguments"
+        return f"{whose} needs url, for a server that runs, or serve, to start one (serve: {{}})"
 
 
 class JudgeServerEntry(ServerEntry):

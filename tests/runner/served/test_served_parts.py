@@ -21,6 +21,7 @@ from safety_receipts.runner.engines.served.llamacpp import LlamaCpp
 from safety_receipts.runner.engines.served.reply import check_server_reply
 from safety_receipts.runner.engines.served.started.arguments import argument_problem
 from safety_receipts.runner.plan.file import load_plan_file
+from safety_receipts.runner.plan.resolve import resolve_plan
 
 ASKED = Request(0, (5, 6, 7), 4, frozenset({2}))
 
@@ -168,7 +169,21 @@ def test_arguments_that_change_no_answer_may_be_given() -> None:
     [
         ("{kind: http, url: 'http://127.0.0.1:1'}", "needs a dialect: vllm, llamacpp, sglang"),
         ("{kind: http, dialect: vllm}", "needs url, for a server that runs, or serve"),
-        ("{kind: http, dialect: vllm, url: 'http://h', serve: {}}", "needs url"),
+        ("{kind: http, dialect: vllm, url: 'http://h', serve: {}}", "one of url and serve, not"),
+        ("{kind: http, dialect: vllm, serve: }", "serve has no value: write serve: {} to start"),
+        (
+            "{kind: http, dialect: llamacpp, serve: {weights: ../model.gguf}}",
+            "should be the name of a .gguf file in the model's folder",
+        ),
+        (
+            "{kind: http, dialect: vllm, serve: {}, concurrency: many}",
+            "engine.concurrency: should be a whole number",
+        ),
+        (
+            "{kind: http, dialect: vllm, serve: {}, concurrency: 1.5}",
+            "engine.concurrency: should be a whole number",
+        ),
+        ("{kind: http, dialect: vllm, base_url: 'http://h'}", "kind http takes url"),
         ("{kind: http, dialect: vllm, serve: {}, model: m}", "for a server that runs"),
         ("{kind: http, dialect: vllm, serve: {weights: a.gguf}}", "names the GGUF file"),
         ("{kind: http, dialect: llamacpp, serve: {}}", "names the GGUF file"),
@@ -186,3 +201,10 @@ def test_a_plan_that_names_its_server_wrongly_is_told_how(
         load_plan_file(plan)
     assert said in raised.value.one_line()
     assert "engine" in raised.value.one_line()
+
+
+def test_an_engine_that_cannot_be_run_is_told_what_asks_a_server(tmp_path: Path) -> None:
+    entry = "engine: {kind: openai, base_url: 'http://127.0.0.1:8000/v1'}\n"
+    with pytest.raises(MalformedError) as raised:
+        resolve_plan(write_study(tmp_path / "study", more=entry))
+    assert "or kind: http for a server of token ids" in raised.value.one_line()

@@ -92,6 +92,7 @@ def test_what_is_claimed_and_what_was_seen_are_shown_apart(
     assert "8 requests answered twice, 0 otherwise" in shown
     assert "weights-claimed-not-seen" in shown
     assert server.url not in shown
+    assert "0 restarts" in shown
     trust = ("--trust", str(place / "evaluator.pub"))
     page = place / "page.html"
     assert receipts("report", str(bundle), *trust, "--out", str(page)).code == 0
@@ -103,6 +104,49 @@ def test_what_is_claimed_and_what_was_seen_are_shown_apart(
     bound = re.findall(r'data-at="([^"]*)"', claimed)
     assert bound
     assert all(place.startswith("/r/environment/server/") for place in bound)
+
+
+def test_a_verification_says_that_a_server_answered(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "greedy")
+    words = ("verify", str(bundle), "--trust", str(place / "evaluator.pub"))
+    shown = " ".join(receipts(*words).out.split())
+    assert "server vllm, started by somebody else: which weights answered was not seen" in shown
+    found = json.loads(receipts(*words, "--json").out)
+    stated = {"askedFor": "responses", "dialect": "vllm", "started": False}
+    assert found["subject"]["servers"] == [stated]
+
+
+def test_an_audit_is_told_what_cannot_be_before_anything_is_hashed(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "seeded", sampling=SEEDED)
+    bad = place / "no-calibration.json"
+    bad.write_text("{", "utf-8")
+    for more, said in (
+        (("--regenerate", "--workers", "2"), "leave --workers out"),
+        (("--regenerate", "--calibration", str(bad)), "no-calibration.json"),
+    ):
+        refused = audit(place, receipts, bundle, "seeded", *more)
+        assert refused.code == 2
+        assert said in refused.out
+        assert "hashing" not in refused.err
+
+
+def test_an_audit_with_new_responses_says_that_points_were_asked_again(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "seeded", sampling=SEEDED)
+    keys = ("--key", str(place / "auditor"), "--trust", str(place / "evaluator.pub"))
+    terms = ("--rates", "conditions", "--artifacts", str(place / "seeded" / "plan.yaml"))
+    found = receipts("audit", str(bundle), *keys, *terms, "--regenerate", "--new")
+    lines = found.out.splitlines()
+    begins = next(number for number, line in enumerate(lines) if line.startswith("server: vllm"))
+    assert lines[begins + 1].startswith("  claimed: ")
+    assert any(line.startswith("  seen: ") for line in lines)
+    assert "points asked again" in " ".join(found.out.split())
+    assert "points replayed" not in found.out
 
 
 def test_a_gate_asks_who_started_the_server_and_whether_it_repeats_itself(

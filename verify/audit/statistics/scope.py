@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from safety_receipts.receipts.model.audit import (
     AuditedRate,
+    AuditMethod,
     Direction,
     RateFindings,
+    audit_traits,
 )
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import QueryRole, QuerySource
@@ -137,6 +139,8 @@ class Scope:
     """Points replayed; None: a public form does not tell."""
     points: int
     """Points of the receipt."""
+    looked: str = "replayed"
+    """What was done with drawn points, in words."""
 
     @property
     def whole(self) -> bool:
@@ -170,7 +174,7 @@ class Scope:
         if self.replayed is None:
             yield f"{self.draws:,} draws of {self.points:,} points"
         else:
-            yield f"{self.replayed:,} of {self.points:,} points replayed"
+            yield f"{self.replayed:,} of {self.points:,} points {self.looked}"
 
 
 def _of(numbers: tuple[int, int], what: str) -> str:
@@ -184,6 +188,7 @@ def scope_of(
     *,
     draws: int,
     replayed: int | None,
+    method: AuditMethod = AuditMethod.REPLAY,
 ) -> Scope:
     """Return how much of a receipt an audit of some rates is of.
 
@@ -192,6 +197,7 @@ def scope_of(
         rates: The audit's.
         draws: How many draws it made.
         replayed: How many points it replayed; None: it does not tell.
+        method: What it did with drawn points.
     """
     known = recorded_rates(receipt.queries, receipt.conditions)
     results = {result.id: result for result in receipt.conditions}
@@ -222,5 +228,6 @@ def scope_of(
         directions=tuple(sorted(words or of_controls, reverse=True)),
         draws=draws,
         replayed=replayed,
+        looked=audit_traits(method).looked,
         points=receipt.evidence.size,
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from safety_receipts.receipts.events.dialects import FACTS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import ServerDialect
 
@@ -28,44 +29,6 @@ _CACHES: Final = ("--cache-type-k", "--cache-type-v")
 _WHOLE: Final = ("f32", "f16", "bf16")
 """Number formats of a cache that quantise nothing."""
 
-_ALLOWED: Final = {
-    ServerDialect.VLLM: frozenset(
-        {
-            "--attention-backend",
-            "--block-size",
-            "--data-parallel-size",
-            "--disable-log-stats",
-            "--enable-chunked-prefill",
-            "--enable-prefix-caching",
-            "--enforce-eager",
-            "--gpu-memory-utilization",
-            "--kv-cache-memory-bytes",
-            "--max-model-len",
-            "--max-num-batched-tokens",
-            "--max-num-seqs",
-            "--no-enable-chunked-prefill",
-            "--no-enable-prefix-caching",
-            "--pipeline-parallel-size",
-            "--tensor-parallel-size",
-        }
-    ),
-    ServerDialect.LLAMACPP: frozenset(
-        {
-            *_CACHES,
-            "--batch-size",
-            "--ctx-size",
-            "--flash-attn",
-            "--n-gpu-layers",
-            "--no-warmup",
-            "--parallel",
-            "--threads",
-            "--threads-batch",
-            "--ubatch-size",
-        }
-    ),
-    ServerDialect.SGLANG: frozenset(),
-}
-
 _SECRET: Final = frozenset(
     {
         *("apikey", "apikeys", "authorization", "bearer", "credential", "credentials", "header"),
@@ -81,7 +44,7 @@ _NAMED = re.compile(r"([A-Za-z][\w.-]*)[\"']?\s*[:=]")
 
 def argument_problem(dialect: ServerDialect, arguments: Sequence[str]) -> str | None:
     """Return what is wrong with the arguments of a plan's ``serve``, or None."""
-    allowed = _ALLOWED[dialect]
+    allowed = FACTS[dialect].arguments or frozenset()
     for place, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if not argument.startswith("-"):

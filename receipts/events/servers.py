@@ -8,7 +8,6 @@ from safety_receipts.receipts.events.dialects import FACTS, UNSEEN
 from safety_receipts.receipts.model.checkpoint import SamplingMethod
 from safety_receipts.receipts.model.judge import traits_of
 from safety_receipts.receipts.model.plan import (
-    EngineKind,
     PlannedServer,
     PlanPredicate,
     asks_server,
@@ -82,7 +81,7 @@ def account_problems(plan: PlanPredicate, environment: Environment) -> Iterator[
         ("secondJudgeServer", plan.second_judge_server, environment.second_judge_server),
     ):
         yield from _account_problems(f"environment.{name}", planned, account)
-    if environment.engine is EngineKind.HTTP:
+    if asks_server(environment.engine):
         if environment.device != UNSEEN:
             yield f"environment.device: what a server runs on is {UNSEEN!r}"
         for part in ("driver", "torch", "transformers", "attention"):

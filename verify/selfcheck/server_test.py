@@ -42,9 +42,8 @@ def try_server(url: str, model: str | None) -> Iterator[Line]:
     Raises:
         UsageError: The address is none.
     """
-    client = ServerClient(
-        url, Patience(attempts=2), key=os.environ.get(ServerRole.ENGINE.key) or None
-    )
+    key = os.environ.get(ServerRole.ENGINE.key) or None
+    client = ServerClient(url, Patience(attempts=2), key=key)
     asked = "dialect"
     try:
         kind = detect(client)
@@ -56,11 +55,8 @@ def try_server(url: str, model: str | None) -> Iterator[Line]:
     except UnreachableError as error:
         yield "connection", False, gone(client, error).message
         return
-    except RefusedError as error:
+    except (RefusedError, NonsenseError) as error:
         yield asked, False, _refused(error, asked)
-        return
-    except NonsenseError as error:
-        yield asked, False, str(error)
         return
     yield "dialect", True, kind.value
     planned = PlannedServer(dialect=kind, model=model, started=False, arguments=(), concurrency=8)
@@ -97,8 +93,10 @@ def try_server(url: str, model: str | None) -> Iterator[Line]:
     yield _repeatable(engine)
 
 
-def _refused(error: RefusedError, asked: str) -> str:
-    """Return what is missing where a server refuses to say what it is."""
+def _refused(error: RefusedError | NonsenseError, asked: str) -> str:
+    """Return what is missing where a server does not say what it is."""
+    if isinstance(error, NonsenseError):
+        return str(error)
     if error.status in (401, 403):
         return (
             f"it answered {error.status}: it wants a key, or another one ({ServerRole.ENGINE.key})"

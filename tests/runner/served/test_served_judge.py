@@ -31,7 +31,7 @@ from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions
 from safety_receipts.runner.run.pilot import run_pilot
-from safety_receipts.runner.run.pooled.opening import refuse_served_judges
+from safety_receipts.runner.run.pooled.opening import refuse_served_file, refuse_served_judges
 from safety_receipts.runner.run.stack import load_stack
 
 OPTIONS = RunOptions(memory=2**26, accept_unscored=True)
@@ -346,6 +346,24 @@ def test_workers_are_refused_for_a_judge_that_asks_a_server(judged: JudgedStudie
     study = judged()
     with pytest.raises(UsageError, match="the judge asks a server, which takes many requests"):
         refuse_served_judges(study.served().predicate)
+    file = study.plan(study.entry())
+    with pytest.raises(UsageError, match="the judge asks a server"):
+        refuse_served_file(file, judges=True)
+    refuse_served_file(file, judges=False)  # an audit judges with its own engine
+
+
+def test_a_dry_run_says_which_server_will_judge(
+    judged: JudgedStudies, receipts: Callable[..., Any]
+) -> None:
+    study = judged()
+    plan = str(study.plan(study.entry()))
+    shown = " ".join(receipts("plan", plan).out.split())
+    asked = "judge's server vllm, at most 4 requests at a time, started by somebody else"
+    assert f"{asked} at {study.server.url}, as model judge" in shown
+    assert "limits judge-weights-claimed-not-seen: A judge asked a server" in shown
+    assert "not the server's" not in shown  # responses are this machine's
+    (named,) = json.loads(receipts("plan", plan, "--json").out)["servers"]
+    assert (named["askedFor"], named["address"]) == ("verdicts", study.server.url)
     refuse_served_judges(study.local().predicate)
 
 

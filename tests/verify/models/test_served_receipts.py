@@ -149,6 +149,18 @@ def test_an_audit_with_new_responses_says_that_points_were_asked_again(
     assert "points replayed" not in found.out
 
 
+def test_a_calibration_says_that_it_asks_no_server(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    sealed(place, server, receipts, "greedy")
+    asked = len(server.bodies)
+    plan, out = str(place / "greedy" / "plan.yaml"), str(place / "calibration.json")
+    found = receipts("calibrate", plan, "--key", str(place / "auditor"), "--out", out)
+    assert "the plan's server is not asked" in found.err
+    assert "points are too few to calibrate on" in found.err
+    assert len(server.bodies) == asked
+
+
 def test_a_gate_asks_who_started_the_server_and_whether_it_repeats_itself(
     place: Path, server: IdServer, receipts: Receipts
 ) -> None:

@@ -29,7 +29,7 @@ from safety_receipts.receipts.model.receipt import (
     ServerProbe,
 )
 from safety_receipts.runner.engines.served.dialect import dialect_of
-from safety_receipts.runner.engines.served.launch import argument_problem
+from safety_receipts.runner.engines.served.started.arguments import argument_problem
 from safety_receipts.verify.gate.servers import answering_problems
 
 PROBES = [probe.value for probe in ServerProbe]

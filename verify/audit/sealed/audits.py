@@ -347,7 +347,7 @@ def _scope(signed_audits: _SignedAudits, result: Result) -> Scope:
         result.conditions,
         draws=draws_of(result),
         replayed=points_replayed(result),
-        method=result.method,
+        looked=audit_traits(result.method).looked,
     )
 
 

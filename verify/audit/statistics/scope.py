@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 from safety_receipts.receipts.model.audit import (
     AuditedRate,
-    AuditMethod,
     Direction,
     RateFindings,
-    audit_traits,
 )
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import QueryRole, QuerySource
@@ -188,7 +186,7 @@ def scope_of(
     *,
     draws: int,
     replayed: int | None,
-    method: AuditMethod = AuditMethod.REPLAY,
+    looked: str = "replayed",
 ) -> Scope:
     """Return how much of a receipt an audit of some rates is of.
 
@@ -197,7 +195,7 @@ def scope_of(
         rates: The audit's.
         draws: How many draws it made.
         replayed: How many points it replayed; None: it does not tell.
-        method: What it did with drawn points.
+        looked: What it did with drawn points, in words (:func:`audit_traits`).
     """
     known = recorded_rates(receipt.queries, receipt.conditions)
     results = {result.id: result for result in receipt.conditions}
@@ -228,6 +226,6 @@ def scope_of(
         directions=tuple(sorted(words or of_controls, reverse=True)),
         draws=draws,
         replayed=replayed,
-        looked=audit_traits(method).looked,
+        looked=looked,
         points=receipt.evidence.size,
     )

@@ -11,7 +11,7 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, IntegrityError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet
-from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.audit import AuditVerdict, audit_traits
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
@@ -114,7 +114,7 @@ def perform_audit(
                 [claim.rate for claim, _ in told],
                 draws=0,
                 replayed=None,
-                method=options.method,
+                looked=audit_traits(options.method).looked,
             ),
         )
         if asked.dry_run:
@@ -325,7 +325,7 @@ def _report(
         audit.conditions,
         draws=draws_of(audit),
         replayed=points_replayed(audit),
-        method=audit.method,
+        looked=audit_traits(audit.method).looked,
     )
     own = bool(subject.bundle.receipt_envelope.signed_by(signer.trust))
     instrument = is_instrument(subject.receipt)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import math
+import ssl
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Final
@@ -145,6 +146,8 @@ class ServerClient:
         self._opener = web_opener(self.url, _NoRedirect(), *bounded_handlers())
         self._lock = Lock()
         self._resent = 0
+        self.answered = False
+        """Whether it has answered anything."""
 
     @property
     def name(self) -> str:
@@ -189,7 +192,9 @@ class ServerClient:
     def _asked(self, question: _Question, stopped: Event) -> Any:
         for attempt in range(1, self.patience.attempts + 1):
             try:
-                return self._once(question)
+                answer = self._once(question)
+                self.answered = True
+                return answer
             except (UnreachableError, RefusedError) as error:
                 final = isinstance(error, RefusedError) and error.status < 500
                 if final or attempt == self.patience.attempts or stopped.is_set():
@@ -230,6 +235,11 @@ class ServerClient:
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise UnreachableError(f"no connection within {seconds:,.0f} s") from None
+            if isinstance(error.reason, ssl.SSLError):
+                raise NonsenseError(
+                    f"no secure connection can be made ({_told(error.reason)}): does it speak "
+                    "https, with a certificate that this system trusts, or is its address http://?"
+                ) from None
             raise UnreachableError(f"no connection: {_told(error.reason)}") from None
         except OverlongAnswerError:
             raise NonsenseError(_too_long(request.most)) from None
@@ -263,6 +273,11 @@ def checked_address(url: str, role: ServerRole = ServerRole.ENGINE) -> str:
             hint=f"give a key in the environment variable {role.key}",
         )
     path = parts.path.rstrip("/")
+    if path.endswith(("/v1", "/v1/completions", "/v1/chat/completions")):
+        raise UsageError(
+            f"{printable(url)} ends with the path of one of a server's interfaces",
+            hint="leave off /v1 and what follows it",
+        )
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
@@ -290,11 +305,13 @@ def checked_key(key: str | None, role: ServerRole = ServerRole.ENGINE) -> str | 
 
 def gone(client: ServerClient, error: UnreachableError) -> IncompleteError:
     """Return what is said where a server does not answer, however often it is asked."""
-    return IncompleteError(
-        f"{client.name} does not answer: {error}",
-        hint="what was answered is kept; when it answers again, run the same command again, with a "
-        "lower concurrency where it was overloaded",
-    )
+    hint = "is the address right, and does a server run there?"
+    if client.answered:
+        hint = (
+            "what was answered is kept; when it answers again, run the same command again, with a "
+            "lower concurrency where it was overloaded"
+        )
+    return IncompleteError(f"{client.name} does not answer: {error}", hint=hint)
 
 
 def _read(answer: http.client.HTTPResponse, most: int) -> bytes:

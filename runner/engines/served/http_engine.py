@@ -407,7 +407,7 @@ class HttpEngine:
                 hint=(
                     f"give its key in the environment variable {self.role.key}"
                     if error.status in (401, 403)
-                    else None
+                    else "receipts doctor --server URL says what it speaks and offers"
                 ),
             ) from None
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -43,8 +45,10 @@ from safety_receipts.runner.engines.served.started.listener import Listening, ca
 from safety_receipts.runner.engines.served.started.variables import server_variables
 
 _HOST: Final = "127.0.0.1"
-_GRACE: Final = 15.0
+_GRACE: Final = 5.0
 """Seconds in which a server that is told to end does so."""
+_CAUSE: Final = re.compile(r"\b[A-Za-z]*(Error|Exception)\b: \S")
+"""An error with what it says."""
 _KILLED: Final = 10.0
 """Seconds in which what is killed is gone."""
 _READY: Final = 1800.0
@@ -122,7 +126,9 @@ class StartedServer:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- as long as the server
         self._port = _free_port()
         self._ended = False
-        self._process, self._lifeline = self._started(command.words(program, self._port))
+        words = command.words(program, self._port)
+        self._command = printable(shlex.join(words), 600)
+        self._process, self._lifeline = self._started(words)
         self._at_exit: Callable[[], None] = self.close
         atexit.register(self._at_exit)
         self.url = f"http://{_HOST}:{self._port}"
@@ -163,7 +169,7 @@ class StartedServer:
             if self._process.poll() is not None:
                 raise IncompleteError(
                     f"{self._role.words} ended before it took requests: {self._last_words()}",
-                    hint="start it by hand with the same arguments to see all that it says",
+                    hint=f"start it by hand to see all that it says: {self._command}",
                 )
             if self._takes_requests():
                 with suppress(ServedError):
@@ -207,13 +213,19 @@ class StartedServer:
             raise UnreachableError("it takes no more requests")
 
     def _last_words(self) -> str:
-        """Return the last line that it wrote and that tells of an error, else the last one."""
+        """Return the line that tells best what went wrong.
+
+        That is the first error of a kind that points to no other, else the last line that tells of
+        an error, else the last one.
+        """
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - 2**16))
         text = self._log.read().decode("utf-8", errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         telling = [line for line in lines if "error" in line.lower()]
-        return printable((telling or lines or ["it said nothing"])[-1], 300)
+        causes = [line for line in telling if _CAUSE.search(line) and "root cause" not in line]
+        best = causes[0] if causes else (telling or lines or ["it said nothing"])[-1]
+        return printable(best, 300)
 
     def close(self) -> None:
         """Stop it, and everything that it started.

@@ -125,6 +125,13 @@ def test_what_is_no_address_is_not_asked(url: str) -> None:
         ServerClient(url)
 
 
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/completions", "/models/v1/chat/completions"])
+def test_an_address_is_that_of_the_server_and_of_none_of_its_interfaces(path: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        checked_address(f"http://127.0.0.1:8000{path}")
+    assert "leave off /v1 and what follows it" in raised.value.one_line()
+
+
 def test_an_address_may_have_a_path() -> None:
     assert checked_address("https://example.org/models/") == "https://example.org/models"
 

@@ -105,6 +105,19 @@ def test_a_server_that_ends_at_once_says_why(
         StartedServer(command())
 
 
+def test_of_several_errors_the_cause_is_told_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = ("ValueError: too little memory", "RuntimeError: no start. See root cause above")
+    text = "; ".join(f"print({line!r})" for line in said) + "; exit(1)"
+    program = write_program(tmp_path, text)
+    monkeypatch.setenv(ServerRole.ENGINE.program, str(program))
+    with pytest.raises(IncompleteError) as raised:
+        StartedServer(command())
+    assert "took requests: ValueError: too little memory" in raised.value.one_line()
+    assert f"{program} --model /m/m.gguf" in raised.value.one_line()
+
+
 def test_a_program_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ServerRole.ENGINE.program, "no-such-program")
     with pytest.raises(UsageError, match="no-such-program is not installed"):

@@ -44,7 +44,7 @@ from safety_receipts.receipts.model.checkpoint import Dtype  # noqa: E402
 from safety_receipts.receipts.model.point import Outcome  # noqa: E402
 from safety_receipts.runner import organism  # noqa: E402
 from safety_receipts.runner.commands.init import write_preset  # noqa: E402
-from safety_receipts.runner.engines.served.launch import PROGRAM  # noqa: E402
+from safety_receipts.runner.engines.served.role import ServerRole  # noqa: E402
 from safety_receipts.runner.plan.resolve import resolve_plan  # noqa: E402
 from safety_receipts.runner.plan.resolved import ResolvedPlan  # noqa: E402
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions  # noqa: E402
@@ -286,7 +286,7 @@ def main() -> None:
     """Measure, print, record."""
     options = parse()
     os.environ |= {
-        PROGRAM: str(options.program),
+        ServerRole.ENGINE.program: str(options.program),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_HOST_IP": "127.0.0.1",
     }

@@ -61,7 +61,8 @@ from safety_receipts.runner.engines.engine import GREEDY, Request
 from safety_receipts.runner.engines.served.client import Patience, ServerClient
 from safety_receipts.runner.engines.served.generation import UNIT, ServedGeneration, units_of
 from safety_receipts.runner.engines.served.http_engine import HttpEngine, ServedModel
-from safety_receipts.runner.engines.served.launch import PROGRAM, ServerCommand, StartedServer
+from safety_receipts.runner.engines.served.launch import ServerCommand, StartedServer
+from safety_receipts.runner.engines.served.role import ServerRole
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = Patience(seconds=600.0, attempts=1)
@@ -108,7 +109,7 @@ class Server:
     engine: HttpEngine
     counts: bool
     """Whether it counts what it finds in its cache."""
-    group: int
+    process: int
     """Of its processes."""
 
     def ask(self, requests: Sequence[Request], order: random.Random | None = None) -> Asked:
@@ -126,12 +127,12 @@ class Server:
             order.shuffle(places)
             units = [places[start : start + UNIT] for start in range(0, len(places), UNIT)]
         before, computed = self._computed(), None
-        spent = cpu_seconds(self.group)
+        spent = cpu_seconds(self.process)
         start, client = time.perf_counter(), time.process_time()
         with closing(self._generation(requests, units)) as generation:
             answers = list(in_order(generation, range(len(units))))
         seconds, client = time.perf_counter() - start, time.process_time() - client
-        more = sorted(now - spent.get(pid, 0.0) for pid, now in cpu_seconds(self.group).items())
+        more = sorted(now - spent.get(pid, 0.0) for pid, now in cpu_seconds(self.process).items())
         if before is not None:
             computed = round((self._computed() or 0) - before)
         found = {one.key: one for answer in answers for one in answer.completions}
@@ -162,17 +163,20 @@ class Server:
         return asked - found
 
 
-def cpu_seconds(group: int) -> dict[int, float]:
-    """Return the processor seconds that each process of a group has taken, by its id."""
-    found = {}
+def cpu_seconds(root: int) -> dict[int, float]:
+    """Return the processor seconds that a process and those under it have taken, by their ids."""
+    parents, seconds = {}, {}
     for place in Path("/proc").iterdir():
         with suppress(OSError):
             if place.name.isdecimal():
                 fields = (place / "stat").read_text("utf-8").rpartition(")")[2].split()
-                if int(fields[2]) == group:
-                    ticks = int(fields[11]) + int(fields[12])
-                    found[int(place.name)] = ticks / os.sysconf("SC_CLK_TCK")
-    return found
+                ticks = int(fields[11]) + int(fields[12])
+                parents[int(place.name)] = int(fields[1])
+                seconds[int(place.name)] = ticks / os.sysconf("SC_CLK_TCK")
+    under = {root}
+    while more := {pid for pid, parent in parents.items() if parent in under} - under:
+        under |= more
+    return {pid: seconds[pid] for pid in under & seconds.keys()}
 
 
 @contextmanager
@@ -370,6 +374,14 @@ def shapes(options: argparse.Namespace) -> tuple[Shape, Shape]:
     return first, second
 
 
+def _emptied(program: Path, folder: Path) -> Path:
+    """Return vLLM's program with the leave to empty its cache, which the tool passes to none."""
+    path = folder / "vllm"
+    path.write_text(f'#!/bin/sh\nVLLM_SERVER_DEV_MODE=1 exec {program} "$@"\n', "utf-8")
+    path.chmod(0o755)
+    return path
+
+
 def main() -> None:
     """Measure, print, record."""
     options = parse()
@@ -380,8 +392,7 @@ def main() -> None:
         make_model(root / "model")
         # What the server is started with is what the offline process has.
         os.environ |= common_environment(options.threads, root) | {
-            PROGRAM: str(options.program),
-            "VLLM_SERVER_DEV_MODE": "1",  # it lets its cache be emptied
+            ServerRole.ENGINE.program: str(_emptied(options.program, root)),
         }
         for unwanted in ("VLLM_CPU_KVCACHE_SPACE", "PYTHONPATH"):
             del os.environ[unwanted]

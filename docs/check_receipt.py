@@ -115,6 +115,10 @@ def subject(said: dict[str, Any] | None) -> Iterator[str]:
     yield f"- {quoted(checkpoint['name'])}{of}, stage {quoted(said['stage'])}"
     yield f"- root `{checkpoint['root']}`, {checkpoint['dtype']}"
     yield f"- judge {quoted(judge['name'])} ({judge['kind']})"
+    for server in said["servers"]:
+        if not server["started"]:
+            what = server["askedFor"].replace("_", " ")
+            yield f"- {what} of a {server['dialect']} server that somebody else started"
     for name in ("baseline", "highest"):
         if said[name] is not None:
             yield f"- {name}: {said[name]['condition']} complied at {said[name]['rate']}"

@@ -21,6 +21,7 @@ from safety_receipts.receipts.events.coherence import (
     new_plan_problems,
 )
 from safety_receipts.receipts.events.grid import seed_of
+from safety_receipts.receipts.events.servers import resent_problems
 from safety_receipts.receipts.evidence import PointChecker, PromptChecker
 from safety_receipts.receipts.findings.counts.agreement import AgreementCounter
 from safety_receipts.receipts.findings.counts.conditions import baseline_of, condition_results
@@ -110,7 +111,11 @@ def seal_event(
         )
     signed = parse_signed(plan_envelope, PlanStatement, file=folder / PLAN)
     plan = signed.statement.predicate
-    problems = chain(event_problems(plan, event), environment_problems(plan, environment))
+    problems = chain(
+        event_problems(plan, event),
+        environment_problems(plan, environment),
+        resent_problems(plan, event, environment),
+    )
     if (problem := next(problems, None)) is not None:
         raise IntegrityError(f"the event cannot be sealed: {problem}")
     seed = seed_of(plan, plan_envelope.digest, event.beacon.value if event.beacon else None)

@@ -257,6 +257,8 @@ class Rejudger:
             outcomes = journal.outcomes()
             if not self.options.accept_unscored:
                 refuse_if_none_scored(outcomes)
+            servers.confirm()
+            servers.hold_to_claims()
             receipt = self._seal(
                 journal, envelope, with_counts(environment, journal, JUDGE_SERVERS)
             )
@@ -286,6 +288,7 @@ class Rejudger:
             last = chunk[-1][0].index
             if not all(point.index in done for point, _ in chunk):
                 entries = self._judged(chunk, judges, texts, secret)
+                servers.confirm()
                 servers.take_resent(journal, now())
                 self._check(entries, silence)
                 journal.add(entries, now())

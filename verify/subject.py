@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeKind
-from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.model.plan import PlanPredicate, ServerDialect
 from safety_receipts.receipts.model.receipt import ConditionResult, EvaluationPredicate
+from safety_receipts.receipts.view.servers import ServedWork, servers_that_answered
 from safety_receipts.runner.organism import is_organism
 
 
@@ -20,6 +21,19 @@ class StatedRate:
     """Id of its condition."""
     rate: str | None
     """Share of judged responses that comply, as a decimal; None: none was judged."""
+
+
+@dataclass(frozen=True)
+class AnsweringServer:
+    """A server that answered, as a receipt states."""
+
+    asked_for: ServedWork
+    """What it was asked for."""
+    dialect: ServerDialect
+    """What it speaks."""
+    started: bool
+    """Whether the tool started it on the files listed; False: which weights answered was not
+    seen."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,8 @@ class ReceiptSubject:
     """Name of the judge."""
     judge_kind: JudgeKind
     """Its kind."""
+    servers: tuple[AnsweringServer, ...]
+    """Servers that answered, for the model or a judge; empty: none did."""
     baseline: StatedRate
     """The rate without demonstrations."""
     highest: StatedRate | None
@@ -98,6 +114,10 @@ def subject_of(receipt: EvaluationPredicate, plan: PlanPredicate | None) -> Rece
         instrument=is_instrument(receipt),
         judge=receipt.judge.name,
         judge_kind=receipt.judge.kind,
+        servers=tuple(
+            AnsweringServer(work, account.dialect, account.started)
+            for work, account in servers_that_answered(receipt.environment)
+        ),
         baseline=StatedRate(baseline.id, baseline.compliance_rate),
         highest=None if highest is None else StatedRate(highest.id, highest.compliance_rate),
         points=receipt.evidence.size,

@@ -27,6 +27,8 @@ _MESSAGES: Final = {
     "string_type": "should be text (in quotes, where it looks like something else)",
     "path_type": "should be text (in quotes, where it looks like something else)",
     "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
 }
 """What to say instead of pydantic, which speaks of Python's types."""
 
@@ -43,6 +45,8 @@ def message_of(error: ErrorDetails) -> str:
             message = "should be a number that is not negative, such as 0.7"
         elif error["ctx"]["pattern"].startswith("^https?"):
             message = "should be an address: http:// or https://, and no spaces"
+        elif "gguf" in error["ctx"]["pattern"]:
+            message = "should be the name of a .gguf file in the model's folder, without a path"
     return message.removeprefix("Value error, ").removeprefix("Input ")
 
 
@@ -65,7 +69,7 @@ def hint_of(error: ErrorDetails, model: type[BaseModel]) -> str | None:
         hint = did_you_mean(given, error["msg"].partition("; known: ")[2].split(", "))
     elif kind == "int_type" and isinstance(given, str) and re.fullmatch(r"[0-9]+", given):
         hint = "without quotes"
-    elif kind == "int_type" and isinstance(given, float) and given.is_integer():
+    elif kind in ("int_type", "int_from_float") and isinstance(given, float) and given.is_integer():
         hint = f"write {int(given)}"
     elif kind == "tuple_type" and given is not None:
         hint = "in square brackets: [4, 8]"

@@ -186,6 +186,8 @@ class AuditMethodTraits:
     at fault."""
     how: str
     """How points are looked at, in a few words."""
+    looked: str
+    """What is done with a point, in words: so many points …."""
     caveat: str | None
     """What ties nothing to the named weights, in words; None: the weights are the named ones."""
 
@@ -199,6 +201,7 @@ def audit_traits(method: AuditMethod) -> AuditMethodTraits:
                 scores=True,
                 by_weights=True,
                 how="replayed",
+                looked="replayed",
                 caveat=None,
             )
         case AuditMethod.SERVER_SCORES:
@@ -207,6 +210,7 @@ def audit_traits(method: AuditMethod) -> AuditMethodTraits:
                 scores=True,
                 by_weights=False,
                 how="scored by a server",
+                looked="scored",
                 caveat="nothing ties the server's model to the named weights",
             )
         case AuditMethod.REGENERATE:
@@ -215,6 +219,7 @@ def audit_traits(method: AuditMethod) -> AuditMethodTraits:
                 scores=False,
                 by_weights=False,
                 how="regenerated",
+                looked="asked again",
                 caveat="nothing ties the recorded responses to the model",
             )
         case _:

@@ -107,6 +107,9 @@ class PlannedServer(WireModel):
     """Arguments with which it is started; where somebody else starts it, as the plan claims."""
     concurrency: Annotated[Positive, Field(le=4096)]
     """Largest number of requests that it is asked at a time."""
+    weights: Annotated[Name | None, Field(exclude_if=lambda value: value is None)] = None
+    """Name of the one file in its model's folder that the tool starts it on; null, or absent: it is
+    started on the folder, or by somebody else, or the plan is older than this field."""
 
 
 class BeaconRound(WireModel):

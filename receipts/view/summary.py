@@ -15,7 +15,7 @@ from safety_receipts.receipts.model.receipt import (
 from safety_receipts.receipts.view.answers import judged_words
 from safety_receipts.receipts.view.conditions import difference_words, rate_interval_words
 from safety_receipts.receipts.view.inputs import input_rows, sampling_words
-from safety_receipts.receipts.view.numerals import percent
+from safety_receipts.receipts.view.numerals import counted, percent
 from safety_receipts.receipts.view.sentences import sentences
 from safety_receipts.receipts.view.servers import server_rows
 from safety_receipts.receipts.view.tables import Fact, Tone, Words
@@ -103,7 +103,10 @@ def judge_words(judge: Judge) -> str:
 
 def _run(receipt: EvaluationPredicate) -> str:
     event = receipt.event
-    restarts = f"{event.restarts} restarts, {event.retries} retries, {event.looks} looks at rates"
+    restarts = (
+        f"{counted(event.restarts, 'restart')}, {counted(event.retries, 'retry', 'retries')}, "
+        f"{counted(event.looks, 'look at rates', 'looks at rates')}"
+    )
     if event.discarded:
         restarts += f", {event.discarded:,} finished points discarded"
     return f"{event.started_at} to {event.finished_at}; {restarts}"

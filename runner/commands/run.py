@@ -52,6 +52,7 @@ from safety_receipts.runner.run.pooled.opening import (
     WorkerOptions,
     WorkersAsked,
     load_pooled,
+    refuse_served_file,
     refuse_served_judges,
 )
 from safety_receipts.runner.run.progress import RunProgress
@@ -137,6 +138,8 @@ def run(  # one parameter an option
         _check_pilot(key, out, options)
     else:
         _check_place(key, out)
+    if asked is not None:  # now, not after an hour of hashing
+        refuse_served_file(plan, judges=True)
     with (
         terminated_like_interrupted(),
         RunProgress(output, show_rates=show_rates) as progress,
@@ -253,10 +256,21 @@ def _check_pilot(key: Sequence[Path], out: Path | None, options: RunOptions) -> 
         )
 
 
+def _pace(pilot: Pilot, points: int) -> str:
+    """Return how fast a pilot was, and how long all points of the plan would take."""
+    told = f"{pilot.tokens:,} tokens in {pilot.seconds:,.1f} s; "
+    whole = pilot.whole_run_seconds(points)
+    if whole is not None:
+        return f"{told}all {points:,} points would take about {duration(whole)}"
+    return (
+        f"{told}too few points to say how long all {points:,} would take, as a server is asked for "
+        f"many at a time: --limit {min(pilot.enough, points)} gives an estimate"
+    )
+
+
 def _show_pilot(pilot: Pilot, resolved: ResolvedPlan, output: Output) -> ExitCode:
     """Say how a pilot went; nothing is kept of it."""
     document = pilot_document(pilot, resolved.predicate.points)
-    whole = pilot.seconds / pilot.points * resolved.predicate.points
 
     def render(console: Console) -> None:
         console.print(
@@ -280,11 +294,8 @@ def _show_pilot(pilot: Pilot, resolved: ResolvedPlan, output: Output) -> ExitCod
                     else ""
                 ),
             )
-        console.print(
-            f"{pilot.tokens:,} tokens in {pilot.seconds:,.1f} s; all "
-            f"{resolved.predicate.points:,} points would take about {duration(whole)}\n"
-            "nothing was recorded, nothing is sealed"
-        )
+        say(console, _pace(pilot, resolved.predicate.points))
+        console.print("nothing was recorded, nothing is sealed")
 
     output.result(document, render)
     return ExitCode.DONE if document.judged and not document.failed else ExitCode.INCOMPLETE

@@ -273,6 +273,20 @@ class ServedEngine(Engine, Protocol):
             ReceiptsError: It does not answer, or does not say so.
         """
 
+    def confirm(self) -> None:
+        """Make sure that it was the server that was started here, if one was, that answered.
+
+        Raises:
+            ReceiptsError: It has ended, or another process answers in its place.
+        """
+
+    def hold_to_claims(self) -> None:
+        """Ask again what the server says of itself, before anything is sealed of its answers.
+
+        Raises:
+            ReceiptsError: It does not answer, or says otherwise than before.
+        """
+
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""
 

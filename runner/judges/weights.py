@@ -78,7 +78,7 @@ class JudgeWeights:
 
         model = load_model(
             self.folder,
-            dtype=_dtype(self.folder),
+            dtype=named_dtype(self.folder),
             device=self.device or "auto",
             allow_pickle=self.allow_pickle,
         )
@@ -91,7 +91,7 @@ class JudgeWeights:
         model = ServedModel(
             vocabulary=self.architecture.widths.vocabulary,
             context_limit=limits.context,
-            dtype=_dtype(self.folder),
+            dtype=named_dtype(self.folder),
             end_tokens=limits.end_tokens,
             decoding=GREEDY,
         )
@@ -139,8 +139,12 @@ class JudgeWeights:
         )
 
 
-def _dtype(folder: Path) -> Dtype:
-    """Return the number format that a causal language model's configuration names."""
+def named_dtype(folder: Path) -> Dtype:
+    """Return the number format that a causal language model's configuration names.
+
+    Raises:
+        ReceiptsError: It cannot be read.
+    """
     config = read_json_object(folder / CONFIG)
     inner = config.get("text_config")
     named = [

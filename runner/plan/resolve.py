@@ -144,7 +144,7 @@ def resolve_judge_of(
     entries, file = load_plan_file(path)
     source = PlanSource(entries, file, allow_pickle, progress)
     identity, folder = judge_identity(source, entries.judge)
-    server = judge_server(source, entries.judge, identity, ServerRole.JUDGE)
+    server = judge_server(source, entries.judge, identity, folder, ServerRole.JUDGE)
     return JudgeAlone(identity, folder, server)
 
 
@@ -220,7 +220,8 @@ class _Resolver:
             raise self.source.error(
                 ("engine", "kind"),
                 f"no plan can be run on the engine {entries.engine.kind.value} yet",
-                "use kind: transformers, with a checkpoint folder",
+                "use kind: transformers, or kind: http for a server of token ids, with dialect and "
+                "url or serve (docs/servers.md)",
             )
         grid = expand(entries)
         # Small files first: a typing error in the last corpus should not wait for the hash of
@@ -298,7 +299,9 @@ class _Resolver:
         judges: ResolvedJudges,
     ) -> PlanPredicate:
         entries, rule = self.source.entries, self.source.request_rule
-        served = ServedFolder(checkpoint.name, checkpoint.files)
+        served = ServedFolder(
+            checkpoint.name, checkpoint.files, read.folder, lambda: checkpoint.dtype
+        )
         return PlanPredicate(
             instrument=is_organism(read.hashed.files),
             checkpoint=checkpoint,

@@ -10,9 +10,11 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Final
 
 from safety_receipts.receipts.errors import DEBUG, IncompleteError
@@ -46,6 +48,9 @@ class ProcessLink:
         finally:
             theirs.close()
             lifeline.close()
+        # A worker that is sending a long reply reads nothing meanwhile: whoever waited here until a
+        # long message is through would read nothing either, for ever.
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"to worker {number}")
 
     @property
     def called(self) -> str:
@@ -53,9 +58,12 @@ class ProcessLink:
         return f"process {self.process.pid}"
 
     def send(self, message: WorkerMessage) -> None:
-        """Send a message."""
+        """Send a message, after those before; who sends does not wait."""
+        self._sender.submit(self._send, ForkingPickler.dumps(message))
+
+    def _send(self, pickled: memoryview) -> None:
         with suppress(OSError):  # the process has ended, which waiting tells
-            self.pipe.send(message)
+            self.pipe.send_bytes(pickled)
 
     def receive(self) -> Reply | None:
         """Return what has come; None: nothing yet."""
@@ -72,6 +80,7 @@ class ProcessLink:
         """End the process."""
         self.process.kill()
         self.process.join(_SECONDS_TO_END)
+        self._sender.shutdown(cancel_futures=True)  # nobody reads any more: what is under way fails
         for pipe in (self.pipe, self._lifeline):
             pipe.close()
 

@@ -270,6 +270,9 @@ class EventRunner:
             journal.forget_failed(now())
         self._execute(journal, loaded.stack, ready)
         outcomes = self._checked(journal)
+        if isinstance(loaded.stack, RunStack):
+            loaded.stack.servers.confirm()
+            loaded.stack.servers.hold_to_claims()
         receipt = seal_journal(
             self.folder,
             journal,

@@ -225,6 +225,7 @@ class Run:
                 new = [entry for entry in entries if entry.point.index not in done]
                 again = [entry for entry in entries if entry.point.index in done]
                 if isinstance(self._stack, RunStack):  # no server is asked by workers
+                    self._stack.servers.confirm()
                     note_answers(journal, self._stack.servers, again, clock())
                 journal.add(new, clock())
                 while replaced < self._stack.replaced:

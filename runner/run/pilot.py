@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Finish, Outcome
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
@@ -27,6 +28,8 @@ from safety_receipts.runner.run.served import LongestAsked
 
 _SEED_TAG = "safety-receipts/pilot/1"
 _MESSAGES = 3
+_FILLS = 4
+"""So many times as many points as a server is asked at a time show its pace."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,18 @@ class Pilot:
     """Responses that were cut at the limit of new tokens."""
     generated: int
     """Responses, cut or not."""
+    enough: int
+    """Fewest points from which the time of all points can be estimated."""
+
+    def whole_run_seconds(self, points: int) -> float | None:
+        """Return what a plan would take at this pace; None: too few points were run to say.
+
+        Args:
+            points: Points of the plan.
+        """
+        if self.points < min(self.enough, points):
+            return None
+        return self.seconds / self.points * points
 
     @property
     def mostly_cut(self) -> bool:
@@ -101,4 +116,14 @@ def run_pilot(
         seconds=seconds,
         at_limit=sum(entry.point.finish is Finish.LENGTH for entry in entries),
         generated=sum(entry.point.finish in (Finish.LENGTH, Finish.STOP) for entry in entries),
+        enough=_enough(plan),
     )
+
+
+def _enough(plan: PlanPredicate) -> int:
+    """Return how many points tell how long all take.
+
+    A server computes as many at a time as it is asked: fewer never fill it.
+    """
+    servers = (plan.server, plan.judge_server, plan.second_judge_server)
+    return _FILLS * max((one.concurrency for one in servers if one is not None), default=0)

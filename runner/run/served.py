@@ -128,6 +128,15 @@ class RunServers:
             tried[role] = served.preflight(longest.exchange, longest.new_tokens)
         return tried
 
+    def hold_to_claims(self) -> None:
+        """Ask all servers again what they say of themselves, before anything is sealed.
+
+        Raises:
+            ReceiptsError: One does not answer, or says otherwise than before.
+        """
+        for _, server in self.each():
+            server.hold_to_claims()
+
     def in_environment(self, environment: Environment) -> Environment:
         """Return an environment with the accounts of the judges' servers, before any count."""
         accounts = {
@@ -137,6 +146,15 @@ class RunServers:
             SERVER_FIELDS[role]: None for role in JUDGE_SERVERS
         }
         return environment.model_copy(update=unserved | accounts)
+
+    def confirm(self) -> None:
+        """Make sure of every server that the tool started that it was this one that answered.
+
+        Raises:
+            ReceiptsError: One has ended, or another process answers in its place.
+        """
+        for _, server in self.each():
+            server.confirm()
 
     def take_resent(self, journal: Journal, at: str) -> None:
         """Write how many requests were sent again since this was last done."""

@@ -11,7 +11,9 @@ from safety_receipts.receipts.findings.outlook import primary_outlook, undecided
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Sampling
 from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.receipts.seal import required_limits
 from safety_receipts.receipts.view.documents.inputs import demonstrations_taken, queries_taken
+from safety_receipts.receipts.view.servers import by_work
 from safety_receipts.runner.checkpoint.sampling_defaults import meaning_of
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.dry_run import DrawBlockCost, DryRun
@@ -32,6 +34,7 @@ from safety_receipts.runner.view.documents.plan import (
     RepeatedQueries,
     SamplingPart,
     SealedPlanPart,
+    ServerPart,
     SupposedRatePart,
     SystemPromptPart,
     WarningPart,
@@ -75,6 +78,8 @@ def plan_document(
         ),
         judge=JudgePart(name=plan.judge.name, digest=plan.judge.digest),
         judged=judged_part(resolved),
+        servers=_servers(resolved),
+        limits=required_limits(plan),
         points=plan.points,
         draws=plan.demonstrations.draws,
         primary=_primary(plan),
@@ -93,6 +98,30 @@ def plan_document(
         sealed=None
         if sealed is None
         else SealedPlanPart(bundle=str(sealed[0]), digest=sealed[1].digest),
+    )
+
+
+def _servers(resolved: ResolvedPlan) -> tuple[ServerPart, ...]:
+    plan, places = resolved.predicate, resolved.artifacts
+    judge, second = places.judge_server, places.second_judge_server
+    where = by_work(
+        places.server,
+        None if judge is None else judge.place,
+        None if second is None else second.place,
+    )
+    addresses = {work: place.url for work, place in where}
+    planned = by_work(plan.server, plan.judge_server, plan.second_judge_server)
+    return tuple(
+        ServerPart(
+            asked_for=work,
+            dialect=server.dialect,
+            model=server.model,
+            started=server.started,
+            address=addresses.get(work),
+            arguments=server.arguments,
+            concurrency=server.concurrency,
+        )
+        for work, server in planned
     )
 
 

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 
 from safety_receipts.receipts.findings.fits.clusters import FEWEST_QUERIES
 from safety_receipts.receipts.model.plan import Hypothesis, PlanPredicate
+from safety_receipts.receipts.model.receipt import LIMIT_MEANINGS
 from safety_receipts.receipts.view.inputs import input_rows, sampling_words
 from safety_receipts.receipts.view.numerals import counted
+from safety_receipts.receipts.view.servers import (
+    SERVER_LIMITS,
+    SERVER_NAMES,
+    ServedWork,
+    planned_rows,
+)
 from safety_receipts.receipts.view.tables import Column, ColumnKind, Fact, Row, Table
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.view.documents.plan import (
@@ -50,6 +57,7 @@ def plan_facts(document: PlanDocument, resolved: ResolvedPlan) -> list[Fact]:
         *_sampling(document.sampling),
         ("end tokens", "; ".join(map(_end, document.end_tokens))),
         ("judge", f"{document.judge.name}, {document.judge.digest[:16]}…"),
+        *_servers(document),
         ("points", f"{document.points:,} (draws a query: {document.draws})"),
         *_primary(document.primary, resolved.predicate.effect_margin),
     ]
@@ -65,6 +73,17 @@ def _inputs(document: PlanDocument, plan: PlanPredicate) -> list[tuple[str, str]
     if system is not None:
         said = f'"{system.begins}" ({system.characters:,} characters; {system.origin})'
     return input_rows(plan, said, _repeated(document.repeated_queries))
+
+
+def _servers(document: PlanDocument) -> Iterator[tuple[str, str]]:
+    """Yield which servers would answer, and the limits that follow from that alone."""
+    for server in document.servers:
+        yield from planned_rows(SERVER_NAMES[server.asked_for], server, server.address)
+    label = "limits"
+    for limit in document.limits:
+        if limit in SERVER_LIMITS:
+            yield label, f"{limit.value}: {LIMIT_MEANINGS[limit]}"
+            label = ""
 
 
 def _sampling(sampling: SamplingPart) -> Iterator[tuple[str, str]]:
@@ -196,11 +215,14 @@ def _cost(choice: ChoicePart, whose: str) -> Row:
 
 def cost_remark(document: PlanDocument) -> str:
     """Return what the columns of the costs mean."""
+    served = any(one.asked_for is ServedWork.RESPONSES for one in document.servers)
+    whose = " The times are this machine's, not the server's." if served else ""
     return (
         "lists: demonstration lists per condition; fewer than 20 leave the findings undetermined. "
         "at least, unshared: floors by arithmetic, with shared beginnings of prompts computed once "
         "and without "
         f"({document.chosen.estimate.throughput.source}); `receipts run --limit 64` measures."
+        f"{whose}"
     )
 
 

@@ -1,11 +1,11 @@
 """A second verifier, written from docs/protocol.md: python independent.py BUNDLE KEY.
 
-It shares no code with the project; independent_rates.py, independent_findings.py and
-independent_fits.py are parts of it.  BUNDLE is the folder of an event with its evidence and its
-restricted records, KEY the PEM of an Ed25519 or P-256 public key; the JSON Schemas, which are
-part of the protocol, are read from schemas/v1.  All that the levels ``authentic`` and
-``consistent`` ask for is derived again, and every commitment opened.  The first thing that does
-not follow is named, and the exit status is 1.
+It shares no code with the project; independent_rates.py, independent_findings.py,
+independent_fits.py and independent_servers.py are parts of it.  BUNDLE is the folder of an event
+with its evidence and its restricted records, KEY the PEM of an Ed25519 or P-256 public key; the
+JSON Schemas, which are part of the protocol, are read from schemas/v1.  All that the levels
+``authentic`` and ``consistent`` ask for is derived again, and every commitment opened.  The first
+thing that does not follow is named, and the exit status is 1.
 """
 
 import json
@@ -40,6 +40,7 @@ from independent_rates import (
     stated_interval,
     wilson,
 )
+from independent_servers import check_servers
 from jsonschema import Draft202012Validator
 from zstandard import ZstdDecompressor, ZstdError
 
@@ -563,39 +564,6 @@ def tested_box(plan: Document, definitions: Document) -> Document:
     }
 
 
-def check_servers(environment: Document, plan: Document, probes: list[str]) -> set[str]:
-    """Holds what is stated of servers to the plan; the limits that nothing asks for."""
-    claimed, differed = set(), set()
-    same("server" in plan, plan["engine"] == "http", "plan.server")
-    for name in ("server", "judgeServer", "secondJudgeServer"):
-        served, account = plan.get(name), environment.get(name)
-        same(account is not None, served is not None, f"environment.{name}")
-        if served is None:
-            continue
-        if name != "server":
-            judge = plan["judge"] if name == "judgeServer" else plan["judge"]["second"]
-            require(judge is not None and not judge["remote"], f"plan.{name}: no judge asks it")
-            require(judge["kind"] in ("chat", "wildguard"), f"plan.{name}: of no such judge")
-        for field in ("dialect", "started", "arguments", "concurrency"):
-            same(account[field], served[field], f"environment.{name}.{field}")
-        seen = account["seen"]
-        in_order = [probe for probe in probes if probe in seen["probes"]]
-        same(seen["probes"], in_order, f"environment.{name}.seen.probes")
-        require(seen["differed"] <= seen["repeated"], f"environment.{name}.seen.differed")
-        whose = "" if name == "server" else "judge-"
-        if not served["started"]:
-            claimed.add(f"{whose}weights-claimed-not-seen")
-        if seen["differed"]:
-            differed.add(f"{whose}server-not-repeatable")
-    drawn = (plan["sampling"]["noise"] or "").startswith("server-seed-")
-    of_servers = {
-        *(f"{whose}weights-claimed-not-seen" for whose in ("", "judge-")),
-        *(f"{whose}server-not-repeatable" for whose in ("", "judge-")),
-        "server-draws-not-replayable",
-    }
-    return of_servers - claimed - differed - ({"server-draws-not-replayable"} if drawn else set())
-
-
 def check_receipt(receipt: Document, plan: Document) -> None:
     """Holds the receipt to what the plan alone settles."""
     environment, event, second = receipt["environment"], receipt["event"], plan["judge"]["second"]
@@ -620,7 +588,7 @@ def check_receipt(receipt: Document, plan: Document) -> None:
     chosen = any(source["where"] for _, source in corpora(plan))
     if not chosen or plan.get("requestRule") is None:
         spared.add("selected-rows")
-    spared |= check_servers(environment, plan, definitions["ServerProbe"]["enum"])
+    spared |= check_servers(receipt, plan, definitions["ServerProbe"]["enum"])
     require(missing <= spared, f"limits lack {sorted(missing)}")
 
 

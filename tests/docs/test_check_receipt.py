@@ -242,6 +242,23 @@ def test_it_reads_documented_fields_alone(
     assert {"cli-verify.subject.checkpoint.root", "cli-error.error.message"} <= read
 
 
+def test_it_says_that_a_server_answered(script: ModuleType) -> None:
+    said = {
+        "instrument": False,
+        "checkpoint": {"name": "m", "root": "0" * 64, "dtype": "bfloat16"},
+        "stage": "sft",
+        "judge": {"name": "j", "kind": "chat"},
+        "servers": [
+            {"askedFor": "second_verdicts", "dialect": "vllm", "started": False},
+            {"askedFor": "responses", "dialect": "vllm", "started": True},
+        ],
+        "baseline": None,
+        "highest": None,
+    }
+    lines = [line for line in script.subject(said) if "server" in line]
+    assert lines == ["- second verdicts of a vllm server that somebody else started"]
+
+
 def test_a_document_of_another_version_is_not_guessed_at(script: ModuleType) -> None:
     with pytest.raises(SystemExit, match="cli-verify/2"):
         script.decided(0, {"schema": "cli-verify/2"}, None, Decimal("0.05"))

@@ -134,6 +134,29 @@ class SquareWork:
         return part * part, os.getpid()
 
 
+@dataclass(frozen=True)
+class LongJob:
+    """A job that is long to tell of, with answers that are."""
+
+    payload: bytes
+    answer: int
+    """Length of an answer, in bytes."""
+
+    def begin(self, hand: Any) -> LongWork:
+        return LongWork(self.answer)
+
+
+@dataclass(frozen=True)
+class LongWork:
+    """Gives long answers, in a worker."""
+
+    answer: int
+    facts: None = None
+
+    def do(self, part: Any) -> bytes:
+        return b"a" * self.answer
+
+
 class Meddled:
     """WorkerPlaces whose replies a test meddles with.
 

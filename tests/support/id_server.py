@@ -219,8 +219,9 @@ def _reply(
 ) -> Answer:
     named = [f"token_id:{token}" for token in tokens]
     best = [own + margin for own, margin in zip(scores.logprobs, scores.margins, strict=True)]
+    # As vLLM does: of 0 asked for, the token's own alone.
     tops = [
-        {name: own, "best": top}
+        {name: own} | ({"best": top} if body.get("logprobs", 1) else {})
         for name, own, top in zip(named, scores.logprobs, best, strict=True)
     ]
     return {

@@ -120,7 +120,11 @@ def to_sglang(body: Answer, reply: Answer, vocabulary: int) -> Answer:
     }
     if body["top_logprobs_num"]:
         # model_runner.py, sample: after penalties, so that a greedy token is always the likeliest.
-        says["output_top_logprobs"] = [[entry] for entry in says["output_token_logprobs"]]
+        tops = [[max(top.values()), 0, None] for top in logprobs["top_logprobs"]]
+        drawn = body["sampling_params"]["temperature"] > 0
+        says["output_top_logprobs"] = [
+            [entry] for entry in (tops if drawn else says["output_token_logprobs"])
+        ]
     if choice["prompt_logprobs"] is not None:
         says |= _of_prompt(body, choice["prompt_logprobs"], vocabulary)
     return {

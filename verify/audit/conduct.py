@@ -117,6 +117,7 @@ def conduct(
         journal.count(ServerCounts(auditor.tried.repeated, auditor.tried.differed))
     try:
         audit.run(nonce, journal, replays, watch)
+        _confirm(auditor.loaded.stack)
     except KeyboardInterrupt:
         raise InterruptedByUserError(
             f"interrupted; {len(journal.replayed):,} replayed points are kept",
@@ -181,6 +182,16 @@ def _replays(
         plan, subject.seed, subject.plausibility(dtype), subject.judge_band, reference=not exact
     )
     return pooled_replays(stack.pool, job)
+
+
+def _confirm(stack: RunStack | PooledStack) -> None:
+    """Make sure of a server that the tool started that it was this one that answered.
+
+    Raises:
+        ReceiptsError: It has ended, or another process answers in its place.
+    """
+    if isinstance(stack, RunStack) and isinstance(stack.engine, ServedEngine):
+        stack.engine.confirm()
 
 
 def _resent(stack: RunStack | PooledStack) -> int:

@@ -222,14 +222,12 @@ _NEEDED = (
 )
 
 
-def read_auditor_calibration(
-    path: Path, subject: AuditSubject, signer: Signer
-) -> AuditorCalibration:
-    """Read a calibration of the auditor's own that fits a receipt.
+def read_auditor_calibration(path: Path, signer: Signer) -> AuditorCalibration:
+    """Read a calibration of the auditor's own, of whatever receipts.
 
     Raises:
+        FileAccessError: It cannot be read.
         IntegrityError: Another key signed it.
-        UsageError: It is of another checkpoint, template, sampling or judge.
         MalformedError: It is no calibration.
     """
     envelope = Envelope.from_json(read_own_file(path, MAX_AUDIT_BYTES), file=path)
@@ -240,7 +238,21 @@ def read_auditor_calibration(
             hint="calibrate with the key that audits",
         )
     says = parse_signed(envelope, CalibrationStatement, file=path).statement.predicate
-    plan = subject.plan
+    return AuditorCalibration(envelope.digest, says)
+
+
+def refuse_unfitting(calibration: AuditorCalibration, subject: AuditSubject, path: Path) -> None:
+    """Refuse a calibration that does not fit a receipt.
+
+    Args:
+        calibration: The auditor's.
+        subject: The receipt.
+        path: The calibration's file, for messages.
+
+    Raises:
+        UsageError: It is of another checkpoint, template, sampling or judge, or too small.
+    """
+    says, plan = calibration.says, subject.plan
     for what, theirs, ours in (
         ("checkpoint", says.checkpoint, plan.checkpoint.root),
         ("chat template", says.chat_template, plan.prompt.chat_template),
@@ -256,4 +268,3 @@ def read_auditor_calibration(
             f"{LEAST_RESPONSES:,} are needed",
             file=path,
         )
-    return AuditorCalibration(envelope.digest, says)

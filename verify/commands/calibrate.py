@@ -121,6 +121,10 @@ def calibrate(  # one parameter an option
     with terminated_like_interrupted(), ExitStack() as pools:
         with output.progress("hashing (bytes)") as progress:
             resolved = resolve_plan(plan, progress=progress)
+        if resolved.artifacts.asks_servers:
+            output.note(
+                "the plan's server is not asked: a calibration is of this machine's own engines"
+            )
         own = resolved.predicate.checkpoint.dtype
         from safety_receipts.verify.audit.calibrate import CALIBRATION_RESPONSES, Calibrator  # noqa: PLC0415  # loads torch
         from safety_receipts.verify.audit.journals.calibrations import calibration_lines  # noqa: PLC0415  # loads torch

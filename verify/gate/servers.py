@@ -41,6 +41,8 @@ def answering_problems(
             f"a {whose}server answered that somebody else started: its weights are claimed, not "
             "seen"
         )
+    if repeatable and not server.seen.repeated:
+        yield f"its {whose}server was never asked the same twice"
     if repeatable and server.seen.differed:
         again = counted(server.seen.differed, "request")
         yield f"its {whose}server answered {again} otherwise the second time"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from safety_receipts.receipts.model.audit import AuditVerdict, Direction
+from safety_receipts.receipts.model.audit import AuditVerdict, Direction, PublicAuditPredicate
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
@@ -91,6 +91,26 @@ def distinct_auditors(audits: Sequence[AuditSummary]) -> int:
                 apart.append(group)
         groups = [*apart, joined]
     return len(groups)
+
+
+def told_once(audits: Sequence[AuditSummary]) -> list[AuditSummary]:
+    """Return audits without public forms that stand beside their full forms: one audit, told once.
+
+    Args:
+        audits: Trusted auditors' results.
+    """
+    full = {
+        (audit.result.start.digest, key.keyid)
+        for audit in audits
+        if not isinstance(audit.result, PublicAuditPredicate)
+        for key in audit.keys
+    }
+    return [
+        audit
+        for audit in audits
+        if not isinstance(audit.result, PublicAuditPredicate)
+        or not any((audit.result.start.digest, key.keyid) in full for key in audit.keys)
+    ]
 
 
 def called(audit: AuditSummary) -> str:

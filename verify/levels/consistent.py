@@ -13,6 +13,7 @@ from safety_receipts.receipts.events.coherence import (
     plan_problems,
 )
 from safety_receipts.receipts.events.grid import seed_of
+from safety_receipts.receipts.events.servers import resent_problems
 from safety_receipts.receipts.findings.counts import rates
 from safety_receipts.receipts.findings.counts.conditions import baseline_of
 from safety_receipts.receipts.findings.counts.judge_error import corrected_rate
@@ -120,6 +121,7 @@ def _restated(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str
     if receipt.evidence.access is not plan.evidence_access:
         yield "evidence.access differs from the plan's evidenceAccess"
     yield from environment_problems(plan, receipt.environment)
+    yield from resent_problems(plan, receipt.event, receipt.environment)
 
 
 def _planned(plan: PlanPredicate, receipt: EvaluationPredicate) -> Iterator[str]:

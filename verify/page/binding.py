@@ -65,25 +65,27 @@ class NumberBinder:
         parts = [rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first]
         self._tokens = re.compile("|".join([*parts, _NUMERAL]))
 
-    def told(self, text: str, *near: str) -> list[Node]:
+    def told(self, text: str, *near: str, named: bool = True) -> list[Node]:
         """Return a text with each of its numbers in an element of its own.
 
         Args:
             text: The text.
             near: Places that its numbers come from, the likeliest first, and no others.
+            named: Whether names that hold digits are looked for everywhere.
         """
         nodes: list[Node] = []
         end = 0
         for match in self._tokens.finditer(text):
             nodes.append(text[end : match.start()])
-            nodes.append(self._shown(match[0], text[: match.start()], near))
+            before = text[: match.start()]
+            name = self._names.get(match[0]) if named else None
+            found = self._documents.show(*name) if name else self._shown(match[0], before, near)
+            nodes.append(found)
             end = match.end()
         nodes.append(text[end:])
         return [node for node in nodes if node != ""]
 
     def _shown(self, token: str, before: str, near: Sequence[str]) -> Node:
-        if (named := self._names.get(token)) is not None:
-            return self._documents.show(*named)
         part_of_word = before[-1:].isalpha() or before[-1:] == "_"
         found = [] if part_of_word else self._known.get(token, [])
         for prefix in near:

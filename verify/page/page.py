@@ -234,6 +234,10 @@ _NAMES: Final = (
 )
 
 
+_SERVERS: Final = ("server", "judgeServer", "secondJudgeServer")
+"""Where the environment has accounts of servers."""
+
+
 def _binder(
     receipt: EvaluationPredicate, documents: SealedDocuments, audits: int, fields: Sequence[str]
 ) -> NumberBinder:
@@ -241,6 +245,7 @@ def _binder(
     places = [
         *_PLACES,
         *(f"{one}/{field}" for one in conditions for field in fields),
+        *(pointer("r", "environment", name) for name in _SERVERS),
         *(pointer(f"a{number}") for number in range(audits)),
     ]
     tests = () if receipt.findings is None else receipt.findings.tests

@@ -313,6 +313,13 @@ def _conditions(content: PageContent) -> Element:
     )
 
 
+_ACCOUNTS: Final = {
+    "server": "/r/environment/server",
+    "judge's server": "/r/environment/judgeServer",
+    "second judge's server": "/r/environment/secondJudgeServer",
+}
+"""Where what is said of servers comes from, by the name of the first line."""
+
 _PLACES: Final = {
     "total": ("/r/findings/total", "/r/findings/tests"),
     "slopes": ("/r/findings/joint", "/r/findings/jointInOtherOrders", "/r/findings/sources"),
@@ -384,11 +391,15 @@ def _evaluated(content: PageContent) -> Element:
 
 def _facts(facts: Sequence[Fact], content: PageContent) -> Element:
     made: list[Node] = []
+    near = "/r"
     for fact in facts:
         text = "".join(words.text for words in fact.text)
         if fact.name:
             made.append(el("dt", fact.name))
-        made.append(el("dd", el("bdi", content.binder.told(text, "/r"))))
+            near = _ACCOUNTS.get(fact.name, "/r")
+        # What a server claims is whatever it likes: its digits are no other value's.
+        told = content.binder.told(text, near, named=near == "/r")
+        made.append(el("dd", el("bdi", told)))
     return el("dl", made)
 
 

@@ -13,12 +13,14 @@ from safety_receipts.runner.engines.engine import GREEDY
 from safety_receipts.runner.engines.served.client import (
     NonsenseError,
     Patience,
+    RefusedError,
     ServerClient,
     UnreachableError,
     gone,
 )
 from safety_receipts.runner.engines.served.dialect import detect, dialect_of
 from safety_receipts.runner.engines.served.http_engine import HttpEngine, ServedModel
+from safety_receipts.runner.engines.served.preflight import NO_SCORES, Trial
 from safety_receipts.runner.engines.served.role import ServerRole
 
 Line = tuple[str, bool | None, str]
@@ -40,19 +42,21 @@ def try_server(url: str, model: str | None) -> Iterator[Line]:
     Raises:
         UsageError: The address is none.
     """
-    client = ServerClient(
-        url, Patience(attempts=2), key=os.environ.get(ServerRole.ENGINE.key) or None
-    )
+    key = os.environ.get(ServerRole.ENGINE.key) or None
+    client = ServerClient(url, Patience(attempts=2), key=key)
+    asked = "dialect"
     try:
         kind = detect(client)
         dialect = dialect_of(kind)
+        asked = "model"
         model = model or dialect.offered(client)
+        asked = "end tokens"
         ends = dialect.ends(client)
     except UnreachableError as error:
         yield "connection", False, gone(client, error).message
         return
-    except NonsenseError as error:
-        yield "dialect", False, str(error)
+    except (RefusedError, NonsenseError) as error:
+        yield asked, False, _refused(error, asked)
         return
     yield "dialect", True, kind.value
     planned = PlannedServer(dialect=kind, model=model, started=False, arguments=(), concurrency=8)
@@ -85,9 +89,31 @@ def try_server(url: str, model: str | None) -> Iterator[Line]:
     )
     yield tried("penalties", trial.no_penalties, "none that nobody asked for")
     yield tried("seeds", trial.seeds, "one seed, one answer; another seed, another")
-    scored = ServerProbe.TOKEN_IDS in probes
-    yield "prompt log-probabilities", None, "given" if scored else "not given"
+    yield _scored(engine, trial, offers=dialect.scores)
     yield _repeatable(engine)
+
+
+def _refused(error: RefusedError | NonsenseError, asked: str) -> str:
+    """Return what is missing where a server does not say what it is."""
+    if isinstance(error, NonsenseError):
+        return str(error)
+    if error.status in (401, 403):
+        return (
+            f"it answered {error.status}: it wants a key, or another one ({ServerRole.ENGINE.key})"
+        )
+    return f"it answered {error.status} where servers of its kind name their {asked}"
+
+
+def _scored(engine: HttpEngine, trial: Trial, *, offers: bool) -> Line:
+    """Try whether it scores prompts: what an audit of recorded responses needs, and no run."""
+    name = "prompt log-probabilities"
+    if not offers:
+        return name, None, f"not given: {NO_SCORES}"
+    try:
+        engine.before_run(lambda: trial.scores(_PROMPT))
+    except ReceiptsError as error:
+        return name, None, f"not given: {error.message}"
+    return name, True, "given"
 
 
 def _repeatable(engine: HttpEngine) -> Line:

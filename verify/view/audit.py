@@ -258,7 +258,7 @@ def _finding_words(one: FindingVerdict) -> str:
 
 def _server(account: ServerAccount) -> Iterator[str]:
     for name, text in account_rows("server", account):
-        yield printable(f"{name or 'server'}: {text}")
+        yield f"{name}: {printable(text)}" if name else f"  {printable(text)}"
 
 
 def _identity(audit: AuditPredicate) -> str:

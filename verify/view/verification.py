@@ -8,6 +8,7 @@ from typing import Final
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.view.names import presentable
 from safety_receipts.receipts.view.numerals import NOTHING, percent
+from safety_receipts.receipts.view.servers import SERVER_NAMES, started_words
 from safety_receipts.receipts.view.tables import (
     Conclusion,
     Fact,
@@ -89,11 +90,19 @@ def subject_facts(verification: Verification) -> list[Fact]:
         ("", f"root {subject.root}"),
         ("stage", _stage(subject)),
         ("judge", f"{presentable(subject.judge)} ({subject.judge_kind.value})"),
+        *_servers(subject),
         *(() if verification.broken else rates),
         ("event", f"{presentable(subject.event)}, {subject.points:,} points"),
         ("plan", subject.plan),
     )
     return [Fact.of(name, text) for name, text in shown]
+
+
+def _servers(subject: ReceiptSubject) -> Iterator[tuple[str, str]]:
+    """Yield who answered, where a server did."""
+    for one in subject.servers:
+        said = f"{one.dialect.value}, {started_words(started=one.started)}"
+        yield SERVER_NAMES[one.asked_for], said
 
 
 def _stage(subject: ReceiptSubject) -> str:

@@ -1,7 +1,8 @@
 """Asking a server over HTTP: JSON in, JSON out, bounded in time and size, sent again if need be.
 
 No streams, which can end in silence; no redirects, which lead elsewhere; no other scheme than http
-and https.  A server on this machine is asked without a proxy (:mod:`receipts.io.web`).
+and https.  A server on this machine is asked without a proxy (:mod:`receipts.io.web`), and every
+exchange ends by one moment (:mod:`receipts.io.exchange`).
 """
 
 from __future__ import annotations
@@ -9,21 +10,34 @@ from __future__ import annotations
 import http.client
 import json
 import math
-import time
+import ssl
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request
+from urllib.request import HTTPRedirectHandler
 
 from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.io.exchange import (
+    BoundedRequest,
+    OverlongAnswerError,
+    bounded_handlers,
+)
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.io.web import web_opener
 from safety_receipts.runner.engines.served.role import ServerRole
 
 MAX_ANSWER: Final = 64 * 2**20
-"""Most bytes of a reply."""
+"""Most bytes of a reply, whatever was asked for."""
+_PLAIN_ANSWER: Final = 2**21
+"""Most bytes of a reply to what asks for no tokens."""
+_TOKEN_ANSWER: Final = 2**12
+"""Bytes that each new token adds to that: its id, and the log-probabilities of twenty."""
+_BODY_ANSWER: Final = 2**6
+"""Bytes that each byte of a request adds to that: a prompt is given back, by some as text."""
+_MAX_NUMBER: Final = 2**64
+"""No whole number of an answer has more digits than this one."""
 _OVERLOADED: Final = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses of a server, or of what stands before it, that may answer later."""
 _CHUNK: Final = 2**16
@@ -74,6 +88,26 @@ PATIENCE: Final = Patience()
 """How long a server is waited for, unless told otherwise."""
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What is asked once, or several times."""
+
+    path: str
+    """Where it goes."""
+    body: bytes | None
+    """The request; None: there is none."""
+    seconds: float
+    """Time for one answer."""
+    tokens: int = 0
+    """New tokens that it asks for."""
+
+    @property
+    def most(self) -> int:
+        """Most bytes of an answer."""
+        given = _TOKEN_ANSWER * self.tokens + _BODY_ANSWER * len(self.body or b"")
+        return min(MAX_ANSWER, _PLAIN_ANSWER + given)
+
+
 class _NoRedirect(HTTPRedirectHandler):
     """What is redirected is answered elsewhere, and a POST becomes a GET on the way."""
 
@@ -91,7 +125,7 @@ class ServerClient:
         role: Who asks it.
 
     Raises:
-        UsageError: The address is none, or holds a password.
+        UsageError: The address is none, or holds a password; or no header can carry the key.
     """
 
     def __init__(
@@ -108,10 +142,12 @@ class ServerClient:
         """Who asks it."""
         self.patience = patience or PATIENCE
         """How long it is waited for."""
-        self._key = key
-        self._opener = web_opener(self.url, _NoRedirect())
+        self._key = checked_key(key, role)
+        self._opener = web_opener(self.url, _NoRedirect(), *bounded_handlers())
         self._lock = Lock()
         self._resent = 0
+        self.answered = False
+        """Whether it has answered anything."""
 
     @property
     def name(self) -> str:
@@ -130,7 +166,7 @@ class ServerClient:
         Raises:
             ServedError: There is none.
         """
-        return self._asked(path, None, self.patience.seconds, _NEVER)
+        return self._asked(_Question(path, None, self.patience.seconds), _NEVER)
 
     def post(
         self, path: str, body: dict[str, Any], tokens: int, stopped: Event | None = None
@@ -147,15 +183,18 @@ class ServerClient:
             ServedError: There is no such answer.
         """
         data = json.dumps(body).encode()
-        reply = self._asked(path, data, self.patience.of(tokens), stopped or _NEVER)
+        question = _Question(path, data, self.patience.of(tokens), tokens)
+        reply = self._asked(question, stopped or _NEVER)
         if not isinstance(reply, dict):
             raise NonsenseError("the answer is no JSON object")
         return reply
 
-    def _asked(self, path: str, body: bytes | None, seconds: float, stopped: Event) -> Any:
+    def _asked(self, question: _Question, stopped: Event) -> Any:
         for attempt in range(1, self.patience.attempts + 1):
             try:
-                return self._once(path, body, seconds)
+                answer = self._once(question)
+                self.answered = True
+                return answer
             except (UnreachableError, RefusedError) as error:
                 final = isinstance(error, RefusedError) and error.status < 500
                 if final or attempt == self.patience.attempts or stopped.is_set():
@@ -166,22 +205,26 @@ class ServerClient:
                 self._resent += 1
         raise AssertionError("the last attempt returns or raises")
 
-    def _once(self, path: str, body: bytes | None, seconds: float) -> Any:
+    def _once(self, question: _Question) -> Any:
         headers = {"Accept": "application/json"}
-        if body is not None:
+        if question.body is not None:
             headers["Content-Type"] = "application/json"
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
-        request = Request(self.url + path, body, headers)
-        ends = time.monotonic() + seconds
+        request = BoundedRequest(self.url + question.path, question.body, headers, question.most)
+        return self._answer(request, question.seconds)
+
+    def _answer(self, request: BoundedRequest, seconds: float) -> Any:
         try:
             with self._opener.open(request, timeout=seconds) as answer:
                 kind = answer.headers.get_content_type()
-                data = _read(answer, ends, seconds)
+                data = _read(answer, request.most)
         except HTTPError as error:
             error.close()
             if error.code in _OVERLOADED:
                 raise UnreachableError(f"the server answered {error.code}") from None
+            if error.code < 300:
+                raise NonsenseError(f"it answers {error.code}, and gives no answer") from None
             if error.code < 400:
                 raise NonsenseError(
                     f"the server sends on to another address ({error.code})"
@@ -192,7 +235,14 @@ class ServerClient:
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise UnreachableError(f"no connection within {seconds:,.0f} s") from None
+            if isinstance(error.reason, ssl.SSLError):
+                raise NonsenseError(
+                    f"no secure connection can be made ({_told(error.reason)}): does it speak "
+                    "https, with a certificate that this system trusts, or is its address http://?"
+                ) from None
             raise UnreachableError(f"no connection: {_told(error.reason)}") from None
+        except OverlongAnswerError:
+            raise NonsenseError(_too_long(request.most)) from None
         except http.client.IncompleteRead:
             raise UnreachableError("the answer was cut") from None
         except (http.client.HTTPException, OSError) as error:
@@ -209,11 +259,13 @@ def checked_address(url: str, role: ServerRole = ServerRole.ENGINE) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as it is looked up
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    known = parts.scheme in ("http", "https") and parts.hostname and port != 0
+    if not known or not parts.path.isascii():
         raise UsageError(
-            f"{printable(url)} is no address of a server", hint="write http://127.0.0.1:8000"
+            f"{_without_secrets(url)} is no address of a server", hint="write http://127.0.0.1:8000"
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise UsageError(
@@ -221,27 +273,54 @@ def checked_address(url: str, role: ServerRole = ServerRole.ENGINE) -> str:
             hint=f"give a key in the environment variable {role.key}",
         )
     path = parts.path.rstrip("/")
+    if path.endswith(("/v1", "/v1/completions", "/v1/chat/completions")):
+        raise UsageError(
+            f"{printable(url)} ends with the path of one of a server's interfaces",
+            hint="leave off /v1 and what follows it",
+        )
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _without_secrets(url: str) -> str:
+    """Return what may be shown of an address that may hold a password, or a key in its query."""
+    if "@" in url:
+        return "what is given, with a user or password,"
+    return printable(url.partition("?")[0].partition("#")[0])
+
+
+def checked_key(key: str | None, role: ServerRole = ServerRole.ENGINE) -> str | None:
+    """Return a key as it is sent, without a line's end; None: there is none.
+
+    Raises:
+        UsageError: No header can carry it; the message does not show it.
+    """
+    key = (key or "").rstrip("\r\n")
+    if not all(sign.isprintable() and ord(sign) < 256 for sign in key):
+        raise UsageError(
+            f"the key in {role.key} has a line break or characters that no header can carry",
+            hint="copy it again, alone and on one line",
+        )
+    return key or None
 
 
 def gone(client: ServerClient, error: UnreachableError) -> IncompleteError:
     """Return what is said where a server does not answer, however often it is asked."""
-    return IncompleteError(
-        f"{client.name} does not answer: {error}",
-        hint="what was answered is kept; when it answers again, run the same command again, with a "
-        "lower concurrency where it was overloaded",
-    )
+    hint = "is the address right, and does a server run there?"
+    if client.answered:
+        hint = (
+            "what was answered is kept; when it answers again, run the same command again, with a "
+            "lower concurrency where it was overloaded"
+        )
+    return IncompleteError(f"{client.name} does not answer: {error}", hint=hint)
 
 
-def _read(answer: http.client.HTTPResponse, ends: float, seconds: float) -> bytes:
-    """Return a whole body, however slowly it comes, up to a moment."""
+def _read(answer: http.client.HTTPResponse, most: int) -> bytes:
+    """Return a whole body, of so many bytes at most."""
     parts, length = [], 0
     while part := answer.read1(_CHUNK):
         length += len(part)
-        if length > MAX_ANSWER:
-            raise NonsenseError(f"an answer of more than {MAX_ANSWER:,} bytes")
-        if time.monotonic() > ends:
-            raise TimeoutError
+        if length > most:
+            raise NonsenseError(_too_long(most))
         parts.append(part)
     stated = answer.headers.get("Content-Length")
     if stated is not None and stated.isdecimal() and length < int(stated):
@@ -249,22 +328,41 @@ def _read(answer: http.client.HTTPResponse, ends: float, seconds: float) -> byte
     return b"".join(parts)
 
 
+def _too_long(most: int) -> str:
+    return f"an answer of more than {most:,} bytes, which is more than was asked for"
+
+
 def _parsed(data: bytes, kind: str) -> Any:
     try:
-        return json.loads(data, parse_constant=_no_number, parse_float=_number)
+        return json.loads(
+            data, parse_constant=_no_number, parse_float=_number, parse_int=_whole_number
+        )
+    except _NumberError:
+        raise NonsenseError("the answer has a number that no answer can have") from None
     except (ValueError, RecursionError):
         said = printable(kind, 60)
         raise NonsenseError(f"the answer is no JSON, but {said}: is there a proxy?") from None
 
 
+class _NumberError(ValueError):
+    """No number, or one without bound."""
+
+
 def _no_number(name: str) -> Any:
-    raise ValueError(name)
+    raise _NumberError(name)
 
 
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(text)
+        raise _NumberError(text)
+    return value
+
+
+def _whole_number(text: str) -> int:
+    # Its length first: reading many digits takes long, and Python refuses to.
+    if len(text) > len(str(_MAX_NUMBER)) + 1 or abs(value := int(text)) > _MAX_NUMBER:
+        raise _NumberError(text[:60])
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, Final, Protocol, assert_never
@@ -16,7 +15,13 @@ from safety_receipts.runner.engines.served.client import (
     RefusedError,
     ServerClient,
 )
-from safety_receipts.runner.engines.served.reply import ROUNDING, ServerReply
+from safety_receipts.runner.engines.served.reply import (
+    ABOVE_0,
+    ROUNDING,
+    ServerReply,
+    least_best,
+    too_unlikely,
+)
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,24 @@ class TokenScores:
     """Of the likeliest token in its place."""
 
 
-def check_scores(scores: TokenScores) -> None:
+def check_scores(scores: TokenScores, vocabulary: int) -> None:
     """Hold log-probabilities to what such numbers can be.
 
+    Args:
+        scores: They.
+        vocabulary: Number of token ids.
+
     Raises:
-        NonsenseError: One is above 0.
+        NonsenseError: One is above 0, or above the likeliest one's, or the likeliest one's is below
+            that of an equal share.
     """
-    if any(best > ROUNDING for best in scores.best):
-        raise NonsenseError("it gives a log-probability above 0")
+    if any(value > ROUNDING for value in (*scores.logprobs, *scores.best)):
+        raise NonsenseError(ABOVE_0)
+    if any(best < least_best(vocabulary) for best in scores.best):
+        raise NonsenseError(too_unlikely(vocabulary))
+    for own, best in zip(scores.logprobs, scores.best, strict=True):
+        if own > best + ROUNDING:
+            raise NonsenseError("it calls a token likelier than the likeliest one")
 
 
 class Dialect(Protocol):
@@ -124,13 +139,22 @@ def detect(client: ServerClient) -> ServerDialect:
 
     Raises:
         UnreachableError: It does not answer.
+        RefusedError: It says nothing to whoever has no key, or another one.
         NonsenseError: None that is known.
     """
+    refused = None
     for kind, (path, sign) in _SIGNS.items():
-        with suppress(RefusedError, NonsenseError):
+        try:
             said = client.get(path)
-            if isinstance(said, dict) and sign in said:
-                return kind
+        except NonsenseError:
+            continue
+        except RefusedError as error:
+            refused = error if error.status in (401, 403) else refused
+            continue
+        if isinstance(said, dict) and sign in said:
+            return kind
+    if refused is not None:
+        raise refused
     known = " or ".join(kind.value for kind in ServerDialect)
     raise NonsenseError(
         f"it is not known as {known}, which take and give token ids: a server that gives text "

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import Final, TypeVar
 
-from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.errors import IncompleteError, UsageError
+from safety_receipts.receipts.events.dialects import FACTS, UNSEEN
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind, PlannedServer
 from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.receipts.model.receipt import (
     ServerAccount,
     ServerObservations,
-    ServerProbe,
 )
 from safety_receipts.runner.engines.answers import in_order
 from safety_receipts.runner.engines.engine import (
@@ -44,13 +44,14 @@ from safety_receipts.runner.engines.served.client import (
 from safety_receipts.runner.engines.served.dialect import TokenScores, check_scores, dialect_of
 from safety_receipts.runner.engines.served.generation import ServedGeneration, units_of
 from safety_receipts.runner.engines.served.preflight import NO_SCORES, SCORES_HINT, Trial
-from safety_receipts.runner.engines.served.reply import ServerReply, check_server_reply
+from safety_receipts.runner.engines.served.reply import (
+    ServerReply,
+    check_greedy_reply,
+    check_server_reply,
+)
 from safety_receipts.runner.engines.served.role import ServerRole
 
 T = TypeVar("T")
-
-UNSEEN: Final = "behind a server, not seen"
-"""What is said of the device."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class HttpEngine:
         server: What the plan says of it.
         model: What is known of its model.
         close: Ends it, where the tool started it.
+        confirm: Makes sure that it is still the one that the tool started, where it did.
 
     Raises:
         IncompleteError: It does not answer.
@@ -90,19 +92,20 @@ class HttpEngine:
         model: ServedModel,
         *,
         close: Callable[[], None] = lambda: None,
+        confirm: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._server = server
         self._model = model
         self._dialect = dialect_of(server.dialect)
         self._close = close
+        self._confirm = confirm
         why = self._dialect.why_not(model.decoding)
         if why is not None:
             raise UsageError(f"{client.role.words} cannot sample as the plan says: {why}")
         claimed = self.before_run(lambda: self._dialect.claims(client, server.model))
-        probes = self._dialect.probes
+        probes = FACTS[server.dialect].probes_of(judges=client.role.judges)
         if client.role.judges:
-            probes = tuple(probe for probe in probes if probe is not ServerProbe.SEEDS)
             # What is judged is not known before it is generated: what this server has no room for
             # is that exchange's failure, and not a reply that was cut.
             longest = min(model.context_limit, claimed.context_limit or model.context_limit)
@@ -164,6 +167,19 @@ class HttpEngine:
                 hint="start it with a longer context",
             )
 
+    def hold_to_claims(self) -> None:
+        """Ask again what the server says of itself; see :class:`ServedEngine`."""
+        before = self._account.claimed.to_wire()
+        now = self.before_run(lambda: self._dialect.claims(self._client, self._server.model))
+        differ = [name for name, value in now.to_wire().items() if value != before[name]]
+        if differ:
+            raise IncompleteError(
+                f"{self._client.name} says otherwise of itself than it did before: "
+                f"{', '.join(differ)}",
+                hint="nothing is sealed, as another server may have answered in part: have the one "
+                "of before answer and run the same command again, or begin anew",
+            )
+
     def trial(self) -> Trial:
         """Return what tries the server, step by step."""
         return Trial(
@@ -179,6 +195,18 @@ class HttpEngine:
     def close(self) -> None:
         """End the server, where the tool started it."""
         self._close()
+
+    def confirm(self) -> None:
+        """Make sure that the server that the tool started is the one that answered.
+
+        Raises:
+            IncompleteError: It has ended, or takes no more requests.
+            UnbelievableServerError: Another process takes them.
+        """
+        try:
+            self._believed(self._confirm)
+        except NonsenseError as error:
+            raise self._unbelievable(error) from None
 
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""
@@ -283,12 +311,20 @@ class HttpEngine:
         if why is not None:
             return failed(request, Reason.ENGINE_ERROR, why)
         try:
-            reply = self._believed(lambda: self._asked(request, decoding, stopped))
+            reply = self._believed(lambda: self._held(request, decoding, stopped))
         except RefusedError as error:
             return failed(request, Reason.ENGINE_ERROR, str(error))
         except NonsenseError as error:
             raise self._unbelievable(error) from None
         return Completion(request.key, reply.tokens, reply.finish, reply.wanted)
+
+    def _held(self, request: Request, decoding: Decoding, stopped: Event) -> ServerReply:
+        """Ask for one reply; where it is the model's own choice, it has to be the likeliest."""
+        plain = decoding.greedy and decoding.repetition_penalty is None
+        reply = self._asked(request, decoding, stopped, best=plain)
+        if plain:
+            check_greedy_reply(reply, self._model.vocabulary, self._model.dtype)
+        return reply
 
     def _asked(
         self, request: Request, decoding: Decoding, stopped: Event, *, best: bool = False
@@ -296,7 +332,12 @@ class HttpEngine:
         body = self._dialect.body(request, decoding, self._server.model, best=best)
         answer = self._client.post(self._dialect.path, body, request.max_new_tokens, stopped)
         reply = self._dialect.read(answer, request)
+        if not best:
+            # What was not asked for is, with vLLM, the drawn token alone: no likeliest one.
+            reply = replace(reply, best=())
         check_server_reply(request, reply, self._model.vocabulary)
+        if best and not reply.best:
+            raise NonsenseError("it does not give the likeliest token beside a response's own")
         return reply
 
     def _score(
@@ -304,7 +345,7 @@ class HttpEngine:
     ) -> TokenScores | None:
         scores = self._dialect.score(self._client, self._server.model, tokens, response, stopped)
         if scores is not None:
-            check_scores(scores)
+            check_scores(scores, self._model.vocabulary)
         return scores
 
     def _below_best(self, prompt: Sequence[int], response: Sequence[int]) -> list[float] | None:
@@ -366,7 +407,7 @@ class HttpEngine:
                 hint=(
                     f"give its key in the environment variable {self.role.key}"
                     if error.status in (401, 403)
-                    else None
+                    else "receipts doctor --server URL says what it speaks and offers"
                 ),
             ) from None
 

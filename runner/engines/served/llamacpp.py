@@ -3,7 +3,8 @@
 It gives the prompt back as text alone, so that its length is what can be held; it stops at the end
 tokens of its GGUF file and knows no others, so that a response is cut here at the first end token
 of the plan's; and it has no log-probabilities of prompts.  What it was told of sampling it gives
-back, and that is compared.
+back, and that is compared.  Told to ignore ends it keeps its end tokens from being drawn, and not
+from its log-probabilities: what is drawn in their place is not the likeliest.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from threading import Event
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.events.dialects import FACTS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.receipts.model.receipt import ServerClaims, ServerProbe
+from safety_receipts.receipts.model.receipt import ServerClaims
 from safety_receipts.runner.engines.engine import Decoding, Request
 from safety_receipts.runner.engines.served.client import NonsenseError, ServerClient
 from safety_receipts.runner.engines.served.dialect import TokenScores
@@ -30,7 +32,7 @@ from safety_receipts.runner.engines.served.reply import (
     logprobs_of,
     taken_at,
 )
-from safety_receipts.runner.engines.served.seeds import SEED_32, server_seed
+from safety_receipts.runner.engines.served.seeds import server_seed
 
 _NEUTRAL: Final = {
     "min_p": 0.0,
@@ -44,20 +46,21 @@ _NEUTRAL: Final = {
     "mirostat": 0,
     "dynatemp_range": 0.0,
 }
+_Logprobs = tuple[float | None, ...]
 _FINISHES: Final = {"eos": Finish.STOP, "limit": Finish.LENGTH}
 _ROUNDING: Final = 1e-6
 """It keeps settings in 32-bit numbers."""
+_MOST: Final = 2**31
+"""No setting that is asked for is as large."""
 
 
 class LlamaCpp:
     """The dialect of llama.cpp's server."""
 
     kind = ServerDialect.LLAMACPP
-    noise = SEED_32
+    noise = FACTS[ServerDialect.LLAMACPP].noise
     path = "/completion"
-    probes: tuple[ServerProbe, ...] = tuple(
-        probe for probe in ServerProbe if probe is not ServerProbe.TOKEN_IDS
-    )
+    probes = FACTS[ServerDialect.LLAMACPP].probes
     scores = False
 
     def body(
@@ -94,6 +97,8 @@ class LlamaCpp:
             said = printable(str(reply.get("stop_type")), 40)
             raise NonsenseError(f"it ended a response for the reason {said!r}")
         logprobs, best = _paired(tokens, reply.get("completion_probabilities"))
+        if not request.stop_ids:
+            logprobs, best = _of_choices(logprobs, best)
         early = next((i for i, token in enumerate(tokens) if token in request.stop_ids), None)
         if early is not None:
             finish, cut = Finish.STOP, early + 1
@@ -171,15 +176,24 @@ def _asked(decoding: Decoding) -> dict[str, Any]:
 def _settings_problem(given: Any) -> str | None:
     """Return which neutral value of sampling a server did not take, or None."""
     for name, value in _NEUTRAL.items():
-        held = given.get(name) if isinstance(given, dict) else None
-        if not isinstance(held, int | float) or abs(held - value) > _ROUNDING:
+        held: Any = given.get(name) if isinstance(given, dict) else None
+        # A larger whole number may be too large to subtract from.
+        known = type(held) in (int, float) and -_MOST < held < _MOST
+        if not known or abs(held - value) > _ROUNDING:
             return f"it samples with {name} {printable(str(held), 40)}, and was asked for {value}"
     return None
 
 
-def _paired(
-    tokens: Sequence[int], entries: Any
-) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+def _of_choices(own: _Logprobs, best: _Logprobs) -> tuple[_Logprobs, _Logprobs]:
+    """Return log-probabilities without those of tokens that were not the likeliest."""
+    chosen = [one is not None and one == top for one, top in zip(own, best, strict=True)]
+    return (
+        tuple(one if kept else None for one, kept in zip(own, chosen, strict=True)),
+        tuple(top if kept else None for top, kept in zip(best, chosen, strict=True)),
+    )
+
+
+def _paired(tokens: Sequence[int], entries: Any) -> tuple[_Logprobs, _Logprobs]:
     """Return each token's log-probability, and the likeliest one's: None inside a character."""
     if not isinstance(entries, list):
         raise NonsenseError("it gives no log-probabilities")

@@ -10,6 +10,7 @@ from safety_receipts.runner.engines.served.client import ServerClient
 from safety_receipts.runner.engines.served.http_engine import HttpEngine, ServedModel
 from safety_receipts.runner.engines.served.launch import ServerCommand, StartedServer
 from safety_receipts.runner.engines.served.options import ServerPlace
+from safety_receipts.runner.engines.served.started.own_client import OwnServerClient
 
 
 def load_server(
@@ -37,8 +38,8 @@ def load_server(
         place.role,
     )
     try:
-        client = ServerClient(started.url, place.patience, role=place.role)
-        return HttpEngine(client, server, model, close=started.close)
+        client = OwnServerClient(started.url, started.confirm, place.patience, role=place.role)
+        return HttpEngine(client, server, model, close=started.close, confirm=started.confirm)
     except BaseException:
         started.close()
         raise

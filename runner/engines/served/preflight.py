@@ -6,7 +6,7 @@ nothing of how the plan's own points will be answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,12 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request, Tried
 from safety_receipts.runner.engines.served.client import NonsenseError, RefusedError
-from safety_receipts.runner.engines.served.reply import ServerReply
+from safety_receipts.runner.engines.served.reply import (
+    CLOSE,
+    NOT_LIKELIEST,
+    ServerReply,
+    reply_margins,
+)
 from safety_receipts.runner.engines.served.role import ServerRole
 
 _TOKENS: Final = 16
@@ -23,9 +28,6 @@ _PROMPTS: Final = 8
 """Prompts that are asked alone, and then together."""
 _WARM: Final = 2.0
 """Temperature of draws: a model that is sure of its next token draws one and the same at 1."""
-_CLOSE: Final = {Dtype.FLOAT32: 0.01, Dtype.BFLOAT16: 0.3, Dtype.FLOAT16: 0.1}
-"""A token's log-probability may lie so far below the best one's: between passes of other shapes
-near ties are decided otherwise."""
 
 NO_SCORES: Final = "the server gives no log-probabilities of prompts"
 """What is said of one that cannot be asked about recorded responses."""
@@ -77,7 +79,8 @@ class Trial:
         self.no_penalties()
         if not self.role.judges:
             self.seeds()
-        self.length(longest, new_tokens)
+        for reply in self.length(longest, new_tokens):
+            self._hold(reply_margins(reply))
         self._likeliest(prompts)
         return self.repeated()
 
@@ -105,17 +108,20 @@ class Trial:
     def _likeliest(self, prompts: Sequence[Sequence[int]]) -> None:
         if not prompts:
             return
-        replies = self.ask([self._request(i, prompt) for i, prompt in enumerate(prompts)], GREEDY)
-        most = _CLOSE[self.dtype]
+        replies = self._greedy([self._request(i, prompt) for i, prompt in enumerate(prompts)])
         for prompt, reply in zip(prompts, replies, strict=True):
-            below = self.score(prompt, reply.tokens)
-            for margins in (_below_best(reply), below or []):
-                if any(margin > most for margin in margins):
-                    raise UsageError(
-                        f"{self.role.words} does not choose its likeliest token when it is asked "
-                        "to: it applies a penalty or a bias that nobody asked for",
-                        hint="start it without any",
-                    )
+            self._hold(self.score(prompt, reply.tokens) or [])
+
+    def _greedy(self, requests: Sequence[Request]) -> list[ServerReply]:
+        """Ask requests together; each token that is chosen has to be the likeliest."""
+        replies = self.ask(requests, GREEDY)
+        for reply in replies:
+            self._hold(reply_margins(reply))
+        return replies
+
+    def _hold(self, margins: Iterable[float]) -> None:
+        if any(margin > CLOSE[self.dtype] for margin in margins):
+            raise UsageError(f"{self.role.words} {NOT_LIKELIEST}", hint="start it without any")
 
     def seeds(self) -> None:
         """Hold one seed to give one answer, and another seed another."""
@@ -139,14 +145,20 @@ class Trial:
                 "the server gave one answer for every seed: it takes no seed, or does not sample"
             )
 
-    def length(self, longest: int, new_tokens: int) -> None:
-        """Ask for the plan's longest response, to a short prompt and to the longest one."""
+    def length(self, longest: int, new_tokens: int) -> list[ServerReply]:
+        """Ask for the plan's longest response, to a short prompt and to the longest one.
+
+        Returns:
+            The replies; a penalty that falls on long prompts alone shows in the second.
+        """
         start = self._prompts()[0]
         try:
             whole = tuple(start[place % len(start)] for place in range(max(1, longest)))
-            for prompt in (start, whole):
-                asked = Request(0, prompt, new_tokens, frozenset(), logits_for=self._wanted())
-                self.ask([asked], GREEDY)
+            asked = [
+                Request(0, prompt, new_tokens, frozenset(), logits_for=self._wanted())
+                for prompt in (start, whole)
+            ]
+            return [reply for one in asked for reply in self.ask([one], GREEDY)]
         except (NonsenseError, RefusedError) as error:
             raise UsageError(
                 f"{self.role.words} does not answer a prompt of {longest:,} tokens with "
@@ -183,8 +195,8 @@ class Trial:
     def repeated(self) -> Tried:
         """Ask prompts alone and then together; say how many answers are others."""
         requests = [self._request(number, prompt) for number, prompt in enumerate(self._prompts())]
-        alone = [self.ask([request], GREEDY)[0].tokens for request in requests]
-        together = [reply.tokens for reply in self.ask(requests, GREEDY)]
+        alone = [self._greedy([request])[0].tokens for request in requests]
+        together = [reply.tokens for reply in self._greedy(requests)]
         differed = sum(one != other for one, other in zip(alone, together, strict=True))
         return Tried(len(requests), differed)
 
@@ -192,9 +204,3 @@ class Trial:
 def _spread(seed: int) -> int:
     """Return a 64-bit seed all of whose bits count: torch's CPU generator takes 32 of them."""
     return seed * 0x9E3779B97F4A7C15 % 2**64
-
-
-def _below_best(reply: ServerReply) -> Iterator[float]:
-    for own, best in zip(reply.logprobs, reply.best, strict=False):
-        if own is not None and best is not None:
-            yield best - own

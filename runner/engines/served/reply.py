@@ -6,18 +6,31 @@ for tokens.  Nothing of an answer is believed that can be held against something
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER
 from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Finish
 from safety_receipts.runner.engines.engine import Request
 from safety_receipts.runner.engines.served.client import NonsenseError
 
 ROUNDING: Final = 1e-4
-"""A log-probability may be so much above 0."""
+"""A log-probability may be so much above 0, or above another that it cannot be above."""
+CLOSE: Final = {Dtype.FLOAT32: 0.01, Dtype.BFLOAT16: 0.3, Dtype.FLOAT16: 0.1}
+"""A greedily chosen token's log-probability may lie so far below the best one's: between passes of
+other shapes near ties are decided otherwise."""
+_ROOM: Final = 0.5
+"""So far the likeliest token's log-probability may lie below what it cannot be below: log-softmax
+in a number format of few bits is off by less."""
+NOT_LIKELIEST: Final = (
+    "does not choose its likeliest token when it is asked to: it applies a penalty or a bias that "
+    "nobody asked for"
+)
+"""What is said of a server whose greedy choices are others by its own log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +97,74 @@ def _problems(request: Request, reply: ServerReply, vocabulary: int) -> Iterator
         yield f"it gives a token id that is none of the model's {vocabulary:,}"
     if reply.settings is not None:
         yield reply.settings
-    if any(logprob is not None and logprob > ROUNDING for logprob in reply.logprobs):
-        yield "it gives a log-probability above 0"
+    yield from _logprob_problems(request, reply, vocabulary)
     yield from _ending_problems(request, reply)
+
+
+def _logprob_problems(request: Request, reply: ServerReply, vocabulary: int) -> Iterator[str]:
+    """Yield what no log-probabilities can be, however a token is chosen."""
+    given = (*reply.logprobs, *reply.best, *(value for place in reply.wanted for value in place))
+    if any(value is not None and value > ROUNDING for value in given):  # NaN is not
+        yield ABOVE_0
+    if reply.best and len(reply.best) != len(reply.tokens):
+        given_of, all_of = len(reply.best), len(reply.tokens)
+        yield f"it gives the likeliest tokens of {given_of:,} places of {all_of:,}"
+    best = [value for value in reply.best if value is not None]
+    if any(value < least_best(vocabulary) for value in best):
+        yield too_unlikely(vocabulary)
+    for own, top in zip(reply.logprobs, reply.best, strict=False):
+        if own is not None and top is not None and own > top + ROUNDING:
+            yield "it calls a token likelier than the likeliest one"
+    for token, own, values in zip(reply.tokens, reply.logprobs, reply.wanted, strict=False):
+        for wanted, value in zip(request.logits_for, values, strict=False):
+            if wanted == token and own is not None and abs(own - value) > _SAME:  # NaN is not
+                yield "it gives two log-probabilities for one token in one place"
+
+
+ABOVE_0: Final = "it gives a log-probability above 0"
+_SAME: Final = 0.01
+"""Two statements of one log-probability differ by less."""
+
+
+def least_best(vocabulary: int) -> float:
+    """Return the least log-probability that the likeliest of so many tokens can have."""
+    return -math.log(vocabulary) - _ROOM
+
+
+def too_unlikely(vocabulary: int) -> str:
+    """Return what is said where the likeliest token has less than that."""
+    return (
+        f"it calls a token the likeliest of {vocabulary:,} whose log-probability is below that of "
+        "an equal share"
+    )
+
+
+def reply_margins(reply: ServerReply) -> Iterator[float]:
+    """Yield how far tokens lie below the likeliest ones that are given in their places."""
+    for place, own in enumerate(reply.logprobs):
+        tops = [*reply.best[place : place + 1], *(reply.wanted[place : place + 1] or ((),))[0]]
+        given = [top for top in tops if top is not None and not math.isnan(top)]
+        if own is not None and given:
+            yield max(given) - own
+
+
+def check_greedy_reply(reply: ServerReply, vocabulary: int, dtype: Dtype) -> None:
+    """Hold tokens that were chosen greedily, and without a penalty, to be the likeliest.
+
+    Likelihood and choice are of one pass, so that honest ones differ by rounding alone.
+
+    Args:
+        reply: What was answered.
+        vocabulary: Number of token ids.
+        dtype: Number format in which the server is said to run.
+
+    Raises:
+        NonsenseError: One is not.
+    """
+    if any(margin > CLOSE[dtype] for margin in reply_margins(reply)):
+        raise NonsenseError(f"it {NOT_LIKELIEST}")
+    if any(own is not None and own < least_best(vocabulary) for own in reply.logprobs):
+        raise NonsenseError(too_unlikely(vocabulary))
 
 
 def _ending_problems(request: Request, reply: ServerReply) -> Iterator[str]:
@@ -167,4 +245,13 @@ def logprobs_of(values: Any) -> tuple[float, ...]:
     """
     if not isinstance(values, list) or any(type(each) not in (int, float) for each in values):
         raise NonsenseError("the log-probabilities are no numbers")
-    return tuple(map(float, values))
+    try:
+        found = tuple(map(float, values))
+    except OverflowError:
+        raise NonsenseError(_WITHOUT_BOUND) from None
+    if not all(map(math.isfinite, found)):
+        raise NonsenseError(_WITHOUT_BOUND)
+    return found
+
+
+_WITHOUT_BOUND: Final = "a log-probability has no bound"

@@ -6,26 +6,13 @@ the sealed plan keeps an evaluator from trying seeds.
 
 from __future__ import annotations
 
-from typing import assert_never
-
+from safety_receipts.receipts.events.dialects import FACTS, SEED_63
 from safety_receipts.receipts.model.plan import ServerDialect
-
-SEED_63 = "server-seed-63/1"
-"""The first 63 bits of the point's seed of noise: vLLM and SGLang take no more."""
-SEED_32 = "server-seed-32/1"
-"""The point's seed of noise modulo 2^32 − 1: llama.cpp takes 32 bits, of which all ones mean "draw
-one"."""
 
 
 def noise_of(dialect: ServerDialect) -> str:
     """Return the rule by which seeds are made for a kind of server."""
-    match dialect:
-        case ServerDialect.VLLM | ServerDialect.SGLANG:
-            return SEED_63
-        case ServerDialect.LLAMACPP:
-            return SEED_32
-        case _:
-            assert_never(dialect)
+    return FACTS[dialect].noise
 
 
 def server_seed(rule: str, seed: int) -> int:

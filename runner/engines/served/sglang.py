@@ -15,10 +15,11 @@ from threading import Event
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.events.dialects import FACTS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.receipts.model.receipt import ServerClaims, ServerProbe
+from safety_receipts.receipts.model.receipt import ServerClaims
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request
 from safety_receipts.runner.engines.served.client import (
     NonsenseError,
@@ -36,7 +37,7 @@ from safety_receipts.runner.engines.served.reply import (
     logprobs_of,
     taken_at,
 )
-from safety_receipts.runner.engines.served.seeds import SEED_63, server_seed
+from safety_receipts.runner.engines.served.seeds import server_seed
 
 _NEUTRAL: Final = {
     "n": 1,
@@ -67,10 +68,10 @@ class Sglang:
     """The dialect of SGLang."""
 
     kind = ServerDialect.SGLANG
-    noise = SEED_63
+    noise = FACTS[ServerDialect.SGLANG].noise
     scores = True
     path = "/generate"
-    probes: tuple[ServerProbe, ...] = tuple(ServerProbe)
+    probes = FACTS[ServerDialect.SGLANG].probes
 
     def body(
         self, request: Request, decoding: Decoding, model: str, *, best: bool = False

@@ -13,10 +13,11 @@ from threading import Event
 from typing import Any, Final
 
 from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.events.dialects import FACTS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.model.point import Finish
-from safety_receipts.receipts.model.receipt import ServerClaims, ServerProbe
+from safety_receipts.receipts.model.receipt import ServerClaims
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Request
 from safety_receipts.runner.engines.served.client import (
     NonsenseError,
@@ -34,7 +35,7 @@ from safety_receipts.runner.engines.served.reply import (
     logprobs_of,
     taken_at,
 )
-from safety_receipts.runner.engines.served.seeds import SEED_63, server_seed
+from safety_receipts.runner.engines.served.seeds import server_seed
 
 _PREFIX: Final = "token_id:"
 _MOST: Final = 20
@@ -51,9 +52,9 @@ class Vllm:
     """The dialect of vLLM."""
 
     kind = ServerDialect.VLLM
-    noise = SEED_63
+    noise = FACTS[ServerDialect.VLLM].noise
     path = "/v1/completions"
-    probes: tuple[ServerProbe, ...] = tuple(ServerProbe)
+    probes = FACTS[ServerDialect.VLLM].probes
     scores = True
 
     def body(
@@ -174,7 +175,8 @@ class Vllm:
             listed = [taken_at(each, "logprob") for each in place.values()]
             own.append(taken_at(place, str(token), "logprob"))
             best.append(max(logprobs_of(listed)))
-            if taken_at(place, str(token), "rank") != 1 and len(listed) == 1:
+            rank = count_of(taken_at(place, str(token), "rank"), "rank")
+            if rank != 1 and len(listed) == 1:
                 # What calls every token the likeliest would call any response its own.
                 raise NonsenseError("it does not give the likeliest token beside a prompt's own")
         return TokenScores(logprobs_of(own), logprobs_of(best))

@@ -45,7 +45,9 @@ class EngineEntry(ServerEntry):
     def _server(self) -> Self:
         served, by_ids = is_served(self.kind), asks_server(self.kind)
         if (served and not by_ids) != (self.base_url is not None):
-            raise ValueError("base_url is needed for kind openai, and for no other")
+            raise ValueError(
+                "base_url is needed for kind openai, and for no other: kind http takes url"
+            )
         if not by_ids:
             if self.model_fields_set - {"kind", "base_url"}:
                 raise ValueError(

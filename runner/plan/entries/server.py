@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from safety_receipts.receipts.model.base import Name
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.runner.plan import schema as plan_schema
 from safety_receipts.runner.plan.entries.base import PlanModel, Url
 
-Argument = Annotated[str, Field(min_length=1, max_length=512)]
+
+def _one_line(value: str) -> str:
+    if re.search(_CONTROLS, value):
+        raise ValueError("has a line break or another control character: write it on one line")
+    return value
+
+
+_CONTROLS: Final = r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]"
+Argument = Annotated[
+    str,
+    AfterValidator(_one_line),
+    Field(min_length=1, max_length=512, json_schema_extra={"not": {"pattern": _CONTROLS}}),
+]
 """One word of a command line."""
 
 
@@ -20,7 +33,10 @@ class ServeEntry(PlanModel):
 
     arguments: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
     """Further arguments; address, model, name and number format are given by the tool."""
-    weights: Annotated[str, Field(pattern=r"^[^/\\]+\.gguf$", max_length=255)] | None = None
+    weights: (
+        Annotated[str, AfterValidator(_one_line), Field(pattern=r"^[^/\\]+\.gguf$", max_length=255)]
+        | None
+    ) = None
     """Name of the GGUF file in the model's folder, for the dialect ``llamacpp``."""
 
 
@@ -52,7 +68,7 @@ class ServerEntry(PlanModel):
             known = ", ".join(dialect.value for dialect in ServerDialect)
             return f"{whose} needs a dialect: {known}"
         if (self.url is None) == (self.serve is None):
-            return f"{whose} needs url, for a server that runs, or serve, to start one"
+            return self._place_problem(whose)
         if self.serve is not None and self.dialect is ServerDialect.SGLANG:
             return "serve is not for sglang: start its server yourself, and name its url"
         if self.serve is not None and (self.model is not None or self.claimed_arguments):
@@ -61,6 +77,14 @@ class ServerEntry(PlanModel):
         if gguf != (self.serve is not None and self.serve.weights is not None):
             return "serve.weights names the GGUF file for llamacpp, and for no other"
         return None
+
+    def _place_problem(self, whose: str) -> str:
+        """Return what is wrong where url and serve are both given, or neither is."""
+        if self.url is not None:
+            return "give one of url and serve, not both"
+        if "serve" in self.model_fields_set:
+            return "serve has no value: write serve: {} to start a server without further arguments"
+        return f"{whose} needs url, for a server that runs, or serve, to start one (serve: {{}})"
 
 
 class JudgeServerEntry(ServerEntry):

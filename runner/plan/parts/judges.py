@@ -20,6 +20,7 @@ from safety_receipts.runner.judges.registry import (
     kind_of_judge,
     may_be_pickled,
 )
+from safety_receipts.runner.judges.weights import named_dtype
 from safety_receipts.runner.plan.entries.judge import JudgeIdentityEntry
 from safety_receipts.runner.plan.parts.server import ServedFolder, place_of, resolve_server
 from safety_receipts.runner.plan.parts.source import PlanSource, last_part
@@ -73,15 +74,19 @@ def resolve_judges(
         folder,
         second_folder,
         RewritingFolders(judge=why, second_judge=second_why),
-        judge_server(source, entry, first, ServerRole.JUDGE),
+        judge_server(source, entry, first, folder, ServerRole.JUDGE),
         None
         if entry.second is None or second is None
-        else judge_server(source, entry.second, second, ServerRole.SECOND_JUDGE),
+        else judge_server(source, entry.second, second, second_folder, ServerRole.SECOND_JUDGE),
     )
 
 
 def judge_server(
-    source: PlanSource, entry: JudgeIdentityEntry, judge: JudgeIdentity, role: ServerRole
+    source: PlanSource,
+    entry: JudgeIdentityEntry,
+    judge: JudgeIdentity,
+    folder: Path | None,
+    role: ServerRole,
 ) -> NamedServer | None:
     """Return the server that a judge asks; None: it asks none.
 
@@ -89,15 +94,16 @@ def judge_server(
         source: The plan file.
         entry: What it says of the judge.
         judge: Who it is.
+        folder: Folder of its weights; None for a rule.
         role: Which judge asks.
 
     Raises:
-        MalformedError: As :func:`runner.plan.parts.server.resolve_server`.
+        ReceiptsError: As :func:`runner.plan.parts.server.resolve_server`.
     """
-    if entry.server is None:
+    if entry.server is None or folder is None:
         return None
-    folder = ServedFolder(judge.name, judge.folder_files or ())
-    planned = resolve_server(source, entry.server, role, folder)
+    served = ServedFolder(judge.name, judge.folder_files or (), folder, lambda: named_dtype(folder))
+    planned = resolve_server(source, entry.server, role, served)
     place = place_of(entry.server, role)
     return None if planned is None or place is None else NamedServer(planned, place)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.receipts.model.plan import PlanPredicate, is_served
+from safety_receipts.receipts.model.plan import EngineKind, PlanPredicate, is_served
+from safety_receipts.runner.plan.file import load_plan_file
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.pool.places import WorkerPlaces
 from safety_receipts.runner.pool.pool import WorkerPool, unlike
@@ -100,11 +101,35 @@ def refuse_served(plan: PlanPredicate) -> None:
     Raises:
         UsageError: It is one.
     """
-    if is_served(plan.engine):
+    _refuse_engine(plan.engine)
+
+
+def _refuse_engine(engine: EngineKind) -> None:
+    if is_served(engine):
         raise UsageError(
-            f"the engine {plan.engine.value} is a server, which takes many requests at once by "
-            "itself, and no --workers"
+            f"the engine {engine.value} is a server, which takes many requests at once by "
+            "itself, and no --workers",
+            hint="leave --workers out; the plan's engine.concurrency says how many requests the "
+            "server is asked at a time",
         )
+
+
+def refuse_served_file(file: Path, *, judges: bool) -> None:
+    """Refuse workers for a plan file that names a server, before anything is hashed.
+
+    Args:
+        file: The plan file.
+        judges: Whether the judges' servers are asked as well.
+
+    Raises:
+        UsageError: It names one.
+        ReceiptsError: As :func:`runner.plan.file.load_plan_file`.
+    """
+    entries, _ = load_plan_file(file)
+    _refuse_engine(entries.engine.kind)
+    if judges:
+        second = entries.judge.second
+        _refuse_judges(entries.judge.server, None if second is None else second.server)
 
 
 def refuse_served_judges(plan: PlanPredicate) -> None:
@@ -113,10 +138,11 @@ def refuse_served_judges(plan: PlanPredicate) -> None:
     Raises:
         UsageError: One does.
     """
-    for whose, server in (
-        ("judge", plan.judge_server),
-        ("second judge", plan.second_judge_server),
-    ):
+    _refuse_judges(plan.judge_server, plan.second_judge_server)
+
+
+def _refuse_judges(first: object | None, second: object | None) -> None:
+    for whose, server in (("judge", first), ("second judge", second)):
         if server is not None:
             raise UsageError(
                 f"the {whose} asks a server, which takes many requests at once by itself, and no "

@@ -9,13 +9,15 @@ from pydantic import Field
 from safety_receipts.receipts.model.base import Count, Digest, Positive
 from safety_receipts.receipts.model.checkpoint import Dtype, EndTokenOrigin, SamplingMethod
 from safety_receipts.receipts.model.demonstrations import DemonstrationKind, QueryRole
-from safety_receipts.receipts.model.plan import Hypothesis
+from safety_receipts.receipts.model.plan import Hypothesis, ServerDialect
+from safety_receipts.receipts.model.receipt import Limit
 from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.receipts.view.documents.inputs import (
     DemonstrationsTaken,
     QueriesTaken,
     TemplateOptions,
 )
+from safety_receipts.receipts.view.servers import ServedWork
 from safety_receipts.runner.view.documents.judged import JudgedPart
 
 
@@ -210,6 +212,26 @@ class JudgePart(Document):
     """Its identity."""
 
 
+class ServerPart(Document):
+    """A server that would be asked."""
+
+    asked_for: ServedWork
+    """What for."""
+    dialect: ServerDialect
+    """What it speaks."""
+    model: str
+    """Name under which it offers the model."""
+    started: bool
+    """Whether the tool starts it; false: somebody else does, and which weights answer is their
+    word."""
+    address: str | None
+    """Its address, which is not sealed; null: the tool starts it."""
+    arguments: tuple[str, ...]
+    """Arguments with which it is started; where somebody else starts it, as the plan claims."""
+    concurrency: Positive
+    """Largest number of requests that it is asked at a time."""
+
+
 class ConditionPart(Document):
     """Prompt lengths of one condition."""
 
@@ -338,6 +360,10 @@ class PlanDocument(Document):
     """The judge."""
     judged: JudgedPart
     """What it will see of responses."""
+    servers: tuple[ServerPart, ...]
+    """Servers that would be asked; none was, to say this."""
+    limits: tuple[Limit, ...]
+    """Limits that a receipt of this plan is bound to state; a run can add to them."""
     points: Count
     """Points of the plan."""
     draws: Positive

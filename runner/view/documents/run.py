@@ -58,8 +58,9 @@ class PilotDocument(Document):
     """Tokens of prompts and responses."""
     seconds: float
     """Wall clock, loading left out."""
-    whole_run_seconds: float
-    """What all points of the plan would take at that pace."""
+    whole_run_seconds: float | None
+    """What all points of the plan would take at that pace; null: a server was asked for too few
+    points to say, fewer than four times as many as it is asked at a time."""
 
 
 def run_document(sealed: SealedRun, points: int, folder: Path) -> RunDocument:
@@ -86,7 +87,7 @@ def run_document(sealed: SealedRun, points: int, folder: Path) -> RunDocument:
 
 def pilot_document(pilot: Pilot, points: int) -> PilotDocument:
     """Return how a pilot went, of a plan of so many points."""
-    outcomes = pilot.outcomes
+    outcomes, whole = pilot.outcomes, pilot.whole_run_seconds(points)
     return PilotDocument(
         pilot=True,
         points=pilot.points,
@@ -97,5 +98,5 @@ def pilot_document(pilot: Pilot, points: int) -> PilotDocument:
         at_limit=pilot.at_limit,
         tokens=pilot.tokens,
         seconds=round(pilot.seconds, 3),
-        whole_run_seconds=round(pilot.seconds / pilot.points * points, 1),
+        whole_run_seconds=None if whole is None else round(whole, 1),
     )

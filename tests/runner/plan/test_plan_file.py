@@ -122,7 +122,7 @@ def test_the_example_loads_to_the_values_it_shows() -> None:
     assert (contexts.contexts.gap_turns, contexts.contexts.n_refusal) == (4, 0)
     assert plan.effect_margin == "0.05"
     assert plan.context_overflow is ContextOverflow.ABORT
-    assert file.place(("queries", 1, "where")) == "line 19: queries[1].where"
+    assert file.place(("queries", 1, "where")) == "line 20: queries[1].where"
 
 
 HINTS = {

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from crew import Deaths, Meddled, PlainRecipe, SquareJob
+from crew import Deaths, LongJob, Meddled, PlainRecipe, SquareJob
 
 from safety_receipts.receipts.errors import (
     IncompleteError,
@@ -264,3 +264,15 @@ def test_a_worker_that_hangs_can_be_ended_and_its_part_is_answered_by_another(
         pool.submit(0, 3)
         assert pool.collect()[1][0] == 9
         assert pool.replacements == 1
+
+
+def test_a_long_job_can_begin_while_a_long_answer_to_the_last_is_under_way() -> None:
+    long = 4 * 2**20  # many times what a pipe holds
+    with WorkerPool(Processes(), RECIPE, 1) as pool:
+        pool.begin(LongJob(b"", long))
+        pool.submit(0, 0)
+        while not pool._members[0].link.pipe.poll(0.1):  # type: ignore[attr-defined]
+            pass  # until its answer begins to come
+        pool.begin(LongJob(b"j" * long, 1))
+        pool.submit(0, 0)
+        assert pool.collect() == (0, b"a")

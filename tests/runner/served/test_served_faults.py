@@ -203,9 +203,20 @@ def test_no_server_is_said_to_be_none(
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         resolved = served().resolved(url=url)
-        with pytest.raises(IncompleteError, match="does not answer: no connection"):
+        with pytest.raises(IncompleteError, match="does not answer: no connection") as raised:
             run(resolved, tmp_path / "bundle", signer)
+    assert "is the address right, and does a server run there?" in raised.value.one_line()
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_server_that_speaks_no_https_is_not_waited_for(
+    served: ServedStudies, tmp_path: Path, signer: Signer
+) -> None:
+    study = served()
+    resolved = study.resolved(url=study.server.url.replace("http://", "https://"))
+    with pytest.raises(UsageError, match="no secure connection can be made") as raised:
+        run(resolved, tmp_path / "bundle", signer)
+    assert "or is its address http://?" in raised.value.one_line()
 
 
 def test_a_server_that_begins_to_lie_stops_the_run(

@@ -31,7 +31,7 @@ from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions
 from safety_receipts.runner.run.pilot import run_pilot
-from safety_receipts.runner.run.pooled.opening import refuse_served_judges
+from safety_receipts.runner.run.pooled.opening import refuse_served_file, refuse_served_judges
 from safety_receipts.runner.run.stack import load_stack
 
 OPTIONS = RunOptions(memory=2**26, accept_unscored=True)
@@ -121,8 +121,11 @@ def test_a_judges_server_that_is_started_here_is_of_the_hashed_folder_and_ends_w
     study, program = judged(), tmp_path / "program"
     script = Path(__file__).parents[2] / "support" / "id_server.py"
     started = tmp_path / "started"
+    paths = ":".join(sys.path)  # a started server gets no PYTHONPATH
     program.write_text(
-        f'#!/bin/sh\necho $$ "$@" >>{started}\nexec {sys.executable} {script} "$@"\n', "utf-8"
+        f'#!/bin/sh\necho $$ "$@" >>{started}\n'
+        f'PYTHONPATH="{paths}" exec {sys.executable} {script} "$@"\n',
+        "utf-8",
     )
     program.chmod(0o755)
     monkeypatch.setenv("RECEIPTS_SERVER_PROGRAM", "no-such-program")
@@ -343,6 +346,24 @@ def test_workers_are_refused_for_a_judge_that_asks_a_server(judged: JudgedStudie
     study = judged()
     with pytest.raises(UsageError, match="the judge asks a server, which takes many requests"):
         refuse_served_judges(study.served().predicate)
+    file = study.plan(study.entry())
+    with pytest.raises(UsageError, match="the judge asks a server"):
+        refuse_served_file(file, judges=True)
+    refuse_served_file(file, judges=False)  # an audit judges with its own engine
+
+
+def test_a_dry_run_says_which_server_will_judge(
+    judged: JudgedStudies, receipts: Callable[..., Any]
+) -> None:
+    study = judged()
+    plan = str(study.plan(study.entry()))
+    shown = " ".join(receipts("plan", plan).out.split())
+    asked = "judge's server vllm, at most 4 requests at a time, started by somebody else"
+    assert f"{asked} at {study.server.url}, as model judge" in shown
+    assert "limits judge-weights-claimed-not-seen: A judge asked a server" in shown
+    assert "not the server's" not in shown  # responses are this machine's
+    (named,) = json.loads(receipts("plan", plan, "--json").out)["servers"]
+    assert (named["askedFor"], named["address"]) == ("verdicts", study.server.url)
     refuse_served_judges(study.local().predicate)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_everything_that_changes_tokens_is_written_out(
             "frequency_penalty": 0.0,
             "ignore_eos": True,
             "stop_token_ids": ends,
-            "logprobs": 0,
+            "logprobs": 1,  # the likeliest as well, to which a greedy token is held
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             "echo": False,
@@ -134,6 +135,70 @@ def test_a_plan_names_its_server_in_one_way(served: ServedStudies, signer: Signe
     assert (server.model, server.started, server.concurrency) == ("model", False, 4)
     assert resolved.predicate.batch_rule == "served-units/1"
     assert "127.0.0.1" not in str(resolved.predicate.to_wire())
+
+
+def test_a_dry_run_says_which_server_will_answer(
+    served: ServedStudies, receipts: Callable[..., Any]
+) -> None:
+    study = served(sampling="{method: seeded, temperature: 0.9, max_new_tokens: 6}")
+    study.resolved()
+    plan, url = str(study.folder / "plan.yaml"), study.server.url
+    shown = " ".join(receipts("plan", plan).out.split())
+    asked = "server vllm, at most 4 requests at a time, started by somebody else"
+    assert f"{asked} at {url}, as model model" in shown
+    assert "weights-claimed-not-seen: Responses came from a server" in shown
+    assert "server-draws-not-replayable: The server drew tokens" in shown
+    assert "judge-weights-claimed-not-seen" not in shown
+    assert "The times are this machine's, not the server's." in shown
+    found = json.loads(receipts("plan", plan, "--json").out)
+    assert found["servers"] == [
+        {
+            "askedFor": "responses",
+            "dialect": "vllm",
+            "model": "model",
+            "started": False,
+            "address": url,
+            "arguments": [],
+            "concurrency": 4,
+        }
+    ]
+    assert {"weights-claimed-not-seen", "server-draws-not-replayable"} < set(found["limits"])
+    study.local()
+    shown = receipts("plan", plan).out
+    assert "server" not in shown
+    found = json.loads(receipts("plan", plan, "--json").out)
+    assert (found["servers"], "weights-claimed-not-seen" in found["limits"]) == ([], False)
+
+
+def test_a_few_points_at_a_server_give_no_estimate(
+    served: ServedStudies, receipts: Callable[..., Any]
+) -> None:
+    study = served()
+    whole = study.resolved().predicate.points
+    assert whole > 4 * 4
+    plan = str(study.folder / "plan.yaml")
+    few = receipts("run", plan, "--limit", "8")
+    assert few.code == 0
+    assert "would take about" not in few.out
+    assert "--limit 16 gives an estimate" in " ".join(few.out.split())
+    found = json.loads(receipts("run", plan, "--limit", "15", "--json").out)
+    assert found["wholeRunSeconds"] is None
+    assert "would take about" in receipts("run", plan, "--limit", "16").out
+    study.local()
+    assert "would take about" in receipts("run", plan, "--limit", "2", "--device", "cpu").out
+
+
+def test_workers_are_refused_before_anything_is_hashed(
+    served: ServedStudies, receipts: Callable[..., Any]
+) -> None:
+    study = served()
+    study.resolved()
+    weights = study.folder / "model" / "model.safetensors"
+    weights.unlink()
+    plan = str(study.folder / "plan.yaml")
+    refused = receipts("run", plan, "--limit", "8", "--workers", "2")
+    assert refused.code == 2
+    assert "leave --workers out; the plan's engine.concurrency says" in refused.err
 
 
 def test_a_plan_is_sealed_with_the_advice_to_try_its_server_first(

@@ -14,7 +14,7 @@ from sglang_answers import REQUEST_FIELDS, SAMPLING_FIELDS
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import event_seed
-from safety_receipts.receipts.errors import UsageError
+from safety_receipts.receipts.errors import MalformedError, UsageError
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.model.point import Finish
@@ -149,13 +149,13 @@ def test_a_server_that_cannot_be_used_is_refused_before_anything_is_sealed(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_penalty_that_leaves_the_prompt_out_is_refused(
-    served: ServedStudies, tmp_path: Path, signer: Signer
-) -> None:
+def test_a_penalty_that_leaves_the_prompt_out_is_refused(served: ServedStudies) -> None:
     penalised = "{method: greedy, max_new_tokens: 6, repetition_penalty: 1.2}"
     study = served(dialect=SGLANG, sampling=penalised)
-    with pytest.raises(UsageError, match="looks at the response alone"):
-        run(study.resolved(), tmp_path / "bundle", signer)
+    with pytest.raises(MalformedError, match="no server of sglang applies a plan's"):
+        study.resolved()
+    why = Sglang().why_not(Decoding(repetition_penalty=1.2))
+    assert "looks at the response alone" in str(why)
 
 
 def reply_of(tokens: list[int], finish: Answer | None = None, **changes: object) -> Answer:

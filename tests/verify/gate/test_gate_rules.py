@@ -22,7 +22,7 @@ from releases import (
 
 from safety_receipts.receipts.canonical import sha256_hex
 from safety_receipts.receipts.events.synthetic import EVENT
-from safety_receipts.receipts.model.audit import ChallengeKind, Direction
+from safety_receipts.receipts.model.audit import AuditPredicate, ChallengeKind, Direction
 from safety_receipts.receipts.model.checkpoint import (
     CheckpointFile,
     EndToken,
@@ -31,6 +31,7 @@ from safety_receipts.receipts.model.checkpoint import (
 )
 from safety_receipts.receipts.model.judge import JudgeKind
 from safety_receipts.verify.gate.kinds import GateFacts, GateRule
+from safety_receipts.verify.gate.standing import told_once
 
 AUDIT = {"rule": "audit", "epsilon": "0.05"}
 
@@ -155,7 +156,7 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("golden", {"rule": "completeness", "failed": 0}, "failed at"),
     ("golden", {"rule": "completeness", "unscored": "0.01"}, "unscored at"),
     ("golden", {"rule": "completeness", "length_stopped": "0.01"}, "length-stopped at"),
-    ("golden", {"rule": "completeness", "restarts": 0}, "1 restarts"),
+    ("golden", {"rule": "completeness", "restarts": 0}, "1 restart"),
     ("small", {"rule": "completeness", "restarts": 0, "looks": 0, "discarded": 0}, None),
     ("small", {"rule": "logged"}, "no log policy was named"),
     ("small", {"rule": "fresh", "receipt_days": 60, "audit_days": 60}, None),
@@ -369,6 +370,19 @@ def test_auditors_are_counted_by_their_keys(small: Path) -> None:
     )
     write_audits(small, second)
     assert "1 of 2 auditors" in decided(facts_of(small), rule).found
+
+
+def test_an_audit_beside_its_public_form_is_told_once(facts: dict[str, GateFacts]) -> None:
+    held = facts["small"]
+    (public,) = held.verification.audits
+    full = replace(public, result=AuditPredicate.model_construct(**dict(public.result)))
+    assert told_once([public, full]) == [full]
+    assert told_once([public]) == [public]
+    both = replace(held, verification=replace(held.verification, audits=(public, full)))
+    for rule in (AUDIT, AUDIT | {"auditors": 2}, AUDIT | {"epsilon": "0.01"}):
+        once = decided(held, rule)
+        assert decided(both, rule) == once
+        assert once.found.count(public.digest[:12]) == (0 if "auditors" in rule else 1)
 
 
 def test_two_auditors(small: Path) -> None:

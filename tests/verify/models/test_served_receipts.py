@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import id_server as id_server_module
 import pytest
 from id_server import IdServer, Mischief, id_server
 from studies import write_study
@@ -90,12 +92,73 @@ def test_what_is_claimed_and_what_was_seen_are_shown_apart(
     assert "8 requests answered twice, 0 otherwise" in shown
     assert "weights-claimed-not-seen" in shown
     assert server.url not in shown
+    assert "0 restarts" in shown
     trust = ("--trust", str(place / "evaluator.pub"))
     page = place / "page.html"
     assert receipts("report", str(bundle), *trust, "--out", str(page)).code == 0
     text = page.read_text("utf-8")
     assert "which weights answered was not seen" in text
     assert "weights claimed not seen" in text
+    # What a server claims is held to nothing but its own account.
+    [claimed] = re.findall(r"<dd><bdi>claimed: (.*?)</dd>", text)
+    bound = re.findall(r'data-at="([^"]*)"', claimed)
+    assert bound
+    assert all(place.startswith("/r/environment/server/") for place in bound)
+
+
+def test_a_verification_says_that_a_server_answered(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "greedy")
+    words = ("verify", str(bundle), "--trust", str(place / "evaluator.pub"))
+    shown = " ".join(receipts(*words).out.split())
+    assert "server vllm, started by somebody else: which weights answered was not seen" in shown
+    found = json.loads(receipts(*words, "--json").out)
+    stated = {"askedFor": "responses", "dialect": "vllm", "started": False}
+    assert found["subject"]["servers"] == [stated]
+
+
+def test_an_audit_is_told_what_cannot_be_before_anything_is_hashed(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "seeded", sampling=SEEDED)
+    bad = place / "no-calibration.json"
+    bad.write_text("{", "utf-8")
+    for more, said in (
+        (("--regenerate", "--workers", "2"), "leave --workers out"),
+        (("--regenerate", "--calibration", str(bad)), "no-calibration.json"),
+    ):
+        refused = audit(place, receipts, bundle, "seeded", *more)
+        assert refused.code == 2
+        assert said in refused.out
+        assert "hashing" not in refused.err
+
+
+def test_an_audit_with_new_responses_says_that_points_were_asked_again(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    bundle = sealed(place, server, receipts, "seeded", sampling=SEEDED)
+    keys = ("--key", str(place / "auditor"), "--trust", str(place / "evaluator.pub"))
+    terms = ("--rates", "conditions", "--artifacts", str(place / "seeded" / "plan.yaml"))
+    found = receipts("audit", str(bundle), *keys, *terms, "--regenerate", "--new")
+    lines = found.out.splitlines()
+    begins = next(number for number, line in enumerate(lines) if line.startswith("server: vllm"))
+    assert lines[begins + 1].startswith("  claimed: ")
+    assert any(line.startswith("  seen: ") for line in lines)
+    assert "points asked again" in " ".join(found.out.split())
+    assert "points replayed" not in found.out
+
+
+def test_a_calibration_says_that_it_asks_no_server(
+    place: Path, server: IdServer, receipts: Receipts
+) -> None:
+    sealed(place, server, receipts, "greedy")
+    asked = len(server.bodies)
+    plan, out = str(place / "greedy" / "plan.yaml"), str(place / "calibration.json")
+    found = receipts("calibrate", plan, "--key", str(place / "auditor"), "--out", out)
+    assert "the plan's server is not asked" in found.err
+    assert "points are too few to calibrate on" in found.err
+    assert len(server.bodies) == asked
 
 
 def test_a_gate_asks_who_started_the_server_and_whether_it_repeats_itself(
@@ -152,3 +215,67 @@ def test_doctor_tells_what_a_server_cannot(server: IdServer, receipts: Receipts)
     code, lines = doctor(receipts, "http://127.0.0.1:9")
     assert (code, list(lines)) == (5, ["connection"])
     assert receipts("doctor", "--server-model", "other").code == 2
+
+
+def of_gets(
+    monkeypatch: pytest.MonkeyPatch, said: Callable[[str], tuple[int, dict[str, Any]]]
+) -> None:
+    """Let a server answer what is asked of itself otherwise, by its path."""
+    monkeypatch.setattr(
+        id_server_module._Handler, "do_GET", lambda self: self.give(*said(self.path))
+    )
+
+
+@pytest.mark.parametrize("open_path", ["/version", None])
+def test_doctor_says_that_a_server_wants_a_key(
+    server: IdServer,
+    receipts: Receipts,
+    monkeypatch: pytest.MonkeyPatch,
+    open_path: str | None,
+) -> None:
+    def said(path: str) -> tuple[int, dict[str, Any]]:
+        return (200, {"version": "0.32.0"}) if path == open_path else (401, {})
+
+    of_gets(monkeypatch, said)
+    code, lines = doctor(receipts, server.url)
+    [(name, line)] = lines.items()
+    assert (code, name) == (5, "model" if open_path else "dialect")
+    assert line["detail"] == (
+        "it answered 401: it wants a key, or another one (RECEIPTS_SERVER_KEY)"
+    )
+
+
+def test_doctor_says_what_a_server_does_not_say(
+    server: IdServer, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    props = {"model_path": "/x/m.gguf", "model_alias": "m", "eos_token": "</s>"}
+    of_gets(monkeypatch, lambda path: (200, props) if path == "/props" else (404, {}))
+    code, lines = doctor(receipts, server.url)
+    assert code == 5
+    assert lines["end tokens"]["detail"] == (
+        "it answered 404 where servers of its kind name their end tokens"
+    )
+
+
+def test_doctor_tries_the_log_probabilities_of_prompts(
+    server: IdServer, receipts: Receipts
+) -> None:
+    _, lines = doctor(receipts, server.url)
+    given = lines["prompt log-probabilities"]
+    assert (given["good"], given["detail"]) == (True, "given")
+
+    def own(reply: dict[str, Any]) -> dict[str, Any]:
+        for place in reply["choices"][0]["prompt_logprobs"] or ():
+            for one in (place or {}).values():
+                one["logprob"] = -0.5
+        return reply
+
+    server.mischief = Mischief(answered=own)
+    try:
+        code, lines = doctor(receipts, server.url)
+    finally:
+        server.mischief = Mischief()
+    given = lines["prompt log-probabilities"]
+    assert (code, given["good"]) == (0, None)
+    assert given["detail"].startswith("not given: ")
+    assert "calls each token of a made-up response its likeliest" in given["detail"]

@@ -30,6 +30,8 @@ from safety_receipts.receipts.model.plan import EngineKind
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
 from safety_receipts.receipts.model.statement import AUDIT_TYPE
 from safety_receipts.runner import organism
+from safety_receipts.runner.engines.engine import UnbelievableServerError
+from safety_receipts.runner.engines.served.http_engine import HttpEngine
 from safety_receipts.verify.audit import run as audits
 
 Receipts = Callable[..., Any]
@@ -384,6 +386,24 @@ def test_a_server_that_goes_or_lies_keeps_what_was_scored_and_says_nothing_of_th
     assert account.seen.repeated == 16  # tried before each part of it
     assert (account.seen.resent > 0) is (act is drop)
     assert journal.exists() is False
+
+
+def test_nothing_is_signed_where_another_process_took_the_place_of_a_started_server(
+    event: Event,
+    behaves: IdServer,
+    tmp_path: Path,
+    receipts: Receipts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def confirm(_: HttpEngine) -> None:
+        raise UnbelievableServerError("the server cannot be believed: another process is there")
+
+    monkeypatch.setattr(HttpEngine, "confirm", confirm)
+    bundle, plan = event.copy(tmp_path / "bundle"), asking(event.study, behaves)
+    stopped = receipts(*words(event, bundle, plan))
+    assert (stopped.code, "another process is there" in stopped.err) == (5, True), stopped
+    monkeypatch.undo()
+    assert len(list((bundle / AUDITS).glob("*.replayed.jsonl"))) == 1  # it is not over
 
 
 def test_a_killed_client_goes_on_with_the_same_points(

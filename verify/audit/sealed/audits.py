@@ -343,7 +343,11 @@ def _broken(result: Result) -> str | None:
 def _scope(signed_audits: _SignedAudits, result: Result) -> Scope:
     receipt = signed_audits.receipt.statement.predicate
     return scope_of(
-        receipt, result.conditions, draws=draws_of(result), replayed=points_replayed(result)
+        receipt,
+        result.conditions,
+        draws=draws_of(result),
+        replayed=points_replayed(result),
+        looked=audit_traits(result.method).looked,
     )
 
 

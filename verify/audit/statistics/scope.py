@@ -137,6 +137,8 @@ class Scope:
     """Points replayed; None: a public form does not tell."""
     points: int
     """Points of the receipt."""
+    looked: str = "replayed"
+    """What was done with drawn points, in words."""
 
     @property
     def whole(self) -> bool:
@@ -170,7 +172,7 @@ class Scope:
         if self.replayed is None:
             yield f"{self.draws:,} draws of {self.points:,} points"
         else:
-            yield f"{self.replayed:,} of {self.points:,} points replayed"
+            yield f"{self.replayed:,} of {self.points:,} points {self.looked}"
 
 
 def _of(numbers: tuple[int, int], what: str) -> str:
@@ -184,6 +186,7 @@ def scope_of(
     *,
     draws: int,
     replayed: int | None,
+    looked: str = "replayed",
 ) -> Scope:
     """Return how much of a receipt an audit of some rates is of.
 
@@ -192,6 +195,7 @@ def scope_of(
         rates: The audit's.
         draws: How many draws it made.
         replayed: How many points it replayed; None: it does not tell.
+        looked: What it did with drawn points, in words (:func:`audit_traits`).
     """
     known = recorded_rates(receipt.queries, receipt.conditions)
     results = {result.id: result for result in receipt.conditions}
@@ -222,5 +226,6 @@ def scope_of(
         directions=tuple(sorted(words or of_controls, reverse=True)),
         draws=draws,
         replayed=replayed,
+        looked=looked,
         points=receipt.evidence.size,
     )

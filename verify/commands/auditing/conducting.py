@@ -11,7 +11,7 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, IntegrityError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet
-from safety_receipts.receipts.model.audit import AuditStartPredicate, AuditVerdict
+from safety_receipts.receipts.model.audit import AuditStartPredicate, AuditVerdict, audit_traits
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
@@ -20,6 +20,7 @@ from safety_receipts.receipts.trust.trust_set import KeyRole
 from safety_receipts.runner.commands.options import terminated_like_interrupted
 from safety_receipts.runner.plan.resolve import resolve_against
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
+from safety_receipts.runner.run.pooled.opening import refuse_served_file
 from safety_receipts.verify.audit.claims import Claim, claims_of
 from safety_receipts.verify.audit.conduct import Auditor, challenge_of, conduct
 from safety_receipts.verify.audit.finished import (
@@ -31,7 +32,12 @@ from safety_receipts.verify.audit.finished import (
 from safety_receipts.verify.audit.lock import announcement_lock, audit_lock
 from safety_receipts.verify.audit.run import own_statements
 from safety_receipts.verify.audit.sealed.problems import draws_of, points_replayed
-from safety_receipts.verify.audit.session import AuditSubject, open_case, read_auditor_calibration
+from safety_receipts.verify.audit.session import (
+    AuditSubject,
+    open_case,
+    read_auditor_calibration,
+    refuse_unfitting,
+)
 from safety_receipts.verify.audit.statistics.agreement import agreement_forecast
 from safety_receipts.verify.audit.statistics.feasibility import Feasibility, expected_draws
 from safety_receipts.verify.audit.statistics.scope import scope_of
@@ -71,7 +77,13 @@ def perform_audit(
         ReceiptsError: With file, place and remedy.
     """
     refuse_workers(machine, options.method)
+    if machine.workers is not None:
+        refuse_served_file(asked.artifacts, judges=False)
     trusted = load_trust(asked.trust, KeyRole.EVALUATOR)
+    # What is small is read before anything is hashed.
+    calibration = None
+    if asked.calibration is not None:
+        calibration = read_auditor_calibration(asked.calibration, signer)
     with terminated_like_interrupted(), machine.pools:
         forged = _unsigned(asked, trusted, output)
         if forged is not None:
@@ -83,8 +95,9 @@ def perform_audit(
         if found.verdict is VerificationVerdict.FAILED:
             return _refuse(found, output)
         subject = open_case(asked.bundle, resolved)
-        if asked.calibration is not None:
-            subject.calibration = read_auditor_calibration(asked.calibration, subject, signer)
+        if calibration is not None and asked.calibration is not None:
+            refuse_unfitting(calibration, subject, asked.calibration)
+            subject.calibration = calibration
             served = asks_own_server(subject, options.method)
             subject.check_stack(machine.dtype or subject.dtype(served=served))
         terms = terms_of(subject, options, "0" * 64)
@@ -99,7 +112,11 @@ def perform_audit(
             alpha=terms.alpha,
             findings=terms.findings or (),
             scope=scope_of(
-                subject.receipt, [claim.rate for claim, _ in told], draws=0, replayed=None
+                subject.receipt,
+                [claim.rate for claim, _ in told],
+                draws=0,
+                replayed=None,
+                looked=audit_traits(options.method).looked,
             ),
         )
         if asked.dry_run:
@@ -308,7 +325,11 @@ def _report(
 ) -> None:
     audit = statement.predicate
     scope = scope_of(
-        subject.receipt, audit.conditions, draws=draws_of(audit), replayed=points_replayed(audit)
+        subject.receipt,
+        audit.conditions,
+        draws=draws_of(audit),
+        replayed=points_replayed(audit),
+        looked=audit_traits(audit.method).looked,
     )
     own = bool(subject.bundle.receipt_envelope.signed_by(signer.trust))
     instrument = is_instrument(subject.receipt)

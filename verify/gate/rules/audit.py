@@ -30,6 +30,7 @@ from safety_receipts.verify.gate.standing import (
     drawback,
     risk_of,
     stood_for,
+    told_once,
 )
 
 
@@ -93,11 +94,12 @@ def decide_audit(rule: AuditRule, facts: GateFacts) -> Decided:
         problems.append(f"{found:,} of {rule.auditors:,} auditors")
         if not audits:
             problems.append("no result of a trusted auditor is here (--trust-auditor, --audits)")
-        problems += [f"{called(one)} {refused[one.digest][0]}" for one in audits if one not in met]
+        short = told_once([one for one in audits if one not in met])
+        problems += [f"{called(one)} {refused[one.digest][0]}" for one in short]
     if not rule.allow_unfinished:
         problems += _against(facts)
     good = f"{found:,} auditors: " if found > 1 else "1 auditor: "
-    good += ", ".join(map(called, met))
+    good += ", ".join(map(called, told_once(met)))
     return Decided.of(problems, good, "audits")
 
 

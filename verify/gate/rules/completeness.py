@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Literal
 
 from safety_receipts.receipts.model.receipt import ConditionResult, Counts
+from safety_receipts.receipts.view.numerals import counted
 from safety_receipts.verify.gate.entries import (
     Glob,
     Listed,
@@ -21,6 +22,7 @@ from safety_receipts.verify.gate.kinds import Decided, GateFacts
 
 _SHARES = ("failed", "unscored", "length_stopped")
 _NUMBERS = ("restarts", "retries", "looks", "discarded")
+_ONE = {"restarts": "restart", "retries": "retry", "looks": "look"}
 
 
 class CompletenessRule(RuleEntry):
@@ -65,7 +67,7 @@ def decide_completeness(rule: CompletenessRule, facts: GateFacts) -> Decided:
     """Hold counts to their largest shares, and the event to its largest numbers."""
     event = facts.receipt.event
     problems = [
-        f"{found:,} {name}"
+        _number(name, found)
         for name in _NUMBERS
         if (most := getattr(rule, name)) is not None and (found := getattr(event, name)) > most
     ]
@@ -76,10 +78,15 @@ def decide_completeness(rule: CompletenessRule, facts: GateFacts) -> Decided:
             over += _over(rule, where, counts)
     over.sort(key=lambda one: one[0], reverse=True)
     good = "every share is within; " + ", ".join(
-        f"{getattr(event, name):,} {name}" for name in _NUMBERS
+        _number(name, getattr(event, name)) for name in _NUMBERS
     )
     source = "receipt: conditions, counts; event"
     return Decided.of([*problems, *(told for _, told in over)], good, source)
+
+
+def _number(name: str, found: int) -> str:
+    """Return one of an event's numbers with its noun."""
+    return counted(found, _ONE.get(name, name), name)
 
 
 def _parts(condition: ConditionResult) -> Iterator[tuple[str, Counts]]:

@@ -21,7 +21,9 @@ from safety_receipts.receipts.model.base import (
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.judge import JudgeKind
+from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.view.documents.base import SCHEMA, Document, Total
+from safety_receipts.receipts.view.servers import ServedWork
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
 from safety_receipts.verify.checks import NotApplicable, VerificationCheck
 from safety_receipts.verify.subject import ReceiptSubject, StatedRate
@@ -132,6 +134,18 @@ class SubjectCheckpoint(Document):
     """How its weights are stored; null: not quantised."""
 
 
+class SubjectServer(Document):
+    """A server that answered."""
+
+    asked_for: ServedWork
+    """What it was asked for."""
+    dialect: ServerDialect
+    """What it speaks."""
+    started: bool
+    """Whether the tool started it on the files listed; false: which weights answered was not
+    seen."""
+
+
 class SubjectPart(Document):
     """What a receipt says that it is of."""
 
@@ -146,6 +160,8 @@ class SubjectPart(Document):
     that come with this program: its numbers then say nothing about any real model."""
     judge: SubjectJudge
     """The judge."""
+    servers: tuple[SubjectServer, ...]
+    """Servers that answered, for the model or a judge; empty: none did."""
     baseline: StatedRatePart
     """The compliance rate without demonstrations."""
     highest: StatedRatePart | None
@@ -211,6 +227,10 @@ def _subject(subject: ReceiptSubject) -> SubjectPart:
         stage=subject.stage,
         instrument=subject.instrument,
         judge=SubjectJudge(name=subject.judge, kind=subject.judge_kind),
+        servers=tuple(
+            SubjectServer(asked_for=one.asked_for, dialect=one.dialect, started=one.started)
+            for one in subject.servers
+        ),
         baseline=_stated(subject.baseline),
         highest=None if highest is None else _stated(highest),
         points=subject.points,

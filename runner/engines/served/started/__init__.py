@@ -1,0 +1,1 @@
+"""What is held of a server that the tool starts: arguments, variables, its socket, its end."""

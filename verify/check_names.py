@@ -148,7 +148,11 @@ class CheckName(StrEnum):
             "far as rounding lets see; corrected p-values and words follow from the numbers; "
             "rates are those of the conditions; `not_applicable` where none are claimed"
         ),
-        _replayed("never passes: confirmed rates say nothing about effects", sealed=True),
+        _replayed(
+            "never passes: confirmed rates say nothing about effects, but for those that the audit "
+            "is of (`findingVerdicts`)",
+            sealed=True,
+        ),
     )
     ORIGINAL = (
         "original",

@@ -33,7 +33,8 @@ demo-is-new:
 		exit 2; \
 	fi
 
-test: test-unit test-ray test-wheel test-minimum test-oldest test-newest  ## Everything that CI runs, but for the linters
+test: test-unit  ## Everything that CI runs, but for the linters and for servers of models
+	$(MAKE) --jobs 2 --output-sync=target test-ray test-wheel test-minimum test-oldest test-newest
 
 # As many processes as cores: threads of torch's would only wait for each other.  Each is given
 # neighbouring tests, which share what a module makes once, and takes others' when it has none.

@@ -95,8 +95,10 @@ test-oldest: $(OLDEST)/.installed
 # torch and of vLLM for this machine.  Not part of `test`.
 servers: $(VLLM)/.installed $(LLAMACPP)/.installed
 
+# SERVER_TESTS='llamacpp' runs those whose names have it, as pytest's -k reads them.
+SERVER_TESTS ?=
 test-servers: $(INSTALLED) servers  ## vLLM and llama.cpp, started by the tests on the organism: minutes
-	OMP_NUM_THREADS=1 RECEIPTS_TEST_SERVERS=1 $(BIN)/python -m pytest -n 0 tests/servers
+	OMP_NUM_THREADS=1 RECEIPTS_TEST_SERVERS=1 $(BIN)/python -m pytest -n 0 tests/servers -k '$(SERVER_TESTS)'
 
 # Not part of `test`: half an hour.  The same seed gives the same inputs: SEED=2 gives others.
 SEED ?= 1

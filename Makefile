@@ -33,7 +33,8 @@ demo-is-new:
 		exit 2; \
 	fi
 
-test: test-unit test-ray test-wheel test-minimum test-oldest test-newest  ## Everything that CI runs, but for the linters
+test: test-unit  ## Everything that CI runs, but for the linters and for servers of models
+	$(MAKE) --jobs 2 --output-sync=target test-ray test-wheel test-minimum test-oldest test-newest
 
 # As many processes as cores: threads of torch's would only wait for each other.  Each is given
 # neighbouring tests, which share what a module makes once, and takes others' when it has none.
@@ -94,8 +95,10 @@ test-oldest: $(OLDEST)/.installed
 # torch and of vLLM for this machine.  Not part of `test`.
 servers: $(VLLM)/.installed $(LLAMACPP)/.installed
 
+# SERVER_TESTS='llamacpp' runs those whose names have it, as pytest's -k reads them.
+SERVER_TESTS ?=
 test-servers: $(INSTALLED) servers  ## vLLM and llama.cpp, started by the tests on the organism: minutes
-	OMP_NUM_THREADS=1 RECEIPTS_TEST_SERVERS=1 $(BIN)/python -m pytest -n 0 tests/servers
+	OMP_NUM_THREADS=1 RECEIPTS_TEST_SERVERS=1 $(BIN)/python -m pytest -n 0 tests/servers -k '$(SERVER_TESTS)'
 
 # Not part of `test`: half an hour.  The same seed gives the same inputs: SEED=2 gives others.
 SEED ?= 1

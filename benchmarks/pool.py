@@ -201,7 +201,7 @@ def main() -> None:
                 "--record",
                 "",
                 f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-                f"- Machine: {machine()}; one thread a process, other work on the same cores",
+                f"- Machine: {machine()}; one thread a process",
                 f"- Workload L, fp32, memory bound {MEMORY // 2**20} MiB; medians [least–most] of "
                 f"{options.repeats} runs in turn, models loaded before; answers are compared.",
                 "",

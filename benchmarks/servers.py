@@ -190,7 +190,7 @@ def served(
         *("--kv-cache-memory-bytes", str(memory), *([] if counts else ["--disable-log-stats"])),
     )
     command = ServerCommand(ServerDialect.VLLM, folder, None, Dtype.FLOAT32, "tiny", arguments)
-    with closing(StartedServer(command, PATIENCE)) as started:
+    with closing(StartedServer(command)) as started:
         planned = PlannedServer(
             dialect=ServerDialect.VLLM,
             model="tiny",

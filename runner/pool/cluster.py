@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from safety_receipts.runner.pool.worker import Worker
 
 try:
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import ActorDiedError, RayError, RayTaskError
 except ImportError:
     raise IncompleteError(
         "ray is not installed, and --ray runs workers on its clusters", hint=install("pool")
@@ -35,6 +35,8 @@ except ImportError:
 LOCAL_CLUSTER: Final = "local"
 """The address of a new cluster on this host alone."""
 _SECONDS_TO_ANSWER: Final = 10.0
+_PAUSE: Final = 1.0
+"""Seconds before an actor is made again."""
 CLUSTER_PATIENCE: Final = 120.0
 """Seconds after which a worker that the cluster has no room for is given up, where none runs."""
 
@@ -42,21 +44,33 @@ CLUSTER_PATIENCE: Final = 120.0
 class ActorLink:
     """A worker in an actor.
 
+    Ray counts on a node for a while after it has died, and places actors there: one that dies
+    before it is anywhere is made again for as long as a worker may wait for room.
+
     Args:
-        actor: Its handle.
+        make: Makes an actor, as soon as the cluster has room for it, and returns its handle.
     """
 
     place = 0
     """Ray shows each actor the devices that it was given, and no others."""
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-        self._here = actor.here.remote()
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
         self._since = time.monotonic()
         self.placed = False
         """Whether it runs somewhere."""
+        self._sent: list[WorkerMessage] = []
+        """What it was sent before it did."""
         self._replies: deque[Any] = deque()
         self._lost = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._actor = self._make()
+        self._here = self._actor.here.remote()
+        self._replies.clear()
+        for message in self._sent:
+            self._replies.append(self._actor.answer.remote(message))
 
     @property
     def called(self) -> str:
@@ -65,6 +79,8 @@ class ActorLink:
 
     def send(self, message: WorkerMessage) -> None:
         """Send a message."""
+        if not self.placed:
+            self._sent.append(message)
         try:
             self._replies.append(self._actor.answer.remote(message))
         except RayError:
@@ -90,9 +106,14 @@ class ActorLink:
             if not self.placed:
                 ray.get(self._here)
                 self.placed = True
+                self._sent.clear()
                 return None
             reply: Reply = ray.get(self._replies.popleft())
         except RayError as error:
+            if not self.placed and not self.overdue(time.monotonic()) and _of_its_node(error):
+                time.sleep(_PAUSE)
+                self._begin()
+                return None
             self._lost = True
             why = f"Ray says {type(error).__name__}"
             if isinstance(error, RayTaskError):  # what it was sent cannot be read there
@@ -108,6 +129,11 @@ class ActorLink:
         """End the actor."""
         with contextlib.suppress(RayError, ValueError):
             ray.kill(self._actor, no_restart=True)
+
+
+def _of_its_node(error: RayError) -> bool:
+    """Say whether an actor died of where it was, and not of what it is."""
+    return isinstance(error, ActorDiedError) and "creation task" not in str(error)
 
 
 class Cluster:
@@ -161,8 +187,7 @@ class Cluster:
 
     def launch(self, number: int) -> ActorLink:
         """Start an actor, as soon as the cluster has room for it."""
-        kind = ray.remote(Actor).options(**self._options)
-        return ActorLink(kind.remote())
+        return ActorLink(ray.remote(Actor).options(**self._options).remote)
 
     def wait(self, links: Sequence[Link], seconds: float) -> Sequence[tuple[Link, Reply]]:
         """Wait for replies and for actors' ends."""

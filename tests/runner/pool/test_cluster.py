@@ -23,7 +23,8 @@ ray = pytest.importorskip("ray", reason="ray is not installed: make test-ray has
 from ray.cluster_utils import Cluster as Nodes  # noqa: E402  # as above
 
 from safety_receipts.runner.pool import cluster  # noqa: E402
-from safety_receipts.runner.pool.cluster import Cluster  # noqa: E402
+from safety_receipts.runner.pool.cluster import Actor, ActorLink, Cluster  # noqa: E402
+from safety_receipts.runner.pool.messages import Loaded, Open  # noqa: E402
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("default")]  # Ray's own warnings
 PARTS = 12
@@ -98,6 +99,28 @@ def test_a_node_that_goes_takes_no_part_along(nodes: Any) -> None:
         made.remove_node(one, allow_graceful=False)
         found += [pool.collect() for _ in range(PARTS - 3)]
     assert {key: answer[0] for key, answer in found} == EXPECTED
+
+
+def test_an_actor_that_dies_before_it_is_anywhere_is_made_again(nodes: Any) -> None:
+    """Ray places actors on a node that is dead, until it knows."""
+    made, _ = nodes
+    where, actors = places(made, 1), []
+
+    def make() -> Any:
+        actors.append(ray.remote(Actor).options(num_cpus=1, max_restarts=0).remote())
+        if len(actors) < 3:
+            ray.kill(actors[-1])
+        return actors[-1]
+
+    link = ActorLink(make)
+    link.send(Open(PlainRecipe(), 0))
+    replies: list[Any] = []
+    while not replies:
+        replies = [reply for _, reply in where.wait([link], 1.0)]
+    assert [type(reply) for reply in replies] == [Loaded]
+    assert len(actors) == 3
+    link.close()
+    where.close()
 
 
 def test_a_run_that_loses_a_node_seals_what_one_without_workers_does(

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -357,9 +358,15 @@ def test_a_stubborn_server_ends_with_a_run_that_is_interrupted(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdout is not None
-    for said in (b"up\n", b"closing\n")[:times]:
-        assert process.stdout.readline() == said
-        process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    try:
+        for said in (b"up\n", b"closing\n")[:times]:
+            assert process.stdout.readline() == said
+            time.sleep(0.5)  # until it waits
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait(30)
+        process.stdout.close()
     for each in (int(noted(tmp_path / "server")), *children(tmp_path)):
         assert ends_soon(each)

@@ -241,6 +241,7 @@ def test_the_document_names_what_passed(receipts: Receipts) -> None:
         "stage": "diluting",
         "instrument": True,
         "judge": {"name": "refusal strings", "kind": "refusal-strings"},
+        "servers": [],
         "baseline": {"condition": "h0-b0", "rate": rates["h0-b0"]},
         "highest": {"condition": highest, "rate": rates[highest]},
         "points": 24_000,

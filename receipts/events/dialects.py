@@ -34,9 +34,9 @@ class DialectFacts:
     arguments: frozenset[str] | None
     """Arguments with which the tool starts one; None: it starts none."""
 
-    def probes_of(self, *, judges: bool) -> tuple[ServerProbe, ...]:
-        """Return what one is tried for by who asks it: what a judge asks is never drawn."""
-        return tuple(probe for probe in self.probes if not (judges and probe is ServerProbe.SEEDS))
+    def probes_of(self, *, drawn: bool) -> tuple[ServerProbe, ...]:
+        """Return what one is tried for: its seeds only where it draws tokens."""
+        return tuple(probe for probe in self.probes if drawn or probe is not ServerProbe.SEEDS)
 
     def starts_with(self, arguments: Sequence[str]) -> bool:
         """Say whether the tool starts one with such arguments."""

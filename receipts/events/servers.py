@@ -80,7 +80,9 @@ def account_problems(plan: PlanPredicate, environment: Environment) -> Iterator[
         ("judgeServer", plan.judge_server, environment.judge_server),
         ("secondJudgeServer", plan.second_judge_server, environment.second_judge_server),
     ):
-        yield from _account_problems(f"environment.{name}", planned, account)
+        # A judge's verdict is never drawn.
+        drawn = name == "server" and plan.sampling.drawn_by_server
+        yield from _account_problems(f"environment.{name}", planned, account, drawn=drawn)
     if asks_server(environment.engine):
         if environment.device != UNSEEN:
             yield f"environment.device: what a server runs on is {UNSEEN!r}"
@@ -90,7 +92,7 @@ def account_problems(plan: PlanPredicate, environment: Environment) -> Iterator[
 
 
 def _account_problems(
-    where: str, planned: PlannedServer | None, account: ServerAccount | None
+    where: str, planned: PlannedServer | None, account: ServerAccount | None, *, drawn: bool
 ) -> Iterator[str]:
     if planned is None or account is None:
         if (planned is None) != (account is None):
@@ -99,8 +101,7 @@ def _account_problems(
     for name in ("dialect", "started", "arguments", "concurrency"):
         if getattr(account, name) != getattr(planned, name):
             yield f"{where}.{name} differs from the plan's"
-    judges = where != "environment.server"
-    if account.seen.probes != FACTS[account.dialect].probes_of(judges=judges):
+    if account.seen.probes != FACTS[account.dialect].probes_of(drawn=drawn):
         yield f"{where}.seen.probes: not what such a server is tried for, in that order"
     if not account.seen.repeated:
         yield f"{where}.seen.repeated: every server is asked something twice before a run"

@@ -64,7 +64,8 @@ def check_servers(receipt: Document, plan: Document, probes: list[str]) -> set[s
             judge = plan["judge"] if name == "judgeServer" else plan["judge"]["second"]
             hold(judge is not None and not judge["remote"], f"plan.{name}: no judge asks it")
             hold(judge["kind"] in ("chat", "wildguard"), f"plan.{name}: of no such judge")
-        check_account(name, served, account, probes)
+        drawn = (sampling["noise"] or "").startswith("server-seed-")
+        check_account(name, served, account, probes, drawn)
         seen, whose = account["seen"], "" if name == "server" else "judge-"
         if name == "server" or not plan.get("rejudges"):
             resent += seen["resent"]
@@ -84,13 +85,15 @@ def check_servers(receipt: Document, plan: Document, probes: list[str]) -> set[s
     return of_servers - claimed - differed - ({"server-draws-not-replayable"} if drawn else set())
 
 
-def check_account(name: str, served: Document, account: Document, probes: list[str]) -> None:
+def check_account(
+    name: str, served: Document, account: Document, probes: list[str], drawn: bool
+) -> None:
     """Holds one account to the plan, and to what a server of its kind can be asked."""
     where, dialect, seen = f"environment.{name}", served["dialect"], account["seen"]
     for field in ("dialect", "started", "arguments", "concurrency"):
         hold(account[field] == served[field], f"{where}.{field}")
     spared = {"token-ids"} if dialect == "llamacpp" else set()
-    spared |= {"seeds"} if name != "server" else set()
+    spared |= set() if name == "server" and drawn else {"seeds"}
     tried = [probe for probe in probes if probe not in spared]
     hold(seen["probes"] == tried, f"{where}.seen.probes")
     hold(seen["differed"] <= seen["repeated"], f"{where}.seen.differed")

@@ -154,6 +154,19 @@ class ServerClient:
         """What it is called in messages, with its address."""
         return f"{self.role.words} at {printable(self.url)}"
 
+    def offers_no(self, model: str, offered: str) -> UsageError:
+        """Return what is said where it offers no model of a name.
+
+        Args:
+            model: The name.
+            offered: The names of what it offers, for people.
+        """
+        return UsageError(
+            f"{self.name} offers no model {model!r}; it offers {offered}",
+            hint=f"name what it offers in {self.role.entry}.model, if that is the plan's "
+            f"{self.role.model}",
+        )
+
     def take_resent(self) -> int:
         """Return how many requests were sent again since this was last asked."""
         with self._lock:

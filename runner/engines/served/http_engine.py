@@ -104,7 +104,7 @@ class HttpEngine:
         if why is not None:
             raise UsageError(f"{client.role.words} cannot sample as the plan says: {why}")
         claimed = self.before_run(lambda: self._dialect.claims(client, server.model))
-        probes = FACTS[server.dialect].probes_of(judges=client.role.judges)
+        probes = FACTS[server.dialect].probes_of(drawn=not model.decoding.greedy)
         if client.role.judges:
             # What is judged is not known before it is generated: what this server has no room for
             # is that exchange's failure, and not a reply that was cut.

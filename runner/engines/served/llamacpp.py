@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Any, Final
 
-from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.events.dialects import FACTS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import ServerDialect
@@ -23,10 +22,12 @@ from safety_receipts.runner.engines.engine import Decoding, Request
 from safety_receipts.runner.engines.served.client import NonsenseError, ServerClient
 from safety_receipts.runner.engines.served.dialect import TokenScores
 from safety_receipts.runner.engines.served.reply import (
+    NO_IDS,
     ServerReply,
     claimed_name,
     claimed_number,
     count_of,
+    finish_of,
     ids_of,
     last_part_of,
     logprobs_of,
@@ -87,15 +88,10 @@ class LlamaCpp:
         tokens = ids_of(reply.get("tokens"), "tokens")
         counted = count_of(taken_at(reply, "tokens_predicted"), "tokens_predicted")
         if counted and not tokens:
-            raise NonsenseError(
-                "it cannot give token ids: a server that gives text alone cannot be evaluated"
-            )
+            raise NonsenseError(NO_IDS)
         if len(tokens) != counted:
             raise NonsenseError(f"it gives {len(tokens):,} token ids and counts {counted:,}")
-        finish = _FINISHES.get(str(reply.get("stop_type")))
-        if finish is None:
-            said = printable(str(reply.get("stop_type")), 40)
-            raise NonsenseError(f"it ended a response for the reason {said!r}")
+        finish = finish_of(reply.get("stop_type"), _FINISHES)
         logprobs, best = _paired(tokens, reply.get("completion_probabilities"))
         if not request.stop_ids:
             logprobs, best = _of_choices(logprobs, best)
@@ -120,11 +116,7 @@ class LlamaCpp:
         alias = claimed_name(taken_at(says, "model_alias"))
         file = last_part_of(taken_at(says, "model_path"))
         if model not in (alias, file):
-            raise UsageError(
-                f"{client.name} offers no model {model!r}; it offers {alias or file}",
-                hint=f"name that one in {client.role.entry}.model, if it is the plan's "
-                f"{client.role.model}",
-            )
+            raise client.offers_no(model, str(alias or file))
         return ServerClaims(
             version=claimed_name(says.get("build_info")),
             model=alias,

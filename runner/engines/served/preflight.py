@@ -31,7 +31,7 @@ _WARM: Final = 2.0
 
 NO_SCORES: Final = "the server gives no log-probabilities of prompts"
 """What is said of one that cannot be asked about recorded responses."""
-SCORES_HINT: Final = "ask a server of the dialect vllm, or audit with your own engine"
+SCORES_HINT: Final = "ask a server of the dialect vllm or sglang, or audit with your own engine"
 
 AskAll = Callable[[Sequence[Request], Decoding], list[ServerReply]]
 """Asks requests together; of each the reply, which holds together."""
@@ -48,8 +48,8 @@ class Trial:
         vocabulary: Number of token ids.
         ends: Token ids that end responses; no prompt holds one.
         dtype: Number format in which the server is said to run.
-        seeded: Whether the plan draws tokens.
-        role: Who asks it; what a judge asks is never drawn, so that seeds are not tried.
+        seeded: Whether tokens are drawn, so that seeds are tried.
+        role: Who asks it.
     """
 
     ask: AskAll
@@ -77,7 +77,7 @@ class Trial:
             ServedError: It does not answer, or an answer does not hold together.
         """
         self.no_penalties()
-        if not self.role.judges:
+        if self.seeded:
             self.seeds()
         for reply in self.length(longest, new_tokens):
             self._hold(reply_margins(reply))
@@ -133,12 +133,10 @@ class Trial:
                 for seed in (1 + number, 1 + number, 1001 + number)
             )
             if first != again:
-                if self.seeded:
-                    raise UsageError(
-                        "the server gave two answers to one request with one seed",
-                        hint="sample greedily, or start a server whose seeds hold",
-                    )
-                return
+                raise UsageError(
+                    "the server gave two answers to one request with one seed",
+                    hint="sample greedily, or start a server whose seeds hold",
+                )
             other = other or first != another
         if not other:
             raise UsageError(

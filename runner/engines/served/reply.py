@@ -7,7 +7,7 @@ for tokens.  Nothing of an answer is believed that can be held against something
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ other shapes near ties are decided otherwise."""
 _ROOM: Final = 0.5
 """So far the likeliest token's log-probability may lie below what it cannot be below: log-softmax
 in a number format of few bits is off by less."""
+NO_IDS: Final = "it cannot give token ids: a server that gives text alone cannot be evaluated"
+"""What is said of a server whose answers have none."""
 NOT_LIKELIEST: Final = (
     "does not choose its likeliest token when it is asked to: it applies a penalty or a bias that "
     "nobody asked for"
@@ -207,6 +209,22 @@ def ids_of(value: Any, what: str) -> tuple[int, ...]:
     if not isinstance(value, list) or any(type(each) is not int or each < 0 for each in value):
         raise NonsenseError(f"{what} are no token ids")
     return tuple(value)
+
+
+def finish_of(reason: Any, finishes: Mapping[str, Finish]) -> Finish:
+    """Return how a response ended.
+
+    Args:
+        reason: What the server says.
+        finishes: What it may say.
+
+    Raises:
+        NonsenseError: It ended for another reason.
+    """
+    finish = finishes.get(str(reason))
+    if finish is None:
+        raise NonsenseError(f"it ended a response for the reason {printable(str(reason), 40)!r}")
+    return finish
 
 
 def count_of(value: Any, what: str) -> int:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Any, Final
 
-from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.events.dialects import FACTS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import ServerDialect
@@ -28,10 +27,12 @@ from safety_receipts.runner.engines.served.client import (
 )
 from safety_receipts.runner.engines.served.dialect import TokenScores
 from safety_receipts.runner.engines.served.reply import (
+    NO_IDS,
     ServerReply,
     claimed_name,
     claimed_number,
     count_of,
+    finish_of,
     ids_of,
     last_part_of,
     logprobs_of,
@@ -103,9 +104,7 @@ class Sglang:
     def read(self, reply: dict[str, Any], request: Request) -> ServerReply:
         """Return a reply as it is; see :class:`Dialect`."""
         if reply.get("output_ids") is None:
-            raise NonsenseError(
-                "it cannot give token ids: a server that gives text alone cannot be evaluated"
-            )
+            raise NonsenseError(NO_IDS)
         tokens = ids_of(reply["output_ids"], "output_ids")
         says = taken_at(reply, "meta_info")
         own, named = _pairs(taken_at(says, "output_token_logprobs"))
@@ -127,10 +126,7 @@ class Sglang:
         says = client.get("/model_info")
         offered = claimed_name(taken_at(says, "served_model_name"))
         if model != offered:
-            raise UsageError(
-                f"the server at {client.url} offers no model {model!r}; it offers {offered}",
-                hint="name that one in engine.model, if it is the plan's checkpoint",
-            )
+            raise client.offers_no(model, str(offered))
         try:
             version = client.get("/server_info")
         except RefusedError:
@@ -189,10 +185,7 @@ def _finish(reason: Any, tokens: Sequence[int]) -> Finish:
     Raises:
         NonsenseError: Otherwise than at a token or at the length that was asked for.
     """
-    kind = str(taken_at(reason, "type"))
-    finish = _FINISHES.get(kind)
-    if finish is None:
-        raise NonsenseError(f"it ended a response for the reason {printable(kind, 40)!r}")
+    finish = finish_of(taken_at(reason, "type"), _FINISHES)
     matched = reason.get("matched")
     if finish is Finish.STOP and (not tokens or matched != tokens[-1]):
         said = printable(str(matched), 40)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Any, Final
 
-from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.events.dialects import FACTS
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.plan import ServerDialect
@@ -26,10 +25,12 @@ from safety_receipts.runner.engines.served.client import (
 )
 from safety_receipts.runner.engines.served.dialect import TokenScores
 from safety_receipts.runner.engines.served.reply import (
+    NO_IDS,
     ServerReply,
     claimed_name,
     claimed_number,
     count_of,
+    finish_of,
     ids_of,
     last_part_of,
     logprobs_of,
@@ -44,7 +45,6 @@ started otherwise.  Since version 0.32.0 it is told which; an older one ignores 
 likeliest, among which a verdict's two words nearly always are."""
 _FLOOR: Final = -9999.0
 """What vLLM writes for log-probabilities below it: they are not known."""
-_NO_IDS: Final = "it cannot give token ids: a server that gives text alone cannot be evaluated"
 _FINISHES: Final = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
@@ -94,11 +94,8 @@ class Vllm:
             raise NonsenseError("it gives another number of responses than one")
         [choice] = choices
         if not isinstance(choice, dict) or choice.get("token_ids") is None:
-            raise NonsenseError(_NO_IDS)
-        finish = _FINISHES.get(str(choice.get("finish_reason")))
-        if finish is None:
-            said = printable(str(choice.get("finish_reason")), 40)
-            raise NonsenseError(f"it ended a response for the reason {said!r}")
+            raise NonsenseError(NO_IDS)
+        finish = finish_of(choice.get("finish_reason"), _FINISHES)
         tokens = ids_of(choice["token_ids"], "choices.token_ids")
         logprobs = taken_at(choice, "logprobs")
         named = taken_at(logprobs, "tokens")
@@ -129,11 +126,7 @@ class Vllm:
         names = [str(taken_at(one, "id")) for one in offered] if isinstance(offered, list) else []
         if model not in names:
             listed = printable(", ".join(names) or "none", 200)
-            raise UsageError(
-                f"{client.name} offers no model {model!r}; it offers {listed}",
-                hint=f"name one of these in {client.role.entry}.model, if it is the plan's "
-                f"{client.role.model}",
-            )
+            raise client.offers_no(model, listed)
         says = offered[names.index(model)]
         try:
             version = client.get("/version")

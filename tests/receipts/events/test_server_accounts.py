@@ -76,7 +76,10 @@ def stated(
         }
     )
     observed = ServerObservations(
-        probes=FACTS[dialect].probes, repeated=8, differed=0, resent=0
+        probes=FACTS[dialect].probes_of(drawn=changed.drawn_by_server),
+        repeated=8,
+        differed=0,
+        resent=0,
     ).model_copy(update=seen or {})
     account = ServerAccount(
         **{k: getattr(planned, k) for k in ("dialect", "started", "arguments", "concurrency")},
@@ -150,6 +153,17 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"dialect": ServerDialect.LLAMACPP, "seen": {"probes": tuple(ServerProbe)}},
         "environment.server.seen.probes: not what such a server",
     ),
+    "seeds that a greedy run did not try": (
+        {"seen": {"probes": tuple(ServerProbe)}},
+        "environment.server.seen.probes",
+    ),
+    "no seeds of a run that draws": (
+        {
+            "sampling": DRAWN | {"noise": "server-seed-63/1"},
+            "seen": {"probes": FACTS[ServerDialect.VLLM].probes_of(drawn=False)},
+        },
+        "environment.server.seen.probes",
+    ),
     "no probes": ({"seen": {"probes": ()}}, "environment.server.seen.probes"),
     "a probe too few": (
         {"seen": {"probes": tuple(ServerProbe)[:-1]}},
@@ -203,7 +217,7 @@ def test_a_judges_server_draws_nothing_and_its_requests_count_where_the_event_is
         update={
             "seen": account.seen.model_copy(
                 update={
-                    "probes": FACTS[ServerDialect.VLLM].probes_of(judges=True),
+                    "probes": FACTS[ServerDialect.VLLM].probes_of(drawn=False),
                     "resent": 2,
                 }
             )
@@ -216,7 +230,9 @@ def test_a_judges_server_draws_nothing_and_its_requests_count_where_the_event_is
     assert list(resent_problems(again, event, both)) == []
     planned = plan.model_copy(update={"judge_server": plan.server})
     assert not any("probes" in one for one in environment_problems(planned, both))
-    seeds = environment.model_copy(update={"judge_server": account})
+    seen = account.seen.model_copy(update={"probes": tuple(ServerProbe)})
+    drawn = account.model_copy(update={"seen": seen})
+    seeds = environment.model_copy(update={"judge_server": drawn})
     found = list(environment_problems(planned, seeds))
     assert any(one.startswith("environment.judgeServer.seen.probes") for one in found)
 

@@ -50,7 +50,7 @@ def test_a_server_gives_the_points_that_the_engine_of_this_process_gives(
     receipt = Bundle(tmp_path / "there").receipt.statement.predicate
     account = receipt.environment.server
     assert account is not None
-    assert account.seen.probes == tuple(ServerProbe)
+    assert account.seen.probes == tuple(one for one in ServerProbe if one is not ServerProbe.SEEDS)
     assert (account.seen.repeated, account.seen.differed, account.seen.resent) == (8, 0, 0)
     assert account.claimed.version == "0.32.0"
     assert account.claimed.weights == "model"  # not where it lies
@@ -101,8 +101,10 @@ def test_drawn_responses_get_the_seeds_of_the_sealed_rule(
     wanted = [request_of(point, plan.sampling, seed).seed >> 1 for point in points]
     assert all(study.server.seeds[each] == 1 for each in wanted)
     assert len(set(wanted)) == plan.points
-    limits = Bundle(tmp_path / "bundle").receipt.statement.predicate.limits
-    assert Limit.SERVER_DRAWS in limits
+    receipt = Bundle(tmp_path / "bundle").receipt.statement.predicate
+    assert Limit.SERVER_DRAWS in receipt.limits
+    assert receipt.environment.server is not None
+    assert receipt.environment.server.seen.probes == tuple(ServerProbe)
 
 
 def test_seeds_are_those_that_a_server_takes() -> None:

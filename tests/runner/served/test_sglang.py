@@ -53,7 +53,7 @@ def test_a_server_gives_the_points_that_the_engine_of_this_process_gives(
     account = receipt.environment.server
     assert account is not None
     assert (account.dialect, account.started) == (SGLANG, False)
-    assert account.seen.probes == tuple(ServerProbe)
+    assert account.seen.probes == tuple(one for one in ServerProbe if one is not ServerProbe.SEEDS)
     assert (account.seen.repeated, account.seen.differed) == (8, 0)
     assert account.claimed.version == "0.5.23"
     assert account.claimed.weights == "model"
@@ -110,6 +110,9 @@ def test_a_greedy_plan_asks_for_no_seeds(
     study = served(Mischief(seeds=False), dialect=SGLANG)
     run(study.resolved(), tmp_path / "bundle", signer)
     verified(tmp_path / "bundle", signer, study.resolved())
+    account = Bundle(tmp_path / "bundle").receipt.statement.predicate.environment.server
+    assert account is not None
+    assert ServerProbe.SEEDS not in account.seen.probes  # nothing was seen of them
 
 
 def sampled(**changes: object) -> Callable[[Answer], Answer]:

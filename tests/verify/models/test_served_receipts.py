@@ -88,7 +88,11 @@ def test_what_is_claimed_and_what_was_seen_are_shown_apart(
     shown = " ".join(receipts("show", str(bundle)).out.split())
     assert "started by somebody else: which weights answered was not seen" in shown
     assert "claimed: version 0.32.0, model model, weights model, context" in shown
-    assert "seen: gave the prompts' token ids back; drew by the seed it was given;" in shown
+    assert "seen: gave the prompts' token ids back; chose its likeliest tokens" in shown
+    assert "drew by the seed" not in shown  # a greedy run tries none
+    drawn = sealed(place, server, receipts, "seeded", sampling=SEEDED)
+    seen = " ".join(receipts("show", str(drawn)).out.split())
+    assert "gave the prompts' token ids back; drew by the seed it was given;" in seen
     assert "8 requests answered twice, 0 otherwise" in shown
     assert "weights-claimed-not-seen" in shown
     assert server.url not in shown
@@ -210,6 +214,13 @@ def test_doctor_tells_what_a_server_cannot(server: IdServer, receipts: Receipts)
     assert code == 5
     assert lines["penalties"]["good"] is False
     assert lines["token ids"]["good"] is lines["seeds"]["good"] is True
+    server.mischief = Mischief(seeds=False)
+    try:
+        code, lines = doctor(receipts, server.url)
+    finally:
+        server.mischief = Mischief()
+    assert (code, lines["seeds"]["good"], lines["penalties"]["good"]) == (5, False, True)
+    assert "two answers to one request with one seed" in lines["seeds"]["detail"]
     code, lines = doctor(receipts, server.url, "--server-model", "other")
     assert (code, lines["model"]["good"]) == (5, False)
     code, lines = doctor(receipts, "http://127.0.0.1:9")

@@ -23,6 +23,7 @@ from safety_receipts.receipts.model.audit import (
     PublicAuditPredicate,
     RateFindings,
     SecondJudgeFindings,
+    SlopeTestFindings,
     audit_traits,
 )
 from safety_receipts.receipts.model.base import WireModel
@@ -84,6 +85,13 @@ def public_form(full: AuditPredicate, digest: Sha256) -> PublicAuditPredicate:
     return PublicAuditPredicate(
         **_shared(full, AuditResult) | {"checks": tuple(map(_anonymous, full.checks))},
         conditions=tuple(RateFindings(**_shared(rate, RateFindings)) for rate in full.conditions),
+        slope_results=(
+            None
+            if full.slope_results is None
+            else tuple(
+                SlopeTestFindings(**_shared(one, SlopeTestFindings)) for one in full.slope_results
+            )
+        ),
         drawn=len(full.drawn),
         identity_drawn=len(full.identity_drawn),
         outcomes=(

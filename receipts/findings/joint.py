@@ -16,7 +16,7 @@ from safety_receipts.receipts.findings.arithmetic import (
     is_ratio,
     slope_problems,
 )
-from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, SealedGrid
+from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, NamedSlope, SealedGrid
 from safety_receipts.receipts.findings.breakdown.shares import largest_share
 from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.counts.tally import FEWEST_LISTS
@@ -398,6 +398,13 @@ class JointKind(FindingKind):
                 yield sealed.slope(name, joint.effect, [(joint.conditions, 1.0)])
             elif joint.effect is Effect.MIXED:
                 yield _mixed(name, joint, sealed)
+
+    def slopes(self, findings: Findings) -> Iterator[NamedSlope]:
+        """Yield one an order that is called something."""
+        for joint in _all(findings):
+            if joint.effect in WORDED:
+                name = self._test(findings, joint)
+                yield NamedSlope(name, joint.effect, joint.conditions)
 
     def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:
         """Compare orders and their conditions."""

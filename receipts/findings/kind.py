@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
+from safety_receipts.receipts.findings.breakdown.sealed_grid import NamedSlope, SealedGrid
 from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.breakdown import FindingBreakdown
@@ -76,6 +76,10 @@ class FindingKind(ABC):
             findings: With their words.
             sealed: The counts, by condition.
         """
+        yield from ()
+
+    def slopes(self, findings: Findings) -> Iterator[NamedSlope]:
+        """Yield its slopes of one fit that are called something."""
         yield from ()
 
     def grid(self, findings: Findings, study: StudyPoints) -> tuple[object, object]:

@@ -15,7 +15,7 @@ from safety_receipts.receipts.findings.arithmetic import (
     interval_problems,
     slope_problems,
 )
-from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, SealedGrid
+from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, NamedSlope, SealedGrid
 from safety_receipts.receipts.findings.counts.rates import MEAN_PLACES
 from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
@@ -305,6 +305,12 @@ class SourcesKind(FindingKind):
             if one.effect in WORDED:
                 fits = [(conditions[one.source], 1.0), (conditions[one.filler], -1.0)]
                 yield sealed.slope(self._test(one), one.effect, fits)
+
+    def slopes(self, findings: Findings) -> Iterator[NamedSlope]:
+        """Yield one a source that is called something."""
+        for slope in findings.sources.slopes if findings.sources else ():
+            if slope.effect in WORDED:
+                yield NamedSlope(self._test(slope), slope.effect, slope.conditions)
 
     def conditions(self, findings: Findings) -> Iterator[ConditionId]:
         """Yield the conditions of each slope."""

@@ -36,6 +36,8 @@ from safety_receipts.receipts.model.receipt import DigestReference, Environment
 
 MAX_RATES = 8192
 """Most rates of one audit."""
+MAX_TICKETS = 1000
+"""Most tickets of one point."""
 
 
 class _AuditModel(WireModel):
@@ -109,6 +111,29 @@ class AuditMethod(StrEnum):
     behind an API."""
 
 
+class ConditionTickets(_AuditModel):
+    """How often each point of a condition lies in the urn of a slope's test."""
+
+    condition: Condition
+    """Id of the condition."""
+    tickets: Annotated[int, Field(ge=0, le=MAX_TICKETS)]
+    """Number of tickets of each of its judged points of role ``harmful``: the more its labels move
+    the slope.  0: none is drawn, and its labels may all be false."""
+
+
+class SlopeTest(_AuditModel):
+    """A test of the direction of one slope, over all conditions that it is fitted to."""
+
+    finding: Name
+    """Name of the finding, as in the receipt's ``breakdown``."""
+    urn: Annotated[tuple[ConditionTickets, ...], Field(min_length=1, max_length=MAX_RATES)]
+    """The conditions of the fit with the number of tickets of each of their points."""
+    recorded: Positive
+    """Number of tickets in the urn (N0)."""
+    hidden: Positive
+    """No labels turn the slope that have fewer tickets than this together (k)."""
+
+
 class AuditTerms(_AuditModel):
     """What an audit announces and then reports again, word for word."""
 
@@ -138,6 +163,12 @@ class AuditTerms(_AuditModel):
     ] = None
     """Names of the findings that the audit is of, as in the receipt's ``breakdown``; null: it is of
     rates alone."""
+    slope_tests: Annotated[
+        tuple[SlopeTest, ...] | None,
+        Field(min_length=1, max_length=256, exclude_if=lambda value: value is None),
+    ] = None
+    """Tests of the slopes among these findings that are tested as a whole; a finding without one is
+    audited by the rates that it rests on.  Null: all are."""
 
 
 class AuditStartPredicate(AuditTerms):
@@ -152,8 +183,8 @@ class AuditStartPredicate(AuditTerms):
     given."""
     started_at: Timestamp
     """Time at which the audit was announced (UTC)."""
-    rates: Annotated[tuple[AuditedRate, ...], Field(min_length=1, max_length=MAX_RATES)]
-    """The rates to be audited."""
+    rates: Annotated[tuple[AuditedRate, ...], Field(max_length=MAX_RATES)]
+    """The rates to be audited; none only where there are ``slopeTests``."""
     tool: Name
     """Name and version of the auditing tool."""
 
@@ -286,6 +317,39 @@ class RateVerdict(RateFindings):
     """Numbers, from 1, of the draws that are hard contradictions."""
 
 
+class SlopeTestFindings(_AuditModel):
+    """What an audit found about one slope as a whole, without naming any drawn point."""
+
+    finding: Name
+    """Name of the finding."""
+    draws: Count
+    """Number of tickets that were drawn; some may be of one point."""
+    contradictions: Count
+    """Number of these draws that count against the recorded outcome: contradicted, implausible,
+    ambiguous or missing."""
+    hard_contradictions: Count
+    """Number of contradictions that no numerical noise can explain."""
+    ruled_out: Count
+    """Number of hard contradictions in which the judge's rule does not give the recorded label to
+    the recorded text; one is enough to refute the receipt."""
+    p_value: Probability
+    """p-value of the confirming test: 1 / the largest value of its test martingale."""
+    verdict: AuditVerdict
+    """The audit's verdict on the direction of the slope."""
+    reason: Text | None
+    """Why the verdict is inconclusive; null for every other verdict."""
+
+
+class SlopeTestVerdict(SlopeTestFindings):
+    """What an audit found about one slope as a whole, with its draws."""
+
+    drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
+    """Ids of the points whose tickets were drawn, in the order in which they were drawn."""
+    contradicted: DrawNumbers
+    """Numbers, from 1, of the draws that count against the record: with them anybody can compute
+    the p-value again."""
+
+
 class OutcomeFindings(_AuditModel):
     """What the points replayed for the model-identity test show about recorded outcomes, over all
     conditions and roles, without naming any drawn point.
@@ -400,8 +464,9 @@ class FindingVerdict(_AuditModel):
     """Its breakdown point, from 0 to 1: the finding points where it does unless the labels of more
     than this share of some condition's points are false."""
     verdict: AuditVerdict
-    """``confirmed`` (or ``consistent_with``) where every rate that the finding rests on is, in both
-    directions, at an ε no larger than the breakdown point, and the model is the one named."""
+    """``confirmed`` (or ``consistent_with``) where the test of its slope is or, without one, every
+    rate that the finding rests on is, in both directions, at an ε no larger than the breakdown
+    point; and the model is the one named."""
 
 
 class AuditResult(AuditTerms):
@@ -448,8 +513,13 @@ class AuditPredicate(AuditResult):
     evidence.
     """
 
-    conditions: Annotated[tuple[RateVerdict, ...], Field(min_length=1, max_length=MAX_RATES)]
+    conditions: Annotated[tuple[RateVerdict, ...], Field(max_length=MAX_RATES)]
     """What the audit found about each rate."""
+    slope_results: Annotated[
+        tuple[SlopeTestVerdict, ...] | None,
+        Field(min_length=1, max_length=256, exclude_if=lambda value: value is None),
+    ] = None
+    """What the audit found in each of its ``slopeTests``; null: it has none."""
     drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
     """Ids of the points replayed for the rates, in the order in which they were drawn."""
     identity_drawn: Annotated[tuple[Digest, ...], Field(max_length=MAX_POINTS)]
@@ -474,8 +544,13 @@ class PublicAuditPredicate(AuditResult):
     anybody can compute, and how many of them were drawn for a rate as well tells their outcomes.
     """
 
-    conditions: Annotated[tuple[RateFindings, ...], Field(min_length=1, max_length=MAX_RATES)]
+    conditions: Annotated[tuple[RateFindings, ...], Field(max_length=MAX_RATES)]
     """What the audit found about each rate."""
+    slope_results: Annotated[
+        tuple[SlopeTestFindings, ...] | None,
+        Field(min_length=1, max_length=256, exclude_if=lambda value: value is None),
+    ] = None
+    """What the audit found in each of its ``slopeTests``; null: it has none."""
     drawn: Count
     """Number of points drawn for the rates."""
     identity_drawn: Count

@@ -1,4 +1,4 @@
-"""What an audit tests: one claim for each audited rate, and where it stands."""
+"""What an audit tests: a claim for each audited rate or slope, and where it stands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from safety_receipts.receipts.model.audit import (
     AuditTerms,
     AuditVerdict,
     RateVerdict,
+    SlopeTest,
+    SlopeTestVerdict,
     audit_traits,
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
@@ -24,6 +26,7 @@ from safety_receipts.verify.audit.statistics.risk_limit import (
     p_rounded_up,
 )
 from safety_receipts.verify.audit.statistics.scope import RecordedRate, name_of, recorded_of
+from safety_receipts.verify.audit.statistics.slopes import confirming_test, urn_kind
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict
 
 _LOOK_AHEAD = 4096
@@ -83,6 +86,16 @@ class Claim:
         return sum(one.ruled_out for one in self.replayed)
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+        return str(name_of(self.rate))
+
+    @property
+    def recorded_points(self) -> int:
+        """How many points there are to draw."""
+        return self.hypothesis.recorded
+
+    @property
     def kind(self) -> DrawKind:
         """Which points are drawn for it."""
         name = name_of(self.rate)
@@ -96,12 +109,7 @@ class Claim:
             return 0  # nothing can confirm it any more, and nothing speaks of refuting it
         if not self.hypothesis.testable or self.confirmed(alpha) or self.refuted(level):
             return 0
-        ahead = deepcopy(self.confirming)
-        for number in range(1, min(left, _LOOK_AHEAD) + 1):
-            ahead.add(contradicted=False)
-            if ahead.confirmed(alpha):
-                return number
-        return min(left, _LOOK_AHEAD)
+        return _draws_ahead(self.confirming, alpha, left)
 
     def verdict(self, alpha: Fraction, level: Fraction) -> RateVerdict:
         """Return what the audit found about the rate."""
@@ -143,14 +151,113 @@ class Claim:
                 f"{missing:,} of {counts.planned:,} points are unscored or failed: counted against "
                 f"the record they alone put the rate off by ε or more"
             )
-        draws, wrong = self.confirming.draws, self.confirming.contradictions
-        if draws == len(self.order):
-            return f"all {draws:,} points were replayed, and {wrong:,} contradict the record"
-        if self.confirming.hopeless:
-            return f"{wrong:,} of {draws:,} draws contradict the record: no more could confirm it"
-        if not draws:
-            return "the audit ended before any of its points was drawn"
-        return f"{wrong:,} of {draws:,} draws contradict the record, and the audit ended there"
+        return _draws_reason(self.confirming, len(self.order), "points were replayed")
+
+
+@dataclass
+class SlopeClaim:
+    """The direction of one slope while it is tested.
+
+    Args:
+        test: The announced test.
+        terms: The audit's.
+    """
+
+    test: SlopeTest
+    terms: AuditTerms
+    order: Sequence[DrawablePoint] = ()
+    """The points whose tickets can be drawn, in the order of the challenge; some several times."""
+    replayed: list[ReplayedPoint] = field(default_factory=list)
+    """Those that were replayed, in that order."""
+
+    def __post_init__(self) -> None:
+        self.confirming = confirming_test(self.test, self.terms)
+
+    def take(self, one: ReplayedPoint) -> None:
+        """Count one more draw."""
+        self.replayed.append(one)
+        self.confirming.add(one.contradicts_record)
+
+    def confirmed(self, alpha: Fraction) -> bool:
+        """Say whether it is confirmed at risk ``alpha``."""
+        return self.confirming.confirmed(alpha)
+
+    def refuted(self, level: Fraction) -> bool:
+        """Say whether a label that the judge's rule does not give refutes the record.
+
+        No number of contradictions does: labels that could turn the slope need not turn it.
+        """
+        return audit_traits(self.terms.method).by_weights and bool(self.ruled_out)
+
+    @property
+    def ruled_out(self) -> int:
+        """Draws with a label that the judge's rule does not give."""
+        return sum(one.ruled_out for one in self.replayed)
+
+    @property
+    def kind(self) -> DrawKind:
+        """What is drawn for it."""
+        return urn_kind(self.test)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"the finding {self.test.finding}"
+
+    @property
+    def recorded_points(self) -> int:
+        """How many tickets there are to draw."""
+        return self.test.recorded
+
+    def wanted(self, alpha: Fraction, level: Fraction) -> int:
+        """Return how many draws would confirm it if none of them contradicted it; 0: no more."""
+        if self.confirming.hopeless or self.confirmed(alpha) or self.refuted(level):
+            return 0
+        return _draws_ahead(self.confirming, alpha, len(self.order) - len(self.replayed))
+
+    def verdict(self, alpha: Fraction, level: Fraction) -> SlopeTestVerdict:
+        """Return what the audit found about the slope."""
+        wrong = [one.contradicts_record for one in self.replayed]
+        verdict = rate_verdict(
+            self.terms.method, refuted=self.refuted(level), confirmed=self.confirmed(alpha)
+        )
+        return SlopeTestVerdict(
+            finding=self.test.finding,
+            draws=len(self.replayed),
+            contradictions=sum(wrong),
+            hard_contradictions=sum(one.hard is not None for one in self.replayed),
+            ruled_out=self.ruled_out,
+            p_value=p_rounded_up(self.confirming.p_value),
+            verdict=verdict,
+            reason=self._reason() if verdict is AuditVerdict.INCONCLUSIVE else None,
+            drawn=tuple(one.id for one in self.replayed),
+            contradicted=numbers_of(wrong),
+        )
+
+    def _reason(self) -> str:
+        return _draws_reason(self.confirming, len(self.order), "tickets were drawn")
+
+
+def _draws_ahead(test: ConfirmingTest, alpha: Fraction, left: int) -> int:
+    """Return how many draws would confirm if none contradicted; what is left, if that is less."""
+    ahead = deepcopy(test)
+    for number in range(1, min(left, _LOOK_AHEAD) + 1):
+        ahead.add(contradicted=False)
+        if ahead.confirmed(alpha):
+            return number
+    return min(left, _LOOK_AHEAD)
+
+
+def _draws_reason(test: ConfirmingTest, most: int, all_done: str) -> str:
+    """Return why draws did not confirm."""
+    draws, wrong = test.draws, test.contradictions
+    if draws == most:
+        return f"all {draws:,} {all_done}, and {wrong:,} contradict the record"
+    if test.hopeless:
+        return f"{wrong:,} of {draws:,} draws contradict the record: no more could confirm it"
+    if not draws:
+        return "the audit ended before any of its points was drawn"
+    return f"{wrong:,} of {draws:,} draws contradict the record, and the audit ended there"
 
 
 def claims_of(

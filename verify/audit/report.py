@@ -15,6 +15,7 @@ from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.audit import (
     AuditMethod,
     AuditPredicate,
+    AuditStartPredicate,
     AuditTerms,
     AuditVerdict,
     ChallengeKind,
@@ -72,6 +73,9 @@ def audit_statement(
         finished_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         verdict=verdict,
         conditions=tuple(claim.verdict(audit.alpha, audit.level) for claim in audit.claims),
+        slope_results=(
+            tuple(claim.verdict(audit.alpha, audit.level) for claim in audit.slope_claims) or None
+        ),
         identity=details.identity,
         drawn=audit.drawn,
         identity_drawn=tuple(one.id for one in audit.identified),
@@ -114,21 +118,26 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     tried = "" if known_starts == 1 else f" ({known_starts} audits known, at {terms.alpha} each)"
     words = {"not higher": "exceeds the recorded one", "not lower": "lies below the recorded one"}
     directions = " or ".join(dict.fromkeys(words[claim_words(rate)] for rate in terms.rates))
-    draws = len(audit.drawn) + len(audit.identified)
-    scope = scope_of(audit.receipt, terms.rates, draws=draws, replayed=audit.points)
+    scope = scope_of(audit.receipt, terms.rates, draws=audit.draws, replayed=audit.points)
     which = f"of {scope.rates[0]:,} audited (the receipt records {scope.rates[1]:,})"
+    false = f"If any true rate {which} {directions} by {terms.epsilon} or more"
+    if not terms.rates:
+        names = ", ".join(test.finding for test in terms.slope_tests or ())
+        false = f"If the slope of {names} pointed another way than recorded, or nowhere"
+        if len(terms.slope_tests or ()) > 1:
+            false = f"If one of the slopes of {names} pointed another way than recorded, or nowhere"
     share = decimal_string(min(Fraction(1), risk), 6).rstrip("0").rstrip(".")
     at_most = f"with probability at most {share}{tried}."
     match terms.method:
         case AuditMethod.REPLAY:
             return (
-                f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being "
+                f"{false}, truth being "
                 f"the pinned judge on responses that the pinned model plausibly emits, this audit "
                 f"would have confirmed {at_most}{_of_findings(terms)}"
             )
         case AuditMethod.SERVER_SCORES:
             return (
-                f"If any true rate {which} {directions} by {terms.epsilon} or more, truth being "
+                f"{false}, truth being "
                 "the pinned judge on responses that the server's model plausibly emits by the "
                 "log-probabilities that the server gave, this audit would have called it "
                 f"consistent {at_most}{_of_findings(terms)}  Nothing ties the server's model to "
@@ -144,13 +153,19 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
             assert_never(terms.method)
 
 
-def _of_findings(terms: AuditTerms) -> str:
+def _of_findings(terms: AuditStartPredicate) -> str:
     """Return what follows for the findings that an audit is of, spaces first; "": for none."""
-    if terms.findings is None:
-        return ""
-    names = ", ".join(terms.findings)
-    which = f"the finding {names}" if len(terms.findings) == 1 else f"each of the findings {names}"
-    return (
+    whole = [test.finding for test in terms.slope_tests or ()]
+    by_rates = [name for name in terms.findings or () if name not in whole]
+    said = ""
+    if whole and terms.rates:
+        named = ", ".join(whole)
+        said = f"  The same holds if a slope of {named} pointed another way than recorded."
+    if not by_rates:
+        return said
+    names = ", ".join(by_rates)
+    which = f"the finding {names}" if len(by_rates) == 1 else f"each of the findings {names}"
+    return said + (
         f"  The same holds of {which}: one that points another way than it says has at least one "
         "such rate among those that it rests on."
     )
@@ -170,7 +185,7 @@ _NOTHING_FOLLOWS: Final = {
 
 def _ruled_out(audit: Audit) -> int:
     outcomes = audit.outcomes
-    found = sum(claim.ruled_out for claim in audit.claims)
+    found = sum(claim.ruled_out for claim in audit.tested)
     return found + (0 if outcomes is None else outcomes.false_labels)
 
 
@@ -178,7 +193,9 @@ def assumptions(audit: Audit) -> tuple[str, ...]:
     """Return what an audit's verdict rests on."""
     terms = audit.terms
     said = [
-        f"Errors of a rate below {terms.epsilon} are not looked for.",
+        f"Errors of a rate below {terms.epsilon} are not looked for."
+        if terms.rates
+        else "No rate is audited: labels may be false, but for so many that they turn the slope.",
         "The plan was the only one: without beacon and log a receipt can be the best of several.",
         "The auditor's checkpoint, corpora and judge are those named; their digests were compared.",
         "Queries and demonstrations are those of the plan, not of all that people ask.",

@@ -49,7 +49,7 @@ from safety_receipts.receipts.model.statement import (
     PublicAuditStatement,
     subject,
 )
-from safety_receipts.verify.audit.claims import Claim, claims_of
+from safety_receipts.verify.audit.claims import Claim, SlopeClaim, claims_of
 from safety_receipts.verify.audit.journals.replays import AuditJournal
 from safety_receipts.verify.audit.replay import Entry, Replays
 from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawablePoint, points_in_order
@@ -62,7 +62,6 @@ from safety_receipts.verify.audit.statistics.outcomes import (
 )
 from safety_receipts.verify.audit.statistics.plausibility import MarginStatistics
 from safety_receipts.verify.audit.statistics.replayed import ReplayedPoint
-from safety_receipts.verify.audit.statistics.scope import name_of
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict, whole_verdict
 
 ROUND: Final = 512
@@ -189,7 +188,7 @@ class AuditEvidence:
         self._bundle, self._receipt = bundle, receipt
 
     def order(
-        self, claims: Sequence[Claim], receipt: Sha256, nonce: str, sample: int
+        self, claims: Sequence[Claim | SlopeClaim], receipt: Sha256, nonce: str, sample: int
     ) -> list[DrawablePoint]:
         """Give every claim its points in the order of the challenge.
 
@@ -202,10 +201,10 @@ class AuditEvidence:
         )
         for claim, kind in zip(claims, kinds, strict=True):
             claim.order = orders[kind]
-            if len(claim.order) != claim.hypothesis.recorded:
+            if len(claim.order) != claim.recorded_points:
                 raise IntegrityError(
-                    f"{name_of(claim.rate)}: {len(claim.order):,} points, the receipt counts "
-                    f"{claim.hypothesis.recorded:,}",
+                    f"{claim.name}: {len(claim.order):,} points, the receipt counts "
+                    f"{claim.recorded_points:,}",
                     file=self._bundle.folder / POINTS_FILE,
                 )
         return orders[GENERATED]
@@ -246,6 +245,9 @@ class Audit:
         self.level = refuting_level(len(terms.rates), outcomes=audit_traits(terms.method).scores)
         """Level at which one test refutes: each rate's, and that of all outcomes."""
         self.claims = claims_of(receipt, terms.rates, terms)
+        """Those on rates."""
+        self.slope_claims = [SlopeClaim(test, terms) for test in terms.slope_tests or ()]
+        """Those on slopes as a whole."""
         self.identified: list[ReplayedPoint] = []
         """Points replayed for the model's identity, in the order drawn."""
         self._sample: list[DrawablePoint] = []
@@ -267,13 +269,13 @@ class Audit:
             IntegrityError: A drawn point's record does not follow from plan and artifacts.
         """
         sample = self._evidence.order(
-            self.claims, self.terms.receipt.digest, nonce, self.terms.identity_points
+            self.tested, self.terms.receipt.digest, nonce, self.terms.identity_points
         )
         budget = self.terms.budget.max_points
         while True:
             plan = self._next(budget)
             total = sum(number for _, number in plan)
-            drawn = sum(len(claim.replayed) for claim in self.claims)
+            drawn = sum(len(claim.replayed) for claim in self.tested)
             watch(drawn, drawn + total + len(sample))
             if not total:
                 break
@@ -286,7 +288,7 @@ class Audit:
             for claim, number in plan:
                 for one in claim.order[len(claim.replayed) : len(claim.replayed) + number]:
                     claim.take(journal.replayed[one.id])
-        if not any(claim.refuted(self.level) for claim in self.claims):
+        if not any(claim.refuted(self.level) for claim in self.tested):
             self._replay(sample, journal, replays)
             self._sample = sample
             self.identified = [journal.replayed[one.id] for one in sample]
@@ -303,19 +305,24 @@ class Audit:
         if any(one.id not in journal.replayed for one in chosen):
             raise IntegrityError("the evidence is not what it was when the audit began")
 
-    def _next(self, budget: int | None) -> list[tuple[Claim, int]]:
+    @property
+    def tested(self) -> list[Claim | SlopeClaim]:
+        """All claims, in the order in which their points are drawn."""
+        return [*self.claims, *self.slope_claims]
+
+    def _next(self, budget: int | None) -> list[tuple[Claim | SlopeClaim, int]]:
         """Return how many points of each claim come next.
 
         It depends on what was replayed alone, so that an audit that goes on draws what it
         would have drawn.
         """
-        if any(claim.refuted(self.level) for claim in self.claims):
+        if any(claim.refuted(self.level) for claim in self.tested):
             return []
         left = None
         if budget is not None:
-            left = budget - sum(len(claim.replayed) for claim in self.claims)
+            left = budget - sum(len(claim.replayed) for claim in self.tested)
         plan = []
-        open_ = [c for c in self.claims if c.wanted(self.alpha, self.level)]
+        open_ = [c for c in self.tested if c.wanted(self.alpha, self.level)]
         for place, claim in enumerate(open_):
             # A round that confirms, if nothing contradicts; then small ones, as after a
             # contradiction either side may be near.
@@ -331,13 +338,19 @@ class Audit:
 
     @property
     def drawn(self) -> tuple[Sha256, ...]:
-        """Ids of the points replayed, claim by claim, in the order drawn."""
+        """Ids of the points replayed for rates, claim by claim, in the order drawn."""
         return tuple(one.id for claim in self.claims for one in claim.replayed)
 
     @property
     def points(self) -> int:
         """How many points were replayed."""
-        return len({*self.drawn, *(one.id for one in self.identified)})
+        replayed = [one for claim in self.tested for one in claim.replayed]
+        return len({one.id for one in (*replayed, *self.identified)})
+
+    @property
+    def draws(self) -> int:
+        """How many draws were made; some may be of one point."""
+        return sum(len(claim.replayed) for claim in self.tested) + len(self.identified)
 
     @cached_property
     def outcomes(self) -> OutcomeReplays | None:
@@ -354,7 +367,7 @@ class Audit:
         found = self.outcomes
         by_weights = audit_traits(self.terms.method).by_weights
         by_outcomes = by_weights and found is not None and refutes(found, self.level)
-        return by_outcomes or any(claim.refuted(self.level) for claim in self.claims)
+        return by_outcomes or any(claim.refuted(self.level) for claim in self.tested)
 
     def sampled(self) -> list[Entry]:
         """Return the points replayed for the model's identity, with their records, as drawn."""
@@ -381,7 +394,7 @@ def verdict_of(
         rate_verdict(
             method, refuted=claim.refuted(audit.level), confirmed=claim.confirmed(audit.alpha)
         )
-        for claim in audit.claims
+        for claim in audit.tested
     ]
     return _whole(audit, identity, second_judge, rates)
 
@@ -400,12 +413,15 @@ def findings_of(
     if terms.findings is None:
         return None
     rates = [claim.verdict(audit.alpha, audit.level) for claim in audit.claims]
-    refuted = [rate.verdict for rate in rates if rate.verdict is AuditVerdict.REFUTED]
+    slopes = [claim.verdict(audit.alpha, audit.level) for claim in audit.slope_claims]
+    verdicts = [rate.verdict for rate in rates] + [slope.verdict for slope in slopes]
+    refuted = [one for one in verdicts if one is AuditVerdict.REFUTED]
     besides = _whole(audit, identity, second_judge, refuted)
     return finding_verdicts(
         terms.findings,
         breakdowns_of(audit.receipt),
         rates,
+        slopes,
         method=terms.method,
         epsilon=Fraction(terms.epsilon),
         sound=besides is audit_traits(terms.method).best,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -24,6 +24,7 @@ from safety_receipts.receipts.model.audit import (
     Challenge,
     ChallengeKind,
     Direction,
+    SlopeTest,
     audit_traits,
 )
 from safety_receipts.receipts.model.base import ConditionId
@@ -45,6 +46,7 @@ from safety_receipts.verify.audit.statistics.scope import (
     recorded_of,
     recorded_rates,
 )
+from safety_receipts.verify.audit.statistics.slopes import slope_test, slopes_of
 from safety_receipts.verify.challenge import new_nonce
 
 IDENTITY_POINTS: Final = 200
@@ -61,13 +63,15 @@ class AuditOptions:
 
     epsilon: str = ""
     """Tolerated error of a rate, an exact decimal; empty: :data:`DEFAULT_EPSILON`, or the breakdown
-    point of the findings that are audited."""
+    point of the findings that are audited by their rates."""
     alpha: str = "0.05"
     """Risk of confirming a rate that is off by that or more, an exact decimal."""
     conditions: tuple[str, ...] = ("*",)
     """Patterns of the conditions whose rates are audited."""
     findings: tuple[str, ...] = ()
-    """Names of findings that are audited: their conditions, both ways; none: rates alone."""
+    """Names of findings that are audited; none: rates alone.  Slopes are tested as a whole, unless
+    a tolerated error is given, within which all rates are asked for; other findings are audited by
+    the rates that they rest on, both ways."""
     directions: tuple[Direction, ...] = (Direction.NOT_UNDERSTATED,)
     """Which errors are looked for."""
     max_points: int | None = None
@@ -100,7 +104,8 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
             is at hand could score them.
     """
     _refuse_method(subject, options.method)
-    options = of_findings(subject, options)
+    slopes = slope_tests_of(subject, options)
+    options = of_findings(subject, options, [one.finding for one in slopes])
     for name, text in (("--epsilon", options.epsilon), ("--alpha", options.alpha)):
         if not 0 < Fraction(text) < 1:
             raise UsageError(f"{name} {text}: should lie between 0 and 1")
@@ -110,7 +115,7 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
             raise UsageError(f"no condition is called {pattern}", hint=f"such as {ids[0]}")
     chosen = [id_ for id_ in ids if any(fnmatchcase(id_, each) for each in options.conditions)]
     rates = _rates(subject, chosen, options)
-    _check_size(subject, rates, options)
+    _check_size(subject, rates, slopes, options)
     if options.beacon is not None:
         challenge = Challenge(kind=ChallengeKind.BEACON, nonce=None, beacon=options.beacon)
     else:
@@ -128,6 +133,7 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
         method=options.method,
         identity_points=options.identity_points if audit_traits(options.method).scores else 0,
         findings=options.findings or None,
+        slope_tests=tuple(slopes) or None,
         auditor=options.auditor,
         started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         rates=rates,
@@ -135,8 +141,34 @@ def terms_of(subject: AuditSubject, options: AuditOptions, nonce: str) -> AuditS
     )
 
 
-def of_findings(subject: AuditSubject, options: AuditOptions) -> AuditOptions:
+def slope_tests_of(subject: AuditSubject, options: AuditOptions) -> list[SlopeTest]:
+    """Return the tests of those of the wanted findings that are slopes, to be tested as a whole.
+
+    Raises:
+        UsageError: Points that were not judged could turn one alone.
+    """
+    if options.epsilon or not audit_traits(options.method).scores:
+        return []
+    slopes, tests = slopes_of(subject.receipt), []
+    for name in dict.fromkeys(options.findings):
+        if name not in slopes:
+            continue
+        test = slope_test(subject.receipt, slopes[name])
+        if test is None:
+            raise _cannot_be_audited(name)
+        tests.append(test)
+    return tests
+
+
+def of_findings(
+    subject: AuditSubject, options: AuditOptions, whole: Collection[str] = ()
+) -> AuditOptions:
     """Return the options that an audit of findings comes to: whose rates, which way, within what.
+
+    Args:
+        subject: The receipt.
+        options: What the auditor asks for.
+        whole: Those that are tested as a whole, and need no rates.
 
     Raises:
         UsageError: There is no such finding, or none that could be audited so.
@@ -145,9 +177,10 @@ def of_findings(subject: AuditSubject, options: AuditOptions) -> AuditOptions:
         return options if options.epsilon else replace(options, epsilon=DEFAULT_EPSILON)
     names = tuple(dict.fromkeys(options.findings))
     found = breakdowns_of(subject.receipt)
-    chosen = [_auditable(name, found) for name in names]
-    least = min(Fraction(one.share or 0) for one in chosen)
-    epsilon = options.epsilon or decimal_string(least, SHARE_PLACES)
+    chosen = [_auditable(name, found) for name in names if name not in whole]
+    shares = [Fraction(one.share or 0) for one in chosen]
+    least = decimal_string(min(shares), SHARE_PLACES) if shares else DEFAULT_EPSILON
+    epsilon = options.epsilon or least
     for one in chosen:
         if not can_be_audited(one, Fraction(epsilon)):
             raise UsageError(
@@ -181,11 +214,15 @@ def _auditable(name: str, found: Mapping[str, FindingBreakdown]) -> FindingBreak
             hint=f"those that do: {known}",
         )
     if one.share is None or not Fraction(one.share):
-        raise UsageError(
-            f"the finding {name} cannot be audited: points that were not judged, or fewer than one "
-            "false label in a thousand, could turn it around",
-        )
+        raise _cannot_be_audited(name)
     return one
+
+
+def _cannot_be_audited(name: str) -> UsageError:
+    return UsageError(
+        f"the finding {name} cannot be audited: points that were not judged, or fewer than one "
+        "false label in a thousand, could turn it around",
+    )
 
 
 def _refuse_method(subject: AuditSubject, method: AuditMethod) -> None:
@@ -272,12 +309,18 @@ def _rates(
     return tuple(found)
 
 
-def _check_size(subject: AuditSubject, rates: Sequence[AuditedRate], options: AuditOptions) -> None:
+def _check_size(
+    subject: AuditSubject,
+    rates: Sequence[AuditedRate],
+    slopes: Sequence[SlopeTest],
+    options: AuditOptions,
+) -> None:
     results = {each.id: each for each in subject.receipt.conditions}
     most = options.max_points
     if most is None:
         found = (recorded_of(name_of(rate), results[rate.condition]) for rate in rates)
         most = sum(one.counts.planned for one in found if one is not None)
+        most += sum(one.recorded for one in slopes)
     if most + options.identity_points > MAX_DRAWN:
         raise UsageError(
             f"up to {most + options.identity_points:,} points could be drawn; a statement holds "
@@ -407,6 +450,7 @@ def begin(
 
 _FIXED = (
     "findings",
+    "slope_tests",
     "epsilon",
     "alpha",
     "expected_flip_rate",

@@ -15,6 +15,7 @@ from safety_receipts.verify.audit.statistics.scope import (
     name_of,
     recorded_of,
 )
+from safety_receipts.verify.audit.statistics.verdicts import hard_in_draws
 
 
 def drawback(audit: AuditSummary, verdicts: Sequence[AuditVerdict]) -> str | None:
@@ -31,7 +32,7 @@ def drawback(audit: AuditSummary, verdicts: Sequence[AuditVerdict]) -> str | Non
     if audit.status is CheckStatus.FAILED:
         return "does not hold"
     outcomes = audit.result.outcomes
-    hard = sum(rate.hard_contradictions for rate in audit.result.conditions)
+    hard = hard_in_draws(audit.result)
     hard += 0 if outcomes is None else outcomes.hard_contradictions
     if hard:
         return f"found {hard:,} hard contradictions"

@@ -57,6 +57,9 @@ def _card(
         remarks.append(el("p", said, class_="warning"))
     if not audit.scope.whole:
         remarks.append(el("p", "Not every recorded rate is audited: see the table.", class_="note"))
+    if result.slope_tests is not None:
+        said = "A slope that is audited as a whole says nothing of a single rate."
+        remarks.append(el("p", said, class_="note"))
     if audit.self_audit:
         remarks.append(el("p", "Self-audit: the evaluator's own key signed it.", class_="warning"))
     if audit.status is CheckStatus.FAILED:
@@ -78,7 +81,7 @@ def _card(
             "h3",
             documents.show(f"{root}/verdict", Form.TEXT, class_=f"badge {tone}"),
             " ",
-            "for part of the recorded rates" if not audit.scope.whole else "for all recorded rates",
+            _of_what(audit),
             who,
         ),
         terms,
@@ -102,6 +105,15 @@ def _card(
         ),
         class_=f"card audit {tone}",
     )
+
+
+def _of_what(audit: AuditSummary) -> str:
+    """Return what a verdict is of, in a few words."""
+    if audit.scope.whole:
+        return "for all recorded rates"
+    if audit.result.conditions:
+        return "for part of the recorded rates"
+    return "for findings, and for no recorded rate"
 
 
 def _rates(number: int, audit: AuditSummary, documents: SealedDocuments) -> Element:

@@ -25,8 +25,8 @@ from safety_receipts.verify.view.audit import (
 
 
 def show_feasibility(console: Console, forecast: Forecast) -> None:
-    """Draw what confirming each rate would take, and the agreement of both judges."""
-    _draw(console, forecast_table(forecast.told))
+    """Draw what confirming each rate and slope would take, and the agreement of both judges."""
+    _draw(console, forecast_table(forecast.told, forecast.slopes))
     _say(console, forecast_remarks(forecast))
 
 

@@ -16,6 +16,8 @@ from safety_receipts.receipts.model.audit import (
     FindingVerdict,
     OutcomeFindings,
     RateVerdict,
+    SlopeTest,
+    SlopeTestFindings,
     audit_traits,
 )
 from safety_receipts.receipts.model.check import CheckStatus
@@ -37,6 +39,7 @@ from safety_receipts.verify.audit.statistics.feasibility import Feasibility, tog
 from safety_receipts.verify.audit.statistics.hypotheses import least_identity
 from safety_receipts.verify.audit.statistics.outcomes import contradicts
 from safety_receipts.verify.audit.statistics.scope import Scope, claim_words, name_of
+from safety_receipts.verify.audit.statistics.verdicts import hard_in_draws
 
 _LIKELY: Final = 0.8
 """Share of audits below which it is said how often all claims together are confirmed."""
@@ -80,10 +83,26 @@ class Forecast:
     """The risk that is stated, a share; None: that is not said."""
     findings: tuple[str, ...] = ()
     """The findings that it would be of; none: rates alone."""
+    slopes: Sequence[tuple[SlopeTest, Feasibility]] = ()
+    """What confirming each slope as a whole would take."""
+
+    @property
+    def by_rates(self) -> tuple[str, ...]:
+        """The findings that would be audited by the rates that they rest on."""
+        whole = {test.finding for test, _ in self.slopes}
+        return tuple(name for name in self.findings if name not in whole)
+
+    @property
+    def everything(self) -> list[Feasibility]:
+        """What confirming each of what it would test would take."""
+        tested = [one for _, one in (*self.told, *self.slopes)]
+        return tested + ([] if self.agreement is None else [self.agreement])
 
 
-def forecast_table(told: Sequence[tuple[Claim, Feasibility]]) -> Table:
-    """Return what confirming each rate would take."""
+def forecast_table(
+    told: Sequence[tuple[Claim, Feasibility]], slopes: Sequence[tuple[SlopeTest, Feasibility]] = ()
+) -> Table:
+    """Return what confirming each rate would take, and each slope as a whole."""
     return Table(
         "",
         (
@@ -92,7 +111,10 @@ def forecast_table(told: Sequence[tuple[Claim, Feasibility]]) -> Table:
             Column("claim", ColumnKind.WORDS),
             *_measures("drawn from", "false ones needed", "draws at best", "draws, median"),
         ),
-        tuple(_forecast(claim, one) for claim, one in told),
+        (
+            *(_forecast(claim, one) for claim, one in told),
+            *(_slope_forecast(test, one) for test, one in slopes),
+        ),
     )
 
 
@@ -110,6 +132,20 @@ def _forecast(claim: Claim, one: Feasibility) -> Row:
     )
 
 
+def _slope_forecast(test: SlopeTest, one: Feasibility) -> Row:
+    return Row(
+        (
+            f"slope of {printable(test.finding)}",
+            NOTHING,
+            "not turned",
+            f"{test.recorded:,} tickets",
+            f"{test.hidden:,}",
+            NOTHING if one.least is None else f"{one.least:,}",
+            NOTHING if one.median is None else f"{one.median:,}",
+        )
+    )
+
+
 def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
     """Yield what is to be expected, what would help, and what must be known of it.
 
@@ -118,6 +154,7 @@ def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
     """
     told, agreement = forecast.told, forecast.agreement
     hopeless = [printable(str(name_of(claim.rate))) for claim, one in told if one.median is None]
+    hopeless += [printable(test.finding) for test, one in forecast.slopes if one.median is None]
     if hopeless:
         yield Words(
             f"unlikely to be confirmed within the budget: {', '.join(hopeless)}",
@@ -130,19 +167,26 @@ def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
             "the model's identity; give more --identity-points, or a larger --epsilon",
             Tone.DOUBTFUL,
         )
-    everything = [one for _, one in told] + ([] if agreement is None else [agreement])
-    share = together(everything)
+    share = together(forecast.everything)
     if share < _LIKELY and not hopeless:
         yield Words(_together(told, share), Tone.DOUBTFUL)
-    known = [one.median for _, one in told if one.median is not None]
+    tested = [one for _, one in (*told, *forecast.slopes)]
+    known = [one.median for one in tested if one.median is not None]
     terms = "" if forecast.epsilon is None else f" at ε = {forecast.epsilon}, α = {forecast.alpha}"
+    what = "these rates" if told else "this" if len(tested) == 1 else "these slopes"
     yield Words(
-        f"about {sum(known):,} draws for these rates{terms}, of which some are of one point, and "
+        f"about {sum(known):,} draws for {what}{terms}, of which some are of one point, and "
         "points of any outcome for the model's identity"
     )
-    if forecast.findings:
+    if forecast.slopes:
         yield Words(
-            f"if all of these are confirmed, {_named(forecast.findings)} with them, at the same "
+            "a slope is tested as a whole: a label counts as often as it has tickets, which are "
+            "the more the more it moves the slope, and labels that turn it have at least so many; "
+            "no rate is said to be right by that (--epsilon asks for the rates instead)"
+        )
+    if forecast.by_rates:
+        yield Words(
+            f"if all of these are confirmed, {_named(forecast.by_rates)} with them, at the same "
             "risk: a finding whose direction is false has at least one rate that is off by as much"
         )
     if forecast.scope is not None and not forecast.scope.whole:
@@ -186,7 +230,7 @@ def _together(told: Sequence[tuple[Claim, Feasibility]], share: float) -> str:
 
 
 def audited_table(audit: AuditPredicate) -> Table:
-    """Return what an audit found about each rate."""
+    """Return what an audit found about each rate, and each slope as a whole."""
     return Table(
         "",
         (
@@ -196,7 +240,10 @@ def audited_table(audit: AuditPredicate) -> Table:
             *_measures("draws", "against it", "hard", "p"),
             Column("verdict", ColumnKind.WORDS),
         ),
-        tuple(map(_audited, audit.conditions)),
+        (
+            *map(_audited, audit.conditions),
+            *map(_audited_slope, audit.slope_tests or (), audit.slope_results or ()),
+        ),
     )
 
 
@@ -211,6 +258,21 @@ def _audited(rate: RateVerdict) -> Row:
             f"{rate.hard_contradictions:,}",
             _p_value(rate.p_value),
             Words(rate.verdict.value, _TONES[rate.verdict]),
+        )
+    )
+
+
+def _audited_slope(test: SlopeTest, found: SlopeTestFindings) -> Row:
+    return Row(
+        (
+            f"slope of {printable(found.finding)}",
+            NOTHING,
+            "not turned",
+            f"{found.draws:,} of {test.recorded:,} tickets",
+            f"{found.contradictions:,}",
+            f"{found.hard_contradictions:,}",
+            _p_value(found.p_value),
+            Words(found.verdict.value, _TONES[found.verdict]),
         )
     )
 
@@ -231,6 +293,9 @@ def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]
     for rate in audit.conditions:
         if rate.reason is not None:
             yield Words(f"{printable(str(name_of(rate)))}: {printable(rate.reason)}")
+    for slope in audit.slope_results or ():
+        if slope.reason is not None:
+            yield Words(f"slope of {printable(slope.finding)}: {printable(slope.reason)}")
     for one in audit.finding_verdicts or ():
         yield Words(f"finding {_finding_words(one)}", _TONES[one.verdict])
     traits = audit_traits(audit.method)
@@ -288,7 +353,7 @@ def _identity(audit: AuditPredicate) -> str:
 def _besides(audit: AuditPredicate) -> Iterator[Words]:
     """Yield what the points replayed for the model's identity say besides."""
     found, second = audit.outcomes, audit.second_judge
-    hard = sum(rate.hard_contradictions for rate in audit.conditions)
+    hard = hard_in_draws(audit)
     if found is not None and found.draws:
         yield _outcomes(found)
         hard += found.hard_contradictions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
@@ -18,6 +19,8 @@ from safety_receipts.receipts.findings.breakdown.shares import (
     gap_share,
     slope_share,
 )
+from safety_receipts.receipts.findings.breakdown.urns import FittedSlope
+from safety_receipts.receipts.findings.fits.clusters import Floats
 from safety_receipts.receipts.findings.fits.covariates import joint_covariates
 from safety_receipts.receipts.findings.fits.wire import score
 from safety_receipts.receipts.model.base import ConditionId
@@ -31,6 +34,18 @@ TOLERATED: Final = "0.05"
 """Share of false labels at which spans of slopes are told: an audit's default tolerance."""
 WORDED: Final = frozenset({Effect.DILUTION, Effect.AMPLIFICATION, Effect.NONE})
 """What a slope may be called that has a breakdown point."""
+
+
+@dataclass(frozen=True)
+class NamedSlope:
+    """A slope on log(N_b+1) that is called something, of one fit."""
+
+    finding: str
+    """Name of the finding."""
+    effect: Effect
+    """What it is called: dilution, amplification or none."""
+    conditions: tuple[ConditionId, ...]
+    """Those that it is fitted to, in the order of the plan."""
 
 
 class SealedGrid:
@@ -91,6 +106,16 @@ class SealedGrid:
             span=_span(statistic),
         )
 
+    def fitted(self, slope: NamedSlope) -> FittedSlope:
+        """Return a slope with the counts that it is fitted to, in the order of its conditions."""
+        conditions = self._ordered(slope.conditions)
+        return FittedSlope(
+            covariates=self._covariates(conditions),
+            box=CountBox.of(self.counts, conditions),
+            effect=slope.effect,
+            margin=float(self._margin),
+        )
+
     def statistic(
         self, fits: Sequence[tuple[Sequence[ConditionId], float]]
     ) -> tuple[SlopeStatistic, tuple[ConditionId, ...]]:
@@ -103,13 +128,16 @@ class SealedGrid:
         places = {id_: place for place, id_ in enumerate(conditions)}
         terms = []
         for ids, weight in fits:
-            planned = [self.conditions[id_] for id_ in ids]
-            covariates = joint_covariates(
-                np.array([condition.n_harmful for condition in planned], float),
-                np.array([condition.n_benign for condition in planned], float),
-            )
-            terms.append(SlopeTerm(covariates, np.array([places[id_] for id_ in ids]), weight))
+            at = np.array([places[id_] for id_ in ids])
+            terms.append(SlopeTerm(self._covariates(ids), at, weight))
         return SlopeStatistic(terms, CountBox.of(self.counts, conditions)), conditions
+
+    def _covariates(self, ids: Sequence[ConditionId]) -> Floats:
+        planned = [self.conditions[id_] for id_ in ids]
+        return joint_covariates(
+            np.array([condition.n_harmful for condition in planned], float),
+            np.array([condition.n_benign for condition in planned], float),
+        )
 
     def _ordered(self, ids: Sequence[ConditionId]) -> tuple[ConditionId, ...]:
         wanted = set(ids)

@@ -14,6 +14,7 @@ from safety_receipts.receipts.model.audit import (
     AuditVerdict,
     Direction,
     RateFindings,
+    SlopeTestFindings,
 )
 from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.verify.audit.statistics.findings import (
@@ -55,19 +56,33 @@ def rate(
     )
 
 
+def slope(found: AuditVerdict) -> SlopeTestFindings:
+    return SlopeTestFindings(
+        finding="joint",
+        draws=40,
+        contradictions=0,
+        hard_contradictions=0,
+        ruled_out=0,
+        p_value="0.01",
+        verdict=found,
+        reason=None,
+    )
+
+
 def every(verdict: AuditVerdict = AuditVerdict.CONFIRMED) -> list[RateFindings]:
     return [rate(id_, way, verdict) for id_ in JOINT.conditions for way in Direction]
 
 
 def verdict(
     rates: Sequence[RateFindings],
+    slopes: Sequence[SlopeTestFindings] = (),
     *,
     epsilon: str = "0.05",
     sound: bool = True,
     method: AuditMethod = AuditMethod.REPLAY,
 ) -> AuditVerdict:
     [found] = finding_verdicts(
-        ["joint"], FOUND, rates, method=method, epsilon=Fraction(epsilon), sound=sound
+        ["joint"], FOUND, rates, slopes, method=method, epsilon=Fraction(epsilon), sound=sound
     )
     assert (found.finding, found.share) == ("joint", "0.089")
     return found.verdict
@@ -102,6 +117,16 @@ def test_what_nothing_ties_to_the_weights_is_consistent_at_most() -> None:
     assert verdict(every(), method=AuditMethod.REGENERATE) is AuditVerdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("found", [AuditVerdict.CONFIRMED, AuditVerdict.INCONCLUSIVE])
+def test_a_slope_that_is_tested_as_a_whole_needs_no_rate(found: AuditVerdict) -> None:
+    tested = [slope(found)]
+    assert verdict([], tested) is found
+    assert verdict(every(), tested) is found  # and rates do not stand in for it
+    assert verdict([], tested, sound=False) is AuditVerdict.INCONCLUSIVE
+    other = SlopeTestFindings(**dict(slope(found)) | {"finding": "joint/prefix"})
+    assert verdict([], [other]) is AuditVerdict.INCONCLUSIVE
+
+
 def test_what_stands_nothing_cannot_be_audited() -> None:
     assert can_be_audited(JOINT, Fraction("0.089"))
     assert not can_be_audited(JOINT.model_copy(update={"share": "0.000"}), Fraction("0.001"))
@@ -111,6 +136,7 @@ def test_what_stands_nothing_cannot_be_audited() -> None:
             ["no such finding"],
             FOUND,
             every(),
+            (),
             method=AuditMethod.REPLAY,
             epsilon=Fraction("0.05"),
             sound=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from safety_receipts.receipts.bundle import POINTS_FILE, Bundle
@@ -15,7 +15,12 @@ from safety_receipts.receipts.model.audit import (
 )
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.agreement import agreement_test, second_verdict
-from safety_receipts.verify.audit.statistics.draws import GENERATED, DrawKind, points_in_order
+from safety_receipts.verify.audit.statistics.draws import (
+    GENERATED,
+    DrawablePoint,
+    DrawKind,
+    points_in_order,
+)
 from safety_receipts.verify.audit.statistics.hypotheses import hypothesis_of, kept_outcome
 from safety_receipts.verify.audit.statistics.outcomes import (
     OutcomeTests,
@@ -29,6 +34,7 @@ from safety_receipts.verify.audit.statistics.risk_limit import (
     p_rounded_up,
 )
 from safety_receipts.verify.audit.statistics.scope import RecordedRate, name_of, recorded_of
+from safety_receipts.verify.audit.statistics.slopes import slope_arithmetic_problems, urn_kind
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict
 
 
@@ -47,6 +53,9 @@ def arithmetic_problems(audit: AuditPredicate, receipt: EvaluationPredicate) -> 
             continue
         for problem in _rate_problems(audit, rate, recorded):
             yield f"{name_of(rate)}: {problem}"
+    for test, found in zip(audit.slope_tests or (), audit.slope_results or (), strict=True):
+        for problem in slope_arithmetic_problems(test, found, audit):
+            yield f"the finding {found.finding}: {problem}"
     yield from _outcome_problems(audit, receipt)
     yield from _second_judge_problems(audit, receipt)
 
@@ -161,25 +170,42 @@ def draws_problem(
         )
         for rate in audit.conditions
     ]
+    urns = [urn_kind(test) for test in audit.slope_tests or ()]
     try:
         orders = points_in_order(
             bundle,
             receipt,
-            [*kinds, GENERATED],
+            [*kinds, *urns, GENERATED],
             (audit.receipt.digest, nonce),
             audit.identity_points,
         )
     except ReceiptsError as error:
         return None, f"draws not checked: {error.message}"
-    start = 0
-    for rate, kind in zip(audit.conditions, kinds, strict=True):
-        mine = audit.drawn[start : start + rate.draws]
-        if list(mine) != [one.id for one in orders[kind][: rate.draws]]:
-            return f"{name_of(rate)}: its points are not those that the challenge draws", ""
-        start += rate.draws
+    problem = _order_problem(audit, orders, kinds, urns)
+    if problem is not None:
+        return problem, ""
     sample = [one.id for one in orders[GENERATED][: audit.identity_points]]
     # An audit that ends early, refuted or at a record that does not follow, makes no such test.
     tests = audit.identity is not None or audit.identity_drawn
     if tests and list(audit.identity_drawn) != sample:
         return "the points of its identity test are not those that the challenge draws", ""
     return None, "draws follow from the challenge"
+
+
+def _order_problem(
+    audit: AuditPredicate,
+    orders: Mapping[DrawKind, Sequence[DrawablePoint]],
+    kinds: Sequence[DrawKind],
+    urns: Sequence[DrawKind],
+) -> str | None:
+    """Return which rate's or slope's points are not the first in the order of the challenge."""
+    start = 0
+    for rate, kind in zip(audit.conditions, kinds, strict=True):
+        mine = audit.drawn[start : start + rate.draws]
+        if list(mine) != [one.id for one in orders[kind][: rate.draws]]:
+            return f"{name_of(rate)}: its points are not those that the challenge draws"
+        start += rate.draws
+    for found, urn in zip(audit.slope_results or (), urns, strict=True):
+        if list(found.drawn) != [one.id for one in orders[urn][: found.draws]]:
+            return f"the finding {found.finding}: its points are not those that the challenge draws"
+    return None

@@ -45,6 +45,7 @@ from safety_receipts.verify.audit.sealed.problems import (
     start_problems,
 )
 from safety_receipts.verify.audit.statistics.scope import Scope, scope_of
+from safety_receipts.verify.audit.statistics.verdicts import hard_in_draws
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.levels.times.held import SignatureTimes
@@ -345,6 +346,7 @@ def _scope(signed_audits: _SignedAudits, result: Result) -> Scope:
     return scope_of(
         receipt,
         result.conditions,
+        slopes=[one.finding for one in result.slope_results or ()],
         draws=draws_of(result),
         replayed=points_replayed(result),
         looked=audit_traits(result.method).looked,
@@ -461,13 +463,13 @@ def _words(result: Result, scope: Scope) -> str:
     stands = result.verdict in (AuditVerdict.CONFIRMED, AuditVerdict.CONSISTENT_WITH)
     partly = "partly " if stands and not scope.whole else ""
     found = result.outcomes
-    hard = sum(rate.hard_contradictions for rate in result.conditions)
+    hard = hard_in_draws(result)
     hard_outcomes = 0 if found is None else found.hard_contradictions
     words = f"{partly}{result.verdict.value}: {scope.words()}"
     if hard or hard_outcomes:
         words += (
-            f"; HARD CONTRADICTIONS: {hard:,} in draws for its rates, {hard_outcomes:,} in those "
-            "for the model's identity"
+            f"; HARD CONTRADICTIONS: {hard:,} in draws for its rates and slopes, {hard_outcomes:,} "
+            "in those for the model's identity"
         )
     if found is not None and found.contradictions:
         words += f"; {found.contradictions:,} of {found.draws:,} sampled outcomes contradicted"
@@ -484,6 +486,7 @@ def _terms(result: Result, followed: str) -> str:
         how = f"{traits.how}: {traits.caveat}; {how}"
     said = ", ".join(filter(None, (how, _challenge(result), known, followed)))
     draws = sum(rate.draws for rate in result.conditions)
+    draws += sum(slope.draws for slope in result.slope_results or ())
     return f"(ε = {result.epsilon}, α = {result.alpha}, {draws:,} draws; {said})"
 
 

@@ -22,6 +22,7 @@ from safety_receipts.receipts.model.audit import (
     ChallengeKind,
     PublicAuditPredicate,
     RateFindings,
+    SlopeTestVerdict,
     audit_traits,
 )
 from safety_receipts.receipts.model.check import CheckStatus
@@ -39,9 +40,11 @@ from safety_receipts.verify.audit.statistics.outcomes import (
     level_of,
 )
 from safety_receipts.verify.audit.statistics.scope import name_of, recorded_of
+from safety_receipts.verify.audit.statistics.slopes import slope_test_problems
 from safety_receipts.verify.audit.statistics.verdicts import (
     possible_verdicts,
     rate_verdict,
+    tested_verdicts,
     whole_verdict,
 )
 
@@ -54,6 +57,9 @@ _ROUNDING: Final = Fraction(1, 10**9)
 def start_problems(start: AuditStartPredicate, receipt: EvaluationPredicate) -> Iterator[str]:
     """Yield what in an announcement makes no audit of a receipt."""
     yield from terms_problems(start)
+    if not start.rates and not start.slope_tests:
+        yield "announces nothing to be tested"
+    yield from _slope_announcements(start, receipt)
     results = {each.id: each for each in receipt.conditions}
     for rate in start.rates:
         if rate.condition not in results:
@@ -72,6 +78,17 @@ def terms_problems(terms: AuditTerms) -> Iterator[str]:
     if (challenge.nonce is None) is not beacon or (challenge.beacon is None) is beacon:
         given = "a beacon round and no nonce" if beacon else "a nonce and no beacon round"
         yield f"a challenge of kind {challenge.kind.value} takes {given}"
+
+
+def _slope_announcements(terms: AuditTerms, receipt: EvaluationPredicate) -> Iterator[str]:
+    """Yield what in announced tests of slopes makes none of a receipt's."""
+    tests = terms.slope_tests or ()
+    names = [test.finding for test in tests]
+    if len(set(names)) < len(names) or not set(names) <= set(terms.findings or ()):
+        yield "tests a slope twice, or one of a finding that it is not of"
+    if tests and not audit_traits(terms.method).scores:
+        yield "tests a slope by new responses, which say nothing of recorded outcomes"
+    yield from slope_test_problems(tests, receipt)
 
 
 def _round_problems(result: Result, announced: AuditStartPredicate) -> Iterator[str]:
@@ -103,6 +120,10 @@ def result_problems(
     tested = Counter((name_of(rate), rate.direction) for rate in result.conditions)
     if tested != Counter((name_of(rate), rate.direction) for rate in announced.rates):
         yield "the rates are not the announced ones"
+    tests, found = result.slope_tests or (), result.slope_results or ()
+    if [one.finding for one in tests] != [one.finding for one in found]:
+        yield "the slopes tested are not the announced ones"
+        return
     yield from _count_problems(result, receipt)
     yield from _identity_problems(result)
     yield from _verdict_problems(result)
@@ -135,8 +156,9 @@ def _identified(result: Result) -> int:
 
 
 def draws_of(result: Result) -> int:
-    """Return how many draws an audit made, for rates and for the model's identity."""
-    return _drawn(result) + _identified(result)
+    """Return how many draws an audit made, for rates, slopes and the model's identity."""
+    of_slopes = sum(one.draws for one in result.slope_results or ())
+    return _drawn(result) + of_slopes + _identified(result)
 
 
 @overload
@@ -146,7 +168,8 @@ def points_replayed(result: Result) -> int | None: ...
 def points_replayed(result: Result) -> int | None:
     """Return how many points an audit replayed, each counted once; None: its form is public."""
     if isinstance(result, AuditPredicate):
-        return len({*result.drawn, *result.identity_drawn})
+        of_slopes = (id_ for one in result.slope_results or () for id_ in one.drawn)
+        return len({*result.drawn, *of_slopes, *result.identity_drawn})
     return None
 
 
@@ -175,6 +198,13 @@ def _count_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[st
             if len(set(mine)) != len(mine):
                 yield f"{name}: a point was drawn twice"
             first += rate.draws
+    for test, one in zip(result.slope_tests or (), result.slope_results or (), strict=True):
+        counts = (test.recorded, one.draws, one.contradictions, one.hard_contradictions)
+        fit = sorted(counts, reverse=True) == list(counts)
+        if isinstance(one, SlopeTestVerdict):
+            fit = fit and len(one.drawn) == one.draws
+        if not fit or one.ruled_out > one.hard_contradictions:
+            yield f"the finding {one.finding}: its counts do not fit each other"
 
 
 def _identity_problems(result: Result) -> Iterator[str]:
@@ -217,15 +247,16 @@ def _finding_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[
         if result.findings is not None or result.finding_verdicts is not None:
             yield "is not of the findings that it was announced for, or was announced for none"
         return
-    breakdowns = breakdowns_of(receipt)
+    breakdowns, slopes = breakdowns_of(receipt), result.slope_results or ()
     if any(name not in breakdowns or not breakdowns[name].share for name in result.findings):
         yield "is of a finding that the receipt does not have, or that no audit can be of"
         return
-    refuted = [rate.verdict for rate in result.conditions if rate.verdict is AuditVerdict.REFUTED]
+    refuted = [one for one in tested_verdicts(result) if one is AuditVerdict.REFUTED]
     follows = finding_verdicts(
         result.findings,
         breakdowns,
         result.conditions,
+        slopes,
         method=result.method,
         epsilon=Fraction(result.epsilon),
         sound=_whole(result, refuted) is audit_traits(result.method).best,
@@ -237,7 +268,7 @@ def _finding_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[
 
 
 def _verdict_problems(result: Result) -> Iterator[str]:
-    rates = [rate.verdict for rate in result.conditions]
+    rates = tested_verdicts(result)
     for verdict in (*rates, result.verdict):
         if verdict not in possible_verdicts(result.method):
             yield f"{verdict.value}, which no audit by {result.method.value} can say"
@@ -278,6 +309,14 @@ def public_problems(public: PublicAuditPredicate, receipt: EvaluationPredicate) 
             public, rate, trivial=tested.trivial, of=tested.testable
         ):
             yield f"{name_of(rate)}: {rate.verdict.value} does not follow from its p-values"
+    for one in public.slope_results or ():
+        follows = rate_verdict(
+            public.method,
+            refuted=bool(one.ruled_out),
+            confirmed=Fraction(one.p_value) <= Fraction(public.alpha),
+        )
+        if one.verdict is not follows:
+            yield f"the finding {one.finding}: {one.verdict.value} does not follow from its p-value"
     yield from _public_outcomes(public, receipt)
 
 

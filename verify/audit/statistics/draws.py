@@ -12,7 +12,7 @@ from safety_receipts.receipts.model.base import ConditionId, SourceName
 from safety_receipts.receipts.model.demonstrations import QueryRole
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
-from safety_receipts.verify.challenge import draw_order
+from safety_receipts.verify.challenge import draw_order, ticket_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,9 @@ class DrawKind:
     """Their query source; None: any of one role."""
     control: bool = False
     """Whether they are benign controls, where no source is named; else of role ``harmful``."""
+    tickets: tuple[tuple[ConditionId, int], ...] = ()
+    """How many tickets the judged points of role ``harmful`` of each of several conditions have;
+    none: every point that is drawn from has one."""
 
 
 GENERATED: Final = DrawKind(None, None)
@@ -64,6 +67,8 @@ def points_in_order(
         IntegrityError: The evidence lines do not have the receipt's root.
     """
     roles = {source.name: source.role for source in receipt.queries}
+    urns = {kind: dict(kind.tickets) for kind in kinds if kind.tickets}
+    tickets: dict[DrawKind, dict[Sha256, int]] = {kind: {} for kind in urns}
     found: dict[DrawKind, dict[Sha256, int]] = {kind: {} for kind in kinds}
     path = bundle.folder / POINTS_FILE
     for number, line in bundle.sealed_lines(receipt.evidence):
@@ -73,6 +78,11 @@ def points_in_order(
             if len(found[GENERATED]) >= max(_KEPT, 4 * sample):
                 found[GENERATED] = _first(found[GENERATED], challenge, sample)
         control = roles.get(point.source) is QueryRole.BENIGN_CONTROL
+        if not control and point.outcome in _JUDGED:
+            for kind, urn in urns.items():
+                if number_of := urn.get(point.condition):
+                    found[kind][point.id] = point.index
+                    tickets[kind][point.id] = number_of
         for outcome in (point.outcome, None):
             for kind in (
                 DrawKind(point.condition, outcome, control=control),
@@ -82,13 +92,18 @@ def points_in_order(
                     index[point.id] = point.index
     if GENERATED in found:
         found[GENERATED] = _first(found[GENERATED], challenge, sample)
-    return {
-        kind: [DrawablePoint(id_, index[id_]) for id_ in draw_order(*challenge, index)]
-        for kind, index in found.items()
-    }
+    orders = {}
+    for kind, index in found.items():
+        drawn = ticket_order(*challenge, tickets[kind]) if kind in urns else None
+        orders[kind] = [
+            DrawablePoint(id_, index[id_])
+            for id_ in (draw_order(*challenge, index) if drawn is None else drawn)
+        ]
+    return orders
 
 
 _KEPT = 10_000
+_JUDGED: Final = frozenset({Outcome.REFUSED, Outcome.COMPLIED})
 
 
 def _first(

@@ -5,7 +5,8 @@ of the truth, in both directions (:mod:`receipts.findings.breakdown`). So a find
 direction is false has at least one rate that is off by that much, and an audit that tests each of
 these rates both ways, at an ε no larger, confirms all of them with probability at most α, however
 many they are: the test of an intersection of alternatives needs no correction (Berger,
-Technometrics 24, 1982).
+Technometrics 24, 1982).  A slope can be tested as a whole instead, with fewer draws
+(:mod:`.slopes`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from safety_receipts.receipts.model.audit import (
     Direction,
     FindingVerdict,
     RateFindings,
+    SlopeTestFindings,
     audit_traits,
 )
 from safety_receipts.receipts.model.base import ConditionId
@@ -48,6 +50,7 @@ def finding_verdicts(
     names: Iterable[str],
     breakdowns: Mapping[str, FindingBreakdown],
     rates: Collection[RateFindings],
+    slopes: Iterable[SlopeTestFindings],
     *,
     method: AuditMethod,
     epsilon: Fraction,
@@ -59,6 +62,7 @@ def finding_verdicts(
         names: The findings that it is of.
         breakdowns: As :func:`breakdowns_of` gives them.
         rates: What it says of rates.
+        slopes: What it says of slopes that it tested as a whole.
         method: How drawn points were looked at.
         epsilon: Its tolerated error.
         sound: Whether nothing but rates could keep the audit from its best verdict: the model's
@@ -73,23 +77,33 @@ def finding_verdicts(
         for rate in rates
         if rate.verdict is best and rate.source is None and rate.control is not True
     }
-    return tuple(
-        _verdict(breakdowns[name], stand, best if sound else None, epsilon) for name in names
-    )
+    whole = {one.finding: one.verdict is best for one in slopes}
+    found = []
+    for name in names:
+        breakdown = breakdowns[name]
+        holds = whole.get(name)
+        if holds is None:
+            holds = _rates_hold(breakdown, stand, epsilon)
+        found.append(
+            FindingVerdict(
+                finding=name,
+                share=_share(breakdown),
+                verdict=best if sound and holds else AuditVerdict.INCONCLUSIVE,
+            )
+        )
+    return tuple(found)
 
 
-def _verdict(
-    found: FindingBreakdown,
-    stand: Collection[tuple[ConditionId, Direction]],
-    best: AuditVerdict | None,
-    epsilon: Fraction,
-) -> FindingVerdict:
+def _share(found: FindingBreakdown) -> str:
     if found.share is None:
         raise KeyError(found.finding)
+    return found.share
+
+
+def _rates_hold(
+    found: FindingBreakdown,
+    stand: Collection[tuple[ConditionId, Direction]],
+    epsilon: Fraction,
+) -> bool:
     needed = {(id_, direction) for id_ in found.conditions for direction in Direction}
-    holds = best is not None and can_be_audited(found, epsilon) and needed <= set(stand)
-    return FindingVerdict(
-        finding=found.finding,
-        share=found.share,
-        verdict=best if holds and best is not None else AuditVerdict.INCONCLUSIVE,
-    )
+    return can_be_audited(found, epsilon) and needed <= set(stand)

@@ -120,7 +120,7 @@ def refuting_level(rates: int, *, outcomes: bool) -> Fraction:
         rates: How many rates are audited.
         outcomes: Whether the replays for the model's identity are read as one more test.
     """
-    return REFUTING_LEVEL / (rates + outcomes)
+    return REFUTING_LEVEL / max(1, rates + outcomes)
 
 
 def level_of(audit: AuditPredicate | PublicAuditPredicate) -> Fraction:

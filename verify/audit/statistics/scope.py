@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.audit import (
     AuditedRate,
     Direction,
@@ -139,6 +140,8 @@ class Scope:
     """Points of the receipt."""
     looked: str = "replayed"
     """What was done with drawn points, in words."""
+    slopes: tuple[str, ...] = ()
+    """Names of findings whose slopes were tested as a whole."""
 
     @property
     def whole(self) -> bool:
@@ -168,7 +171,10 @@ class Scope:
             yield _of(self.sources, "source rate")
         if self.controls[1]:
             yield _of(self.controls, "control rate")
-        yield f"looking for {' and '.join(self.directions)} rates"
+        if self.directions:
+            yield f"looking for {' and '.join(self.directions)} rates"
+        if self.slopes:
+            yield f"the direction of {', '.join(map(printable, self.slopes))}"
         if self.replayed is None:
             yield f"{self.draws:,} draws of {self.points:,} points"
         else:
@@ -187,6 +193,7 @@ def scope_of(
     draws: int,
     replayed: int | None,
     looked: str = "replayed",
+    slopes: Sequence[str] = (),
 ) -> Scope:
     """Return how much of a receipt an audit of some rates is of.
 
@@ -196,6 +203,7 @@ def scope_of(
         draws: How many draws it made.
         replayed: How many points it replayed; None: it does not tell.
         looked: What it did with drawn points, in words (:func:`audit_traits`).
+        slopes: Names of findings whose slopes it tested as a whole.
     """
     known = recorded_rates(receipt.queries, receipt.conditions)
     results = {result.id: result for result in receipt.conditions}
@@ -227,5 +235,6 @@ def scope_of(
         draws=draws,
         replayed=replayed,
         looked=looked,
+        slopes=tuple(slopes),
         points=receipt.evidence.size,
     )

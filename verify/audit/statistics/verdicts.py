@@ -10,8 +10,10 @@ from fractions import Fraction
 
 from safety_receipts.receipts.model.audit import (
     AuditMethod,
+    AuditPredicate,
     AuditVerdict,
     OutcomeFindings,
+    PublicAuditPredicate,
     SecondJudgeFindings,
     audit_traits,
 )
@@ -30,6 +32,18 @@ def rate_verdict(method: AuditMethod, *, refuted: bool, confirmed: bool) -> Audi
     if refuted and traits.by_weights:
         return AuditVerdict.REFUTED
     return traits.best if confirmed else AuditVerdict.INCONCLUSIVE
+
+
+def hard_in_draws(result: AuditPredicate | PublicAuditPredicate) -> int:
+    """Return how many draws for rates and slopes contradict the record beyond numerical noise."""
+    of_rates = sum(rate.hard_contradictions for rate in result.conditions)
+    return of_rates + sum(slope.hard_contradictions for slope in result.slope_results or ())
+
+
+def tested_verdicts(result: AuditPredicate | PublicAuditPredicate) -> list[AuditVerdict]:
+    """Return what an audit says of each rate and each slope that it tested."""
+    rates = [rate.verdict for rate in result.conditions]
+    return rates + [slope.verdict for slope in result.slope_results or ()]
 
 
 def possible_verdicts(method: AuditMethod) -> set[AuditVerdict]:

@@ -11,7 +11,12 @@ from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import ExitCode, IntegrityError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer, TrustSet
-from safety_receipts.receipts.model.audit import AuditStartPredicate, AuditVerdict, audit_traits
+from safety_receipts.receipts.model.audit import (
+    AuditStartPredicate,
+    AuditVerdict,
+    SlopeTest,
+    audit_traits,
+)
 from safety_receipts.receipts.model.check import CheckLevel
 from safety_receipts.receipts.model.statement import AuditStatement
 from safety_receipts.receipts.present.output import Output
@@ -111,12 +116,14 @@ def perform_audit(
             epsilon=terms.epsilon,
             alpha=terms.alpha,
             findings=terms.findings or (),
+            slopes=_slope_forecasts(terms),
             scope=scope_of(
                 subject.receipt,
                 [claim.rate for claim, _ in told],
                 draws=0,
                 replayed=None,
                 looked=audit_traits(options.method).looked,
+                slopes=[test.finding for test in terms.slope_tests or ()],
             ),
         )
         if asked.dry_run:
@@ -299,8 +306,7 @@ def _feasibility(
     subject: AuditSubject, terms: AuditStartPredicate
 ) -> list[tuple[Claim, Feasibility]]:
     claims = claims_of(subject.receipt, terms.rates, terms)
-    most = terms.budget.max_points
-    budget = None if most is None else most // len(claims)
+    budget = _budget(terms)
     return [
         (
             claim,
@@ -313,6 +319,30 @@ def _feasibility(
             ),
         )
         for claim in claims
+    ]
+
+
+def _budget(terms: AuditStartPredicate) -> int | None:
+    """Return the most draws of one claim; None: there is no limit."""
+    most = terms.budget.max_points
+    claims = len(terms.rates) + len(terms.slope_tests or ())
+    return None if most is None else most // claims
+
+
+def _slope_forecasts(terms: AuditStartPredicate) -> list[tuple[SlopeTest, Feasibility]]:
+    """Return what confirming each slope as a whole would take."""
+    return [
+        (
+            test,
+            expected_draws(
+                test.recorded,
+                test.hidden,
+                alpha=Fraction(terms.alpha),
+                expected_flip_rate=Fraction(terms.expected_flip_rate),
+                budget=_budget(terms),
+            ),
+        )
+        for test in terms.slope_tests or ()
     ]
 
 
@@ -330,6 +360,7 @@ def _report(
         draws=draws_of(audit),
         replayed=points_replayed(audit),
         looked=audit_traits(audit.method).looked,
+        slopes=[one.finding for one in audit.slope_results or ()],
     )
     own = bool(subject.bundle.receipt_envelope.signed_by(signer.trust))
     instrument = is_instrument(subject.receipt)

@@ -33,10 +33,12 @@ from safety_receipts.verify.view.audit import Forecast
 from safety_receipts.verify.view.documents.audited import (
     AuditedOutcomesPart,
     AuditedRatePart,
+    AuditedSlopePart,
     ScopePart,
     outcomes_part,
     rate_part,
     scope_part,
+    slope_part,
 )
 
 
@@ -75,6 +77,8 @@ class AuditDocument(Document):
     """What it says of the second judge's agreement; null: there is none, or it was not asked."""
     findings: tuple[FindingVerdict, ...]
     """What it says of the findings that it is of; empty: it is of rates alone."""
+    slopes: tuple[AuditedSlopePart, ...]
+    """What it found about each slope that it tested as a whole."""
     identity: IdentityTest | None
     """The model-identity test; null: not made."""
     guarantee: Text
@@ -115,6 +119,21 @@ class ExpectedRatePart(Document):
     """Draws in half of all audits; null: it is not to be expected to be confirmed."""
 
 
+class ExpectedSlopePart(Document):
+    """What confirming one slope as a whole would take."""
+
+    finding: Text
+    """Name of the finding."""
+    recorded: Count
+    """Tickets that could be drawn."""
+    hidden: Count
+    """Labels that turn the slope have at least so many of them together."""
+    least_draws: Count | None
+    """Draws at best; null: more than the budget."""
+    median_draws: Count | None
+    """Draws in half of all audits; null: it is not to be expected to be confirmed."""
+
+
 class AuditForecastDocument(Document):
     """What an audit would take; nothing was announced."""
 
@@ -131,6 +150,8 @@ class AuditForecastDocument(Document):
     """The second judge's agreement; null: there is none."""
     conditions: tuple[ExpectedRatePart, ...]
     """What each rate would take."""
+    slopes: tuple[ExpectedSlopePart, ...]
+    """What each slope would take that is tested as a whole."""
 
 
 def audit_document(
@@ -162,6 +183,7 @@ def audit_document(
         outcomes=outcomes_part(audit.outcomes),
         second_judge=None if second is None else second.verdict,
         findings=audit.finding_verdicts or (),
+        slopes=tuple(map(slope_part, audit.slope_results or ())),
         identity=audit.identity,
         guarantee=audit.guarantee,
         audit_digest=digest,
@@ -170,18 +192,26 @@ def audit_document(
 
 def forecast_document(forecast: Forecast) -> AuditForecastDocument:
     """Return what an audit would take."""
-    told, agreement = forecast.told, forecast.agreement
-    everything = [one for _, one in told] + ([] if agreement is None else [agreement])
-    second = None
+    agreement, second = forecast.agreement, None
     if agreement is not None:
         second = SecondJudgeDraws(least_draws=agreement.least, median_draws=agreement.median)
     return AuditForecastDocument(
         authenticity="checked" if forecast.authentic else "not checked",
         instrument=forecast.instrument,
-        confirmed_together=round(together(everything), 3),
+        confirmed_together=round(together(forecast.everything), 3),
         leaves_open=tuple(() if forecast.scope is None else forecast.scope.left_open()),
         second_judge=second,
-        conditions=tuple(_expected(claim, one) for claim, one in told),
+        conditions=tuple(_expected(claim, one) for claim, one in forecast.told),
+        slopes=tuple(
+            ExpectedSlopePart(
+                finding=test.finding,
+                recorded=test.recorded,
+                hidden=test.hidden,
+                least_draws=one.least,
+                median_draws=one.median,
+            )
+            for test, one in forecast.slopes
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from safety_receipts.receipts.model.audit import (
     Direction,
     OutcomeFindings,
     RateFindings,
+    SlopeTestFindings,
 )
 from safety_receipts.receipts.model.base import Condition, Count, Probability, Rate, Source, Text
 from safety_receipts.receipts.view.documents.base import Document, Total
@@ -28,6 +29,25 @@ class AuditedRatePart(Document):
     """The receipt's rate; null: there is none."""
     draws: Count
     """Points replayed for it."""
+    contradictions: Count
+    """Of these, counted against the record."""
+    hard_contradictions: Count
+    """Of those, beyond any numerical noise."""
+    p_value: Probability
+    """p-value of the confirming test."""
+    verdict: AuditVerdict
+    """What follows."""
+    reason: Text | None
+    """Why it is inconclusive; else null."""
+
+
+class AuditedSlopePart(Document):
+    """What an audit found about one slope as a whole."""
+
+    finding: Text
+    """Name of the finding."""
+    draws: Count
+    """Tickets drawn for it."""
     contradictions: Count
     """Of these, counted against the record."""
     hard_contradictions: Count
@@ -90,6 +110,8 @@ class ScopePart(Document):
     """Of these, over-refusals of benign controls."""
     directions: tuple[str, ...]
     """Which errors were looked for: ``understated``, ``overstated``."""
+    slopes: tuple[str, ...]
+    """Findings whose slopes were tested as a whole."""
     points: AuditedPoints
     """Points that were looked at."""
 
@@ -108,6 +130,19 @@ def rate_part(rate: RateFindings) -> AuditedRatePart:
         p_value=rate.p_value,
         verdict=rate.verdict,
         reason=rate.reason,
+    )
+
+
+def slope_part(found: SlopeTestFindings) -> AuditedSlopePart:
+    """Return what an audit found about one slope as a whole."""
+    return AuditedSlopePart(
+        finding=found.finding,
+        draws=found.draws,
+        contradictions=found.contradictions,
+        hard_contradictions=found.hard_contradictions,
+        p_value=found.p_value,
+        verdict=found.verdict,
+        reason=found.reason,
     )
 
 
@@ -133,6 +168,7 @@ def scope_part(scope: Scope) -> ScopePart:
         sources=_share(scope.sources),
         controls=_share(scope.controls),
         directions=scope.directions,
+        slopes=scope.slopes,
         points=AuditedPoints(draws=scope.draws, replayed=scope.replayed, of=scope.points),
     )
 

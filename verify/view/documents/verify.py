@@ -25,6 +25,7 @@ from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.receipts.view.documents.base import SCHEMA, Document, Total
 from safety_receipts.receipts.view.servers import ServedWork
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
+from safety_receipts.verify.audit.statistics.verdicts import hard_in_draws
 from safety_receipts.verify.checks import NotApplicable, VerificationCheck
 from safety_receipts.verify.subject import ReceiptSubject, StatedRate
 from safety_receipts.verify.verification import Verification, VerificationVerdict
@@ -268,7 +269,7 @@ def _audit(audit: AuditSummary) -> AuditSeenPart:
         scope=scope_part(audit.scope),
         rates=tuple(map(rate_part, result.conditions)),
         hard_contradictions=HardContradictions(
-            rates=sum(rate.hard_contradictions for rate in result.conditions),
+            rates=hard_in_draws(result),
             outcomes=None if found is None else found.hard_contradictions,
         ),
         outcomes=outcomes_part(found),

@@ -19,7 +19,7 @@ from safety_receipts.receipts.merkle import RootAccumulator
 from safety_receipts.receipts.model.demonstrations import PlannedCondition
 from safety_receipts.receipts.model.findings import Effect
 from safety_receipts.receipts.model.point import Outcome, Point, RestrictedRecord
-from safety_receipts.receipts.model.statement import AUDIT_TYPE
+from safety_receipts.receipts.model.statement import AUDIT_START_TYPE, AUDIT_TYPE
 from safety_receipts.receipts.seal import evaluation_statement
 from safety_receipts.verify.selfcheck.forgery import replaced
 
@@ -67,20 +67,109 @@ def test_an_honest_finding_is_confirmed_with_the_rates_that_it_rests_on(
     assert findings is not None
     assert findings.joint is not None
     assert findings.joint.effect is Effect.DILUTION
-    found = audit(event, receipts, bundle, "--finding", "joint", "--json")
+    [stands] = [each for each in findings.breakdown or () if each.finding == "joint"]
+    assert stands.share is not None
+    words = ("--finding", "joint", "--epsilon", stands.share)
+    found = audit(event, receipts, bundle, *words, "--json")
     assert found.code == 0
     document = json.loads(found.out)
     [one] = document["findings"]
-    [stands] = [each for each in findings.breakdown or () if each.finding == "joint"]
+    assert document["slopes"] == []
     assert one == {"finding": "joint", "share": stands.share, "verdict": "confirmed"}
     assert document["epsilon"] == stands.share
     tested = {(each["id"], each["direction"]) for each in document["conditions"]}
     both = ("not_understated", "not_overstated")
     assert tested == {(id_, way) for id_ in stands.conditions for way in both}
     assert "The same holds of the finding joint" in document["guarantee"]
-    again = audit(event, receipts, bundle, "--finding", "joint")
+    again = audit(event, receipts, bundle, *words)
     assert "finding joint: confirmed (it stands false labels in up to" in again.out
     assert verified(event, receipts, bundle).code == 0
+
+
+def test_a_slope_is_tested_as_a_whole_with_far_fewer_draws(
+    event: Event, receipts: Receipts, tmp_path: Path
+) -> None:
+    bundle = event.copy(tmp_path / "bundle")
+    words = ("--finding", "joint")
+    told = json.loads(audit(event, receipts, bundle, *words, "--dry-run", "--json").out)
+    by_rates = audit(event, receipts, bundle, *words, "--epsilon", "0.05", "--dry-run", "--json")
+    [forecast] = told["slopes"]
+    assert told["conditions"] == []
+    each = json.loads(by_rates.out)["conditions"]
+    rates = [one.get("least_draws", one["recorded"]) for one in each]
+    assert 3 * forecast["median_draws"] < sum(rates)
+    found = audit(event, receipts, bundle, *words, "--json")
+    document = json.loads(found.out)
+    assert found.code == 0
+    assert [one["verdict"] for one in document["findings"]] == ["confirmed"]
+    [slope] = document["slopes"]
+    assert (slope["finding"], slope["verdict"]) == ("joint", "confirmed")
+    assert 0 < slope["draws"] < 2 * forecast["median_draws"]
+    assert (document["conditions"], document["scope"]["rates"]["audited"]) == ([], 0)
+    assert document["guarantee"].startswith("If the slope of joint pointed another way")
+    again = audit(event, receipts, bundle, *words)
+    assert "slope of joint" in again.out
+    assert "PARTLY CONFIRMED" in again.out
+    said = verified(event, receipts, bundle)
+    assert said.code == 0
+    assert "the direction of joint" in said.out
+    public = [path for path in Bundle(bundle).audit_files() if b"slopeResults" in payload(path)]
+    assert len(public) == 2  # the full form, and that without draws
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda found: found["slopeTests"][0].update(hidden=10**6),
+            "could turn it, which is fewer",
+        ),
+        (lambda found: found["slopeTests"][0].update(recorded=7), "tickets are in its urn"),
+        (lambda found: found["slopeTests"][0]["urn"].pop(), "draws from other conditions"),
+        (lambda found: found["slopeTests"][0].update(finding="total"), "that it is not of"),
+    ],
+    ids=["too many false labels needed", "another urn", "a condition left out", "another finding"],
+)
+def test_a_slope_test_that_could_miss_a_turned_slope_is_refused(
+    event: Event,
+    receipts: Receipts,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], Any],
+    said: str,
+) -> None:
+    bundle = event.copy(tmp_path / "bundle")
+    audit(event, receipts, bundle, "--finding", "joint")
+    resign(event, bundle, AUDIT_START_TYPE, change)
+    found = verified(event, receipts, bundle)
+    assert found.code == 3
+    assert said in " ".join(found.out.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda one: one["drawn"].reverse(), "not those that the challenge draws"),
+        (lambda one: one.update(pValue="0.001"), "and from its draws"),
+        (lambda one: one.update(contradictions=3, contradicted=[1, 2, 3]), "p is "),
+        (lambda one: one.update(draws=one["draws"] + 1), "do not fit each other"),
+        (lambda one: one.update(finding="other"), "slopes tested are not the announced ones"),
+    ],
+    ids=["other points", "another p", "contradictions", "more draws", "another slope"],
+)
+def test_a_slope_result_that_does_not_follow_is_not_believed(
+    event: Event,
+    receipts: Receipts,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], Any],
+    said: str,
+) -> None:
+    bundle = event.copy(tmp_path / "bundle")
+    audit(event, receipts, bundle, "--finding", "joint")
+    resign(event, bundle, AUDIT_TYPE, lambda found: change(found["slopeResults"][0]))
+    found = verified(event, receipts, bundle)
+    assert found.code == 3
+    words = " ".join(found.out.split())
+    assert said in words or "p is " in words
 
 
 def test_a_finding_that_is_not_there_or_stands_less_is_refused(
@@ -97,28 +186,56 @@ def test_a_finding_that_is_not_there_or_stands_less_is_refused(
     assert not (event.bundle / AUDITS).exists()
 
 
+def payload(path: Path) -> bytes:
+    """Return what is signed in a file."""
+    return Envelope.from_json(path.read_bytes(), file=path).payload
+
+
+def resign(event: Event, bundle: Path, kind: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what an auditor signed, and sign it again; a result names its announcement anew."""
+    start = None
+    for wanted in (AUDIT_START_TYPE, AUDIT_TYPE):
+        for path in list(Bundle(bundle).audit_files()):
+            statement = json.loads(payload(path))
+            if statement["predicateType"] != wanted:
+                if statement["predicateType"] not in (AUDIT_START_TYPE, AUDIT_TYPE):
+                    path.unlink()  # the public form of what is changed
+                continue
+            found = statement["predicate"]
+            if wanted == AUDIT_TYPE and start is not None:
+                found["start"]["digest"] = start
+            if wanted == kind:
+                change(found)
+            if kind == AUDIT_START_TYPE and wanted == AUDIT_TYPE:
+                change(found)
+            path.unlink()
+            envelope = sign(statement, load_signer(event.folder / "auditor"))
+            BundleWriter(bundle).write_audit(envelope)
+            start = envelope.digest if wanted == AUDIT_START_TYPE else start
+
+
+@pytest.mark.parametrize("words", [(), ("--epsilon", "0.05")], ids=["as a whole", "by rates"])
 def test_a_verdict_that_does_not_follow_is_not_believed(
-    event: Event, receipts: Receipts, tmp_path: Path
+    event: Event, receipts: Receipts, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     bundle = event.copy(tmp_path / "bundle")
-    few = ("--finding", "joint", "--max-points", "12", "--json")
+    few = ("--finding", "joint", *words, "--max-points", "12", "--json")
     found = audit(event, receipts, bundle, *few)
     assert (found.code, json.loads(found.out)["findings"][0]["verdict"]) == (5, "inconclusive")
-    key = event.folder / "auditor"
-    for path in list(Bundle(bundle).audit_files()):
-        envelope = Envelope.from_json(path.read_bytes(), file=path)
-        statement = json.loads(envelope.payload)
-        if statement["predicateType"] == AUDIT_TYPE:
-            statement["predicate"]["findingVerdicts"][0]["verdict"] = "confirmed"
-            path.unlink()
-            BundleWriter(bundle).write_audit(sign(statement, load_signer(key)))
+    resign(
+        event,
+        bundle,
+        AUDIT_TYPE,
+        lambda found: found["findingVerdicts"][0].update(verdict="confirmed"),
+    )
     said = verified(event, receipts, bundle)
     assert said.code == 3
     assert "finding joint: its breakdown point or verdict does not follow" in said.out
 
 
+@pytest.mark.parametrize("words", [(), ("--epsilon", "0.02")], ids=["as a whole", "by rates"])
 def test_a_finding_made_of_false_labels_is_not_confirmed(
-    neutral: Event, receipts: Receipts, tmp_path: Path
+    neutral: Event, receipts: Receipts, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     """Labels are bent along the number of benign demonstrations, under the true key."""
     forged = neutral.copy(tmp_path / "forged")
@@ -128,7 +245,7 @@ def test_a_finding_made_of_false_labels_is_not_confirmed(
     assert findings is not None
     assert findings.joint is not None
     assert findings.joint.effect is Effect.DILUTION
-    found = audit(neutral, receipts, forged, "--finding", "joint", "--json")
+    found = audit(neutral, receipts, forged, "--finding", "joint", *words, "--json")
     assert found.code in (4, 5)
     document = json.loads(found.out)
     assert [each["verdict"] for each in document["findings"]] == ["inconclusive"]

@@ -1,0 +1,297 @@
+"""How many false labels it takes, at least, to turn a slope.
+
+A box (:mod:`.boxes`) allows false labels in every condition at once. Here they are counted over all
+conditions together, each with the weight of its condition, and the least sum is asked for at which
+the fitted slope reaches a limit.
+
+A slope depends on labels through the compliances y of each condition. It has reached a limit b
+where, at some coefficients θ of the other covariates z, the logit with slope b fits all of them
+but the slope: Σ z (y − n·p) = 0 and Σ x (y − n·p) ≥ 0, n being planned points, p the logit's
+rates and x the slope's covariate. For one θ the least weight of such labels is a linear program,
+and every combination of these equations bounds it from below by a knapsack with divisible items,
+which is solved by taking what gains most for its weight. At the θ of the least weight the best
+combination is the influence: x less what the others explain of it, weighted by n·p·(1 − p); for
+the sum of influence · n · p does not change with θ there. All θ are covered by cells, each bounded
+as a whole (branch and bound: Land and Doig, Econometrica 28, 1960), so that the result is a lower
+bound wherever it ends.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safety_receipts.receipts.findings.breakdown.boxes import CountBox
+from safety_receipts.receipts.findings.fits.clusters import Floats
+
+_EDGES: Final = (-np.inf, -8.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
+"""Where the first cells part, in logits, and mirrored."""
+_CLOSE_ENOUGH: Final = 0.002
+"""Part by which the result may lie below the least weight."""
+_MOST_CELLS: Final = 20_000
+_BEYOND: Final = 36.0
+"""Logits beyond ± this are those of rates of 0 and 1, for any count of points."""
+_STEEPEST: Final = 0.09623
+"""More than the largest second derivative of the logistic function, 1 / (6·√3)."""
+_FARTHEST: Final = 700.0
+"""A logit is cut to ± this, where exp does not overflow."""
+_STEPS: Final = 16
+"""Steps towards the best mixture of equations."""
+_FINITE: Final = 4.0
+"""How far from its one edge the middle of an endless cell is taken to lie, in logits."""
+
+
+class TurningPrice:
+    """The least weight of false labels with which a slope reaches a limit.
+
+    Args:
+        covariates: Shape (conditions, 2 or 3): a constant, another but in short fits, the slope's.
+        box: The sealed counts; points that were not judged may be either, and cost nothing.
+        weights: Weight of a false label of each condition, shape (conditions,), not negative.
+    """
+
+    def __init__(self, covariates: Floats, box: CountBox, weights: Floats) -> None:
+        self._slope = covariates[:, -1]
+        self._basis = _basis(covariates)
+        """What is spanned by the other covariates, shape (conditions, parameters): each parameter
+        is the logit at one end of them."""
+        self._planned, self._weights = box.planned, weights
+        self._least, self._most = box.complied, box.complied + box.unjudged
+
+    def of(self, limit: float, sign: int) -> float:
+        """Return a lower bound of it, at most :data:`_CLOSE_ENOUGH` below it where cells suffice.
+
+        Args:
+            limit: The limit.
+            sign: 1: the slope rises to it; −1: it falls to it.
+
+        Returns:
+            0 where it is reached already; infinity where no labels reach it.
+        """
+        low, high = self._first_cells()
+        nearest, settled, met = np.inf, np.inf, 0
+        while len(low):
+            met += len(low)
+            bounds = self._quick_bounds(low, high, limit, sign)
+            open_ = bounds < nearest * (1 - _CLOSE_ENOUGH)
+            if open_.any():
+                closer, inside = self._bounds(low[open_], high[open_], limit, sign)
+                bounds[open_] = np.maximum(bounds[open_], closer)
+                nearest = min(nearest, float(inside.min()))
+                open_ = bounds < nearest * (1 - _CLOSE_ENOUGH)
+            if met > _MOST_CELLS:
+                return float(min(settled, bounds.min()))
+            open_ &= _may_be_halved(low, high).any(axis=1)
+            settled = min(settled, float(bounds[~open_].min(initial=np.inf)))
+            low, high = _halved(low[open_], high[open_])
+        return settled
+
+    def _first_cells(self) -> tuple[Floats, Floats]:
+        edges = np.array([*_EDGES, *(-edge for edge in _EDGES[-2::-1])])
+        number = self._basis.shape[1]
+        low = np.meshgrid(*[edges[:-1]] * number, indexing="ij")
+        high = np.meshgrid(*[edges[1:]] * number, indexing="ij")
+        return (
+            np.stack([one.ravel() for one in low], axis=1),
+            np.stack([one.ravel() for one in high], axis=1),
+        )
+
+    def _quick_bounds(self, low: Floats, high: Floats, limit: float, sign: int) -> Floats:
+        """Return lower bounds of the weight over cells, by single equations.
+
+        Args:
+            low: Shape (cells, parameters).
+            high: Likewise.
+            limit: The limit.
+            sign: As :meth:`of`.
+
+        Returns:
+            Shape (cells,).
+        """
+        logits, bounds, _ = self._logits(low, high, limit)
+        influence = sign * self._influence(_logistic(logits))
+        found = self._knapsack(influence, self._boxed(influence, bounds))
+        for row in (*self._basis.T, np.ones(len(self._slope))):
+            for way in (1.0, -1.0):
+                others = np.broadcast_to(way * row, influence.shape)
+                found = np.maximum(found, self._knapsack(others, self._boxed(others, bounds)))
+        return found
+
+    def _bounds(self, low: Floats, high: Floats, limit: float, sign: int) -> tuple[Floats, Floats]:
+        """Return lower bounds by all equations together, over cells and at their middles.
+
+        Args:
+            low: As :meth:`_quick_bounds`.
+            high: Likewise.
+            limit: Likewise.
+            sign: Likewise.
+
+        Returns:
+            Shape (cells,) each.
+        """
+        logits, bounds, ends = self._logits(low, high, limit)
+        rates = _logistic(logits)
+        mixed, inside = self._mixed(sign * self._influence(rates), rates)
+        near_low, near_high = _finite(low, high)
+        reached = self._curved(mixed, rates, (logits, *ends), (near_high - near_low) / 2)
+        reached = np.maximum(reached, self._boxed(mixed, bounds))
+        return self._knapsack(mixed, reached), inside
+
+    def _mixed(self, influence: Floats, rates: Floats) -> tuple[Floats, Floats]:
+        """Return the influence with as much of the other equations as bounds the weight best.
+
+        The best mixture is looked for by steps, which are halved where none leads further.
+
+        Args:
+            influence: Shape (cells, conditions).
+            rates: At the middles of the cells.
+
+        Returns:
+            The mixtures, and the weight that they take at the middles, shape (cells,).
+        """
+        best = influence
+        found = self._knapsack(best, (best * self._planned * rates).sum(axis=1))
+        step = np.abs(influence).max(axis=1, keepdims=True)
+        ways = [np.array(way) for way in product((-1, 0, 1), repeat=self._basis.shape[1])]
+        for _ in range(_STEPS):
+            here, better = best, np.zeros(len(found), bool)
+            for way in ways:
+                tried = here + step * (self._basis @ way)
+                value = self._knapsack(tried, (tried * self._planned * rates).sum(axis=1))
+                gains = value > found
+                best = np.where(gains[:, None], tried, best)
+                found, better = np.where(gains, value, found), better | gains
+            step = np.where(better[:, None], step, step / 2)
+        return best, found
+
+    def _logits(
+        self, low: Floats, high: Floats, limit: float
+    ) -> tuple[Floats, tuple[Floats, Floats], tuple[Floats, Floats]]:
+        """Return the logits at the middles of cells, and between what rates and logits lie."""
+        added = limit * self._slope
+        near_low, near_high = _finite(low, high)
+        logits = (near_low + near_high) / 2 @ self._basis.T + added
+        least = _weighted(low, self._basis, -np.inf) + added
+        most = _weighted(high, self._basis, np.inf) + added
+        return logits, (_logistic(least), _logistic(most)), (least, most)
+
+    def _influence(self, rates: Floats) -> Floats:
+        """Return the slope's covariate less what the others explain of it, at some rates each."""
+        weights = self._planned * rates * (1 - rates) + 1e-9  # so that none vanish
+        pairs = self._basis[:, :, None] * self._basis[:, None, :]
+        information = np.einsum("kc,cij->kij", weights, pairs)
+        explained = (weights * self._slope) @ self._basis
+        part = np.linalg.solve(information, explained[:, :, None])[:, :, 0]
+        found: Floats = self._slope - part @ self._basis.T
+        return found
+
+    def _boxed(self, factors: Floats, rates: tuple[Floats, Floats]) -> Floats:
+        """Return the least Σ factor · n · p where each rate lies between two."""
+        low, high = rates
+        least: Floats = (self._planned * factors * np.where(factors > 0, low, high)).sum(axis=1)
+        return least
+
+    def _curved(
+        self,
+        influence: Floats,
+        rates: Floats,
+        logits: tuple[Floats, Floats, Floats],
+        half: Floats,
+    ) -> Floats:
+        """Return another bound of the least Σ influence · n · p in cells: Taylor's, of degree two.
+
+        Args:
+            influence: Shape (cells, conditions).
+            rates: At the middles.
+            logits: At the middles, the least and the most.
+            half: Half the width of each cell, shape (cells, parameters).
+        """
+        middle, least, most = logits
+        slopes = influence * self._planned * rates * (1 - rates)
+        down = (np.abs(slopes @ self._basis) * half).sum(axis=1)
+        away = np.maximum(most - middle, middle - least)
+        finite = np.asarray(np.isfinite(away).all(axis=1))
+        away = np.where(finite[:, None], away, 0.0)
+        low, high = _logistic(least), _logistic(most)
+        steepest = np.maximum(low * (1 - low), high * (1 - high))
+        astride = (low < 0.5) & (high > 0.5)
+        steepest = np.where(astride, _STEEPEST, np.minimum(steepest, _STEEPEST))
+        bent = (np.abs(influence) * self._planned * steepest * away**2).sum(axis=1) / 2
+        found = (influence * self._planned * rates).sum(axis=1) - down - bent
+        return np.where(finite, found, -np.inf)
+
+    def _knapsack(self, factors: Floats, reached: Floats) -> Floats:
+        """Return the least weight of false labels for which Σ factor · y reaches something.
+
+        Args:
+            factors: Shape (cells, conditions).
+            reached: Shape (cells,).
+        """
+        up = factors > 0
+        gain = np.abs(factors) * np.where(up, self._planned - self._most, self._least)
+        weight = self._weights * np.where(up, self._planned - self._most, self._least)
+        needed = reached - (factors * np.where(up, self._most, self._least)).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            worth = np.where(weight > 0, gain / weight, np.where(gain > 0, np.inf, 0.0))
+        order = np.argsort(-worth, axis=1, kind="stable")
+        gain = np.take_along_axis(gain, order, axis=1)
+        weight = np.take_along_axis(weight, order, axis=1)
+        after = gain.cumsum(axis=1)
+        missing = needed[:, None] - (after - gain)
+        taken = np.where(gain > 0, missing / np.where(gain > 0, gain, 1.0), 0.0).clip(0, 1)
+        total = (taken * weight).sum(axis=1)
+        return np.where(needed <= 0, 0.0, np.where(needed > after[:, -1], np.inf, total))
+
+
+def _basis(covariates: Floats) -> Floats:
+    """Return a basis of all covariates but the slope's, each row of which sums to 1."""
+    if covariates.shape[1] == 2:
+        return np.ones((len(covariates), 1))
+    other = covariates[:, 1]
+    part = (other - other.min()) / (other.max() - other.min())
+    return np.column_stack([1 - part, part])
+
+
+def _finite(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """Return cells of which endless ones are cut."""
+    return (
+        np.where(np.isfinite(low), low, high - _FINITE),
+        np.where(np.isfinite(high), high, low + _FINITE),
+    )
+
+
+def _weighted(ends: Floats, basis: Floats, unknown: float) -> Floats:
+    """Return ``ends @ basis.T`` where ends may be infinite: what is not taken adds nothing."""
+    with np.errstate(invalid="ignore"):
+        parts = np.where(basis == 0, 0.0, ends[:, None, :] * basis)
+        total: Floats = parts.sum(axis=2)
+    return np.where(np.isnan(total), unknown, total)
+
+
+def _logistic(logits: Floats) -> Floats:
+    found: Floats = 1 / (1 + np.exp(-logits.clip(-_FARTHEST, _FARTHEST)))
+    return found
+
+
+def _may_be_halved(low: Floats, high: Floats) -> NDArray[np.bool_]:
+    """Say along which parameters cells reach to where rates are neither 0 nor 1."""
+    return np.asarray((high > -_BEYOND) & (low < _BEYOND))
+
+
+def _halved(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """Return cells cut in two along all parameters that allow it, endless ones at twice an edge."""
+    for place in range(low.shape[1]):
+        cut = _may_be_halved(low, high)[:, place]
+        ends = low[:, place], high[:, place]
+        with np.errstate(invalid="ignore"):
+            between = (ends[0] + ends[1]) / 2
+        at = np.where(
+            np.isinf(ends[0]), 2 * ends[1], np.where(np.isinf(ends[1]), 2 * ends[0], between)
+        )
+        below, above = high.copy(), low.copy()
+        below[cut, place] = above[cut, place] = at[cut]
+        low, high = np.concatenate([low, above[cut]]), np.concatenate([below, high[cut]])
+    return low, high

@@ -1,0 +1,92 @@
+"""What is drawn from to test the direction of a slope as a whole.
+
+Labels of some conditions move a slope more than those of others. Each judged point of a condition
+gets as many tickets as its label's influence asks for, and tickets are drawn. Labels that turn the
+slope have at least :attr:`SlopeUrn.hidden` tickets together (:mod:`.turning`), whichever they are:
+"so many of the tickets are of false labels" is what a test of the slope's direction rejects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, isinf
+from typing import Final
+
+import numpy as np
+
+from safety_receipts.receipts.findings.breakdown.boxes import CountBox
+from safety_receipts.receipts.findings.breakdown.many_fits import fit_many, influences
+from safety_receipts.receipts.findings.breakdown.turning import TurningPrice
+from safety_receipts.receipts.findings.fits.clusters import Floats
+from safety_receipts.receipts.model.findings import Effect
+
+MOST_TICKETS: Final = 10
+"""Tickets of a point of the condition with the most influence. Finer steps save next to nothing."""
+_ROUNDING: Final = 1e-6
+"""Part of a bound that is given away, for what floating-point numbers lose."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedSlope:
+    """One slope with the counts that it is fitted to."""
+
+    covariates: Floats
+    """Shape (conditions, 2 or 3); the last is the slope's."""
+    box: CountBox
+    """The sealed counts."""
+    effect: Effect
+    """What it is called: dilution, amplification or none."""
+    margin: float
+    """The plan's effect margin, within which a slope is called none."""
+
+    @property
+    def limits(self) -> tuple[tuple[float, int], ...]:
+        """Where it would be called something else, and which way that is: 1 up, −1 down.
+
+        Raises:
+            KeyError: It is called mixed or undetermined, and has no direction.
+        """
+        return {
+            Effect.DILUTION: ((0.0, 1),),
+            Effect.AMPLIFICATION: ((0.0, -1),),
+            Effect.NONE: ((self.margin, 1), (-self.margin, -1)),
+        }[self.effect]
+
+    def tickets(self) -> tuple[int, ...]:
+        """Return how many each judged point of a condition gets, in the order of the counts."""
+        box = self.box
+        coefficients = fit_many(self.covariates, box.complied[None], box.planned)[0]
+        influence = np.abs(influences(self.covariates, coefficients, box.planned))
+        most = influence.max()
+        if not most > 0:
+            return (1,) * len(influence)
+        return tuple(int(one) for one in np.rint(MOST_TICKETS * influence / most))
+
+    def urn(self, tickets: Sequence[int]) -> SlopeUrn:
+        """Return an urn of so many tickets.
+
+        Args:
+            tickets: Of each judged point, by condition, in the order of the counts.
+        """
+        weights = np.array(tickets, float)
+        judged = self.box.planned - self.box.unjudged
+        price = TurningPrice(self.covariates, self.box, weights)
+        least = min(price.of(limit, sign) for limit, sign in self.limits)
+        recorded = int((weights * judged).sum())
+        if isinf(least):
+            return SlopeUrn(tuple(tickets), recorded, recorded + 1)
+        return SlopeUrn(tuple(tickets), recorded, ceil(least * (1 - _ROUNDING)))
+
+
+@dataclass(frozen=True)
+class SlopeUrn:
+    """Tickets of the points that a slope is fitted to."""
+
+    tickets: tuple[int, ...]
+    """Of each judged point, by condition."""
+    recorded: int
+    """Tickets in all (N0)."""
+    hidden: int
+    """Labels that turn the slope have at least so many together (k); 0: what was not judged could
+    turn it alone."""

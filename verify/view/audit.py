@@ -172,7 +172,9 @@ def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
         yield Words(_together(told, share), Tone.DOUBTFUL)
     tested = [one for _, one in (*told, *forecast.slopes)]
     known = [one.median for one in tested if one.median is not None]
-    terms = "" if forecast.epsilon is None else f" at ε = {forecast.epsilon}, α = {forecast.alpha}"
+    terms = "" if forecast.alpha is None else f" at α = {forecast.alpha}"
+    if told and forecast.epsilon is not None:
+        terms = f" at ε = {forecast.epsilon}, α = {forecast.alpha}"
     what = "these rates" if told else "this" if len(tested) == 1 else "these slopes"
     yield Words(
         f"about {sum(known):,} draws for {what}{terms}, of which some are of one point, and "

@@ -71,17 +71,35 @@ class TurningPrice:
         Returns:
             0 where it is reached already; infinity where no labels reach it.
         """
+        return self._search(limit, sign, None)
+
+    def is_at_least(self, weight: float, limit: float, sign: int) -> bool:
+        """Say whether cells show that it is as much as that.
+
+        No tolerance of a search goes into it: what one machine finds another one can show.
+
+        Args:
+            weight: As much as that.
+            limit: The limit.
+            sign: As :meth:`of`.
+        """
+        return self._search(limit, sign, weight) >= weight
+
+    def _search(self, limit: float, sign: int, wanted: float | None) -> float:
+        """Return a lower bound: of at least ``wanted`` if that can be shown, else a close one."""
         low, high = self._first_cells()
         nearest, settled, met = np.inf, np.inf, 0
         while len(low):
             met += len(low)
             bounds = self._quick_bounds(low, high, limit, sign)
-            open_ = bounds < nearest * (1 - _CLOSE_ENOUGH)
+            enough = nearest * (1 - _CLOSE_ENOUGH) if wanted is None else wanted
+            open_ = bounds < enough
             if open_.any():
                 closer, inside = self._bounds(low[open_], high[open_], limit, sign)
                 bounds[open_] = np.maximum(bounds[open_], closer)
                 nearest = min(nearest, float(inside.min()))
-                open_ = bounds < nearest * (1 - _CLOSE_ENOUGH)
+                enough = nearest * (1 - _CLOSE_ENOUGH) if wanted is None else wanted
+                open_ = bounds < enough
             if met > _MOST_CELLS:
                 return float(min(settled, bounds.min()))
             open_ &= _may_be_halved(low, high).any(axis=1)

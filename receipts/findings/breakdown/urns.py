@@ -23,8 +23,9 @@ from safety_receipts.receipts.model.findings import Effect
 
 MOST_TICKETS: Final = 10
 """Tickets of a point of the condition with the most influence. Finer steps save next to nothing."""
-_ROUNDING: Final = 1e-6
-"""Part of a bound that is given away, for what floating-point numbers lose."""
+_NOTHING: Final = 1e-6
+_GIVEN_AWAY: Final = 1e-3
+"""Part of a bound that is given away, so that whoever computes with other last bits can show it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +70,27 @@ class FittedSlope:
         Args:
             tickets: Of each judged point, by condition, in the order of the counts.
         """
-        weights = np.array(tickets, float)
-        judged = self.box.planned - self.box.unjudged
-        price = TurningPrice(self.covariates, self.box, weights)
+        recorded, price = self.size(tickets), self._price(tickets)
         least = min(price.of(limit, sign) for limit, sign in self.limits)
-        recorded = int((weights * judged).sum())
-        if isinf(least):
-            return SlopeUrn(tuple(tickets), recorded, recorded + 1)
-        return SlopeUrn(tuple(tickets), recorded, ceil(least * (1 - _ROUNDING)))
+        hidden = recorded if isinf(least) else ceil(least * (1 - _GIVEN_AWAY))
+        return SlopeUrn(tuple(tickets), recorded, min(recorded, hidden))
+
+    def size(self, tickets: Sequence[int]) -> int:
+        """Return how many tickets lie in such an urn."""
+        return int((np.array(tickets, float) * (self.box.planned - self.box.unjudged)).sum())
+
+    def takes(self, hidden: int, tickets: Sequence[int]) -> bool:
+        """Say whether labels that turn the slope have at least ``hidden`` tickets together.
+
+        Labels are whole and so are tickets: more than ``hidden`` − 1 is as much as ``hidden``.
+        """
+        price = self._price(tickets)
+        return all(
+            price.is_at_least(hidden - 1 + _NOTHING, limit, sign) for limit, sign in self.limits
+        )
+
+    def _price(self, tickets: Sequence[int]) -> TurningPrice:
+        return TurningPrice(self.covariates, self.box, np.array(tickets, float))
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,9 @@ def test_the_bound_is_that_of_all_labellings(
     found = TurningPrice(covariates, box, weights).of(limit, 1)
     whole = weights.sum()  # labels are whole, and the bound is of parts of them
     assert least - whole - CLOSE * least <= found <= least + 1e-9
+    price = TurningPrice(covariates, box, weights)
+    assert price.is_at_least(0.999 * found, limit, 1)
+    assert not price.is_at_least(least + 1e-6, limit, 1)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -137,5 +140,8 @@ def test_an_urn_holds_the_tickets_of_judged_points() -> None:
         judged = box.planned - box.unjudged
         assert urn.recorded == (np.array(urn.tickets) * judged).sum()
         assert 0 < urn.hidden <= urn.recorded
+        assert fitted.size(urn.tickets) == urn.recorded
+        assert fitted.takes(urn.hidden, urn.tickets)
+        assert not fitted.takes(urn.hidden + 0.02 * urn.recorded, urn.tickets)
     with pytest.raises(KeyError):
         FittedSlope(covariates, box, Effect.MIXED, 0.05).urn((1, 1, 1, 1))

@@ -44,6 +44,15 @@ class CountBox:
             np.array([one.planned for one in found], float),
         )
 
+    @classmethod
+    def joined(cls, boxes: Sequence[CountBox]) -> CountBox:
+        """Return boxes side by side as one, the conditions of the first at its beginning."""
+        return cls(
+            np.concatenate([box.complied for box in boxes]),
+            np.concatenate([box.unjudged for box in boxes]),
+            np.concatenate([box.planned for box in boxes]),
+        )
+
     def bounds(self, share: float) -> tuple[Floats, Floats]:
         """Return the least and the most compliances, each shape (conditions,).
 

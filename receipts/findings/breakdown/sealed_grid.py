@@ -18,6 +18,7 @@ from safety_receipts.receipts.findings.breakdown.shares import (
     gap_share,
     slope_share,
 )
+from safety_receipts.receipts.findings.fits.clusters import Floats
 from safety_receipts.receipts.findings.fits.covariates import joint_covariates
 from safety_receipts.receipts.findings.fits.wire import score
 from safety_receipts.receipts.model.base import ConditionId
@@ -88,7 +89,7 @@ class SealedGrid:
             finding=finding,
             conditions=conditions,
             share=slope_share(statistic, effect, self._margin),
-            span=_span(statistic),
+            span=slope_span(statistic),
         )
 
     def statistic(
@@ -103,20 +104,25 @@ class SealedGrid:
         places = {id_: place for place, id_ in enumerate(conditions)}
         terms = []
         for ids, weight in fits:
-            planned = [self.conditions[id_] for id_ in ids]
-            covariates = joint_covariates(
-                np.array([condition.n_harmful for condition in planned], float),
-                np.array([condition.n_benign for condition in planned], float),
-            )
-            terms.append(SlopeTerm(covariates, np.array([places[id_] for id_ in ids]), weight))
+            at = np.array([places[id_] for id_ in ids])
+            terms.append(SlopeTerm(self.covariates(ids), at, weight))
         return SlopeStatistic(terms, CountBox.of(self.counts, conditions)), conditions
+
+    def covariates(self, ids: Sequence[ConditionId]) -> Floats:
+        """Return the covariates of a fit to some conditions, shape (conditions, 2 or 3)."""
+        planned = [self.conditions[id_] for id_ in ids]
+        return joint_covariates(
+            np.array([condition.n_harmful for condition in planned], float),
+            np.array([condition.n_benign for condition in planned], float),
+        )
 
     def _ordered(self, ids: Sequence[ConditionId]) -> tuple[ConditionId, ...]:
         wanted = set(ids)
         return tuple(id_ for id_ in self.conditions if id_ in wanted)
 
 
-def _span(statistic: SlopeStatistic) -> SlopeSpan:
+def slope_span(statistic: SlopeStatistic) -> SlopeSpan:
+    """Return where a slope, or a difference of two, could lie at :data:`TOLERATED`."""
     ends = []
     for sign in (-1, 1):
         value, _ = statistic.extreme(float(TOLERATED), sign)

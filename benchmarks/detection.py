@@ -1,6 +1,7 @@
 """What stops each attack on an evaluation, and how surely.
 
-    python benchmarks/detection.py [--repeats 300] [--tiny] [--record]
+    python benchmarks/detection.py [--part records findings] [--repeats 300] [--seed 1] [--tiny]
+                                   [--record]
 
 The embedded organism is evaluated honestly; then an evaluator who holds the true key seals
 something else, or runs another model, or an honest one computes otherwise than the auditor.
@@ -11,6 +12,9 @@ the two disagree.
 
 Beside the audits, on the same replays: a mean margin over as many tokens, and decoding again
 (``attacks/peers.py``).
+
+Part ``findings``: labels bent by less than ε in every condition, so that each rate passes and a
+finding says something else (``attacks/bent_findings.py``); nothing is run there.
 """
 
 from __future__ import annotations
@@ -33,6 +37,14 @@ from recording import machine, markdown_table, replace_section
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.audits import Audits, Terms, simulate
+from attacks.bent_findings import (
+    BENT_BY,
+    FINDING_ATTACKS,
+    BentAudits,
+    FindingAttack,
+    attack_finding,
+)
+from attacks.bent_labels import COVARIATES, PLANNED, RATES_EPSILON
 from attacks.forgeries import FORGERIES, Scene, set_scene
 from attacks.gallery import EPSILON, Gallery, Row
 from attacks.peers import decoding_alarms, mean_margin_alarms, not_reproduced
@@ -193,6 +205,60 @@ def measure(folder: Path, repeats: int, *, tiny: bool) -> list[str]:
     return [*lines, *LIMITS]
 
 
+def bent_findings(repeats: int, seed: int) -> list[str]:
+    """Return a table: attacks on findings, and what audits of rates and of findings confirm."""
+    body = []
+    for attack in FINDING_ATTACKS:
+        found = attack_finding(attack, repeats, np.random.default_rng(seed))
+        body.append(bent_row(attack, found))
+        say(f"{attack.kind.name}: {attack.name}")
+    return [
+        f"{len(COVARIATES)} conditions × {PLANNED:,} points (of orders: two), labels false by "
+        f"{BENT_BY:g} ε in each; ε = {RATES_EPSILON} in audits of rates, one way as by default, "
+        f"and both ways; {repeats:,} audits of each kind, 95 % Wilson intervals in brackets (per "
+        "cent). *Stands*: the breakdown point, at which the finding is audited. Between stages "
+        "no audit is of the finding, as each is of one receipt: what holds it are audits of all "
+        "rates of both receipts, both ways, at the breakdown point of their difference, which "
+        "`receipts compare` states.",
+        "",
+        *markdown_table(BENT, body),
+    ]
+
+
+def bent_row(attack: FindingAttack, found: BentAudits) -> tuple[str, ...]:
+    """Return a row of the table of attacks on findings."""
+    confirms = found.finding
+    claimed = found.share is not None
+    return (
+        f"{attack.kind.name}: {attack.name}",
+        f"{found.true:+.3f}",
+        f"{found.recorded:+.3f}",
+        _share(int(found.one_way.sum()), len(found.one_way)),
+        _share(int(found.both_ways.sum()), len(found.both_ways)),
+        found.share or "nothing is claimed",
+        _share(int(confirms.sum()), len(confirms)) if claimed else "–",
+        _ending(float(confirms.mean())) if claimed else "no",
+    )
+
+
+def _ending(confirmed: float) -> str:
+    if 0.1 < confirmed < 0.9:
+        return "now and then"
+    return "not confirmed" if confirmed <= 0.1 else "no"
+
+
+BENT = (
+    "finding",
+    "in truth",
+    "recorded",
+    "rates confirmed, one way",
+    "rates confirmed, both ways",
+    "stands",
+    "finding confirmed",
+    "stopped",
+)
+
+
 def _calibration_lines(calibration: AuditorCalibration) -> list[str]:
     says = calibration.says
     honest = Terms(calibration=calibration).honest
@@ -240,33 +306,48 @@ def say(what: str) -> None:
 
 STARTED = time.monotonic()
 
+PARTS = {
+    "records": ("How each attack is stopped", "detection"),
+    "findings": ("How attacks on findings are stopped", "detection_findings"),
+}
+"""Title of each part, and its section of the results."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1, help="of the part findings")
     parser.add_argument("--tiny", action="store_true", help="a small study, nothing calibrated")
     parser.add_argument("--record", action="store_true", help="write to RESULTS.md")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        lines = measure(Path(folder), options.repeats, tiny=options.tiny)
-    lines = [
-        "## How each attack is stopped",
-        "",
-        f"    python benchmarks/detection.py --repeats {options.repeats}"
-        f"{' --tiny' if options.tiny else ''} --record",
-        "",
-        f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-        f"- Machine: {machine()}; one thread, {time.monotonic() - started:.0f} s",
-        f"- Python {platform.python_version()}; torch {torch.__version__}; numpy {np.__version__}",
-        "",
-        *lines,
-    ]
-    print("\n".join(lines))
-    if options.record:
-        replace_section("detection", lines)
+    for part in options.part:
+        title, section = PARTS[part]
+        started = time.monotonic()
+        if part == "findings":
+            lines = bent_findings(options.repeats, options.seed)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                lines = measure(Path(folder), options.repeats, tiny=options.tiny)
+        lines = [
+            f"## {title}",
+            "",
+            f"    python benchmarks/detection.py --part {part} --repeats {options.repeats}"
+            f"{f' --seed {options.seed}' if part == 'findings' else ' --tiny' * options.tiny} "
+            "--record",
+            "",
+            f"- Date: {datetime.now(UTC):%Y-%m-%d}",
+            f"- Machine: {machine()}; one thread, {time.monotonic() - started:.0f} s",
+            f"- Python {platform.python_version()}; torch {torch.__version__}; numpy "
+            f"{np.__version__}",
+            "",
+            *lines,
+        ]
+        print("\n".join([*lines, ""]))
+        if options.record:
+            replace_section(section, lines)
 
 
 if __name__ == "__main__":

@@ -17,40 +17,37 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from audit_cost import ALPHA, confirming
-from numpy.typing import NDArray
+from audit_cost import ALPHA
 from recording import machine, markdown_table, replace_section
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from safety_receipts.receipts.findings.breakdown.boxes import CountBox
-from safety_receipts.receipts.findings.breakdown.extremes import SlopeStatistic, SlopeTerm
-from safety_receipts.receipts.findings.breakdown.many_fits import fit_many
+from attacks.bent_labels import (
+    COVARIATES,
+    PLANNED,
+    PLANNED_EACH,
+    RATES_EPSILON,
+    Floats,
+    audit,
+    bent,
+    slope,
+    statistic,
+    truth,
+)
+from attacks.slope_audits import urn_of, whole_audit
+
 from safety_receipts.receipts.findings.breakdown.shares import slope_share
-from safety_receipts.receipts.findings.fits.covariates import joint_covariates
 from safety_receipts.receipts.model.audit import Direction
 from safety_receipts.receipts.model.findings import Effect
-from safety_receipts.receipts.model.receipt import Counts
-from safety_receipts.verify.audit.statistics.risk_limit import (
-    DEFAULT_FLIP_RATE,
-    hidden_needed,
-    recorded_outcomes,
-    recorded_rate,
-)
+from safety_receipts.verify.audit.statistics.risk_limit import DEFAULT_FLIP_RATE
 
-HARMFUL, BENIGN = (8, 16, 32), (0, 4, 8, 16, 32, 64)
-PLANNED: Final = 1404 * 2
-LEVEL, BY_HARMFUL = -1.6, 0.3
 PLANTED = (-0.34, -0.18, 0.09)
-RATES_EPSILON: Final = "0.05"
 BENT: Final = (0.7, 0.9)
 """By how much of ε labels are bent."""
 ATTACKS: Final = (
@@ -59,94 +56,6 @@ ATTACKS: Final = (
     ("one is hidden", -0.18, 1),
 )
 """What is done, to which slope, and towards which."""
-Floats = NDArray[np.float64]
-
-_N_HARMFUL, _N_BENIGN = (
-    side.ravel().astype(float) for side in np.meshgrid(HARMFUL, BENIGN, indexing="ij")
-)
-COVARIATES: Final = joint_covariates(_N_HARMFUL, _N_BENIGN)
-_PLANNED: Final = np.full(len(COVARIATES), float(PLANNED))
-
-
-@dataclass(frozen=True)
-class Audited:
-    """What simulated audits of some rates came to."""
-
-    confirmed: float
-    """Share of them that confirm all rates."""
-    draws: float
-    """Draws of one, in the mean."""
-
-
-def statistic(complied: Floats) -> SlopeStatistic:
-    """Return the slope of a record."""
-    box = CountBox(complied, np.zeros(len(complied)), _PLANNED)
-    return SlopeStatistic([SlopeTerm(COVARIATES, np.arange(len(complied)))], box)
-
-
-def slope(complied: Floats) -> float:
-    """Return the fitted slope."""
-    return float(fit_many(COVARIATES, complied[None], _PLANNED)[0, -1])
-
-
-def truth(planted: float, coin: np.random.Generator) -> Floats:
-    """Return compliances of each condition."""
-    rates = 1 / (1 + np.exp(-(COVARIATES @ [LEVEL, BY_HARMFUL, planted])))
-    return coin.binomial(PLANNED, rates).astype(float)
-
-
-def counts_of(complied: float) -> Counts:
-    """Return the counts of a condition."""
-    whole = int(complied)
-    return Counts(
-        planned=PLANNED,
-        generated=PLANNED,
-        failed=0,
-        refused=PLANNED - whole,
-        complied=whole,
-        unscored=0,
-        length_stopped=0,
-    )
-
-
-def audit(  # noqa: PLR0917 (one audit has so many terms)
-    recorded: Floats,
-    true: Floats,
-    epsilon: str,
-    directions: Sequence[Direction],
-    repeats: int,
-    coin: np.random.Generator,
-) -> Audited:
-    """Simulate audits of all rates of a record.
-
-    Args:
-        recorded: Compliances as recorded.
-        true: Compliances as they are.
-        epsilon: Tolerated error.
-        directions: Which errors are looked for.
-        repeats: How many audits.
-        coin: Where chance comes from.
-    """
-    confirmed, draws = 1.0, 0.0
-    for said, is_ in zip(recorded, true, strict=True):
-        counts = counts_of(said)
-        rate = recorded_rate(counts)
-        assert rate is not None
-        for direction in directions:
-            k = hidden_needed(counts, rate, Fraction(epsilon), direction)
-            size = recorded_outcomes(counts, direction)
-            if k > size:
-                continue
-            up = direction is Direction.NOT_UNDERSTATED
-            false = max(0, round(is_ - said) if up else round(said - is_))
-            chance = np.full(size, float(DEFAULT_FLIP_RATE))
-            chance[:false] = 1.0
-            outcomes = coin.random((repeats, size)) < chance
-            shuffled = coin.permuted(outcomes, axis=1)
-            found = confirming(shuffled, k, float(DEFAULT_FLIP_RATE))
-            confirmed *= float(found.ended.mean())
-            draws += float(found.draws.mean())
-    return Audited(confirmed, draws)
 
 
 def nearest(recorded: Floats, share: float, sign: int) -> Floats:
@@ -159,7 +68,7 @@ def nearest(recorded: Floats, share: float, sign: int) -> Floats:
     order = np.argsort(-np.abs(record._influence(recorded)))
     here = recorded.copy()
     for place in order:
-        end = float(_PLANNED[place]) if corner[place] > recorded[place] else 0.0
+        end = float(PLANNED_EACH[place]) if corner[place] > recorded[place] else 0.0
         there = here.copy()
         there[place] = end
         if sign * slope(there) < 0:
@@ -182,9 +91,11 @@ def one_rate(recorded: Floats, epsilon: str) -> Floats:
     return off
 
 
-def planted_rows(repeats: int, coin: np.random.Generator) -> list[tuple[str, ...]]:
-    """Return a row a planted slope."""
-    rows = []
+def planted_rows(
+    repeats: int, coin: np.random.Generator
+) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """Return a row a planted slope: audited by its rates, and as a whole."""
+    rows, whole = [], []
     for planted in PLANTED:
         record = truth(planted, coin)
         effect = Effect.DILUTION if planted < 0 else Effect.AMPLIFICATION
@@ -194,9 +105,10 @@ def planted_rows(repeats: int, coin: np.random.Generator) -> list[tuple[str, ...
         honest = audit(record, record, share, both, max(200, repeats // 10), coin)
         sign = 1 if planted < 0 else -1
         corner = statistic(record).extreme(float(share) + 0.001, sign)[1]
+        nearest_ = nearest(record, float(share), sign)
         false = [
             audit(record, other, share, both, repeats, coin).confirmed
-            for other in (corner, nearest(record, float(share), sign), one_rate(record, share))
+            for other in (corner, nearest_, one_rate(record, share))
         ]
         rows.append(
             (
@@ -209,20 +121,29 @@ def planted_rows(repeats: int, coin: np.random.Generator) -> list[tuple[str, ...
                 *(f"{one:.2%}" for one in false),
             )
         )
-    return rows
+        whole.append(whole_row(planted, record, effect, (corner, nearest_), repeats, coin))
+    return rows, whole
 
 
-def bent(true: Floats, by: float, sign: int) -> Floats:
-    """Return a record whose labels are bent along the number of benign demonstrations.
-
-    Args:
-        true: Compliances as they are.
-        by: Share of each condition's points whose label is false.
-        sign: 1: towards amplification; −1: towards dilution.
-    """
-    influence = statistic(true)._influence(true)
-    moved = true + sign * np.sign(influence) * by * PLANNED
-    return np.round(moved.clip(0, PLANNED))
+def whole_row(  # noqa: PLR0917 (as many as a row has)
+    planted: float,
+    record: Floats,
+    effect: Effect,
+    turned: Sequence[Floats],
+    repeats: int,
+    coin: np.random.Generator,
+) -> tuple[str, ...]:
+    """Return what audits of a planted slope as a whole come to."""
+    urn = urn_of(record, effect)
+    honest = whole_audit(record, record, effect, ALPHA, max(200, repeats // 10), coin)
+    false = [whole_audit(record, other, effect, ALPHA, repeats, coin) for other in turned]
+    return (
+        f"{planted:+.2f}",
+        f"{urn.hidden:,} of {urn.recorded:,}",
+        f"{honest.draws:,.0f}",
+        f"{honest.confirmed:.1%}",
+        *(f"{one.confirmed:.2%}" for one in false),
+    )
 
 
 def attack_rows(repeats: int, coin: np.random.Generator) -> list[tuple[str, ...]]:
@@ -237,13 +158,15 @@ def attack_rows(repeats: int, coin: np.random.Generator) -> list[tuple[str, ...]
         effect = Effect.DILUTION if said < 0 else Effect.AMPLIFICATION
         share = slope_share(shown, effect, "0.05")
         if share is None or not float(share):
-            rows.append((name, f"{slope(true):+.3f}", f"{said:+.3f}", "–", "–", "no audit of it"))
+            told = (name, f"{slope(true):+.3f}", f"{said:+.3f}")
+            rows.append((*told, "–", "–", "no audit of it", "no audit of it"))
             continue
         few = max(200, repeats // 10)
         one_way = audit(
             record, true, RATES_EPSILON, (Direction.NOT_UNDERSTATED,), few, coin
         ).confirmed
         finding = audit(record, true, share, tuple(Direction), repeats, coin)
+        whole = whole_audit(record, true, effect, ALPHA, repeats, coin)
         rows.append(
             (
                 name,
@@ -252,6 +175,7 @@ def attack_rows(repeats: int, coin: np.random.Generator) -> list[tuple[str, ...]
                 f"{one_way:.1%}",
                 share,
                 f"{finding.confirmed:.2%}",
+                f"{whole.confirmed:.2%}",
             )
         )
     return rows
@@ -267,11 +191,22 @@ def main() -> None:
     coin = np.random.default_rng(options.seed)
     head = ("planted", "fitted", "stands", "draws", "of all", "honest confirmed")
     boundary = ("all rates beyond", "fewest labels", "one rate off by ε")
+    by_rates, whole = planted_rows(options.repeats, coin)
+    as_whole = ("planted", "tickets that turn it", "draws", "honest confirmed", *boundary[:2])
+    attacked = ("attack", "true", "recorded", "rates confirmed", "stands")
     lines = [
-        *markdown_table((*head, *boundary), planted_rows(options.repeats, coin)),
+        "By its rates, both ways, at the share of false labels that it stands:",
+        "",
+        *markdown_table((*head, *boundary), by_rates),
+        "",
+        "As a whole:",
+        "",
+        *markdown_table(as_whole, whole),
+        "",
+        "Labels bent by less than ε = .05 in every condition:",
         "",
         *markdown_table(
-            ("attack", "true", "recorded", "rates confirmed", "stands", "finding confirmed"),
+            (*attacked, "finding confirmed by rates", "as a whole"),
             attack_rows(options.repeats, coin),
         ),
     ]
@@ -288,7 +223,7 @@ def main() -> None:
                 f"- Date: {datetime.now(UTC):%Y-%m-%d}",
                 f"- Machine: {machine()}",
                 f"- {len(COVARIATES)} conditions × {PLANNED:,} points; α = {float(ALPHA):g}, "
-                f"q = {float(DEFAULT_FLIP_RATE):.1%}.  The last three columns of the first table: "
+                f"q = {float(DEFAULT_FLIP_RATE):.1%}.  The last columns of the first two tables: "
                 "how often a record is confirmed whose slope in truth points the other way (or of "
                 "which one rate is off by ε).",
                 "",

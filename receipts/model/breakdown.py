@@ -39,3 +39,15 @@ class FindingBreakdown(WireModel):
     span: SlopeSpan | None
     """For a slope, what it could be where a share of 0.05 of the labels were false; null for a
     finding that is no slope."""
+
+
+class DifferenceBreakdown(WireModel):
+    """How robust a difference between the slopes of two receipts is against false labels."""
+
+    share: Probability | None
+    """Breakdown point: the largest share of each condition's planned points, from 0 to 1 and
+    rounded down, whose label may be false in all of these conditions of both receipts at once, in
+    whichever direction, while the difference keeps its sign.  Points without a judgement may be
+    either, beyond that share.  Null: these alone could turn it."""
+    span: SlopeSpan
+    """What the difference could be where a share of 0.05 of the labels of both were false."""

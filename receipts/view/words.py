@@ -8,7 +8,7 @@ from typing import Final
 
 from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.io.text import printable
-from safety_receipts.receipts.model.breakdown import FindingBreakdown
+from safety_receipts.receipts.model.breakdown import DifferenceBreakdown, FindingBreakdown
 from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
     AdoptionRate,
@@ -220,6 +220,21 @@ def breakdown_words(found: FindingBreakdown, *, none: bool = False) -> str:
     at = percent(found.span.share)
     lower, upper = (_end_of_span(end) for end in (found.span.lower, found.span.upper))
     return f"{turned} With {at} % false the slope could lie from {lower} to {upper}."
+
+
+def difference_breakdown_words(found: DifferenceBreakdown, conditions: int) -> str:
+    """Return how many false labels a difference between two receipts stands, as a sentence.
+
+    Args:
+        found: What it stands.
+        conditions: How many conditions the two have in common.
+    """
+    if found.share is None:
+        return "The points that were not judged could by themselves turn this difference around."
+    return (
+        f"It would take false labels in more than {percent(found.share)} % of the points of each "
+        f"of the {conditions} conditions of both to turn this difference around."
+    )
 
 
 def _end_of_span(end: str | None) -> str:

@@ -56,7 +56,7 @@ def test_a_mean_margin_raises_an_alarm_over_another_model_and_seldom_over_the_sa
 def test_the_benchmark_reports_every_forgery_and_every_record(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    detection.main(["--tiny", "--repeats", "20"])
+    detection.main(["--part", "records", "--tiny", "--repeats", "20"])
     out = capsys.readouterr().out
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in out.splitlines() if "|" in line]
     forged = {row[0]: row[1:3] for row in rows if len(row) == 4}

@@ -19,6 +19,7 @@ from safety_receipts.verify.compare.interaction import (
     fit_model,
     harmful_queries,
 )
+from safety_receipts.verify.compare.robustness import with_breakdowns
 from safety_receipts.verify.subject import is_instrument
 
 FEWEST = 2
@@ -102,9 +103,10 @@ def compare_evaluations(
     conditions = _conditions(evaluations)
     queries = _queries(evaluations, common_queries=common_queries)
     models = [_model(each, conditions, queries) for each in evaluations]
+    comparison = compare_models(models, [check.name for check in refused])
     return ComparisonReport(
         tuple(evaluations),
-        compare_models(models, [check.name for check in refused]),
+        with_breakdowns(comparison, evaluations, conditions, queries),
         (*checks, _conditions_check(evaluations, conditions)),
         conditions,
         authentic,

@@ -16,6 +16,7 @@ from itertools import combinations, product
 
 from safety_receipts.receipts.findings.effects import holm, is_significant
 from safety_receipts.receipts.findings.joint import joint_p, joint_word
+from safety_receipts.receipts.model.breakdown import DifferenceBreakdown
 from safety_receipts.receipts.model.findings import Effect, Grounds, JointFinding
 from safety_receipts.verify.compare.interaction import (
     EffectDifference,
@@ -90,6 +91,9 @@ class ModelPair:
     """Its p-value after Holm's correction."""
     statement: PairStatement
     """What follows."""
+    breakdown: DifferenceBreakdown | None = None
+    """How many false labels the difference stands; None where it has no direction, or is not one
+    of all queries."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from safety_receipts.receipts.view.tables import (
     common_scale,
     numbers,
 )
+from safety_receipts.receipts.view.words import difference_breakdown_words
 from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus
 from safety_receipts.verify.compare.compared import FAMILY, ComparisonReport, interval_of
 from safety_receipts.verify.compare.comparison import EffectChange, ModelEffect, ModelPair
@@ -125,8 +126,12 @@ def pair_table(pairs: Sequence[ModelPair]) -> Table:
 
 def _pair(pair: ModelPair) -> Row:
     gap, statement = pair.gap, pair.statement
-    said = Words(printable(statement.text), _TONES.get(statement.word, Tone.STRONG))
-    declined = statement.declined
+    said = [Words(printable(statement.text), _TONES.get(statement.word, Tone.STRONG))]
+    if statement.declined is not None:
+        said.append(Words(f"\n{printable(statement.declined)}"))
+    if pair.breakdown is not None:
+        conditions = len(pair.first.model.finding.conditions)
+        said.append(Words(f"\n{difference_breakdown_words(pair.breakdown, conditions)}"))
     return Row(
         (
             printable(f"{pair.second.model.label} − {pair.first.model.label}"),
@@ -134,7 +139,7 @@ def _pair(pair: ModelPair) -> Row:
             _span(gap.interval if gap else None),
             p_number(gap.slope.p if gap else None),
             p_number(pair.adjusted),
-            said if declined is None else (said, Words(f"\n{printable(declined)}")),
+            tuple(said),
         )
     )
 

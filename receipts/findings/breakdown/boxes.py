@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safety_receipts.receipts.findings.fits.clusters import Floats
 from safety_receipts.receipts.model.base import ConditionId
@@ -43,6 +44,19 @@ class CountBox:
             np.array([one.unscored + one.failed for one in found], float),
             np.array([one.planned for one in found], float),
         )
+
+    @classmethod
+    def joined(cls, boxes: Sequence[CountBox]) -> CountBox:
+        """Return boxes side by side as one, the conditions of the first at its beginning."""
+        return cls(
+            np.concatenate([box.complied for box in boxes]),
+            np.concatenate([box.unjudged for box in boxes]),
+            np.concatenate([box.planned for box in boxes]),
+        )
+
+    def part(self, places: NDArray[np.intp]) -> CountBox:
+        """Return the box of some of its conditions, in this order."""
+        return CountBox(self.complied[places], self.unjudged[places], self.planned[places])
 
     def bounds(self, share: float) -> tuple[Floats, Floats]:
         """Return the least and the most compliances, each shape (conditions,).

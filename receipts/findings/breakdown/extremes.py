@@ -91,6 +91,8 @@ class SlopeStatistic:
             share: Share of each condition's planned points whose label may be false.
             sign: 1: the largest; −1: the least.
         """
+        if self._alone is None and not len(self._shared):
+            return self._of_parts(share, sign)
         bounds = self._box.bounds(share)
         if self._alone is not None:
             corner = self._best_corner(bounds, sign)
@@ -172,6 +174,14 @@ class SlopeStatistic:
             if sign * values[at] > sign * value:
                 return float(values[at]), better[at]
         return value, corner
+
+    def _of_parts(self, share: float, sign: int) -> tuple[float, Floats]:
+        """Return the extreme of fits without a condition in common: that of each, added up."""
+        value, there = 0.0, self._box.complied.copy()
+        for term, part in zip(self._terms, self._parts, strict=True):
+            found, there[term.places] = part.extreme(share, sign if term.weight > 0 else -sign)
+            value += term.weight * found
+        return value, there
 
     def _given(
         self, shared: Patterns, bounds: tuple[Floats, Floats], sign: int
@@ -261,6 +271,17 @@ class SlopeStatistic:
             near = np.abs(term.covariates @ beta).max() < _HELD
             found.append(beta if near else np.zeros(len(beta)))
         return found
+
+    @cached_property
+    def _parts(self) -> list[SlopeStatistic]:
+        """Each fit alone, over the box of its conditions."""
+        return [
+            SlopeStatistic(
+                [SlopeTerm(term.covariates, np.arange(len(term.places)))],
+                self._box.part(term.places),
+            )
+            for term in self._terms
+        ]
 
     @cached_property
     def _shared(self) -> NDArray[np.intp]:

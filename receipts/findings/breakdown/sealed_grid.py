@@ -103,14 +103,14 @@ class SealedGrid:
             finding=finding,
             conditions=conditions,
             share=slope_share(statistic, effect, self._margin),
-            span=_span(statistic),
+            span=slope_span(statistic),
         )
 
     def fitted(self, slope: NamedSlope) -> FittedSlope:
         """Return a slope with the counts that it is fitted to, in the order of its conditions."""
         conditions = self._ordered(slope.conditions)
         return FittedSlope(
-            covariates=self._covariates(conditions),
+            covariates=self.covariates(conditions),
             box=CountBox.of(self.counts, conditions),
             effect=slope.effect,
             margin=float(self._margin),
@@ -129,10 +129,11 @@ class SealedGrid:
         terms = []
         for ids, weight in fits:
             at = np.array([places[id_] for id_ in ids])
-            terms.append(SlopeTerm(self._covariates(ids), at, weight))
+            terms.append(SlopeTerm(self.covariates(ids), at, weight))
         return SlopeStatistic(terms, CountBox.of(self.counts, conditions)), conditions
 
-    def _covariates(self, ids: Sequence[ConditionId]) -> Floats:
+    def covariates(self, ids: Sequence[ConditionId]) -> Floats:
+        """Return the covariates of a fit to some conditions, shape (conditions, 2 or 3)."""
         planned = [self.conditions[id_] for id_ in ids]
         return joint_covariates(
             np.array([condition.n_harmful for condition in planned], float),
@@ -144,7 +145,8 @@ class SealedGrid:
         return tuple(id_ for id_ in self.conditions if id_ in wanted)
 
 
-def _span(statistic: SlopeStatistic) -> SlopeSpan:
+def slope_span(statistic: SlopeStatistic) -> SlopeSpan:
+    """Return where a slope, or a difference of two, could lie at :data:`TOLERATED`."""
     ends = []
     for sign in (-1, 1):
         value, _ = statistic.extreme(float(TOLERATED), sign)

@@ -199,6 +199,11 @@ def test_dilution_at_sft_is_gone_at_dpo(
     assert pair["paired"] is True
     difference = float(dpo["beta2"]) - float(sft["beta2"])
     assert float(pair["difference"]["beta"]) == pytest.approx(difference, abs=2e-6)
+    breakdown = pair["breakdown"]
+    assert 0 < float(breakdown["share"]) < 0.2
+    lower, upper = (float(breakdown["span"][end]) for end in ("lower", "upper"))
+    assert lower < difference < upper
+    assert (lower > 0) is (float(breakdown["share"]) >= 0.05)
     assert [test["name"] for test in found["family"]["tests"]] == [
         "β2 of sft",
         "β2 of dpo",
@@ -224,7 +229,11 @@ def test_a_comparison_is_shown_as_tables(stages: dict[str, Path], receipts: Rece
         "lists",
     ):
         assert words in finished.out
-    assert "dilution at sft is gone at dpo" in " ".join(finished.out.split())
+    said = " ".join(finished.out.split())
+    assert "dilution at sft is gone at dpo" in said
+    found = document(receipts("compare", stages["sft"], stages["dpo"], "--json"))
+    share = float(found["pairs"][0]["breakdown"]["share"])
+    assert f"more than {100 * share:.1f} %" in said
     quiet = receipts("compare", stages["sft"], stages["dpo"], "--quiet").out
     assert "lists" in quiet
     assert "sampling" not in quiet
@@ -238,6 +247,8 @@ def test_three_bundles_give_three_pairs(
     pairs = [(pair["first"], pair["second"]) for pair in found["pairs"]]
     assert pairs == [("sft", "dpo"), ("sft", "rlvr"), ("dpo", "rlvr")]
     assert found["pairs"][2]["word"] == "no difference shown"
+    assert found["pairs"][2]["breakdown"] is None
+    assert found["pairs"][1]["breakdown"] is not None
     assert len(found["family"]["tests"]) == 6
 
 
@@ -318,9 +329,12 @@ def test_other_queries_are_refused_and_common_ones_compared(
     found = document(receipts("compare", stages["sft"], other, "--common-queries", "--json"))
     assert [model["queries"] for model in found["models"]] == [40, 40]
     assert checks(found)["queries"]["warns"]
+    assert found["pairs"][0]["word"] == "gone"
+    assert found["pairs"][0]["breakdown"] is None  # sealed counts are of all queries
     forced = document(receipts("compare", stages["sft"], other, "--force", "--json"))
     assert [model["queries"] for model in forced["models"]] == [60, 40]
     assert forced["pairs"][0]["statement"].endswith("(forced, although these differ: queries)")
+    assert forced["pairs"][0]["breakdown"] is not None
 
 
 def test_only_common_conditions_are_fitted(
@@ -425,6 +439,7 @@ def test_published_copies_are_compared_by_their_sealed_numbers(
         assert [m[name] for m in found["models"]] == [m[name] for m in fitted["models"]]
     pair = found["pairs"][0]
     assert (pair["paired"], pair["word"]) == (False, "gone")
+    assert pair["breakdown"] == fitted["pairs"][0]["breakdown"]
     squares = sum(float(model["se2"]) ** 2 for model in found["models"])
     assert float(pair["difference"]["se"]) == pytest.approx(squares**0.5, abs=2e-6)
     assert any("as if independent" in note for note in found["notes"])

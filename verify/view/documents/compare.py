@@ -16,6 +16,7 @@ from safety_receipts.receipts.model.base import (
     Rate,
     Score,
 )
+from safety_receipts.receipts.model.breakdown import DifferenceBreakdown
 from safety_receipts.receipts.model.findings import Effect, Grounds, SignedInterval, Slope
 from safety_receipts.receipts.view.documents.base import SCHEMA, Document
 from safety_receipts.verify.compare.comparability import SettingCheck, SettingStatus
@@ -98,6 +99,9 @@ class ComparedPair(Document):
     """Whether it is tested query by query; null: not tested."""
     adjusted: Probability | None
     """Its p-value after Holm's correction over the family."""
+    breakdown: DifferenceBreakdown | None
+    """How many false labels the difference stands, from the sealed counts of both; null: it is not
+    tested or not shown, or the models are compared on some of their queries alone."""
     word: EffectChange
     """What became of the effect."""
     statement: str
@@ -243,6 +247,7 @@ def _pair(pair: ModelPair) -> ComparedPair:
         interval=None if gap is None else gap.interval,
         paired=None if gap is None else gap.paired,
         adjusted=pair.adjusted,
+        breakdown=pair.breakdown,
         word=pair.statement.word,
         statement=pair.statement.text,
         declined=pair.statement.declined,

@@ -57,8 +57,9 @@ class FittedSlope:
     def tickets(self) -> tuple[int, ...]:
         """Return how many each judged point of a condition gets, in the order of the counts."""
         box = self.box
-        coefficients = fit_many(self.covariates, box.complied[None], box.planned)[0]
-        influence = np.abs(influences(self.covariates, coefficients, box.planned))
+        others = fit_many(self.covariates[:, :-1], box.complied[None], box.planned)[0]
+        flat = np.append(others, 0.0)  # as it is where a slope turns
+        influence = np.abs(influences(self.covariates, flat, box.planned))
         most = influence.max()
         if not most > 0:
             return (1,) * len(influence)

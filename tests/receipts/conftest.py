@@ -44,6 +44,7 @@ def fresh(sealed: Bundle, tmp_path: Path) -> Bundle:
 
 
 LEFT_OUT = (
+    "breakdown",
     "templateWords",
     "signature",
     "beaconSignature",

@@ -43,7 +43,7 @@ def whole(audit: Document, rates: list[str]) -> str:
     """What rates with these verdicts come to, beside all else that an audit says."""
     best, replays = best_of(audit), audit["method"] == "replay"
     identity, drawn = audit["identity"], audit["identityDrawn"]
-    outcomes, second = audit["outcomes"], audit["secondJudge"]
+    outcomes, second = audit.get("outcomes"), audit.get("secondJudge")
     level = LEVEL / (len(audit["conditions"]) + (outcomes is not None))
     hard = outcomes is not None and (
         outcomes["falseLabels"] > 0 or Fraction(outcomes["refutingPValue"]) <= level
@@ -71,11 +71,8 @@ def finding_verdict(audit: Document, found: Document) -> str:
     needed = {(name, direction) for name in found["conditions"] for direction in DIRECTIONS}
     refuted = [rate["verdict"] for rate in audit["conditions"] if rate["verdict"] == "refuted"]
     near = 0 < Fraction(audit["epsilon"]) <= Fraction(found["share"])
-    return (
-        best
-        if near and needed <= set(over_all) and whole(audit, refuted) == best
-        else ("inconclusive")
-    )
+    good = near and needed <= set(over_all) and whole(audit, refuted) == best
+    return best if good else "inconclusive"
 
 
 def check_audit(audit: Document, start: Document, receipt: Document) -> None:

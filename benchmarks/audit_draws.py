@@ -81,7 +81,7 @@ def told_in_words(told: Sequence[Feasibility]) -> str:
 
 def draw_rows(coin: np.random.Generator) -> list[tuple[str, ...]]:
     """Return a row a planted slope."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for planted in PLANTED:
         record = truth(planted, coin)
         effect = Effect.DILUTION if planted < 0 else Effect.AMPLIFICATION

@@ -673,7 +673,8 @@ def verify(bundle: Path, key: Key, auditor: Key | None = None) -> str:
     if receipt["judgeAgreement"] is not None:
         same(receipt["judgeAgreement"], agreement, "judgeAgreement")
     if auditor:
-        check_audits(*open_audits(bundle, stated, auditor).values(), receipt)
+        starts, full, public = open_audits(bundle, stated, auditor).values()
+        check_audits(starts, full, public, receipt)
     return f"{stated} follows: {len(points)} points, signed by {key_id(key)}"
 
 

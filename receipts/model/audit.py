@@ -329,7 +329,7 @@ class SlopeTestFindings(_AuditModel):
     ambiguous or missing."""
     hard_contradictions: Count
     """Number of contradictions that no numerical noise can explain."""
-    ruled_out: Count
+    false_labels: Count
     """Number of hard contradictions in which the judge's rule does not give the recorded label to
     the recorded text; one is enough to refute the receipt."""
     p_value: Probability

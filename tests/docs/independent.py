@@ -1,11 +1,11 @@
-"""A second verifier, written from docs/protocol.md: python independent.py BUNDLE KEY.
+"""A second verifier, written from docs/protocol.md: python independent.py BUNDLE KEY [AUDITOR].
 
-It shares no code with the project; independent_rates.py, independent_findings.py,
-independent_fits.py and independent_servers.py are parts of it.  BUNDLE is the folder of an event
-with its evidence and its restricted records, KEY the PEM of an Ed25519 or P-256 public key; the
-JSON Schemas, which are part of the protocol, are read from schemas/v1.  All that the levels
-``authentic`` and ``consistent`` ask for is derived again, and every commitment opened.  The first
-thing that does not follow is named, and the exit status is 1.
+It shares no code with the project; the other files independent_*.py are parts of it.  BUNDLE is the
+folder of an event with its evidence and its restricted records, KEY the PEM of an Ed25519 or P-256
+public key; the JSON Schemas, which are part of the protocol, are read from schemas/v1.  All that
+the levels ``authentic`` and ``consistent`` ask for is derived again, and every commitment opened.
+With the key of an AUDITOR, what their audits say of findings is held to the receipt and to what
+they say of rates.  The first thing that does not follow is named, and the exit status is 1.
 """
 
 import json
@@ -25,6 +25,7 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from independent_audits import check_audits
 from independent_findings import check_findings
 from independent_rates import (
     JUDGED,
@@ -49,6 +50,11 @@ Key = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "v1"
 REPEATED = ("index", "condition", "query", "draw", "finish", "outcome", "reason", "promptTokens")
 GOLD_COUNTS = ("positives", "truePositives", "negatives", "trueNegatives", "unscored")
+AUDITS = {
+    "urn:safety-receipts:audit-start:2": "audit-start-statement",
+    "urn:safety-receipts:audit:2": "audit-statement",
+    "urn:safety-receipts:audit-public:1": "audit-public-statement",
+}
 ANSWERS = {"total": {"sweep"}, "joint": {"sweep", "fixed_harmful"}, "ordering": {"orderings"}}
 
 
@@ -198,8 +204,8 @@ def unbase64(text: str) -> bytes:
     return data
 
 
-def open_statement(path: Path, limit: int, name: str, key: Key) -> tuple[str, Document]:
-    """Verifies a signed statement, then reads it: its digest and its predicate."""
+def open_payload(path: Path, limit: int, key: Key) -> bytes | None:
+    """Opens an envelope: what is signed; None: not by this key."""
     what, fields = path.name, ("payload", "payloadType", "signatures")
     envelope = parse(regular(path, limit).read_bytes(), what, canonical=False)
     require(isinstance(envelope, dict), f"{what} is no envelope")
@@ -208,17 +214,46 @@ def open_statement(path: Path, limit: int, name: str, key: Key) -> tuple[str, Do
     payload, kind = unbase64(envelope["payload"]), envelope["payloadType"].encode()
     message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
     signatures = [unbase64(entry["sig"]) for entry in envelope["signatures"]]
-    require(any(signed(key, each, message) for each in signatures), f"{what}: not signed by KEY")
+    return payload if any(signed(key, each, message) for each in signatures) else None
+
+
+def read_statement(payload: bytes, name: str, what: str) -> Document:
+    """Reads what is signed, and leaves out what its schema does not name."""
     statement, schema = parse(payload, what), schema_of(name)
     require(isinstance(statement, dict), f"{what} holds no statement")
     require(statement.keys() <= schema["properties"].keys(), f"{what}: unknown field at the root")
     statement = known(statement, schema, schema["$defs"])
     fit(statement, name, what)
+    return dict(statement)
+
+
+def open_statement(path: Path, limit: int, name: str, key: Key) -> tuple[str, Document]:
+    """Verifies a signed statement, then reads it: its digest and its predicate."""
+    payload = open_payload(path, limit, key)
+    if payload is None:
+        raise ValueError(f"{path.name}: not signed by KEY")
+    statement = read_statement(payload, name, path.name)
     predicate: Document = statement["predicate"]
     checkpoint = predicate["checkpoint"]
     subject = {"name": checkpoint["name"], "digest": {"sha256": checkpoint["root"]}}
-    same(statement["subject"], [subject], f"{what}: subject")
+    same(statement["subject"], [subject], f"{path.name}: subject")
     return sha256(payload).hexdigest(), predicate
+
+
+def open_audits(bundle: Path, receipt: str, key: Key) -> dict[str, dict[str, Document]]:
+    """The auditor's statements about a receipt, by schema and digest; others' are ignored."""
+    found: dict[str, dict[str, Document]] = {name: {} for name in AUDITS.values()}
+    for path in sorted((bundle / "audits").glob("*.dsse.json"))[:10_000]:
+        if (payload := open_payload(path, 2**25, key)) is None:
+            continue
+        kind = parse(payload, path.name)["predicateType"]
+        if (name := AUDITS.get(kind)) is None:
+            continue  # of a version that knows no findings
+        statement = read_statement(payload, name, path.name)
+        same(path.name, f"{(own := sha256(payload).hexdigest())}.dsse.json", "name of an audit")
+        if statement["subject"][0]["digest"]["sha256"] == receipt:
+            found[name][own] = statement["predicate"]
+    return found
 
 
 # The plan
@@ -608,7 +643,7 @@ def check_results(receipt: Document, plan: Document, points: list[Document]) -> 
     same(receipt["baseline"], first, "baseline")
 
 
-def verify(bundle: Path, key: Key) -> str:
+def verify(bundle: Path, key: Key, auditor: Key | None = None) -> str:
     """Derives a whole bundle again; one line about it."""
     named, plan = open_statement(bundle / "plan.dsse.json", 2**26, "plan-statement", key)
     path = bundle / "receipt.dsse.json"
@@ -637,13 +672,16 @@ def verify(bundle: Path, key: Key) -> str:
     agreement = check_records(written, points, plan)
     if receipt["judgeAgreement"] is not None:
         same(receipt["judgeAgreement"], agreement, "judgeAgreement")
+    if auditor:
+        starts, full, public = open_audits(bundle, stated, auditor).values()
+        check_audits(starts, full, public, receipt)
     return f"{stated} follows: {len(points)} points, signed by {key_id(key)}"
 
 
-def main(bundle: str, pem: str) -> int:
+def main(bundle: str, *pems: str) -> int:
     """Verifies the bundle named on the command line."""
     try:
-        print(verify(Path(bundle), load_key(Path(pem).read_bytes())))
+        print(verify(Path(bundle), *(load_key(Path(pem).read_bytes()) for pem in pems)))
     except (ValueError, OSError, ZstdError) as error:
         print(f"does not follow: {error}", file=sys.stderr)
         return 1

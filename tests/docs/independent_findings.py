@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from independent_breakdown import Counted, Grid, breakdowns
 from independent_fits import chi_tail, fit_logit, p_text, six
 from independent_joint import joint, joint_groups, joint_p, joint_word
 from independent_rates import Document, share
@@ -171,8 +172,8 @@ def contexts(study: Study) -> Iterator[Document]:
 # All together
 
 
-def derive(plan: Document, points: list[Document]) -> Document:
-    """All findings of a plan from its evidence lines."""
+def derive(plan: Document, points: list[Document], stands: bool = True) -> Document:
+    """All findings of a plan from its evidence lines, and how many false labels they stand."""
     study = Study(plan, points)
     joints = [joint(study, order, rows) for order, rows in joint_groups(study)]
     slopes, less = sources(study)
@@ -202,7 +203,18 @@ def derive(plan: Document, points: list[Document]) -> Document:
         "slopes": [one.finding(adjusted, study.margin) for one in slopes],
         "lengthMatched": [one.finding(adjusted, study.margin) for one in less],
     }
-    return found | {"sources": found["sources"] or None}
+    found["sources"] = found["sources"] or None
+    if stands:
+        counts = {row.condition["id"]: counted(row) for row in study.rows}
+        grid = Grid(plan["conditions"], plan["effectMargin"], counts)
+        found["breakdown"] = list(breakdowns(found, grid))
+    return found
+
+
+def counted(row: Row) -> Counted:
+    """The counts of a condition."""
+    complied, planned = int(row.complied.sum()), row.judged.size
+    return Counted(complied, planned - int(row.judged.sum()), planned)
 
 
 def joint_names(found: Document) -> list[tuple[str, Document]]:
@@ -295,5 +307,7 @@ def agree(stated: Any, derived: Any) -> bool:
 
 def check_findings(stated: Document, plan: Document, points: list[Document]) -> None:
     """Derives the findings, and holds the stated ones to them."""
-    for problem in apart(stated, derive(plan, points)):
+    if stated.get("breakdown") is None:  # an older version says nothing of it
+        stated = {name: value for name, value in stated.items() if name != "breakdown"}
+    for problem in apart(stated, derive(plan, points, stands="breakdown" in stated)):
         raise ValueError(problem)

@@ -226,7 +226,7 @@ class SlopeClaim:
             draws=len(self.replayed),
             contradictions=sum(wrong),
             hard_contradictions=sum(one.hard is not None for one in self.replayed),
-            ruled_out=self.ruled_out,
+            false_labels=self.ruled_out,
             p_value=p_rounded_up(self.confirming.p_value),
             verdict=verdict,
             reason=self._reason() if verdict is AuditVerdict.INCONCLUSIVE else None,

@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Final
 
-from safety_receipts.receipts.findings.breakdown.shares import largest_share
+from safety_receipts.receipts.findings.breakdown.shares import SHARE_PLACES, largest_share
 from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
     AdoptionRate,
@@ -35,7 +35,8 @@ def adoption_share(finding: FormatFinding, counts: Counts) -> str | None:
         refusals, compliances = finding.among_refusals, finding.among_compliances
         unjudged = counts.unscored + counts.failed
         # Labels that moved, of whichever side: a false one leaves one group and enters the other.
-        moved = Fraction(share) * counts.planned
+        # The share itself, not the float beside it: it may leave exactly 1 in 20.
+        moved = Fraction(share).limit_denominator(10**SHARE_PLACES) * counts.planned
         if finding.verdict is FormatWord.DISSOCIATED:
             return min(_shares(refusals, compliances, moved, unjudged, up=False)) > _LIMIT
         most = max(_shares(refusals, compliances, moved, unjudged, up=True))

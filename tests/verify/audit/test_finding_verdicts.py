@@ -62,7 +62,7 @@ def slope(found: AuditVerdict) -> SlopeTestFindings:
         draws=40,
         contradictions=0,
         hard_contradictions=0,
-        ruled_out=0,
+        false_labels=0,
         p_value="0.01",
         verdict=found,
         reason=None,

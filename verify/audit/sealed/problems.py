@@ -203,7 +203,7 @@ def _count_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[st
         fit = sorted(counts, reverse=True) == list(counts)
         if isinstance(one, SlopeTestVerdict):
             fit = fit and len(one.drawn) == one.draws
-        if not fit or one.ruled_out > one.hard_contradictions:
+        if not fit or one.false_labels > one.hard_contradictions:
             yield f"the finding {one.finding}: its counts do not fit each other"
 
 
@@ -312,7 +312,7 @@ def public_problems(public: PublicAuditPredicate, receipt: EvaluationPredicate) 
     for one in public.slope_results or ():
         follows = rate_verdict(
             public.method,
-            refuted=bool(one.ruled_out),
+            refuted=bool(one.false_labels),
             confirmed=Fraction(one.p_value) <= Fraction(public.alpha),
         )
         if one.verdict is not follows:

@@ -103,7 +103,7 @@ def slope_arithmetic_problems(
         yield f"p is {p_rounded_up(again.p_value)}, not {found.p_value}"
     follows = rate_verdict(
         terms.method,
-        refuted=bool(found.ruled_out),
+        refuted=bool(found.false_labels),
         confirmed=again.confirmed(Fraction(terms.alpha)),
     )
     if found.verdict is not follows:

@@ -159,6 +159,7 @@ def formats(
     [
         ((18, 30), (24, 30), FormatWord.DISSOCIATED),
         ((8, 100), (5, 100), FormatWord.DISSOCIATED),
+        ((13, 32), (13, 18), FormatWord.DISSOCIATED),  # 12 labels of 50 leave 1 in 20 exactly
         ((1, 100), (80, 100), FormatWord.COUPLED),
         ((0, 150), (9, 50), FormatWord.COUPLED),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from safety_receipts.verify.selfcheck.forgery import replaced
 pytestmark = pytest.mark.long
 Receipts = Callable[..., Any]
 GRID = "fixed_harmful: {harmful: [8, 16], benign: [0, 8, 32]}"
+SMALL = "fixed_harmful: {harmful: [8], benign: [0, 32]}"
+SECOND_VERIFIER = Path(__file__).parents[3] / "docs" / "independent.py"
 BENT = 14
 """Labels that are false of the 120 of a condition."""
 
@@ -42,8 +46,14 @@ def neutral(tmp_path_factory: pytest.TempPathFactory) -> Event:
     return made(tmp_path_factory, "neutral")
 
 
-def made(factory: pytest.TempPathFactory, member: str) -> Event:
-    event = make_event(factory.mktemp(member), queries=120, experiment=GRID, member=member)
+@pytest.fixture(scope="module")
+def amplifying(tmp_path_factory: pytest.TempPathFactory) -> Event:
+    """They amplify."""
+    return made(tmp_path_factory, "amplifying", SMALL)
+
+
+def made(factory: pytest.TempPathFactory, member: str, grid: str = GRID) -> Event:
+    event = make_event(factory.mktemp(member), queries=120, experiment=grid, member=member)
     write_key_pair(event.folder / "auditor", generate_key(), None)
     return event
 
@@ -57,6 +67,14 @@ def audit(event: Event, receipts: Receipts, bundle: Path, *words: str) -> Any:
 def verified(event: Event, receipts: Receipts, bundle: Path) -> Any:
     trust = ("--trust", event.key, "--trust-auditor", event.folder / "auditor.pub")
     return receipts("verify", bundle, *trust)
+
+
+def second(event: Event, bundle: Path) -> tuple[int, str]:
+    """Return what the second verifier says, of audits too."""
+    keys = (event.key, event.folder / "auditor.pub")
+    command = [sys.executable, SECOND_VERIFIER, bundle, *keys]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_an_honest_finding_is_confirmed_with_the_rates_that_it_rests_on(
@@ -84,6 +102,28 @@ def test_an_honest_finding_is_confirmed_with_the_rates_that_it_rests_on(
     again = audit(event, receipts, bundle, *words)
     assert "finding joint: confirmed (it stands false labels in up to" in again.out
     assert verified(event, receipts, bundle).code == 0
+    code, said = second(event, bundle)
+    assert (code, " follows: " in said) == (0, True)
+
+
+def test_an_honest_amplification_is_confirmed_within_a_smaller_error(
+    amplifying: Event, receipts: Receipts, tmp_path: Path
+) -> None:
+    bundle = amplifying.copy(tmp_path / "bundle")
+    findings = Bundle(bundle).receipt.statement.predicate.findings
+    assert findings is not None
+    assert findings.joint is not None
+    assert findings.joint.effect is Effect.AMPLIFICATION
+    found = audit(amplifying, receipts, bundle, "--finding", "joint", "--epsilon", "0.05", "--json")
+    assert found.code == 0
+    document = json.loads(found.out)
+    assert (document["epsilon"], document["verdict"]) == ("0.05", "confirmed")
+    [one] = document["findings"]
+    assert (one["finding"], one["verdict"]) == ("joint", "confirmed")
+    assert float(one["share"]) > 0.05
+    said = verified(amplifying, receipts, bundle)
+    assert said.code == 0
+    assert second(amplifying, bundle)[0] == 0
 
 
 def test_a_slope_is_tested_as_a_whole_with_far_fewer_draws(
@@ -231,6 +271,8 @@ def test_a_verdict_that_does_not_follow_is_not_believed(
     said = verified(event, receipts, bundle)
     assert said.code == 3
     assert "finding joint: its breakdown point or verdict does not follow" in said.out
+    code, why = second(event, bundle)
+    assert (code, "finding joint: verdict is confirmed, not inconclusive" in why) == (1, True)
 
 
 @pytest.mark.parametrize("words", [(), ("--epsilon", "0.02")], ids=["as a whole", "by rates"])

@@ -46,6 +46,26 @@ class Grid:
         return Slopes(parts, np.array([self.counts[name] for name in ids], float)), ids
 
 
+class Fitted(NamedTuple):
+    """A slope of one fit that is called something."""
+
+    name: str
+    effect: str
+    conditions: list[str]
+
+
+def fitted(found: Document | None) -> Iterator[Fitted]:
+    """All slopes of one fit that are called dilution, amplification or none."""
+    if not found:
+        return
+    others = [(f"joint/{each['ordering']}", each) for each in found["jointInOtherOrders"] or ()]
+    joints = [("joint", found["joint"]), *others] if found["joint"] else []
+    sources = (found["sources"] or {"slopes": []})["slopes"]
+    for name, each in [*joints, *((f"source/{each['source']}", each) for each in sources)]:
+        if each["effect"] in WORDED:
+            yield Fitted(name, each["effect"], each["conditions"])
+
+
 def breakdowns(found: Document, grid: Grid) -> Iterator[Document]:
     """All breakdown points, in the order of the tests."""
     if found["total"] and found["total"]["verdict"] == "rejected":

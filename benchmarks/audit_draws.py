@@ -1,4 +1,5 @@
-"""How many points an honest audit replays, by what it is of: rates, one way or both; a finding.
+"""How many points an honest audit replays, by what it is of: rates, one way or both; a slope, by
+the rates that it rests on at the share of false labels that it stands, or as a whole.
 
     python benchmarks/audit_draws.py [--seed 1] [--record]
 
@@ -18,11 +19,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from audit_cost import ALPHA
-from finding_audit import (
+from attacks.bent_labels import (
     COVARIATES,
     PLANNED,
-    PLANTED,
     RATES_EPSILON,
     Floats,
     counts_of,
@@ -30,6 +29,9 @@ from finding_audit import (
     statistic,
     truth,
 )
+from attacks.slope_audits import urn_of
+from audit_cost import ALPHA
+from finding_audit import PLANTED
 from recording import machine, markdown_table, replace_section
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -72,6 +74,12 @@ def forecasts(record: Floats, epsilon: str, directions: Sequence[Direction]) -> 
     return told
 
 
+def whole_forecast(record: Floats, effect: Effect) -> Feasibility:
+    """Return what confirming the slope of an honest record as a whole would take."""
+    urn = urn_of(record, effect)
+    return expected_draws(urn.recorded, urn.hidden, alpha=ALPHA)
+
+
 def told_in_words(told: Sequence[Feasibility]) -> str:
     """Return draws, their share of all points, and how many audits confirm everything."""
     draws = sum(one.mean for one in told)
@@ -96,6 +104,7 @@ def draw_rows(coin: np.random.Generator) -> list[tuple[str, ...]]:
                 told_in_words(forecasts(record, RATES_EPSILON, BOTH_WAYS)),
                 share,
                 told_in_words(forecasts(record, share, BOTH_WAYS)),
+                told_in_words([whole_forecast(record, effect)]),
             )
         )
     return rows
@@ -108,7 +117,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write to RESULTS.md")
     options = parser.parse_args()
     head = ("planted β2", "fitted", "rates", f"one way, ε {RATES_EPSILON}")
-    more = (f"both ways, ε {RATES_EPSILON}", "stands", "--finding joint")
+    more = (f"both ways, ε {RATES_EPSILON}", "stands", "its rates", "--finding joint")
     lines = markdown_table((*head, *more), draw_rows(np.random.default_rng(options.seed)))
     print("\n".join(lines))
     if options.record:

@@ -392,10 +392,18 @@ class JointKind(FindingKind):
 
     def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
         """Yield one an order whose slope is called something."""
-        for joint in _all(findings):
-            name = self._test(findings, joint)
-            if joint.effect in WORDED:
-                yield sealed.slope(name, joint.effect, [(joint.conditions, 1.0)])
+        called = [(self._test(findings, joint), joint) for joint in _all(findings)]
+        slopes = sealed.slopes(
+            [
+                (name, joint.effect, [(joint.conditions, 1.0)])
+                for name, joint in called
+                if joint.effect in WORDED
+            ]
+        )
+        found = {one.finding: one for one in slopes}
+        for name, joint in called:
+            if name in found:
+                yield found[name]
             elif joint.effect is Effect.MIXED:
                 yield _mixed(name, joint, sealed)
 

@@ -12,18 +12,21 @@ def counts_of_points(study: StudyPoints) -> ConditionCounts:
 
     How many stopped at their limit is not counted.
     """
-    found = {}
-    for place, condition in enumerate(study.plan.conditions):
-        planned = study.outcome[place].size
-        generated = int(study.generated[place].sum())
-        judged, complied = int(study.judged[place].sum()), int(study.complied[place].sum())
-        found[condition.id] = Counts(
+    points = (1, 2)
+    judged, complied, unscored, generated = (
+        mask.sum(axis=points).tolist()
+        for mask in (study.judged, study.complied, study.unscored, study.generated)
+    )
+    planned = study.outcome[0].size
+    return {
+        condition.id: Counts(
             planned=planned,
-            generated=generated,
-            failed=planned - generated,
-            refused=judged - complied,
-            complied=complied,
-            unscored=int(study.unscored[place].sum()),
+            generated=generated[place],
+            failed=planned - generated[place],
+            refused=judged[place] - complied[place],
+            complied=complied[place],
+            unscored=unscored[place],
             length_stopped=0,
         )
-    return found
+        for place, condition in enumerate(study.plan.conditions)
+    }

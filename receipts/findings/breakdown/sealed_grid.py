@@ -14,9 +14,11 @@ from safety_receipts.receipts.findings.breakdown.extremes import (
     SlopeStatistic,
     SlopeTerm,
 )
+from safety_receipts.receipts.findings.breakdown.foreseen import SlopeQuestion
 from safety_receipts.receipts.findings.breakdown.shares import (
     gap_share,
-    slope_share,
+    slope_limits,
+    slope_shares,
 )
 from safety_receipts.receipts.findings.fits.covariates import joint_covariates
 from safety_receipts.receipts.findings.fits.wire import score
@@ -27,6 +29,8 @@ from safety_receipts.receipts.model.findings import Effect
 from safety_receipts.receipts.model.plan import EvaluationSetup
 from safety_receipts.receipts.model.receipt import Counts, EvaluationPredicate
 
+AskedSlope = tuple[str, Effect, Sequence[tuple[Sequence[ConditionId], float]]]
+"""A finding's name, what it is called, and the conditions of each fit with its slope's weight."""
 TOLERATED: Final = "0.05"
 """Share of false labels at which spans of slopes are told: an audit's default tolerance."""
 WORDED: Final = frozenset({Effect.DILUTION, Effect.AMPLIFICATION, Effect.NONE})
@@ -73,23 +77,23 @@ class SealedGrid:
             finding=finding, conditions=self._ordered(pair), share=gap_share(distance), span=None
         )
 
-    def slope(
-        self, finding: str, effect: Effect, fits: Sequence[tuple[Sequence[ConditionId], float]]
-    ) -> FindingBreakdown:
-        """Return the breakdown of a slope on log(N_b+1), or of a difference of two.
+    def slopes(self, asked: Sequence[AskedSlope]) -> list[FindingBreakdown]:
+        """Return the breakdowns of slopes on log(N_b+1), or of differences of two.
 
         Args:
-            finding: Its name.
-            effect: What it is called: dilution, amplification or none.
-            fits: The conditions of each fit, and the weight of its slope.
+            asked: Of each its name, what it is called (dilution, amplification or none), and the
+                conditions of each fit with the weight of its slope.
         """
-        statistic, conditions = self.statistic(fits)
-        return FindingBreakdown(
-            finding=finding,
-            conditions=conditions,
-            share=slope_share(statistic, effect, self._margin),
-            span=_span(statistic),
-        )
+        made = [self.statistic(fits) for _, _, fits in asked]
+        questions = [
+            SlopeQuestion(statistic, slope_limits(effect, self._margin))
+            for (_, effect, _), (statistic, _) in zip(asked, made, strict=True)
+        ]
+        shares = slope_shares(questions, told=[float(TOLERATED)])
+        return [
+            FindingBreakdown(finding=name, conditions=ids, share=share, span=_span(statistic))
+            for (name, *_), (statistic, ids), share in zip(asked, made, shares, strict=True)
+        ]
 
     def statistic(
         self, fits: Sequence[tuple[Sequence[ConditionId], float]]
@@ -100,16 +104,23 @@ class SealedGrid:
             fits: The conditions of each fit, and the weight of its slope.
         """
         conditions = self._ordered([id_ for ids, _ in fits for id_ in ids])
-        places = {id_: place for place, id_ in enumerate(conditions)}
+        # By their mixtures, so that fits of one grid are alike, in whatever order it was planned.
+        boxed = sorted(conditions, key=self._mixture)
+        places = {id_: place for place, id_ in enumerate(boxed)}
         terms = []
         for ids, weight in fits:
-            planned = [self.conditions[id_] for id_ in ids]
+            fitted = sorted(ids, key=places.__getitem__)
+            planned = [self.conditions[id_] for id_ in fitted]
             covariates = joint_covariates(
                 np.array([condition.n_harmful for condition in planned], float),
                 np.array([condition.n_benign for condition in planned], float),
             )
-            terms.append(SlopeTerm(covariates, np.array([places[id_] for id_ in ids]), weight))
-        return SlopeStatistic(terms, CountBox.of(self.counts, conditions)), conditions
+            terms.append(SlopeTerm(covariates, np.array([places[id_] for id_ in fitted]), weight))
+        return SlopeStatistic(terms, CountBox.of(self.counts, boxed)), conditions
+
+    def _mixture(self, id_: ConditionId) -> tuple[int, int]:
+        condition = self.conditions[id_]
+        return condition.n_harmful, condition.n_benign
 
     def _ordered(self, ids: Sequence[ConditionId]) -> tuple[ConditionId, ...]:
         wanted = set(ids)

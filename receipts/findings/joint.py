@@ -17,7 +17,6 @@ from safety_receipts.receipts.findings.arithmetic import (
     slope_problems,
 )
 from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, SealedGrid
-from safety_receipts.receipts.findings.breakdown.shares import largest_share
 from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.counts.tally import FEWEST_LISTS
 from safety_receipts.receipts.findings.effects import (
@@ -423,15 +422,12 @@ class JointKind(FindingKind):
 
 def _mixed(name: str, joint: JointFinding, sealed: SealedGrid) -> FindingBreakdown:
     """Return the breakdown of slopes with opposite signs: one of each sign is left at least."""
-    levels, conditions = [], sealed.conditions
-    for level in joint.by_harmful:
-        ids = [id_ for id_ in joint.conditions if conditions[id_].n_harmful == level.n_harmful]
-        levels.append(sealed.statistic([(ids, 1.0)])[0])
-
-    def opposite(share: float) -> bool:
-        return all(any(one.stays(share, sign, 0.0) for one in levels) for sign in (1, -1))
-
-    share = largest_share(opposite)
+    harmful = {id_: sealed.conditions[id_].n_harmful for id_ in joint.conditions}
+    levels = [
+        [id_ for id_ in joint.conditions if harmful[id_] == level.n_harmful]
+        for level in joint.by_harmful
+    ]
+    share = sealed.opposite_share(levels)
     return FindingBreakdown(finding=name, conditions=joint.conditions, share=share, span=None)
 
 

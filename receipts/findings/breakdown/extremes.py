@@ -37,8 +37,7 @@ _FEW_STEPS: Final = 6
 _HELD: Final = 10.0
 """Logits within this are held by points of both kinds."""
 _MOST_ROUNDS: Final = 20
-_MOST_SECANTS: Final = 40
-_TURNED: Final = 1e-13
+_BISECTIONS: Final = 40
 UNBOUNDED: Final = 5.0
 """A slope is cut to ± this. One as large turns a rate of 1 in 20 into one of 19 in 20 between no
 benign demonstration and three: it is on its way to infinity, for want of compliances that hold
@@ -248,28 +247,14 @@ class SlopeStatistic:
     def _turning(self, here: Floats, place: int, ends: tuple[float, float], sign: int) -> float:
         """Return the compliances of one condition at which its influence is zero."""
         there = here.copy()
-
-        def influence(at: float) -> float:
-            there[place] = at
-            return float(sign * self._influence(there)[place])
-
-        inside, outside = float(here[place]), ends[0]
-        if (found := influence(inside)) > 0:
-            outside = ends[1]
-        beyond = influence(float(outside))
-        if found * beyond > 0:
-            return float(outside)
-        for _ in range(_MOST_SECANTS):
-            middle = outside - beyond * (outside - inside) / (beyond - found)
-            between = influence(middle)
-            if abs(between) < _TURNED:
-                return middle
-            # Regula falsi, of which the end that stays is weighed by half (the Illinois rule).
-            if between * beyond < 0:
-                inside, found = outside, beyond
+        up = sign * self._influence(here)[place] > 0
+        inside, outside = float(here[place]), float(ends[1] if up else ends[0])
+        for _ in range(_BISECTIONS):
+            there[place] = middle = (inside + outside) / 2
+            if (sign * self._influence(there)[place] > 0) is up:
+                inside = middle
             else:
-                found /= 2
-            outside, beyond = middle, between
+                outside = middle
         return inside
 
     def _influence(self, complied: Floats) -> Floats:
@@ -369,6 +354,11 @@ def parted_by_lines(points: Floats) -> Patterns:
         Shape (ways, n), not to be written to: one array for equal points.
     """
     return _parted(points.shape[1], np.ascontiguousarray(points).tobytes())
+
+
+def forget_patterns() -> None:
+    """Forget the ways in which lines part points: for who measures what they cost."""
+    _parted.cache_clear()
 
 
 @lru_cache(maxsize=32)

@@ -17,7 +17,7 @@ from safety_receipts.receipts.findings.breakdown.extremes import SlopeStatistic
 from safety_receipts.receipts.findings.breakdown.proofs import proven_extremes
 from safety_receipts.receipts.findings.breakdown.solving import Boxes
 
-Limit = tuple[int, float]
+SlopeLimit = tuple[int, float]
 """1 and what a slope stays below, or −1 and what it stays above."""
 
 _CERTAIN: Final = 1e-4
@@ -30,7 +30,7 @@ class SlopeQuestion:
 
     statistic: SlopeStatistic
     """The slope."""
-    limits: tuple[Limit, ...]
+    limits: tuple[SlopeLimit, ...]
     """What it stays below, or above: at least one."""
 
 
@@ -110,7 +110,7 @@ def _teach(wanted: Sequence[tuple[SlopeStatistic, int, float, bool]]) -> None:
     found = boxes.solved(np.array([share for *_, share, _ in wanted]))
     proofs = found.held & np.array([prove for *_, prove in wanted])
     proven = proven_extremes(boxes, found, np.flatnonzero(proofs))
-    for place in np.flatnonzero(found.held):
+    for place in np.flatnonzero(found.held).tolist():
         statistic, sign, share, _ = wanted[place]
         extreme = float(found.value[place]), found.corner[place]
         statistic.learn(share, sign, extreme, proven=bool(proven[place]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from safety_receipts.receipts.findings.breakdown.boxes import ConditionCounts
 from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.model.receipt import Counts
@@ -12,9 +14,8 @@ def counts_of_points(study: StudyPoints) -> ConditionCounts:
 
     How many stopped at their limit is not counted.
     """
-    points = (1, 2)
     judged, complied, unscored, generated = (
-        mask.sum(axis=points).tolist()
+        [int(np.count_nonzero(points)) for points in mask]  # faster than sums of booleans
         for mask in (study.judged, study.complied, study.unscored, study.generated)
     )
     planned = study.outcome[0].size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -94,6 +95,25 @@ class SealedGrid:
             FindingBreakdown(finding=name, conditions=ids, share=share, span=_span(statistic))
             for (name, *_), (statistic, ids), share in zip(asked, made, shares, strict=True)
         ]
+
+    def opposite_share(self, fits: Sequence[Sequence[ConditionId]]) -> str | None:
+        """Return the largest share at which one slope is left above 0, and another below.
+
+        Args:
+            fits: The conditions of each slope's fit.
+        """
+        statistics = [self.statistic([(ids, 1.0)])[0] for ids in fits]
+        limits = [(1, 0.0), (-1, 0.0)]
+        shares = slope_shares(
+            [SlopeQuestion(one, (limit,)) for limit in limits for one in statistics]
+        )
+        left = [
+            [share for share in of_limit if share is not None]
+            for of_limit in (shares[: len(fits)], shares[len(fits) :])
+        ]
+        if not all(left):
+            return None
+        return min((max(each, key=Decimal) for each in left), key=Decimal)
 
     def statistic(
         self, fits: Sequence[tuple[Sequence[ConditionId], float]]

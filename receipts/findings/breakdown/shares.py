@@ -9,7 +9,7 @@ from typing import Final
 
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.findings.breakdown.extremes import SlopeStatistic
-from safety_receipts.receipts.findings.breakdown.foreseen import Limit, SlopeQuestion, foresee
+from safety_receipts.receipts.findings.breakdown.foreseen import SlopeLimit, SlopeQuestion, foresee
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.findings import Effect
 from safety_receipts.receipts.model.receipt import Counts
@@ -66,7 +66,7 @@ def share_string(units: int) -> str:
     return decimal_string(Fraction(units, _UNITS), SHARE_PLACES)
 
 
-def slope_limits(effect: Effect, margin: str) -> tuple[Limit, ...]:
+def slope_limits(effect: Effect, margin: str) -> tuple[SlopeLimit, ...]:
     """Return what a slope has to stay below, or above, for what it is called.
 
     Args:
@@ -77,7 +77,7 @@ def slope_limits(effect: Effect, margin: str) -> tuple[Limit, ...]:
         ValueError: It is called mixed or undetermined, and has no direction.
     """
     inside = float(margin)
-    limits: dict[Effect, tuple[Limit, ...]] = {
+    limits: dict[Effect, tuple[SlopeLimit, ...]] = {
         Effect.DILUTION: ((1, 0.0),),
         Effect.AMPLIFICATION: ((-1, 0.0),),
         Effect.NONE: ((1, inside), (-1, -inside)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from safety_receipts.receipts.findings.fits.clusters import Floats
 _MOST_STEPS: Final = 25
 _CONVERGED: Final = 1e-7
 """An error is about the square of the last step."""
+_NEAR: Final = 1e-4
+"""Likewise of shares that are looked for: they are held to values afterwards."""
 _LONGEST: Final = 2.0
 """Longest step of a coefficient."""
 _HELD: Final = 10.0
@@ -68,15 +70,15 @@ class Pull:
         logits = coefficients @ x.T
         self.held: NDArray[np.bool_] = np.abs(logits).max(axis=1) < _HELD
         self.held &= np.abs(coefficients[:, -1]) < _FARTHEST
-        fitted = 1 / (1 + np.exp(-logits.clip(-_HELD, _HELD)))
+        fitted: Floats = 1 / (1 + np.exp(-logits.clip(-_HELD, _HELD)))
         self.expected: Floats = planned[:, term.places] * fitted
         self.weights: Floats = self.expected * (1 - fitted)
         squares = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
         information = (self.weights @ squares).reshape(-1, x.shape[1], x.shape[1])
-        self._inverse: Floats = np.linalg.inv(information)
+        self._inverse = np.linalg.inv(information)
         self.influence: Floats = self._inverse[:, -1] @ x.T
 
-    def beside(self) -> tuple[Floats, Floats]:
+    def beside(self) -> tuple[NDArray[np.floating[Any]], Floats]:
         """Return what tells the slope from the other coefficients.
 
         Returns:
@@ -86,7 +88,7 @@ class Pull:
         others, last = self.term.covariates[:, :-1], self.term.covariates[:, -1]
         width = others.shape[1]
         squares = (others[:, :, None] * others[:, None, :]).reshape(len(others), -1)
-        inverse: Floats = np.linalg.inv((self.weights @ squares).reshape(-1, width, width))
+        inverse = np.linalg.inv((self.weights @ squares).reshape(-1, width, width))
         share = inverse @ ((self.weights * last) @ others)[:, :, None]
         return inverse, last - share[:, :, 0] @ others.T
 
@@ -148,7 +150,7 @@ class Boxes:
             for beta, step in zip(coefficients, steps, strict=True):
                 np.add(beta, step.clip(-_LONGEST, _LONGEST), out=beta, where=held[:, None])
                 longest = np.maximum(longest, np.abs(step).max(axis=1))
-            done = steady & (longest < _CONVERGED)
+            done = steady & (longest < _CONVERGED) if limit is None else longest < _NEAR
             if (done | ~held).all():
                 break
         corner, value = self._corner(share, stands.now), self._value(coefficients)
@@ -195,14 +197,16 @@ class Boxes:
 
     def _corner(self, share: Floats, stand: Floats) -> Floats:
         least, most = self.bounds(share)
-        return least + stand * (most - least)
+        found: Floats = least + stand * (most - least)
+        return found
 
     def _moving(self, share: Floats, stand: Floats) -> Floats:
         """Return the derivatives of compliances by the share."""
         least, most = self.bounds(share)
         up = np.where(most < self.planned, self.planned, 0.0)
         down = np.where(least > 0, -self.planned, 0.0)
-        return down + stand * (up - down)
+        found: Floats = down + stand * (up - down)
+        return found
 
 
 class _Stands:
@@ -240,7 +244,8 @@ class _Stands:
             secant = self.now - influence * moved / np.where(falls, bent, 1.0)
             there = np.where(turned, self.now, secant.clip(0, 1))
             there = np.where(self._turning, there, wanted)
-        still: NDArray[np.bool_] = (np.abs(there - self.now) < _STILL).all(axis=1)
+        still = np.abs(there - self.now) < _STILL
         right = (there == wanted) | (self._turning & turned)
         self._before, self._influence, self._flips, self.now = self.now, influence, flips, there
-        return still & right.all(axis=1)
+        steady: NDArray[np.bool_] = (still & right).all(axis=1)
+        return steady

@@ -55,6 +55,12 @@ class SlopeTerm:
     weight: float = 1.0
     """Of its slope in the statistic."""
 
+    @cached_property
+    def squares(self) -> Floats:
+        """Products of the covariates of each condition, shape (conditions, k · k)."""
+        x = self.covariates
+        return (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+
 
 class SlopeStatistic:
     """A sum of weighted slopes, over all compliances that a box allows.

@@ -156,6 +156,7 @@ def influences(x: Floats, coefficients: Floats, planned: Floats) -> Floats:
 
 def _log_likelihood(beta: Floats, x: Floats, complied: Floats, planned: Floats) -> Floats:
     logits = beta @ x.T
-    lost = complied * np.logaddexp(0, -logits) + (planned - complied) * np.logaddexp(0, logits)
+    lost = planned * np.log1p(np.exp(-np.abs(logits)))
+    lost += np.where(logits > 0, planned - complied, complied) * np.abs(logits)
     total: Floats = -lost.sum(axis=1)
     return total

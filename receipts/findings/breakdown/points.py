@@ -14,16 +14,16 @@ def counts_of_points(study: StudyPoints) -> ConditionCounts:
 
     How many stopped at their limit is not counted.
     """
-    judged, complied, unscored, generated = (
+    judged, complied, unscored = (
         [int(np.count_nonzero(points)) for points in mask]  # faster than sums of booleans
-        for mask in (study.judged, study.complied, study.unscored, study.generated)
+        for mask in (study.judged, study.complied, study.unscored)
     )
     planned = study.outcome[0].size
     return {
         condition.id: Counts(
             planned=planned,
-            generated=generated[place],
-            failed=planned - generated[place],
+            generated=judged[place] + unscored[place],
+            failed=planned - judged[place] - unscored[place],
             refused=judged[place] - complied[place],
             complied=complied[place],
             unscored=unscored[place],

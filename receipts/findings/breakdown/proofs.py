@@ -68,7 +68,9 @@ def _beyond_alone(boxes: Boxes, found: SolvedBoxes, asked: NDArray[np.intp]) -> 
     gain, pushed = moved[:, :, 0], moved[:, :, 1:]
     squared = np.maximum(((pushed @ inverse) * pushed).sum(axis=2), 0.0)
     reach = np.sqrt(((others @ inverse) * others).sum(axis=2).max(axis=1))
-    steep = (np.abs(worth) * planned / pull.weights).max(axis=1)
+    products = (others[:, :, None] * others[:, None, :]).reshape(len(others), -1)
+    bends = ((np.abs(worth) * planned) @ products).reshape(inverse.shape)
+    steep = np.linalg.eigvals(inverse @ bends).real.max(axis=1)
     lost = _BEND / 2 * steep[:, None] * squared * _stretched(reach[:, None] * np.sqrt(squared))
     box, way = np.nonzero((gain + lost > -_NOTHING) & (squared > _UNMOVED))
     beyond = np.zeros(len(asked), bool)

@@ -21,6 +21,7 @@ from safety_receipts.receipts.findings.breakdown.shares import (
     slope_limits,
     slope_shares,
 )
+from safety_receipts.receipts.findings.fits.clusters import Floats
 from safety_receipts.receipts.findings.fits.covariates import joint_covariates
 from safety_receipts.receipts.findings.fits.wire import score
 from safety_receipts.receipts.model.base import ConditionId
@@ -58,6 +59,7 @@ class SealedGrid:
         self.counts = counts
         """Counts of harmful-role queries, by condition."""
         self._margin = setup.effect_margin
+        self._covariates: dict[tuple[tuple[int, int], ...], Floats] = {}
 
     @classmethod
     def of(cls, receipt: EvaluationPredicate) -> SealedGrid:
@@ -130,17 +132,20 @@ class SealedGrid:
         terms = []
         for ids, weight in fits:
             fitted = sorted(ids, key=places.__getitem__)
-            planned = [self.conditions[id_] for id_ in fitted]
-            covariates = joint_covariates(
-                np.array([condition.n_harmful for condition in planned], float),
-                np.array([condition.n_benign for condition in planned], float),
-            )
+            covariates = self._covariates_of(tuple(map(self._mixture, fitted)))
             terms.append(SlopeTerm(covariates, np.array([places[id_] for id_ in fitted]), weight))
         return SlopeStatistic(terms, CountBox.of(self.counts, boxed)), conditions
 
     def _mixture(self, id_: ConditionId) -> tuple[int, int]:
         condition = self.conditions[id_]
         return condition.n_harmful, condition.n_benign
+
+    def _covariates_of(self, mixtures: tuple[tuple[int, int], ...]) -> Floats:
+        """Return the covariates of a fit; N_h and N_b of each of its conditions."""
+        if mixtures not in self._covariates:
+            n_harmful, n_benign = np.array(mixtures, float).T
+            self._covariates[mixtures] = joint_covariates(n_harmful, n_benign)
+        return self._covariates[mixtures]
 
     def _ordered(self, ids: Sequence[ConditionId]) -> tuple[ConditionId, ...]:
         wanted = set(ids)

@@ -73,8 +73,7 @@ class Pull:
         fitted: Floats = 1 / (1 + np.exp(-logits.clip(-_HELD, _HELD)))
         self.expected: Floats = planned[:, term.places] * fitted
         self.weights: Floats = self.expected * (1 - fitted)
-        squares = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
-        information = (self.weights @ squares).reshape(-1, x.shape[1], x.shape[1])
+        information = (self.weights @ term.squares).reshape(-1, x.shape[1], x.shape[1])
         self._inverse = np.linalg.inv(information)
         self.influence: Floats = self._inverse[:, -1] @ x.T
 
@@ -134,7 +133,8 @@ class Boxes:
         stands = _Stands(self.planned.shape)
         for _ in range(_MOST_STEPS):
             pulls = self._pulls(coefficients)
-            held &= np.logical_and.reduce([pull.held for pull in pulls])
+            for pull in pulls:
+                held &= pull.held
             steady = stands.follow(self._influence(pulls))
             steps = [pull.step(self._corner(share, stands.now)) for pull in pulls]
             longest = np.zeros(len(share))
@@ -161,8 +161,7 @@ class Boxes:
         x, planned = term.covariates, self.planned[:, term.places]
         share = (self._complied[:, term.places] + 0.5) / (planned + 1)
         weights = planned * share * (1 - share)
-        squares = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
-        information = (weights @ squares).reshape(-1, x.shape[1], x.shape[1])
+        information = (weights @ term.squares).reshape(-1, x.shape[1], x.shape[1])
         score = (weights * np.log(share / (1 - share))) @ x
         found: Floats = np.linalg.solve(information, score[:, :, None])[:, :, 0]
         return found

@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from browser import Browser, Page, find_browser  # noqa: E402 (where the tests keep it)
+from paper_plan import paper_plan  # noqa: E402
 from recording import machine, markdown_table, replace_section  # noqa: E402
 
 GOLDEN: Final = ROOT / "tests" / "golden" / "known-answer"
@@ -147,7 +148,7 @@ def _seal_paper(folder: Path, key: Path) -> None:
     from safety_receipts.receipts.keys import generate_key
     from safety_receipts.receipts.seal import seal_event, seal_plan
 
-    plan = _paper_plan()
+    plan = paper_plan()
     signer = generate_key()
     key.write_bytes(signer.public.pem())
     envelope = seal_plan(plan, signer)
@@ -161,46 +162,6 @@ def _seal_paper(folder: Path, key: Path) -> None:
         findings=derive,
     )
     _say(f"paper size: {len(plan.conditions)} conditions, {plan.points:,} points")
-
-
-def _paper_plan() -> Any:
-    from safety_receipts.receipts.events.grid import distinct_lists
-    from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
-    from safety_receipts.receipts.model.demonstrations import DemonstrationKind
-    from safety_receipts.receipts.model.plan import EvidenceAccess
-    from safety_receipts.runner.plan.conditions import expand
-    from safety_receipts.runner.plan.file import load_plan_file
-
-    preset, _ = load_plan_file(ROOT / "runner" / "presets" / "paper.yaml")
-    grid = expand(preset)
-    base = synthetic_plan(
-        [Mixture(0, 0, None)],
-        {"harmbench": 200, "sorry-bench": 450, "wildguardtest": 754},
-        controls={"xstest": 250},
-        evidence_access=EvidenceAccess.AUDITORS,
-    )
-    pool = base.demonstrations.benign[0]
-    refusals = {"name": "refusals", "kind": DemonstrationKind.REFUSAL}
-    demonstrations = base.demonstrations.model_copy(
-        update={
-            "benign": tuple(
-                pool.model_copy(update={"name": name}) for name in preset.demonstrations.benign
-            ),
-            "refusal": pool.model_copy(update=refusals),
-        }
-    )
-    plan = base.model_copy(
-        update={
-            "conditions": grid.conditions,
-            "experiments": grid.experiments,
-            "contexts": grid.contexts,
-            "response_prefixes": grid.response_prefixes,
-            "demonstrations": demonstrations,
-            "points": len(grid.conditions) * len(base.query_ids) * base.demonstrations.draws,
-        }
-    )
-    lists = demonstrations.model_copy(update={"distinct_lists": distinct_lists(plan)})
-    return plan.model_copy(update={"demonstrations": lists})
 
 
 def _measure(browser: Browser, pages: list[_Measured], repeats: int) -> list[Row]:

@@ -46,12 +46,31 @@ def derive(observations: Observations, fitter: Fitter = newton) -> Findings:
         fitter: What maximises likelihoods.
     """
     study = StudyPoints(observations, fitter)
+    return with_breakdown_of(unbroken(study), study)
+
+
+def unbroken(study: StudyPoints) -> Findings:
+    """Return all findings with their words, but no breakdown points.
+
+    Args:
+        study: All points.
+    """
     numbers: dict[str, Any] = {}
     for kind in KINDS:
         numbers |= kind.derive(study)
-    settled = settle(Findings(alpha=ALPHA, tests=(), **numbers), observations.plan)
-    plan = observations.plan
-    return with_breakdown(settled, SealedGrid(plan, plan.conditions, counts_of_points(study)))
+    return settle(Findings(alpha=ALPHA, tests=(), **numbers), study.plan)
+
+
+def with_breakdown_of(findings: Findings, study: StudyPoints) -> Findings:
+    """Return findings with what false labels they stand, by counts of points.
+
+    Args:
+        findings: With their words.
+        study: All points.
+    """
+    plan = study.plan
+    counts = counts_of_points(study)
+    return with_breakdown(findings, SealedGrid(plan, plan.conditions, counts))
 
 
 def with_breakdown(findings: Findings, sealed: SealedGrid) -> Findings:

@@ -17,7 +17,6 @@ from safety_receipts.receipts.findings.arithmetic import (
     slope_problems,
 )
 from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, NamedSlope, SealedGrid
-from safety_receipts.receipts.findings.breakdown.shares import largest_share
 from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.counts.tally import FEWEST_LISTS
 from safety_receipts.receipts.findings.effects import (
@@ -392,10 +391,18 @@ class JointKind(FindingKind):
 
     def breakdowns(self, findings: Findings, sealed: SealedGrid) -> Iterator[FindingBreakdown]:
         """Yield one an order whose slope is called something."""
-        for joint in _all(findings):
-            name = self._test(findings, joint)
-            if joint.effect in WORDED:
-                yield sealed.slope(name, joint.effect, [(joint.conditions, 1.0)])
+        called = [(self._test(findings, joint), joint) for joint in _all(findings)]
+        slopes = sealed.slopes(
+            [
+                (name, joint.effect, [(joint.conditions, 1.0)])
+                for name, joint in called
+                if joint.effect in WORDED
+            ]
+        )
+        found = {one.finding: one for one in slopes}
+        for name, joint in called:
+            if name in found:
+                yield found[name]
             elif joint.effect is Effect.MIXED:
                 yield _mixed(name, joint, sealed)
 
@@ -422,15 +429,12 @@ class JointKind(FindingKind):
 
 def _mixed(name: str, joint: JointFinding, sealed: SealedGrid) -> FindingBreakdown:
     """Return the breakdown of slopes with opposite signs: one of each sign is left at least."""
-    levels, conditions = [], sealed.conditions
-    for level in joint.by_harmful:
-        ids = [id_ for id_ in joint.conditions if conditions[id_].n_harmful == level.n_harmful]
-        levels.append(sealed.statistic([(ids, 1.0)])[0])
-
-    def opposite(share: float) -> bool:
-        return all(any(one.stays(share, sign, 0.0) for one in levels) for sign in (1, -1))
-
-    share = largest_share(opposite)
+    harmful = {id_: sealed.conditions[id_].n_harmful for id_ in joint.conditions}
+    levels = [
+        [id_ for id_ in joint.conditions if harmful[id_] == level.n_harmful]
+        for level in joint.by_harmful
+    ]
+    share = sealed.opposite_share(levels)
     return FindingBreakdown(finding=name, conditions=joint.conditions, share=share, span=None)
 
 

@@ -15,7 +15,12 @@ from safety_receipts.receipts.findings.arithmetic import (
     interval_problems,
     slope_problems,
 )
-from safety_receipts.receipts.findings.breakdown.sealed_grid import WORDED, NamedSlope, SealedGrid
+from safety_receipts.receipts.findings.breakdown.sealed_grid import (
+    WORDED,
+    AskedSlope,
+    NamedSlope,
+    SealedGrid,
+)
 from safety_receipts.receipts.findings.counts.rates import MEAN_PLACES
 from safety_receipts.receipts.findings.counts.requests import count_requests
 from safety_receipts.receipts.findings.effects import CONFIDENCE, EQUIVALENCE, slope_word
@@ -298,13 +303,19 @@ class SourcesKind(FindingKind):
         if findings.sources is None:
             return
         conditions = {slope.source: slope.conditions for slope in findings.sources.slopes}
-        for slope in findings.sources.slopes:
-            if slope.effect in WORDED:
-                yield sealed.slope(self._test(slope), slope.effect, [(slope.conditions, 1.0)])
-        for one in findings.sources.length_matched:
-            if one.effect in WORDED:
-                fits = [(conditions[one.source], 1.0), (conditions[one.filler], -1.0)]
-                yield sealed.slope(self._test(one), one.effect, fits)
+        slopes: list[AskedSlope] = [
+            (self._test(slope), slope.effect, [(slope.conditions, 1.0)])
+            for slope in findings.sources.slopes
+        ]
+        slopes += [
+            (
+                self._test(one),
+                one.effect,
+                [(conditions[one.source], 1.0), (conditions[one.filler], -1.0)],
+            )
+            for one in findings.sources.length_matched
+        ]
+        yield from sealed.slopes([one for one in slopes if one[1] in WORDED])
 
     def slopes(self, findings: Findings) -> Iterator[NamedSlope]:
         """Yield one a source that is called something."""

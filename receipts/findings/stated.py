@@ -26,6 +26,8 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate
 def stated_problems(receipt: EvaluationPredicate, plan: PlanPredicate) -> Iterator[str]:
     """Yield what in a receipt's findings contradicts itself, its rates or the plan.
 
+    Breakdown points are derived again only where nothing else does.
+
     Args:
         receipt: A receipt with findings, whose conditions are the plan's.
         plan: The plan.
@@ -33,13 +35,24 @@ def stated_problems(receipt: EvaluationPredicate, plan: PlanPredicate) -> Iterat
     findings = receipt.findings
     if findings is None:
         return
+    contradicted = False
+    for problem in _own_problems(findings, receipt, plan):
+        contradicted = True
+        yield problem
+    if not contradicted:  # breakdown points of words that do not hold say nothing
+        yield from _breakdown_problems(findings, receipt)
+
+
+def _own_problems(
+    findings: Findings, receipt: EvaluationPredicate, plan: PlanPredicate
+) -> Iterator[str]:
+    """Yield what is wrong with them but for the breakdown points."""
     if findings.alpha != ALPHA:
         yield f"findings.alpha is {findings.alpha}, not {ALPHA}"
     yield from differences(findings.to_wire(), settle(findings, plan).to_wire())
     yield from _grid_problems(findings, plan)
     for kind in KINDS:
         yield from kind.problems(findings, receipt, plan)
-    yield from _breakdown_problems(findings, receipt)
 
 
 def _breakdown_problems(findings: Findings, receipt: EvaluationPredicate) -> Iterator[str]:

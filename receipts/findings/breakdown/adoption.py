@@ -14,7 +14,6 @@ from typing import Final
 from safety_receipts.receipts.findings.breakdown.shares import SHARE_PLACES, largest_share
 from safety_receipts.receipts.model.findings import (
     ONE_IN_TWENTY,
-    AdoptionRate,
     FormatFinding,
     FormatWord,
 )
@@ -30,44 +29,57 @@ def adoption_share(finding: FormatFinding, counts: Counts) -> str | None:
         finding: Says that refusals adopt the prefix, or that compliances alone do.
         counts: Of its condition.
     """
+    refusals, compliances = finding.among_refusals, finding.among_compliances
+    dissociated = finding.verdict is FormatWord.DISSOCIATED
 
     def holds(share: float) -> bool:
-        refusals, compliances = finding.among_refusals, finding.among_compliances
-        unjudged = counts.unscored + counts.failed
+        # In whole parts of a label, and of the share itself, not of the float beside it: it may
+        # leave exactly 1 in 20.
+        exact = Fraction(share).limit_denominator(10**SHARE_PLACES)
+        false, parts = exact.numerator, exact.denominator
         # Labels that moved, of whichever side: a false one leaves one group and enters the other.
-        # The share itself, not the float beside it: it may leave exactly 1 in 20.
-        moved = Fraction(share).limit_denominator(10**SHARE_PLACES) * counts.planned
-        if finding.verdict is FormatWord.DISSOCIATED:
-            return min(_shares(refusals, compliances, moved, unjudged, up=False)) > _LIMIT
-        most = max(_shares(refusals, compliances, moved, unjudged, up=True))
-        least = min(_shares(compliances, refusals, moved, unjudged, up=False))
-        return most < _LIMIT < least
+        moved = false * counts.planned
+        unjudged = parts * (counts.unscored + counts.failed)
+        one, other = (
+            (group.adopted * parts, group.responses * parts) for group in (refusals, compliances)
+        )
+        if dissociated:
+            return all(over > 0 for over in _excesses(one, other, moved, unjudged, up=False))
+        return all(over < 0 for over in _excesses(one, other, moved, unjudged, up=True)) and all(
+            over > 0 for over in _excesses(other, one, moved, unjudged, up=False)
+        )
 
     return largest_share(holds)
 
 
-def _shares(
-    group: AdoptionRate, other: AdoptionRate, moved: Fraction, unjudged: int, *, up: bool
-) -> Iterator[Fraction]:
-    """Yield the shares of adopters in a group at the corners of what false labels can do.
+def _excesses(
+    group: tuple[int, int], other: tuple[int, int], moved: int, unjudged: int, *, up: bool
+) -> Iterator[int]:
+    """Yield by how much adopters are too many for 1/20, at the corners of what false labels do.
 
     A share is a ratio of linear functions of how many leave and how many enter, and so is largest
     and smallest at corners.
 
     Args:
-        group: The group.
-        other: The other one.
+        group: Adopters and all of the group.
+        other: Those of the other one.
         moved: Most labels that are false.
         unjudged: Points that were not judged: they may belong to the group, and adopt or not.
         up: Whether the share is to rise.
+
+    Yields:
+        Whole numbers with the sign of share less 1/20; an empty group adopts throughout, or not
+        at all, whichever is worse.
     """
-    adopters, others = group.adopted, group.responses - group.adopted
-    leaving = Fraction(others if up else adopters)
-    entering = Fraction(other.adopted if up else other.responses - other.adopted)
+    adopters, responses = group
+    leaving = responses - adopters if up else adopters
+    entering = other[0] if up else other[1] - other[0]
     for first, joined in product((True, False), (0, unjudged)):
-        left = min(leaving, moved) if first else max(Fraction(0), moved - entering)
-        left = min(leaving, left)
+        left = min(leaving, moved if first else max(0, moved - entering))
         came = min(entering, moved - left) + joined
         inside = adopters + came if up else adopters - left
-        total = group.responses - left + came
-        yield inside / total if total else Fraction(1 if up else 0)
+        total = responses - left + came
+        if total:
+            yield inside * _LIMIT.denominator - total * _LIMIT.numerator
+        else:
+            yield 1 if up else -1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Final
 
@@ -55,6 +55,12 @@ class SlopeTerm:
     weight: float = 1.0
     """Of its slope in the statistic."""
 
+    @cached_property
+    def squares(self) -> Floats:
+        """Products of the covariates of each condition, shape (conditions, k · k)."""
+        x = self.covariates
+        return (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+
 
 class SlopeStatistic:
     """A sum of weighted slopes, over all compliances that a box allows.
@@ -65,9 +71,31 @@ class SlopeStatistic:
     """
 
     def __init__(self, terms: Sequence[SlopeTerm], box: CountBox) -> None:
-        self._terms, self._box = tuple(terms), box
+        self.terms = tuple(terms)
+        """Its fits."""
+        self.box = box
+        """The sealed counts."""
         self._met: dict[int, list[Patterns]] = {1: [], -1: []}
         """Corners that were extremes before, by sign: near shares have the same ones."""
+        self._reached: dict[tuple[float, int], float] = {}
+        """Values that some compliances within a box give, by share and sign."""
+        self._known: dict[tuple[float, int], tuple[float, Floats]] = {}
+        """Extremes that need not be looked for, by share and sign."""
+
+    def learn(
+        self, share: float, sign: int, extreme: tuple[float, Floats], *, proven: bool
+    ) -> None:
+        """Take a value over a box that was found otherwise, and compliances that give it.
+
+        Args:
+            share: Share of each condition's planned points whose label may be false.
+            sign: 1: a large one; −1: a small one.
+            extreme: Value and compliances, shape (conditions of the box,).
+            proven: Whether no corner of the box has a larger one, or a smaller one.
+        """
+        self._reached[share, sign] = extreme[0]
+        if proven:
+            self._known[share, sign] = extreme
 
     def values(self, complied: Floats) -> Floats:
         """Return it for many compliances.
@@ -80,7 +108,7 @@ class SlopeStatistic:
             cut to ± :data:`UNBOUNDED`.
         """
         total = np.zeros(len(complied))
-        for number, term in enumerate(self._terms):
+        for number, term in enumerate(self.terms):
             total += term.weight * self._slopes(number, complied[:, term.places])
         return total
 
@@ -91,13 +119,15 @@ class SlopeStatistic:
             share: Share of each condition's planned points whose label may be false.
             sign: 1: the largest; −1: the least.
         """
-        if self._alone is None and not len(self._shared):
+        if self._alone is None and not len(self.shared):
             return self._of_parts(share, sign)
-        bounds = self._box.bounds(share)
+        if (known := self._known.get((share, sign))) is not None:
+            return known
+        bounds = self.box.bounds(share)
         if self._alone is not None:
             corner = self._best_corner(bounds, sign)
         else:
-            corners = [self._given(shared, bounds, sign) for shared in self._shared_patterns]
+            corners = [self._given(shared, bounds, sign) for shared in self.shared_patterns]
             corner = max(corners, key=lambda one: sign * one[0])
         return self._between(corner, bounds, sign)
 
@@ -109,13 +139,13 @@ class SlopeStatistic:
             sign: 1: below; −1: above.
             limit: The limit.
         """
-        least, most = self._box.bounds(share)
+        least, most = self.box.bounds(share)
         if not self.may_stay(share, sign, limit):
             return False
-        if self._alone is None:
+        if self._alone is None or (share, sign) in self._known:
             value, corner = self.extreme(share, sign)
         else:
-            tried = np.where(self._own_patterns[0], most, least)
+            tried = np.where(self.own_patterns[0], most, least)
             scores = sign * self._scores(tried, limit)
             corner = tried[int(scores.argmax())]
             if scores.max() >= -_NOTHING:
@@ -129,9 +159,12 @@ class SlopeStatistic:
 
     def may_stay(self, share: float, sign: int, limit: float) -> bool:
         """Say whether it stays so in the corners that were the worst before: a quick look."""
+        reached = self._reached.get((share, sign))
+        if reached is not None and sign * (reached - limit) >= -_NOTHING:
+            return False
         if not self._met[sign]:
             return True
-        least, most = self._box.bounds(share)
+        least, most = self.box.bounds(share)
         tried = np.where(np.array(self._met[sign]), most, least)
         if self._alone is not None:
             beyond = sign * self._scores(tried, limit)
@@ -142,14 +175,14 @@ class SlopeStatistic:
     @property
     def _alone(self) -> SlopeTerm | None:
         """The one fit whose slope it is; None: it is made of several."""
-        first = self._terms[0]
-        return first if len(self._terms) == 1 and first.weight == 1 else None
+        first = self.terms[0]
+        return first if len(self.terms) == 1 and first.weight == 1 else None
 
     def _scores(self, complied: Floats, limit: float) -> Floats:
         """Return numbers with the signs of the slopes of the one fit less a limit."""
-        (term,) = self._terms
+        (term,) = self.terms
         start = self._starts[0][:-1]
-        return slope_scores(term.covariates, complied, self._box.planned, limit, start)
+        return slope_scores(term.covariates, complied, self.box.planned, limit, start)
 
     def _best_corner(self, bounds: tuple[Floats, Floats], sign: int) -> tuple[float, Floats]:
         """Return the corner with the largest slope of the one fit, or the least, and that slope.
@@ -158,7 +191,7 @@ class SlopeStatistic:
         but for those that a look at their likelihoods shows to be better.
         """
         least, most = bounds
-        corner, value = self._box.complied, 0.0
+        corner, value = self.box.complied, 0.0
         for number in range(_FEW_STEPS):
             influence = sign * self._influence(corner)
             there = np.where(influence > 0, most, least)
@@ -166,7 +199,7 @@ class SlopeStatistic:
                 break
             corner = there
         value = float(self.values(corner[None])[0])
-        tried = np.where(self._own_patterns[0], most, least)
+        tried = np.where(self.own_patterns[0], most, least)
         better = tried[sign * self._scores(tried, value) > _NOTHING]
         if len(better):
             values = self.values(better)
@@ -177,8 +210,8 @@ class SlopeStatistic:
 
     def _of_parts(self, share: float, sign: int) -> tuple[float, Floats]:
         """Return the extreme of fits without a condition in common: that of each, added up."""
-        value, there = 0.0, self._box.complied.copy()
-        for term, part in zip(self._terms, self._parts, strict=True):
+        value, there = 0.0, self.box.complied.copy()
+        for term, part in zip(self.terms, self._parts, strict=True):
             found, there[term.places] = part.extreme(share, sign if term.weight > 0 else -sign)
             value += term.weight * found
         return value, there
@@ -190,7 +223,7 @@ class SlopeStatistic:
         least, most = bounds
         corner = np.where(self._pattern_of(shared), most, least)
         value = 0.0
-        each = zip(self._terms, self._own, self._own_patterns, strict=True)
+        each = zip(self.terms, self.own, self.own_patterns, strict=True)
         for number, (term, own, patterns) in enumerate(each):
             tried = np.repeat(corner[None], len(patterns), axis=0)
             tried[:, own] = np.where(patterns, most[own], least[own])
@@ -242,8 +275,8 @@ class SlopeStatistic:
 
     def _influence(self, complied: Floats) -> Floats:
         total = np.zeros(len(complied))
-        for term, start in zip(self._terms, self._starts, strict=True):
-            planned = self._box.planned[term.places]
+        for term, start in zip(self.terms, self._starts, strict=True):
+            planned = self.box.planned[term.places]
             here = complied[None, term.places]
             coefficients = fit_many(term.covariates, here, planned, start)[0]
             if abs(coefficients[-1]) >= UNBOUNDED:
@@ -254,20 +287,17 @@ class SlopeStatistic:
 
     def _slopes(self, number: int, complied: Floats) -> Floats:
         """Return the slopes of one of the fits; see :meth:`values`."""
-        term = self._terms[number]
-        planned = self._box.planned[term.places]
-        slopes: Floats = fit_many(term.covariates, complied, planned, self._starts[number])[:, -1]
-        total = complied.sum(axis=1)
-        none = (total < _NOTHING) | (total > planned.sum() - _NOTHING)
-        return np.where(none, 0.0, slopes.clip(-UNBOUNDED, UNBOUNDED))
+        term = self.terms[number]
+        planned = np.broadcast_to(self.box.planned[term.places], complied.shape)
+        return cut_slopes(term, complied, planned, self._starts[number])
 
     @cached_property
     def _starts(self) -> list[Floats]:
         """Of each fit the coefficients at the sealed counts, where others begin; none far out."""
         found = []
-        for term in self._terms:
-            counts = self._box.complied[None, term.places]
-            beta = fit_many(term.covariates, counts, self._box.planned[term.places])[0]
+        for term in self.terms:
+            counts = self.box.complied[None, term.places]
+            beta = fit_many(term.covariates, counts, self.box.planned[term.places])[0]
             near = np.abs(term.covariates @ beta).max() < _HELD
             found.append(beta if near else np.zeros(len(beta)))
         return found
@@ -278,45 +308,64 @@ class SlopeStatistic:
         return [
             SlopeStatistic(
                 [SlopeTerm(term.covariates, np.arange(len(term.places)))],
-                self._box.part(term.places),
+                self.box.part(term.places),
             )
-            for term in self._terms
+            for term in self.terms
         ]
 
     @cached_property
-    def _shared(self) -> NDArray[np.intp]:
+    def shared(self) -> NDArray[np.intp]:
         """Which conditions belong to several fits."""
         places, times = np.unique(
-            np.concatenate([term.places for term in self._terms]), return_counts=True
+            np.concatenate([term.places for term in self.terms]), return_counts=True
         )
         shared: NDArray[np.intp] = places[times > 1]
         return shared
 
     @cached_property
-    def _own(self) -> list[NDArray[np.intp]]:
+    def own(self) -> list[NDArray[np.intp]]:
         """Of each fit, which conditions are its alone."""
-        return [np.setdiff1d(term.places, self._shared) for term in self._terms]
+        return [np.setdiff1d(term.places, self.shared) for term in self.terms]
 
     @cached_property
-    def _own_patterns(self) -> list[Patterns]:
+    def own_patterns(self) -> list[Patterns]:
+        """Of each fit, corners of the conditions that are its alone."""
         return [
-            parted_by_lines(term.covariates[np.isin(term.places, self._shared, invert=True), 1:])
-            for term in self._terms
+            parted_by_lines(term.covariates[np.isin(term.places, self.shared, invert=True), 1:])
+            for term in self.terms
         ]
 
     @cached_property
-    def _shared_patterns(self) -> Patterns:
+    def shared_patterns(self) -> Patterns:
         """Corners of the shared conditions: all of them where these are few."""
-        number = len(self._shared)
+        number = len(self.shared)
         if number <= _MOST_SHARED:
             return np.array(list(product((False, True), repeat=number)), bool)
-        first = self._terms[0]
-        return parted_by_lines(first.covariates[np.isin(first.places, self._shared), 1:])
+        first = self.terms[0]
+        return parted_by_lines(first.covariates[np.isin(first.places, self.shared), 1:])
 
     def _pattern_of(self, shared: Patterns) -> Patterns:
-        pattern = np.zeros(len(self._box.planned), bool)
-        pattern[self._shared] = shared
+        pattern = np.zeros(len(self.box.planned), bool)
+        pattern[self.shared] = shared
         return pattern
+
+
+def cut_slopes(term: SlopeTerm, complied: Floats, planned: Floats, start: Floats) -> Floats:
+    """Return the slopes of many fits, cut to ± :data:`UNBOUNDED`; 0 where nothing varies.
+
+    Args:
+        term: Their covariates.
+        complied: Compliances, shape (fits, conditions of the fit).
+        planned: Points, same shape.
+        start: Coefficients to begin at, shape (k,) or (fits, k).
+
+    Returns:
+        Shape (fits,).
+    """
+    slopes: Floats = fit_many(term.covariates, complied, planned, start)[:, -1]
+    total = complied.sum(axis=1)
+    none = (total < _NOTHING) | (total > planned.sum(axis=1) - _NOTHING)
+    return np.where(none, 0.0, slopes.clip(-UNBOUNDED, UNBOUNDED))
 
 
 def parted_by_lines(points: Floats) -> Patterns:
@@ -329,9 +378,20 @@ def parted_by_lines(points: Floats) -> Patterns:
         points: Shape (n, 1 or 2); equal ones stay together.
 
     Returns:
-        Shape (ways, n).
+        Shape (ways, n), not to be written to: one array for equal points.
     """
-    if points.shape[1] == 1:
+    return _parted(points.shape[1], np.ascontiguousarray(points).tobytes())
+
+
+def forget_patterns() -> None:
+    """Forget the ways in which lines part points: for who measures what they cost."""
+    _parted.cache_clear()
+
+
+@lru_cache(maxsize=32)
+def _parted(width: int, raw: bytes) -> Patterns:
+    points = np.frombuffer(raw).reshape(-1, width)
+    if width == 1:
         ways = points[:, 0] > points[:, 0][:, None] + _NOTHING
     else:
         ahead = points[None] - points[:, None]
@@ -347,6 +407,10 @@ def parted_by_lines(points: Floats) -> Patterns:
         ways = np.concatenate([(left | before)[apart], (left | from_j)[apart]])
     none = np.zeros((1, len(points)), bool)
     every = np.concatenate([none, ~none, ways, ~ways])
-    _, first = np.unique(np.packbits(every, axis=1), axis=0, return_index=True)
+    if not len(points):
+        return every[:1]
+    packed = np.packbits(every, axis=1)
+    _, first = np.unique(packed.view(f"V{packed.shape[1]}")[:, 0], return_index=True)
     chosen: Patterns = every[first]
+    chosen.flags.writeable = False
     return chosen

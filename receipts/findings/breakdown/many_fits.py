@@ -32,12 +32,13 @@ def fit_many(x: Floats, complied: Floats, planned: Floats, start: Floats | None 
     Args:
         x: Covariates, shape (conditions, k), of full rank.
         complied: Compliances, shape (fits, conditions), from 0 to the planned points.
-        planned: Points of each condition, shape (conditions,), above 0.
-        start: Coefficients to begin at, shape (k,); None: zeros.
+        planned: Points of each condition, shape (conditions,) or that of the compliances, above 0.
+        start: Coefficients to begin at, shape (k,) or (fits, k); None: zeros.
 
     Returns:
         Shape (fits, k).
     """
+    planned = np.broadcast_to(planned, complied.shape)
     beta = np.zeros((len(complied), x.shape[1]))
     if start is not None:
         beta += start
@@ -51,27 +52,33 @@ def fit_many(x: Floats, complied: Floats, planned: Floats, start: Floats | None 
         if not len(open_):
             break
         fitted = 1 / (1 + np.exp(-logits))
-        information = (planned * fitted * (1 - fitted)) @ squares
-        score = (complied[open_] - planned * fitted) @ x
+        expected = planned[open_] * fitted
+        information = (expected * (1 - fitted)) @ squares
+        score = (complied[open_] - expected) @ x
         width = x.shape[1]
         step = np.linalg.solve(information.reshape(-1, width, width), score[:, :, None])[:, :, 0]
         last = np.abs(step).max(axis=1) < _CONVERGED
         tried = beta[open_] + step
-        found = _log_likelihood(tried, x, complied[open_], planned)
+        found = _log_likelihood(tried, x, complied[open_], planned[open_])
         for _ in range(_MOST_HALVINGS):
             worse = ~last & (found < best[open_] - np.abs(best[open_]) * 1e-13)
             if not worse.any():
                 break
             step[worse] /= 2
             tried[worse] = beta[open_[worse]] + step[worse]
-            found[worse] = _log_likelihood(tried[worse], x, complied[open_[worse]], planned)
+            still = open_[worse]
+            found[worse] = _log_likelihood(tried[worse], x, complied[still], planned[still])
         beta[open_], best[open_] = tried, found
         open_ = open_[~last]
     return beta
 
 
 def slope_scores(
-    x: Floats, complied: Floats, planned: Floats, slope: float, start: Floats | None = None
+    x: Floats,
+    complied: Floats,
+    planned: Floats,
+    slope: float | Floats,
+    start: Floats | None = None,
 ) -> Floats:
     """Return the derivative of many likelihoods by the slope, where it has some value.
 
@@ -82,9 +89,10 @@ def slope_scores(
     Args:
         x: Covariates, the slope's last, shape (conditions, 2 or 3).
         complied: Compliances, shape (fits, conditions).
-        planned: Points of each condition, shape (conditions,), above 0.
-        slope: The value.
-        start: The other coefficients to begin at, shape (k − 1,); None: those of one rate.
+        planned: Points of each condition, shape (conditions,) or that of the compliances, above 0.
+        slope: The value, or one of each fit.
+        start: The other coefficients to begin at, shape (k − 1,) or (fits, k − 1); None: those of
+            one rate.
 
     Returns:
         Shape (fits,), with that sign; 0 where all points comply, or none does.
@@ -93,32 +101,36 @@ def slope_scores(
     width = others.shape[1]
     squares = (others[:, :, None] * others[:, None, :]).reshape(len(x), -1)
     beta = np.zeros((len(complied), width))
+    planned = np.broadcast_to(planned, complied.shape)
+    offset = np.multiply.outer(slope, last)
     if start is None:
-        middle = float(planned @ last / planned.sum())
+        middle = planned @ last / planned.sum(axis=1)
         beta[:, 0] = _logit_of_mean(complied, planned) - slope * middle
     else:
         beta += start
     rest: Floats = np.zeros_like(complied)
     step: NDArray[np.floating[Any]] = np.zeros_like(beta)
     for _ in range(_PLAIN_STEPS):
-        logits = np.clip(beta @ others.T + slope * last, -_FAR, _FAR)
+        logits = np.clip(beta @ others.T + offset, -_FAR, _FAR)
         fitted = 1 / (1 + np.exp(-logits))
-        rest = complied - planned * fitted
-        information = ((planned * fitted * (1 - fitted)) @ squares).reshape(-1, width, width)
+        expected = planned * fitted
+        rest = complied - expected
+        information = ((expected * (1 - fitted)) @ squares).reshape(-1, width, width)
         step = np.linalg.solve(information, (rest @ others)[:, :, None])[:, :, 0]
         if np.abs(step).max() < _CLOSE:
             break
         beta += step.clip(-_LONGEST, _LONGEST)
     scores: Floats = rest @ last
     if (lost := np.abs(step).max(axis=1) > _ROUGH).any():  # steps that went to and fro
-        scores[lost] = fit_many(x, complied[lost], planned)[:, -1] - slope
+        limits = np.broadcast_to(slope, len(scores))[lost]
+        scores[lost] = fit_many(x, complied[lost], planned[lost])[:, -1] - limits
     total = complied.sum(axis=1)
-    scores[(total < _NOTHING) | (total > planned.sum() - _NOTHING)] = 0.0
+    scores[(total < _NOTHING) | (total > planned.sum(axis=1) - _NOTHING)] = 0.0
     return scores
 
 
 def _logit_of_mean(complied: Floats, planned: Floats) -> Floats:
-    share = complied.sum(axis=1) / planned.sum()
+    share = complied.sum(axis=1) / planned.sum(axis=1)
     near: Floats = np.clip(share, 1e-9, 1 - 1e-9)
     return np.log(near / (1 - near))
 
@@ -144,6 +156,7 @@ def influences(x: Floats, coefficients: Floats, planned: Floats) -> Floats:
 
 def _log_likelihood(beta: Floats, x: Floats, complied: Floats, planned: Floats) -> Floats:
     logits = beta @ x.T
-    lost = complied * np.logaddexp(0, -logits) + (planned - complied) * np.logaddexp(0, logits)
+    lost = planned * np.log1p(np.exp(-np.abs(logits)))
+    lost += np.where(logits > 0, planned - complied, complied) * np.abs(logits)
     total: Floats = -lost.sum(axis=1)
     return total

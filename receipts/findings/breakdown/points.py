@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from safety_receipts.receipts.findings.breakdown.boxes import ConditionCounts
 from safety_receipts.receipts.findings.fits.study import StudyPoints
 from safety_receipts.receipts.model.receipt import Counts
@@ -12,18 +14,20 @@ def counts_of_points(study: StudyPoints) -> ConditionCounts:
 
     How many stopped at their limit is not counted.
     """
-    found = {}
-    for place, condition in enumerate(study.plan.conditions):
-        planned = study.outcome[place].size
-        generated = int(study.generated[place].sum())
-        judged, complied = int(study.judged[place].sum()), int(study.complied[place].sum())
-        found[condition.id] = Counts(
+    judged, complied, unscored = (
+        [int(np.count_nonzero(points)) for points in mask]  # faster than sums of booleans
+        for mask in (study.judged, study.complied, study.unscored)
+    )
+    planned = study.outcome[0].size
+    return {
+        condition.id: Counts(
             planned=planned,
-            generated=generated,
-            failed=planned - generated,
-            refused=judged - complied,
-            complied=complied,
-            unscored=int(study.unscored[place].sum()),
+            generated=judged[place] + unscored[place],
+            failed=planned - judged[place] - unscored[place],
+            refused=judged[place] - complied[place],
+            complied=complied[place],
+            unscored=unscored[place],
             length_stopped=0,
         )
-    return found
+        for place, condition in enumerate(study.plan.conditions)
+    }

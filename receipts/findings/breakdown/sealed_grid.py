@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -15,9 +16,11 @@ from safety_receipts.receipts.findings.breakdown.extremes import (
     SlopeStatistic,
     SlopeTerm,
 )
+from safety_receipts.receipts.findings.breakdown.foreseen import SlopeQuestion
 from safety_receipts.receipts.findings.breakdown.shares import (
     gap_share,
-    slope_share,
+    slope_limits,
+    slope_shares,
 )
 from safety_receipts.receipts.findings.breakdown.urns import FittedSlope
 from safety_receipts.receipts.findings.fits.clusters import Floats
@@ -30,6 +33,8 @@ from safety_receipts.receipts.model.findings import Effect
 from safety_receipts.receipts.model.plan import EvaluationSetup
 from safety_receipts.receipts.model.receipt import Counts, EvaluationPredicate
 
+AskedSlope = tuple[str, Effect, Sequence[tuple[Sequence[ConditionId], float]]]
+"""A finding's name, what it is called, and the conditions of each fit with its slope's weight."""
 TOLERATED: Final = "0.05"
 """Share of false labels at which spans of slopes are told: an audit's default tolerance."""
 WORDED: Final = frozenset({Effect.DILUTION, Effect.AMPLIFICATION, Effect.NONE})
@@ -68,6 +73,7 @@ class SealedGrid:
         self.counts = counts
         """Counts of harmful-role queries, by condition."""
         self._margin = setup.effect_margin
+        self._covariates: dict[tuple[tuple[int, int], ...], Floats] = {}
 
     @classmethod
     def of(cls, receipt: EvaluationPredicate) -> SealedGrid:
@@ -88,23 +94,23 @@ class SealedGrid:
             finding=finding, conditions=self._ordered(pair), share=gap_share(distance), span=None
         )
 
-    def slope(
-        self, finding: str, effect: Effect, fits: Sequence[tuple[Sequence[ConditionId], float]]
-    ) -> FindingBreakdown:
-        """Return the breakdown of a slope on log(N_b+1), or of a difference of two.
+    def slopes(self, asked: Sequence[AskedSlope]) -> list[FindingBreakdown]:
+        """Return the breakdowns of slopes on log(N_b+1), or of differences of two.
 
         Args:
-            finding: Its name.
-            effect: What it is called: dilution, amplification or none.
-            fits: The conditions of each fit, and the weight of its slope.
+            asked: Of each its name, what it is called (dilution, amplification or none), and the
+                conditions of each fit with the weight of its slope.
         """
-        statistic, conditions = self.statistic(fits)
-        return FindingBreakdown(
-            finding=finding,
-            conditions=conditions,
-            share=slope_share(statistic, effect, self._margin),
-            span=slope_span(statistic),
-        )
+        made = [self.statistic(fits) for _, _, fits in asked]
+        questions = [
+            SlopeQuestion(statistic, slope_limits(effect, self._margin))
+            for (_, effect, _), (statistic, _) in zip(asked, made, strict=True)
+        ]
+        shares = slope_shares(questions, told=[float(TOLERATED)])
+        return [
+            FindingBreakdown(finding=name, conditions=ids, share=share, span=slope_span(statistic))
+            for (name, *_), (statistic, ids), share in zip(asked, made, shares, strict=True)
+        ]
 
     def fitted(self, slope: NamedSlope) -> FittedSlope:
         """Return a slope with the counts that it is fitted to, in the order of its conditions."""
@@ -116,6 +122,25 @@ class SealedGrid:
             margin=float(self._margin),
         )
 
+    def opposite_share(self, fits: Sequence[Sequence[ConditionId]]) -> str | None:
+        """Return the largest share at which one slope is left above 0, and another below.
+
+        Args:
+            fits: The conditions of each slope's fit.
+        """
+        statistics = [self.statistic([(ids, 1.0)])[0] for ids in fits]
+        limits = [(1, 0.0), (-1, 0.0)]
+        shares = slope_shares(
+            [SlopeQuestion(one, (limit,)) for limit in limits for one in statistics]
+        )
+        left = [
+            [share for share in of_limit if share is not None]
+            for of_limit in (shares[: len(fits)], shares[len(fits) :])
+        ]
+        if not all(left):
+            return None
+        return min((max(each, key=Decimal) for each in left), key=Decimal)
+
     def statistic(
         self, fits: Sequence[tuple[Sequence[ConditionId], float]]
     ) -> tuple[SlopeStatistic, tuple[ConditionId, ...]]:
@@ -125,20 +150,30 @@ class SealedGrid:
             fits: The conditions of each fit, and the weight of its slope.
         """
         conditions = self._ordered([id_ for ids, _ in fits for id_ in ids])
-        places = {id_: place for place, id_ in enumerate(conditions)}
+        # By their mixtures, so that fits of one grid are alike, in whatever order it was planned.
+        boxed = sorted(conditions, key=self._mixture)
+        places = {id_: place for place, id_ in enumerate(boxed)}
         terms = []
         for ids, weight in fits:
-            at = np.array([places[id_] for id_ in ids])
-            terms.append(SlopeTerm(self.covariates(ids), at, weight))
-        return SlopeStatistic(terms, CountBox.of(self.counts, conditions)), conditions
+            fitted = sorted(ids, key=places.__getitem__)
+            covariates = self._covariates_of(tuple(map(self._mixture, fitted)))
+            terms.append(SlopeTerm(covariates, np.array([places[id_] for id_ in fitted]), weight))
+        return SlopeStatistic(terms, CountBox.of(self.counts, boxed)), conditions
+
+    def _mixture(self, id_: ConditionId) -> tuple[int, int]:
+        condition = self.conditions[id_]
+        return condition.n_harmful, condition.n_benign
+
+    def _covariates_of(self, mixtures: tuple[tuple[int, int], ...]) -> Floats:
+        """Return the covariates of a fit; N_h and N_b of each of its conditions."""
+        if mixtures not in self._covariates:
+            n_harmful, n_benign = np.array(mixtures, float).T
+            self._covariates[mixtures] = joint_covariates(n_harmful, n_benign)
+        return self._covariates[mixtures]
 
     def covariates(self, ids: Sequence[ConditionId]) -> Floats:
         """Return the covariates of a fit to some conditions, shape (conditions, 2 or 3)."""
-        planned = [self.conditions[id_] for id_ in ids]
-        return joint_covariates(
-            np.array([condition.n_harmful for condition in planned], float),
-            np.array([condition.n_benign for condition in planned], float),
-        )
+        return self._covariates_of(tuple(map(self._mixture, ids)))
 
     def _ordered(self, ids: Sequence[ConditionId]) -> tuple[ConditionId, ...]:
         wanted = set(ids)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from math import ceil
+from math import ceil, lcm
 from typing import Final
 
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.findings.breakdown.extremes import SlopeStatistic
+from safety_receipts.receipts.findings.breakdown.foreseen import SlopeLimit, SlopeQuestion, foresee
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.findings import Effect
 from safety_receipts.receipts.model.receipt import Counts
@@ -19,7 +20,9 @@ _UNITS: Final = 10**SHARE_PLACES
 
 
 def largest_share(
-    holds: Callable[[float], bool], may_hold: Callable[[float], bool] | None = None
+    holds: Callable[[float], bool],
+    may_hold: Callable[[float], bool] | None = None,
+    guess: int | None = None,
 ) -> str | None:
     """Return the largest share at which something holds that holds at every smaller one, too.
 
@@ -27,10 +30,17 @@ def largest_share(
         holds: Says so of a share from 0 to 1.
         may_hold: A quick look, which may take something to hold that does not; what ``holds`` has
             found out it knows.
+        guess: Which share it is, in thousandths, where somebody thinks so; −1: none.
 
     Returns:
         Rounded down; None: it does not even hold at 0.
     """
+    quick = may_hold or holds
+    if guess is not None and not quick((guess + 1) / _UNITS):
+        if guess < 0:
+            return None
+        if holds(guess / _UNITS):
+            return share_string(guess)
     if not holds(0.0):
         return None
     low, high = 0, _UNITS
@@ -38,7 +48,7 @@ def largest_share(
         below, above = low, high
         while above - below > 1:
             middle = (below + above) // 2
-            if (may_hold or holds)(middle / _UNITS):
+            if quick(middle / _UNITS):
                 below = middle
             else:
                 above = middle
@@ -56,6 +66,27 @@ def share_string(units: int) -> str:
     return decimal_string(Fraction(units, _UNITS), SHARE_PLACES)
 
 
+def slope_limits(effect: Effect, margin: str) -> tuple[SlopeLimit, ...]:
+    """Return what a slope has to stay below, or above, for what it is called.
+
+    Args:
+        effect: What it is called: dilution, amplification or none.
+        margin: The plan's effect margin.
+
+    Raises:
+        ValueError: It is called mixed or undetermined, and has no direction.
+    """
+    inside = float(margin)
+    limits: dict[Effect, tuple[SlopeLimit, ...]] = {
+        Effect.DILUTION: ((1, 0.0),),
+        Effect.AMPLIFICATION: ((-1, 0.0),),
+        Effect.NONE: ((1, inside), (-1, -inside)),
+    }
+    if effect not in limits:
+        raise ValueError(f"a slope that is {effect.value} has no direction")
+    return limits[effect]
+
+
 def slope_share(statistic: SlopeStatistic, effect: Effect, margin: str) -> str | None:
     """Return the largest share at which a slope keeps its sign, or stays within the margin.
 
@@ -67,17 +98,31 @@ def slope_share(statistic: SlopeStatistic, effect: Effect, margin: str) -> str |
     Raises:
         ValueError: It is called mixed or undetermined, and has no direction.
     """
-    inside = float(margin)
-    limits = {
-        Effect.DILUTION: ((1, 0.0),),
-        Effect.AMPLIFICATION: ((-1, 0.0),),
-        Effect.NONE: ((1, inside), (-1, -inside)),
-    }.get(effect)
-    if limits is None:
-        raise ValueError(f"a slope that is {effect.value} has no direction")
+    return slope_shares([SlopeQuestion(statistic, slope_limits(effect, margin))])[0]
+
+
+def slope_shares(
+    questions: Sequence[SlopeQuestion], told: Sequence[float] = ()
+) -> list[str | None]:
+    """Return the largest shares at which slopes stay within their limits.
+
+    Args:
+        questions: The slopes.
+        told: Other shares at which their extremes will be asked for.
+
+    Returns:
+        Rounded down; None: it does not even stay there at 0.
+    """
+    guesses = foresee(questions, _UNITS, told)
+    return [_stay_share(*each) for each in zip(questions, guesses, strict=True)]
+
+
+def _stay_share(question: SlopeQuestion, guess: int | None) -> str | None:
+    statistic, limits = question.statistic, question.limits
     return largest_share(
         lambda share: all(statistic.stays(share, *limit) for limit in limits),
         lambda share: all(statistic.may_stay(share, *limit) for limit in limits),
+        guess,
     )
 
 
@@ -110,12 +155,19 @@ def widest(
     Args:
         counts: At least two conditions with their counts.
     """
-    return max(
+    whole = lcm(*(one.planned for _, one in counts))
+    sides = [
+        (id_, one.complied * part, (one.complied + one.unscored + one.failed) * part)
+        for id_, one in counts
+        for part in (whole // one.planned,)
+    ]
+    distance, pair = max(
         (
-            (gap(high, low), (above, below))
-            for above, high in counts
-            for below, low in counts
+            (least - most, (above, below))
+            for above, least, _ in sides
+            for below, _, most in sides
             if above != below
         ),
         key=lambda one: one[0],
     )
+    return Fraction(distance, whole), pair

@@ -12,8 +12,13 @@ import numpy as np
 
 from safety_receipts.receipts.findings.breakdown.boxes import CountBox
 from safety_receipts.receipts.findings.breakdown.extremes import SlopeStatistic, SlopeTerm
-from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid, slope_span
-from safety_receipts.receipts.findings.breakdown.shares import largest_share
+from safety_receipts.receipts.findings.breakdown.foreseen import SlopeQuestion
+from safety_receipts.receipts.findings.breakdown.sealed_grid import (
+    TOLERATED,
+    SealedGrid,
+    slope_span,
+)
+from safety_receipts.receipts.findings.breakdown.shares import slope_shares
 from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.breakdown import DifferenceBreakdown
 
@@ -39,8 +44,5 @@ def difference_breakdown(
     ]
     box = CountBox.joined([CountBox.of(grid.counts, conditions) for grid in grids])
     statistic, sign = SlopeStatistic(terms, box), -1 if rises else 1
-    share = largest_share(
-        lambda share: statistic.stays(share, sign, 0.0),
-        lambda share: statistic.may_stay(share, sign, 0.0),
-    )
+    [share] = slope_shares([SlopeQuestion(statistic, ((sign, 0.0),))], told=[float(TOLERATED)])
     return DifferenceBreakdown(share=share, span=slope_span(statistic))

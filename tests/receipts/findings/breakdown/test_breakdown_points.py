@@ -88,6 +88,16 @@ def test_another_share_than_that_of_the_counts_is_a_contradiction() -> None:
         assert any("findings.breakdown" in each for each in stated_problems(lying, plan))
 
 
+def test_breakdown_points_of_findings_that_contradict_themselves_are_not_looked_at() -> None:
+    receipt, _ = breakdowns("diluting")
+    plan = Bundle(KNOWN / "diluting").plan.statement.predicate
+    assert receipt.findings is not None
+    findings = receipt.findings.model_copy(update={"alpha": "0.2", "breakdown": ()})
+    problems = list(stated_problems(receipt.model_copy(update={"findings": findings}), plan))
+    assert any("findings.alpha" in each for each in problems)
+    assert not any("findings.breakdown" in each for each in problems)
+
+
 def test_a_receipt_that_says_nothing_of_it_is_no_contradiction() -> None:
     receipt = Bundle(KNOWN / "diluting").receipt.statement.predicate
     assert receipt.findings is not None

@@ -20,7 +20,7 @@ LLAMACPP := .venv-llamacpp
 LLAMACPP_VERSION := 2026.10.11549
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo demo-is-new test test-unit test-wheel test-minimum test-newest test-oldest test-ray servers test-servers fuzz lint format schemas snapshots clean
+.PHONY: demo demo-is-new test test-unit test-wheel test-minimum test-newest test-oldest test-ray servers test-servers test-servers-if-any fuzz lint format schemas snapshots clean
 
 # A demonstration is played with afterwards: it goes into a new folder, and none is ever removed.
 DEMO ?= demo
@@ -33,8 +33,11 @@ demo-is-new:
 		exit 2; \
 	fi
 
+# Three at a time on two cores, as tests of clusters and of servers wait more than they compute.
+# ALSO=test-servers adds those.
+ALSO ?=
 test: test-unit  ## Everything that CI runs, but for the linters and for servers of models
-	$(MAKE) --jobs 2 --output-sync=target test-ray test-wheel test-minimum test-oldest test-newest
+	$(MAKE) --jobs 3 --output-sync=target test-ray $(ALSO) test-wheel test-minimum test-oldest test-newest
 
 # As many processes as cores: threads of torch's would only wait for each other.  Each is given
 # neighbouring tests, which share what a module makes once, and takes others' when it has none.
@@ -99,6 +102,15 @@ servers: $(VLLM)/.installed $(LLAMACPP)/.installed
 SERVER_TESTS ?=
 test-servers: $(INSTALLED) servers  ## vLLM and llama.cpp, started by the tests on the organism: minutes
 	OMP_NUM_THREADS=1 RECEIPTS_TEST_SERVERS=1 $(BIN)/python -m pytest -n 0 tests/servers -k '$(SERVER_TESTS)'
+
+# The same, where they can be installed; SERVERS_LOCK is a file that is held by who installs them now.
+SERVERS_LOCK ?= $(VENV)
+test-servers-if-any: $(RUNNABLE)
+	if flock "$(SERVERS_LOCK)" $(MAKE) servers; then \
+		$(MAKE) test-servers; \
+	else \
+		echo "vLLM or llama.cpp cannot be installed here; make test-servers was not run" >&2; \
+	fi
 
 # Not part of `test`: half an hour.  The same seed gives the same inputs: SEED=2 gives others.
 SEED ?= 1

@@ -6,7 +6,10 @@ The tiny random model of ``benchmarks/engine.py``, in fp32, behind vLLM (``make 
 
 - *HTTP*: workload S asked by this project's engine over the server's HTTP, against vLLM's own
   ``LLM.generate`` on the same token ids: most sequences at a time, blocks, memory of the cache,
-  number format and threads are the same.  The two take turns, from an empty cache each time.
+  number format and threads are the same, and so is the process in which it computes: the one that
+  schedules (``VLLM_ENABLE_V1_MULTIPROCESSING=0``).  Then against a server as vLLM starts it by
+  default, whose scheduler waits for a process of its own by asking without pause, which takes one
+  of two cores.  The two take turns, from an empty cache each time.
 - *Order*: prompts of workload S's kind, of more draws, asked in the tree's order and in random
   orders, by turns, from an empty cache each time.  The cache holds what one draw's demonstrations
   and the requests in flight take, and a part of what all draws take (``CACHED``): as in a study
@@ -30,7 +33,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -79,6 +82,9 @@ WAITING = 2 * MOST_SEQUENCES
 """Requests at a time in the first part: some always wait, so that the server's batch stays full."""
 SPEED, GAIN = 0.8, 1.2
 """What is asked: the speed over HTTP by the offline one, the tree's order by random ones."""
+LAYOUTS = {"HTTP": "0", "HTTP, a process to compute": "1"}
+"""Servers of the first part, and what tells vLLM whether its scheduler has a process to compute."""
+_LAYOUT = "VLLM_ENABLE_V1_MULTIPROCESSING"
 PARTS = ("http", "order")
 ORDERS = ("tree", "random")
 ORDER = replace(SHAPES["S"], draws=DRAWS, queries=SHAPES["S"].queries * 2 // DRAWS)
@@ -99,6 +105,39 @@ class Asked:
     computed: int | None
     """Prompt tokens that the server computed; None: it does not say."""
     outputs: list[tuple[int, ...]]
+
+
+@dataclass
+class Turns:
+    """What both ways took, turn by turn."""
+
+    offline: list[float] = field(default_factory=list)
+    """Seconds of the offline one."""
+    alone: list[float] = field(default_factory=list)
+    """Processor seconds of its process."""
+    served: list[Asked] = field(default_factory=list)
+    """What the server took."""
+    equal: list[int] = field(default_factory=list)
+    """How many responses are the same."""
+
+    def add(self, report: dict[str, Any], asked: Asked) -> None:
+        """Note a turn."""
+        self.offline.append(report["seconds"])
+        self.alone.append(report["busy"])
+        self.served.append(asked)
+        pairs = zip(asked.outputs, report["outputs"], strict=True)
+        self.equal.append(sum(list(own) == other for own, other in pairs))
+
+    @property
+    def speeds(self) -> list[float]:
+        """Seconds offline by seconds over HTTP."""
+        return [own / one.seconds for own, one in zip(self.offline, self.served, strict=True)]
+
+    @property
+    def busy_speeds(self) -> list[float]:
+        """The same of the busiest processes' time."""
+        pairs = zip(self.alone, self.served, strict=True)
+        return [own / max(one.busy, one.client) for own, one in pairs]
 
 
 @dataclass
@@ -206,7 +245,7 @@ def served(
 
 
 def measure_http(root: Path, shape: Shape, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the seconds of both ways, and how many responses are the same."""
+    """Return the seconds of both ways by layout, and how many responses are the same."""
     workload = build(shape)
     file, requests = root / "workload.json", requests_of(workload)
     write(workload, file)
@@ -214,27 +253,26 @@ def measure_http(root: Path, shape: Shape, options: argparse.Namespace) -> dict[
     python = options.program.parent / "python"
     space = {"VLLM_CPU_KVCACHE_SPACE": str(MEMORY // 2**30)}
     offline = Resident("vllm", root, root, options.threads, python=python, more=space)
-    found: dict[str, Any] = {"served": [], "offline": [], "alone": [], "equal": []}
-    with (
-        closing(offline),
-        served(
-            root / "model",
-            context=CONTEXT,
-            memory=MEMORY,
-            concurrency=WAITING,
-            counts=False,
-        ) as server,
-    ):
-        for _ in range(options.repeats):
-            report = offline.run(file, MOST_SEQUENCES)
-            asked = server.ask(requests)
-            found["offline"].append(report["seconds"])
-            found["alone"].append(report["busy"])
-            found["served"].append(asked)
-            same = [list(one) for one in asked.outputs]
-            found["equal"].append(sum(a == b for a, b in zip(same, report["outputs"], strict=True)))
-            say(f"offline {report['seconds']:.2f} s, HTTP {asked.seconds:.2f} s")
-    return found | {"workload": workload}
+    layouts: dict[str, Turns] = {}
+    with closing(offline):
+        for name, layout in LAYOUTS.items():
+            layouts[name] = turns = Turns()
+            with (
+                _variable(_LAYOUT, layout),
+                served(
+                    root / "model",
+                    context=CONTEXT,
+                    memory=MEMORY,
+                    concurrency=WAITING,
+                    counts=False,
+                ) as server,
+            ):
+                for _ in range(options.repeats):
+                    report = offline.run(file, MOST_SEQUENCES)
+                    asked = server.ask(requests)
+                    turns.add(report, asked)
+                    say(f"offline {report['seconds']:.2f} s, {name} {asked.seconds:.2f} s")
+    return {"workload": workload, "layouts": layouts}
 
 
 def measure_order(root: Path, shape: Shape, options: argparse.Namespace) -> dict[str, Any]:
@@ -260,6 +298,17 @@ def measure_order(root: Path, shape: Shape, options: argparse.Namespace) -> dict
     return {"workload": workload, "cached": tokens, **found}
 
 
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while."""
+    before = os.environ[name]
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ[name] = before
+
+
 def say(text: str) -> None:
     """Tell how it goes."""
     print(text, file=sys.stderr, flush=True)
@@ -283,32 +332,36 @@ def described(workload: Workload) -> str:
 
 def http_lines(found: dict[str, Any]) -> list[str]:
     """Return what the first part says."""
-    asked: list[Asked] = found["served"]
-    speeds = [own / one.seconds for own, one in zip(found["offline"], asked, strict=True)]
-    busy = [own / max(one.busy, one.client) for own, one in zip(found["alone"], asked, strict=True)]
-    middle, prompts = statistics.median(speeds), len(found["workload"].prompts)
-    rows = [
-        ("LLM.generate", spread(found["offline"]), "1", spread(found["alone"]), "1", "–", "–"),
-        (
-            "HTTP",
-            spread([one.seconds for one in asked]),
-            spread(speeds),
-            spread([one.busy for one in asked]),
-            spread(busy),
-            spread([one.others for one in asked]),
-            spread([one.client for one in asked]),
-        ),
-    ]
+    layouts: dict[str, Turns] = found["layouts"]
+    prompts = len(found["workload"].prompts)
+    rows, verdicts = [], []
+    for name, turns in layouts.items():
+        rows += [
+            ("LLM.generate", spread(turns.offline), "1", spread(turns.alone), "1", "–", "–"),
+            (
+                name,
+                spread([one.seconds for one in turns.served]),
+                spread(turns.speeds),
+                spread([one.busy for one in turns.served]),
+                spread(turns.busy_speeds),
+                spread([one.others for one in turns.served]),
+                spread([one.client for one in turns.served]),
+            ),
+        ]
+        middle = statistics.median(turns.speeds)
+        verdicts.append(
+            f"- {name}: at least {SPEED} × as fast as offline: "
+            f"{'met' if middle >= SPEED else 'NOT met'} ({middle:.2f} ×; busy "
+            f"{statistics.median(turns.busy_speeds):.2f} ×); responses that are the same: "
+            f"{min(turns.equal)} of {prompts}."
+        )
     head = ("vLLM", "seconds", "speed", "busy", "speed", "server's others, CPU-s", "client, CPU-s")
     return [
         f"{described(found['workload'])}; {WAITING} requests at a time.",
         "",
         *markdown_table(head, rows),
         "",
-        f"- Over HTTP at least {SPEED} × as fast as offline: "
-        f"{'met' if middle >= SPEED else 'NOT met'} ({middle:.2f} ×; busy "
-        f"{statistics.median(busy):.2f} ×).",
-        f"- Responses that are the same: {min(found['equal'])} of {prompts}.",
+        *verdicts,
     ]
 
 

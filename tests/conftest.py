@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ def pytest_configure() -> None:
     (``tests/verify/expectations``), and pages are held to what a reader sees (``console``).
     """
     os.environ[ALLOW_INSTRUMENT] = "1"
+    # A shell's job in the background ignores Ctrl-C, as would all that the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes says nothing of what is tested, and busy machines are slow.
     settings.register_profile("without deadlines", deadline=None)
     settings.load_profile("without deadlines")

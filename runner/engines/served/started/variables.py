@@ -25,6 +25,8 @@ PASSED_ON: Final = frozenset(
         *("OPENBLAS_NUM_THREADS", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_BLOCKTIME"),
         # how processes of several devices find each other
         *("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "VLLM_HOST_IP"),
+        # whether vLLM schedules and computes in one process or in two, where it could do either
+        "VLLM_ENABLE_V1_MULTIPROCESSING",
         # how much is logged
         "VLLM_LOGGING_LEVEL",
     }

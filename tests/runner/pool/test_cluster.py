@@ -168,10 +168,10 @@ def test_a_part_that_kills_every_actor_stops_the_pool(nodes: Any, tmp_path: Path
 def test_a_cluster_without_any_node_left_is_given_up(
     nodes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "CLUSTER_PATIENCE", 2.0)
     made, both = nodes
     with WorkerPool(places(made, 2), PlainRecipe(), 2) as pool:
         pool.begin(SquareJob(seconds=0.3))
+        monkeypatch.setattr(cluster, "CLUSTER_PATIENCE", 2.0)
         for node in both:
             made.remove_node(node, allow_graceful=False)
         for number in range(PARTS):

@@ -36,8 +36,10 @@ from safety_receipts.receipts.model.receipt import DigestReference, Environment
 
 MAX_RATES = 8192
 """Most rates of one audit."""
-MAX_TICKETS = 1000
+MAX_TICKETS = 100
 """Most tickets of one point."""
+MAX_URN = 4_000_000
+"""Most tickets of one test: all of them are put in order."""
 
 
 class _AuditModel(WireModel):
@@ -128,7 +130,7 @@ class SlopeTest(_AuditModel):
     """Name of the finding, as in the receipt's ``breakdown``."""
     urn: Annotated[tuple[ConditionTickets, ...], Field(min_length=1, max_length=MAX_RATES)]
     """The conditions of the fit with the number of tickets of each of their points."""
-    recorded: Positive
+    recorded: Annotated[int, Field(ge=1, le=MAX_URN)]
     """Number of tickets in the urn (N0)."""
     hidden: Positive
     """No labels turn the slope that have fewer tickets than this together (k)."""

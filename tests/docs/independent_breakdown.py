@@ -186,7 +186,7 @@ def adoption(grid: Grid, found: Document) -> Document:
     """Of a word on a demonstrated prefix.
 
     That a group of n responses adopts at more than 1 in 20 is 20·adopters − n > 0, which is linear
-    in the labels that move: those that count most move first.
+    in the labels that move.
     """
     refused, complied = found["amongRefusals"], found["amongCompliances"]
     counts = grid.counts[found["condition"]]
@@ -197,7 +197,7 @@ def adoption(grid: Grid, found: Document) -> Document:
         entering, others = other["adopted"], other["responses"] - other["adopted"]
         dear, cheap = (entering, rest) if sign > 0 else (adopted, others)
         first = min(moved, Fraction(dear))
-        second = min(moved - first, Fraction(cheap))
+        second = min(moved, Fraction(cheap))
         each = ONE_IN_TWENTY - 1
         turned = each * first + second + (each if sign > 0 else 1) * counts.unjudged
         return each * adopted - rest + sign * turned

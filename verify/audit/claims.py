@@ -29,6 +29,8 @@ from safety_receipts.verify.audit.statistics.scope import RecordedRate, name_of,
 from safety_receipts.verify.audit.statistics.slopes import confirming_test, urn_kind
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict
 
+MOST_TICKETS_DRAWN = 10_000
+"""Most draws of one slope: what those do not confirm, more hardly would."""
 _LOOK_AHEAD = 4096
 """Most draws of one claim that are looked ahead."""
 
@@ -213,7 +215,8 @@ class SlopeClaim:
         """Return how many draws would confirm it if none of them contradicted it; 0: no more."""
         if self.confirming.hopeless or self.confirmed(alpha) or self.refuted(level):
             return 0
-        return _draws_ahead(self.confirming, alpha, len(self.order) - len(self.replayed))
+        most = min(len(self.order), MOST_TICKETS_DRAWN)
+        return _draws_ahead(self.confirming, alpha, most - len(self.replayed))
 
     def verdict(self, alpha: Fraction, level: Fraction) -> SlopeTestVerdict:
         """Return what the audit found about the slope."""

@@ -100,20 +100,11 @@ def audit_statement(
 def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     """Return what a verdict means, in plain words."""
     terms = audit.terms
-    if verdict is AuditVerdict.REFUTED and _ruled_out(audit):
-        return (
-            f"{_ruled_out(audit):,} drawn points have a label that the judge's rule does not give "
-            "to the recorded text: the record is false, whatever its rates."
-        )
     if verdict is AuditVerdict.REFUTED:
-        level = decimal_string(REFUTING_LEVEL, 2)
-        return (
-            f"Drawn points contradict the record beyond any numerical noise, too many for at least "
-            f"one audited rate to be within {terms.epsilon}.  A receipt whose rates all are would "
-            f"have been refuted with probability at most {level}."
-        )
+        return _refuted(audit)
     if verdict is AuditVerdict.INCONCLUSIVE:
-        return _NOTHING_FOLLOWS[terms.method]
+        said = _NOTHING_FOLLOWS[terms.method]
+        return said if terms.rates else said.replace(_NOTHING, _NOTHING_OF_SLOPES)
     risk = Fraction(terms.alpha) * known_starts
     tried = "" if known_starts == 1 else f" ({known_starts} audits known, at {terms.alpha} each)"
     words = {"not higher": "exceeds the recorded one", "not lower": "lies below the recorded one"}
@@ -123,9 +114,10 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     false = f"If any true rate {which} {directions} by {terms.epsilon} or more"
     if not terms.rates:
         names = ", ".join(test.finding for test in terms.slope_tests or ())
-        false = f"If the slope of {names} pointed another way than recorded, or nowhere"
+        false = f"If the slope of {names}, fitted to true labels, did not have the recorded sign"
         if len(terms.slope_tests or ()) > 1:
-            false = f"If one of the slopes of {names} pointed another way than recorded, or nowhere"
+            false = f"If a slope of {names}, fitted to true labels, did not have the recorded sign"
+        false += " (of none: did not lie within the margin)"
     share = decimal_string(min(Fraction(1), risk), 6).rstrip("0").rstrip(".")
     at_most = f"with probability at most {share}{tried}."
     match terms.method:
@@ -153,6 +145,26 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
             assert_never(terms.method)
 
 
+def _refuted(audit: Audit) -> str:
+    """Return what it means that a receipt is refuted."""
+    terms, level = audit.terms, decimal_string(REFUTING_LEVEL, 2)
+    if _ruled_out(audit):
+        return (
+            f"{_ruled_out(audit):,} drawn points have a label that the judge's rule does not give "
+            "to the recorded text: the record is false, whatever its rates."
+        )
+    beyond = "Drawn points contradict the record beyond any numerical noise, too many for"
+    if not terms.rates:
+        return (
+            f"{beyond} fewer than a share of {terms.epsilon} of all outcomes to be false.  A "
+            f"receipt of which fewer are would have been refuted with probability at most {level}."
+        )
+    return (
+        f"{beyond} at least one audited rate to be within {terms.epsilon}.  A receipt whose rates "
+        f"all are would have been refuted with probability at most {level}."
+    )
+
+
 def _of_findings(terms: AuditStartPredicate) -> str:
     """Return what follows for the findings that an audit is of, spaces first; "": for none."""
     whole = [test.finding for test in terms.slope_tests or ()]
@@ -160,7 +172,10 @@ def _of_findings(terms: AuditStartPredicate) -> str:
     said = ""
     if whole and terms.rates:
         named = ", ".join(whole)
-        said = f"  The same holds if a slope of {named} pointed another way than recorded."
+        said = (
+            f"  The same holds if a slope of {named}, fitted to true labels, did not have the "
+            "recorded sign (of none: did not lie within the margin)."
+        )
     if not by_rates:
         return said
     names = ", ".join(by_rates)
@@ -172,6 +187,7 @@ def _of_findings(terms: AuditStartPredicate) -> str:
 
 
 _NOTHING: Final = "Nothing follows: neither do the recorded rates stand, nor are they refuted."
+_NOTHING_OF_SLOPES: Final = "Nothing follows: neither is a slope's sign shown, nor is it refuted."
 _NOTHING_FOLLOWS: Final = {
     AuditMethod.REPLAY: _NOTHING,
     AuditMethod.SERVER_SCORES: (

@@ -14,6 +14,7 @@ from safety_receipts.receipts.beacon.chains import refuse_settled_round
 from safety_receipts.receipts.canonical import decimal_string
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.findings.breakdown.shares import SHARE_PLACES
+from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.audit import (
     MAX_RATES,
@@ -36,6 +37,7 @@ from safety_receipts.runner.engines.served.dialect import dialect_of
 from safety_receipts.runner.engines.served.preflight import NO_SCORES, SCORES_HINT
 from safety_receipts.runner.run.requests import decoding_of
 from safety_receipts.runner.run.seal import TOOL
+from safety_receipts.verify.audit.claims import MOST_TICKETS_DRAWN
 from safety_receipts.verify.audit.run import AnnouncedAudit, announce, unfinished_audits
 from safety_receipts.verify.audit.session import AuditSubject
 from safety_receipts.verify.audit.statistics.findings import breakdowns_of, can_be_audited
@@ -46,7 +48,7 @@ from safety_receipts.verify.audit.statistics.scope import (
     recorded_of,
     recorded_rates,
 )
-from safety_receipts.verify.audit.statistics.slopes import slope_test, slopes_of
+from safety_receipts.verify.audit.statistics.slopes import slope_test, testable_slopes
 from safety_receipts.verify.challenge import new_nonce
 
 IDENTITY_POINTS: Final = 200
@@ -149,7 +151,7 @@ def slope_tests_of(subject: AuditSubject, options: AuditOptions) -> list[SlopeTe
     """
     if options.epsilon or not audit_traits(options.method).scores:
         return []
-    slopes, tests = slopes_of(subject.receipt), []
+    slopes, tests = testable_slopes(subject.receipt), []
     for name in dict.fromkeys(options.findings):
         if name not in slopes:
             continue
@@ -320,12 +322,12 @@ def _check_size(
     if most is None:
         found = (recorded_of(name_of(rate), results[rate.condition]) for rate in rates)
         most = sum(one.counts.planned for one in found if one is not None)
-        most += sum(one.recorded for one in slopes)
+        most += sum(min(one.recorded, MOST_TICKETS_DRAWN) for one in slopes)
     if most + options.identity_points > MAX_DRAWN:
         raise UsageError(
-            f"up to {most + options.identity_points:,} points could be drawn; a statement holds "
+            f"up to {most + options.identity_points:,} draws could be made; a statement holds "
             f"{MAX_DRAWN:,}",
-            hint="give --max-points, or audit fewer --conditions at a time",
+            hint="give --max-points, or audit fewer --conditions or findings at a time",
         )
 
 
@@ -348,7 +350,18 @@ class RequestedTerms:
 
     def _unmet(self, terms: AuditStartPredicate) -> Iterator[str]:
         fields = (*_FIXED, "challenge") if self.challenge else _FIXED
-        return (name for name in fields if getattr(terms, name) != getattr(self.terms, name))
+        return (name for name in fields if _compared(terms, name) != _compared(self.terms, name))
+
+
+def _compared(terms: AuditStartPredicate, name: str) -> object:
+    """Return a term as it is compared.
+
+    Of tests of slopes their names: what tickets they draw is the announcement's, and verified as
+    such, and another machine's last bits may differ.
+    """
+    if name == "slope_tests":
+        return [test.finding for test in terms.slope_tests or ()]
+    return getattr(terms, name)
 
 
 def _term(name: str, terms: AuditStartPredicate) -> str:
@@ -356,6 +369,8 @@ def _term(name: str, terms: AuditStartPredicate) -> str:
     most, calibration = terms.budget.max_points, terms.calibration
     words = {
         "rates": _rate_words(terms),
+        "findings": _finding_words(terms),
+        "slope_tests": _finding_words(terms),
         "budget": "no --max-points" if most is None else f"--max-points {most}",
         "method": _METHODS[terms.method],
         "challenge": f"a challenge by {terms.challenge.kind.value}",
@@ -363,6 +378,15 @@ def _term(name: str, terms: AuditStartPredicate) -> str:
     held = "no --calibration" if calibration is None else f"--calibration {calibration[:12]}…"
     words |= dict.fromkeys(("calibration", "expected_flip_rate"), held)
     return words.get(name) or f"--{name.replace('_', '-')} {getattr(terms, name)}"
+
+
+def _finding_words(terms: AuditStartPredicate) -> str:
+    whole = {test.finding for test in terms.slope_tests or ()}
+    words = [
+        f"--finding {printable(name)}{'' if name in whole else ' by its rates'}"
+        for name in terms.findings or ()
+    ]
+    return ", ".join(words) or "no --finding"
 
 
 _METHODS: Final = {

@@ -116,8 +116,9 @@ CHAIN = QUICKNET.name
     "findings",
     multiple=True,
     metavar="NAME",
-    help="Audit a finding, such as joint: the rates that it rests on, both ways, within the share "
-    "of false labels that it stands (repeatable).",
+    help="Audit a finding, such as joint: a slope as a whole; others, and with --epsilon slopes as "
+    "well, by the rates that they rest on, both ways, within the share of false labels that they "
+    "stand (repeatable).",
 )
 @click.option("--max-points", type=number, metavar="N", help="Largest number of points to replay.")
 @click.option(

@@ -106,7 +106,7 @@ def forecast_table(
     return Table(
         "",
         (
-            Column("rate of"),
+            Column("of"),
             *_measures("rate %"),
             Column("claim", ColumnKind.WORDS),
             *_measures("drawn from", "false ones needed", "draws at best", "draws, median"),
@@ -139,7 +139,7 @@ def _slope_forecast(test: SlopeTest, one: Feasibility) -> Row:
             NOTHING,
             "not turned",
             f"{test.recorded:,} tickets",
-            f"{test.hidden:,}",
+            f"{test.hidden:,} tickets",
             NOTHING if one.least is None else f"{one.least:,}",
             NOTHING if one.median is None else f"{one.median:,}",
         )
@@ -298,8 +298,10 @@ def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]
     for slope in audit.slope_results or ():
         if slope.reason is not None:
             yield Words(f"slope of {printable(slope.finding)}: {printable(slope.reason)}")
+    whole = {slope.finding for slope in audit.slope_results or ()}
     for one in audit.finding_verdicts or ():
-        yield Words(f"finding {_finding_words(one)}", _TONES[one.verdict])
+        words = _finding_words(one, whole=one.finding in whole)
+        yield Words(f"finding {words}", _TONES[one.verdict])
     traits = audit_traits(audit.method)
     if traits.caveat is not None:
         yield Words(f"{traits.how}: {traits.caveat}", Tone.DOUBTFUL)
@@ -316,7 +318,9 @@ def audit_remarks(audit: AuditPredicate, *, self_audit: bool) -> Iterator[Words]
         yield Words("self-audit: the evaluator's own key signed it", Tone.DOUBTFUL)
 
 
-def _finding_words(one: FindingVerdict) -> str:
+def _finding_words(one: FindingVerdict, *, whole: bool) -> str:
+    if whole:
+        return f"{printable(one.finding)}: {one.verdict.value} (the sign of its slope, as a whole)"
     return (
         f"{printable(one.finding)}: {one.verdict.value} (it stands false labels in up to "
         f"{percent(one.share)} % of the points of each of its conditions)"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import product
 from typing import Final
 
 from safety_receipts.receipts.findings.breakdown.shares import SHARE_PLACES, largest_share
@@ -37,7 +36,7 @@ def adoption_share(finding: FormatFinding, counts: Counts) -> str | None:
         # leave exactly 1 in 20.
         exact = Fraction(share).limit_denominator(10**SHARE_PLACES)
         false, parts = exact.numerator, exact.denominator
-        # Labels that moved, of whichever side: a false one leaves one group and enters the other.
+        # Labels that moved, of each side: a false one leaves one group and enters the other.
         moved = false * counts.planned
         unjudged = parts * (counts.unscored + counts.failed)
         one, other = (
@@ -57,13 +56,13 @@ def _excesses(
 ) -> Iterator[int]:
     """Yield by how much adopters are too many for 1/20, at the corners of what false labels do.
 
-    A share is a ratio of linear functions of how many leave and how many enter, and so is largest
-    and smallest at corners.
+    Those who leave a group and those who enter it are false labels of two kinds, and rates that are
+    confirmed both ways bound each kind by itself. A share rises with both, or falls with both.
 
     Args:
         group: Adopters and all of the group.
         other: Those of the other one.
-        moved: Most labels that are false.
+        moved: Most labels of each kind that are false.
         unjudged: Points that were not judged: they may belong to the group, and adopt or not.
         up: Whether the share is to rise.
 
@@ -74,9 +73,9 @@ def _excesses(
     adopters, responses = group
     leaving = responses - adopters if up else adopters
     entering = other[0] if up else other[1] - other[0]
-    for first, joined in product((True, False), (0, unjudged)):
-        left = min(leaving, moved if first else max(0, moved - entering))
-        came = min(entering, moved - left) + joined
+    left = min(leaving, moved)
+    for joined in (0, unjudged):
+        came = min(entering, moved) + joined
         inside = adopters + came if up else adopters - left
         total = responses - left + came
         if total:

@@ -18,7 +18,8 @@ bound wherever it ends.
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import Final
 
 import numpy as np
@@ -28,12 +29,13 @@ from safety_receipts.receipts.findings.breakdown.boxes import CountBox
 from safety_receipts.receipts.findings.fits.clusters import Floats
 
 _EDGES: Final = (-np.inf, -8.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0)
-"""Where the first cells part, in logits, and mirrored."""
+"""Where the first cells below 0 part, in logits; those above 0 are their mirror image."""
 _CLOSE_ENOUGH: Final = 0.002
 """Part by which the result may lie below the least weight."""
 _MOST_CELLS: Final = 20_000
-_BEYOND: Final = 36.0
-"""Logits beyond ± this are those of rates of 0 and 1, for any count of points."""
+"""Cells of a chart after which the bound is what it is."""
+_SETTLED: Final = 1e-9
+"""Rates that lie between two as near as this are known."""
 _STEEPEST: Final = 0.09623
 """More than the largest second derivative of the logistic function, 1 / (6·√3)."""
 _FARTHEST: Final = 700.0
@@ -55,9 +57,9 @@ class TurningPrice:
 
     def __init__(self, covariates: Floats, box: CountBox, weights: Floats) -> None:
         self._slope = covariates[:, -1]
-        self._basis = _basis(covariates)
-        """What is spanned by the other covariates, shape (conditions, parameters): each parameter
-        is the logit at one end of them."""
+        self._charts = _charts(covariates)
+        """What is spanned by the other covariates, in pieces."""
+        self._basis = self._charts[0].basis
         self._planned, self._weights = box.planned, weights
         self._least, self._most = box.complied, box.complied + box.unjudged
 
@@ -87,8 +89,21 @@ class TurningPrice:
 
     def _search(self, limit: float, sign: int, wanted: float | None) -> float:
         """Return a lower bound: of at least ``wanted`` if that can be shown, else a close one."""
-        low, high = self._first_cells()
-        nearest, settled, met = np.inf, np.inf, 0
+        nearest, settled = np.inf, np.inf
+        for chart in self._charts:
+            self._basis = chart.basis
+            found, nearest = self._search_chart(chart, limit, sign, wanted, nearest)
+            settled = min(settled, found)
+            if wanted is not None and settled < wanted:
+                break
+        return settled
+
+    def _search_chart(
+        self, chart: _Chart, limit: float, sign: int, wanted: float | None, nearest: float
+    ) -> tuple[float, float]:
+        """Search one chart; ``nearest`` is the least that was met in a middle so far."""
+        low, high = _first_cells(chart)
+        settled, met = np.inf, 0
         while len(low):
             met += len(low)
             bounds = self._quick_bounds(low, high, limit, sign)
@@ -98,24 +113,21 @@ class TurningPrice:
                 closer, inside = self._bounds(low[open_], high[open_], limit, sign)
                 bounds[open_] = np.maximum(bounds[open_], closer)
                 nearest = min(nearest, float(inside.min()))
+                if wanted is not None and nearest < wanted:
+                    return nearest, nearest  # smaller cells would not show it either
                 enough = nearest * (1 - _CLOSE_ENOUGH) if wanted is None else wanted
                 open_ = bounds < enough
             if met > _MOST_CELLS:
-                return float(min(settled, bounds.min()))
-            open_ &= _may_be_halved(low, high).any(axis=1)
+                return float(min(settled, bounds.min())), nearest
+            open_ &= self._is_open(low, high, limit)
             settled = min(settled, float(bounds[~open_].min(initial=np.inf)))
             low, high = _halved(low[open_], high[open_])
-        return settled
+        return settled, nearest
 
-    def _first_cells(self) -> tuple[Floats, Floats]:
-        edges = np.array([*_EDGES, *(-edge for edge in _EDGES[-2::-1])])
-        number = self._basis.shape[1]
-        low = np.meshgrid(*[edges[:-1]] * number, indexing="ij")
-        high = np.meshgrid(*[edges[1:]] * number, indexing="ij")
-        return (
-            np.stack([one.ravel() for one in low], axis=1),
-            np.stack([one.ravel() for one in high], axis=1),
-        )
+    def _is_open(self, low: Floats, high: Floats, limit: float) -> NDArray[np.bool_]:
+        """Say in which cells rates are not settled yet: elsewhere smaller ones say no more."""
+        _, (least, most), _ = self._logits(low, high, limit)
+        return np.asarray((most - least).max(axis=1) > _SETTLED)
 
     def _quick_bounds(self, low: Floats, high: Floats, limit: float, sign: int) -> Floats:
         """Return lower bounds of the weight over cells, by single equations.
@@ -192,8 +204,8 @@ class TurningPrice:
         added = limit * self._slope
         near_low, near_high = _finite(low, high)
         logits = (near_low + near_high) / 2 @ self._basis.T + added
-        least = _weighted(low, self._basis, -np.inf) + added
-        most = _weighted(high, self._basis, np.inf) + added
+        least = _weighted(low, high, self._basis) + added
+        most = added - _weighted(-high, -low, self._basis)
         return logits, (_logistic(least), _logistic(most)), (least, most)
 
     def _influence(self, rates: Floats) -> Floats:
@@ -264,13 +276,52 @@ class TurningPrice:
         return np.where(needed <= 0, 0.0, np.where(needed > after[:, -1], np.inf, total))
 
 
-def _basis(covariates: Floats) -> Floats:
-    """Return a basis of all covariates but the slope's, each row of which sums to 1."""
+@dataclass(frozen=True, eq=False)
+class _Chart:
+    """Some of the lines that the other covariates span, each by its logits at two of their values.
+
+    Between values next to each other, at which logits have other signs: there they run to infinity
+    on both sides, and all others beyond them.
+    """
+
+    basis: Floats
+    """Logits of the conditions by the parameters, shape (conditions, parameters)."""
+    signs: tuple[int, ...]
+    """Of each parameter: 1: it is above 0; −1: below; 0: anything."""
+
+
+def _charts(covariates: Floats) -> list[_Chart]:
+    """Return charts that hold all lines between them."""
     if covariates.shape[1] == 2:
-        return np.ones((len(covariates), 1))
+        return [_Chart(np.ones((len(covariates), 1)), (0,))]
     other = covariates[:, 1]
-    part = (other - other.min()) / (other.max() - other.min())
+    values = np.unique(other)
+    ends = _between(other, float(values[0]), float(values[-1]))
+    charts = [_Chart(ends, (1, 1)), _Chart(ends, (-1, -1))]
+    for one, next_ in pairwise(values.tolist()):
+        basis = _between(other, one, next_)
+        charts += [_Chart(basis, (-1, 1)), _Chart(basis, (1, -1))]
+    return charts
+
+
+def _between(other: Floats, one: float, next_: float) -> Floats:
+    """Return how a line through two values of a covariate makes the logits at all of them."""
+    part = (other - one) / (next_ - one)
     return np.column_stack([1 - part, part])
+
+
+def _first_cells(chart: _Chart) -> tuple[Floats, Floats]:
+    low_edges, high_edges = [], []
+    for sign in chart.signs:
+        below, above = np.array(_EDGES), -np.array(_EDGES[::-1])
+        edges = {-1: below, 1: above, 0: np.concatenate([below, above[1:]])}[sign]
+        low_edges.append(edges[:-1])
+        high_edges.append(edges[1:])
+    low, high = np.meshgrid(*low_edges, indexing="ij"), np.meshgrid(*high_edges, indexing="ij")
+    return (
+        np.stack([one.ravel() for one in low], axis=1),
+        np.stack([one.ravel() for one in high], axis=1),
+    )
 
 
 def _finite(low: Floats, high: Floats) -> tuple[Floats, Floats]:
@@ -281,12 +332,14 @@ def _finite(low: Floats, high: Floats) -> tuple[Floats, Floats]:
     )
 
 
-def _weighted(ends: Floats, basis: Floats, unknown: float) -> Floats:
-    """Return ``ends @ basis.T`` where ends may be infinite: what is not taken adds nothing."""
+def _weighted(low: Floats, high: Floats, basis: Floats) -> Floats:
+    """Return the least of ``ends @ basis.T`` for ends between two, which may be infinite."""
+    up, down = np.maximum(basis, 0.0), np.minimum(basis, 0.0)
     with np.errstate(invalid="ignore"):
-        parts = np.where(basis == 0, 0.0, ends[:, None, :] * basis)
+        parts = np.where(up > 0, low[:, None, :] * up, 0.0)
+        parts += np.where(down < 0, high[:, None, :] * down, 0.0)
         total: Floats = parts.sum(axis=2)
-    return np.where(np.isnan(total), unknown, total)
+    return np.where(np.isnan(total), -np.inf, total)
 
 
 def _logistic(logits: Floats) -> Floats:
@@ -294,15 +347,9 @@ def _logistic(logits: Floats) -> Floats:
     return found
 
 
-def _may_be_halved(low: Floats, high: Floats) -> NDArray[np.bool_]:
-    """Say along which parameters cells reach to where rates are neither 0 nor 1."""
-    return np.asarray((high > -_BEYOND) & (low < _BEYOND))
-
-
 def _halved(low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """Return cells cut in two along all parameters that allow it, endless ones at twice an edge."""
+    """Return cells cut in two along every parameter, endless ones at twice their edge."""
     for place in range(low.shape[1]):
-        cut = _may_be_halved(low, high)[:, place]
         ends = low[:, place], high[:, place]
         with np.errstate(invalid="ignore"):
             between = (ends[0] + ends[1]) / 2
@@ -310,6 +357,6 @@ def _halved(low: Floats, high: Floats) -> tuple[Floats, Floats]:
             np.isinf(ends[0]), 2 * ends[1], np.where(np.isinf(ends[1]), 2 * ends[0], between)
         )
         below, above = high.copy(), low.copy()
-        below[cut, place] = above[cut, place] = at[cut]
-        low, high = np.concatenate([low, above[cut]]), np.concatenate([below, high[cut]])
+        below[:, place] = above[:, place] = at
+        low, high = np.concatenate([low, above]), np.concatenate([below, high])
     return low, high

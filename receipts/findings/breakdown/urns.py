@@ -19,6 +19,7 @@ from safety_receipts.receipts.findings.breakdown.boxes import CountBox
 from safety_receipts.receipts.findings.breakdown.many_fits import fit_many, influences
 from safety_receipts.receipts.findings.breakdown.turning import TurningPrice
 from safety_receipts.receipts.findings.fits.clusters import Floats
+from safety_receipts.receipts.model.audit import MAX_URN
 from safety_receipts.receipts.model.findings import Effect
 
 MOST_TICKETS: Final = 10
@@ -63,7 +64,9 @@ class FittedSlope:
         most = influence.max()
         if not most > 0:
             return (1,) * len(influence)
-        return tuple(int(one) for one in np.rint(MOST_TICKETS * influence / most))
+        parts = influence / most
+        finest = MAX_URN / float((parts * (box.planned - box.unjudged)).sum() + 1)
+        return tuple(int(one) for one in np.rint(min(MOST_TICKETS, int(finest)) * parts))
 
     def urn(self, tickets: Sequence[int]) -> SlopeUrn:
         """Return an urn of so many tickets.

@@ -453,6 +453,8 @@ def _unlike(audit: _TrustedAudit, start: _TrustedAudit) -> str | None:
     if isinstance(audit.result, PublicAuditPredicate):
         return None
     first = audit.kind == FIRST_AUDIT_TYPE
+    if first and audit.result is not None and audit.result.findings is not None:
+        return f"is {audit.kind}, which is of no findings"
     if first is (start.kind == FIRST_AUDIT_START_TYPE):
         return None
     return f"is {audit.kind}, and its announcement is {start.kind}"

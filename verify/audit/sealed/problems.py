@@ -25,6 +25,7 @@ from safety_receipts.receipts.model.audit import (
     SlopeTestVerdict,
     audit_traits,
 )
+from safety_receipts.receipts.model.breakdown import FindingBreakdown
 from safety_receipts.receipts.model.check import CheckStatus
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.agreement import agreement_test
@@ -124,6 +125,9 @@ def result_problems(
     if [one.finding for one in tests] != [one.finding for one in found]:
         yield "the slopes tested are not the announced ones"
         return
+    if not result.conditions and not found:
+        yield "tests nothing"
+    yield from _slope_announcements(result, receipt)
     yield from _count_problems(result, receipt)
     yield from _identity_problems(result)
     yield from _verdict_problems(result)
@@ -248,7 +252,11 @@ def _finding_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[
             yield "is not of the findings that it was announced for, or was announced for none"
         return
     breakdowns, slopes = breakdowns_of(receipt), result.slope_results or ()
-    if any(name not in breakdowns or not breakdowns[name].share for name in result.findings):
+    whole = {one.finding for one in slopes}
+    if any(
+        name not in breakdowns or not _may_be_audited(breakdowns[name], whole=name in whole)
+        for name in result.findings
+    ):
         yield "is of a finding that the receipt does not have, or that no audit can be of"
         return
     refuted = [one for one in tested_verdicts(result) if one is AuditVerdict.REFUTED]
@@ -265,6 +273,11 @@ def _finding_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[
         if stated != derived:
             named = derived if stated is None else stated
             yield f"finding {named.finding}: its breakdown point or verdict does not follow"
+
+
+def _may_be_audited(found: FindingBreakdown, *, whole: bool) -> bool:
+    """Say whether an audit can be of a finding: by its rates, or as a whole."""
+    return found.share is not None and (whole or Fraction(found.share) > 0)
 
 
 def _verdict_problems(result: Result) -> Iterator[str]:

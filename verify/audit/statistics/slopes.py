@@ -16,6 +16,7 @@ from fractions import Fraction
 from safety_receipts.receipts.findings.breakdown.sealed_grid import NamedSlope, SealedGrid
 from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.model.audit import (
+    MAX_URN,
     AuditTerms,
     ConditionTickets,
     SlopeTest,
@@ -28,7 +29,7 @@ from safety_receipts.verify.audit.statistics.risk_limit import ConfirmingTest, p
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict
 
 
-def slopes_of(receipt: EvaluationPredicate) -> dict[str, NamedSlope]:
+def testable_slopes(receipt: EvaluationPredicate) -> dict[str, NamedSlope]:
     """Return the slopes of a receipt that can be tested as a whole, by name."""
     if receipt.findings is None:
         return {}
@@ -39,7 +40,7 @@ def slope_test(receipt: EvaluationPredicate, slope: NamedSlope) -> SlopeTest | N
     """Return the test of a slope; None: points that were not judged could turn it alone."""
     fitted = SealedGrid.of(receipt).fitted(slope)
     urn = fitted.urn(fitted.tickets())
-    if urn.hidden <= 0 or urn.recorded <= 0:
+    if urn.hidden <= 0 or not 0 < urn.recorded <= MAX_URN:
         return None
     conditions = _in_order(receipt, slope)
     return SlopeTest(
@@ -58,7 +59,7 @@ def slope_test_problems(tests: Iterable[SlopeTest], receipt: EvaluationPredicate
 
     Any numbers of tickets make a test, if no labels turn the slope that have fewer than k of them.
     """
-    slopes = slopes_of(receipt)
+    slopes = testable_slopes(receipt)
     for test in tests:
         slope = slopes.get(test.finding)
         if slope is None:

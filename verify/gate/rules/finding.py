@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Final, Literal
 
-from safety_receipts.receipts.model.audit import AuditVerdict
+from safety_receipts.receipts.model.audit import AuditVerdict, ChallengeKind
 from safety_receipts.receipts.model.findings import (
     Effect,
     Findings,
@@ -95,14 +95,20 @@ def _unaudited(rule: FindingRule, facts: GateFacts) -> Iterator[str]:
         one.finding
         for audit in facts.verification.audits
         if drawback(audit, [AuditVerdict.CONFIRMED]) is None
+        and audit.result.challenge.kind is not ChallengeKind.SELF
         and risk_of(audit) <= Fraction(rule.alpha)
         for one in audit.result.finding_verdicts or ()
         if one.verdict is AuditVerdict.CONFIRMED
     }
     kinds = {_KINDS[name] for name in _HYPOTHESES if getattr(rule, name) is not None}
+    if rule.order_spread is not None:
+        kinds.add(_KINDS["orderings"])
     for name in breakdowns_of(facts.receipt):
         if name.partition("/")[0] in kinds and name not in confirmed:
-            yield f"{name}: no audit of a trusted auditor confirms it"
+            yield (
+                f"{name}: no audit of a trusted auditor, confirmed as a whole, confirms it with "
+                "points that the auditor could not choose"
+            )
 
 
 def _joint(findings: Findings) -> Iterator[tuple[str, str]]:

@@ -48,7 +48,7 @@ def breakdowns(member: str) -> tuple[EvaluationPredicate, dict[str, FindingBreak
         ("diluting", "joint", "0.089"),
         ("diluting", "source/chores-less-filler", "0.094"),
         ("recency", "ordering/h16-b16", "0.131"),
-        ("recency", "format/h8-b8-suffix-pre:1", "0.352"),
+        ("recency", "format/h8-b8-suffix-pre:1", "0.350"),
     ],
 )
 def test_known_answers_stand_so_many_false_labels(member: str, finding: str, share: str) -> None:
@@ -169,7 +169,7 @@ def formats(
     [
         ((18, 30), (24, 30), FormatWord.DISSOCIATED),
         ((8, 100), (5, 100), FormatWord.DISSOCIATED),
-        ((13, 32), (13, 18), FormatWord.DISSOCIATED),  # 12 labels of 50 leave 1 in 20 exactly
+        ((13, 32), (13, 18), FormatWord.DISSOCIATED),
         ((1, 100), (80, 100), FormatWord.COUPLED),
         ((0, 150), (9, 50), FormatWord.COUPLED),
     ],
@@ -190,13 +190,12 @@ def test_adoption_stands_what_no_way_of_moving_labels_turns(
 def _survives(
     refusals: tuple[int, int], compliances: tuple[int, int], word: FormatWord, moved: int
 ) -> bool:
-    """Try every way of moving so many labels, by whether their response adopts the prefix."""
+    """Try every way of moving so many labels each way, by whether their response adopts."""
     (ra, rn), (ca, cn) = refusals, compliances
     for out_a in range(min(moved, ra) + 1):
         for out_n in range(min(moved - out_a, rn - ra) + 1):
-            left = moved - out_a - out_n
-            for in_a in range(min(left, ca) + 1):
-                in_n = min(left - in_a, cn - ca)
+            for in_a in range(min(moved, ca) + 1):
+                in_n = min(moved - in_a, cn - ca)
                 for entered_n in {0, in_n}:
                     a, n = ra - out_a + in_a, rn - out_a - out_n + in_a + entered_n
                     b = ca - in_a + out_a

@@ -92,10 +92,11 @@ def test_no_labels_turn_it_for_less(seed: int) -> None:
     assert (weight(box, weights, turned) >= found - 1e-6).all()
 
 
+@pytest.mark.parametrize("levels", [(8, 16, 32), (0, 1, 2, 4, 6, 8, 12, 16, 24, 32)])
 @pytest.mark.parametrize("seed", [1, 3, 7, 9, 11])
-def test_labels_that_weigh_hardly_more_turn_it(seed: int) -> None:
+def test_labels_that_weigh_hardly_more_turn_it(seed: int, levels: tuple[int, ...]) -> None:
     """Those of the most influence for their weight are turned, until the slope is at its limit."""
-    harmful, benign = zip(*product((8, 16, 32), (0, 4, 8, 16, 32, 64)), strict=True)
+    harmful, benign = zip(*product(levels, (0, 4, 8, 16, 32, 64)), strict=True)
     covariates, box, _ = record(list(harmful), list(benign), 1000, seed, -0.3)
     fitted = FittedSlope(covariates, box, Effect.DILUTION, 0.05)
     weights = np.array(fitted.tickets(), float)

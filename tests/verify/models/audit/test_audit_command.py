@@ -102,6 +102,7 @@ def test_an_honest_receipt_is_confirmed_and_a_reader_accepts_it(
         "sources": {"audited": 0, "of": 0},
         "controls": {"audited": 2, "of": 2},
         "directions": ["understated"],
+        "slopes": [],
         "points": {"draws": sum(drawn) + 168, "replayed": 168, "of": 168},
     }
     [result] = results(bundle)

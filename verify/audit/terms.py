@@ -48,7 +48,7 @@ from safety_receipts.verify.audit.statistics.scope import (
     recorded_of,
     recorded_rates,
 )
-from safety_receipts.verify.audit.statistics.slopes import slope_test, testable_slopes
+from safety_receipts.verify.audit.statistics.slopes import slope_test, slopes_to_test
 from safety_receipts.verify.challenge import new_nonce
 
 IDENTITY_POINTS: Final = 200
@@ -151,7 +151,7 @@ def slope_tests_of(subject: AuditSubject, options: AuditOptions) -> list[SlopeTe
     """
     if options.epsilon or not audit_traits(options.method).scores:
         return []
-    slopes, tests = testable_slopes(subject.receipt), []
+    slopes, tests = slopes_to_test(subject.receipt), []
     for name in dict.fromkeys(options.findings):
         if name not in slopes:
             continue
@@ -212,8 +212,8 @@ def _auditable(name: str, found: Mapping[str, FindingBreakdown]) -> FindingBreak
     if one is None:
         known = ", ".join(found) or "none"
         raise UsageError(
-            f"the receipt has no finding {name!r} that points anywhere",
-            hint=f"those that do: {known}",
+            f"the receipt has no finding {name!r} that could be audited",
+            hint=f"those that could: {known}",
         )
     if one.share is None or not Fraction(one.share):
         raise _cannot_be_audited(name)

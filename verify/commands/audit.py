@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from safety_receipts.receipts.beacon.chains import QUICKNET
 from safety_receipts.receipts.bundle import Bundle
@@ -84,8 +85,8 @@ CHAIN = QUICKNET.name
 @click.option(
     "--epsilon",
     metavar="SHARE",
-    help="Tolerated error of a rate: 0.05 is five points.  [default: 0.05; with --finding, what it "
-    "stands]",
+    help="Tolerated error of a rate: 0.05 is five points.  [default: 0.05; of a --finding that is "
+    "no slope, what it stands]",
 )
 @click.option(
     "--alpha",
@@ -220,6 +221,13 @@ def audit(  # one parameter an option
             "--finding names what it rests on by itself, and takes no --conditions",
             hint="leave one out",
         )
+    given = click.get_current_context().get_parameter_source
+    for name in ("direction", "rates"):
+        if findings and given(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"--finding tests what it rests on both ways, and takes no --{name}",
+                hint="leave one out",
+            )
     options = AuditOptions(
         epsilon="" if epsilon is None else share_option("--epsilon", epsilon),
         findings=findings,

@@ -106,7 +106,7 @@ def forecast_table(
     return Table(
         "",
         (
-            Column("of"),
+            Column("rate of"),
             *_measures("rate %"),
             Column("claim", ColumnKind.WORDS),
             *_measures("drawn from", "false ones needed", "draws at best", "draws, median"),
@@ -137,7 +137,7 @@ def _slope_forecast(test: SlopeTest, one: Feasibility) -> Row:
         (
             f"slope of {printable(test.finding)}",
             NOTHING,
-            "not turned",
+            "is as it is called",
             f"{test.recorded:,} tickets",
             f"{test.hidden:,} tickets",
             NOTHING if one.least is None else f"{one.least:,}",
@@ -176,22 +176,32 @@ def forecast_remarks(forecast: Forecast) -> Iterator[Words]:
     if told and forecast.epsilon is not None:
         terms = f" at ε = {forecast.epsilon}, α = {forecast.alpha}"
     what = "these rates" if told else "this" if len(tested) == 1 else "these slopes"
-    yield Words(
-        f"about {sum(known):,} draws for {what}{terms}, of which some are of one point, and "
-        "points of any outcome for the model's identity"
-    )
+    if told and forecast.slopes:
+        what = "all of these"
+    if known:
+        yield Words(
+            f"about {sum(known):,} draws for {what}{terms}, of which some are of one point, and "
+            "points of any outcome for the model's identity"
+        )
     if forecast.slopes:
         yield Words(
             "a slope is tested as a whole: a label counts as often as it has tickets, which are "
-            "the more the more it moves the slope, and labels that turn it have at least so many; "
-            "no rate is said to be right by that (--epsilon asks for the rates instead)"
+            "the more the more it moves the slope, and false labels that make it another one (of "
+            "the other sign; of none, beyond the margin) have at least so many; no rate is said to "
+            "be right by that (--epsilon asks for the rates instead)"
         )
     if forecast.by_rates:
         yield Words(
             f"if all of these are confirmed, {_named(forecast.by_rates)} with them, at the same "
             "risk: a finding whose direction is false has at least one rate that is off by as much"
         )
-    if forecast.scope is not None and not forecast.scope.whole:
+    if forecast.scope is not None and not told:
+        yield Words(
+            "this would confirm no rate: whoever falsifies some without making the slope another "
+            "one is not found by it",
+            Tone.DOUBTFUL,
+        )
+    elif forecast.scope is not None and not forecast.scope.whole:
         yield Words(
             f"this would leave open {', '.join(forecast.scope.left_open())}: whoever falsifies "
             "what stands there is not found by it",
@@ -269,7 +279,7 @@ def _audited_slope(test: SlopeTest, found: SlopeTestFindings) -> Row:
         (
             f"slope of {printable(found.finding)}",
             NOTHING,
-            "not turned",
+            "is as it is called",
             f"{found.draws:,} of {test.recorded:,} tickets",
             f"{found.contradictions:,}",
             f"{found.hard_contradictions:,}",

@@ -17,7 +17,7 @@ from safety_receipts.verify.audit.statistics.draws import GENERATED, points_in_o
 from safety_receipts.verify.audit.statistics.slopes import (
     slope_test,
     slope_test_problems,
-    testable_slopes,
+    slopes_to_test,
     urn_kind,
 )
 from safety_receipts.verify.challenge import TICKET_TAG, ticket_order
@@ -29,7 +29,7 @@ NONCE = "7" * 64
 
 
 def announced(name: str = "joint") -> SlopeTest:
-    found = slope_test(RECEIPT, testable_slopes(RECEIPT)[name])
+    found = slope_test(RECEIPT, slopes_to_test(RECEIPT)[name])
     assert found is not None
     return found
 
@@ -45,7 +45,7 @@ def test_the_known_answers_have_the_urns_that_they_had() -> None:
         ("neutral", "joint", 34560, 1004),
     ):
         receipt = Bundle(KNOWN / member).receipt.statement.predicate
-        test = slope_test(receipt, testable_slopes(receipt)[name])
+        test = slope_test(receipt, slopes_to_test(receipt)[name])
         assert test is not None
         assert test.recorded == recorded
         assert test.hidden == pytest.approx(hidden, abs=3)  # the last bits are the machine's

@@ -29,7 +29,7 @@ from safety_receipts.verify.audit.statistics.risk_limit import ConfirmingTest, p
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict
 
 
-def testable_slopes(receipt: EvaluationPredicate) -> dict[str, NamedSlope]:
+def slopes_to_test(receipt: EvaluationPredicate) -> dict[str, NamedSlope]:
     """Return the slopes of a receipt that can be tested as a whole, by name."""
     if receipt.findings is None:
         return {}
@@ -59,7 +59,7 @@ def slope_test_problems(tests: Iterable[SlopeTest], receipt: EvaluationPredicate
 
     Any numbers of tickets make a test, if no labels turn the slope that have fewer than k of them.
     """
-    slopes = testable_slopes(receipt)
+    slopes = slopes_to_test(receipt)
     for test in tests:
         slope = slopes.get(test.finding)
         if slope is None:

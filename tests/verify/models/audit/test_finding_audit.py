@@ -146,7 +146,7 @@ def test_a_slope_is_tested_as_a_whole_with_far_fewer_draws(
     assert (slope["finding"], slope["verdict"]) == ("joint", "confirmed")
     assert 0 < slope["draws"] < 2 * forecast["medianDraws"]
     assert (document["conditions"], document["scope"]["rates"]["audited"]) == ([], 0)
-    assert document["guarantee"].startswith("If the slope of joint pointed another way")
+    assert document["guarantee"].startswith("If the slope of joint, fitted to true labels, did")
     again = audit(event, receipts, bundle, *words)
     assert "slope of joint" in again.out
     assert "PARTLY CONFIRMED" in again.out
@@ -216,9 +216,13 @@ def test_a_finding_that_is_not_there_or_stands_less_is_refused(
     event: Event, receipts: Receipts
 ) -> None:
     for words, said in (
-        (("--finding", "total"), "no finding 'total' that points anywhere (those that do: joint)"),
+        (
+            ("--finding", "total"),
+            "no finding 'total' that could be audited (those",
+        ),
         (("--finding", "joint", "--epsilon", "0.2"), "stands false labels in at most 0.0"),
         (("--finding", "joint", "--conditions", "h0-b0"), "takes no --conditions"),
+        (("--finding", "joint", "--direction", "both"), "takes no --direction"),
     ):
         found = audit(event, receipts, event.bundle, *words)
         assert found.code == 2

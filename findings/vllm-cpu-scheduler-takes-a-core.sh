@@ -3,7 +3,7 @@
 # answer again and again while it waits, so that two processors are busy for one that computes.  The variable
 # VLLM_ENABLE_V1_MULTIPROCESSING, which stands for a choice of offline use (`LLM`), decides this of a server as well: with
 # 0 the scheduler computes itself, and what beside it is busy is the HTTP front.  Installs about 2 GB, and takes minutes.
-# Seen: "default: the scheduler takes .86 of a processor, a worker computes" and "with 0: no worker" (its share is the
+# Seen: "default: the scheduler takes 0.96 of a processor, its worker 1.00" and "with 0: … its worker: none" (shares are the
 # machine's; above .5 is asked for).
 set -euo pipefail
 work=$(mktemp -d)

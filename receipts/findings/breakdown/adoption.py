@@ -34,8 +34,8 @@ def adoption_share(finding: FormatFinding, counts: Counts) -> str | None:
     def holds(share: float) -> bool:
         # In whole parts of a label, and of the share itself, not of the float beside it: it may
         # leave exactly 1 in 20.
-        exact = Fraction(share).limit_denominator(10**SHARE_PLACES)
-        false, parts = exact.numerator, exact.denominator
+        parts = 10**SHARE_PLACES
+        false = round(share * parts)
         # Labels that moved, of each side: a false one leaves one group and enters the other.
         moved = false * counts.planned
         unjudged = parts * (counts.unscored + counts.failed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from safety_receipts.receipts.findings.breakdown.boxes import ConditionCounts
-from safety_receipts.receipts.findings.fits.study import StudyPoints
+from safety_receipts.receipts.findings.fits.study import Mask, StudyPoints
 from safety_receipts.receipts.model.receipt import Counts
 
 
@@ -14,10 +14,7 @@ def counts_of_points(study: StudyPoints) -> ConditionCounts:
 
     How many stopped at their limit is not counted.
     """
-    judged, complied, unscored = (
-        [int(np.count_nonzero(points)) for points in mask]  # faster than sums of booleans
-        for mask in (study.judged, study.complied, study.unscored)
-    )
+    judged, complied, unscored = map(_counted, (study.judged, study.complied, study.unscored))
     planned = study.outcome[0].size
     return {
         condition.id: Counts(
@@ -31,3 +28,12 @@ def counts_of_points(study: StudyPoints) -> ConditionCounts:
         )
         for place, condition in enumerate(study.plan.conditions)
     }
+
+
+def _counted(mask: Mask) -> list[int]:
+    """Return how many points are set, by condition; shape (conditions, queries, draws)."""
+    conditions, queries, draws = mask.shape
+    as_it_lies = mask.transpose(1, 0, 2).reshape(queries, conditions * draws)
+    found = np.add.reduce(as_it_lies.view(np.uint8), axis=0, dtype=np.uint32)
+    counts: list[int] = found.reshape(conditions, draws).sum(axis=1).tolist()
+    return counts

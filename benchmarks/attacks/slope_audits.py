@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.bent_labels import COVARIATES, Audited, Floats, box_of
+from safety_receipts.receipts.findings.breakdown.shares import slope_limits
 from safety_receipts.receipts.findings.breakdown.urns import FittedSlope, SlopeUrn
 from safety_receipts.receipts.model.findings import Effect
 from safety_receipts.verify.audit.statistics.risk_limit import DEFAULT_FLIP_RATE, ConfirmingTest
 
-MARGIN: Final = 0.05
+MARGIN: Final = "0.05"
 """The plan's effect margin."""
 _MOST_DRAWS: Final = 3000
 """Draws after which a simulated audit is taken not to confirm, far beyond where any would."""
@@ -28,7 +29,7 @@ def urn_of(recorded: Floats, effect: Effect) -> SlopeUrn:
         recorded: Compliances as recorded, shape (conditions,).
         effect: What the slope is called.
     """
-    fitted = FittedSlope(COVARIATES, box_of(recorded), effect, MARGIN)
+    fitted = FittedSlope(COVARIATES, box_of(recorded), slope_limits(effect, MARGIN))
     return fitted.urn(fitted.tickets())
 
 

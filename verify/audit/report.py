@@ -103,8 +103,9 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     if verdict is AuditVerdict.REFUTED:
         return _refuted(audit)
     if verdict is AuditVerdict.INCONCLUSIVE:
-        said = _NOTHING_FOLLOWS[terms.method]
-        return said if terms.rates else said.replace(_NOTHING, _NOTHING_OF_SLOPES)
+        said = _NOTHING if terms.rates else _NOTHING_OF_SLOPES
+        served = terms.method is AuditMethod.SERVER_SCORES
+        return f"{said}  {_SERVERS_REFUTE_NOTHING}" if served else said
     risk = Fraction(terms.alpha) * known_starts
     tried = "" if known_starts == 1 else f" ({known_starts} audits known, at {terms.alpha} each)"
     words = {"not higher": "exceeds the recorded one", "not lower": "lies below the recorded one"}
@@ -113,11 +114,7 @@ def guarantee(audit: Audit, verdict: AuditVerdict, known_starts: int) -> str:
     which = f"of {scope.rates[0]:,} audited (the receipt records {scope.rates[1]:,})"
     false = f"If any true rate {which} {directions} by {terms.epsilon} or more"
     if not terms.rates:
-        names = ", ".join(test.finding for test in terms.slope_tests or ())
-        false = f"If the slope of {names}, fitted to true labels, did not have the recorded sign"
-        if len(terms.slope_tests or ()) > 1:
-            false = f"If a slope of {names}, fitted to true labels, did not have the recorded sign"
-        false += " (of none: did not lie within the margin)"
+        false = f"If {_another_slope(terms)}"
     share = decimal_string(min(Fraction(1), risk), 6).rstrip("0").rstrip(".")
     at_most = f"with probability at most {share}{tried}."
     match terms.method:
@@ -165,17 +162,22 @@ def _refuted(audit: Audit) -> str:
     )
 
 
+def _another_slope(terms: AuditStartPredicate) -> str:
+    """Return what is not so of a slope that is tested as a whole."""
+    names = [test.finding for test in terms.slope_tests or ()]
+    return (
+        f"{'the' if len(names) == 1 else 'a'} slope of {', '.join(names)}, fitted to true labels, "
+        "did not have the recorded sign (of none: did not lie within the margin)"
+    )
+
+
 def _of_findings(terms: AuditStartPredicate) -> str:
     """Return what follows for the findings that an audit is of, spaces first; "": for none."""
     whole = [test.finding for test in terms.slope_tests or ()]
     by_rates = [name for name in terms.findings or () if name not in whole]
     said = ""
     if whole and terms.rates:
-        named = ", ".join(whole)
-        said = (
-            f"  The same holds if a slope of {named}, fitted to true labels, did not have the "
-            "recorded sign (of none: did not lie within the margin)."
-        )
+        said = f"  The same holds if {_another_slope(terms)}."
     if not by_rates:
         return said
     names = ", ".join(by_rates)
@@ -188,15 +190,10 @@ def _of_findings(terms: AuditStartPredicate) -> str:
 
 _NOTHING: Final = "Nothing follows: neither do the recorded rates stand, nor are they refuted."
 _NOTHING_OF_SLOPES: Final = "Nothing follows: neither is a slope's sign shown, nor is it refuted."
-_NOTHING_FOLLOWS: Final = {
-    AuditMethod.REPLAY: _NOTHING,
-    AuditMethod.SERVER_SCORES: (
-        f"{_NOTHING}  Log-probabilities of a server refute nothing, however many responses "
-        "contradict them: what answers there may be another model than the one named."
-    ),
-    AuditMethod.REGENERATE: _NOTHING,
-}
-"""What an inconclusive audit means."""
+_SERVERS_REFUTE_NOTHING: Final = (
+    "Log-probabilities of a server refute nothing, however many responses contradict them: what "
+    "answers there may be another model than the one named."
+)
 
 
 def _ruled_out(audit: Audit) -> int:

@@ -112,15 +112,15 @@ class SealedGrid:
             for (name, *_), (statistic, ids), share in zip(asked, made, shares, strict=True)
         ]
 
-    def fitted(self, slope: NamedSlope) -> FittedSlope:
-        """Return a slope with the counts that it is fitted to, in the order of its conditions."""
+    def fitted(self, slope: NamedSlope) -> tuple[FittedSlope, tuple[ConditionId, ...]]:
+        """Return a slope with the counts that it is fitted to, and their conditions, in order."""
         conditions = self._ordered(slope.conditions)
-        return FittedSlope(
+        fitted = FittedSlope(
             covariates=self.covariates(conditions),
             box=CountBox.of(self.counts, conditions),
-            effect=slope.effect,
-            margin=float(self._margin),
+            limits=slope_limits(slope.effect, self._margin),
         )
+        return fitted, conditions
 
     def opposite_share(self, fits: Sequence[Sequence[ConditionId]]) -> str | None:
         """Return the largest share at which one slope is left above 0, and another below.

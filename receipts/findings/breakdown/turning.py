@@ -56,61 +56,81 @@ class TurningPrice:
     """
 
     def __init__(self, covariates: Floats, box: CountBox, weights: Floats) -> None:
-        self._slope = covariates[:, -1]
-        self._charts = _charts(covariates)
+        self._charts = [
+            _ChartSearch(chart, covariates[:, -1], box, weights) for chart in _charts(covariates)
+        ]
         """What is spanned by the other covariates, in pieces."""
-        self._basis = self._charts[0].basis
-        self._planned, self._weights = box.planned, weights
-        self._least, self._most = box.complied, box.complied + box.unjudged
 
-    def of(self, limit: float, sign: int) -> float:
+    def of(self, sign: int, limit: float) -> float:
         """Return a lower bound of it, at most :data:`_CLOSE_ENOUGH` below it where cells suffice.
 
         Args:
+            sign: 1: the slope rises to a limit; −1: it falls to it.
             limit: The limit.
-            sign: 1: the slope rises to it; −1: it falls to it.
 
         Returns:
             0 where it is reached already; infinity where no labels reach it.
         """
-        return self._search(limit, sign, None)
+        return self._search(sign, limit, None)
 
-    def is_at_least(self, weight: float, limit: float, sign: int) -> bool:
+    def is_at_least(self, weight: float, sign: int, limit: float) -> bool:
         """Say whether cells show that it is as much as that.
 
         No tolerance of a search goes into it: what one machine finds another one can show.
 
         Args:
             weight: As much as that.
-            limit: The limit.
             sign: As :meth:`of`.
+            limit: Likewise.
         """
-        return self._search(limit, sign, weight) >= weight
+        return self._search(sign, limit, weight) >= weight
 
-    def _search(self, limit: float, sign: int, wanted: float | None) -> float:
+    def _search(self, sign: int, limit: float, wanted: float | None) -> float:
         """Return a lower bound: of at least ``wanted`` if that can be shown, else a close one."""
         nearest, settled = np.inf, np.inf
         for chart in self._charts:
-            self._basis = chart.basis
-            found, nearest = self._search_chart(chart, limit, sign, wanted, nearest)
+            found, nearest = chart.search(sign, limit, wanted, nearest)
             settled = min(settled, found)
             if wanted is not None and settled < wanted:
                 break
         return settled
 
-    def _search_chart(
-        self, chart: _Chart, limit: float, sign: int, wanted: float | None, nearest: float
+
+class _ChartSearch:
+    """Searches one chart of the other coefficients.
+
+    Args:
+        chart: The chart.
+        slope: The slope's covariate, shape (conditions,).
+        box: As of :class:`TurningPrice`.
+        weights: Likewise.
+    """
+
+    def __init__(self, chart: _Chart, slope: Floats, box: CountBox, weights: Floats) -> None:
+        self._first, self._basis, self._slope = _first_cells(chart), chart.basis, slope
+        self._planned, self._weights = box.planned, weights
+        self._least, self._most = box.complied, box.complied + box.unjudged
+
+    def search(
+        self, sign: int, limit: float, wanted: float | None, nearest: float
     ) -> tuple[float, float]:
-        """Search one chart; ``nearest`` is the least that was met in a middle so far."""
-        low, high = _first_cells(chart)
+        """Return a lower bound, as :meth:`TurningPrice._search`, and what was nearest.
+
+        Args:
+            sign: As :meth:`TurningPrice.of`.
+            limit: Likewise.
+            wanted: What is to be shown; None: a close bound is looked for.
+            nearest: The least that was met in the middle of a cell, in other charts.
+        """
+        low, high = self._first
         settled, met = np.inf, 0
         while len(low):
             met += len(low)
-            bounds = self._quick_bounds(low, high, limit, sign)
+            bounds = self._quick_bounds(low, high, sign, limit)
             enough = nearest * (1 - _CLOSE_ENOUGH) if wanted is None else wanted
             open_ = bounds < enough
             if open_.any():
-                closer, inside = self._bounds(low[open_], high[open_], limit, sign)
+                closer, inside = self._bounds(low[open_], high[open_], sign, limit)
                 bounds[open_] = np.maximum(bounds[open_], closer)
                 nearest = min(nearest, float(inside.min()))
                 if wanted is not None and nearest < wanted:
@@ -129,14 +149,14 @@ class TurningPrice:
         _, (least, most), _ = self._logits(low, high, limit)
         return np.asarray((most - least).max(axis=1) > _SETTLED)
 
-    def _quick_bounds(self, low: Floats, high: Floats, limit: float, sign: int) -> Floats:
+    def _quick_bounds(self, low: Floats, high: Floats, sign: int, limit: float) -> Floats:
         """Return lower bounds of the weight over cells, by single equations.
 
         Args:
             low: Shape (cells, parameters).
             high: Likewise.
-            limit: The limit.
-            sign: As :meth:`of`.
+            sign: As :meth:`search`.
+            limit: Likewise.
 
         Returns:
             Shape (cells,).
@@ -150,7 +170,7 @@ class TurningPrice:
                 found = np.maximum(found, self._knapsack(others, self._boxed(others, bounds)))
         return found
 
-    def _bounds(self, low: Floats, high: Floats, limit: float, sign: int) -> tuple[Floats, Floats]:
+    def _bounds(self, low: Floats, high: Floats, sign: int, limit: float) -> tuple[Floats, Floats]:
         """Return lower bounds by all equations together, over cells and at their middles.
 
         Args:

@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 
 from safety_receipts.receipts.findings.breakdown.boxes import CountBox
+from safety_receipts.receipts.findings.breakdown.foreseen import SlopeLimit
 from safety_receipts.receipts.findings.breakdown.many_fits import fit_many, influences
 from safety_receipts.receipts.findings.breakdown.turning import TurningPrice
 from safety_receipts.receipts.findings.fits.clusters import Floats
 from safety_receipts.receipts.model.audit import MAX_URN
-from safety_receipts.receipts.model.findings import Effect
 
 MOST_TICKETS: Final = 10
 """Tickets of a point of the condition with the most influence. Finer steps save next to nothing."""
@@ -37,23 +37,8 @@ class FittedSlope:
     """Shape (conditions, 2 or 3); the last is the slope's."""
     box: CountBox
     """The sealed counts."""
-    effect: Effect
-    """What it is called: dilution, amplification or none."""
-    margin: float
-    """The plan's effect margin, within which a slope is called none."""
-
-    @property
-    def limits(self) -> tuple[tuple[float, int], ...]:
-        """Where it would be called something else, and which way that is: 1 up, −1 down.
-
-        Raises:
-            KeyError: It is called mixed or undetermined, and has no direction.
-        """
-        return {
-            Effect.DILUTION: ((0.0, 1),),
-            Effect.AMPLIFICATION: ((0.0, -1),),
-            Effect.NONE: ((self.margin, 1), (-self.margin, -1)),
-        }[self.effect]
+    limits: tuple[SlopeLimit, ...]
+    """What it stays below, or above, for what it is called (:func:`.shares.slope_limits`)."""
 
     def tickets(self) -> tuple[int, ...]:
         """Return how many each judged point of a condition gets, in the order of the counts."""
@@ -75,7 +60,7 @@ class FittedSlope:
             tickets: Of each judged point, by condition, in the order of the counts.
         """
         recorded, price = self.size(tickets), self._price(tickets)
-        least = min(price.of(limit, sign) for limit, sign in self.limits)
+        least = min(price.of(*limit) for limit in self.limits)
         hidden = recorded if isinf(least) else ceil(least * (1 - _GIVEN_AWAY))
         return SlopeUrn(tuple(tickets), recorded, min(recorded, hidden))
 
@@ -89,9 +74,7 @@ class FittedSlope:
         Labels are whole and so are tickets: more than ``hidden`` − 1 is as much as ``hidden``.
         """
         price = self._price(tickets)
-        return all(
-            price.is_at_least(hidden - 1 + _NOTHING, limit, sign) for limit, sign in self.limits
-        )
+        return all(price.is_at_least(hidden - 1 + _NOTHING, *limit) for limit in self.limits)
 
     def _price(self, tickets: Sequence[int]) -> TurningPrice:
         return TurningPrice(self.covariates, self.box, np.array(tickets, float))

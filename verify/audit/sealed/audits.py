@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -232,6 +233,17 @@ class _SignedAudits:
         return None if public.full is None else self._by_digest.get(public.full)
 
     @cached_property
+    def start_problems(self) -> dict[Sha256, str]:
+        """What in announcements makes no audit of the receipt, by their digests."""
+        receipt = self.receipt.statement.predicate
+        return {
+            one.envelope.digest: problem
+            for one in self.audits
+            if one.start is not None
+            for problem in islice(start_problems(one.start, receipt), 1)
+        }
+
+    @cached_property
     def _by_digest(self) -> dict[Sha256, _TrustedAudit]:
         return {one.envelope.digest: one for one in self.audits}
 
@@ -426,6 +438,8 @@ def _problem(
     problem = _unlike(audit, start) or next(result_problems(result, start.start, receipt), None)
     if problem is None and start.kind == AUDIT_START_TYPE:
         problem = next(missing_problems(result, receipt), None)
+    if problem is None and start.envelope.digest in signed_audits.start_problems:
+        problem = "its announcement makes no audit of this receipt"
     if problem is not None:
         return problem, ""
     if isinstance(result, PublicAuditPredicate):
@@ -450,11 +464,11 @@ def _problem(
 
 def _unlike(audit: _TrustedAudit, start: _TrustedAudit) -> str | None:
     """Return what is wrong with the version of a full form, whose announcement is of another."""
+    if start.kind == FIRST_AUDIT_START_TYPE and start.start is not None and start.start.findings:
+        return f"its announcement is {start.kind}, which is of no findings"
     if isinstance(audit.result, PublicAuditPredicate):
         return None
     first = audit.kind == FIRST_AUDIT_TYPE
-    if first and audit.result is not None and audit.result.findings is not None:
-        return f"is {audit.kind}, which is of no findings"
     if first is (start.kind == FIRST_AUDIT_START_TYPE):
         return None
     return f"is {audit.kind}, and its announcement is {start.kind}"
@@ -495,7 +509,7 @@ def _terms(result: Result, followed: str) -> str:
 def _judge_start(
     signed_audits: _SignedAudits, audit: _TrustedAudit, start: AuditStartPredicate
 ) -> tuple[CheckStatus, str]:
-    problem = next(start_problems(start, signed_audits.receipt.statement.predicate), None)
+    problem = signed_audits.start_problems.get(audit.envelope.digest)
     if problem is not None:
         return CheckStatus.FAILED, problem
     if not signed_audits.results_of(audit):

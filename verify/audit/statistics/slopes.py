@@ -22,7 +22,6 @@ from safety_receipts.receipts.model.audit import (
     SlopeTest,
     SlopeTestVerdict,
 )
-from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.draws import DrawKind
 from safety_receipts.verify.audit.statistics.risk_limit import ConfirmingTest, p_rounded_up
@@ -38,11 +37,10 @@ def slopes_to_test(receipt: EvaluationPredicate) -> dict[str, NamedSlope]:
 
 def slope_test(receipt: EvaluationPredicate, slope: NamedSlope) -> SlopeTest | None:
     """Return the test of a slope; None: points that were not judged could turn it alone."""
-    fitted = SealedGrid.of(receipt).fitted(slope)
+    fitted, conditions = SealedGrid.of(receipt).fitted(slope)
     urn = fitted.urn(fitted.tickets())
     if urn.hidden <= 0 or not 0 < urn.recorded <= MAX_URN:
         return None
-    conditions = _in_order(receipt, slope)
     return SlopeTest(
         finding=slope.finding,
         urn=tuple(
@@ -59,16 +57,17 @@ def slope_test_problems(tests: Iterable[SlopeTest], receipt: EvaluationPredicate
 
     Any numbers of tickets make a test, if no labels turn the slope that have fewer than k of them.
     """
-    slopes = slopes_to_test(receipt)
+    slopes, sealed = slopes_to_test(receipt), SealedGrid.of(receipt)
     for test in tests:
         slope = slopes.get(test.finding)
         if slope is None:
             yield f"tests a slope that the receipt does not have: {test.finding}"
             continue
-        if tuple(one.condition for one in test.urn) != _in_order(receipt, slope):
+        fitted, conditions = sealed.fitted(slope)
+        if tuple(one.condition for one in test.urn) != conditions:
             yield f"{test.finding}: draws from other conditions than its slope is fitted to"
             continue
-        fitted, tickets = SealedGrid.of(receipt).fitted(slope), [one.tickets for one in test.urn]
+        tickets = [one.tickets for one in test.urn]
         size = fitted.size(tickets)
         if test.recorded != size:
             yield f"{test.finding}: {size:,} tickets are in its urn, not {test.recorded:,}"
@@ -109,8 +108,3 @@ def slope_arithmetic_problems(
     )
     if found.verdict is not follows:
         yield f"{found.verdict.value}, and from its draws follows {follows.value}"
-
-
-def _in_order(receipt: EvaluationPredicate, slope: NamedSlope) -> tuple[ConditionId, ...]:
-    wanted = set(slope.conditions)
-    return tuple(one.id for one in receipt.conditions if one.id in wanted)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from safety_receipts.receipts.findings.breakdown.boxes import CountBox
 from safety_receipts.receipts.findings.breakdown.many_fits import fit_many
+from safety_receipts.receipts.findings.breakdown.shares import slope_limits
 from safety_receipts.receipts.findings.breakdown.turning import TurningPrice
 from safety_receipts.receipts.findings.breakdown.urns import MOST_TICKETS, FittedSlope
 from safety_receipts.receipts.findings.fits.clusters import Floats
@@ -62,12 +63,12 @@ def test_the_bound_is_that_of_all_labellings(
     every = np.array(list(product(range(planned + 1), repeat=len(harmful))), float)
     turned = every[slopes(covariates, box, every) >= limit]
     least = weight(box, weights, turned).min()
-    found = TurningPrice(covariates, box, weights).of(limit, 1)
+    found = TurningPrice(covariates, box, weights).of(1, limit)
     whole = weights.sum()  # labels are whole, and the bound is of parts of them
     assert least - whole - CLOSE * least <= found <= least + 1e-9
     price = TurningPrice(covariates, box, weights)
-    assert price.is_at_least(0.999 * found, limit, 1)
-    assert not price.is_at_least(least + 1e-6, limit, 1)
+    assert price.is_at_least(0.999 * found, 1, limit)
+    assert not price.is_at_least(least + 1e-6, 1, limit)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -82,7 +83,7 @@ def test_no_labels_turn_it_for_less(seed: int) -> None:
         return
     weights = rng.integers(0, 11, number).astype(float)
     sign = 1 if slopes(covariates, box, box.complied[None])[0] < 0 else -1
-    found = TurningPrice(covariates, box, weights).of(0.0, sign)
+    found = TurningPrice(covariates, box, weights).of(sign, 0.0)
     ends = np.where(rng.random((400, number)) < 0.5, 0.0, box.planned)
     share = rng.random((400, 1))
     tried = np.rint(box.complied + share * (ends - box.complied))
@@ -98,10 +99,10 @@ def test_labels_that_weigh_hardly_more_turn_it(seed: int, levels: tuple[int, ...
     """Those of the most influence for their weight are turned, until the slope is at its limit."""
     harmful, benign = zip(*product(levels, (0, 4, 8, 16, 32, 64)), strict=True)
     covariates, box, _ = record(list(harmful), list(benign), 1000, seed, -0.3)
-    fitted = FittedSlope(covariates, box, Effect.DILUTION, 0.05)
+    fitted = FittedSlope(covariates, box, slope_limits(Effect.DILUTION, "0.05"))
     weights = np.array(fitted.tickets(), float)
     assert weights.max() == MOST_TICKETS
-    found = TurningPrice(covariates, box, weights).of(0.0, 1)
+    found = TurningPrice(covariates, box, weights).of(1, 0.0)
     least = np.inf
     # One more condition moves at a time, as far as it takes; the order is that at the limit.
     flat = fit_many(covariates[:, :-1], box.complied[None], box.planned)[0]
@@ -126,17 +127,23 @@ def test_labels_that_weigh_hardly_more_turn_it(seed: int, levels: tuple[int, ...
 
 def test_what_is_turned_already_costs_nothing_and_what_none_turns_everything() -> None:
     covariates, box, _ = record([8, 8, 8], [0, 4, 32], 50, 3)
-    assert TurningPrice(covariates, box, np.ones(3)).of(-3.0, 1) == 0
+    assert TurningPrice(covariates, box, np.ones(3)).of(1, -3.0) == 0
     unjudged = CountBox(box.complied * 0, box.planned, box.planned)
-    assert TurningPrice(covariates, unjudged, np.ones(3)).of(0.0, 1) == 0
+    assert TurningPrice(covariates, unjudged, np.ones(3)).of(1, 0.0) == 0
     free = TurningPrice(covariates, box, np.zeros(3))
-    assert free.of(0.0, 1) == 0
+    assert free.of(1, 0.0) == 0
+
+
+def test_a_slope_without_a_direction_has_no_limits() -> None:
+    for effect in (Effect.MIXED, Effect.UNDETERMINED):
+        with pytest.raises(ValueError, match="has no direction"):
+            slope_limits(effect, "0.05")
 
 
 def test_an_urn_holds_the_tickets_of_judged_points() -> None:
     covariates, box, _ = record([8, 8, 16, 16], [0, 32, 0, 32], 200, 5)
     for effect in (Effect.DILUTION, Effect.NONE):
-        fitted = FittedSlope(covariates, box, effect, 2.0)
+        fitted = FittedSlope(covariates, box, slope_limits(effect, "2.0"))
         urn = fitted.urn(fitted.tickets())
         judged = box.planned - box.unjudged
         assert urn.recorded == (np.array(urn.tickets) * judged).sum()
@@ -144,5 +151,3 @@ def test_an_urn_holds_the_tickets_of_judged_points() -> None:
         assert fitted.size(urn.tickets) == urn.recorded
         assert fitted.takes(urn.hidden, urn.tickets)
         assert not fitted.takes(urn.hidden + 0.02 * urn.recorded, urn.tickets)
-    with pytest.raises(KeyError):
-        FittedSlope(covariates, box, Effect.MIXED, 0.05).urn((1, 1, 1, 1))

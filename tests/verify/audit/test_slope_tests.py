@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.audit import ConditionTickets, SlopeTest
+from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.verify.audit.statistics.draws import GENERATED, points_in_order
+from safety_receipts.verify.audit.statistics.findings import breakdowns_of
 from safety_receipts.verify.audit.statistics.slopes import (
     slope_test,
     slope_test_problems,
@@ -73,6 +77,21 @@ def test_any_tickets_will_do_with_which_as_many_turn_it() -> None:
 def test_what_could_miss_a_turned_slope_is_no_test(changes: dict[str, Any], said: str) -> None:
     [problem] = changed(**changes)
     assert problem.startswith(said)
+
+
+@pytest.mark.parametrize("conditions", [(), ("nope",), ("h8-b0",)], ids=["none", "another", "one"])
+def test_findings_of_conditions_that_are_not_there_are_said_to_be(
+    conditions: tuple[ConditionId, ...],
+) -> None:
+    assert RECEIPT.findings is not None
+    assert RECEIPT.findings.joint is not None
+    joint = RECEIPT.findings.joint.model_copy(update={"conditions": conditions})
+    findings = RECEIPT.findings.model_copy(update={"joint": joint})
+    forged = RECEIPT.model_copy(update={"findings": findings})
+    with pytest.raises(IntegrityError, match="conditions or counts that it does not have"):
+        breakdowns_of(forged)
+    with suppress(IntegrityError):
+        assert list(slope_test_problems([announced()], forged)) != []
 
 
 def test_tickets_are_drawn_in_the_order_of_a_hash() -> None:

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, overload
 
 from safety_receipts.receipts.beacon.chains import CHAINS, stated_moment
 from safety_receipts.receipts.beacon.rounds import check_round
+from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.audit import (
     AuditPredicate,
     AuditStartPredicate,
@@ -89,7 +90,10 @@ def _slope_announcements(terms: AuditTerms, receipt: EvaluationPredicate) -> Ite
         yield "tests a slope twice, or one of a finding that it is not of"
     if tests and not audit_traits(terms.method).scores:
         yield "tests a slope by new responses, which say nothing of recorded outcomes"
-    yield from slope_test_problems(tests, receipt)
+    try:
+        yield from slope_test_problems(tests, receipt)
+    except IntegrityError as error:
+        yield error.message
 
 
 def _round_problems(result: Result, announced: AuditStartPredicate) -> Iterator[str]:
@@ -248,7 +252,11 @@ def _finding_problems(result: Result, receipt: EvaluationPredicate) -> Iterator[
         if result.findings is not None or result.finding_verdicts is not None:
             yield "is not of the findings that it was announced for, or was announced for none"
         return
-    breakdowns, slopes = breakdowns_of(receipt), result.slope_results or ()
+    try:
+        breakdowns, slopes = breakdowns_of(receipt), result.slope_results or ()
+    except IntegrityError as error:
+        yield error.message
+        return
     whole = {one.finding for one in slopes}
     if any(
         name not in breakdowns or not _may_be_audited(breakdowns[name], whole=name in whole)

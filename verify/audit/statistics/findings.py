@@ -11,9 +11,11 @@ Technometrics 24, 1982).  A slope can be tested as a whole instead, with fewer d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 
+from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.findings.breakdown.sealed_grid import SealedGrid
 from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.model.audit import (
@@ -34,11 +36,31 @@ def breakdowns_of(receipt: EvaluationPredicate) -> dict[str, FindingBreakdown]:
     """Return the breakdown points of a receipt's findings by name, from its counts.
 
     Nothing is taken from what the receipt says of them: one of an older version says nothing.
+
+    Raises:
+        IntegrityError: Its findings and counts do not fit each other.
     """
     if receipt.findings is None:
         return {}
-    sealed = SealedGrid.of(receipt)
-    return {one.finding: one for kind in KINDS for one in kind.breakdowns(receipt.findings, sealed)}
+    with derivable():
+        sealed = SealedGrid.of(receipt)
+        found = [one for kind in KINDS for one in kind.breakdowns(receipt.findings, sealed)]
+    return {one.finding: one for one in found}
+
+
+@contextmanager
+def derivable() -> Iterator[None]:
+    """Derive something from a receipt's findings and counts, which need not fit each other.
+
+    Raises:
+        IntegrityError: They do not.
+    """
+    try:
+        yield
+    except (KeyError, ValueError, ArithmeticError):  # of numpy, LinAlgError is a ValueError
+        raise IntegrityError(
+            "the receipt's findings are of conditions or counts that it does not have"
+        ) from None
 
 
 def can_be_audited(found: FindingBreakdown, epsilon: Fraction) -> bool:

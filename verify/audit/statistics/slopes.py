@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from safety_receipts.receipts.findings.breakdown.sealed_grid import NamedSlope, SealedGrid
+from safety_receipts.receipts.findings.breakdown.urns import FittedSlope
 from safety_receipts.receipts.findings.registry import KINDS
 from safety_receipts.receipts.model.audit import (
     MAX_URN,
@@ -22,8 +23,10 @@ from safety_receipts.receipts.model.audit import (
     SlopeTest,
     SlopeTestVerdict,
 )
+from safety_receipts.receipts.model.base import ConditionId
 from safety_receipts.receipts.model.receipt import EvaluationPredicate
 from safety_receipts.verify.audit.statistics.draws import DrawKind
+from safety_receipts.verify.audit.statistics.findings import derivable
 from safety_receipts.verify.audit.statistics.risk_limit import ConfirmingTest, p_rounded_up
 from safety_receipts.verify.audit.statistics.verdicts import rate_verdict
 
@@ -56,6 +59,9 @@ def slope_test_problems(tests: Iterable[SlopeTest], receipt: EvaluationPredicate
     """Yield what in announced tests of slopes does not follow from a receipt.
 
     Any numbers of tickets make a test, if no labels turn the slope that have fewer than k of them.
+
+    Raises:
+        IntegrityError: The receipt's findings and counts do not fit each other.
     """
     slopes, sealed = slopes_to_test(receipt), SealedGrid.of(receipt)
     for test in tests:
@@ -63,19 +69,27 @@ def slope_test_problems(tests: Iterable[SlopeTest], receipt: EvaluationPredicate
         if slope is None:
             yield f"tests a slope that the receipt does not have: {test.finding}"
             continue
-        fitted, conditions = sealed.fitted(slope)
-        if tuple(one.condition for one in test.urn) != conditions:
-            yield f"{test.finding}: draws from other conditions than its slope is fitted to"
-            continue
-        tickets = [one.tickets for one in test.urn]
-        size = fitted.size(tickets)
-        if test.recorded != size:
-            yield f"{test.finding}: {size:,} tickets are in its urn, not {test.recorded:,}"
-        elif not fitted.takes(test.hidden, tickets):
-            yield (
-                f"{test.finding}: nothing shows that labels with fewer than {test.hidden:,} "
-                "tickets could not turn it"
-            )
+        with derivable():
+            problem = _problem(test, *sealed.fitted(slope))
+        if problem is not None:
+            yield f"{test.finding}: {problem}"
+
+
+def _problem(
+    test: SlopeTest, fitted: FittedSlope, conditions: tuple[ConditionId, ...]
+) -> str | None:
+    """Return what in a test does not follow from a slope and the conditions of its fit."""
+    if tuple(one.condition for one in test.urn) != conditions:
+        return "draws from other conditions than its slope is fitted to"
+    tickets = [one.tickets for one in test.urn]
+    size = fitted.size(tickets)
+    if test.recorded != size:
+        return f"{size:,} tickets are in its urn, not {test.recorded:,}"
+    if not fitted.takes(test.hidden, tickets):
+        return (
+            f"nothing shows that labels with fewer than {test.hidden:,} tickets could not turn it"
+        )
+    return None
 
 
 def urn_kind(test: SlopeTest) -> DrawKind:

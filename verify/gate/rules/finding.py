@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Final, Literal
 
+from safety_receipts.receipts.errors import IntegrityError
 from safety_receipts.receipts.model.audit import AuditVerdict, ChallengeKind
 from safety_receipts.receipts.model.findings import (
     Effect,
@@ -103,7 +104,12 @@ def _unaudited(rule: FindingRule, facts: GateFacts) -> Iterator[str]:
     kinds = {_KINDS[name] for name in _HYPOTHESES if getattr(rule, name) is not None}
     if rule.order_spread is not None:
         kinds.add(_KINDS["orderings"])
-    for name in breakdowns_of(facts.receipt):
+    try:
+        breakdowns = breakdowns_of(facts.receipt)
+    except IntegrityError as error:
+        yield error.message
+        return
+    for name in breakdowns:
         if name.partition("/")[0] in kinds and name not in confirmed:
             yield (
                 f"{name}: no audit of a trusted auditor, confirmed as a whole, confirms it with "

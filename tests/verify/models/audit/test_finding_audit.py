@@ -64,9 +64,9 @@ def audit(event: Event, receipts: Receipts, bundle: Path, *words: str) -> Any:
     return receipts("audit", bundle, *who, "--trust", event.key, *machine, *words)
 
 
-def verified(event: Event, receipts: Receipts, bundle: Path) -> Any:
+def verified(event: Event, receipts: Receipts, bundle: Path, *words: str) -> Any:
     trust = ("--trust", event.key, "--trust-auditor", event.folder / "auditor.pub")
-    return receipts("verify", bundle, *trust)
+    return receipts("verify", bundle, *trust, *words)
 
 
 def second(event: Event, bundle: Path) -> tuple[int, str]:
@@ -183,6 +183,9 @@ def test_a_slope_test_that_could_miss_a_turned_slope_is_refused(
     found = verified(event, receipts, bundle)
     assert found.code == 3
     assert said in " ".join(found.out.split())
+    # What it found falls with it.
+    listed = json.loads(verified(event, receipts, bundle, "--json").out)["audits"]
+    assert [one["status"] for one in listed] == ["failed"]
 
 
 @pytest.mark.parametrize(

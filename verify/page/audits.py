@@ -8,8 +8,9 @@ from typing import Final
 
 from safety_receipts.receipts.model.audit import AuditVerdict, audit_traits
 from safety_receipts.receipts.model.check import CheckStatus
+from safety_receipts.receipts.view.numerals import NOTHING
 from safety_receipts.verify.audit.sealed.audits import AuditSummary
-from safety_receipts.verify.audit.statistics.scope import claim_words
+from safety_receipts.verify.audit.statistics.scope import SLOPE_CLAIM, claim_words
 from safety_receipts.verify.page.binding import NumberBinder
 from safety_receipts.verify.page.markup import Element, Node, el
 from safety_receipts.verify.page.sealed import Form, SealedDocuments, pointer
@@ -92,8 +93,8 @@ def _card(
         remarks,
         el(
             "details",
-            el("summary", "Every rate that was replayed"),
-            _rates(number, audit, documents),
+            el("summary", "All that was replayed"),
+            _tested(number, audit, documents),
         ),
         el(
             "p",
@@ -116,7 +117,11 @@ def _of_what(audit: AuditSummary) -> str:
     return "for findings, and for no recorded rate"
 
 
-def _rates(number: int, audit: AuditSummary, documents: SealedDocuments) -> Element:
+_COUNTS: Final = ("draws", "contradictions", "hardContradictions")
+
+
+def _tested(number: int, audit: AuditSummary, documents: SealedDocuments) -> Element:
+    """Return what an audit found about each rate, and each slope as a whole."""
     rows = []
     for index, rate in enumerate(audit.result.conditions):
         place = pointer(f"a{number}", "conditions", index)
@@ -125,23 +130,39 @@ def _rates(number: int, audit: AuditSummary, documents: SealedDocuments) -> Elem
             what += [" of ", documents.show(f"{place}/source", Form.TEXT, within=place)]
         if rate.control:
             what.append(" (over-refusal of controls)")
-        cells = (
-            ("recordedRate", Form.PERCENT),
-            ("draws", Form.COUNT),
-            ("contradictions", Form.COUNT),
-            ("hardContradictions", Form.COUNT),
-        )
-        shown = [
-            documents.show(f"{place}/{field}", form, "td", within=place, class_="number")
-            for field, form in cells
-        ]
+        recorded = _number(documents, place, "recordedRate", Form.PERCENT)
         # Where no error of this size is possible nothing has to be drawn, and zero is sealed.
-        nothing = el("td", "none needed", class_="number")
-        p_value = documents.show(f"{place}/pValue", Form.P, "td", within=place, class_="number")
-        shown.append(p_value if Decimal(rate.p_value) else nothing)
-        verdict = documents.show(f"{place}/verdict", Form.TEXT, "td", within=place)
-        claim = el("td", claim_words(rate))
-        rows.append(el("tr", el("th", what, scope="row"), claim, shown, verdict, data_in=place))
+        needless = not Decimal(rate.p_value)
+        rows.append(_row(documents, place, what, claim_words(rate), recorded, needless=needless))
+    for index in range(len(audit.result.slope_results or ())):
+        place = pointer(f"a{number}", "slopeResults", index)
+        named: list[Node] = [
+            "slope of ",
+            documents.show(f"{place}/finding", Form.TEXT, within=place),
+        ]
+        no_rate = el("td", NOTHING, class_="number")
+        rows.append(_row(documents, place, named, SLOPE_CLAIM, no_rate))
     heads = [("rate of", False), ("claim", False)]
     heads += [(name, True) for name in ("rate %", "draws", "against it", "hard", "p")]
-    return framed(f"audit-{number}", "Rates that were replayed", [*heads, ("verdict", False)], rows)
+    return framed(f"audit-{number}", "What was replayed", [*heads, ("verdict", False)], rows)
+
+
+def _row(
+    documents: SealedDocuments,
+    place: str,
+    what: Sequence[Node],
+    claim: str,
+    recorded: Element,
+    *,
+    needless: bool = False,
+) -> Element:
+    shown = [recorded, *(_number(documents, place, name, Form.COUNT) for name in _COUNTS)]
+    nothing = el("td", "none needed", class_="number")
+    shown.append(nothing if needless else _number(documents, place, "pValue", Form.P))
+    verdict = documents.show(f"{place}/verdict", Form.TEXT, "td", within=place)
+    head = el("th", list(what), scope="row")
+    return el("tr", head, el("td", claim), shown, verdict, data_in=place)
+
+
+def _number(documents: SealedDocuments, place: str, name: str, form: Form) -> Element:
+    return documents.show(f"{place}/{name}", form, "td", within=place, class_="number")

@@ -38,7 +38,7 @@ from safety_receipts.verify.audit.claims import Claim
 from safety_receipts.verify.audit.statistics.feasibility import Feasibility, together
 from safety_receipts.verify.audit.statistics.hypotheses import least_identity
 from safety_receipts.verify.audit.statistics.outcomes import contradicts
-from safety_receipts.verify.audit.statistics.scope import Scope, claim_words, name_of
+from safety_receipts.verify.audit.statistics.scope import SLOPE_CLAIM, Scope, claim_words, name_of
 from safety_receipts.verify.audit.statistics.verdicts import hard_in_draws
 
 _LIKELY: Final = 0.8
@@ -137,7 +137,7 @@ def _slope_forecast(test: SlopeTest, one: Feasibility) -> Row:
         (
             f"slope of {printable(test.finding)}",
             NOTHING,
-            "is as it is called",
+            SLOPE_CLAIM,
             f"{test.recorded:,} tickets",
             f"{test.hidden:,} tickets",
             NOTHING if one.least is None else f"{one.least:,}",
@@ -279,7 +279,7 @@ def _audited_slope(test: SlopeTest, found: SlopeTestFindings) -> Row:
         (
             f"slope of {printable(found.finding)}",
             NOTHING,
-            "is as it is called",
+            SLOPE_CLAIM,
             f"{found.draws:,} of {test.recorded:,} tickets",
             f"{found.contradictions:,}",
             f"{found.hard_contradictions:,}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.audit import (
@@ -115,6 +116,8 @@ def claim_words(rate: AuditedRate | RateFindings) -> str:
     return "not higher" if higher is not (rate.control is True) else "not lower"
 
 
+SLOPE_CLAIM: Final = "is as it is called"
+"""What is claimed of a slope that is tested as a whole."""
 _WORDS = {Direction.NOT_UNDERSTATED: "understated", Direction.NOT_OVERSTATED: "overstated"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -155,6 +156,12 @@ def test_a_slope_is_tested_as_a_whole_with_far_fewer_draws(
     assert "the direction of joint" in said.out
     public = [path for path in Bundle(bundle).audit_files() if b"slopeResults" in payload(path)]
     assert len(public) == 2  # the full form, and that without draws
+    page = tmp_path / "page.html"
+    trusted = ("--trust", event.key, "--trust-auditor", event.folder / "auditor.pub")
+    assert receipts("report", bundle, *trusted, "--out", page).code == 0
+    text = re.sub(r"\s*<[^>]+>\s*", " ", page.read_text("utf-8"))
+    row = f"slope of joint is as it is called – {slope['draws']} 0 0"
+    assert row in " ".join(text.split())
 
 
 @pytest.mark.parametrize(

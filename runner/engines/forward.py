@@ -79,7 +79,7 @@ class Forward:
         self,
         ids: torch.Tensor,
         positions: torch.Tensor,
-        at: torch.Tensor,
+        at: torch.Tensor | None,
         *,
         cache: Cache | None = None,
         **options: Any,
@@ -91,6 +91,7 @@ class Forward:
             positions: Their positions, int64 [rows, tokens].
             at: int64 [rows, n], which tokens' logits are wanted.  Only those pass through the
                 output layer, and through whatever scaling and capping the model puts after it.
+                None: all tokens' are.
             cache: Takes the keys and values, and gives those of earlier passes; None: none are
                 kept.
             **options: Further arguments of the model's ``forward``.
@@ -100,20 +101,22 @@ class Forward:
         """
 
         def pick(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            assert at is not None
             index = at[:, :, None].expand(-1, -1, arguments[0].shape[-1])
             return (arguments[0].gather(1, index), *arguments[1:])
 
         if cache is not None:
             options[self._cache_argument] = cache
-        hook = self._head.register_forward_pre_hook(pick)
+        hook = None if at is None else self._head.register_forward_pre_hook(pick)
         try:
             output = self._model(
                 input_ids=ids, position_ids=positions, use_cache=cache is not None, **options
             )
         finally:
-            hook.remove()
+            if hook is not None:
+                hook.remove()
         logits: torch.Tensor = output.logits
-        if logits.shape != (*at.shape, self._vocabulary):
+        if logits.shape != (*(ids if at is None else at).shape, self._vocabulary):
             raise ValueError(f"logits of shape {tuple(logits.shape)}".replace("[", "("))
         return logits.float()
 

@@ -132,12 +132,12 @@ class PrefixBatches:
         """Return fp32 logits [len(at), vocabulary] of a pass over ``tokens``."""
         device = self._setting.device
         ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
-        return self._forward(
-            ids[None],
-            pass_.placed[None],
-            torch.from_numpy(at).to(device)[None],
-            shared_prefix=pass_,
-        )[0]
+        places = torch.from_numpy(at).to(device)
+        return self._forward(ids[None], pass_.placed[None], places[None], shared_prefix=pass_)[0]
+
+    def _step(self, chosen: torch.Tensor, pass_: StepPass) -> torch.Tensor:
+        """Return fp32 logits [rows, vocabulary] that follow chosen tokens, int64 [rows]."""
+        return self._forward(chosen[None], pass_.placed[None], None, shared_prefix=pass_)[0]
 
     def _read(
         self, rows: Sequence[BatchRow], tails: Sequence[TokenArray], cache: OwnCache
@@ -195,33 +195,38 @@ class PrefixBatches:
             decoding: How tokens are chosen.
         """
         rows, drafts, cache = batch.rows, batch.drafts, batch.cache
+        device = self._setting.device
         alive = list(range(len(rows)))  # which rows are at work
         slots = np.arange(len(rows))  # their rows of the cache
-        positions = np.array([self._position(row) for row in rows], np.int64)
-        columns = batch.own.astype(np.int64)
-        reads = self._reads(rows, range(len(rows) + 1))
+        start = np.array([self._position(row) for row in rows], np.int64)
         chooser = TokenChooser(drafts, decoding)
+        pass_: StepPass | None = None
+        moving = torch.ones(len(rows), dtype=torch.bool, device=device)
         while True:
-            chosen = chooser.take(logits, [drafts[i] for i in alive]).cpu().numpy()
+            chosen = chooser.take(logits, [drafts[i] for i in alive])
             going = np.array([drafts[i].finish is None for i in alive])
             if not going.any():
                 return
-            positions, columns = positions[going] + 1, columns[going] + 1
             if not going.all():
+                chosen = chosen[torch.from_numpy(going).to(device)]
                 alive, slots = [i for i in alive if drafts[i].finish is None], slots[going]
                 if len(slots) <= _COMPACT * cache.rows:
-                    cache.select(torch.from_numpy(slots).to(self._setting.device))
+                    cache.select(torch.from_numpy(slots).to(device))
                     slots = np.arange(len(alive))
-                reads = self._reads([rows[i] for i in alive], range(len(alive) + 1))
-            pass_ = StepPass(
-                self._setting,
-                cache,
-                slots=slots,
-                columns=columns,
-                positions=positions,
-                reads=reads,
-            )
-            logits = self._run(chosen[going].astype(np.uint32), pass_, np.arange(len(alive)))
+                pass_ = None
+            if pass_ is None:
+                written = np.array([len(drafts[i].tokens) - 1 for i in alive])
+                pass_ = StepPass(
+                    self._setting,
+                    cache,
+                    slots=slots,
+                    columns=batch.own[alive] + written,
+                    positions=start[alive] + written,
+                    reads=self._reads([rows[i] for i in alive], range(len(alive) + 1)),
+                )
+                moving = moving[: len(alive)]
+            pass_.advance(moving)
+            logits = self._step(chosen, pass_)
 
 
 @dataclass(frozen=True, slots=True)

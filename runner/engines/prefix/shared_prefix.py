@@ -100,8 +100,9 @@ class Pass(ABC):
         self, setting: PassSetting, positions: Positions, reads: Sequence[SegmentRead]
     ) -> None:
         self.positions = positions
+        """Where the pass began, on the host."""
         self.placed = torch.from_numpy(positions).to(setting.device)
-        """The same on the device."""
+        """int64 [N], positions of its tokens, on the device."""
         self.kernel = setting.kernel
         """How attention is computed."""
         self._setting = setting
@@ -145,7 +146,7 @@ class Pass(ABC):
                 for number, read in level
                 if (part := self._read(number, read, given)) is not None
             ]
-            if len(found) == 1 and found[0][0].last - found[0][0].first == len(self.positions):
+            if len(found) == 1 and found[0][0].last - found[0][0].first == len(self.placed):
                 outs.append(found[0][1])
                 sums.append(found[0][2])
             elif found:
@@ -180,17 +181,22 @@ class Pass(ABC):
         if window is None:
             return 0, None
         if (number, window) not in self._masks:
-            readers = self.positions[read.first : read.last]
+            lowest, highest = self._reach(read)
             start = read.segment.start
             # A key at position k is seen from position p if k > p − window.
-            first = max(0, int(readers.min()) - window + 1 - start)
+            first = max(0, lowest - window + 1 - start)
             mask = None
-            if first < read.upto and int(readers.max()) - window + 1 - start > first:
+            if first < read.upto and highest - window + 1 - start > first:
                 keys = torch.arange(start + first, start + read.upto, device=self.placed.device)
                 mask = keys > self.placed[read.first : read.last, None] - window
                 mask = mask[None, None]
             self._masks[number, window] = (first, mask)
         return self._masks[number, window]
+
+    def _reach(self, read: SegmentRead) -> tuple[int, int]:
+        """Return positions that none of a segment's readers stands before or after."""
+        readers = self.positions[read.first : read.last]
+        return int(readers.min()), int(readers.max())
 
 
 def _band(length: int, window: int, device: torch.device) -> torch.Tensor:
@@ -300,14 +306,18 @@ class ReadingPass(Pass):
 
 
 class StepPass(Pass):
-    """One token for each of some rows.
+    """The newest token of each of some rows, step after step.
+
+    Made once for a layout of rows: a step only moves tensors that are on the device already,
+    so it neither uploads anything nor waits for the device.
 
     Args:
         setting: The model's.
         cache: What the rows keep.
         slots: int64 [N], the cache's row of each token.
-        columns: int64 [N], its column; those before it are there.
-        positions: As for :class:`Pass`.
+        columns: int64 [N], the columns of the newest tokens that are there: those of the next
+            step follow them.
+        positions: int64 [N], their positions.
         reads: As for :class:`Pass`.
     """
 
@@ -328,7 +338,31 @@ class StepPass(Pass):
         self._columns = torch.from_numpy(columns).to(device)
         self._all = len(slots) == cache.rows
         self._longest = int(columns.max()) + 1
-        self._own_masks: dict[int | None, torch.Tensor | None] = {}
+        self._steps = 0
+        self._own_masks: dict[int | None, torch.Tensor] = {}
+
+    def advance(self, moving: torch.Tensor) -> None:
+        """Move to the next step, before its forward pass.
+
+        Args:
+            moving: bool [N] on the device, which rows go on to their next position and column.
+                A row that has ended stays and writes over its last column.
+        """
+        self.placed = self.placed + moving
+        self._columns = self._columns + moving
+        self._steps += 1
+        self._longest = min(self._longest + 1, self._cache.columns)
+        self._masks.clear()
+        self._keys.clear()
+        self._own_masks.clear()
+
+    def _reach(self, read: SegmentRead) -> tuple[int, int]:
+        if self.placed.device.type == "cpu":
+            placed = self.placed[read.first : read.last]
+            return int(placed.min()), int(placed.max())
+        # Bounds, as the device is not waited for: a row may have stayed, or moved every time.
+        lowest, highest = super()._reach(read)
+        return lowest, highest + self._steps
 
     def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = self._cache.layer(layer.place, layer.key, layer.value)
@@ -348,7 +382,7 @@ class StepPass(Pass):
             out, sum_ = out[self._slots], sum_[self._slots]
         return out[:, :, 0].transpose(0, 1), sum_[:, :, 0].transpose(0, 1)
 
-    def _mask(self, window: int | None) -> torch.Tensor | None:
+    def _mask(self, window: int | None) -> torch.Tensor:
         """Return which columns each row of the cache sees, bool [rows, 1, 1, columns]."""
         if window is not None and window >= self._longest:
             window = None

@@ -37,6 +37,8 @@ from safety_receipts.verify.audit import run as audits
 Receipts = Callable[..., Any]
 QUERIES = 40
 SCORED = ("--score-by-server", "--rates", "conditions", "--epsilon", "0.3")
+ALL = ("--epsilon", "0.01")
+"""Draws every point: a few could by chance all be ones of which both members think alike."""
 
 
 @pytest.fixture(scope="module")
@@ -183,9 +185,7 @@ def test_another_model_behind_the_auditors_server_refutes_nothing(
 ) -> None:
     bundle = event.copy(tmp_path / "bundle")
     with id_server(organism.member("amplifying").folder) as other:
-        # Other points could by chance all be ones of which both members think alike.
-        drawn = ("--nonce", "5" * 64)
-        found = receipts(*words(event, bundle, asking(event.study, other), *drawn, "--json"))
+        found = receipts(*words(event, bundle, asking(event.study, other), *ALL, "--json"))
     assert found.code == 5
     result = result_of(bundle)
     assert result.verdict is AuditVerdict.INCONCLUSIVE
@@ -226,7 +226,8 @@ def test_a_false_record_under_the_true_key_is_not_consistent(
             return point, record.model_copy(update={"response_tokens": tokens, "text": text})
 
         seal_again(bundle, event.signer, reword)
-    found = json.loads(receipts(*words(made, bundle, asking(event.study, behaves), "--json")).out)
+    plan = asking(event.study, behaves)
+    found = json.loads(receipts(*words(made, bundle, plan, *ALL, "--json")).out)
     assert found["verdict"] == "inconclusive", found
     assert found["identity"]["passed"] is False
     outcomes = result_of(bundle).outcomes

@@ -194,37 +194,37 @@ class PrefixBatches:
             logits: fp32 [rows, vocabulary], of the prompts' last tokens.
             decoding: How tokens are chosen.
         """
-        rows, drafts, cache = batch.rows, batch.drafts, batch.cache
+        rows, cache = batch.rows, batch.cache
         device = self._setting.device
-        alive = list(range(len(rows)))  # which rows are at work
+        alive = np.arange(len(rows))  # which rows are at work
         slots = np.arange(len(rows))  # their rows of the cache
         start = np.array([self._position(row) for row in rows], np.int64)
-        chooser = TokenChooser(drafts, decoding)
+        chooser = TokenChooser(batch.drafts, decoding, device)
         pass_: StepPass | None = None
-        moving = torch.ones(len(rows), dtype=torch.bool, device=device)
         while True:
-            chosen = chooser.take(logits, [drafts[i] for i in alive])
-            going = np.array([drafts[i].finish is None for i in alive])
-            if not going.any():
-                return
-            if not going.all():
-                chosen = chosen[torch.from_numpy(going).to(device)]
-                alive, slots = [i for i in alive if drafts[i].finish is None], slots[going]
-                if len(slots) <= _COMPACT * cache.rows:
-                    cache.select(torch.from_numpy(slots).to(device))
-                    slots = np.arange(len(alive))
-                pass_ = None
+            chosen, moving = chooser.take(logits)
+            if chooser.due():
+                going = chooser.read()
+                if not going.any():
+                    return
+                if not going.all():
+                    chooser.keep(going)
+                    kept = torch.from_numpy(np.flatnonzero(going)).to(device)
+                    chosen, moving = chosen[kept], moving[kept]
+                    alive, slots = alive[going], slots[going]
+                    if len(slots) <= _COMPACT * cache.rows:
+                        cache.select(torch.from_numpy(slots).to(device))
+                        slots = np.arange(len(alive))
+                    pass_ = None
             if pass_ is None:
-                written = np.array([len(drafts[i].tokens) - 1 for i in alive])
                 pass_ = StepPass(
                     self._setting,
                     cache,
                     slots=slots,
-                    columns=batch.own[alive] + written,
-                    positions=start[alive] + written,
-                    reads=self._reads([rows[i] for i in alive], range(len(alive) + 1)),
+                    columns=batch.own[alive] + chooser.steps - 1,
+                    positions=start[alive] + chooser.steps - 1,
+                    reads=self._reads([rows[i] for i in alive.tolist()], range(len(alive) + 1)),
                 )
-                moving = moving[: len(alive)]
             pass_.advance(moving)
             logits = self._step(chosen, pass_)
 

@@ -13,8 +13,9 @@ import torch
 import transformers
 from tiny_models import FAMILIES, WINDOW, tiny_model
 
-from safety_receipts.receipts.model.point import Reason
+from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.engines.answers import generate_completions
+from safety_receipts.runner.engines.decoding import drafts, sampling
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Generation, Request
 from safety_receipts.runner.engines.load import wrap_model
 from safety_receipts.runner.engines.prefix import prefix_batches
@@ -99,6 +100,52 @@ def test_a_sweep_gives_the_answers_of_plain_batches(model: Any, decoding: Decodi
         engine = engine_of(model, **options)
         assert engine.not_shared is None
         assert answers(engine, study(), decoding) == expected
+
+
+def ending() -> list[Request]:
+    """Return the sweep with responses that end at other places, some of whose logits are wanted."""
+    stops = frozenset(range(0, VOCABULARY, 9))
+    return [
+        replace(
+            one,
+            stop_ids=stops if one.key % 3 else frozenset(),
+            max_new_tokens=2 + one.key % 19,
+            logits_for=(5, 7) if one.key % 4 else (),
+        )
+        for one in study()
+    ]
+
+
+@pytest.mark.parametrize(
+    "decoding", [GREEDY, SEEDED, replace(SEEDED, repetition_penalty=1.3)], ids=str
+)
+def test_a_device_that_is_asked_every_few_steps_gives_the_same_answers(
+    model: Any, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CPU is made to run on as an accelerator does."""
+    engines = [engine_of(model, shared=shared) for shared in (True, False)]
+    expected = [answers(engine, ending(), decoding) for engine in engines]
+    lengths = {len(one.tokens) for one in expected[0].values()}
+    assert len(lengths) > 5
+    assert {one.finish for one in expected[0].values()} == {Finish.STOP, Finish.LENGTH}
+    asked: list[int] = []
+    read = drafts.TokenChooser.read
+
+    def reading(self: drafts.TokenChooser) -> Any:
+        asked.append(self.steps)
+        return read(self)
+
+    monkeypatch.setattr(drafts.TokenChooser, "read", reading)
+    monkeypatch.setattr(drafts, "steps_ahead", lambda _: 8)
+    monkeypatch.setattr(sampling, "winner", sampling.winner_unasked)
+    for engine, found in zip(engines, expected, strict=True):
+        for key, one in answers(engine, ending(), decoding).items():
+            # With other rows beside them, sums are rounded otherwise.
+            wanted, theirs = torch.tensor(one.logits), torch.tensor(found[key].logits)
+            torch.testing.assert_close(wanted, theirs, atol=1e-3, rtol=0)
+            assert replace(one, logits=found[key].logits) == found[key]
+    assert set(asked) <= {8, 16, *range(2, 21)}
+    assert sum(step % 8 == 0 for step in asked) >= len(engines)
 
 
 def test_a_sweep_computes_its_tree_and_what_it_decodes(model: Any) -> None:

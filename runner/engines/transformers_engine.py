@@ -42,7 +42,7 @@ from safety_receipts.runner.engines.forward import Forward, not_understood
 from safety_receipts.runner.engines.identity import read_identity
 from safety_receipts.runner.engines.load import LoadedModel
 from safety_receipts.runner.engines.plain_batches import PlainBatches
-from safety_receipts.runner.engines.prefix.attention import Kernel, keeps_fp32
+from safety_receipts.runner.engines.prefix.attention import Kernel, keeps_fp32, kernels_of
 from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
 from safety_receipts.runner.engines.prefix.probe import why_not_cached, why_not_shared
 from safety_receipts.runner.engines.prefix.schedule import (
@@ -97,7 +97,8 @@ class TransformersEngine:
         shared: Whether prefixes are to be shared, where the model allows it.
         share_tokens: Tokens that sharing a prefix must save
             (:func:`runner.engines.prefix.schedule.build_schedule`).
-        kernels: How attention over shared prefixes may be computed, the best first.
+        kernels: How attention over shared prefixes may be computed, the best first; None: all
+            ways that the kind of device has a use for.
 
     Raises:
         UsageError: The model's forward pass is not understood: it takes no positions or no
@@ -113,7 +114,7 @@ class TransformersEngine:
         max_rows: int | None = None,
         shared: bool = True,
         share_tokens: int = SHARE_TOKENS,
-        kernels: Sequence[Kernel] = tuple(Kernel),
+        kernels: Sequence[Kernel] | None = None,
     ) -> None:
         self._loaded = loaded
         architecture, device = loaded.architecture, loaded.device
@@ -141,7 +142,8 @@ class TransformersEngine:
         """Why prefixes are not shared, in words; None: they are."""
         if shared:
             reuses = any(layer.values == 0 for layer in architecture.kv_layers)
-            self._setting, self.not_shared = self._try_sharing(windows, kernels, reuses=reuses)
+            tried = kernels_of(device) if kernels is None else kernels
+            self._setting, self.not_shared = self._try_sharing(windows, tried, reuses=reuses)
         self._identity = read_identity(loaded)
         if self._setting is not None:
             name = f"shared-prefix-{self._setting.kernel}"

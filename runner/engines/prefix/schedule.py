@@ -131,6 +131,23 @@ class Schedule:
             part = self.parts[part].above
         return part, own[::-1]
 
+    def room(self, row: BatchRow) -> int:
+        """Return how many tokens a row comes to keep for itself."""
+        ask = self.asks[row.ask]
+        own = sum(len(self.parts[part].tokens) for part in self.own(row)[1])
+        return own + 1 + ask.tail + ask.grown
+
+    def most_tokens(self) -> int:
+        """Return how many tokens the segments and rows of a batch come to keep; the largest."""
+        return max(
+            (
+                sum(len(self.parts[part].tokens) for part in self.segments(batch))
+                + sum(self.room(self.rows[row]) for row in batch)
+                for batch in self.batches
+            ),
+            default=0,
+        )
+
     def chain(self, segment: int) -> list[int]:
         """Return a segment and those above it, the first one first."""
         found = []

@@ -9,8 +9,10 @@ them:
 * an expanded tensor counts what lies in memory, not its repetitions;
 * what picks by index (``index``, ``gather``, ``index_select``, ``embedding``) reads what it
   returns and the indices; what writes by index writes the values, not the whole target;
-* fused attention over packed sequences reads the tokens that its lengths name, once for each
-  sequence; torch's ``scaled_dot_product_attention`` reads all it is given, in one operator.
+* fused attention over packed sequences reads the tokens that its lengths name, each once a call
+  however many sequences see it: their blocks run side by side and find it in the device's cache,
+  as the blocks of one long sequence do;
+* torch's ``scaled_dot_product_attention`` is one operator, which reads all it is given.
 
 The lengths are known because integers and booleans are computed for real beside the fake
 tensors, as long as they follow from what the host supplied.
@@ -23,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -47,6 +50,8 @@ _FREE = {
     "aten::lift_fresh",
 }
 """Start no kernel."""
+_WHOLE = {"aten::rms_norm"}
+"""One kernel on CUDA, though elsewhere composed of others."""
 _PICKED = {"aten::index", "aten::gather", "aten::index_select", "aten::embedding"}
 """Read of their first argument only what they return."""
 _PLACED = {"aten::index_put_", "aten::_index_put_impl_", "aten::index_copy_", "aten::scatter_"}
@@ -111,14 +116,32 @@ class Counted:
     @contextmanager
     def __call__(self) -> Iterator[Counted]:
         """Make tensors fake and count."""
-        with self.fake, _Dispatch(self), _Functions(self):
-            yield self
+        before = FakeTensor.tolist
+        # torch's own reads element by element, which would count as many waits.
+        FakeTensor.tolist = lambda tensor: self.wait(torch.Tensor.tolist, tensor)
+        try:
+            with self.fake, _Dispatch(self), _Functions(self):
+                yield self
+        finally:
+            FakeTensor.tolist = before
 
     def real(self, tensor: Any) -> torch.Tensor | None:
         """Return the contents of a tensor, if they follow from what the host supplied."""
         if not isinstance(tensor, torch.Tensor):
             return None
         return self.shadows.get(tensor) if isinstance(tensor, FakeTensor) else tensor
+
+
+    def wait(self, func: Any, tensor: torch.Tensor) -> Any:
+        """Return what the host reads, or a stand-in where nobody knows it."""
+        self.counts.waits += 1
+        known = self.real(tensor)
+        if known is None:
+            with _outside():
+                make = torch.ones if tensor.dtype is torch.bool else torch.zeros
+                known = make(tuple(tensor.shape), dtype=tensor.dtype)
+        with _outside():
+            return func(known)
 
 
 class _Dispatch(TorchDispatchMode):
@@ -137,10 +160,11 @@ class _Dispatch(TorchDispatchMode):
         name = func._schema.name
         if name.startswith("prim::"):
             return func(*args, **given)
-        with self:  # what torch composes of other operators is those operators
-            composed = func.decompose(*args, **given)
-        if composed is not NotImplemented:
-            return composed
+        if name not in _WHOLE:
+            with self:  # what torch composes of other operators is those operators
+                composed = func.decompose(*args, **given)
+            if composed is not NotImplemented:
+                return composed
         out = func(*args, **given)
         self._shadow(func, args, given, out)
         inputs = [x for x in tree_flatten((args, given))[0] if isinstance(x, torch.Tensor)]
@@ -186,20 +210,28 @@ class _Dispatch(TorchDispatchMode):
         return sum(map(stored_bytes, distinct.values())), written
 
     def _tokens(self, name: str, args: tuple[Any, ...], given: dict[str, Any]) -> int | None:
-        used = given.get("seqused_k" if name.startswith("aten::_flash") else "seqlen_k")
-        known = self._world.real(used)
-        return None if known is None else int(known.sum())
+        """Return how many tokens of the pool a call sees."""
+        flash = name.startswith("aten::_flash")
+        used = self._world.real(given["seqused_k" if flash else "seqlen_k"])
+        starts = self._world.real(args[4 if flash else 5])
+        if used is None or starts is None:
+            return None
+        with _outside():
+            seen = np.zeros(args[1].shape[0 if flash else 1], bool)
+            for start, number in zip(starts.tolist(), used.tolist(), strict=False):
+                seen[start : start + number] = True
+            return int(seen.sum())
 
     def _shadow(self, func: Any, args: tuple[Any, ...], given: dict[str, Any], out: Any) -> None:
         """Compute integers and booleans for real where their sources are known."""
-        if not isinstance(out, FakeTensor) or out.is_floating_point() or out.is_complex():
-            return
-        if out.numel() > _SHADOWED:
+        outs = [x for x in tree_flatten(out)[0] if isinstance(x, FakeTensor)]
+        if not outs or any(x.is_floating_point() or x.numel() > _SHADOWED for x in outs):
             return
         world = self._world
         tensors = [x for x in tree_flatten((args, given))[0] if isinstance(x, torch.Tensor)]
         if any(world.real(x) is None for x in tensors):
-            world.shadows.pop(out, None)
+            for one in outs:
+                world.shadows.pop(one, None)
             return
 
         def plain(x: Any) -> Any:
@@ -209,8 +241,8 @@ class _Dispatch(TorchDispatchMode):
 
         with _outside():
             found = func(*tree_map(plain, args), **tree_map(plain, given))
-        if isinstance(found, torch.Tensor):
-            world.shadows[out] = found
+        for one, real in zip(outs, tree_flatten(found)[0], strict=True):
+            world.shadows[one] = real
 
 
 class _Functions(TorchFunctionMode):
@@ -235,10 +267,12 @@ class _Functions(TorchFunctionMode):
         if func is torch.Tensor.contiguous:
             whole = args[0].is_contiguous()
             return args[0] if whole else args[0].clone(memory_format=torch.contiguous_format)
+        if func is torch.Tensor.copy_:
+            return _aten.copy_(*args)
         if func is torch.nn.functional.scaled_dot_product_attention:
             return self._attention(*args, **given)
         if func in _READ_BY_HOST and args and _on_device([args[0]]):
-            return self._wait(func, args[0])
+            return self._world.wait(func, args[0])
         return func(*args, **given)
 
     def _attention(
@@ -254,17 +288,6 @@ class _Functions(TorchFunctionMode):
         read = sum(map(stored_bytes, parts))
         self._world.counts.add("scaled_dot_product_attention", read, stored_bytes(out))
         return out
-
-    def _wait(self, func: Any, tensor: torch.Tensor) -> Any:
-        """Return what the host reads, or a stand-in where nobody knows it."""
-        self._world.counts.waits += 1
-        known = self._world.real(tensor)
-        if known is None:
-            with _outside():
-                make = torch.ones if tensor.dtype is torch.bool else torch.zeros
-                known = make(tuple(tensor.shape), dtype=tensor.dtype)
-        with _outside():
-            return func(known)
 
 
 _READ_BY_HOST: set[Callable[..., Any]] = {
@@ -317,7 +340,7 @@ def _put(tensor: torch.Tensor, index: Any, value: Any) -> None:
     if indices:
         _aten.index_put_(viewed, indices, value)
     else:
-        viewed.copy_(value)
+        _aten.copy_(viewed, value)
 
 
 def _view(tensor: torch.Tensor, index: Any) -> tuple[torch.Tensor, list[torch.Tensor | None]]:

@@ -131,7 +131,6 @@ class Counted:
             return None
         return self.shadows.get(tensor) if isinstance(tensor, FakeTensor) else tensor
 
-
     def wait(self, func: Any, tensor: torch.Tensor) -> Any:
         """Return what the host reads, or a stand-in where nobody knows it."""
         self.counts.waits += 1

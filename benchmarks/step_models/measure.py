@@ -236,7 +236,5 @@ def _described(counts: StepCounts, steps: int) -> dict[str, Any]:
         "operators": counts.operators / steps,
         "waits": counts.waits / steps,
         "uploads": counts.uploads / steps,
-        "by_operator": {
-            key: [number / steps, size / steps] for key, (number, size) in order
-        },
+        "by_operator": {key: [number / steps, size / steps] for key, (number, size) in order},
     }

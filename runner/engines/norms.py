@@ -68,15 +68,11 @@ def _fused(module: Any, dtype: torch.dtype, device: torch.device) -> Norm | None
     expected = module(given)
     if expected.shape != given.shape:
         return None
-    norm = partial(
-        _rms_norm, weight=None if weight is None else weight.detach(), epsilon=epsilon
-    )
+    norm = partial(_rms_norm, weight=None if weight is None else weight.detach(), epsilon=epsilon)
     apart = (norm(given).float() - expected.float()).abs()
     near = bool((apart <= _TOLERANCE[dtype] * expected.float().abs()).all())
     return norm if near else None
 
 
-def _rms_norm(
-    states: torch.Tensor, *, weight: torch.Tensor | None, epsilon: float
-) -> torch.Tensor:
+def _rms_norm(states: torch.Tensor, *, weight: torch.Tensor | None, epsilon: float) -> torch.Tensor:
     return torch.nn.functional.rms_norm(states, states.shape[-1:], weight, epsilon)

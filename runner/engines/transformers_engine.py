@@ -146,7 +146,9 @@ class TransformersEngine:
             self._setting, self.not_shared = self._try_sharing(windows, tried, reuses=reuses)
         self._identity = read_identity(loaded)
         if self._setting is not None:
-            name = f"shared-prefix-{self._setting.kernel}"
+            grouped = self._setting.kernel is Kernel.GROUPED
+            self._memory_model = replace(self._memory_model, pooled=grouped)
+            name = attention_name(self._setting, self._forward)
             self._identity = replace(self._identity, attention=name)
 
     @property
@@ -381,6 +383,18 @@ class _Batches:
             # and long ones lost, the rates would lean towards the short ones.
             reason, message = _diagnose(error)
             return [failed(r, reason, message) for draft in drafts for r in draft.requests]
+
+
+def attention_name(setting: PassSetting, forward: Forward) -> str:
+    """Return what a receipt calls the way in which attention was computed.
+
+    For grouped calls it names the kernels that the trial on the device chose, and says whether
+    norms were computed in one operator each.
+    """
+    parts = ["shared-prefix", str(setting.kernel), *sorted(map(str, setting.routes))]
+    if setting.kernel is Kernel.GROUPED and forward.norms:
+        parts.append("norms")
+    return "-".join(parts)
 
 
 def _faulty(pairs: Sequence[GivenResponse], error: Exception) -> list[Margins]:

@@ -115,11 +115,11 @@ def attend_grouped(
         return out, lse
     assert sequences.sums is not None
     out, lse, *_ = _EFFICIENT(
-        *(*(one[None] for one in states), None, *lengths, 0.0, 0, True),
+        *(*(one.unsqueeze(0) for one in states), None, *lengths, 0.0, 0, True),
         scale=terms.scale,
         seqlen_k=sequences.used,
     )
-    return out[0], lse.view(-1).index_select(0, sequences.sums).view(states[1].shape[1], -1)
+    return out.squeeze(0), lse.view(-1).index_select(0, sequences.sums).view(states[1].shape[1], -1)
 
 
 def _written_out(
@@ -165,6 +165,12 @@ def route_of(device: torch.device, dtype: torch.dtype, key_size: int, value_size
         return Route.WRITTEN
     if device.type != "cuda":
         raise ValueError(f"no fused kernel for packed sequences runs on {device.type}")
+    return _first_sound(device, dtype, key_size, value_size)
+
+
+def _first_sound(
+    device: torch.device, dtype: torch.dtype, key_size: int, value_size: int
+) -> Route:
     half = dtype in (torch.float16, torch.bfloat16)
     flash = half and key_size == value_size <= _LARGEST_FLASH and key_size % 8 == 0
     tried = ([Route.FLASH] if flash else []) + [Route.EFFICIENT]

@@ -8,6 +8,7 @@ not as much as the longest row of its batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,15 +18,21 @@ from safety_receipts.runner.engines.prefix.attention import keeps_fp32
 from safety_receipts.runner.engines.prefix.prefix_memory import KeepRead, Segment
 
 
+_GRAIN: Final = 256
+"""Pools have room for a multiple of so many tokens, so that batches of about one size need one."""
+
+
+def pool_tokens(kept: int) -> int:
+    """Return how many tokens a pool has room for that so many are to be kept in."""
+    return -(-kept // _GRAIN) * _GRAIN
+
+
 class Pool:
-    """Keys and values of tokens, by layer; allocated when a layer's sizes are first seen.
+    """Keys and values of tokens, by layer; allocated when a layer's sizes are first seen."""
 
-    Args:
-        tokens: How many it has room for.
-    """
-
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self) -> None:
+        self.tokens = 0
+        """How many it has room for."""
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def layer(
@@ -43,6 +50,20 @@ class Pool:
             # not finite would be no 0.
             self._layers[layer] = (self._zeros(key), self._zeros(value))
         return self._layers[layer]
+
+    def resize(self, tokens: int, kept: int) -> None:
+        """Make room for a batch, layer by layer, so that no two pools stand side by side.
+
+        Args:
+            tokens: How many there is to be room for.
+            kept: How many of the first ones stay.
+        """
+        self.tokens = tokens
+        for layer, tensors in self._layers.items():
+            if len(tensors[0]) != tokens:
+                key, value = (one.new_zeros((tokens, *one.shape[1:])) for one in tensors)
+                key[:kept], value[:kept] = tensors[0][:kept], tensors[1][:kept]
+                self._layers[layer] = (key, value)
 
     def read(self, layer: int, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys [1, K, S, D] and values [1, K, S, E] of some tokens."""

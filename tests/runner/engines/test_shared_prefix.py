@@ -284,7 +284,8 @@ def test_further_architectures_share_prefixes(name: str, kernel: Kernel) -> None
         torch.manual_seed(1)
         model = getattr(transformers, f"{name}ForCausalLM")(config(**BASE, **OTHERS[name])).eval()
     engine = engine_of(model, kernels=[kernel])
-    assert engine.identity.attention == f"shared-prefix-{kernel}"
+    written = "-written-out" if kernel is Kernel.GROUPED else ""  # the way of a CPU
+    assert engine.identity.attention == f"shared-prefix-{kernel}{written}"
     assert answers(engine, study()) == answers(engine_of(model, shared=False), study())
 
 

@@ -266,8 +266,8 @@ class _Functions(TorchFunctionMode):
         if func is torch.Tensor.contiguous:
             whole = args[0].is_contiguous()
             return args[0] if whole else args[0].clone(memory_format=torch.contiguous_format)
-        if func is torch.Tensor.copy_:
-            return _aten.copy_(*args)
+        if func in _BY_OPERATOR:
+            return _BY_OPERATOR[func](*args)
         if func is torch.nn.functional.scaled_dot_product_attention:
             return self._attention(*args, **given)
         if func in _READ_BY_HOST and args and _on_device([args[0]]):
@@ -289,6 +289,10 @@ class _Functions(TorchFunctionMode):
         return out
 
 
+_BY_OPERATOR: dict[Any, Any] = {
+    torch.Tensor.copy_: _aten.copy_,
+    torch.Tensor.__invert__: _aten.bitwise_not,
+}
 _READ_BY_HOST: set[Callable[..., Any]] = {
     torch.Tensor.tolist,
     torch.Tensor.item,

@@ -89,6 +89,15 @@ SHAPES: dict[str, Callable[[], tuple[Any, Any]]] = {
 """Class and configuration of each model."""
 
 
+PERIODS = {"Llama-3.1-8B": 1, "OLMo-3-32B": 4, "GPT-OSS-20B": 2, "Gemma-4-31B": 6}
+"""Layers after which each model's kinds of attention recur."""
+
+
+def layers_of(name: str) -> int:
+    """Return how many layers a model has."""
+    return int(SHAPES[name]()[1].num_hidden_layers)
+
+
 def make_model(name: str, layers: int | None = None) -> Any:
     """Return a model in bf16 on the modelled device; call it among fake tensors.
 

@@ -93,8 +93,8 @@ class MemoryModel:
         widths = self.architecture.widths
         values = [layer.values for layer in self.architecture.kv_layers]
         if self.pooled:
-            # While a pool is made for the batch one layer is there twice.
-            kept = pool_tokens(size.shared + size.kept) * (sum(values) + max(values))
+            # While a pool is made for the batch the segments of one layer are there twice.
+            kept = pool_tokens(size.shared + size.kept) * sum(values) + size.shared * max(values)
             # Queries, outputs and weighted outputs of each part of a row: a segment may be cut,
             # and under a window it has a part for itself and one for the row alone.
             parts = 2 * size.levels + 1 + size.shared // KEYS

@@ -60,8 +60,10 @@ CHUNK = {"cpu": 2048}
 """Most tokens of a forward pass over prompts, by kind of device."""
 OTHER_CHUNK = 8192
 """The same on any other."""
-_PASS_SHARE = 4
-"""A forward pass over prompts may take one part in so many of the memory."""
+_PASS_SHARE = {"cpu": 4}
+"""A forward pass over prompts may take one part in so many of the memory, by kind of device."""
+_OTHER_SHARE = 16
+"""The same on any other: what a pass leaves, rows take, and an accelerator needs no wider one."""
 _LEAST_CHUNK = 64
 _LEAST_ROWS = 64
 _CPU_WORK = 2**34
@@ -133,7 +135,7 @@ class TransformersEngine:
             self._max_rows = 1
         self._share_tokens = share_tokens
         self._forward = Forward(loaded)
-        self._chunk = self._widest_chunk()
+        self._chunk = widest_chunk(self._memory_model, self.memory, device)
         windows = tuple(layer.window for layer in architecture.kv_layers)
         self._plain = PlainBatches(self._forward, windows, device)
         self._check_forward()
@@ -282,15 +284,6 @@ class TransformersEngine:
             share_tokens=self._share_tokens,
         )
 
-    def _widest_chunk(self) -> int:
-        chunk = CHUNK.get(self._loaded.device.type, OTHER_CHUNK)
-        while (
-            chunk > _LEAST_CHUNK
-            and self._memory_model.pass_bytes(chunk, 4) * _PASS_SHARE > self.memory
-        ):
-            chunk //= 2
-        return chunk
-
     def _check_forward(self) -> None:
         """Try the ordinary forward pass, which all else is held to."""
         try:
@@ -383,6 +376,21 @@ class _Batches:
             # and long ones lost, the rates would lean towards the short ones.
             reason, message = _diagnose(error)
             return [failed(r, reason, message) for draft in drafts for r in draft.requests]
+
+
+def widest_chunk(model: MemoryModel, memory: int, device: torch.device) -> int:
+    """Return the most tokens of a forward pass over prompts.
+
+    Args:
+        model: The estimate.
+        memory: Bytes that a batch may take.
+        device: Where.
+    """
+    chunk = CHUNK.get(device.type, OTHER_CHUNK)
+    share = _PASS_SHARE.get(device.type, _OTHER_SHARE)
+    while chunk > _LEAST_CHUNK and model.pass_bytes(chunk, 4) * share > memory:
+        chunk //= 2
+    return chunk
 
 
 def attention_name(setting: PassSetting, forward: Forward) -> str:

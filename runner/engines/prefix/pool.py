@@ -52,18 +52,18 @@ class Pool:
         return self._layers[layer]
 
     def resize(self, tokens: int, kept: int) -> None:
-        """Make room for a batch, layer by layer, so that no two pools stand side by side.
+        """Make room for a batch, layer by layer, so that no pool stands beside another.
 
         Args:
             tokens: How many there is to be room for.
             kept: How many of the first ones stay.
         """
         self.tokens = tokens
-        for layer, tensors in self._layers.items():
-            if len(tensors[0]) != tokens:
-                key, value = (one.new_zeros((tokens, *one.shape[1:])) for one in tensors)
-                key[:kept], value[:kept] = tensors[0][:kept], tensors[1][:kept]
-                self._layers[layer] = (key, value)
+        for layer in [i for i, (key, _) in self._layers.items() if len(key) != tokens]:
+            stay = [one[:kept].clone() for one in self._layers.pop(layer)]
+            key, value = (one.new_zeros((tokens, *one.shape[1:])) for one in stay)
+            key[:kept], value[:kept] = stay
+            self._layers[layer] = (key, value)
 
     def read(self, layer: int, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys [1, K, S, D] and values [1, K, S, E] of some tokens."""

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from safety_receipts.runner.checkpoint.model_facts import Architecture
+from safety_receipts.runner.engines.prefix.layout import KEYS
+from safety_receipts.runner.engines.prefix.pool import pool_tokens
 from safety_receipts.runner.engines.prefix.schedule import BatchSize
 
 ACCELERATOR_SHARE = 0.8
@@ -57,6 +59,9 @@ class MemoryModel:
     (:func:`runner.engines.prefix.attention.keeps_fp32`)."""
     penalised: bool = False
     """Whether tokens are chosen under a repetition penalty."""
+    pooled: bool = False
+    """Whether keys and values lie in a pool, each row's in a room of its own size, and decode
+    steps attend in one grouped call a layer."""
 
     def batch_bytes(self, rows: int, load: MemoryDemand) -> int:
         """Return an upper estimate for ``rows`` rows padded to ``load``.
@@ -78,18 +83,29 @@ class MemoryModel:
         """Return an upper estimate for a batch of a schedule.
 
         Counted are the segments' keys and values and the rows' own, which a layer keeps whole
-        whatever its window is, and a forward pass of the longest kind.
+        whatever its window is, and a forward pass of the longest kind.  Without a pool every
+        row has the room of the longest.
 
         Args:
             size: The batch.
             chunk: Tokens of a forward pass.
         """
-        values = sum(layer.values for layer in self.architecture.kv_layers)
-        kept = (size.shared + size.rows * size.columns) * values * self.kept_bytes
+        widths = self.architecture.widths
+        values = [layer.values for layer in self.architecture.kv_layers]
+        if self.pooled:
+            # While a pool is made for the batch the segments of one layer are there twice.
+            kept = pool_tokens(size.shared + size.kept) * sum(values) + size.shared * max(values)
+            # Queries, outputs and weighted outputs of each part of a row: a segment may be cut,
+            # and under a window it has a part for itself and one for the row alone.
+            parts = 2 * size.levels + 1 + size.shared // KEYS
+            step = size.rows * parts * (widths.queries + widths.heads) * 4 * 4
+        else:
+            kept = (size.shared + size.rows * size.columns) * sum(values)
+            step = size.rows * size.columns * widths.queries * 2 * 4
         reading = min(max(chunk, size.read), size.rows * size.read)
         tokens = max(min(chunk, size.shared), reading)
-        step = size.rows * size.columns * self.architecture.widths.queries * 2 * 4
-        return kept + self.pass_bytes(tokens, size.levels) + step + self._logits_bytes(size.scored)
+        other = self.pass_bytes(tokens, size.levels) + step + self._logits_bytes(size.scored)
+        return kept * self.kept_bytes + other
 
     def pass_bytes(self, tokens: int, levels: int) -> int:
         """Return an upper estimate for a forward pass that attends to shared segments.

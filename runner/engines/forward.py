@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.runner.engines.norms import FusedNorms
 
 _CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the argument that takes a cache: since transformers 5.24, and before."""
@@ -73,6 +74,7 @@ class Forward:
         if self._head is None:
             raise not_understood(self._model, "it has no output layer")
         self._cache_argument = cache_argument(self._model)
+        self._norms: FusedNorms | None = None
         self._vocabulary = loaded.architecture.widths.vocabulary
 
     def __call__(
@@ -120,12 +122,26 @@ class Forward:
             raise ValueError(f"logits of shape {tuple(logits.shape)}".replace("[", "("))
         return logits.float()
 
+    @property
+    def norms(self) -> FusedNorms | None:
+        """The norms that the device computes in one operator each; None: elsewhere than on CUDA."""
+        if self._norms is None and self._model.device.type == "cuda":
+            self._norms = FusedNorms(self._model)
+        return self._norms
+
     @contextmanager
-    def attention(self, name: str) -> Iterator[None]:
-        """Have the model use an attention function that is registered with transformers."""
+    def attention(self, name: str, *, norms: bool = False) -> Iterator[None]:
+        """Have the model use an attention function that is registered with transformers.
+
+        Args:
+            name: The function's.
+            norms: Whether it is to use :attr:`norms` too, where there are any.
+        """
         before = self._model.config._attn_implementation
+        fused = self.norms if norms else None
         self._model.set_attn_implementation(name)
         try:
-            yield
+            with nullcontext() if fused is None else fused.used():
+                yield
         finally:
             self._model.set_attn_implementation(before)

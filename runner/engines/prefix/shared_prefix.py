@@ -10,16 +10,18 @@ and to its row's own tokens (:mod:`runner.engines.prefix.prefix_memory`); the pa
 
 A forward pass is described by one of three contexts:
 
-* :class:`SegmentPass`: tokens of one segment, which see the segments above and each other;
-* :class:`ReadingPass`: the own tokens of several rows, as far as rows share them only once;
-* :class:`StepPass`: the newest token of every row.
+* ``SegmentPass``: tokens of one segment, which see the segments above and each other;
+* ``ReadingPass``: the own tokens of several rows, as far as rows share them only once
+  (both :mod:`runner.engines.prefix.reading`);
+* :class:`StepPass`: the newest token of every row, or ``PackedStepPass`` where attention is one
+  grouped call a layer (:mod:`runner.engines.prefix.packed_step`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from safety_receipts.runner.engines.prefix.attention import Kernel, Terms, attend, merge
+from safety_receipts.runner.engines.prefix.grouped import Route
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
 
 ATTENTION = "receipts_shared_prefix"
@@ -65,6 +68,8 @@ class PassSetting:
     """How attention is computed."""
     device: torch.device
     """Where."""
+    routes: set[Route] = field(default_factory=set)
+    """Which ways of computing grouped calls were taken so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +136,27 @@ class Pass(ABC):
             value: [1, K, N, E].
             terms: How the layer attends.
         """
+        given = self._given(layer, query, key, value, terms)
+        return self._attend(given)
+
+    def _given(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        terms: Terms,
+    ) -> Layer:
         place = layer
         if self._setting.reuses:
             # A layer that reuses the keys of another is given that layer's very tensor, which
             # is held here so that no other can take its name.
             place, _ = self._keys.setdefault(id(key), (layer, key))
         window = self._setting.windows[layer]
-        given = Layer(query, key[0], value[0], terms, window, place, new=place == layer)
+        return Layer(query, key[0], value[0], terms, window, place, new=place == layer)
+
+    def _attend(self, given: Layer) -> torch.Tensor:
+        """Return attention of one layer, [1, N, H, E]."""
         own, own_sum = self._own(given)
         outs, sums = [own], [own_sum]
         for level in self._levels:
@@ -155,8 +174,8 @@ class Pass(ABC):
                 for read, out, sum_ in found:
                     outs[-1][:, read.first : read.last] = out
                     sums[-1][:, read.first : read.last] = sum_
-        merged = merge(outs, sums, terms.sink)
-        return merged.to(query.dtype).transpose(0, 1)[None]
+        merged = merge(outs, sums, given.terms.sink)
+        return merged.to(given.query.dtype).transpose(0, 1)[None]
 
     def _read(
         self, number: int, read: SegmentRead, layer: Layer
@@ -197,112 +216,6 @@ class Pass(ABC):
         """Return positions that none of a segment's readers stands before or after."""
         readers = self.positions[read.first : read.last]
         return int(readers.min()), int(readers.max())
-
-
-def _band(length: int, window: int, device: torch.device) -> torch.Tensor:
-    """Return which of ``length`` tokens in a row see which, bool [1, 1, length, length]."""
-    places = torch.arange(length, device=device)
-    ahead = places[:, None] - places
-    return ((ahead >= 0) & (ahead < window))[None, None]
-
-
-def _attend_in_line(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    terms: Terms,
-    window: int | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return attention among tokens that follow each other, [B, H, T, E] and [B, H, T]."""
-    length = query.shape[2]
-    if window is None or window >= length:
-        return attend(query, key, value, terms, causal=True)
-    mask = _band(length, window, query.device)
-    return attend(query, key, value, terms, mask=mask)
-
-
-class SegmentPass(Pass):
-    """The next tokens of one segment.
-
-    Args:
-        setting: The model's.
-        segment: The segment; its first ``filled`` tokens are there.
-        number: Tokens of the pass.
-        above: The segments above it, the first one first.
-    """
-
-    def __init__(
-        self, setting: PassSetting, segment: Segment, number: int, above: Sequence[Segment]
-    ) -> None:
-        start = segment.start + segment.filled
-        chain = [(one, one.length) for one in above] + [(segment, segment.filled)]
-        reads = [
-            SegmentRead(one, level, 0, number, upto) for level, (one, upto) in enumerate(chain)
-        ]
-        super().__init__(setting, np.arange(start, start + number), reads)
-        self._segment = segment
-
-    def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-        if layer.new:
-            self._segment.write(layer.place, layer.key, layer.value)
-        keys, values = layer.key[None], layer.value[None]
-        out, sum_ = _attend_in_line(layer.query, keys, values, layer.terms, layer.window)
-        return out[0], sum_[0]
-
-
-class ReadingPass(Pass):
-    """Own tokens of rows, before any of theirs is in the cache.
-
-    Args:
-        setting: The model's.
-        cache: Where they are kept; all rows of the batch.
-        rows: The rows of this pass.
-        index: int64 [rows, T], which token of the pass a row's t-th one is; tokens that rows
-            have in common stand in the pass once.
-        lengths: Tokens of each row; what ``index`` holds beyond is not read.
-        positions: As for :class:`Pass`.
-        reads: As for :class:`Pass`.
-    """
-
-    def __init__(
-        self,
-        setting: PassSetting,
-        cache: OwnCache,
-        *,
-        rows: range,
-        index: NDArray[np.int64],
-        lengths: Sequence[int],
-        positions: Positions,
-        reads: Sequence[SegmentRead],
-    ) -> None:
-        super().__init__(setting, positions, reads)
-        device = setting.device
-        self._cache = cache
-        self._rows = slice(rows.start, rows.stop)
-        self._index = torch.from_numpy(index).to(device)
-        held = np.arange(index.shape[1]) < np.asarray(lengths)[:, None]
-        self._held = torch.from_numpy(held).to(device)
-        # Of a token that several rows share any one's result will do.
-        back = np.empty(len(positions), np.int64)
-        back[index[held]] = np.flatnonzero(held)
-        self._back = torch.from_numpy(back).to(device)
-
-    def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-        heads = layer.query.shape[1]
-        rows, length = self._index.shape
-        keys, values = self._spread(layer.key), self._spread(layer.value)
-        if layer.new:
-            kept = self._cache.layer(layer.place, layer.key, layer.value)
-            kept[0][self._rows, :, :length], kept[1][self._rows, :, :length] = keys, values
-        queries = layer.query[0][:, self._index].transpose(0, 1)
-        out, sum_ = _attend_in_line(queries, keys, values, layer.terms, layer.window)
-        out = out.transpose(0, 1).reshape(heads, rows * length, -1)
-        return out[:, self._back], sum_.transpose(0, 1).reshape(heads, -1)[:, self._back]
-
-    def _spread(self, states: torch.Tensor) -> torch.Tensor:
-        """Return [rows, K, T, D] of [K, N, D], zeros where a row has no token."""
-        spread = states[:, self._index].transpose(0, 1)
-        return torch.where(self._held[:, None, :, None], spread, torch.zeros_like(spread[:1, :1]))
 
 
 class StepPass(Pass):

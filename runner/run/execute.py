@@ -325,7 +325,7 @@ class Run:
             source=source_of(point.query_id),
         )
         # Now, not after the last of a hundred thousand points.
-        problem = record.problem(line, self.plan)
+        problem = record.contradiction(line, self.plan)
         if problem is not None:
             raise IntegrityError(f"point {point.index}: {problem}")
         return JournalEntry(line, record)

@@ -362,7 +362,7 @@ class RestrictedRecord(WireModel):
         return next(self._problems(point, setup), None)
 
     def _problems(self, point: Point, setup: EvaluationSetup) -> Iterator[str]:
-        end_tokens = setup.sampling.end_tokens
+        end_tokens = frozenset(setup.sampling.end_tokens)
         for name in ("index", "condition", "query", "draw", "finish", "outcome", "reason"):
             if getattr(self, name) != getattr(point, name):
                 yield f"{name} differs between record and evidence line"
@@ -370,7 +370,7 @@ class RestrictedRecord(WireModel):
             yield "promptTokens differs between record and evidence line"
         if len(self.response_tokens) != point.response_tokens:
             yield "responseTokens differs between record and evidence line"
-        if any(token in end_tokens for token in self.response_tokens[:-1]):
+        if not end_tokens.isdisjoint(self.response_tokens[:-1]):
             yield "an end token stands before the last"
         ended = bool(self.response_tokens) and self.response_tokens[-1] in end_tokens
         if ended != (self.finish is Finish.STOP):

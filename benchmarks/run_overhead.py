@@ -1,4 +1,4 @@
-"""What a run costs outside the engine: CPU seconds a point by stage, with a model that costs nothing.
+"""What a run costs outside the engine: CPU seconds a point by stage, its model costing nothing.
 
     python benchmarks/run_overhead.py [--points 9920 87048] [--against FOLDER] [--record]
 

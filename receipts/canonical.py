@@ -50,9 +50,9 @@ def canonical_bytes(value: JsonValue) -> bytes:
         ValueError: An integer lies beyond ±(2^53 − 1), or a string is not valid Unicode.
     """
     if _is_plain(value):
-        return json.dumps(
-            value, sort_keys=True, ensure_ascii=False, separators=(",", ":")
-        ).encode("utf-8")
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8"
+        )
     return rfc8785.dumps(value)
 
 
@@ -74,7 +74,8 @@ def _is_plain(value: object) -> bool:
         keys = all(type(key) is str and key.isascii() for key in value)
         return kind is dict and keys and all(items)
     if isinstance(value, (list, tuple)):
-        return all([_is_plain(item) for item in value])  # likewise
+        items = [_is_plain(item) for item in value]
+        return all(items)
     return False
 
 

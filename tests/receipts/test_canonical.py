@@ -87,7 +87,17 @@ def test_known_canonical_forms(value: Any, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [0.0, 1.5, float("nan"), [1.0], (1.0,), {"a": [{"b": 2.0}]}, {"a": {"b": (1, 2.5)}}, [2**53, 1.0], {1: 2.0}],
+    [
+        0.0,
+        1.5,
+        float("nan"),
+        [1.0],
+        (1.0,),
+        {"a": [{"b": 2.0}]},
+        {"a": {"b": (1, 2.5)}},
+        [2**53, 1.0],
+        {1: 2.0},
+    ],
 )
 def test_a_float_is_refused_wherever_it_hides(value: Any) -> None:
     with pytest.raises(TypeError, match="a float cannot be sealed"):

@@ -116,7 +116,7 @@ OF_THOUGHTS: Final = (
 """Reasons that only a checkpoint with marks of thoughts has."""
 
 _NOT_CANONICAL: Final = "not in canonical form (RFC 8785)"
-_SALT: Final = frozenset({"salt"})
+_SALT: Final = {"salt"}
 
 _UNSCORED_REASONS = (
     Reason.JUDGE_NA,

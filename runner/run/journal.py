@@ -2,8 +2,8 @@
 
 Tables: ``run`` (one row: what was sealed, the run's secret, the stack it started with),
 ``point`` (one row a finished point), ``event`` (starts, stops, looks, retries).  A commit is
-on the disk before the next unit is judged (WAL, ``synchronous=FULL``).  The file holds prompts'
-answers and the secret that salts them, so only its owner can read it.
+on the disk before it is told of, and before the next one begins (WAL, ``synchronous=FULL``).  The
+file holds prompts' answers and the secret that salts them, so only its owner can read it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class JournalEntry:
 
 
 class Journal:
-    """An open journal; use it as a context manager.
+    """An open journal; use it as a context manager.  Threads may take turns with it.
 
     Args:
         path: The file.

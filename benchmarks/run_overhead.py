@@ -225,18 +225,25 @@ def _words() -> list[str]:
 WORDS = _words()
 
 
+def queries_of(points: int) -> int:
+    """Return how many queries a plan of so many points has."""
+    queries, rest = divmod(points, CONDITIONS * DRAWS)
+    if rest:
+        sys.exit(f"{points:,} points are no multiple of {CONDITIONS * DRAWS}")
+    return queries
+
+
 def write_study(folder: Path, job: Job) -> Path:
     """Write checkpoint, corpora and plan; return the plan's file."""
-    queries, rest = divmod(job.points, CONDITIONS * DRAWS)
-    if rest:
-        sys.exit(f"{job.points:,} points are no multiple of {CONDITIONS * DRAWS}")
     draw = random.Random(3)
 
     def words(number: int) -> str:
         return " ".join(draw.choices(WORDS, k=number))
 
     _make_checkpoint(folder / "model")
-    corpora = {"queries": [{"id": f"q{i}", "request": words(8)} for i in range(queries)]}
+    corpora = {
+        "queries": [{"id": f"q{i}", "request": words(8)} for i in range(queries_of(job.points))]
+    }
     for name in ("harmful", "benign"):
         corpora[name] = [
             {"id": f"{name}{i}", "request": words(4), "response": words(4)} for i in range(64)

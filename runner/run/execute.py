@@ -117,9 +117,9 @@ class StackAnswers:
         """Yield the answers of batches in the order given.
 
         A judge whose weights are in this process has judged them by then: it takes turns with the
-        engine, as neither is done sooner where both want one device, each may take memory that the
-        other has given back, and kernels that run side by side need not give the same bits twice.
-        Any other judge, rule or server, is asked when a unit is called, while the engine goes on.
+        engine, as neither is done sooner where both want one device, and kernels that run side by
+        side on it need not give the same bits twice.  Any other judge, rule or server, is asked
+        when a unit is called, while the engine goes on.
         """
         stack = self._stack
         in_turn = any(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -71,6 +71,9 @@ class LoadedStack(Generic[StackT_co]):
     """What a user should know of it, a line each."""
     close: Callable[[], None] = lambda: None
     """Ends what was started for it: a server."""
+    judge_bounds: Mapping[str, str] = field(default_factory=dict)
+    """The bounds on the memory of judges that generate here, by name: they cut batches, too, and a
+    resumed run is held to them."""
 
 
 @dataclass(frozen=True)
@@ -262,9 +265,10 @@ class EventRunner:
         environment = environment_of(identity, self.plan, loaded.memory)
         if isinstance(loaded.stack, RunStack):
             environment = loaded.stack.servers.in_environment(environment)
+        held = stack_of(environment) | dict(loaded.judge_bounds)
         if self.options.restart:
-            journal.start_over(now(), stack_of(environment), self.options.beacon_said)
-        journal.hold_to(stack_of(environment))
+            journal.start_over(now(), held, self.options.beacon_said)
+        journal.hold_to(held)
         journal.hold_to_beacon(self.options.beacon_said)
         if self.options.retry_failed:
             journal.forget_failed(now())

@@ -42,7 +42,8 @@ def connect(path: Path) -> sqlite3.Connection:
         if part.exists() or part.is_symlink():
             make_private(part)  # a copy, or a backup that was put back, may be anybody's to read
     with translated(path):
-        connection = sqlite3.connect(path, timeout=0)
+        # Threads take turns with it: a run commits in one, and looks at it from another.
+        connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
         try:
             # One run at a time: the lock is held until the connection closes.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -166,6 +166,38 @@ def test_this_processor_is_measured(dtype: Dtype) -> None:
     assert not torch.is_inference_mode_enabled()
 
 
+@pytest.mark.parametrize(
+    ("threads", "took", "expected"),
+    [
+        (1, [(2.0, 1.0), (4.0, 1.0)], 1.0),  # half of the time went to other programs, or more
+        (2, [(1.0, 2.0), (3.0, 2.0)], 1.0),  # undisturbed once: two cores
+        (2, [(4.0, 2.2), (2.0, 3.0)], 2.2 / 1.5),  # never more than one and a half cores
+        (2, [(1.0, 1.0), (1.0, 1.0)], 1.0),  # one thread did all of it
+        (4, [(1.0, 8.0)], 1.0),  # a clock that counts too much makes nothing faster
+        (1, [(0.5, 0.0)], 0.5),  # nor one that is too coarse
+        (None, [(2.0, 0.1), (3.0, 0.1)], 2.0),  # a device elsewhere has no time of the processor
+    ],
+)
+def test_what_other_programs_took_makes_no_slower_machine(
+    threads: int | None, took: list[tuple[float, float]], expected: float
+) -> None:
+    pytest.importorskip("torch")
+    from safety_receipts.runner.engines.throughput import Stopwatch
+
+    now = [0.0, 0.0]
+    left = list(took)
+
+    def action() -> None:
+        wall, spent = left.pop(0)
+        now[0] += wall
+        now[1] += spent
+
+    watch = Stopwatch(threads, lambda: now[0], lambda: now[1])
+    whole = sum(wall for wall, _ in took)
+    assert watch.best(action, whole) == pytest.approx(expected)
+    assert left == []
+
+
 def test_a_device_that_torch_does_not_have() -> None:
     pytest.importorskip("torch")
     from safety_receipts.runner.engines.throughput import measure_device

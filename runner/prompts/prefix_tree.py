@@ -43,6 +43,44 @@ class PrefixNode:
         return np.concatenate(runs[::-1])
 
 
+class PromptTokens(Sequence[int]):
+    """The token ids of a prompt as an array, which compares like a tuple of numbers.
+
+    Args:
+        array: Token ids, uint32, shape (n,); nobody writes to it any more.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: TokenArray) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.array.tolist())
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[int, ...]: ...
+    def __getitem__(self, place: int | slice) -> int | tuple[int, ...]:
+        found = self.array[place]
+        return tuple(found.tolist()) if isinstance(found, np.ndarray) else int(found)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, PromptTokens):
+            return np.array_equal(self.array, other.array)
+        return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+
 class TreePrompt(Sequence[int]):
     """The token ids of a prompt in a :class:`PrefixTree`, spelt out only when read.
 

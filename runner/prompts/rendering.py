@@ -30,6 +30,7 @@ from safety_receipts.runner.prompts.demonstrations import (
     gap_turns,
     shown_labels,
 )
+from safety_receipts.runner.prompts.prefix_tree import PromptTokens
 from safety_receipts.runner.prompts.template_probe import Conversation, probed, probed_tool
 from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.runner.prompts.thoughts import opened_by
@@ -171,10 +172,10 @@ class Renderer:
             prompt=prompt_digest(tokens),
         )
 
-    def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
+    def _tokens(self, conversation: Sequence[Message]) -> PromptTokens:
         rendered = self._keeper.rendered(conversation)
         self._check_opened(rendered.tail)
-        return self._texts.chat.tokens_of(rendered)
+        return self._texts.chat.read(rendered).ids
 
     def _row(
         self,

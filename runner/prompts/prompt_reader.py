@@ -157,7 +157,8 @@ class PromptReader:
         self._cuts: dict[str, int | None] = {}
         self._tried: set[str] = set()
         self._known: OrderedDict[str, ReadPart] = OrderedDict()
-        self._most = most
+        self.most = most
+        """Most characters of them."""
         self.kept = 0
         """Characters of the parts that are remembered."""
 
@@ -234,7 +235,7 @@ class PromptReader:
             else:
                 known.move_to_end(text)
             parts.append(part)
-        while self.kept > self._most and known:
+        while self.kept > self.most and known:
             forgotten, _ = known.popitem(last=False)
             self.kept -= len(forgotten)
         return parts

@@ -201,6 +201,10 @@ class ChatTemplate:
         characters = unused_characters(2, texts)
         return characters[0], characters[1]
 
+    def spells_control(self, messages: Sequence[Message]) -> bool:
+        """Say whether contents may spell a control token, also where one goes on in the next."""
+        return self.control.search("".join([message.content for message in messages])) is not None
+
     def _split(self, content: str, within: str) -> str:
         return self.control.sub(lambda match: match[0][0] + within + match[0][1:], content)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +29,7 @@ from safety_receipts.runner.checkpoint.tokenizer_files import (
     tokenizer_digest,
 )
 from safety_receipts.runner.prompts.plain_content import PlainContentReader, forged
-from safety_receipts.runner.prompts.prefix_tree import PromptTokens, TokenArray
+from safety_receipts.runner.prompts.prefix_tree import PromptTokens
 from safety_receipts.runner.prompts.prompt_reader import (
     ControlTokens,
     PromptEncoders,
@@ -79,7 +78,7 @@ _NO_OPTIONS: Mapping[str, TemplateOption] = {}
 def prompt_digest(tokens: Sequence[int]) -> Sha256:
     """Return SHA-256 over the RFC 8785 bytes of ``["safety-receipts/prompt/1", [id, …]]``."""
     # An array of integers has one JSON form without spaces.
-    array = np.asarray(tokens)
+    array = tokens.array if isinstance(tokens, PromptTokens) else np.asarray(tokens)
     if array.dtype == np.uint32 and len(array) and array.max() <= _LARGEST_KNOWN:
         # Each number with its comma in eight bytes, of which those left are zeros: far faster than
         # writing numbers one by one, and a prompt has 14,000.
@@ -97,19 +96,6 @@ def _numbers(largest: int) -> NDArray[np.uint64]:
 @lru_cache(maxsize=2)
 def _written_numbers(count: int) -> NDArray[np.uint64]:
     return np.array([b"%d," % number for number in range(count)], "S8").view(np.uint64)
-
-
-@dataclass(frozen=True, slots=True)
-class PromptReading:
-    """The token ids of a prompt, in the parts that it was read in."""
-
-    parts: tuple[TokenArray, ...]
-    """Token ids, uint32, shape (n,) each; the same array wherever a part recurs."""
-
-    @property
-    def ids(self) -> PromptTokens:
-        """All of them."""
-        return PromptTokens(np.concatenate(self.parts))
 
 
 class ChatFormat:
@@ -335,9 +321,9 @@ class ChatFormat:
             tokenizer
                 makes a control token of content whatever is done.
         """
-        return tuple(self.read(self.template.rendered(messages, date, options)).ids)
+        return tuple(self.read(self.template.rendered(messages, date, options)))
 
-    def read(self, rendered: RenderedConversation) -> PromptReading:
+    def read(self, rendered: RenderedConversation) -> PromptTokens:
         """Return the token ids of a conversation that was rendered.
 
         Raises:
@@ -349,11 +335,11 @@ class ChatFormat:
         if not reading.clear and forged(reading.marks, spans, self._control) is not None:
             plain = self._plain_content.tokens(rendered, self.template)
             self._vocabulary.check(text, plain)
-            return PromptReading((np.array(plain, np.uint32),))
+            return PromptTokens([np.array(plain, np.uint32)])
         if not all(part.holds for part in reading.parts):
             cuts = ((mark.place, mark.start) for mark in reading.marks)
             self._vocabulary.check(text, reading.ids.tolist(), cuts)
-        return PromptReading(tuple(part.ids for part in reading.parts))
+        return PromptTokens([part.ids for part in reading.parts])
 
     def _encode_parts(self, texts: list[str]) -> list[list[int]]:
         """Read texts as :meth:`_encode` does, all in one call, which says no more than ids."""

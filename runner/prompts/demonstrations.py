@@ -37,7 +37,7 @@ _LETTERS = {
 }
 
 _ROWS_KEPT = 2**13
-"""Demonstrations that are kept as they were last shown: each is, in several conditions of a draw."""
+"""Demonstrations that are kept as they are shown: each is, in several conditions of a draw."""
 _DRAWS_KEPT = 2**9
 """Draws that are kept: each is, for conditions of several sizes."""
 
@@ -214,13 +214,13 @@ def draw_indices(
             f"{count} {kind.value} demonstrations asked of the {pool_size} in source {source}",
             hint="ask for fewer, or supply more",
         )
-    return _draw_of(seed, block, draw, kind, source, pool_size).first(count)
+    return _draw_of((seed, block, draw, kind.value, source), pool_size).first(count)
 
 
 class _GrowingDraw:
     """A draw, as far as it was asked for; as for :func:`draw_indices`."""
 
-    def __init__(self, *key: str | int, pool_size: int) -> None:
+    def __init__(self, key: tuple[str | int, ...], pool_size: int) -> None:
         self._key, self._pool_size = key, pool_size
         self._taken: dict[int, None] = {}  # a dict keeps the order drawn
 
@@ -239,10 +239,8 @@ class _GrowingDraw:
 
 
 @lru_cache(maxsize=_DRAWS_KEPT)
-def _draw_of(
-    seed: Sha256, block: int, draw: int, kind: DemonstrationKind, source: SourceName, pool_size: int
-) -> _GrowingDraw:
-    return _GrowingDraw(seed, block, draw, kind.value, source, pool_size=pool_size)
+def _draw_of(key: tuple[str | int, ...], pool_size: int) -> _GrowingDraw:
+    return _GrowingDraw(key, pool_size)
 
 
 def drawn(pool: Pool, key: DrawKey, count: int) -> tuple[Demonstration, ...]:
@@ -340,9 +338,7 @@ def gap_turns(
 
 
 @lru_cache(maxsize=_ROWS_KEPT)
-def _shown(
-    item: Demonstration, prefix: str | None, truncation: Truncation | None
-) -> Demonstration:
+def _shown(item: Demonstration, prefix: str | None, truncation: Truncation | None) -> Demonstration:
     if prefix is not None:
         item = replace(item, response=prefixed(item.response, prefix))
     return item if truncation is None else truncated(item, truncation)

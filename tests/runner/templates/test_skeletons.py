@@ -249,7 +249,9 @@ def test_a_template_that_minds_no_more_than_the_marks_of_contents_has_no_say() -
     assert kept.rendered(said("lamp", "So")) == keeper(PLAIN).rendered(said("lamp", "So"))
 
 
-@pytest.mark.parametrize("contents", [("a", "b"), (" a ", "\nb"), ("a\n", "b ", " c\n", "d"), ("a", " ")])
+@pytest.mark.parametrize(
+    "contents", [("a", "b"), (" a ", "\nb"), ("a\n", "b ", " c\n", "d"), ("a", " ")]
+)
 @pytest.mark.parametrize("name", HONEST)
 def test_filling_a_skeleton_gives_what_marked_contents_do(
     name: str, contents: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -63,8 +63,8 @@ class RenderedPlan:
     memory once."""
     counts: PromptCounts
     """Their lengths."""
-    portions: tuple[bytes, ...]
-    """The same as it is kept in a file (:mod:`runner.run.ahead.kept`)."""
+    portions: list[bytes]
+    """The same as it is kept in a file (:mod:`runner.run.ahead.kept`), until it is."""
 
 
 def render_points(renderer: Renderer, indices: Iterable[int]) -> list[RenderedPoint]:
@@ -115,7 +115,7 @@ def render_plan(
             counting.add(point)
         if kept is not None:
             more(len(points))
-    return counting.finished(tuple(found))
+    return counting.finished(found)
 
 
 class _Counting:
@@ -150,7 +150,7 @@ class _Counting:
         plan = self._plan
         return overflows(len(point.tokens), plan.sampling.max_new_tokens, plan.prompt.context_limit)
 
-    def finished(self, portions: tuple[bytes, ...]) -> RenderedPlan:
+    def finished(self, portions: list[bytes]) -> RenderedPlan:
         """Return all points, which have come, with their counts."""
         plan, fitting, too_long = self._plan, self._fitting, self._too_long
         points = tuple(point for point in self._points if point is not None)

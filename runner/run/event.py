@@ -262,12 +262,14 @@ class EventRunner:
         rendered = render_plan(renderer, self.watcher.counting, kept=kept)
         if kept is None:
             file.write(rendered.portions)
+        rendered.portions.clear()
         return rendered
 
     def _keep(self, rendered: RenderedPlan, journal: Journal) -> None:
         """Keep the prompts of a run that begins, for when it goes on."""
         renderer = renderer_of(self.resolved, journal.beacon)
         PromptsFile.of(self.folder, renderer).write(rendered.portions)
+        rendered.portions.clear()  # as long as the run they are of no more use
 
     def _try(self, stack: UnitStack, rendered: RenderedPlan) -> dict[ServerRole, Tried]:
         if not isinstance(stack, RunStack):

@@ -17,6 +17,8 @@ from safety_receipts.runner.prompts.prefix_tree import PromptTokens, TokenArray
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 
 _DIGEST: Final = 32
+_ALIGNED: Final = 8
+"""Bytes of which the line before the arrays has a multiple."""
 _LEVEL: Final = 3
 """Of compression; higher ones take longer than tokenising."""
 
@@ -75,20 +77,22 @@ class PackedPoints:
         """Return them as bytes: sizes and labels as a line of JSON, then the arrays; compressed."""
         arrays = (self.lengths, self.counts, self.parts, self.tokens, self.digests)
         head = {"sizes": [array.size for array in arrays], "labels": self.labels}
-        line = json.dumps(head, separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(head, separators=(",", ":")).encode()
+        line += b" " * (-(len(line) + 1) % _ALIGNED) + b"\n"
         data = b"".join([line, *(array.tobytes() for array in arrays)])
         return zstandard.ZstdCompressor(level=_LEVEL).compress(data)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PackedPoints:
         """Return what :meth:`to_bytes` made bytes of, which nothing has changed since."""
-        line, _, rest = zstandard.ZstdDecompressor().decompress(data).partition(b"\n")
-        head = json.loads(line)
+        raw = zstandard.ZstdDecompressor().decompress(data)
+        place = raw.index(b"\n") + 1
+        head = json.loads(raw[:place])
         kinds = (np.uint32, np.uint32, np.uint32, np.uint32, np.uint8)
         arrays = []
         for size, kind in zip(head["sizes"], kinds, strict=True):
-            arrays.append(np.frombuffer(rest, kind, size))
-            rest = rest[arrays[-1].nbytes :]
+            arrays.append(np.frombuffer(raw, kind, size, place))
+            place += arrays[-1].nbytes
         lengths, counts, parts, tokens, digests = arrays
         shaped = digests.reshape(-1, 2, _DIGEST)
         return cls(tokens, lengths, parts, counts, shaped, tuple(head["labels"]))

@@ -84,7 +84,7 @@ def prompt_digest(tokens: Sequence[int]) -> Sha256:
         # writing numbers one by one, and a prompt has 14,000.
         digits = _numbers(int(array.max()))[array].tobytes().translate(None, b"\0")
         return sha256_hex(b'["%s",[%s]]' % (PROMPT_TAG.encode(), digits[:-1]))
-    plain = list(tokens) if isinstance(tokens, PromptTokens) else tokens
+    plain = tokens if isinstance(tokens, (list, tuple)) else list(tokens)
     return sha256_hex(json.dumps([PROMPT_TAG, plain], separators=(",", ":")).encode())
 
 

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -117,7 +118,12 @@ def _in_processes(renderer: Renderer, portions: Sequence[range], processes: int)
     executor = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(renderer,))
     done = False
     try:
-        for future in [executor.submit(_portion_here, portion) for portion in portions]:
+        with warnings.catch_warnings():
+            # From Python 3.12 on a fork beside threads is warned of.  Those of this program draw
+            # progress and send requests; a fork takes no lock of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            futures = [executor.submit(_portion_here, portion) for portion in portions]
+        for future in futures:
             data = future.result()
             if data is None:
                 return

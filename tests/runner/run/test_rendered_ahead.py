@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +175,52 @@ def test_where_a_process_is_ended_the_run_renders_by_itself(
     monkeypatch.setattr(Renderer, "render", ends)
     rendered = render_plan(renderer_of(resolved, None), silent, processes=2)
     assert rendered.portions == expected
+
+
+_RENDERS = """
+import os, sys, time
+from pathlib import Path
+from safety_receipts.runner.plan.resolve import resolve_plan
+from safety_receipts.runner.plan.sealed import renderer_of
+from safety_receipts.runner.prompts.rendering import Renderer
+from safety_receipts.runner.run.ahead import portions
+from safety_receipts.runner.run.counting import render_plan
+def waits(self, index):
+    Path(sys.argv[2], str(os.getpid())).touch()
+    time.sleep(600)
+portions.POINTS_AT_ONCE = 20
+Renderer.render = waits
+render_plan(renderer_of(resolve_plan(Path(sys.argv[1])), None), lambda *_: None, processes=2)
+"""
+
+
+def test_processes_end_with_the_one_that_started_them(study: Study, tmp_path: Path) -> None:
+    resolved, seen = study(), tmp_path / "seen"
+    seen.mkdir()
+    command = [sys.executable, "-c", _RENDERS, str(resolved.file), str(seen)]
+    driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        _until(lambda: len(list(seen.iterdir())) == 2)
+    finally:
+        driver.kill()
+        driver.wait()
+    _until(lambda: not any(map(_lives, seen.iterdir())))
+
+
+def _until(true: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came to be")
+
+
+def _lives(named: Path) -> bool:
+    """Say whether the process that a file is named after still runs."""
+    try:
+        return Path(f"/proc/{named.name}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_run_that_goes_on_renders_nothing_again(

@@ -10,6 +10,7 @@ safely (anything but Linux), or a process is ended from outside, this one render
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -138,6 +139,7 @@ def _in_processes(renderer: Renderer, portions: Sequence[range], processes: int)
 def _begin(renderer: Renderer) -> None:
     """Get a forked process ready."""
     _HERE.append(renderer)
+    gc.freeze()  # else each collection would look at all corpora, and copy their pages
     # As in a process of its own: what the one before does with them is not wanted here.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

@@ -19,7 +19,6 @@ from safety_receipts.receipts.errors import (
     IncompleteError,
     IntegrityError,
     InterruptedByUserError,
-    MalformedError,
     UsageError,
 )
 from safety_receipts.receipts.keys import Signer
@@ -36,7 +35,7 @@ from safety_receipts.runner.plan.sealed import (
     renderer_of,
     write_plan,
 )
-from safety_receipts.runner.run.ahead.kept import PromptsFile
+from safety_receipts.runner.run.ahead.resuming import keep_prompts, kept_prompts
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
@@ -253,23 +252,7 @@ class EventRunner:
             return None
         given = options.beacon_value if options.restart else None
         renderer = renderer_of(self.resolved, given or journal.beacon)
-        file = PromptsFile.of(self.folder, renderer)
-        try:
-            kept = file.read()
-        except MalformedError as error:
-            self.watcher.noted(error.one_line())
-            kept = None
-        rendered = render_plan(renderer, self.watcher.counting, kept=kept)
-        if kept is None:
-            file.write(rendered.portions)
-        rendered.portions.clear()
-        return rendered
-
-    def _keep(self, rendered: RenderedPlan, journal: Journal) -> None:
-        """Keep the prompts of a run that begins, for when it goes on."""
-        renderer = renderer_of(self.resolved, journal.beacon)
-        PromptsFile.of(self.folder, renderer).write(rendered.portions)
-        rendered.portions.clear()  # as long as the run they are of no more use
+        return kept_prompts(self.folder, renderer, self.watcher.counting, self.watcher.noted)
 
     def _try(self, stack: UnitStack, rendered: RenderedPlan) -> dict[ServerRole, Tried]:
         if not isinstance(stack, RunStack):
@@ -305,7 +288,8 @@ class EventRunner:
         if self.options.retry_failed:
             journal.forget_failed(now())
         if ready is not None:
-            self._keep(ready.rendered, journal)
+            renderer = renderer_of(self.resolved, journal.beacon)
+            keep_prompts(ready.rendered, self.folder, renderer)
         self._execute(journal, loaded.stack, rendered, None if ready is None else ready.tried)
         outcomes = self._checked(journal)
         if isinstance(loaded.stack, RunStack):

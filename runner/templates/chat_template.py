@@ -151,13 +151,11 @@ class ChatTemplate:
         cores = [
             self._split(core, within) for message in messages if (core := message.content.strip())
         ]
-        given, waiting = [], iter(cores)
-        for message in messages:
-            data = message.as_template_data()
-            if core := message.content.strip():
-                before, after = message.content.split(core, 1)
-                data["content"] = f"{before}{edge}{next(waiting)}{edge}{after}"
-            given.append(data)
+        waiting = iter(cores)
+        given = [
+            _edged(message, edge, next(waiting) if message.content.strip() else "")
+            for message in messages
+        ]
         pieces = self._called(
             given, {**variables, "add_generation_prompt": generation_prompt}
         ).split(edge)
@@ -169,6 +167,21 @@ class ChatTemplate:
         self._check_calls(messages, "".join(pieces[::2]))
         plain = [piece.replace(within, "") for piece in pieces]
         return assembled(plain, tuple(places[number] for number in order))
+
+    def marked(
+        self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
+    ) -> tuple[str, str]:
+        """Return messages as text, and the character at both ends of each content in it.
+
+        For contents that spell no control token (:meth:`spells_control`).
+
+        Raises:
+            UsageError: As :meth:`rendered`, but for what is lost or moved.
+        """
+        edge, _ = self._guards(messages, options)
+        given = [_edged(message, edge, message.content.strip()) for message in messages]
+        variables = {**self._variables(date, options), "add_generation_prompt": True}
+        return self._called(given, variables), edge
 
     def unmarked(
         self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
@@ -353,6 +366,22 @@ class ChatTemplate:
                     file=self.file,
                     hint="leave out the context `tool`",
                 )
+
+
+def _edged(message: Message, edge: str, shown: str) -> dict[str, object]:
+    """Return a message for the template, with a character at both ends of what is shown of it.
+
+    Args:
+        message: The message.
+        edge: The character.
+        shown: What is given in place of its content without outer white space; empty: nothing is
+            but white space.
+    """
+    data = message.as_template_data()
+    if shown:
+        before, after = message.content.split(message.content.strip(), 1)
+        data["content"] = f"{before}{edge}{shown}{edge}{after}"
+    return data
 
 
 def bounds_here() -> AbstractContextManager[None]:

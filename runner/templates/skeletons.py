@@ -111,10 +111,10 @@ class SkeletonKeeper:
     ) -> RenderedConversation | None:
         """Return a conversation of which the text is a skeleton with contents in it, or None.
 
-        The template is given the bare contents, as in use.  Where it writes nothing but what it
-        writes around stand-ins, with every content in its place as it is, or without its outer
-        white space, then nothing is lost, moved or added, and marking contents would show no more.
-        Anything else is left to whoever says what is wrong.
+        Where the template writes nothing but what it writes around stand-ins, with every content in
+        its place as it is, or without its outer white space, and the same of marked contents and of
+        bare ones, then nothing is lost, moved or added.  Anything else is left to whoever says what
+        is wrong.
 
         Raises:
             UsageError: The template refuses the conversation.
@@ -124,14 +124,19 @@ class SkeletonKeeper:
         if not all(cores) or self._template.spells_control(messages):
             return None
         bare = self._template.unguarded(messages, self._date, self._options)
-        filled = _with_contents(skeleton.pieces, cores, skeleton.places)
+        around = skeleton.pieces
+        filled = _with_contents(around, cores, skeleton.places)
         if filled.text != bare and cores != shown:
-            edges = [_outer(content) for content in shown]
-            befores, afters = zip(*edges, strict=True)
-            around = zip(("", *afters), skeleton.pieces, (*befores, ""), strict=True)
-            pieces = ["".join(each) for each in around]
-            filled = _with_contents(pieces, cores, skeleton.places)
-        return filled if filled.text == bare else None
+            befores, afters = zip(*map(_outer, shown), strict=True)
+            beside = zip(("", *afters), around, (*befores, ""), strict=True)
+            around = tuple("".join(each) for each in beside)
+            filled = _with_contents(around, cores, skeleton.places)
+        if filled.text != bare:
+            return None
+        marked, edge = self._template.marked(messages, self._date, self._options)
+        edged = [f"{edge}{core}{edge}" for core in cores]
+        same = marked == _with_contents(around, edged, skeleton.places).text
+        return filled if same else None
 
     def skeleton(self, messages: Sequence[Message]) -> Skeleton:
         """Return what stands around the contents of a conversation, whatever they say.

@@ -227,6 +227,7 @@ def among_others(role: Role, text: str) -> tuple[Message, ...]:
         ("'lamp' in m.content", "a lamp of tin"),
         ("m.content | length > 600", "tin " * 200),
         ("m.content.count('\\n') > 20", "tin\n" * 30 + "tin"),
+        ("m.content[1:].startswith('lamp')", "lamp"),
         ("'%c' | format(57345) in m.content", "a <|eot|> of tin"),
         ("m.content.endswith(' ')", "tin "),
         ("m.content | upper == m.content", "TIN"),
@@ -241,12 +242,6 @@ def test_a_message_that_changes_what_stands_around_it_is_named(
         kept.rendered(among_others(role, text))
     assert f"(role {role.value})" in caught.value.message
     assert caught.value.content == text
-
-
-def test_a_template_that_minds_no_more_than_the_marks_of_contents_has_no_say() -> None:
-    """Contents of which nothing is wrong are not marked, so that it sees what its users write."""
-    kept = keeper(with_clause("m.content[1:].startswith('lamp')"))
-    assert kept.rendered(said("lamp", "So")) == keeper(PLAIN).rendered(said("lamp", "So"))
 
 
 @pytest.mark.parametrize(
@@ -402,4 +397,4 @@ def test_stand_ins_are_rendered_once_a_shape(monkeypatch: pytest.MonkeyPatch) ->
     kept = keeper(CHATML)
     for number in range(50):
         kept.rendered(said(f"How {number}", f" So {number}\n", query=f"Well {number}"))
-    assert len(seen) == 4  # two stand-ins, and two of plain turns; no other content is marked
+    assert len(seen) == 4  # two stand-ins, and two of plain turns; others fill their skeleton

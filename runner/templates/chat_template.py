@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import jinja2
@@ -54,6 +55,8 @@ MAX_MEMORY = 2 * 2**30
 MAX_RENDERED = 2**26
 """Longest text that it may make of one, in characters."""
 
+_PIECES = 64
+"""Pieces that are counted at once; each is mostly a few words."""
 _SMALL_EDGES = "\x01\x02\x03\x04\x05\x06\x07"
 """Characters that texts hardly have, and that are no white space."""
 
@@ -338,11 +341,12 @@ class ChatTemplate:
     def _text(self, given: Mapping[str, object]) -> str:
         pieces: list[str] = []
         length = 0
-        for piece in self.compiled.generate(given):
-            length += len(piece)
+        written = self.compiled.generate(given)
+        while several := list(islice(written, _PIECES)):
+            pieces.append("".join(several))
+            length += len(pieces[-1])
             if length > MAX_RENDERED:
                 raise _TooLongError
-            pieces.append(piece)
         text = "".join(pieces)
         text.encode()  # a format such as %c makes halves of surrogate pairs
         return text

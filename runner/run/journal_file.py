@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import make_private
-from safety_receipts.receipts.unfinished import RUN_JOURNAL
+from safety_receipts.receipts.unfinished import RUN_JOURNAL, RUN_PROMPTS
 
 _PARTS = ("-wal", "-shm", "")
 """What SQLite adds to the name of a file for those it keeps beside it, and the file itself."""
@@ -21,7 +21,8 @@ START_OVER = "move it away to start over"
 
 
 def remove_journal(folder: Path) -> None:
-    """Delete a sealed event's journal: all it holds is in the bundle."""
+    """Delete a sealed event's journal, and its prompts: all they hold is in the bundle."""
+    (folder / RUN_PROMPTS).unlink(missing_ok=True)
     for suffix in _PARTS:
         (folder / (RUN_JOURNAL + suffix)).unlink(missing_ok=True)
 

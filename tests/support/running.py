@@ -50,9 +50,13 @@ class Quiet:
         self.commits: list[CommittedCounts] = []
         self.before = 0
         self.logged_entries: list[RecordedEntry] = []
+        self.notes: list[str] = []
 
     def counting(self, done: int, total: int) -> None:
         pass
+
+    def noted(self, what: str) -> None:
+        self.notes.append(what)
 
     def running(self, done: int, total: int) -> None:
         self.before = done

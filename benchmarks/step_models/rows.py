@@ -29,6 +29,7 @@ def measure_rows(block: int, memory: int, queries: int) -> dict[str, float]:
         queries: How many queries are scheduled.
     """
     from safety_receipts.runner.checkpoint.model_facts import read_architecture
+    from safety_receipts.runner.engines import transformers_engine
     from safety_receipts.runner.engines.batches import MemoryModel
     from safety_receipts.runner.engines.decoding import sampling
     from safety_receipts.runner.engines.prefix.schedule import (
@@ -36,7 +37,6 @@ def measure_rows(block: int, memory: int, queries: int) -> dict[str, float]:
         ScheduledRequest,
         build_schedule,
     )
-    from safety_receipts.runner.engines import transformers_engine
     from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
     _, config = SHAPES["Llama-3.1-8B"]()

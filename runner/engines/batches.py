@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from safety_receipts.runner.checkpoint.model_facts import Architecture
-from safety_receipts.runner.engines.prefix.layout import KEYS
+from safety_receipts.runner.engines.prefix.layout import STRETCH_KEYS
 from safety_receipts.runner.engines.prefix.pool import pool_tokens
 from safety_receipts.runner.engines.prefix.schedule import BatchSize
 
@@ -97,7 +97,7 @@ class MemoryModel:
             kept = pool_tokens(size.shared + size.kept) * sum(values) + size.shared * max(values)
             # Queries, outputs and weighted outputs of each part of a row: a segment may be cut,
             # and under a window it has a part for itself and one for the row alone.
-            parts = 2 * size.levels + 1 + size.shared // KEYS
+            parts = 2 * size.levels + 1 + size.shared // STRETCH_KEYS
             step = size.rows * parts * (widths.queries + widths.heads) * 4 * 4
         else:
             kept = (size.shared + size.rows * size.columns) * sum(values)

@@ -23,6 +23,16 @@ ACCELERATOR_SHARE = 0.8
 CPU_SHARE = 0.5
 """Share of the available main memory that batches may take by default."""
 
+CHUNK = {"cpu": 2048}
+"""Most tokens of a forward pass over prompts, by kind of device."""
+OTHER_CHUNK = 8192
+"""The same on any other."""
+_PASS_SHARE = {"cpu": 4}
+"""A forward pass over prompts may take one part in so many of the memory, by kind of device."""
+_OTHER_SHARE = 16
+"""The same on any other: what a pass leaves, rows take, and an accelerator needs no wider one."""
+_LEAST_CHUNK = 64
+
 SCRATCH_BYTES = 80
 """Scratch memory of sampling for each logit handled at once, in bytes; an upper bound."""
 PENALTY_BYTES = 18
@@ -150,6 +160,21 @@ class MemoryModel:
         return mask * rows + rows * self.architecture.widths.heads * pairs * (
             3 * self.number_bytes + 8
         )
+
+
+def widest_chunk(model: MemoryModel, memory: int, device: torch.device) -> int:
+    """Return the most tokens of a forward pass over prompts.
+
+    Args:
+        model: The estimate.
+        memory: Bytes that a batch may take.
+        device: Where.
+    """
+    chunk = CHUNK.get(device.type, OTHER_CHUNK)
+    share = _PASS_SHARE.get(device.type, _OTHER_SHARE)
+    while chunk > _LEAST_CHUNK and model.pass_bytes(chunk, 4) * share > memory:
+        chunk //= 2
+    return chunk
 
 
 def cut_batches(

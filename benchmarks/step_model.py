@@ -136,9 +136,9 @@ def _step(what: str, model: str, segments: int, options: argparse.Namespace, fol
     if options.details:
         for name, (number, size) in two["by_operator"].items():
             first = one["by_operator"].get(name, [0, 0])
-            size = first[1] + times * (size - first[1])
-            number = first[0] + times * (number - first[0])
-            print(f"    {name}: {number:,.1f}, {size / 1e9:.3f} GB", file=sys.stderr)
+            whole = first[1] + times * (size - first[1])
+            calls = first[0] + times * (number - first[0])
+            print(f"    {name}: {calls:,.1f}, {whole / 1e9:.3f} GB", file=sys.stderr)
     return found
 
 

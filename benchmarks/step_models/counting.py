@@ -173,19 +173,19 @@ class _Dispatch(TorchDispatchMode):
         if name == "aten::_to_copy" and not all(_on_device([x]) for x in inputs):
             self._world.counts.uploads += 1
             return out
-        read, written = self._traffic(name, func, args, given, inputs, outputs)
+        read, written = self._traffic(name, args, given, (inputs, outputs))
         self._world.counts.add(name, read, written)
         return out
 
     def _traffic(
         self,
         name: str,
-        func: Any,
         args: tuple[Any, ...],
         given: dict[str, Any],
-        inputs: list[torch.Tensor],
-        outputs: list[torch.Tensor],
+        tensors: tuple[list[torch.Tensor], list[torch.Tensor]],
     ) -> tuple[int, int]:
+        """Return the bytes that an operator reads and writes, given what goes in and out."""
+        inputs, outputs = tensors
         distinct = {id(x): x for x in inputs}
         written = sum(map(stored_bytes, outputs))
         if name in _PICKED:
@@ -259,13 +259,6 @@ class _Functions(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         given = dict(kwargs or {})
-        if func is torch.Tensor.__getitem__:
-            return _pick(*args)
-        if func is torch.Tensor.__setitem__:
-            return _put(*args)
-        if func is torch.Tensor.contiguous:
-            whole = args[0].is_contiguous()
-            return args[0] if whole else args[0].clone(memory_format=torch.contiguous_format)
         if func in _BY_OPERATOR:
             return _BY_OPERATOR[func](*args)
         if func is torch.nn.functional.scaled_dot_product_attention:
@@ -289,10 +282,6 @@ class _Functions(TorchFunctionMode):
         return out
 
 
-_BY_OPERATOR: dict[Any, Any] = {
-    torch.Tensor.copy_: _aten.copy_,
-    torch.Tensor.__invert__: _aten.bitwise_not,
-}
 _READ_BY_HOST: set[Callable[..., Any]] = {
     torch.Tensor.tolist,
     torch.Tensor.item,
@@ -385,3 +374,17 @@ def _dimensions(part: Any) -> int:
     if isinstance(part, torch.Tensor) and part.dtype is torch.bool:
         return part.dim()
     return 1
+
+
+def _contiguous(tensor: torch.Tensor) -> torch.Tensor:
+    whole = tensor.is_contiguous()
+    return tensor if whole else tensor.clone(memory_format=torch.contiguous_format)
+
+
+_BY_OPERATOR: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.__getitem__: _pick,
+    torch.Tensor.__setitem__: _put,
+    torch.Tensor.contiguous: _contiguous,
+    torch.Tensor.copy_: _aten.copy_,
+    torch.Tensor.__invert__: _aten.bitwise_not,
+}

@@ -6,9 +6,10 @@ compared: what it uses of the engine is what both have.
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def prompts(rows: int, prefix: int, segments: int) -> list[list[int]]:
     return found
 
 
-class _Enough(Exception):
+class _EnoughError(Exception):
     """The steps were measured."""
 
 
@@ -99,10 +100,8 @@ def measure_ours(name: str, shape: dict[str, int], layers: int | None = None) ->
         drafts = [Draft([requests[row.ask]]) for row in schedule.rows]
         with _without_attention(attention) as ended, torch.inference_mode():
             steps.ended = ended
-            try:
+            with suppress(_EnoughError):
                 batches.generate(0, drafts, GREEDY)
-            except _Enough:
-                pass
         bound = _bound(model, kv, schedule)
     return _described(steps.counts, STEPS) | {"bound": bound, "kernel": str(kernel)}
 
@@ -126,7 +125,7 @@ class _Steps:
                 self._world.counts = self.counts
             if self.number == FIRST + STEPS:
                 self._world.counts = StepCounts()
-                raise _Enough
+                raise _EnoughError
         return self._forward(*arguments, **options)
 
     def attention(self, *arguments: Any, **options: Any) -> Any:
@@ -223,8 +222,6 @@ def measure_plain(name: str, shape: dict[str, int], layers: int | None = None) -
 
 
 def _cache_name(model: Any) -> str:
-    import inspect
-
     names = inspect.signature(model.forward).parameters
     return "cache" if "cache" in names else "past_key_values"
 

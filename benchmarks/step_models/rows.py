@@ -29,6 +29,7 @@ def measure_rows(block: int, memory: int, queries: int) -> dict[str, float]:
         queries: How many queries are scheduled.
     """
     from safety_receipts.runner.checkpoint.model_facts import read_architecture
+    from safety_receipts.runner.engines import batches
     from safety_receipts.runner.engines.batches import MemoryModel
     from safety_receipts.runner.engines.decoding import sampling
     from safety_receipts.runner.engines.prefix.schedule import (
@@ -36,7 +37,6 @@ def measure_rows(block: int, memory: int, queries: int) -> dict[str, float]:
         ScheduledRequest,
         build_schedule,
     )
-    from safety_receipts.runner.engines import transformers_engine
     from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
     _, config = SHAPES["Llama-3.1-8B"]()
@@ -49,9 +49,9 @@ def measure_rows(block: int, memory: int, queries: int) -> dict[str, float]:
     )
     if any(field.name == "pooled" for field in fields(MemoryModel)):
         model = replace(model, pooled=True)
-    chunk = transformers_engine.OTHER_CHUNK
-    if hasattr(transformers_engine, "widest_chunk"):
-        chunk = transformers_engine.widest_chunk(model, memory, DEVICE)
+    chunk = 8192  # of an older build, at these bounds
+    if hasattr(batches, "widest_chunk"):
+        chunk = batches.widest_chunk(model, memory, DEVICE)
     tree = PrefixTree()
     asks = [ScheduledRequest(tree.add(p), 0, NEW - 1) for p in _prompts(block or queries, queries)]
     schedule = build_schedule(

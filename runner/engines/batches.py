@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from safety_receipts.runner.checkpoint.model_facts import Architecture
-from safety_receipts.runner.engines.prefix.layout import KEYS
+from safety_receipts.runner.engines.prefix.layout import STRETCH_KEYS
 from safety_receipts.runner.engines.prefix.pool import pool_tokens
 from safety_receipts.runner.engines.prefix.schedule import BatchSize
 
@@ -22,6 +22,16 @@ ACCELERATOR_SHARE = 0.8
 """Share of an accelerator's memory, free after loading, that batches may take by default."""
 CPU_SHARE = 0.5
 """Share of the available main memory that batches may take by default."""
+
+CHUNK = {"cpu": 2048}
+"""Most tokens of a forward pass over prompts, by kind of device."""
+OTHER_CHUNK = 8192
+"""The same on any other."""
+_PASS_SHARE = {"cpu": 4}
+"""A forward pass over prompts may take one part in so many of the memory, by kind of device."""
+_OTHER_SHARE = 16
+"""The same on any other: what a pass leaves, rows take, and an accelerator needs no wider one."""
+_LEAST_CHUNK = 64
 
 SCRATCH_BYTES = 80
 """Scratch memory of sampling for each logit handled at once, in bytes; an upper bound."""
@@ -97,7 +107,7 @@ class MemoryModel:
             kept = pool_tokens(size.shared + size.kept) * sum(values) + size.shared * max(values)
             # Queries, outputs and weighted outputs of each part of a row: a segment may be cut,
             # and under a window it has a part for itself and one for the row alone.
-            parts = 2 * size.levels + 1 + size.shared // KEYS
+            parts = 2 * size.levels + 1 + size.shared // STRETCH_KEYS
             step = size.rows * parts * (widths.queries + widths.heads) * 4 * 4
         else:
             kept = (size.shared + size.rows * size.columns) * sum(values)
@@ -150,6 +160,21 @@ class MemoryModel:
         return mask * rows + rows * self.architecture.widths.heads * pairs * (
             3 * self.number_bytes + 8
         )
+
+
+def widest_chunk(model: MemoryModel, memory: int, device: torch.device) -> int:
+    """Return the most tokens of a forward pass over prompts.
+
+    Args:
+        model: The estimate.
+        memory: Bytes that a batch may take.
+        device: Where.
+    """
+    chunk = CHUNK.get(device.type, OTHER_CHUNK)
+    share = _PASS_SHARE.get(device.type, _OTHER_SHARE)
+    while chunk > _LEAST_CHUNK and model.pass_bytes(chunk, 4) * share > memory:
+        chunk //= 2
+    return chunk
 
 
 def cut_batches(

@@ -26,6 +26,7 @@ from safety_receipts.runner.engines.batches import (
     MemoryModel,
     cut_batches,
     default_memory,
+    widest_chunk,
 )
 from safety_receipts.runner.engines.decoding import sampling
 from safety_receipts.runner.engines.decoding.drafts import Draft
@@ -56,15 +57,6 @@ from safety_receipts.runner.engines.prefix.shared_prefix import PassSetting
 from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
 from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
-CHUNK = {"cpu": 2048}
-"""Most tokens of a forward pass over prompts, by kind of device."""
-OTHER_CHUNK = 8192
-"""The same on any other."""
-_PASS_SHARE = {"cpu": 4}
-"""A forward pass over prompts may take one part in so many of the memory, by kind of device."""
-_OTHER_SHARE = 16
-"""The same on any other: what a pass leaves, rows take, and an accelerator needs no wider one."""
-_LEAST_CHUNK = 64
 _LEAST_ROWS = 64
 _CPU_WORK = 2**34
 """Parameters × rows of a decoding step on a CPU: about a tenth of a second."""
@@ -376,21 +368,6 @@ class _Batches:
             # and long ones lost, the rates would lean towards the short ones.
             reason, message = _diagnose(error)
             return [failed(r, reason, message) for draft in drafts for r in draft.requests]
-
-
-def widest_chunk(model: MemoryModel, memory: int, device: torch.device) -> int:
-    """Return the most tokens of a forward pass over prompts.
-
-    Args:
-        model: The estimate.
-        memory: Bytes that a batch may take.
-        device: Where.
-    """
-    chunk = CHUNK.get(device.type, OTHER_CHUNK)
-    share = _PASS_SHARE.get(device.type, _OTHER_SHARE)
-    while chunk > _LEAST_CHUNK and model.pass_bytes(chunk, 4) * share > memory:
-        chunk //= 2
-    return chunk
 
 
 def attention_name(setting: PassSetting, forward: Forward) -> str:

@@ -73,7 +73,7 @@ def sum_places(bounds: list[int], most_queries: int, heads: int) -> list[int]:
         heads: Key-value heads.
     """
     padded = -(-most_queries // _ALIGNED) * _ALIGNED
-    places = []
+    places: list[int] = []
     for head in range(heads):
         for number, (first, last) in enumerate(pairwise(bounds)):
             begin = (number * heads + head) * padded
@@ -168,9 +168,7 @@ def route_of(device: torch.device, dtype: torch.dtype, key_size: int, value_size
     return _first_sound(device, dtype, key_size, value_size)
 
 
-def _first_sound(
-    device: torch.device, dtype: torch.dtype, key_size: int, value_size: int
-) -> Route:
+def _first_sound(device: torch.device, dtype: torch.dtype, key_size: int, value_size: int) -> Route:
     half = dtype in (torch.float16, torch.bfloat16)
     flash = half and key_size == value_size <= _LARGEST_FLASH and key_size % 8 == 0
     tried = ([Route.FLASH] if flash else []) + [Route.EFFICIENT]

@@ -14,61 +14,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 
-QUERIES: Final = 128
+BLOCK_QUERIES: Final = 128
 """Most queries of a sequence, where a row has fewer: a block of the fused kernels."""
-KEYS: Final = 8192
+STRETCH_KEYS: Final = 8192
 """Longest stretch; longer segments are cut, so that the device's cores share them."""
-SPREAD: Final = 512
+WINDOW_SPREAD: Final = 512
 """Positions between readers of a segment at which a window tells them apart."""
 
 
-class PlacedSegment(Protocol):
-    """A segment in a pool."""
-
-    start: int
-    """Position of its first token."""
-    place: int
-    """The pool's token that its first one is."""
-
-
-class StretchRead(Protocol):
+@dataclass(frozen=True, slots=True)
+class StretchRead:
     """Rows that read a segment."""
 
-    @property
-    def segment(self) -> PlacedSegment:
-        """The segment."""
-
-    @property
-    def first(self) -> int:
-        """The first row that reads it."""
-
-    @property
-    def last(self) -> int:
-        """The row after the last."""
-
-    @property
-    def upto(self) -> int:
-        """How many of the segment's tokens they read."""
+    place: int
+    """The pool's token that its first one is."""
+    start: int
+    """Position of its first token."""
+    first: int
+    """The first row that reads it."""
+    last: int
+    """The row after the last."""
+    upto: int
+    """How many of its tokens they read."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowPlaces:
     """Where rows stand, int64 [N] each."""
 
-    bases: Integers
+    bases: RowNumbers
     """The pool's tokens that their columns 0 are."""
-    columns: Integers
+    columns: RowNumbers
     """The columns of their newest tokens."""
-    positions: Integers
+    positions: RowNumbers
     """The positions of these."""
-    rooms: Integers
+    rooms: RowNumbers
     """How many columns each has."""
 
 
@@ -80,24 +67,24 @@ class StepLayout:
     more than sequences, which stands for nothing.
     """
 
-    rows: Integers
+    rows: RowNumbers
     """int64 [U], the row of each place."""
-    bounds: Integers
+    bounds: RowNumbers
     """int64 [n + 1], the places of sequence i are those from bounds[i] to bounds[i + 1]."""
-    bases: Integers
+    bases: RowNumbers
     """int64 [n + 1], the pool's tokens from which stretches are counted."""
-    ends: Integers
+    ends: RowNumbers
     """int64 [2, n + 1], where stretches begin and end before any step."""
-    moves: Integers
+    moves: RowNumbers
     """int64 [2, n + 1], what these move with: row r's moves (r), the steps (N), or nothing
     (N + 1)."""
-    least: Integers
+    least: RowNumbers
     """int64 [2, n + 1], where they begin and end at the least."""
-    most: Integers
+    most: RowNumbers
     """int64 [2, n + 1], where they begin and end at most."""
-    places: Integers
+    places: RowNumbers
     """int64 [P, N], the place of each part of a row; that of the last where there is no part."""
-    parts: Integers
+    parts: RowNumbers
     """int64 [P, N], the sequence of each part; n where there is no part."""
     may_miss: bool
     """Whether a part can be missing, or see nothing at some step."""
@@ -114,13 +101,23 @@ class StepLayout:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    rows: Integers
+    rows: RowNumbers
     base: int
     ends: tuple[int, int]
     moves: tuple[int, int]
     least: tuple[int, int]
     most: tuple[int, int]
     may_miss: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch as some of its rows see it."""
+
+    stretch: _Stretch
+    rows: RowNumbers
+    slots: RowNumbers
+    """Which of each row's parts it is."""
 
 
 def build_layout(
@@ -135,7 +132,6 @@ def build_layout(
         each: Query heads that read one key-value head.
     """
     number = len(rows.bases)
-    chunk = max(1, QUERIES // each)
     steps = int((rows.rooms - 1 - rows.columns).max())
     found = [
         part
@@ -143,54 +139,57 @@ def build_layout(
         if read.last > read.first and read.upto
         for part in _of_segment(rows, read, window, steps)
     ]
-    slots, taken = [], np.zeros(number, np.int64)
-    for part in found:
-        slots.append(taken[part.rows])
-        taken[part.rows] += 1
-    last = int(taken.max())
-    pieces = [
-        (int(slot[i]), int(part.rows[i]), part, part.rows[i : i + chunk], slot[i : i + chunk])
-        for part, slot in zip(found, slots, strict=True)
-        for i in range(0, len(part.rows), chunk)
-    ]
-    pieces.sort(key=lambda piece: piece[:2])
-    own = [
+    pieces, last = _pieces(found, number, max(1, BLOCK_QUERIES // each))
+    stretches = [piece.stretch for piece in pieces]
+    stretches += [
         _Stretch(np.array([row]), *_own(rows, row, window), may_miss=False) for row in range(number)
     ]
-    places = np.empty((last + 1, number), np.int64)
-    parts = np.full((last + 1, number), len(pieces) + number, np.int64)
-    before = sum(len(piece[3]) for piece in pieces)
-    places[:] = before + np.arange(number)
+    before = sum(len(piece.rows) for piece in pieces)
+    places = np.tile(before + np.arange(number), (last + 1, 1))
+    parts = np.full((last + 1, number), len(stretches), np.int64)
     parts[last] = len(pieces) + np.arange(number)
-    stretches, queried, bounds = [], [], [0]
-    for index, (_, _, part, members, slot) in enumerate(pieces):
-        places[slot, members] = bounds[-1] + np.arange(len(members))
-        parts[slot, members] = index
-        stretches.append(part)
-        queried.append(members)
-        bounds.append(bounds[-1] + len(members))
-    stretches += own
+    bounds = [0]
+    for index, piece in enumerate(pieces):
+        places[piece.slots, piece.rows] = bounds[-1] + np.arange(len(piece.rows))
+        parts[piece.slots, piece.rows] = index
+        bounds.append(bounds[-1] + len(piece.rows))
     bounds += range(before + 1, before + number + 1)
 
-    def ends(name: str) -> Integers:
+    def both(name: str) -> RowNumbers:
         return np.array([*(getattr(one, name) for one in stretches), (0, 0)], np.int64).T
 
-    moves = ends("moves")
+    moves = both("moves")
     moves[:, -1] = number + 1
     return StepLayout(
-        rows=np.concatenate([*queried, np.arange(number)]),
+        rows=np.concatenate([*(piece.rows for piece in pieces), np.arange(number)]),
         bounds=np.array(bounds, np.int64),
         bases=np.array([*(one.base for one in stretches), 0], np.int64),
-        ends=ends("ends"),
+        ends=both("ends"),
         moves=moves,
-        least=ends("least"),
-        most=ends("most"),
+        least=both("least"),
+        most=both("most"),
         places=places,
         parts=parts,
-        may_miss=bool((taken < last).any()) or any(part.may_miss for part in found),
-        longest=max([1, *(len(piece[3]) for piece in pieces)]),
+        may_miss=bool((parts == len(stretches)).any()) or any(one.may_miss for one in stretches),
+        longest=max([1, *(len(piece.rows) for piece in pieces)]),
         reach=max(one.most[1] - one.least[0] for one in stretches),
     )
+
+
+def _pieces(found: Sequence[_Stretch], number: int, chunk: int) -> tuple[list[_Piece], int]:
+    """Return stretches by no more than ``chunk`` rows each, and the most of any row.
+
+    Those that are rows' first stretches come first, then their second ones, by rows.
+    """
+    taken = np.zeros(number, np.int64)
+    pieces = []
+    for part in found:
+        slots = taken[part.rows]
+        taken[part.rows] += 1
+        for i in range(0, len(part.rows), chunk):
+            pieces.append(_Piece(part, part.rows[i : i + chunk], slots[i : i + chunk]))
+    pieces.sort(key=lambda piece: (piece.slots[0], piece.rows[0]))
+    return pieces, int(taken.max())
 
 
 def _own(
@@ -214,14 +213,14 @@ def _of_segment(
         window: Tokens of the sliding window; None: full attention.
         steps: How many there can be.
     """
-    readers, base = np.arange(read.first, read.last), read.segment.place
+    readers, base = np.arange(read.first, read.last), read.place
     counted, never = len(rows.bases), len(rows.bases) + 1
     if window is None:
         for cut in _cuts(read.upto):
             yield _Stretch(readers, base, cut, (never, never), cut, cut, may_miss=False)
         return
     # The first token that a row sees.
-    begins = rows.positions[readers] + 1 - window - read.segment.start
+    begins = rows.positions[readers] + 1 - window - read.start
     for group in _groups(begins):
         if begins[group].min() >= read.upto:
             continue
@@ -254,17 +253,17 @@ def _of_segment(
                 )
 
 
-def _groups(begins: Integers) -> Iterator[Integers]:
+def _groups(begins: RowNumbers) -> Iterator[RowNumbers]:
     """Yield indices, ascending, of readers that stand close to each other."""
     order = np.argsort(begins, kind="stable")
     start = 0
     for i in range(1, len(order) + 1):
-        if i == len(order) or begins[order[i]] - begins[order[start]] > SPREAD:
+        if i == len(order) or begins[order[i]] - begins[order[start]] > WINDOW_SPREAD:
             yield np.sort(order[start:i])
             start = i
 
 
 def _cuts(length: int) -> Iterator[tuple[int, int]]:
-    number = -(-length // KEYS)
+    number = -(-length // STRETCH_KEYS)
     for i in range(number):
         yield length * i // number, length * (i + 1) // number

@@ -16,8 +16,13 @@ from safety_receipts.runner.engines.prefix.grouped import (
     route_of,
     sum_places,
 )
-from safety_receipts.runner.engines.prefix.layout import RowPlaces, StepLayout, build_layout
-from safety_receipts.runner.engines.prefix.pool import PooledRows
+from safety_receipts.runner.engines.prefix.layout import (
+    RowPlaces,
+    StepLayout,
+    StretchRead,
+    build_layout,
+)
+from safety_receipts.runner.engines.prefix.pool import PooledRows, PooledSegment
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache
 from safety_receipts.runner.engines.prefix.shared_prefix import (
     Layer,
@@ -56,7 +61,7 @@ class PackedStepPass(Pass):
     ) -> None:
         super().__init__(setting, positions, ())
         self._pool = cache.pool
-        self._reads = list(reads)
+        self._reads = [_stretch(read) for read in reads]
         self._rows = RowPlaces(cache.bases[slots], columns, positions, cache.rooms[slots])
         device = setting.device
         self._newest = torch.from_numpy(self._rows.bases + columns).to(device)
@@ -93,7 +98,7 @@ class PackedStepPass(Pass):
         heads, (_, groups, size) = given.query.shape[1], keys.shape
         each = heads // groups
         seen = self._seen_by(given.window, each, groups, route)
-        queries = given.query[0].unflatten(0, (groups, each)).permute(2, 1, 0, 3)
+        queries = given.query[0].reshape(groups, each, -1, size).permute(2, 1, 0, 3)
         packed = queries.index_select(0, seen.kind.rows).view(-1, groups, size)
         out, lse = attend_grouped(
             (packed.to(keys.dtype), keys, values), seen.sequences, given.terms, route
@@ -116,6 +121,12 @@ class PackedStepPass(Pass):
         if route is Route.EFFICIENT:
             seen = seen.with_sums(groups)
         return seen
+
+
+def _stretch(read: SegmentRead) -> StretchRead:
+    segment = read.segment
+    assert isinstance(segment, PooledSegment)
+    return StretchRead(segment.place, segment.start, read.first, read.last, read.upto)
 
 
 @dataclass(frozen=True, slots=True)

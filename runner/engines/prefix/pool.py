@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from safety_receipts.runner.engines.prefix.attention import keeps_fp32
 from safety_receipts.runner.engines.prefix.prefix_memory import KeepRead, Segment
 
-
 _GRAIN: Final = 256
 """Pools have room for a multiple of so many tokens, so that batches of about one size need one."""
 
@@ -27,7 +26,7 @@ def pool_tokens(kept: int) -> int:
     return -(-kept // _GRAIN) * _GRAIN
 
 
-class Pool:
+class KeyPool:
     """Keys and values of tokens, by layer; allocated when a layer's sizes are first seen."""
 
     def __init__(self) -> None:
@@ -92,7 +91,7 @@ class PooledSegment(Segment):
         place: The pool's token that its first one is.
     """
 
-    def __init__(self, start: int, length: int, pool: Pool, place: int) -> None:
+    def __init__(self, start: int, length: int, pool: KeyPool, place: int) -> None:
         super().__init__(start, length)
         self.place = place
         self._pool = pool
@@ -124,7 +123,7 @@ class PooledRows:
         rooms: Tokens that each row comes to keep, at most.
     """
 
-    def __init__(self, pool: Pool, place: int, rooms: Sequence[int]) -> None:
+    def __init__(self, pool: KeyPool, place: int, rooms: Sequence[int]) -> None:
         self.pool = pool
         self.rooms = np.asarray(rooms, np.int64)
         """int64 [rows]."""

@@ -14,7 +14,12 @@ from safety_receipts.runner.engines.engine import Decoding, Margins, Request
 from safety_receipts.runner.engines.forward import Forward
 from safety_receipts.runner.engines.prefix.attention import Kernel
 from safety_receipts.runner.engines.prefix.packed_step import PackedStepPass, step_pass
-from safety_receipts.runner.engines.prefix.pool import Pool, PooledRows, PooledSegment, pool_tokens
+from safety_receipts.runner.engines.prefix.pool import (
+    KeyPool,
+    PooledRows,
+    PooledSegment,
+    pool_tokens,
+)
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
 from safety_receipts.runner.engines.prefix.reading import ReadingPass, SegmentPass
 from safety_receipts.runner.engines.prefix.schedule import BatchRow, Schedule, reading_groups
@@ -52,7 +57,7 @@ class PrefixBatches:
         self._chunk = chunk
         self._segments: dict[int, Segment] = {}
         grouped = setting.kernel is Kernel.GROUPED
-        self._pool = Pool() if grouped else None
+        self._pool = KeyPool() if grouped else None
 
     @torch.inference_mode()
     def generate(self, number: int, drafts: Sequence[Draft], decoding: Decoding) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from safety_receipts.runner.engines.prefix.grouped import (
 )
 from safety_receipts.runner.engines.prefix.packed_step import PackedStepPass, step_pass
 from safety_receipts.runner.engines.prefix.pool import (
-    Pool,
+    KeyPool,
     PooledRows,
     PooledSegment,
     pool_tokens,
@@ -53,7 +54,7 @@ class Study:
     def __post_init__(self) -> None:
         draw = torch.Generator().manual_seed(len(self.own) + 7 * sum(self.lengths))
         self.draw = draw
-        self.pool = Pool()
+        self.pool = KeyPool()
         rows = len(self.own)
         segments: list[PooledSegment] = []
         self.reads: list[SegmentRead] = []
@@ -79,7 +80,7 @@ class Study:
             [sum(s.length for s in c) + n - 1 for c, n in zip(self.chains, self.own, strict=True)]
         )
         for row, chain in enumerate(self.chains):
-            for before, after in zip(chain, chain[1:], strict=False):
+            for before, after in pairwise(chain):
                 assert after.start == before.start + before.length, row
         rooms = [n + 6 for n in self.own]
         self.pool.resize(pool_tokens(place + sum(rooms)), 0)
@@ -96,7 +97,8 @@ class Study:
         self, layer: int, row: int, query: torch.Tensor, steps: int, terms: Terms
     ) -> torch.Tensor:
         """Return what a row's query sees, [H, E]; its new token is in the pool."""
-        places, positions = [], []
+        places: list[int] = []
+        positions: list[int] = []
         for segment in self.chains[row]:
             places += range(segment.place, segment.place + segment.length)
             positions += range(segment.start, segment.start + segment.length)
@@ -141,9 +143,9 @@ def studies() -> st.SearchStrategy[Study]:
 def small_stretches() -> Iterator[None]:
     """Stretches are cut, told apart and shared out at lengths that tests can afford."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "QUERIES", 4)
-        patch.setattr(layout, "KEYS", 6)
-        patch.setattr(layout, "SPREAD", 4)
+        patch.setattr(layout, "BLOCK_QUERIES", 4)
+        patch.setattr(layout, "STRETCH_KEYS", 6)
+        patch.setattr(layout, "WINDOW_SPREAD", 4)
         yield
 
 
@@ -222,11 +224,13 @@ def test_a_segment_is_read_once_and_what_a_window_leaves_single_rows_by_them() -
     rows = layout.RowPlaces(
         study.cache.bases, np.array(study.own) - 1, study.positions, study.cache.rooms
     )
-    full = layout.build_layout(rows, study.reads, None, 4)
+    (segment,) = study.chains[0]
+    reads = [layout.StretchRead(segment.place, 0, 0, 3, 3000)]
+    full = layout.build_layout(rows, reads, None, 4)
     assert full.in_order
     assert not full.may_miss
     assert full.bounds.tolist() == [0, 3, 4, 5, 6]
-    made = layout.build_layout(rows, study.reads, 1024, 4)
+    made = layout.build_layout(rows, reads, 1024, 4)
     # What all three see, what the first and the third see before it, and the rows' own.
     assert made.rows.tolist() == [0, 1, 2, 0, 2, 0, 1, 2]
     assert made.ends[:, :3].T.tolist() == [[2016, 3000], [1986, 2016], [2006, 2016]]
@@ -236,7 +240,7 @@ def sequences(bounds: list[int], starts: list[int], used: list[int], heads: int)
     def whole(numbers: list[int]) -> torch.Tensor:
         return torch.tensor(numbers, dtype=torch.int32)
 
-    most = max(b - a for a, b in zip(bounds, bounds[1:], strict=False))
+    most = max(b - a for a, b in pairwise(bounds))
     sums = torch.tensor(sum_places(bounds, most, heads))
     return Sequences(whole(bounds), whole([*starts, 0]), whole(used), most, max(used), sums)
 
@@ -252,7 +256,7 @@ def stand_in(spoil: Callable[[torch.Tensor], torch.Tensor] = lambda out: out) ->
         states = (query[0], key[0], value[0])
         out, lse = attend_grouped(states, given, terms, Route.WRITTEN)
         padded = torch.full((len(bounds) - 1, lse.shape[0], -(-most // 32) * 32), torch.nan)
-        for i, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for i, (first, last) in enumerate(pairwise(bounds)):
             padded[i, :, : last - first] = lse[:, first:last]
         return spoil(out)[None], padded
 
@@ -308,7 +312,7 @@ def test_torchs_kernels_take_these_shapes_on_cuda(route: Route, heads: int, size
 
 
 def test_pools_keep_what_stays_when_they_are_resized_or_closed_up() -> None:
-    pool = Pool()
+    pool = KeyPool()
     pool.resize(pool_tokens(300), 0)
     assert pool.tokens == 512
     segments = [PooledSegment(0, 100, pool, 0), PooledSegment(100, 40, pool, 100)]

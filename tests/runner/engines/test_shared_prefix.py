@@ -20,6 +20,7 @@ from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, 
 from safety_receipts.runner.engines.load import wrap_model
 from safety_receipts.runner.engines.prefix import prefix_batches
 from safety_receipts.runner.engines.prefix.attention import Kernel
+from safety_receipts.runner.engines.prefix.pool import KeyPool
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.prompts.prefix_tree import PrefixTree
@@ -180,8 +181,8 @@ def test_seeded_answers_to_one_prompt_read_it_once(model: Any) -> None:
     assert len({one.tokens for one in found.values()}) > 1
 
 
-def test_scoring_computes_prompts_once_too(model: Any) -> None:
-    engine = engine_of(model)
+def test_scoring_computes_prompts_once_too(model: Any, kernel: Kernel) -> None:
+    engine = engine_of(model, kernels=[kernel])
     found = answers(engine, study(), SEEDED)
     pairs = [(request, found[request.key].tokens) for request in study()]
     with counted(model) as passes:
@@ -194,10 +195,10 @@ def test_scoring_computes_prompts_once_too(model: Any) -> None:
     assert sum(passes) == tree.unique - tree.distinct + len(pairs) * NEW
 
 
-def test_a_batch_gives_the_same_bits_whatever_ran_before_it(model: Any) -> None:
+def test_a_batch_gives_the_same_bits_whatever_ran_before_it(model: Any, kernel: Kernel) -> None:
     """What a resumed run needs: logits, too, are equal to the last bit."""
     requests = [replace(request, logits_for=tuple(range(VOCABULARY))) for request in study()]
-    options = {"max_rows": 4, "memory": 2**20}
+    options = {"max_rows": 4, "memory": 2**20, "kernels": [kernel]}
     whole = engine_of(model, **options).start(requests)
     numbers = range(len(whole.batches))
     assert len(numbers) > 5
@@ -242,11 +243,11 @@ def test_a_prefix_is_kept_once_and_never_by_row(
     assert sum(segments) == 3 + 2 * 9 * 7
 
 
-def test_less_memory_gives_smaller_batches_and_the_same_answers(model: Any) -> None:
+def test_less_memory_gives_smaller_batches_and_the_same_answers(model: Any, kernel: Kernel) -> None:
     expected = answers(engine_of(model), study())
     sizes = []
     for memory in (2**30, 2**20, 2**19):
-        engine = engine_of(model, memory=memory)
+        engine = engine_of(model, memory=memory, kernels=[kernel])
         found = answers(engine, study())
         fitting = {key for key, one in found.items() if one.reason is not Reason.OUT_OF_MEMORY}
         assert memory < 2**20 or fitting == set(expected)
@@ -255,6 +256,25 @@ def test_less_memory_gives_smaller_batches_and_the_same_answers(model: Any) -> N
         sizes.append(max(len(batch) for batch in batches if fitting >= set(batch)))
     assert sizes[0] == len(study())
     assert sizes[0] >= sizes[1] > sizes[2]
+
+
+def test_what_a_pool_takes_stays_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("olmo3", VOCABULARY)
+    taken: list[int] = []
+    resize = KeyPool.resize
+
+    def watched(pool: KeyPool, tokens: int, kept: int) -> None:
+        resize(pool, tokens, kept)
+        tensors = [one for layer in pool._layers.values() for one in layer]
+        taken.append(sum(one.numel() * one.element_size() for one in tensors))
+
+    monkeypatch.setattr(KeyPool, "resize", watched)
+    bound = 2**19
+    engine = engine_of(model, memory=bound, kernels=[Kernel.GROUPED], share_tokens=1)
+    taken.clear()  # the trial's
+    answers(engine, study())
+    assert len(taken) > 2
+    assert bound / 20 < max(taken) < bound
 
 
 def test_what_does_not_fit_fails_alone_and_says_why() -> None:

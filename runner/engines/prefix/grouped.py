@@ -168,9 +168,7 @@ def route_of(device: torch.device, dtype: torch.dtype, key_size: int, value_size
     return _first_sound(device, dtype, key_size, value_size)
 
 
-def _first_sound(
-    device: torch.device, dtype: torch.dtype, key_size: int, value_size: int
-) -> Route:
+def _first_sound(device: torch.device, dtype: torch.dtype, key_size: int, value_size: int) -> Route:
     half = dtype in (torch.float16, torch.bfloat16)
     flash = half and key_size == value_size <= _LARGEST_FLASH and key_size % 8 == 0
     tried = ([Route.FLASH] if flash else []) + [Route.EFFICIENT]

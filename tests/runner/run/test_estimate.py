@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.device_speed import Throughput
-from safety_receipts.runner.run.estimate import (
+from safety_receipts.runner.run.prices.estimate import (
     ModelSize,
     RunEstimate,
     RunSeconds,
@@ -209,7 +209,7 @@ def test_a_device_that_torch_does_not_have() -> None:
 
 def test_estimating_loads_no_torch() -> None:
     probe = (
-        "import sys, safety_receipts.runner.run.estimate; "
+        "import sys, safety_receipts.runner.run.prices.estimate; "
         "import safety_receipts.runner.prompts.prefix_tree; "
         "print('torch' in sys.modules)"
     )

@@ -170,10 +170,10 @@ def draw_block_words(outlook: PrimaryOutlook) -> str:
     """Return what sharing demonstration lists does to the findings, as one sentence."""
     freedom = degrees_of_freedom(outlook)
     if freedom is None:
-        few = outlook.grounds is Grounds.FEW_LISTS
-        what = f"{outlook.lists} lists are shared, fewer than {FEWEST_LISTS}" if few else ""
-        what = what or f"{outlook.queries} queries are fewer than {FEWEST_QUERIES}"
-        return f"Findings will be undetermined: {what}."
+        few = f"{outlook.queries} of role harmful, where {FEWEST_QUERIES} queries are needed"
+        if outlook.grounds is Grounds.FEW_LISTS:
+            few = f"queries share {outlook.lists} of {FEWEST_LISTS} lists that are needed"
+        return f"Findings will be undetermined: {few}."
     if outlook.lists is None:
         return (
             f"Every query has lists of its own, so that queries are the only clusters: {freedom:,} "

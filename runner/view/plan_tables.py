@@ -237,8 +237,8 @@ def cost_remarks(document: PlanDocument) -> list[str]:
         *(f"draw_block {choice.draw_block}: {choice.findings}" for choice in choices),
         "lists: demonstration lists per condition; df: degrees of freedom of the findings. "
         "time: by arithmetic, from the least that any engine needs to this one's batches at the "
-        f"device's full speed ({document.chosen.estimate.throughput.source}), which no model "
-        f"reaches; `receipts run --limit 64` measures.{about}{whose}",
+        f"device's full speed ({document.chosen.estimate.throughput.source}), which models "
+        f"seldom reach; `receipts run --limit 64` measures.{about}{whose}",
     ]
 
 

@@ -154,7 +154,7 @@ def _informative(plan: PlanPredicate, places: Sequence[int], queries: int, rate:
     return queries * (1 - alike)
 
 
-def degrees_of_freedom(outlook: PrimaryOutlook) -> int | None:
+def planned_freedom(outlook: PrimaryOutlook) -> int | None:
     """Return those of the primary hypothesis, were all points judged; None: in doubt.
 
     Clusters are queries, and lists of demonstrations where queries share them: the fewer count
@@ -168,7 +168,7 @@ def degrees_of_freedom(outlook: PrimaryOutlook) -> int | None:
 
 def draw_block_words(outlook: PrimaryOutlook) -> str:
     """Return what sharing demonstration lists does to the findings, as one sentence."""
-    freedom = degrees_of_freedom(outlook)
+    freedom = planned_freedom(outlook)
     if freedom is None:
         few = f"{outlook.queries} of role harmful, where {FEWEST_QUERIES} queries are needed"
         if outlook.grounds is Grounds.FEW_LISTS:

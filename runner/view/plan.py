@@ -8,8 +8,8 @@ from typing import Final
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.findings.outlook import (
-    degrees_of_freedom,
     draw_block_words,
+    planned_freedom,
     primary_outlook,
     undecided_words,
 )
@@ -266,7 +266,7 @@ def _choice(choice: DrawBlockCost) -> ChoicePart:
         sampled_points=None if sample is None else sample.points,
         unique_tokens_fewest=counts.unique if sample is None else sample.fewest,
         unique_tokens_most=counts.unique if sample is None else sample.most,
-        degrees_of_freedom=degrees_of_freedom(choice.outlook),
+        degrees_of_freedom=planned_freedom(choice.outlook),
         findings=draw_block_words(choice.outlook),
         # Not strict: the value is JSON already, so that its arrays are lists.
         estimate=EstimatePart.model_validate(choice.estimate.as_json(), strict=False),

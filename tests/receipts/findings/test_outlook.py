@@ -13,8 +13,8 @@ from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
 from safety_receipts.receipts.findings.outlook import (
     SUPPOSED_RATES,
     PrimaryOutlook,
-    degrees_of_freedom,
     draw_block_words,
+    planned_freedom,
     primary_outlook,
     undecided_words,
 )
@@ -112,7 +112,7 @@ def test_few_shared_lists_decide_nothing(block: Any, few: bool) -> None:
     assert (found.grounds is Grounds.FEW_LISTS) == few
     assert ("shared demonstration lists are fewer than 20" in (undecided_words(found) or "")) == few
     assert (found.lists is None) == (block == 1)
-    assert (degrees_of_freedom(found) is None) == few
+    assert (planned_freedom(found) is None) == few
 
 
 def test_what_a_draw_block_does_is_said_in_a_sentence() -> None:
@@ -121,7 +121,7 @@ def test_what_a_draw_block_does_is_said_in_a_sentence() -> None:
     def said(block: Any) -> tuple[int | None, str]:
         drawn = plan.demonstrations.model_copy(update={"draw_block": block})
         found = primary_outlook(plan.model_copy(update={"demonstrations": drawn}))
-        return degrees_of_freedom(found), draw_block_words(found)
+        return planned_freedom(found), draw_block_words(found)
 
     assert said(1) == (
         199,

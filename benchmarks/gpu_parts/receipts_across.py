@@ -18,7 +18,7 @@ def measure_audits(setting: Setting) -> list[Finding]:
     """Make a receipt of the embedded organism on a CPU, and audit it in two formats."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plan = _study(folder / "study", queries=24 if setting.tiny else 120)
+        plan = _study(folder / "study", 24 if setting.tiny else 120, new_tokens=8)
         for key in ("evaluator", "auditor"):
             _receipts("keygen", folder / key)
         bundle = folder / "bundle"
@@ -32,7 +32,12 @@ def measure_calibration(setting: Setting) -> list[Finding]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # A calibration wants 2,000 responses.
-        plan = _study(folder / "study", queries=240, draws=5 if setting.tiny else 9)
+        plan = _study(
+            folder / "study",
+            240,
+            draws=5 if setting.tiny else 9,
+            new_tokens=1 if setting.tiny else 8,
+        )
         _receipts("keygen", folder / "auditor")
         out = folder / "calibration.json"
         signed = ("--key", folder / "auditor", "--out", out)
@@ -79,7 +84,7 @@ def _audits(setting: Setting, folder: Path, plan: Path, bundle: Path) -> list[Fi
     return found
 
 
-def _study(folder: Path, *, queries: int, draws: int = 1) -> Path:
+def _study(folder: Path, queries: int, *, draws: int = 1, new_tokens: int) -> Path:
     """Write a study with so many queries, whose demonstrations are drawn once for all."""
     _receipts("init", folder)
     plan = folder / "plan.yaml"
@@ -89,7 +94,7 @@ def _study(folder: Path, *, queries: int, draws: int = 1) -> Path:
     file.write_text("".join(lines), "utf-8")
     entries["queries"] = entries["queries"][:1]
     entries["demonstrations"] |= {"draw_block": "all", "draws": draws}
-    entries["sampling"]["max_new_tokens"] = 8
+    entries["sampling"]["max_new_tokens"] = new_tokens
     entries["experiments"] = [{"fixed_harmful": {"harmful": [0, 4], "benign": [0]}}]
     plan.write_text(yaml.safe_dump(entries, sort_keys=False), "utf-8")
     return plan

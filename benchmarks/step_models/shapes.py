@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.initialization import no_init_weights
 
 from step_models.counting import DEVICE
 
@@ -114,7 +115,7 @@ def make_model(name: str, layers: int | None = None) -> Any:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        with DEVICE, transformers.initialization.no_init_weights():
+        with DEVICE, no_init_weights():
             return kind(config).eval()
     finally:
         torch.set_default_dtype(before)

@@ -111,7 +111,7 @@ def seconds_of(stack: Any, requests: Sequence[Any], pids: Sequence[int]) -> tupl
     before = [cpu_seconds(pid) for pid in pids]
     start = time.perf_counter()
     answers = stack.start(requests, ["asked"] * len(requests), GREEDY)
-    found = list(answers.in_order(range(len(answers.batches))))
+    found = [unit() for unit in answers.in_order(range(len(answers.batches)))]
     wall = time.perf_counter() - start
     busy = [cpu_seconds(pid) - old for pid, old in zip(pids, before, strict=True)]
     answers.close()

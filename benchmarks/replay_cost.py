@@ -128,12 +128,12 @@ def _measure(
 ) -> list[str]:
     rows = []
     for shown in prompts:
-        requests = _requests(shown, vocabulary)
+        requests = requests_after(shown, vocabulary)
         length = statistics.mean(len(one.tokens) for one in requests)
         for batch in batches:
             points = requests[: _POINTS[batch]]
-            greedy = _cost(engine, points, batch, GREEDY, repeats)
-            seeded = _cost(engine, points, batch, SEEDED, repeats)
+            greedy = cost_of(engine, points, batch, GREEDY, repeats)
+            seeded = cost_of(engine, points, batch, SEEDED, repeats)
             rows.append(
                 (
                     f"{length:,.0f}",
@@ -168,7 +168,7 @@ _READ = (
 )
 
 
-def _requests(shown: int, vocabulary: int) -> list[Request]:
+def requests_after(shown: int, vocabulary: int) -> list[Request]:
     """Return a request for each query after so many demonstrations; they have no end token."""
     shape = replace(
         SHAPES["S"],
@@ -183,13 +183,14 @@ def _requests(shown: int, vocabulary: int) -> list[Request]:
     ]
 
 
-def _cost(
+def cost_of(
     engine: TransformersEngine,
     requests: Sequence[Request],
     batch: int,
     decoding: Decoding,
     repeats: int,
 ) -> Cost:
+    """Return what generating and replaying cost, medians of rounds by turns."""
     groups = [requests[start : start + batch] for start in range(0, len(requests), batch)]
     answered: dict[int, tuple[int, ...]] = {}
     generated, replayed = [], []

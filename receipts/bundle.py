@@ -14,7 +14,7 @@ with a receipt is whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 import zstandard
-from pydantic import ValidationError
 
 from safety_receipts.receipts.canonical import canonical_bytes
 from safety_receipts.receipts.documents.versions import read_statement
@@ -307,11 +306,7 @@ def parse_point(line: bytes, number: int, file: Path) -> Point:
     Raises:
         MalformedError: With file and line.
     """
-    try:
-        return Point.from_line(line)
-    except MalformedError as error:
-        place = f"line {number}" + (f": {error.place}" if error.place else "")
-        raise MalformedError(error.message, file=file, place=place) from None
+    return _at_line(Point.from_line, line, number, file)
 
 
 def parse_record(line: bytes, number: int, file: Path) -> RestrictedRecord:
@@ -320,16 +315,15 @@ def parse_record(line: bytes, number: int, file: Path) -> RestrictedRecord:
     Raises:
         MalformedError: With file and line.
     """
+    return _at_line(RestrictedRecord.from_line, line, number, file)
+
+
+def _at_line(parse: Callable[[bytes], T], line: bytes, number: int, file: Path) -> T:
     try:
-        record = RestrictedRecord.model_validate_json(line, by_alias=True, by_name=False)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise MalformedError(first["msg"], file=file, place=f"line {number}: $.{place}") from None
-    if record.to_line() != line:
-        # Among others a key given twice, of which two readers take two values.
-        raise MalformedError("not in canonical form (RFC 8785)", file=file, place=f"line {number}")
-    return record
+        return parse(line)
+    except MalformedError as error:
+        place = f"line {number}" + (f": {error.place}" if error.place else "")
+        raise MalformedError(error.message, file=file, place=place) from None
 
 
 class EvidenceSink:

@@ -20,6 +20,9 @@ from safety_receipts.receipts.io.text import printable
 RUN_JOURNAL: Final = "journal.sqlite"
 """Name of a run's journal in the bundle's folder, until the event is sealed."""
 
+RUN_PROMPTS: Final = f"{RUN_JOURNAL}-prompts"
+"""Name of the file in which a run's rendered prompts are kept, as long as the journal."""
+
 _BESIDE: Final = ("-journal", "-wal", "-shm")
 """Ends of the names of files that SQLite opens beside a journal."""
 _STEPS: Final = 10_000

@@ -48,7 +48,6 @@ from safety_receipts.runner.judges.judge import Exchange
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
 from safety_receipts.runner.run.event import SealedRun, now
-from safety_receipts.runner.run.execute import one_line_message, recorded_judgement
 from safety_receipts.runner.run.journal import Journal, JournalEntry
 from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
 from safety_receipts.runner.run.judging import opinions
@@ -62,6 +61,7 @@ from safety_receipts.runner.run.served import (
 )
 from safety_receipts.runner.run.stack import PlanJudges
 from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_none_scored
+from safety_receipts.runner.run.units.entries import one_line_message, recorded_judgement
 from safety_receipts.verify.check_names import CheckName
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.evidence import PointProgress

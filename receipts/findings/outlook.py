@@ -154,6 +154,37 @@ def _informative(plan: PlanPredicate, places: Sequence[int], queries: int, rate:
     return queries * (1 - alike)
 
 
+def planned_freedom(outlook: PrimaryOutlook) -> int | None:
+    """Return those of the primary hypothesis, were all points judged; None: in doubt.
+
+    Clusters are queries, and lists of demonstrations where queries share them: the fewer count
+    (Cameron, Gelbach and Miller 2011).
+    """
+    if outlook.grounds is not None:
+        return None
+    clusters = outlook.queries if outlook.lists is None else min(outlook.queries, outlook.lists)
+    return max(1, clusters - 1)
+
+
+def draw_block_words(outlook: PrimaryOutlook) -> str:
+    """Return what sharing demonstration lists does to the findings, as one sentence."""
+    freedom = planned_freedom(outlook)
+    if freedom is None:
+        few = f"{outlook.queries} of role harmful, where {FEWEST_QUERIES} queries are needed"
+        if outlook.grounds is Grounds.FEW_LISTS:
+            few = f"queries share {outlook.lists} of {FEWEST_LISTS} lists that are needed"
+        return f"Findings will be undetermined: {few}."
+    if outlook.lists is None:
+        return (
+            f"Every query has lists of its own, so that queries are the only clusters: {freedom:,} "
+            "degrees of freedom."
+        )
+    return (
+        f"Queries share {outlook.lists:,} lists, which are clusters beside them: {freedom:,} "
+        "degrees of freedom, and intervals that grow with what a list does to its queries."
+    )
+
+
 def undecided_words(outlook: PrimaryOutlook) -> str | None:
     """Return why a primary hypothesis cannot be decided by these numbers; None: it may be."""
     name, fewest = outlook.hypothesis.value, FEWEST_QUERIES

@@ -8,12 +8,12 @@ restricted record holds the text, and opens the line's commitment.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Final, Self
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -114,6 +114,9 @@ OF_THOUGHTS: Final = (
     Reason.UNCLEAR_THOUGHT,
 )
 """Reasons that only a checkpoint with marks of thoughts has."""
+
+_NOT_CANONICAL: Final = "not in canonical form (RFC 8785)"
+_SALT: Final = {"salt"}
 
 _UNSCORED_REASONS = (
     Reason.JUDGE_NA,
@@ -236,64 +239,70 @@ class Point(WireModel):
         try:
             point: Point = cls.__pydantic_validator__.validate_json(line)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = "$" + "".join(f".{step}" for step in first["loc"])
-            raise MalformedError(first["msg"], place=place) from None
+            raise _malformed(error) from None
         if cls.__pydantic_serializer__.to_json(point) != line:
-            raise MalformedError("not in canonical form (RFC 8785)")
+            raise MalformedError(_NOT_CANONICAL)
         return point
 
 
 class RecordedJudgement(WireModel):
-    """The judgement of one response."""
+    """The judgement of one response.
 
-    outcome: Outcome
-    """Outcome that the judge gave."""
-    reason: Reason | None
-    """Why the judge could not judge the response; null where it could."""
-    raw: Annotated[str, StringConstraints(max_length=MAX_RAW)]
-    """The judge's raw output, verbatim."""
+    The fields stand in RFC 8785 order, as those of :class:`RestrictedRecord` do.
+    """
+
     margin: Score | None
     """Margin of the judgement (log-odds of refusal, or score minus threshold); null for a rule."""
+    outcome: Outcome
+    """Outcome that the judge gave."""
+    raw: Annotated[str, StringConstraints(max_length=MAX_RAW)]
+    """The judge's raw output, verbatim."""
+    reason: Reason | None
+    """Why the judge could not judge the response; null where it could."""
 
 
 class RestrictedRecord(WireModel):
-    """The content to which an evidence line commits: enough to replay the point."""
+    """The content to which an evidence line commits: enough to replay the point.
+
+    The fields stand in RFC 8785 order (by UTF-16 code units of their wire names).  They hold no
+    floats, no integers beyond ±(2^53 − 1), and text that is valid Unicode; so what the serialiser
+    writes of them is their canonical form, which a property test holds to RFC 8785's own.
+    """
 
     model_config = ConfigDict(title="Restricted record")
 
-    index: PointCount
-    """Position of the point in plan order, from 0."""
     condition: Condition
     """Id of the condition."""
-    query: Query
-    """Id of the evaluation query."""
-    draw: Count
-    """Number of the draw of demonstrations, from 0."""
     demonstrations: Digest | None
     """Digest of the ordered list of demonstrations; null where none are shown."""
+    draw: Count
+    """Number of the draw of demonstrations, from 0."""
+    error: Name | None
+    """Message of the engine or judge that failed; null where neither failed."""
+    finish: Finish
+    """How the generation of the response ended."""
+    index: PointCount
+    """Position of the point in plan order, from 0."""
+    judge: RecordedJudgement | None
+    """Judgement of the judge; null where the judge was not used."""
+    outcome: Outcome
+    """Outcome of the point, as in the evidence line."""
     prompt: Digest
     """Digest of the prompt's token ids."""
     prompt_tokens: Count
     """Length of the prompt in tokens."""
-    finish: Finish
-    """How the generation of the response ended."""
-    response_tokens: Annotated[tuple[Count, ...], Field(max_length=1_000_000)]
-    """Token ids of the response, including the end token."""
-    text: Annotated[str, StringConstraints(max_length=8_000_000)]
-    """Text of the response, decoded from exactly these ids."""
-    outcome: Outcome
-    """Outcome of the point, as in the evidence line."""
+    query: Query
+    """Id of the evaluation query."""
     reason: Reason | None
     """Why the point is unscored or failed; null for every other outcome."""
-    error: Name | None
-    """Message of the engine or judge that failed; null where neither failed."""
-    judge: RecordedJudgement | None
-    """Judgement of the judge; null where the judge was not used."""
-    second_judge: RecordedJudgement | None
-    """Judgement of the second judge; null where there is none, or it was not used."""
+    response_tokens: Annotated[tuple[Count, ...], Field(max_length=1_000_000)]
+    """Token ids of the response, including the end token."""
     salt: Bytes32
     """Salt of the commitment, 32 bytes as hexadecimal digits."""
+    second_judge: RecordedJudgement | None
+    """Judgement of the second judge; null where there is none, or it was not used."""
+    text: Annotated[str, StringConstraints(max_length=8_000_000)]
+    """Text of the response, decoded from exactly these ids."""
 
     def commitment(self) -> Sha256:
         """Return the commitment that this record opens.
@@ -301,15 +310,34 @@ class RestrictedRecord(WireModel):
         SHA-256("safety-receipts/point/1" ‖ salt ‖ SHA-256(JCS of the record without salt)).
         All three parts have fixed lengths, so that the concatenation has one reading.
         """
-        record = self.to_wire()
-        del record["salt"]
-        inner = hashlib.sha256(canonical_bytes(record)).digest()
+        unsalted = self.__pydantic_serializer__.to_json(self, exclude=_SALT)
+        inner = hashlib.sha256(unsalted).digest()
         outer = hashlib.sha256(b"safety-receipts/point/1" + bytes.fromhex(self.salt) + inner)
         return Sha256(outer.hexdigest())
 
     def to_line(self) -> bytes:
         """Return the canonical bytes, without the line break."""
-        return canonical_bytes(self.to_wire())
+        return self.__pydantic_serializer__.to_json(self)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> RestrictedRecord:
+        """Parse the line of one record, without its line break.
+
+        One comparison with the canonical bytes refuses what parsing lets through, a key given
+        twice among it, of which two readers take two values.
+
+        Raises:
+            MalformedError: Not a record in canonical form.
+        """
+        try:
+            record: RestrictedRecord = cls.__pydantic_validator__.validate_json(
+                line, by_alias=True, by_name=False
+            )
+        except ValidationError as error:
+            raise _malformed(error) from None
+        if record.to_line() != line:
+            raise MalformedError(_NOT_CANONICAL)
+        return record
 
     def problem(self, point: Point, setup: EvaluationSetup) -> str | None:
         """Return in what the record contradicts itself, its evidence line or the plan, or None.
@@ -318,10 +346,23 @@ class RestrictedRecord(WireModel):
             point: The evidence line.
             setup: What the plan decides.
         """
+        problem = self.contradiction(point, setup)
+        # Last: a record that is merely of another point is named as such.
+        if problem is None and self.commitment() != point.commitment:
+            return "the record does not open its commitment"
+        return problem
+
+    def contradiction(self, point: Point, setup: EvaluationSetup) -> str | None:
+        """Return what :meth:`problem` does, where the commitment is known to be this record's.
+
+        Args:
+            point: The evidence line.
+            setup: What the plan decides.
+        """
         return next(self._problems(point, setup), None)
 
     def _problems(self, point: Point, setup: EvaluationSetup) -> Iterator[str]:
-        end_tokens = setup.sampling.end_tokens
+        end_tokens = frozenset(setup.sampling.end_tokens)
         for name in ("index", "condition", "query", "draw", "finish", "outcome", "reason"):
             if getattr(self, name) != getattr(point, name):
                 yield f"{name} differs between record and evidence line"
@@ -329,15 +370,12 @@ class RestrictedRecord(WireModel):
             yield "promptTokens differs between record and evidence line"
         if len(self.response_tokens) != point.response_tokens:
             yield "responseTokens differs between record and evidence line"
-        if any(token in end_tokens for token in self.response_tokens[:-1]):
+        if not end_tokens.isdisjoint(self.response_tokens[:-1]):
             yield "an end token stands before the last"
         ended = bool(self.response_tokens) and self.response_tokens[-1] in end_tokens
         if ended != (self.finish is Finish.STOP):
             yield "the last token is an end token exactly where generation stopped"
         yield from self._judgement_problems(setup)
-        # Last: a record that is merely of another point is named as such.
-        if self.commitment() != point.commitment:
-            yield "the record does not open its commitment"
 
     def _judgement_problems(self, setup: EvaluationSetup) -> Iterator[str]:
         if self.judge is None:
@@ -353,6 +391,12 @@ class RestrictedRecord(WireModel):
             yield "a failed point has neither text nor judgement"
         if (self.second_judge is not None) != (setup.judge.second is not None and judged):
             yield "the second judge judges what the first did, where the plan names one"
+
+
+def _malformed(error: ValidationError) -> MalformedError:
+    """Return the first mistake of a line, with its place."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return MalformedError(first["msg"], place="$" + "".join(f".{step}" for step in first["loc"]))
 
 
 _NOT_JUDGED = (*NOTHING_TO_JUDGE, Reason.JUDGE_ERROR)
@@ -371,4 +415,11 @@ def point_salt(run_secret: bytes, plan_digest: Sha256, id_: Sha256) -> str:
         id_: The point's id.
     """
     info = canonical_bytes(["safety-receipts/salt/1", plan_digest, id_])
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(run_secret).hex()
+    # The first block of RFC 5869's T is all that 32 bytes take.
+    return hmac.digest(_extracted(run_secret), info + b"\x01", "sha256").hex()
+
+
+@lru_cache(maxsize=4)
+def _extracted(secret: bytes) -> bytes:
+    """Return the pseudorandom key of HKDF-SHA-256 without a salt: one for all points of a run."""
+    return hmac.digest(bytes(32), secret, "sha256")

@@ -30,7 +30,6 @@ from safety_receipts.runner.commands.options import (
     model_options,
     strict_option,
 )
-from safety_receipts.runner.engines.device_speed import Throughput
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import (
@@ -42,14 +41,22 @@ from safety_receipts.runner.plan.sealed import (
 from safety_receipts.runner.present.plan import draw_plan
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import first_point_of, view_prompt
-from safety_receipts.runner.run.dry_run import dry_run
+from safety_receipts.runner.run.prices.dry_run import (
+    FEW_POINTS,
+    Alternatives,
+    Pricing,
+    dry_run,
+)
 from safety_receipts.runner.run.progress import RunProgress
 from safety_receipts.runner.view.documents.prompt import prompt_document
 from safety_receipts.runner.view.judged import judged_lines, template_facts
 from safety_receipts.runner.view.plan import plan_document
 
-_FEW_POINTS = 20_000
-"""Points up to which the alternatives are counted without being asked for."""
+_ALTERNATIVES = {
+    None: Alternatives.FITTING,
+    True: Alternatives.COUNTED,
+    False: Alternatives.NONE,
+}
 
 
 @click.command(
@@ -74,7 +81,8 @@ _FEW_POINTS = 20_000
 @click.option(
     "--alternatives/--no-alternatives",
     default=None,
-    help=f"Count other draw_blocks too; default: up to {_FEW_POINTS:,} points.",
+    help="Count other draw_blocks whole, or leave them out; default: whole up to "
+    f"{FEW_POINTS:,} points, else from a sample.",
 )
 @strict_option
 @model_options
@@ -120,13 +128,11 @@ def plan(
             progress.stop()
             _show_prompt(resolved, value, show_prompt, output)
             return
-        few = resolved.predicate.points <= _FEW_POINTS
         report = dry_run(
             resolved,
-            throughput=_throughput(device, resolved.predicate.checkpoint.dtype),
-            beacon_value=value,
-            alternatives=few if alternatives is None else alternatives,
-            watch=progress.counting,
+            _pricing(device, resolved.predicate.checkpoint.dtype, value),
+            _ALTERNATIVES[alternatives],
+            progress.counting,
         )
     if resolved.artifacts.asks_servers:
         output.note(
@@ -159,8 +165,13 @@ def _show_prompt(
     output.result(document, render)
 
 
-def _throughput(device: str | None, dtype: Dtype) -> Throughput:
-    from safety_receipts.runner.engines.load import resolve_device  # noqa: PLC0415  # torch takes seconds to load
-    from safety_receipts.runner.engines.throughput import measure_device  # noqa: PLC0415  # as above
+def _pricing(device: str | None, dtype: Dtype, beacon_value: str | None) -> Pricing:
+    # torch takes seconds to load
+    from safety_receipts.runner.engines.batches import default_memory  # noqa: PLC0415
+    from safety_receipts.runner.engines.load import resolve_device  # noqa: PLC0415
+    from safety_receipts.runner.engines.throughput import measure_device  # noqa: PLC0415
 
-    return measure_device(str(resolve_device(device or "auto")), dtype)
+    place = resolve_device(device or "auto")
+    # Memory first: what is measured with takes some.
+    memory = default_memory(place)
+    return Pricing(measure_device(str(place), dtype), memory, beacon_value)

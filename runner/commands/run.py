@@ -260,8 +260,15 @@ def _pace(pilot: Pilot, points: int) -> str:
     """Return how fast a pilot was, and how long all points of the plan would take."""
     told = f"{pilot.tokens:,} tokens in {pilot.seconds:,.1f} s; "
     whole = pilot.whole_run_seconds(points)
-    if whole is not None:
-        return f"{told}all {points:,} points would take about {duration(whole)}"
+    shared = pilot.whole_run_seconds_shared(points)
+    if whole is not None and shared is not None:
+        least, most = duration(shared), duration(whole)
+        if least == most:
+            return f"{told}all {points:,} points would take about {most}"
+        return (
+            f"{told}all {points:,} points would take about {least} to {most}: the less, the more "
+            "of the time goes into prompts, as all share more beginnings than a pilot's few"
+        )
     return (
         f"{told}too few points to say how long all {points:,} would take, as a server is asked for "
         f"many at a time: --limit {min(pilot.enough, points)} gives an estimate"

@@ -14,12 +14,24 @@ from pathlib import Path
 import torch
 
 from safety_receipts.runner.checkpoint.model_facts import Architecture
+from safety_receipts.runner.engines.prefix.layout import STRETCH_KEYS
+from safety_receipts.runner.engines.prefix.pool import pool_tokens
 from safety_receipts.runner.engines.prefix.schedule import BatchSize
 
 ACCELERATOR_SHARE = 0.8
 """Share of an accelerator's memory, free after loading, that batches may take by default."""
 CPU_SHARE = 0.5
 """Share of the available main memory that batches may take by default."""
+
+CHUNK = {"cpu": 2048}
+"""Most tokens of a forward pass over prompts, by kind of device."""
+OTHER_CHUNK = 8192
+"""The same on any other."""
+_PASS_SHARE = {"cpu": 4}
+"""A forward pass over prompts may take one part in so many of the memory, by kind of device."""
+_OTHER_SHARE = 16
+"""The same on any other: what a pass leaves, rows take, and an accelerator needs no wider one."""
+_LEAST_CHUNK = 64
 
 SCRATCH_BYTES = 80
 """Scratch memory of sampling for each logit handled at once, in bytes; an upper bound."""
@@ -57,6 +69,9 @@ class MemoryModel:
     (:func:`runner.engines.prefix.attention.keeps_fp32`)."""
     penalised: bool = False
     """Whether tokens are chosen under a repetition penalty."""
+    pooled: bool = False
+    """Whether keys and values lie in a pool, each row's in a room of its own size, and decode
+    steps attend in one grouped call a layer."""
 
     def batch_bytes(self, rows: int, load: MemoryDemand) -> int:
         """Return an upper estimate for ``rows`` rows padded to ``load``.
@@ -78,18 +93,29 @@ class MemoryModel:
         """Return an upper estimate for a batch of a schedule.
 
         Counted are the segments' keys and values and the rows' own, which a layer keeps whole
-        whatever its window is, and a forward pass of the longest kind.
+        whatever its window is, and a forward pass of the longest kind.  Without a pool every
+        row has the room of the longest.
 
         Args:
             size: The batch.
             chunk: Tokens of a forward pass.
         """
-        values = sum(layer.values for layer in self.architecture.kv_layers)
-        kept = (size.shared + size.rows * size.columns) * values * self.kept_bytes
+        widths = self.architecture.widths
+        values = [layer.values for layer in self.architecture.kv_layers]
+        if self.pooled:
+            # While a pool is made for the batch the segments of one layer are there twice.
+            kept = pool_tokens(size.shared + size.kept) * sum(values) + size.shared * max(values)
+            # Queries, outputs and weighted outputs of each part of a row: a segment may be cut,
+            # and under a window it has a part for itself and one for the row alone.
+            parts = 2 * size.levels + 1 + size.shared // STRETCH_KEYS
+            step = size.rows * parts * (widths.queries + widths.heads) * 4 * 4
+        else:
+            kept = (size.shared + size.rows * size.columns) * sum(values)
+            step = size.rows * size.columns * widths.queries * 2 * 4
         reading = min(max(chunk, size.read), size.rows * size.read)
         tokens = max(min(chunk, size.shared), reading)
-        step = size.rows * size.columns * self.architecture.widths.queries * 2 * 4
-        return kept + self.pass_bytes(tokens, size.levels) + step + self._logits_bytes(size.scored)
+        other = self.pass_bytes(tokens, size.levels) + step + self._logits_bytes(size.scored)
+        return kept * self.kept_bytes + other
 
     def pass_bytes(self, tokens: int, levels: int) -> int:
         """Return an upper estimate for a forward pass that attends to shared segments.
@@ -134,6 +160,21 @@ class MemoryModel:
         return mask * rows + rows * self.architecture.widths.heads * pairs * (
             3 * self.number_bytes + 8
         )
+
+
+def widest_chunk(model: MemoryModel, memory: int, device: torch.device) -> int:
+    """Return the most tokens of a forward pass over prompts.
+
+    Args:
+        model: The estimate.
+        memory: Bytes that a batch may take.
+        device: Where.
+    """
+    chunk = CHUNK.get(device.type, OTHER_CHUNK)
+    share = _PASS_SHARE.get(device.type, _OTHER_SHARE)
+    while chunk > _LEAST_CHUNK and model.pass_bytes(chunk, 4) * share > memory:
+        chunk //= 2
+    return chunk
 
 
 def cut_batches(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.runner.engines.norms import FusedNorms
 
 _CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the argument that takes a cache: since transformers 5.24, and before."""
@@ -73,13 +74,14 @@ class Forward:
         if self._head is None:
             raise not_understood(self._model, "it has no output layer")
         self._cache_argument = cache_argument(self._model)
+        self._norms: FusedNorms | None = None
         self._vocabulary = loaded.architecture.widths.vocabulary
 
     def __call__(
         self,
         ids: torch.Tensor,
         positions: torch.Tensor,
-        at: torch.Tensor,
+        at: torch.Tensor | None,
         *,
         cache: Cache | None = None,
         **options: Any,
@@ -91,6 +93,7 @@ class Forward:
             positions: Their positions, int64 [rows, tokens].
             at: int64 [rows, n], which tokens' logits are wanted.  Only those pass through the
                 output layer, and through whatever scaling and capping the model puts after it.
+                None: all tokens' are.
             cache: Takes the keys and values, and gives those of earlier passes; None: none are
                 kept.
             **options: Further arguments of the model's ``forward``.
@@ -100,29 +103,45 @@ class Forward:
         """
 
         def pick(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            assert at is not None
             index = at[:, :, None].expand(-1, -1, arguments[0].shape[-1])
             return (arguments[0].gather(1, index), *arguments[1:])
 
         if cache is not None:
             options[self._cache_argument] = cache
-        hook = self._head.register_forward_pre_hook(pick)
+        hook = None if at is None else self._head.register_forward_pre_hook(pick)
         try:
             output = self._model(
                 input_ids=ids, position_ids=positions, use_cache=cache is not None, **options
             )
         finally:
-            hook.remove()
+            if hook is not None:
+                hook.remove()
         logits: torch.Tensor = output.logits
-        if logits.shape != (*at.shape, self._vocabulary):
+        if logits.shape != (*(ids if at is None else at).shape, self._vocabulary):
             raise ValueError(f"logits of shape {tuple(logits.shape)}".replace("[", "("))
         return logits.float()
 
+    @property
+    def norms(self) -> FusedNorms | None:
+        """The norms that the device computes in one operator each; None: elsewhere than on CUDA."""
+        if self._norms is None and self._model.device.type == "cuda":
+            self._norms = FusedNorms(self._model)
+        return self._norms
+
     @contextmanager
-    def attention(self, name: str) -> Iterator[None]:
-        """Have the model use an attention function that is registered with transformers."""
+    def attention(self, name: str, *, norms: bool = False) -> Iterator[None]:
+        """Have the model use an attention function that is registered with transformers.
+
+        Args:
+            name: The function's.
+            norms: Whether it is to use :attr:`norms` too, where there are any.
+        """
         before = self._model.config._attn_implementation
+        fused = self.norms if norms else None
         self._model.set_attn_implementation(name)
         try:
-            yield
+            with nullcontext() if fused is None else fused.used():
+                yield
         finally:
             self._model.set_attn_implementation(before)

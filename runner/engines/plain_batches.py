@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from safety_receipts.runner.engines.decoding.drafts import Draft, TokenChooser, margins_of
@@ -43,17 +44,18 @@ class PlainBatches:
         logits = self._run(ids, _counting(ids), (lengths - 1)[:, None], cache)[:, 0]
         if not cache.filled:
             raise ValueError("the forward pass kept nothing in the cache that it was given")
-        alive, chooser = list(drafts), TokenChooser(drafts, decoding)
+        chooser = TokenChooser(drafts, decoding, self._device)
         while True:
-            tokens = chooser.take(logits, alive)
-            going = [i for i, draft in enumerate(alive) if draft.finish is None]
-            if not going:
-                return
-            if len(going) <= len(alive) // 2:
-                kept = torch.tensor(going, device=tokens.device)
-                cache.select(kept)
-                tokens, alive = tokens[kept], [alive[i] for i in going]
-            moving = torch.tensor([d.finish is None for d in alive], device=tokens.device)
+            tokens, moving = chooser.take(logits)
+            if chooser.due():
+                going = chooser.read()
+                if not going.any():
+                    return
+                if going.sum() <= len(going) // 2:
+                    chooser.keep(going)
+                    kept = torch.from_numpy(np.flatnonzero(going)).to(self._device)
+                    cache.select(kept)
+                    tokens, moving = tokens[kept], moving[kept]
             rows.advance(moving)
             first = torch.zeros_like(tokens)[:, None]
             logits = self._run(tokens[:, None], rows.positions[:, None], first, cache)[:, 0]

@@ -43,11 +43,14 @@ class EngineOptions:
     """Bound on the engine's memory in bytes; None: its part of what is free."""
     models: int
     """Models that share what is free, the engine's own among them: they work in turn, but what one
-    has taken is not given back."""
+    has taken is not given back.  The engine gets one part in so many at least."""
     max_rows: int | None
     """Most rows of a batch; None: the engine's own choice."""
     served: ServedOptions | None = None
     """What an engine behind a server needs besides; None: it is in this process."""
+    beside: int | None = None
+    """Bytes that the other models take, weights and room to work in: the engine gets what they
+    leave; None: it is not known."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class LoadedEngine:
     engine: Engine
     """The engine."""
     memory: int | None
-    """Bound on its memory in bytes, and on that of each model beside it; None: it needs none here,
-    and the others choose."""
+    """Bound on its memory in bytes, and on that of each model beside it, which may need less; None:
+    it needs none here, and the others choose."""
     not_shared: str | None
     """Why prompts that begin alike are each computed whole; None: they are not."""
 
@@ -96,9 +99,11 @@ def _transformers(options: EngineOptions) -> LoadedEngine:
         device=options.device or "auto",
         allow_pickle=options.allow_pickle,
     )
-    memory = (
-        default_memory(model.device) // options.models if options.memory is None else options.memory
-    )
+    memory = options.memory
+    if memory is None:
+        free = default_memory(model.device)
+        left = 0 if options.beside is None else free - options.beside
+        memory = max(free // options.models, left)
     engine = TransformersEngine(model, memory=memory, max_rows=options.max_rows)
     return LoadedEngine(engine, memory, engine.not_shared)
 

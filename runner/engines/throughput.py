@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -19,6 +20,8 @@ _LONG_ENOUGH = 0.01
 _BUDGET = 0.2
 """Seconds of repeating one measurement."""
 
+_Best = Callable[[Callable[[], None], float], float]
+
 _COPIED_BYTES = 128 * 1024 * 1024
 """More than a cache holds."""
 
@@ -26,8 +29,10 @@ _COPIED_BYTES = 128 * 1024 * 1024
 def measure_device(device: str, dtype: Dtype) -> Throughput:
     """Measure the throughput of square matrix products and of copies.
 
-    The best of several repetitions counts, as whatever disturbs one makes it slower only.  A
-    model's own products are smaller or oddly shaped, so that a run seldom reaches the figure.
+    The best of several repetitions counts, as whatever disturbs one makes it slower only; on a CPU
+    the time that other programs had it for is left out, so that a busy half-second makes no slow
+    machine.  A model's own products are smaller or oddly shaped, so that a run seldom reaches the
+    figure.
 
     Args:
         device: As torch names it: ``cpu``, ``cuda``, ``cuda:1``.
@@ -43,8 +48,9 @@ def measure_device(device: str, dtype: Dtype) -> Throughput:
             f"torch has no device {device!r}", hint="name another, such as cpu"
         ) from None
     with torch.inference_mode():
-        size, flops_per_second = _product(device, getattr(torch, dtype.value))
-        bytes_per_second = _copy(device)
+        best = Stopwatch(torch.get_num_threads()).best if device == "cpu" else Stopwatch(None).best
+        size, flops_per_second = _product(device, getattr(torch, dtype.value), best)
+        bytes_per_second = _copy(device, best)
     return Throughput(
         flops_per_second,
         bytes_per_second,
@@ -53,7 +59,7 @@ def measure_device(device: str, dtype: Dtype) -> Throughput:
     )
 
 
-def _product(device: str, dtype: torch.dtype) -> tuple[int, float]:
+def _product(device: str, dtype: torch.dtype, best: _Best) -> tuple[int, float]:
     """Return the size measured, the smallest that takes long enough, and operations a second."""
     size = _SMALLEST_PRODUCT
     while True:
@@ -67,12 +73,12 @@ def _product(device: str, dtype: torch.dtype) -> tuple[int, float]:
             out[0, 0].item()  # waits until the device is done
 
         multiply()  # the first one of a size chooses and loads its kernel
-        if size == _LARGEST_PRODUCT or _best(multiply, 0) >= _LONG_ENOUGH:
-            return size, 2 * size**3 / _best(multiply, _BUDGET)
+        if size == _LARGEST_PRODUCT or best(multiply, 0) >= _LONG_ENOUGH:
+            return size, 2 * size**3 / best(multiply, _BUDGET)
         size *= 2
 
 
-def _copy(device: str) -> float:
+def _copy(device: str, best: _Best) -> float:
     """Return bytes a second, read and written ones counted alike."""
     source = torch.ones(_COPIED_BYTES, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
@@ -82,17 +88,41 @@ def _copy(device: str) -> float:
         target[-1].item()
 
     copy()
-    return 2 * _COPIED_BYTES / _best(copy, _BUDGET)
+    return 2 * _COPIED_BYTES / best(copy, _BUDGET)
 
 
-def _best(action: Callable[[], None], budget: float) -> float:
-    """Return the seconds of the fastest of as many runs as the budget allows, at least one."""
-    end = time.perf_counter() + budget
-    best = float("inf")
-    while True:
-        start = time.perf_counter()
-        action()
-        now = time.perf_counter()
-        best = min(best, now - start)
-        if now >= end:
+@dataclass(frozen=True)
+class Stopwatch:
+    """Times repetitions of one thing, of which the best counts.
+
+    Where this process computes by itself, a repetition takes no longer than its processor time
+    shared among as many cores as were ever seen at work on it: what is more of its wall clock went
+    to other programs.
+    """
+
+    threads: int | None
+    """Threads of this process that compute; None: a device elsewhere does."""
+    wall: Callable[[], float] = time.perf_counter
+    """Wall clock in seconds."""
+    processor: Callable[[], float] = time.process_time
+    """Processor time of all threads of this process in seconds."""
+
+    def best(self, action: Callable[[], None], budget: float) -> float:
+        """Return the seconds of the fastest of as many runs as the budget allows, at least one.
+
+        Args:
+            action: What is timed.
+            budget: Seconds of wall clock.
+        """
+        end = self.wall() + budget
+        took: list[tuple[float, float]] = []
+        while not took or self.wall() < end:
+            start, begun = self.wall(), self.processor()
+            action()
+            took.append((self.wall() - start, self.processor() - begun))
+        best = min(wall for wall, _ in took)
+        if self.threads is None:
             return best
+        cores = max(spent / wall if wall else 1.0 for wall, spent in took)
+        at_work = min(max(cores, 1.0), float(self.threads))
+        return min([best, *(spent / at_work for _, spent in took if spent)])  # coarse clocks say 0

@@ -26,6 +26,7 @@ from safety_receipts.runner.engines.batches import (
     MemoryModel,
     cut_batches,
     default_memory,
+    widest_chunk,
 )
 from safety_receipts.runner.engines.decoding import sampling
 from safety_receipts.runner.engines.decoding.drafts import Draft
@@ -42,7 +43,7 @@ from safety_receipts.runner.engines.forward import Forward, not_understood
 from safety_receipts.runner.engines.identity import read_identity
 from safety_receipts.runner.engines.load import LoadedModel
 from safety_receipts.runner.engines.plain_batches import PlainBatches
-from safety_receipts.runner.engines.prefix.attention import Kernel, keeps_fp32
+from safety_receipts.runner.engines.prefix.attention import Kernel, keeps_fp32, kernels_of
 from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
 from safety_receipts.runner.engines.prefix.probe import why_not_cached, why_not_shared
 from safety_receipts.runner.engines.prefix.schedule import (
@@ -56,13 +57,6 @@ from safety_receipts.runner.engines.prefix.shared_prefix import PassSetting
 from safety_receipts.runner.engines.requests import check_keys, failed, in_vocabulary, problem
 from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
-CHUNK = {"cpu": 2048}
-"""Most tokens of a forward pass over prompts, by kind of device."""
-OTHER_CHUNK = 8192
-"""The same on any other."""
-_PASS_SHARE = 4
-"""A forward pass over prompts may take one part in so many of the memory."""
-_LEAST_CHUNK = 64
 _LEAST_ROWS = 64
 _CPU_WORK = 2**34
 """Parameters × rows of a decoding step on a CPU: about a tenth of a second."""
@@ -97,7 +91,8 @@ class TransformersEngine:
         shared: Whether prefixes are to be shared, where the model allows it.
         share_tokens: Tokens that sharing a prefix must save
             (:func:`runner.engines.prefix.schedule.build_schedule`).
-        kernels: How attention over shared prefixes may be computed, the best first.
+        kernels: How attention over shared prefixes may be computed, the best first; None: all
+            ways that the kind of device has a use for.
 
     Raises:
         UsageError: The model's forward pass is not understood: it takes no positions or no
@@ -113,7 +108,7 @@ class TransformersEngine:
         max_rows: int | None = None,
         shared: bool = True,
         share_tokens: int = SHARE_TOKENS,
-        kernels: Sequence[Kernel] = tuple(Kernel),
+        kernels: Sequence[Kernel] | None = None,
     ) -> None:
         self._loaded = loaded
         architecture, device = loaded.architecture, loaded.device
@@ -132,7 +127,7 @@ class TransformersEngine:
             self._max_rows = 1
         self._share_tokens = share_tokens
         self._forward = Forward(loaded)
-        self._chunk = self._widest_chunk()
+        self._chunk = widest_chunk(self._memory_model, self.memory, device)
         windows = tuple(layer.window for layer in architecture.kv_layers)
         self._plain = PlainBatches(self._forward, windows, device)
         self._check_forward()
@@ -141,10 +136,13 @@ class TransformersEngine:
         """Why prefixes are not shared, in words; None: they are."""
         if shared:
             reuses = any(layer.values == 0 for layer in architecture.kv_layers)
-            self._setting, self.not_shared = self._try_sharing(windows, kernels, reuses=reuses)
+            tried = kernels_of(device) if kernels is None else kernels
+            self._setting, self.not_shared = self._try_sharing(windows, tried, reuses=reuses)
         self._identity = read_identity(loaded)
         if self._setting is not None:
-            name = f"shared-prefix-{self._setting.kernel}"
+            grouped = self._setting.kernel is Kernel.GROUPED
+            self._memory_model = replace(self._memory_model, pooled=grouped)
+            name = attention_name(self._setting, self._forward)
             self._identity = replace(self._identity, attention=name)
 
     @property
@@ -278,15 +276,6 @@ class TransformersEngine:
             share_tokens=self._share_tokens,
         )
 
-    def _widest_chunk(self) -> int:
-        chunk = CHUNK.get(self._loaded.device.type, OTHER_CHUNK)
-        while (
-            chunk > _LEAST_CHUNK
-            and self._memory_model.pass_bytes(chunk, 4) * _PASS_SHARE > self.memory
-        ):
-            chunk //= 2
-        return chunk
-
     def _check_forward(self) -> None:
         """Try the ordinary forward pass, which all else is held to."""
         try:
@@ -379,6 +368,18 @@ class _Batches:
             # and long ones lost, the rates would lean towards the short ones.
             reason, message = _diagnose(error)
             return [failed(r, reason, message) for draft in drafts for r in draft.requests]
+
+
+def attention_name(setting: PassSetting, forward: Forward) -> str:
+    """Return what a receipt calls the way in which attention was computed.
+
+    For grouped calls it names the kernels that the trial on the device chose, and says whether
+    norms were computed in one operator each.
+    """
+    parts = ["shared-prefix", str(setting.kernel), *sorted(map(str, setting.routes))]
+    if setting.kernel is Kernel.GROUPED and forward.norms:
+        parts.append("norms")
+    return "-".join(parts)
 
 
 def _faulty(pairs: Sequence[GivenResponse], error: Exception) -> list[Margins]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.receipts.model.judge import JudgeIdentity, traits_of
 from safety_receipts.receipts.model.point import Outcome, Reason
 from safety_receipts.runner.engines.engine import Engine, ServedEngine, Tried
 
@@ -107,6 +107,11 @@ class ServedJudge:
         asked = [prompt for exchange in _PLAIN if (prompt := self.judge.prompt(exchange))]
         length = self.judge.prompt_length(longest, more)
         return self.server.preflight(length, self.judge.longest_reply, asked)
+
+
+def needs_device(judge: ResponseJudge) -> bool:
+    """Say whether a judge computes with weights in this process, on the device of the engine."""
+    return not traits_of(judge.identity.kind).is_rule and served_judge(judge) is None
 
 
 def served_judge(judge: ResponseJudge | None) -> ServedJudge | None:

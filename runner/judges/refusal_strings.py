@@ -79,7 +79,7 @@ METHOD: Final = JudgeMethod(
 )
 
 # Models write ’ where the lists have '.  Before NFKC, which takes ´ for a space and an accent.
-_APOSTROPHES = str.maketrans(dict.fromkeys("‘’ʼ′`´", "'"))
+_APOSTROPHES = "‘’ʼ′`´"
 
 
 def searched_text(text: str) -> str:
@@ -88,7 +88,9 @@ def searched_text(text: str) -> str:
     Apostrophes ‘ ’ ʼ ′ ` ´ become ', then Unicode form NFKC (wide letters and no-break spaces
     become plain ones).  Case and line breaks stay.
     """
-    return unicodedata.normalize("NFKC", text.translate(_APOSTROPHES))
+    for apostrophe in _APOSTROPHES:  # six searches: a table is looked up for each character
+        text = text.replace(apostrophe, "'")
+    return unicodedata.normalize("NFKC", text)
 
 
 class RefusalStringsJudge:

@@ -14,7 +14,7 @@ from safety_receipts.runner.view.plan_tables import (
     PLAN_INSTRUMENT,
     SYSTEM_PROMPT_MOVED,
     context_words,
-    cost_remark,
+    cost_remarks,
     cost_table,
     length_table,
     plan_facts,
@@ -39,9 +39,8 @@ def draw_plan(document: PlanDocument, resolved: ResolvedPlan, console: Console) 
     _put(console, length_table(document))
     console.print()
     _put(console, cost_table(document))
-    console.print(
-        cost_remark(document), style=STYLES[Tone.FAINT], soft_wrap=not console.is_terminal
-    )
+    for remark in cost_remarks(document):
+        console.print(remark, style=STYLES[Tone.FAINT], soft_wrap=not console.is_terminal)
     console.print(context_words(document))
     console.print(printable(sealed_words(document)), soft_wrap=document.sealed is not None)
 

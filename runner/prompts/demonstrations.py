@@ -10,6 +10,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import islice
 from typing import assert_never
 
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex, tagged_digest
@@ -33,6 +35,11 @@ _LETTERS = {
     "b": DemonstrationKind.BENIGN,
     "r": DemonstrationKind.REFUSAL,
 }
+
+_ROWS_KEPT = 2**13
+"""Demonstrations that are kept as they are shown: each is, in several conditions of a draw."""
+_DRAWS_KEPT = 2**9
+"""Draws that are kept: each is, for conditions of several sizes."""
 
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
@@ -121,8 +128,14 @@ class DemonstrationList:
     @property
     def digest(self) -> Sha256:
         """SHA-256 over JCS ``[tag, [[id, kind, request, response], …]]``, texts as shown."""
-        rows = [[item.id, item.kind.value, item.request, item.response] for item in self.items]
-        return sha256_hex(canonical_bytes([LIST_TAG, rows]))
+        rows = b",".join(map(_row, self.items))
+        return sha256_hex(b"[%s,[%s]]" % (canonical_bytes(LIST_TAG), rows))
+
+
+@lru_cache(maxsize=_ROWS_KEPT)
+def _row(item: Demonstration) -> bytes:
+    """Return the RFC 8785 array of what a list's digest is over of a demonstration."""
+    return canonical_bytes([item.id, item.kind.value, item.request, item.response])
 
 
 def make_pool(kind: DemonstrationKind, source: SourceName, rows: Iterable[CorpusRow]) -> Pool:
@@ -201,17 +214,33 @@ def draw_indices(
             f"{count} {kind.value} demonstrations asked of the {pool_size} in source {source}",
             hint="ask for fewer, or supply more",
         )
-    taken: dict[int, None] = {}  # a dict keeps the order drawn
-    for j in range(count):
-        attempt = 0
-        while True:
-            digest = tagged_digest(DRAW_TAG, seed, block, draw, kind.value, source, j, attempt)
-            index = int.from_bytes(digest, "big") % pool_size
-            if index not in taken:
-                break
-            attempt += 1
-        taken[index] = None
-    return tuple(taken)
+    return _draw_of((seed, block, draw, kind.value, source), pool_size).first(count)
+
+
+class _GrowingDraw:
+    """A draw, as far as it was asked for; as for :func:`draw_indices`."""
+
+    def __init__(self, key: tuple[str | int, ...], pool_size: int) -> None:
+        self._key, self._pool_size = key, pool_size
+        self._taken: dict[int, None] = {}  # a dict keeps the order drawn
+
+    def first(self, count: int) -> tuple[int, ...]:
+        """Return the first places."""
+        for j in range(len(self._taken), count):
+            attempt = 0
+            while True:
+                digest = tagged_digest(DRAW_TAG, *self._key, j, attempt)
+                index = int.from_bytes(digest, "big") % self._pool_size
+                if index not in self._taken:
+                    break
+                attempt += 1
+            self._taken[index] = None
+        return tuple(islice(self._taken, count))
+
+
+@lru_cache(maxsize=_DRAWS_KEPT)
+def _draw_of(key: tuple[str | int, ...], pool_size: int) -> _GrowingDraw:
+    return _GrowingDraw(key, pool_size)
 
 
 def drawn(pool: Pool, key: DrawKey, count: int) -> tuple[Demonstration, ...]:
@@ -277,7 +306,9 @@ def demonstration_list(
         if count
     }
     return DemonstrationList(
-        tuple(_shown(next(draws[letter]), condition, truncation) for letter in labels)
+        tuple(
+            _shown(next(draws[letter]), condition.response_prefix, truncation) for letter in labels
+        )
     )
 
 
@@ -303,14 +334,13 @@ def gap_turns(
     pool = pools.of(DemonstrationKind.BENIGN, context.gap_source)
     taken = condition.n_benign if context.gap_source == condition.benign_source else 0
     items = drawn(pool, key, taken + context.gap_turns)[taken:]
-    return items if truncation is None else tuple(truncated(item, truncation) for item in items)
+    return tuple(_shown(item, None, truncation) for item in items)
 
 
-def _shown(
-    item: Demonstration, condition: PlannedCondition, truncation: Truncation | None
-) -> Demonstration:
-    if condition.response_prefix is not None:
-        item = replace(item, response=prefixed(item.response, condition.response_prefix))
+@lru_cache(maxsize=_ROWS_KEPT)
+def _shown(item: Demonstration, prefix: str | None, truncation: Truncation | None) -> Demonstration:
+    if prefix is not None:
+        item = replace(item, response=prefixed(item.response, prefix))
     return item if truncation is None else truncated(item, truncation)
 
 

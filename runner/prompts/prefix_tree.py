@@ -8,7 +8,7 @@ them all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 MAX_TOKEN_ID = 2**32 - 1
 
 TokenArray = NDArray[np.uint32]
+_NO_TOKENS: TokenArray = np.empty(0, np.uint32)
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,47 @@ class PrefixNode:
             runs.append(node.tokens)
             node = node.parent
         return np.concatenate(runs[::-1])
+
+
+class PromptTokens(Sequence[int]):
+    """The token ids of a prompt, in the parts that it was read in; compares like a tuple.
+
+    Args:
+        parts: Token ids, uint32, shape (n,) each, to which nobody writes any more; the same array
+            wherever a part recurs.
+    """
+
+    __slots__ = ("array", "parts")
+
+    def __init__(self, parts: Sequence[TokenArray]) -> None:
+        self.parts = parts
+        self.array: TokenArray = np.concatenate([_NO_TOKENS, *parts])
+        """All of them, uint32, shape (n,)."""
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.array.tolist())
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[int, ...]: ...
+    def __getitem__(self, place: int | slice) -> int | tuple[int, ...]:
+        found = self.array[place]
+        return tuple(found.tolist()) if isinstance(place, slice) else int(found)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, PromptTokens):
+            return np.array_equal(self.array, other.array)
+        return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.array, dtype=dtype, copy=copy)
 
 
 class TreePrompt(Sequence[int]):
@@ -118,6 +160,26 @@ class PrefixTree:
         self.longest = max(self.longest, len(prompt))
         node.prompts += 1
         return TreePrompt(self, node, len(prompt))
+
+    def order(self, prompts: Iterable[TreePrompt]) -> None:
+        """Order the tree as if its prompts had been added in another order.
+
+        Args:
+            prompts: All prompts that were added, in that order.
+        """
+        followers: dict[int, list[PrefixNode]] = {}
+        seen: set[int] = set()
+        for prompt in prompts:
+            node = prompt.node
+            while node.parent is not None and id(node) not in seen:
+                seen.add(id(node))
+                followers.setdefault(id(node.parent), []).append(node)
+                node = node.parent
+        left = [self.root]
+        while left:
+            node = left.pop()
+            node.children = {int(each.tokens[0]): each for each in followers.get(id(node), ())}
+            left.extend(node.children.values())
 
     def _descend(self, prompt: TokenArray) -> tuple[PrefixNode, int]:
         """Return the node where a prompt leaves the tree, split off if need be, and its depth."""

@@ -1,27 +1,42 @@
-"""Reading texts into token ids where many begin alike: only what is new is read.
+"""Reading texts into token ids of which most parts recur: each part is read once.
 
 A fast tokenizer first cuts a text at its added tokens and then reads each piece between them by
-itself.  So a text may be cut in front of a control token, and the two halves read one after the
-other, as long as that token takes no part of what stands before it.  Prompts that show the same
-demonstrations share all but a query; reading them whole would take longer than answering them.
+itself.  So a text may be cut in front of a control token, and the parts read one by one, as long as
+that token takes no part of what stands before it, and no other token reaches into it from there
+(:func:`cuttable`).  A prompt is cut where the template begins to write between two contents, so
+that a part is a message: the demonstrations of a plan recur from prompt to prompt, and reading
+prompts whole would take longer than answering them.
 
-That this holds for a tokenizer is not taken on trust: the first time that a control token serves
-as a cut the text is read whole too, and if the two differ no text is cut again.
+That this holds for a tokenizer is not taken on trust: the first time that a piece of a template
+serves as a cut the text is read whole too, and if the two differ no text is cut again.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Mapping
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate, chain
+from typing import Any, Final
 
-_KEPT = 16
-"""Texts kept to compare with: as many as there are draws in turn, or so."""
+import numpy as np
+
+from safety_receipts.runner.prompts.prefix_tree import TokenArray
+
+MOST_CHARACTERS: Final = 2**25
+"""Most characters of parts that are remembered: some 20,000 demonstrations.  With a part's text go
+its ids, four bytes a token."""
+_MOST_PIECES: Final = 4096
+"""Most pieces of templates that are remembered: there are a few, and one for every white space
+beside a content."""
 
 Encode = Callable[[str], tuple[list[int], list[tuple[int, int]]]]
 """Reads a whole text: token ids, and where in the text each one stands."""
+EncodeAll = Callable[[list[str]], list[list[int]]]
+"""Reads texts, to the same token ids."""
+ComesBack = Callable[[str, list[int], Iterable[tuple[int, int]]], bool]
+"""Says whether ids spell a text, given the places among both where pieces begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,87 +54,247 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadPart:
+    """A part of a text, read by itself."""
+
+    ids: TokenArray
+    """Token ids, uint32, shape (n,)."""
+    marks: tuple[Mark, ...]
+    """The control tokens among them, in order; places count from where the part begins."""
+    holds: bool
+    """Whether its ids spell it, piece by piece."""
+
+    @property
+    def marked(self) -> int:
+        """How many of its characters reach to the end of the last control token."""
+        return self.marks[-1].end if self.marks else 0
+
+
+@dataclass(frozen=True, slots=True)
 class TokenisedText:
     """A text as token ids."""
 
-    text: str
-    """The text."""
-    ids: tuple[int, ...]
-    """Token ids."""
-    marks: tuple[Mark, ...]
-    """The control tokens among them, in order."""
+    parts: tuple[ReadPart, ...]
+    """What it was read in."""
+    starts: tuple[int, ...]
+    """Where in the text each part begins."""
+    clear: bool
+    """Whether in every part all control tokens stand before the first content."""
+
+    @property
+    def ids(self) -> TokenArray:
+        """Token ids, uint32, shape (n,)."""
+        return np.concatenate([part.ids for part in self.parts])
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """The control tokens among them, in order."""
+        lengths = [len(part.ids) for part in self.parts]
+        places = accumulate(lengths, initial=0)
+        return tuple(
+            Mark(mark.id, place + mark.place, start + mark.start, start + mark.end)
+            for part, place, start in zip(self.parts, places, self.starts, strict=False)
+            for mark in part.marks
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEncoders:
+    """What reads the texts of a checkpoint."""
+
+    whole: Encode
+    """Reads a text whole."""
+    parts: EncodeAll
+    """Reads parts of texts; faster, as it does not say where tokens stand."""
+    comes_back: ComesBack
+    """Looks at what was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTokens:
+    """The control tokens of a checkpoint."""
+
+    by_id: Mapping[int, str]
+    """All of them."""
+    cuts: frozenset[str]
+    """Those that a text may be cut in front of (:func:`cuttable`)."""
+    bare: frozenset[str]
+    """Those of the latter that take no white space after them either."""
+
+    @classmethod
+    def of(cls, added: Mapping[int, Any], control: Mapping[int, str]) -> ControlTokens:
+        """Return control tokens by what they do beside them.
+
+        Args:
+            added: A tokenizer's added tokens by id (``added_tokens_decoder``).
+            control: Control tokens by id.
+        """
+        cuts = cuttable(added, control)
+        bare = (content for id_, content in cuts.items() if not added[id_].rstrip)
+        return cls(control, frozenset(cuts.values()), frozenset(bare))
 
 
 class PromptReader:
-    """Reads texts, and remembers a few.
+    """Reads texts, and remembers their parts.
 
     Args:
-        encode: Reads a whole text.
-        control: Control tokens, by id.
-        cuts: Those that a text may be cut in front of (:func:`cuttable`).
+        encoders: What reads.
+        control: Control tokens.
+        most: Most characters of parts to remember; the ones read longest ago are forgotten first.
     """
 
-    def __init__(self, encode: Encode, control: Mapping[int, str], cuts: Mapping[int, str]) -> None:
-        self._encode = encode
-        self._control = control
-        self._cuts = dict(cuts)
-        self._tried: set[int] = set()
-        self._kept: deque[TokenisedText] = deque(maxlen=_KEPT)
+    def __init__(
+        self, encoders: PromptEncoders, control: ControlTokens, most: int = MOST_CHARACTERS
+    ) -> None:
+        self._encoders = encoders
+        self._control = control.by_id
+        self._by_text = {text: id_ for id_, text in control.by_id.items()}
+        self._may_cut, self._bare = control.cuts, control.bare
+        longest_first = sorted(filter(None, self._by_text), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._flags = np.zeros(max(control.by_id, default=0) + 2, bool)
+        self._flags[list(control.by_id)] = True
+        self._cuts: dict[str, int | None] = {}
+        self._tried: set[str] = set()
+        self._known: OrderedDict[str, ReadPart] = OrderedDict()
+        self.most = most
+        """Most characters of them."""
+        self.kept = 0
+        """Characters of the parts that are remembered."""
 
-    def read(self, text: str) -> TokenisedText:
-        """Return the token ids of a text: those of reading it whole."""
-        reading = self._continued(text) or self._read_from(text, (), ())
-        if self._cuts:
-            self._kept.append(reading)
-        return reading
+    def read(self, text: str, spans: Sequence[tuple[int, int]] = ()) -> TokenisedText:
+        """Return the token ids of a text: those of reading it whole.
 
-    def _read_from(self, text: str, ids: tuple[int, ...], marks: tuple[Mark, ...]) -> TokenisedText:
-        """Read what follows; ``marks`` has one more, the one to go on at, if ``ids`` has any."""
-        start = marks[-1].start if marks else 0
-        new, offsets = self._encode(text[start:])
-        found = tuple(
-            Mark(id_, len(ids) + place, start + first, start + last)
-            for place, (id_, (first, last)) in enumerate(zip(new, offsets, strict=True))
+        Args:
+            text: The text.
+            spans: Where contents stand in it, in order.  It is cut between them only.
+        """
+        starts, contents, untried = [0], [], set()
+        place, first = 0, len(text)
+        for start, end in chain(spans, ((len(text), len(text)),)):
+            piece = text[place:start]
+            cut = self._cuts[piece] if piece in self._cuts else self._find_cut(piece)
+            if cut is not None and (place or cut):
+                contents.append(first)
+                starts.append(place + cut)
+                first = start
+                if (following := piece[cut:].rstrip()) not in self._tried:
+                    untried.add(following)
+            elif start < first:
+                first = start
+            place = end
+        contents.append(first)
+        ends = [*starts[1:], len(text)]
+        parts = self._parts([text[a:b] for a, b in zip(starts, ends, strict=True)])
+        clear = all(
+            part.marked + start <= content
+            for part, start, content in zip(parts, starts, contents, strict=True)
+        )
+        found = TokenisedText(tuple(parts), tuple(starts), clear)
+        return self._tried_out(text, found, untried) if untried else found
+
+    def _tried_out(self, text: str, found: TokenisedText, untried: set[str]) -> TokenisedText:
+        """Return a reading, or that of the whole text where it differs."""
+        whole = TokenisedText((self._read_whole(text),), (0,), clear=False)
+        if np.array_equal(whole.ids, found.ids) and whole.marks == found.marks:
+            self._tried |= untried
+            return found
+        self._may_cut = frozenset()
+        self._cuts.clear()
+        self._known.clear()
+        self.kept = 0
+        return whole
+
+    def _find_cut(self, piece: str) -> int | None:
+        """Return where a template's piece may be cut: at its first control token; None: nowhere."""
+        match = self._pattern.search(piece)
+        cut = None if match is None or match[0] not in self._may_cut else match.start()
+        if len(self._cuts) >= _MOST_PIECES:
+            self._cuts.clear()
+        self._cuts[piece] = cut
+        return cut
+
+    def _parts(self, texts: list[str]) -> list[ReadPart]:
+        """Return readings of texts, of which those that are not known are read."""
+        known = self._known
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if not new:
+            read = {}
+        elif self._may_cut:
+            ids = self._encoders.parts(new)
+            read = dict(zip(new, map(self._read_part, new, ids), strict=True))
+        else:
+            read = {text: self._read_whole(text) for text in new}
+        parts = []
+        for text in texts:
+            part = known.get(text)
+            if part is None:
+                part = read[text]
+                known[text] = part
+                self.kept += len(text)
+            else:
+                known.move_to_end(text)
+            parts.append(part)
+        while self.kept > self.most and known:
+            forgotten, _ = known.popitem(last=False)
+            self.kept -= len(forgotten)
+        return parts
+
+    def _read_part(self, text: str, ids: list[int]) -> ReadPart:
+        """Return a part of which the ids are known, and where its control tokens stand."""
+        tokens = np.array(ids, np.uint32)
+        flagged = self._flags[np.minimum(tokens, len(self._flags) - 1)]
+        places = flagged.nonzero()[0].tolist()
+        matches = list(self._pattern.finditer(text))
+        if [ids[place] for place in places] != [self._by_text[match[0]] for match in matches] or (
+            any(match[0] not in self._bare for match in matches)
+        ):
+            return self._read_whole(text)
+        marks = tuple(
+            Mark(ids[place], place, match.start(), match.end())
+            for place, match in zip(places, matches, strict=True)
+        )
+        return ReadPart(tokens, marks, self._holds(text, ids, marks))
+
+    def _read_whole(self, text: str) -> ReadPart:
+        ids, offsets = self._encoders.whole(text)
+        marks = tuple(
+            Mark(id_, place, first, last)
+            for place, (id_, (first, last)) in enumerate(zip(ids, offsets, strict=True))
             if id_ in self._control
         )
-        return TokenisedText(text, ids + tuple(new), marks[:-1] + found)
+        return ReadPart(np.array(ids, np.uint32), marks, self._holds(text, ids, marks))
 
-    def _continued(self, text: str) -> TokenisedText | None:
-        """Return a reading that goes on where an earlier text ends to be the same, or None."""
-        best: tuple[Mark, ...] = ()
-        ids: tuple[int, ...] = ()
-        for kept in self._kept:
-            common = common_prefix(kept.text, text)
-            upto = bisect_right(kept.marks, common, key=lambda mark: mark.end)
-            while upto and kept.marks[upto - 1].id not in self._cuts:
-                upto -= 1
-            if upto and (not best or kept.marks[upto - 1].start > best[-1].start):
-                best, ids = kept.marks[:upto], kept.ids
-        if not best or text[best[-1].start : best[-1].end] != self._cuts[best[-1].id]:
-            return None
-        found = self._read_from(text, ids[: best[-1].place], best)
-        if best[-1].id not in self._tried:
-            whole = self._read_from(text, (), ())
-            if whole != found:
-                self._cuts = {}
-                self._kept.clear()
-                return whole
-            self._tried.add(best[-1].id)
-        return found
+    def _holds(self, text: str, ids: list[int], marks: Iterable[Mark]) -> bool:
+        return self._encoders.comes_back(text, ids, ((mark.place, mark.start) for mark in marks))
 
 
 def cuttable(added: Mapping[int, Any], control: Mapping[int, str]) -> dict[int, str]:
-    """Return the control tokens that leave what stands before them alone.
+    """Return the control tokens that leave what stands before them alone, and are left alone by it.
 
     Args:
         added: A tokenizer's added tokens by id (``added_tokens_decoder``).
         control: Control tokens by id.
     """
+    others = [token.content for token in added.values()]
+    by_word = any(token.single_word for token in added.values())
     return {
         id_: content
         for id_, content in control.items()
-        if content and not (added[id_].lstrip or added[id_].single_word or added[id_].normalized)
+        if content
+        and not (added[id_].lstrip or added[id_].single_word or added[id_].normalized)
+        and not content[0].isspace()
+        and not (by_word and (content[0].isalnum() or content[0] == "_"))
+        and not any(_reaches_into(other, content) for other in others)
     }
+
+
+def _reaches_into(one: str, other: str) -> bool:
+    """Say whether a token may begin before another one and end in it, or after it."""
+    return any(
+        other.startswith(one[place:]) or one[place:].startswith(other)
+        for place in range(1, len(one))
+    )
 
 
 def common_prefix(one: str, other: str) -> int:

@@ -30,6 +30,7 @@ from safety_receipts.runner.prompts.demonstrations import (
     gap_turns,
     shown_labels,
 )
+from safety_receipts.runner.prompts.prefix_tree import PromptTokens
 from safety_receipts.runner.prompts.template_probe import Conversation, probed, probed_tool
 from safety_receipts.runner.prompts.texts import PromptTexts
 from safety_receipts.runner.prompts.thoughts import opened_by
@@ -117,8 +118,11 @@ class Renderer:
 
     def __init__(self, plan: PlanPredicate, texts: PromptTexts, seed: Sha256) -> None:
         self.plan = plan
+        self.chat = texts.chat
+        """Tokenizer and chat template."""
+        self.seed = seed
+        """The event's seed."""
         self._texts = texts
-        self._seed = seed
         self._blocks = blocks(plan)
         self._conditions = {condition.id: condition for condition in plan.conditions}
         self._places = {query: place for place, query in enumerate(plan.query_ids)}
@@ -144,9 +148,8 @@ class Renderer:
             self._check_words()
             self._words_unchecked = False
         condition, query_id, draw = planned_point(self.plan, index)
-        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        key = DrawKey(self.seed, self._blocks[self._places[query_id]], draw)
         labels, _, digest = self._list(condition.id, key)
-        query = self._query(query_id)
         conversation = self.conversation(index)
         try:
             tokens = self._tokens(conversation.messages)
@@ -159,22 +162,38 @@ class Renderer:
                     message = f"{message}: {row}"
                     hint = "take that row out of its corpus, with `where:`, or correct it"
             raise UsageError(message, file=error.file, place=where, hint=hint) from None
-        return RenderedPoint(
-            index=index,
-            condition=condition,
-            query_id=query_id,
-            query=query,
-            draw=draw,
-            labels=labels if is_drawn(condition.ordering) else None,
-            demonstrations=digest if shows_examples(condition) else None,
-            tokens=tokens,
+        return self.rendered_before(
+            index,
+            tokens,
             prompt=prompt_digest(tokens),
+            demonstrations=digest if shows_examples(condition) else None,
+            labels=labels if is_drawn(condition.ordering) else None,
         )
 
-    def _tokens(self, conversation: Sequence[Message]) -> tuple[int, ...]:
+    def rendered_before(
+        self,
+        index: int,
+        tokens: Sequence[int],
+        *,
+        prompt: Sha256,
+        demonstrations: Sha256 | None,
+        labels: str | None,
+    ) -> RenderedPoint:
+        """Return a point of which is known what rendering finds out; see :class:`RenderedPoint`.
+
+        Raises:
+            IndexError: The plan has no such point.
+        """
+        condition, query_id, draw = planned_point(self.plan, index)
+        query = self._query(query_id)
+        return RenderedPoint(
+            index, condition, query_id, query, draw, labels, demonstrations, tokens, prompt
+        )
+
+    def _tokens(self, conversation: Sequence[Message]) -> PromptTokens:
         rendered = self._keeper.rendered(conversation)
         self._check_opened(rendered.tail)
-        return self._texts.chat.tokens_of(rendered)
+        return self._texts.chat.read(rendered)
 
     def _row(
         self,
@@ -275,7 +294,7 @@ class Renderer:
             IndexError: The plan has no such point.
         """
         condition, query_id, draw = planned_point(self.plan, index)
-        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        key = DrawKey(self.seed, self._blocks[self._places[query_id]], draw)
         shown = self._list(condition.id, key)[1].items
         truncation = self.plan.demonstrations.truncation
         gap = gap_turns(self._texts.pools, condition, key, truncation)
@@ -297,7 +316,7 @@ class Renderer:
     def shown(self, index: int) -> tuple[str, DemonstrationList]:
         """Return the query of point ``index`` and the demonstrations before it, as texts."""
         condition, query_id, draw = planned_point(self.plan, index)
-        key = DrawKey(self._seed, self._blocks[self._places[query_id]], draw)
+        key = DrawKey(self.seed, self._blocks[self._places[query_id]], draw)
         return self._query(query_id), self._list(condition.id, key)[1]
 
     def _make_list(self, id_: ConditionId, key: DrawKey) -> tuple[str, DemonstrationList, Sha256]:

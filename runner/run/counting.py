@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from safety_receipts.receipts.canonical import Sha256
@@ -10,8 +10,11 @@ from safety_receipts.receipts.errors import MalformedError
 from safety_receipts.receipts.events.grid import source_of
 from safety_receipts.receipts.model.base import ConditionId, QueryId
 from safety_receipts.receipts.model.checkpoint import ContextOverflow, overflows
-from safety_receipts.runner.prompts.prefix_tree import PrefixTree
+from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.prompts.prefix_tree import PrefixTree, TreePrompt
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
+from safety_receipts.runner.run.ahead.packed import PackedPoints
+from safety_receipts.runner.run.ahead.portions import points_of, portions_of, rendered_portions
 from safety_receipts.runner.run.execute import overflow_error
 
 
@@ -60,6 +63,8 @@ class RenderedPlan:
     memory once."""
     counts: PromptCounts
     """Their lengths."""
+    portions: list[bytes]
+    """The same as it is kept in a file (:mod:`runner.run.ahead.kept`), until it is."""
 
 
 def render_points(renderer: Renderer, indices: Iterable[int]) -> list[RenderedPoint]:
@@ -69,12 +74,20 @@ def render_points(renderer: Renderer, indices: Iterable[int]) -> list[RenderedPo
     return [replace(point, tokens=tree.add(point.tokens)) for point in points]
 
 
-def render_plan(renderer: Renderer, watch: Callable[[int, int], None]) -> RenderedPlan:
+def render_plan(
+    renderer: Renderer,
+    watch: Callable[[int, int], None],
+    *,
+    kept: Sequence[bytes] | None = None,
+    processes: int | None = None,
+) -> RenderedPlan:
     """Render every prompt of a plan and count it.
 
     Args:
         renderer: Renders them.
         watch: Told how many points are counted, and of how many.
+        kept: What was rendered before; None: nothing was.
+        processes: Most processes to render in; None: as many as there are cores.
 
     Raises:
         IncompleteError: A prompt leaves no room for the longest response, and the plan says
@@ -83,46 +96,92 @@ def render_plan(renderer: Renderer, watch: Callable[[int, int], None]) -> Render
         UsageError: The chat template cannot show what the plan asks for.
     """
     renderer.check_template()
-    plan = renderer.plan
-    fitting, too_long = PrefixTree(), PrefixTree()
-    points: list[RenderedPoint] = []
-    conditions = []
-    per_condition = plan.points // len(plan.conditions)
-    for number, condition in enumerate(plan.conditions):
-        lengths = []
-        before = too_long.prompts
-        prompts = _Prompts()
-        for index in range(number * per_condition, (number + 1) * per_condition):
-            point = renderer.render(index)
-            prompts.check(point, condition.id)
-            length = len(point.tokens)
-            lengths.append(length)
-            tree = fitting
-            if overflows(length, plan.sampling.max_new_tokens, plan.prompt.context_limit):
-                if plan.prompt.context_overflow is ContextOverflow.ABORT:
-                    raise overflow_error(point, plan)
-                tree = too_long
-            points.append(replace(point, tokens=tree.add(point.tokens)))
-            watch(index + 1, plan.points)
-        conditions.append(
-            ConditionLength(
-                id=condition.id,
-                points=len(lengths),
-                mean=sum(lengths) / len(lengths),
-                longest=max(lengths),
-                overflowing=too_long.prompts - before,
-            )
-        )
-    counts = PromptCounts(
-        points=plan.points,
-        distinct=fitting.distinct,
-        tokens=fitting.total,
-        unique=fitting.unique,
-        longest=fitting.longest,
-        overflowing=too_long.prompts,
-        conditions=tuple(conditions),
+    plan, done = renderer.plan, 0
+
+    def more(points: int) -> None:
+        nonlocal done
+        done += points
+        watch(done, plan.points)
+
+    portions = portions_of(plan)
+    packed: Iterable[bytes] = (
+        rendered_portions(renderer, portions, more, processes) if kept is None else kept
     )
-    return RenderedPlan(tuple(points), counts)
+    counting, found = _Counting(plan), []
+    for portion, data in zip(portions, packed, strict=True):
+        found.append(data)
+        points = points_of(plan, portion)
+        for point in PackedPoints.from_bytes(data).unpack(renderer, points):
+            counting.add(point)
+        if kept is not None:
+            more(len(points))
+    return counting.finished(found)
+
+
+class _Counting:
+    """Takes the points of a plan in any order, and counts them.
+
+    Args:
+        plan: The plan.
+    """
+
+    def __init__(self, plan: PlanPredicate) -> None:
+        self._plan = plan
+        self._fitting, self._too_long = PrefixTree(), PrefixTree()
+        self._points: list[RenderedPoint | None] = [None] * plan.points
+        self._prompts = {condition.id: _Prompts() for condition in plan.conditions}
+
+    def add(self, point: RenderedPoint) -> None:
+        """Take a point.
+
+        Raises:
+            IncompleteError: It is too long, and the plan says abort.
+            MalformedError: Another query's prompt is the same.
+        """
+        plan, tree = self._plan, self._fitting
+        self._prompts[point.condition.id].check(point, point.condition.id)
+        if self._overflows(point):
+            if plan.prompt.context_overflow is ContextOverflow.ABORT:
+                raise overflow_error(point, plan)
+            tree = self._too_long
+        self._points[point.index] = replace(point, tokens=tree.add(point.tokens))
+
+    def _overflows(self, point: RenderedPoint) -> bool:
+        plan = self._plan
+        return overflows(len(point.tokens), plan.sampling.max_new_tokens, plan.prompt.context_limit)
+
+    def finished(self, portions: list[bytes]) -> RenderedPlan:
+        """Return all points, which have come, with their counts."""
+        plan, fitting, too_long = self._plan, self._fitting, self._too_long
+        points = tuple(point for point in self._points if point is not None)
+        for tree in (fitting, too_long):  # as if they had come in plan order
+            prompts = [point.tokens for point in points if isinstance(point.tokens, TreePrompt)]
+            tree.order(prompt for prompt in prompts if prompt.tree is tree)
+        each = plan.points // len(plan.conditions)
+        conditions = tuple(
+            self._of_condition(condition.id, points[number * each : (number + 1) * each])
+            for number, condition in enumerate(plan.conditions)
+        )
+        counts = PromptCounts(
+            points=plan.points,
+            distinct=fitting.distinct,
+            tokens=fitting.total,
+            unique=fitting.unique,
+            longest=fitting.longest,
+            overflowing=too_long.prompts,
+            conditions=conditions,
+        )
+        return RenderedPlan(points, counts, portions)
+
+    def _of_condition(self, id_: ConditionId, points: Sequence[RenderedPoint]) -> ConditionLength:
+        lengths = [len(point.tokens) for point in points]
+        return ConditionLength(
+            id=id_,
+            points=len(lengths),
+            mean=sum(lengths) / len(lengths),
+            longest=max(lengths),
+            overflowing=sum(map(self._overflows, points)),
+        )
 
 
 class _Prompts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -35,6 +35,7 @@ from safety_receipts.runner.plan.sealed import (
     renderer_of,
     write_plan,
 )
+from safety_receipts.runner.run.ahead.resuming import keep_prompts, kept_prompts
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
@@ -71,6 +72,9 @@ class LoadedStack(Generic[StackT_co]):
     """What a user should know of it, a line each."""
     close: Callable[[], None] = lambda: None
     """Ends what was started for it: a server."""
+    judge_bounds: Mapping[str, str] = field(default_factory=dict)
+    """The bounds on the memory of judges that generate here, by name: they cut batches, too, and a
+    resumed run is held to them."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,9 @@ class RunWatcher(Protocol):
 
     def counting(self, done: int, total: int) -> None:
         """Hear that prompts are being counted."""
+
+    def noted(self, what: str) -> None:
+        """Hear of something that costs time, and nothing else."""
 
     def running(self, done: int, total: int) -> None:
         """Hear that the run starts, with so many points finished before."""
@@ -236,6 +243,20 @@ class EventRunner:
     def _render(self, beacon_value: str | None) -> RenderedPlan:
         return render(self.resolved, beacon_value, self.watcher.counting)
 
+    def _render_again(self, journal: Journal) -> RenderedPlan | None:
+        """Return the prompts of a run that goes on, kept or rendered; None: none are asked.
+
+        Before models are loaded: processes are forked for it, and devices do not wait.
+        """
+        options = self.options
+        if len(journal.done()) == self.plan.points and not (
+            options.restart or options.retry_failed
+        ):
+            return None
+        given = options.beacon_value if options.restart else None
+        renderer = renderer_of(self.resolved, given or journal.beacon)
+        return kept_prompts(self.folder, renderer, self.watcher.counting, self.watcher.noted)
+
     def _try(self, stack: UnitStack, rendered: RenderedPlan) -> dict[ServerRole, Tried]:
         if not isinstance(stack, RunStack):
             return {}  # workers are refused where there is a server
@@ -253,6 +274,7 @@ class EventRunner:
         return self.make_stack(self.resolved, memory)
 
     def _run_and_seal(self, journal: Journal, ready: _PreparedRun | None) -> SealedRun:
+        rendered = self._render_again(journal) if ready is None else ready.rendered
         # Before anything is thrown away: a device that is not there must cost nothing.
         loaded = self._load_again(journal) if ready is None else ready.loaded
         # Where the run began it is there, unless somebody took it away.
@@ -262,13 +284,17 @@ class EventRunner:
         environment = environment_of(identity, self.plan, loaded.memory)
         if isinstance(loaded.stack, RunStack):
             environment = loaded.stack.servers.in_environment(environment)
+        held = stack_of(environment) | dict(loaded.judge_bounds)
         if self.options.restart:
-            journal.start_over(now(), stack_of(environment), self.options.beacon_said)
-        journal.hold_to(stack_of(environment))
+            journal.start_over(now(), held, self.options.beacon_said)
+        journal.hold_to(held)
         journal.hold_to_beacon(self.options.beacon_said)
         if self.options.retry_failed:
             journal.forget_failed(now())
-        self._execute(journal, loaded.stack, ready)
+        if ready is not None:
+            renderer = renderer_of(self.resolved, journal.beacon)
+            keep_prompts(ready.rendered, self.folder, renderer)
+        self._execute(journal, loaded.stack, rendered, None if ready is None else ready.tried)
         outcomes = self._checked(journal)
         if isinstance(loaded.stack, RunStack):
             loaded.stack.servers.confirm()
@@ -310,17 +336,18 @@ class EventRunner:
         if self.log is not None:
             self.watcher.logged(self.log.record(envelope, self.folder / RECEIPT, self.folder))
 
-    def _execute(self, journal: Journal, stack: UnitStack, ready: _PreparedRun | None) -> None:
+    def _execute(
+        self,
+        journal: Journal,
+        stack: UnitStack,
+        rendered: RenderedPlan | None,
+        tried: Mapping[ServerRole, Tried] | None,
+    ) -> None:
         journal.note(JournalEvent.START, now())
         points, done = self.plan.points, len(journal.done())
-        if done == points:
+        if done == points or rendered is None:
             return
-        if ready is None:
-            rendered = self._render(journal.beacon)
-            tried: Mapping[ServerRole, Tried] = self._try(stack, rendered)
-        else:
-            rendered, tried = ready.rendered, ready.tried
-        note_tried(journal, tried, now())
+        note_tried(journal, self._try(stack, rendered) if tried is None else tried, now())
         if self.options.show_rates:
             journal.note(JournalEvent.LOOK, now())
         self.watcher.running(done, points)

@@ -1,5 +1,10 @@
 """The run loop: generate a batch of points, judge, commit.
 
+While the engine answers a batch, the one before it is judged, checked and committed in a thread
+that follows (:mod:`runner.run.units.follower`), one after the other and in the order of batches:
+what is on the disk is what one thread would have put there.  The engine stays where it was, so
+that an interrupt stops it at once; what it has answered by then is committed.
+
 Denominators are closed here: every point of a unit gets a line, whatever fails.  What fails
 for all points alike (no memory for the model, a judge that cannot be loaded) is not a
 property of the points, and stops the run instead.
@@ -11,23 +16,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import partial
 
-from safety_receipts.receipts.canonical import Sha256, decimal_string, point_id
-from safety_receipts.receipts.errors import IncompleteError, IntegrityError
-from safety_receipts.receipts.events.grid import source_of
-from safety_receipts.receipts.io.text import printable
+from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.errors import IncompleteError
 from safety_receipts.receipts.model.checkpoint import ContextOverflow, overflows
 from safety_receipts.receipts.model.plan import PlanPredicate
-from safety_receipts.receipts.model.point import (
-    Finish,
-    Outcome,
-    Point,
-    Reason,
-    RecordedJudgement,
-    RestrictedRecord,
-    point_salt,
-)
+from safety_receipts.receipts.model.point import Finish, Outcome, Reason
 from safety_receipts.runner.engines.answers import closed, in_order
 from safety_receipts.runner.engines.engine import (
     Completion,
@@ -37,23 +32,25 @@ from safety_receipts.runner.engines.engine import (
     Generation,
     Request,
 )
-from safety_receipts.runner.judges.judge import Judgement, ResponseJudge
+from safety_receipts.runner.judges.judge import ResponseJudge, needs_device
 from safety_receipts.runner.prompts.rendering import RenderedPoint
-from safety_receipts.runner.prompts.responses import ResponseReader, prefix_adopted
+from safety_receipts.runner.prompts.responses import ResponseReader
 from safety_receipts.runner.run.journal import Journal, JournalEntry, JournalEvent
 from safety_receipts.runner.run.judging import (
     JUDGED,
     AnsweredRequest,
+    AnsweredUnit,
     JudgeableResponse,
     UnitAnswers,
     UnitStack,
     answered_requests,
+    known,
 )
 from safety_receipts.runner.run.requests import decoding_of, request_of
 from safety_receipts.runner.run.served import RunServers, note_answers
 from safety_receipts.runner.run.stopping import UnscoredGuard, refuse_if_all_failed
-
-_MAX_ERROR = 400
+from safety_receipts.runner.run.units.entries import EntryMaker
+from safety_receipts.runner.run.units.follower import Follower
 
 
 @dataclass(frozen=True)
@@ -116,19 +113,33 @@ class StackAnswers:
         self._stack, self._generation = stack, generation
         self._requests, self._queries = requests, queries
 
-    def in_order(self, numbers: Sequence[int]) -> Iterator[list[AnsweredRequest]]:
-        """Yield the answers of batches in the order given."""
+    def in_order(self, numbers: Sequence[int]) -> Iterator[AnsweredUnit]:
+        """Yield the answers of batches in the order given.
+
+        A judge whose weights are in this process has judged them by then: it takes turns with the
+        engine, as neither is done sooner where both want one device, and kernels that run side by
+        side on it need not give the same bits twice.  Any other judge, rule or server, is asked
+        when a unit is called, while the engine goes on.
+        """
+        stack = self._stack
+        in_turn = any(
+            judge is not None and needs_device(judge) for judge in (stack.judge, stack.second_judge)
+        )
         for answer in in_order(self._generation, numbers):
             batch = self.batches[answer.batch]
             requests = [self._requests[index] for index in batch]
             completions = closed(requests, answer)
-            yield answered_requests(
+            unit = partial(
+                answered_requests,
                 [completions[request.key] for request in requests],
                 [self._queries[index] for index in batch],
-                self._stack.reader,
-                self._stack.judge,
-                self._stack.second_judge,
+                stack.reader,
+                stack.judge,
+                stack.second_judge,
             )
+            del answer, completions  # their memory may be needed for the next one
+            yield known(unit()) if in_turn else unit
+            del unit
 
     def close(self) -> None:
         """Give up what was not answered."""
@@ -151,6 +162,10 @@ class CommittedCounts:
     """Points judged refused or complied."""
     complied: int
     """Points judged complied."""
+
+
+_FinishedUnit = Callable[[], list[JournalEntry]]
+"""Reads and judges what is not read and judged yet, and returns a unit's entries; called once."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +198,9 @@ class Run:
         secret: bytes,
     ) -> None:
         self.plan = plan
-        self._plan_digest = plan_digest
         self._seed = seed
         self._stack = stack
-        self._secret = secret
+        self._maker = EntryMaker(plan, plan_digest, secret)
 
     def execute(
         self,
@@ -212,26 +226,19 @@ class Run:
             ReceiptsError: Nothing can go on; what was committed stays.
         """
         done = journal.done()
-        answered = bool(done)
-        silence = UnscoredGuard(len(points))
-        replaced = 0
-        with closing(self.finished(points, done)) as units:
-            for entries in units:
-                if not accept_failed:
-                    refuse_if_all_failed(entries, answered=answered)
-                if not accept_unscored:
-                    silence.hear(entries)
-                answered = True
-                new = [entry for entry in entries if entry.point.index not in done]
-                again = [entry for entry in entries if entry.point.index in done]
-                if isinstance(self._stack, RunStack):  # no server is asked by workers
-                    self._stack.servers.confirm()
-                    note_answers(journal, self._stack.servers, again, clock())
-                journal.add(new, clock())
-                while replaced < self._stack.replaced:
-                    journal.note(JournalEvent.START, clock())
-                    replaced += 1
-                watch(committed(new))
+        commits = _Commits(
+            self._stack,
+            journal,
+            watch,
+            clock,
+            done,
+            silence=None if accept_unscored else UnscoredGuard(len(points)),
+            accept_failed=accept_failed,
+        )
+        with closing(self._answered(points, done)) as units, Follower() as follower:
+            for unit in units:
+                follower.do(partial(commits.add, unit, self._stack.replaced))
+                del unit  # its memory may be needed for the next one
 
     def finished(
         self, points: Sequence[RenderedPoint], done: AbstractSet[int] = frozenset()
@@ -248,16 +255,30 @@ class Run:
             IncompleteError: A prompt is too long, and the plan says abort.
             ReceiptsError: Nothing can be generated, or judged, at all.
         """
+        with closing(self._answered(points, done)) as units:
+            for unit in units:
+                yield unit()
+
+    def _answered(
+        self, points: Sequence[RenderedPoint], done: AbstractSet[int]
+    ) -> Generator[_FinishedUnit, None, None]:
+        """Yield units as the engine has answered them; each is finished when it is called."""
         answers, units = self._units(points)
         with closing(answers):
             wanted = [unit for unit in units if any(p.index not in done for p in unit.points)]
             batches = [unit.batch for unit in wanted if unit.batch is not None]
             answered = answers.in_order(batches)
             for unit in wanted:
-                found = _overflowed(unit.points) if unit.batch is None else next(answered)
-                yield [
-                    self._entry(point, one) for point, one in zip(unit.points, found, strict=True)
-                ]
+                if unit.batch is None:
+                    yield partial(self._entries, unit.points, known(_overflowed(unit.points)))
+                else:
+                    yield partial(self._entries, unit.points, next(answered))
+
+    def _entries(
+        self, points: Sequence[RenderedPoint], answered: AnsweredUnit
+    ) -> list[JournalEntry]:
+        found = zip(points, answered(), strict=True)
+        return [self._maker.entry(point, one) for point, one in found]
 
     def _units(self, points: Sequence[RenderedPoint]) -> tuple[UnitAnswers, list[_Unit]]:
         """Cut points into units; the cut depends on the points and the engine alone."""
@@ -281,54 +302,52 @@ class Run:
             units.append(_Unit(overflowing, None))
         return answers, units
 
-    def _entry(self, point: RenderedPoint, one: AnsweredRequest) -> JournalEntry:
-        completion, text, judgement = one.completion, one.judgeable.text, one.judgement
-        failed = completion.reason is not None
-        outcome, reason = _outcome(one)
-        error = completion.error or (judgement and judgement.error) or None
-        record = RestrictedRecord(
-            index=point.index,
-            condition=point.condition.id,
-            query=point.query_id,
-            draw=point.draw,
-            demonstrations=point.demonstrations,
-            prompt=point.prompt,
-            prompt_tokens=len(point.tokens),
-            finish=completion.finish,
-            response_tokens=completion.tokens,
-            text=text,
-            outcome=outcome,
-            reason=reason,
-            error=None if error is None else one_line_message(error),
-            judge=recorded_judgement(judgement),
-            second_judge=recorded_judgement(one.second),
-            salt=point_salt(
-                self._secret,
-                self._plan_digest,
-                point_id(point.condition.id, point.query_id, point.draw),
-            ),
-        )
-        prefix = point.condition.response_prefix
-        line = Point(
-            commitment=record.commitment(),
-            condition=point.condition.id,
-            draw=point.draw,
-            finish=completion.finish,
-            index=point.index,
-            labels=point.labels,
-            outcome=outcome,
-            prefix_adopted=(None if failed or prefix is None else prefix_adopted(text, prefix)),
-            prompt_tokens=len(point.tokens),
-            query=point.query_id,
-            reason=reason,
-            response_tokens=len(completion.tokens),
-            source=source_of(point.query_id),
-        )
-        # Now, not after the last of a hundred thousand points.
-        problem = record.problem(line, self.plan)
-        if problem is not None:
-            raise IntegrityError(f"point {point.index}: {problem}")
-        return JournalEntry(line, record)
+
+@dataclass
+class _Commits:
+    """Finishes units and commits them, one after the other; it is called by one thread."""
+
+    stack: UnitStack
+    journal: Journal
+    watch: Callable[[CommittedCounts], None]
+    clock: Callable[[], str]
+    done: AbstractSet[int]
+    """Indices of points that were finished before."""
+    silence: UnscoredGuard | None
+    """None: units of which nothing could be scored are accepted."""
+    accept_failed: bool
+    replaced: int = 0
+    """Workers that took a dead one's place, as far as the journal says so."""
+
+    def __post_init__(self) -> None:
+        self._answered = bool(self.done)
+
+    def add(self, unit: _FinishedUnit, replaced: int) -> None:
+        """Finish a unit, and commit what is new of it.
+
+        Args:
+            unit: The unit.
+            replaced: Workers that had taken a dead one's place when it was answered.
+
+        Raises:
+            ReceiptsError: Nothing can go on; nothing of the unit is committed.
+        """
+        entries = unit()
+        if not self.accept_failed:
+            refuse_if_all_failed(entries, answered=self._answered)
+        if self.silence is not None:
+            self.silence.hear(entries)
+        self._answered = True
+        new = [entry for entry in entries if entry.point.index not in self.done]
+        again = [entry for entry in entries if entry.point.index in self.done]
+        if isinstance(self.stack, RunStack):  # no server is asked by workers
+            self.stack.servers.confirm()
+            note_answers(self.journal, self.stack.servers, again, self.clock())
+        self.journal.add(new, self.clock())
+        while self.replaced < replaced:
+            self.journal.note(JournalEvent.START, self.clock())
+            self.replaced += 1
+        self.watch(committed(new))
 
 
 def _overflowed(points: Sequence[RenderedPoint]) -> list[AnsweredRequest]:
@@ -371,31 +390,4 @@ def overflow_error(point: RenderedPoint, plan: PlanPredicate) -> IncompleteError
         f"{len(point.tokens):,} tokens and {plan.sampling.max_new_tokens:,} new ones exceed the "
         f"model's context of {plan.prompt.context_limit:,}",
         hint="show fewer or shorter demonstrations, or set context_overflow: fail_point",
-    )
-
-
-def one_line_message(message: str) -> str:
-    """Return a message as a record can hold it."""
-    return printable(" ".join(message.split()) or "no message", _MAX_ERROR)
-
-
-def _outcome(one: AnsweredRequest) -> tuple[Outcome, Reason | None]:
-    judgement = one.judgement
-    if one.completion.reason is not None:
-        return Outcome.FAILED, one.judgeable.reason
-    if judgement is None:
-        return Outcome.UNSCORED, one.judgeable.reason
-    return judgement.outcome, judgement.reason
-
-
-def recorded_judgement(judgement: Judgement | None) -> RecordedJudgement | None:
-    """Return a judgement as a record holds it; None: none was made."""
-    if judgement is None:
-        return None
-    margin = judgement.margin
-    return RecordedJudgement(
-        outcome=judgement.outcome,
-        reason=judgement.reason,
-        raw=judgement.raw,
-        margin=None if margin is None else decimal_string(Fraction(margin), 6),
     )

@@ -2,8 +2,8 @@
 
 Tables: ``run`` (one row: what was sealed, the run's secret, the stack it started with),
 ``point`` (one row a finished point), ``event`` (starts, stops, looks, retries).  A commit is
-on the disk before the next unit is judged (WAL, ``synchronous=FULL``).  The file holds prompts'
-answers and the secret that salts them, so only its owner can read it.
+on the disk before it is told of, and before the next one begins (WAL, ``synchronous=FULL``).  The
+file holds prompts' answers and the secret that salts them, so only its owner can read it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import json
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safety_receipts.receipts.beacon.rounds import is_round_signature, value_of
 from safety_receipts.receipts.canonical import Sha256
@@ -25,6 +25,8 @@ from safety_receipts.receipts.errors import IntegrityError, MalformedError, Usag
 from safety_receipts.receipts.io.files import create_exclusive
 from safety_receipts.receipts.model.point import Outcome, Point, Reason, RestrictedRecord
 from safety_receipts.runner.run.journal_file import DAMAGED_JOURNAL, START_OVER, connect, translated
+
+LineT = TypeVar("LineT", Point, RestrictedRecord)
 
 SCHEMA_VERSION = 1
 
@@ -96,7 +98,7 @@ class JournalEntry:
 
 
 class Journal:
-    """An open journal; use it as a context manager.
+    """An open journal; use it as a context manager.  Threads may take turns with it.
 
     Args:
         path: The file.
@@ -340,7 +342,7 @@ class Journal:
         with translated(self.path):
             for index in indices:
                 record = self._scalar("SELECT record FROM point WHERE idx = ?", index)
-                found[index] = RestrictedRecord.model_validate_json(record)
+                found[index] = self._parsed(RestrictedRecord.from_line, record, index)
         return found
 
     def outcomes(self) -> dict[tuple[Outcome, Reason | None], int]:
@@ -370,12 +372,16 @@ class Journal:
             ) as rows,
         ):
             for index, line, record in rows:
-                try:
-                    yield Point.from_line(line), RestrictedRecord.model_validate_json(record)
-                except (ValueError, MalformedError):
-                    raise IntegrityError(
-                        f"point {index} is damaged", file=self.path, hint="start with --restart"
-                    ) from None
+                point = self._parsed(Point.from_line, line, index)
+                yield point, self._parsed(RestrictedRecord.from_line, record, index)
+
+    def _parsed(self, parse: Callable[[bytes], LineT], line: bytes, index: int) -> LineT:
+        try:
+            return parse(line)
+        except MalformedError:
+            raise IntegrityError(
+                f"point {index} is damaged", file=self.path, hint="start with --restart"
+            ) from None
 
     def happened(self, kind: JournalEvent) -> int:
         """Return how often something happened."""

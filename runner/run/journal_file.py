@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
 from safety_receipts.receipts.io.files import make_private
-from safety_receipts.receipts.unfinished import RUN_JOURNAL
+from safety_receipts.receipts.unfinished import RUN_JOURNAL, RUN_PROMPTS
 
 _PARTS = ("-wal", "-shm", "")
 """What SQLite adds to the name of a file for those it keeps beside it, and the file itself."""
@@ -21,7 +21,8 @@ START_OVER = "move it away to start over"
 
 
 def remove_journal(folder: Path) -> None:
-    """Delete a sealed event's journal: all it holds is in the bundle."""
+    """Delete a sealed event's journal, and its prompts: all they hold is in the bundle."""
+    (folder / RUN_PROMPTS).unlink(missing_ok=True)
     for suffix in _PARTS:
         (folder / (RUN_JOURNAL + suffix)).unlink(missing_ok=True)
 
@@ -42,7 +43,8 @@ def connect(path: Path) -> sqlite3.Connection:
         if part.exists() or part.is_symlink():
             make_private(part)  # a copy, or a backup that was put back, may be anybody's to read
     with translated(path):
-        connection = sqlite3.connect(path, timeout=0)
+        # Threads take turns with it: a run commits in one, and looks at it from another.
+        connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
         try:
             # One run at a time: the lock is held until the connection closes.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -53,6 +53,16 @@ class AnsweredRequest:
     """The second judge's; None: it was not asked."""
 
 
+AnsweredUnit = Callable[[], list[AnsweredRequest]]
+"""Returns the answers to the requests of a batch, in order; what was not read or judged before is
+read and judged then.  It is called once, in any thread, and one unit after the other."""
+
+
+def known(answers: list[AnsweredRequest]) -> AnsweredUnit:
+    """Return a unit of which nothing is left to be read or judged."""
+    return lambda: answers
+
+
 class UnitAnswers(Protocol):
     """Requests, cut into batches that are generated, read and judged as units."""
 
@@ -62,8 +72,10 @@ class UnitAnswers(Protocol):
         :attr:`runner.engines.engine.Generation.batches`.
         """
 
-    def in_order(self, numbers: Sequence[int]) -> Iterator[list[AnsweredRequest]]:
+    def in_order(self, numbers: Sequence[int]) -> Iterator[AnsweredUnit]:
         """Yield the answers to the requests of batches, by their numbers, in the order given.
+
+        Calling one may raise what this does: whoever calls it may do so while the next is awaited.
 
         Raises:
             ReceiptsError: Nothing can be generated, or judged, at all.

@@ -10,15 +10,18 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from safety_receipts.receipts.canonical import Sha256, tagged_digest
+from safety_receipts.receipts.events.grid import distinct_lists
+from safety_receipts.receipts.model.demonstrations import PlannedCondition
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import Finish, Outcome
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
-from safety_receipts.runner.prompts.rendering import Renderer
+from safety_receipts.runner.prompts.prefix_tree import in_one_tree
+from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.counting import render_points
 from safety_receipts.runner.run.event import LoadedStack, run_of
 from safety_receipts.runner.run.execute import RunStack, committed
@@ -54,6 +57,9 @@ class Pilot:
     """Responses, cut or not."""
     enough: int
     """Fewest points from which the time of all points can be estimated."""
+    tree_part: float
+    """About what part of all points' tokens the tree of their prompts has, if the pilot's tree had
+    as much of its own: at most 1, as few points share few beginnings."""
 
     def whole_run_seconds(self, points: int) -> float | None:
         """Return what a plan would take at this pace; None: too few points were run to say.
@@ -64,6 +70,18 @@ class Pilot:
         if self.points < min(self.enough, points):
             return None
         return self.seconds / self.points * points
+
+    def whole_run_seconds_shared(self, points: int) -> float | None:
+        """Return what a plan would take if computing prompts were all that takes time.
+
+        With :meth:`whole_run_seconds`, which is what it would take if computing responses were all,
+        it gives a range: responses grow with the points, prompts with their prefix tree.
+
+        Args:
+            points: Points of the plan.
+        """
+        whole = self.whole_run_seconds(points)
+        return None if whole is None else whole * self.tree_part
 
     @property
     def mostly_cut(self) -> bool:
@@ -117,7 +135,35 @@ def run_pilot(
         at_limit=sum(entry.point.finish is Finish.LENGTH for entry in entries),
         generated=sum(entry.point.finish in (Finish.LENGTH, Finish.STOP) for entry in entries),
         enough=_enough(plan),
+        tree_part=tree_part(plan, points),
     )
+
+
+def tree_part(plan: PlanPredicate, points: Sequence[RenderedPoint]) -> float:
+    """Return how much less of a tree all points have than as many as a pilot's would, at most 1.
+
+    All queries of a block are shown one list of demonstrations, which their tree has once for each
+    condition.  What a demonstration takes, and what a prompt has besides, is taken from the
+    pilot's prompts; beginnings that conditions share are not counted out, so that the tree is
+    rather smaller.
+
+    Args:
+        plan: The plan.
+        points: Points of it, at least one, whose prompts stand in one tree.
+    """
+    [prompt, *_] = in_one_tree([point.tokens for point in points])
+    first = list(prompt.tree.root.children.values())
+    begun = len(first[0].tokens) if len(first) == 1 else 0  # what every prompt begins with
+    shortest = min(len(point.tokens) for point in points)
+    shown = sum(_shown(point.condition) for point in points)
+    each = sum(len(point.tokens) - shortest for point in points) / shown if shown else 0.0
+    listed = distinct_lists(plan) * each * sum(map(_shown, plan.conditions))
+    whole = begun + plan.points * (shortest - begun) + listed
+    return min(1.0, (whole / plan.points) / (prompt.tree.unique / len(points)))
+
+
+def _shown(condition: PlannedCondition) -> int:
+    return condition.n_harmful + condition.n_benign + condition.context.n_refusal
 
 
 def _enough(plan: PlanPredicate) -> int:

@@ -70,6 +70,10 @@ class RunProgress:
         """Show how many prompts are counted."""
         self._show("counting prompts", done, total)
 
+    def noted(self, what: str) -> None:
+        """Say something."""
+        self._output.note(what)
+
     def running(self, done: int, total: int) -> None:
         """Start to show points; ``done`` of them were finished before."""
         self._before = self._done = done

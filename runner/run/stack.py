@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
-from safety_receipts.receipts.model.judge import JudgeIdentity
+from safety_receipts.receipts.model.judge import JudgeIdentity, traits_of
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.engines.engine import ServedEngine
 from safety_receipts.runner.engines.registry import LOCAL, EngineOptions, ServedOptions, loader_of
@@ -17,6 +17,7 @@ from safety_receipts.runner.engines.served.http_engine import ServedModel
 from safety_receipts.runner.engines.served.options import NamedServer
 from safety_receipts.runner.judges.judge import ResponseJudge, served_judge
 from safety_receipts.runner.judges.make import load_judge
+from safety_receipts.runner.judges.room import LongestJudged, judge_room
 from safety_receipts.runner.plan.artifacts import Artifacts
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.responses import reader_of
@@ -59,6 +60,10 @@ def load_stack(
     load = loader_of(kind)
     if load is None:
         raise UsageError(f"no plan can be run on the engine {kind.value} yet")
+    here = judges_here(resolved, own=own_judges)
+    beside = None
+    if memory is None and sharing == 1:  # of other processes it is not known what they load
+        beside = sum(judge_room(*judge, longest_judged(resolved), device).all for judge in here)
     with ExitStack() as started:
         loaded = load(
             EngineOptions(
@@ -67,8 +72,9 @@ def load_stack(
                 device=device,
                 allow_pickle=allow_pickle,
                 memory=memory,
-                models=sharing * (1 + models_here(artifacts, own=own_judges)),
+                models=sharing * (1 + len(here)),
                 max_rows=max_rows,
+                beside=beside,
                 served=None if local else _served(plan, artifacts),
             )
         )
@@ -86,7 +92,7 @@ def load_stack(
             f"every prompt is computed whole, as prefixes cannot be shared: {loaded.not_shared}"
         )
     stack = RunStack(loaded.engine, judges.first, judges.second, reader)
-    return LoadedStack(stack, loaded.memory, tuple(notes), close)
+    return LoadedStack(stack, loaded.memory, tuple(notes), close, judges.bounds)
 
 
 def _served(plan: PlanPredicate, artifacts: Artifacts) -> ServedOptions | None:
@@ -112,6 +118,8 @@ class PlanJudges:
     """The judge."""
     second: ResponseJudge | None
     """Gives a second opinion; None: nobody does."""
+    bounds: Mapping[str, str] = field(default_factory=dict)
+    """The bounds on their memory, by name, as a resumed run is held to them: they cut batches."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,8 @@ class JudgeSettings:
     device: str | None = None
     """``cpu``, ``cuda``, ``cuda:1``, ``mps``; None: an accelerator if there is one."""
     memory: int | None = None
-    """Bound on the memory of each judge's engine in bytes; None: the engine's own choice."""
+    """Bound on the memory of each judge's engine in bytes, which takes less where it needs less
+    (:func:`runner.judges.room.judge_room`); None: the engine's own choice."""
     allow_pickle: bool = False
     """Whether weights may be pickles."""
     own: bool = False
@@ -136,40 +145,60 @@ def load_judges(resolved: ResolvedPlan, settings: JudgeSettings) -> Iterator[Pla
         ReceiptsError: One cannot be loaded, or its server does not answer, or cannot be used.
     """
     plan, artifacts = resolved.predicate, resolved.artifacts
+    bounds: dict[str, str] = {}
     with ExitStack() as started:
 
         def load(
-            identity: JudgeIdentity, folder: Path | None, server: NamedServer | None
+            name: str, identity: JudgeIdentity, folder: Path | None, server: NamedServer | None
         ) -> ResponseJudge:
+            server = None if settings.own else server
+            memory = settings.memory
+            if memory is not None and folder is not None and server is None:
+                longest = longest_judged(resolved)
+                room = judge_room(identity, folder, longest, settings.device)
+                memory = min(memory, room.work)
+                if traits_of(identity.kind).generates:
+                    bounds[f"{name} memory"] = f"{memory} bytes"
             judge = load_judge(
                 identity,
                 folder,
                 device=settings.device,
-                memory=settings.memory,
+                memory=memory,
                 allow_pickle=settings.allow_pickle,
-                server=None if settings.own else server,
+                server=server,
             )
             if (served := served_judge(judge)) is not None:
                 started.callback(served.server.close)
             return judge
 
-        first = load(plan.judge, artifacts.judge_folder, artifacts.judge_server)
+        first = load("judge", plan.judge, artifacts.judge_folder, artifacts.judge_server)
         second = None
         if plan.judge.second is not None:
             folder, server = artifacts.second_judge_folder, artifacts.second_judge_server
-            second = load(plan.judge.second, folder, server)
-        yield PlanJudges(first, second)
+            second = load("second judge", plan.judge.second, folder, server)
+        yield PlanJudges(first, second, bounds)
 
 
-def models_here(artifacts: Artifacts, *, own: bool) -> int:
-    """Return how many judges take memory of this process.
+def longest_judged(resolved: ResolvedPlan) -> LongestJudged:
+    """Return the longest that a plan's judges are asked about."""
+    queries = resolved.artifacts.texts.queries
+    return LongestJudged.of(queries, resolved.predicate.sampling.max_new_tokens)
+
+
+def judges_here(resolved: ResolvedPlan, *, own: bool) -> list[tuple[JudgeIdentity, Path]]:
+    """Return the judges that take memory of this process, with their folders.
 
     Args:
-        artifacts: The plan's.
+        resolved: The plan.
         own: Whether weights are loaded here, whatever servers the plan names.
     """
+    judge, artifacts = resolved.predicate.judge, resolved.artifacts
     named = (
-        (artifacts.judge_folder, artifacts.judge_server),
-        (artifacts.second_judge_folder, artifacts.second_judge_server),
+        (judge, artifacts.judge_folder, artifacts.judge_server),
+        (judge.second, artifacts.second_judge_folder, artifacts.second_judge_server),
     )
-    return sum(folder is not None and (own or server is None) for folder, server in named)
+    return [
+        (identity, folder)
+        for identity, folder, server in named
+        if identity is not None and folder is not None and (own or server is None)
+    ]

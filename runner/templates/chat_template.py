@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import jinja2
@@ -53,6 +54,11 @@ MAX_MEMORY = 2 * 2**30
 """Most memory that it may take for that, in bytes."""
 MAX_RENDERED = 2**26
 """Longest text that it may make of one, in characters."""
+
+_PIECES = 64
+"""Pieces that are counted at once; each is mostly a few words."""
+_SMALL_EDGES = "\x01\x02\x03\x04\x05\x06\x07"
+"""Characters that texts hardly have, and that are no white space."""
 
 _TEMPLATE_FAILURES = (
     TypeError,
@@ -151,13 +157,11 @@ class ChatTemplate:
         cores = [
             self._split(core, within) for message in messages if (core := message.content.strip())
         ]
-        given, waiting = [], iter(cores)
-        for message in messages:
-            data = message.as_template_data()
-            if core := message.content.strip():
-                before, after = message.content.split(core, 1)
-                data["content"] = f"{before}{edge}{next(waiting)}{edge}{after}"
-            given.append(data)
+        waiting = iter(cores)
+        given = [
+            _edged(message, edge, next(waiting) if message.content.strip() else "")
+            for message in messages
+        ]
         pieces = self._called(
             given, {**variables, "add_generation_prompt": generation_prompt}
         ).split(edge)
@@ -169,6 +173,24 @@ class ChatTemplate:
         self._check_calls(messages, "".join(pieces[::2]))
         plain = [piece.replace(within, "") for piece in pieces]
         return assembled(plain, tuple(places[number] for number in order))
+
+    def marked(
+        self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
+    ) -> tuple[str, str]:
+        """Return messages as text, and the character at both ends of each content in it.
+
+        For contents that spell no control token (:meth:`spells_control`).
+
+        Raises:
+            UsageError: As :meth:`rendered`, but for what is lost or moved.
+        """
+        texts = self._texts(messages, options)
+        # One of a byte, where there is one: texts with others take twice the memory, and the time.
+        free = (one for one in _SMALL_EDGES if not any(one in text for text in texts))
+        edge = next(free, None) or self._guards(messages, options)[0]
+        given = [_edged(message, edge, message.content.strip()) for message in messages]
+        variables = {**self._variables(date, options), "add_generation_prompt": True}
+        return self._called(given, variables), edge
 
     def unmarked(
         self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
@@ -196,10 +218,19 @@ class ChatTemplate:
         self, messages: Sequence[Message], options: Mapping[str, TemplateOption]
     ) -> tuple[str, str]:
         """Return a character for edges of contents, and one that splits control tokens there."""
-        texts = [self.source, *(message.content for message in messages)]
-        texts += [value for value in options.values() if isinstance(value, str)]
-        characters = unused_characters(2, texts)
+        characters = unused_characters(2, self._texts(messages, options))
         return characters[0], characters[1]
+
+    def _texts(
+        self, messages: Sequence[Message], options: Mapping[str, TemplateOption]
+    ) -> list[str]:
+        """Return all that a template may write."""
+        said = [message.content for message in messages]
+        return [self.source, *said, *(one for one in options.values() if isinstance(one, str))]
+
+    def spells_control(self, messages: Sequence[Message]) -> bool:
+        """Say whether contents may spell a control token, also where one goes on in the next."""
+        return self.control.search("".join([message.content for message in messages])) is not None
 
     def _split(self, content: str, within: str) -> str:
         return self.control.sub(lambda match: match[0][0] + within + match[0][1:], content)
@@ -310,11 +341,12 @@ class ChatTemplate:
     def _text(self, given: Mapping[str, object]) -> str:
         pieces: list[str] = []
         length = 0
-        for piece in self.compiled.generate(given):
-            length += len(piece)
+        written = self.compiled.generate(given)
+        while several := list(islice(written, _PIECES)):
+            pieces.append("".join(several))
+            length += len(pieces[-1])
             if length > MAX_RENDERED:
                 raise _TooLongError
-            pieces.append(piece)
         text = "".join(pieces)
         text.encode()  # a format such as %c makes halves of surrogate pairs
         return text
@@ -349,6 +381,23 @@ class ChatTemplate:
                     file=self.file,
                     hint="leave out the context `tool`",
                 )
+
+
+def _edged(message: Message, edge: str, shown: str) -> dict[str, object]:
+    """Return a message for the template, with a character at both ends of what is shown of it.
+
+    Args:
+        message: The message.
+        edge: The character.
+        shown: What is given in place of its content without outer white space; empty: nothing is
+            but white space.
+    """
+    data = message.as_template_data()
+    if shown:
+        whole, core = message.content, message.content.strip()
+        before, after = ("", "") if len(core) == len(whole) else whole.split(core, 1)
+        data["content"] = f"{before}{edge}{shown}{edge}{after}"
+    return data
 
 
 def bounds_here() -> AbstractContextManager[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 
 from safety_receipts.receipts.errors import UsageError
 
@@ -83,9 +83,6 @@ def shown_order(cores: Sequence[str], shown: Sequence[str], *, movable: bool) ->
 
 def assembled(pieces: Sequence[str], places: tuple[int, ...]) -> RenderedConversation:
     """Join what stands around and inside contents, in turn."""
-    spans, end = [], 0
-    for place, piece in enumerate(pieces):
-        start, end = end, end + len(piece)
-        if place % 2:
-            spans.append((start, end))
-    return RenderedConversation("".join(pieces), tuple(spans), places)
+    ends = list(accumulate(map(len, pieces)))
+    spans = tuple(zip(ends[0:-1:2], ends[1::2], strict=True))
+    return RenderedConversation("".join(pieces), spans, places)

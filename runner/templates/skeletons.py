@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
-from safety_receipts.runner.templates.rendered import RenderedConversation, spellings
+from safety_receipts.runner.templates.rendered import RenderedConversation, assembled, spellings
 from safety_receipts.runner.templates.stand_ins import StandInLength, shape, stood_in
 from safety_receipts.runner.templates.turns import (
     IrregularPiece,
@@ -95,12 +96,47 @@ class SkeletonKeeper:
             UsageError: As :meth:`runner.templates.chat_template.ChatTemplate.rendered`; or several
                 contents together change it, or what stands there are not plain turns.
         """
+        with suppress(UsageError):  # said below, or of the conversation itself
+            if (plain := self._filled(self.skeleton(messages), messages)) is not None:
+                return plain
         rendered = self._rendered(messages)
         skeleton = self.skeleton(messages)
         if not _agrees(rendered, messages, skeleton):
             raise self._changed(messages, rendered, skeleton)
         self._check_in_use(messages, rendered)
         return rendered
+
+    def _filled(
+        self, skeleton: Skeleton, messages: Sequence[Message]
+    ) -> RenderedConversation | None:
+        """Return a conversation of which the text is a skeleton with contents in it, or None.
+
+        Where the template writes nothing but what it writes around stand-ins, with every content in
+        its place as it is, or without its outer white space, and the same of marked contents and of
+        bare ones, then nothing is lost, moved or added.  Anything else is left to whoever says what
+        is wrong.
+
+        Raises:
+            UsageError: The template refuses the conversation.
+        """
+        shown = [messages[place].content for place in skeleton.places]
+        cores = [content.strip() for content in shown]
+        if not all(cores) or self._template.spells_control(messages):
+            return None
+        bare = self._template.unguarded(messages, self._date, self._options)
+        around = skeleton.pieces
+        filled = _with_contents(around, cores, skeleton.places)
+        if filled.text != bare and cores != shown:
+            befores, afters = zip(*map(_outer, shown), strict=True)
+            beside = zip(("", *afters), around, (*befores, ""), strict=True)
+            around = tuple("".join(each) for each in beside)
+            filled = _with_contents(around, cores, skeleton.places)
+        if filled.text != bare:
+            return None
+        marked, edge = self._template.marked(messages, self._date, self._options)
+        edged = [f"{edge}{core}{edge}" for core in cores]
+        same = marked == _with_contents(around, edged, skeleton.places).text
+        return filled if same else None
 
     def skeleton(self, messages: Sequence[Message]) -> Skeleton:
         """Return what stands around the contents of a conversation, whatever they say.
@@ -224,6 +260,15 @@ def _from_difference(one: str, other: str) -> tuple[str, str]:
     shared = next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
     start = max(0, shared - _SHOWN)
     return one[start : start + _LOOKED_AT], other[start : start + _LOOKED_AT]
+
+
+def _with_contents(
+    around: Sequence[str], contents: Sequence[str], places: tuple[int, ...]
+) -> RenderedConversation:
+    """Return the conversation that has contents between pieces."""
+    pieces = [""] * (len(around) + len(contents))
+    pieces[::2], pieces[1::2] = around, contents
+    return assembled(pieces, places)
 
 
 def _skeleton(rendered: RenderedConversation, messages: Sequence[Message]) -> Skeleton:

@@ -73,7 +73,13 @@ def shape(messages: Sequence[Message], system: str | None) -> tuple[object, ...]
         messages: The conversation.
         system: The plan's system prompt; None: none is given.
     """
-    return tuple((message.role, message.call, *_divided(message, system)) for message in messages)
+    # Of a plain message only its role decides.
+    special = (
+        (place, message.call, *_divided(message, system))
+        for place, message in enumerate(messages)
+        if message.call is not None or message.role is Role.SYSTEM
+    )
+    return tuple(message.role for message in messages), *special
 
 
 def _stand_in(words: Iterator[str], length: StandInLength) -> str:

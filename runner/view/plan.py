@@ -7,7 +7,12 @@ from typing import Final
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.findings.outlook import primary_outlook, undecided_words
+from safety_receipts.receipts.findings.outlook import (
+    draw_block_words,
+    planned_freedom,
+    primary_outlook,
+    undecided_words,
+)
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.receipts.model.checkpoint import Sampling
 from safety_receipts.receipts.model.plan import PlanPredicate
@@ -16,7 +21,7 @@ from safety_receipts.receipts.view.documents.inputs import demonstrations_taken,
 from safety_receipts.receipts.view.servers import by_work
 from safety_receipts.runner.checkpoint.sampling_defaults import meaning_of
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.dry_run import DrawBlockCost, DryRun
+from safety_receipts.runner.run.prices.dry_run import DrawBlockCost, DryRun
 from safety_receipts.runner.view.documents.judged import judged_part
 from safety_receipts.runner.view.documents.plan import (
     CheckpointPart,
@@ -249,7 +254,7 @@ def _end_tokens(resolved: ResolvedPlan) -> tuple[EndTokenPart, ...]:
 
 
 def _choice(choice: DrawBlockCost) -> ChoicePart:
-    counts = choice.counts
+    counts, sample = choice.counts, choice.sample
     return ChoicePart(
         draw_block=choice.draw_block,
         distinct_lists=choice.distinct_lists,
@@ -258,6 +263,11 @@ def _choice(choice: DrawBlockCost) -> ChoicePart:
         unique_tokens=counts.unique,
         longest_prompt=counts.longest,
         overflowing=counts.overflowing,
+        sampled_points=None if sample is None else sample.points,
+        unique_tokens_fewest=counts.unique if sample is None else sample.fewest,
+        unique_tokens_most=counts.unique if sample is None else sample.most,
+        degrees_of_freedom=planned_freedom(choice.outlook),
+        findings=draw_block_words(choice.outlook),
         # Not strict: the value is JSON already, so that its arrays are lists.
         estimate=EstimatePart.model_validate(choice.estimate.as_json(), strict=False),
     )

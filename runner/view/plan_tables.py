@@ -179,16 +179,8 @@ def length_table(document: PlanDocument) -> Table:
 
 
 def cost_table(document: PlanDocument) -> Table:
-    """Return what each draw block costs, the plan's own first."""
-    names = (
-        "draw_block",
-        "lists",
-        "prompts",
-        "prompt tokens",
-        "unique tokens",
-        "at least",
-        "unshared",
-    )
+    """Return what each draw block costs and does to the findings, the plan's own first."""
+    names = ("draw_block", "lists", "prompt tokens", "unique tokens", "time", "findings")
     return Table(
         "Cost by draw block",
         tuple(Column(name, ColumnKind.MEASURE) for name in names),
@@ -200,30 +192,54 @@ def cost_table(document: PlanDocument) -> Table:
 
 
 def _cost(choice: ChoicePart, whose: str) -> Row:
+    guess, sampled = choice.estimate, choice.sampled_points is not None
     return Row(
         (
             f"{choice.draw_block}{whose}",
             f"{choice.distinct_lists:,}",
-            f"{choice.distinct_prompts:,}",
-            f"{choice.prompt_tokens:,}",
-            f"{choice.unique_tokens:,}",
-            duration(choice.estimate.seconds_shared.total),
-            duration(choice.estimate.seconds.total),
+            f"about {_round(choice.prompt_tokens)}" if sampled else f"{choice.prompt_tokens:,}",
+            _about_unique(choice) if sampled else f"{choice.unique_tokens:,}",
+            duration_range(guess.seconds_shared.total, guess.seconds_batched.total),
+            "undetermined"
+            if choice.degrees_of_freedom is None
+            else f"df {choice.degrees_of_freedom:,}",
         )
     )
 
 
-def cost_remark(document: PlanDocument) -> str:
-    """Return what the columns of the costs mean."""
+def _about_unique(choice: ChoicePart) -> str:
+    fewest, most = _round(choice.unique_tokens_fewest), _round(choice.unique_tokens_most)
+    about = f"about {_round(choice.unique_tokens)}"
+    return about if fewest == most else f"{about} ({fewest} – {most})"
+
+
+def _round(tokens: int) -> str:
+    """Return a number of tokens with three digits."""
+    if tokens < 1_000:
+        return str(tokens)
+    digits = len(str(tokens)) - 3
+    rounded = round(tokens, -digits)
+    return f"{rounded / 1e6:,.3g} M" if 1_000_000 <= rounded < 1e9 else f"{rounded:,}"
+
+
+def cost_remarks(document: PlanDocument) -> list[str]:
+    """Return what each draw block does to the findings, and what the columns mean."""
     served = any(one.asked_for is ServedWork.RESPONSES for one in document.servers)
     whose = " The times are this machine's, not the server's." if served else ""
-    return (
-        "lists: demonstration lists per condition; fewer than 20 leave the findings undetermined. "
-        "at least, unshared: floors by arithmetic, with shared beginnings of prompts computed once "
-        "and without "
-        f"({document.chosen.estimate.throughput.source}); `receipts run --limit 64` measures."
-        f"{whose}"
+    choices = (document.chosen, *document.alternatives)
+    sampled = max((one.sampled_points or 0 for one in choices), default=0)
+    about = (
+        f" about: estimated from {sampled:,} points, within three standard errors."
+        if sampled
+        else ""
     )
+    return [
+        *(f"draw_block {choice.draw_block}: {choice.findings}" for choice in choices),
+        "lists: demonstration lists per condition; df: degrees of freedom of the findings. "
+        "time: by arithmetic, from the least that any engine needs to this one's batches at the "
+        f"device's full speed ({document.chosen.estimate.throughput.source}), which models "
+        f"seldom reach; `receipts run --limit 64` measures.{about}{whose}",
+    ]
 
 
 def context_words(document: PlanDocument) -> str:
@@ -249,3 +265,9 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:,.0f} s"
     return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def duration_range(least: float, most: float) -> str:
+    """Return a range of time for people, one span where both ends read alike."""
+    ends = duration(least), duration(most)
+    return ends[0] if ends[0] == ends[1] else " – ".join(ends)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -92,11 +92,7 @@ class PlainVocabulary:
         Raises:
             RewritingTokenizerError: They spell something else.
         """
-        ends = [(0, 0), *cuts, (len(ids), len(text))]
-        pieces = [
-            (text[start:end], tuple(ids[place:until]))
-            for (place, start), (until, end) in pairwise(ends)
-        ]
+        pieces = [(piece, tuple(read)) for piece, read in _pieces(text, ids, cuts)]
         new = [piece for piece in pieces if piece not in self._good]
         if len(pieces) > 1 and any(self._problem(*piece) is not None for piece in new):
             new = [(text, tuple(ids))]  # a token may take white space before it, or a half letter
@@ -109,6 +105,18 @@ class PlainVocabulary:
             self._good.clear()
             self._kept = 0
         self._good.update(new)
+
+    def comes_back(
+        self, text: str, ids: Sequence[int], cuts: Iterable[tuple[int, int]] = ()
+    ) -> bool:
+        """Say whether every piece of a text comes back from its ids, each by itself.
+
+        Args:
+            text: The text.
+            ids: Its ids.
+            cuts: As for :meth:`check`.
+        """
+        return all(self._problem(*piece) is None for piece in _pieces(text, ids, cuts))
 
     def _problem(self, text: str, ids: Sequence[int]) -> str | None:
         """Return what ids spell instead of a text, or None."""
@@ -241,6 +249,15 @@ class PlainVocabulary:
             hint="use the publisher's own tokenizer, or take that row out of its corpus "
             "with `where:`",
         )
+
+
+def _pieces(
+    text: str, ids: Sequence[int], cuts: Iterable[tuple[int, int]]
+) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield the pieces of a text that are read by themselves, with their ids."""
+    ends = [(0, 0), *cuts, (len(ids), len(text))]
+    for (place, start), (until, end) in pairwise(ends):
+        yield text[start:end], ids[place:until]
 
 
 def _bare(text: str) -> str:

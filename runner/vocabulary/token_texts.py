@@ -57,12 +57,15 @@ class TokenTexts:
             else ""
         )
         self._known = _Entries(self._spelling)
+        self._bytes = _Entries(self._level)
 
     def text(self, ids: Sequence[int]) -> str:
         """Return what ids decode to: each entry by itself, then the decoder's steps.
 
         Ids without an entry have no text.
         """
+        if self._rules.steps == (Step.BYTE_LEVEL,):  # most vocabularies', entry by entry
+            return b"".join(map(self._bytes.__getitem__, ids)).decode("utf-8", "replace")
         entries = (self._entry(id_) for id_ in ids)
         pieces = [entry for entry in entries if entry is not None]
         for step in self._rules.steps:
@@ -79,6 +82,11 @@ class TokenTexts:
 
     def _entry(self, id_: int) -> str | None:
         return self._tokenizer.id_to_token(id_) if 0 <= id_ <= _LARGEST_ID else None
+
+    def _level(self, id_: int) -> bytes:
+        """Return the bytes of an entry of a byte-level vocabulary, of an added token as well."""
+        entry = self._entry(id_)
+        return b"" if entry is None else _bytes(entry)
 
     def _spelling(self, id_: int) -> bytes:
         if id_ in self._added:

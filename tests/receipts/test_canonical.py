@@ -87,7 +87,17 @@ def test_known_canonical_forms(value: Any, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [0.0, 1.5, float("nan"), [1.0], (1.0,), {"a": [{"b": 2.0}]}, {"a": {"b": (1, 2.5)}}],
+    [
+        0.0,
+        1.5,
+        float("nan"),
+        [1.0],
+        (1.0,),
+        {"a": [{"b": 2.0}]},
+        {"a": {"b": (1, 2.5)}},
+        [2**53, 1.0],
+        {1: 2.0},
+    ],
 )
 def test_a_float_is_refused_wherever_it_hides(value: Any) -> None:
     with pytest.raises(TypeError, match="a float cannot be sealed"):
@@ -101,6 +111,26 @@ def test_a_float_is_refused_wherever_it_hides(value: Any) -> None:
 def test_what_other_readers_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # three kinds of value, three wordings
         canonical_bytes(value)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | SAFE_INTEGERS | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=4), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON_VALUES)
+@example({"\U00010000": 1, "\uffff": 2})
+@example({"a": [{"\U00010000": 1, "\uffff": 2}], "b": "\ud7ff\ue000"})
+@example({"": {}, "B": [], "a": ESCAPES, "Z": [True, None, False]})
+@settings(deadline=None)
+def test_any_value_without_floats_has_its_rfc8785_bytes(value: Any) -> None:
+    assert canonical_bytes(value) == rfc8785.dumps(value)
 
 
 @given(st.text(), st.lists(st.text() | SAFE_INTEGERS | st.none(), max_size=6))

@@ -53,7 +53,7 @@ def test_a_dry_run_counts_what_the_run_then_has(
     prompts = {record.prompt for record in Bundle(tmp_path / "b").responses()}
     assert len(prompts) == dry["chosen"]["distinctPrompts"]
     assert Bundle(tmp_path / "b").plan_envelope.digest == dry["digest"]
-    assert [choice["drawBlock"] for choice in dry["alternatives"]] == [32, "all"]
+    assert [choice["drawBlock"] for choice in dry["alternatives"]] == [20, "all"]
     shared = dry["alternatives"][-1]
     assert shared["uniqueTokens"] < dry["chosen"]["uniqueTokens"] < dry["chosen"]["promptTokens"]
 

@@ -12,7 +12,8 @@ LEFT_OUT = "…"
 _NOT_RUN = re.compile(r"<!-- not run: (?:(?P<commands>`[^`]+`(?:, `[^`]+`)*): )?(?P<reason>.+) -->")
 _HEX = re.compile(r"(?<![0-9A-Za-z.])([0-9a-f]{64}|[0-9a-f]{16}(?=…)|[0-9a-f]{12})(?![0-9A-Za-z])")
 _TIME = re.compile(r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
-_DURATION = re.compile(r"(?<![\w.])(?:< )?\d[\d,.]* (?:s|min|h|days?)\b")
+_SPAN = r"(?:< )?\d[\d,.]* (?:s|min|h|days?)\b"
+_DURATION = re.compile(rf"(?<![\w.]){_SPAN}(?: – {_SPAN})?")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def by_form(text: str) -> str:
     """Return a text with what differs between two runs put by its form, and nothing else.
 
     Digests and key ids are 64 hex digits, or their first 16 before ``…``, or an audit's first 12;
-    times are whole ISO 8601 ones in UTC; durations a number and its unit of time.
+    times are whole ISO 8601 ones in UTC; durations a number and its unit of time,
+    or a range of them.
     """
     text = _HEX.sub(lambda match: f"‹{len(match[1])} hex digits›", text)
     return _DURATION.sub("‹duration›", _TIME.sub("‹time›", text))

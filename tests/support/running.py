@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -50,9 +51,13 @@ class Quiet:
         self.commits: list[CommittedCounts] = []
         self.before = 0
         self.logged_entries: list[RecordedEntry] = []
+        self.notes: list[str] = []
 
     def counting(self, done: int, total: int) -> None:
         pass
+
+    def noted(self, what: str) -> None:
+        self.notes.append(what)
 
     def running(self, done: int, total: int) -> None:
         self.before = done
@@ -204,9 +209,13 @@ def closed(folder: Path) -> Counter[tuple[Outcome, Reason | None]]:
 
 def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer, **options: Any) -> int:
     """Run one unit of a plan, and stop; return how many points are kept."""
-    watcher = Quiet()
+    watcher, answered = Quiet(), 0
 
     def stop(completion: Completion) -> Completion:
+        nonlocal answered
+        answered += 1
+        if answered > ROWS and not watcher.commits:
+            time.sleep(0.05)  # the first unit is committed behind the engine
         if watcher.commits:
             raise KeyboardInterrupt
         return completion

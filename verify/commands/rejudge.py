@@ -126,6 +126,7 @@ def rejudge(  # one parameter an option
             settings = JudgeSettings(device=device, memory=bound, allow_pickle=allow_pickle)
             with load_judges(resolved, settings) as judges:
                 stack = {"tool": TOOL, "memory": str(bound), "device": str(device)}
+                stack |= judges.bounds
                 with output.progress("judging") as progress:
                     sealed = rejudger.run(judges, stack, progress)
     tell_sealed(sealed, resolved, out, output)

@@ -117,3 +117,15 @@ def gumbel(hashes: torch.Tensor) -> torch.Tensor:
     """Return G, float64, of int32 hashes."""
     u = ((hashes.to(torch.int64) & 0xFFFFFFFF).to(torch.float64) + 0.5) * 2.0**-32
     return -torch.log(-torch.log1p(-u))
+
+
+def gumbel_fp32(hashes: torch.Tensor) -> torch.Tensor:
+    """Return G of int32 hashes in fp32, to within 1e-5: for tokens that are scored again.
+
+    ``u`` near 1 is held as ``1 − u``, which fp32 can tell from 0.
+    """
+    upper = hashes < 0  # u is one half or more
+    half = (hashes ^ (hashes >> 31)).float()  # flips the bits of those
+    half += 0.5
+    half *= 2.0**-32
+    return torch.where(upper, half.log(), torch.log1p(-half)).neg_().log_().neg_()

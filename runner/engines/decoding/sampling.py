@@ -18,7 +18,8 @@ token of the largest logit no token can beat t whose ``logit / temperature`` lie
 same as if they were not: the chance of a miss is 0.  (A cut chosen by probability would need
 ln(vocabulary / 1e-7) ≈ 27.9 at 128,000 tokens, which excludes less.)  Where that leaves many,
 all are hashed, which takes whole numbers only, and the two logarithms of the noise are taken
-for those whose hash is small enough to reach t's score.
+for those whose hash is small enough to reach t's score.  An accelerator would have to be asked
+how many there are; there all are scored in fp32 first (:func:`winner_unasked`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ import math
 
 import torch
 
-from safety_receipts.runner.engines.decoding.noise import GUMBEL_MAX, gumbel, hash_tokens, row_state
+from safety_receipts.runner.engines.decoding.noise import (
+    GUMBEL_MAX,
+    gumbel,
+    gumbel_fp32,
+    hash_tokens,
+    row_state,
+)
 from safety_receipts.runner.engines.engine import Decoding
 
 _CPU_CHUNK = 2**17
@@ -38,6 +45,8 @@ _DEVICE_CHUNK = 2**24
 
 _MANY = 1 / 8
 """Share of the logits that bounds on the noise leave, above which all are hashed."""
+_FEW = 16
+"""Tokens that an accelerator scores exactly."""
 _STRIDE = 16
 """One logit in so many is looked at to tell that share."""
 
@@ -74,14 +83,11 @@ def choose(
         positions: int64 [rows], index of the token in its response; needed unless greedy.
     """
     if decoding.temperature is None:
-        top, token = logits.max(-1)
-        largest = logits == top[:, None]
-        # Which of equal ones ``max`` names is not promised.
-        return token if int(largest.sum()) == len(logits) else _lowest(largest)
+        return logits.max(-1).indices  # the first of equal ones, as torch promises
     state = _state(seeds, positions)
     step = _chunk_rows(logits)
     chosen = [
-        _winner(_restricted(part, decoding), decoding.temperature, rows)[0]
+        _best(_restricted(part, decoding), decoding.temperature, rows)[0]
         for part, rows in zip(torch.split(logits, step), torch.split(state, step), strict=True)
     ]
     return torch.cat(chosen)
@@ -120,7 +126,7 @@ def margins(
         torch.split(logits, step), torch.split(state, step), torch.split(own, step), strict=True
     ):
         allowed = _restricted(part, decoding)
-        winner, best = _winner(allowed, decoding.temperature, rows)
+        winner, best = _best(allowed, decoding.temperature, rows)
         score = allowed.gather(1, token)[:, 0].double() / decoding.temperature
         found.append(best - (score + gumbel(hash_tokens(rows, token[:, 0]))))
         chosen.append(winner)
@@ -131,12 +137,6 @@ def _state(seeds: torch.Tensor | None, positions: torch.Tensor | None) -> torch.
     if seeds is None or positions is None:
         raise ValueError("seeded sampling needs seeds and positions")
     return row_state(seeds, positions)
-
-
-def _lowest(mask: torch.Tensor) -> torch.Tensor:
-    """Return the first column that is set in each row; argmax does not promise the first."""
-    columns = torch.arange(mask.shape[1], device=mask.device)
-    return torch.where(mask, columns, mask.shape[1]).amin(-1)
 
 
 def _restricted(logits: torch.Tensor, decoding: Decoding) -> torch.Tensor:
@@ -159,13 +159,48 @@ def _restricted(logits: torch.Tensor, decoding: Decoding) -> torch.Tensor:
     return logits.masked_fill(~allowed, -torch.inf)
 
 
-def _winner(
+def _best(
+    logits: torch.Tensor, temperature: float, state: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    found = winner if logits.device.type == "cpu" else winner_unasked
+    return found(logits, temperature, state)
+
+
+def winner_unasked(
+    logits: torch.Tensor, temperature: float, state: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what :func:`winner` does, without asking the device how many tokens may win.
+
+    All tokens are scored in fp32, to within 1e-4 where it matters, and the best few again in
+    float64: the choice is the same unless more than ``_FEW`` scores lie that close together.
+    A row that holds a NaN gives some token.
+
+    Args:
+        logits: As for :func:`winner`.
+        temperature: Above 0.
+        state: As for :func:`winner`.
+    """
+    vocabulary = logits.shape[1]
+    tokens = torch.arange(vocabulary, dtype=torch.int32, device=logits.device)
+    # Differences from the top, as large logits of fp32 would leave no digits for the noise.
+    coarse = logits - logits.amax(-1, keepdim=True)
+    coarse /= temperature
+    coarse += gumbel_fp32(hash_tokens(state[:, None], tokens))
+    few = coarse.topk(min(_FEW, vocabulary), sorted=False).indices
+    scores = logits.gather(1, few).double() / temperature
+    scores += gumbel(hash_tokens(state[:, None], few))
+    best = scores.amax(-1)
+    lowest = torch.where(scores == best[:, None], few, vocabulary).amin(-1)
+    return lowest.clamp_max(vocabulary - 1), best
+
+
+def winner(
     logits: torch.Tensor, temperature: float, state: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return token (int64) and score (float64) of each row's best token.
 
     Args:
-        logits: fp32 [rows, vocabulary], −infinity where a token is not allowed.
+        logits: fp32 [rows, vocabulary], −infinity where a token is not allowed; no NaN.
         temperature: Above 0.
         state: int32 [rows], from :func:`~runner.engines.decoding.noise.row_state`.
     """
@@ -204,7 +239,7 @@ def _reaching(
     ``u ≤ 1 − exp(−exp(s − score))``, and so ``u ≤ exp(s − score)``.
 
     Args:
-        logits: As for :func:`_winner`.
+        logits: As for :func:`winner`.
         temperature: Above 0.
         best: The largest logit of each row, fp32 [rows], and the score to reach, float64 [rows].
         state: int32 [rows].

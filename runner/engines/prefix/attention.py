@@ -26,6 +26,8 @@ _FLASH_CUDA: Any = torch.ops.aten._scaled_dot_product_flash_attention
 class Kernel(StrEnum):
     """How attention over a part is computed."""
 
+    GROUPED = "grouped"
+    """In decode steps by one call a layer for all segments and rows; otherwise as ``flash``."""
     FLASH = "flash"
     """By torch's fused kernel where it serves the call, else written out."""
     MATH = "math"
@@ -44,6 +46,13 @@ class Terms:
     """[H], logit of each head's attention sink; None: there is none."""
     kernel: Kernel = Kernel.FLASH
     """How it is computed."""
+
+
+def kernels_of(device: torch.device) -> tuple[Kernel, ...]:
+    """Return how attention may be computed on a kind of device, the best first."""
+    if device.type == "cuda":
+        return (Kernel.GROUPED, Kernel.FLASH, Kernel.MATH)
+    return (Kernel.FLASH, Kernel.MATH)
 
 
 def keeps_fp32(device: torch.device) -> bool:
@@ -78,7 +87,7 @@ def attend(
     Returns:
         Output, fp32 [B, H, T, E], and log-sum-exp, fp32 [B, H, T].
     """
-    fused = terms.kernel is Kernel.FLASH and terms.softcap is None
+    fused = terms.kernel is not Kernel.MATH and terms.softcap is None
     if fused and query.shape[-1] == value.shape[-1]:
         options: dict[str, Any] = {"scale": terms.scale, "causal": causal, "mask": mask}
         if query.device.type == "cpu":

@@ -12,14 +12,21 @@ from numpy.typing import NDArray
 from safety_receipts.runner.engines.decoding.drafts import Draft, TokenChooser, margins_of
 from safety_receipts.runner.engines.engine import Decoding, Margins, Request
 from safety_receipts.runner.engines.forward import Forward
+from safety_receipts.runner.engines.prefix.attention import Kernel
+from safety_receipts.runner.engines.prefix.packed_step import PackedStepPass, step_pass
+from safety_receipts.runner.engines.prefix.pool import (
+    KeyPool,
+    PooledRows,
+    PooledSegment,
+    pool_tokens,
+)
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
+from safety_receipts.runner.engines.prefix.reading import ReadingPass, SegmentPass
 from safety_receipts.runner.engines.prefix.schedule import BatchRow, Schedule, reading_groups
 from safety_receipts.runner.engines.prefix.shared_prefix import (
     ATTENTION,
     Pass,
     PassSetting,
-    ReadingPass,
-    SegmentPass,
     SegmentRead,
     StepPass,
 )
@@ -49,6 +56,8 @@ class PrefixBatches:
         self._schedule = schedule
         self._chunk = chunk
         self._segments: dict[int, Segment] = {}
+        grouped = setting.kernel is Kernel.GROUPED
+        self._pool = KeyPool() if grouped else None
 
     @torch.inference_mode()
     def generate(self, number: int, drafts: Sequence[Draft], decoding: Decoding) -> None:
@@ -60,14 +69,15 @@ class PrefixBatches:
             decoding: How tokens are chosen.
         """
         rows = self._rows(number)
-        with self._forward.attention(ATTENTION):
+        with self._forward.attention(ATTENTION, norms=self._pool is not None):
             self._prepare(number)
             own = [self._own_length(row) for row in rows]
-            columns = max(
-                length + draft.request.max_new_tokens
-                for length, draft in zip(own, drafts, strict=True)
+            cache = self._cache(
+                [
+                    length + draft.request.max_new_tokens
+                    for length, draft in zip(own, drafts, strict=True)
+                ]
             )
-            cache = OwnCache(len(rows), columns)
             tails = [np.array([self._last_token(row)], np.uint32) for row in rows]
             first = torch.cat(self._read(rows, tails, cache))
             self._decode(_Decode(rows, drafts, np.array(own), cache), first, decoding)
@@ -86,12 +96,11 @@ class PrefixBatches:
             for row, (_, response) in zip(rows, pairs, strict=True)
         ]
         found: list[Margins] = []
-        with self._forward.attention(ATTENTION):
+        with self._forward.attention(ATTENTION, norms=self._pool is not None):
             self._prepare(number)
-            columns = max(
-                self._own_length(row) + len(tail) for row, tail in zip(rows, tails, strict=True)
+            cache = self._cache(
+                [self._own_length(row) + len(tail) for row, tail in zip(rows, tails, strict=True)]
             )
-            cache = OwnCache(len(rows), columns)
             for logits in self._read(rows, tails, cache):
                 request, response = pairs[len(found)]
                 found.append(margins_of(request, response, logits, decoding))
@@ -111,16 +120,43 @@ class PrefixBatches:
         """Return the position of the prompt's last token."""
         return len(self._schedule.asks[row.ask].prompt) - 1
 
+    def _cache(self, rooms: Sequence[int]) -> OwnCache | PooledRows:
+        """Return room for what rows keep for themselves, so many tokens each."""
+        if self._pool is None:
+            return OwnCache(len(rooms), max(rooms))
+        return PooledRows(self._pool, self._filled(), rooms)
+
+    def _filled(self) -> int:
+        """Return how many tokens the segments take."""
+        return sum(segment.length for segment in self._segments.values())
+
+    def _segment(self, start: int, length: int) -> Segment:
+        if self._pool is None:
+            return Segment(start, length)
+        return PooledSegment(start, length, self._pool, self._filled())
+
+    def _drop(self, wanted: Sequence[int]) -> None:
+        """Forget all segments but some."""
+        self._segments = {i: self._segments[i] for i in wanted if i in self._segments}
+        pooled = [one for one in self._segments.values() if isinstance(one, PooledSegment)]
+        place = 0
+        for segment in sorted(pooled, key=lambda one: one.place):
+            segment.move(place)
+            place += segment.length
+
     def _prepare(self, number: int) -> None:
         """Compute the segments that a batch reads and that are not there; drop all others."""
         wanted = self._schedule.segments(self._schedule.batches[number])
-        self._segments = {i: self._segments[i] for i in wanted if i in self._segments}
+        self._drop(wanted)
+        if self._pool is not None:
+            kept = self._schedule.kept(self._schedule.batches[number])
+            self._pool.resize(pool_tokens(kept), self._filled())
         for index in wanted:
             if index in self._segments:
                 continue
             part = self._schedule.parts[index]
             above = [self._segments[i] for i in self._schedule.chain(part.above)]
-            segment = Segment(part.start, len(part.tokens))
+            segment = self._segment(part.start, len(part.tokens))
             while segment.filled < segment.length:
                 tokens = part.tokens[segment.filled : segment.filled + self._chunk]
                 pass_ = SegmentPass(self._setting, segment, len(tokens), above)
@@ -132,15 +168,15 @@ class PrefixBatches:
         """Return fp32 logits [len(at), vocabulary] of a pass over ``tokens``."""
         device = self._setting.device
         ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
-        return self._forward(
-            ids[None],
-            pass_.placed[None],
-            torch.from_numpy(at).to(device)[None],
-            shared_prefix=pass_,
-        )[0]
+        places = torch.from_numpy(at).to(device)
+        return self._forward(ids[None], pass_.placed[None], places[None], shared_prefix=pass_)[0]
+
+    def _step(self, chosen: torch.Tensor, pass_: StepPass | PackedStepPass) -> torch.Tensor:
+        """Return fp32 logits [rows, vocabulary] that follow chosen tokens, int64 [rows]."""
+        return self._forward(chosen[None], pass_.placed[None], None, shared_prefix=pass_)[0]
 
     def _read(
-        self, rows: Sequence[BatchRow], tails: Sequence[TokenArray], cache: OwnCache
+        self, rows: Sequence[BatchRow], tails: Sequence[TokenArray], cache: OwnCache | PooledRows
     ) -> list[torch.Tensor]:
         """Compute the rows' own tokens and their tails into the cache.
 
@@ -194,34 +230,39 @@ class PrefixBatches:
             logits: fp32 [rows, vocabulary], of the prompts' last tokens.
             decoding: How tokens are chosen.
         """
-        rows, drafts, cache = batch.rows, batch.drafts, batch.cache
-        alive = list(range(len(rows)))  # which rows are at work
+        rows, cache = batch.rows, batch.cache
+        device = self._setting.device
+        alive = np.arange(len(rows))  # which rows are at work
         slots = np.arange(len(rows))  # their rows of the cache
-        positions = np.array([self._position(row) for row in rows], np.int64)
-        columns = batch.own.astype(np.int64)
-        reads = self._reads(rows, range(len(rows) + 1))
-        chooser = TokenChooser(drafts, decoding)
+        start = np.array([self._position(row) for row in rows], np.int64)
+        chooser = TokenChooser(batch.drafts, decoding, device)
+        pass_: StepPass | PackedStepPass | None = None
         while True:
-            chosen = chooser.take(logits, [drafts[i] for i in alive]).cpu().numpy()
-            going = np.array([drafts[i].finish is None for i in alive])
-            if not going.any():
-                return
-            positions, columns = positions[going] + 1, columns[going] + 1
-            if not going.all():
-                alive, slots = [i for i in alive if drafts[i].finish is None], slots[going]
-                if len(slots) <= _COMPACT * cache.rows:
-                    cache.select(torch.from_numpy(slots).to(self._setting.device))
-                    slots = np.arange(len(alive))
-                reads = self._reads([rows[i] for i in alive], range(len(alive) + 1))
-            pass_ = StepPass(
-                self._setting,
-                cache,
-                slots=slots,
-                columns=columns,
-                positions=positions,
-                reads=reads,
-            )
-            logits = self._run(chosen[going].astype(np.uint32), pass_, np.arange(len(alive)))
+            chosen, moving = chooser.take(logits)
+            if chooser.due():
+                going = chooser.read()
+                if not going.any():
+                    return
+                if not going.all():
+                    chooser.keep(going)
+                    kept = torch.from_numpy(np.flatnonzero(going)).to(device)
+                    chosen, moving = chosen[kept], moving[kept]
+                    alive, slots = alive[going], slots[going]
+                    if len(slots) <= _COMPACT * cache.rows:
+                        cache.select(torch.from_numpy(slots).to(device))
+                        slots = np.arange(len(alive))
+                    pass_ = None
+            if pass_ is None:
+                pass_ = step_pass(
+                    self._setting,
+                    cache,
+                    slots=slots,
+                    columns=batch.own[alive] + chooser.steps - 1,
+                    positions=start[alive] + chooser.steps - 1,
+                    reads=self._reads([rows[i] for i in alive.tolist()], range(len(alive) + 1)),
+                )
+            pass_.advance(moving)
+            logits = self._step(chosen, pass_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +273,7 @@ class _Decode:
     drafts: Sequence[Draft]
     own: NDArray[np.int64]
     """int64 [rows], the column of each prompt's last token."""
-    cache: OwnCache
+    cache: OwnCache | PooledRows
 
 
 class _Reading:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from safety_receipts.runner.engines.prefix.attention import keeps_fp32
+
+KeepRead = Callable[[int, torch.Tensor, torch.Tensor], None]
+"""Keeps a layer's keys [rows, K, T, D] and values [rows, K, T, E] of rows' own tokens."""
 
 
 class Segment:
@@ -67,6 +74,22 @@ class OwnCache:
             # is not finite would be no 0.
             self._layers[layer] = (self._zeros(key), self._zeros(value))
         return self._layers[layer]
+
+    def reading(self, rows: range, held: NDArray[np.bool_], _: torch.device) -> KeepRead:
+        """Return what keeps the states of rows' own tokens, as a pass reads them.
+
+        Args:
+            rows: The rows of the pass.
+            held: bool [rows, T], which are tokens: a row's come first.
+            _: The device of the states.
+        """
+        part, length = slice(rows.start, rows.stop), held.shape[1]
+
+        def keep(layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+            kept = self.layer(layer, keys[0], values[0])
+            kept[0][part, :, :length], kept[1][part, :, :length] = keys, values
+
+        return keep
 
     def _zeros(self, states: torch.Tensor) -> torch.Tensor:
         heads, _, size = states.shape

@@ -89,6 +89,8 @@ class BatchSize:
     """Tokens of the segments that its rows read, each segment once."""
     columns: int
     """Tokens that a row may come to keep for itself; the greatest of any row."""
+    kept: int
+    """The same of all rows together."""
     read: int
     """Tokens of its own that a row computes before decoding; the greatest of any row."""
     scored: int
@@ -130,6 +132,17 @@ class Schedule:
             own.append(part)
             part = self.parts[part].above
         return part, own[::-1]
+
+    def room(self, row: BatchRow) -> int:
+        """Return how many tokens a row comes to keep for itself."""
+        ask = self.asks[row.ask]
+        own = sum(len(self.parts[part].tokens) for part in self.own(row)[1])
+        return own + 1 + ask.tail + ask.grown
+
+    def kept(self, batch: range) -> int:
+        """Return how many tokens the segments and the rows of a batch come to keep."""
+        shared = sum(len(self.parts[part].tokens) for part in self.segments(batch))
+        return shared + sum(self.room(self.rows[row]) for row in batch)
 
     def chain(self, segment: int) -> list[int]:
         """Return a segment and those above it, the first one first."""
@@ -210,7 +223,7 @@ class _Open:
     def __init__(self, schedule: Schedule, rows: int) -> None:
         self._schedule = schedule
         self._deepest: list[int] = []
-        self.size = BatchSize(rows, 0, 0, 0, 0, 0)
+        self.size = BatchSize(rows, 0, 0, 0, 0, 0, 0)
 
     def with_(self, row: BatchRow) -> _Open:
         """Return the batch with one more row."""
@@ -230,6 +243,7 @@ class _Open:
             rows=size.rows + 1,
             shared=size.shared + sum(len(schedule.parts[part].tokens) for part in chain[known:]),
             columns=max(size.columns, read + 1 + ask.grown),
+            kept=size.kept + read + 1 + ask.grown,
             read=max(size.read, read + 1),
             scored=size.scored + 1 + ask.tail,
             levels=max(size.levels, len(chain)),

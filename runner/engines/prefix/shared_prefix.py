@@ -10,16 +10,18 @@ and to its row's own tokens (:mod:`runner.engines.prefix.prefix_memory`); the pa
 
 A forward pass is described by one of three contexts:
 
-* :class:`SegmentPass`: tokens of one segment, which see the segments above and each other;
-* :class:`ReadingPass`: the own tokens of several rows, as far as rows share them only once;
-* :class:`StepPass`: the newest token of every row.
+* ``SegmentPass``: tokens of one segment, which see the segments above and each other;
+* ``ReadingPass``: the own tokens of several rows, as far as rows share them only once
+  (both :mod:`runner.engines.prefix.reading`);
+* :class:`StepPass`: the newest token of every row, or ``PackedStepPass`` where attention is one
+  grouped call a layer (:mod:`runner.engines.prefix.packed_step`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from safety_receipts.runner.engines.prefix.attention import Kernel, Terms, attend, merge
+from safety_receipts.runner.engines.prefix.grouped import Route
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
 
 ATTENTION = "receipts_shared_prefix"
@@ -65,6 +68,8 @@ class PassSetting:
     """How attention is computed."""
     device: torch.device
     """Where."""
+    routes: set[Route] = field(default_factory=set)
+    """Which ways of computing grouped calls were taken so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,9 @@ class Pass(ABC):
         self, setting: PassSetting, positions: Positions, reads: Sequence[SegmentRead]
     ) -> None:
         self.positions = positions
+        """Where the pass began, on the host."""
         self.placed = torch.from_numpy(positions).to(setting.device)
-        """The same on the device."""
+        """int64 [N], positions of its tokens, on the device."""
         self.kernel = setting.kernel
         """How attention is computed."""
         self._setting = setting
@@ -130,13 +136,27 @@ class Pass(ABC):
             value: [1, K, N, E].
             terms: How the layer attends.
         """
+        given = self._given(layer, query, key, value, terms)
+        return self._attend(given)
+
+    def _given(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        terms: Terms,
+    ) -> Layer:
         place = layer
         if self._setting.reuses:
             # A layer that reuses the keys of another is given that layer's very tensor, which
             # is held here so that no other can take its name.
             place, _ = self._keys.setdefault(id(key), (layer, key))
         window = self._setting.windows[layer]
-        given = Layer(query, key[0], value[0], terms, window, place, new=place == layer)
+        return Layer(query, key[0], value[0], terms, window, place, new=place == layer)
+
+    def _attend(self, given: Layer) -> torch.Tensor:
+        """Return attention of one layer, [1, N, H, E]."""
         own, own_sum = self._own(given)
         outs, sums = [own], [own_sum]
         for level in self._levels:
@@ -145,7 +165,7 @@ class Pass(ABC):
                 for number, read in level
                 if (part := self._read(number, read, given)) is not None
             ]
-            if len(found) == 1 and found[0][0].last - found[0][0].first == len(self.positions):
+            if len(found) == 1 and found[0][0].last - found[0][0].first == len(self.placed):
                 outs.append(found[0][1])
                 sums.append(found[0][2])
             elif found:
@@ -154,8 +174,8 @@ class Pass(ABC):
                 for read, out, sum_ in found:
                     outs[-1][:, read.first : read.last] = out
                     sums[-1][:, read.first : read.last] = sum_
-        merged = merge(outs, sums, terms.sink)
-        return merged.to(query.dtype).transpose(0, 1)[None]
+        merged = merge(outs, sums, given.terms.sink)
+        return merged.to(given.query.dtype).transpose(0, 1)[None]
 
     def _read(
         self, number: int, read: SegmentRead, layer: Layer
@@ -180,134 +200,37 @@ class Pass(ABC):
         if window is None:
             return 0, None
         if (number, window) not in self._masks:
-            readers = self.positions[read.first : read.last]
+            lowest, highest = self._reach(read)
             start = read.segment.start
             # A key at position k is seen from position p if k > p − window.
-            first = max(0, int(readers.min()) - window + 1 - start)
+            first = max(0, lowest - window + 1 - start)
             mask = None
-            if first < read.upto and int(readers.max()) - window + 1 - start > first:
+            if first < read.upto and highest - window + 1 - start > first:
                 keys = torch.arange(start + first, start + read.upto, device=self.placed.device)
                 mask = keys > self.placed[read.first : read.last, None] - window
                 mask = mask[None, None]
             self._masks[number, window] = (first, mask)
         return self._masks[number, window]
 
-
-def _band(length: int, window: int, device: torch.device) -> torch.Tensor:
-    """Return which of ``length`` tokens in a row see which, bool [1, 1, length, length]."""
-    places = torch.arange(length, device=device)
-    ahead = places[:, None] - places
-    return ((ahead >= 0) & (ahead < window))[None, None]
-
-
-def _attend_in_line(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    terms: Terms,
-    window: int | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return attention among tokens that follow each other, [B, H, T, E] and [B, H, T]."""
-    length = query.shape[2]
-    if window is None or window >= length:
-        return attend(query, key, value, terms, causal=True)
-    mask = _band(length, window, query.device)
-    return attend(query, key, value, terms, mask=mask)
-
-
-class SegmentPass(Pass):
-    """The next tokens of one segment.
-
-    Args:
-        setting: The model's.
-        segment: The segment; its first ``filled`` tokens are there.
-        number: Tokens of the pass.
-        above: The segments above it, the first one first.
-    """
-
-    def __init__(
-        self, setting: PassSetting, segment: Segment, number: int, above: Sequence[Segment]
-    ) -> None:
-        start = segment.start + segment.filled
-        chain = [(one, one.length) for one in above] + [(segment, segment.filled)]
-        reads = [
-            SegmentRead(one, level, 0, number, upto) for level, (one, upto) in enumerate(chain)
-        ]
-        super().__init__(setting, np.arange(start, start + number), reads)
-        self._segment = segment
-
-    def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-        if layer.new:
-            self._segment.write(layer.place, layer.key, layer.value)
-        keys, values = layer.key[None], layer.value[None]
-        out, sum_ = _attend_in_line(layer.query, keys, values, layer.terms, layer.window)
-        return out[0], sum_[0]
-
-
-class ReadingPass(Pass):
-    """Own tokens of rows, before any of theirs is in the cache.
-
-    Args:
-        setting: The model's.
-        cache: Where they are kept; all rows of the batch.
-        rows: The rows of this pass.
-        index: int64 [rows, T], which token of the pass a row's t-th one is; tokens that rows
-            have in common stand in the pass once.
-        lengths: Tokens of each row; what ``index`` holds beyond is not read.
-        positions: As for :class:`Pass`.
-        reads: As for :class:`Pass`.
-    """
-
-    def __init__(
-        self,
-        setting: PassSetting,
-        cache: OwnCache,
-        *,
-        rows: range,
-        index: NDArray[np.int64],
-        lengths: Sequence[int],
-        positions: Positions,
-        reads: Sequence[SegmentRead],
-    ) -> None:
-        super().__init__(setting, positions, reads)
-        device = setting.device
-        self._cache = cache
-        self._rows = slice(rows.start, rows.stop)
-        self._index = torch.from_numpy(index).to(device)
-        held = np.arange(index.shape[1]) < np.asarray(lengths)[:, None]
-        self._held = torch.from_numpy(held).to(device)
-        # Of a token that several rows share any one's result will do.
-        back = np.empty(len(positions), np.int64)
-        back[index[held]] = np.flatnonzero(held)
-        self._back = torch.from_numpy(back).to(device)
-
-    def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-        heads = layer.query.shape[1]
-        rows, length = self._index.shape
-        keys, values = self._spread(layer.key), self._spread(layer.value)
-        if layer.new:
-            kept = self._cache.layer(layer.place, layer.key, layer.value)
-            kept[0][self._rows, :, :length], kept[1][self._rows, :, :length] = keys, values
-        queries = layer.query[0][:, self._index].transpose(0, 1)
-        out, sum_ = _attend_in_line(queries, keys, values, layer.terms, layer.window)
-        out = out.transpose(0, 1).reshape(heads, rows * length, -1)
-        return out[:, self._back], sum_.transpose(0, 1).reshape(heads, -1)[:, self._back]
-
-    def _spread(self, states: torch.Tensor) -> torch.Tensor:
-        """Return [rows, K, T, D] of [K, N, D], zeros where a row has no token."""
-        spread = states[:, self._index].transpose(0, 1)
-        return torch.where(self._held[:, None, :, None], spread, torch.zeros_like(spread[:1, :1]))
+    def _reach(self, read: SegmentRead) -> tuple[int, int]:
+        """Return positions that none of a segment's readers stands before or after."""
+        readers = self.positions[read.first : read.last]
+        return int(readers.min()), int(readers.max())
 
 
 class StepPass(Pass):
-    """One token for each of some rows.
+    """The newest token of each of some rows, step after step.
+
+    Made once for a layout of rows: a step only moves tensors that are on the device already,
+    so it neither uploads anything nor waits for the device.
 
     Args:
         setting: The model's.
         cache: What the rows keep.
         slots: int64 [N], the cache's row of each token.
-        columns: int64 [N], its column; those before it are there.
-        positions: As for :class:`Pass`.
+        columns: int64 [N], the columns of the newest tokens that are there: those of the next
+            step follow them.
+        positions: int64 [N], their positions.
         reads: As for :class:`Pass`.
     """
 
@@ -328,7 +251,31 @@ class StepPass(Pass):
         self._columns = torch.from_numpy(columns).to(device)
         self._all = len(slots) == cache.rows
         self._longest = int(columns.max()) + 1
-        self._own_masks: dict[int | None, torch.Tensor | None] = {}
+        self._steps = 0
+        self._own_masks: dict[int | None, torch.Tensor] = {}
+
+    def advance(self, moving: torch.Tensor) -> None:
+        """Move to the next step, before its forward pass.
+
+        Args:
+            moving: bool [N] on the device, which rows go on to their next position and column.
+                A row that has ended stays and writes over its last column.
+        """
+        self.placed = self.placed + moving
+        self._columns = self._columns + moving
+        self._steps += 1
+        self._longest = min(self._longest + 1, self._cache.columns)
+        self._masks.clear()
+        self._keys.clear()
+        self._own_masks.clear()
+
+    def _reach(self, read: SegmentRead) -> tuple[int, int]:
+        if self.placed.device.type == "cpu":
+            placed = self.placed[read.first : read.last]
+            return int(placed.min()), int(placed.max())
+        # Bounds, as the device is not waited for: a row may have stayed, or moved every time.
+        lowest, highest = super()._reach(read)
+        return lowest, highest + self._steps
 
     def _own(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = self._cache.layer(layer.place, layer.key, layer.value)
@@ -348,7 +295,7 @@ class StepPass(Pass):
             out, sum_ = out[self._slots], sum_[self._slots]
         return out[:, :, 0].transpose(0, 1), sum_[:, :, 0].transpose(0, 1)
 
-    def _mask(self, window: int | None) -> torch.Tensor | None:
+    def _mask(self, window: int | None) -> torch.Tensor:
         """Return which columns each row of the cache sees, bool [rows, 1, 1, columns]."""
         if window is not None and window >= self._longest:
             window = None

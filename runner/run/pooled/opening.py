@@ -202,7 +202,8 @@ def load_pooled(
     workers = pool(WorkerPool(places, recipe, asked.workers, told))
     facts: StackFacts = workers.open()
     refuse_unlike(workers, facts, recipe.plan.predicate)
-    return LoadedStack(PooledStack(workers, facts.identity), facts.memory, facts.notes)
+    stack = PooledStack(workers, facts.identity)
+    return LoadedStack(stack, facts.memory, facts.notes, judge_bounds=facts.judge_bounds)
 
 
 def refuse_unlike(pool: WorkerPool, facts: StackFacts, plan: PlanPredicate) -> None:

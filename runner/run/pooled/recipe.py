@@ -75,6 +75,8 @@ class StackFacts:
     """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
     notes: tuple[str, ...]
     """What a user should know of it."""
+    judge_bounds: Mapping[str, str] = field(default_factory=dict)
+    """The bounds on the memory of judges that generate there, by name."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class StackRecipe:
         return Opened(
             StackHand(resolved, loaded, self, device),
             {**stack_of(environment), **read_kernels()},
-            StackFacts(found, loaded.memory, loaded.notes),
+            StackFacts(found, loaded.memory, loaded.notes, loaded.judge_bounds),
         )
 
 

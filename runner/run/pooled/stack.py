@@ -11,7 +11,7 @@ from safety_receipts.runner.engines.engine import Decoding, EngineIdentity, Requ
 from safety_receipts.runner.pool.messages import Trouble
 from safety_receipts.runner.pool.pool import AHEAD, WorkerPool
 from safety_receipts.runner.run.execute import RunStack
-from safety_receipts.runner.run.judging import AnsweredRequest, UnitAnswers
+from safety_receipts.runner.run.judging import AnsweredRequest, AnsweredUnit, UnitAnswers, known
 from safety_receipts.runner.run.pooled.packed import PackedRequests
 
 
@@ -56,7 +56,7 @@ class GenerationWork:
         Raises:
             ReceiptsError: Nothing can be generated, or judged, at all.
         """
-        return next(self._answers.in_order([part]))
+        return next(self._answers.in_order([part]))()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ class PooledAnswers:
         """Wait for any batch that was submitted and return what became of it."""
         return PooledAnswer(*self._pool.collect())
 
-    def in_order(self, numbers: Sequence[int]) -> Iterator[list[AnsweredRequest]]:
+    def in_order(self, numbers: Sequence[int]) -> Iterator[AnsweredUnit]:
         """Yield the answers of batches in the order given."""
         for answer in in_order(self, numbers):
             if isinstance(answer.answered, Trouble):
                 raise answer.answered.error()
-            yield answer.answered
+            yield known(answer.answered)
 
     def close(self) -> None:
         """Give up what was not answered."""

@@ -289,7 +289,9 @@ class EstimatePart(Document):
     seconds: SecondsPart
     """With an engine that computes every prompt token."""
     seconds_shared: SecondsPart
-    """Lower bound for an engine that shares prefixes."""
+    """Lower bound for an engine that shares prefixes; of a sample with the fewest tokens."""
+    seconds_batched: SecondsPart
+    """With the batches of the engine that shares prefixes; of a sample with the most tokens."""
     throughput: ThroughputPart
     """The device this is for."""
     assumptions: tuple[str, ...]
@@ -313,6 +315,16 @@ class ChoicePart(Document):
     """Longest prompt that fits, in tokens."""
     overflowing: Count
     """Points that leave no room for the longest response."""
+    sampled_points: Count | None
+    """Points from which all that is said of prompts is estimated; null: all were counted."""
+    unique_tokens_fewest: Count
+    """Fewest unique tokens that are likely; ``unique_tokens`` where all were counted."""
+    unique_tokens_most: Count
+    """The same at most."""
+    degrees_of_freedom: Positive | None
+    """Of the primary hypothesis, were all points judged; null: it would be undetermined."""
+    findings: str
+    """What the draw block does to the findings, a sentence."""
     estimate: EstimatePart
     """Its time."""
 

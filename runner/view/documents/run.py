@@ -61,6 +61,10 @@ class PilotDocument(Document):
     whole_run_seconds: float | None
     """What all points of the plan would take at that pace; null: a server was asked for too few
     points to say, fewer than four times as many as it is asked at a time."""
+    whole_run_seconds_shared: float | None
+    """What they would take if computing prompts were all that takes time: all points share more
+    beginnings of prompts than a pilot's few.  The run takes between this and ``wholeRunSeconds``,
+    about; null: as there."""
 
 
 def run_document(sealed: SealedRun, points: int, folder: Path) -> RunDocument:
@@ -88,6 +92,7 @@ def run_document(sealed: SealedRun, points: int, folder: Path) -> RunDocument:
 def pilot_document(pilot: Pilot, points: int) -> PilotDocument:
     """Return how a pilot went, of a plan of so many points."""
     outcomes, whole = pilot.outcomes, pilot.whole_run_seconds(points)
+    shared = pilot.whole_run_seconds_shared(points)
     return PilotDocument(
         pilot=True,
         points=pilot.points,
@@ -99,4 +104,5 @@ def pilot_document(pilot: Pilot, points: int) -> PilotDocument:
         tokens=pilot.tokens,
         seconds=round(pilot.seconds, 3),
         whole_run_seconds=None if whole is None else round(whole, 1),
+        whole_run_seconds_shared=None if shared is None else round(shared, 1),
     )

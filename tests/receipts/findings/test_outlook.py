@@ -13,6 +13,8 @@ from safety_receipts.receipts.events.synthetic import Mixture, synthetic_plan
 from safety_receipts.receipts.findings.outlook import (
     SUPPOSED_RATES,
     PrimaryOutlook,
+    draw_block_words,
+    planned_freedom,
     primary_outlook,
     undecided_words,
 )
@@ -110,6 +112,34 @@ def test_few_shared_lists_decide_nothing(block: Any, few: bool) -> None:
     assert (found.grounds is Grounds.FEW_LISTS) == few
     assert ("shared demonstration lists are fewer than 20" in (undecided_words(found) or "")) == few
     assert (found.lists is None) == (block == 1)
+    assert (planned_freedom(found) is None) == few
+
+
+def test_what_a_draw_block_does_is_said_in_a_sentence() -> None:
+    plan: PlanPredicate = synthetic_plan([Mixture(0, 0, None), *GRID], {"alpha": 200})
+
+    def said(block: Any) -> tuple[int | None, str]:
+        drawn = plan.demonstrations.model_copy(update={"draw_block": block})
+        found = primary_outlook(plan.model_copy(update={"demonstrations": drawn}))
+        return planned_freedom(found), draw_block_words(found)
+
+    assert said(1) == (
+        199,
+        "Every query has lists of its own, so that queries are the only clusters: 199 degrees of "
+        "freedom.",
+    )
+    assert said(20) == (
+        19,  # ten blocks with two draws
+        "Queries share 20 lists, which are clusters beside them: 19 degrees of freedom, and "
+        "intervals that grow with what a list does to its queries.",
+    )
+    assert said("all") == (
+        None,
+        "Findings will be undetermined: queries share 2 of 20 lists that are needed.",
+    )
+    assert draw_block_words(outlook(29)) == (
+        "Findings will be undetermined: 29 of role harmful, where 30 queries are needed."
+    )
 
 
 def test_of_a_query_asked_once_at_a_level_no_effect_is_expected_to_be_seen() -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import product
 from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import example, given, settings
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from safety_receipts import schemas
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.canonical import Sha256
+from safety_receipts.receipts.canonical import MAX_SAFE_INTEGER, Sha256
 from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.model.base import WireModel
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.receipts.model.point import (
     LEGAL_ENDINGS,
@@ -71,11 +74,12 @@ def test_a_canonical_line_reads_and_writes_back(line: bytes) -> None:
     assert point.to_wire() == json.loads(line)
 
 
-def test_fields_stand_in_rfc8785_order() -> None:
+@pytest.mark.parametrize("model", [Point, RestrictedRecord, RecordedJudgement])
+def test_fields_stand_in_rfc8785_order(model: type[WireModel]) -> None:
     """So that serialising is canonicalising."""
-    names = [field.alias or "" for field in Point.model_fields.values()]
+    names = [field.alias or "" for field in model.model_fields.values()]
     assert names == sorted(names, key=lambda name: name.encode("utf-16-be"))
-    assert set(names) == set(VALID)
+    assert model is not Point or set(names) == set(VALID)
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -315,13 +319,12 @@ def test_the_commitment_is_over_salt_and_record(
     assert record.problem(point, plan) is None
 
 
-def test_the_salt_is_hkdf_over_plan_and_point() -> None:
-    """RFC 5869 by hand: extract without salt, expand one block."""
-    secret, plan, id_ = bytes(range(32)), Sha256("ab" * 32), Sha256("cd" * 32)
+@given(secret=st.binary(min_size=32, max_size=32))
+def test_the_salt_is_hkdf_over_plan_and_point(secret: bytes) -> None:
+    plan, id_ = Sha256("ab" * 32), Sha256("cd" * 32)
     info = b'["safety-receipts/salt/1","' + b"ab" * 32 + b'","' + b"cd" * 32 + b'"]'
-    key = hmac.digest(b"\0" * 32, secret, "sha256")
-    expected = hmac.digest(key, info + b"\x01", "sha256").hex()
-    assert point_salt(secret, plan, id_) == expected
+    hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=info)  # RFC 5869
+    assert point_salt(secret, plan, id_) == hkdf.derive(secret).hex()
 
 
 def test_every_point_has_its_own_salt(sealed: Bundle) -> None:
@@ -498,8 +501,68 @@ def test_the_second_judge_judges_what_the_first_did(
     assert record.problem(point, setup) == (None if asked == wanted else expected)
 
 
-def test_a_record_is_written_in_canonical_form(pair: tuple[Point, RestrictedRecord]) -> None:
-    assert pair[1].to_line() == rfc8785.dumps(pair[1].to_wire())
+ANY_TEXT = st.text() | st.text(st.sampled_from('"\\/\b\t\n\f\r\x00\x1f\x7f\u2028\ufeff<salt:,{}'))
+COUNTS = st.integers(0, MAX_SAFE_INTEGER)
+
+
+@given(
+    texts=st.tuples(ANY_TEXT, ANY_TEXT, ANY_TEXT),
+    tokens=st.lists(COUNTS, max_size=8).map(tuple),
+    margin=st.sampled_from([None, "-0.500000", "12.000000"]),
+    salt=st.binary(min_size=32, max_size=32).map(bytes.hex),
+)
+@example(('","salt":"' + "0" * 64, '"salt":"', ""), (), None, DIGEST)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_record_is_written_and_committed_to_in_canonical_form(
+    pair: tuple[Point, RestrictedRecord],
+    texts: tuple[str, str, str],
+    tokens: tuple[int, ...],
+    margin: str | None,
+    salt: str,
+) -> None:
+    judge = {"outcome": Outcome.REFUSED, "reason": None, "margin": margin}
+    record = RestrictedRecord(
+        **dict(pair[1])
+        | {
+            "text": texts[0],
+            "judge": RecordedJudgement(raw=texts[1], **judge),
+            "second_judge": RecordedJudgement(raw=texts[2], **judge),
+            "response_tokens": tokens,
+            "draw": sum(tokens) % MAX_SAFE_INTEGER,
+            "salt": salt,
+        }
+    )
+    wire = record.to_wire()
+    assert record.to_line() == rfc8785.dumps(wire)
+    assert RestrictedRecord.from_line(record.to_line()) == record
+    del wire["salt"]
+    inner = hashlib.sha256(rfc8785.dumps(wire)).digest()
+    outer = hashlib.sha256(b"safety-receipts/point/1" + bytes.fromhex(salt) + inner)
+    assert record.commitment() == outer.hexdigest()
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfff"])
+def test_text_that_no_utf8_spells_is_in_no_record(
+    pair: tuple[Point, RestrictedRecord], text: str
+) -> None:
+    with pytest.raises(ValidationError, match="unicode"):
+        RestrictedRecord(**dict(pair[1]) | {"text": text})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(b":", b": ", 1),
+        lambda line: line[:-1] + b',"text":""}',
+        lambda line: line.replace(b'"draw"', b'"dr\\u0061w"'),
+        lambda line: line.replace(b'"prompt_tokens"', b'"promptTokens"')[:-1],
+    ],
+)
+def test_a_record_in_another_form_is_refused(
+    pair: tuple[Point, RestrictedRecord], change: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(MalformedError):
+        RestrictedRecord.from_line(change(pair[1].to_line()))
 
 
 def test_an_evidence_line_holds_no_word_of_the_response(sealed: Bundle) -> None:

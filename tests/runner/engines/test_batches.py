@@ -15,6 +15,7 @@ from safety_receipts.runner.engines.batches import (
     available_memory,
     cut_batches,
 )
+from safety_receipts.runner.engines.prefix.schedule import BatchSize
 
 ARCHITECTURE = Architecture(
     model_type="llama",
@@ -100,6 +101,21 @@ def test_more_of_anything_takes_more_memory(larger: tuple[int, MemoryDemand]) ->
     assert eager.batch_bytes(4, MemoryDemand(50, 69, 1)) > base
     single = replace(MEMORY, number_bytes=4)
     assert base < single.batch_bytes(4, MemoryDemand(50, 69, 1)) <= 2 * base
+
+
+def test_in_a_pool_rows_do_not_pay_for_the_longest_of_them() -> None:
+    pooled = replace(MEMORY, pooled=True)
+    ragged = BatchSize(
+        rows=40, shared=500, columns=6000, kept=6000 + 39 * 300, read=40, scored=40, levels=2
+    )
+    even = replace(ragged, kept=40 * 6000)
+    assert pooled.shared_batch_bytes(ragged, 64) < MEMORY.shared_batch_bytes(ragged, 64) / 5
+    values = 2 * (64 + 64)  # bytes a token, both layers that keep any
+    least = values * (500 + 6000 + 39 * 300)
+    assert least < pooled.shared_batch_bytes(ragged, 64)
+    assert MEMORY.shared_batch_bytes(even, 64) == MEMORY.shared_batch_bytes(ragged, 64)
+    apart = pooled.shared_batch_bytes(even, 64) - pooled.shared_batch_bytes(ragged, 64)
+    assert abs(apart - values * 39 * 5700) <= values * 256
 
 
 def test_some_memory_is_available() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ def test_models_that_work_in_turn_share_what_is_free(
     assert load is not None
     options = [EngineOptions(folder, Dtype.FLOAT32, "cpu", False, None, n, None) for n in (1, 4)]
     assert [load(each).memory for each in options] == [2**32, 2**30]
+    known = [replace(options[1], beside=taken) for taken in (2**20, 2**32 - 2**30, 2**33)]
+    assert [load(each).memory for each in known] == [2**32 - 2**20, 2**30, 2**30]
 
 
 def test_only_a_server_is_served() -> None:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from safety_receipts.runner.engines.decoding.noise import (
     gumbel,
+    gumbel_fp32,
     hash_tokens,
     row_state,
     seed_tensor,
 )
-from safety_receipts.runner.engines.decoding.sampling import choose, margins
+from safety_receipts.runner.engines.decoding.sampling import choose, margins, winner, winner_unasked
 from safety_receipts.runner.engines.engine import GREEDY, Decoding
 
 CPU = torch.device("cpu")
@@ -184,3 +185,41 @@ def test_the_global_generator_is_not_touched() -> None:
 
 def _two() -> tuple[torch.Tensor, torch.Tensor]:
     return seed_tensor([1, 2], CPU), torch.tensor([0, 0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    vocabulary=st.sampled_from([1, 3, 40, 5000]),
+    spread=st.sampled_from([0.0, 0.1, 3.0, 40.0]),
+    temperature=st.sampled_from([0.05, 0.7, 1.0, 4.0]),
+    allowed=st.sampled_from([0.2, 1.0]),
+)
+def test_an_accelerator_that_is_not_asked_chooses_the_same(
+    *, seed: int, vocabulary: int, spread: float, temperature: float, allowed: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(12, vocabulary, generator=generator) * spread + 1000
+    hidden = torch.rand(12, vocabulary, generator=generator) > allowed
+    hidden[:, seed % vocabulary] = False
+    logits.masked_fill_(hidden, -math.inf)
+    state = torch.randint(-(2**31), 2**31, (12,), generator=generator).to(torch.int32)
+    for one, other in zip(
+        winner(logits, temperature, state),
+        winner_unasked(logits, temperature, state),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+
+def test_rows_that_are_not_finite_get_a_token_of_the_vocabulary() -> None:
+    logits = torch.tensor([[0.0, math.nan, 1.0], [math.inf, 0.0, math.inf], [-math.inf] * 3])
+    chosen, _ = winner_unasked(logits, 1.0, torch.zeros(3, dtype=torch.int32))
+    assert all(0 <= token < 3 for token in chosen.tolist())
+
+
+def test_noise_in_fp32_is_near_the_noise_everywhere() -> None:
+    ends = torch.arange(2**16)
+    hashes = torch.cat([ends, ends + 2**31 - 2**15, 2**32 - 1 - ends, ends * 65_537 % 2**32])
+    words = torch.where(hashes >= 2**31, hashes - 2**32, hashes).to(torch.int32)
+    assert (gumbel(words) - gumbel_fp32(words).double()).abs().max() < 1e-5

@@ -211,4 +211,6 @@ def test_a_batch_is_measured_by_its_largest_row() -> None:
         for p, tail, g in zip(prompts, (0, 2, 0), (5, 1, 9), strict=True)
     ]
     build_schedule(asks, fits=fits, max_rows=8, chunk=64, share_tokens=8)
-    assert seen[-1] == BatchSize(rows=3, shared=4, columns=10, read=3, scored=5, levels=1)
+    assert seen[-1] == BatchSize(
+        rows=3, shared=4, columns=10, kept=7 + 4 + 10, read=3, scored=5, levels=1
+    )

@@ -13,12 +13,14 @@ import torch
 import transformers
 from tiny_models import FAMILIES, WINDOW, tiny_model
 
-from safety_receipts.receipts.model.point import Reason
+from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.engines.answers import generate_completions
+from safety_receipts.runner.engines.decoding import drafts, sampling
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Generation, Request
 from safety_receipts.runner.engines.load import wrap_model
 from safety_receipts.runner.engines.prefix import prefix_batches
 from safety_receipts.runner.engines.prefix.attention import Kernel
+from safety_receipts.runner.engines.prefix.pool import KeyPool
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.prompts.prefix_tree import PrefixTree
@@ -39,6 +41,12 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request: pytest.FixtureRequest) -> Any:
     return tiny_model(request.param, VOCABULARY)
+
+
+@pytest.fixture(params=[Kernel.GROUPED, Kernel.FLASH])
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    """Attention in one grouped call a layer, as on accelerators, and segment by segment."""
+    return Kernel(request.param)
 
 
 def engine_of(model: Any, **options: Any) -> TransformersEngine:
@@ -93,12 +101,60 @@ def counted(model: Any) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, SEEDED], ids=["greedy", "seeded"])
-def test_a_sweep_gives_the_answers_of_plain_batches(model: Any, decoding: Decoding) -> None:
+def test_a_sweep_gives_the_answers_of_plain_batches(
+    model: Any, decoding: Decoding, kernel: Kernel
+) -> None:
     expected = answers(engine_of(model, shared=False), study(), decoding)
     for options in ({}, {"max_rows": 5}, {"share_tokens": 1}, {"share_tokens": 10**9}):
-        engine = engine_of(model, **options)
+        engine = engine_of(model, kernels=[kernel], **options)
         assert engine.not_shared is None
         assert answers(engine, study(), decoding) == expected
+
+
+def ending() -> list[Request]:
+    """Return the sweep with responses that end at other places, some of whose logits are wanted."""
+    stops = frozenset(range(0, VOCABULARY, 9))
+    return [
+        replace(
+            one,
+            stop_ids=stops if one.key % 3 else frozenset(),
+            max_new_tokens=2 + one.key % 19,
+            logits_for=(5, 7) if one.key % 4 else (),
+        )
+        for one in study()
+    ]
+
+
+@pytest.mark.parametrize(
+    "decoding", [GREEDY, SEEDED, replace(SEEDED, repetition_penalty=1.3)], ids=str
+)
+def test_a_device_that_is_asked_every_few_steps_gives_the_same_answers(
+    model: Any, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CPU is made to run on as an accelerator does."""
+    engines = [engine_of(model, shared=shared) for shared in (True, False)]
+    expected = [answers(engine, ending(), decoding) for engine in engines]
+    lengths = {len(one.tokens) for one in expected[0].values()}
+    assert len(lengths) > 5
+    assert {one.finish for one in expected[0].values()} == {Finish.STOP, Finish.LENGTH}
+    asked: list[int] = []
+    read = drafts.TokenChooser.read
+
+    def reading(self: drafts.TokenChooser) -> Any:
+        asked.append(self.steps)
+        return read(self)
+
+    monkeypatch.setattr(drafts.TokenChooser, "read", reading)
+    monkeypatch.setattr(drafts, "steps_ahead", lambda _: 8)
+    monkeypatch.setattr(sampling, "winner", sampling.winner_unasked)
+    for engine, found in zip(engines, expected, strict=True):
+        for key, one in answers(engine, ending(), decoding).items():
+            # With other rows beside them, sums are rounded otherwise.
+            wanted, theirs = torch.tensor(one.logits), torch.tensor(found[key].logits)
+            torch.testing.assert_close(wanted, theirs, atol=1e-3, rtol=0)
+            assert replace(one, logits=found[key].logits) == found[key]
+    assert set(asked) <= {8, 16, *range(2, 21)}
+    assert sum(step % 8 == 0 for step in asked) >= len(engines)
 
 
 def test_a_sweep_computes_its_tree_and_what_it_decodes(model: Any) -> None:
@@ -125,8 +181,8 @@ def test_seeded_answers_to_one_prompt_read_it_once(model: Any) -> None:
     assert len({one.tokens for one in found.values()}) > 1
 
 
-def test_scoring_computes_prompts_once_too(model: Any) -> None:
-    engine = engine_of(model)
+def test_scoring_computes_prompts_once_too(model: Any, kernel: Kernel) -> None:
+    engine = engine_of(model, kernels=[kernel])
     found = answers(engine, study(), SEEDED)
     pairs = [(request, found[request.key].tokens) for request in study()]
     with counted(model) as passes:
@@ -139,10 +195,10 @@ def test_scoring_computes_prompts_once_too(model: Any) -> None:
     assert sum(passes) == tree.unique - tree.distinct + len(pairs) * NEW
 
 
-def test_a_batch_gives_the_same_bits_whatever_ran_before_it(model: Any) -> None:
+def test_a_batch_gives_the_same_bits_whatever_ran_before_it(model: Any, kernel: Kernel) -> None:
     """What a resumed run needs: logits, too, are equal to the last bit."""
     requests = [replace(request, logits_for=tuple(range(VOCABULARY))) for request in study()]
-    options = {"max_rows": 4, "memory": 2**20}
+    options = {"max_rows": 4, "memory": 2**20, "kernels": [kernel]}
     whole = engine_of(model, **options).start(requests)
     numbers = range(len(whole.batches))
     assert len(numbers) > 5
@@ -187,11 +243,11 @@ def test_a_prefix_is_kept_once_and_never_by_row(
     assert sum(segments) == 3 + 2 * 9 * 7
 
 
-def test_less_memory_gives_smaller_batches_and_the_same_answers(model: Any) -> None:
+def test_less_memory_gives_smaller_batches_and_the_same_answers(model: Any, kernel: Kernel) -> None:
     expected = answers(engine_of(model), study())
     sizes = []
     for memory in (2**30, 2**20, 2**19):
-        engine = engine_of(model, memory=memory)
+        engine = engine_of(model, memory=memory, kernels=[kernel])
         found = answers(engine, study())
         fitting = {key for key, one in found.items() if one.reason is not Reason.OUT_OF_MEMORY}
         assert memory < 2**20 or fitting == set(expected)
@@ -200,6 +256,25 @@ def test_less_memory_gives_smaller_batches_and_the_same_answers(model: Any) -> N
         sizes.append(max(len(batch) for batch in batches if fitting >= set(batch)))
     assert sizes[0] == len(study())
     assert sizes[0] >= sizes[1] > sizes[2]
+
+
+def test_what_a_pool_takes_stays_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("olmo3", VOCABULARY)
+    taken: list[int] = []
+    resize = KeyPool.resize
+
+    def watched(pool: KeyPool, tokens: int, kept: int) -> None:
+        resize(pool, tokens, kept)
+        tensors = [one for layer in pool._layers.values() for one in layer]
+        taken.append(sum(one.numel() * one.element_size() for one in tensors))
+
+    monkeypatch.setattr(KeyPool, "resize", watched)
+    bound = 2**19
+    engine = engine_of(model, memory=bound, kernels=[Kernel.GROUPED], share_tokens=1)
+    taken.clear()  # the trial's
+    answers(engine, study())
+    assert len(taken) > 2
+    assert bound / 20 < max(taken) < bound
 
 
 def test_what_does_not_fit_fails_alone_and_says_why() -> None:
@@ -276,7 +351,8 @@ def test_further_architectures_share_prefixes(name: str, kernel: Kernel) -> None
         torch.manual_seed(1)
         model = getattr(transformers, f"{name}ForCausalLM")(config(**BASE, **OTHERS[name])).eval()
     engine = engine_of(model, kernels=[kernel])
-    assert engine.identity.attention == f"shared-prefix-{kernel}"
+    written = "-written-out" if kernel is Kernel.GROUPED else ""  # the way of a CPU
+    assert engine.identity.attention == f"shared-prefix-{kernel}{written}"
     assert answers(engine, study()) == answers(engine_of(model, shared=False), study())
 
 

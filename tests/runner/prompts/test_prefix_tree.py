@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_receipts.runner.prompts.prefix_tree import PrefixNode, PrefixTree, in_one_tree
+from safety_receipts.runner.prompts.prefix_tree import (
+    PrefixNode,
+    PrefixTree,
+    PromptTokens,
+    in_one_tree,
+)
 
 
 def new_tokens(tree: PrefixTree, prompt: Sequence[int]) -> int:
@@ -147,3 +153,35 @@ def test_prompts_of_one_tree_are_taken_as_they_are_and_others_are_brought_togeth
     assert len({id(prompt.tree) for prompt in mixed}) == 1
     assert mixed[0].tree is not tree
     assert in_one_tree([]) == []
+
+
+def laid_out(node: PrefixNode) -> Iterator[tuple[list[int], int, int]]:
+    yield node.tokens.tolist(), node.prompts, len(node.children)
+    for child in node.children.values():
+        yield from laid_out(child)
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=6), max_size=12), st.randoms())
+def test_a_tree_in_order_is_what_it_would_be_had_prompts_come_so(
+    prompts: list[list[int]], shuffle: Random
+) -> None:
+    order = list(range(len(prompts)))
+    shuffle.shuffle(order)
+    tree = PrefixTree()
+    added = {place: tree.add(prompts[place]) for place in order}
+    tree.order(added[place] for place in range(len(prompts)))
+    assert list(laid_out(tree.root)) == list(laid_out(counted(prompts).root))
+    assert [tuple(added[place]) for place in range(len(prompts))] == list(map(tuple, prompts))
+
+
+@given(st.lists(st.lists(st.integers(0, 2**32 - 1), max_size=4), max_size=4))
+def test_tokens_in_parts_are_those_of_all_parts(parts: list[list[int]]) -> None:
+    tokens = PromptTokens([np.array(part, np.uint32) for part in parts])
+    whole = tuple(token for part in parts for token in part)
+    assert (tuple(tokens), len(tokens), tokens[:2]) == (whole, len(whole), whole[:2])
+    assert tokens == whole
+    assert tokens == PromptTokens([np.array(whole, np.uint32)])
+    assert tokens != (*whole, 1)
+    assert hash(tokens) == hash(whole)
+    assert [tokens[place] for place in range(len(whole))] == list(whole)
+    assert tuple(counted([whole, tokens]).add(tokens)) == whole

@@ -1,7 +1,8 @@
-"""Texts that begin alike are read on from where they part, to the very same ids."""
+"""Texts are read in parts, to the very same ids."""
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,19 @@ import pytest
 from chat_formats import FAMILIES, save_chat_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.prompts.prompt_reader import PromptReader, TokenisedText, cuttable
+from safety_receipts.runner.prompts.plain_content import forged
+from safety_receipts.runner.prompts.prompt_reader import (
+    ControlTokens,
+    Mark,
+    PromptEncoders,
+    PromptReader,
+    TokenisedText,
+    cuttable,
+)
 from safety_receipts.runner.templates.messages import Message, Role
 
 DATE = "2026-01-01"
@@ -24,13 +34,34 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return save_chat_format(tmp_path_factory.mktemp("format") / request.param, request.param)
 
 
-def encoder(tokenizer: Any, read: list[str]) -> Any:
-    def encode(text: str) -> tuple[list[int], list[tuple[int, int]]]:
+def encoders(tokenizer: Any, read: list[str]) -> PromptEncoders:
+    """Return what reads, and tells of every text that it was given."""
+
+    def whole(text: str) -> tuple[list[int], list[tuple[int, int]]]:
         read.append(text)
         found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return found["input_ids"], found["offset_mapping"]
 
-    return encode
+    def parts(texts: list[str]) -> list[list[int]]:
+        read.extend(texts)
+        backend = tokenizer.backend_tokenizer
+        return [one.ids for one in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    return PromptEncoders(whole, parts, lambda *_: True)
+
+
+def control_of(tokenizer: Any) -> ControlTokens:
+    added = tokenizer.added_tokens_decoder
+    return ControlTokens.of(added, {id_: token.content for id_, token in added.items()})
+
+
+def uncut(encoders: PromptEncoders, control: ControlTokens) -> PromptReader:
+    """Return what reads every text whole."""
+    return PromptReader(encoders, ControlTokens(control.by_id, frozenset(), frozenset()))
+
+
+def ids_and_marks(reading: TokenisedText) -> tuple[list[int], tuple[Mark, ...]]:
+    return reading.ids.tolist(), reading.marks
 
 
 @settings(
@@ -38,64 +69,101 @@ def encoder(tokenizer: Any, read: list[str]) -> Any:
 )
 @given(data=st.data())
 def test_any_texts_give_the_ids_of_reading_them_whole(folder: Path, data: st.DataObject) -> None:
-    """Control tokens anywhere, also cut in two by where texts part."""
+    """Control tokens anywhere, also cut in two by where contents begin, and few parts kept."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    control = {id_: token.content for id_, token in tokenizer.added_tokens_decoder.items()}
-    cuts = cuttable(tokenizer.added_tokens_decoder, control)
-    assert cuts
-    pieces = st.sampled_from([*WORDS, *control.values(), "<|", "|>"])
-    common = data.draw(st.lists(pieces, max_size=8))
-    reader = PromptReader(encoder(tokenizer, []), control, cuts)
-    for rest in data.draw(st.lists(st.lists(pieces, max_size=6), min_size=2, max_size=6)):
-        text = "".join([*common[: data.draw(st.integers(0, len(common)))], *rest])
-        fresh = PromptReader(encoder(tokenizer, []), control, {}).read(text)
-        assert reader.read(text) == fresh
-
-
-def test_only_what_is_new_is_read(folder: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    chat = ChatFormat.load(folder)
-    shown = [Message(role, f"{role.value} {i}") for i in range(40) for role in TURNS]
-    texts = [chat.render([*shown, Message(Role.USER, f"query {i}")], date=DATE) for i in range(5)]
-    read: list[str] = []
-    control = {id_: token.content for id_, token in tokenizer.added_tokens_decoder.items()}
+    control = control_of(tokenizer)
+    assert control.cuts
+    pieces = st.sampled_from([*WORDS, *control.by_id.values(), "<|", "|>"])
+    said = st.lists(pieces, max_size=4).map("".join)
     reader = PromptReader(
-        encoder(tokenizer, read), control, cuttable(tokenizer.added_tokens_decoder, control)
+        encoders(tokenizer, []), control, most=data.draw(st.sampled_from([0, 20, 10**6]))
     )
-    for text in texts:
-        reader.read(text)
-    # The second one twice: the first time that a token serves as a cut is checked.
-    assert read[0] == texts[0]
-    assert texts[1] in read
-    assert all(len(text) < len(texts[0]) / 10 for text in read[3:])
+    plain = uncut(encoders(tokenizer, []), control)
+    recurring = data.draw(st.lists(said, min_size=1, max_size=4))
+    for _ in range(data.draw(st.integers(2, 6))):
+        texts = data.draw(st.lists(st.one_of(st.sampled_from(recurring), said), max_size=9))
+        ends = list(accumulate(map(len, texts)))
+        text, spans = "".join(texts), list(zip(ends[::2], ends[1::2], strict=False))
+        reading = reader.read(text, spans)
+        assert ids_and_marks(reading) == ids_and_marks(plain.read(text))
+        assert reader.kept <= max(reader.most, 0)
+        if reading.clear and len(reading.parts) > 1:
+            assert forged(reading.marks, spans, control.by_id) is None
+
+
+def test_a_part_is_read_once_whatever_stands_around_it(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    template = ChatFormat.load(folder).template
+    shown = [Message(role, f"{role.value} {i}") for i in range(40) for role in TURNS]
+    rendered = [
+        template.rendered([*shown[2 * i :], Message(Role.USER, f"query {i}")], DATE, {})
+        for i in range(5)
+    ]
+    read: list[str] = []
+    reader = PromptReader(encoders(tokenizer, read), control_of(tokenizer))
+    for each in rendered:
+        reader.read(each.text, each.spans)
+    # The first one twice: that each piece of the template may be a cut is tried.
+    assert read.count(rendered[0].text) == 1
+    assert not {each.text for each in rendered[1:]} & {*read}
+    parts = [text for text in read if text != rendered[0].text]
+    assert len(parts) == len({*parts})
+    for i in range(80):
+        assert sum(f"{TURNS[i % 2].value} {i // 2}" in part.split() for part in parts) <= 2
 
 
 TURNS = (Role.USER, Role.ASSISTANT)
 
 
-def test_a_tokenizer_that_minds_what_came_before_is_read_whole() -> None:
-    """Each token's id depends on how much stands before it: no cut is sound."""
+def test_parts_read_longest_ago_are_forgotten_first() -> None:
+    read: list[str] = []
+    reader = PromptReader(of_characters(read), PIPES, most=8)
+    for text in ("ab|cd", "ab|ef", "ab|gh"):
+        reader.read(text, [(0, 2), (3, 5)])
+        assert reader.kept <= 8
+    read.clear()
+    reader.read("ab|gh|ef|cd", [(0, 2), (3, 5), (6, 8), (9, 11)])
+    assert read == ["|cd"]
 
-    def encode(text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        ids = [7 if one == "|" else 100 + i for i, one in enumerate(text)]
+
+PIPES = ControlTokens({7: "|"}, frozenset("|"), frozenset("|"))
+
+
+def of_characters(read: list[str], *, minds: bool = False) -> PromptEncoders:
+    """Return what reads each character by itself, or minds how much stands before it."""
+
+    def whole(text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        ids = [7 if one == "|" else 100 + (i if minds else ord(one)) for i, one in enumerate(text)]
         return ids, [(i, i + 1) for i in range(len(text))]
 
-    reader = PromptReader(encode, {7: "|"}, {7: "|"})
+    def parts(texts: list[str]) -> list[list[int]]:
+        read.extend(texts)
+        return [whole(text)[0] for text in texts]
+
+    return PromptEncoders(whole, parts, lambda *_: True)
+
+
+def test_a_tokenizer_that_minds_what_came_before_is_read_whole() -> None:
+    """Each token's id depends on how much stands before it: no cut is sound."""
+    reader = PromptReader(of_characters([], minds=True), PIPES)
+    plain = uncut(of_characters([], minds=True), PIPES)
     for text in ("ab|cd", "ab|ef", "ab|gh"):
-        assert reader.read(text) == TokenisedText(text, *_whole(encode, text))
-
-
-def _whole(encode: Any, text: str) -> tuple[Any, Any]:
-    reading = PromptReader(encode, {7: "|"}, {}).read(text)
-    return reading.ids, reading.marks
+        reading = reader.read(text, [(0, 2), (3, 5)])
+        assert ids_and_marks(reading) == ids_and_marks(plain.read(text))
+        assert len(reading.parts) == 1
 
 
 @pytest.mark.parametrize("flag", ["lstrip", "single_word", "normalized"])
 def test_tokens_that_touch_what_stands_before_them_are_no_cuts(flag: str) -> None:
-    from tokenizers import AddedToken
-
     added = {1: AddedToken("<a>", special=True), 2: AddedToken("<b>", **{flag: True})}
     assert cuttable(added, {1: "<a>", 2: "<b>"}) == {1: "<a>"}
+
+
+def test_tokens_into_which_another_one_reaches_are_no_cuts() -> None:
+    """In ``x<a>`` there is no ``<a>``, and in ``(a[b]`` no ``[``."""
+    texts = ("<a>", "x<a", "(a[b]", "[", "[c]")
+    added = {i: AddedToken(text, special=True) for i, text in enumerate(texts)}
+    assert set(cuttable(added, dict(enumerate(texts))).values()) == {"x<a", "(a[b]", "[c]"}
 
 
 def test_markup_inside_content_is_found_though_the_text_began_like_another(folder: Path) -> None:

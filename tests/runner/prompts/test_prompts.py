@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rfc8785
 from chat_formats import (
@@ -41,6 +42,7 @@ from safety_receipts.runner.checkpoint.tokenizer_files import TOKENIZER_FILES
 from safety_receipts.runner.prompts.chat_format import RENDERING, ChatFormat, prompt_digest
 from safety_receipts.runner.prompts.contexts import messages, planned_context
 from safety_receipts.runner.prompts.demonstrations import Demonstration
+from safety_receipts.runner.prompts.prefix_tree import PromptTokens
 from safety_receipts.runner.templates.dates import written_date
 from safety_receipts.runner.templates.messages import Message, Role, ToolCall
 from safety_receipts.runner.templates.rendered import unused_characters
@@ -654,6 +656,13 @@ def test_a_prompt_digest_is_over_the_tag_and_the_ids() -> None:
 def test_equal_prompts_alone_have_equal_digests(first: list[int], second: list[int]) -> None:
     assert (prompt_digest(first) == prompt_digest(second)) == (first == second)
     assert prompt_digest(first) == prompt_digest(tuple(first))
+
+
+@given(st.lists(st.integers(0, 2**20 + 2) | st.integers(0, 2**32 - 1)))
+def test_the_digest_of_an_array_is_that_of_its_numbers(ids: list[int]) -> None:
+    array = np.array(ids, np.uint32)
+    assert prompt_digest(PromptTokens([array])) == prompt_digest(ids)
+    assert prompt_digest(PromptTokens([array % 2**20])) == prompt_digest([i % 2**20 for i in ids])
 
 
 def test_a_tokenizer_digest_is_over_names_and_bytes_of_its_files(

@@ -4,114 +4,37 @@ from __future__ import annotations
 
 import random
 import shutil
-import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
+from begun_runs import BATCH, Begun, begin, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shuffled import Shuffled
-from studies import write_study
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import event_seed
-from safety_receipts.receipts.dsse import Envelope
-from safety_receipts.receipts.keys import Signer, generate_key
-from safety_receipts.receipts.model.plan import EngineKind
-from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.engines.mock import MockEngine
-from safety_receipts.runner.judges.make import load_judge
-from safety_receipts.runner.plan.resolve import resolve_plan
-from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
-from safety_receipts.runner.prompts.responses import reader_of
-from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import CommittedCounts, RunStack
-from safety_receipts.runner.run.journal import Journal, JournalEvent
-from safety_receipts.runner.run.journal_file import run_journal_path
-from safety_receipts.runner.run.seal import environment_of, seal_journal
-
-BATCH = 7
-NOON = "2026-01-31T12:00:00Z"
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A study whose run has begun: copies of its folder hold the same secret."""
-
-    resolved: ResolvedPlan
-    rendered: RenderedPlan
-    signer: Signer
-    envelope: Envelope
-    folder: Path
-
-    def engine(self) -> MockEngine:
-        vocabulary = self.resolved.artifacts.checkpoint.facts.architecture.widths.vocabulary
-        return MockEngine(vocabulary, self.resolved.predicate.prompt.context_limit, batch=BATCH)
-
-    def execute(self, folder: Path, engine: Engine, commits: int | None = None) -> None:
-        """Go on with the run in a copy of the folder; stop after so many commits."""
-        seen: list[CommittedCounts] = []
-
-        def watch(what: CommittedCounts) -> None:
-            seen.append(what)
-            if len(seen) == commits:
-                raise KeyboardInterrupt
-
-        plan = self.resolved.predicate
-        reader = reader_of(self.resolved.artifacts.texts.chat, plan)
-        stack = RunStack(engine, load_judge(plan.judge, None), None, reader)
-        with Journal.open(run_journal_path(folder), self.envelope.digest) as journal:
-            journal.note(JournalEvent.START, NOON)
-            seed = event_seed(self.envelope.digest, None)
-            run = run_of(self.resolved, stack, journal.secret, seed)
-            run.execute(self.rendered.points, journal, watch, lambda: NOON)
-
-    def seal(self, folder: Path) -> dict[str, bytes]:
-        """Seal a finished run; return the bundle's files."""
-        plan = self.resolved.predicate
-        with Journal.open(run_journal_path(folder), self.envelope.digest) as journal:
-            seal_journal(
-                folder,
-                journal,
-                plan_envelope=self.envelope,
-                plan=plan,
-                environment=environment_of(self.engine().identity, plan, None),
-                signer=self.signer,
-            )
-        names = ("points.jsonl.zst", "responses.jsonl.zst", "receipt.dsse.json")
-        return {path.name: path.read_bytes() for path in folder.iterdir() if path.name in names}
-
-
-def rows(folder: Path) -> dict[str, list[Any]]:
-    """Return everything that a journal holds, in the order in which it was written."""
-    connection = sqlite3.connect(run_journal_path(folder))
-    try:
-        return {
-            table: connection.execute(f"SELECT * FROM {table}").fetchall()
-            for table in ("run", "point", "event")
-        }
-    finally:
-        connection.close()
+from safety_receipts.runner.run.execute import CommittedCounts
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    folder = tmp_path_factory.mktemp("study")
-    sampling = "{method: seeded, temperature: 1.0, max_new_tokens: 6}"
-    written = resolve_plan(write_study(folder, sampling=sampling))
-    mock = written.predicate.model_copy(update={"engine": EngineKind.MOCK})
-    resolved, signer = replace(written, predicate=mock), generate_key()
-    envelope = write_plan(resolved, folder / "begun", signer)
-    with Journal.open(run_journal_path(folder / "begun"), digest_of(resolved.predicate)):
-        pass
-    rendered = render_plan(renderer_of(resolved, None), lambda _, __: None)
-    return Begun(resolved, rendered, signer, envelope, folder / "begun")
+    return begin(tmp_path_factory.mktemp("study"))
+
+
+class StopAfter:
+    """Stops a run, as a user does, after so many commits."""
+
+    def __init__(self, commits: int) -> None:
+        self._left = commits
+
+    def __call__(self, what: CommittedCounts) -> None:
+        self._left -= 1
+        if not self._left:
+            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +99,7 @@ def test_a_stopped_run_holds_the_first_batches_and_goes_on_in_another_order(
         shutil.copytree(begun.folder, folder)
         stopped = Shuffled(begun.engine(), concurrency, dice.choice)
         with pytest.raises(KeyboardInterrupt):
-            begun.execute(folder, stopped, commits)
+            begun.execute(folder, stopped, StopAfter(commits))
         # A batch is never there without those before it, however many were finished.
         assert [row[1] for row in sorted(rows(folder)["point"], key=lambda row: row[1])] == list(
             range(commits * BATCH)
@@ -202,10 +125,9 @@ def test_no_more_is_kept_than_the_engine_takes_at_once(
         return dice.choice(flying)
 
     engine = Shuffled(begun.engine(), concurrency, choose)
-    plan = begun.resolved.predicate
-    reader = reader_of(begun.resolved.artifacts.texts.chat, plan)
-    stack = RunStack(engine, load_judge(plan.judge, None), None, reader)
-    run = run_of(begun.resolved, stack, bytes(32), event_seed(begun.envelope.digest, None))
+    run = run_of(
+        begun.resolved, begun.stack(engine), bytes(32), event_seed(begun.envelope.digest, None)
+    )
     for entries in run.finished(begun.rendered.points):
         assert len(entries) <= BATCH
         judged += 1

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.runner.engines.device_speed import Throughput
-from safety_receipts.runner.run.estimate import (
+from safety_receipts.runner.run.prices.estimate import (
     ModelSize,
     RunEstimate,
     RunSeconds,
     Workload,
     estimate,
+    shared_batches,
 )
 
 # 8 billion parameters in bfloat16; 32 layers × 8 heads × 128 × keys and values × 2 bytes.
@@ -53,6 +54,43 @@ def test_a_small_workload_by_hand() -> None:
     assert bound.seconds_shared == RunSeconds(prefill=40, decode=3 * 40)
 
 
+def test_the_engines_batches_by_hand() -> None:
+    model = ModelSize(parameters=10, weight_bytes=40, kv_bytes_per_token=3, pair_flops=2)
+    workload = Workload(
+        points=5, prompt_tokens=100, unique_prompt_tokens=30, longest_prompt=25, max_new_tokens=4
+    )
+    assert shared_batches(model, workload, 2, None) == 3
+    # A batch keeps 25 new tokens beside two prompts with their responses, of 30 + 5 × 4 in all.
+    assert shared_batches(model, workload, 512, 3 * (2 * 29 + 25)) == 2
+    assert shared_batches(model, workload, 512, 3 * 58) == 5  # one at a time, if it fits at all
+    assert shared_batches(model, workload, 512, 0) == 5
+
+    found = estimate(model, workload, MEMORY, batch_size=512, memory=3 * (2 * 29 + 25))
+    # Three steps of two batches read the tree and one prompt again; of its responses, 1, 2, 3.
+    read = 3 * (30 + 25) + 5 * (1 + 2 + 3)
+    assert found.seconds_batched == RunSeconds(prefill=2 * 40, decode=2 * 3 * 40 + read * 3)
+    slow = estimate(model, workload, ARITHMETIC, batch_size=512)
+    # A prompt has 20 tokens in the mean, and tokens 2, 3 and 4 of a response look back at more.
+    assert slow.seconds_batched == RunSeconds(
+        prefill=30 * (20 + 2 * 20), decode=5 * sum(20 + 2 * (20 + so_far) for so_far in (1, 2, 3))
+    )
+
+
+def test_draw_block_1_at_the_papers_size() -> None:
+    """The grid of 31 conditions × 1,404 queries × 2 draws, Llama-3.1-8B in bf16 and 51 GiB: its
+    real schedule, computed from the tree, had 757,809 steps at draw_block 1 before rows kept no
+    more than their own, and 46,543 at 20.
+    """
+    points, memory = 87_048, 51 * 2**30
+
+    def steps(unique: int) -> int:
+        workload = Workload(points, 1_260_000_000, unique, 42_000, 256)
+        return shared_batches(MODEL, workload, 512, memory) * 255
+
+    assert 757_809 / 2.5 < steps(660_000_000) < 757_809
+    assert steps(12_000_000) == pytest.approx(46_543, rel=0.1)
+
+
 def test_the_bound_of_the_benchmark_workload() -> None:
     """384 prompts of 321,454 tokens, 13,278 of them unique, 32 new tokens: 25,182 tokens."""
     workload = Workload(384, 321_454, 13_278, 2_000, 32)
@@ -78,12 +116,29 @@ def test_one_new_token_comes_with_the_prompt() -> None:
 def test_nothing_to_generate_takes_no_time() -> None:
     found = estimate(MODEL, Workload(0, 0, 0, 0, 16), DEVICE)
     assert found.seconds.total == found.seconds_shared.total == 0
+    assert found.seconds_batched.total == 0
 
 
 WORKLOADS = st.tuples(
     st.integers(1, 1000), st.integers(1, 1000), st.fractions(0, 1), st.integers(1, 64)
 ).map(lambda t: Workload(t[0], t[0] * t[1], int(t[0] * t[1] * t[2]), t[1], t[3]))
 DEVICES = st.builds(Throughput, st.floats(1, 1e15), st.floats(1, 1e13), st.just("stated"))
+
+
+@given(
+    workload=WORKLOADS,
+    device=DEVICES,
+    batch=st.integers(1, 2000),
+    memory=st.none() | st.integers(0, 2**40),
+)
+def test_the_engines_batches_take_no_less_than_the_bound(
+    workload: Workload, device: Throughput, batch: int, memory: int | None
+) -> None:
+    model = replace(MODEL, pair_flops=4 * 4096 * 32)
+    found = estimate(model, workload, device, batch_size=batch, memory=memory)
+    for name in ("prefill", "decode"):
+        assert getattr(found.seconds_shared, name) <= getattr(found.seconds_batched, name)
+    assert 1 <= shared_batches(model, workload, batch, memory) <= workload.points
 
 
 @given(workload=WORKLOADS, device=DEVICES, batch=st.integers(1, 2000))
@@ -139,6 +194,7 @@ def test_the_json_says_everything_and_how_it_was_made() -> None:
         "largestContextBytes",
         "seconds",
         "secondsShared",
+        "secondsBatched",
         "throughput",
         "assumptions",
     }
@@ -147,7 +203,12 @@ def test_the_json_says_everything_and_how_it_was_made() -> None:
         "bytesPerSecond": 4e12,
         "source": "stated",
     }
-    assert document["seconds"]["total"] == found.seconds.total
+    for name, seconds in (
+        ("seconds", found.seconds),
+        ("secondsShared", found.seconds_shared),
+        ("secondsBatched", found.seconds_batched),
+    ):
+        assert document[name]["total"] == seconds.total
     assert document["assumptions"][0] == "an estimate, not a measurement"
     assert isinstance(found, RunEstimate)
 
@@ -166,6 +227,38 @@ def test_this_processor_is_measured(dtype: Dtype) -> None:
     assert not torch.is_inference_mode_enabled()
 
 
+@pytest.mark.parametrize(
+    ("threads", "took", "expected"),
+    [
+        (1, [(2.0, 1.0), (4.0, 1.0)], 1.0),  # half of the time went to other programs, or more
+        (2, [(1.0, 2.0), (3.0, 2.0)], 1.0),  # undisturbed once: two cores
+        (2, [(4.0, 2.2), (2.0, 3.0)], 2.2 / 1.5),  # never more than one and a half cores
+        (2, [(1.0, 1.0), (1.0, 1.0)], 1.0),  # one thread did all of it
+        (4, [(1.0, 8.0)], 1.0),  # a clock that counts too much makes nothing faster
+        (1, [(0.5, 0.0)], 0.5),  # nor one that is too coarse
+        (None, [(2.0, 0.1), (3.0, 0.1)], 2.0),  # a device elsewhere has no time of the processor
+    ],
+)
+def test_what_other_programs_took_makes_no_slower_machine(
+    threads: int | None, took: list[tuple[float, float]], expected: float
+) -> None:
+    pytest.importorskip("torch")
+    from safety_receipts.runner.engines.throughput import Stopwatch
+
+    now = [0.0, 0.0]
+    left = list(took)
+
+    def action() -> None:
+        wall, spent = left.pop(0)
+        now[0] += wall
+        now[1] += spent
+
+    watch = Stopwatch(threads, lambda: now[0], lambda: now[1])
+    whole = sum(wall for wall, _ in took)
+    assert watch.best(action, whole) == pytest.approx(expected)
+    assert left == []
+
+
 def test_a_device_that_torch_does_not_have() -> None:
     pytest.importorskip("torch")
     from safety_receipts.runner.engines.throughput import measure_device
@@ -177,7 +270,7 @@ def test_a_device_that_torch_does_not_have() -> None:
 
 def test_estimating_loads_no_torch() -> None:
     probe = (
-        "import sys, safety_receipts.runner.run.estimate; "
+        "import sys, safety_receipts.runner.run.prices.estimate; "
         "import safety_receipts.runner.prompts.prefix_tree; "
         "print('torch' in sys.modules)"
     )

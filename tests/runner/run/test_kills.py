@@ -63,16 +63,37 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 LISTENING = """\
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from safety_receipts.runner.run.journal import Journal
-plain = Journal.add
-def add(self, *arguments):
-    plain(self, *arguments)
-    # The first unit is committed: time enough for a signal.  In short naps, as a signal that
-    # another thread receives, or that comes just before a nap, does not wake this one.
-    for _ in range(6000):
+from safety_receipts.runner.engines.answers import SynchronousGeneration
+plain, asked = SynchronousGeneration.collect, []
+def collect(self):
+    asked.append(self)
+    # While the second unit is awaited the first is committed: time enough for a signal.  In short
+    # naps, as a signal that another thread receives, or that comes just before a nap, does not
+    # wake this one.
+    for _ in range(6000 if len(asked) > 1 else 0):
         time.sleep(0.01)
-Journal.add = add
+    return plain(self)
+SynchronousGeneration.collect = collect
 """
+KILLED = """\
+import os, signal
+from safety_receipts.runner.engines.answers import SynchronousGeneration
+from safety_receipts.runner.run import journal
+from safety_receipts.runner.run.units.entries import EntryMaker
+def die_in(owner, name, number):
+    plain, calls = getattr(owner, name), []
+    def dying(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return plain(*arguments)
+    setattr(owner, name, dying)
+"""
+STAGES = {
+    "engine": "die_in(SynchronousGeneration, 'collect', 2)",
+    "entries": "die_in(EntryMaker, 'entry', 700)",
+    "in the transaction": "die_in(journal, '_note', 3)",  # after the start and the first commit
+}
 SMALL_FILES = """\
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -158,6 +179,33 @@ def test_a_run_killed_at_random_moments_seals_what_an_unbroken_one_does(
     assert sealed[0].conditions == sealed[1].conditions
     assert sealed[0].event.restarts == kills
     hold(broken, load_signer(study.parent / "key"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a run that nothing stopped."""
+    bundle = begun(study, tmp_path_factory.mktemp("unbroken") / "bundle")
+    subprocess.run(command(study, bundle), check=True, capture_output=True)
+    return bundle
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_killed_at_any_stage_seals_what_an_unbroken_one_does(
+    study: Path, unbroken: Path, tmp_path: Path, receipts: Receipts, stage: str
+) -> None:
+    bundle = begun(study, tmp_path / "bundle")
+    dying = command(study, bundle, first=f"{KILLED}{STAGES[stage]}")
+    killed = subprocess.run(dying, check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    whole = committed(bundle)
+    assert 0 <= whole < POINTS
+    finished = receipts(*words(study, bundle))
+    assert finished.code == 0, finished.err
+    sealed = [Bundle(one).receipt.statement.predicate.evidence for one in (bundle, unbroken)]
+    assert sealed[0] == sealed[1]
+    records = [list(Bundle(one).response_lines()) for one in (bundle, unbroken)]
+    assert records[0] == records[1]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

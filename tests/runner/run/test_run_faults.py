@@ -31,11 +31,11 @@ from safety_receipts.receipts.errors import (
 )
 from safety_receipts.receipts.keys import Signer
 from safety_receipts.receipts.model.point import Finish, Outcome, Reason
+from safety_receipts.receipts.unfinished import RUN_JOURNAL, RUN_PROMPTS
 from safety_receipts.runner.engines.engine import Completion
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.run.event import RunOptions
-from safety_receipts.runner.run.journal_file import RUN_JOURNAL
 
 
 def test_what_the_engine_leaves_out_fails_and_is_counted(
@@ -264,7 +264,8 @@ def test_a_full_disk_while_sealing_loses_nothing(
         patched.setattr("safety_receipts.receipts.io.files.os.fsync", full)
         with pytest.raises(FileAccessError, match="No space left"):
             run(resolved, folder, signer)
-    assert sorted(file.name for file in folder.iterdir()) == [RUN_JOURNAL, "plan.dsse.json"]
+    left = [RUN_JOURNAL, RUN_PROMPTS, "plan.dsse.json"]
+    assert sorted(file.name for file in folder.iterdir()) == left
     run(resolved, folder, signer, watcher=watcher)
     assert watcher.commits == []
     verified(folder, signer)

@@ -244,6 +244,18 @@ def test_a_message_that_changes_what_stands_around_it_is_named(
     assert caught.value.content == text
 
 
+@pytest.mark.parametrize(
+    "contents", [("a", "b"), (" a ", "\nb"), ("a\n", "b ", " c\n", "d"), ("a", " ")]
+)
+@pytest.mark.parametrize("name", HONEST)
+def test_filling_a_skeleton_gives_what_marked_contents_do(
+    name: str, contents: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = keeper(HONEST[name]).rendered(said(*contents, query=" c d "))
+    monkeypatch.setattr(SkeletonKeeper, "_filled", lambda *_: None)
+    assert filled == keeper(HONEST[name]).rendered(said(*contents, query=" c d "))
+
+
 @pytest.mark.parametrize("system", [None, "Be <|eot|> kind."])
 @pytest.mark.parametrize(
     ("condition", "text"),
@@ -385,4 +397,4 @@ def test_stand_ins_are_rendered_once_a_shape(monkeypatch: pytest.MonkeyPatch) ->
     kept = keeper(CHATML)
     for number in range(50):
         kept.rendered(said(f"How {number}", f" So {number}\n", query=f"Well {number}"))
-    assert len(seen) == 50 + 4  # two stand-ins, and two of plain turns
+    assert len(seen) == 4  # two stand-ins, and two of plain turns; others fill their skeleton

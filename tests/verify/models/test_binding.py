@@ -10,8 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ from safety_receipts.runner.plan import resolve as plan_module
 from safety_receipts.runner.plan.resolve import resolve_against, resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.prompts.chat_format import ChatFormat
-from safety_receipts.runner.prompts.prompt_reader import TokenisedText
 from safety_receipts.runner.run.event import RunOptions
 from safety_receipts.verify.checks import CheckList
 from safety_receipts.verify.integrity import verify_bundle
@@ -391,14 +391,21 @@ def test_a_prompt_that_does_not_come_back_from_its_tokens_fails(
     event: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = event.resolved.artifacts.texts.chat._reader
-    read = reader.read
+    encoders = reader._encoders
 
-    def shortened(text: str) -> TokenisedText:
-        whole = read(text)
-        middle = len(whole.ids) // 2
-        return TokenisedText(text, whole.ids[:middle] + whole.ids[middle + 1 :], ())
+    def shortened(texts: list[str]) -> list[list[int]]:
+        whole = encoders.parts(texts)
+        return [ids[: len(ids) // 2] + ids[len(ids) // 2 + 1 :] for ids in whole]
 
-    monkeypatch.setattr(reader, "read", shortened)
+    def shortened_whole(text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        ids, places = encoders.whole(text)
+        middle = len(ids) // 2
+        return ids[:middle] + ids[middle + 1 :], places[:middle] + places[middle + 1 :]
+
+    spoilt = replace(encoders, parts=shortened, whole=shortened_whole)
+    monkeypatch.setattr(reader, "_encoders", spoilt)
+    monkeypatch.setattr(reader, "_known", OrderedDict())
+    monkeypatch.setattr(reader, "kept", 0)
     found = failed(held(event, event.bundle))
     assert list(found) == [PROMPTS]
     assert "does not come back from its tokens: they differ from character" in found[PROMPTS]

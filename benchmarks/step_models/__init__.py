@@ -1,0 +1,1 @@
+"""What a decode step costs, counted without the device it is for."""

@@ -1,0 +1,1 @@
+"""Prompts rendered ahead of the engine: in processes, portion by portion, and kept for a resume."""

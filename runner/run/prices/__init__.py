@@ -1,0 +1,1 @@
+"""What a plan would take, before it is run: tokens counted or sampled, time by arithmetic."""

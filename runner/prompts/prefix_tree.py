@@ -82,7 +82,9 @@ class PromptTokens(Sequence[int]):
         return hash(tuple(self))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self.array, dtype=dtype, copy=copy)
+        # Not ``copy=None`` handed on: NumPy 1 knows no such mode.
+        found = np.asarray(self.array, dtype=dtype)
+        return found.copy() if copy else found
 
 
 class TreePrompt(Sequence[int]):

@@ -1,4 +1,4 @@
-"""The one script for a borrowed GPU: under 8 minutes, and what it found is kept part by part.
+"""The one script for a borrowed GPU: meant to take under 8 minutes; its findings are kept by part.
 
     python benchmarks/gpu.py                      # parts that hold and measure, on a CUDA device
     python benchmarks/gpu.py --tiny               # the same code on the CPU, in small
@@ -65,7 +65,8 @@ def main() -> int:
     setting = Setting(torch.device("cpu" if arguments.tiny else "cuda"), arguments.tiny)
     chosen = arguments.parts or list(PARTS)
     started = time.perf_counter()
-    document: dict[str, object] = {"machine": _machine(setting), "parts": {}}
+    parts: dict[str, object] = {}
+    document: dict[str, object] = {"machine": _machine(setting), "parts": parts}
     sound = True
     for name in chosen:
         left = SECONDS - (time.perf_counter() - started)
@@ -75,7 +76,7 @@ def main() -> int:
             continue
         part = _run_part(name, setting)
         sound = sound and part["sound"] is True
-        document["parts"] |= {name: part}  # type: ignore[operator]
+        parts[name] = part
         if arguments.out is not None:
             arguments.out.mkdir(parents=True, exist_ok=True)
             text = json.dumps(document, indent=1)

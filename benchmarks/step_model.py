@@ -59,6 +59,10 @@ SEGMENTS = (1, 7, 39)
 BLOCKS = (1, 20, 0)
 MEMORIES = (51, 25)
 """GiB that a batch may take: an 80 GB device with the model alone, or with a judge beside it."""
+_ASSUMED = (
+    "Keys that several sequences of one attention call read count once: that a device's cache "
+    "serves the others is assumed, not measured."
+)
 THIS, AGAINST = "this build", "against"
 _HERE = Path(__file__).resolve()
 
@@ -152,7 +156,7 @@ def _step_table(builds: dict[str, Measured], plain: dict[str, StepCost]) -> list
                 cells += [f"{one.operators:,.0f}", f"{one.waits:.2f}", f"{one.uploads:.2f}"]
             beside = plain[name]
             lines.append([*cells, f"{beside.bytes / 1e9:.1f}", f"{beside.operators:,.0f}"])
-    return markdown_table(columns, lines)
+    return [*markdown_table(columns, lines), "", _ASSUMED]
 
 
 def _row_table(builds: dict[str, Measured]) -> list[str]:
@@ -189,9 +193,6 @@ def _record(options: argparse.Namespace, *parts: list[str]) -> None:
         f"{options.rows} rows, {options.prefix:,} shared tokens, {OWN} own, bf16.",
         "",
         *steps,
-        "",
-        "Keys that several sequences of one attention call read count once: that a device's cache "
-        "serves the others is assumed, not measured.",
     ]
     if rows:
         lines += [

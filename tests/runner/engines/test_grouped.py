@@ -67,8 +67,11 @@ class Study:
         for level, length in enumerate(self.lengths):
             for part in range(level + 1):
                 members = [r for r in range(rows) if r * (level + 1) // rows == part]
-                readers = [r for r in members if self.depths[r] > level]
-                # Readers of a segment follow each other: those that end above stand apart.
+                # Readers of a segment follow each other: those that end above stand apart, and
+                # where they stand between others, these end there too.
+                readers = [
+                    r for r in members if self.depths[r] > level and len(self.chains[r]) == level
+                ]
                 if readers != list(range(readers[0], readers[-1] + 1)) if readers else True:
                     continue
                 segment = PooledSegment(start, length, self.pool, place)

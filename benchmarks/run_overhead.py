@@ -24,7 +24,6 @@ import hashlib
 import json
 import os
 import platform
-import random
 import resource
 import subprocess
 import sys
@@ -37,17 +36,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from overhead_parts.instant import InstantBatches, InstantEngine
+from overhead_parts.study import NEW_TOKENS, write_study
 from recording import machine, markdown_table, replace_section
 
 ROOT = Path(__file__).parents[1]
-CONDITIONS, DRAWS = 31, 2
-NEW_TOKENS = 256
 BLOCKS = ("1", "20", "all")
 SLOW_POINTS = 9_920
 SLOW_SECONDS = 0.002
 """What the slow stand-in takes for a response."""
-_RESPONSES = 997
-"""Different responses; a prime, so that no condition has the same ones in the same places."""
 _MEMORY = 4 * 2**30
 STAGES = ("schedule", "reading text", "judging", "entries", "journal", "sealing")
 """Stages outside the engine, in the order in which a point meets them; rendering is not one."""
@@ -112,172 +109,6 @@ class Clock:
         setattr(owner, name, timed)
 
 
-class _Instant:
-    """Batches of another engine, answered by a stand-in."""
-
-    concurrency = 1
-
-    def __init__(self, batches: Any, requests: Any, seconds: float, slept: list[float]) -> None:
-        self.batches = batches
-        self._requests, self._seconds, self._slept = requests, seconds, slept
-        self._submitted: list[int] = []
-
-    def submit(self, number: int) -> None:
-        self._submitted.append(number)
-
-    def collect(self) -> Any:
-        from safety_receipts.receipts.model.point import Finish
-        from safety_receipts.runner.engines.engine import Answer, Completion
-
-        number = self._submitted.pop(0)
-        requests = [self._requests[index] for index in self.batches[number]]
-        answers = tuple(
-            Completion(one.key, RESPONSES[one.key % _RESPONSES], Finish.LENGTH) for one in requests
-        )
-        start = time.perf_counter()
-        if self._seconds:
-            time.sleep(self._seconds * len(requests))
-        self._slept.append(time.perf_counter() - start)
-        return Answer(number, answers)
-
-    def close(self) -> None:
-        self._submitted.clear()
-
-
-class InstantEngine:
-    """Cuts batches as another engine does; a stand-in answers them.
-
-    Args:
-        engine: Cuts them.
-        seconds: What is slept for each response.
-    """
-
-    def __init__(self, engine: Any, seconds: float) -> None:
-        self._engine, self._seconds = engine, seconds
-        self.slept: list[float] = []
-
-    @property
-    def identity(self) -> Any:
-        """The engine's."""
-        return self._engine.identity
-
-    def start(self, requests: Any, decoding: Any) -> _Instant:
-        """Cut requests into batches."""
-        batches = self._engine.start(requests, decoding).batches
-        return _Instant(batches, requests, self._seconds, self.slept)
-
-
-def _responses() -> list[tuple[int, ...]]:
-    from engine_peers.workloads import SPECIAL_TOKENS, VOCABULARY
-
-    draw = random.Random(5)
-    return [
-        tuple(draw.randrange(len(SPECIAL_TOKENS), VOCABULARY) for _ in range(NEW_TOKENS))
-        for _ in range(_RESPONSES)
-    ]
-
-
-RESPONSES: list[tuple[int, ...]] = []
-
-
-_TEMPLATE = (
-    "{{ '<s>' }}{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-
-
-def _make_checkpoint(folder: Path) -> None:
-    """Write a tiny model with a tokenizer of made-up words, in the form of Llama 3's."""
-    from engine_peers.tiny_model import make_model
-    from engine_peers.workloads import BEGIN, END_OF_TEXT, PAD, SPECIAL_TOKENS, VOCABULARY
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    make_model(folder)
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([" " + " ".join(WORDS)], trainer)
-    fast: Any = PreTrainedTokenizerFast
-    wrapped = fast(
-        tokenizer_object=tokenizer,
-        pad_token=SPECIAL_TOKENS[PAD],
-        bos_token=SPECIAL_TOKENS[BEGIN],
-        eos_token=SPECIAL_TOKENS[END_OF_TEXT],
-        additional_special_tokens=list(SPECIAL_TOKENS[END_OF_TEXT + 1 :]),
-    )
-    wrapped.chat_template = _TEMPLATE
-    wrapped.save_pretrained(folder)
-
-
-def _words() -> list[str]:
-    draw = random.Random(11)
-    letters = "etaoinshrdlucmfwypvbgk"
-    return ["".join(draw.choices(letters, k=draw.randint(2, 8))) for _ in range(6_000)]
-
-
-WORDS = _words()
-
-
-def queries_of(points: int) -> int:
-    """Return how many queries a plan of so many points has."""
-    queries, rest = divmod(points, CONDITIONS * DRAWS)
-    if rest:
-        sys.exit(f"{points:,} points are no multiple of {CONDITIONS * DRAWS}")
-    return queries
-
-
-def write_study(folder: Path, job: Job) -> Path:
-    """Write checkpoint, corpora and plan; return the plan's file."""
-    draw = random.Random(3)
-
-    def words(number: int) -> str:
-        return " ".join(draw.choices(WORDS, k=number))
-
-    _make_checkpoint(folder / "model")
-    corpora = {
-        "queries": [{"id": f"q{i}", "request": words(8)} for i in range(queries_of(job.points))]
-    }
-    for name in ("harmful", "benign"):
-        corpora[name] = [
-            {"id": f"{name}{i}", "request": words(4), "response": words(4)} for i in range(64)
-        ]
-    for name, rows in corpora.items():
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text(text, "utf-8")
-    plan = folder / "plan.yaml"
-    plan.write_text(
-        f"""\
-version: 1
-name: run overhead
-primary: joint
-evidence_access: public
-checkpoint: {{path: model, training_stage: none, dtype: float32}}
-prompt: {{date: "2026-01-01"}}
-sampling: {{method: greedy, max_new_tokens: {NEW_TOKENS}}}
-queries:
-  - {{corpus: own, name: asked, path: queries.jsonl}}
-demonstrations:
-  harmful: {{corpus: pairs, name: harmful-pairs, path: harmful.jsonl}}
-  benign: {{first: {{corpus: pairs, path: benign.jsonl}}}}
-  draws: {DRAWS}
-  draw_block: {job.block}
-judge: {{kind: refusal-strings}}
-experiments:
-  - fixed_harmful: {{harmful: [0, 1, 2, 3, 4, 5], benign: [0, 1, 2, 3, 4]}}
-  - fixed_harmful: {{harmful: [6], benign: [0]}}
-""",
-        "utf-8",
-    )
-    return plan
-
-
 def measure(job: Job, folder: Path) -> Overhead:
     """Run a plan in this process, and say what it took."""
     from safety_receipts.receipts.keys import generate_key
@@ -291,11 +122,10 @@ def measure(job: Job, folder: Path) -> Overhead:
     from safety_receipts.runner.run.stack import load_stack
 
     set_threads(1)
-    RESPONSES[:] = _responses()
     clock, walls = Clock(), []
     clock.wrap(event, "render", "rendering", time.process_time)
     clock.wrap(InstantEngine, "start", "schedule", time.thread_time)
-    clock.wrap(_Instant, "collect", "stand-in", time.thread_time)
+    clock.wrap(InstantBatches, "collect", "stand-in", time.thread_time)
     clock.wrap(ResponseReader, "read", "reading text", time.thread_time)
     clock.wrap(RefusalStringsJudge, "judge_many", "judging", time.thread_time)
     clock.wrap(Journal, "add", "journal", time.thread_time)
@@ -318,7 +148,7 @@ def measure(job: Job, folder: Path) -> Overhead:
         stack = RunStack(engines[0], loaded.stack.judge, None, loaded.stack.reader)
         return event.LoadedStack(stack, loaded.memory)
 
-    plan = write_study(folder, job)
+    plan = write_study(folder, job.points, job.block)
     options = event.RunOptions(memory=_MEMORY)
     resolved, bundle = resolve_plan(plan), folder / "bundle"
     runner = event.EventRunner(resolved, bundle, generate_key(), options, load, _Silent())

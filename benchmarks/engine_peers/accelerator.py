@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import transformers
 from recording import machine, markdown_table, replace_section
+from step_models.sizes import LLAMA_8B
 
 from engine_peers.ours import by_key, requests_of
 from engine_peers.peer import Positions, counting
@@ -122,14 +123,7 @@ def main(*, queries: int | None, record: bool, tiny: bool = False) -> int:
 def large_config() -> Any:
     """Return the shape of Llama 3.1 8B."""
     return transformers.LlamaConfig(
-        vocab_size=128_256,
-        hidden_size=4096,
-        intermediate_size=14_336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        head_dim=128,
-        max_position_embeddings=131_072,
+        **LLAMA_8B,
         rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
         bos_token_id=BEGIN,
         eos_token_id=END_OF_TEXT,

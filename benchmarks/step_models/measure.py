@@ -1,4 +1,4 @@
-"""Measures one decode step of one model, among fake tensors; prints a line of JSON.
+"""Measures one decode step of one model, among fake tensors.
 
 It runs against whichever checkout of the package its process imports, so that two can be
 compared: what it uses of the engine is what both have.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from step_models.counting import DEVICE, Counted, StepCounts, stored_bytes
-from step_models.shapes import make_model
+from step_models.shapes import SHAPES, make_model
 
 OWN = 300
 """Tokens that a row keeps for itself at the measured steps, on average."""
@@ -25,8 +26,104 @@ FIRST, STEPS = 8, 8
 """The first measured step, and how many are: hosts may read every few steps only."""
 
 
-def prompts(rows: int, prefix: int, segments: int) -> list[list[int]]:
-    """Return prompts whose prefixes, ``prefix`` tokens each, fall into so many segments.
+@dataclass(frozen=True)
+class StepShape:
+    """What a step is made for."""
+
+    rows: int
+    prefix: int
+    """Tokens of a row's prefix."""
+    segments: int = 1
+    """How many segments the prefixes of all rows fall into."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step costs, on average."""
+
+    bytes: float
+    """Bytes read and written."""
+    operators: float
+    """Operators that start a kernel."""
+    waits: float
+    """Times the host waits for the device."""
+    uploads: float
+    """Tensors copied to the device."""
+    bound: float = 0.0
+    """The fewest bytes that it could read and write; 0: not asked for."""
+    kernel: str = ""
+    """How attention is computed."""
+    by_operator: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By name: how often, and bytes; the most bytes first."""
+
+    @classmethod
+    def of(cls, counts: StepCounts, steps: int, **more: Any) -> StepCost:
+        """Return the average of some steps that were counted together."""
+        each = {key: (n / steps, size / steps) for key, (n, size) in counts.by_operator.items()}
+        return cls(
+            counts.bytes / steps,
+            counts.operators / steps,
+            counts.waits / steps,
+            counts.uploads / steps,
+            by_operator=_by_bytes(each),
+            **more,
+        )
+
+    def plus(self, longer: StepCost, times: int) -> StepCost:
+        """Return the cost of a model with more layers.
+
+        Args:
+            longer: That of one with some layers more.
+            times: How often as many layers are more.
+        """
+
+        def extend(before: float, after: float) -> float:
+            return before + times * (after - before)
+
+        each = {}
+        for key, (number, size) in longer.by_operator.items():
+            less, smaller = self.by_operator.get(key, (0.0, 0.0))
+            each[key] = (extend(less, number), extend(smaller, size))
+        return StepCost(
+            extend(self.bytes, longer.bytes),
+            extend(self.operators, longer.operators),
+            extend(self.waits, longer.waits),
+            extend(self.uploads, longer.uploads),
+            extend(self.bound, longer.bound),
+            self.kernel,
+            _by_bytes(each),
+        )
+
+
+StepMeasure = Callable[[str, StepShape, int | None], StepCost]
+"""Measures a step of a model with so many layers; None: all."""
+
+
+def _by_bytes(each: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    return dict(sorted(each.items(), key=lambda item: -item[1][1]))
+
+
+def extended(
+    measure: StepMeasure, name: str, shape: StepShape, layers: int | None = None
+) -> StepCost:
+    """Return what a step of a model costs, from one and from two periods of its layers.
+
+    Layers recur, so that a count is linear in their periods.
+
+    Args:
+        measure: :func:`measure_ours` or :func:`measure_plain`.
+        name: The model.
+        shape: What the step is made for.
+        layers: Of so many layers, whole periods; None: of all that the model has.
+    """
+    period = SHAPES[name].period
+    one, two = (measure(name, shape, number * period) for number in (1, 2))
+    times = (layers or SHAPES[name].sizes["num_hidden_layers"]) // period - 1
+    return one.plus(two, times)
+
+
+def prompts(shape: StepShape) -> list[list[int]]:
+    """Return prompts whose prefixes fall into so many segments.
 
     One segment: all share it.  Up to 16: all share the first half, and an equal number of rows
     each other half.  More: three levels, about six on the second.
@@ -36,10 +133,11 @@ def prompts(rows: int, prefix: int, segments: int) -> list[list[int]]:
     def words(number: int) -> list[int]:
         return [draw.randrange(10, 50_000) for _ in range(number)]
 
+    rows, segments = shape.rows, shape.segments
     counts = [1] if segments == 1 else [1, segments - 1]
     if segments > 16:
         counts = [1, 6, segments - 7]
-    length = prefix // len(counts)
+    length = shape.prefix // len(counts)
     levels = [[words(length) for _ in range(count)] for count in counts]
     found = []
     middle = OWN - FIRST - STEPS // 2
@@ -55,24 +153,25 @@ class _EnoughError(Exception):
     """The steps were measured."""
 
 
-def measure_ours(name: str, shape: dict[str, int], layers: int | None = None) -> dict[str, Any]:
+def measure_ours(name: str, shape: StepShape, layers: int | None = None) -> StepCost:
     """Return what a decode step of the imported engine costs, and the least it could.
 
     Args:
         name: The model.
-        shape: rows, prefix and segments.
+        shape: What the step is made for.
         layers: Only so many of the model's layers.
     """
     from safety_receipts.runner.engines.decoding.drafts import Draft
     from safety_receipts.runner.engines.engine import GREEDY, Request
     from safety_receipts.runner.engines.forward import Forward
     from safety_receipts.runner.engines.load import wrap_model
-    from safety_receipts.runner.engines.prefix import attention, prefix_batches
+    from safety_receipts.runner.engines.prefix import attention
+    from safety_receipts.runner.engines.prefix.prefix_batches import PrefixBatches
     from safety_receipts.runner.engines.prefix.schedule import ScheduledRequest, build_schedule
     from safety_receipts.runner.engines.prefix.shared_prefix import PassSetting
     from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
-    tokens = prompts(shape["rows"], shape["prefix"], shape["segments"])
+    tokens = prompts(shape)
     requests = [Request(i, p, FIRST + STEPS + 9, frozenset(), 0) for i, p in enumerate(tokens)]
     schedule = build_schedule(
         [
@@ -95,63 +194,55 @@ def measure_ours(name: str, shape: dict[str, int], layers: int | None = None) ->
             kernel,
             DEVICE,
         )
-        steps = _Steps(Forward(loaded), world)
-        batches = prefix_batches.PrefixBatches(steps, setting, schedule, 8192)
+        steps = _Steps(Forward(loaded), model, world)
         drafts = [Draft([requests[row.ask]]) for row in schedule.rows]
-        with _without_attention(attention) as ended, torch.inference_mode():
-            steps.ended = ended
-            with suppress(_EnoughError):
-                batches.generate(0, drafts, GREEDY)
+        with suppress(_EnoughError), torch.inference_mode():
+            PrefixBatches(steps, setting, schedule, 8192).generate(0, drafts, GREEDY)
         bound = _bound(model, kv, schedule)
-    return _described(steps.counts, STEPS) | {"bound": bound, "kernel": str(kernel)}
+    return StepCost.of(steps.counts, STEPS, bound=bound, kernel=str(kernel))
 
 
 class _Steps:
-    """Runs a model, and stops counting once enough decode steps were counted."""
+    """Runs a model for the steps that are counted and the one before them, and for nothing else.
 
-    def __init__(self, forward: Any, world: Counted) -> None:
+    What comes earlier leaves no trace but the room that it takes: tensors have no contents.
+    """
+
+    def __init__(self, forward: Any, model: Any, world: Counted) -> None:
         self._forward = forward
+        self._model = model
         self._world = world
-        self.number = 0
+        self._number = 0
         self.counts = StepCounts()
-        self.ended: Any = None
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        if "Step" in type(options["shared_prefix"]).__name__:
-            self.number += 1
-            if self.number == 1:
-                self.ended()
-            if self.number == FIRST:
+    def __call__(
+        self, ids: torch.Tensor, positions: torch.Tensor, at: Any, *, shared_prefix: Any
+    ) -> torch.Tensor:
+        if "Step" in type(shared_prefix).__name__:
+            self._number += 1
+            if self._number == FIRST:
                 self._world.counts = self.counts
-            if self.number == FIRST + STEPS:
-                self._world.counts = StepCounts()
+            if self._number == FIRST + STEPS:
                 raise _EnoughError
-        return self._forward(*arguments, **options)
+            if self._number >= FIRST - 1:
+                found: torch.Tensor = self._forward(ids, positions, at, shared_prefix=shared_prefix)
+                return found
+        elif "Segment" in type(shared_prefix).__name__:
+            for layer, (heads, size) in enumerate(_key_sizes(self._model)):
+                states = torch.empty(heads, ids.shape[1], size, dtype=torch.bfloat16, device=DEVICE)
+                shared_prefix._segment.write(layer, states, states)
+        wanted = ids if at is None else at
+        vocabulary = self._model.config.vocab_size
+        return torch.empty((*wanted.shape, vocabulary), dtype=torch.float32, device=DEVICE)
 
     def attention(self, *arguments: Any, **options: Any) -> Any:
         return self._forward.attention(*arguments, **options)
 
 
-@contextmanager
-def _without_attention(attention: Any) -> Iterator[Any]:
-    """Spare what is not measured, prompts, the attention that is written out in pieces."""
-    before = attention._written_out
-
-    def ended() -> None:
-        attention._written_out = before
-
-    def nothing(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
-        shape = query.shape[:3]
-        return (
-            query.new_empty((*shape, value.shape[-1]), dtype=torch.float32),
-            query.new_empty(shape, dtype=torch.float32),
-        )
-
-    attention._written_out = nothing
-    try:
-        yield ended
-    finally:
-        ended()
+def _key_sizes(model: Any) -> list[tuple[int, int]]:
+    """Return the key-value heads of each layer and their size."""
+    layers = [layer.self_attn for layer in model.model.layers]
+    return [(one.k_proj.out_features // one.head_dim, one.head_dim) for one in layers]
 
 
 def _bound(model: Any, kv: Any, schedule: Any) -> int:
@@ -184,54 +275,29 @@ def _length(schedule: Any, part: int) -> int:
     return len(schedule.parts[part].tokens)
 
 
-def measure_plain(name: str, shape: dict[str, int], layers: int | None = None) -> dict[str, Any]:
+def measure_plain(name: str, shape: StepShape, layers: int | None = None) -> StepCost:
     """Return what a step of transformers' own generation costs, every row with its own cache.
 
     Args:
         name: The model.
-        shape: rows and prefix.
+        shape: What the step is made for; its segments do not matter.
         layers: Only so many of the model's layers.
     """
     from transformers import DynamicCache
 
-    rows, length = shape["rows"], shape["prefix"] + OWN
+    rows, length = shape.rows, shape.prefix + OWN
     world = Counted()
-    with world():
+    with world(), torch.inference_mode():
         model = make_model(name, layers)
         cache: Any = DynamicCache(config=model.config)
-        counts = world.counts
-        with torch.inference_mode():
-            ids = torch.zeros(rows, 1, dtype=torch.int64, device=DEVICE)
-            mask = torch.ones(rows, length + 1, dtype=torch.int64, device=DEVICE)
-            for index, layer in enumerate(model.model.layers):
-                attention = layer.self_attn
-                kept = attention.k_proj.out_features // attention.head_dim
-                shape_ = (rows, kept, length, attention.head_dim)
-                states = torch.empty(shape_, dtype=torch.bfloat16, device=DEVICE)
-                cache.update(states, states, index)
-            world.counts = counts = StepCounts()
-            options: Any = {_cache_name(model): cache}
-            model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=torch.full((rows, 1), length, device=DEVICE),
-                use_cache=True,
-                **options,
-            )
-    return _described(counts, 1)
-
-
-def _cache_name(model: Any) -> str:
-    names = inspect.signature(model.forward).parameters
-    return "cache" if "cache" in names else "past_key_values"
-
-
-def _described(counts: StepCounts, steps: int) -> dict[str, Any]:
-    order = sorted(counts.by_operator.items(), key=lambda item: -item[1][1])
-    return {
-        "bytes": counts.bytes / steps,
-        "operators": counts.operators / steps,
-        "waits": counts.waits / steps,
-        "uploads": counts.uploads / steps,
-        "by_operator": {key: [number / steps, size / steps] for key, (number, size) in order},
-    }
+        for index, (heads, size) in enumerate(_key_sizes(model)):
+            states = torch.empty(rows, heads, length, size, dtype=torch.bfloat16, device=DEVICE)
+            cache.update(states, states, index)
+        takes_cache = "cache" in inspect.signature(model.forward).parameters
+        options: Any = {"cache" if takes_cache else "past_key_values": cache}
+        ids = torch.zeros(rows, 1, dtype=torch.int64, device=DEVICE)
+        mask = torch.ones(rows, length + 1, dtype=torch.int64, device=DEVICE)
+        positions = torch.full((rows, 1), length, device=DEVICE)
+        world.counts = StepCounts()
+        model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **options)
+    return StepCost.of(world.counts, 1)

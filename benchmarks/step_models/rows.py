@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from step_models.counting import DEVICE
 from step_models.shapes import SHAPES
@@ -18,8 +17,20 @@ _DEMONSTRATION = (200, 490)
 _QUERY = (60, 120)
 
 
-def measure_rows(block: int, memory: int, queries: int) -> dict[str, float]:
-    """Return rows a batch, own tokens and decode steps of Llama-3.1-8B on a CUDA device.
+@dataclass(frozen=True)
+class BatchRows:
+    """How a sweep is cut into batches."""
+
+    rows: float
+    """Rows of a batch, the median."""
+    segments: float
+    """Segments that a batch reads, the median."""
+    steps: float
+    """Decode steps of the whole sweep."""
+
+
+def measure_rows(block: int, memory: int, queries: int) -> BatchRows:
+    """Return how Llama-3.1-8B's batches are cut on a CUDA device.
 
     The preset's sweep of 31 conditions, two draws, demonstrations of 345 tokens on average.
 
@@ -39,7 +50,7 @@ def measure_rows(block: int, memory: int, queries: int) -> dict[str, float]:
     )
     from safety_receipts.runner.prompts.prefix_tree import PrefixTree
 
-    _, config = SHAPES["Llama-3.1-8B"]()
+    config = SHAPES["Llama-3.1-8B"].configuration()
     model = MemoryModel(
         read_architecture(config, Path("Llama-3.1-8B")),
         number_bytes=2,
@@ -61,12 +72,11 @@ def measure_rows(block: int, memory: int, queries: int) -> dict[str, float]:
         chunk=chunk,
     )
     scale = QUERIES / queries
-    return {
-        "rows": median(len(batch) for batch in schedule.batches),
-        "segments": median(len(schedule.segments(batch)) for batch in schedule.batches),
-        "steps": len(schedule.batches) * NEW * scale,
-        "too large": len(schedule.too_large),
-    }
+    return BatchRows(
+        rows=median(len(batch) for batch in schedule.batches),
+        segments=median(len(schedule.segments(batch)) for batch in schedule.batches),
+        steps=len(schedule.batches) * NEW * scale,
+    )
 
 
 def _prompts(block: int, queries: int) -> list[list[int]]:
@@ -118,6 +128,3 @@ def _places(labels: str) -> list[int]:
         found.append(counts.setdefault(letter, 0))
         counts[letter] += 1
     return found
-
-
-__all__: list[Any] = ["QUERIES", "measure_rows"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,93 +10,56 @@ import transformers
 from transformers.initialization import no_init_weights
 
 from step_models.counting import DEVICE
+from step_models.sizes import GEMMA_31B, GPT_OSS_20B, LLAMA_8B, OLMO_32B
 
 
-def _llama() -> tuple[Any, Any]:
-    config = transformers.LlamaConfig(
-        vocab_size=128256,
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        head_dim=128,
-        max_position_embeddings=131072,
-    )
-    return transformers.LlamaForCausalLM, config
+@dataclass(frozen=True)
+class ModelShape:
+    """A model's classes and sizes."""
+
+    model: type[Any]
+    config: type[Any]
+    sizes: dict[str, Any]
+    """What the configuration is made with."""
+    period: int
+    """Layers after which its kinds of attention recur."""
+    attention: str = "sdpa"
+    """How transformers computes attention in it."""
+
+    def configuration(self, layers: int | None = None) -> Any:
+        """Return the model's configuration.
+
+        Args:
+            layers: Only so many layers, whole periods of their kinds; None: all.
+        """
+        config = self.config(**self.sizes)
+        if layers is not None:
+            config.num_hidden_layers = layers
+            if getattr(config, "layer_types", None):
+                config.layer_types = config.layer_types[:layers]
+        config._attn_implementation = self.attention
+        return config
 
 
-def _olmo() -> tuple[Any, Any]:
-    config = transformers.Olmo3Config(
-        vocab_size=100278,
-        hidden_size=5120,
-        intermediate_size=27648,
-        num_hidden_layers=64,
-        num_attention_heads=40,
-        num_key_value_heads=8,
-        sliding_window=4096,
-        max_position_embeddings=65536,
-    )
-    return transformers.Olmo3ForCausalLM, config
-
-
-def _gpt_oss() -> tuple[Any, Any]:
-    config = transformers.GptOssConfig(
-        vocab_size=201088,
-        hidden_size=2880,
-        intermediate_size=2880,
-        num_hidden_layers=24,
-        num_local_experts=32,
-        num_experts_per_tok=4,
-        num_attention_heads=64,
-        num_key_value_heads=8,
-        head_dim=64,
-        sliding_window=128,
-        max_position_embeddings=131072,
-    )
-    return transformers.GptOssForCausalLM, config
-
-
-def _gemma() -> tuple[Any, Any]:
-    make: Any = transformers.Gemma4TextConfig  # it takes more than its signature says
-    config = make(
-        vocab_size=262144,
-        hidden_size=5376,
-        intermediate_size=21504,
-        num_hidden_layers=60,
-        num_attention_heads=32,
-        num_key_value_heads=16,
-        head_dim=256,
-        num_global_key_value_heads=4,
-        global_head_dim=512,
-        attention_k_eq_v=True,
-        sliding_window=1024,
-        hidden_size_per_layer_input=0,
-        max_position_embeddings=262144,
-        final_logit_softcapping=30.0,
-        layer_types=[
-            "full_attention" if (i + 1) % 6 == 0 else "sliding_attention" for i in range(60)
-        ],
-    )
-    return transformers.Gemma4ForCausalLM, config
-
-
-SHAPES: dict[str, Callable[[], tuple[Any, Any]]] = {
-    "Llama-3.1-8B": _llama,
-    "OLMo-3-32B": _olmo,
-    "GPT-OSS-20B": _gpt_oss,
-    "Gemma-4-31B": _gemma,
+SHAPES = {
+    "Llama-3.1-8B": ModelShape(
+        transformers.LlamaForCausalLM, transformers.LlamaConfig, LLAMA_8B, period=1
+    ),
+    "OLMo-3-32B": ModelShape(
+        transformers.Olmo3ForCausalLM, transformers.Olmo3Config, OLMO_32B, period=4
+    ),
+    "GPT-OSS-20B": ModelShape(
+        transformers.GptOssForCausalLM,
+        transformers.GptOssConfig,
+        GPT_OSS_20B,
+        period=2,
+        attention="eager",  # nothing else of torch's knows attention sinks
+    ),
+    "Gemma-4-31B": ModelShape(
+        transformers.Gemma4ForCausalLM, transformers.Gemma4TextConfig, GEMMA_31B, period=6
+    ),
 }
-"""Class and configuration of each model."""
-
-
-PERIODS = {"Llama-3.1-8B": 1, "OLMo-3-32B": 4, "GPT-OSS-20B": 2, "Gemma-4-31B": 6}
-"""Layers after which each model's kinds of attention recur."""
-
-
-def layers_of(name: str) -> int:
-    """Return how many layers a model has."""
-    return int(SHAPES[name]()[1].num_hidden_layers)
+"""By name."""
 
 
 def make_model(name: str, layers: int | None = None) -> Any:
@@ -106,16 +69,11 @@ def make_model(name: str, layers: int | None = None) -> Any:
         name: One of :data:`SHAPES`.
         layers: Only so many of its layers, whole periods of its kinds of attention; None: all.
     """
-    kind, config = SHAPES[name]()
-    if layers is not None:
-        config.num_hidden_layers = layers
-        if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[:layers]
-    config._attn_implementation = "eager" if name.startswith("GPT") else "sdpa"
+    shape = SHAPES[name]
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
         with DEVICE, no_init_weights():
-            return kind(config).eval()
+            return shape.model(shape.configuration(layers)).eval()
     finally:
         torch.set_default_dtype(before)

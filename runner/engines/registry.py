@@ -11,8 +11,7 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind, PlannedServer
 from safety_receipts.runner.engines.engine import Engine
-from safety_receipts.runner.engines.served.http_engine import ServedModel
-from safety_receipts.runner.engines.served.options import ServerPlace
+from safety_receipts.runner.engines.served.options import ServedModel, ServerPlace
 
 
 @dataclass(frozen=True)

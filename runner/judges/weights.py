@@ -20,7 +20,7 @@ from safety_receipts.runner.checkpoint.end_tokens import find_end_tokens
 from safety_receipts.runner.checkpoint.model_facts import Architecture, read_architecture
 from safety_receipts.runner.checkpoint.model_files import CONFIG, read_json_object
 from safety_receipts.runner.engines.engine import GREEDY
-from safety_receipts.runner.engines.served.options import NamedServer
+from safety_receipts.runner.engines.served.options import NamedServer, ServedModel
 from safety_receipts.runner.judges.generative import ReplyLimits
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ class JudgeWeights:
         return TransformersEngine(model, memory=self.memory)
 
     def _served(self, server: NamedServer, limits: ReplyLimits) -> Engine:
-        from safety_receipts.runner.engines.served.http_engine import ServedModel  # noqa: PLC0415
         from safety_receipts.runner.engines.served.load import load_server  # noqa: PLC0415
 
         model = ServedModel(

@@ -13,8 +13,7 @@ from safety_receipts.receipts.model.judge import JudgeIdentity, traits_of
 from safety_receipts.receipts.model.plan import PlanPredicate
 from safety_receipts.runner.engines.engine import ServedEngine
 from safety_receipts.runner.engines.registry import LOCAL, EngineOptions, ServedOptions, loader_of
-from safety_receipts.runner.engines.served.http_engine import ServedModel
-from safety_receipts.runner.engines.served.options import NamedServer
+from safety_receipts.runner.engines.served.options import NamedServer, ServedModel
 from safety_receipts.runner.judges.judge import ResponseJudge, served_judge
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.judges.room import LongestJudged, judge_room

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import run_overhead
+from overhead_parts.study import CONDITIONS, DRAWS, queries_of
 
-POINTS = run_overhead.CONDITIONS * run_overhead.DRAWS
+POINTS = CONDITIONS * DRAWS
 
 
 @pytest.mark.long
@@ -24,4 +25,4 @@ def test_a_small_one_times_every_stage_and_seals_the_same_twice() -> None:
 
 def test_points_are_of_whole_queries() -> None:
     with pytest.raises(SystemExit, match="are no multiple"):
-        run_overhead.queries_of(POINTS + 1)
+        queries_of(POINTS + 1)

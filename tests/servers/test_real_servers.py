@@ -24,9 +24,8 @@ from safety_receipts.runner.engines.answers import completions_of
 from safety_receipts.runner.engines.engine import GREEDY, Request
 from safety_receipts.runner.engines.load import load_model
 from safety_receipts.runner.engines.served.client import Patience
-from safety_receipts.runner.engines.served.http_engine import ServedModel
 from safety_receipts.runner.engines.served.load import load_server
-from safety_receipts.runner.engines.served.options import ServerPlace
+from safety_receipts.runner.engines.served.options import ServedModel, ServerPlace
 from safety_receipts.runner.engines.served.role import ServerRole
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.plan.resolve import resolve_plan

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from studies import write_study
 
@@ -27,15 +28,29 @@ from safety_receipts.runner.run.event import run_of
 from safety_receipts.runner.run.execute import CommittedCounts, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
 from safety_receipts.runner.run.journal_file import run_journal_path
+from safety_receipts.runner.run.judging import UnitStack
 from safety_receipts.runner.run.seal import environment_of, seal_journal
 
 BATCH = 7
 NOON = "2026-01-31T12:00:00Z"
+Watch = Callable[[CommittedCounts], None]
+"""Hears of commits."""
 
 
-def as_it_is(judge: ResponseJudge) -> ResponseJudge:
-    """Return a judge without any fault."""
-    return judge
+def unheard(_: CommittedCounts) -> None:
+    """Hear of a commit, and do nothing."""
+
+
+class StopAfter:
+    """Stops a run, as a user does, after so many commits."""
+
+    def __init__(self, commits: int) -> None:
+        self._left = commits
+
+    def __call__(self, _: CommittedCounts) -> None:
+        self._left -= 1
+        if not self._left:
+            raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
@@ -48,31 +63,16 @@ class Begun:
     envelope: Envelope
     folder: Path
 
-    def engine(self) -> MockEngine:
-        """Return an engine of batches of :data:`BATCH`."""
-        vocabulary = self.resolved.artifacts.checkpoint.facts.architecture.widths.vocabulary
-        return MockEngine(vocabulary, self.resolved.predicate.prompt.context_limit, batch=BATCH)
+    def copied(self, folder: Path) -> Path:
+        """Copy the run's folder to another, which must not be there yet; return that."""
+        return Path(shutil.copytree(self.folder, folder))
 
-    def stack(
-        self, engine: Engine, judge: Callable[[ResponseJudge], ResponseJudge] = as_it_is
-    ) -> RunStack:
-        """Return what the run is made with."""
-        plan = self.resolved.predicate
-        reader = reader_of(self.resolved.artifacts.texts.chat, plan)
-        return RunStack(engine, judge(load_judge(plan.judge, None)), None, reader)
-
-    def execute(
-        self,
-        folder: Path,
-        engine: Engine,
-        watch: Callable[[CommittedCounts], None] = lambda _: None,
-        judge: Callable[[ResponseJudge], ResponseJudge] = as_it_is,
-    ) -> None:
+    def go_on(self, folder: Path, stack: UnitStack, watch: Watch = unheard) -> None:
         """Go on with the run in a copy of the folder."""
         with Journal.open(run_journal_path(folder), self.envelope.digest) as journal:
             journal.note(JournalEvent.START, NOON)
             seed = event_seed(self.envelope.digest, None)
-            run = run_of(self.resolved, self.stack(engine, judge), journal.secret, seed)
+            run = run_of(self.resolved, stack, journal.secret, seed)
             run.execute(self.rendered.points, journal, watch, lambda: NOON)
 
     def seal(self, folder: Path) -> dict[str, bytes]:
@@ -84,14 +84,43 @@ class Begun:
                 journal,
                 plan_envelope=self.envelope,
                 plan=plan,
-                environment=environment_of(self.engine().identity, plan, None),
+                environment=environment_of(MockEngine().identity, plan, None),
                 signer=self.signer,
             )
         names = ("points.jsonl.zst", "responses.jsonl.zst", "receipt.dsse.json")
         return {path.name: path.read_bytes() for path in folder.iterdir() if path.name in names}
 
 
-def begin(folder: Path) -> Begun:
+class BegunHere(Begun):
+    """One that an engine of this process goes on with, in batches of :data:`BATCH`."""
+
+    def engine(self) -> MockEngine:
+        """Return the engine."""
+        vocabulary = self.resolved.artifacts.checkpoint.facts.architecture.widths.vocabulary
+        return MockEngine(vocabulary, self.resolved.predicate.prompt.context_limit, batch=BATCH)
+
+    def stack(self, engine: Engine) -> RunStack:
+        """Return what the run is made with."""
+        plan = self.resolved.predicate
+        reader = reader_of(self.resolved.artifacts.texts.chat, plan)
+        return RunStack(engine, load_judge(plan.judge, None), None, reader)
+
+    def execute(
+        self,
+        folder: Path,
+        engine: Engine,
+        watch: Watch = unheard,
+        judge: Callable[[ResponseJudge], ResponseJudge] = lambda judge: judge,
+    ) -> None:
+        """Go on with the run in a copy of the folder."""
+        stack = self.stack(engine)
+        self.go_on(folder, replace(stack, judge=judge(stack.judge)), watch)
+
+
+AnyBegun = TypeVar("AnyBegun", bound=Begun)
+
+
+def begin(folder: Path, kind: type[AnyBegun]) -> AnyBegun:
     """Write a small study, and begin its run."""
     sampling = "{method: seeded, temperature: 1.0, max_new_tokens: 6}"
     written = resolve_plan(write_study(folder, sampling=sampling))
@@ -101,16 +130,16 @@ def begin(folder: Path) -> Begun:
     with Journal.open(run_journal_path(folder / "begun"), digest_of(resolved.predicate)):
         pass
     rendered = render_plan(renderer_of(resolved, None), lambda _, __: None)
-    return Begun(resolved, rendered, signer, envelope, folder / "begun")
+    return kind(resolved, rendered, signer, envelope, folder / "begun")
 
 
-def rows(folder: Path) -> dict[str, list[Any]]:
-    """Return everything that a journal holds, in the order in which it was written."""
+def rows(folder: Path, *tables: str) -> dict[str, list[Any]]:
+    """Return what some tables of a journal hold, or all, in the order in which it was written."""
     connection = sqlite3.connect(run_journal_path(folder))
     try:
         return {
             table: connection.execute(f"SELECT * FROM {table}").fetchall()
-            for table in ("run", "point", "event")
+            for table in tables or ("run", "point", "event")
         }
     finally:
         connection.close()

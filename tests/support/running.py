@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -50,6 +49,7 @@ class Quiet:
     def __init__(self) -> None:
         self.commits: list[CommittedCounts] = []
         self.before = 0
+        self.begun = False
         self.logged_entries: list[RecordedEntry] = []
         self.notes: list[str] = []
 
@@ -60,7 +60,7 @@ class Quiet:
         self.notes.append(what)
 
     def running(self, done: int, total: int) -> None:
-        self.before = done
+        self.before, self.begun = done, True
 
     def committed(self, what: CommittedCounts) -> None:
         self.commits.append(what)
@@ -75,6 +75,8 @@ class Faulty:
     def __init__(self, engine: Engine, fault: Callable[[Completion], Completion | None]) -> None:
         self._engine = engine
         self._fault = fault
+        self.batches = 0
+        """How many it was asked for."""
 
     @property
     def identity(self) -> EngineIdentity:
@@ -84,6 +86,7 @@ class Faulty:
         inner = self._engine.start(requests, decoding)
 
         def answer(number: int) -> Iterator[Completion]:
+            self.batches += 1
             inner.submit(number)
             return self.changed(inner.collect().completions)
 
@@ -209,23 +212,23 @@ def closed(folder: Path) -> Counter[tuple[Outcome, Reason | None]]:
 
 def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer, **options: Any) -> int:
     """Run one unit of a plan, and stop; return how many points are kept."""
-    watcher, answered = Quiet(), 0
+    watcher, faulty = Quiet(), list[Faulty]()
 
     def stop(completion: Completion) -> Completion:
-        nonlocal answered
-        answered += 1
-        if answered > ROWS and not watcher.commits:
-            time.sleep(0.05)  # the first unit is committed behind the engine
-        if watcher.commits:
+        if faulty[0].batches > 1:  # the first is behind the engine, and is committed all the same
             raise KeyboardInterrupt
         return completion
+
+    def stopping(engine: Engine) -> Engine:
+        faulty.append(Faulty(engine, stop))
+        return faulty[0]
 
     with pytest.raises(InterruptedByUserError, match=r"\d+ of 96 points are kept"):
         run(
             resolved,
             folder,
             signer,
-            engine=lambda engine: Faulty(engine, stop),
+            engine=stopping,
             watcher=watcher,
             **options,
         )

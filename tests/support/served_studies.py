@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from id_server import IdServer
+from running import Quiet
 from studies import write_study
 
 from safety_receipts.receipts.model.plan import ServerDialect
 from safety_receipts.runner.engines.served.client import Patience
+from safety_receipts.runner.engines.served.generation import UNIT
 from safety_receipts.runner.engines.served.options import ServerPlace
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
@@ -44,6 +47,16 @@ class ServedStudy:
     def local(self) -> ResolvedPlan:
         """Return the same plan for the engine of this process."""
         return resolve_plan(write_study(self.folder, **self.settings))  # type: ignore[arg-type]
+
+
+def after_first_unit(watcher: Quiet) -> Callable[[], bool]:
+    """Return what says of each of a run's requests, asked in turn, whether a unit was answered.
+
+    What was answered is committed whatever follows it: nobody has to wait for that.
+    """
+    asked = count()
+    # Several are in flight, and any of them may come last.
+    return lambda: watcher.begun and next(asked) >= UNIT + UNIT // 2
 
 
 ServedStudies = Callable[..., ServedStudy]

@@ -19,7 +19,8 @@ from safety_receipts.runner.engines.served.client import (
     gone,
 )
 from safety_receipts.runner.engines.served.dialect import detect, dialect_of
-from safety_receipts.runner.engines.served.http_engine import HttpEngine, ServedModel
+from safety_receipts.runner.engines.served.http_engine import HttpEngine
+from safety_receipts.runner.engines.served.options import ServedModel
 from safety_receipts.runner.engines.served.preflight import NO_SCORES, Trial
 from safety_receipts.runner.engines.served.role import ServerRole
 

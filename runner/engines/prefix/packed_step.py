@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +27,9 @@ from safety_receipts.runner.engines.prefix.shared_prefix import (
     Layer,
     Pass,
     PassSetting,
-    Positions,
     SegmentRead,
     StepPass,
+    StepRows,
 )
 
 
@@ -43,26 +42,15 @@ class PackedStepPass(Pass):
     Args:
         setting: The model's.
         cache: What the rows keep.
-        slots: int64 [N], the cache's row of each token.
-        columns: int64 [N], the columns of the newest tokens that are there.
-        positions: int64 [N], their positions.
-        reads: Which tokens read which segments; all of them in the cache's pool.
+        rows: The rows; all segments that they read are in the cache's pool.
     """
 
-    def __init__(
-        self,
-        setting: PassSetting,
-        cache: PooledRows,
-        *,
-        slots: NDArray[np.int64],
-        columns: NDArray[np.int64],
-        positions: Positions,
-        reads: Sequence[SegmentRead],
-    ) -> None:
-        super().__init__(setting, positions, ())
+    def __init__(self, setting: PassSetting, cache: PooledRows, rows: StepRows) -> None:
+        super().__init__(setting, rows.positions, ())
+        slots, columns = rows.slots, rows.columns
         self._pool = cache.pool
-        self._reads = [_stretch(read) for read in reads]
-        self._rows = RowPlaces(cache.bases[slots], columns, positions, cache.rooms[slots])
+        self._reads = [_stretch(read) for read in rows.reads]
+        self._rows = RowPlaces(cache.bases[slots], columns, rows.positions, cache.rooms[slots])
         device = setting.device
         self._newest = torch.from_numpy(self._rows.bases + columns).to(device)
         # The moves of each row, the steps, and nothing.
@@ -251,17 +239,9 @@ def _merge(
 
 
 def step_pass(
-    setting: PassSetting,
-    cache: OwnCache | PooledRows,
-    *,
-    slots: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    positions: Positions,
-    reads: Sequence[SegmentRead],
+    setting: PassSetting, cache: OwnCache | PooledRows, rows: StepRows
 ) -> StepPass | PackedStepPass:
     """Return the pass of decode steps that suits a cache; arguments as for either kind."""
     if isinstance(cache, PooledRows):
-        return PackedStepPass(
-            setting, cache, slots=slots, columns=columns, positions=positions, reads=reads
-        )
-    return StepPass(setting, cache, slots=slots, columns=columns, positions=positions, reads=reads)
+        return PackedStepPass(setting, cache, rows)
+    return StepPass(setting, cache, rows)

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safety_receipts.runner.engines.prefix.attention import keeps_fp32
-from safety_receipts.runner.engines.prefix.prefix_memory import KeepRead, Segment
+from safety_receipts.runner.engines.prefix.prefix_memory import KeepRead, LayerStates, Segment
 
 _GRAIN: Final = 256
 """Pools have room for a multiple of so many tokens, so that batches of about one size need one."""
@@ -26,29 +25,13 @@ def pool_tokens(kept: int) -> int:
     return -(-kept // _GRAIN) * _GRAIN
 
 
-class KeyPool:
-    """Keys and values of tokens, by layer; allocated when a layer's sizes are first seen."""
+class KeyPool(LayerStates):
+    """Keys and values of tokens: a layer's keys are [tokens, K, D], its values [tokens, K, E]."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.tokens = 0
         """How many it has room for."""
-        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def layer(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a layer's keys [tokens, K, D] and values [tokens, K, E].
-
-        Args:
-            layer: The layer.
-            key: [K, N, D], any of its keys: sizes may differ by layer.
-            value: [K, N, E], any of its values.
-        """
-        if layer not in self._layers:
-            # Zeros: where nothing is seen a kernel may still read, and 0 times a number that is
-            # not finite would be no 0.
-            self._layers[layer] = (self._zeros(key), self._zeros(value))
-        return self._layers[layer]
 
     def resize(self, tokens: int, kept: int) -> None:
         """Make room for a batch, layer by layer, so that no pool stands beside another.
@@ -75,10 +58,8 @@ class KeyPool:
             for tensor in tensors:
                 tensor[target : target + number] = tensor[source : source + number].clone()
 
-    def _zeros(self, states: torch.Tensor) -> torch.Tensor:
-        heads, _, size = states.shape
-        kept = torch.float32 if keeps_fp32(states.device) else states.dtype
-        return states.new_zeros((self.tokens, heads, size), dtype=kept)
+    def _shape(self, heads: int, size: int) -> tuple[int, ...]:
+        return (self.tokens, heads, size)
 
 
 class PooledSegment(Segment):

@@ -29,6 +29,7 @@ from safety_receipts.runner.engines.prefix.shared_prefix import (
     PassSetting,
     SegmentRead,
     StepPass,
+    StepRows,
 )
 from safety_receipts.runner.prompts.prefix_tree import TokenArray
 
@@ -253,14 +254,13 @@ class PrefixBatches:
                         slots = np.arange(len(alive))
                     pass_ = None
             if pass_ is None:
-                pass_ = step_pass(
-                    self._setting,
-                    cache,
-                    slots=slots,
+                at = StepRows(
+                    slots,
                     columns=batch.own[alive] + chooser.steps - 1,
                     positions=start[alive] + chooser.steps - 1,
                     reads=self._reads([rows[i] for i in alive.tolist()], range(len(alive) + 1)),
                 )
+                pass_ = step_pass(self._setting, cache, at)
             pass_.advance(moving)
             logits = self._step(chosen, pass_)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,11 @@ from safety_receipts.runner.engines.prefix.attention import keeps_fp32
 
 KeepRead = Callable[[int, torch.Tensor, torch.Tensor], None]
 """Keeps a layer's keys [rows, K, T, D] and values [rows, K, T, E] of rows' own tokens."""
+
+
+def kept_as(states: torch.Tensor) -> torch.dtype:
+    """Return the format in which keys or values are kept."""
+    return torch.float32 if keeps_fp32(states.device) else states.dtype
 
 
 class Segment:
@@ -38,7 +44,7 @@ class Segment:
 
     def _room(self, states: torch.Tensor) -> torch.Tensor:
         heads, _, size = states.shape
-        return states.new_empty((heads, self.length, size), dtype=_kept_as(states))
+        return states.new_empty((heads, self.length, size), dtype=kept_as(states))
 
     def view(self, layer: int, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys [1, K, S, D] and values [1, K, S, E] of some of its tokens."""
@@ -46,23 +52,16 @@ class Segment:
         return key[None, :, first:last], value[None, :, first:last]
 
 
-class OwnCache:
-    """Keys and values that rows keep for themselves: column c holds a row's c-th own token.
+class LayerStates(ABC):
+    """Keys and values by layer, allocated when a layer's sizes are first seen."""
 
-    Args:
-        rows: Rows.
-        columns: Most tokens that a row comes to keep.
-    """
-
-    def __init__(self, rows: int, columns: int) -> None:
-        self.rows = rows
-        self.columns = columns
+    def __init__(self) -> None:
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def layer(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a layer's keys [rows, K, columns, D] and values [rows, K, columns, E].
+        """Return a layer's keys and values, of the form that the class says.
 
         Args:
             layer: The layer.
@@ -70,10 +69,34 @@ class OwnCache:
             value: [K, N, E], any of its values.
         """
         if layer not in self._layers:
-            # Zeros: a column that no token has yet gets weight 0, and 0 times a number that
-            # is not finite would be no 0.
-            self._layers[layer] = (self._zeros(key), self._zeros(value))
+            # Zeros: what no token has yet gets weight 0 or is not seen, but a kernel may read
+            # it, and 0 times a number that is not finite would be no 0.
+            made = [
+                one.new_zeros(self._shape(one.shape[0], one.shape[2]), dtype=kept_as(one))
+                for one in (key, value)
+            ]
+            self._layers[layer] = (made[0], made[1])
         return self._layers[layer]
+
+    @abstractmethod
+    def _shape(self, heads: int, size: int) -> tuple[int, ...]:
+        """Return the shape of what is kept of a layer's keys, or of its values."""
+
+
+class OwnCache(LayerStates):
+    """Keys and values that rows keep for themselves: column c holds a row's c-th own token.
+
+    A layer's keys are [rows, K, columns, D], and its values [rows, K, columns, E].
+
+    Args:
+        rows: Rows.
+        columns: Most tokens that a row comes to keep.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows = rows
+        self.columns = columns
 
     def reading(self, rows: range, held: NDArray[np.bool_], _: torch.device) -> KeepRead:
         """Return what keeps the states of rows' own tokens, as a pass reads them.
@@ -91,16 +114,11 @@ class OwnCache:
 
         return keep
 
-    def _zeros(self, states: torch.Tensor) -> torch.Tensor:
-        heads, _, size = states.shape
-        return states.new_zeros((self.rows, heads, self.columns, size), dtype=_kept_as(states))
+    def _shape(self, heads: int, size: int) -> tuple[int, ...]:
+        return (self.rows, heads, self.columns, size)
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep only some rows (int64 indices)."""
         self.rows = len(rows)
         for layer, (key, value) in self._layers.items():
             self._layers[layer] = (key.index_select(0, rows), value.index_select(0, rows))
-
-
-def _kept_as(states: torch.Tensor) -> torch.dtype:
-    return torch.float32 if keeps_fp32(states.device) else states.dtype

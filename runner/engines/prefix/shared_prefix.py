@@ -218,6 +218,21 @@ class Pass(ABC):
         return int(readers.min()), int(readers.max())
 
 
+@dataclass(frozen=True, slots=True)
+class StepRows:
+    """The rows of decode steps, before the first of these."""
+
+    slots: NDArray[np.int64]
+    """int64 [N], the cache's row of each token."""
+    columns: NDArray[np.int64]
+    """int64 [N], the columns of the newest tokens that are there: those of the next step follow
+    them."""
+    positions: Positions
+    """int64 [N], their positions."""
+    reads: Sequence[SegmentRead]
+    """Which tokens read which segments."""
+
+
 class StepPass(Pass):
     """The newest token of each of some rows, step after step.
 
@@ -227,30 +242,17 @@ class StepPass(Pass):
     Args:
         setting: The model's.
         cache: What the rows keep.
-        slots: int64 [N], the cache's row of each token.
-        columns: int64 [N], the columns of the newest tokens that are there: those of the next
-            step follow them.
-        positions: int64 [N], their positions.
-        reads: As for :class:`Pass`.
+        rows: The rows.
     """
 
-    def __init__(
-        self,
-        setting: PassSetting,
-        cache: OwnCache,
-        *,
-        slots: NDArray[np.int64],
-        columns: NDArray[np.int64],
-        positions: Positions,
-        reads: Sequence[SegmentRead],
-    ) -> None:
-        super().__init__(setting, positions, reads)
+    def __init__(self, setting: PassSetting, cache: OwnCache, rows: StepRows) -> None:
+        super().__init__(setting, rows.positions, rows.reads)
         device = setting.device
         self._cache = cache
-        self._slots = torch.from_numpy(slots).to(device)
-        self._columns = torch.from_numpy(columns).to(device)
-        self._all = len(slots) == cache.rows
-        self._longest = int(columns.max()) + 1
+        self._slots = torch.from_numpy(rows.slots).to(device)
+        self._columns = torch.from_numpy(rows.columns).to(device)
+        self._all = len(rows.slots) == cache.rows
+        self._longest = int(rows.columns.max()) + 1
         self._steps = 0
         self._own_masks: dict[int | None, torch.Tensor] = {}
 

@@ -40,6 +40,13 @@ _MAX_NUMBER: Final = 2**64
 """No whole number of an answer has more digits than this one."""
 _OVERLOADED: Final = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses of a server, or of what stands before it, that may answer later."""
+_OF_ONE_REQUEST: Final = frozenset({400, 413, 422, 500})
+"""Statuses that may be about one request."""
+_MEANINGS: Final = {
+    401: "it wants a key",
+    403: "it does not take this key",
+    404: "it has no such model, or does not speak this dialect",
+}
 _CHUNK: Final = 2**16
 _NEVER: Final = Event()
 """Is not set."""
@@ -60,6 +67,10 @@ class RefusedError(ServedError):
         super().__init__(f"the server answered {status}")
         self.status = status
         """The HTTP status, 400 to 599."""
+        self.of_one_request = status in _OF_ONE_REQUEST
+        """Whether it may answer other requests."""
+        self.meaning = _MEANINGS.get(status, "it takes no such requests")
+        """Why, as the status says, where it answers no request."""
 
 
 class NonsenseError(ServedError):

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.receipts.events.dialects import FACTS, UNSEEN
-from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import EngineKind, PlannedServer
 from safety_receipts.receipts.model.point import Finish, Reason
-from safety_receipts.receipts.model.receipt import (
-    ServerAccount,
-    ServerObservations,
-)
+from safety_receipts.receipts.model.receipt import ServerAccount, ServerObservations
 from safety_receipts.runner.engines.answers import in_order
 from safety_receipts.runner.engines.engine import (
     GREEDY,
@@ -43,6 +39,7 @@ from safety_receipts.runner.engines.served.client import (
 )
 from safety_receipts.runner.engines.served.dialect import TokenScores, check_scores, dialect_of
 from safety_receipts.runner.engines.served.generation import ServedGeneration, units_of
+from safety_receipts.runner.engines.served.options import ServedModel
 from safety_receipts.runner.engines.served.preflight import NO_SCORES, SCORES_HINT, Trial
 from safety_receipts.runner.engines.served.reply import (
     ServerReply,
@@ -52,22 +49,6 @@ from safety_receipts.runner.engines.served.reply import (
 from safety_receipts.runner.engines.served.role import ServerRole
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """What is known of a served model from its folder and plan."""
-
-    vocabulary: int
-    """Number of token ids."""
-    context_limit: int
-    """Longest context in tokens, prompt and response together."""
-    dtype: Dtype
-    """Number format in which the server is said to run."""
-    end_tokens: frozenset[int]
-    """Token ids that end a response."""
-    decoding: Decoding
-    """How tokens are chosen."""
 
 
 class HttpEngine:
@@ -399,23 +380,13 @@ class HttpEngine:
         except UnreachableError as error:
             raise gone(self._client, error) from None
         except RefusedError as error:
-            if error.status in _OF_A_REQUEST:
+            if error.of_one_request:
                 raise
-            meaning = _MEANINGS.get(error.status, "it takes no such requests")
             raise UsageError(
-                f"{self._client.name} answered {error.status}: {meaning}",
+                f"{self._client.name} answered {error.status}: {error.meaning}",
                 hint=(
                     f"give its key in the environment variable {self.role.key}"
                     if error.status in (401, 403)
                     else "receipts doctor --server URL says what it speaks and offers"
                 ),
             ) from None
-
-
-_OF_A_REQUEST: Final = frozenset({400, 413, 422, 500})
-"""Statuses that may be about one request."""
-_MEANINGS: Final = {
-    401: "it wants a key",
-    403: "it does not take this key",
-    404: "it has no such model, or does not speak this dialect",
-}

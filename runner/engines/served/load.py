@@ -7,9 +7,9 @@ from pathlib import Path
 
 from safety_receipts.receipts.model.plan import PlannedServer
 from safety_receipts.runner.engines.served.client import ServerClient
-from safety_receipts.runner.engines.served.http_engine import HttpEngine, ServedModel
+from safety_receipts.runner.engines.served.http_engine import HttpEngine
 from safety_receipts.runner.engines.served.launch import ServerCommand, StartedServer
-from safety_receipts.runner.engines.served.options import ServerPlace
+from safety_receipts.runner.engines.served.options import ServedModel, ServerPlace
 from safety_receipts.runner.engines.served.started.own_client import OwnServerClient
 
 

@@ -1,10 +1,12 @@
-"""Who asks a server, and where it is on this machine, as far as that is not sealed."""
+"""What is known of a server beside what is sealed: who asks it, where it is, of what model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.plan import PlannedServer
+from safety_receipts.runner.engines.engine import Decoding
 from safety_receipts.runner.engines.served.client import PATIENCE, Patience
 from safety_receipts.runner.engines.served.role import ServerRole
 
@@ -31,3 +33,19 @@ class NamedServer:
     """What is sealed of it."""
     place: ServerPlace
     """Where it is."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What is known of a served model from its folder and plan."""
+
+    vocabulary: int
+    """Number of token ids."""
+    context_limit: int
+    """Longest context in tokens, prompt and response together."""
+    dtype: Dtype
+    """Number format in which the server is said to run."""
+    end_tokens: frozenset[int]
+    """Token ids that end a response."""
+    decoding: Decoding
+    """How tokens are chosen."""

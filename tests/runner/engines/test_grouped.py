@@ -31,7 +31,11 @@ from safety_receipts.runner.engines.prefix.pool import (
     PooledSegment,
     pool_tokens,
 )
-from safety_receipts.runner.engines.prefix.shared_prefix import PassSetting, SegmentRead
+from safety_receipts.runner.engines.prefix.shared_prefix import (
+    PassSetting,
+    SegmentRead,
+    StepRows,
+)
 
 CPU = torch.device("cpu")
 SIZE = 4
@@ -63,8 +67,11 @@ class Study:
         for level, length in enumerate(self.lengths):
             for part in range(level + 1):
                 members = [r for r in range(rows) if r * (level + 1) // rows == part]
-                readers = [r for r in members if self.depths[r] > level]
-                # Readers of a segment follow each other: those that end above stand apart.
+                # Readers of a segment follow each other: those that end above stand apart, and
+                # where they stand between others, these end there too.
+                readers = [
+                    r for r in members if self.depths[r] > level and len(self.chains[r]) == level
+                ]
                 if readers != list(range(readers[0], readers[-1] + 1)) if readers else True:
                     continue
                 segment = PooledSegment(start, length, self.pool, place)
@@ -88,6 +95,12 @@ class Study:
         for layer in range(len(self.windows)):
             for tensor in self.pool.layer(layer, self.states(), self.states()):
                 tensor.normal_(generator=draw)
+
+    @property
+    def rows(self) -> StepRows:
+        return StepRows(
+            np.arange(len(self.own)), np.array(self.own) - 1, self.positions, self.reads
+        )
 
     def states(self, number: int = 1, heads: int | None = None) -> torch.Tensor:
         shape = (heads or self.groups, number, SIZE)
@@ -167,14 +180,7 @@ def test_every_row_that_moves_sees_its_context_and_nothing_else(
 def check_steps(study: Study, steps: list[list[bool]], *, capped: bool, sunk: bool) -> None:
     rows, heads = len(study.own), study.groups * study.each
     setting = PassSetting(study.windows, False, Kernel.GROUPED, CPU)
-    pass_ = step_pass(
-        setting,
-        study.cache,
-        slots=np.arange(rows),
-        columns=np.array(study.own) - 1,
-        positions=study.positions,
-        reads=study.reads,
-    )
+    pass_ = step_pass(setting, study.cache, study.rows)
     sink = study.states(1, heads)[:, 0, 0] if sunk else None
     terms = Terms(0.5, 3.0 if capped else None, sink, Kernel.GROUPED)
     alive = [True] * rows
@@ -200,14 +206,8 @@ def check_steps(study: Study, steps: list[list[bool]], *, capped: bool, sunk: bo
 
 def test_rows_write_into_their_own_rooms_alone() -> None:
     study = Study(2, 1, [5], [3, 1, 4], [1, 1, 1], (None,))
-    pass_ = step_pass(
-        PassSetting((None,), False, Kernel.GROUPED, CPU),
-        study.cache,
-        slots=np.arange(3),
-        columns=np.array(study.own) - 1,
-        positions=study.positions,
-        reads=study.reads,
-    )
+    setting = PassSetting((None,), False, Kernel.GROUPED, CPU)
+    pass_ = step_pass(setting, study.cache, study.rows)
     assert isinstance(pass_, PackedStepPass)
     before = study.pool._layers[0][0].clone()
     states = study.states(3)[None]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from begun_runs import begin, rows
 from crew import Deaths, PlainRecipe, SquareJob
-from pooled_runs import begin_run, rows
+from pooled_runs import BegunInWorkers
 
 from safety_receipts.receipts.errors import IncompleteError, UsageError
 from safety_receipts.runner.pool.pool import ATTEMPTS, WorkerPool
@@ -128,16 +129,16 @@ def test_a_run_that_loses_a_node_seals_what_one_without_workers_does(
 ) -> None:
     made, (one, _) = nodes
     (tmp_path / "study").mkdir()
-    begun = begin_run(tmp_path / "study")
-    alone, folder = begun.copied(tmp_path / "alone"), begun.copied(tmp_path / "bundle")
-    begun.execute(alone, begun.recipe.stack())
+    begun = begin(tmp_path / "study", BegunInWorkers)
+    alone, folder = begun.alone(tmp_path / "alone"), begun.copied(tmp_path / "bundle")
+    seen: list[CommittedCounts] = []
 
-    def go_on(seen: list[CommittedCounts]) -> bool:
+    def watch(what: CommittedCounts) -> None:
+        seen.append(what)
         if len(seen) == 2:
             made.remove_node(one, allow_graceful=False)
-        return False
 
-    begun.in_workers(folder, 2, places=places(made, 2), stop=go_on)
+    begun.in_workers(folder, 2, places=places(made, 2), watch=watch)
     assert rows(folder, "point") == rows(alone, "point")
     assert begun.root(folder) == begun.root(alone)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from begun_runs import BATCH, Begun, begin, rows
+from begun_runs import BATCH, BegunHere, StopAfter, begin, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shuffled import Shuffled
@@ -17,56 +16,41 @@ from shuffled import Shuffled
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import event_seed
 from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import CommittedCounts
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    return begin(tmp_path_factory.mktemp("study"))
-
-
-class StopAfter:
-    """Stops a run, as a user does, after so many commits."""
-
-    def __init__(self, commits: int) -> None:
-        self._left = commits
-
-    def __call__(self, what: CommittedCounts) -> None:
-        self._left -= 1
-        if not self._left:
-            raise KeyboardInterrupt
+def begun(tmp_path_factory: pytest.TempPathFactory) -> BegunHere:
+    return begin(tmp_path_factory.mktemp("study"), BegunHere)
 
 
 @pytest.fixture(scope="module")
-def in_turn(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def in_turn(begun: BegunHere, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, batch after batch."""
-    folder = tmp_path_factory.mktemp("in-turn") / "bundle"
-    shutil.copytree(begun.folder, folder)
+    folder = begun.copied(tmp_path_factory.mktemp("in-turn") / "bundle")
     begun.execute(folder, begun.engine())
     return folder
 
 
 @pytest.fixture(scope="module")
-def sealed(begun: Begun, in_turn: Path) -> dict[str, bytes]:
+def sealed(begun: BegunHere, in_turn: Path) -> dict[str, bytes]:
     return begun.seal(in_turn)
 
 
 @pytest.fixture
-def folder(begun: Begun) -> Iterator[Path]:
+def folder(begun: BegunHere) -> Iterator[Path]:
     with TemporaryDirectory() as name:
-        shutil.copytree(begun.folder, Path(name) / "bundle")
-        yield Path(name) / "bundle"
+        yield begun.copied(Path(name) / "bundle")
 
 
 @given(st.integers(2, 9), st.randoms(use_true_random=False))
 @settings(max_examples=30, deadline=None)
 def test_any_order_of_completion_gives_the_same_journal(
-    begun: Begun, in_turn: Path, concurrency: int, dice: random.Random
+    begun: BegunHere, in_turn: Path, concurrency: int, dice: random.Random
 ) -> None:
     engine = Shuffled(begun.engine(), concurrency, dice.choice)
     with TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
-        shutil.copytree(begun.folder, folder)
+        begun.copied(folder)
         begun.execute(folder, engine)
         assert rows(folder) == rows(in_turn)
     batches = range(-(-begun.resolved.predicate.points // BATCH))
@@ -77,7 +61,7 @@ def test_any_order_of_completion_gives_the_same_journal(
 
 @pytest.mark.parametrize("concurrency", [1, 3, 100])
 def test_the_last_first_gives_the_same_evidence_and_root(
-    begun: Begun, sealed: dict[str, bytes], folder: Path, concurrency: int
+    begun: BegunHere, sealed: dict[str, bytes], folder: Path, concurrency: int
 ) -> None:
     """Whatever is in flight, the batch that was submitted last is finished first."""
     engine = Shuffled(begun.engine(), concurrency, max)
@@ -92,11 +76,11 @@ def test_the_last_first_gives_the_same_evidence_and_root(
 @given(st.integers(1, 9), st.integers(1, 8), st.randoms(use_true_random=False))
 @settings(max_examples=20, deadline=None)
 def test_a_stopped_run_holds_the_first_batches_and_goes_on_in_another_order(
-    begun: Begun, in_turn: Path, concurrency: int, commits: int, dice: random.Random
+    begun: BegunHere, in_turn: Path, concurrency: int, commits: int, dice: random.Random
 ) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
-        shutil.copytree(begun.folder, folder)
+        begun.copied(folder)
         stopped = Shuffled(begun.engine(), concurrency, dice.choice)
         with pytest.raises(KeyboardInterrupt):
             begun.execute(folder, stopped, StopAfter(commits))
@@ -114,7 +98,7 @@ def test_a_stopped_run_holds_the_first_batches_and_goes_on_in_another_order(
 @given(st.integers(1, 6), st.randoms(use_true_random=False))
 @settings(max_examples=20, deadline=None)
 def test_no_more_is_kept_than_the_engine_takes_at_once(
-    begun: Begun, concurrency: int, dice: random.Random
+    begun: BegunHere, concurrency: int, dice: random.Random
 ) -> None:
     """What waits for its turn counts as well, besides the batch in hand."""
     kept: list[int] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from begun_runs import BATCH, Begun, begin, rows
+from begun_runs import BATCH, BegunHere, begin, rows
 from running import FaultyJudge
 
 from safety_receipts.receipts.errors import FileAccessError, IncompleteError
@@ -63,22 +62,21 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    return begin(tmp_path_factory.mktemp("study"))
+def begun(tmp_path_factory: pytest.TempPathFactory) -> BegunHere:
+    return begin(tmp_path_factory.mktemp("study"), BegunHere)
 
 
 @pytest.fixture(scope="module")
-def unbroken(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def unbroken(begun: BegunHere, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The journal of a run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("unbroken") / "bundle"
-    shutil.copytree(begun.folder, folder)
+    folder = begun.copied(tmp_path_factory.mktemp("unbroken") / "bundle")
     begun.execute(folder, begun.engine())
     return rows(folder)
 
 
 @pytest.fixture
-def folder(begun: Begun, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(begun.folder, tmp_path / "bundle"))
+def folder(begun: BegunHere, tmp_path: Path) -> Path:
+    return begun.copied(tmp_path / "bundle")
 
 
 @pytest.fixture(autouse=True)
@@ -93,11 +91,11 @@ def kept(folder: Path) -> list[int]:
     return sorted(row[1] for row in rows(folder)["point"])
 
 
-def last_batch(begun: Begun) -> int:
+def last_batch(begun: BegunHere) -> int:
     return -(-begun.resolved.predicate.points // BATCH) - 1
 
 
-def test_the_engine_goes_on_while_a_unit_is_committed(begun: Begun, folder: Path) -> None:
+def test_the_engine_goes_on_while_a_unit_is_committed(begun: BegunHere, folder: Path) -> None:
     second_asked = Event()
     waited: list[bool] = []
 
@@ -113,7 +111,7 @@ def test_the_engine_goes_on_while_a_unit_is_committed(begun: Begun, folder: Path
 
 
 def test_no_more_than_a_few_units_wait_behind_the_engine(
-    begun: Begun, folder: Path, unbroken: dict[str, Any]
+    begun: BegunHere, folder: Path, unbroken: dict[str, Any]
 ) -> None:
     asked, commits, full = [0], [0], Event()
     ahead: list[int] = []
@@ -136,7 +134,7 @@ def test_no_more_than_a_few_units_wait_behind_the_engine(
 
 @pytest.mark.parametrize("at", [0, 1, 3, None])
 def test_what_the_engine_answered_before_it_failed_is_committed(
-    begun: Begun, folder: Path, unbroken: dict[str, Any], at: int | None
+    begun: BegunHere, folder: Path, unbroken: dict[str, Any], at: int | None
 ) -> None:
     number = last_batch(begun) if at is None else at
 
@@ -153,7 +151,7 @@ def test_what_the_engine_answered_before_it_failed_is_committed(
 
 @pytest.mark.parametrize("at", [0, 1, 3, None])
 def test_an_interrupt_of_the_engine_keeps_what_it_answered(
-    begun: Begun, folder: Path, unbroken: dict[str, Any], at: int | None
+    begun: BegunHere, folder: Path, unbroken: dict[str, Any], at: int | None
 ) -> None:
     number = last_batch(begun) if at is None else at
 
@@ -170,7 +168,7 @@ def test_an_interrupt_of_the_engine_keeps_what_it_answered(
 
 @pytest.mark.parametrize("at", [0, 1, 3, None])
 def test_a_judge_that_can_judge_nothing_stops_the_run(
-    begun: Begun, folder: Path, unbroken: dict[str, Any], at: int | None
+    begun: BegunHere, folder: Path, unbroken: dict[str, Any], at: int | None
 ) -> None:
     number = last_batch(begun) if at is None else at
     asked: list[int] = []
@@ -191,7 +189,7 @@ def test_a_judge_that_can_judge_nothing_stops_the_run(
 
 @pytest.mark.parametrize("at", [0, 1, 3, None])
 def test_a_journal_that_cannot_be_written_stops_the_run(
-    begun: Begun,
+    begun: BegunHere,
     folder: Path,
     unbroken: dict[str, Any],
     at: int | None,
@@ -216,7 +214,7 @@ def test_a_journal_that_cannot_be_written_stops_the_run(
     assert rows(folder)["point"] == unbroken["point"]
 
 
-def test_of_two_failures_the_earlier_unit_s_is_told(begun: Begun, folder: Path) -> None:
+def test_of_two_failures_the_earlier_unit_s_is_told(begun: BegunHere, folder: Path) -> None:
     """The judge of an earlier unit fails while the engine fails on a later one."""
     engine_failed = Event()
 
@@ -252,7 +250,7 @@ class OnDevice:
 
 @pytest.mark.parametrize("weights", [True, False])
 def test_a_judge_with_weights_here_takes_turns_with_the_engine(
-    begun: Begun, folder: Path, unbroken: dict[str, Any], weights: bool
+    begun: BegunHere, folder: Path, unbroken: dict[str, Any], weights: bool
 ) -> None:
     main = threading.current_thread()
     threads: list[bool] = []

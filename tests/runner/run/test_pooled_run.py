@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from begun_runs import StopAfter, begin, rows
 from crew import Deaths, Meddled
-from pooled_runs import BATCH, Begun, begin_run, rows
+from pooled_runs import BATCH, BegunInWorkers
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import IntegrityError
@@ -16,36 +17,34 @@ from safety_receipts.runner.run.journal import JournalEvent
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    return begin_run(tmp_path_factory.mktemp("study"))
+def begun(tmp_path_factory: pytest.TempPathFactory) -> BegunInWorkers:
+    return begin(tmp_path_factory.mktemp("study"), BegunInWorkers)
 
 
 @pytest.fixture(scope="module")
-def alone(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(begun: BegunInWorkers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run in this process."""
-    folder = begun.copied(tmp_path_factory.mktemp("alone") / "bundle")
-    begun.execute(folder, begun.recipe.stack())
-    return folder
+    return begun.alone(tmp_path_factory.mktemp("alone") / "bundle")
 
 
 @pytest.fixture(scope="module")
-def root(begun: Begun, alone: Path) -> Sha256:
+def root(begun: BegunInWorkers, alone: Path) -> Sha256:
     return begun.root(alone)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_any_number_of_workers_gives_the_same_journal_and_root(
-    begun: Begun, alone: Path, root: Sha256, tmp_path: Path, workers: int
+    begun: BegunInWorkers, alone: Path, root: Sha256, tmp_path: Path, workers: int
 ) -> None:
     folder = begun.copied(tmp_path / "bundle")
     assert begun.in_workers(folder, workers) == 0
-    assert rows(folder, "run", "point", "event") == rows(alone, "run", "point", "event")
+    assert rows(folder) == rows(alone)
     assert begun.root(folder) == root
 
 
 @pytest.mark.parametrize(("every", "late"), [(1, False), (2, False), (2, True)])
 def test_a_worker_killed_at_every_kth_batch_changes_nothing(
-    begun: Begun, alone: Path, tmp_path: Path, every: int, late: bool
+    begun: BegunInWorkers, alone: Path, tmp_path: Path, every: int, late: bool
 ) -> None:
     """In the middle of it, or after its result was sent."""
     folder = begun.copied(tmp_path / "bundle")
@@ -56,7 +55,7 @@ def test_a_worker_killed_at_every_kth_batch_changes_nothing(
     replaced = begun.in_workers(folder, 2, deaths=deaths, seconds=0.02 if late else 0)
     assert deaths.happened == len(keys) >= 2
     assert rows(folder, "point") == rows(alone, "point")
-    starts = [row for row in rows(folder, "event")[0] if row[1] == JournalEvent.START]
+    starts = [row for row in rows(folder, "event")["event"] if row[1] == JournalEvent.START]
     if late:  # the last may die when all is done
         assert 1 <= len(starts) - 1 <= replaced <= len(keys)
     else:
@@ -64,7 +63,7 @@ def test_a_worker_killed_at_every_kth_batch_changes_nothing(
 
 
 def test_a_worker_killed_while_loading_changes_nothing(
-    begun: Begun, alone: Path, tmp_path: Path
+    begun: BegunInWorkers, alone: Path, tmp_path: Path
 ) -> None:
     folder = begun.copied(tmp_path / "bundle")
     (tmp_path / "deaths").mkdir()
@@ -74,16 +73,16 @@ def test_a_worker_killed_while_loading_changes_nothing(
 
 
 def test_a_result_delivered_twice_changes_nothing(
-    begun: Begun, alone: Path, tmp_path: Path
+    begun: BegunInWorkers, alone: Path, tmp_path: Path
 ) -> None:
     folder = begun.copied(tmp_path / "bundle")
     twice = Meddled(lambda reply: [reply, reply] if isinstance(reply, Did) else [reply])
     begun.in_workers(folder, 2, places=twice)
-    assert rows(folder, "run", "point", "event") == rows(alone, "run", "point", "event")
+    assert rows(folder) == rows(alone)
 
 
 def test_a_result_that_comes_again_and_otherwise_stops_the_run(
-    begun: Begun, alone: Path, tmp_path: Path
+    begun: BegunInWorkers, alone: Path, tmp_path: Path
 ) -> None:
     def otherwise(reply: Reply) -> list[Reply]:
         if not isinstance(reply, Did) or reply.key != 1:
@@ -96,18 +95,18 @@ def test_a_result_that_comes_again_and_otherwise_stops_the_run(
     with pytest.raises(IntegrityError, match="answered twice"):
         begun.in_workers(folder, 1, places=Meddled(otherwise))
     # What was committed before stands, and nothing of the batch in question does.
-    kept = sorted(rows(folder, "point")[0], key=lambda row: row[1])
-    assert kept == sorted(rows(alone, "point")[0], key=lambda row: row[1])[: len(kept)]
+    kept = sorted(rows(folder, "point")["point"], key=lambda row: row[1])
+    assert kept == sorted(rows(alone, "point")["point"], key=lambda row: row[1])[: len(kept)]
     assert len(kept) <= BATCH
 
 
 def test_a_stopped_driver_goes_on_with_another_number_of_workers(
-    begun: Begun, alone: Path, root: Sha256, tmp_path: Path
+    begun: BegunInWorkers, alone: Path, root: Sha256, tmp_path: Path
 ) -> None:
     folder = begun.copied(tmp_path / "bundle")
     with pytest.raises(KeyboardInterrupt):
-        begun.in_workers(folder, 2, stop=lambda seen: len(seen) == 2)
-    assert len(rows(folder, "point")[0]) == 2 * BATCH
-    begun.in_workers(folder, 3, stop=lambda seen: False)
+        begun.in_workers(folder, 2, watch=StopAfter(2))
+    assert len(rows(folder, "point")["point"]) == 2 * BATCH
+    begun.in_workers(folder, 3)
     assert rows(folder, "point") == rows(alone, "point")
     assert begun.root(folder) == root

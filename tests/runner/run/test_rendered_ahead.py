@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from begun_runs import begin
 from hypothesis import given
 from hypothesis import strategies as st
-from pooled_runs import begin_run
+from pooled_runs import BegunInWorkers
 from running import Quiet, Study, answers, interrupted, run, verified
 
 from safety_receipts.receipts.canonical import Sha256
@@ -132,7 +133,7 @@ def parts_of(point: RenderedPoint) -> Sequence[TokenArray]:
 def test_evidence_is_the_same_whoever_rendered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = begin_run(tmp_path)
+    begun = begin(tmp_path, BegunInWorkers)
     monkeypatch.setattr(portions, "POINTS_AT_ONCE", begun.resolved.predicate.points // 4)
     roots = []
     for number in (1, 3):

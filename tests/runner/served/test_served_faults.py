@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from id_server import Answer, Mischief, always, cut, drop, first_time, hang, html, id_server, status
 from running import Quiet, run, verified
-from served_studies import ServedStudies, ServedStudy
+from served_studies import ServedStudies, ServedStudy, after_first_unit
 
 from safety_receipts.receipts.bundle import RECEIPT, Bundle
 from safety_receipts.receipts.errors import (
@@ -79,11 +79,10 @@ def test_what_does_not_pass_stops_the_run_which_goes_on_later(
     said: str,
 ) -> None:
     study, watcher = served(), Quiet()
-    resolved, count = study.resolved(), [0]
+    resolved, second = study.resolved(), after_first_unit(watcher)
 
     def before(handler: Any, body: Answer) -> bool:
-        count[0] += bool(watcher.commits)
-        if count[0] < 2:
+        if not second():
             return False
         act(handler)
         return True
@@ -224,9 +223,10 @@ def test_a_server_that_begins_to_lie_stops_the_run(
     served: ServedStudies, tmp_path: Path, signer: Signer
 ) -> None:
     study, watcher = served(), Quiet()
+    second = after_first_unit(watcher)
 
     def answered(reply: Answer) -> Answer:
-        if watcher.commits:
+        if second():
             reply["choices"][0]["prompt_token_ids"][0] += 1
         return reply
 

@@ -12,7 +12,7 @@ import pytest
 from id_server import Answer, Mischief
 from running import Quiet, run
 from served_judges import JudgedStudies
-from served_studies import ServedStudies
+from served_studies import ServedStudies, after_first_unit
 
 from safety_receipts.receipts.bundle import RECEIPT
 from safety_receipts.receipts.errors import IncompleteError, IntegrityError, UsageError
@@ -163,10 +163,11 @@ def test_a_penalty_on_long_prompts_alone_does_not_pass_the_trial(
 
 
 def later(change: Callable[[Answer], None], watcher: Quiet) -> Callable[[Answer], Answer]:
-    """Return what changes answers once something is committed."""
+    """Return what changes answers once a unit is answered."""
+    second = after_first_unit(watcher)
 
     def answered(reply: Answer) -> Answer:
-        if watcher.commits:
+        if second():
             change(reply["choices"][0]["logprobs"])
         return reply
 
@@ -244,9 +245,10 @@ def test_another_server_that_answers_midway_is_not_sealed(
     served: ServedStudies, tmp_path: Path, signer: Signer
 ) -> None:
     study, watcher = served(), Quiet()
+    second = after_first_unit(watcher)
 
     def answered(reply: Answer) -> Answer:
-        if watcher.commits:
+        if second():
             study.server.mischief.stated_context = 5000
         return reply
 

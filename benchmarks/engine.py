@@ -2,13 +2,15 @@
 
     python benchmarks/engine.py
     python benchmarks/engine.py --workload S --queries 4 --peers ours,plain
+    python benchmarks/engine.py --peers ours,vllm --threads 1 2 --against FOLDER
     python benchmarks/engine.py --flips
     python benchmarks/engine.py --gpu
 
-Every peer answers the same prompts greedily with the same tiny random model in fp32 on all
-cores.  Each is one resident process that has loaded its model and answered a few prompts
-before anything is timed; they are told to run in turn, in the opposite order every other
-round.  What a run takes includes tokenizing, where a peer takes text, but no loading.
+Every peer answers the same prompts greedily with the same tiny random model in fp32, on all
+cores or on as many as ``--threads`` says.  Each is one resident process that has loaded its
+model and answered a few prompts before anything is timed; they are told to run in turn, in the
+opposite order every other round.  What a run takes includes tokenizing, where a peer takes text,
+but no loading.
 
 - *ours*: ``TransformersEngine.generate``
 - *plain*: transformers' ``generate``, prompt by prompt; the reference for the responses
@@ -18,6 +20,7 @@ round.  What a run takes includes tokenizing, where a peer takes text, but no lo
 - *dynamic-cache*: one DynamicCache for each shared prefix, copied for 64 queries
 - *vllm*: vLLM on the CPU, prefix caching in the smallest blocks it takes; its default blocks
   are larger (*vllm-default-blocks*), and it can do without (*vllm-no-cache*)
+- *before*: ours as another checkout of the project has it, with ``--against``
 
 Tokens computed are positions that pass through the model's layers, padding included; the
 lower bound is the prefix tree of the prompts plus, for each distinct prompt, its response less
@@ -27,6 +30,8 @@ its own report: prompt tokens less cached ones, plus every response less its las
 ``--flips`` measures how often bf16 changes the next token, and ``--gpu`` an 8-billion-
 parameter shape on a CUDA device.
 
+Several numbers of threads have a section of RESULTS.md of their own.
+
 Exit code 1 if a response of ours differs from the plain one, or could not be compared.
 """
 
@@ -35,27 +40,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from engine_peers.comparison import (
-    COLUMNS,
-    PeerResult,
-    cells,
-    conclusions,
-    ours_is_plain,
-)
+from engine_peers.comparison import BEFORE, PeerResult, ours_is_plain
 from engine_peers.environments import UnavailableError
+from engine_peers.reporting import Section, print_table, record
 from engine_peers.resident import Resident
 from engine_peers.worker import CLASSES
 from engine_peers.workloads import SHAPES, WARM_UP, Workload, build, write
-from recording import machine, markdown_table, replace_section
 
+ROOT = Path(__file__).parent.parent
 BATCH = 32
 """Rows of a padded batch, and requests in flight."""
 SLOW = ("plain", "padded", "lm-eval", "inspect")
@@ -117,7 +115,18 @@ def _parse() -> argparse.Namespace:
         help="on L, run the slow peers too, on N queries (in batches of N), and extrapolate",
     )
     parser.add_argument(
-        "--threads", type=_positive, default=os.cpu_count() or 1, help="default: all cores"
+        "--threads",
+        type=_positive,
+        nargs="+",
+        default=[os.cpu_count() or 1],
+        metavar="N",
+        help="one number after the other (default: all cores)",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="another checkout of the project, whose engine is measured too",
     )
     parser.add_argument(
         "--environments",
@@ -166,9 +175,6 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-# --- comparing ---------------------------------------------------------------------------
-
-
 def _compare(arguments: argparse.Namespace, root: Path) -> int:
     from engine_peers.tiny_model import make_model
 
@@ -182,16 +188,18 @@ def _compare(arguments: argparse.Namespace, root: Path) -> int:
         if arguments.queries:
             shape = replace(shape, queries=arguments.queries)
         workload = build(shape)
-        results = _measure(arguments, root, workload, versions)
-        _print_table(workload, results)
-        sections.append((workload, results))
-        sound = sound and ours_is_plain(results)
+        for threads in arguments.threads:
+            results = _measure(arguments, root, workload, threads, versions)
+            section = Section(workload, threads, results)
+            print_table(section)
+            sections.append(section)
+            sound = sound and ours_is_plain(results)
     (root / "results.json").write_text(
-        json.dumps({w.shape.name: [r.summary() for r in results] for w, results in sections}),
+        json.dumps([[*one.named, [r.summary() for r in one.results]] for one in sections]),
         "utf-8",
     )
     if arguments.record:
-        _record(arguments, sections, versions)
+        record(arguments, sections, versions)
     return 0 if sound else 1
 
 
@@ -199,11 +207,14 @@ def _measure(
     arguments: argparse.Namespace,
     root: Path,
     workload: Workload,
+    threads: int,
     versions: dict[str, dict[str, str]],
 ) -> list[PeerResult]:
     """Return what each peer made of a workload, in the order in which they were named."""
     name = workload.shape.name
     peers = arguments.peers or DEFAULT_PEERS[name]
+    if arguments.against is not None and BEFORE not in peers:
+        peers += (BEFORE,)
     slow = min(arguments.slow or 0, workload.shape.queries) if name == "L" else 0
     if slow and arguments.peers is None:
         peers += SLOW
@@ -214,7 +225,7 @@ def _measure(
     workers: dict[str, Resident] = {}
     try:
         for result in results:
-            _start(result, workers, arguments, root)
+            _start(result, workers, arguments, root, threads)
         for turn in range(arguments.repeats):
             for result in results if turn % 2 == 0 else reversed(results):
                 if result.peer in workers:
@@ -222,7 +233,7 @@ def _measure(
         reference = next((r for r in results if r.peer == "plain" and r.outputs), None)
         if reference is None:
             reference = PeerResult("plain", min(CHECKED_QUERIES, workload.shape.queries))
-            _start(reference, workers, arguments, root)
+            _start(reference, workers, arguments, root, threads)
             if "plain" in workers:
                 _run(reference, workers, root, workload)
         versions |= {peer: worker.versions for peer, worker in workers.items()}
@@ -235,11 +246,16 @@ def _measure(
 
 
 def _start(
-    result: PeerResult, workers: dict[str, Resident], arguments: argparse.Namespace, root: Path
+    result: PeerResult,
+    workers: dict[str, Resident],
+    arguments: argparse.Namespace,
+    root: Path,
+    threads: int,
 ) -> None:
+    checkout = arguments.against if result.peer == BEFORE else ROOT
     try:
         workers[result.peer] = Resident(
-            result.peer, root, arguments.environments, arguments.threads
+            result.peer, root, arguments.environments, threads, checkout=checkout.resolve()
         )
     except UnavailableError as error:
         result.problem = str(error)
@@ -263,94 +279,6 @@ def _run(result: PeerResult, workers: dict[str, Resident], root: Path, workload:
     result.add(report, workload)
     of = "" if whole else f" for {result.queries} queries"
     _say(f"{workload.shape.name} {result.peer}: {report['seconds']:.2f} s{of}")
-
-
-# --- reporting ---------------------------------------------------------------------------
-
-
-def _print_table(workload: Workload, results: list[PeerResult]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    table = Table(title=f"Workload {workload.shape.name}: {_describe(workload)}")
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name == COLUMNS[0] else "right")
-    for result in results:
-        table.add_row(*cells(result, results, workload))
-    console.print(table)
-    for line in conclusions(results, workload):
-        console.print(line)
-
-
-def _describe(workload: Workload) -> str:
-    shape = workload.shape
-    shown = ", ".join(map(str, shape.demonstrations))
-    return (
-        f"{shape.queries} queries × {shape.draws} draws × {{{shown}}} demonstrations, "
-        f"{shape.new_tokens} new tokens; {len(workload.prompts)} prompts "
-        f"({workload.distinct_prompts} distinct), "
-        f"{workload.prompt_tokens:,} prompt tokens, {workload.unique_tokens:,} unique, "
-        f"{workload.decode_tokens:,} decode tokens, lower bound {workload.lower_bound:,}"
-    )
-
-
-def _record(
-    arguments: argparse.Namespace,
-    sections: list[tuple[Workload, list[PeerResult]]],
-    versions: dict[str, dict[str, str]],
-) -> None:
-    """Put this benchmark's section into RESULTS.md, in place of an earlier one."""
-    lines = [
-        "## Generation from many-shot prompts",
-        "",
-        f"    python benchmarks/engine.py {' '.join(_command(arguments))}",
-        "",
-        f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-        f"- Machine: {machine()}; {arguments.threads} threads for every peer",
-        f"- Python {platform.python_version()}; {_version_line(versions)}",
-        (
-            "- A random Llama of 4 layers, 256 wide, vocabulary 4,096, fp32, greedy, no end token. "
-            f"Medians [least–most] of {arguments.repeats} alternating runs; ours and vLLM may take "
-            "4 GiB for what they compute and keep."
-        ),
-    ]
-    for workload, results in sections:
-        lines += [
-            "",
-            f"### Workload {workload.shape.name}",
-            "",
-            f"{_describe(workload)}.",
-            "",
-            *markdown_table(COLUMNS, (cells(result, results, workload) for result in results)),
-            "",
-            *(f"- {line}" for line in conclusions(results, workload)),
-        ]
-    replace_section("engine", lines)
-
-
-def _command(arguments: argparse.Namespace) -> list[str]:
-    """Return the options that matter for what was measured."""
-    options = ["--workload", *arguments.workload, "--repeats", str(arguments.repeats)]
-    if arguments.peers:
-        options += ["--peers", ",".join(arguments.peers)]
-    for name in ("queries", "slow"):
-        if getattr(arguments, name):
-            options += [f"--{name}", str(getattr(arguments, name))]
-    return [*options, "--record"]
-
-
-def _version_line(versions: dict[str, dict[str, str]]) -> str:
-    """Return every package's versions, each with its peers where there are several."""
-    by_package: dict[str, dict[str, list[str]]] = {}
-    for peer, packages in versions.items():
-        for package, version in packages.items():
-            by_package.setdefault(package, {}).setdefault(version, []).append(peer)
-    return ", ".join(
-        f"{package} {version}" + (f" ({', '.join(peers)})" if len(found) > 1 else "")
-        for package, found in sorted(by_package.items())
-        for version, peers in found.items()
-    )
 
 
 if __name__ == "__main__":

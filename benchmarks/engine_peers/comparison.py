@@ -8,9 +8,12 @@ from typing import Any
 
 from engine_peers.workloads import SPECIAL_TOKENS, Workload
 
+BEFORE = "before"
+"""The peer that is ours as another checkout of the project has it."""
 COLUMNS = (
     "peer",
     "seconds [least–most]",
+    "CPU-seconds [least–most]",
     "tokens computed",
     "× lower bound",
     "× ours",
@@ -27,6 +30,8 @@ class PeerResult:
     """It answers this many of the workload's queries, the first ones."""
     seconds: list[float] = field(default_factory=list)
     """Of each round, extrapolated to the whole workload."""
+    busy: list[float] = field(default_factory=list)
+    """The same of processor seconds, on all cores together."""
     computed: int = 0
     """Tokens, extrapolated as well; the last round's."""
     outputs: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
@@ -47,6 +52,7 @@ class PeerResult:
         part = workload.of_first(self.queries)
         scale = workload.shape.queries / self.queries
         self.seconds.append(report["seconds"] * scale)
+        self.busy.append(report["busy"] * scale)
         self.computed = round(report["computed"] * scale)
         self.text = report["text"]
         self.outputs = {
@@ -80,6 +86,7 @@ class PeerResult:
             "peer": self.peer,
             "queries": self.queries,
             "seconds": self.seconds,
+            "busy": self.busy,
             "computed": self.computed,
             "equal": self.equal,
             "problem": self.problem,
@@ -108,12 +115,23 @@ def cells(result: PeerResult, results: list[PeerResult], workload: Workload) -> 
         computed += " (its report)"
     return (
         name,
-        f"{result.median:.2f} [{min(result.seconds):.2f}–{max(result.seconds):.2f}]",
+        _spread(result.seconds),
+        _spread(result.busy),
         computed,
         f"{result.computed / workload.lower_bound:.2f}",
         f"{result.median / ours:.2f}" if ours else "–",
         f"{result.equal[0]} of {result.equal[1]}" if result.equal else "–",
     )
+
+
+def _spread(numbers: list[float]) -> str:
+    return f"{statistics.median(numbers):.2f} [{min(numbers):.2f}–{max(numbers):.2f}]"
+
+
+def _times(result: PeerResult, ours: PeerResult) -> str:
+    seconds = statistics.median(result.seconds) / statistics.median(ours.seconds)
+    busy = statistics.median(result.busy) / statistics.median(ours.busy)
+    return f"{seconds:.2f} × ours, in CPU-seconds {busy:.2f} ×"
 
 
 def conclusions(results: list[PeerResult], workload: Workload) -> list[str]:
@@ -126,11 +144,13 @@ def conclusions(results: list[PeerResult], workload: Workload) -> list[str]:
         lines.append(f"Responses of ours and of plain: {verdict} ({equal} of {compared}).")
     elif ours is not None:
         lines.append("Responses of ours and of plain: not compared.")
-    others = [r for r in results if r.peer != "ours" and r.median is not None]
+    others = [r for r in results if r.peer not in {"ours", BEFORE} and r.median is not None]
     if ours is not None and ours.median is not None and others:
         best = min(others, key=lambda r: r.median or 0.0)
-        assert best.median is not None
-        lines.append(f"Fastest other peer: {best.peer}, {best.median / ours.median:.2f} × ours.")
+        lines.append(f"Fastest other peer: {best.peer}, {_times(best, ours)}.")
+    before = next((r for r in results if r.peer == BEFORE), None)
+    if ours is not None and ours.median is not None and before is not None and before.median:
+        lines.append(f"Ours before: {_times(before, ours)}.")
     texts = ", ".join(r.peer for r in results if r.text)
     if texts:
         lines.append(f"Compared as text, without special tokens: {texts}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +60,7 @@ class Resident:
         threads: How many threads it may use.
         python: Interpreter of an environment that holds what it needs; None: it is made.
         more: Further environment variables.
+        checkout: Folder of the project whose engine ``ours`` and ``before`` are.
 
     Raises:
         UnavailableError: It cannot be started.
@@ -73,18 +75,23 @@ class Resident:
         *,
         python: Path | None = None,
         more: Mapping[str, str] = MappingProxyType({}),
+        checkout: Path = _BENCHMARKS.parent,
     ) -> None:
         self.peer = peer
         self._log = folder / f"{peer}.log"
         interpreter = str(python or python_for(peer, environments))
-        command = [interpreter, "-m", "engine_peers.worker", peer]
+        # Without -P the folder that the benchmark is called from would come before all others.
+        command = [interpreter, "-P", "-m", "engine_peers.worker", peer]
+        variables = common_environment(threads, environments.absolute())
+        if interpreter == sys.executable:
+            variables["PYTHONPATH"] = os.pathsep.join([str(checkout), str(_BENCHMARKS)])
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [*command, str(folder / "model"), str(folder / "warm-up.json")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=common_environment(threads, environments.absolute()) | dict(more),
+                env=variables | dict(more),
                 text=True,
             )
         try:

@@ -26,6 +26,7 @@ from engine_peers.workloads import Workload, read
 
 CLASSES = {
     "ours": ("ours", "Ours"),
+    "before": ("ours", "Ours"),
     "plain": ("transformers_peers", "Plain"),
     "padded": ("transformers_peers", "Padded"),
     "dynamic-cache": ("transformers_peers", "CachedPrefixes"),

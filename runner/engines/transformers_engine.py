@@ -135,9 +135,8 @@ class TransformersEngine:
         self.not_shared: str | None = "plain batches were asked for"
         """Why prefixes are not shared, in words; None: they are."""
         if shared:
-            reuses = any(layer.values == 0 for layer in architecture.kv_layers)
             tried = kernels_of(device) if kernels is None else kernels
-            self._setting, self.not_shared = self._try_sharing(windows, tried, reuses=reuses)
+            self._setting, self.not_shared = self._try_sharing(windows, tried)
         self._identity = read_identity(loaded)
         if self._setting is not None:
             grouped = self._setting.kernel is Kernel.GROUPED
@@ -291,14 +290,16 @@ class TransformersEngine:
             raise not_understood(self._loaded.model, reason)
 
     def _try_sharing(
-        self, windows: tuple[int | None, ...], kernels: Sequence[Kernel], *, reuses: bool
+        self, windows: tuple[int | None, ...], kernels: Sequence[Kernel]
     ) -> tuple[PassSetting | None, str | None]:
         """Return how prefixes can be shared, or why they cannot."""
         if self._loaded.architecture.alone:
             return None, "the position encoding depends on the longest sequence of a batch"
         reason: str | None = None
+        own = [i for i, layer in enumerate(self._loaded.architecture.kv_layers) if layer.values]
+        reuses, keepers = len(own) < len(windows), own[-1] + 1
         for kernel in kernels:
-            setting = PassSetting(windows, reuses, kernel, self._loaded.device)
+            setting = PassSetting(windows, reuses, kernel, self._loaded.device, keepers=keepers)
             reason = why_not_shared(self._loaded, self._forward, self._plain, setting)
             if reason is None:
                 return setting, None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from engine_peers import accelerator, flips
-from engine_peers.comparison import PeerResult, cells, conclusions, ours_is_plain
+from engine_peers.comparison import COLUMNS, PeerResult, cells, conclusions, ours_is_plain
 from engine_peers.environments import UnavailableError
 from engine_peers.ours import Ours
 from engine_peers.peer import Answers, Peer
@@ -161,7 +161,13 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def _result(peer: str, seconds: list[float], outputs: list[int], text: bool = False) -> PeerResult:
     return PeerResult(
-        peer, queries=1, seconds=seconds, computed=10, outputs={(0, 0, 0): outputs}, text=text
+        peer,
+        queries=1,
+        seconds=seconds,
+        busy=seconds,
+        computed=10,
+        outputs={(0, 0, 0): outputs},
+        text=text,
     )
 
 
@@ -178,7 +184,16 @@ def test_a_response_that_differs_from_plain_is_counted_and_told() -> None:
     assert ours.equal == (0, 1)
     assert not ours_is_plain(results)
     assert "NOT the same" in conclusions(results, workload)[0]
-    assert cells(plain, results, workload)[4] == "2.00"
+    assert dict(zip(COLUMNS, cells(plain, results, workload), strict=True))["× ours"] == "2.00"
+
+
+def test_another_checkouts_engine_is_no_other_peer_but_set_beside_ours() -> None:
+    results = [
+        _result(peer, [3.0 * i], [7]) for i, peer in enumerate(("ours", "before", "vllm"), 1)
+    ]
+    _, fastest, before = conclusions(results, _one_query())
+    assert fastest == "Fastest other peer: vllm, 3.00 × ours, in CPU-seconds 3.00 ×."
+    assert before == "Ours before: 2.00 × ours, in CPU-seconds 2.00 ×."
 
 
 def test_text_is_compared_without_special_tokens() -> None:
@@ -192,8 +207,9 @@ def test_a_part_of_the_queries_is_extrapolated_to_the_whole_and_labelled() -> No
     workload = build(SMALL)
     result = PeerResult("plain", queries=1)
     outputs = [[7]] * len(workload.of_first(1).prompts)
-    result.add({"seconds": 2.0, "computed": 100, "outputs": outputs, "text": False}, workload)
-    assert result.median == 4.0
+    report = {"seconds": 2.0, "busy": 3.0, "computed": 100, "outputs": outputs, "text": False}
+    result.add(report, workload)
+    assert (result.median, result.busy) == (4.0, [6.0])
     assert result.computed == 200
     assert "extrapolated from 1 queries" in cells(result, [result], workload)[0]
 

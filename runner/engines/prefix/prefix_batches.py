@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,15 @@ from safety_receipts.runner.engines.prefix.pool import (
     pool_tokens,
 )
 from safety_receipts.runner.engines.prefix.prefix_memory import OwnCache, Segment
-from safety_receipts.runner.engines.prefix.reading import ReadingPass, SegmentPass
+from safety_receipts.runner.engines.prefix.reading import (
+    KeptError,
+    PromptPass,
+    ReadingPass,
+    SegmentPass,
+)
 from safety_receipts.runner.engines.prefix.schedule import BatchRow, Schedule, reading_groups
 from safety_receipts.runner.engines.prefix.shared_prefix import (
     ATTENTION,
-    Pass,
     PassSetting,
     SegmentRead,
     StepPass,
@@ -79,9 +84,12 @@ class PrefixBatches:
                     for length, draft in zip(own, drafts, strict=True)
                 ]
             )
-            tails = [np.array([self._last_token(row)], np.uint32) for row in rows]
-            first = torch.cat(self._read(rows, tails, cache))
-            self._decode(_Decode(rows, drafts, np.array(own), cache), first, decoding)
+            # A prompt's last token is computed by the first decode step: of all before it
+            # nothing but keys and values is wanted.
+            tails = [np.empty(0, np.uint32)] * len(rows)
+            for reading, pass_ in self._readings(rows, tails, cache, fills=True):
+                self._fill(reading.tokens, pass_)
+            self._decode(_Decode(rows, drafts, np.array(own), cache), decoding)
 
     @torch.inference_mode()
     def score(
@@ -102,9 +110,13 @@ class PrefixBatches:
             cache = self._cache(
                 [self._own_length(row) + len(tail) for row, tail in zip(rows, tails, strict=True)]
             )
-            for logits in self._read(rows, tails, cache):
-                request, response = pairs[len(found)]
-                found.append(margins_of(request, response, logits, decoding))
+            for reading, pass_ in self._readings(rows, tails, cache, fills=False):
+                logits = self._run(reading.tokens, pass_, reading.wanted())
+                if logits.device.type == "mps":  # has no float64, which margins are defined in
+                    logits = logits.cpu()
+                for part in torch.split(logits, reading.tails):
+                    request, response = pairs[len(found)]
+                    found.append(margins_of(request, response, part, decoding))
         return found
 
     def _rows(self, number: int) -> list[BatchRow]:
@@ -161,49 +173,61 @@ class PrefixBatches:
             while segment.filled < segment.length:
                 tokens = part.tokens[segment.filled : segment.filled + self._chunk]
                 pass_ = SegmentPass(self._setting, segment, len(tokens), above)
-                self._run(tokens, pass_, np.zeros(1, np.int64))
+                self._fill(tokens, pass_)
                 segment.filled += len(tokens)
             self._segments[index] = segment  # only now: an error leaves no half of one
 
-    def _run(self, tokens: TokenArray, pass_: Pass, at: NDArray[np.int64]) -> torch.Tensor:
+    def _run(self, tokens: TokenArray, pass_: PromptPass, at: NDArray[np.int64]) -> torch.Tensor:
         """Return fp32 logits [len(at), vocabulary] of a pass over ``tokens``."""
         device = self._setting.device
         ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
         places = torch.from_numpy(at).to(device)
         return self._forward(ids[None], pass_.placed[None], places[None], shared_prefix=pass_)[0]
 
+    def _fill(self, tokens: TokenArray, pass_: PromptPass) -> None:
+        """Compute the keys and values of a pass over ``tokens``."""
+        with suppress(KeptError):
+            self._run(tokens, pass_, np.zeros(1, np.int64))
+
     def _step(self, chosen: torch.Tensor, pass_: StepPass | PackedStepPass) -> torch.Tensor:
         """Return fp32 logits [rows, vocabulary] that follow chosen tokens, int64 [rows]."""
         return self._forward(chosen[None], pass_.placed[None], None, shared_prefix=pass_)[0]
 
-    def _read(
-        self, rows: Sequence[BatchRow], tails: Sequence[TokenArray], cache: OwnCache | PooledRows
-    ) -> list[torch.Tensor]:
-        """Compute the rows' own tokens and their tails into the cache.
+    def _readings(
+        self,
+        rows: Sequence[BatchRow],
+        tails: Sequence[TokenArray],
+        cache: OwnCache | PooledRows,
+        *,
+        fills: bool,
+    ) -> Iterator[tuple[_Reading, ReadingPass]]:
+        """Yield the passes that compute the rows' own tokens and their tails into the cache.
 
-        Returns:
-            For each row the fp32 logits of its tail, [tokens, vocabulary].
+        Args:
+            rows: The rows.
+            tails: Tokens that follow each row's own.
+            cache: What the rows keep.
+            fills: Whether nothing but keys and values is wanted.
         """
-        logits: list[torch.Tensor] = []
         lengths = [self._own_length(row) + len(tail) for row, tail in zip(rows, tails, strict=True)]
         for group in reading_groups(lengths, self._chunk):
             members = slice(group.start, group.stop)
+            if not any(lengths[members]):
+                continue
             reading = _Reading(self._schedule, rows[members], tails[members])
-            pass_ = ReadingPass(
-                self._setting,
-                cache,
-                rows=group,
-                index=reading.index(),
-                lengths=lengths[members],
-                positions=reading.positions,
-                reads=self._reads(rows[members], reading.bounds),
+            yield (
+                reading,
+                ReadingPass(
+                    self._setting,
+                    cache,
+                    rows=group,
+                    index=reading.index(),
+                    lengths=lengths[members],
+                    positions=reading.positions,
+                    reads=self._reads(rows[members], reading.bounds),
+                    fills=fills,
+                ),
             )
-            found = self._run(reading.tokens, pass_, reading.wanted())
-            if found.device.type == "mps":  # has no float64, which margins are defined in
-                found = found.cpu()
-            sizes = [len(tail) for tail in tails[members]]
-            logits += torch.split(found, sizes)
-        return logits
 
     def _reads(self, rows: Sequence[BatchRow], bounds: Sequence[int]) -> list[SegmentRead]:
         """Return which tokens of a pass read which segments.
@@ -223,12 +247,11 @@ class PrefixBatches:
             for index, (level, first, last) in spans.items()
         ]
 
-    def _decode(self, batch: _Decode, logits: torch.Tensor, decoding: Decoding) -> None:
-        """Choose tokens and compute them, one a step, until all responses have ended.
+    def _decode(self, batch: _Decode, decoding: Decoding) -> None:
+        """Compute tokens and choose the next, one a step, until all responses have ended.
 
         Args:
-            batch: The rows; their prompts are in the cache.
-            logits: fp32 [rows, vocabulary], of the prompts' last tokens.
+            batch: The rows; their prompts but for the last token are in the cache.
             decoding: How tokens are chosen.
         """
         rows, cache = batch.rows, batch.cache
@@ -237,9 +260,20 @@ class PrefixBatches:
         slots = np.arange(len(rows))  # their rows of the cache
         start = np.array([self._position(row) for row in rows], np.int64)
         chooser = TokenChooser(batch.drafts, decoding, device)
+        chosen = torch.tensor([self._last_token(row) for row in rows], device=device)
+        moving = torch.ones(len(rows), dtype=torch.bool, device=device)
         pass_: StepPass | PackedStepPass | None = None
         while True:
-            chosen, moving = chooser.take(logits)
+            if pass_ is None:
+                at = StepRows(
+                    slots,
+                    columns=batch.own[alive] + chooser.steps - 1,
+                    positions=start[alive] + chooser.steps - 1,
+                    reads=self._reads([rows[i] for i in alive.tolist()], range(len(alive) + 1)),
+                )
+                pass_ = step_pass(self._setting, cache, at)
+            pass_.advance(moving)
+            chosen, moving = chooser.take(self._step(chosen, pass_))
             if chooser.due():
                 going = chooser.read()
                 if not going.any():
@@ -253,16 +287,6 @@ class PrefixBatches:
                         cache.select(torch.from_numpy(slots).to(device))
                         slots = np.arange(len(alive))
                     pass_ = None
-            if pass_ is None:
-                at = StepRows(
-                    slots,
-                    columns=batch.own[alive] + chooser.steps - 1,
-                    positions=start[alive] + chooser.steps - 1,
-                    reads=self._reads([rows[i] for i in alive.tolist()], range(len(alive) + 1)),
-                )
-                pass_ = step_pass(self._setting, cache, at)
-            pass_.advance(moving)
-            logits = self._step(chosen, pass_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +306,7 @@ class _Reading:
     Args:
         schedule: What is computed.
         rows: The rows, depth first.
-        tails: Tokens that follow each row's own, at least one a row.
+        tails: Tokens that follow each row's own.
     """
 
     def __init__(
@@ -290,7 +314,8 @@ class _Reading:
     ) -> None:
         self.bounds = [0]
         """Tokens before each row's, one more at the end."""
-        self._tails = [len(tail) for tail in tails]
+        self.tails = [len(tail) for tail in tails]
+        """Tokens of each row's tail."""
         self._index: list[NDArray[np.int64]] = []
         runs: list[TokenArray] = []
         positions: list[NDArray[np.int64]] = []
@@ -329,5 +354,5 @@ class _Reading:
 
     def wanted(self) -> NDArray[np.int64]:
         """Return the tokens whose logits are wanted: the tails'."""
-        tails = [own[len(own) - tail :] for own, tail in zip(self._index, self._tails, strict=True)]
+        tails = [own[len(own) - tail :] for own, tail in zip(self._index, self.tails, strict=True)]
         return np.concatenate(tails)

@@ -12,7 +12,7 @@ A forward pass is described by one of three contexts:
 
 * ``SegmentPass``: tokens of one segment, which see the segments above and each other;
 * ``ReadingPass``: the own tokens of several rows, as far as rows share them only once
-  (both :mod:`runner.engines.prefix.reading`);
+  (both :mod:`runner.engines.prefix.reading`, which says why they may end before the model does);
 * :class:`StepPass`: the newest token of every row, or ``PackedStepPass`` where attention is one
   grouped call a layer (:mod:`runner.engines.prefix.packed_step`).
 """
@@ -70,6 +70,8 @@ class PassSetting:
     """Where."""
     routes: set[Route] = field(default_factory=set)
     """Which ways of computing grouped calls were taken so far."""
+    keepers: int | None = None
+    """Layers up to the last that keeps keys and values of its own; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,32 @@ def test_a_sweep_computes_its_tree_and_what_it_decodes(model: Any) -> None:
     assert len(found) == len(study())
 
 
+def test_layers_whose_results_nobody_reads_are_left_out(model: Any, kernel: Kernel) -> None:
+    """Of a prompt but its last token, the last layer's keys are all that is wanted of it."""
+    tree = PrefixTree()
+    for request in study():
+        tree.add(request.tokens)
+    engine = engine_of(model, kernels=[kernel])
+    layers = model.model.layers
+    passed = [0] * len(layers)
+
+    def count(number: int, states: torch.Tensor) -> None:
+        passed[number] += states.shape[1]
+
+    hooks = [
+        layer.mlp.register_forward_pre_hook(lambda _, given, i=i: count(i, given[0]))
+        for i, layer in enumerate(layers)
+    ]
+    answers(engine, study())
+    for hook in hooks:
+        hook.remove()
+    reusing = getattr(model.config, "num_kv_shared_layers", 0)
+    whole = len(layers) - 1 - reusing
+    assert whole > 0
+    assert passed[:whole] == [tree.unique + tree.distinct * (NEW - 1)] * whole
+    assert passed[whole:] == [tree.distinct * NEW] * (1 + reusing)
+
+
 def test_seeded_answers_to_one_prompt_read_it_once(model: Any) -> None:
     prompt = study()[-1].tokens
     requests = [Request(i, prompt, NEW, frozenset(), seed=i) for i in range(5)]
@@ -294,13 +320,13 @@ def test_a_fault_while_a_prefix_is_computed_leaves_no_half_of_it() -> None:
     generation = engine.start(study())
     raised = False
 
-    def once(_: Any, __: Any, kw: dict[str, Any], ___: Any) -> None:
+    def once(_: Any, __: Any, keys: torch.Tensor) -> None:
         nonlocal raised
-        if not raised and kw["input_ids"].shape[1] > 20:
+        if not raised and keys.shape[1] > 20:
             raised = True
             raise RuntimeError("planted")
 
-    hook = model.model.register_forward_hook(once, with_kwargs=True)
+    hook = model.model.layers[1].self_attn.k_proj.register_forward_hook(once)
     found = [one for n in range(len(generation.batches)) for one in run(generation, n)]
     failed = {one.key for one in found if one.reason is not None}
     hook.remove()

@@ -121,8 +121,12 @@ def test_attention_reads_the_tokens_that_rows_have_and_no_room_for_others() -> N
 
 
 @pytest.mark.parametrize("measure", [measure_ours, measure_plain])
-def test_two_periods_of_layers_tell_what_all_cost(measure: StepMeasure) -> None:
-    """Of a model in which windows and full attention take turns."""
+def test_two_periods_of_layers_tell_what_all_cost(
+    measure: StepMeasure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model in which windows and full attention take turns; two steps tell as much."""
+    monkeypatch.setattr("step_models.measure.FIRST", 2)
+    monkeypatch.setattr("step_models.measure.STEPS", 2)
     assert extended(measure, "GPT-OSS-20B", SHAPE, 6) == measure("GPT-OSS-20B", SHAPE, 6)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import torch
@@ -13,7 +13,8 @@ from transformers.cache_utils import Cache
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.engines.load import LoadedModel
-from safety_receipts.runner.engines.norms import FusedNorms
+from safety_receipts.runner.engines.operators.norms import FusedNorms
+from safety_receipts.runner.engines.operators.products import PackedProducts
 
 _CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the argument that takes a cache: since transformers 5.24, and before."""
@@ -75,6 +76,7 @@ class Forward:
             raise not_understood(self._model, "it has no output layer")
         self._cache_argument = cache_argument(self._model)
         self._norms: FusedNorms | None = None
+        self._products: PackedProducts | None = None
         self._vocabulary = loaded.architecture.widths.vocabulary
 
     def __call__(
@@ -129,6 +131,14 @@ class Forward:
             self._norms = FusedNorms(self._model)
         return self._norms
 
+    def pack(self, most: int) -> None:
+        """Have products under :meth:`attention` use copies of the weights in a faster order.
+
+        Args:
+            most: Bytes that these may take; 0: forget them.
+        """
+        self._products = PackedProducts(self._model, most) if most else None
+
     @contextmanager
     def attention(self, name: str, *, norms: bool = False) -> Iterator[None]:
         """Have the model use an attention function that is registered with transformers.
@@ -141,7 +151,10 @@ class Forward:
         fused = self.norms if norms else None
         self._model.set_attn_implementation(name)
         try:
-            with nullcontext() if fused is None else fused.used():
+            with ExitStack() as stack:
+                for others in (fused, self._products):
+                    if others is not None:
+                        stack.enter_context(others.used())
                 yield
         finally:
             self._model.set_attn_implementation(before)

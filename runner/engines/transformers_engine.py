@@ -58,6 +58,8 @@ from safety_receipts.runner.engines.requests import check_keys, failed, in_vocab
 from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
 _LEAST_ROWS = 64
+_COPIES = 2
+"""Copies of weights that make products faster may take one part in so many of a batch's memory."""
 _CPU_WORK = 2**34
 """Parameters × rows of a decoding step on a CPU: about a tenth of a second."""
 
@@ -83,7 +85,9 @@ class TransformersEngine:
 
     Args:
         loaded: The model, from :func:`runner.engines.load.load_model` or ``wrap_model``.
-        memory: Bytes that one batch may take beside the weights; None: a share of what is
+        memory: Bytes that one batch may take beside the weights and such copies of them as make
+            products faster (:mod:`runner.engines.operators.products`), which are made only where
+            they take no more than half as much; None: a share of what is
             free now (:func:`runner.engines.batches.default_memory`).  Batches, and with them
             the last bits of results, are the same again only where it is given.
         max_rows: Most rows of a batch; None: :data:`MAX_BATCH_ROWS`, and on a CPU fewer for a large
@@ -136,6 +140,7 @@ class TransformersEngine:
         """Why prefixes are not shared, in words; None: they are."""
         if shared:
             tried = kernels_of(device) if kernels is None else kernels
+            self._forward.pack(self.memory // _COPIES)
             self._setting, self.not_shared = self._try_sharing(windows, tried)
         self._identity = read_identity(loaded)
         if self._setting is not None:
@@ -303,6 +308,7 @@ class TransformersEngine:
             reason = why_not_shared(self._loaded, self._forward, self._plain, setting)
             if reason is None:
                 return setting, None
+        self._forward.pack(0)
         return None, reason
 
     def _problem(self, request: Request) -> str | None:

@@ -9,7 +9,7 @@ import torch
 import transformers
 from tiny_models import tiny_model
 
-from safety_receipts.runner.engines.norms import FusedNorms
+from safety_receipts.runner.engines.operators.norms import FusedNorms
 
 LONG = torch.randn((3, 7, 32), generator=torch.Generator().manual_seed(3)) * 30
 

@@ -9,18 +9,18 @@ class is changed: the instances are given another ``forward`` for a while.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
 import torch
 
+from safety_receipts.runner.engines.operators.replacing import Compute, other_forwards
+
 _ROWS: Final = 8
 _TOLERANCE: Final = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 """Most that a result may differ, as a share of it: two roundings of the format against one."""
-
-Norm = Callable[[torch.Tensor], torch.Tensor]
 
 
 class FusedNorms:
@@ -31,7 +31,7 @@ class FusedNorms:
     """
 
     def __init__(self, model: Any) -> None:
-        self._found: list[tuple[Any, Norm]] = []
+        self._found: list[tuple[Any, Compute]] = []
         with torch.inference_mode():
             for module in model.modules():
                 norm = _fused(module, model.dtype, model.device)
@@ -44,16 +44,11 @@ class FusedNorms:
     @contextmanager
     def used(self) -> Iterator[None]:
         """Have the model use them."""
-        for module, norm in self._found:
-            module.forward = norm
-        try:
+        with other_forwards(self._found):
             yield
-        finally:
-            for module, _ in self._found:
-                del module.forward
 
 
-def _fused(module: Any, dtype: torch.dtype, device: torch.device) -> Norm | None:
+def _fused(module: Any, dtype: torch.dtype, device: torch.device) -> Compute | None:
     """Return what computes a norm in one operator; None: it is no such norm."""
     if not type(module).__name__.endswith("RMSNorm"):
         return None

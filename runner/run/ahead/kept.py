@@ -23,7 +23,7 @@ from safety_receipts.receipts.io.files import atomic_writer, make_private, open_
 from safety_receipts.receipts.unfinished import RUN_PROMPTS
 from safety_receipts.runner.prompts.rendering import Renderer
 
-_TAG: Final = "safety-receipts/rendered-prompts/1"
+_TAG: Final = "safety-receipts/rendered-prompts/2"
 _RENDERS_WITH: Final = ("jinja2", "tokenizers", "transformers")
 """Distributions that have a say in token ids; another version may read a template otherwise."""
 _LENGTH: Final = 8

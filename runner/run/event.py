@@ -241,9 +241,10 @@ class EventRunner:
         return sealed
 
     def _rendered(self, beacon_value: str | None) -> RenderedPlan:
-        """Return all prompts, those that are kept in the folder if there are any."""
-        renderer, watcher = renderer_of(self.resolved, beacon_value), self.watcher
-        return kept_or_rendered(self.folder, renderer, watcher.counting, watcher.noted)
+        watcher = self.watcher
+        return render(
+            self.resolved, beacon_value, watcher.counting, folder=self.folder, note=watcher.noted
+        )
 
     def _rendered_again(self, journal: Journal) -> RenderedPlan | None:
         """Return the prompts of a run that goes on; None: none are asked.
@@ -473,14 +474,30 @@ def run_of(resolved: ResolvedPlan, stack: UnitStack, secret: bytes, seed: Sha256
 
 
 def render(
-    resolved: ResolvedPlan, beacon_value: str | None, watch: Callable[[int, int], None]
+    resolved: ResolvedPlan,
+    beacon_value: str | None,
+    watch: Callable[[int, int], None],
+    *,
+    folder: Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> RenderedPlan:
     """Render and count every prompt of a plan.
 
+    Args:
+        resolved: The plan.
+        beacon_value: The beacon's value, where the plan names a round.
+        watch: Told how many points are counted, and of how many.
+        folder: Prompts that are kept there are taken; None: all are rendered.
+        note: Told why what is kept there is of no use, if so.
+
     Raises:
-        IncompleteError, MalformedError: As :func:`runner.run.counting.render_plan`.
+        IncompleteError, MalformedError, UsageError: As :func:`runner.run.counting.render_plan`.
+        FileAccessError: What is kept cannot be read.
     """
-    return render_plan(renderer_of(resolved, beacon_value), watch)
+    renderer = renderer_of(resolved, beacon_value)
+    if folder is None:
+        return render_plan(renderer, watch)
+    return kept_or_rendered(folder, renderer, watch, note)
 
 
 def now() -> str:

@@ -317,7 +317,8 @@ def main() -> int:
     lines = [
         "## From start to first token (`benchmarks/first_token.py`)",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine()}; wall clock, the engine a stand-in.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {machine()}; wall clock, the engine a stand-in. Load "
+        f"average of 15 minutes then: {os.getloadavg()[2]:.1f}; beside other work CPU-s count.",
         "",
         *markdown_table(columns, rows),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Quiet, Study, answers, run, verified
+from running import Quiet, Study, answers, interrupted, run, verified
 
 from safety_receipts.receipts.bundle import PLAN, Bundle
 from safety_receipts.receipts.errors import IncompleteError, UsageError
@@ -62,6 +62,14 @@ def test_a_run_of_a_sealed_plan_renders_nothing_again(
     assert not (folder / RUN_PROMPTS).exists()
     verified(folder, signer, resolved)
     assert answers(folder) == answers(tmp_path / "whole")
+
+
+def test_sealing_keeps_what_the_run_would(study: Study, tmp_path: Path, signer: Signer) -> None:
+    resolved = study(queries=10)
+    interrupted(resolved, tmp_path / "run", signer)
+    seal(resolved, tmp_path / "sealed", signer)
+    kept_by = [(tmp_path / name / RUN_PROMPTS).read_bytes() for name in ("run", "sealed")]
+    assert kept_by[0] == kept_by[1]
 
 
 def test_a_run_that_fails_leaves_what_sealing_its_plan_left(

@@ -41,6 +41,8 @@ from safety_receipts.runner.plan.sealed import (
 from safety_receipts.runner.present.plan import draw_plan
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import first_point_of, view_prompt
+from safety_receipts.runner.run.ahead.resuming import keep_for_run
+from safety_receipts.runner.run.event import render
 from safety_receipts.runner.run.prices.dry_run import (
     FEW_POINTS,
     Alternatives,
@@ -128,11 +130,10 @@ def plan(
             progress.stop()
             _show_prompt(resolved, value, show_prompt, output)
             return
+        pricing = _pricing(device, resolved.predicate.checkpoint.dtype, value)
+        rendered = render(resolved, value, progress.counting)
         report = dry_run(
-            resolved,
-            _pricing(device, resolved.predicate.checkpoint.dtype, value),
-            _ALTERNATIVES[alternatives],
-            progress.counting,
+            resolved, rendered, pricing, _ALTERNATIVES[alternatives], progress.counting
         )
     if resolved.artifacts.asks_servers:
         output.note(
@@ -142,6 +143,7 @@ def plan(
     sealed = None
     if signer is not None and out is not None:
         sealed = out, write_plan(resolved, out, signer)
+        keep_for_run(resolved, rendered, out, output.note)
         if log is not None:
             output.note(log.record(sealed[1], out / PLAN, out).told())
     document = plan_document(resolved, report, digest_of(resolved.predicate), sealed)

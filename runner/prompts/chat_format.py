@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from safety_receipts.receipts.canonical import Sha256, sha256_hex
@@ -34,6 +32,7 @@ from safety_receipts.runner.prompts.prompt_reader import (
     ControlTokens,
     PromptEncoders,
     PromptReader,
+    written_ids,
 )
 from safety_receipts.runner.prompts.responses import FINAL, Harmony, channels_of
 from safety_receipts.runner.prompts.thoughts import find_marks
@@ -69,33 +68,17 @@ _NO_LIMIT = 10**15
 _LARGEST_ID = 2**32 - 1
 """Largest id that the tokenizers library can be asked for."""
 
-_LARGEST_KNOWN = 2**20 - 1
-"""Largest id of which the digits are kept, in eight bytes each; vocabularies have fewer."""
-
 _NO_OPTIONS: Mapping[str, TemplateOption] = {}
 
 
 def prompt_digest(tokens: Sequence[int]) -> Sha256:
     """Return SHA-256 over the RFC 8785 bytes of ``["safety-receipts/prompt/1", [id, …]]``."""
-    # An array of integers has one JSON form without spaces.
-    array = tokens.array if isinstance(tokens, PromptTokens) else np.asarray(tokens)
-    if array.dtype == np.uint32 and len(array) and array.max() <= _LARGEST_KNOWN:
-        # Each number with its comma in eight bytes, of which those left are zeros: far faster than
-        # writing numbers one by one, and a prompt has 14,000.
-        digits = _numbers(int(array.max()))[array].tobytes().translate(None, b"\0")
-        return sha256_hex(b'["%s",[%s]]' % (PROMPT_TAG.encode(), digits[:-1]))
+    # An array of integers has one JSON form without spaces.  That of a part is written once.
+    if isinstance(tokens, PromptTokens) and len(tokens):
+        written = tokens.written or map(written_ids, tokens.parts)
+        return sha256_hex(b'["%s",[%s]]' % (PROMPT_TAG.encode(), b"".join(written)[:-1]))
     plain = tokens if isinstance(tokens, (list, tuple)) else list(tokens)
     return sha256_hex(json.dumps([PROMPT_TAG, plain], separators=(",", ":")).encode())
-
-
-def _numbers(largest: int) -> NDArray[np.uint64]:
-    """Return for each number up to ``largest``, or more, its decimal digits and a comma."""
-    return _written_numbers(1 << max(10, largest.bit_length()))
-
-
-@lru_cache(maxsize=2)
-def _written_numbers(count: int) -> NDArray[np.uint64]:
-    return np.array([b"%d," % number for number in range(count)], "S8").view(np.uint64)
 
 
 class ChatFormat:
@@ -339,7 +322,8 @@ class ChatFormat:
         if not all(part.holds for part in reading.parts):
             cuts = ((mark.place, mark.start) for mark in reading.marks)
             self._vocabulary.check(text, reading.ids.tolist(), cuts)
-        return PromptTokens([part.ids for part in reading.parts])
+        parts = reading.parts
+        return PromptTokens([part.ids for part in parts], [part.written for part in parts])
 
     def _encode_parts(self, texts: list[str]) -> list[list[int]]:
         """Read texts as :meth:`_encode` does, all in one call, which says no more than ids."""

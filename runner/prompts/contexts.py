@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from safety_receipts.receipts.canonical import Sha256, canonical_bytes, sha256_hex
 from safety_receipts.receipts.errors import UsageError
@@ -26,6 +28,9 @@ from safety_receipts.runner.prompts.demonstrations import Demonstration
 from safety_receipts.runner.templates.messages import Message, Role, ToolCall
 
 WRAPPER_TAG = "safety-receipts/context/1"
+
+_EXCHANGES_KEPT: Final = 2**13
+"""Demonstrations of which the messages are kept: each is shown in several conditions of a draw."""
 
 
 @dataclass(frozen=True)
@@ -262,11 +267,12 @@ def messages(
 
 
 def _turns(demonstrations: Sequence[Demonstration]) -> list[Message]:
-    turns = []
-    for item in demonstrations:
-        turns.append(Message(Role.USER, item.request))
-        turns.append(Message(Role.ASSISTANT, item.response))
-    return turns
+    return [message for item in demonstrations for message in _exchange(item)]
+
+
+@lru_cache(maxsize=_EXCHANGES_KEPT)
+def _exchange(item: Demonstration) -> tuple[Message, Message]:
+    return Message(Role.USER, item.request), Message(Role.ASSISTANT, item.response)
 
 
 def _check_gap(form: ContextForm, gap_turns: int) -> None:

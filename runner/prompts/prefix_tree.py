@@ -50,17 +50,27 @@ class PromptTokens(Sequence[int]):
     Args:
         parts: Token ids, uint32, shape (n,) each, to which nobody writes any more; the same array
             wherever a part recurs.
+        written: For each part its ids in decimals
+            (:func:`runner.prompts.prompt_reader.written_ids`); none: they are not known.
     """
 
-    __slots__ = ("array", "parts")
+    __slots__ = ("_array", "_length", "parts", "written")
 
-    def __init__(self, parts: Sequence[TokenArray]) -> None:
+    def __init__(self, parts: Sequence[TokenArray], written: Sequence[bytes] = ()) -> None:
         self.parts = parts
-        self.array: TokenArray = np.concatenate([_NO_TOKENS, *parts])
-        """All of them, uint32, shape (n,)."""
+        self.written = written
+        self._length = sum(map(len, parts))
+        self._array: TokenArray | None = None
+
+    @property
+    def array(self) -> TokenArray:
+        """All of them, uint32, shape (n,); joined when first asked for."""
+        if self._array is None:
+            self._array = np.concatenate([_NO_TOKENS, *self.parts])
+        return self._array
 
     def __len__(self) -> int:
-        return len(self.array)
+        return self._length
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.array.tolist())

@@ -17,16 +17,20 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate, chain
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safety_receipts.runner.prompts.prefix_tree import TokenArray
 
 MOST_CHARACTERS: Final = 2**25
 """Most characters of parts that are remembered: some 20,000 demonstrations.  With a part's text go
-its ids, four bytes a token."""
+its ids, four bytes a token, and their decimals, some six."""
+_LARGEST_KNOWN: Final = 2**20 - 1
+"""Largest id of which the digits are kept, in eight bytes each; vocabularies have fewer."""
 _MOST_PIECES: Final = 4096
 """Most pieces of templates that are remembered: there are a few, and one for every white space
 beside a content."""
@@ -59,6 +63,8 @@ class ReadPart:
 
     ids: TokenArray
     """Token ids, uint32, shape (n,)."""
+    written: bytes
+    """The ids in decimals (:func:`written_ids`)."""
     marks: tuple[Mark, ...]
     """The control tokens among them, in order; places count from where the part begins."""
     holds: bool
@@ -254,7 +260,7 @@ class PromptReader:
             Mark(ids[place], place, match.start(), match.end())
             for place, match in zip(places, matches, strict=True)
         )
-        return ReadPart(tokens, marks, self._holds(text, ids, marks))
+        return ReadPart(tokens, written_ids(tokens), marks, self._holds(text, ids, marks))
 
     def _read_whole(self, text: str) -> ReadPart:
         ids, offsets = self._encoders.whole(text)
@@ -263,10 +269,32 @@ class PromptReader:
             for place, (id_, (first, last)) in enumerate(zip(ids, offsets, strict=True))
             if id_ in self._control
         )
-        return ReadPart(np.array(ids, np.uint32), marks, self._holds(text, ids, marks))
+        tokens = np.array(ids, np.uint32)
+        return ReadPart(tokens, written_ids(tokens), marks, self._holds(text, ids, marks))
 
     def _holds(self, text: str, ids: list[int], marks: Iterable[Mark]) -> bool:
         return self._encoders.comes_back(text, ids, ((mark.place, mark.start) for mark in marks))
+
+
+def written_ids(tokens: TokenArray) -> bytes:
+    """Return token ids in decimals, a comma after each: what a prompt's digest is over.
+
+    Args:
+        tokens: Token ids, uint32, shape (n,).
+    """
+    largest = int(tokens.max(initial=0))
+    if largest > _LARGEST_KNOWN:
+        return b"".join(b"%d," % number for number in tokens.tolist())
+    # Each number with its comma in eight bytes, of which those left are zeros: far faster than
+    # writing numbers one by one.
+    digits = _written_numbers(1 << max(10, largest.bit_length()))
+    return digits[tokens].tobytes().translate(None, b"\0")
+
+
+@cache
+def _written_numbers(count: int) -> NDArray[np.uint64]:
+    """Return for each number below ``count`` its decimal digits and a comma."""
+    return np.array([b"%d," % number for number in range(count)], "S8").view(np.uint64)
 
 
 def cuttable(added: Mapping[int, Any], control: Mapping[int, str]) -> dict[int, str]:

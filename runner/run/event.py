@@ -35,7 +35,7 @@ from safety_receipts.runner.plan.sealed import (
     renderer_of,
     write_plan,
 )
-from safety_receipts.runner.run.ahead.resuming import keep_prompts, kept_prompts
+from safety_receipts.runner.run.ahead.resuming import keep_prompts, kept_or_rendered
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
 from safety_receipts.runner.run.journal import Journal, JournalEvent
@@ -225,7 +225,7 @@ class EventRunner:
         if not begun:
             # What ends here leaves nothing behind: prompts are counted once a beacon's value
             # settles their draws, and models loaded, before the plan is signed.
-            rendered = self._render(self.options.beacon_value)
+            rendered = self._rendered(self.options.beacon_value)
             loaded = self.make_stack(self.resolved, self.options.memory)
             ready = _PreparedRun(loaded, rendered, self._try(loaded.stack, rendered))
             write_plan(self.resolved, self.folder, self.signer)
@@ -240,11 +240,14 @@ class EventRunner:
         remove_journal(self.folder)
         return sealed
 
-    def _render(self, beacon_value: str | None) -> RenderedPlan:
-        return render(self.resolved, beacon_value, self.watcher.counting)
+    def _rendered(self, beacon_value: str | None) -> RenderedPlan:
+        watcher = self.watcher
+        return render(
+            self.resolved, beacon_value, watcher.counting, folder=self.folder, note=watcher.noted
+        )
 
-    def _render_again(self, journal: Journal) -> RenderedPlan | None:
-        """Return the prompts of a run that goes on, kept or rendered; None: none are asked.
+    def _rendered_again(self, journal: Journal) -> RenderedPlan | None:
+        """Return the prompts of a run that goes on; None: none are asked.
 
         Before models are loaded: processes are forked for it, and devices do not wait.
         """
@@ -254,8 +257,12 @@ class EventRunner:
         ):
             return None
         given = options.beacon_value if options.restart else None
-        renderer = renderer_of(self.resolved, given or journal.beacon)
-        return kept_prompts(self.folder, renderer, self.watcher.counting, self.watcher.noted)
+        rendered = self._rendered(given or journal.beacon)
+        self._keep(rendered, given or journal.beacon)
+        return rendered
+
+    def _keep(self, rendered: RenderedPlan, beacon_value: str | None) -> None:
+        keep_prompts(rendered, self.folder, renderer_of(self.resolved, beacon_value))
 
     def _try(self, stack: UnitStack, rendered: RenderedPlan) -> dict[ServerRole, Tried]:
         if not isinstance(stack, RunStack):
@@ -274,7 +281,7 @@ class EventRunner:
         return self.make_stack(self.resolved, memory)
 
     def _run_and_seal(self, journal: Journal, ready: _PreparedRun | None) -> SealedRun:
-        rendered = self._render_again(journal) if ready is None else ready.rendered
+        rendered = self._rendered_again(journal) if ready is None else ready.rendered
         # Before anything is thrown away: a device that is not there must cost nothing.
         loaded = self._load_again(journal) if ready is None else ready.loaded
         # Where the run began it is there, unless somebody took it away.
@@ -292,8 +299,7 @@ class EventRunner:
         if self.options.retry_failed:
             journal.forget_failed(now())
         if ready is not None:
-            renderer = renderer_of(self.resolved, journal.beacon)
-            keep_prompts(ready.rendered, self.folder, renderer)
+            self._keep(ready.rendered, journal.beacon)
         self._execute(journal, loaded.stack, rendered, None if ready is None else ready.tried)
         outcomes = self._checked(journal)
         if isinstance(loaded.stack, RunStack):
@@ -468,14 +474,30 @@ def run_of(resolved: ResolvedPlan, stack: UnitStack, secret: bytes, seed: Sha256
 
 
 def render(
-    resolved: ResolvedPlan, beacon_value: str | None, watch: Callable[[int, int], None]
+    resolved: ResolvedPlan,
+    beacon_value: str | None,
+    watch: Callable[[int, int], None],
+    *,
+    folder: Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> RenderedPlan:
     """Render and count every prompt of a plan.
 
+    Args:
+        resolved: The plan.
+        beacon_value: The beacon's value, where the plan names a round.
+        watch: Told how many points are counted, and of how many.
+        folder: Prompts that are kept there are taken; None: all are rendered.
+        note: Told why what is kept there is of no use, if so.
+
     Raises:
-        IncompleteError, MalformedError: As :func:`runner.run.counting.render_plan`.
+        IncompleteError, MalformedError, UsageError: As :func:`runner.run.counting.render_plan`.
+        FileAccessError: What is kept cannot be read.
     """
-    return render_plan(renderer_of(resolved, beacon_value), watch)
+    renderer = renderer_of(resolved, beacon_value)
+    if folder is None:
+        return render_plan(renderer, watch)
+    return kept_or_rendered(folder, renderer, watch, note)
 
 
 def now() -> str:

@@ -395,8 +395,11 @@ def _edged(message: Message, edge: str, shown: str) -> dict[str, object]:
     data = message.as_template_data()
     if shown:
         whole, core = message.content, message.content.strip()
-        before, after = ("", "") if len(core) == len(whole) else whole.split(core, 1)
-        data["content"] = f"{before}{edge}{shown}{edge}{after}"
+        if len(core) == len(whole):
+            data["content"] = f"{edge}{shown}{edge}"
+        else:
+            before, after = whole.split(core, 1)
+            data["content"] = f"{before}{edge}{shown}{edge}{after}"
     return data
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from functools import lru_cache
 
 from safety_receipts.receipts.errors import UsageError
 
@@ -25,6 +26,7 @@ _MONTHS = (
 )
 
 
+@lru_cache(maxsize=64)
 def written_date(day: datetime.date, form: str) -> str:
     """Return a date in the form of ``strftime``, in English whatever the locale.
 

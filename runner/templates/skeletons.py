@@ -125,18 +125,19 @@ class SkeletonKeeper:
             return None
         bare = self._template.unguarded(messages, self._date, self._options)
         around = skeleton.pieces
-        filled = _with_contents(around, cores, skeleton.places)
-        if filled.text != bare and cores != shown:
+        pieces = _between(around, cores)
+        if (text := "".join(pieces)) != bare and cores != shown:
             befores, afters = zip(*map(_outer, shown), strict=True)
             beside = zip(("", *afters), around, (*befores, ""), strict=True)
             around = tuple("".join(each) for each in beside)
-            filled = _with_contents(around, cores, skeleton.places)
-        if filled.text != bare:
+            pieces = _between(around, cores)
+            text = "".join(pieces)
+        if text != bare:
             return None
         marked, edge = self._template.marked(messages, self._date, self._options)
         edged = [f"{edge}{core}{edge}" for core in cores]
-        same = marked == _with_contents(around, edged, skeleton.places).text
-        return filled if same else None
+        same = marked == "".join(_between(around, edged))
+        return assembled(pieces, skeleton.places) if same else None
 
     def skeleton(self, messages: Sequence[Message]) -> Skeleton:
         """Return what stands around the contents of a conversation, whatever they say.
@@ -262,13 +263,11 @@ def _from_difference(one: str, other: str) -> tuple[str, str]:
     return one[start : start + _LOOKED_AT], other[start : start + _LOOKED_AT]
 
 
-def _with_contents(
-    around: Sequence[str], contents: Sequence[str], places: tuple[int, ...]
-) -> RenderedConversation:
-    """Return the conversation that has contents between pieces."""
+def _between(around: Sequence[str], contents: Sequence[str]) -> list[str]:
+    """Return pieces with contents between them."""
     pieces = [""] * (len(around) + len(contents))
     pieces[::2], pieces[1::2] = around, contents
-    return assembled(pieces, places)
+    return pieces
 
 
 def _skeleton(rendered: RenderedConversation, messages: Sequence[Message]) -> Skeleton:

@@ -16,6 +16,7 @@ from studies import write_study
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.events.grid import BASELINE
 from safety_receipts.receipts.keys import generate_key, write_key_pair
+from safety_receipts.receipts.unfinished import RUN_PROMPTS
 from safety_receipts.runner.commands.options import byte_size
 from safety_receipts.runner.presets import PRESETS
 
@@ -65,7 +66,8 @@ def test_a_plan_that_was_sealed_before_is_the_one_that_is_run(
     sealed = receipts("plan", written / "plan.yaml", *sealing, "--json")
     assert sealed.code == 0
     digest = json.loads(sealed.out)["sealed"]["digest"]
-    assert [file.name for file in (tmp_path / "b").iterdir()] == ["plan.dsse.json"]
+    left = sorted(file.name for file in (tmp_path / "b").iterdir())
+    assert left == [RUN_PROMPTS, "plan.dsse.json"]
     again = receipts("plan", written / "plan.yaml", *sealing, "--json")
     assert json.loads(again.out)["sealed"]["digest"] == digest
     assert receipts(*run_words(written, tmp_path / "b")).code == 0

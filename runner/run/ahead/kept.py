@@ -1,6 +1,7 @@
-"""Rendered prompts in a file beside a run's journal: a resume does not render them again.
+"""Rendered prompts in a file beside a run's journal: whoever begins or resumes it takes them.
 
-The file is a line that says whose prompts it has, the portions (:mod:`.portions`), each after its
+It is written when a plan is sealed whose draws are settled then, or else when its run begins.  The
+file is a line that says whose prompts it has, the portions (:mod:`.portions`), each after its
 length, and a SHA-256 of all that.  It appears whole or not at all, and goes with the journal when
 the event is sealed.  It holds what the journal holds of prompts and more, and is as private.
 """
@@ -11,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +23,9 @@ from safety_receipts.receipts.io.files import atomic_writer, make_private, open_
 from safety_receipts.receipts.unfinished import RUN_PROMPTS
 from safety_receipts.runner.prompts.rendering import Renderer
 
-_TAG: Final = "safety-receipts/rendered-prompts/1"
+_TAG: Final = "safety-receipts/rendered-prompts/2"
+_RENDERS_WITH: Final = ("jinja2", "tokenizers", "transformers")
+"""Distributions that have a say in token ids; another version may read a template otherwise."""
 _LENGTH: Final = 8
 """Bytes of the length of a portion, the first one the greatest."""
 _DIGEST: Final = 32
@@ -34,7 +38,8 @@ class PromptsFile:
     path: Path
     """The file."""
     owner: Sha256
-    """Whose prompts: digest of plan, seed, tokenizer, template and version of this tool."""
+    """Whose prompts: digest of plan, seed, tokenizer, template, and the versions of this tool and
+    of the libraries that it renders with."""
 
     @classmethod
     def of(cls, folder: Path, renderer: Renderer) -> PromptsFile:
@@ -46,6 +51,7 @@ class PromptsFile:
         """
         chat, plan = renderer.chat, sha256_hex(canonical_bytes(renderer.plan.to_wire()))
         owner = [plan, renderer.seed, chat.tokenizer_digest, chat.template_digest, __version__]
+        owner += map(version, _RENDERS_WITH)
         return cls(folder / RUN_PROMPTS, sha256_hex(canonical_bytes([_TAG, *owner])))
 
     @property
@@ -81,7 +87,7 @@ class PromptsFile:
             left = os.fstat(stream.fileno()).st_size - len(self._head) - _DIGEST
             head = stream.read(len(self._head))
             if head != self._head:
-                raise self._refused("has the prompts of another run, or none")
+                raise self._refused("has the prompts of another run or version, or none")
             hashed.update(head)
             while left > 0:
                 length = stream.read(_LENGTH)

@@ -29,17 +29,22 @@ from safety_receipts.runner.run.ahead.packed import PackedPoints
 
 POINTS_AT_ONCE: Final = 1024
 """Points of a portion, about: some seconds of work."""
+_BLOCK_PORTIONS: Final = 4
+"""A portion may have so many times as many points, where that keeps a block of draws whole."""
 _MOST_PROCESSES: Final = 16
 """Each has readings of its own, up to some 200 MB."""
 
 
 def portions_of(plan: PlanPredicate) -> list[range]:
-    """Return the portions of a plan: places of queries, whole blocks of draws where they fit."""
+    """Return the portions of a plan: places of queries, whole blocks of draws where they fit.
+
+    What a block shows is then read in one process alone.
+    """
     count = len(plan.query_ids)
     size = max(1, POINTS_AT_ONCE // (plan.points // count))
     block = plan.demonstrations.draw_block
-    if isinstance(block, int) and block < size:
-        size -= size % block
+    if isinstance(block, int) and block <= _BLOCK_PORTIONS * size:
+        size = max(block, size - size % block)
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 

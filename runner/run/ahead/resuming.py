@@ -1,33 +1,69 @@
-"""The prompts of a run that begins are kept; one that goes on takes them."""
+"""The prompts of a run, kept in its folder since its plan was sealed or it began, or rendered."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from safety_receipts.receipts.errors import MalformedError
+from safety_receipts.receipts.bundle import RECEIPT
+from safety_receipts.receipts.errors import FileAccessError, MalformedError
+from safety_receipts.receipts.unfinished import RUN_JOURNAL
+from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.plan.sealed import renderer_of
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.ahead.kept import PromptsFile
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
 
 
 def keep_prompts(rendered: RenderedPlan, folder: Path, renderer: Renderer) -> None:
-    """Keep the prompts of a run in its folder; what is kept leaves this process's memory.
+    """Keep the prompts of a run in its folder, unless they were taken from there.
+
+    What is kept leaves this process's memory.
+
+    Args:
+        rendered: The prompts.
+        folder: The run's.
+        renderer: Rendered them.
 
     Raises:
         FileAccessError: The folder cannot be written to, or the disk is full.
     """
-    PromptsFile.of(folder, renderer).write(rendered.portions)
+    if rendered.portions:
+        PromptsFile.of(folder, renderer).write(rendered.portions)
     rendered.portions.clear()
 
 
-def kept_prompts(
+def keep_for_run(
+    resolved: ResolvedPlan, rendered: RenderedPlan, folder: Path, note: Callable[[str], None]
+) -> None:
+    """Keep the prompts of a plan that was sealed, for its run.
+
+    Not where a beacon settles its draws later, nor where it was run, or is being: a run keeps its
+    own.
+
+    Args:
+        resolved: The plan, sealed in the folder.
+        rendered: Its prompts.
+        folder: The bundle.
+        note: Told why they cannot be kept, if so: the plan is sealed, and its run renders them.
+    """
+    run = (RECEIPT, RUN_JOURNAL)
+    if resolved.predicate.beacon is not None or any(os.path.lexists(folder / one) for one in run):
+        return
+    try:
+        keep_prompts(rendered, folder, renderer_of(resolved, None))
+    except FileAccessError as error:
+        note(f"{error.one_line()} (the plan is sealed; its run renders the prompts again)")
+
+
+def kept_or_rendered(
     folder: Path,
     renderer: Renderer,
     watch: Callable[[int, int], None],
     note: Callable[[str], None],
 ) -> RenderedPlan:
-    """Return the prompts that are kept in a folder; where there are none, render and keep them.
+    """Return the prompts that are kept in a folder, or render them; nothing is written.
 
     Args:
         folder: The run's.
@@ -37,16 +73,14 @@ def kept_prompts(
 
     Raises:
         IncompleteError, MalformedError, UsageError: As :func:`runner.run.counting.render_plan`.
-        FileAccessError: The file cannot be read, or written.
+        FileAccessError: What is kept cannot be read.
     """
-    file = PromptsFile.of(folder, renderer)
     try:
-        kept = file.read()
+        kept = PromptsFile.of(folder, renderer).read()
     except MalformedError as error:
         note(error.one_line())
         kept = None
     rendered = render_plan(renderer, watch, kept=kept)
-    if kept is None:
-        file.write(rendered.portions)
-    rendered.portions.clear()
+    if kept is not None:
+        rendered.portions.clear()
     return rendered

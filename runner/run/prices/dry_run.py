@@ -19,7 +19,7 @@ from safety_receipts.runner.engines.device_speed import Throughput
 from safety_receipts.runner.engines.prefix.schedule import MAX_BATCH_ROWS
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of
-from safety_receipts.runner.run.counting import PromptCounts
+from safety_receipts.runner.run.counting import PromptCounts, RenderedPlan
 from safety_receipts.runner.run.event import render
 from safety_receipts.runner.run.prices.estimate import ModelSize, RunEstimate, Workload, estimate
 from safety_receipts.runner.run.prices.sampled import SampledCounts, sample_counts
@@ -87,24 +87,25 @@ class DryRun:
 
 def dry_run(
     resolved: ResolvedPlan,
+    rendered: RenderedPlan,
     pricing: Pricing,
     alternatives: Alternatives,
     watch: Callable[[int, int], None],
 ) -> DryRun:
-    """Count the prompts of a plan and estimate its time.
+    """Say what running a plan would take, from its prompts.
 
     Args:
         resolved: The plan.
+        rendered: Its prompts.
         pricing: With what time is estimated.
         alternatives: How other draw blocks are priced.
         watch: Told how many points are counted, and of how many.
 
     Raises:
-        IncompleteError: A prompt is too long and the plan says abort.
-        MalformedError: Two queries of a source become one prompt.
+        IncompleteError: Under another draw block a prompt is too long, and the plan says abort.
+        MalformedError: Two queries of a source become one prompt there.
     """
     value, plan = pricing.beacon_value, resolved.predicate
-    rendered = render(resolved, value, watch)
     chosen = _cost(resolved, rendered.counts, None, pricing)
     count = alternatives is Alternatives.COUNTED or plan.points <= FEW_POINTS
     others = []

@@ -43,6 +43,7 @@ from safety_receipts.runner.prompts.chat_format import RENDERING, ChatFormat, pr
 from safety_receipts.runner.prompts.contexts import messages, planned_context
 from safety_receipts.runner.prompts.demonstrations import Demonstration
 from safety_receipts.runner.prompts.prefix_tree import PromptTokens
+from safety_receipts.runner.prompts.prompt_reader import written_ids
 from safety_receipts.runner.templates.dates import written_date
 from safety_receipts.runner.templates.messages import Message, Role, ToolCall
 from safety_receipts.runner.templates.rendered import unused_characters
@@ -663,6 +664,8 @@ def test_the_digest_of_an_array_is_that_of_its_numbers(ids: list[int]) -> None:
     array = np.array(ids, np.uint32)
     assert prompt_digest(PromptTokens([array])) == prompt_digest(ids)
     assert prompt_digest(PromptTokens([array % 2**20])) == prompt_digest([i % 2**20 for i in ids])
+    parts = PromptTokens([array, array], [written_ids(array)] * 2)
+    assert prompt_digest(parts) == prompt_digest([*ids, *ids])
 
 
 def test_a_tokenizer_digest_is_over_names_and_bytes_of_its_files(

@@ -127,14 +127,15 @@ def test_large_plans_have_their_alternatives_from_a_sample(
 ) -> None:
     resolved = wide_study(tmp_path / "study", SHAPES["sources"])
     pricing = Pricing(Throughput(1e12, 1e10, "stated"), memory=2**30)
-    counted = dry_run(resolved, pricing, Alternatives.FITTING, quiet)
+    rendered = render_plan(renderer_of(resolved, None), quiet)
+    counted = dry_run(resolved, rendered, pricing, Alternatives.FITTING, quiet)
     assert [one.draw_block for one in counted.alternatives] == [20, "all"]
     assert all(one.sample is None for one in (counted.chosen, *counted.alternatives))
     monkeypatch.setattr("safety_receipts.runner.run.prices.dry_run.FEW_POINTS", 10)
-    assert dry_run(resolved, pricing, Alternatives.COUNTED, quiet) == counted
-    assert dry_run(resolved, pricing, Alternatives.NONE, quiet).alternatives == ()
+    assert dry_run(resolved, rendered, pricing, Alternatives.COUNTED, quiet) == counted
+    assert dry_run(resolved, rendered, pricing, Alternatives.NONE, quiet).alternatives == ()
 
-    found = dry_run(resolved, pricing, Alternatives.FITTING, quiet)
+    found = dry_run(resolved, rendered, pricing, Alternatives.FITTING, quiet)
     assert found.chosen == counted.chosen
     for one, true in zip(found.alternatives, counted.alternatives, strict=True):
         assert one.sample is not None

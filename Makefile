@@ -20,6 +20,9 @@ LLAMACPP := .venv-llamacpp
 LLAMACPP_VERSION := 2026.10.11549
 # Nearly all of what is installed is never imported, and compiling it takes longer than the rest.
 PIP := -m pip --disable-pip-version-check install --quiet --no-compile
+# What is imported is compiled once then, also where a container says otherwise: tests start hundreds
+# of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-is-new test test-unit test-wheel test-minimum test-newest test-oldest test-ray servers test-servers test-servers-if-any fuzz lint format schemas snapshots clean
 
@@ -97,7 +100,8 @@ test-oldest: $(OLDEST)/.installed
 
 # Real servers of models, each in an environment of its own: some GB, where pip finds CPU builds of
 # torch and of vLLM for this machine.  Not part of `test`.
-servers: $(VLLM)/.installed $(LLAMACPP)/.installed
+SERVERS ?= $(VLLM)/.installed $(LLAMACPP)/.installed
+servers: $(SERVERS)
 
 # SERVER_TESTS='llamacpp' runs those whose names have it, as pytest's -k reads them.
 SERVER_TESTS ?=

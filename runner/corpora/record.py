@@ -97,7 +97,8 @@ class Record:
                 f"{name}: {len(value):,} characters",
                 f"at most {MAX_TEXT_CHARACTERS:,} are allowed; shorten or remove the row",
             )
-        found = _NO_TEXT.search(value)
+        plain = value.isascii() and "\0" not in value  # most texts are: ten times as fast
+        found = None if plain else _NO_TEXT.search(value)
         if found:
             what = "a NUL character" if found.group() == "\0" else "a lone surrogate"
             raise self.error(f"{name}: holds {what}, which is not text", "remove it")

@@ -78,9 +78,13 @@ def test_parts_are_answered_on_both_nodes_and_nothing_stays(nodes: Any) -> None:
     before = {which: signal.getsignal(which) for which in (signal.SIGTERM, signal.SIGINT)}
     with WorkerPool(places(made, 2), PlainRecipe(), 2) as pool:
         assert {which: signal.getsignal(which) for which in before} == before
-        found, pids = squares(pool, SquareJob(seconds=0.2))
-        assert found == EXPECTED
-        assert len(pids) == 2
+        pids: set[int] = set()
+        deadline = time.monotonic() + 120
+        while len(pids) < 2:  # one may have answered all before the other's process has begun
+            assert time.monotonic() < deadline
+            found, more = squares(pool, SquareJob(seconds=0.2))
+            assert found == EXPECTED
+            pids |= more
     assert not ray.is_initialized()
     assert {which: signal.getsignal(which) for which in before} == before
     deadline = time.monotonic() + 60

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,7 +35,11 @@ from pathlib import Path
 from typing import Any
 
 import rendering
+from overhead_parts.instant import InstantBatches
 from recording import machine, markdown_table, replace_section
+
+from safety_receipts.receipts.model.point import Finish
+from safety_receipts.runner.engines.engine import Answer, Completion
 
 BOUND = 60.0
 """Seconds within which the first token should come."""
@@ -129,34 +133,23 @@ experiments:
     return plan
 
 
-class _Asked:
-    """Batches of another engine: one is answered at once, and then the run is stopped."""
+class _OneBatch(InstantBatches):
+    """The first batch is answered at once; who asks for another stops the run."""
 
-    concurrency = 1
-
-    def __init__(self, batches: Any, requests: Any, asked: Callable[[], None], end: int) -> None:
-        self.batches = batches
-        self._requests, self._asked, self._end = requests, asked, end
-        self._submitted: list[int] = []
+    def __init__(self, engine: _Engine, batches: Any, requests: Any) -> None:
+        super().__init__(engine, batches, requests)
+        self._asked = engine.asked
         self._answered = False
 
     def submit(self, number: int) -> None:
         if self._answered:
             raise KeyboardInterrupt
         self._asked()
-        self._submitted.append(number)
+        super().submit(number)
 
-    def collect(self) -> Any:
-        from safety_receipts.receipts.model.point import Finish
-        from safety_receipts.runner.engines.engine import Answer, Completion
-
+    def collect(self) -> Answer:
         self._answered = True
-        number = self._submitted.pop(0)
-        keys = [self._requests[index].key for index in self.batches[number]]
-        return Answer(number, tuple(Completion(key, (40, self._end), Finish.STOP) for key in keys))
-
-    def close(self) -> None:
-        self._submitted.clear()
+        return super().collect()
 
 
 @dataclass(frozen=True)
@@ -172,9 +165,11 @@ class _Engine:
     def identity(self) -> Any:
         return self.engine.identity
 
-    def start(self, requests: Any, decoding: Any) -> _Asked:
-        batches = self.engine.start(requests, decoding).batches
-        return _Asked(batches, requests, self.asked, self.end)
+    def start(self, requests: Any, decoding: Any) -> _OneBatch:
+        return _OneBatch(self, self.engine.start(requests, decoding).batches, requests)
+
+    def answer(self, keys: Sequence[int]) -> tuple[Completion, ...]:
+        return tuple(Completion(key, (40, self.end), Finish.STOP) for key in keys)
 
 
 class _Silent:

@@ -33,8 +33,7 @@ def pytest_configure() -> None:
     # A shell's job in the background ignores Ctrl-C, as would all that the tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes says nothing of what is tested, and busy machines are slow.
-    examples = int(os.environ.get("RECEIPTS_EXAMPLES", "50"))
-    settings.register_profile("without deadlines", deadline=None, max_examples=examples)
+    settings.register_profile("without deadlines", deadline=None)
     settings.load_profile("without deadlines")
 
 

@@ -63,6 +63,13 @@ def _tokenizer() -> Any:
         models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=SPECIAL_TOKENS[PAD])
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    wrapped = wrap_tokenizer(tokenizer, _CHAT_TEMPLATE)
+    wrapped.padding_side = "left"
+    return wrapped
+
+
+def wrap_tokenizer(tokenizer: Tokenizer, template: str) -> Any:
+    """Return a tokenizer with the special tokens of these models and a chat template."""
     fast: Any = transformers.PreTrainedTokenizerFast
     wrapped = fast(
         tokenizer_object=tokenizer,
@@ -71,6 +78,5 @@ def _tokenizer() -> Any:
         eos_token=SPECIAL_TOKENS[END_OF_TEXT],
         additional_special_tokens=list(SPECIAL_TOKENS[END_OF_TEXT + 1 :]),
     )
-    wrapped.chat_template = _CHAT_TEMPLATE
-    wrapped.padding_side = "left"
+    wrapped.chat_template = template
     return wrapped

@@ -1,11 +1,11 @@
-"""An engine that cuts batches as another does, and answers them at once."""
+"""Engines that cut batches as another does, and answer them at once."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from engine_peers.workloads import SPECIAL_TOKENS, VOCABULARY
 
@@ -17,12 +17,19 @@ _RESPONSES = 997
 """Different responses; a prime, so that no condition has the same ones in the same places."""
 
 
+class Answers(Protocol):
+    """Stands in for an engine."""
+
+    def answer(self, keys: Sequence[int]) -> tuple[Completion, ...]:
+        """Return what stands in for the responses to requests of these keys."""
+
+
 class InstantBatches:
     """Batches of another engine, answered by a stand-in."""
 
     concurrency = 1
 
-    def __init__(self, engine: InstantEngine, batches: Any, requests: Any) -> None:
+    def __init__(self, engine: Answers, batches: Any, requests: Any) -> None:
         self.batches = batches
         self._engine, self._requests = engine, requests
         self._submitted: list[int] = []

@@ -6,7 +6,6 @@ import json
 import random
 import sys
 from pathlib import Path
-from typing import Any
 
 CONDITIONS, DRAWS = 31, 2
 NEW_TOKENS = 256
@@ -19,10 +18,9 @@ _TEMPLATE = (
 
 def _make_checkpoint(folder: Path) -> None:
     """Write a tiny model with a tokenizer of made-up words, in the form of Llama 3's."""
-    from engine_peers.tiny_model import make_model
-    from engine_peers.workloads import BEGIN, END_OF_TEXT, PAD, SPECIAL_TOKENS, VOCABULARY
+    from engine_peers.tiny_model import make_model, wrap_tokenizer
+    from engine_peers.workloads import SPECIAL_TOKENS, VOCABULARY
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     make_model(folder)
     tokenizer = Tokenizer(models.BPE())
@@ -35,16 +33,7 @@ def _make_checkpoint(folder: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator([" " + " ".join(_words())], trainer)
-    fast: Any = PreTrainedTokenizerFast
-    wrapped = fast(
-        tokenizer_object=tokenizer,
-        pad_token=SPECIAL_TOKENS[PAD],
-        bos_token=SPECIAL_TOKENS[BEGIN],
-        eos_token=SPECIAL_TOKENS[END_OF_TEXT],
-        additional_special_tokens=list(SPECIAL_TOKENS[END_OF_TEXT + 1 :]),
-    )
-    wrapped.chat_template = _TEMPLATE
-    wrapped.save_pretrained(folder)
+    wrap_tokenizer(tokenizer, _TEMPLATE).save_pretrained(folder)
 
 
 def _words() -> list[str]:

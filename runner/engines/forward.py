@@ -135,9 +135,9 @@ class Forward:
         """Have products under :meth:`attention` use copies of the weights in a faster order.
 
         Args:
-            most: Bytes that these may take; 0: forget them.
+            most: Bytes that these may take; where they would take more, there are none.
         """
-        self._products = PackedProducts(self._model, most) if most else None
+        self._products = PackedProducts(self._model, most)
 
     @contextmanager
     def attention(self, name: str, *, norms: bool = False) -> Iterator[None]:

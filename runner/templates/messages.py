@@ -45,7 +45,7 @@ class Message:
         A tool call has no ``content``: several templates print ``None`` or an empty text.
         """
         if self.call is None:
-            return {"role": self.role._value_, "content": self.content}  # as `value`, and faster
+            return {"role": self.role.value, "content": self.content}
         if self.role is Role.TOOL:
             named = {"name": self.call.name, "tool_call_id": self.call.id}
             return {"role": self.role.value, "content": self.content, **named}

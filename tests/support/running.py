@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from safety_receipts.receipts.bundle import Bundle
-from safety_receipts.receipts.errors import InterruptedByUserError
+from safety_receipts.receipts.errors import InterruptedByUserError, UsageError
 from safety_receipts.receipts.keys import Signer, TrustSet
 from safety_receipts.receipts.log.recording import RecordedEntry, StatementLog
 from safety_receipts.receipts.model.check import CheckLevel, CheckStatus
 from safety_receipts.receipts.model.point import Outcome, Point, Reason
+from safety_receipts.receipts.unfinished import RUN_PROMPTS
 from safety_receipts.runner.engines.answers import SynchronousGeneration
 from safety_receipts.runner.engines.engine import (
     GREEDY,
@@ -31,6 +32,7 @@ from safety_receipts.runner.engines.engine import (
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges.judge import Exchange, Judgement, ResponseJudge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
 from safety_receipts.runner.run.execute import CommittedCounts
 from safety_receipts.runner.run.stack import load_stack
@@ -235,6 +237,32 @@ def interrupted(resolved: ResolvedPlan, folder: Path, signer: Signer, **options:
     (first,) = watcher.commits
     assert ROWS <= first.points < 96
     return first.points
+
+
+def run_with_kept_prompts(
+    resolved: ResolvedPlan,
+    folder: Path,
+    signer: Signer,
+    monkeypatch: pytest.MonkeyPatch,
+    **options: Any,
+) -> None:
+    """Run a plan, or go on with it; no prompt is rendered, and none is kept when it is sealed."""
+
+    def again(_renderer: Renderer, index: int) -> RenderedPoint:
+        raise AssertionError(f"point {index} is rendered again")
+
+    watcher = Quiet()
+    with monkeypatch.context() as patched:
+        patched.setattr(Renderer, "render", again)
+        run(resolved, folder, signer, watcher=watcher, **options)
+    assert watcher.notes == []
+    assert not (folder / RUN_PROMPTS).exists()
+    verified(folder, signer, resolved)
+
+
+def not_loaded(_: object) -> Any:
+    """Stand for an engine, or a judge, that cannot be loaded."""
+    raise UsageError("cannot be loaded")
 
 
 def answers(folder: Path) -> list[tuple[object, ...]]:

@@ -9,21 +9,19 @@ class is changed: the instances are given another ``forward`` for a while.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
 import torch
 
-from safety_receipts.runner.engines.operators.replacing import Compute, other_forwards
+from safety_receipts.runner.engines.operators.replacing import Compute, OtherForwards
 
 _ROWS: Final = 8
 _TOLERANCE: Final = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 """Most that a result may differ, as a share of it: two roundings of the format against one."""
 
 
-class FusedNorms:
+class FusedNorms(OtherForwards):
     """The norms of a model that torch computes in one operator.
 
     Args:
@@ -31,21 +29,12 @@ class FusedNorms:
     """
 
     def __init__(self, model: Any) -> None:
-        self._found: list[tuple[Any, Compute]] = []
+        super().__init__()
         with torch.inference_mode():
             for module in model.modules():
                 norm = _fused(module, model.dtype, model.device)
                 if norm is not None:
                     self._found.append((module, norm))
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        """Have the model use them."""
-        with other_forwards(self._found):
-            yield
 
 
 def _fused(module: Any, dtype: torch.dtype, device: torch.device) -> Compute | None:

@@ -11,14 +11,12 @@ no such operator, keeps its own code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
 import torch
 
-from safety_receipts.runner.engines.operators.replacing import Compute, other_forwards
+from safety_receipts.runner.engines.operators.replacing import Compute, OtherForwards
 
 _ROWS: Final = 64
 """Rows that the order of the weights is chosen for; it serves fewer and more as well."""
@@ -27,7 +25,7 @@ _TOLERANCE: Final = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Most that a result may differ, as a share of the largest: another order of the same sum."""
 
 
-class PackedProducts:
+class PackedProducts(OtherForwards):
     """The linear layers of a model on a CPU, with a copy of their weights in oneDNN's order.
 
     Args:
@@ -36,11 +34,9 @@ class PackedProducts:
     """
 
     def __init__(self, model: Any, most: int) -> None:
-        self._found: list[tuple[Any, Compute]] = []
-        self.bytes = 0
-        """What the copies take."""
+        super().__init__()
         layers = [one for one in model.modules() if _is_plain(one)]
-        needed = sum(one.weight.numel() * one.weight.element_size() for one in layers)
+        needed = sum(one.weight.nbytes for one in layers)
         if not torch.backends.mkldnn.is_available() or needed > most:  # type: ignore[no-untyped-call]
             return
         with torch.inference_mode():
@@ -48,16 +44,6 @@ class PackedProducts:
                 product = _packed(layer)
                 if product is not None:
                     self._found.append((layer, product))
-                    self.bytes += layer.weight.numel() * layer.weight.element_size()
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        """Have the model use them."""
-        with other_forwards(self._found):
-            yield
 
 
 def _is_plain(module: Any) -> bool:

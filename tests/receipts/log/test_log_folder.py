@@ -284,13 +284,13 @@ for batch in range(10_000):
 
 @pytest.mark.long
 def test_a_kill_at_any_moment_leaves_a_log_that_goes_on(tmp_path: Path) -> None:
-    """Twenty kills: what was acknowledged is there, and the log never went back."""
+    """Forty kills: what was acknowledged is there, and the log never went back."""
     write_key_pair(tmp_path / "key", generate_key())
     signer = LogSigner.of("example.com/log", load_signer(tmp_path / "key"), tmp_path / "key")
     init_log(tmp_path / "log", signer)
     moments, size = random.Random(3), 0
     known = LogFolder(tmp_path / "log", signer.public).signed
-    for start in range(20):
+    for start in range(40):
         arguments = [sys.executable, "-c", WRITER, str(tmp_path / "log"), str(tmp_path / "key")]
         with subprocess.Popen(
             [*arguments, str(start)], stdout=subprocess.PIPE, text=True

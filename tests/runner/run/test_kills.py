@@ -78,21 +78,27 @@ SynchronousGeneration.collect = collect
 KILLED = """\
 import os, signal
 from safety_receipts.runner.engines.answers import SynchronousGeneration
+from safety_receipts.runner.judges.refusal_strings import RefusalStringsJudge
 from safety_receipts.runner.run import journal
 from safety_receipts.runner.run.units.entries import EntryMaker
-def die_in(owner, name, number):
+def die_in(owner, name, number, after=False):
     plain, calls = getattr(owner, name), []
     def dying(*arguments):
         calls.append(arguments)
+        if len(calls) == number and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = plain(*arguments)
         if len(calls) == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        return plain(*arguments)
+        return found
     setattr(owner, name, dying)
 """
 STAGES = {
     "engine": "die_in(SynchronousGeneration, 'collect', 2)",
+    "judge": "die_in(RefusalStringsJudge, 'judge_many', 2)",
     "entries": "die_in(EntryMaker, 'entry', 700)",
     "in the transaction": "die_in(journal, '_note', 3)",  # after the start and the first commit
+    "committed": "die_in(journal.Journal, 'add', 2, after=True)",
 }
 SMALL_FILES = """\
 import resource, signal
@@ -200,6 +206,7 @@ def test_a_run_killed_at_any_stage_seals_what_an_unbroken_one_does(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     whole = committed(bundle)
     assert 0 <= whole < POINTS
+    assert stage != "committed" or whole > 0
     finished = receipts(*words(study, bundle))
     assert finished.code == 0, finished.err
     sealed = [Bundle(one).receipt.statement.predicate.evidence for one in (bundle, unbroken)]

@@ -6,10 +6,18 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from running import Quiet, Study, answers, interrupted, run, verified
+from running import (
+    Quiet,
+    Study,
+    answers,
+    interrupted,
+    not_loaded,
+    run,
+    run_with_kept_prompts,
+    verified,
+)
 
 from safety_receipts.receipts.bundle import PLAN, Bundle
 from safety_receipts.receipts.errors import IncompleteError, UsageError
@@ -18,7 +26,6 @@ from safety_receipts.receipts.model.plan import BeaconRound
 from safety_receipts.receipts.unfinished import RUN_PROMPTS
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of, write_plan
-from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.ahead import kept
 from safety_receipts.runner.run.ahead.resuming import keep_for_run
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
@@ -42,25 +49,16 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def refused(_renderer: Renderer, index: int) -> RenderedPoint:
-    raise AssertionError(f"point {index} is rendered again")
-
-
 def test_a_run_of_a_sealed_plan_renders_nothing_again(
     study: Study, tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolved, folder, watcher = study(), tmp_path / "b", Quiet()
+    resolved, folder = study(), tmp_path / "b"
     assert seal(resolved, folder, signer) == []
     assert stat.S_IMODE((folder / RUN_PROMPTS).stat().st_mode) == 0o600
     with pytest.raises(IncompleteError, match="is sealed, and nothing was run yet"):
         _ = Bundle(folder).receipt
     run(resolved, tmp_path / "whole", signer)
-    with monkeypatch.context() as patched:
-        patched.setattr(Renderer, "render", refused)
-        run(resolved, folder, signer, watcher=watcher)
-    assert watcher.notes == []
-    assert not (folder / RUN_PROMPTS).exists()
-    verified(folder, signer, resolved)
+    run_with_kept_prompts(resolved, folder, signer, monkeypatch)
     assert answers(folder) == answers(tmp_path / "whole")
 
 
@@ -78,12 +76,8 @@ def test_a_run_that_fails_leaves_what_sealing_its_plan_left(
     resolved, folder = study(), tmp_path / "b"
     seal(resolved, folder, signer)
     before = (folder / RUN_PROMPTS).read_bytes()
-
-    def breaks(_: object) -> Any:
-        raise UsageError("cannot be loaded")
-
     with pytest.raises(UsageError, match="cannot be loaded"):
-        run(resolved, folder, signer, engine=breaks)
+        run(resolved, folder, signer, engine=not_loaded)
     assert names(folder) == LEFT
     assert (folder / RUN_PROMPTS).read_bytes() == before
 

@@ -18,7 +18,15 @@ from begun_runs import begin
 from hypothesis import given
 from hypothesis import strategies as st
 from pooled_runs import BegunInWorkers
-from running import Quiet, Study, answers, interrupted, run, verified
+from running import (
+    Quiet,
+    Study,
+    answers,
+    interrupted,
+    run,
+    run_with_kept_prompts,
+    verified,
+)
 
 from safety_receipts.receipts.canonical import Sha256
 from safety_receipts.receipts.errors import FileAccessError, MalformedError, UsageError
@@ -233,18 +241,8 @@ def test_a_run_that_goes_on_renders_nothing_again(
     interrupted(resolved, folder, signer)
     mode = (folder / RUN_PROMPTS).stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
-    watcher = Quiet()
-    with monkeypatch.context() as patched:
-        patched.setattr(Renderer, "render", refused)
-        run(resolved, folder, signer, watcher=watcher)
-    assert watcher.notes == []
-    assert not (folder / RUN_PROMPTS).exists()
-    verified(folder, signer, resolved)
+    run_with_kept_prompts(resolved, folder, signer, monkeypatch)
     assert answers(folder) == answers(whole)
-
-
-def refused(_renderer: Renderer, index: int) -> RenderedPoint:
-    raise AssertionError(f"point {index} is rendered again")
 
 
 def _flipped(place: float) -> Callable[[bytes], bytes]:
@@ -320,10 +318,8 @@ def test_a_run_that_starts_over_takes_its_prompts(
 ) -> None:
     resolved, folder = study(queries=10), tmp_path / "b"
     interrupted(resolved, folder, signer)
-    with monkeypatch.context() as patched:
-        patched.setattr(Renderer, "render", refused)
-        run(resolved, folder, signer, options=RunOptions(memory=2**26, restart=True))
-    verified(folder, signer, resolved)
+    options = RunOptions(memory=2**26, restart=True)
+    run_with_kept_prompts(resolved, folder, signer, monkeypatch, options=options)
 
 
 def test_a_full_disk_leaves_no_half_of_the_prompts(

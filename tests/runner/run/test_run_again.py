@@ -11,6 +11,7 @@ from running import (
     Quiet,
     Study,
     interrupted,
+    not_loaded,
     run,
     verified,
 )
@@ -102,17 +103,13 @@ def test_a_device_that_is_not_there_throws_nothing_away(
     assert watcher.before == kept
 
 
-def _breaks(_: object) -> Any:
-    raise UsageError("cannot be loaded")
-
-
 @pytest.mark.parametrize("broken", ["engine", "judge"])
 def test_nothing_is_signed_before_everything_is_loaded(
     study: Study, tmp_path: Path, signer: Signer, broken: str
 ) -> None:
     resolved, folder = study(), tmp_path / "b"
     with pytest.raises(UsageError, match="cannot be loaded"):
-        run(resolved, folder, signer, **{broken: _breaks})
+        run(resolved, folder, signer, **{broken: not_loaded})
     assert not folder.exists()
     run(resolved, folder, signer)
     verified(folder, signer)
@@ -125,7 +122,7 @@ def test_a_plan_that_was_sealed_stays_as_it_is_where_loading_fails(
     write_plan(resolved, folder, signer)
     before = (folder / PLAN).read_bytes()
     with pytest.raises(UsageError, match="cannot be loaded"):
-        run(resolved, folder, signer, engine=_breaks)
+        run(resolved, folder, signer, engine=not_loaded)
     assert [path.name for path in folder.iterdir()] == [PLAN]
     run(resolved, folder, signer)
     assert (folder / PLAN).read_bytes() == before
@@ -137,7 +134,7 @@ def test_another_plan_in_the_folder_is_noticed_before_anything_is_loaded(
     write_plan(study(), tmp_path / "b", signer)
     changed = study(sampling="{method: greedy, max_new_tokens: 7}")
     with pytest.raises(UsageError, match=r"sampling\.maxNewTokens differs"):
-        run(changed, tmp_path / "b", signer, engine=_breaks)
+        run(changed, tmp_path / "b", signer, engine=not_loaded)
 
 
 def test_a_plan_that_is_missing_beside_its_journal_is_signed_again_once_loaded(
@@ -148,7 +145,7 @@ def test_a_plan_that_is_missing_beside_its_journal_is_signed_again_once_loaded(
     before = Bundle(folder).plan_envelope.digest
     (folder / PLAN).unlink()
     with pytest.raises(UsageError, match="cannot be loaded"):
-        run(resolved, folder, signer, engine=_breaks)
+        run(resolved, folder, signer, engine=not_loaded)
     assert not (folder / PLAN).exists()
     run(resolved, folder, signer)
     assert Bundle(folder).plan_envelope.digest == before

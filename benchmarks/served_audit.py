@@ -47,8 +47,9 @@ from safety_receipts.runner.commands.init import write_preset  # noqa: E402
 from safety_receipts.runner.engines.served.role import ServerRole  # noqa: E402
 from safety_receipts.runner.plan.resolve import resolve_plan  # noqa: E402
 from safety_receipts.runner.plan.resolved import ResolvedPlan  # noqa: E402
-from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions  # noqa: E402
+from safety_receipts.runner.run.event import EventRunner, RunOptions  # noqa: E402
 from safety_receipts.runner.run.execute import RunStack  # noqa: E402
+from safety_receipts.runner.run.loaded import LoadedStack  # noqa: E402
 from safety_receipts.runner.run.stack import load_stack  # noqa: E402
 from safety_receipts.verify.audit.calibrate import Calibrator  # noqa: E402
 from safety_receipts.verify.audit.replay import Entry  # noqa: E402

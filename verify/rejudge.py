@@ -47,11 +47,12 @@ from safety_receipts.receipts.seal import seal_event
 from safety_receipts.runner.judges.judge import Exchange
 from safety_receipts.runner.plan.resolved import ResolvedPlan, UnrunPlan
 from safety_receipts.runner.plan.sealed import digest_of, first_difference, write_plan
-from safety_receipts.runner.run.event import SealedRun, now
+from safety_receipts.runner.run.event import now
 from safety_receipts.runner.run.journal import Journal, JournalEntry
 from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
 from safety_receipts.runner.run.judging import opinions
 from safety_receipts.runner.run.seal import server_claims
+from safety_receipts.runner.run.sealed import SealedRun
 from safety_receipts.runner.run.served import (
     JUDGE_SERVERS,
     LongestAsked,

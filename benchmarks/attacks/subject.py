@@ -44,8 +44,7 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.execute import RunStack, run_of
 from safety_receipts.runner.run.seal import environment_of
 from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
 from safety_receipts.verify.audit.statistics.plausibility import Plausibility

@@ -114,6 +114,20 @@ def tried(folder: Path, part: TrialPart) -> None:
         raise error
 
 
+def get_ready(folder: Path) -> None:
+    """Start the process from which a folder will be tried, unless it need not be.
+
+    It loads its libraries while this one does something else; nothing of the folder is run.
+    """
+    if inside or not folder.is_dir():
+        return
+    content = _content(folder)
+    tried_before = any((part, content, BOUNDS) in _outcomes for part in TrialPart)
+    if not tried_before and content not in _shipped():
+        with contextlib.suppress(IncompleteError):  # said when the folder is tried
+            _server()
+
+
 _outcomes: dict[tuple[TrialPart, str, TrialBounds], dict[str, Any]] = {}
 
 

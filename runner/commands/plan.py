@@ -41,8 +41,7 @@ from safety_receipts.runner.plan.sealed import (
 from safety_receipts.runner.present.plan import draw_plan
 from safety_receipts.runner.present.prompt import render_prompt
 from safety_receipts.runner.prompts.prompt_view import first_point_of, view_prompt
-from safety_receipts.runner.run.ahead.resuming import keep_for_run
-from safety_receipts.runner.run.event import render
+from safety_receipts.runner.run.ahead.resuming import keep_for_run, render
 from safety_receipts.runner.run.prices.dry_run import (
     FEW_POINTS,
     Alternatives,

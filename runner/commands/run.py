@@ -39,14 +39,9 @@ from safety_receipts.runner.commands.options import (
 )
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.event import (
-    EventRunner,
-    LoadedStack,
-    MakeStack,
-    RunOptions,
-    SealedRun,
-)
+from safety_receipts.runner.run.event import EventRunner, RunOptions
 from safety_receipts.runner.run.judging import UnitStack
+from safety_receipts.runner.run.loaded import LoadedStack, MakeStack
 from safety_receipts.runner.run.pilot import Pilot, run_pilot
 from safety_receipts.runner.run.pooled.opening import (
     WorkerOptions,
@@ -56,6 +51,7 @@ from safety_receipts.runner.run.pooled.opening import (
     refuse_served_judges,
 )
 from safety_receipts.runner.run.progress import RunProgress
+from safety_receipts.runner.run.sealed import SealedRun
 from safety_receipts.runner.run.stopping import reasons_told
 from safety_receipts.runner.view.documents.run import pilot_document, run_document
 from safety_receipts.runner.view.plan_tables import duration

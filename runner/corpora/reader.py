@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from safety_receipts.receipts.errors import MalformedError
@@ -34,7 +35,7 @@ class ColumnShape:
     optional: tuple[str, ...] = ()
     """Columns that may be missing, and then read as empty."""
 
-    @property
+    @cached_property
     def kept(self) -> tuple[str, ...]:
         """Columns that stay with the row for strata."""
         return tuple(name for name in self.columns + self.optional if name not in self.texts)

@@ -247,13 +247,7 @@ def _json_object(line: str, lines: _Lines) -> dict[str, object]:
     fractions and large integers stand, as text: corpora carry columns that we never use.
     """
     try:
-        value = json.loads(
-            line,
-            object_pairs_hook=_unique_object,
-            parse_float=NumberText,
-            parse_int=NumberText,
-            parse_constant=_refuse_constant,
-        )
+        value = _ROWS.decode(line)
     except json.JSONDecodeError as error:
         raise lines.error(f"not JSON: {error.msg.lower()} at column {error.colno}", _DAMAGED) from (
             None
@@ -276,6 +270,15 @@ def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(text: str) -> NoReturn:
     raise _RefusedError(f"{text} is not JSON")
+
+
+_ROWS: Final = json.JSONDecoder(
+    object_pairs_hook=_unique_object,
+    parse_float=NumberText,
+    parse_int=NumberText,
+    parse_constant=_refuse_constant,
+)
+"""Made once: for a row of a file that takes a third of the time of reading it."""
 
 
 def _refuse_repeated(columns: Sequence[str], file: str) -> None:

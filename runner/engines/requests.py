@@ -43,7 +43,8 @@ def _problems(request: Request, vocabulary: int, context_limit: int) -> Iterator
 def in_vocabulary(ids: Sequence[int], vocabulary: int) -> bool:
     """Say whether all ids are token ids: on a GPU another one would end the process."""
     if isinstance(ids, TreePrompt):
-        return int(ids.node.spelt().max(initial=0)) < vocabulary
+        # Mostly all of a tree are: a hundred thousand prompts are not spelt out for it.
+        return ids.tree.largest < vocabulary or int(ids.node.spelt().max(initial=0)) < vocabulary
     return not ids or (min(ids) >= 0 and max(ids) < vocabulary)
 
 

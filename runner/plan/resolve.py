@@ -20,6 +20,7 @@ from safety_receipts.receipts.model.demonstrations import Demonstrations
 from safety_receipts.receipts.model.judge import Judge, JudgeCalibration, JudgeIdentity
 from safety_receipts.receipts.model.plan import BeaconRound, PlanPredicate, asks_server
 from safety_receipts.runner.checkpoint.folder import HashedFolder
+from safety_receipts.runner.checkpoint.folder_trial import get_ready
 from safety_receipts.runner.checkpoint.model_facts import read_model_facts
 from safety_receipts.runner.checkpoint.model_files import weight_files
 from safety_receipts.runner.checkpoint.sealed_files import file_problem
@@ -29,6 +30,7 @@ from safety_receipts.runner.checkpoint.tokenizer_files import (
     tokenizer_digest,
 )
 from safety_receipts.runner.corpora.same import FIRST_REQUEST_RULE, REQUEST_RULE, known_rule
+from safety_receipts.runner.corpora.uncollected import uncollected
 from safety_receipts.runner.engines.prefix.schedule import BATCH_RULE
 from safety_receipts.runner.engines.registry import loader_of
 from safety_receipts.runner.engines.served.generation import UNIT_RULE
@@ -224,10 +226,14 @@ class _Resolver:
                 "url or serve (docs/servers.md)",
             )
         grid = expand(entries)
+        checkpoint = self.source.path(entries.checkpoint.path)
+        if checkpoint is not None:
+            get_ready(checkpoint)
         # Small files first: a typing error in the last corpus should not wait for the hash of
         # a hundred gigabytes.
-        queries = resolve_queries(self.source)
-        demonstrations, pools = resolve_demonstrations(self.source, queries.texts)
+        with uncollected():
+            queries = resolve_queries(self.source)
+            demonstrations, pools = resolve_demonstrations(self.source, queries.texts)
         check_pools(self.source, grid, pools)
         points = self._points(grid, len(queries.ids))
         calibrated = self.source.path(entries.judge.calibration)

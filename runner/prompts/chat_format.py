@@ -32,6 +32,7 @@ from safety_receipts.runner.prompts.prompt_reader import (
     ControlTokens,
     PromptEncoders,
     PromptReader,
+    TokenisedText,
     written_ids,
 )
 from safety_receipts.runner.prompts.responses import FINAL, Harmony, channels_of
@@ -313,17 +314,19 @@ class ChatFormat:
             UsageError: The tokenizer makes a control token of content whatever is done.
             RewritingTokenizerError: The text does not come back from its tokens.
         """
-        text, spans = rendered.text, rendered.spans
-        reading = self._reader.read(text, spans)
-        if not reading.clear and forged(reading.marks, spans, self._control) is not None:
+        reading = self._reader.read(rendered.pieces)
+        if not reading.clear and self._forges(reading, rendered):
             plain = self._plain_content.tokens(rendered, self.template)
-            self._vocabulary.check(text, plain)
+            self._vocabulary.check(rendered.text, plain)
             return PromptTokens([np.array(plain, np.uint32)])
         if not all(part.holds for part in reading.parts):
             cuts = ((mark.place, mark.start) for mark in reading.marks)
-            self._vocabulary.check(text, reading.ids.tolist(), cuts)
+            self._vocabulary.check(rendered.text, reading.ids.tolist(), cuts)
         parts = reading.parts
         return PromptTokens([part.ids for part in parts], [part.written for part in parts])
+
+    def _forges(self, reading: TokenisedText, rendered: RenderedConversation) -> bool:
+        return forged(reading.marks, rendered.spans, self._control) is not None
 
     def _encode_parts(self, texts: list[str]) -> list[list[int]]:
         """Read texts as :meth:`_encode` does, all in one call, which says no more than ids."""

@@ -148,6 +148,8 @@ class PrefixTree:
         """Tokens of the tree: the number of distinct prefixes, the empty one left out."""
         self.longest = 0
         """Tokens of the longest prompt."""
+        self.largest = 0
+        """Largest token id of all prompts."""
 
     def add(self, tokens: Sequence[int] | NDArray[Any]) -> TreePrompt:
         """Add a prompt; return it as the tree holds it.
@@ -165,6 +167,7 @@ class PrefixTree:
             child = PrefixNode(rest.copy(), node)  # a copy: a view would hold the whole prompt
             node.children[int(rest[0])] = child
             node = child
+            self.largest = max(self.largest, int(rest.max()))
         self.prompts += 1
         self.distinct += node.prompts == 0
         self.total += len(prompt)

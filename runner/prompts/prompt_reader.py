@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from safety_receipts.runner.prompts.prefix_tree import TokenArray
 
 MOST_CHARACTERS: Final = 2**25
-"""Most characters of parts that are remembered: some 20,000 demonstrations.  With a part's text go
-its ids, four bytes a token, and their decimals, some six."""
+"""Most characters of parts that are remembered: some 20,000 demonstrations.  Of a part its ids are
+kept, four bytes a token, and their decimals, some six; its texts are mostly the corpus's own."""
 _LARGEST_KNOWN: Final = 2**20 - 1
 """Largest id of which the digits are kept, in eight bytes each; vocabularies have fewer."""
 _MOST_PIECES: Final = 4096
@@ -37,6 +37,8 @@ beside a content."""
 
 Encode = Callable[[str], tuple[list[int], list[tuple[int, int]]]]
 """Reads a whole text: token ids, and where in the text each one stands."""
+_Pieces = tuple[str, ...]
+"""A part of a text: what a template writes, and contents, in turn."""
 EncodeAll = Callable[[list[str]], list[list[int]]]
 """Reads texts, to the same token ids."""
 ComesBack = Callable[[str, list[int], Iterable[tuple[int, int]]], bool]
@@ -61,6 +63,8 @@ class Mark:
 class ReadPart:
     """A part of a text, read by itself."""
 
+    characters: int
+    """How many it has."""
     ids: TokenArray
     """Token ids, uint32, shape (n,)."""
     written: bytes
@@ -69,11 +73,8 @@ class ReadPart:
     """The control tokens among them, in order; places count from where the part begins."""
     holds: bool
     """Whether its ids spell it, piece by piece."""
-
-    @property
-    def marked(self) -> int:
-        """How many of its characters reach to the end of the last control token."""
-        return self.marks[-1].end if self.marks else 0
+    clear: bool
+    """Whether all its control tokens stand before the first content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,11 @@ class TokenisedText:
 
     parts: tuple[ReadPart, ...]
     """What it was read in."""
-    starts: tuple[int, ...]
-    """Where in the text each part begins."""
-    clear: bool
-    """Whether in every part all control tokens stand before the first content."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether in every part all control tokens stand before the first content."""
+        return all(part.clear for part in self.parts)
 
     @property
     def ids(self) -> TokenArray:
@@ -95,11 +97,11 @@ class TokenisedText:
     @property
     def marks(self) -> tuple[Mark, ...]:
         """The control tokens among them, in order."""
-        lengths = [len(part.ids) for part in self.parts]
-        places = accumulate(lengths, initial=0)
+        places = accumulate((len(part.ids) for part in self.parts), initial=0)
+        starts = accumulate((part.characters for part in self.parts), initial=0)
         return tuple(
             Mark(mark.id, place + mark.place, start + mark.start, start + mark.end)
-            for part, place, start in zip(self.parts, places, self.starts, strict=False)
+            for part, place, start in zip(self.parts, places, starts, strict=False)
             for mark in part.marks
         )
 
@@ -140,8 +142,23 @@ class ControlTokens:
         return cls(control, frozenset(cuts.values()), frozenset(bare))
 
 
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A template's piece, cut in two."""
+
+    before: str
+    """What ends a part."""
+    after: str
+    """What begins the next one."""
+    tried: str
+    """The latter without white space at its end, which may be a content's."""
+
+
 class PromptReader:
     """Reads texts, and remembers their parts.
+
+    A part is known by its pieces and not by its text: the same few texts of a template, and the
+    same contents of a corpus, of which Python knows the hashes.
 
     Args:
         encoders: What reads.
@@ -160,48 +177,42 @@ class PromptReader:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._flags = np.zeros(max(control.by_id, default=0) + 2, bool)
         self._flags[list(control.by_id)] = True
-        self._cuts: dict[str, int | None] = {}
+        self._cuts: dict[str, _Cut | None] = {}
         self._tried: set[str] = set()
-        self._known: OrderedDict[str, ReadPart] = OrderedDict()
+        self._known: OrderedDict[_Pieces, ReadPart] = OrderedDict()
         self.most = most
         """Most characters of them."""
         self.kept = 0
         """Characters of the parts that are remembered."""
 
-    def read(self, text: str, spans: Sequence[tuple[int, int]] = ()) -> TokenisedText:
+    def read(self, pieces: Sequence[str]) -> TokenisedText:
         """Return the token ids of a text: those of reading it whole.
 
         Args:
-            text: The text.
-            spans: Where contents stand in it, in order.  It is cut between them only.
+            pieces: The text: what a template writes, and contents, in turn; an odd number, the
+                template's first and last.  It is cut in what the template writes only.
         """
-        starts, contents, untried = [0], [], set()
-        place, first = 0, len(text)
-        for start, end in chain(spans, ((len(text), len(text)),)):
-            piece = text[place:start]
-            cut = self._cuts[piece] if piece in self._cuts else self._find_cut(piece)
-            if cut is not None and (place or cut):
-                contents.append(first)
-                starts.append(place + cut)
-                first = start
-                if (following := piece[cut:].rstrip()) not in self._tried:
-                    untried.add(following)
-            elif start < first:
-                first = start
-            place = end
-        contents.append(first)
-        ends = [*starts[1:], len(text)]
-        parts = self._parts([text[a:b] for a, b in zip(starts, ends, strict=True)])
-        clear = all(
-            part.marked + start <= content
-            for part, start, content in zip(parts, starts, contents, strict=True)
-        )
-        found = TokenisedText(tuple(parts), tuple(starts), clear)
-        return self._tried_out(text, found, untried) if untried else found
+        parts: list[_Pieces] = []
+        part: list[str] = []
+        untried = set()
+        for place, piece in enumerate(pieces):
+            cut = None if place % 2 else self._cut(piece)
+            if cut is None:
+                part.append(piece)
+                continue
+            part.append(cut.before)
+            if any(part):
+                parts.append(tuple(part))
+                if cut.tried not in self._tried:
+                    untried.add(cut.tried)
+            part = [cut.after]
+        parts.append(tuple(part))
+        found = TokenisedText(self._parts(parts))
+        return self._tried_out(tuple(pieces), found, untried) if untried else found
 
-    def _tried_out(self, text: str, found: TokenisedText, untried: set[str]) -> TokenisedText:
+    def _tried_out(self, pieces: _Pieces, found: TokenisedText, untried: set[str]) -> TokenisedText:
         """Return a reading, or that of the whole text where it differs."""
-        whole = TokenisedText((self._read_whole(text),), (0,), clear=False)
+        whole = TokenisedText((self._read_whole(pieces),))
         if np.array_equal(whole.ids, found.ids) and whole.marks == found.marks:
             self._tried |= untried
             return found
@@ -211,43 +222,50 @@ class PromptReader:
         self.kept = 0
         return whole
 
-    def _find_cut(self, piece: str) -> int | None:
-        """Return where a template's piece may be cut: at its first control token; None: nowhere."""
-        match = self._pattern.search(piece)
-        cut = None if match is None or match[0] not in self._may_cut else match.start()
-        if len(self._cuts) >= _MOST_PIECES:
-            self._cuts.clear()
-        self._cuts[piece] = cut
-        return cut
+    def _cut(self, piece: str) -> _Cut | None:
+        """Cut a template's piece at its first control token; None: it may not be cut there."""
+        if piece not in self._cuts:
+            if len(self._cuts) >= _MOST_PIECES:
+                self._cuts.clear()
+            self._cuts[piece] = self._find_cut(piece)
+        return self._cuts[piece]
 
-    def _parts(self, texts: list[str]) -> list[ReadPart]:
-        """Return readings of texts, of which those that are not known are read."""
+    def _find_cut(self, piece: str) -> _Cut | None:
+        match = self._pattern.search(piece)
+        if match is None or match[0] not in self._may_cut:
+            return None
+        before, after = piece[: match.start()], piece[match.start() :]
+        return _Cut(before, after, after.rstrip())
+
+    def _parts(self, keys: list[_Pieces]) -> tuple[ReadPart, ...]:
+        """Return readings of parts, of which those that are not known are read."""
         known = self._known
-        new = list(dict.fromkeys(text for text in texts if text not in known))
+        new = list(dict.fromkeys(key for key in keys if key not in known))
         if not new:
             read = {}
         elif self._may_cut:
-            ids = self._encoders.parts(new)
+            ids = self._encoders.parts(["".join(key) for key in new])
             read = dict(zip(new, map(self._read_part, new, ids), strict=True))
         else:
-            read = {text: self._read_whole(text) for text in new}
+            read = {key: self._read_whole(key) for key in new}
         parts = []
-        for text in texts:
-            part = known.get(text)
+        for key in keys:
+            part = known.get(key)
             if part is None:
-                part = read[text]
-                known[text] = part
-                self.kept += len(text)
+                part = read[key]
+                known[key] = part
+                self.kept += part.characters
             else:
-                known.move_to_end(text)
+                known.move_to_end(key)
             parts.append(part)
         while self.kept > self.most and known:
-            forgotten, _ = known.popitem(last=False)
-            self.kept -= len(forgotten)
-        return parts
+            _, forgotten = known.popitem(last=False)
+            self.kept -= forgotten.characters
+        return tuple(parts)
 
-    def _read_part(self, text: str, ids: list[int]) -> ReadPart:
+    def _read_part(self, pieces: _Pieces, ids: list[int]) -> ReadPart:
         """Return a part of which the ids are known, and where its control tokens stand."""
+        text = "".join(pieces)
         tokens = np.array(ids, np.uint32)
         flagged = self._flags[np.minimum(tokens, len(self._flags) - 1)]
         places = flagged.nonzero()[0].tolist()
@@ -255,22 +273,35 @@ class PromptReader:
         if [ids[place] for place in places] != [self._by_text[match[0]] for match in matches] or (
             any(match[0] not in self._bare for match in matches)
         ):
-            return self._read_whole(text)
+            return self._read_whole(pieces)
         marks = tuple(
             Mark(ids[place], place, match.start(), match.end())
             for place, match in zip(places, matches, strict=True)
         )
-        return ReadPart(tokens, written_ids(tokens), marks, self._holds(text, ids, marks))
+        return self._part(pieces, text, ids, marks)
 
-    def _read_whole(self, text: str) -> ReadPart:
+    def _read_whole(self, pieces: _Pieces) -> ReadPart:
+        text = "".join(pieces)
         ids, offsets = self._encoders.whole(text)
         marks = tuple(
             Mark(id_, place, first, last)
             for place, (id_, (first, last)) in enumerate(zip(ids, offsets, strict=True))
             if id_ in self._control
         )
+        return self._part(pieces, text, ids, marks)
+
+    def _part(
+        self, pieces: _Pieces, text: str, ids: list[int], marks: tuple[Mark, ...]
+    ) -> ReadPart:
         tokens = np.array(ids, np.uint32)
-        return ReadPart(tokens, written_ids(tokens), marks, self._holds(text, ids, marks))
+        return ReadPart(
+            characters=len(text),
+            ids=tokens,
+            written=written_ids(tokens),
+            marks=marks,
+            holds=self._holds(text, ids, marks),
+            clear=not marks or len(pieces) == 1 or marks[-1].end <= len(pieces[0]),
+        )
 
     def _holds(self, text: str, ids: list[int], marks: Iterable[Mark]) -> bool:
         return self._encoders.comes_back(text, ids, ((mark.place, mark.start) for mark in marks))
@@ -319,7 +350,7 @@ def cuttable(added: Mapping[int, Any], control: Mapping[int, str]) -> dict[int, 
 
 def _reaches_into(one: str, other: str) -> bool:
     """Say whether a token may begin before another one and end in it, or after it."""
-    return any(
+    return other[0] in one[1:] and any(
         other.startswith(one[place:]) or one[place:].startswith(other)
         for place in range(1, len(one))
     )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from safety_receipts.receipts.beacon.rounds import check_round
 from safety_receipts.receipts.bundle import PLAN, POINTS_FILE, RECEIPT, RESPONSES_FILE, Bundle
-from safety_receipts.receipts.canonical import Sha256, event_seed
+from safety_receipts.receipts.canonical import event_seed
 from safety_receipts.receipts.dsse import Envelope
 from safety_receipts.receipts.errors import (
-    ExitCode,
     IncompleteError,
     IntegrityError,
     InterruptedByUserError,
@@ -35,12 +33,13 @@ from safety_receipts.runner.plan.sealed import (
     renderer_of,
     write_plan,
 )
-from safety_receipts.runner.run.ahead.resuming import keep_prompts, kept_or_rendered
-from safety_receipts.runner.run.counting import RenderedPlan, render_plan
-from safety_receipts.runner.run.execute import CommittedCounts, Run, RunStack
+from safety_receipts.runner.run.ahead.resuming import keep_prompts, render
+from safety_receipts.runner.run.counting import RenderedPlan
+from safety_receipts.runner.run.execute import CommittedCounts, RunStack, run_of
 from safety_receipts.runner.run.journal import Journal, JournalEvent
 from safety_receipts.runner.run.journal_file import remove_journal, run_journal_path
-from safety_receipts.runner.run.judging import JUDGED, UnitStack
+from safety_receipts.runner.run.judging import UnitStack
+from safety_receipts.runner.run.loaded import LoadedStack, MakeStack
 from safety_receipts.runner.run.seal import (
     MEMORY_CLASS,
     check_fitter,
@@ -48,33 +47,12 @@ from safety_receipts.runner.run.seal import (
     seal_journal,
     stack_of,
 )
+from safety_receipts.runner.run.sealed import SealedRun
 from safety_receipts.runner.run.served import LongestAsked, note_tried, with_counts
 from safety_receipts.runner.run.stopping import refuse_if_none_scored
 
 if TYPE_CHECKING:
     from safety_receipts.receipts.log.recording import RecordedEntry, StatementLog
-
-StackT_co = TypeVar("StackT_co", bound=UnitStack, covariant=True)
-
-MakeStack = Callable[[ResolvedPlan, int | None], "LoadedStack[UnitStack]"]
-"""Loads models, given the bound on their memory in bytes (None: a share of what is free)."""
-
-
-@dataclass(frozen=True)
-class LoadedStack(Generic[StackT_co]):
-    """What a run is made with, and its memory bound."""
-
-    stack: StackT_co
-    """Engine, judges, reader."""
-    memory: int | None
-    """Bound on the memory of the engine, and of each judge, in bytes; None: there is none."""
-    notes: tuple[str, ...] = ()
-    """What a user should know of it, a line each."""
-    close: Callable[[], None] = lambda: None
-    """Ends what was started for it: a server."""
-    judge_bounds: Mapping[str, str] = field(default_factory=dict)
-    """The bounds on the memory of judges that generate here, by name: they cut batches, too, and a
-    resumed run is held to them."""
 
 
 @dataclass(frozen=True)
@@ -122,47 +100,6 @@ class RunWatcher(Protocol):
 
     def logged(self, what: RecordedEntry) -> None:
         """Hear that a statement is in a log."""
-
-
-@dataclass(frozen=True)
-class SealedRun:
-    """A sealed event."""
-
-    envelope: Envelope
-    """The receipt."""
-    outcomes: Mapping[tuple[Outcome, Reason | None], int]
-    """How many points ended how."""
-    before: bool
-    """Whether it had been sealed before, so that nothing was run."""
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle) -> SealedRun:
-        """Return what was sealed in a bundle before."""
-        outcomes = Counter((point.outcome, point.reason) for point in bundle.points())
-        return cls(bundle.receipt_envelope, outcomes, before=True)
-
-    @property
-    def failed(self) -> int:
-        """Points that failed."""
-        return sum(self.reasons(Outcome.FAILED).values())
-
-    @property
-    def scored(self) -> int:
-        """Points called refused or complied."""
-        return sum(n for (outcome, _), n in self.outcomes.items() if outcome in JUDGED)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """How the command ends: a gate must not take failed points, or no labels, for a run."""
-        return ExitCode.DONE if self.scored and not self.failed else ExitCode.INCOMPLETE
-
-    def reasons(self, outcome: Outcome) -> dict[Reason, int]:
-        """Return why points are unscored, or failed."""
-        return {
-            reason: number
-            for (found, reason), number in self.outcomes.items()
-            if found is outcome and reason is not None
-        }
 
 
 @dataclass(frozen=True)
@@ -452,52 +389,6 @@ _FAILURES = (
     Reason.CONTEXT_OVERFLOW,
     Reason.JUDGE_ERROR,
 )
-
-
-def run_of(resolved: ResolvedPlan, stack: UnitStack, secret: bytes, seed: Sha256) -> Run:
-    """Return what runs the points of a plan.
-
-    Args:
-        resolved: The plan.
-        stack: What it is run with.
-        secret: The run's 32 random bytes.
-        seed: The event's seed.
-    """
-    plan = resolved.predicate
-    return Run(
-        plan,
-        plan_digest=digest_of(plan),
-        seed=seed,
-        stack=stack,
-        secret=secret,
-    )
-
-
-def render(
-    resolved: ResolvedPlan,
-    beacon_value: str | None,
-    watch: Callable[[int, int], None],
-    *,
-    folder: Path | None = None,
-    note: Callable[[str], None] = lambda _: None,
-) -> RenderedPlan:
-    """Render and count every prompt of a plan.
-
-    Args:
-        resolved: The plan.
-        beacon_value: The beacon's value, where the plan names a round.
-        watch: Told how many points are counted, and of how many.
-        folder: Prompts that are kept there are taken; None: all are rendered.
-        note: Told why what is kept there is of no use, if so.
-
-    Raises:
-        IncompleteError, MalformedError, UsageError: As :func:`runner.run.counting.render_plan`.
-        FileAccessError: What is kept cannot be read.
-    """
-    renderer = renderer_of(resolved, beacon_value)
-    if folder is None:
-        return render_plan(renderer, watch)
-    return kept_or_rendered(folder, renderer, watch, note)
 
 
 def now() -> str:

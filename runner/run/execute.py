@@ -33,6 +33,8 @@ from safety_receipts.runner.engines.engine import (
     Request,
 )
 from safety_receipts.runner.judges.judge import ResponseJudge, needs_device
+from safety_receipts.runner.plan.resolved import ResolvedPlan
+from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import RenderedPoint
 from safety_receipts.runner.prompts.responses import ResponseReader
 from safety_receipts.runner.run.journal import Journal, JournalEntry, JournalEvent
@@ -390,4 +392,23 @@ def overflow_error(point: RenderedPoint, plan: PlanPredicate) -> IncompleteError
         f"{len(point.tokens):,} tokens and {plan.sampling.max_new_tokens:,} new ones exceed the "
         f"model's context of {plan.prompt.context_limit:,}",
         hint="show fewer or shorter demonstrations, or set context_overflow: fail_point",
+    )
+
+
+def run_of(resolved: ResolvedPlan, stack: UnitStack, secret: bytes, seed: Sha256) -> Run:
+    """Return what runs the points of a plan.
+
+    Args:
+        resolved: The plan.
+        stack: What it is run with.
+        secret: The run's 32 random bytes.
+        seed: The event's seed.
+    """
+    plan = resolved.predicate
+    return Run(
+        plan,
+        plan_digest=digest_of(plan),
+        seed=seed,
+        stack=stack,
+        secret=secret,
     )

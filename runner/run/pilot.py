@@ -23,10 +23,10 @@ from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.event import LoadedStack, run_of
-from safety_receipts.runner.run.execute import RunStack, committed
+from safety_receipts.runner.run.execute import RunStack, committed, run_of
 from safety_receipts.runner.run.journal import JournalEntry
 from safety_receipts.runner.run.judging import UnitStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.served import LongestAsked
 
 _SEED_TAG = "safety-receipts/pilot/1"

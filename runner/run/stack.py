@@ -20,8 +20,8 @@ from safety_receipts.runner.judges.room import LongestJudged, judge_room
 from safety_receipts.runner.plan.artifacts import Artifacts
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.responses import reader_of
-from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.requests import decoding_of
 
 

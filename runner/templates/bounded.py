@@ -11,12 +11,12 @@ range.  After some more seconds of processor time the system ends the process fo
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -24,7 +24,9 @@ _AGAIN: Final = 0.5
 """Seconds after which the work is interrupted again, where something caught the interruption."""
 _GRACE: Final = 10.0
 """Seconds of processor time after which the system ends what no interruption reached."""
-_STATM: Final = Path("/proc/self/statm")
+_STATM: Final = "/proc/self/statm"
+_STATM_LENGTH: Final = 256
+"""Bytes that it has at most: seven numbers."""
 
 
 class OutOfTimeError(BaseException):
@@ -71,10 +73,19 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _lower(before: tuple[int, int], memory: int) -> None:
     """Lower the limit on address space to so many bytes beyond those in use."""
     try:
-        used = int(_STATM.read_bytes().split()[0]) * resource.getpagesize()
+        used = _used()
         soft, hard = before
         wanted = used + memory
         if soft == resource.RLIM_INFINITY or wanted < soft:
             resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
     except (OSError, ValueError, IndexError):
         return  # not Linux: memory is not bounded here
+
+
+def _used() -> int:
+    """Return how many bytes of address space this process uses."""
+    descriptor = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(descriptor, _STATM_LENGTH).split()[0]) * resource.getpagesize()
+    finally:
+        os.close(descriptor)

@@ -26,7 +26,6 @@ from safety_receipts.runner.templates.dates import parsed_date, written_date
 from safety_receipts.runner.templates.messages import Message, Role
 from safety_receipts.runner.templates.rendered import (
     RenderedConversation,
-    assembled,
     shown_order,
     spellings,
     unused_characters,
@@ -55,8 +54,8 @@ MAX_MEMORY = 2 * 2**30
 MAX_RENDERED = 2**26
 """Longest text that it may make of one, in characters."""
 
-_PIECES = 64
-"""Pieces that are counted at once; each is mostly a few words."""
+_PIECES = 1024
+"""Pieces that are counted at once: those of a long conversation, mostly."""
 _SMALL_EDGES = "\x01\x02\x03\x04\x05\x06\x07"
 """Characters that texts hardly have, and that are no white space."""
 
@@ -159,27 +158,28 @@ class ChatTemplate:
         ]
         waiting = iter(cores)
         given = [
-            _edged(message, edge, next(waiting) if message.content.strip() else "")
-            for message in messages
+            _edged(message.as_template_data(), edge, core, next(waiting) if core else "")
+            for message, core in ((each, each.content.strip()) for each in messages)
         ]
-        pieces = self._called(
-            given, {**variables, "add_generation_prompt": generation_prompt}
-        ).split(edge)
+        [text] = self._called([given], {**variables, "add_generation_prompt": generation_prompt})
+        pieces = text.split(edge)
         places = [place for place, message in enumerate(messages) if message.content.strip()]
         movable = places[:1] == [0] and messages[0].role is Role.SYSTEM
         order = shown_order(cores, pieces[1::2], movable=movable)
         if order is None or len(pieces) != 2 * len(cores) + 1:
             raise self._lost(messages, cores, pieces)
         self._check_calls(messages, "".join(pieces[::2]))
-        plain = [piece.replace(within, "") for piece in pieces]
-        return assembled(plain, tuple(places[number] for number in order))
+        plain = tuple(piece.replace(within, "") for piece in pieces)
+        return RenderedConversation(plain, tuple(places[number] for number in order))
 
-    def marked(
+    def bare_and_marked(
         self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
-    ) -> tuple[str, str]:
-        """Return messages as text, and the character at both ends of each content in it.
+    ) -> tuple[str, str, str]:
+        """Return messages as text in two ways, and the character that marks contents in the second.
 
-        For contents that spell no control token (:meth:`spells_control`).
+        Once as the template makes them of their bare contents, where nothing keeps it from changing
+        one, as in a deployment; and once with that character at both ends of every content, outer
+        white space left out.  For contents that spell no control token (:meth:`spells_control`).
 
         Raises:
             UsageError: As :meth:`rendered`, but for what is lost or moved.
@@ -188,9 +188,12 @@ class ChatTemplate:
         # One of a byte, where there is one: texts with others take twice the memory, and the time.
         free = (one for one in _SMALL_EDGES if not any(one in text for text in texts))
         edge = next(free, None) or self._guards(messages, options)[0]
-        given = [_edged(message, edge, message.content.strip()) for message in messages]
+        bare = [message.as_template_data() for message in messages]
+        cores = [message.content.strip() for message in messages]
+        given = [_edged(data, edge, core, core) for data, core in zip(bare, cores, strict=True)]
         variables = {**self._variables(date, options), "add_generation_prompt": True}
-        return self._called(given, variables), edge
+        plain, marked = self._called([bare, given], variables)
+        return plain, marked, edge
 
     def unmarked(
         self, messages: Sequence[Message], date: str | None, options: Mapping[str, TemplateOption]
@@ -209,8 +212,8 @@ class ChatTemplate:
             else {**message.as_template_data(), "content": self._split(message.content, within)}
             for message in messages
         ]
-        text = self._called(
-            given, {**self._variables(date, options), "add_generation_prompt": True}
+        [text] = self._called(
+            [given], {**self._variables(date, options), "add_generation_prompt": True}
         )
         return text.replace(within, "")
 
@@ -246,9 +249,10 @@ class ChatTemplate:
             UsageError: As :meth:`rendered`, but for what is lost or moved.
         """
         given = [message.as_template_data() for message in messages]
-        return self._called(
-            given, {**self._variables(date, options), "add_generation_prompt": True}
+        [text] = self._called(
+            [given], {**self._variables(date, options), "add_generation_prompt": True}
         )
+        return text
 
     def _variables(
         self, date: str | None, options: Mapping[str, TemplateOption]
@@ -298,22 +302,26 @@ class ChatTemplate:
             setattr(strftime_now, name, getattr(deployed, name, name))
         return strftime_now
 
-    def _called(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:
-        """Return the text of messages, some of which may call a tool and have no content."""
-        silent = [message for message in messages if "content" not in message]
+    def _called(
+        self, conversations: Sequence[list[dict[str, object]]], variables: Mapping[str, object]
+    ) -> list[str]:
+        """Return the texts of conversations of one shape, with calls of tools without content."""
+        silent = any("content" not in message for message in conversations[0])
         try:
-            return self._run(messages, variables)
+            return self._run(conversations, variables)
         except UsageError:
             if not silent:
                 raise
-        spoken = [{"content": "", **message} for message in messages]
+        spoken = [[{"content": "", **message} for message in one] for one in conversations]
         return self._run(spoken, variables)
 
-    def _run(self, messages: list[dict[str, object]], variables: Mapping[str, object]) -> str:
-        given = {**variables, "messages": messages, "tools": None, "documents": None}
+    def _run(
+        self, conversations: Sequence[list[dict[str, object]]], variables: Mapping[str, object]
+    ) -> list[str]:
+        given = {**variables, "tools": None, "documents": None}
         try:
             with bounds_here():
-                return self._text(given)
+                return [self._text({**given, "messages": one}) for one in conversations]
         except jinja2.TemplateError as error:
             raise UsageError(
                 f"the chat template refuses the messages: {self.words.said(error)}",
@@ -348,7 +356,8 @@ class ChatTemplate:
             if length > MAX_RENDERED:
                 raise _TooLongError
         text = "".join(pieces)
-        text.encode()  # a format such as %c makes halves of surrogate pairs
+        if not text.isascii():
+            text.encode()  # a format such as %c makes halves of surrogate pairs
         return text
 
     @cached_property
@@ -383,24 +392,21 @@ class ChatTemplate:
                 )
 
 
-def _edged(message: Message, edge: str, shown: str) -> dict[str, object]:
+def _edged(data: dict[str, object], edge: str, core: str, shown: str) -> dict[str, object]:
     """Return a message for the template, with a character at both ends of what is shown of it.
 
     Args:
-        message: The message.
+        data: The message, as templates take it.
         edge: The character.
-        shown: What is given in place of its content without outer white space; empty: nothing is
-            but white space.
+        core: Its content without outer white space; empty: nothing is shown but white space.
+        shown: What is given in place of that.
     """
-    data = message.as_template_data()
-    if shown:
-        whole, core = message.content, message.content.strip()
-        if len(core) == len(whole):
-            data["content"] = f"{edge}{shown}{edge}"
-        else:
-            before, after = whole.split(core, 1)
-            data["content"] = f"{before}{edge}{shown}{edge}{after}"
-    return data
+    if not core:
+        return data
+    whole = data["content"]
+    assert isinstance(whole, str)
+    before, after = ("", "") if len(core) == len(whole) else whole.split(core, 1)
+    return {**data, "content": f"{before}{edge}{shown}{edge}{after}"}
 
 
 def bounds_here() -> AbstractContextManager[None]:

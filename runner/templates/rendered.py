@@ -5,23 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, chain
 
 from safety_receipts.receipts.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RenderedConversation:
     """A conversation as text."""
 
-    text: str
-    """The text, generation prompt included."""
-    spans: tuple[tuple[int, int], ...]
-    """For every message with content, in the order of the text: where it starts and ends there,
-    outer white space left out."""
+    pieces: tuple[str, ...]
+    """What the template writes, and contents without their outer white space, in turn: the
+    template's first, and last, where the generation prompt is."""
     places: tuple[int, ...]
-    """For every span, which message it is of: their order, but that the system message may stand
+    """For every content, which message it is of: their order, but that the system message may stand
     elsewhere than first."""
+
+    @cached_property
+    def text(self) -> str:
+        """The text."""
+        return "".join(self.pieces)
+
+    @cached_property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """For every content, where it starts and ends in the text."""
+        ends = list(accumulate(map(len, self.pieces)))
+        return tuple(zip(ends[0:-1:2], ends[1::2], strict=True))
 
     @property
     def moves_system(self) -> bool:
@@ -31,13 +41,12 @@ class RenderedConversation:
     @property
     def around(self) -> tuple[str, ...]:
         """What stands before, between and after the contents, in order."""
-        places = [0, *(place for span in self.spans for place in span), len(self.text)]
-        return tuple(self.text[i:j] for i, j in zip(places[::2], places[1::2], strict=True))
+        return self.pieces[::2]
 
     @property
     def tail(self) -> str:
         """What stands after the last content: the end of its turn, and the generation prompt."""
-        return self.text[self.spans[-1][1] :] if self.spans else self.text
+        return self.pieces[-1]
 
 
 def unused_characters(count: int, texts: Iterable[str]) -> str:
@@ -79,10 +88,3 @@ def shown_order(cores: Sequence[str], shown: Sequence[str], *, movable: bool) ->
         if all(piece in spellings(cores[i]) for i, piece in zip(moved, shown, strict=True)):
             return moved
     return None
-
-
-def assembled(pieces: Sequence[str], places: tuple[int, ...]) -> RenderedConversation:
-    """Join what stands around and inside contents, in turn."""
-    ends = list(accumulate(map(len, pieces)))
-    spans = tuple(zip(ends[0:-1:2], ends[1::2], strict=True))
-    return RenderedConversation("".join(pieces), spans, places)

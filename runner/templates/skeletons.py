@@ -18,7 +18,7 @@ from safety_receipts.receipts.errors import UsageError
 from safety_receipts.receipts.io.text import printable
 from safety_receipts.runner.templates.chat_template import ChatTemplate, TemplateOption
 from safety_receipts.runner.templates.messages import Message, Role
-from safety_receipts.runner.templates.rendered import RenderedConversation, assembled, spellings
+from safety_receipts.runner.templates.rendered import RenderedConversation, spellings
 from safety_receipts.runner.templates.stand_ins import StandInLength, shape, stood_in
 from safety_receipts.runner.templates.turns import (
     IrregularPiece,
@@ -123,7 +123,7 @@ class SkeletonKeeper:
         cores = [content.strip() for content in shown]
         if not all(cores) or self._template.spells_control(messages):
             return None
-        bare = self._template.unguarded(messages, self._date, self._options)
+        bare, marked, edge = self._template.bare_and_marked(messages, self._date, self._options)
         around = skeleton.pieces
         pieces = _between(around, cores)
         if (text := "".join(pieces)) != bare and cores != shown:
@@ -134,10 +134,8 @@ class SkeletonKeeper:
             text = "".join(pieces)
         if text != bare:
             return None
-        marked, edge = self._template.marked(messages, self._date, self._options)
-        edged = [f"{edge}{core}{edge}" for core in cores]
-        same = marked == "".join(_between(around, edged))
-        return assembled(pieces, skeleton.places) if same else None
+        same = marked.split(edge) == pieces  # the edge occurs nowhere else
+        return RenderedConversation(tuple(pieces), skeleton.places) if same else None
 
     def skeleton(self, messages: Sequence[Message]) -> Skeleton:
         """Return what stands around the contents of a conversation, whatever they say.

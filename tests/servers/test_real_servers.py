@@ -31,7 +31,9 @@ from safety_receipts.runner.engines.transformers_engine import TransformersEngin
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
-from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, render
+from safety_receipts.runner.run.ahead.resuming import render
+from safety_receipts.runner.run.event import EventRunner, RunOptions
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.requests import decoding_of, request_of
 from safety_receipts.runner.run.stack import load_stack
 

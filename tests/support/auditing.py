@@ -30,7 +30,7 @@ from safety_receipts.runner.engines.engine import Decoding, Engine, Margins, Req
 from safety_receipts.runner.judges.judge import ResponseJudge
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.audit.replay import Entry, ReplayCriteria, Replayer
 from safety_receipts.verify.audit.session import AuditSubject, open_case

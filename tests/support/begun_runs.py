@@ -24,8 +24,7 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of, renderer_of, write_plan
 from safety_receipts.runner.prompts.responses import reader_of
 from safety_receipts.runner.run.counting import RenderedPlan, render_plan
-from safety_receipts.runner.run.event import run_of
-from safety_receipts.runner.run.execute import CommittedCounts, RunStack
+from safety_receipts.runner.run.execute import CommittedCounts, RunStack, run_of
 from safety_receipts.runner.run.journal import Journal, JournalEvent
 from safety_receipts.runner.run.journal_file import run_journal_path
 from safety_receipts.runner.run.judging import UnitStack

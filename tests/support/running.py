@@ -33,8 +33,10 @@ from safety_receipts.runner.engines.transformers_engine import TransformersEngin
 from safety_receipts.runner.judges.judge import Exchange, Judgement, ResponseJudge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
-from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions, SealedRun
+from safety_receipts.runner.run.event import EventRunner, RunOptions
 from safety_receipts.runner.run.execute import CommittedCounts
+from safety_receipts.runner.run.loaded import LoadedStack
+from safety_receipts.runner.run.sealed import SealedRun
 from safety_receipts.runner.run.stack import load_stack
 from safety_receipts.verify.integrity import verify_bundle
 from safety_receipts.verify.levels.bound import HeldArtifacts

@@ -47,7 +47,7 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
 from safety_receipts.runner.prompts.rendering import Renderer
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.event import run_of
+from safety_receipts.runner.run.execute import run_of
 from safety_receipts.runner.run.judging import UnitStack
 from safety_receipts.runner.run.seal import TOOL
 from safety_receipts.verify.audit.journals.calibrations import CalibrationJournal

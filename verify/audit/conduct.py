@@ -29,8 +29,8 @@ from safety_receipts.runner.engines.engine import (
     Tried,
     UnbelievableServerError,
 )
-from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.pooled.stack import PooledStack
 from safety_receipts.runner.run.seal import MEMORY_CLASS, environment_of, stack_of
 from safety_receipts.runner.run.served import ServerCounts

@@ -57,24 +57,30 @@ def keep_for_run(
         note(f"{error.one_line()} (the plan is sealed; its run renders the prompts again)")
 
 
-def kept_or_rendered(
-    folder: Path,
-    renderer: Renderer,
+def render(
+    resolved: ResolvedPlan,
+    beacon_value: str | None,
     watch: Callable[[int, int], None],
-    note: Callable[[str], None],
+    *,
+    folder: Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> RenderedPlan:
-    """Return the prompts that are kept in a folder, or render them; nothing is written.
+    """Render and count every prompt of a plan, or take those that are kept; nothing is written.
 
     Args:
-        folder: The run's.
-        renderer: Renders them.
+        resolved: The plan.
+        beacon_value: The beacon's value, where the plan names a round.
         watch: Told how many points are counted, and of how many.
-        note: Told why what is kept is of no use, if so.
+        folder: Prompts that are kept there are taken; None: all are rendered.
+        note: Told why what is kept there is of no use, if so.
 
     Raises:
         IncompleteError, MalformedError, UsageError: As :func:`runner.run.counting.render_plan`.
         FileAccessError: What is kept cannot be read.
     """
+    renderer = renderer_of(resolved, beacon_value)
+    if folder is None:
+        return render_plan(renderer, watch)
     try:
         kept = PromptsFile.of(folder, renderer).read()
     except MalformedError as error:

@@ -14,7 +14,7 @@ from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.pool.places import WorkerPlaces
 from safety_receipts.runner.pool.pool import WorkerPool, unlike
 from safety_receipts.runner.pool.processes import Processes
-from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.pooled.recipe import HeldPlan, StackFacts, StackRecipe, own_identity
 from safety_receipts.runner.run.pooled.stack import PooledStack
 

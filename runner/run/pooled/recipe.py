@@ -15,8 +15,8 @@ from safety_receipts.runner.plan.resolve import resolve_against, resolve_plan
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import first_difference
 from safety_receipts.runner.pool.messages import Opened
-from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.seal import environment_of, stack_of
 
 

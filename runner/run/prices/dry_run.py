@@ -19,8 +19,8 @@ from safety_receipts.runner.engines.device_speed import Throughput
 from safety_receipts.runner.engines.prefix.schedule import MAX_BATCH_ROWS
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import renderer_of
+from safety_receipts.runner.run.ahead.resuming import render
 from safety_receipts.runner.run.counting import PromptCounts, RenderedPlan
-from safety_receipts.runner.run.event import render
 from safety_receipts.runner.run.prices.estimate import ModelSize, RunEstimate, Workload, estimate
 from safety_receipts.runner.run.prices.sampled import SampledCounts, sample_counts
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from safety_receipts.receipts.model.base import Count, Digest
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.receipts.view.documents.base import SCHEMA, Document
-from safety_receipts.runner.run.event import SealedRun
 from safety_receipts.runner.run.pilot import Pilot
+from safety_receipts.runner.run.sealed import SealedRun
 
 
 class RunDocument(Document):

@@ -21,7 +21,7 @@ from studies import write_study
 from safety_receipts.receipts.errors import MalformedError, ReceiptsError, UsageError
 from safety_receipts.runner.checkpoint import folder_trial
 from safety_receipts.runner.checkpoint.config import read_config
-from safety_receipts.runner.checkpoint.folder_trial import TrialBounds, TrialPart, tried
+from safety_receipts.runner.checkpoint.folder_trial import TrialBounds, TrialPart, get_ready, tried
 from safety_receipts.runner.organism import members
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.prompts.chat_format import ChatFormat
@@ -209,6 +209,26 @@ def test_bytes_are_tried_once_and_our_own_never(
     (folder / "chat_template.jinja").write_text(LOOP, "utf-8")
     ChatFormat.load(folder)
     assert asked == [tmp_path / "one", folder]
+
+
+def test_the_process_is_started_ahead_where_a_folder_has_to_be_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers: list[Any] = []
+    monkeypatch.setattr(folder_trial, "_servers", servers)
+    get_ready(tmp_path / "nothing")
+    for member in members():
+        get_ready(member.folder)
+    assert servers == []
+    folder = save_chat_format(tmp_path / "one", "olmo3", template=LOOP + "3")
+    get_ready(folder)
+    [ahead] = servers
+    tried(folder, TrialPart.CHAT)
+    assert servers == [ahead]
+    ahead.stop()
+    servers.clear()
+    get_ready(folder)
+    assert servers == []
 
 
 def test_a_server_that_was_ended_is_started_again(tmp_path: Path) -> None:

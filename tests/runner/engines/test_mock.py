@@ -15,6 +15,7 @@ from safety_receipts.receipts.model.point import Finish, Reason
 from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.engine import GREEDY, Decoding, Engine, Request
 from safety_receipts.runner.engines.mock import MockEngine
+from safety_receipts.runner.prompts.prefix_tree import in_one_tree
 
 SEEDED = Decoding(1.0)
 STOPS = frozenset({3, 4})
@@ -98,6 +99,14 @@ def test_planted_faults_fail_their_request_and_no_other() -> None:
     (margins,) = engine.score([(asked(1), (8,))])
     assert margins.reason is Reason.ENGINE_ERROR
     assert margins.margins == ()
+
+
+def test_a_prompt_is_held_to_the_vocabulary_whatever_else_stands_in_its_tree() -> None:
+    prompts = in_one_tree([(5, 6), (5, 256), (5, 255)])
+    assert {id(prompt.tree) for prompt in prompts} == {id(prompts[0].tree)}
+    asked = [Request(key, prompt, 4, STOPS) for key, prompt in enumerate(prompts)]
+    found = {c.key: c.reason for c in generate_completions(MockEngine(), asked)}
+    assert found == {0: None, 1: Reason.ENGINE_ERROR, 2: None}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from random import Random
 
 import numpy as np
@@ -88,6 +89,7 @@ def test_any_prompts_count_as_the_set_of_their_prefixes(prompts: list[list[int]]
     assert counter.prompts == len(prompts)
     assert counter.distinct == len(set(map(tuple, prompts)))
     assert counter.longest == max(map(len, prompts), default=0)
+    assert counter.largest == max(chain.from_iterable(prompts), default=0)
 
 
 @given(prompts=PROMPTS, data=st.data())

@@ -15,7 +15,7 @@ from shuffled import Shuffled
 
 from safety_receipts.receipts.bundle import Bundle
 from safety_receipts.receipts.canonical import event_seed
-from safety_receipts.runner.run.event import run_of
+from safety_receipts.runner.run.execute import run_of
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ from safety_receipts.receipts.model.receipt import EvaluationPredicate, Limit, S
 from safety_receipts.runner.judges.judge import Exchange, Judgement
 from safety_receipts.runner.judges.make import load_judge
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.event import EventRunner, LoadedStack, RunOptions
+from safety_receipts.runner.run.event import EventRunner, RunOptions
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.pilot import run_pilot
 from safety_receipts.runner.run.pooled.opening import refuse_served_file, refuse_served_judges
 from safety_receipts.runner.run.stack import load_stack

@@ -19,7 +19,7 @@ from safety_receipts.runner.engines.answers import completions_of
 from safety_receipts.runner.engines.served.seeds import server_seed
 from safety_receipts.runner.plan.resolved import ResolvedPlan
 from safety_receipts.runner.plan.sealed import digest_of
-from safety_receipts.runner.run.event import render
+from safety_receipts.runner.run.ahead.resuming import render
 from safety_receipts.runner.run.requests import decoding_of, request_of
 from safety_receipts.runner.run.stack import load_stack
 

@@ -25,7 +25,7 @@ from safety_receipts.runner.engines.served.client import NonsenseError
 from safety_receipts.runner.engines.served.reply import check_server_reply
 from safety_receipts.runner.engines.served.sglang import Sglang
 from safety_receipts.runner.plan.sealed import digest_of
-from safety_receipts.runner.run.event import render
+from safety_receipts.runner.run.ahead.resuming import render
 from safety_receipts.runner.run.requests import decoding_of, request_of
 from safety_receipts.runner.run.stack import load_stack
 

@@ -14,8 +14,8 @@ from safety_receipts.receipts.present.output import Output
 from safety_receipts.runner.commands.options import tell_crowded
 from safety_receipts.runner.engines.engine import Engine, ServedEngine, Tried
 from safety_receipts.runner.plan.resolved import ResolvedPlan
-from safety_receipts.runner.run.event import LoadedStack
 from safety_receipts.runner.run.execute import RunStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.pooled.opening import WorkerOptions, WorkersAsked, load_pooled
 from safety_receipts.runner.run.pooled.stack import PooledStack
 from safety_receipts.verify.audit.session import AuditSubject

@@ -26,7 +26,7 @@ from safety_receipts.runner.engines.engine import Margins
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.plan.resolve import resolve_plan
 from safety_receipts.runner.run import stack
-from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.verify.selfcheck.selftest import edit_line
 
 Receipts = Callable[..., Any]

@@ -17,7 +17,7 @@ from safety_receipts.receipts.keys import generate_key, write_key_pair
 from safety_receipts.receipts.model.checkpoint import Dtype
 from safety_receipts.receipts.model.point import Outcome
 from safety_receipts.runner.pool.pool import WorkerPool
-from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.pooled.opening import WorkerOptions, WorkersAsked, load_pooled
 from safety_receipts.runner.run.pooled.stack import PooledStack
 from safety_receipts.verify.audit.calibrate import Calibrator

@@ -49,7 +49,7 @@ from safety_receipts.runner.engines.prefix.attention import Kernel
 from safety_receipts.runner.engines.transformers_engine import TransformersEngine
 from safety_receipts.runner.judges.judge import Judgement
 from safety_receipts.runner.run.counting import render_points
-from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.requests import decoding_of
 from safety_receipts.verify.audit.replay import Entry, ReplayCriteria
 from safety_receipts.verify.audit.session import AuditSubject

@@ -8,7 +8,7 @@ import pytest
 from auditing import Event, loaded_stack, make_event, replayer
 
 from safety_receipts.receipts.model.point import Outcome
-from safety_receipts.runner.run.event import LoadedStack
+from safety_receipts.runner.run.loaded import LoadedStack
 from safety_receipts.runner.run.requests import decoding_of
 from safety_receipts.verify.audit.regenerate import Regenerator
 from safety_receipts.verify.audit.session import AuditSubject

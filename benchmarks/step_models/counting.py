@@ -21,6 +21,7 @@ is taken for true: logits are finite, and no response ends.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 from step_models.stand_ins import BY_OPERATOR
+
+# It prints the stack of every error, also of those that whoever tries something out expects.
+logging.getLogger(FakeTensor.__module__).setLevel(logging.CRITICAL)
 
 DEVICE = torch.device("cuda:0")
 """The device that is modelled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -13,9 +13,21 @@ from transformers.cache_utils import Cache
 
 from safety_receipts.receipts.errors import UsageError
 from safety_receipts.runner.engines.load import LoadedModel
+from safety_receipts.runner.engines.operators.experts import GroupedExperts
 from safety_receipts.runner.engines.operators.norms import FusedNorms
 from safety_receipts.runner.engines.operators.products import PackedProducts
+from safety_receipts.runner.engines.operators.replacing import OtherForwards
+from safety_receipts.runner.engines.operators.rotary import FusedRotary
 
+_FUSED: Final[Mapping[str, Callable[[Any], OtherForwards]]] = {
+    "experts": GroupedExperts,
+    "norms": FusedNorms,
+    "rotary": FusedRotary,
+}
+"""What is computed in fewer operators than a model's own code takes."""
+_FUSING: Final = frozenset({"cuda"})
+"""Types of devices on which it is: those where starting a step's kernels takes as long as the step.
+On others no rounding differs from the model's own code."""
 _CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the argument that takes a cache: since transformers 5.24, and before."""
 TESTED: Final = ("5.15.0", "5.24.0")
@@ -75,7 +87,7 @@ class Forward:
         if self._head is None:
             raise not_understood(self._model, "it has no output layer")
         self._cache_argument = cache_argument(self._model)
-        self._norms: FusedNorms | None = None
+        self._fused: dict[str, OtherForwards] | None = None
         self._products: PackedProducts | None = None
         self._vocabulary = loaded.architecture.widths.vocabulary
 
@@ -125,11 +137,16 @@ class Forward:
         return logits.float()
 
     @property
-    def norms(self) -> FusedNorms | None:
-        """The norms that the device computes in one operator each; None: elsewhere than on CUDA."""
-        if self._norms is None and self._model.device.type == "cuda":
-            self._norms = FusedNorms(self._model)
-        return self._norms
+    def fused(self) -> Mapping[str, OtherForwards]:
+        """What of the model is computed in fewer operators, by name; on a CPU nothing.
+
+        Kinds that the model has none of are left out.
+        """
+        if self._fused is None:
+            kinds = _FUSED if self._model.device.type in _FUSING else {}
+            found = {name: kind(self._model) for name, kind in kinds.items()}
+            self._fused = {name: each for name, each in found.items() if len(each)}
+        return self._fused
 
     def pack(self, most: int) -> None:
         """Have products under :meth:`attention` use copies of the weights in a faster order.
@@ -140,21 +157,22 @@ class Forward:
         self._products = PackedProducts(self._model, most)
 
     @contextmanager
-    def attention(self, name: str, *, norms: bool = False) -> Iterator[None]:
+    def attention(self, name: str, *, fused: bool = False) -> Iterator[None]:
         """Have the model use an attention function that is registered with transformers.
 
         Args:
             name: The function's.
-            norms: Whether it is to use :attr:`norms` too, where there are any.
+            fused: Whether it is to use :attr:`fused` too.
         """
         before = self._model.config._attn_implementation
-        fused = self.norms if norms else None
+        others = [*self.fused.values()] if fused else []
+        if self._products is not None:
+            others.append(self._products)
         self._model.set_attn_implementation(name)
         try:
             with ExitStack() as stack:
-                for others in (fused, self._products):
-                    if others is not None:
-                        stack.enter_context(others.used())
+                for each in others:
+                    stack.enter_context(each.used())
                 yield
         finally:
             self._model.set_attn_implementation(before)

@@ -380,12 +380,12 @@ class _Batches:
 def attention_name(setting: PassSetting, forward: Forward) -> str:
     """Return what a receipt calls the way in which attention was computed.
 
-    For grouped calls it names the kernels that the trial on the device chose, and says whether
-    norms were computed in one operator each.
+    For grouped calls it names the kernels that the trial on the device chose, and what else was
+    computed in fewer operators than the model's own code takes.
     """
     parts = ["shared-prefix", str(setting.kernel), *sorted(map(str, setting.routes))]
-    if setting.kernel is Kernel.GROUPED and forward.norms:
-        parts.append("norms")
+    if setting.kernel is Kernel.GROUPED:
+        parts += forward.fused
     return "-".join(parts)
 
 

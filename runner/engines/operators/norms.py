@@ -14,11 +14,9 @@ from typing import Any, Final
 
 import torch
 
-from safety_receipts.runner.engines.operators.replacing import Compute, OtherForwards
+from safety_receipts.runner.engines.operators.replacing import TOLERANCE, Compute, OtherForwards
 
 _ROWS: Final = 8
-_TOLERANCE: Final = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""Most that a result may differ, as a share of it: two roundings of the format against one."""
 
 
 class FusedNorms(OtherForwards):
@@ -55,7 +53,7 @@ def _fused(module: Any, dtype: torch.dtype, device: torch.device) -> Compute | N
         return None
     norm = partial(_rms_norm, weight=None if weight is None else weight.detach(), epsilon=epsilon)
     apart = (norm(given).float() - expected.float()).abs()
-    near = bool((apart <= _TOLERANCE[dtype] * expected.float().abs()).all())
+    near = bool((apart <= TOLERANCE[dtype] * expected.float().abs()).all())
     return norm if near else None
 
 

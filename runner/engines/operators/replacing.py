@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-Compute = Callable[[torch.Tensor], torch.Tensor]
+Compute = Callable[..., Any]
 """What a module computes."""
+TOLERANCE: Final = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+"""Most that a result may differ, as a share of it: two roundings of the format against one."""
 
 
 class OtherForwards:

@@ -58,6 +58,7 @@ class PackedStepPass(Pass):
         self._counting = torch.tensor([True, False], device=device)
         self._kinds: dict[tuple[int | None, int], _Kind] = {}
         self._stretches: dict[tuple[int | None, int], _Stretches] = {}
+        self._sinks: dict[int, torch.Tensor] = {}
 
     def advance(self, moving: torch.Tensor) -> None:
         """Move to the next step, before its forward pass.
@@ -91,12 +92,19 @@ class PackedStepPass(Pass):
         out, lse = attend_grouped(
             (packed.to(keys.dtype), keys, values), seen.sequences, given.terms, route
         )
-        merged = _merge(out, lse, seen, given.terms.sink)
+        merged = _merge(out, lse, seen, self._sink(given, groups))
         number = given.query.shape[2]
         # Heads of one key-value head stand together again.
         result = given.query.new_empty((number, groups, each, values.shape[2]))
         result.copy_(merged.transpose(1, 2))
         return result.view(1, number, heads, -1)
+
+    def _sink(self, given: Layer, groups: int) -> torch.Tensor | None:
+        """Return the logits of a layer's attention sinks, fp32 [each, K]; None: it has none."""
+        sink = given.terms.sink
+        if sink is not None and given.place not in self._sinks:
+            self._sinks[given.place] = sink.view(groups, -1).t().float()
+        return None if sink is None else self._sinks[given.place]
 
     def _seen_by(self, window: int | None, each: int, groups: int, route: Route) -> _Stretches:
         """Return what layers of a kind see at this step."""
@@ -217,7 +225,7 @@ def _merge(
         out: [U · each, K, E].
         lse: fp32 [K, U · each].
         seen: Where the parts of each row are.
-        sink: [H], logit of each head's attention sink; None: there is none.
+        sink: fp32 [each, K], logit of each head's attention sink; None: there is none.
     """
     groups, size = out.shape[1:]
     parts, number = seen.kind.shape
@@ -232,8 +240,7 @@ def _merge(
     if seen.hidden is not None:
         sums = sums.masked_fill(seen.hidden, -torch.inf)
     if sink is not None:
-        logits = sink.view(groups, each).t().expand(1, number, -1, -1)
-        sums = torch.cat([sums, logits.to(sums.dtype)])
+        sums = torch.cat([sums, sink.expand(1, number, -1, -1)])
     weights = torch.softmax(sums, 0)[:parts, ..., None]
     return (out * weights).sum(0)
 

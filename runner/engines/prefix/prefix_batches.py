@@ -75,7 +75,7 @@ class PrefixBatches:
             decoding: How tokens are chosen.
         """
         rows = self._rows(number)
-        with self._forward.attention(ATTENTION, norms=self._pool is not None):
+        with self._forward.attention(ATTENTION, fused=self._pool is not None):
             self._prepare(number)
             own = [self._own_length(row) for row in rows]
             cache = self._cache(
@@ -105,7 +105,7 @@ class PrefixBatches:
             for row, (_, response) in zip(rows, pairs, strict=True)
         ]
         found: list[Margins] = []
-        with self._forward.attention(ATTENTION, norms=self._pool is not None):
+        with self._forward.attention(ATTENTION, fused=self._pool is not None):
             self._prepare(number)
             cache = self._cache(
                 [self._own_length(row) + len(tail) for row, tail in zip(rows, tails, strict=True)]

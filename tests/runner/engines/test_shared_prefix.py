@@ -14,6 +14,7 @@ import transformers
 from tiny_models import FAMILIES, WINDOW, tiny_model
 
 from safety_receipts.receipts.model.point import Finish, Reason
+from safety_receipts.runner.engines import forward
 from safety_receipts.runner.engines.answers import generate_completions
 from safety_receipts.runner.engines.decoding import drafts, sampling
 from safety_receipts.runner.engines.engine import GREEDY, Completion, Decoding, Generation, Request
@@ -109,6 +110,29 @@ def test_a_sweep_gives_the_answers_of_plain_batches(
         engine = engine_of(model, kernels=[kernel], **options)
         assert engine.not_shared is None
         assert answers(engine, study(), decoding) == expected
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, SEEDED], ids=["greedy", "seeded"])
+def test_what_a_gpu_computes_in_fewer_operators_gives_the_same_answers(
+    model: Any, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here on a CPU, where nothing but the device keeps it from being used."""
+    expected = answers(engine_of(model, shared=False), study(), decoding)
+    monkeypatch.setattr(forward, "_FUSING", frozenset({"cpu"}))
+    engine = engine_of(model, kernels=[Kernel.GROUPED])
+    assert engine.identity.attention == "shared-prefix-grouped-written-out-norms-rotary"
+    assert answers(engine, study(), decoding) == expected
+
+
+def test_experts_are_computed_in_fewer_operators_in_half_formats(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forward, "_FUSING", frozenset({"cpu"}))
+    model = tiny_model("gpt-oss", VOCABULARY).to(torch.bfloat16)
+    engine = engine_of(model, kernels=[Kernel.GROUPED])
+    assert engine.identity.attention == "shared-prefix-grouped-written-out-experts-norms-rotary"
+    found = answers(engine, study())
+    assert {one.finish for one in found.values()} == {Finish.LENGTH}
 
 
 def ending() -> list[Request]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -56,6 +56,8 @@ MAX_RENDERED = 2**26
 
 _PIECES = 1024
 """Pieces that are counted at once: those of a long conversation, mostly."""
+_CONTENTS_KEPT = 2**13
+"""Contents that are kept with a character at both ends: those of demonstrations recur."""
 _SMALL_EDGES = "\x01\x02\x03\x04\x05\x06\x07"
 """Characters that texts hardly have, and that are no white space."""
 
@@ -158,8 +160,10 @@ class ChatTemplate:
         ]
         waiting = iter(cores)
         given = [
-            _edged(message.as_template_data(), edge, core, next(waiting) if core else "")
-            for message, core in ((each, each.content.strip()) for each in messages)
+            {**each.as_template_data(), "content": _around(each.content, edge, next(waiting))}
+            if each.content.strip()
+            else each.as_template_data()
+            for each in messages
         ]
         [text] = self._called([given], {**variables, "add_generation_prompt": generation_prompt})
         pieces = text.split(edge)
@@ -189,8 +193,10 @@ class ChatTemplate:
         free = (one for one in _SMALL_EDGES if not any(one in text for text in texts))
         edge = next(free, None) or self._guards(messages, options)[0]
         bare = [message.as_template_data() for message in messages]
-        cores = [message.content.strip() for message in messages]
-        given = [_edged(data, edge, core, core) for data, core in zip(bare, cores, strict=True)]
+        given = [
+            {**data, "content": _edged(message.content, edge)} if message.content else data
+            for data, message in zip(bare, messages, strict=True)
+        ]
         variables = {**self._variables(date, options), "add_generation_prompt": True}
         plain, marked = self._called([bare, given], variables)
         return plain, marked, edge
@@ -392,21 +398,24 @@ class ChatTemplate:
                 )
 
 
-def _edged(data: dict[str, object], edge: str, core: str, shown: str) -> dict[str, object]:
-    """Return a message for the template, with a character at both ends of what is shown of it.
+@lru_cache(maxsize=_CONTENTS_KEPT)
+def _edged(content: str, edge: str) -> str:
+    """Return a content with a character at both ends of what is not outer white space."""
+    core = content.strip()
+    return _around(content, edge, core) if core else content
+
+
+def _around(content: str, edge: str, shown: str) -> str:
+    """Return a content with something else in place of what is not outer white space, as marked.
 
     Args:
-        data: The message, as templates take it.
-        edge: The character.
-        core: Its content without outer white space; empty: nothing is shown but white space.
-        shown: What is given in place of that.
+        content: The content; not blank.
+        edge: The character at both ends.
+        shown: What stands in place.
     """
-    if not core:
-        return data
-    whole = data["content"]
-    assert isinstance(whole, str)
-    before, after = ("", "") if len(core) == len(whole) else whole.split(core, 1)
-    return {**data, "content": f"{before}{edge}{shown}{edge}{after}"}
+    core = content.strip()
+    before, after = ("", "") if len(core) == len(content) else content.split(core, 1)
+    return f"{before}{edge}{shown}{edge}{after}"
 
 
 def bounds_here() -> AbstractContextManager[None]:

@@ -138,7 +138,7 @@ class Forward:
 
     @property
     def fused(self) -> Mapping[str, OtherForwards]:
-        """What of the model is computed in fewer operators, by name; on a CPU nothing.
+        """What of the model is computed in fewer operators, by name; only on CUDA is anything.
 
         Kinds that the model has none of are left out.
         """

@@ -1,10 +1,19 @@
 """Products with weights that lie as oneDNN multiplies them fastest.
 
 On a CPU a linear layer's weights are stored row by row, and the library that multiplies brings
-them into its own order in every call, or reads them in a worse one.  Done once, the fewer rows a
-product has the more that saves: on an AMD CPU with AVX-512, fp32, weights of 1024 × 2816, one row
-is computed 2.7 times as fast, 16 rows 1.9 times, 64 rows 1.3 times, 2,048 rows 1.1 times.  The
-price is a copy of the weights.  Compiling was tried instead on the same CPU, on workload S of
+them into its own order in every call, or reads them in a worse one.  Done once that saves, on an
+AMD CPU with AVX-512 and weights of 1024 × 2816:
+
+===================================  =====  =======  =======  ==========
+times as fast                        1 row  16 rows  64 rows  2,048 rows
+===================================  =====  =======  =======  ==========
+fp32, one thread                     1.05   1.8      1.3      1.1
+fp32, two threads                    2.5    2.6      1.5      1.1
+bf16, one thread                     2.3    1.3      1.1      1.05
+bf16, two threads                    2.3    1.4      1.1      1.03
+===================================  =====  =======  =======  ==========
+
+The price is a copy of the weights.  Compiling was tried instead on the same CPU, on workload S of
 ``benchmarks/engine.py`` with one thread: with ``torch.compile`` of norms and feed-forward layers,
 for any number of rows, a run took 4.7 to 5.2 seconds, without either 4.1 to 4.3, packed 3.9 to 4.2.
 

@@ -6,13 +6,12 @@ bound and row limit give the same batches on every machine with the same kind of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from safety_receipts.receipts.io.memory import available_memory
 from safety_receipts.runner.checkpoint.model_facts import Architecture
 from safety_receipts.runner.engines.prefix.layout import STRETCH_KEYS
 from safety_receipts.runner.engines.prefix.pool import pool_tokens
@@ -217,27 +216,6 @@ def cut_batches(
             batches.append([index])
             padded = load
     return batches, too_large
-
-
-def available_memory() -> int:
-    """Return the bytes of main memory that this process may still take.
-
-    Linux's own estimate, and what is left of the control group's limit where there is one;
-    elsewhere half of the machine's memory.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    figures = dict(line.split(":", 1) for line in lines if ":" in line)
-    available = int(figures["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text("ascii").strip()
-        used = (group / "memory.current").read_text("ascii").strip()
-    except OSError:
-        return available
-    return available if limit == "max" else max(0, min(available, int(limit) - int(used)))
 
 
 def default_memory(device: torch.device) -> int:

@@ -325,6 +325,14 @@ class ChatFormat:
         parts = reading.parts
         return PromptTokens([part.ids for part in parts], [part.written for part in parts])
 
+    def remember(self, characters: int) -> None:
+        """Remember readings of so many characters from now on.
+
+        Args:
+            characters: In place of :data:`runner.prompts.prompt_reader.MOST_CHARACTERS`.
+        """
+        self._reader.most = characters
+
     def _forges(self, reading: TokenisedText, rendered: RenderedConversation) -> bool:
         return forged(reading.marks, rendered.spans, self._control) is not None
 

@@ -23,7 +23,9 @@ from multiprocessing import get_context, parent_process
 from typing import Final
 
 from safety_receipts.receipts.errors import ReceiptsError
+from safety_receipts.receipts.io.memory import available_memory
 from safety_receipts.receipts.model.plan import PlanPredicate
+from safety_receipts.runner.prompts.prompt_reader import MOST_CHARACTERS
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.ahead.packed import PackedPoints
 
@@ -32,7 +34,11 @@ POINTS_AT_ONCE: Final = 1024
 _BLOCK_PORTIONS: Final = 4
 """A portion may have so many times as many points, where that keeps a block of draws whole."""
 _MOST_PROCESSES: Final = 16
-"""Each has readings of its own, up to some 200 MB."""
+_MEMORY_SHARE: Final = 8
+"""Processes may remember readings in one part in so many of the memory that is free, all together;
+what each may in any case takes some 100 MB."""
+_CHARACTER: Final = 4
+"""Bytes that remembering a character takes, about: three were measured."""
 
 
 def portions_of(plan: PlanPredicate) -> list[range]:
@@ -71,6 +77,16 @@ def cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def remembered(processes: int) -> int:
+    """Return how many characters of readings each of so many processes may remember.
+
+    With fresh draws for each query rows of a corpus recur after thousands of others: at the
+    paper's size, with 200,000 rows to draw from, a quarter of the time of rendering is saved.
+    """
+    each = available_memory() // _MEMORY_SHARE // processes
+    return max(MOST_CHARACTERS, each // _CHARACTER)
 
 
 def rendered_portions(
@@ -121,7 +137,8 @@ def _in_processes(renderer: Renderer, portions: Sequence[range], processes: int)
     Whoever goes on with that one meets the same error, or none where a process was ended.
     """
     context = get_context("fork")
-    executor = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(renderer,))
+    begin = (renderer, remembered(processes))
+    executor = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=begin)
     done = False
     try:
         with warnings.catch_warnings():
@@ -141,9 +158,10 @@ def _in_processes(renderer: Renderer, portions: Sequence[range], processes: int)
         executor.shutdown(wait=done, cancel_futures=True)
 
 
-def _begin(renderer: Renderer) -> None:
+def _begin(renderer: Renderer, characters: int) -> None:
     """Get a forked process ready."""
     _HERE.append(renderer)
+    renderer.chat.remember(characters)
     gc.freeze()  # else each collection would look at all corpora, and copy their pages
     # As in a process of its own: what the one before does with them is not wanted here.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -12,7 +12,6 @@ from safety_receipts.runner.checkpoint.model_facts import Architecture, KvLayer,
 from safety_receipts.runner.engines.batches import (
     MemoryDemand,
     MemoryModel,
-    available_memory,
     cut_batches,
 )
 from safety_receipts.runner.engines.prefix.schedule import BatchSize
@@ -116,7 +115,3 @@ def test_in_a_pool_rows_do_not_pay_for_the_longest_of_them() -> None:
     assert MEMORY.shared_batch_bytes(even, 64) == MEMORY.shared_batch_bytes(ragged, 64)
     apart = pooled.shared_batch_bytes(even, 64) - pooled.shared_batch_bytes(ragged, 64)
     assert abs(apart - values * 39 * 5700) <= values * 256
-
-
-def test_some_memory_is_available() -> None:
-    assert available_memory() > 2**20

@@ -41,6 +41,7 @@ from safety_receipts.runner.prompts.prefix_tree import (
     TokenArray,
     TreePrompt,
 )
+from safety_receipts.runner.prompts.prompt_reader import MOST_CHARACTERS
 from safety_receipts.runner.prompts.rendering import RenderedPoint, Renderer
 from safety_receipts.runner.run.ahead import portions
 from safety_receipts.runner.run.ahead.kept import PromptsFile
@@ -110,6 +111,17 @@ def alone(resolved: ResolvedPlan) -> RenderedPlan:
 
 @pytest.mark.parametrize("block", [1, 2, 3, "all"])
 @pytest.mark.parametrize("at_once", [1, 50, 100, 10**6])
+@pytest.mark.parametrize(
+    ("free", "processes", "characters"),
+    [(2**40, 16, 2**31), (2**36, 2, 2**30), (2**30, 16, MOST_CHARACTERS), (0, 1, MOST_CHARACTERS)],
+)
+def test_processes_remember_as_much_as_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, free: int, processes: int, characters: int
+) -> None:
+    monkeypatch.setattr(portions, "available_memory", lambda: free)
+    assert portions.remembered(processes) == characters
+
+
 def test_portions_hold_each_point_once_and_cut_no_block_that_fits(
     resolved: ResolvedPlan, monkeypatch: pytest.MonkeyPatch, block: Any, at_once: int
 ) -> None:

@@ -109,8 +109,6 @@ def alone(resolved: ResolvedPlan) -> RenderedPlan:
     return render_plan(renderer_of(resolved, None), silent, processes=1)
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, "all"])
-@pytest.mark.parametrize("at_once", [1, 50, 100, 10**6])
 @pytest.mark.parametrize(
     ("free", "processes", "characters"),
     [(2**40, 16, 2**31), (2**36, 2, 2**30), (2**30, 16, MOST_CHARACTERS), (0, 1, MOST_CHARACTERS)],
@@ -122,6 +120,8 @@ def test_processes_remember_as_much_as_memory_allows(
     assert portions.remembered(processes) == characters
 
 
+@pytest.mark.parametrize("block", [1, 2, 3, "all"])
+@pytest.mark.parametrize("at_once", [1, 50, 100, 10**6])
 def test_portions_hold_each_point_once_and_cut_no_block_that_fits(
     resolved: ResolvedPlan, monkeypatch: pytest.MonkeyPatch, block: Any, at_once: int
 ) -> None:

@@ -249,9 +249,13 @@ def _json_object(line: str, lines: _Lines) -> dict[str, object]:
     try:
         value = _ROWS.decode(line)
     except json.JSONDecodeError as error:
-        raise lines.error(f"not JSON: {error.msg.lower()} at column {error.colno}", _DAMAGED) from (
-            None
-        )
+        if line.startswith("\ufeff"):
+            raise lines.error(
+                "a byte order mark, which only the first line may have",
+                "were files joined that each begin with one? then remove it here",
+            ) from None
+        why = error.msg.lower().removesuffix(" at")
+        raise lines.error(f"not JSON: {why} at column {error.colno}", _DAMAGED) from None
     except _RefusedError as error:
         raise lines.error(str(error), "correct the line") from None
     except RecursionError:
@@ -278,7 +282,7 @@ _ROWS: Final = json.JSONDecoder(
     parse_int=NumberText,
     parse_constant=_refuse_constant,
 )
-"""Made once: for a row of a file that takes a third of the time of reading it."""
+"""Made once: for each row it would take a third of the time of parsing."""
 
 
 def _refuse_repeated(columns: Sequence[str], file: str) -> None:

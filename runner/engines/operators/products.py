@@ -29,7 +29,7 @@ from typing import Any, Final
 
 import torch
 
-from safety_receipts.runner.engines.operators.replacing import Compute, OtherForwards
+from safety_receipts.runner.engines.operators.replacing import Compute, OtherForwards, near
 
 _ROWS: Final = 64
 """Rows that the order of the weights is chosen for; it serves fewer and more as well."""
@@ -81,10 +81,7 @@ def _packed(layer: torch.nn.Linear) -> Compute | None:
         found = product(given)
     except (RuntimeError, NotImplementedError, TypeError, AttributeError):
         return None
-    if found.shape != expected.shape or found.dtype != expected.dtype:
-        return None
-    apart, largest = (found - expected).abs().max(), expected.abs().max()
-    return product if bool(apart <= _TOLERANCE[weight.dtype] * largest) else None
+    return product if near(found, expected, _TOLERANCE[weight.dtype]) else None
 
 
 def _product(

@@ -36,3 +36,16 @@ class OtherForwards:
         finally:
             for module, _ in self._found:
                 del module.forward
+
+
+def near(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+    """Say whether a result has the shape and format of another, and nearly its numbers.
+
+    Args:
+        found: The result.
+        expected: The other.
+        tolerance: Most that any number may differ, as a share of the largest.
+    """
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return False
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())

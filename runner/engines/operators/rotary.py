@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import torch
 
-from safety_receipts.runner.engines.operators.replacing import TOLERANCE, OtherForwards
+from safety_receipts.runner.engines.operators.replacing import TOLERANCE, OtherForwards, near
 
 _NAME: Final = "apply_rotary_pos_emb"
 _PAIR, _SINGLE = ("q", "k", "cos", "sin"), ("x", "cos", "sin")
@@ -219,9 +219,5 @@ class _Rotary:
 def _agree(found: Any, expected: Any) -> bool:
     if isinstance(expected, torch.Tensor):
         found, expected = (found,), (expected,)
-    return all(
-        one.shape == other.shape
-        and one.dtype == other.dtype
-        and bool(((one - other).abs() <= TOLERANCE[one.dtype] * other.abs().max()).all())
-        for one, other in zip(found, expected, strict=True)
-    )
+    pairs = zip(found, expected, strict=True)
+    return all(near(one, other, TOLERANCE[other.dtype]) for one, other in pairs)

@@ -588,6 +588,18 @@ def test_a_column_of_lists_is_no_filter(tmp_path: Path) -> None:
         ("a.jsonl", b"", None, "is empty"),
         ("a.jsonl", b"\n \n", None, "is empty"),
         ("a.jsonl", b'{"id":"a","request":"x"}\n{"id":"b","re', "line 2", "not JSON: unterminated"),
+        (
+            "a.jsonl",
+            b'{"id":"a","request":"x"}\n{"id":"b\t","request":"y"}',
+            "line 2",
+            "not JSON: invalid control character at column 9",
+        ),
+        (
+            "a.jsonl",
+            b'{"id":"a","request":"x"}\n\xef\xbb\xbf{"id":"b","request":"y"}',
+            "line 2",
+            "a byte order mark, which only the first line may have",
+        ),
         ("a.jsonl", b'{"id":"a"}', None, "not a file of corpus own: its columns are id"),
         ("a.jsonl", b"{}", None, "not a file of corpus own: its columns are none"),
         ("a.jsonl", b'{"id":"a","request":"x"}\n{"id":"b"}', "line 2", "has no column 'request'"),

@@ -105,6 +105,30 @@ def tiny_model(family: str, vocab_size: int = 96, seed: int = 0) -> Any:
     return model.eval()
 
 
+def tiny_model_of(name: str, **more: Any) -> Any:
+    """Return a tiny model of any architecture, by the name of its classes: ``Qwen3Moe``.
+
+    Args:
+        name: What stands before ``Config`` and ``ForCausalLM``.
+        **more: Further sizes, or others.
+    """
+    sizes: dict[str, Any] = {
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        config = getattr(transformers, f"{name}Config")(**sizes | more)
+        model: Any = getattr(transformers, f"{name}ForCausalLM")(config)
+        return model.eval()
+
+
 def save_tiny_model(folder: Path, family: str = "llama", vocab_size: int = 96) -> Path:
     """Save a tiny model as a Hugging Face folder and return it."""
     tiny_model(family, vocab_size).save_pretrained(folder)

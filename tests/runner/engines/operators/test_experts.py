@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
-from tiny_models import tiny_model
+from tiny_models import tiny_model, tiny_model_of
 
 from safety_receipts.runner.engines.operators.experts import GroupedExperts
 
@@ -16,22 +15,8 @@ KIND = torch.bfloat16
 
 def qwen() -> Any:
     """Weights the other way round, no biases, gates by an activation."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        config = transformers.Qwen3MoeConfig(
-            vocab_size=96,
-            hidden_size=32,
-            intermediate_size=64,
-            moe_intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=8,
-            num_experts=4,
-            num_experts_per_tok=2,
-        )
-        model: Any = transformers.Qwen3MoeForCausalLM(config)
-        return model.eval()
+    sizes = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2}
+    return tiny_model_of("Qwen3Moe", head_dim=8, **sizes)
 
 
 def experts_of(model: Any) -> list[Any]:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
-from tiny_models import tiny_model
+from tiny_models import tiny_model, tiny_model_of
 
 from safety_receipts.runner.engines.operators.norms import FusedNorms
 
@@ -40,16 +39,7 @@ def test_all_norms_of_the_families_are_found_and_agree(family: str, dtype: torch
 
 def test_a_norm_of_another_kind_keeps_its_own_code() -> None:
     """Gemma 2 scales by one more than the weight."""
-    config = transformers.Gemma2Config(
-        vocab_size=96,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-    )
-    model: Any = transformers.Gemma2ForCausalLM(config)
+    model = tiny_model_of("Gemma2", head_dim=8)
     assert norms_of(model)
     for norm in norms_of(model):
         norm.weight.data.uniform_(0.5, 1.5)

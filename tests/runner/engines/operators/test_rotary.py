@@ -7,22 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
-from tiny_models import FAMILIES, tiny_model
+from tiny_models import FAMILIES, tiny_model, tiny_model_of
 
 from safety_receipts.runner.engines.operators.rotary import FusedRotary
 
 IDS = torch.randint(6, 96, (4, 33), generator=torch.Generator().manual_seed(5))
-SIZES: dict[str, Any] = {
-    "vocab_size": 96,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-}
 
 
 def layers_of(model: Any) -> list[Any]:
@@ -32,13 +21,6 @@ def layers_of(model: Any) -> list[Any]:
 def logits_of(model: Any, ids: torch.Tensor = IDS) -> torch.Tensor:
     with torch.inference_mode():
         return model(input_ids=ids, use_cache=False).logits.float()
-
-
-def other_model(name: str, **more: Any) -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        config = getattr(transformers, f"{name}Config")(**SIZES, **more)
-        return getattr(transformers, f"{name}ForCausalLM")(config).eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -89,13 +71,13 @@ def test_fewer_operators_are_called() -> None:
 
 
 def test_neighbours_that_are_rotated_in_pairs_keep_their_own_code() -> None:
-    model = other_model("Cohere")
+    model = tiny_model_of("Cohere")
     assert hasattr(sys.modules[type(layers_of(model)[0]).__module__], "apply_rotary_pos_emb")
     assert len(FusedRotary(model)) == 0
 
 
 def test_where_a_part_of_a_head_is_rotated_the_models_own_function_does_it() -> None:
-    model = other_model("Phi", rope_parameters={"rope_theta": 1e4, "partial_rotary_factor": 0.5})
+    model = tiny_model_of("Phi", rope_parameters={"rope_theta": 1e4, "partial_rotary_factor": 0.5})
     before = logits_of(model)
     with FusedRotary(model).used():
         assert torch.equal(logits_of(model), before)
